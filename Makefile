@@ -1,0 +1,25 @@
+# `make demo` and `make test` set up their own environment in .venv; PYTHON chooses the interpreter (>= 3.11).
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+demo: .venv/installed
+	$(BIN)/lmht demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Rebuilt when the dependencies or the C++ core change; Python files are used in place.
+.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard lmht_deploy/engine/core/*)
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("lmht-deploy needs Python >= 3.11; say make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build

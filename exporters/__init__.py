@@ -1,0 +1,1 @@
+"""Network -> file: one module per target format."""

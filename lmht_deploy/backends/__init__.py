@@ -1,0 +1,67 @@
+"""Backends: each runs an artifact (a file) and gives the same `Result`.
+
+A backend is a module of this package with
+
+    SUFFIX                           the artifact it runs, e.g. ".lmht"
+    missing() -> str | None          what is not installed, and the one command that installs it
+    load(path, *, threads) -> Backend
+
+and joins by one entry in `NAMES`. Modules are imported when asked for, so that no backend costs the others anything.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import BackendError
+from ..result import Result
+
+NAMES = ("reference", "event", "torch", "onnx", "lava")
+
+
+class Backend(Protocol):
+    """An artifact ready to run."""
+
+    def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        """Run `windows` [B, T_in, ...] (integers); with `trace` the result holds every neuron layer's spikes."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the backend holds."""
+        ...
+
+
+def module(name: str) -> ModuleType:
+    """The module of backend `name`; BackendError where there is none of that name."""
+    if name not in NAMES:
+        raise BackendError(f"unknown backend {name!r}; there are {', '.join(NAMES)}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def suffix(name: str) -> str:
+    """File suffix of the artifact that backend `name` runs."""
+    return module(name).SUFFIX
+
+
+def missing(name: str) -> str | None:
+    """Why backend `name` cannot run here, with the command that mends it; None where it can."""
+    return module(name).missing()
+
+
+def load(name: str, path: str | Path, *, threads: int = 1) -> Backend:
+    """Open the artifact at `path` with backend `name`, using up to `threads` threads.
+
+    Raises BackendError for an unknown backend, an artifact of another kind or a missing package, and StorageError for
+    a file that is missing or damaged.
+    """
+    backend = module(name)
+    if Path(path).suffix != backend.SUFFIX:
+        raise BackendError(f"backend {name!r} runs {backend.SUFFIX} files, not {Path(path).name!r}")
+    if reason := backend.missing():
+        raise BackendError(f"backend {name!r} cannot run here: {reason}")
+    return backend.load(Path(path), threads=threads)

@@ -1,0 +1,154 @@
+"""Backend of PyTorch's dense operators: a `.lmht` file, one convolution a synapse, every step in the batch.
+
+Currents are float64, exact below 2^53 and so for every integer network (its bounds are below 2^31); potentials are int64.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import storage
+from ..errors import BackendError
+from ..network import LEAK_ONE, Conv, Flatten, Input, Linear, MaxPool, Network, Neurons, Readout, SumPool, Synapse
+from ..result import Counter, Result, check_windows
+
+if TYPE_CHECKING:
+    import torch
+
+SUFFIX = ".lmht"
+
+
+def missing() -> str | None:
+    """Whether PyTorch is installed."""
+    return None if importlib.util.find_spec("torch") else "PyTorch is not installed; run: pip install 'lmht-deploy[train]'"
+
+
+def load(path: Path, *, threads: int = 1) -> TorchBackend:
+    """Open a `.lmht` file of an integer network; `threads` sets PyTorch's number of threads while it runs."""
+    net = storage.load(path)
+    if not net.integer:
+        raise BackendError(f"{path}: holds a float network; backend 'torch' runs integer ones; see `lmht convert`")
+    return TorchBackend(net, threads)
+
+
+class TorchBackend:
+    def __init__(self, net: Network, threads: int = 1) -> None:
+        self.net = net
+        self._threads = threads
+
+    def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        import torch
+
+        net = self.net
+        windows = check_windows(net.window_shape, net.input.low, net.input.high, windows)
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            start = time.perf_counter()
+            with torch.inference_mode():
+                outputs = self._forward(torch.from_numpy(windows.astype(np.float64)))
+            seconds = time.perf_counter() - start
+        finally:
+            torch.set_num_threads(before)
+        arrays = {name: output.numpy().astype(np.int64) for name, output in outputs.items()}
+        counter = Counter(net)
+        for layer in net.layers:
+            if isinstance(layer, Neurons | Readout):
+                counter.add(layer, arrays)
+        return Result(
+            backend="torch",
+            logits=arrays[net.readout.name],
+            scale=net.readout.scale,
+            spikes=counter.spikes,
+            sops=counter.sops,
+            events=counter.events,
+            event_sops=counter.event_sops,
+            macs=counter.macs,
+            seconds=seconds,
+            traces={layer.name: arrays[layer.name] for layer in net.neurons} if trace else None,
+        )
+
+    def close(self) -> None:
+        pass
+
+    def _forward(self, windows: torch.Tensor) -> dict[str, torch.Tensor]:
+        outputs: dict[str, torch.Tensor] = {}
+        for layer in self.net.layers:
+            outputs[layer.name] = self._apply(layer, outputs, windows)
+        return outputs
+
+    def _apply(self, layer: object, outputs: dict[str, torch.Tensor], windows: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        match layer:
+            case Input():
+                return windows
+            case Neurons():
+                return _fire(layer, self._currents(layer, outputs))
+            case Readout():
+                return self._currents(layer, outputs).sum(1)
+            case SumPool():
+                return _merged(outputs[layer.source], lambda k: functional.avg_pool2d(k, layer.kernel, layer.stride, layer.padding, divisor_override=1))
+            case MaxPool():
+                return _merged(outputs[layer.source], lambda k: functional.max_pool2d(k, layer.kernel, layer.stride, layer.padding))
+            case Flatten():
+                return outputs[layer.source].flatten(2)
+        raise TypeError(f"unknown layer {layer!r}")
+
+    def _currents(self, layer: Neurons | Readout, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        total = None
+        for synapse in layer.synapses:
+            k = outputs[synapse.source].unflatten(1, (self.net.blocks(synapse.source), -1)).sum(2)
+            current = _apply_synapse(synapse, k) * 2.0**synapse.exponent
+            total = current if total is None else total + current
+        assert total is not None  # a layer has at least one synapse
+        return total + _per_channel(layer.bias, total.ndim - 2)
+
+
+def _merged(k: torch.Tensor, function) -> torch.Tensor:  # type: ignore[no-untyped-def]
+    """`function` of k with batch and steps merged."""
+    return function(k.flatten(0, 1)).unflatten(0, k.shape[:2])
+
+
+def _per_channel(values: np.ndarray, ndim: int) -> torch.Tensor:
+    import torch
+
+    return torch.tensor(values, dtype=torch.float64).reshape(-1, *(1,) * (ndim - 1))
+
+
+def _apply_synapse(synapse: Synapse, k: torch.Tensor) -> torch.Tensor:
+    import torch
+    from torch.nn import functional
+
+    weight = torch.tensor(synapse.weight, dtype=torch.float64)
+    match synapse:
+        case Linear():
+            return k @ weight.T
+        case Conv():
+            return _merged(k, lambda k: functional.conv2d(k, weight, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups))
+        case _:
+            return k * _per_channel(synapse.weight, k.ndim - 2)
+
+
+def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
+    """Spikes [B, T·S, ...] (float64 holding integers) of the currents X [B, T_in, ...]."""
+    import torch
+
+    omega = torch.tensor(layer.unrolled_omega(), dtype=torch.float64)
+    drive = torch.einsum("tj,bj...->tb...", omega, current).to(torch.int64)
+    theta = _per_channel(layer.threshold, drive.ndim - 2).to(torch.int64)
+    v = _per_channel(layer.v0, drive.ndim - 2).to(torch.int64).expand(drive.shape[1:])
+    spikes = []
+    for step, now in enumerate(drive):
+        if layer.leaks and step % layer.substeps == 0:
+            v = torch.div(v * layer.leak, LEAK_ONE, rounding_mode="trunc")
+        v = v + now
+        k = torch.div(v, theta, rounding_mode="floor").clamp(0, layer.levels)
+        v = v - k * theta
+        spikes.append(k)
+    return torch.stack(spikes, 1).to(torch.float64)

@@ -1,0 +1,5 @@
+"""`lmht`: one module per verb."""
+
+
+def main() -> None:
+    raise SystemExit("not yet")

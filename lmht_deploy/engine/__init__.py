@@ -1,0 +1,1 @@
+"""The event-driven engine: a C++ core and its thin Python face."""

@@ -1,0 +1,1 @@
+"""From PyTorch to a `Network`: LM-HT neurons, data, loops and lowering."""
