@@ -155,7 +155,9 @@ class Conv(_Record):
         what = f"Conv from {self.source!r}"
         h, w = _window_shape(what, shape, self.kernel, self.stride, self.padding, self.dilation)
         if shape[0] != self.weight.shape[1] * self.groups:
-            raise NetworkError(f"{what}: weight {self.weight.shape} with {self.groups} groups expects {self.weight.shape[1] * self.groups} channels, not {shape[0]}")
+            raise NetworkError(
+                f"{what}: weight {self.weight.shape} with {self.groups} groups expects {self.weight.shape[1] * self.groups} channels, not {shape[0]}"
+            )
         return self.weight.shape[0], h, w
 
     def fan_out(self, shape: Shape) -> np.ndarray:
@@ -186,7 +188,9 @@ class Linear(_Record):
         """Shape (N_out,) for an input of `shape` (N_in,); NetworkError where they do not fit."""
         if shape != (self.weight.shape[1],):
             hint = "; put a Flatten between" if len(shape) == 3 and np.prod(shape) == self.weight.shape[1] else ""
-            raise NetworkError(f"Linear from {self.source!r}: weight {self.weight.shape} expects an input of shape ({self.weight.shape[1]},), not {shape}{hint}")
+            raise NetworkError(
+                f"Linear from {self.source!r}: weight {self.weight.shape} expects an input of shape ({self.weight.shape[1]},), not {shape}{hint}"
+            )
         return (self.weight.shape[0],)
 
     def fan_out(self, shape: Shape) -> np.ndarray:
@@ -529,7 +533,9 @@ class Network(_Record):
         for name, array in arrays.items():
             if array.shape != (shape[0],):
                 raise NetworkError(f"{what}: {name} has {array.shape[0]} entries for {shape[0]} channels")
-        kinds = {a.dtype.kind for a in [*arrays.values(), *(s.weight for s in layer.synapses)]} | ({layer.omega.dtype.kind} if isinstance(layer, Neurons) else set())
+        kinds = {a.dtype.kind for a in [*arrays.values(), *(s.weight for s in layer.synapses)]} | (
+            {layer.omega.dtype.kind} if isinstance(layer, Neurons) else set()
+        )
         if self.layers[-1].bias.dtype.kind not in kinds or len(kinds) > 1:  # type: ignore[union-attr]
             raise NetworkError(f"{what} mixes integers and floats; a network is of one kind")
 

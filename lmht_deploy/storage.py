@@ -1,10 +1,10 @@
 """`.lmht` files: HDF5, written beside and renamed, with a checksum over everything that the network is.
 
     /                    attributes: format, version, checksum (SHA-256, hexadecimal), metadata (JSON text)
-    /layers/<i>/         attributes: kind, and every scalar field; data sets: every array field
+    /layers/<i>/         attributes: type, and every scalar field; data sets: every array field
     /layers/<i>/synapses/<j>/    likewise
 
-Reading is strict: a file with an unknown kind, a missing or additional field, or another checksum is refused, and the
+Reading is strict: a file with an unknown type, a missing or additional field, or another checksum is refused, and the
 network is checked again when it is built. Nothing in the file is ever executed.
 """
 
@@ -30,7 +30,7 @@ from .network import Network
 FORMAT = "lmht-deploy network"
 VERSION = 1
 
-_KINDS: dict[str, type] = {
+_TYPES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         network.Input,
@@ -118,7 +118,7 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
 
 
 def _write(group: h5py.Group, record: Any) -> None:
-    group.attrs["kind"] = type(record).__name__
+    group.attrs["type"] = type(record).__name__
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if field.name == "synapses":
@@ -132,16 +132,16 @@ def _write(group: h5py.Group, record: Any) -> None:
 
 
 def _read(group: h5py.Group) -> Any:
-    kind = _KINDS.get(group.attrs["kind"])
-    if kind is None:
-        raise StorageError(f"{group.file.filename}: {group.name} is of the unknown kind {group.attrs['kind']!r}")
-    values: dict[str, Any] = {name: _plain(value) for name, value in group.attrs.items() if name != "kind"}
+    record = _TYPES.get(group.attrs["type"])
+    if record is None:
+        raise StorageError(f"{group.file.filename}: {group.name} is of the unknown type {group.attrs['kind']!r}")
+    values: dict[str, Any] = {name: _plain(value) for name, value in group.attrs.items() if name != "type"}
     for name, item in group.items():
         values[name] = tuple(_read(item[str(i)]) for i in range(len(item))) if name == "synapses" else item[()]
-    fields = {field.name for field in dataclasses.fields(kind)}
+    fields = {field.name for field in dataclasses.fields(record)}
     if values.keys() != fields:
-        raise StorageError(f"{group.file.filename}: {group.name} ({kind.__name__}) should have {sorted(fields)}, has {sorted(values)}")
-    return kind(**values)
+        raise StorageError(f"{group.file.filename}: {group.name} ({record.__name__}) should have {sorted(fields)}, has {sorted(values)}")
+    return record(**values)
 
 
 def _plain(value: Any) -> Any:
