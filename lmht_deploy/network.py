@@ -311,7 +311,7 @@ class Neurons(_Record):
         if self.injection not in ("block-start", "uniform"):
             raise NetworkError(f"{what}: injection must be 'block-start' or 'uniform', not {self.injection!r}")
         integer = self.threshold.dtype.kind == "i"
-        if self.threshold.size == 0 or (self.threshold < 1).any() and integer or (self.threshold <= 0).any():
+        if self.threshold.size == 0 or (self.threshold <= 0).any():
             raise NetworkError(f"{what}: every threshold must be {'at least 1' if integer else 'positive'}")
         self._check_leak(what, integer)
         if integer and np.abs(self.omega.astype(np.int64)).max() > MAX_OMEGA:
@@ -516,7 +516,7 @@ class Network(_Record):
         shape, steps = shapes.pop(), blocks.pop()
         self._check_arrays(layer, shape, steps)
         if layer.bias.dtype.kind == "i":
-            self.bounds[layer.name] = self._prove(layer)
+            self.bounds[layer.name] = self.prove(layer)
         if isinstance(layer, Readout):
             return shape, 1, 1, (0, 0)
         return shape, layer.steps, layer.substeps, (0, layer.levels)
@@ -545,8 +545,11 @@ class Network(_Record):
 
     # -- the proof that 32 bits suffice
 
-    def _prove(self, layer: Neurons | Readout) -> Bounds:
-        """Bounds of `layer` over every input within range; NetworkError where one exceeds 32 bits."""
+    def prove(self, layer: Neurons | Readout) -> Bounds:
+        """Bounds of an integer `layer`, reading layers of this network, over every input within range.
+
+        Raises NetworkError where one exceeds 32 bits.
+        """
         low, high, current = self.current_range(layer)
         self._fits(layer, "a synaptic current", current.max())
         if isinstance(layer, Readout):
