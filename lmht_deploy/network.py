@@ -427,18 +427,21 @@ class Bounds:
 class Network(_Record):
     """Layers in topological order, checked when built; NetworkError names the layer that does not fit.
 
-    Derived, by layer name: `shapes` (without batch and steps), `steps` (of the output, sub-steps included),
-    `substeps` (S of the spikes that a layer puts out), `ranges` (least, largest k) and, for integer networks,
+    Derived, by layer name: `shapes` (without batch and steps), `steps` (of the output, sub-steps included), `substeps`
+    (S of the spikes that a layer puts out), `ranges` (least and largest k of a step) and, for integer networks,
     `bounds`. `metadata` is provenance: text by key, stored and exported with the network.
     """
 
     layers: tuple[Layer, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(init=False, repr=False, default_factory=dict)
+    steps: dict[str, int] = field(init=False, repr=False, default_factory=dict)
+    substeps: dict[str, int] = field(init=False, repr=False, default_factory=dict)
+    ranges: dict[str, Pair] = field(init=False, repr=False, default_factory=dict)
+    bounds: dict[str, Bounds] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._set(layers=tuple(self.layers), metadata=dict(self.metadata))
-        derived: dict[str, dict] = {name: {} for name in ("shapes", "steps", "substeps", "ranges", "bounds")}
-        self._set(**derived)
         if len(self.layers) < 2 or not isinstance(self.layers[0], Input) or not isinstance(self.layers[-1], Readout):
             raise NetworkError("a network starts with its Input and ends with its Readout")
         for index, layer in enumerate(self.layers):
@@ -503,8 +506,8 @@ class Network(_Record):
                 if isinstance(layer, SumPool) and layer.padding != (0, 0):
                     low, high = min(low, 0), max(high, 0)
                 derived = (shape, self.steps[layer.source], self.substeps[layer.source], (low * area, high * area))
-        for table, value in zip((self.shapes, self.steps, self.substeps, self.ranges), derived, strict=True):
-            table[layer.name] = value
+        name = layer.name
+        self.shapes[name], self.steps[name], self.substeps[name], self.ranges[name] = derived
 
     def _derive_synaptic(self, layer: Neurons | Readout) -> tuple[Shape, int, int, Pair]:
         what = f"layer {layer.name!r}"

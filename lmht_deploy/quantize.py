@@ -13,8 +13,6 @@ the largest power of two up to 2^8 for which the bounds of the layer can be prov
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-
 import numpy as np
 
 from .errors import NetworkError, QuantizationError
@@ -51,7 +49,7 @@ def _quantize_layer(net: Network, layer: Neurons | Readout) -> Neurons | Readout
 
 
 def _quantize_neurons(net: Network, layer: Neurons, scale: np.ndarray, fields: dict) -> Neurons:
-    leak = int(_round(np.float64(layer.leak * LEAK_ONE)))
+    leak = round(layer.leak * LEAK_ONE)
     candidates = _exact_d(layer.omega) or [float(2**n) for n in reversed(range(MAX_D.bit_length()))]
     refusal = NetworkError(f"layer {layer.name!r}")
     for d in candidates:
@@ -113,7 +111,7 @@ def _quantize_synapse(synapse: Synapse, scale: np.ndarray, exponent: int) -> Syn
     return dataclasses.replace(synapse, weight=_round(synapse.weight / unit), exponent=exponent)
 
 
-def _round(values: Sequence[float] | np.ndarray) -> np.ndarray:
+def _round(values: np.ndarray) -> np.ndarray:
     """Nearest integers, int64; NetworkError where they leave int64 (the network then checks the narrower types)."""
     rounded = np.rint(values)
     if np.abs(rounded).max(initial=0) >= 2.0**62:

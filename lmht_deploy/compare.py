@@ -1,0 +1,123 @@
+"""The same windows through several backends: are all integers equal, and what does each cost?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import backends, energy
+from .result import Result
+
+EXPECTED = "reference"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backend: means over its windows. `accuracy` is None without labels; `energy` in joules, `time` in seconds."""
+
+    backend: str
+    windows: int
+    accuracy: float | None
+    spikes: float
+    sops: float
+    macs: int
+    energy: float
+    time: float
+    difference: str | None
+    """where its integers part from the reference's first; None where all are equal"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    rows: tuple[Row, ...]
+    energy_model: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether every backend gave the reference's integers."""
+        return all(row.difference is None for row in self.rows)
+
+
+def compare(
+    artifacts: Mapping[str, Path],
+    windows: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    threads: int = 1,
+    limits: Mapping[str, int] | None = None,
+    energy_model: str = energy.DEFAULT,
+    report: Callable[[str], None] = lambda backend: None,
+) -> Comparison:
+    """Run `windows` [B, T_in, ...] through each backend's artifact and hold its integers against the reference's.
+
+    `artifacts` maps backend names to files, the reference among them; `limits` gives the number of windows of backends too slow
+    for all of them (the first ones are taken); `report` is told each backend's name before it runs.
+    Raises BackendError, StorageError or DataError.
+    """
+    model = energy.model(energy_model)
+    order = [EXPECTED, *(name for name in artifacts if name != EXPECTED)]
+    rows = []
+    expected: Result | None = None
+    for name in order:
+        report(name)
+        count = min(len(windows), (limits or {}).get(name, len(windows)))
+        result = _run(name, artifacts[name], windows[:count], threads)
+        expected = expected or result
+        rows.append(
+            Row(
+                backend=name,
+                windows=count,
+                accuracy=accuracy(result, labels),
+                spikes=sum(c.sum() for c in result.spikes.values()) / count,
+                sops=sum(c.sum() for c in result.sops.values()) / count,
+                macs=sum(result.macs.values()),
+                energy=float(energy.estimate(result, model).mean()),
+                time=result.seconds / count,
+                difference=difference(result, expected),
+            )
+        )
+    return Comparison(tuple(rows), energy_model)
+
+
+def _run(name: str, path: Path, windows: np.ndarray, threads: int) -> Result:
+    runner = backends.load(name, path, threads=threads)
+    try:
+        return runner.run(windows)
+    finally:
+        runner.close()
+
+
+def accuracy(result: Result, labels: np.ndarray | None) -> float | None:
+    """Share of the windows whose largest logit is their label's; None without labels."""
+    return None if labels is None else float((result.predictions == labels[: len(result.logits)]).mean())
+
+
+def difference(found: Result, expected: Result) -> str | None:
+    """Where the integers of `found` part from those of `expected` first, layer by layer; None where none does.
+
+    `found` may hold the first windows only.
+    """
+    batch = len(found.logits)
+    for what in ("spikes", "sops"):
+        for layer, counts in getattr(expected, what).items():
+            mine = getattr(found, what).get(layer)
+            if mine is None:
+                return f"{what} of layer {layer!r} are missing"
+            if (text := _first(mine, counts[:batch])) is not None:
+                return f"{what} of layer {layer!r} differ: {text}"
+    if (text := _first(found.logits, expected.logits[:batch])) is not None:
+        return f"logits differ: {text}"
+    return None if found.macs == expected.macs else f"MACs differ: {found.macs} for {expected.macs}"
+
+
+def _first(found: np.ndarray, expected: np.ndarray) -> str | None:
+    if found.shape != expected.shape:
+        return f"shape {list(found.shape)} for {list(expected.shape)}"
+    at = np.argwhere(found != expected)
+    if not len(at):
+        return None
+    first = tuple(int(i) for i in at[0])
+    return f"window {first[0]} has {found[first]} for {expected[first]} ({len({int(i[0]) for i in at})} of {len(found)} windows differ)"
