@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +51,12 @@ def compare(
     threads: int = 1,
     limits: Mapping[str, int] | None = None,
     energy_model: str = energy.DEFAULT,
-    report: Callable[[str], None] = lambda backend: None,
+    report: Callable[[str, int, int], None] = lambda backend, done, total: None,
 ) -> Comparison:
     """Run `windows` [B, T_in, ...] through each backend's artifact and hold its integers against the reference's.
 
     `artifacts` maps backend names to files, the reference among them; `limits` gives the number of windows of backends too slow
-    for all of them (the first ones are taken); `report` is told each backend's name before it runs.
+    for all of them (the first ones are taken); `report` is told (backend, windows done, windows in all).
     Raises BackendError, StorageError or DataError.
     """
     model = energy.model(energy_model)
@@ -62,9 +64,10 @@ def compare(
     rows = []
     expected: Result | None = None
     for name in order:
-        report(name)
         count = min(len(windows), (limits or {}).get(name, len(windows)))
-        result = _run(name, artifacts[name], windows[:count], threads)
+        report(name, 0, count)
+        with closing(backends.load(name, artifacts[name], threads=threads)) as backend:
+            result = backends.run(backend, windows[:count], progress=partial(_tell, report, name, count))
         expected = expected or result
         rows.append(
             Row(
@@ -82,12 +85,8 @@ def compare(
     return Comparison(tuple(rows), energy_model)
 
 
-def _run(name: str, path: Path, windows: np.ndarray, threads: int) -> Result:
-    runner = backends.load(name, path, threads=threads)
-    try:
-        return runner.run(windows)
-    finally:
-        runner.close()
+def _tell(report: Callable[[str, int, int], None], name: str, total: int, done: int) -> None:
+    report(name, done, total)
 
 
 def accuracy(result: Result, labels: np.ndarray | None) -> float | None:

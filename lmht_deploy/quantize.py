@@ -13,6 +13,7 @@ the largest power of two up to 2^8 for which the bounds of the layer can be prov
 from __future__ import annotations
 
 import dataclasses
+
 import numpy as np
 
 from .errors import NetworkError, QuantizationError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +45,25 @@ class Result:
     def predictions(self) -> np.ndarray:
         """int64 [B]: class of the largest logit, the lowest class where several are equal."""
         return self.logits.argmax(1)
+
+
+def concatenate(parts: Sequence[Result]) -> Result:
+    """One result of several runs of the same artifact, in order; their times are added."""
+    first = parts[0]
+
+    def joined(tables: list[Counts]) -> Counts:
+        return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+    return dataclasses.replace(
+        first,
+        logits=np.concatenate([part.logits for part in parts]),
+        spikes=joined([part.spikes for part in parts]),
+        sops=joined([part.sops for part in parts]),
+        events=joined([part.events for part in parts]),
+        event_sops=joined([part.event_sops for part in parts]),
+        seconds=sum(part.seconds for part in parts),
+        traces=joined([part.traces for part in parts if part.traces is not None]) if first.traces is not None else None,
+    )
 
 
 def check_windows(shape: tuple[int, ...], low: int, high: int, windows: np.ndarray, integer: bool = True) -> np.ndarray:

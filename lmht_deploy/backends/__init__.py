@@ -12,6 +12,7 @@ and joins by one entry in `NAMES`. Modules are imported when asked for, so that 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
@@ -19,13 +20,18 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import BackendError
-from ..result import Result
+from ..result import Result, concatenate
 
 NAMES = ("reference", "event", "torch", "onnx", "lava")
 
 
 class Backend(Protocol):
     """An artifact ready to run."""
+
+    window_shape: tuple[int, ...]
+    """of one window: (T_in, C, H, W) or (T_in, N)"""
+    chunk: int | None
+    """windows of one call that keep memory small; None: all at once"""
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows` [B, T_in, ...] (integers); with `trace` the result holds every neuron layer's spikes."""
@@ -65,3 +71,16 @@ def load(name: str, path: str | Path, *, threads: int = 1) -> Backend:
     if reason := backend.missing():
         raise BackendError(f"backend {name!r} cannot run here: {reason}")
     return backend.load(Path(path), threads=threads)
+
+
+def run(backend: Backend, windows: np.ndarray, *, trace: bool = False, progress: Callable[[int], None] = lambda done: None) -> Result:
+    """Run any number of `windows` through an open backend, in chunks that keep memory small.
+
+    `progress` is told how many windows are done. Raises DataError where the windows do not fit.
+    """
+    chunk = backend.chunk or max(1, len(windows))
+    parts = []
+    for start in range(0, max(1, len(windows)), chunk):
+        parts.append(backend.run(windows[start : start + chunk], trace=trace))
+        progress(min(len(windows), start + chunk))
+    return concatenate(parts)

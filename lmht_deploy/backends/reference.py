@@ -24,8 +24,11 @@ def load(path: Path, *, threads: int = 1) -> ReferenceBackend:
 
 
 class ReferenceBackend:
+    chunk = 32
+
     def __init__(self, net: Network) -> None:
         self.net = net
+        self.window_shape = net.window_shape
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         return reference.run(self.net, windows, trace=trace)

@@ -37,8 +37,11 @@ def load(path: Path, *, threads: int = 1) -> TorchBackend:
 
 
 class TorchBackend:
+    chunk = 32
+
     def __init__(self, net: Network, threads: int = 1) -> None:
         self.net = net
+        self.window_shape = net.window_shape
         self._threads = threads
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:

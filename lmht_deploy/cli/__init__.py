@@ -1,5 +1,61 @@
-"""`lmht`: one module per verb."""
+"""`lmht`: one module per verb. The only place that prints, and that turns an error into an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from .. import __version__
+from ..errors import LmhtError
+from . import common
+from .compare import compare
+from .convert import convert
+from .demo import demo
+from .export import export
+from .inspect import inspect
+from .run import run
+from .train import train
+
+USER_ERROR = 2
+
+app = typer.Typer(name="lmht", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+for verb, example in (
+    (demo, "lmht demo --out demo"),
+    (train, "lmht train digits --out runs/digits training.epochs=10"),
+    (convert, "lmht convert runs/digits --out net.lmht"),
+    (export, "lmht export net.lmht --out net.onnx"),
+    (run, "lmht run net.lmht --data digits --json run.json"),
+    (compare, "lmht compare net.lmht --data digits --backends event,onnx"),
+    (inspect, "lmht inspect net.lmht --run run.json"),
+):
+    app.command(epilog=f"Example: {example}")(verb)
 
 
-def main() -> None:
-    raise SystemExit("not yet")
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    """Spiking networks trained with the LM-HT model: convert, export, run and compare them, with the very same spikes."""
+    if version:
+        common.out.print(__version__)
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `lmht`: exits with 0, with 1 where backends disagree, with 2 and one line on stderr for a user's error."""
+    try:
+        sys.exit(app(args=list(arguments) if arguments is not None else None, prog_name="lmht", standalone_mode=False) or 0)
+    except LmhtError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        common.err.print("lmht: interrupted")
+        sys.exit(130)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not a usage error of the command line: a defect, to be seen whole
+            raise
+        _fail(error.format_message() or "nothing to do; see lmht --help")
+
+
+def _fail(message: str) -> None:
+    common.err.print(f"lmht: {' '.join(message.split())}", soft_wrap=True, markup=False, highlight=False)
+    sys.exit(USER_ERROR)

@@ -1,0 +1,115 @@
+"""What the verbs share: consoles, options, progress, JSON, data and artifacts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ..errors import DataError, LmhtError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..network import Network
+
+out = Console()
+err = Console(stderr=True)
+
+Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result to FILE as JSON.")]
+Data = Annotated[
+    str,
+    typer.Option("--data", metavar="NAME|FILE", help="Windows to run: a data set by name ('digits', 'nmnist') or an .npz file with 'windows' and 'labels'."),
+]
+Root = Annotated[Path | None, typer.Option("--root", metavar="DIR", help="Folder of a data set that is not built in.")]
+Split = Annotated[str, typer.Option("--split", help="Part of the data set: 'train' or 'test'.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Run the first N windows only.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads a backend may use.")]
+
+
+def write_json(path: Path | None, content: dict[str, Any]) -> None:
+    """Write `content` to `path`, whole or not at all; nothing where `path` is None."""
+    from ..storage import atomic
+
+    if path is not None:
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr; yields `show(what, done, total)`."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda what, done, total: bar.update(task, description=f"{title} {what}".strip(), completed=done, total=total)
+
+
+def check_writable(path: Path | None) -> None:
+    """DataError before the work starts where the result could not be written after it."""
+    if path is not None and not path.parent.is_dir():
+        raise DataError(f"{path}: the folder {path.parent} does not exist")
+
+
+def read_data(
+    data: str, net_input: tuple[int, ...], *, root: Path | None, split: str, limit: int | None
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
+    """Windows [B, T_in, ...], labels [B] where known, and provenance, for a network whose window has shape `net_input`."""
+    from ..events import datasets, files
+
+    if split not in ("train", "test"):
+        raise DataError(f"split must be 'train' or 'test', not {split!r}")
+    if Path(data).suffix == ".npz":
+        windows, labels = files.load_windows(Path(data))
+        provenance: dict[str, Any] = {"file": data}
+    else:
+        if len(net_input) != 4:
+            raise DataError(f"data set {data!r} gives windows (T, 2, H, W); the network takes {net_input}")
+        with progress(f"reading {data}") as show:
+            found = datasets.load(data, root=root, split=split, steps=net_input[0], size=net_input[2:], progress=lambda done, total: show("", done, total))
+        windows, labels, provenance = found.windows, found.labels, {"name": data, "split": split}
+    return windows[:limit], None if labels is None else labels[:limit], provenance
+
+
+def open_network(path: Path) -> Network:
+    """The network of a .lmht file."""
+    from .. import storage
+
+    if path.suffix != ".lmht":
+        raise LmhtError(f"{path}: expected a .lmht file")
+    return storage.load(path)
+
+
+def export_artifact(net: Network, path: Path, *, trace: bool = False) -> list[str]:
+    """Write `net` as the artifact that the suffix of `path` names; returns warnings. Raises ExportError or LmhtError."""
+    match path.suffix:
+        case ".lmht":
+            from ..storage import save
+
+            save(net, path)
+            return []
+        case ".onnx":
+            from exporters import onnx
+
+            onnx.export(net, path, trace=trace)
+            return []
+        case ".net":
+            from exporters import netx
+
+            return netx.export(net, path)
+    raise LmhtError(f"{path}: unknown artifact; the suffix must be .lmht, .onnx or .net")
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage, or a dash."""
+    return "-" if share is None else f"{100 * share:.2f} %"

@@ -1,0 +1,131 @@
+"""`lmht compare`: the same windows through several backends."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import BackendError, ExportError
+from . import common
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..compare import Comparison
+    from ..network import Network
+
+LAVA_WINDOWS = 20
+"""Lava simulates every sub-step of every process: more windows than this would take minutes."""
+
+
+def compare(
+    network: Annotated[Path, typer.Argument(help="An integer network (.lmht).")],
+    data: common.Data,
+    backends: Annotated[str | None, typer.Option("--backends", help="Names, separated by commas (default: every one that can run here).")] = None,
+    root: common.Root = None,
+    split: common.Split = "test",
+    limit: common.Limit = None,
+    threads: common.Threads = 1,
+    energy_model: Annotated[str, typer.Option("--energy", help="Energy model: '45nm' or 'loihi1'.")] = "45nm",
+    json: common.Json = None,
+) -> None:
+    """Run the same windows through several backends and hold every integer against the golden model's.
+
+    Exits with 1 where a backend gives another integer, and says where it parts first.
+    """
+    names = _chosen(backends)
+    net = common.open_network(network)
+    common.check_writable(json)
+    windows, labels, provenance = common.read_data(data, net.window_shape, root=root, split=split, limit=limit)
+    with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
+        artifacts, left_out = write_artifacts(net, Path(folder), names, lenient=backends is None)
+        comparison = run_comparison(artifacts, windows, labels, threads=threads, energy_model=energy_model)
+    show(comparison, left_out)
+    common.write_json(json, {"network": network, "data": provenance, **as_json(comparison, left_out)})
+    if not comparison.equal:
+        raise typer.Exit(1)
+
+
+def _chosen(names: str | None) -> list[str]:
+    from .. import backends as registry
+
+    chosen = list(registry.NAMES) if names is None else [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        reason = registry.missing(name)
+        if names is not None and reason:
+            raise BackendError(f"backend {name!r} cannot run here: {reason}")
+    return chosen
+
+
+def write_artifacts(net: Network, folder: Path, names: list[str], *, lenient: bool) -> tuple[dict[str, Path], dict[str, str]]:
+    """The artifact of each backend in `names`, by backend, and why others are left out (only where `lenient`)."""
+    from .. import backends as registry
+
+    artifacts: dict[str, Path] = {}
+    left_out: dict[str, str] = {}
+    for name in dict.fromkeys(["reference", *names]):
+        path = folder / f"net{registry.suffix(name)}"
+        try:
+            if not path.exists():
+                common.export_artifact(net, path)
+            if reason := registry.missing(name):
+                left_out[name] = reason
+            else:
+                artifacts[name] = path
+        except ExportError as error:
+            if not lenient:
+                raise
+            left_out[name] = str(error)
+    return artifacts, left_out
+
+
+def run_comparison(artifacts: Mapping[str, Path], windows: np.ndarray, labels: np.ndarray | None, **options: Any) -> Comparison:
+    """`lmht_deploy.compare.compare` under a progress bar."""
+    from ..compare import compare as compare_backends
+
+    with common.progress("comparing") as report:
+        return compare_backends(artifacts, windows, labels, limits={"lava": LAVA_WINDOWS}, report=report, **options)
+
+
+def show(comparison: Comparison, left_out: Mapping[str, str]) -> None:
+    """Print the table, where backends part, and which were left out and why."""
+    from rich.table import Table
+
+    from .. import energy
+
+    table = Table(title="the same windows through every backend", caption=f"means a window; energy estimated: {energy.model(comparison.energy_model).source}")
+    for column in ("backend", "windows", "accuracy", "spikes", "SOPs", "MACs", "energy", "ms", "integers"):
+        table.add_column(column, justify="left" if column in ("backend", "integers") else "right")
+    for row in comparison.rows:
+        table.add_row(
+            row.backend,
+            str(row.windows),
+            common.percent(row.accuracy),
+            f"{row.spikes:,.1f}",
+            f"{row.sops:,.0f}",
+            f"{row.macs:,}",
+            f"{row.energy * 1e9:,.1f} nJ",
+            f"{row.time * 1e3:,.3f}",
+            "[green]equal[/]" if row.difference is None else "[red]differ[/]",
+        )
+    common.out.print(table)
+    for row in comparison.rows:
+        if row.difference is not None:
+            common.err.print(f"{row.backend}: {row.difference}", markup=False)
+    for name, reason in left_out.items():
+        common.out.print(f"{name} was left out: {reason}", markup=False)
+
+
+def as_json(comparison: Comparison, left_out: Mapping[str, str]) -> dict[str, Any]:
+    """The comparison as plain data."""
+    return {
+        "equal": comparison.equal,
+        "energy_model": comparison.energy_model,
+        "rows": [dataclasses.asdict(row) for row in comparison.rows],
+        "left_out": dict(left_out),
+    }

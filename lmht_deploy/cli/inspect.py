@@ -1,0 +1,103 @@
+"""`lmht inspect`: a network as a table."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import DataError
+from . import common
+
+if TYPE_CHECKING:
+    from ..network import Layer, Network
+
+COLUMNS = ("layer", "kind", "reads", "shape", "steps", "levels", "T-GIM", "leak", "parameters", "bits X / I / v", "spikes", "SOPs")
+
+
+def inspect(
+    network: Annotated[Path, typer.Argument(help="A network (.lmht).")],
+    run: Annotated[Path | None, typer.Option("--run", metavar="FILE", help="What `lmht run --json` wrote: adds measured spikes and SOPs.")] = None,
+    json: common.Json = None,
+) -> None:
+    """Draw a network: layers, shapes, parameters, and the bits that its accumulators are proved to need."""
+    from rich.table import Table
+
+    net = common.open_network(network)
+    measured = _read_run(run, net) if run else {}
+    rows = [_row(net, layer, measured) for layer in net.layers]
+    table = Table(title=f"{network.name}: {'integer' if net.integer else 'float'} network, {sum(r['parameters'] for r in rows):,} parameters")
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column in ("parameters", "spikes", "SOPs") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row[column]) for column in COLUMNS))
+    common.out.print(table)
+    for key, value in sorted(net.metadata.items()):
+        common.out.print(f"{key}: {value}", markup=False, highlight=False)
+    common.write_json(json, {"network": network, "integer": net.integer, "metadata": dict(net.metadata), "layers": rows})
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if isinstance(value, float) else str(value)
+
+
+def _row(net: Network, layer: Layer, measured: dict[str, Any]) -> dict[str, Any]:
+    from ..network import LEAK_ONE, Neurons, sources
+
+    neurons = isinstance(layer, Neurons)
+    leak = (layer.leak / LEAK_ONE if net.integer else layer.leak) if neurons else None
+    return {
+        "layer": layer.name,
+        "kind": type(layer).__name__,
+        "reads": ", ".join(sources(layer)),
+        "shape": "x".join(map(str, net.shapes[layer.name])),
+        "steps": net.steps[layer.name],
+        "levels": layer.levels if neurons else None,
+        "T-GIM": _omega(layer.omega) if neurons else None,
+        "leak": None if leak is None else f"{leak:.4g}",
+        "parameters": _parameters(layer),
+        "bits X / I / v": _bits(net, layer),
+        "spikes": _mean(measured, "spikes", layer.name),
+        "SOPs": _mean(measured, "sops", layer.name),
+    }
+
+
+def _omega(omega: Any) -> str:
+    import numpy as np
+
+    size = f"{omega.shape[0]}x{omega.shape[1]}"
+    if omega.shape[0] == omega.shape[1] and np.array_equal(omega, np.eye(len(omega)) * omega[0, 0]):
+        return f"{size} identity"
+    return f"{size} uniform" if (omega == omega.flat[0]).all() else size
+
+
+def _parameters(layer: Layer) -> int:
+    """Weights, biases, thresholds, initial potentials and T-GIM entries."""
+    arrays = [getattr(layer, name) for name in ("bias", "threshold", "v0", "omega") if hasattr(layer, name)]
+    return sum(a.size for a in arrays) + sum(s.weight.size for s in getattr(layer, "synapses", ()))
+
+
+def _bits(net: Network, layer: Layer) -> str | None:
+    """Bits, sign included, of the largest current, mixed current and potential."""
+    bounds = net.bounds.get(layer.name)
+    if bounds is None:
+        return None
+    return " / ".join(str(value.bit_length() + 1) if value else "-" for value in (bounds.current, bounds.drive, bounds.potential))
+
+
+def _read_run(path: Path, net: Network) -> dict[str, Any]:
+    try:
+        content = json_module.loads(path.read_text())
+        names = set(content["sops"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DataError(f"{path}: is not what `lmht run --json` writes") from None
+    if not names <= {layer.name for layer in net.layers}:
+        raise DataError(f"{path}: is a run of another network; it has layers {', '.join(sorted(names))}")
+    return content
+
+
+def _mean(measured: dict[str, Any], what: str, layer: str) -> float | None:
+    counts = measured.get(what, {}).get(layer)
+    return None if counts is None else sum(counts) / len(counts)

@@ -1,0 +1,70 @@
+"""`lmht run`: windows through one artifact."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import BackendError
+from . import common
+
+
+def run(
+    artifact: Annotated[Path, typer.Argument(help="What to run: .lmht, .onnx or .net.")],
+    data: common.Data,
+    backend: Annotated[str | None, typer.Option("--backend", help="Who runs it (default: event for .lmht, onnx for .onnx, lava for .net).")] = None,
+    root: common.Root = None,
+    split: common.Split = "test",
+    limit: common.Limit = None,
+    threads: common.Threads = 1,
+    json: common.Json = None,
+) -> None:
+    """Run windows of events through a network; report accuracy, spikes, synaptic operations and time."""
+    from rich.table import Table
+
+    from .. import backends
+    from ..compare import accuracy
+
+    name = backend or _default_backend(artifact)
+    common.check_writable(json)
+    with closing(backends.load(name, artifact, threads=threads)) as runner:
+        windows, labels, provenance = common.read_data(data, runner.window_shape, root=root, split=split, limit=limit)
+        with common.progress(name) as show:
+            result = backends.run(runner, windows, progress=lambda done: show("", done, len(windows)))
+    hit = accuracy(result, labels)
+    table = Table(title=f"{artifact.name} on {name}, {len(windows)} windows", caption="means a window")
+    for column in ("layer", "spikes", "events", "SOPs", "MACs"):
+        table.add_column(column, justify="left" if column == "layer" else "right")
+    for layer in dict.fromkeys([*result.spikes, *result.sops]):
+        cells = (counts[layer].mean() if layer in counts else None for counts in (result.spikes, result.events, result.sops))
+        table.add_row(layer, *("" if cell is None else f"{cell:,.1f}" for cell in cells), f"{result.macs[layer]:,}" if layer in result.macs else "")
+    common.out.print(table)
+    common.out.print(f"accuracy {common.percent(hit)}, {1000 * result.seconds / len(windows):.3f} ms a window")
+    content = {
+        "artifact": artifact,
+        "backend": name,
+        "data": provenance,
+        "windows": len(windows),
+        "accuracy": hit,
+        "ms_per_window": 1000 * result.seconds / len(windows),
+        "predictions": result.predictions,
+        "labels": labels,
+        "logits": result.logits,
+        "scale": result.scale,
+        "spikes": result.spikes,
+        "sops": result.sops,
+        "events": result.events,
+        "event_sops": result.event_sops,
+        "macs": result.macs,
+    }
+    common.write_json(json, content)
+
+
+def _default_backend(artifact: Path) -> str:
+    defaults = {".lmht": "event", ".onnx": "onnx", ".net": "lava"}
+    if artifact.suffix not in defaults:
+        raise BackendError(f"{artifact}: no backend runs {artifact.suffix or 'such'} files; the suffixes are {', '.join(defaults)}")
+    return defaults[artifact.suffix]
