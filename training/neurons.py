@@ -1,0 +1,160 @@
+"""LM-HT neurons in PyTorch: one pure function, and thin modules that hold its parameters.
+
+Inside a model tensors are [T·B, ...] with time outermost, so that `nn.Conv2d`, `nn.BatchNorm2d` and their kin are used
+as they are and only neurons see time. What leaves a neuron is the amplitude k·θ (docs/semantics.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# ------------------------------------------------------------------------------------------------ function
+
+
+def lmht(current: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int) -> Tensor:
+    """Amplitudes k·θ [T, ...] of LM-HT neurons under the synaptic currents `current` [T_in, ...]. For t = 1..T:
+
+        I[t] = Σ_j Ω[t, j] · x[j]
+        v    = λ·v + I[t]                      v starts at v0
+        k[t] = clip(floor(v / θ), 0, L)
+        v    = v - k[t]·θ
+
+    where `omega` Ω is [T, T_in], `leak` λ, `threshold` θ and `v0` are scalars, and `levels` is L. Any floating dtype.
+
+    Gradient (Hao et al. 2024): the previous potential and the reset are detached, and ∂(k·θ)/∂v is 1 where
+    0.5·θ <= v <= (L + 0.5)·θ, else 0. So λ learns from λ·v with v held constant. The detached potential is held constant
+    as a multiple of θ, which makes ∂(k·θ)/∂θ = k - I[t]/θ within those limits and k beyond: with one step and v0 = θ/2,
+    the gradient of the QCFS activation (Bu et al. 2022).
+    """
+    drive = (omega @ current.flatten(1)).unflatten(1, current.shape[1:])
+    return _Fire.apply(drive, leak, threshold, v0, levels)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class _Fire(torch.autograd.Function):
+    """From the mixed currents I [T, ...] to the amplitudes k·θ [T, ...]."""
+
+    @staticmethod
+    def forward(ctx: Any, drive: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int) -> Tensor:  # type: ignore[override]
+        potential, out = torch.empty_like(drive), torch.empty_like(drive)
+        v = v0.expand(drive.shape[1:])
+        for t, now in enumerate(drive):
+            potential[t] = leak * v + now
+            out[t] = (potential[t] / threshold).floor_().clamp_(0, levels).mul_(threshold)
+            v = potential[t] - out[t]
+        ctx.save_for_backward(potential, out, leak, threshold, v0)
+        ctx.levels = levels
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        potential, out, leak, threshold, v0 = ctx.saved_tensors
+        within = (potential >= 0.5 * threshold) & (potential <= (ctx.levels + 0.5) * threshold)
+        passed = grad * within
+        of_leak = of_threshold = None
+        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            previous = torch.cat([v0.expand(1, *out.shape[1:]), (potential - out)[:-1]])
+            of_leak = (passed * previous).sum()
+            of_threshold = (grad * out - passed * (potential - leak * previous)).sum() / threshold
+        return passed, of_leak, of_threshold, None, None
+
+
+# ------------------------------------------------------------------------------------------------ modules
+
+
+class Neuron(nn.Module):
+    """Base of the modules: they differ in `omega` Ω [steps, steps_in], `leak` λ and what of them is learnt.
+
+    `forward` takes currents [T_in·B, ...] and gives amplitudes [T·B, ...], time outermost in both. `threshold` θ is one
+    number a layer (a parameter; frozen unless a subclass says otherwise), `v0` the initial potential in units of θ.
+    """
+
+    def __init__(self, levels: int, steps: int, steps_in: int, threshold: float, v0: float) -> None:
+        super().__init__()
+        if min(levels, steps, steps_in) < 1 or threshold <= 0:
+            raise ValueError(f"levels, steps and input steps must be >= 1 and the threshold > 0, not {levels}, {steps}, {steps_in} and {threshold}")
+        self.levels, self.steps, self.steps_in = levels, steps, steps_in
+        self.threshold = nn.Parameter(torch.tensor(float(threshold)), requires_grad=False)
+        self.register_buffer("initial", torch.tensor(float(v0)))
+
+    @property
+    def omega(self) -> Tensor:
+        """T-GIM Ω [T, T_in]."""
+        raise NotImplementedError
+
+    @property
+    def leak(self) -> Tensor:
+        """Leak λ, a scalar."""
+        raise NotImplementedError
+
+    @property
+    def v0(self) -> Tensor:
+        """Initial potential, a scalar in the unit of the potential."""
+        return self.initial * self.threshold  # type: ignore[operator]
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = x.unflatten(0, (self.steps_in, -1))
+        return lmht(current, self.omega, self.leak, self.threshold, self.v0, self.levels).flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}, steps={self.steps}, steps_in={self.steps_in}"
+
+
+class LMHT(Neuron):
+    """LM-HT neurons with a learnable T-GIM Ω = 2·σ(m)/T_in and a learnable leak λ = σ(α) + 0.5.
+
+    m and α start at 0: Ω = 1/T_in everywhere and λ = 1. With `v0` = 0.5 that is QCFS with L·T levels (Theorem 4.4),
+    from which hybrid training sets out.
+    """
+
+    def __init__(self, levels: int, steps: int, steps_in: int | None = None, *, threshold: float = 1.0, v0: float = 0.0) -> None:
+        super().__init__(levels, steps, steps if steps_in is None else steps_in, threshold, v0)
+        self.m = nn.Parameter(torch.zeros(self.steps, self.steps_in))
+        self.alpha = nn.Parameter(torch.zeros(()))
+
+    @property
+    def omega(self) -> Tensor:
+        return 2 * torch.sigmoid(self.m) / self.steps_in
+
+    @property
+    def leak(self) -> Tensor:
+        return torch.sigmoid(self.alpha) + 0.5
+
+
+class MHT(Neuron):
+    """M-HT neurons: L levels, no T-GIM (Ω = I), a fixed leak."""
+
+    def __init__(self, levels: int, steps: int, *, threshold: float = 1.0, leak: float = 1.0, v0: float = 0.0) -> None:
+        super().__init__(levels, steps, steps, threshold, v0)
+        self.register_buffer("_omega", torch.eye(steps))
+        self.register_buffer("_leak", torch.tensor(float(leak)))
+
+    @property
+    def omega(self) -> Tensor:
+        return self._omega  # type: ignore[return-value]
+
+    @property
+    def leak(self) -> Tensor:
+        return self._leak  # type: ignore[return-value]
+
+
+class IF(MHT):
+    """Vanilla integrate-and-fire neurons (STBP): one level, Ω = I, λ = 1."""
+
+    def __init__(self, steps: int, *, threshold: float = 1.0, v0: float = 0.0) -> None:
+        super().__init__(1, steps, threshold=threshold, v0=v0)
+
+
+class QCFS(MHT):
+    """Quantisation-clip-floor-shift (Bu et al. 2022), the activation of a quantised ANN, with n = `levels` levels:
+
+        y = ϑ/n · clip(floor(x·n/ϑ + 1/2), 0, n)
+
+    which is one step of an n-level neuron with θ = ϑ/n and v0 = θ/2. ϑ is `ceiling`; θ is learnt.
+    """
+
+    def __init__(self, levels: int, *, ceiling: float = 1.0) -> None:
+        super().__init__(levels, 1, threshold=ceiling / levels, v0=0.5)
+        self.threshold.requires_grad_(True)
