@@ -1,0 +1,78 @@
+"""The door: what is an event array, and what is said of one that is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from lmht_deploy.errors import DataError
+from lmht_deploy.events.arrays import EVENT, MAX_TIME, checked, cleaned
+
+from .recordings import SENSOR, at, recordings
+
+FOREIGN = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
+"""As Tonic gives N-MNIST."""
+
+
+def foreign(*events: tuple[int, int, int, int]) -> np.ndarray:
+    return np.array(list(events), FOREIGN)
+
+
+@given(events=recordings())
+def test_valid_events_pass_as_they_are(events: np.ndarray) -> None:
+    assert checked(events, SENSOR) is events
+    same, dropped = cleaned(events, SENSOR)
+    np.testing.assert_array_equal(same, events)
+    assert dropped == {"range": 0, "polarity": 0, "order": 0}
+
+
+def test_other_field_orders_and_dtypes_are_converted() -> None:
+    found = checked(foreign((4, 2, 10, 1), (0, 0, 10, 0)), SENSOR)
+    assert found.dtype == EVENT
+    assert found.tolist() == [(10, 4, 2, True), (10, 0, 0, False)]
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        (foreign((0, 0, 5, 1), (5, 0, 6, 1)), "event 1: address x=5, y=0 lies beside the sensor of 5 x 3 pixels"),
+        (foreign((0, 3, 5, 1)), "event 0: address x=0, y=3"),
+        (foreign((0, -1, 5, 1)), "event 0: address x=0, y=-1"),
+        (foreign((0, 0, 5, 1), (0, 0, 5, 1), (0, 0, 4, 1)), r"event 2: its time 4 us lies before that of the event before it \(5 us\)"),
+        (foreign((0, 0, 5, 2)), r"event 0: polarity must be 0 \(OFF\) or 1 \(ON\), not 2"),
+        (foreign((0, 0, 5, -1)), "event 0: polarity must be 0"),
+        (foreign((0, 0, 5, 1), (0, 0, 4, 1), (9, 9, 9, 9)), "event 1: its time"),
+        (foreign((0, 0, 5, 1), (0, 0, MAX_TIME + 1, 1)), "event 1: its time 4611686018427387905 us lies beyond"),
+        (foreign(), "holds no event"),
+        (np.zeros(3), "must be a one-dimensional structured array with the fields t, x, y, p, not float64"),
+        (np.zeros((3, 1), EVENT), "one-dimensional"),
+        ([(0, 0, 0, 0)], "not list"),
+        (np.zeros(3, [("t", int), ("x", int), ("y", int)]), "fields t, x, y, p"),
+        (np.zeros(3, [("t", float), ("x", int), ("y", int), ("p", int)]), r"field t of events must hold integers \(microseconds\), not float64"),
+    ],
+)
+def test_what_does_not_fit_is_named(events: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        checked(events, SENSOR)
+
+
+def test_unsigned_times_beyond_63_bits_are_named() -> None:
+    events = np.zeros(2, [("t", np.uint64), ("x", int), ("y", int), ("p", bool)])
+    events["t"][1] = 2**63
+    with pytest.raises(DataError, match="event 1"):
+        checked(events, SENSOR)
+
+
+def test_cleaning_drops_and_counts() -> None:
+    events = foreign((0, 0, 5, 1), (7, 0, 99, 1), (0, 0, 4, 1), (0, 0, 6, 3), (8, 8, 6, 3), (1, 1, 6, 0))
+    found, dropped = cleaned(events, SENSOR)
+    assert found.tolist() == [(5, 0, 0, True), (6, 1, 1, False)]
+    assert dropped == {"range": 2, "polarity": 1, "order": 1}
+    assert checked(found, SENSOR) is found
+
+
+def test_cleaning_may_leave_nothing() -> None:
+    found, dropped = cleaned(foreign((9, 9, 9, 1)), SENSOR)
+    assert found.dtype == EVENT and len(found) == 0 and dropped["range"] == 1
+    assert len(cleaned(at(), SENSOR)[0]) == 0

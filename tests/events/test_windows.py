@@ -1,0 +1,147 @@
+"""The window rule: every event in exactly one bin, at the edges above all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmht_deploy.errors import DataError
+from lmht_deploy.events.arrays import Sensor, make_events
+from lmht_deploy.events.windows import Rule, iterate, saturated, windows
+
+from .recordings import SENSOR, at, recordings
+
+rules = st.one_of(
+    st.builds(Rule, st.integers(1, 9)),
+    st.builds(Rule, st.integers(1, 9), st.just("events"), st.integers(1, 20)),
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "times", "bins"),
+    [
+        (Rule(4), (0, 1, 2, 3, 4), [0, 1, 2, 3, 3]),  # edges at 1, 2, 3; the last event is included
+        (Rule(4), (100, 101, 199, 200, 201, 299, 300, 399, 400, 500), [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]),
+        (Rule(3), (0, 3, 4, 6, 7, 10), [0, 0, 1, 1, 2, 2]),  # edges at 3 1/3 and 6 2/3
+        (Rule(4), (7, 7, 7), [0, 0, 0]),  # no duration
+        (Rule(4), (7, 8), [0, 3]),  # shorter than the number of bins
+        (Rule(1), (7, 8, 900), [0, 0, 0]),
+        (Rule(2, "time", 10), (5, 14, 15, 24, 25, 44), [0, 0, 1, 1, 2, 3]),  # counted from the first event
+        (Rule(2, "time", 1), (-3, -2, 2), [0, 1, 5]),
+        (Rule(2, "events", 2), (0, 0, 0, 1, 2), [0, 0, 1, 1, 2]),
+    ],
+)
+def test_bins(rule: Rule, times: tuple[int, ...], bins: list[int]) -> None:
+    assert rule.bins(at(*times)).tolist() == bins
+
+
+def test_a_whole_recording_by_hand() -> None:
+    events = make_events(np.array([0, 1, 5, 10, 10]), np.array([0, 4, 4, 2, 2]), np.array([0, 2, 2, 1, 1]), np.array([1, 0, 1, 1, 1]))
+    (window,) = windows(events, SENSOR, Rule(2))
+    expected = np.zeros((2, 2, 3, 5), int)
+    expected[0, 1, 0, 0] = expected[0, 0, 2, 4] = expected[1, 1, 2, 4] = 1
+    expected[1, 1, 1, 2] = 2
+    np.testing.assert_array_equal(window, expected)
+
+
+def test_an_incomplete_last_window_has_empty_bins() -> None:
+    found = windows(at(0, 1, 12, 31), SENSOR, Rule(2, "time", 10))
+    assert found[:, :, 1, 0, 0].tolist() == [[2, 1], [0, 1]]
+    found = windows(at(0, 1, 2, 3, 4), SENSOR, Rule(2, "events", 2))
+    assert found[:, :, 1, 0, 0].tolist() == [[2, 2], [1, 0]]
+
+
+def test_down_sampling_sums_counts_by_address() -> None:
+    events = make_events(np.arange(6), np.array([0, 1, 2, 3, 4, 5]), np.zeros(6, int), np.ones(6, int))
+    (window,) = windows(events, Sensor(2, 6), Rule(1), Sensor(1, 3))
+    assert window[0, 1].tolist() == [[2, 2, 2]]
+    (window,) = windows(events, Sensor(2, 6), Rule(1), Sensor(2, 4))  # 6 pixels in 4: 2, 1, 2, 1
+    assert window[0, 1].tolist() == [[2, 1, 2, 1], [0, 0, 0, 0]]
+
+
+@given(events=recordings(), rule=rules, height=st.integers(1, 3), width=st.integers(1, 5))
+def test_no_event_is_ever_lost(events: np.ndarray, rule: Rule, height: int, width: int) -> None:
+    found = windows(events, SENSOR, rule, Sensor(height, width))
+    assert found.shape[1:] == (rule.steps, 2, height, width)
+    assert found.sum() == len(events)
+    assert found[:, :, 1].sum() == events["p"].sum()
+
+
+@given(events=recordings(), steps=st.integers(1, 5), length=st.integers(1, 10**6))
+def test_no_event_is_lost_by_time(events: np.ndarray, steps: int, length: int) -> None:
+    length = max(length, int(events["t"][-1] - events["t"][0]) // 200)
+    rule = Rule(steps, "time", length)
+    found = windows(events, SENSOR, rule)
+    assert found.sum() == len(events)
+    for event, index in zip(events, rule.bins(events), strict=True):
+        start = events["t"][0] + index * length
+        assert start <= event["t"] < start + length
+
+
+@given(events=recordings(), steps=st.integers(1, 7))
+def test_bins_of_a_recording_are_those_of_a_histogram(events: np.ndarray, steps: int) -> None:
+    duration = int(events["t"][-1] - events["t"][0])
+    for t, index in zip(events["t"].tolist(), Rule(steps).bins(events).tolist(), strict=True):
+        elapsed = (t - int(events["t"][0])) * steps  # in units of 1/steps microseconds, exactly
+        assert index * duration <= elapsed
+        assert elapsed < (index + 1) * duration or index == steps - 1 or duration == 0
+
+
+@given(events=recordings(), rule=rules)
+def test_one_by_one_equals_all_at_once(events: np.ndarray, rule: Rule) -> None:
+    np.testing.assert_array_equal(np.stack(list(iterate(events, SENSOR, rule))), windows(events, SENSOR, rule))
+
+
+@given(events=recordings(), steps=st.integers(1, 6), bin_width=st.integers(1, 1000))
+def test_tonic_gives_the_same_frames_but_loses_the_last_event(events: np.ndarray, steps: int, bin_width: int) -> None:
+    tonic = pytest.importorskip("tonic")
+    duration = steps * bin_width
+    events = events.copy()
+    events["t"] = np.sort(events["t"] % duration)
+    events = np.concatenate([at(0), events, at(duration)])
+    frames = tonic.transforms.ToFrame(sensor_size=(SENSOR.width, SENSOR.height, 2), n_time_bins=steps)(events)
+    (window,) = windows(events, SENSOR, Rule(steps))
+    assert window.sum() - frames.sum() == 1
+    window[-1, 1, 0, 0] -= 1
+    np.testing.assert_array_equal(window, frames)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0,), "at least one bin"),
+        ((4, "frames"), "'recording', 'time' or 'events', not by 'frames'"),
+        ((4, "recording", 10), "no bin length"),
+        ((4, "time"), r"bin length >= 1 \(microseconds\), not 0"),
+        ((4, "events", 0), r"bin length >= 1 \(events\), not 0"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(arguments: tuple, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Rule(*arguments)
+
+
+def test_what_cannot_be_cut_is_refused() -> None:
+    with pytest.raises(DataError, match="without events"):
+        windows(at(), SENSOR, Rule(4))
+    with pytest.raises(DataError, match="must not be larger"):
+        windows(at(1), SENSOR, Rule(4), Sensor(4, 4))
+    with pytest.raises(DataError, match="choose a longer bin"):
+        windows(at(0, 10**15), SENSOR, Rule(4, "time", 1000))
+    with pytest.raises(DataError, match="too long"):
+        windows(at(0, 2**62), SENSOR, Rule(4))
+
+
+def test_saturation_says_what_it_lost() -> None:
+    counts = np.array([0, 1, 255, 256, 300])
+    found, lost = saturated(counts)
+    assert found.dtype == np.uint8 and found.tolist() == [0, 1, 255, 255, 255] and lost == 46
+    found, lost = saturated(counts, 3)
+    assert found.dtype == np.uint8 and found.tolist() == [0, 1, 3, 3, 3] and lost == 252 + 253 + 297
+    found, lost = saturated(counts, 256)
+    assert found.dtype == np.uint16 and found.tolist() == [0, 1, 255, 256, 256] and lost == 44
+    for high in (0, 2**16):
+        with pytest.raises(DataError, match=r"1\.\.65535"):
+            saturated(counts, high)
