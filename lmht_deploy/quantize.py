@@ -46,7 +46,7 @@ def _quantize_layer(net: Network, layer: Neurons | Readout) -> Neurons | Readout
             return quantized
         return _quantize_neurons(net, layer, scale, {"synapses": synapses, "bias": bias})
     except NetworkError as error:
-        raise QuantizationError(f"no integer network can be proved: {error}") from None
+        raise QuantizationError(f"layer {layer.name!r} has no integer form that can be proved: {error}") from None
 
 
 def _quantize_neurons(net: Network, layer: Neurons, scale: np.ndarray, fields: dict) -> Neurons:

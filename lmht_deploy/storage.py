@@ -55,7 +55,7 @@ def save(net: Network, path: str | Path) -> None:
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
         file.attrs["metadata"] = json.dumps(dict(net.metadata), sort_keys=True)
-        file.attrs["checksum"] = _checksum(file)
+        file.attrs["checksum"] = checksum(file)
 
 
 def load(path: str | Path) -> Network:
@@ -65,7 +65,7 @@ def load(path: str | Path) -> Network:
             raise StorageError(f"{path}: is HDF5, but not a .lmht file (its 'format' attribute is {file.attrs.get('format')!r})")
         if file.attrs.get("version") != VERSION:
             raise StorageError(f"{path}: has format version {file.attrs.get('version')}, this release reads version {VERSION}")
-        if file.attrs.get("checksum") != _checksum(file):
+        if file.attrs.get("checksum") != checksum(file):
             raise StorageError(f"{path}: the checksum does not match the content; the file is damaged or was edited")
         groups = file["layers"]
         layers = [_read(groups[str(index)]) for index in range(len(groups))]
@@ -134,7 +134,7 @@ def _write(group: h5py.Group, record: Any) -> None:
 def _read(group: h5py.Group) -> Any:
     record = _TYPES.get(group.attrs["type"])
     if record is None:
-        raise StorageError(f"{group.file.filename}: {group.name} is of the unknown type {group.attrs['kind']!r}")
+        raise StorageError(f"{group.file.filename}: {group.name} is of the unknown type {group.attrs['type']!r}")
     values: dict[str, Any] = {name: _plain(value) for name, value in group.attrs.items() if name != "type"}
     for name, item in group.items():
         values[name] = tuple(_read(item[str(i)]) for i in range(len(item))) if name == "synapses" else item[()]
@@ -150,7 +150,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _checksum(file: h5py.File) -> str:
+def checksum(file: h5py.File) -> str:
     """SHA-256 over the names, attributes and data sets of the file, in sorted order."""
     digest = hashlib.sha256()
     _visit(file, lambda text, data: digest.update(f"{len(text)}:{text}{len(data)}:".encode() + data))
