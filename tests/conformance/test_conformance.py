@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import exporters.onnx
 from lmht_deploy import backends, reference, storage
 from lmht_deploy.network import Network
 from lmht_deploy.result import Result
 
 from .networks import SPECIAL, networks, windows_for
 
-WRITERS = {".lmht": storage.save}
+WRITERS = {".lmht": storage.save, ".onnx": lambda net, path: exporters.onnx.export(net, path, trace=True)}
 """How a network becomes the artifact of each suffix. A new backend joins `lmht_deploy.backends.NAMES`; a new format, here."""
 
 
