@@ -1,0 +1,157 @@
+"""Architectures: lists of blocks, and the one function that builds a model from such a list.
+
+A new architecture is a new entry of `ARCHITECTURES`; a new kind of block, a dataclass with its `build`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from torch import Tensor, nn
+
+from .model import SpikingModel
+from .neurons import Neuron
+
+Shape: TypeAlias = tuple[int, int, int]
+MakeNeuron: TypeAlias = Callable[[], Neuron]
+"""Gives the next neuron layer of the model under construction."""
+
+
+class Block(Protocol):
+    """Description of a part of a network. `build` gives its module and the shape (C, H, W) that it puts out."""
+
+    def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]: ...
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Convolution, batch norm, neurons."""
+
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+
+    def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
+        return _named(**_synapse(shape, self.channels, self.kernel, self.stride), neuron=neuron()), _convolved(shape, self.channels, self.stride)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Two 3x3 convolutions and a shortcut whose currents meet before the last neurons (He et al. 2016).
+
+    The shortcut is the identity where the shape stays, else a 1x1 convolution with batch norm.
+    """
+
+    channels: int
+    stride: int = 1
+
+    def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
+        out = _convolved(shape, self.channels, self.stride)
+        inner = _named(**_synapse(shape, self.channels, 3, self.stride), neuron=neuron())
+        current = _named(**_synapse(out, self.channels, 3, 1))
+        shortcut = nn.Identity() if out == shape else _named(**_synapse(shape, self.channels, 1, self.stride))
+        return ResidualBlock(inner, current, shortcut, neuron()), out
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    size: int
+
+    def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
+        return nn.AvgPool2d(self.size), _pooled(shape, self.size)
+
+
+@dataclass(frozen=True)
+class GlobalAveragePool:
+    def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
+        return nn.AdaptiveAvgPool2d(1), (shape[0], 1, 1)
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    size: int
+
+    def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
+        return nn.MaxPool2d(self.size), _pooled(shape, self.size)
+
+
+@dataclass(frozen=True)
+class Dropout:
+    share: float
+
+    def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
+        return nn.Dropout(self.share), shape
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Linear layer and neurons, over the flattened map."""
+
+    units: int
+
+    def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
+        linear = nn.Linear(shape[0] * shape[1] * shape[2], self.units)
+        return _named(flatten=nn.Flatten(), linear=linear, neuron=neuron()), (self.units, 1, 1)
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, inner: nn.Module, current: nn.Module, shortcut: nn.Module, neuron: Neuron) -> None:
+        super().__init__()
+        self.inner, self.current, self.shortcut, self.neuron = inner, current, shortcut, neuron
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.neuron(self.current(self.inner(x)) + self.shortcut(x))
+        return out
+
+
+ARCHITECTURES: dict[str, tuple[Block, ...]] = {
+    "residual-small": (Convolution(16), AveragePool(2), Residual(32), AveragePool(2)),
+}
+
+
+def build(blocks: Sequence[Block], shape: Shape, classes: int, neuron: Callable[[int], Neuron], *, steps_in: int, input_scale: float = 1.0) -> SpikingModel:
+    """Model of `blocks`, a Flatten and a linear read-out over an input of `shape` (C, H, W) with `steps_in` steps.
+
+    `neuron(steps_in)` gives a neuron layer for so many input steps; the first one meets the steps of the input, every
+    other one those of the layers before it. Weights are drawn from PyTorch's global generator.
+    """
+    made: list[Neuron] = []
+
+    def following() -> Neuron:
+        made.append(neuron(made[-1].steps if made else steps_in))
+        return made[-1]
+
+    body: OrderedDict[str, nn.Module] = OrderedDict()
+    for index, block in enumerate(blocks):
+        body[f"{type(block).__name__.lower()}{index}"], shape = block.build(shape, following)
+    body["flatten"] = nn.Flatten()
+    body["logits"] = nn.Linear(shape[0] * shape[1] * shape[2], classes)
+    return SpikingModel(nn.Sequential(body), steps_in, input_scale=input_scale)
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of parameters that are learnt."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+# ------------------------------------------------------------------------------------------------ helpers
+
+
+def _named(**modules: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(modules))
+
+
+def _synapse(shape: Shape, channels: int, kernel: int, stride: int) -> dict[str, nn.Module]:
+    conv = nn.Conv2d(shape[0], channels, kernel, stride, kernel // 2, bias=False)
+    return {"conv": conv, "norm": nn.BatchNorm2d(channels)}
+
+
+def _convolved(shape: Shape, channels: int, stride: int) -> Shape:
+    return channels, (shape[1] - 1) // stride + 1, (shape[2] - 1) // stride + 1
+
+
+def _pooled(shape: Shape, size: int) -> Shape:
+    return shape[0], shape[1] // size, shape[2] // size
