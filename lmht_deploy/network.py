@@ -586,6 +586,7 @@ class Network(_Record):
         for step, (least, largest) in enumerate(drives):
             if layer.leaks and step % layer.substeps == 0:
                 low, high = leak_integer(low, int(layer.leak)), leak_integer(high, int(layer.leak))
+                bound = max(bound, int(np.maximum(-low, high).max()))
             low, high = low + least, high + largest
             bound = max(bound, int(np.maximum(-low, high).max()))
             self._fits(layer, "a potential", bound)

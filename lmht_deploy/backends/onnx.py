@@ -60,6 +60,8 @@ def _first_line(error: Exception) -> str:
 class OnnxBackend:
     """A session and what the file says of itself."""
 
+    chunk = 32
+
     def __init__(self, path: Path, session: onnxruntime.InferenceSession, metadata: dict[str, str]) -> None:
         self._path = path
         self._session = session
@@ -68,14 +70,14 @@ class OnnxBackend:
         self._scale = float(metadata["scale"])
         self._macs: dict[str, int] = json.loads(metadata["macs"])
         (windows,) = session.get_inputs()
-        self._shape = tuple(windows.shape[1:])
+        self.window_shape = tuple(windows.shape[1:])
         self._dtype = np.dtype(windows.type.removeprefix("tensor(").removesuffix(")"))
         self._names = [output.name for output in session.get_outputs()]
         self._traced = all(f"k/{name.removeprefix('spikes/')}" in self._names for name in self._names if name.startswith("spikes/"))
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows` [B, T_in, ...]; BackendError where `trace` is asked of a file without traces."""
-        windows = check_windows(self._shape, self._low, self._high, windows).astype(self._dtype)
+        windows = check_windows(self.window_shape, self._low, self._high, windows).astype(self._dtype)
         if trace and not self._traced:
             raise BackendError(f"{self._path}: holds no traces; write it with exporters.onnx.export(net, path, trace=True)")
         names = [name for name in self._names if trace or not name.startswith("k/")]

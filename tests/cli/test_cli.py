@@ -1,0 +1,159 @@
+"""The verbs as a user meets them: help with an example, JSON, and one line and exit code 2 for every mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmht_deploy import reference, storage
+from lmht_deploy.cli import app, main
+from lmht_deploy.events.files import save_windows
+
+from ..conformance.networks import SPECIAL, windows_for
+from ..test_quantize import float_network
+
+VERBS = sorted(command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]
+
+
+def lmht(*arguments: object) -> int:
+    """Run `lmht` in this process; its exit code."""
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    return exit_.value.code  # type: ignore[return-value]
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    storage.save(SPECIAL["residual"](), tmp_path / "net.lmht")
+    return tmp_path / "net.lmht"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    net = SPECIAL["residual"]()
+    windows = windows_for(net, 5)
+    save_windows(tmp_path / "data.npz", windows, reference.run(net, windows).predictions)
+    return tmp_path / "data.npz"
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What `lmht` says where it refuses: exit code 2, one line on stderr, nothing on stdout."""
+    assert lmht(*arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("lmht: ") and said.err.count("\n") == 1, said.err
+    return said.err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lmht(verb, "--help") == 0
+    said = capsys.readouterr().out
+    assert f"Example: lmht {verb}" in said
+    assert "--json" in said
+
+
+def test_run_and_inspect(net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lmht("run", net, "--data", data, "--backend", "torch", "--json", tmp_path / "run.json") == 0
+    assert "accuracy 100.00 %" in capsys.readouterr().out
+    expected = reference.run(SPECIAL["residual"](), windows_for(SPECIAL["residual"](), 5))
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert content["accuracy"] == 1.0
+    assert content["logits"] == expected.logits.tolist()
+    assert content["spikes"] == {name: counts.tolist() for name, counts in expected.spikes.items()}
+    assert content["sops"] == {name: counts.tolist() for name, counts in expected.sops.items()}
+
+    assert lmht("inspect", net, "--run", tmp_path / "run.json", "--json", tmp_path / "net.json") == 0
+    assert "residual" not in capsys.readouterr().err
+    rows = {row["layer"]: row for row in json.loads((tmp_path / "net.json").read_text())["layers"]}
+    assert rows["f"]["reads"] == "e, d, a"
+    assert rows["f"]["SOPs"] == expected.sops["f"].mean()
+    assert rows["e"]["T-GIM"] == "4x4 uniform"
+    assert rows["input"]["parameters"] == 0
+
+
+def test_compare_says_equal(net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lmht("compare", net, "--data", data, "--backends", "torch, reference", "--limit", 4, "--json", tmp_path / "c.json") == 0
+    assert "equal" in capsys.readouterr().out
+    content = json.loads((tmp_path / "c.json").read_text())
+    assert content["equal"] is True
+    assert [(row["backend"], row["windows"]) for row in content["rows"]] == [("reference", 4), ("torch", 4)]
+
+
+def test_compare_exits_with_1_where_backends_part(net: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmht_deploy.backends import torch as torch_backend
+
+    right = torch_backend._fire
+    monkeypatch.setattr(torch_backend, "_fire", lambda layer, current: right(layer, current + 50))
+    assert lmht("compare", net, "--data", data, "--backends", "torch") == 1
+    assert "torch: spikes of layer 'a' differ: window 0 has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".net"])
+def test_export(net: Path, suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / f"out{suffix}"
+    assert lmht("export", net, "--out", out) == 0
+    assert f"wrote {out}" in capsys.readouterr().out.replace("\n", "")
+    assert out.stat().st_size > 1000
+
+
+# ------------------------------------------------------------------------------------------------ mistakes
+
+
+def test_unknown_verbs_options_backends(net: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "No such command 'fly'" in refused(capsys, "fly")
+    assert "No such option: --fly" in refused(capsys, "run", net, "--fly")
+    assert "Missing option '--data'" in refused(capsys, "run", net)
+    assert "unknown backend 'fly'; there are reference" in refused(capsys, "run", net, "--data", data, "--backend", "fly")
+    assert "unknown backend 'fly'" in refused(capsys, "compare", net, "--data", data, "--backends", "torch,fly")
+    assert "backend 'onnx' runs .onnx files" in refused(capsys, "run", net, "--data", data, "--backend", "onnx")
+    assert "unknown energy model" in refused(capsys, "compare", net, "--data", data, "--backends", "torch", "--energy", "fly")
+
+
+def test_bad_files(net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in (["inspect"], ["run", "--data", data, "--backend", "torch"], ["compare", "--data", data], ["export", "--out", tmp_path / "x.onnx"]):
+        assert "no such file" in refused(capsys, verb[0], tmp_path / "none.lmht", *verb[1:])
+    net.write_bytes(net.read_bytes()[:3000])
+    assert "truncated" in refused(capsys, "inspect", net)
+    (tmp_path / "text.lmht").write_text("hello")
+    assert "is not a .lmht file" in refused(capsys, "inspect", tmp_path / "text.lmht")
+    assert "expected a .lmht file" in refused(capsys, "inspect", data)
+    assert "no backend runs .npz files" in refused(capsys, "run", data, "--data", data)
+
+
+def test_bad_data(net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ("run", net, "--backend", "torch", "--data")
+    assert "no such file" in refused(capsys, *run, tmp_path / "none.npz")
+    save_windows(tmp_path / "small.npz", np.zeros((3, 4, 2, 7, 8), np.uint8))
+    assert "must have shape [batch, 4, 2, 8, 8], not [3, 4, 2, 7, 8]" in refused(capsys, *run, tmp_path / "small.npz")
+    save_windows(tmp_path / "high.npz", np.full((3, 4, 2, 8, 8), 9, np.uint8))
+    assert "must lie within 0..3" in refused(capsys, *run, tmp_path / "high.npz")
+    assert "unknown data set 'fly'" in refused(capsys, *run, "fly")
+    assert "split must be" in refused(capsys, *run, data, "--split", "middle")
+
+
+def test_bad_output(net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "suffix must be" in refused(capsys, "export", net, "--out", tmp_path / "net.tflite")
+    assert "does not exist" in refused(capsys, "run", net, "--data", data, "--backend", "torch", "--json", tmp_path / "no" / "x.json")
+    storage.save(float_network(), net)
+    assert "float" in refused(capsys, "export", net, "--out", tmp_path / "x.onnx")
+    assert "float" in refused(capsys, "export", net, "--out", tmp_path / "x.net")
+    assert "float" in refused(capsys, "run", net, "--data", data, "--backend", "torch")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "net.lmht"]
+
+
+def test_inspect_refuses_another_networks_run(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.json").write_text('{"sops": {"other": [1]}}')
+    assert "is a run of another network" in refused(capsys, "inspect", net, "--run", tmp_path / "run.json")
+    (tmp_path / "run.json").write_text("{")
+    assert "is not what `lmht run --json` writes" in refused(capsys, "inspect", net, "--run", tmp_path / "run.json")
+
+
+def test_starts_without_heavy_imports() -> None:
+    code = "import lmht_deploy.cli, sys; print(sorted({'torch', 'onnx', 'onnxruntime', 'tonic', 'sklearn'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
