@@ -129,7 +129,7 @@ class _Exporter:
         raise TypeError(f"unknown layer {layer!r}")
 
     def _input(self, layer: Input) -> str:
-        dtype = np.result_type(np.min_scalar_type(layer.low), np.min_scalar_type(layer.high))
+        dtype = _smallest(self._range(layer.name), np.uint8, np.int8, np.uint16, np.int16, np.int32)
         self.g.input("windows", dtype, ("batch", *self.net.window_shape))
         k = self.g.cast("windows", _dtype(self._range(layer.name)))
         places, channels = _places(layer.shape)
@@ -303,10 +303,13 @@ def _places(shape: Shape) -> Pair:
 
 def _dtype(span: Pair) -> np.dtype:
     """dtype of counts within `span`; more than 32 bits only where large counts are pooled."""
-    for dtype in (np.uint8, np.int32):
-        if np.iinfo(dtype).min <= span[0] and span[1] <= np.iinfo(dtype).max:
-            return np.dtype(dtype)
-    return np.dtype(np.int64)
+    return _smallest(span, np.uint8, np.int32, np.int64)
+
+
+def _smallest(span: Pair, *dtypes: type[np.integer]) -> np.dtype:
+    """The first of `dtypes` that holds `span`, else the last."""
+    fitting = (dtype for dtype in dtypes if np.iinfo(dtype).min <= span[0] and span[1] <= np.iinfo(dtype).max)
+    return np.dtype(next(fitting, dtypes[-1]))
 
 
 def _taps(shape: Shape, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), nearest: bool = False) -> np.ndarray:
