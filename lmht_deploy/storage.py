@@ -168,5 +168,5 @@ def _visit(group: h5py.Group, update: Callable[[str, bytes], None]) -> None:
             update(item.name, b"group")
             _visit(item, update)
         else:
-            value = item[()]
+            value = np.asarray(item[()])
             update(f"{item.name}:{value.dtype.str}{value.shape}", np.ascontiguousarray(value).tobytes())

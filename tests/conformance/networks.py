@@ -139,6 +139,17 @@ def pooled() -> Network:
     return b.finish(b.sum_pool(d, 2, 1))
 
 
+def averaged() -> Network:
+    """Sum pooling only: of an input of odd size, overlapping, padded, twice in a row, before a shortcut and before the read-out."""
+    b = Builder(11, shape=(2, 15, 13))
+    a = b.neurons("a", b.conv(b.sum_pool("input"), 5), levels=3)
+    c = b.neurons("c", b.conv(b.sum_pool(a, 2, 2, 1), 6), levels=3, omega="random")
+    twice = b.sum_pool(b.sum_pool(c, 2, 1), 1, 2)
+    d = b.neurons("d", b.conv(c, 6, 2, 2, 0), b.conv(twice, 6, 1, 1, 0, exponent=1), threshold=(400, 2000))
+    e = b.neurons("e", b.conv(d, 6, 2), b.scale(b.sum_pool(d, 2, 1, 1)))
+    return b.finish(b.sum_pool(e, 2, 1, 1))
+
+
 def geometry() -> Network:
     """Groups, depthwise, dilation, unequal strides, kernels and paddings, odd sizes."""
     b = Builder(3, shape=(3, 17, 9))
@@ -214,6 +225,7 @@ SPECIAL = {
     "negative-v0": lambda: chain(v0=(-500, 0), leak=5000),
     "residual": residual,
     "pooled": pooled,
+    "averaged": averaged,
     "geometry": geometry,
     "dense": dense,
     "steps-differ": steps_differ,

@@ -1,0 +1,152 @@
+"""Backend of the Lava processes: a NetX file (`.net`), simulated by lava-nc in a child process (docs/lava.md).
+
+The file says what to count and how to name it; the child runs it (`worker/`), in an environment of its own
+(`environment`), and cannot leave anything behind (`child`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ...errors import BackendError, StorageError
+from ...result import Result, check_windows
+from ...storage import checksum, reading
+from . import child, environment
+from .environment import install as install
+
+SUFFIX = ".net"
+FORMAT = "lmht-deploy NetX"
+VERSION = 1
+
+
+def missing() -> str | None:
+    """Whether Lava's environment is installed."""
+    return None if environment.python_of() else "Lava's environment is not installed; run: lmht lava install"
+
+
+def load(path: Path, *, threads: int = 1, seconds: float = 600.0, folder: Path | None = None) -> LavaBackend:
+    """Open a NetX file that lmht-deploy wrote; a run may take `seconds`, and uses the environment in `folder`.
+
+    Raises StorageError for a file that is missing, damaged or of other origin, BackendError without the environment.
+    """
+    python = environment.python_of(folder)
+    if python is None:
+        raise BackendError("Lava's environment is not installed; run: lmht lava install")
+    return LavaBackend(path, _read(path), python, threads, seconds)
+
+
+class LavaBackend:
+    def __init__(self, path: Path, net: _Net, python: Path, threads: int, seconds: float) -> None:
+        self.net, self.path = net, path
+        self._python, self._threads, self._seconds = python, threads, seconds
+
+    def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        net = self.net
+        windows = check_windows(net.window_shape, net.low, net.high, windows)
+        with child.run(self._python, self.path, windows, trace=trace, threads=self._threads, seconds=self._seconds) as (folder, report):
+            logits = np.load(folder / "logits.npy")
+            spikes = {0: windows} | {layer.index: np.load(folder / f"layer-{layer.index}.npy") for layer in net.layers if layer.fires}
+        return Result(
+            backend="lava",
+            logits=logits,
+            scale=net.scale,
+            spikes={layer.name: _per_window(spikes[layer.index]) for layer in net.layers if layer.fires},
+            sops={layer.name: layer.sops(spikes) for layer in net.layers},
+            macs=net.macs(),
+            seconds=report["seconds"],
+            traces={layer.name: layer.trace(spikes[layer.index], net.substeps) for layer in net.layers if layer.fires} if trace else None,
+        )
+
+    def close(self) -> None:
+        """Nothing: a child lives as long as its run."""
+
+
+# ------------------------------------------------------------------------------------------------ what the file says
+
+
+@dataclass(frozen=True)
+class _Fan:
+    """What the spikes of layer `source` cross in one synapse; `pixels` are counted as MACs instead."""
+
+    source: int
+    fan_out: np.ndarray
+    pixels: bool
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer with synapses, `index` in the file; one with neurons has T `steps` of `fires` Lava steps each."""
+
+    name: str
+    index: int
+    fans: tuple[_Fan, ...]
+    steps: int = 0
+    fires: int = 0
+    graded: bool = False
+
+    def sops(self, spikes: dict[int, np.ndarray]) -> np.ndarray:
+        """Synaptic operations of each window, int64 [B], from the spikes of every layer."""
+        total = np.zeros(len(spikes[0]), np.int64)
+        for fan in self.fans:
+            if not fan.pixels:
+                total += _per_window(spikes[fan.source], fan.fan_out)
+        return total
+
+    def trace(self, spikes: np.ndarray, substeps: int) -> np.ndarray:
+        """Spikes [B, window, ...] as [B, T, ...] counts k of a graded network, or as the T·S sub-steps they are."""
+        blocks = spikes.reshape(len(spikes), -1, substeps, *spikes.shape[2:])[:, : self.steps, : self.fires].astype(np.int64)
+        return blocks.sum(2) if self.graded else blocks.reshape(len(spikes), -1, *spikes.shape[2:])
+
+
+@dataclass(frozen=True)
+class _Net:
+    window_shape: tuple[int, ...]
+    low: int
+    high: int
+    substeps: int
+    scale: float
+    layers: tuple[_Layer, ...]
+
+    def macs(self) -> dict[str, int]:
+        """Multiply-accumulates a window, by layer that reads pixels."""
+        steps, *shape = self.window_shape
+        sums = {layer.name: [int(np.broadcast_to(fan.fan_out, shape).sum()) * steps for fan in layer.fans if fan.pixels] for layer in self.layers}
+        return {name: sum(counts) for name, counts in sums.items() if counts}
+
+
+def _read(path: Path) -> _Net:
+    with reading(path, "a NetX file"), h5py.File(path, "r") as file:
+        if file.attrs.get("format") != FORMAT:
+            raise StorageError(f"{path}: is HDF5, but not a NetX file of lmht-deploy (its 'format' attribute is {file.attrs.get('format')!r})")
+        if file.attrs.get("version") != VERSION:
+            raise StorageError(f"{path}: has format version {file.attrs.get('version')}, this release reads version {VERSION}")
+        if file.attrs.get("checksum") != checksum(file):
+            raise StorageError(f"{path}: the checksum does not match the content; the file is damaged or was edited")
+        groups = [file["layer"][str(index)] for index in range(len(file["layer"]))]
+        source, readout = groups[0], groups[-1]["lmht_readout"]
+        return _Net(
+            window_shape=(int(source.attrs["lmht_steps"]), *(int(n) for n in source["shape"])),
+            low=int(source.attrs["lmht_low"]),
+            high=int(source.attrs["lmht_high"]),
+            substeps=int(file.attrs["lmht_substeps"]),
+            scale=float(readout.attrs["scale"]),
+            layers=tuple(_read_layer(index, group) for index, group in enumerate(groups) if "weight" in group),
+        )
+
+
+def _read_layer(index: int, group: h5py.Group) -> _Layer:
+    synapses = [group, *group.get("lmht_skip", {}).values()]
+    fans = tuple(_Fan(int(s.attrs["lmht_from"]), s["lmht_fanOut"][()], bool(s.attrs["lmht_pixels"])) for s in synapses)
+    if "neuron" not in group:
+        return _Layer(group.attrs["lmht_name"], index, fans)
+    neurons = group["neuron/lmht"]
+    levels, substeps = int(neurons["levels"][()]), int(neurons["substeps"][()])
+    return _Layer(group.attrs["lmht_name"], index, fans, int(neurons["steps"][()]), levels * substeps, substeps == 1)
+
+
+def _per_window(spikes: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:
+    return (spikes.astype(np.int64) * weight).sum(axis=tuple(range(1, spikes.ndim)), dtype=np.int64)

@@ -1,0 +1,77 @@
+"""The child process in which Lava runs: files in and out, a time limit, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import BackendError
+
+WORKER = Path(__file__).with_name("worker") / "main.py"
+GRACE = 5.0
+"""Seconds that a process group has for ending, and for cleaning its shared memory, before it is killed."""
+
+
+@contextlib.contextmanager
+def run(python: Path, net: Path, windows: np.ndarray, *, trace: bool, threads: int, seconds: float) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Run `windows` through the NetX file `net` in Lava; yields the folder of the results and what the child reports.
+
+    The folder is gone when the block ends. Raises BackendError where Lava fails, or takes longer than `seconds`.
+    """
+    with tempfile.TemporaryDirectory(prefix="lmht-lava-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps({"net": str(net.resolve()), "trace": trace, "threads": threads}))
+        np.save(folder / "windows.npy", windows.astype(np.int32), allow_pickle=False)
+        output = _run([str(python), "-I", str(WORKER), name], seconds)
+        if (report := folder / "done.json").is_file():
+            yield folder, json.loads(report.read_text())
+        elif (report := folder / "failure.json").is_file():
+            raise BackendError(f"Lava failed on {net.name}: {json.loads(report.read_text())['reason']}")
+        elif output is None:
+            raise BackendError(f"Lava did not finish {net.name} within {seconds:g} s; run fewer windows at once, or allow more time")
+        else:
+            raise BackendError(f"Lava ended without a result on {net.name}{': ' + output[-1] if output else ''}")
+
+
+def _run(command: list[str], seconds: float) -> list[str] | None:
+    """Run `command` in a session of its own and end all of that; the lines it printed, None where it took too long.
+
+    Its output is a pipe that every process of the session holds, so that the pipe's end is the end of them all.
+    """
+    alive, client = os.pipe()  # the end of its standard input tells the child that this process is gone
+    child = subprocess.Popen(command, stdin=alive, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    os.close(alive)
+    deadline = time.monotonic() + seconds
+    output = None
+    try:
+        while child.poll() is None and time.monotonic() < deadline:
+            output = _output(child, 0.1)
+        timed_out = child.poll() is None
+    finally:
+        # First politely, so that shared memory is removed, then by force.
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if output is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, number)
+                output = _output(child, GRACE)
+        child.wait()
+        os.close(client)
+    return None if timed_out else (output or b"").decode(errors="replace").strip().splitlines()
+
+
+def _output(child: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+    """Everything that the child's session printed, once it is gone; None while it is there after `seconds`."""
+    try:
+        return child.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        return None

@@ -1,0 +1,113 @@
+"""Lava's own Python environment: lava-nc 0.10 and lava-dl 0.6 need NumPy < 2, and know Python 3.10 best.
+
+It lies in the user's cache folder, is built once with pip, and holds only what a simulation imports (no PyTorch).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ...errors import BackendError
+
+PACKAGES = ("lava-nc==0.10.0", "lava-dl==0.6.0", "numpy==1.26.4", "scipy==1.15.3", "h5py==3.16.0", "networkx==2.8.7")
+"""Everything that importing the simulator takes; installed without dependencies, so that nothing else comes along."""
+VERSIONS = ((3, 10), (3, 11), (3, 12))
+"""Pythons that Lava was seen to run on, the best one first: beyond 3.10 it needs `worker/shims.py`."""
+IMPORTS = "import lava.proc.lif.process, lava.magma.core.run_configs, lava.lib.dl.netx.hdf5, h5py"
+
+
+def default_folder() -> Path:
+    """Where the environment lies unless told otherwise: in the user's cache folder, one for each set of packages."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "lmht-deploy" / f"lava-{hashlib.sha256(' '.join(PACKAGES).encode()).hexdigest()[:12]}"
+
+
+def python_of(folder: Path | None = None) -> Path | None:
+    """The Python of the environment in `folder`; None where there is none, or not a whole one."""
+    python = (folder or default_folder()) / "bin" / "python"
+    return python if python.exists() else None
+
+
+def install(folder: Path | None = None, python: Path | None = None, progress: Callable[[str], None] = lambda step: None) -> Path:
+    """Build the environment in `folder` with the interpreter `python`, unless it is there; returns its Python.
+
+    It is built beside, proved by importing Lava, and renamed: a half-built one is never taken for a whole one.
+    `progress` is told each step. Raises BackendError where no suitable Python is found or a step fails.
+    """
+    folder = folder or default_folder()
+    if found := python_of(folder):
+        return found
+    python = python or _find_python()
+    version = _version(python)
+    if version not in VERSIONS:
+        raise BackendError(f"{python} is Python {'.'.join(map(str, version))}; Lava runs on Python {_list(VERSIONS)}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent, ignore_cleanup_errors=True) as name:
+        partial = Path(name) / "environment"
+        progress(f"making an environment of Python {'.'.join(map(str, version))} ({python})")
+        _run([python, "-m", "venv", partial])
+        inside = partial / "bin" / "python"
+        progress(f"installing {', '.join(PACKAGES)}")
+        # lava-nc declares Python < 3.11; what it lacks beyond is in worker/shims.py
+        _run([inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--ignore-requires-python", *PACKAGES])
+        progress("importing Lava")
+        worker = Path(__file__).parent
+        shims = f"import sys; sys.path.append({str(worker)!r}); from worker import shims; shims.newer_python(); shims.without_torch(); {IMPORTS}"
+        _run([inside, "-I", "-c", shims])
+        try:
+            partial.rename(folder)
+        except OSError as error:  # another process was faster, or something else is in the way
+            if python_of(folder) is None:
+                raise BackendError(f"{folder}: cannot be put in place ({error.strerror}); remove what is there") from None
+    return folder / "bin" / "python"
+
+
+def remove(folder: Path | None = None) -> None:
+    """Remove the environment in `folder`, so that the next `install` builds it anew."""
+    shutil.rmtree(folder or default_folder(), ignore_errors=True)
+
+
+def _find_python() -> Path:
+    """The best interpreter at hand: Python 3.10 on the path or from pyenv, else a later one that will do."""
+    for python in _candidates():
+        if _version(python) in VERSIONS:
+            return python
+    raise BackendError(f"found no Python {_list(VERSIONS)} for Lava; install one, or name it with --python")
+
+
+def _candidates() -> Iterator[Path]:
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    for major, minor in VERSIONS:
+        if found := shutil.which(f"python{major}.{minor}"):
+            yield Path(found)
+        yield from sorted(pyenv.glob(f"{major}.{minor}.*/bin/python"), reverse=True)
+        if sys.version_info[:2] == (major, minor):
+            yield Path(sys.executable)
+
+
+def _version(python: Path) -> tuple[int, ...]:
+    """(major, minor) of an interpreter; () where it does not run, as pyenv's placeholders do not."""
+    try:
+        done = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(int(part) for part in done.stdout.split())
+
+
+def _run(command: list[str | Path]) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    if done.returncode:
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        raise BackendError(f"Lava's environment could not be built: {lines[-1].strip() if lines else f'{command[0]} failed'}")
+
+
+def _list(versions: tuple[tuple[int, int], ...]) -> str:
+    names = [f"{major}.{minor}" for major, minor in versions]
+    return ", ".join(names[:-1]) + " or " + names[-1]

@@ -1,0 +1,87 @@
+"""The child process in which Lava runs: `python -I main.py FOLDER`, started in a session of its own.
+
+FOLDER/job.json   {"net": path, "trace": bool, "threads": n}
+FOLDER/windows.npy   integers [B, T_in, ...]
+Writes logits.npy and layer-<i>.npy, then done.json {"seconds", "steps"}; or failure.json {"reason"}.
+
+Lava waits for ever after an exception or a lost process, in run() or in stop(), and an interpreter that used it may
+not end. So there is one way out of here, success or not: ending the whole process group. Standard input is held open by the client;
+its end means that the client is gone, and with it everyone who needs FOLDER.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+def main(folder):
+    os.chdir(folder)
+    job = json.loads(Path("job.json").read_text())
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(job["threads"])
+    threading.Thread(target=watch_client, args=(folder,), daemon=True).start()
+
+    from worker import shims
+
+    shims.newer_python()
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+    from worker.network import Network
+
+    network = Network(job["net"], "windows.npy", ".", job["trace"])
+    start = time.perf_counter()
+    threading.Thread(target=watch_processes, daemon=True).start()
+    network.process.run(condition=RunSteps(network.total), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+    seconds = time.perf_counter() - start
+    write("done.json", seconds=seconds, steps=network.total)
+
+
+def write(name, **content):
+    """`name` whole or not at all."""
+    Path(name + ".partial").write_text(json.dumps(content))
+    os.replace(name + ".partial", name)
+
+
+def end():
+    """End the process group with SIGTERM: the resource tracker outlives it and removes what is left in shared memory."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.killpg(0, signal.SIGTERM)
+    time.sleep(2)
+    os._exit(1)
+
+
+def watch_client(folder):
+    while os.read(0, 1):
+        pass
+    shutil.rmtree(folder, ignore_errors=True)
+    end()
+
+
+def watch_processes():
+    """A Lava process that dies (killed, out of memory) would leave run() waiting."""
+    while True:
+        time.sleep(0.2)
+        for process in multiprocessing.active_children():
+            if process.exitcode:
+                write("failure.json", reason=f"a Lava process died with exit code {process.exitcode}")
+                end()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except BaseException as error:
+        import traceback
+
+        traceback.print_exc()
+        write("failure.json", reason=f"{type(error).__name__}: {error}")
+    end()

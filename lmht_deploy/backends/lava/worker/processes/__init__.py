@@ -1,0 +1,1 @@
+"""Lava processes of LM-HT networks."""

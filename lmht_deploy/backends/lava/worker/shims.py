@@ -1,0 +1,44 @@
+"""Two things that lava-nc 0.10 and lava-dl 0.6, the last of their kind, need to be imported here."""
+
+import dataclasses
+import functools
+import importlib.util
+import os
+import sys
+import types
+
+
+def newer_python():
+    """lava-nc has dataclasses whose defaults are dataclass instances, which Python >= 3.11 refuses as not hashable."""
+    if sys.version_info < (3, 11):  # noqa: UP036 (Lava has a Python of its own)
+        return
+    original = dataclasses.dataclass
+
+    def hashable(cls, **options):
+        cls = original(cls, **options)
+        if cls.__hash__ is None:
+            cls.__hash__ = object.__hash__
+        return cls
+
+    @functools.wraps(original)
+    def dataclass(cls=None, **options):
+        return functools.partial(hashable, **options) if cls is None else hashable(cls, **options)
+
+    dataclasses.dataclass = dataclass
+
+
+def without_torch():
+    """lava.lib.dl.netx imports PyTorch only for the parameters of resonate-and-fire neurons and for a helper module."""
+    if importlib.util.find_spec("torch"):
+        return
+    package = importlib.util.find_spec("lava.lib.dl").submodule_search_locations[0]
+    for name in ("slayer", "slayer.neuron", "slayer.neuron.rf", "netx.sequential_modules"):
+        module = types.ModuleType(f"lava.lib.dl.{name}")
+        module.__path__ = []
+        module.__file__ = os.path.join(package, "netx", name.rpartition(".")[2] + ".py")  # Lava asks each module beside a process for its file
+        sys.modules[module.__name__] = module
+    sys.modules["lava.lib.dl.slayer.neuron.rf"].neuron_params = _no_resonators
+
+
+def _no_resonators(*_):
+    raise NotImplementedError("resonate-and-fire neurons need the full lava-dl with PyTorch")
