@@ -7,7 +7,7 @@ neurons, which are unrolled in time. The range of k alone chooses between two en
     0 <= k <= 128    MatMulInteger, uint8 x int8 -> int32 (above 128, x86 processors without VNNI saturate)
     any other        MatMul in float64: every partial sum is an integer below 2^31 (`Network.bounds`), hence exact
 
-Currents and potentials are int32, as the bounds prove (int64 where a leak above 1 lets potentials pass 32 bits for a moment).
+Currents and potentials are int32, as the bounds prove.
 """
 
 from __future__ import annotations
@@ -231,32 +231,28 @@ class _Exporter:
         Any other exact form of the neurons (a counting form, for those that do not leak) belongs beside this one.
         """
         g = self.g
-        dtype = np.int64 if layer.leak > LEAK_ONE else np.int32  # λ·v may pass 32 bits before the current brings it back
-        drives = self._mix(layer, current, dtype)
-        theta = g.constant(layer.threshold.astype(dtype))
-        bounds = g.constant(dtype(0)), g.constant(dtype(min(layer.levels, INT32_MAX)))
-        v, spikes = g.constant(layer.v0.astype(dtype)), []
+        drives = self._mix(layer, current)
+        theta, levels = g.constant(layer.threshold), g.constant(np.int32(min(layer.levels, INT32_MAX)))
+        v, spikes = g.constant(layer.v0), []
         for step in range(layer.steps):
             block, substep = divmod(step, layer.substeps)
-            if layer.leaks and substep == 0:  # v·λq / 4096 has at most 48 bits: exact in float64, and Cast truncates
-                v = g.cast(g("Mul", g.cast(v, np.float64), g.constant(np.float64(layer.leak / LEAK_ONE))), dtype)
+            if layer.leaks and substep == 0:  # v·λq / 4096 has at most 45 bits: exact in float64, and Cast truncates
+                v = g.cast(g("Mul", g.cast(v, np.float64), g.constant(np.float64(layer.leak / LEAK_ONE))), np.int32)
             if layer.injection == "uniform" or substep == 0:
                 v = g("Add", v, drives[block])
-            k = g("Clip", g("Div", v, theta), *bounds)  # Div truncates: above the floor only where k is clipped to 0
+            k = g("Clip", g("Div", v, theta), g.constant(np.int32(0)), levels)  # Div truncates: above the floor only where k is clipped to 0
             spikes.append(g.cast(k, _dtype(self._range(layer.name))))
             if step < layer.steps - 1:
                 v = g("Sub", v, g("Mul", k, theta))
         return g("Concat", *spikes, axis=1)
 
-    def _mix(self, layer: Neurons, current: str, dtype: type[np.signedinteger]) -> list[str]:
+    def _mix(self, layer: Neurons, current: str) -> list[str]:
         """I[t] = Σ_j Ω[t, j]·X[j] for t = 1..T, each [B, 1, P, C]."""
         steps = len(layer.omega)
         if not np.array_equal(layer.omega, np.eye(steps)):
             places, channels = _places(self.net.shapes[layer.name])
             flat = self.g.reshape(current, 0, 0, places * channels)
             current = self.g.reshape(self.g("MatMul", self.g.constant(layer.omega), flat), 0, 0, places, channels)
-        if dtype != np.int32:
-            current = self.g.cast(current, dtype)
         return self.g.split(current, steps)
 
     # -- counting

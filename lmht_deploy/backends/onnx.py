@@ -79,7 +79,7 @@ class OnnxBackend:
         """Run `windows` [B, T_in, ...]; BackendError where `trace` is asked of a file without traces."""
         windows = check_windows(self.window_shape, self._low, self._high, windows).astype(self._dtype)
         if trace and not self._traced:
-            raise BackendError(f"{self._path}: holds no traces; write it with exporters.onnx.export(net, path, trace=True)")
+            raise BackendError(f"{self._path}: holds no traces; write it with `lmht export --trace`, or exporters.onnx.export(net, path, trace=True)")
         names = [name for name in self._names if trace or not name.startswith("k/")]
         start = time.perf_counter()
         outputs = dict(zip(names, self._session.run(names, {"windows": windows}), strict=True))

@@ -143,11 +143,12 @@ def test_neurons_of_random_magnitudes(leak: int, tmp_path: Path) -> None:
     assert accepted >= 5
 
 
-def test_leak_beyond_32_bits_that_the_current_brings_back(tmp_path: Path) -> None:
-    first = neurons("a", Scale(source="input", weight=[1]), v0=np.array([-600_000_000]), bias=np.array([1_500_000_000]), leak=4 * LEAK_ONE)
-    net = Network((Input(name="input", shape=(1,), steps=2, high=9), first, readout("a", 1)))
-    assert -600_000_000 * 4 < -(2**31)
-    assert_exact(net, np.array([[[0], [9]], [[9], [0]]]), tmp_path)
+def test_leaked_potential_near_the_bound(tmp_path: Path) -> None:
+    v0, bias = np.array([-(2**29) + 1, -(2**29) + 2**20]), np.full(2, 3 * 2**29)
+    first = neurons("a", Scale(source="input", weight=[127, -128]), v0=v0, bias=bias, leak=4 * LEAK_ONE)
+    net = Network((Input(name="input", shape=(2,), steps=2, high=9), first, readout("a", 2)))
+    assert net.bounds["a"].potential > 0.99 * INT32_MAX
+    assert_exact(net, np.array([[[0, 9], [9, 0]], [[9, 0], [0, 9]], [[0, 0], [9, 9]]]), tmp_path)
 
 
 def test_counts_beyond_32_bits(tmp_path: Path) -> None:
