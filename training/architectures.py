@@ -109,6 +109,7 @@ class ResidualBlock(nn.Module):
 
 ARCHITECTURES: dict[str, tuple[Block, ...]] = {
     "residual-small": (Convolution(16), AveragePool(2), Residual(32), AveragePool(2)),
+    "residual-strided": (Convolution(16, 5, 2), AveragePool(2), Residual(32), AveragePool(2)),
 }
 
 

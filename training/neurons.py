@@ -38,26 +38,25 @@ class _Fire(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, drive: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int) -> Tensor:  # type: ignore[override]
-        potential, out = torch.empty_like(drive), torch.empty_like(drive)
+        before, after, out = (torch.empty_like(drive) for _ in range(3))  # v before and after the reset, amplitudes
         v = v0.expand(drive.shape[1:])
         for t, now in enumerate(drive):
-            potential[t] = leak * v + now
-            out[t] = (potential[t] / threshold).floor_().clamp_(0, levels).mul_(threshold)
-            v = potential[t] - out[t]
-        ctx.save_for_backward(potential, out, leak, threshold, v0)
+            torch.addcmul(now, v, leak, out=before[t])
+            torch.div(before[t], threshold, out=out[t]).floor_().clamp_(0, levels).mul_(threshold)
+            v = torch.sub(before[t], out[t], out=after[t])
+        ctx.save_for_backward(before, after, leak, threshold, v0)
         ctx.levels = levels
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        potential, out, leak, threshold, v0 = ctx.saved_tensors
-        within = (potential >= 0.5 * threshold) & (potential <= (ctx.levels + 0.5) * threshold)
-        passed = grad * within
+        before, after, leak, threshold, v0 = ctx.saved_tensors
+        passed = grad * ((before >= 0.5 * threshold) & (before <= (ctx.levels + 0.5) * threshold))
         of_leak = of_threshold = None
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            previous = torch.cat([v0.expand(1, *out.shape[1:]), (potential - out)[:-1]])
-            of_leak = (passed * previous).sum()
-            of_threshold = (grad * out - passed * (potential - leak * previous)).sum() / threshold
+            of_leak = torch.dot(passed[1:].flatten(), after[:-1].flatten()) + v0 * passed[0].sum()
+        if ctx.needs_input_grad[2]:  # Σ grad·k - passed·I/θ, with I = v before the reset - λ·(v after the last one)
+            of_threshold = ((grad * (before - after)).sum() - (passed * before).sum() + leak * of_leak) / threshold
         return passed, of_leak, of_threshold, None, None
 
 

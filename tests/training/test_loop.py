@@ -1,0 +1,368 @@
+"""Training: it learns, it resumes to the very same bits, and it says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from lmht_deploy import reference
+from lmht_deploy.errors import DataError, LmhtError, RecipeError, StorageError, TrainingError
+from training import loop, recipe, runs
+from training.data import Data
+from training.loop import Progress, evaluate, train
+from training.lowering import lower
+from training.recipe import Recipe, TrainingRecipe
+
+
+@dataclass
+class Synthetic:
+    """Events of four classes: a bright bar at one of four rows, in noise; a bar lies there from the second step on."""
+
+    windows: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...] = ("a", "b", "c", "d")
+
+
+def synthetic(number: int, seed: int) -> Synthetic:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(4, size=number)
+    windows = rng.poisson(0.2, (number, 3, 2, 8, 8))
+    for window, label in zip(windows, labels, strict=True):
+        window[1:, :, 2 * label] += rng.integers(0, 3, (2, 2, 8))
+    return Synthetic(np.minimum(windows, 255).astype(np.uint8), labels)
+
+
+DATA = Data(synthetic(120, 0), synthetic(40, 1))
+
+
+def small(*overrides: str) -> Recipe:
+    return recipe.load("digits", ["data.steps=3", "network.steps=2", "training.epochs=4", "training.batch=20", *overrides])
+
+
+class KilledError(Exception):
+    """What a run dies of in these tests."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    train(small(), DATA, folder)
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------ what a run is
+
+
+def test_it_learns_and_keeps_what_it_learnt(finished: Path) -> None:
+    run = runs.load(finished)
+    assert run.accuracy >= 0.9
+    assert run.recipe == small() and run.classes == DATA.test.classes
+    assert run.accuracy == evaluate(run.model, DATA.test).accuracy
+    assert [line["epoch"] for line in run.metrics] == [1, 2, 3, 4]
+    assert run.metrics[-1]["loss"] < run.metrics[0]["loss"] / 2
+    assert {path.name for path in finished.iterdir()} == {runs.MODEL, runs.RECIPE, runs.METRICS, runs.STATE}
+
+
+def test_a_run_lowers(finished: Path) -> None:
+    """The network of a run gives the float64 model's logits on the test data."""
+    run = runs.load(finished)
+    result = reference.run(lower(run.model, run.input), DATA.test.windows)
+    with torch.no_grad():
+        logits = run.model.double()(torch.from_numpy(DATA.test.windows).double())
+    np.testing.assert_allclose(result.logits * result.scale, logits.numpy(), rtol=0, atol=1e-9)
+
+
+def test_density_is_mean_spikes(finished: Path) -> None:
+    """As the golden model counts them: a neuron and time-step, on the test data."""
+    run = runs.load(finished)
+    net = lower(run.model.double(), run.input)
+    spikes = reference.run(net, DATA.test.windows).spikes
+    density = evaluate(runs.load(finished).model, DATA.test, batch=7).density
+    assert density.keys() == spikes.keys()
+    for name, count in spikes.items():
+        assert density[name] == pytest.approx(count.mean() / (2 * np.prod(net.shapes[name])), rel=1e-4)
+
+
+def test_progress(tmp_path: Path) -> None:
+    found: list[Progress] = []
+    run = train(small("training.epochs=2"), DATA, tmp_path / "run", report=found.append)
+    assert [p.step for p in found] == [*range(1, 7), 6, *range(7, 13), 12]
+    assert {p.steps for p in found} == {12} and {p.epochs for p in found} == {2}
+    ends = [p for p in found if p.test_accuracy is not None]
+    assert [p.epoch for p in ends] == [1, 2]
+    assert [p.test_accuracy for p in ends] == [line["test_accuracy"] for line in run.metrics]
+    assert ends[-1].density == run.metrics[-1]["density"] and ends[-1].remaining == 0
+    assert found[0].density == {} and found[7].density == ends[0].density
+    assert all(0 <= p.accuracy <= 1 and p.loss > 0 and p.windows_per_second > 0 and p.remaining >= 0 for p in found)
+
+
+def test_same_seed_same_weights(finished: Path, tmp_path: Path) -> None:
+    train(small(), DATA, tmp_path / "again")
+    train(small("training.seed=1"), DATA, tmp_path / "other")
+    assert (tmp_path / "again" / runs.MODEL).read_bytes() == (finished / runs.MODEL).read_bytes()
+    assert (tmp_path / "other" / runs.MODEL).read_bytes() != (finished / runs.MODEL).read_bytes()
+
+
+def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    train(small("training.epochs=1"), DATA, tmp_path / "run")
+    assert torch.rand(4).equal(expected)
+
+
+# ------------------------------------------------------------------------------------------------ resuming
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("stop", [3, 6, 15])  # in the first epoch, at the end of one, within a later one
+def test_resumed_run_ends_with_the_same_bits(optimiser: str, stop: int, tmp_path: Path) -> None:
+    chosen = small(f"training.optimiser={optimiser}", "training.rate=0.01", "training.epochs=3", "training.shift=1")
+
+    def die(progress: Progress) -> None:
+        if progress.step == stop:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(chosen, DATA, tmp_path / "resumed", report=die)
+    train(chosen, DATA, tmp_path / "resumed", resume=True)
+    train(chosen, DATA, tmp_path / "whole")
+    for name in (runs.MODEL, runs.STATE, runs.RECIPE):
+        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    resumed, whole = (runs.load(tmp_path / name).metrics for name in ("resumed", "whole"))
+    timings = {"seconds", "windows_per_second"}
+    assert [{k: v for k, v in line.items() if k not in timings} for line in resumed] == [{k: v for k, v in line.items() if k not in timings} for line in whole]
+
+
+def test_killed_between_two_files(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics and model of an epoch are there, its state is not: the epoch is trained again."""
+    write = runs.write
+
+    def die(path: Path, tensors, header) -> None:  # type: ignore[no-untyped-def]
+        if path.name == runs.STATE and header["epoch"] == 2:
+            raise KilledError
+        write(path, tensors, header)
+
+    monkeypatch.setattr(runs, "write", die)
+    with pytest.raises(KilledError):
+        train(small(), DATA, tmp_path / "run")
+    monkeypatch.undo()
+    assert len(runs.load(tmp_path / "run").metrics) == 2
+    run = train(small(), DATA, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / runs.MODEL).read_bytes() == (finished / runs.MODEL).read_bytes()
+    assert len(run.metrics) == 4
+
+
+def test_resuming_a_finished_run_trains_no_more(finished: Path) -> None:
+    before = (finished / runs.STATE).stat().st_mtime_ns
+    assert train(small(), DATA, finished, resume=True).accuracy == runs.load(finished).accuracy
+    assert (finished / runs.STATE).stat().st_mtime_ns == before
+
+
+def test_what_cannot_be_resumed(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"already holds a run; resume it, or choose another folder"):
+        train(small(), DATA, finished)
+    with pytest.raises(TrainingError, match=r"holds no state to resume from"):
+        train(small(), DATA, tmp_path / "none", resume=True)
+    with pytest.raises(TrainingError, match=r"was begun with another recipe; resume it with its own recipe.toml"):
+        train(small("training.epochs=5"), DATA, finished, resume=True)
+
+
+def test_damaged_state(finished: Path, tmp_path: Path) -> None:
+    folder = copied(finished, tmp_path / "run")
+    content = (folder / runs.STATE).read_bytes()
+    (folder / runs.STATE).write_bytes(content[: len(content) // 2])
+    with pytest.raises(StorageError, match=r"state.safetensors: is damaged"):
+        train(small(), DATA, folder, resume=True)
+    runs.write(folder / runs.STATE, {"model.body.flatten": torch.zeros(1)}, {"epoch": 1})
+    with pytest.raises(TrainingError, match=r"state\.safetensors does not fit the recipe and the data"):
+        train(small(), DATA, folder, resume=True)
+
+
+# ------------------------------------------------------------------------------------------------ loading
+
+
+def copied(source: Path, target: Path) -> Path:
+    target.mkdir()
+    for path in source.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (runs.MODEL, None, "model.safetensors: there is no such file"),
+        (runs.MODEL, b"", "model.safetensors: is damaged"),
+        (runs.MODEL, b"PK" * 99, "model.safetensors: is damaged"),
+        (runs.METRICS, b"{", "metrics.jsonl: is missing or damaged"),
+        (runs.METRICS, None, "metrics.jsonl: is missing or damaged"),
+        (runs.RECIPE, b"x = 1", "unknown section 'x'"),
+    ],
+)
+def test_damaged_folder(finished: Path, tmp_path: Path, file: str, content: bytes | None, message: str) -> None:
+    folder = copied(finished, tmp_path / "run")
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(content)
+    with pytest.raises((StorageError, RecipeError), match=message):
+        runs.load(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header.pop("classes"),
+        lambda header: header["input"].pop("shape"),
+        lambda header: header["input"].update(extra=1),
+        lambda header: header["input"].update(shape=[3, 8, 8]),
+        lambda header: header.update(classes=["a", "b"]),
+    ],
+)
+def test_edited_model(finished: Path, tmp_path: Path, change) -> None:  # type: ignore[no-untyped-def]
+    folder = copied(finished, tmp_path / "run")
+    weights, header = runs.read(folder / runs.MODEL)
+    change(header)
+    runs.write(folder / runs.MODEL, weights, header)
+    with pytest.raises(StorageError, match=r"model\.safetensors: does not fit recipe\.toml, or was edited"):
+        runs.load(folder)
+
+
+def test_a_safetensors_file_of_others(finished: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder = copied(finished, tmp_path / "run")
+    save_file({"x": torch.zeros(1)}, folder / runs.MODEL)
+    with pytest.raises(StorageError, match=r"was not written by a training run"):
+        runs.load(folder)
+
+
+# ------------------------------------------------------------------------------------------------ what goes wrong
+
+
+def test_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    cross_entropy, calls = functional.cross_entropy, []
+
+    def breaks(logits: torch.Tensor, labels: torch.Tensor, **options: object) -> torch.Tensor:
+        calls.append(1)
+        loss: torch.Tensor = cross_entropy(logits, labels, **options)  # type: ignore[arg-type]
+        return loss * (float("nan") if len(calls) == 9 else 1)  # 6 steps and one test an epoch
+
+    monkeypatch.setattr(functional, "cross_entropy", breaks)
+    with pytest.raises(
+        TrainingError, match=r"the loss is not finite at step 8, in epoch 2; the state after epoch 1 is kept in .*run\. Try a training\.rate below"
+    ):
+        train(small(), DATA, folder)
+    monkeypatch.undo()
+    assert len(runs.load(folder).metrics) == 1
+    assert train(small(), DATA, folder, resume=True).accuracy >= 0.9
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step of an epoch may spoil the weights after a finite loss."""
+    step = torch.optim.AdamW.step
+    calls = []
+
+    def breaks(optimiser, *arguments):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        step(optimiser, *arguments)
+        if len(calls) == 12:
+            optimiser.param_groups[0]["params"][0].data.fill_(float("inf"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaks)
+    with pytest.raises(TrainingError, match=r"a weight is not finite at step 12, in epoch 2; the state after epoch 1 is kept"):
+        train(small(), DATA, tmp_path / "run")
+    assert len(runs.load(tmp_path / "run").metrics) == 1
+
+
+def test_data_must_fit() -> None:
+    train_set = synthetic(5, 0)
+    for test_set, message in [
+        (Synthetic(train_set.windows[:, 0], train_set.labels), r"test data must be windows \[N, T_in, C, H, W\]"),
+        (Synthetic(train_set.windows, train_set.labels[:3]), "test data must be windows .* labels, not .* and 3"),
+        (Synthetic(train_set.windows, train_set.labels + 4), r"test labels must lie within 0\.\.3"),
+        (Synthetic(train_set.windows[:, :, :1], train_set.labels), "training and test data differ in shape or classes"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            Data(train_set, test_set)
+
+
+def test_data_must_fit_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the windows have 3 input steps, the recipe's data.steps is 4"):
+        train(small("data.steps=4"), DATA, tmp_path / "run")
+    with pytest.raises(DataError, match=r"the windows hold counts up to .*, the recipe's data.high is 1"):
+        train(small("data.high=1"), DATA, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LmhtError, match=r"file.* cannot be created"):
+        train(small(), DATA, tmp_path / "file" / "run")
+
+
+# ------------------------------------------------------------------------------------------------ pieces
+
+
+def test_learning_rate() -> None:
+    """Rises in a line over 2 epochs of 10 steps, peaks at their last step, then falls as half a cosine towards 0."""
+    plan = TrainingRecipe(epochs=6, rate=0.5, warmup=2.0)
+    rates = [loop.learning_rate(plan, step, 10) for step in range(60)]
+    np.testing.assert_allclose(rates[:20], 0.5 * np.arange(1, 21) / 20)
+    assert rates[39] == pytest.approx(0.25, rel=0.05) and 0 < rates[-1] < 0.002
+    assert sorted(rates[19:], reverse=True) == rates[19:]
+    assert loop.learning_rate(TrainingRecipe(epochs=1, rate=0.5, warmup=0.0), 0, 10) < 0.5
+
+
+def test_shift_moves_whole_windows() -> None:
+    torch.manual_seed(0)
+    windows = torch.zeros(300, 3, 2, 5, 6)
+    windows[:, :, 0, 2, 3] = torch.arange(1.0, 301)[:, None]
+    moved = loop.shifted(windows, 2)
+    assert moved.shape == windows.shape and moved.sum() == windows.sum()
+    places = (moved[:, :, 0] > 0).nonzero()[:, 2:].unflatten(0, (300, 3))
+    assert (places == places[:, :1]).all()  # every step of a window by the same offset
+    assert {tuple(place) for place in places[:, 0].tolist()} == {(y, x) for y in range(5) for x in range(1, 6)}
+    edge = torch.ones(8, 1, 1, 4, 4)
+    assert loop.shifted(edge, 3).sum() < edge.sum()  # what leaves is lost, zeros come in
+
+
+def test_only_weights_decay() -> None:
+    from training.neurons import Neuron
+
+    model = runs.make(small(), runs_input(), 4)
+    decays, others = (group["params"] for group in loop.make_optimiser(small().training, model).param_groups)
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert {names[id(p)].rsplit(".", 2)[-2] for p in decays} == {"conv", "logits"}
+    learnt = [p for neuron in model.modules() if isinstance(neuron, Neuron) for p in neuron.parameters() if p.requires_grad]
+    assert {id(p) for p in learnt} <= {id(p) for p in others}
+
+
+def runs_input():  # type: ignore[no-untyped-def]
+    from lmht_deploy.network import Input
+
+    return Input(name="input", shape=(2, 8, 8), steps=3)
+
+
+def test_metrics_are_plain_json(finished: Path) -> None:
+    for line in (finished / runs.METRICS).read_text().splitlines():
+        assert set(json.loads(line)) == {
+            "epoch",
+            "step",
+            "loss",
+            "accuracy",
+            "test_loss",
+            "test_accuracy",
+            "rate",
+            "seconds",
+            "windows_per_second",
+            "density",
+        }

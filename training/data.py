@@ -1,0 +1,56 @@
+"""What a run learns from and is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from lmht_deploy.errors import DataError
+
+from .recipe import Recipe
+
+
+class Windows(Protocol):
+    """`windows` integers [N, T_in, C, H, W], `labels` int64 [N] into `classes`, as lmht_deploy.events.datasets gives them."""
+
+    @property
+    def windows(self) -> np.ndarray: ...
+    @property
+    def labels(self) -> np.ndarray: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Data:
+    """The two splits of one data set; DataError where they do not fit each other."""
+
+    train: Windows
+    test: Windows
+
+    def __post_init__(self) -> None:
+        for split, data in (("training", self.train), ("test", self.test)):
+            shape = data.windows.shape
+            if len(shape) != 5 or len(data.labels) != len(data.windows) or len(data.windows) == 0:
+                raise DataError(f"{split} data must be windows [N, T_in, C, H, W] and N >= 1 labels, not {list(shape)} and {len(data.labels)}")
+            if data.labels.min() < 0 or data.labels.max() >= len(data.classes):
+                raise DataError(f"{split} labels must lie within 0..{len(data.classes) - 1}, found {data.labels.min()}..{data.labels.max()}")
+        if self.train.windows.shape[1:] != self.test.windows.shape[1:] or self.train.classes != self.test.classes:
+            raise DataError(f"training and test data differ in shape or classes: {self.train.windows.shape[1:]} and {self.test.windows.shape[1:]}")
+
+
+def load(recipe: Recipe, *, root: str | Path | None = None, progress: Callable[[int, int], None] | None = None) -> Data:
+    """Both splits of the recipe's data set, read from `root` where it is not generated.
+
+    `progress(done, total)` is called as recordings are read, one split after the other. Raises DataError.
+    """
+    from lmht_deploy.events import datasets
+
+    def split(name: datasets.Split) -> datasets.Windows:
+        return datasets.load(recipe.data.name, root=root, split=name, steps=recipe.data.steps, high=recipe.data.high, progress=progress)
+
+    return Data(split("train"), split("test"))

@@ -1,0 +1,193 @@
+"""Recipes: everything that decides a training run, as TOML that is checked strictly.
+
+    [data]      what is learnt, and how its recordings become windows
+    [network]   an architecture, its neurons, levels and steps
+    [training]  optimiser, schedule, augmentation, seed
+
+Packaged recipes lie in training/recipes and are known by name; every key has a default but `data.name` and
+`network.architecture`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from lmht_deploy.errors import RecipeError
+
+from .architectures import ARCHITECTURES
+
+
+def _one_of(*choices: str, default: Any = MISSING) -> Any:
+    return field(default=default, metadata={"choices": choices})
+
+
+def _within(least: float, most: float, default: Any = MISSING) -> Any:
+    return field(default=default, metadata={"least": least, "most": most})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """`name` of the data set (lmht_deploy.events.datasets), `steps` T_in of a window, `high`: counts are clipped to it."""
+
+    name: str
+    steps: int = _within(1, 1024, 4)
+    high: int = _within(1, 2**15, 255)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRecipe:
+    """`neuron` of training.neurons with L `levels` and T `steps`; `v0` is the initial potential in units of θ.
+
+    "mht" and "if" have no T-GIM: T must be T_in ("if" has one level).
+    """
+
+    architecture: str = _one_of(*ARCHITECTURES)
+    neuron: str = _one_of("lmht", "mht", "if", default="lmht")
+    levels: int = _within(1, 64, 2)
+    steps: int = _within(1, 1024, 4)
+    v0: float = _within(0, 1, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """`optimiser` at a `rate` that rises over `warmup` epochs and then falls as a cosine, to 0 after `epochs`.
+
+    `weight_decay` acts on weights, not on biases, norms and neurons. `shift` moves every window at random by up to so many
+    pixels. The same `seed` gives the same weights on the same machine with the same number of threads.
+    """
+
+    epochs: int = _within(1, 100_000, 20)
+    batch: int = _within(1, 2**16, 32)
+    optimiser: str = _one_of("adamw", "sgd", default="adamw")
+    rate: float = _within(1e-9, 100, 5e-3)
+    weight_decay: float = _within(0, 10, 0.01)
+    warmup: float = _within(0, 1000, 1.0)
+    label_smoothing: float = _within(0, 0.99, 0.0)
+    shift: int = _within(0, 64, 0)
+    seed: int = _within(0, 2**32 - 1, 0)
+
+    def seed_of(self, epoch: int) -> int:
+        """Seed of all that is random in an epoch (0: the initial weights), so that no generator's state needs to be kept."""
+        return int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    data: DataRecipe
+    network: NetworkRecipe
+    training: TrainingRecipe
+
+    def __post_init__(self) -> None:
+        network, data = self.network, self.data
+        if network.neuron != "lmht" and network.steps != data.steps:
+            raise RecipeError(f"network.neuron {network.neuron!r} has no T-GIM: network.steps ({network.steps}) must be data.steps ({data.steps})")
+        if network.neuron == "if" and network.levels != 1:
+            raise RecipeError(f"network.neuron 'if' has one level: network.levels must be 1, not {network.levels}")
+
+
+# ------------------------------------------------------------------------------------------------ reading and writing
+
+
+def packaged() -> tuple[str, ...]:
+    """Names of the recipes that come with the package."""
+    files = (resources.files(__package__) / "recipes").iterdir()
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+
+
+def load(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """The packaged recipe `name`, or the one in the file `name` (.toml), with `overrides` of the form "section.key=value".
+
+    Raises RecipeError for a missing or malformed file, an unknown section or key, and a value of a wrong type or out of range.
+    """
+    if Path(name).suffix == ".toml":
+        file, what = Path(name), str(name)
+    elif name in packaged():
+        file, what = resources.files(__package__) / "recipes" / f"{name}.toml", f"recipe {name!r}"  # type: ignore[assignment]
+    else:
+        raise RecipeError(f"there is no recipe {str(name)!r}; there are {', '.join(packaged())}, or give the path of a .toml file")
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{what}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise RecipeError(f"{what}: is not TOML: {error}") from None
+    for override in overrides:
+        _override(values, override)
+    return parse(values)
+
+
+def parse(values: Mapping[str, Any]) -> Recipe:
+    """The recipe of nested `values`, {section: {key: value}}; RecipeError as for `load`."""
+    sections = get_type_hints(Recipe)
+    _known("section", values, sections)
+    return Recipe(**{section: _section(section, kind, values.get(section, {})) for section, kind in sections.items()})
+
+
+def dumps(recipe: Recipe) -> str:
+    """`recipe` as TOML, every key written out; `load` reads the very same recipe."""
+    sections = []
+    for section, values in dataclasses.asdict(recipe).items():
+        sections.append("\n".join([f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]))
+    return "\n\n".join(sections) + "\n"
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot):
+        raise RecipeError(f"an override has the form section.key=value, for example training.epochs=10, not {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # text may stand without quotes
+    values.setdefault(section, {})[key] = value
+
+
+def _known(what: str, found: object, allowed: Iterable[str]) -> None:
+    allowed = tuple(allowed)
+    if not isinstance(found, Mapping):
+        raise RecipeError(f"{what} must be a table, not {found!r}")
+    for key in found:
+        if key not in allowed:
+            raise RecipeError(f"unknown {what} {key!r} in the recipe; there are {', '.join(allowed)}")
+
+
+def _section(section: str, kind: type, values: Any) -> Any:
+    hints = get_type_hints(kind)
+    _known(f"key of [{section}]", values, hints)
+    for item in dataclasses.fields(kind):
+        if item.default is MISSING and item.name not in values:
+            raise RecipeError(f"the recipe lacks {section}.{item.name}{_allowed(item.metadata)}")
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    return kind(**{key: _value(f"{section}.{key}", hints[key], fields[key].metadata, value) for key, value in values.items()})
+
+
+def _value(name: str, kind: type[Any], limits: Mapping[str, Any], value: Any) -> Any:
+    if kind is float and type(value) is int:
+        value = float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise RecipeError(f"{name} must be {_KINDS[kind]}{_allowed(limits)}, not {value!r}")
+    if value not in limits.get("choices", (value,)):
+        raise RecipeError(f"{name} must be{_allowed(limits, '')}, not {value!r}")
+    if "least" in limits and not (math.isfinite(value) and limits["least"] <= value <= limits["most"]):
+        raise RecipeError(f"{name} must lie{_allowed(limits, '')}, not be {value!r}")
+    return value
+
+
+_KINDS = {str: "text", int: "an integer", float: "a number"}
+
+
+def _allowed(limits: Mapping[str, Any], comma: str = ",") -> str:
+    if "choices" in limits:
+        return f"{comma} one of {', '.join(limits['choices'])}"
+    return f"{comma} within {limits['least']}..{limits['most']}" if limits else ""
