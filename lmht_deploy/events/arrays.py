@@ -34,28 +34,43 @@ def checked(events: np.ndarray, sensor: Sensor) -> np.ndarray:
     `events` is a structured array with (at least) the integer fields t, x, y, p. Raises DataError with the index of the
     first event that does not fit.
     """
-    beside, polarity = _faults(events, sensor)
-    if len(events) == 0:
+    admitted = Door(sensor).admit(events)
+    if len(admitted) == 0:
         raise DataError("the recording holds no event")
-    faults = {"range": beside, "polarity": polarity, "order": _earlier(events["t"])}
-    bad = {name: int(mask.argmax()) for name, mask in faults.items() if mask.any()}
-    if bad:
-        first = min(bad, key=lambda name: bad[name])
-        raise DataError(_message(first, bad[first], events, sensor))
-    return _converted(events)
+    return admitted
 
 
-def cleaned(events: np.ndarray, sensor: Sensor) -> tuple[np.ndarray, dict[str, int]]:
-    """`events` as EVENT [n] without those that `checked` would refuse, and how many were dropped for which fault.
+class Door:
+    """Checks the packets of one recording or live source as `checked` checks a whole one; a packet may be empty.
 
-    The faults are "range" (beside the sensor), "polarity" and "order" (earlier than a valid event before it); an event
-    is counted under the first that it has. Raises DataError where the array itself is not one of events.
+    With `drop`, events that do not fit are left out and counted in `dropped`, under the first fault that they have: "range"
+    (beside the sensor), "polarity" (neither 0 nor 1), "order" (earlier than a valid event before it).
     """
-    beside, polarity = _faults(events, sensor)
-    valid = events[~(beside | polarity)]
-    late = _earlier(valid["t"])
-    dropped = {"range": int(beside.sum()), "polarity": int((polarity & ~beside).sum()), "order": int(late.sum())}
-    return _converted(valid[~late]), dropped
+
+    def __init__(self, sensor: Sensor, drop: bool = False) -> None:
+        self.sensor = sensor
+        self.seen = 0
+        self.dropped = {"range": 0, "polarity": 0, "order": 0}
+        self._drop = drop
+        self._latest = -MAX_TIME
+
+    def admit(self, events: np.ndarray) -> np.ndarray:
+        """The events of the next packet as EVENT [n]; DataError with the index, since the start, of one that does not fit."""
+        beside, polarity = _faults(events, self.sensor)
+        valid = ~(beside | polarity)
+        late = np.zeros(len(events), bool)
+        late[valid] = _earlier(events["t"][valid], self._latest)
+        bad = ~valid | late
+        if bad.any() and not self._drop:
+            index = int(bad.argmax())
+            raise DataError(f"event {self.seen + index}: {_fault(events[index], self.sensor)}")
+        for name, mask in (("range", beside), ("polarity", polarity & ~beside), ("order", late)):
+            self.dropped[name] += int(mask.sum())
+        self.seen += len(events)
+        admitted = _converted(events[~bad] if bad.any() else events)
+        if len(admitted):
+            self._latest = int(admitted["t"][-1])
+        return admitted
 
 
 def _faults(events: np.ndarray, sensor: Sensor) -> tuple[np.ndarray, np.ndarray]:
@@ -65,9 +80,9 @@ def _faults(events: np.ndarray, sensor: Sensor) -> tuple[np.ndarray, np.ndarray]
     return (x < 0) | (x >= sensor.width) | (y < 0) | (y >= sensor.height), (p != 0) & (p != 1)
 
 
-def _earlier(t: np.ndarray) -> np.ndarray:
+def _earlier(t: np.ndarray, latest: int) -> np.ndarray:
     """bool [n]: the time lies before the latest time so far."""
-    return t < np.maximum.accumulate(t) if len(t) else np.zeros(0, bool)
+    return t < np.maximum(np.maximum.accumulate(t), latest) if len(t) else np.zeros(0, bool)
 
 
 def _check_fields(events: np.ndarray) -> None:
@@ -83,14 +98,13 @@ def _check_fields(events: np.ndarray) -> None:
         raise DataError(f"event {int(far.argmax())}: its time {events['t'][far.argmax()]} us lies beyond 2^62 us")
 
 
-def _message(fault: str, index: int, events: np.ndarray, sensor: Sensor) -> str:
-    t, x, y, p = (int(events[name][index]) for name in "txyp")
-    match fault:
-        case "range":
-            return f"event {index}: address x={x}, y={y} lies beside the sensor of {sensor.width} x {sensor.height} pixels"
-        case "polarity":
-            return f"event {index}: polarity must be 0 (OFF) or 1 (ON), not {p}"
-    return f"event {index}: its time {t} us lies before that of the event before it ({int(events['t'][index - 1])} us)"
+def _fault(event: np.void, sensor: Sensor) -> str:
+    t, x, y, p = (int(event[name]) for name in "txyp")
+    if not (0 <= x < sensor.width and 0 <= y < sensor.height):
+        return f"address x={x}, y={y} lies beside the sensor of {sensor.width} x {sensor.height} pixels"
+    if p not in (0, 1):
+        return f"polarity must be 0 (OFF) or 1 (ON), not {p}"
+    return f"its time {t} us lies before that of an event before it"
 
 
 def _converted(events: np.ndarray) -> np.ndarray:

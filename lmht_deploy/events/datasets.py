@@ -9,7 +9,6 @@ Nothing is ever downloaded without being asked for: where data is missing, a Dat
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ import numpy as np
 from ..errors import DataError
 from .arrays import Sensor, checked
 from .dvs import Dvs, emulate
+from .packages import need
 from .windows import Rule, saturated
 from .windows import windows as cut
 
@@ -121,12 +121,6 @@ def split_by_class(labels: np.ndarray, share: float, split: Split, seed: int = 0
         cut_at = round(share * len(members))
         chosen.append(members[:cut_at] if split == "train" else members[cut_at:])
     return np.sort(np.concatenate(chosen))
-
-
-def need(package: str, extra: str) -> None:
-    """Raise DataError with the command that installs `package`, where it is missing."""
-    if importlib.util.find_spec(package) is None:
-        raise DataError(f"this needs the package {package!r}; run: pip install 'lmht-deploy[{extra}]'")
 
 
 # ------------------------------------------------------------------------------------------------ digits

@@ -1,0 +1,220 @@
+"""Recordings of every format: real files by their counts, ends and a second reader; written ones by what was written."""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from lmht_deploy.errors import DataError, LmhtError, StorageError
+from lmht_deploy.events.arrays import EVENT, Sensor, make_events
+from lmht_deploy.events.recordings import open_recording, read
+
+from .recordings import data
+
+NMNIST = Sensor(34, 34)
+REAL = {
+    "davis346_short.aedat4": (None, Sensor(260, 346), 6676, (1589163147368868, 215, 164, True), (1589163147538809, 96, 229, True)),
+    "tonic_sample_320x240.aedat4": (None, Sensor(240, 320), 111954, (1605537493718345, 154, 204, False), (1605537494308262, 88, 237, True)),
+    "dvs.es": (None, Sensor(240, 320), 473225, (0, 0, 0, True), (999000, 38, 193, True)),
+    "dvs128_aedat2_walking2.aedat": (None, Sensor(128, 128), 70304, (135707767, 106, 90, True), (144951371, 42, 74, True)),
+    "evt2_gen3_faery.raw": (None, Sensor(480, 640), 521252, (913716224, 35, 443, True), (913812095, 12, 471, False)),
+    "evt3_gen41_sample.raw": (None, Sensor(720, 1280), 219596, (11718656, 874, 200, False), (11727467, 1218, 572, True)),
+    "ncars_sample.dat": (Sensor(100, 120), Sensor(100, 120), 2009, (0, 25, 8, False), (99952, 75, 28, True)),
+    "nmnist_sample.bin": (NMNIST, NMNIST, 4325, (654, 7, 15, True), (311175, 21, 14, True)),
+    "ncaltech101_faces_easy_0001.bin": (Sensor(180, 240), Sensor(180, 240), 67445, (6, 131, 2, True), (299364, 40, 15, True)),
+    "tiny_event.hdf5": (Sensor(260, 346), Sensor(260, 346), 17, (0, 134, 30, False), (5748, 74, 181, False)),
+}
+
+
+@pytest.fixture
+def library() -> None:
+    for package in ("faery", "tonic"):
+        pytest.importorskip(package)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_recording(name: str, library: None) -> None:
+    given, sensor, number, first, last = REAL[name]
+    events, door = read(data(f"event_formats/{name}"), given)
+    assert door.sensor == sensor and events.dtype == EVENT and len(events) == number == door.seen
+    assert events[0].item() == first and events[-1].item() == last
+    assert (np.diff(events["t"]) >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["davis346_short.aedat4", "tonic_sample_320x240.aedat4"])
+def test_aedat4_agrees_with_aedat(name: str, library: None) -> None:
+    decoder = pytest.importorskip("aedat").Decoder(str(data(f"event_formats/{name}")))
+    packets = [packet["events"] for packet in decoder if "events" in packet]
+    assert_same(read(data(f"event_formats/{name}"))[0], np.concatenate(packets), p="on")
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "fields"), [("evt2_gen3_faery.raw", "evt2", "txyp"), ("evt3_gen41_sample.raw", "evt3", "xyp"), ("ncars_sample.dat", "dat", "txyp")]
+)
+def test_prophesee_agrees_with_expelliarmus(name: str, encoding: str, fields: str, library: None) -> None:
+    """Its version 1.1.12 reads wrong times from EVT3, so these are left out."""
+    expected = pytest.importorskip("expelliarmus").Wizard(encoding=encoding).read(str(data(f"event_formats/{name}")))
+    events, _ = read(data(f"event_formats/{name}"), REAL[name][0])
+    for field in fields:
+        np.testing.assert_array_equal(events[field], expected[field])
+
+
+def assert_same(events: np.ndarray, expected: np.ndarray, p: str = "p") -> None:
+    for field, other in {"t": "t", "x": "x", "y": "y", "p": p}.items():
+        np.testing.assert_array_equal(events[field], expected[other])
+
+
+def random_events(sensor: Sensor, number: int = 500, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    t = np.cumsum(rng.integers(0, 300, number))
+    return make_events(t - t[0], rng.integers(sensor.width, size=number), rng.integers(sensor.height, size=number), rng.integers(2, size=number))
+
+
+# ------------------------------------------------------------------------------------------------ written and read
+
+
+@pytest.mark.parametrize("suffix", [".aedat4", ".dat", ".raw", ".es"])
+def test_what_faery_writes_is_read(tmp_path: Path, suffix: str) -> None:
+    faery = pytest.importorskip("faery")
+    sensor, path = Sensor(480, 640), tmp_path / f"recording{suffix}"
+    events = random_events(sensor)
+    packet = np.zeros(len(events), faery.EVENTS_DTYPE)
+    for field, other in {"t": "t", "x": "x", "y": "y", "on": "p"}.items():
+        packet[field] = events[other]
+    faery.events_stream_from_array(packet, (sensor.width, sensor.height)).to_file(path)
+    found, door = read(path)
+    assert door.sensor == sensor
+    np.testing.assert_array_equal(found, events)
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "group.h5", "seconds.hdf5", "table.h5", "root.h5"])
+def test_arrays_in_files(tmp_path: Path, form: str) -> None:
+    events, path = random_events(NMNIST), tmp_path / form
+    columns = {name: events[name] for name in "txyp"}
+    match form:
+        case "npy":
+            path = path.with_name("recording.npy")
+            np.save(path, events)
+        case "npz":
+            path = path.with_name("recording.npz")
+            np.savez(path, **columns)
+        case _:
+            with h5py.File(path, "w") as file:
+                if form == "seconds.hdf5":
+                    columns["t"] = columns["t"] / 1e6
+                if form == "table.h5":
+                    file["CD/events"] = events
+                else:
+                    for name, column in columns.items():
+                        file[name if form == "root.h5" else f"davis/events/{name}"] = column
+    found, _ = read(path, NMNIST)
+    np.testing.assert_array_equal(found, events)
+    with pytest.raises(DataError, match="does not say how large its sensor is"):
+        read(path)
+
+
+def aedat2(*records: tuple[int, int], chip: str = "ch.unizh.ini.jaer.chip.retina.DVS128") -> bytes:
+    header = f"#!AER-DAT2.0\r\n# AEChip: {chip}\r\n# End\r\n".encode()
+    return header + b"".join(struct.pack(">II", *record) for record in records)
+
+
+def test_aedat2_by_hand(tmp_path: Path) -> None:
+    path = tmp_path / "recording.aedat"
+    on, off, sync = (127 << 8) | (0 << 1), (0 << 8) | (127 << 1) | 1, 0x8000
+    path.write_bytes(aedat2((on, 2**32 - 5), (sync, 2**32 - 4), (off, 3)))
+    events, door = read(path)
+    assert events.tolist() == [(2**32 - 5, 127, 0, True), (2**32 + 3, 0, 127, False)]  # the 32-bit clock ran over
+    assert door.sensor == Sensor(128, 128)
+
+
+def test_packets_need_not_be_read_at_once(library: None) -> None:
+    recording = open_recording(data("event_formats/evt2_gen3_faery.raw"))
+    first, second = next(recording.packets), next(recording.packets)
+    assert len(first) + len(second) < 521252 // 4
+
+
+# ------------------------------------------------------------------------------------------------ what cannot be read
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"", "a recording ends in .aedat4"),
+        ("a.aedat", b"#!AER-DAT3.1\r\n", "AEDAT 4 and AEDAT 2.0 can be read"),
+        ("a.aedat", aedat2(chip="eu.seebetter.ini.chips.davis.DAVIS240C"), "AEDAT 2.0 of a DAVIS240C"),
+        ("a.aedat", aedat2((0, 1)) + b"abc", "3 bytes are left over"),
+        ("a.aedat", aedat2(), "holds no event$"),
+        ("a.aedat", aedat2((0, 5), (0, 4)), "event 1: its time 4 us lies before"),
+        ("a.aedat4", b"", "AEDAT 4 and AEDAT 2.0"),
+        ("a.aedat4", b"#!AER-DAT4.0\r\nabc", "is damaged"),
+        ("a.es", b"Event", "is damaged"),
+        ("a.raw", b"% evt 3.0\n", "does not say how large its sensor is"),
+        ("a.dat", b"% Version 2\n\x00\x08123", "3 bytes are left over"),
+        ("a.h5", b"abc", "is damaged"),
+        ("a.npy", b"abc", "is damaged"),
+        ("a.npz", b"PK", "is damaged"),
+    ],
+)
+def test_what_is_no_recording_is_named_in_one_line(tmp_path: Path, name: str, content: bytes, message: str, library: None) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path / name)
+    assert "\n" not in str(caught.value) and str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["davis346_short.aedat4", "dvs.es", "evt2_gen3_faery.raw", "evt3_gen41_sample.raw", "dvs128_aedat2_walking2.aedat", "tiny_event.hdf5"]
+)
+def test_truncated_real_recordings_give_events_or_an_error(tmp_path: Path, name: str, library: None) -> None:
+    content = data(f"event_formats/{name}").read_bytes()
+    for size in (0, 1, 15, 60, 300, len(content) // 3, len(content) // 2 + 1, len(content) - 1):
+        (tmp_path / name).write_bytes(content[:size])
+        try:
+            events, _ = read(tmp_path / name, REAL[name][1])
+        except LmhtError as error:
+            assert "\n" not in str(error)
+        else:
+            assert 0 < len(events) <= REAL[name][2]
+
+
+def test_arrays_of_another_kind_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recording.npz"
+    np.savez(path, t=np.arange(3), x=np.arange(3), y=np.arange(3))
+    with pytest.raises(DataError, match="four arrays t, x, y, p of one length; it holds t, x, y"):
+        read(path, NMNIST)
+    np.savez(path, t=np.arange(3), x=np.arange(3), y=np.arange(3), p=np.zeros(2, int))
+    with pytest.raises(DataError, match="of one length"):
+        read(path, NMNIST)
+    np.save(tmp_path / "recording.npy", np.zeros((4, 4)))
+    with pytest.raises(DataError, match="structured array"):
+        read(tmp_path / "recording.npy", NMNIST)
+    with h5py.File(tmp_path / "two.h5", "w") as file:
+        for name in "txyp":
+            file[f"left/{name}"] = file[f"right/{name}"] = np.zeros(2, int)
+    with pytest.raises(DataError, match="one group with the arrays t, x, y, p; it holds 2"):
+        read(tmp_path / "two.h5", NMNIST)
+
+
+def test_bad_events_are_dropped_only_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "recording.npy"
+    np.save(path, make_events(np.array([5, 6, 4]), np.array([1, 99, 1]), np.zeros(3, int), np.ones(3, int)))
+    with pytest.raises(DataError, match=r"recording\.npy: event 1: address x=99"):
+        read(path, NMNIST)
+    events, door = read(path, NMNIST, drop=True)
+    assert len(events) == 1 and door.dropped == {"range": 1, "polarity": 0, "order": 1}
+    with pytest.raises(DataError, match="holds no event that fits"):
+        read(path, Sensor(1, 1), drop=True)
+
+
+def test_a_missing_file_or_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StorageError, match="there is no such file"):
+        read(tmp_path / "absent.raw")
+    (tmp_path / "a.raw").write_bytes(b"% evt 3.0\n")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(DataError, match=r"package 'faery'; run: pip install 'lmht-deploy\[events\]'"):
+        read(tmp_path / "a.raw")
