@@ -1,7 +1,10 @@
 """Backend of the Lava processes: a NetX file (`.net`), simulated by lava-nc in a child process (docs/lava.md).
 
-The file says what to count and how to name it; the child runs it (`worker/`), in an environment of its own
-(`environment`), and cannot leave anything behind (`child`).
+    environment.py   Lava's own Python environment, and how it is built
+    child.py         one run: files in and out, a time limit, nothing left behind
+    worker/          what runs inside that environment, and knows nothing of lmht-deploy
+
+What the file says about counting and naming is read here; what it says about running, in the child.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ from ...errors import BackendError, StorageError
 from ...result import Result, check_windows
 from ...storage import checksum, reading
 from . import child, environment
-from .environment import install as install
 
 SUFFIX = ".net"
 FORMAT = "lmht-deploy NetX"
@@ -33,15 +35,18 @@ def load(path: Path, *, threads: int = 1, seconds: float = 600.0, folder: Path |
 
     Raises StorageError for a file that is missing, damaged or of other origin, BackendError without the environment.
     """
+    net = _read(path)
     python = environment.python_of(folder)
     if python is None:
         raise BackendError("Lava's environment is not installed; run: lmht lava install")
-    return LavaBackend(path, _read(path), python, threads, seconds)
+    return LavaBackend(path, net, python, threads, seconds)
 
 
 class LavaBackend:
+    chunk = 50
+
     def __init__(self, path: Path, net: _Net, python: Path, threads: int, seconds: float) -> None:
-        self.net, self.path = net, path
+        self.net, self.path, self.window_shape = net, path, net.window_shape
         self._python, self._threads, self._seconds = python, threads, seconds
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:

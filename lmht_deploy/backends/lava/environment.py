@@ -46,6 +46,8 @@ def install(folder: Path | None = None, python: Path | None = None, progress: Ca
         return found
     python = python or _find_python()
     version = _version(python)
+    if not version:
+        raise BackendError(f"{python}: does not run")
     if version not in VERSIONS:
         raise BackendError(f"{python} is Python {'.'.join(map(str, version))}; Lava runs on Python {_list(VERSIONS)}")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -67,11 +69,6 @@ def install(folder: Path | None = None, python: Path | None = None, progress: Ca
             if python_of(folder) is None:
                 raise BackendError(f"{folder}: cannot be put in place ({error.strerror}); remove what is there") from None
     return folder / "bin" / "python"
-
-
-def remove(folder: Path | None = None) -> None:
-    """Remove the environment in `folder`, so that the next `install` builds it anew."""
-    shutil.rmtree(folder or default_folder(), ignore_errors=True)
 
 
 def _find_python() -> Path:

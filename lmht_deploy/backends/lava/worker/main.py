@@ -68,9 +68,11 @@ def watch_client(folder):
 
 def watch_processes():
     """A Lava process that dies (killed, out of memory) would leave run() waiting."""
+    processes = set()
     while True:
         time.sleep(0.2)
-        for process in multiprocessing.active_children():
+        processes.update(multiprocessing.active_children())  # which forgets those that ended
+        for process in processes:
             if process.exitcode:
                 write("failure.json", reason=f"a Lava process died with exit code {process.exitcode}")
                 end()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import importlib.util
 import os
 import sys
@@ -31,13 +32,13 @@ def without_torch():
     """lava.lib.dl.netx imports PyTorch only for the parameters of resonate-and-fire neurons and for a helper module."""
     if importlib.util.find_spec("torch"):
         return
-    package = importlib.util.find_spec("lava.lib.dl").submodule_search_locations[0]
+    package = next(iter(importlib.import_module("lava.lib.dl").__path__))
     for name in ("slayer", "slayer.neuron", "slayer.neuron.rf", "netx.sequential_modules"):
         module = types.ModuleType(f"lava.lib.dl.{name}")
         module.__path__ = []
         module.__file__ = os.path.join(package, "netx", name.rpartition(".")[2] + ".py")  # Lava asks each module beside a process for its file
+        module.__dict__["neuron_params"] = _no_resonators
         sys.modules[module.__name__] = module
-    sys.modules["lava.lib.dl.slayer.neuron.rf"].neuron_params = _no_resonators
 
 
 def _no_resonators(*_):

@@ -1,0 +1,306 @@
+"""Lava in its child process: what it refuses, how it ends, and that nothing of it stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from exporters import netx
+from lmht_deploy import backends, reference, storage
+from lmht_deploy.backends import lava
+from lmht_deploy.backends.lava import environment
+from lmht_deploy.compare import difference
+from lmht_deploy.errors import BackendError, DataError, LmhtError, StorageError
+
+from ..conformance.networks import SPECIAL, windows_for
+
+needs_lava = pytest.mark.skipif(lava.missing() is not None, reason=str(lava.missing()))
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    netx.export(SPECIAL["residual"](), tmp_path / "net.net")
+    return tmp_path / "net.net"
+
+
+def edit(path: Path, change: Callable[[h5py.File], None]) -> None:
+    """Change a file and give it the checksum of what it says now."""
+    with h5py.File(path, "r+") as file:
+        change(file)
+        file.attrs["checksum"] = storage.checksum(file)
+
+
+# ------------------------------------------------------------------------------------------------ files and windows
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(StorageError) as error:
+        lava.load(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert "there is no such file" in refused(tmp_path / "none.net")
+
+
+@pytest.mark.parametrize("size", [0, 100, 3000, -1])
+def test_truncated_file(net: Path, size: int) -> None:
+    net.write_bytes(net.read_bytes()[:size])
+    assert "is not a NetX file, or is truncated" in refused(net)
+
+
+def test_foreign_file(net: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.net"
+    text.write_text("not HDF5")
+    assert "is not a NetX file" in refused(text)
+    storage.save(SPECIAL["if"](), tmp_path / "other.net")
+    assert "not a NetX file of lmht-deploy" in refused(tmp_path / "other.net")
+
+
+def test_edited_file(net: Path) -> None:
+    with h5py.File(net, "r+") as file:
+        file["layer/1/weight"][0, 0, 0, 0] += 1
+    assert "checksum" in refused(net)
+
+
+def test_file_of_another_version(net: Path) -> None:
+    edit(net, lambda file: file.attrs.__setitem__("version", 9))
+    assert "version 9" in refused(net)
+
+
+def test_file_without_a_read_out(net: Path) -> None:
+    edit(net, lambda file: file.pop(f"layer/{len(file['layer']) - 1}"))
+    assert "damaged" in refused(net)
+
+
+@needs_lava
+def test_windows_that_do_not_fit(net: Path) -> None:
+    with pytest.raises(DataError, match="must have shape"):
+        lava.load(net).run(np.zeros((1, 2, 3), int))
+
+
+def test_suffix_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match=r"runs \.net files"):
+        backends.load("lava", tmp_path / "net.lmht")
+
+
+# ------------------------------------------------------------------------------------------------ how a run ends
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Folder of the runs of this test; afterwards no process, no file and no shared memory of them is there."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    before = set(os.listdir("/dev/shm"))
+    yield folder
+    deadline = time.monotonic() + 10
+    while (left := left_behind(folder) + sorted(set(os.listdir("/dev/shm")) - before)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == []
+
+
+def left_behind(folder: Path) -> list[str]:
+    return [f"process {pid}" for pid in processes(folder)] + os.listdir(folder)
+
+
+def processes(folder: Path) -> list[int]:
+    """Living processes of runs in `folder`, the children of Lava among them (a fork keeps its command line), oldest first."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and str(folder) in (entry / "cmdline").read_text() and "main.py" in (entry / "cmdline").read_text():
+                found.append(int(entry.name))
+        except OSError:  # it ended meanwhile
+            continue
+    return sorted(found)
+
+
+def wait_for_run(folder: Path) -> list[int]:
+    """Processes of a run once Lava computes in all of them."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        started = processes(folder)
+        if len(started) > 12:
+            time.sleep(0.5)
+            return processes(folder)
+        time.sleep(0.05)
+    raise AssertionError("Lava did not start")
+
+
+def endless() -> np.ndarray:
+    """More windows than Lava runs in the time of a test."""
+    return windows_for(SPECIAL["residual"](), 20_000)
+
+
+@needs_lava
+def test_success_leaves_nothing(net: Path, temporary: Path) -> None:
+    windows = windows_for(SPECIAL["residual"]())
+    found = lava.load(net).run(windows)
+    assert difference(found, reference.run(SPECIAL["residual"](), windows)) is None
+    assert found.traces is None and found.seconds > 0
+
+
+@needs_lava
+def test_time_limit(net: Path, temporary: Path) -> None:
+    with pytest.raises(BackendError, match=r"did not finish net\.net within 3 s"):
+        lava.load(net, seconds=3).run(endless())
+
+
+@needs_lava
+def test_exception_in_a_process(net: Path, temporary: Path) -> None:
+    def widen(file: h5py.File) -> None:
+        neurons = file["layer/2/neuron/lmht"]
+        omega = np.tile(neurons["omega"], 2)
+        del neurons["omega"]
+        neurons["omega"] = omega
+
+    edit(net, widen)
+    with pytest.raises(BackendError, match=r"^Lava failed on net\.net: ValueError in LMHT: shape-mismatch"):
+        lava.load(net).run(windows_for(SPECIAL["residual"]()))
+
+
+@needs_lava
+def test_file_that_cannot_be_built(net: Path, temporary: Path) -> None:
+    edit(net, lambda file: file["layer/1"].pop("stride"))
+    with pytest.raises(BackendError, match=r"^Lava failed on net\.net: TypeError in Synapse: "):
+        lava.load(net).run(windows_for(SPECIAL["residual"]()))
+
+
+@needs_lava
+@pytest.mark.parametrize("victim", [0, 5, -1])
+def test_killed_process(net: Path, temporary: Path, victim: int) -> None:
+    """The child itself (the oldest of its session), or one of Lava's processes, is killed while it computes."""
+    timer = threading.Thread(target=lambda: os.kill(wait_for_run(temporary)[victim], signal.SIGKILL))
+    timer.start()
+    with pytest.raises(BackendError, match=r"ended without a result|died with exit code -9"):
+        lava.load(net, seconds=60).run(endless())
+    timer.join()
+
+
+@needs_lava
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_client_that_ends(net: Path, temporary: Path, number: int) -> None:
+    code = (
+        "import sys, tempfile; from lmht_deploy.backends import lava; from tests.backends.test_lava import endless, Path;"
+        f"tempfile.tempdir = {str(temporary)!r}; lava.load(Path({str(net)!r})).run(endless())"
+    )
+    client = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    wait_for_run(temporary)
+    client.send_signal(number)
+    assert client.wait(20) != 0
+
+
+# ------------------------------------------------------------------------------------------------ the environment
+
+
+def test_missing_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, net: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "lmht lava install" in str(backends.missing("lava"))
+    with pytest.raises(BackendError, match="lmht lava install"):
+        backends.load("lava", net)
+    with pytest.raises(BackendError, match="lmht lava install"):
+        lava.load(net, folder=tmp_path / "elsewhere")
+
+
+def stand_in(folder: Path, version: str = "3 10", fails: str = "nothing") -> Path:
+    """An interpreter that says it is of `version`, makes environments of copies of itself, and fails where asked for `fails`."""
+    python = folder / "python"
+    python.write_text(
+        f'#!/bin/sh\ncase "$*" in *{fails}*) echo one; echo "no {fails} today"; exit 1;; *version_info*) echo "{version}";;\n'
+        '*"-m venv"*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python";; esac\n'
+    )
+    python.chmod(0o755)
+    return python
+
+
+def test_install(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "lava"
+    steps: list[str] = []
+    python = environment.install(folder, stand_in(tmp_path), steps.append)
+    assert python == folder / "bin" / "python" == environment.python_of(folder)
+    assert [step.split()[0] for step in steps] == ["making", "installing", "importing"]
+    assert environment.install(folder, tmp_path / "no-python", steps.append) == python
+    assert len(steps) == 3
+    assert os.listdir(folder.parent) == ["lava"]
+
+
+@pytest.mark.parametrize("fails", ["venv", "pip", "lava.proc"])
+def test_failed_install_leaves_nothing(tmp_path: Path, fails: str) -> None:
+    folder = tmp_path / "cache" / "lava"
+    with pytest.raises(BackendError, match=rf"^Lava's environment could not be built: no {fails} today$"):
+        environment.install(folder, stand_in(tmp_path, fails=fails))
+    assert environment.python_of(folder) is None
+    assert os.listdir(folder.parent) == []
+
+
+def test_two_installs_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "lava"
+    first = stand_in(tmp_path)
+
+    def other_is_faster(step: str) -> None:
+        if step.startswith("importing") and not folder.exists():
+            shutil.copytree(first.parent, folder / "bin", ignore=shutil.ignore_patterns("cache"))
+
+    assert environment.install(folder, first, other_is_faster).read_bytes() == first.read_bytes()
+    assert os.listdir(folder.parent) == ["lava"]
+
+
+def test_install_over_something_else(tmp_path: Path) -> None:
+    folder = tmp_path / "lava"
+    folder.mkdir()
+    (folder / "thesis.tex").touch()
+    with pytest.raises(BackendError, match="remove what is there"):
+        environment.install(folder, stand_in(tmp_path))
+    assert os.listdir(folder) == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("version", ["3 9", "3 13", "2 7"])
+def test_unsuitable_python(tmp_path: Path, version: str) -> None:
+    with pytest.raises(BackendError, match=r"Lava runs on Python 3\.10, 3\.11 or 3\.12"):
+        environment.install(tmp_path / "lava", stand_in(tmp_path, version))
+
+
+def test_python_that_does_not_run(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="does not run"):
+        environment.install(tmp_path / "lava", tmp_path / "no-python")
+
+
+# ------------------------------------------------------------------------------------------------ the verbs
+
+
+def test_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from lmht_deploy.cli.lava import app
+
+    folder = tmp_path / "lava"
+    app(["install", "--folder", str(folder), "--python", str(stand_in(tmp_path)), "--json", str(tmp_path / "it.json")], standalone_mode=False)
+    said = capsys.readouterr()
+    assert f"Lava is installed: {folder}/bin/python" in said.out.replace("\n", "")
+    assert "installing lava-nc==0.10.0" in said.err
+    assert json.loads((tmp_path / "it.json").read_text()) == {"python": f"{folder}/bin/python"}
+    with pytest.raises(LmhtError):
+        app(["check", "--folder", str(tmp_path / "elsewhere")], standalone_mode=False)
+
+
+@needs_lava
+def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from lmht_deploy.cli.lava import app
+
+    app(["check", "--json", str(tmp_path / "it.json")], standalone_mode=False)
+    assert "Lava is exact" in capsys.readouterr().out
+    assert json.loads((tmp_path / "it.json").read_text())["equal"] is True
