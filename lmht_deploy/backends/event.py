@@ -1,7 +1,40 @@
 """Backend of the event-driven engine: a `.lmht` file on the CPU."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .. import engine, storage
+from ..errors import BackendError
+from ..result import Result
+
 SUFFIX = ".lmht"
 
 
 def missing() -> str | None:
-    return "not built yet"
+    """Whether the engine's extension was built."""
+    return engine.missing()
+
+
+def load(path: Path, *, threads: int = 1) -> EventBackend:
+    """Open a `.lmht` file of an integer network; BackendError for a float one."""
+    net = storage.load(path)
+    if not net.integer:
+        raise BackendError(f"{path}: holds a float network; backend 'event' runs integer ones; see `lmht convert`")
+    return EventBackend(engine.Engine(net, threads=threads))
+
+
+class EventBackend:
+    def __init__(self, runner: engine.Engine) -> None:
+        self._engine: engine.Engine | None = runner
+
+    def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        if self._engine is None:
+            raise BackendError("the backend is closed")
+        return self._engine.run(windows, trace=trace)
+
+    def close(self) -> None:
+        """Give back threads and buffers."""
+        self._engine = None

@@ -1,1 +1,116 @@
 """The event-driven engine: a C++ core and its thin Python face."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from ..errors import BackendError
+from ..network import Network
+from ..result import Result, check_windows, macs
+from .plan import Planner, image_shape
+
+_core: Any
+try:
+    _core = importlib.import_module("._core", __name__)
+except ImportError as error:  # a source tree that was not built
+    _core, _reason = None, str(error)
+
+
+def missing() -> str | None:
+    """Why the engine cannot run here, with the command that mends it; None where it can."""
+    return None if _core is not None else f"the engine's extension was not built ({_reason}); run: pip install -e ."
+
+
+def isas() -> list[str]:
+    """Names of the instruction sets that the engine has a tier for and this CPU runs, the best first."""
+    _require()
+    return _core.isas()
+
+
+def _require() -> None:
+    if reason := missing():
+        raise BackendError(f"the event-driven engine cannot run here: {reason}")
+
+
+class Model:
+    """An integer network as the engine runs it; its packed weights are shared by every engine made from it.
+
+    `isa` names the tier to use (see `isas`); by default the environment variable LMHT_ISA, else the best of this CPU.
+    Raises BackendError for a float network, an unknown tier, a network beyond the engine's sizes or a missing extension.
+    """
+
+    def __init__(self, net: Network, *, isa: str | None = None) -> None:
+        _require()
+        if not net.integer:
+            raise BackendError("the event-driven engine runs integer networks, not float ones; see `lmht convert`")
+        self.net = net
+        try:
+            self._core = _core.Model(isa if isa is not None else os.environ.get("LMHT_ISA", ""))
+            Planner(net, self._core)
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise BackendError(f"the event-driven engine cannot run this network: {error}") from None
+
+    @property
+    def isa(self) -> str:
+        """Name of the tier in use."""
+        return self._core.isa
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of packed weights and neuron parameters."""
+        return self._core.weight_bytes
+
+
+class Engine:
+    """Runs a network on the CPU, computing what spikes touch; the same integers as `lmht_deploy.reference`.
+
+    `threads` share the work of a window. Runs hold no lock of Python's. Raises BackendError as `Model` does.
+    """
+
+    def __init__(self, net: Network | Model, *, threads: int = 1) -> None:
+        self.model = net if isinstance(net, Model) else Model(net)
+        if not 1 <= threads <= 1024:
+            raise BackendError(f"the engine runs 1 to 1024 threads, not {threads}")
+        self._core = _core.Engine(self.model._core, threads)
+        net = self.model.net
+        self._neurons = [layer.name for layer in net.neurons]
+        self._synaptic = [*(layer.name for layer in net.neurons), net.readout.name]
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of all buffers; taken when the engine is made, none are added later."""
+        return self._core.buffer_bytes
+
+    def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        """Run `windows` [B, T_in, ...] (integers within the input's range); with `trace`, keep every layer's k (int32).
+
+        Raises DataError where the windows do not fit.
+        """
+        net = self.model.net
+        windows = check_windows(net.window_shape, net.input.low, net.input.high, windows)
+        batch = len(windows)
+        inputs = np.ascontiguousarray(windows, np.int32).reshape(batch, net.input.steps, *image_shape(net.input.shape))
+        logits = np.empty((batch, net.classes), np.int64)
+        spikes, events = np.empty((2, batch, len(self._neurons)), np.int64)
+        sops, event_sops = np.empty((2, batch, len(self._synaptic)), np.int64)
+        traces = [np.empty((batch, layer.steps, *image_shape(net.shapes[layer.name])), np.int32) for layer in net.neurons] if trace else []
+        start = time.perf_counter()
+        self._core.run(self.model._core, inputs, logits, spikes, events, sops, event_sops, traces)
+        seconds = time.perf_counter() - start
+        return Result(
+            backend="event",
+            logits=logits,
+            scale=net.readout.scale,
+            spikes=dict(zip(self._neurons, spikes.T, strict=True)),
+            sops=dict(zip(self._synaptic, sops.T, strict=True)),
+            events=dict(zip(self._neurons, events.T, strict=True)),
+            event_sops=dict(zip(self._synaptic, event_sops.T, strict=True)),
+            macs=macs(net),
+            seconds=seconds,
+            traces={layer.name: k.reshape(*k.shape[:2], *net.shapes[layer.name]) for layer, k in zip(net.neurons, traces, strict=True)} if trace else None,
+        )

@@ -1,0 +1,437 @@
+#include "engine.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace lmht {
+namespace {
+
+constexpr size_t CACHE_BYTES = size_t(1) << 20;  // weights of a layer that stay in a core's cache from row to row
+constexpr int MOST_REPEATED = 4;                 // k up to which a list has room for k entries a place
+
+size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Hands out consecutive pieces of memory; with no memory it only measures.
+class Cursor {
+public:
+    explicit Cursor(unsigned char* base) : base_(base) {}
+
+    template <class T>
+    T* take(size_t n) {
+        T* piece = base_ ? reinterpret_cast<T*>(base_ + used_) : nullptr;
+        used_ += rounded(n * sizeof(T));
+        return piece;
+    }
+
+    size_t used() const { return used_; }
+
+private:
+    unsigned char* base_;
+    size_t used_ = 0;
+};
+
+void place(Spikes& spikes, const Tensor& tensor, View view, Cursor& cursor) {
+    spikes = {tensor.steps_of(view), tensor.height, tensor.width, tensor.channels, tensor.words(), tensor.format(view)};
+    spikes.mask = cursor.take<uint64_t>(spikes.all_words());
+    if (spikes.format == Format::Counts) spikes.count = cursor.take<uint8_t>(spikes.all_words() * LANES);
+    if (spikes.format == Format::Wide) spikes.wide = cursor.take<int32_t>(spikes.all_words() * LANES);
+}
+
+// First-fit placement of buffers by life time: those that are never alive together may share memory.
+struct Buffer {
+    size_t bytes;
+    int first, last;  // layers during which it is alive
+    size_t offset = 0;
+};
+
+size_t place_buffers(std::vector<Buffer>& buffers) {
+    size_t total = 0;
+    for (size_t i = 0; i < buffers.size(); ++i) {
+        Buffer& buffer = buffers[i];
+        std::vector<const Buffer*> others;
+        for (size_t j = 0; j < i; ++j)
+            if (buffers[j].first <= buffer.last && buffer.first <= buffers[j].last) others.push_back(&buffers[j]);
+        std::sort(others.begin(), others.end(), [](const Buffer* a, const Buffer* b) { return a->offset < b->offset; });
+        for (const Buffer* other : others) {
+            if (other->offset >= buffer.offset + buffer.bytes) break;
+            buffer.offset = std::max(buffer.offset, other->offset + other->bytes);
+        }
+        total = std::max(total, buffer.offset + buffer.bytes);
+    }
+    return total;
+}
+
+int32_t value_at(const Spikes& spikes, size_t word, int bit) {
+    if (!(spikes.mask[word] >> bit & 1)) return 0;
+    const size_t at = word * LANES + bit;
+    return spikes.format == Format::Wide ? spikes.wide[at] : spikes.format == Format::Counts ? spikes.count[at] : 1;
+}
+
+void put_value(const Spikes& spikes, size_t word, int bit, int32_t value) {
+    const size_t at = word * LANES + bit;
+    spikes.mask[word] |= uint64_t(1) << bit;
+    if (spikes.format == Format::Wide) spikes.wide[at] = value;
+    if (spikes.format == Format::Counts) spikes.count[at] = uint8_t(value);
+}
+
+void clear(const Spikes& spikes) {
+    std::memset(spikes.mask, 0, spikes.all_words() * sizeof(uint64_t));
+    if (spikes.format == Format::Wide) std::memset(spikes.wide, 0, spikes.all_words() * LANES * sizeof(int32_t));
+    if (spikes.format == Format::Counts) std::memset(spikes.count, 0, spikes.all_words() * LANES);
+}
+
+}  // namespace
+
+// -------------------------------------------------------------------------------------------------- memory
+
+Engine::Engine(std::shared_ptr<const Model> model, int threads) : model_(std::move(model)), workers_(threads) {
+    activations_.resize(model_->tensors.size());
+    scratch_.resize(threads);
+    plan_memory();
+}
+
+// Lists (or dense values) of one output row; `at` null measures. Shared by all slices that read the same channels.
+size_t Engine::place_store(const Synaptic& layer, RowStore& store, unsigned char* at) const {
+    Cursor cursor(at);
+    store.inputs.resize(layer.synapses.size());
+    store.synapses.resize(layer.synapses.size());
+    for (size_t s = 0; s < layer.synapses.size(); ++s) {
+        const Synapse& synapse = layer.synapses[s];
+        RowInputs& inputs = store.inputs[s] = {};
+        if (synapse.channelwise()) {
+            inputs.path = Path::Channelwise;
+            continue;
+        }
+        const Tensor& source = model_->tensors[synapse.source];
+        int channels = 0;
+        for (const Slice& slice : synapse.weights.slices) channels = std::max(channels, slice.channels);
+        const bool counts = source.format(synapse.view) == Format::Counts;
+        inputs.positions = int(synapse.geometry.columns.size());
+        inputs.row_pitch = size_t(inputs.positions) * synapse.geometry.kernel.y * channels * (counts ? MOST_REPEATED : 1) + LIST_SLACK;
+        inputs.rows = cursor.take<uint32_t>(inputs.row_pitch * layer.blocks);
+        inputs.starts = cursor.take<uint32_t>(size_t(inputs.positions + 1) * layer.blocks);
+        if (source.format(synapse.view) != Format::Binary) inputs.values = cursor.take<int32_t>(inputs.row_pitch * layer.blocks);
+        inputs.dense = reinterpret_cast<uint8_t*>(inputs.rows);  // a row is listed or dense, never both
+        inputs.sums = reinterpret_cast<int32_t*>(inputs.starts);
+    }
+    return cursor.used();
+}
+
+bool Engine::by_slices(const Synaptic& layer) const {
+    if (layer.out < 0 || layer.words() == 1 || !layer.one_range()) return false;
+    return layer.weight_bytes() > CACHE_BYTES || layer.height < 2 * workers_.threads();
+}
+
+void Engine::plan_memory() {
+    const auto& tensors = model_->tensors;
+    std::vector<Buffer> buffers;
+    const auto place_all = [&](Activation& activation, const Tensor& tensor, unsigned char* base) {
+        Cursor cursor(base);
+        for (const View view : {View::Steps, View::Blocks, View::Window}) {
+            if (const View same = tensor.same(view); same != view)
+                activation.views[int(view)] = activation.views[int(same)];
+            else if (tensor.reads[int(view)])
+                place(activation.views[int(view)], tensor, view, cursor);
+        }
+        const size_t places = size_t(tensor.height) * tensor.width;
+        activation.tally = {cursor.take<int64_t>(places), cursor.take<int64_t>(places), cursor.take<int64_t>(tensor.height), cursor.take<int64_t>(tensor.height)};
+        return cursor.used();
+    };
+    std::vector<int> produced(tensors.size(), 0);
+    for (size_t i = 0; i < model_->layers.size(); ++i) {
+        const Layer& layer = model_->layers[i];
+        const int out = layer.synaptic ? layer.synaptic->out : layer.pool ? layer.pool->out : layer.flatten ? layer.flatten->out : 0;
+        if (out >= 0) produced[out] = int(i);
+    }
+    for (size_t i = 0; i < tensors.size(); ++i) buffers.push_back({place_all(activations_[i], tensors[i], nullptr), produced[i], tensors[i].last_use});
+
+    size_t row_bytes = 0, currents_bytes = 0, most_rows = 0;
+    lists_bytes_ = 0;
+    RowStore measured;
+    for (const Layer& holder : model_->layers) {
+        if (!holder.synaptic) continue;
+        const Synaptic& layer = *holder.synaptic;
+        const size_t store = place_store(layer, measured, nullptr);
+        if (by_slices(layer)) {
+            lists_bytes_ = std::max(lists_bytes_, store * layer.height);
+            most_rows = std::max(most_rows, size_t(layer.height));
+        } else {
+            row_bytes = std::max(row_bytes, store);
+        }
+        currents_bytes = std::max(currents_bytes, rounded(size_t(TILE) * layer.blocks * LANES * sizeof(int32_t)));
+    }
+    const size_t activation_bytes = place_buffers(buffers);
+    arena_bytes_ = activation_bytes + lists_bytes_ + (row_bytes + currents_bytes) * scratch_.size();
+    arena_ = aligned<uint8_t>(arena_bytes_);
+    for (size_t i = 0; i < tensors.size(); ++i) place_all(activations_[i], tensors[i], arena_.get() + buffers[i].offset);
+    Cursor rest(arena_.get() + activation_bytes);
+    lists_ = rest.take<unsigned char>(lists_bytes_);
+    for (Scratch& scratch : scratch_) {
+        scratch.currents = rest.take<int32_t>(currents_bytes / sizeof(int32_t));
+        scratch.lists = rest.take<unsigned char>(row_bytes);
+    }
+    rows_.resize(most_rows);
+}
+
+// -------------------------------------------------------------------------------------------------- a window
+
+void Engine::run(const int32_t* windows, int batch, const RunOutputs& outputs) {
+    std::lock_guard lock(mutex_);
+    const Tensor& input = model_->tensors[0];
+    const size_t window = size_t(input.steps) * input.channels * input.height * input.width;
+    for (int b = 0; b < batch; ++b) run_window(windows + b * window, b, outputs);
+}
+
+void Engine::run_window(const int32_t* window, int index, const RunOutputs& outputs) {
+    const int neurons = model_->neuron_layers, synaptic = model_->synaptic_layers;
+    int neuron_index = 0, synaptic_index = 0;
+    for (const Layer& layer : model_->layers) {
+        if (layer.pool) {
+            run_pool(*layer.pool);
+        } else if (layer.flatten) {
+            run_flatten(*layer.flatten);
+        } else if (!layer.synaptic) {
+            encode(window);
+        } else {
+            const Synaptic& it = *layer.synaptic;
+            if (it.out < 0) {
+                run_readout(it, outputs.logits + size_t(index) * it.channels);
+            } else {
+                run_neurons(it);
+                if (!outputs.traces.empty()) {
+                    const Tensor& tensor = model_->tensors[it.out];
+                    copy_trace(it.out, outputs.traces[neuron_index] + size_t(index) * tensor.steps * tensor.channels * tensor.height * tensor.width);
+                }
+                count_spikes(it, outputs.spikes + size_t(index) * neurons + neuron_index, outputs.events + size_t(index) * neurons + neuron_index);
+                ++neuron_index;
+            }
+            count_sops(it, outputs.sops + size_t(index) * synaptic + synaptic_index, outputs.event_sops + size_t(index) * synaptic + synaptic_index);
+            ++synaptic_index;
+        }
+    }
+}
+
+void Engine::encode(const int32_t* window) {
+    const Spikes& spikes = activations_[0].views[int(View::Steps)];
+    clear(spikes);
+    for (int step = 0; step < spikes.steps; ++step)
+        for (int c = 0; c < spikes.channels; ++c)
+            for (int y = 0; y < spikes.height; ++y)
+                for (int x = 0; x < spikes.width; ++x)
+                    if (const int32_t k = *window++) put_value(spikes, spikes.word(step, y, x) + c / LANES, c % LANES, k);
+    workers_.run(spikes.height, [&](int y, int) { finish_row(0, y); });
+}
+
+void Engine::finish_row(int tensor, int y) {
+    Activation& activation = activations_[tensor];
+    const Tensor& shape = model_->tensors[tensor];
+    for (const View view : {View::Blocks, View::Window})
+        if (shape.same(view) == view && shape.reads[int(view)])
+            model_->kernels->sum_steps(activation.views[int(view) - 1], activation.views[int(view)], y);
+    model_->kernels->tally(activation.views[int(View::Steps)], activation.tally, y);
+}
+
+void Engine::run_pool(const Pool& pool) {
+    const Spikes& in = activations_[pool.source].views[int(View::Steps)];
+    const Spikes& out = activations_[pool.out].views[int(View::Steps)];
+    workers_.run(out.height, [&](int y, int) {
+        model_->kernels->pool({&in, &out, pool.kernel.y, pool.kernel.x, pool.stride.x, pool.padding.x, y * pool.stride.y - pool.padding.y, y, pool.max});
+        finish_row(pool.out, y);
+    });
+}
+
+void Engine::run_flatten(const Flatten& flatten) {
+    const Spikes& in = activations_[flatten.source].views[int(View::Steps)];
+    const Spikes& out = activations_[flatten.out].views[int(View::Steps)];
+    clear(out);
+    for (int step = 0; step < in.steps; ++step)
+        for (int y = 0; y < in.height; ++y)
+            for (int x = 0; x < in.width; ++x)
+                for (int c = 0; c < in.channels; ++c)
+                    if (const int32_t k = value_at(in, in.word(step, y, x) + c / LANES, c % LANES)) {
+                        const int to = (c * in.height + y) * in.width + x;
+                        put_value(out, out.word(step, 0, 0) + to / LANES, to % LANES, k);
+                    }
+    finish_row(flatten.out, 0);
+}
+
+// -------------------------------------------------------------------------------------------------- synapses
+
+// The cheapest way to add a synapse along output row y, from the spikes that lie under the row in this window.
+Path Engine::choose_path(const Synapse& synapse, int y, const Slice& slice) const {
+    const Activation& source = activations_[synapse.source];
+    const Spikes& spikes = source.views[int(synapse.view)];
+    if (spikes.format == Format::Wide) return Path::Weighted;
+    const Geometry& geometry = synapse.geometry;
+    int64_t total = 0, events = 0;
+    for (int ky = 0; ky < geometry.kernel.y; ++ky) {
+        const int at = geometry.input_row(y, ky);
+        if (at < 0 || at >= spikes.height) continue;
+        total += source.tally.row_total[at];
+        events += source.tally.row_events[at];
+    }
+    const Kernels& kernels = *model_->kernels;
+    const double slots = double(geometry.columns.size()) * geometry.kernel.y * slice.channels;
+    const Tensor& tensor = model_->tensors[synapse.source];
+    const int64_t most = tensor.high * (tensor.steps / tensor.steps_of(synapse.view));
+    const bool fits = most <= MOST_REPEATED || double(total) <= MOST_REPEATED * slots;
+    const double ones = fits ? double(total) * kernels.add_cost : 1e300, weighted = double(events) * kernels.weighted_cost;
+    return ones <= weighted || spikes.format == Format::Binary ? Path::Ones : Path::Weighted;
+}
+
+void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store) const {
+    for (size_t s = 0; s < layer.synapses.size(); ++s) {
+        const Synapse& synapse = layer.synapses[s];
+        if (synapse.channelwise()) continue;
+        const Slice& range = synapse.weights.slices[slice];
+        RowInputs& inputs = store.inputs[s];
+        inputs.path = choose_path(synapse, y, range);
+        const Geometry& geometry = synapse.geometry;
+        for (int block = 0; block < layer.blocks; ++block) {
+            const GatherInputs gather{&activations_[synapse.source].views[int(synapse.view)], block, geometry.input_row(y, 0), geometry.dilation.y, geometry.kernel.y,
+                                      geometry.columns.data(), range.channel0, range.channels, &inputs};
+            if (inputs.path == Path::Dense)
+                model_->kernels->fill(gather);
+            else
+                model_->kernels->list(gather);
+        }
+    }
+}
+
+void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents) const {
+    int exponent = layer.synapses.front().exponent;
+    for (size_t s = 0; s < layer.synapses.size(); ++s) {
+        const Synapse& synapse = layer.synapses[s];
+        const Geometry& geometry = synapse.geometry;
+        const int next = s + 1 < layer.synapses.size() ? layer.synapses[s + 1].exponent : 0;
+        SynapseRow& row = store.synapses[s];
+        row = {};
+        row.inputs = &store.inputs[s];
+        row.shift = exponent - next;
+        exponent = next;
+        row.first = geometry.first.data();
+        row.kernel_width = geometry.kernel.x;
+        row.kernel_height = geometry.kernel.y;
+        if (synapse.channelwise()) {
+            row.source = &activations_[synapse.source].views[int(synapse.view)];
+            row.taps = synapse.taps.data() + size_t(slice) * LANES;
+            row.tap_pitch = layer.words() * LANES;
+            row.first_row = geometry.input_row(y, 0);
+            row.row_step = geometry.dilation.y;
+            row.first_column = -geometry.padding.x;
+            row.column_step = geometry.dilation.x;
+            row.stride_x = geometry.stride.x;
+        } else {
+            const Slice& range = synapse.weights.slices[slice];
+            row.weights = synapse.weights.bytes.get() + range.offset;
+            row.column_slots = geometry.kernel.y * range.channels;
+        }
+    }
+    NeuronRow row{};
+    row.width = layer.width;
+    row.blocks = layer.blocks;
+    row.n_synapses = int(layer.synapses.size());
+    row.synapses = store.synapses.data();
+    const size_t lane = size_t(slice) * LANES;
+    row.neurons.bias = layer.bias.data() + lane;
+    row.currents = currents;
+    if (layer.out < 0) return model_->kernels->currents(row);
+    row.neurons = {layer.bias.data() + lane, layer.threshold.data() + lane, layer.v0.data() + lane, layer.terms.data(), layer.term_start.data(),
+                   layer.steps, layer.substeps, layer.levels, layer.leak};
+    row.out = &activations_[layer.out].views[int(View::Steps)];
+    row.y = y;
+    row.word = slice;
+    model_->kernels->neurons(row);
+}
+
+void Engine::run_neurons(const Synaptic& layer) {
+    if (by_slices(layer))
+        run_slices(layer);
+    else
+        run_rows(layer);
+}
+
+// Row by row, all slices of a row at once: the weights stay in the cache.
+void Engine::run_rows(const Synaptic& layer) {
+    for (Scratch& scratch : scratch_) place_store(layer, scratch.row, scratch.lists);
+    const bool one_range = layer.one_range();
+    workers_.run(layer.height, [&](int y, int thread) {
+        Scratch& scratch = scratch_[thread];
+        for (int slice = 0; slice < layer.words(); ++slice) {
+            if (slice == 0 || !one_range) prepare(layer, y, slice, scratch.row);
+            compute(layer, y, slice, scratch.row, scratch.currents);
+        }
+        finish_row(layer.out, y);
+    });
+}
+
+// Slice by slice, all rows of a slice at once: for weights that do not fit the cache, or few rows to share out.
+void Engine::run_slices(const Synaptic& layer) {
+    const size_t bytes = place_store(layer, rows_[0], nullptr);
+    workers_.run(layer.height, [&](int y, int) {
+        place_store(layer, rows_[y], lists_ + y * bytes);
+        prepare(layer, y, 0, rows_[y]);
+    });
+    workers_.run(layer.words() * layer.height, [&](int task, int thread) {
+        RowStore& store = scratch_[thread].row;
+        store.inputs = rows_[task % layer.height].inputs;
+        store.synapses.resize(store.inputs.size());
+        compute(layer, task % layer.height, task / layer.height, store, scratch_[thread].currents);
+    });
+    workers_.run(layer.height, [&](int y, int) { finish_row(layer.out, y); });
+}
+
+void Engine::run_readout(const Synaptic& layer, int64_t* logits) {
+    Scratch& scratch = scratch_[0];
+    place_store(layer, scratch.row, scratch.lists);
+    const bool one_range = layer.one_range();
+    for (int slice = 0; slice < layer.words(); ++slice) {
+        if (slice == 0 || !one_range) prepare(layer, 0, slice, scratch.row);
+        compute(layer, 0, slice, scratch.row, scratch.currents);
+        for (int c = slice * LANES; c < std::min(layer.channels, (slice + 1) * LANES); ++c) {
+            logits[c] = 0;
+            for (int block = 0; block < layer.blocks; ++block) logits[c] += scratch.currents[block * LANES + c % LANES];
+        }
+    }
+}
+
+// -------------------------------------------------------------------------------------------------- counting
+
+void Engine::count_spikes(const Synaptic& layer, int64_t* spikes, int64_t* events) const {
+    const Tally& tally = activations_[layer.out].tally;
+    *spikes = *events = 0;
+    for (int y = 0; y < layer.height; ++y) {
+        *spikes += tally.row_total[y];
+        *events += tally.row_events[y];
+    }
+}
+
+// Every spike counts the synapses that it crosses: borders and strides as `Geometry` found them.
+void Engine::count_sops(const Synaptic& layer, int64_t* sops, int64_t* event_sops) const {
+    *sops = *event_sops = 0;
+    for (const Synapse& synapse : layer.synapses) {
+        if (!synapse.counted) continue;
+        const Geometry& geometry = synapse.geometry;
+        const Tally& tally = activations_[synapse.source].tally;
+        for (int y = 0; y < geometry.height_in; ++y) {
+            int64_t total = 0, events = 0;
+            for (int x = 0; x < geometry.width_in; ++x) {
+                const size_t at = size_t(y) * geometry.width_in + x;
+                total += geometry.column_taps[x] * tally.total[at];
+                events += geometry.column_taps[x] * tally.events[at];
+            }
+            *sops += total * geometry.row_taps[y] * synapse.fan_out;
+            *event_sops += events * geometry.row_taps[y] * synapse.fan_out;
+        }
+    }
+}
+
+void Engine::copy_trace(int tensor, int32_t* trace) const {
+    const Spikes& spikes = activations_[tensor].views[int(View::Steps)];
+    for (int step = 0; step < spikes.steps; ++step)
+        for (int c = 0; c < spikes.channels; ++c)
+            for (int y = 0; y < spikes.height; ++y)
+                for (int x = 0; x < spikes.width; ++x) *trace++ = value_at(spikes, spikes.word(step, y, x) + c / LANES, c % LANES);
+}
+
+}  // namespace lmht

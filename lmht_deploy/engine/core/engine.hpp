@@ -1,0 +1,82 @@
+// Runs windows through a model: owns the buffers, decides what is cheapest row by row, counts.
+#pragma once
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "model.hpp"
+#include "workers.hpp"
+
+namespace lmht {
+
+// Where the integers of a run go; every pointer is the caller's. B windows.
+struct RunOutputs {
+    int64_t* logits;                // [B][classes]
+    int64_t *spikes, *events;       // [B][neuron layers]
+    int64_t *sops, *event_sops;     // [B][layers with synapses]
+    std::vector<int32_t*> traces;   // empty, or [B][steps][C][H][W] for each neuron layer
+};
+
+class Engine {
+public:
+    Engine(std::shared_ptr<const Model> model, int threads);
+
+    // windows: [B][steps][C][H][W], within the range of the model's input. Not to be called twice at a time; a second
+    // caller waits.
+    void run(const int32_t* windows, int batch, const RunOutputs& outputs);
+
+    size_t buffer_bytes() const { return arena_bytes_; }
+    int threads() const { return workers_.threads(); }
+
+private:
+    // The views of a tensor, in memory of the arena.
+    struct Activation {
+        Spikes views[3];  // by View; a view that equals an earlier one is that one
+        Tally tally;
+    };
+
+    // The inputs of one output row of a layer, for each of its synapses.
+    struct RowStore {
+        std::vector<RowInputs> inputs;
+        std::vector<SynapseRow> synapses;
+    };
+
+    struct Scratch {  // of a thread
+        RowStore row;
+        int32_t* currents = nullptr;
+        unsigned char* lists = nullptr;
+    };
+
+    void plan_memory();
+    void run_window(const int32_t* window, int index, const RunOutputs& outputs);
+    void encode(const int32_t* window);
+    void run_neurons(const Synaptic& layer);
+    void run_rows(const Synaptic& layer);
+    void run_slices(const Synaptic& layer);
+    void run_readout(const Synaptic& layer, int64_t* logits);
+    void run_pool(const Pool& pool);
+    void run_flatten(const Flatten& flatten);
+    void finish_row(int tensor, int y);  // the views that are summed, and the tally
+    void count_spikes(const Synaptic& layer, int64_t* spikes, int64_t* events) const;
+    void count_sops(const Synaptic& layer, int64_t* sops, int64_t* event_sops) const;
+    void copy_trace(int tensor, int32_t* trace) const;
+
+    void prepare(const Synaptic& layer, int y, int slice, RowStore& store) const;
+    void compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents) const;
+    Path choose_path(const Synapse& synapse, int y, const Slice& slice) const;
+    bool by_slices(const Synaptic& layer) const;
+    size_t place_store(const Synaptic& layer, RowStore& store, unsigned char* at) const;
+
+    std::shared_ptr<const Model> model_;
+    std::mutex mutex_;
+    std::vector<Activation> activations_;
+    std::vector<Scratch> scratch_;
+    std::vector<RowStore> rows_;  // of a layer that runs slice by slice
+    unsigned char* lists_ = nullptr;
+    size_t lists_bytes_ = 0;
+    Aligned<uint8_t> arena_;
+    size_t arena_bytes_ = 0;
+    Workers workers_;
+};
+
+}  // namespace lmht

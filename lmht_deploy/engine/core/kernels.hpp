@@ -1,0 +1,107 @@
+// The one interface between layer logic and the code of an instruction set (a tier): plain structs and a table of
+// functions. Tiers are compiled with flags of their own, so nothing here may define a function.
+#pragma once
+#include "spikes.hpp"
+
+namespace lmht {
+
+// How a synapse adds its currents for one output row.
+enum class Path : uint8_t {
+    Ones,         // list of active inputs, one row of weights added per spike (a graded spike is listed k times)
+    Weighted,     // list of active inputs, each with its value
+    Dense,        // every input, by dot products
+    Channelwise,  // one weight a channel and tap: identity shortcuts and depthwise convolutions
+};
+
+// The inputs of one output row, laid out by column position, kernel row and channel: slot (position, ky, c) is at
+// (position * kernel_height + ky) * channels + (c - channel0), and reads row `slot - first[x] * ...` of the weights.
+struct RowInputs {
+    Path path = Path::Ones;
+    // Ones, Weighted: byte offsets of weight rows, by block; `starts` delimits the positions.
+    uint32_t* rows = nullptr;     // [blocks][row_pitch]
+    int32_t* values = nullptr;    // [blocks][row_pitch], Weighted
+    uint32_t* starts = nullptr;   // [blocks][positions + 1]
+    // Dense: every value, at most 127, and the sum of each position.
+    uint8_t* dense = nullptr;     // [blocks][row_pitch]
+    int32_t* sums = nullptr;      // [blocks][positions]
+    size_t row_pitch = 0;
+    int positions = 0;
+};
+
+// Fills `RowInputs` for one output row and block (a step of the source, or its whole window).
+struct GatherInputs {
+    const Spikes* source;
+    int block;
+    int first_row, row_step, kernel_height;  // input rows first_row + ky * row_step, where inside
+    const int32_t* columns;                  // [positions] input column, -1 in the padding
+    int channel0, channels;                  // range of input channels
+    RowInputs* into;
+};
+
+// A synapse as one output row and one slice of 64 output channels meet it.
+struct SynapseRow {
+    const RowInputs* inputs;
+    int shift;               // the sum so far is shifted left by this after the synapse
+    const uint8_t* weights;  // [kernel_width * column_slots][64] biased by 128, see `pack` in weights.hpp
+    const int32_t* first;    // [width] position of the first column of each output pixel
+    int kernel_width;
+    int column_slots;        // kernel_height * channels
+    // Path::Channelwise
+    const Spikes* source;
+    const int32_t* taps;     // [kernel_height][kernel_width] rows of 64, `tap_pitch` apart
+    int tap_pitch;
+    int first_row, row_step, kernel_height, first_column, column_step, stride_x;
+};
+
+// One T-GIM entry that is not zero.
+struct Term {
+    int32_t block, weight;
+};
+
+// LM-HT neurons of one slice; arrays are [64].
+struct NeuronSlice {
+    const int32_t *bias, *threshold, *v0;  // bias of a block: times the steps that it sums
+    const Term* terms;          // of all sub-steps, one after another
+    const int32_t* term_start;  // [steps + 1]
+    int steps, substeps, levels, leak;
+};
+
+struct NeuronRow {
+    int width, blocks, n_synapses;
+    const SynapseRow* synapses;
+    NeuronSlice neurons;
+    int32_t* currents;  // scratch [TILE][blocks][64]
+    const Spikes* out;
+    int y, word;
+};
+
+// Pooling of one output row over windows that may reach into the padding.
+struct PoolRow {
+    const Spikes *in, *out;
+    int kernel_y, kernel_x, stride_x, padding_x, first_row, y;
+    bool max;
+};
+
+constexpr int TILE = 6;  // output pixels whose currents are added together
+
+struct Kernels {
+    const char* name;
+    // Cycles, for the choice of a path: a row of 64 weights added once; with a value; a slot of the dense path.
+    float add_cost, weighted_cost, dense_cost;
+
+    void (*list)(const GatherInputs&);        // Path::Ones and Path::Weighted
+    void (*fill)(const GatherInputs&);        // Path::Dense
+    void (*neurons)(const NeuronRow&);        // currents, T-GIM, potentials, spikes of a row
+    void (*currents)(const NeuronRow&);       // currents of a row with biases, for read-outs; width 1
+    void (*sum_steps)(const Spikes& in, const Spikes& out, int y);  // each of out.steps is the sum of in.steps / out.steps
+    void (*pool)(const PoolRow&);
+    void (*tally)(const Spikes&, const Tally&, int y);
+};
+
+constexpr int LIST_SLACK = 64;  // entries that `list` and `fill` may write beyond the last
+
+const Kernels* kernels_generic();
+const Kernels* kernels_avx2();        // null where not compiled in
+const Kernels* kernels_avx512vnni();  // null where not compiled in
+
+}  // namespace lmht

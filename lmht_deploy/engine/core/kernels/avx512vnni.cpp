@@ -1,0 +1,66 @@
+// x86-64 with AVX-512 (F, BW, DQ, VL, VBMI2) and VNNI.
+#define VECTOR_BYTES 64
+#include "row.hpp"
+
+namespace lmht {
+namespace {
+
+struct Avx512 : Portable {
+    static LMHT_INLINE uint64_t fire(Lanes& v, const Lanes& theta) {
+        uint64_t spikes = 0;
+        LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) {
+            const __m512i potential = (__m512i)v.v[n], threshold = (__m512i)theta.v[n];
+            const __mmask16 above = _mm512_cmpge_epi32_mask(potential, threshold);
+            v.v[n] = (U32)_mm512_mask_sub_epi32(potential, above, potential, threshold);
+            spikes |= uint64_t(above) << (n * PER);
+        }
+        return spikes;
+    }
+
+    static LMHT_INLINE int list(uint64_t mask, uint32_t slot, uint32_t* rows) {
+        const __m512i channels = _mm512_maskz_compress_epi8(mask, _mm512_load_si512(CHANNEL));
+        const __m512i first = _mm512_set1_epi32(int(slot * LANES));
+        const int n = __builtin_popcountll(mask);
+        const auto put = [&](int at, __m128i some) {
+            _mm512_storeu_si512(rows + at, _mm512_add_epi32(_mm512_slli_epi32(_mm512_cvtepu8_epi32(some), 6), first));
+        };
+        put(0, _mm512_castsi512_si128(channels));
+        if (__builtin_expect(n > 16, 0)) {
+            put(16, _mm512_extracti32x4_epi32(channels, 1));
+            if (n > 32) {
+                put(32, _mm512_extracti32x4_epi32(channels, 2));
+                put(48, _mm512_extracti32x4_epi32(channels, 3));
+            }
+        }
+        return n;
+    }
+
+    static LMHT_INLINE uint64_t at_least(const uint8_t* count, int level, uint64_t among) {
+        return _mm512_mask_cmpge_epu8_mask(among, _mm512_loadu_si512(count), _mm512_set1_epi8(char(level)));
+    }
+
+    static LMHT_INLINE void count(uint64_t mask, uint8_t* count) {
+        const __m512i before = _mm512_loadu_si512(count);
+        _mm512_storeu_si512(count, _mm512_mask_add_epi8(before, mask, before, _mm512_set1_epi8(1)));
+    }
+
+    static LMHT_INLINE void add_where(Lanes& sum, uint64_t mask, const int32_t* weight) {
+        LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) {
+            const __m512i before = (__m512i)sum.v[n];
+            sum.v[n] = (U32)_mm512_mask_add_epi32(before, __mmask16(mask >> (n * PER)), before, _mm512_loadu_si512(weight + n * PER));
+        }
+    }
+
+    alignas(64) static constexpr uint8_t CHANNEL[64] = {
+        0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+        32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+};
+
+}  // namespace
+
+const Kernels* kernels_avx512vnni() {
+    static constexpr Kernels kernels = table<Avx512>("avx512vnni", 1.5f, 8, 0);
+    return &kernels;
+}
+
+}  // namespace lmht

@@ -1,0 +1,81 @@
+// The primitives of a tier in plain C++ and vector extensions; tiers replace what their instructions do better.
+#pragma once
+#include "simd.hpp"
+
+namespace lmht {
+namespace {
+
+struct Portable {
+    static constexpr bool has_dense = false;
+
+    // Fires where v >= theta and subtracts theta there; bit c for channel c.
+    static LMHT_INLINE uint64_t fire(Lanes& v, const Lanes& theta) {
+        uint64_t spikes = 0;
+        LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) {
+            const I32 above = (I32)v.v[n] >= (I32)theta.v[n];
+            v.v[n] -= theta.v[n] & (U32)above;
+            spikes |= uint64_t(bits(above)) << (n * PER);
+        }
+        return spikes;
+    }
+
+    // Bit i for lane i of a comparison's result.
+    static LMHT_INLINE uint32_t bits(const I32& truth) {
+#if VECTOR_BYTES == 32 && defined(__AVX2__)
+        return uint32_t(_mm256_movemask_ps((__m256)truth));
+#elif VECTOR_BYTES == 16 && defined(__x86_64__)
+        return uint32_t(_mm_movemask_ps((__m128)truth));
+#else
+        uint32_t found = 0;
+        for (int i = 0; i < PER; ++i) found |= uint32_t(truth[i] & 1) << i;
+        return found;
+#endif
+    }
+
+    // Byte offsets of the weight rows of the active channels: (slot + bit) * 64 each. Returns how many.
+    static LMHT_INLINE int list(uint64_t mask, uint32_t slot, uint32_t* rows) {
+        int n = 0;
+        for (; mask; mask &= mask - 1) rows[n++] = (slot + uint32_t(__builtin_ctzll(mask))) * LANES;
+        return n;
+    }
+
+    // Bit c where count[c] >= level.
+    static LMHT_INLINE uint64_t at_least(const uint8_t* count, int level, uint64_t among) {
+        uint64_t found = 0;
+        for (; among; among &= among - 1) {
+            const int c = __builtin_ctzll(among);
+            found |= uint64_t(count[c] >= level) << c;
+        }
+        return found;
+    }
+
+    // Adds 1 to count[c] where bit c is set.
+    static LMHT_INLINE void count(uint64_t mask, uint8_t* count) {
+        for (int c = 0; c < LANES; ++c) count[c] = uint8_t(count[c] + (mask >> c & 1));
+    }
+
+    // Adds weight[c] to lane c where bit c is set.
+    static LMHT_INLINE void add_where(Lanes& sum, uint64_t mask, const int32_t* weight) {
+        const Lanes w = load(weight);
+        U32 bit;
+        for (int i = 0; i < PER; ++i) bit[i] = 1u << i;
+        LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) sum.v[n] += w.v[n] & (U32)(((U32{} + uint32_t(mask >> (n * PER))) & bit) != 0);
+    }
+
+    static LMHT_INLINE void add_products(Lanes& sum, const uint8_t* count, const int32_t* weight) {
+        uint32_t product[LANES];
+        for (int c = 0; c < LANES; ++c) product[c] = uint32_t(count[c]) * uint32_t(weight[c]);
+        add(sum, load(reinterpret_cast<const int32_t*>(product)));
+    }
+
+    // v * leak / 4096, towards zero.
+    static LMHT_INLINE void scale(Lanes& v, int leak) {
+        int32_t lanes[LANES];
+        store(v, lanes);
+        for (int c = 0; c < LANES; ++c) lanes[c] = int32_t(int64_t(lanes[c]) * leak / 4096);
+        v = load(lanes);
+    }
+};
+
+}  // namespace
+}  // namespace lmht

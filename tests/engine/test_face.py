@@ -1,0 +1,100 @@
+"""What the engine refuses, and how it says so; nothing wrong reaches the core."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lmht_deploy import backends, engine
+from lmht_deploy.errors import BackendError, DataError
+from lmht_deploy.network import Input, Linear, Network, Readout
+from tests.conformance.networks import SPECIAL, windows_for
+
+if reason := engine.missing():
+    pytest.skip(reason, allow_module_level=True)
+
+
+def test_memory_is_known_before_anything_runs() -> None:
+    small, large = (engine.Engine(SPECIAL[name]()) for name in ("if", "wide"))
+    assert 0 < small.model.weight_bytes < large.model.weight_bytes
+    assert 0 < small.buffer_bytes < large.buffer_bytes
+
+
+def test_windows_that_do_not_fit() -> None:
+    net = SPECIAL["if"]()
+    runner = engine.Engine(net)
+    windows = windows_for(net)
+    with pytest.raises(DataError, match="shape"):
+        runner.run(windows[:, :1])
+    with pytest.raises(DataError, match=r"within 0\.\.3"):
+        runner.run(windows + 4)
+    with pytest.raises(DataError, match="integers"):
+        runner.run(windows / 2)
+    with pytest.raises(DataError, match="no window"):
+        runner.run(windows[:0])
+
+
+def test_float_network_is_refused() -> None:
+    net = Network((Input(name="x", shape=(2,), steps=1), Readout(name="y", synapses=(Linear(source="x", weight=[[0.5, 1.0]]),), bias=[0.0])))
+    with pytest.raises(BackendError, match="integer"):
+        engine.Engine(net)
+
+
+def test_unknown_tier_names_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = SPECIAL["if"]()
+    with pytest.raises(BackendError, match="generic"):
+        engine.Model(net, isa="mmx")
+    monkeypatch.setenv("LMHT_ISA", "generic")
+    assert engine.Model(net).isa == "generic"
+    monkeypatch.setenv("LMHT_ISA", "mmx")
+    with pytest.raises(BackendError, match="mmx"):
+        engine.Model(net)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 2000])
+def test_unreasonable_threads(threads: int) -> None:
+    with pytest.raises(BackendError, match="threads"):
+        engine.Engine(SPECIAL["if"](), threads=threads)
+
+
+def test_network_beyond_the_engine_is_refused_before_memory_is() -> None:
+    net = Network((Input(name="x", shape=(1, 1, 2**23), steps=2**20), *_readout_of_one_pixel()))
+    with pytest.raises(BackendError, match="too large"):
+        engine.Engine(net)
+
+
+def _readout_of_one_pixel() -> tuple:
+    from lmht_deploy.network import Flatten, MaxPool
+
+    pool = MaxPool(name="p", source="x", kernel=(1, 2**23), stride=1)
+    return pool, Flatten(name="f", source="p"), Readout(name="y", synapses=(Linear(source="f", weight=[[1]]),), bias=[0])
+
+
+def test_unbuilt_extension_is_a_clean_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        "import sys; sys.modules['lmht_deploy.engine._core'] = None\n"
+        "from lmht_deploy import backends, engine\n"
+        "print(backends.missing('event'))\n"
+        "from lmht_deploy.errors import BackendError\n"
+        "try: engine.isas()\n"
+        "except BackendError as error: print('refused:', error)\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "pip install" in printed
+    assert "refused: the event-driven engine cannot run here" in printed
+
+
+def test_closed_backend(tmp_path: pytest.TempPathFactory) -> None:
+    from lmht_deploy import storage
+
+    net = SPECIAL["if"]()
+    storage.save(net, tmp_path / "net.lmht")
+    backend = backends.load("event", tmp_path / "net.lmht", threads=2)
+    windows = windows_for(net)
+    np.testing.assert_array_equal(backend.run(windows).logits, backend.run(windows).logits)
+    backend.close()
+    with pytest.raises(BackendError, match="closed"):
+        backend.run(windows)
