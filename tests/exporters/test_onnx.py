@@ -163,6 +163,16 @@ def test_counts_beyond_32_bits(tmp_path: Path) -> None:
     assert_exact(net, windows, tmp_path)
 
 
+def test_spikes_of_one_place_beyond_32_bits(tmp_path: Path) -> None:
+    width = 2**31 // 255 + 2
+    net = Network(
+        (Input(name="input", shape=(width,), steps=1), Readout(name="logits", synapses=(Linear(source="input", weight=np.zeros((1, width), int)),), bias=[3]))
+    )
+    windows = np.full((1, 1, width), 255, np.uint8)
+    assert reference.run(net, windows).sops["logits"][0] > 2**31
+    assert_exact(net, windows, tmp_path)
+
+
 def test_network_without_neurons(tmp_path: Path) -> None:
     net = Network((Input(name="input", shape=(4,), steps=3), readout("input", 4, weight=-128)))
     assert_exact(net, windows_for(net, 3), tmp_path)
@@ -223,7 +233,9 @@ def test_neither_optimisation_nor_threads_change_an_integer(name: str, tmp_path:
 
 def test_backend_with_two_threads(tmp_path: Path) -> None:
     net = SPECIAL["wide"]()
-    assert_exact(net, windows_for(net, 4), tmp_path, threads=2)
+    path = assert_exact(net, windows_for(net, 4), tmp_path, threads=2)
+    for threads in (1, 2):
+        assert backends.load("onnx", path, threads=threads)._session.get_session_options().intra_op_num_threads == threads  # type: ignore[attr-defined]
 
 
 def test_snippet_of_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
