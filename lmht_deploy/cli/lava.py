@@ -28,7 +28,7 @@ def install(
     ] = None,
     json: common.Json = None,
 ) -> None:
-    """Build Lava's environment, unless it is there: about 300 MB from PyPI, no PyTorch."""
+    """Build Lava's environment, unless it is there: about 450 MB once unpacked, from PyPI, no PyTorch."""
     from ..backends.lava import environment
 
     common.check_writable(json)
