@@ -12,6 +12,8 @@ from typing import Protocol, TypeAlias
 
 from torch import Tensor, nn
 
+from lmht_deploy.errors import DataError
+
 from .model import SpikingModel
 from .neurons import Neuron
 
@@ -61,7 +63,7 @@ class AveragePool:
     size: int
 
     def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
-        return nn.AvgPool2d(self.size), _pooled(shape, self.size)
+        return nn.AvgPool2d(self.size), _pooled(shape, self.size, self.size, 0)
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,12 @@ class GlobalAveragePool:
 @dataclass(frozen=True)
 class MaxPool:
     size: int
+    stride: int | None = None
+    padding: int = 0
 
     def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
-        return nn.MaxPool2d(self.size), _pooled(shape, self.size)
+        stride = self.stride or self.size
+        return nn.MaxPool2d(self.size, stride, self.padding), _pooled(shape, self.size, stride, self.padding)
 
 
 @dataclass(frozen=True)
@@ -107,18 +112,47 @@ class ResidualBlock(nn.Module):
         return out
 
 
+# ------------------------------------------------------------------------------------------------ architectures
+
+
+def _resnet(*stem: Block, stages: Sequence[tuple[int, int]]) -> tuple[Block, ...]:
+    """`stem`, then stages of (channels, blocks), the first block of every stage but the first with stride 2, then the mean of the map."""
+    blocks = [Residual(channels, 2 if stage and not index else 1) for stage, (channels, number) in enumerate(stages) for index in range(number)]
+    return *stem, *blocks, GlobalAveragePool()
+
+
+def _vgg(*stages: tuple[int, int]) -> tuple[Block, ...]:
+    """Stages of (channels, convolutions), each ended by an average pooling, then two hidden layers of 4,096 units."""
+    blocks: list[Block] = []
+    for channels, number in stages:
+        blocks += [*(Convolution(channels),) * number, AveragePool(2)]
+    return *blocks, Dense(4096), Dense(4096)
+
+
 ARCHITECTURES: dict[str, tuple[Block, ...]] = {
     "residual-small": (Convolution(16), AveragePool(2), Residual(32), AveragePool(2)),
     "residual-strided": (Convolution(16, 5, 2), AveragePool(2), Residual(32), AveragePool(2)),
+    # As the LM-HT paper names them. ResNet-18 and -20 as He et al. (2016) have them for CIFAR; -19 of Zheng et al. (2021);
+    # -34 with the stem of ImageNet; VGG (Simonyan and Zisserman 2015) with batch norm and average pooling, as Bu et al. (2022).
+    "resnet-18": _resnet(Convolution(64), stages=[(64, 2), (128, 2), (256, 2), (512, 2)]),
+    "resnet-19": (*_resnet(Convolution(128), stages=[(128, 3), (256, 3), (512, 2)]), Dense(256)),
+    "resnet-20": _resnet(Convolution(16), stages=[(16, 3), (32, 3), (64, 3)]),
+    "resnet-34": _resnet(Convolution(64, 7, 2), MaxPool(3, 2, 1), stages=[(64, 3), (128, 4), (256, 6), (512, 3)]),
+    "vgg-13": _vgg((64, 2), (128, 2), (256, 2), (512, 2), (512, 2)),
+    "vgg-16": _vgg((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)),
 }
+
+# ------------------------------------------------------------------------------------------------ building
 
 
 def build(blocks: Sequence[Block], shape: Shape, classes: int, neuron: Callable[[int], Neuron], *, steps_in: int, input_scale: float = 1.0) -> SpikingModel:
     """Model of `blocks`, a Flatten and a linear read-out over an input of `shape` (C, H, W) with `steps_in` steps.
 
     `neuron(steps_in)` gives a neuron layer for so many input steps; the first one meets the steps of the input, every
-    other one those of the layers before it. Weights are drawn from PyTorch's global generator.
+    other one those of the layers before it. Weights are drawn from PyTorch's global generator. Raises DataError for an input
+    that is too small.
     """
+    size = shape[1:]
     made: list[Neuron] = []
 
     def following() -> Neuron:
@@ -127,7 +161,10 @@ def build(blocks: Sequence[Block], shape: Shape, classes: int, neuron: Callable[
 
     body: OrderedDict[str, nn.Module] = OrderedDict()
     for index, block in enumerate(blocks):
-        body[f"{type(block).__name__.lower()}{index}"], shape = block.build(shape, following)
+        name = f"{type(block).__name__.lower()}{index}"
+        body[name], shape = block.build(shape, following)
+        if min(shape) < 1:
+            raise DataError(f"an input of {size[0]} x {size[1]} is too small for the architecture: nothing is left behind {name}")
     body["flatten"] = nn.Flatten()
     body["logits"] = nn.Linear(shape[0] * shape[1] * shape[2], classes)
     return SpikingModel(nn.Sequential(body), steps_in, input_scale=input_scale)
@@ -154,5 +191,6 @@ def _convolved(shape: Shape, channels: int, stride: int) -> Shape:
     return channels, (shape[1] - 1) // stride + 1, (shape[2] - 1) // stride + 1
 
 
-def _pooled(shape: Shape, size: int) -> Shape:
-    return shape[0], shape[1] // size, shape[2] // size
+def _pooled(shape: Shape, size: int, stride: int, padding: int) -> Shape:
+    height, width = ((n + 2 * padding - size) // stride + 1 for n in shape[1:])
+    return shape[0], height, width

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lmht_deploy import reference
 from lmht_deploy.errors import LoweringError
 from lmht_deploy.network import Conv, Input, MaxPool, Network, Scale, SumPool
-from training.architectures import ARCHITECTURES, AveragePool, Block, Convolution, Dense, Dropout, GlobalAveragePool, Residual, build
+from training.architectures import AveragePool, Block, Convolution, Dense, Dropout, GlobalAveragePool, Residual, build
 from training.architectures import MaxPool as MaxPoolBlock
 from training.lowering import lower
 from training.model import SpikingModel
@@ -90,13 +90,6 @@ def named(**modules: nn.Module) -> nn.Sequential:
 HEAD = (nn.Flatten(), nn.Linear(4 * 8 * 8, 3))
 
 # ------------------------------------------------------------------------------------------------ what is lowered
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_architectures(name: str) -> None:
-    torch.manual_seed(0)
-    model = randomised(build(ARCHITECTURES[name], (2, 16, 16), 10, lmht, steps_in=3), seed=1)
-    assert_lowers(model, Input(name="input", shape=(2, 16, 16), steps=3, high=5))
 
 
 BLOCKS = st.one_of(

@@ -1,0 +1,87 @@
+"""The architectures: their size, their layers, and that every one lowers to a network of the same spikes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from lmht_deploy.errors import DataError
+from lmht_deploy.network import Input, Neurons
+from training.architectures import ARCHITECTURES, Block, Convolution, Dense, Residual, build, parameters
+from training.lowering import lower
+from training.model import SpikingModel
+from training.neurons import IF, LMHT, Neuron
+
+from .test_lowering import assert_lowers, randomised
+
+SIZES = {"residual-small": 16, "residual-strided": 34, "resnet-34": 64}
+"""Height and width of the input that a network is tested with, where they are not 32."""
+
+
+def made(name: str, blocks: tuple[Block, ...] | None = None, channels: int = 3) -> tuple[SpikingModel, Input]:
+    size = SIZES.get(name, 32)
+    model = build(blocks or ARCHITECTURES[name], (channels, size, size), 10, lambda steps_in: LMHT(2, 2, steps_in), steps_in=1)
+    return model, Input(name="input", shape=(channels, size, size), steps=1, high=255)
+
+
+def narrowed(block: Block) -> Block:
+    """`block` with an eighth of its channels or units, 2 at least."""
+    if isinstance(block, Convolution | Residual):
+        return dataclasses.replace(block, channels=max(block.channels // 8, 2))
+    return dataclasses.replace(block, units=max(block.units // 64, 2)) if isinstance(block, Dense) else block
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_narrow_form_lowers(name: str) -> None:
+    torch.manual_seed(0)
+    model, input = made(name, tuple(narrowed(block) for block in ARCHITECTURES[name]))
+    assert_lowers(randomised(model, 2), input, batch=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "weighted", "millions"),
+    [
+        ("resnet-18", 18, 11.17),  # weights on the longest way; parameters with 10 classes, without those of the neurons
+        ("resnet-19", 19, 12.70),
+        ("resnet-20", 20, 0.27),
+        ("resnet-34", 34, 21.29),
+        ("vgg-13", 13, 28.33),
+        ("vgg-16", 16, 33.64),
+    ],
+)
+def test_size(name: str, weighted: int, millions: float) -> None:
+    model, input = made(name)
+    neurons = [module for module in model.modules() if isinstance(module, Neuron)]
+    assert len(neurons) + 1 == weighted
+    assert round((parameters(model) - sum(parameters(neuron) for neuron in neurons)) / 1e6, 2) == millions
+    net = lower(model, input)
+    assert sum(isinstance(layer, Neurons) for layer in net.layers) + 1 == weighted
+    assert net.classes == 10
+
+
+def test_steps_of_the_input_meet_the_first_neurons_only() -> None:
+    model = build((Convolution(4), Residual(6)), (2, 8, 8), 3, lambda steps_in: LMHT(1, 3, steps_in), steps_in=5)
+    assert [(n.steps_in, n.steps) for n in model.modules() if isinstance(n, Neuron)] == [(5, 3), (3, 3), (3, 3)]
+    assert model(torch.zeros(7, 5, 2, 8, 8)).shape == (7, 3)
+    with pytest.raises(ValueError, match="windows have 4 input steps, the model takes 5"):
+        model(torch.zeros(7, 4, 2, 8, 8))
+
+
+def test_model_is_the_mean_over_time() -> None:
+    body = nn.Sequential(nn.Flatten(), nn.Linear(2, 2), IF(3))
+    with torch.no_grad():
+        body[1].weight.copy_(torch.eye(2))
+        body[1].bias.zero_()
+    windows = torch.tensor([[1.0, 0.5], [1.0, 0.5], [0.0, 0.5]]).reshape(1, 3, 2)  # fires at steps 1, 2 and at step 2
+    assert SpikingModel(body, 3)(windows).tolist() == [[pytest.approx(2 / 3), pytest.approx(1 / 3)]]
+    assert SpikingModel(body, 3, input_scale=2.0)(windows).tolist() == [[1.0, 1.0]]
+    with pytest.raises(ValueError, match="input steps must be >= 1"):
+        SpikingModel(body, 0)
+
+
+def test_maps_that_are_pooled_away() -> None:
+    with pytest.raises(DataError, match="an input of 16 x 16 is too small for the architecture: nothing is left behind averagepool17"):
+        build(ARCHITECTURES["vgg-16"], (3, 16, 16), 10, lambda steps_in: LMHT(2, 2, steps_in), steps_in=1)
