@@ -59,7 +59,7 @@ class Door:
         beside, polarity = _faults(events, self.sensor)
         valid = ~(beside | polarity)
         late = np.zeros(len(events), bool)
-        late[valid] = _earlier(events["t"][valid], self._latest)
+        late[valid] = _earlier(events["t"][valid].astype(np.int64), self._latest)
         bad = ~valid | late
         if bad.any() and not self._drop:
             index = int(bad.argmax())

@@ -1,33 +1,36 @@
 """Data sets by name, as windows and labels.
 
-    digits    the 1,797 handwritten digits of scikit-learn, moved before the emulated sensor: nothing to download
-    nmnist    N-MNIST (Orchard et al. 2015), real recordings, read by Tonic from `root`
+    digits          the 1,797 handwritten digits of scikit-learn, moved before the emulated sensor: nothing to download
+    nmnist          N-MNIST or a subset of it, read by Tonic from a folder or a zip
+    tonic:<Class>   what `tonic.datasets` calls so (CIFAR10DVS, DVSGesture, POKERDVS, NCALTECH101, ASLDVS, ...)
+    folder          recordings of one's own, a folder a class
 
-Nothing is ever downloaded without being asked for: where data is missing, a DataError says what is expected where.
+Nothing is ever downloaded: where data is missing, a DataError says what is expected where.
 """
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
-from .arrays import Sensor, checked
-from .dvs import Dvs, emulate
-from .packages import need
-from .windows import Rule, saturated
-from .windows import windows as cut
+from ..storage import atomic
+from .arrays import Door, Sensor
+from .digits import digits
+from .folders import folder_set
+from .sources import Recordings, Split
+from .tonic_sets import nmnist, tonic_set
+from .windows import Rule, saturated, windows
 
 Progress = Callable[[int, int], None]
-Split = Literal["train", "test"]
+CACHE_VERSION = 1
+"""Changes whenever the same data would be cut into other windows."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Windows:
     windows      uint8 or uint16 [N, T_in, 2, H, W]: counts of events
     labels       int64 [N]: index into `classes`
     sensor       size of the sensor that recorded them (before down-sampling to H, W)
-    provenance   plain values that say what made them: data set, split, rule, events and events lost to saturation
+    provenance   plain values that say what made them: data set, split, rule; events, and those lost to saturation or dropped
     """
 
     windows: np.ndarray
@@ -50,181 +53,99 @@ class Windows:
         return len(self.windows)
 
 
-@dataclass(frozen=True)
-class Recordings:
-    """Labelled event arrays of one split; `events` is walked once."""
-
-    events: Iterable[np.ndarray]
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    sensor: Sensor
-    origin: Mapping[str, Any]
-
-
 def load(
     name: str,
     *,
     root: str | Path | None = None,
     split: Split = "train",
     steps: int = 4,
-    size: Sensor | tuple[int, int] | int | None = None,
+    size: Sensor | tuple[int, ...] | int | None = None,
     high: int = 255,
+    sensor: Sensor | None = None,
+    subset: bool = False,
+    drop: bool = False,
+    cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Windows:
     """The data set `name`, each recording as one window of `steps` equal time bins (`windows.Rule`).
 
-    `size` (H, W) down-samples by address; counts are clipped to `high`. `progress(done, total)` is called as recordings are
-    read. Raises DataError for an unknown name, a missing package, and data that is missing, partial or damaged.
+    size      (H, W) of the windows, by address (default: that of the sensor)
+    high      largest count; what lies above is clipped, and counted
+    sensor    size of the sensor, for `folder` where its files do not name it
+    subset    accept less than the complete data set of a `tonic:` name
+    drop      drop and count events that do not fit, instead of refusing their recording
+    cache     folder that keeps the windows, so that the next call with the same arguments and files need not read these
+    progress  is called as `progress(done, total)` after each recording
+
+    Raises DataError for an unknown name, a missing package, and data that is missing, incomplete or damaged.
     """
-    if name not in SOURCES:
-        raise DataError(f"unknown data set {name!r}; there are {', '.join(SOURCES)}")
     if split not in ("train", "test"):
         raise DataError(f"a data set has the splits 'train' and 'test', not {split!r}")
+    if sensor is not None and name != "folder":
+        raise DataError(f"the sensor of {name!r} is known; only that of 'folder' can be given")
     rule = Rule(steps)
-    with SOURCES[name](None if root is None else Path(root), split) as recordings:
-        size = recordings.sensor if size is None else Sensor(size, size) if isinstance(size, int) else Sensor(*size)
-        counts, events, lost = [], 0, 0
-        for index, recording in enumerate(recordings.events):
-            window = _window(recording, recordings.sensor, rule, size, f"{name}, {split} recording {index}")
-            events += int(window.sum())
-            window, clipped = saturated(window, high)
-            lost += clipped
-            counts.append(window)
-            if progress:
-                progress(index + 1, len(recordings.labels))
-    provenance = {
-        "data": name,
-        "split": split,
-        "rule": {"steps": rule.steps, "by": rule.by, "length": rule.length},
-        "recordings": len(counts),
-        "events": events,
-        "high": high,
-        "lost": lost,
-        **recordings.origin,
-    }
-    return Windows(np.stack(counts), recordings.labels, recordings.classes, recordings.sensor, provenance)
+    recordings = _open(name, None if root is None else Path(root), split, sensor, subset)
+    size = recordings.sensor if size is None else Sensor(size, size) if isinstance(size, int) else Sensor(*size)
+    made = {"data": name, "split": split, "rule": asdict(rule), "size": list(size), "high": high, "drop": drop, **recordings.origin}
+    if cache is None or not recordings.files:
+        return _cut(recordings, rule, size, made, progress)
+    path = Path(cache) / f"{name.replace(':', '-')}-{split}-{_key(made, recordings)}.npz"
+    if path.is_file() and (cached := _read(path, recordings)):
+        return cached
+    found = _cut(recordings, rule, size, made, progress)
+    Path(cache).mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, windows=found.windows, labels=found.labels, provenance=np.array(json.dumps(found.provenance)))
+    return found
 
 
-def _window(recording: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor, what: str) -> np.ndarray:
-    try:
-        return cut(checked(recording, sensor), sensor, rule, size)[0]
-    except DataError as error:
-        raise DataError(f"{what}: {error}") from None
+def _open(name: str, root: Path | None, split: Split, sensor: Sensor | None, subset: bool) -> Recordings:
+    kind, _, tonic_name = name.partition(":")
+    match kind, tonic_name:
+        case "digits", "":
+            return digits(split)
+        case "nmnist", "":
+            return nmnist(root, split)
+        case "folder", "":
+            return folder_set(root, split, sensor)
+        case "tonic", _ if tonic_name:
+            return tonic_set(tonic_name, root, split, subset)
+    raise DataError(f"unknown data set {name!r}; there are digits, nmnist, tonic:<class of tonic.datasets> and folder")
 
 
-def split_by_class(labels: np.ndarray, share: float, split: Split, seed: int = 0) -> np.ndarray:
-    """Indices of one split: in every class, `share` of the recordings (drawn with `seed`) train, the others test."""
-    rng = np.random.default_rng(seed)
-    chosen = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        cut_at = round(share * len(members))
-        chosen.append(members[:cut_at] if split == "train" else members[cut_at:])
-    return np.sort(np.concatenate(chosen))
-
-
-# ------------------------------------------------------------------------------------------------ digits
-
-DIGITS_SENSOR = Sensor(16, 16)
-DIGITS_DVS = Dvs(on=0.3, off=0.3, dark=0.15)
-DIGITS_SCALE = 1.5
-"""Sensor pixels that one pixel of a scan covers."""
-DIGITS_RADIUS = 2.0
-"""Radius of the circle on which a digit moves, in sensor pixels."""
-DIGITS_STEPS, DIGITS_INTERVAL = 32, 3125
-"""Frames on the way round, and microseconds between them: a recording lasts 0.1 s."""
-
-
-@contextlib.contextmanager
-def _digits(root: Path | None, split: Split) -> Iterator[Recordings]:
-    need("sklearn", "demo")
-    from sklearn.datasets import load_digits
-
-    scans = load_digits()
-    labels = scans.target.astype(np.int64)
-    chosen = split_by_class(labels, 0.8, split)
-    events = emulate(_moving(scans.images[chosen] / 16), DIGITS_INTERVAL, DIGITS_DVS, np.random.default_rng(0))
-    origin = {"source": "scikit-learn load_digits, emulated DVS", "dvs": vars(DIGITS_DVS)}
-    yield Recordings(events, labels[chosen], tuple(str(digit) for digit in range(10)), DIGITS_SENSOR, origin)
-
-
-def _moving(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Frames [B, H, W] of `images` [B, 8, 8], bilinearly enlarged, going once round a circle."""
-    for angle in np.linspace(0, 2 * np.pi, DIGITS_STEPS + 1):
-        rows = _tents(DIGITS_SENSOR.height, images.shape[1], DIGITS_RADIUS * np.sin(angle))
-        columns = _tents(DIGITS_SENSOR.width, images.shape[2], DIGITS_RADIUS * np.cos(angle))
-        yield rows @ images @ columns.T
-
-
-def _tents(size: int, pixels: int, shift: float) -> np.ndarray:
-    """Weights [size, pixels] of bilinear interpolation along one axis, centred and then shifted; zero beside the image."""
-    position = (np.arange(size) - (size - 1) / 2 - shift) / DIGITS_SCALE + (pixels - 1) / 2
-    return np.maximum(1 - np.abs(position[:, None] - np.arange(pixels)), 0)
-
-
-# ------------------------------------------------------------------------------------------------ N-MNIST
-
-
-@contextlib.contextmanager
-def _nmnist(root: Path | None, split: Split) -> Iterator[Recordings]:
-    need("tonic", "events")
-    folder = {"train": "Train", "test": "Test"}[split]
-    with _nmnist_folder(root, folder) as home:
-        digits = {path.name for path in (home / folder).iterdir() if any(path.glob("*.bin"))}
-        if absent := {str(digit) for digit in range(10)} - digits:
-            raise DataError(f"{home / folder}: N-MNIST is incomplete, there is no recording {min(absent)}/*.bin")
-        dataset = _local("NMNIST", home, train=split == "train")
-        classes = tuple(str(digit) for digit in range(10))
-        yield Recordings(_read_all(dataset), np.array(dataset.targets, np.int64), classes, Sensor(34, 34), {"source": "N-MNIST, read by Tonic"})
-
-
-@contextlib.contextmanager
-def _nmnist_folder(root: Path | None, folder: str) -> Iterator[Path]:
-    """The folder that holds `folder`/<digit>/*.bin: `root`, its NMNIST/, or what a zip in it is unpacked to for the time being."""
-    expected = f"{folder}/<digit>/<number>.bin, in it, in its folder NMNIST (as Tonic lays it out) or in a .zip in it"
-    if root is None:
-        raise DataError(f"N-MNIST is read from a folder: give the root that holds {expected}")
-    for home in (root, root / "NMNIST"):
-        if (home / folder).is_dir():
-            yield home
-            return
-    for archive in [root] if root.suffix == ".zip" else sorted(root.glob("*.zip")):
-        with tempfile.TemporaryDirectory() as temporary:
-            if _unpacked(archive, folder, Path(temporary)):
-                yield Path(temporary)
-                return
-    raise DataError(f"{root}: there is no N-MNIST here; expected {expected}")
-
-
-def _unpacked(archive: Path, folder: str, target: Path) -> bool:
-    """Unpack what lies under `folder` in `archive`; False where there is nothing."""
-    try:
-        with zipfile.ZipFile(archive) as file:
-            members = [name for name in file.namelist() if name.startswith(f"{folder}/") and name.endswith(".bin")]
-            file.extractall(target, members)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{archive}: is not a readable zip file ({error})") from None
-    return bool(members)
-
-
-def _local(name: str, home: Path, **options: Any) -> Any:
-    """Tonic's data set `name`, reading what lies in `home` as it is.
-
-    Tonic joins the class's name to `save_to`, and downloads where its count of files falls short: a subclass that is named
-    after the folder and takes it as present does neither.
-    """
-    import tonic.datasets
-
-    present = {"_check_exists": lambda self: True}
-    return type(home.name, (getattr(tonic.datasets, name),), present)(save_to=str(home.parent), **options)
-
-
-def _read_all(dataset: Any) -> Iterator[np.ndarray]:
-    for index in range(len(dataset)):
+def _cut(recordings: Recordings, rule: Rule, size: Sensor, made: dict[str, Any], progress: Progress | None) -> Windows:
+    number = len(recordings.labels)
+    counts = np.empty((number, rule.steps, 2, *size), np.uint8 if made["high"] <= 255 else np.uint16)
+    events = lost = dropped = 0
+    for index, recording in enumerate(recordings.events):
+        door = Door(recordings.sensor, made["drop"])
         try:
-            yield dataset[index][0]
-        except Exception as error:  # Tonic's readers raise whatever a damaged file makes them stumble over
-            raise DataError(f"{dataset.data[index]}: is damaged, Tonic cannot read it ({error})") from None
+            (window,) = windows(door.admit(recording), recordings.sensor, rule, size)
+        except DataError as error:
+            raise DataError(f"{made['data']}, {made['split']} recording {index}: {error}") from None
+        counts[index], clipped = saturated(window, made["high"])
+        events, lost, dropped = events + int(window.sum()), lost + clipped, dropped + sum(door.dropped.values())
+        if progress:
+            progress(index + 1, number)
+    provenance = {**made, "recordings": number, "events": events, "lost": lost, "dropped": dropped}
+    return Windows(counts, recordings.labels, recordings.classes, recordings.sensor, provenance)
 
 
-SOURCES: dict[str, Callable[[Path | None, Split], AbstractContextManager[Recordings]]] = {"digits": _digits, "nmnist": _nmnist}
+# ------------------------------------------------------------------------------------------------ the cache
+
+
+def _key(made: dict[str, Any], recordings: Recordings) -> str:
+    """What the windows depend on: how they are made, and the name, size and time of every file."""
+    files = [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in recordings.files]
+    return hashlib.sha256(json.dumps([CACHE_VERSION, made, files], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(path: Path, recordings: Recordings) -> Windows | None:
+    """What the cache holds at `path`; None where it is damaged, so that it is made anew."""
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            provenance = json.loads(str(content["provenance"]))
+            return Windows(content["windows"], content["labels"], recordings.classes, recordings.sensor, provenance)
+    except Exception:  # a cache is only ever a shortcut
+        return None

@@ -57,6 +57,13 @@ def test_what_does_not_fit_is_named(events: np.ndarray, message: str) -> None:
         checked(events, SENSOR)
 
 
+@pytest.mark.parametrize("dtype", [np.uint64, np.uint32, np.int16])
+def test_times_of_any_integer_dtype_are_converted(dtype: type) -> None:
+    events = np.zeros(2, [("t", dtype), ("x", int), ("y", int), ("p", bool)])
+    events["t"] = [3, 9]
+    assert checked(events, SENSOR)["t"].tolist() == [3, 9]
+
+
 def test_unsigned_times_beyond_63_bits_are_named() -> None:
     events = np.zeros(2, [("t", np.uint64), ("x", int), ("y", int), ("p", bool)])
     events["t"][1] = 2**63
