@@ -17,8 +17,8 @@ from lmht_deploy.errors import DataError, TrainingError
 from lmht_deploy.network import Input
 from lmht_deploy.storage import atomic
 
+from . import hybrid, runs
 from . import recipe as recipes
-from . import runs
 from .data import Data, Windows
 from .model import SpikingModel
 from .neurons import Neuron
@@ -61,11 +61,20 @@ class Evaluation:
     density: dict[str, float]
 
 
-def train(recipe: Recipe, data: Data, folder: str | Path, *, report: Callable[[Progress], None] = lambda progress: None, resume: bool = False) -> Run:
+def train(
+    recipe: Recipe,
+    data: Data,
+    folder: str | Path,
+    *,
+    report: Callable[[Progress], None] = lambda progress: None,
+    resume: bool = False,
+    start: SpikingModel | None = None,
+) -> Run:
     """Train what `recipe` describes on `data`, write the run to `folder` and return it.
 
     `report` is called after every step. With `resume`, a run that was stopped continues after its last whole epoch and
-    ends with the same weights, bit for bit, as one that was not (on the CPU, with the same number of threads).
+    ends with the same weights, bit for bit, as one that was not (on the CPU, with the same number of threads). `start` is a
+    trained QCFS model of the same architecture, from which LM-HT neurons begin (hybrid training, `training.hybrid`).
 
     Raises TrainingError where `folder` holds a run that is not to be resumed or has another recipe, and where the loss is
     no longer finite (the state of the last good epoch stays); DataError where the data does not fit the recipe.
@@ -74,7 +83,7 @@ def train(recipe: Recipe, data: Data, folder: str | Path, *, report: Callable[[P
     if resume:
         session.restore()
     else:
-        session.begin()
+        session.begin(start)
     while session.epoch < recipe.training.epochs:
         session.run_epoch()
     return runs.load(folder)
@@ -159,9 +168,11 @@ class _Session:
 
     # -- files
 
-    def begin(self) -> None:
+    def begin(self, start: SpikingModel | None) -> None:
         if (self.folder / runs.RECIPE).exists():
             raise TrainingError(f"{self.folder} already holds a run; resume it, or choose another folder")
+        if start is not None:
+            hybrid.start_from(self.model, start)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -70,6 +70,8 @@ class Neuron(nn.Module):
     number a layer (a parameter; frozen unless a subclass says otherwise), `v0` the initial potential in units of θ.
     """
 
+    initial: Tensor
+
     def __init__(self, levels: int, steps: int, steps_in: int, threshold: float, v0: float) -> None:
         super().__init__()
         if min(levels, steps, steps_in) < 1 or threshold <= 0:
@@ -91,7 +93,7 @@ class Neuron(nn.Module):
     @property
     def v0(self) -> Tensor:
         """Initial potential, a scalar in the unit of the potential."""
-        return self.initial * self.threshold  # type: ignore[operator]
+        return self.initial * self.threshold
 
     def forward(self, x: Tensor) -> Tensor:
         current = x.unflatten(0, (self.steps_in, -1))
@@ -125,6 +127,9 @@ class LMHT(Neuron):
 class MHT(Neuron):
     """M-HT neurons: L levels, no T-GIM (Ω = I), a fixed leak."""
 
+    _omega: Tensor
+    _leak: Tensor
+
     def __init__(self, levels: int, steps: int, *, threshold: float = 1.0, leak: float = 1.0, v0: float = 0.0) -> None:
         super().__init__(levels, steps, steps, threshold, v0)
         self.register_buffer("_omega", torch.eye(steps))
@@ -132,11 +137,11 @@ class MHT(Neuron):
 
     @property
     def omega(self) -> Tensor:
-        return self._omega  # type: ignore[return-value]
+        return self._omega
 
     @property
     def leak(self) -> Tensor:
-        return self._leak  # type: ignore[return-value]
+        return self._leak
 
 
 class IF(MHT):

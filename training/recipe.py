@@ -46,13 +46,13 @@ class DataRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecipe:
-    """`neuron` of training.neurons with L `levels` and T `steps`; `v0` is the initial potential in units of θ.
+    """`neuron` of training.neurons with L `levels` and T `steps`; `v0` is the initial potential in units of θ, which begins at 1.
 
-    "mht" and "if" have no T-GIM: T must be T_in ("if" has one level).
+    "mht", "if" and "qcfs" have no T-GIM: T must be T_in. "if" has one level; "qcfs" is a quantised ANN of one step and v0 = 0.5.
     """
 
     architecture: str = _one_of(*ARCHITECTURES)
-    neuron: str = _one_of("lmht", "mht", "if", default="lmht")
+    neuron: str = _one_of("lmht", "mht", "if", "qcfs", default="lmht")
     levels: int = _within(1, 64, 2)
     steps: int = _within(1, 1024, 4)
     v0: float = _within(0, 1, 0.0)
@@ -93,6 +93,8 @@ class Recipe:
             raise RecipeError(f"network.neuron {network.neuron!r} has no T-GIM: network.steps ({network.steps}) must be data.steps ({data.steps})")
         if network.neuron == "if" and network.levels != 1:
             raise RecipeError(f"network.neuron 'if' has one level: network.levels must be 1, not {network.levels}")
+        if network.neuron == "qcfs" and (network.steps, network.v0) != (1, 0.5):
+            raise RecipeError(f"network.neuron 'qcfs' has network.steps 1 and network.v0 0.5, not {network.steps} and {network.v0}")
 
 
 # ------------------------------------------------------------------------------------------------ reading and writing

@@ -29,7 +29,7 @@ from lmht_deploy.storage import atomic
 from . import recipe as recipes
 from .architectures import ARCHITECTURES, build
 from .model import SpikingModel
-from .neurons import IF, LMHT, MHT, Neuron
+from .neurons import IF, LMHT, MHT, QCFS, Neuron
 from .recipe import NetworkRecipe, Recipe
 
 MODEL, RECIPE, METRICS, STATE = "model.safetensors", "recipe.toml", "metrics.jsonl", "state.safetensors"
@@ -87,8 +87,10 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
             return LMHT(network.levels, network.steps, steps_in, v0=network.v0)
         case "mht":
             return MHT(network.levels, network.steps, v0=network.v0)
-        case _:
+        case "if":
             return IF(network.steps, v0=network.v0)
+        case _:
+            return QCFS(network.levels, ceiling=network.levels)
 
 
 # ------------------------------------------------------------------------------------------------ files

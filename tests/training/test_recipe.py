@@ -52,6 +52,7 @@ def test_overrides() -> None:
         ("training.epochs", "an override has the form section.key=value"),
         ("epochs=3", "an override has the form section.key=value"),
         ("network.neuron=if", "network.neuron 'if' has one level: network.levels must be 1, not 2"),
+        ("network.neuron=qcfs", "network.neuron 'qcfs' has network.steps 1 and network.v0 0.5, not 4 and 0.0"),
         ("data.steps=7", None),
     ],
 )
