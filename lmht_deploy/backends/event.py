@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import engine, storage
 from ..errors import BackendError
+from ..network import Network
 from ..result import Result
 
 SUFFIX = ".lmht"
@@ -23,12 +24,15 @@ def load(path: Path, *, threads: int = 1) -> EventBackend:
     net = storage.load(path)
     if not net.integer:
         raise BackendError(f"{path}: holds a float network; backend 'event' runs integer ones; see `lmht convert`")
-    return EventBackend(engine.Engine(net, threads=threads))
+    return EventBackend(net, threads)
 
 
 class EventBackend:
-    def __init__(self, runner: engine.Engine) -> None:
-        self._engine: engine.Engine | None = runner
+    chunk = 32
+
+    def __init__(self, net: Network, threads: int) -> None:
+        self.window_shape = net.window_shape
+        self._engine: engine.Engine | None = engine.Engine(net, threads=threads)
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         if self._engine is None:

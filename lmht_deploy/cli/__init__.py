@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import LmhtError
-from . import common
+from . import common, lava
 from .compare import compare
 from .convert import convert
 from .demo import demo
@@ -31,6 +31,7 @@ for verb, example in (
     (inspect, "lmht inspect net.lmht --run run.json"),
 ):
     app.command(epilog=f"Example: {example}")(verb)
+app.add_typer(lava.app)
 
 
 @app.callback()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from ..errors import DataError, LmhtError
 
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 
     from ..network import Network
 
-out = Console()
+PIPE_WIDTH = 140
+"""Columns of a table that goes into a pipe or a file, where no terminal says how many there are."""
+
+out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True)
 
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result to FILE as JSON.")]
@@ -48,9 +54,9 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr; yields `show(what, done, total)`."""
+    """A bar on stderr, where that is a terminal; yields `show(what, done, total)`."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda what, done, total: bar.update(task, description=f"{title} {what}".strip(), completed=done, total=total)
 
@@ -110,6 +116,14 @@ def export_artifact(net: Network, path: Path, *, trace: bool = False) -> list[st
     raise LmhtError(f"{path}: unknown artifact; the suffix must be .lmht, .onnx or .net")
 
 
+def table(title: str, columns: Sequence[str], *, left: Collection[str], caption: str | None = None) -> Table:
+    """An empty table of narrow columns; those in `left` hold text, the others figures."""
+    found = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in columns:
+        found.add_column(column, justify="left" if column in left else "right", overflow="fold", no_wrap=column not in left)
+    return found
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage, or a dash."""
-    return "-" if share is None else f"{100 * share:.2f} %"
+    return "-" if share is None else f"{100 * share:.2f}%"

@@ -94,22 +94,22 @@ def run_comparison(artifacts: Mapping[str, Path], windows: np.ndarray, labels: n
 
 def show(comparison: Comparison, left_out: Mapping[str, str]) -> None:
     """Print the table, where backends part, and which were left out and why."""
-    from rich.table import Table
-
     from .. import energy
 
-    table = Table(title="the same windows through every backend", caption=f"means a window; energy estimated: {energy.model(comparison.energy_model).source}")
-    for column in ("backend", "windows", "accuracy", "spikes", "SOPs", "MACs", "energy", "ms", "integers"):
-        table.add_column(column, justify="left" if column in ("backend", "integers") else "right")
+    model = energy.model(comparison.energy_model)
+    caption = f"means a window; energy is an estimate: {model.source}"
+    macs = any(row.macs for row in comparison.rows)
+    columns = ("backend", "windows", "accuracy", "spikes", "SOPs", *(["MACs"] if macs else []), "energy nJ", "ms", "integers")
+    table = common.table("the same windows through every backend", columns, left=("backend", "integers"), caption=caption)
     for row in comparison.rows:
         table.add_row(
             row.backend,
             str(row.windows),
             common.percent(row.accuracy),
-            f"{row.spikes:,.1f}",
+            f"{row.spikes:,.0f}",
             f"{row.sops:,.0f}",
-            f"{row.macs:,}",
-            f"{row.energy * 1e9:,.1f} nJ",
+            *([f"{row.macs:,}"] if macs else []),
+            f"{row.energy * 1e9:,.1f}",
             f"{row.time * 1e3:,.3f}",
             "[green]equal[/]" if row.difference is None else "[red]differ[/]",
         )

@@ -14,7 +14,8 @@ from . import common
 if TYPE_CHECKING:
     from ..network import Layer, Network
 
-COLUMNS = ("layer", "kind", "reads", "shape", "steps", "levels", "T-GIM", "leak", "parameters", "bits X / I / v", "spikes", "SOPs")
+COLUMNS = ("layer", "kind", "reads", "shape", "steps", "levels", "T-GIM", "leak", "parameters", "bits X/I/v")
+MEASURED = ("spikes", "SOPs")
 
 
 def inspect(
@@ -23,19 +24,18 @@ def inspect(
     json: common.Json = None,
 ) -> None:
     """Draw a network: layers, shapes, parameters, and the bits that its accumulators are proved to need."""
-    from rich.table import Table
-
     net = common.open_network(network)
     measured = _read_run(run, net) if run else {}
     rows = [_row(net, layer, measured) for layer in net.layers]
-    table = Table(title=f"{network.name}: {'integer' if net.integer else 'float'} network, {sum(r['parameters'] for r in rows):,} parameters")
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in ("parameters", "spikes", "SOPs") else "left", overflow="fold")
+    columns = COLUMNS + MEASURED if run else COLUMNS
+    title = f"{network.name}: {'integer' if net.integer else 'float'} network, {sum(r['parameters'] for r in rows):,} parameters"
+    caption = "bits of the largest current X, mixed current I and potential v, sign included"
+    table = common.table(title, columns, left=COLUMNS[:4], caption=caption if net.integer else None)
     for row in rows:
-        table.add_row(*(_cell(row[column]) for column in COLUMNS))
+        table.add_row(*(_cell(row[column]) for column in columns))
     common.out.print(table)
     for key, value in sorted(net.metadata.items()):
-        common.out.print(f"{key}: {value}", markup=False, highlight=False)
+        common.out.print(f"{key}: {' '.join(value.split())}", markup=False, highlight=False)
     common.write_json(json, {"network": network, "integer": net.integer, "metadata": dict(net.metadata), "layers": rows})
 
 
@@ -46,22 +46,24 @@ def _cell(value: Any) -> str:
 def _row(net: Network, layer: Layer, measured: dict[str, Any]) -> dict[str, Any]:
     from ..network import LEAK_ONE, Neurons, sources
 
-    neurons = isinstance(layer, Neurons)
-    leak = (layer.leak / LEAK_ONE if net.integer else layer.leak) if neurons else None
-    return {
+    row: dict[str, Any] = {
         "layer": layer.name,
         "kind": type(layer).__name__,
         "reads": ", ".join(sources(layer)),
         "shape": "x".join(map(str, net.shapes[layer.name])),
         "steps": net.steps[layer.name],
-        "levels": layer.levels if neurons else None,
-        "T-GIM": _omega(layer.omega) if neurons else None,
-        "leak": None if leak is None else f"{leak:.4g}",
+        "levels": None,
+        "T-GIM": None,
+        "leak": None,
         "parameters": _parameters(layer),
-        "bits X / I / v": _bits(net, layer),
+        "bits X/I/v": _bits(net, layer),
         "spikes": _mean(measured, "spikes", layer.name),
         "SOPs": _mean(measured, "sops", layer.name),
     }
+    if isinstance(layer, Neurons):
+        leak = layer.leak / LEAK_ONE if net.integer else layer.leak
+        row |= {"levels": layer.levels, "T-GIM": _omega(layer.omega), "leak": f"{leak:.4g}"}
+    return row
 
 
 def _omega(omega: Any) -> str:
@@ -84,7 +86,7 @@ def _bits(net: Network, layer: Layer) -> str | None:
     bounds = net.bounds.get(layer.name)
     if bounds is None:
         return None
-    return " / ".join(str(value.bit_length() + 1) if value else "-" for value in (bounds.current, bounds.drive, bounds.potential))
+    return "/".join(str(value.bit_length() + 1) if value else "-" for value in (bounds.current, bounds.drive, bounds.potential))
 
 
 def _read_run(path: Path, net: Network) -> dict[str, Any]:

@@ -23,8 +23,6 @@ def run(
     json: common.Json = None,
 ) -> None:
     """Run windows of events through a network; report accuracy, spikes, synaptic operations and time."""
-    from rich.table import Table
-
     from .. import backends
     from ..compare import accuracy
 
@@ -35,9 +33,8 @@ def run(
         with common.progress(name) as show:
             result = backends.run(runner, windows, progress=lambda done: show("", done, len(windows)))
     hit = accuracy(result, labels)
-    table = Table(title=f"{artifact.name} on {name}, {len(windows)} windows", caption="means a window")
-    for column in ("layer", "spikes", "events", "SOPs", "MACs"):
-        table.add_column(column, justify="left" if column == "layer" else "right")
+    title = f"{artifact.name} on {name}, {len(windows)} windows"
+    table = common.table(title, ("layer", "spikes", "events", "SOPs", "MACs"), left=("layer",), caption="means a window")
     for layer in dict.fromkeys([*result.spikes, *result.sops]):
         cells = (counts[layer].mean() if layer in counts else None for counts in (result.spikes, result.events, result.sops))
         table.add_row(layer, *("" if cell is None else f"{cell:,.1f}" for cell in cells), f"{result.macs[layer]:,}" if layer in result.macs else "")

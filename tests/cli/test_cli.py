@@ -60,7 +60,7 @@ def test_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_run_and_inspect(net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lmht("run", net, "--data", data, "--backend", "torch", "--json", tmp_path / "run.json") == 0
-    assert "accuracy 100.00 %" in capsys.readouterr().out
+    assert "accuracy 100.00%" in capsys.readouterr().out
     expected = reference.run(SPECIAL["residual"](), windows_for(SPECIAL["residual"](), 5))
     content = json.loads((tmp_path / "run.json").read_text())
     assert content["accuracy"] == 1.0

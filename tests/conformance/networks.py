@@ -248,7 +248,7 @@ def windows_for(net: Network, batch: int = 3, seed: int = 0, density: float = 0.
     windows[0] = low
     if batch > 1:
         windows[1] = high
-    return np.clip(windows, low, high).astype(np.int16)
+    return np.clip(windows, low, high).astype(np.int32)
 
 
 # ------------------------------------------------------------------------------------------------ random graphs
