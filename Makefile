@@ -7,6 +7,7 @@ demo: .venv/installed
 	$(BIN)/lmht demo
 
 test: .venv/installed
+	$(BIN)/lmht lava install
 	$(BIN)/python -m pytest
 
 lint: .venv/installed

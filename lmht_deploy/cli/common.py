@@ -82,7 +82,7 @@ def read_data(
         if len(net_input) != 4:
             raise DataError(f"data set {data!r} gives windows (T, 2, H, W); the network takes {net_input}")
         with progress(f"reading {data}") as show:
-            found = datasets.load(data, root=root, split=split, steps=net_input[0], size=net_input[2:], progress=lambda done, total: show("", done, total))
+            found = datasets.load(data, root=root, split=split, steps=net_input[0], size=net_input[2:], progress=lambda done, total: show("", done, total))  # type: ignore[arg-type]
         windows, labels, provenance = found.windows, found.labels, {"name": data, "split": split}
     return windows[:limit], None if labels is None else labels[:limit], provenance
 
