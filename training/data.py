@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
 
+from . import images
 from .recipe import Recipe
 
 
@@ -27,10 +28,11 @@ class Windows(Protocol):
 
 @dataclass(frozen=True)
 class Data:
-    """The two splits of one data set; DataError where they do not fit each other."""
+    """The two splits of one data set, counts of events or still images; DataError where they do not fit each other."""
 
     train: Windows
     test: Windows
+    kind: Literal["events", "image"] = "events"
 
     def __post_init__(self) -> None:
         for split, data in (("training", self.train), ("test", self.test)):
@@ -48,9 +50,12 @@ def load(recipe: Recipe, *, root: str | Path | None = None, progress: Callable[[
 
     `progress(done, total)` is called as recordings are read, one split after the other. Raises DataError.
     """
+    name, steps, high = recipe.data.name, recipe.data.steps, recipe.data.high
+    if name in images.CLASSES:
+        pictures = [images.load(name, root=root, split=split, progress=progress) for split in ("train", "test")]
+        return Data(pictures[0], pictures[1], kind="image")
     from lmht_deploy.events import datasets
 
-    def split(name: datasets.Split) -> datasets.Windows:
-        return datasets.load(recipe.data.name, root=root, split=name, steps=recipe.data.steps, high=recipe.data.high, progress=progress)
-
-    return Data(split("train"), split("test"))
+    train = datasets.load(name, root=root, split="train", steps=steps, high=high, progress=progress)
+    test = datasets.load(name, root=root, split="test", steps=steps, high=high, progress=progress)
+    return Data(train, test)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,7 +18,7 @@ from lmht_deploy.errors import DataError, TrainingError
 from lmht_deploy.network import Input
 from lmht_deploy.storage import atomic
 
-from . import hybrid, runs
+from . import hybrid, images, runs
 from . import recipe as recipes
 from .data import Data, Windows
 from .model import SpikingModel
@@ -152,6 +153,12 @@ def shifted(windows: Tensor, most: int) -> Tensor:
     return moved.permute(0, 3, 4, 1, 2).contiguous()
 
 
+def mirrored(windows: Tensor) -> Tensor:
+    """Every second window [B, ..., W], on average, with left and right exchanged."""
+    chosen = torch.rand(len(windows)) < 0.5
+    return torch.where(chosen.reshape(-1, *(1,) * (windows.ndim - 1)), windows.flip(-1), windows)
+
+
 # ------------------------------------------------------------------------------------------------ one run
 
 
@@ -267,7 +274,9 @@ class _Session:
         recipe, data = self.recipe.training, self.data.train
         for chosen in torch.randperm(len(data.windows)).split(recipe.batch):
             windows = torch.from_numpy(data.windows[chosen.numpy()]).float()
-            yield shifted(windows, recipe.shift) if recipe.shift else windows, torch.from_numpy(data.labels[chosen.numpy()])
+            windows = shifted(windows, recipe.shift) if recipe.shift else windows
+            windows = mirrored(windows) if recipe.mirror else windows
+            yield windows, torch.from_numpy(data.labels[chosen.numpy()])
 
     def _check(self, finite: bool, step: int, what: str) -> None:
         if not finite:
@@ -281,10 +290,11 @@ def _input(recipe: Recipe, data: Data) -> Input:
     windows = data.train.windows
     if windows.shape[1] != recipe.data.steps:
         raise DataError(f"the windows have {windows.shape[1]} input steps, the recipe's data.steps is {recipe.data.steps}")
-    largest = max(int(split.windows.max()) for split in (data.train, data.test))
-    if largest > recipe.data.high:
-        raise DataError(f"the windows hold counts up to {largest}, the recipe's data.high is {recipe.data.high}")
-    return Input(name="input", shape=windows.shape[2:], steps=windows.shape[1], high=recipe.data.high)
+    low, high = (0, recipe.data.high) if data.kind == "events" else (images.LOW, images.HIGH)
+    least, largest = (int(pick([pick(split.windows) for split in (data.train, data.test)])) for pick in (np.min, np.max))
+    if least < low or largest > high:
+        raise DataError(f"the windows lie within {least}..{largest}, beyond the {low}..{high} of the input{' (data.high)' * (data.kind == 'events')}")
+    return Input(name="input", shape=windows.shape[2:], steps=windows.shape[1], low=low, high=high, kind=data.kind)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ def _within(least: float, most: float, default: Any = MISSING) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:
-    """`name` of the data set (lmht_deploy.events.datasets), `steps` T_in of a window, `high`: counts are clipped to it."""
+    """`name` of the data set (lmht_deploy.events.datasets, training.images), `steps` T_in of a window, `high`: counts are clipped to it."""
 
     name: str
     steps: int = _within(1, 1024, 4)
@@ -63,7 +63,7 @@ class TrainingRecipe:
     """`optimiser` at a `rate` that rises over `warmup` epochs and then falls as a cosine, to 0 after `epochs`.
 
     `weight_decay` acts on weights, not on biases, norms and neurons. `shift` moves every window at random by up to so many
-    pixels. The same `seed` gives the same weights on the same machine with the same number of threads.
+    pixels, `mirror` exchanges left and right in every second one. The same `seed` gives the same weights on the same machine with the same number of threads.
     """
 
     epochs: int = _within(1, 100_000, 20)
@@ -74,6 +74,7 @@ class TrainingRecipe:
     warmup: float = _within(0, 1000, 1.0)
     label_smoothing: float = _within(0, 0.99, 0.0)
     shift: int = _within(0, 64, 0)
+    mirror: bool = False
     seed: int = _within(0, 2**32 - 1, 0)
 
     def seed_of(self, epoch: int) -> int:
@@ -177,7 +178,7 @@ def _section(section: str, kind: type, values: Any) -> Any:
 def _value(name: str, kind: type[Any], limits: Mapping[str, Any], value: Any) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
         raise RecipeError(f"{name} must be {_KINDS[kind]}{_allowed(limits)}, not {value!r}")
     if value not in limits.get("choices", (value,)):
         raise RecipeError(f"{name} must be{_allowed(limits, '')}, not {value!r}")
@@ -186,7 +187,7 @@ def _value(name: str, kind: type[Any], limits: Mapping[str, Any], value: Any) ->
     return value
 
 
-_KINDS = {str: "text", int: "an integer", float: "a number"}
+_KINDS = {str: "text", int: "an integer", float: "a number", bool: "true or false"}
 
 
 def _allowed(limits: Mapping[str, Any], comma: str = ",") -> str:

@@ -26,6 +26,7 @@ from lmht_deploy.errors import LmhtError, StorageError
 from lmht_deploy.network import Input
 from lmht_deploy.storage import atomic
 
+from . import images
 from . import recipe as recipes
 from .architectures import ARCHITECTURES, build
 from .model import SpikingModel
@@ -78,7 +79,8 @@ def make(recipe: Recipe, input: Input, classes: int) -> SpikingModel:
     blocks = ARCHITECTURES[recipe.network.architecture]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed_of(0))
-        return build(blocks, input.shape, classes, lambda steps_in: _neuron(recipe.network, steps_in), steps_in=input.steps)  # type: ignore[arg-type]
+        scale = images.SCALE if input.kind == "image" else 1.0
+        return build(blocks, input.shape, classes, lambda steps_in: _neuron(recipe.network, steps_in), steps_in=input.steps, input_scale=scale)  # type: ignore[arg-type]
 
 
 def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:

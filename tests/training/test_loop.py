@@ -298,7 +298,7 @@ def test_data_must_fit() -> None:
 def test_data_must_fit_the_recipe(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the windows have 3 input steps, the recipe's data.steps is 4"):
         train(small("data.steps=4"), DATA, tmp_path / "run")
-    with pytest.raises(DataError, match=r"the windows hold counts up to .*, the recipe's data.high is 1"):
+    with pytest.raises(DataError, match=r"the windows lie within 0\.\..*, beyond the 0\.\.1 of the input \(data\.high\)"):
         train(small("data.high=1"), DATA, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -333,6 +333,14 @@ def test_shift_moves_whole_windows() -> None:
     assert {tuple(place) for place in places[:, 0].tolist()} == {(y, x) for y in range(5) for x in range(1, 6)}
     edge = torch.ones(8, 1, 1, 4, 4)
     assert loop.shifted(edge, 3).sum() < edge.sum()  # what leaves is lost, zeros come in
+
+
+def test_mirror_exchanges_left_and_right() -> None:
+    torch.manual_seed(0)
+    windows = torch.arange(12.0).reshape(1, 1, 1, 3, 4).repeat(40, 2, 1, 1, 1)
+    mirrored = [bool(window.equal(windows[0].flip(-1))) for window in loop.mirrored(windows)]
+    kept = [bool(window.equal(windows[0])) for window in loop.mirrored(windows)]
+    assert 8 < sum(mirrored) < 32 and 8 < sum(kept) < 32
 
 
 def test_only_weights_decay() -> None:

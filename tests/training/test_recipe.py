@@ -31,7 +31,8 @@ def test_packaged_names() -> None:
 
 
 def test_overrides() -> None:
-    found = recipe.load("digits", ["training.epochs=3", "training.optimiser=sgd", 'network.neuron="mht"', "training.rate = 1"])
+    found = recipe.load("digits", ["training.epochs=3", "training.optimiser=sgd", 'network.neuron="mht"', "training.rate = 1", "training.mirror=true"])
+    assert found.training.mirror
     assert (found.training.epochs, found.training.optimiser, found.network.neuron, found.training.rate) == (3, "sgd", "mht", 1.0)
     assert found.data == recipe.load("digits").data
 
@@ -46,6 +47,7 @@ def test_overrides() -> None:
         ("training.epochs=true", "training.epochs must be an integer"),
         ("training.rate=nan", "training.rate must lie within 1e-09..100, not be nan"),
         ("training.rate=fast", "training.rate must be a number, within 1e-09..100, not 'fast'"),
+        ("training.mirror=1", "training.mirror must be true or false, not 1"),
         ("training.optimiser=adam", "training.optimiser must be one of adamw, sgd, not 'adam'"),
         ("network.architecture=3", "network.architecture must be text, one of residual-small"),
         ("data.name=3", "data.name must be text, not 3"),
