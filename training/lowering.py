@@ -103,12 +103,12 @@ class _Lowering:
         self._entrance = Spikes(input.name, input_scale, input.shape, input.steps)
 
     def run(self) -> Network:
-        for node in self._graph.graph.nodes:
-            if node.op == "output":
-                self._finish(node)
-            else:
-                self._values[node] = self._lower(node)
         try:
+            for node in self._graph.graph.nodes:
+                if node.op == "output":
+                    self._finish(node)
+                else:
+                    self._values[node] = self._lower(node)
             return Network(tuple(self._layers))
         except NetworkError as error:
             raise LoweringError(f"the lowered network is not valid: {error}") from None
@@ -122,14 +122,14 @@ class _Lowering:
                 module = self._modules[str(node.target)]
                 handler = next((handle for kind, handle in _MODULES.items() if isinstance(module, kind)), None)
                 if handler is None:
-                    raise LoweringError(f"{where}: {type(module).__name__} cannot be lowered; {_advice(module)}")
+                    raise LoweringError(f"{where}: {type(module).__name__} cannot be lowered; {_advice(type(module).__name__)}")
                 return handler(self, where, module, *self._arguments(node, 1))
             case "call_function" if node.target in _ADDITIONS:
                 return self._add(where, *self._arguments(node, 2))
             case "call_function" | "call_method" if node.target in (torch.flatten, "flatten"):
                 (value,) = self._arguments(node, 1, more=True)
                 return self._flatten(where, _FlattenArguments(*node.args[1:], **node.kwargs), value)  # type: ignore[arg-type]
-        raise LoweringError(f"{where}: {_operation(node)} cannot be lowered; {_CAN_BE_LOWERED}")
+        raise LoweringError(f"{where}: {_operation(node)} cannot be lowered; {_advice(_operation(node))}")
 
     def _arguments(self, node: fx.Node, number: int, more: bool = False) -> list[Value]:
         """The first `number` arguments of `node` as values; LoweringError where they are none, or where there are others."""
@@ -307,9 +307,11 @@ def _operation(node: fx.Node) -> str:
     return getattr(node.target, "__name__", str(node.target))
 
 
-def _advice(module: nn.Module) -> str:
-    if isinstance(module, nn.ReLU | nn.LeakyReLU | nn.GELU | nn.SiLU | nn.Sigmoid | nn.Tanh | nn.ReLU6 | nn.Hardtanh):
+def _advice(operation: str) -> str:
+    if operation.lower().replace("_", "") in ("relu", "relu6", "leakyrelu", "gelu", "silu", "sigmoid", "tanh", "hardtanh"):
         return "an activation becomes spiking neurons (training.neurons.LMHT, or QCFS for a quantised activation)"
+    if operation in ("view", "reshape", "size", "getattr"):
+        return "maps are flattened by nn.Flatten() or torch.flatten(x, 1)"
     return _CAN_BE_LOWERED
 
 

@@ -1,4 +1,4 @@
-"""Data sets as training reads them: digits, N-MNIST and CIFAR-10 from real files, and what is wrong with files."""
+"""Data sets as training reads them: N-MNIST and CIFAR-10 from real files (digits: test_docs), and what is wrong with files."""
 
 from __future__ import annotations
 
@@ -108,16 +108,9 @@ def test_cifar10() -> None:
 # ------------------------------------------------------------------------------------------------ events
 
 
-def test_digits() -> None:
-    pytest.importorskip("sklearn")
-    loaded = data.load(recipe.load("digits"))
-    assert loaded.kind == "events" and loaded.train.windows.shape[1:] == (4, 2, 16, 16)
-    assert len(loaded.train.windows) + len(loaded.test.windows) == 1797
-
-
 def test_nmnist() -> None:
     if not (SHARED / "nmnist_small").is_dir():
         pytest.skip("N-MNIST is not at ../shared/data/nmnist_small")
     pytest.importorskip("tonic")
     loaded: Data = data.load(recipe.load("nmnist"), root=SHARED / "nmnist_small")
-    assert loaded.train.windows.shape == (1000, 4, 2, 34, 34) and len(loaded.test.windows) == 100
+    assert loaded.kind == "events" and loaded.train.windows.shape == (1000, 4, 2, 34, 34) and len(loaded.test.windows) == 100

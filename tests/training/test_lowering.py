@@ -287,7 +287,10 @@ class Inner(nn.Module):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (torch.relu, r"^block\.inner\.relu: relu cannot be lowered; what can be are"),
+        (torch.relu, r"^block\.inner\.relu: relu cannot be lowered; an activation becomes spiking neurons"),
+        (torch.abs, r"^block\.inner\.abs_1: abs cannot be lowered; what can be are Neuron, Conv2d"),
+        (lambda x: x.view(x.size(0), -1), r"^block\.inner\.size: size cannot be lowered; maps are flattened by nn\.Flatten"),
+        (lambda x: x.view(2, -1), r"^block\.inner\.view: view cannot be lowered; maps are flattened by nn\.Flatten"),
         (lambda x: x + 1, r"^block\.inner\.add: add is lowered for 2 plain tensors of the network only"),
         (lambda x: torch.add(x, x, alpha=2), r"^block\.inner\.add: add is lowered for 2 plain"),
         (lambda x: x + x.flatten(1), r"^block\.inner\.add: an addition joins currents of one shape"),
@@ -313,6 +316,16 @@ def test_addition_of_spikes_before_a_convolution() -> None:
 
     with pytest.raises(LoweringError, match=r"^c: a convolution reads the current of 'add', not spikes; put neurons between the two"):
         lower(SpikingModel(Body(), 4), EVENTS)
+
+
+def test_names_and_sizes_that_a_network_refuses() -> None:
+    body = nn.Sequential()
+    body.add_module("a/b", conv())
+    body.add_module("c/d", lmht(4))
+    with pytest.raises(LoweringError, match=r"layer name 'c/d' must be printable text without '/'"):
+        lower(SpikingModel(body, 4), EVENTS)
+    with pytest.raises(LoweringError, match=r"layer '2': a kernel of \(9, 9\)"):
+        lower(sequential(conv(), lmht(4), nn.AvgPool2d(9), *HEAD), EVENTS)
 
 
 def test_model_and_input_must_fit() -> None:
