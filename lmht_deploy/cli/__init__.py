@@ -16,6 +16,7 @@ from .demo import demo
 from .export import export
 from .inspect import inspect
 from .run import run
+from .stream import stream
 from .train import train
 
 USER_ERROR = 2
@@ -28,6 +29,7 @@ for verb, example in (
     (export, "lmht export net.lmht --out net.onnx"),
     (run, "lmht run net.lmht --data digits --json run.json"),
     (compare, "lmht compare net.lmht --data digits --backends event,onnx"),
+    (stream, "lmht stream net.lmht recording.aedat4 --bin-us 25000 --speed 1"),
     (inspect, "lmht inspect net.lmht --run run.json"),
 ):
     app.command(epilog=f"Example: {example}")(verb)

@@ -44,7 +44,7 @@ class Door:
     """Checks the packets of one recording or live source as `checked` checks a whole one; a packet may be empty.
 
     With `drop`, events that do not fit are left out and counted in `dropped`, under the first fault that they have: "range"
-    (beside the sensor), "polarity" (neither 0 nor 1), "order" (earlier than a valid event before it).
+    (beside the sensor, or a time beyond 2^62 us), "polarity" (neither 0 nor 1), "order" (earlier than a valid event before it).
     """
 
     def __init__(self, sensor: Sensor, drop: bool = False) -> None:
@@ -74,10 +74,11 @@ class Door:
 
 
 def _faults(events: np.ndarray, sensor: Sensor) -> tuple[np.ndarray, np.ndarray]:
-    """bool [n] twice: the address lies beside the sensor; the polarity is neither 0 nor 1."""
+    """bool [n] twice: the address lies beside the sensor, or the time beyond MAX_TIME; the polarity is neither 0 nor 1."""
     _check_fields(events)
-    x, y, p = (events[name] for name in "xyp")
-    return (x < 0) | (x >= sensor.width) | (y < 0) | (y >= sensor.height), (p != 0) & (p != 1)
+    t, x, y, p = (events[name] for name in "txyp")
+    beside = (x < 0) | (x >= sensor.width) | (y < 0) | (y >= sensor.height)
+    return beside | (t > MAX_TIME) | (t < -MAX_TIME), (p != 0) & (p != 1)
 
 
 def _earlier(t: np.ndarray, latest: int) -> np.ndarray:
@@ -93,15 +94,14 @@ def _check_fields(events: np.ndarray) -> None:
         kind = events.dtype[name].kind
         if kind not in ("iub" if name == "p" else "iu"):
             raise DataError(f"the field {name} of events must hold integers{' (microseconds)' if name == 't' else ''}, not {events.dtype[name]}")
-    far = (events["t"] > MAX_TIME) | (events["t"] < -MAX_TIME)
-    if far.any():
-        raise DataError(f"event {int(far.argmax())}: its time {events['t'][far.argmax()]} us lies beyond 2^62 us")
 
 
 def _fault(event: np.void, sensor: Sensor) -> str:
     t, x, y, p = (int(event[name]) for name in "txyp")
     if not (0 <= x < sensor.width and 0 <= y < sensor.height):
         return f"address x={x}, y={y} lies beside the sensor of {sensor.width} x {sensor.height} pixels"
+    if abs(t) > MAX_TIME:
+        return f"its time {t} us lies beyond 2^62 us"
     if p not in (0, 1):
         return f"polarity must be 0 (OFF) or 1 (ON), not {p}"
     return f"its time {t} us lies before that of an event before it"

@@ -67,7 +67,7 @@ def windows(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None 
     so that a cell sums the counts of the pixels that fall into it. Raises DataError for an empty recording, a `size` beyond
     the sensor and a time so far off that the windows would not fit the memory.
     """
-    size = size or sensor
+    size = fitting(size, sensor)
     number = int(rule.bins(events)[-1]) // rule.steps + 1
     if number * rule.steps * 2 * size.height * size.width > MAX_CELLS:
         raise DataError(f"the recording makes {number} windows of {rule.steps} x 2 x {size.height} x {size.width}; choose a longer bin or a smaller size")
@@ -76,13 +76,18 @@ def windows(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None 
 
 def iterate(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None = None) -> Iterator[np.ndarray]:
     """The windows of `windows` one after another, each int64 [T_in, 2, H, W]."""
-    size = size or sensor
-    if not (1 <= size.height <= sensor.height and 1 <= size.width <= sensor.width):
-        raise DataError(f"windows of {size.height} x {size.width} cannot be made from a sensor of {sensor.height} x {sensor.width}; they must not be larger")
+    size = fitting(size, sensor)
     bins = rule.bins(events)
     for number in range(int(bins[-1]) // rule.steps + 1):
         first, last = np.searchsorted(bins, [number * rule.steps, (number + 1) * rule.steps])
         yield count(events[first:last], bins[first:last] - number * rule.steps, rule.steps, sensor, size)
+
+
+def fitting(size: Sensor | None, sensor: Sensor) -> Sensor:
+    """`size`, by default that of the sensor; DataError where it is larger than this."""
+    if size is not None and not (1 <= size.height <= sensor.height and 1 <= size.width <= sensor.width):
+        raise DataError(f"windows of {size.width} x {size.height} cannot be made from a sensor of {sensor.width} x {sensor.height}; they must not be larger")
+    return size or sensor
 
 
 def count(events: np.ndarray, bins: np.ndarray, steps: int, sensor: Sensor, size: Sensor) -> np.ndarray:

@@ -1,0 +1,167 @@
+"""`lmht stream`: live classification of a recording, standard input or UDP."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import DataError, LmhtError
+from . import common
+
+if TYPE_CHECKING:
+    from ..events.arrays import Door, Sensor
+    from ..events.live import Udp
+    from ..events.stream import Buffered, Decision
+    from ..events.windows import Rule
+    from ..network import Network
+
+
+def stream(
+    network: Annotated[Path, typer.Argument(help="A .lmht file of an integer network.")],
+    source: Annotated[str, typer.Argument(help="A recording, '-' for lines 't x y p' on standard input, or udp://HOST:PORT.")],
+    bin_us: Annotated[int | None, typer.Option("--bin-us", metavar="US", help="Time bins of US microseconds.")] = None,
+    bin_events: Annotated[int | None, typer.Option("--bin-events", metavar="N", help="Bins of N events, in place of --bin-us.")] = None,
+    hop: Annotated[int | None, typer.Option("--hop", metavar="BINS", help="A window with every BINS-th bin, so that windows overlap (default: T_in).")] = None,
+    sensor: Annotated[str | None, typer.Option("--sensor", metavar="WxH", help="Size of the sensor (default: the recording's, else the network's).")] = None,
+    speed: Annotated[float | None, typer.Option("--speed", metavar="X", help="Play a recording at X times real time (default: as fast as possible).")] = None,
+    drop: Annotated[bool, typer.Option("--drop", help="Drop and count events that do not fit, instead of stopping there.")] = False,
+    silence: Annotated[float | None, typer.Option("--silence", metavar="S", help="End after S seconds without a datagram (UDP).")] = None,
+    limit: common.Limit = None,
+    backend: Annotated[str | None, typer.Option("--backend", help="Who runs it (default: event).")] = None,
+    threads: common.Threads = 1,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write one JSON object a window to FILE; '-' for standard output.")] = None,
+) -> None:
+    """Classify events as they come, window after window: class, margin, spikes, synaptic operations and latency."""
+    from .. import backends
+    from ..events.stream import Windower, decide
+
+    net = common.open_network(network)
+    rule = _rule(net, bin_us, bin_events)
+    with ExitStack() as stack:
+        runner = stack.enter_context(closing(backends.load(backend or "event", network, threads=threads)))
+        buffered, door, udp = _opened(stack, source, net, sensor, speed, drop, silence)
+        show = stack.enter_context(_writer(json))
+        windower = Windower(rule, door.sensor, _input_size(net), hop)
+        summary = _Summary()
+        try:
+            for decision in islice(decide(buffered, windower, door, runner, net.input.high), limit):
+                show(decision)
+                summary.add(decision)
+        except KeyboardInterrupt:
+            pass
+        except BrokenPipeError:  # who read our lines has seen enough
+            sys.stdout = None
+        common.err.print(summary.text(door, buffered, udp), highlight=False, soft_wrap=True)
+
+
+def _rule(net: Network, bin_us: int | None, bin_events: int | None) -> Rule:
+    from ..events.windows import Rule
+
+    if net.input.kind != "events" or len(net.input.shape) != 3 or net.input.shape[0] != 2:
+        raise DataError(f"the network takes {net.input.kind} of shape {net.input.shape}; a stream gives events of shape (2, H, W)")
+    if (bin_us is None) == (bin_events is None):
+        raise DataError("give the length of a bin: --bin-us or --bin-events, one of the two")
+    return Rule(net.input.steps, "time", bin_us or 0) if bin_events is None else Rule(net.input.steps, "events", bin_events)
+
+
+def _input_size(net: Network) -> Sensor:
+    from ..events.arrays import Sensor
+
+    return Sensor(*net.input.shape[1:])
+
+
+def parse_size(text: str) -> Sensor:
+    """A Sensor of "WxH"; DataError where it is none."""
+    from ..events.arrays import Sensor
+
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise DataError(f"a size is given as WIDTHxHEIGHT, as in 128x128, not {text!r}")
+    return Sensor(int(height), int(width))
+
+
+def _opened(
+    stack: ExitStack, source: str, net: Network, sensor: str | None, speed: float | None, drop: bool, silence: float | None
+) -> tuple[Buffered, Door, Udp | None]:
+    """The source, running; the door for its events; and the socket, where it is one."""
+    from ..events.arrays import Door
+    from ..events.live import Udp, at_once, in_real_time, text
+    from ..events.recordings import open_recording
+    from ..events.stream import Buffered
+
+    given = None if sensor is None else parse_size(sensor)
+    if speed is not None and (source == "-" or source.startswith("udp://")):
+        raise DataError("--speed plays a recording; standard input and UDP come at their own pace")
+    if silence is not None and not source.startswith("udp://"):
+        raise DataError("--silence ends a UDP source; others end by themselves")
+    if source.startswith("udp://"):
+        udp = stack.enter_context(Udp(*_address(source), silence))
+        return stack.enter_context(Buffered(udp, size=1024, lossy=True)), Door(given or _input_size(net), drop), udp
+    if source == "-":
+        return stack.enter_context(Buffered(text(sys.stdin.buffer))), Door(given or _input_size(net), drop), None
+    recording = open_recording(source, given)
+    packets = at_once(recording.packets) if speed is None else in_real_time(recording.packets, speed)
+    return stack.enter_context(Buffered(packets)), Door(recording.sensor, drop), None
+
+
+def _address(source: str) -> tuple[str, int]:
+    host, _, port = source.removeprefix("udp://").rpartition(":")
+    if not (host and port.isdecimal()):
+        raise DataError(f"an address is given as udp://HOST:PORT, not {source!r}")
+    return host.strip("[]"), int(port)
+
+
+@contextmanager
+def _writer(json: Path | None) -> Iterator[Callable[[Decision], None]]:
+    """What writes a decision: lines for people on stdout, or JSON where asked for."""
+    if json is None or str(json) == "-":
+        yield lambda decision: typer.echo(_line(decision) if json is None else json_text.dumps(asdict(decision)))
+        return
+    try:
+        file = json.open("w")
+    except OSError as error:
+        raise LmhtError(f"{json}: cannot be written ({error.strerror})") from None
+    with file:
+        yield lambda decision: print(json_text.dumps(asdict(decision)), file=file, flush=True)
+
+
+def _line(decision: Decision) -> str:
+    return (
+        f"{decision.time * 1e-6:12.6f} s  class {decision.label:3d}  margin {decision.margin:8.3f}  {decision.events:7,} events  "
+        f"{decision.spikes:9,} spikes  {decision.sops:12,} SOPs  {decision.latency * 1e3:8.3f} ms"
+    )
+
+
+class _Summary:
+    def __init__(self) -> None:
+        self.windows = self.events = self.saturated = 0
+        self.total = self.longest = 0.0
+
+    def add(self, decision: Decision) -> None:
+        self.windows += 1
+        self.events += decision.events
+        self.saturated += decision.lost
+        self.total += decision.latency
+        self.longest = max(self.longest, decision.latency)
+
+    def text(self, door: Door, buffered: Buffered, udp: Udp | None) -> str:
+        """One line; losses are named where there are any."""
+        parts = [f"{self.windows:,} windows of {self.events:,} events"]
+        if self.windows:
+            parts.append(f"latency {self.total / self.windows * 1e3:.3f} ms on average, {self.longest * 1e3:.3f} ms at most")
+        losses = {
+            "events above the input range": self.saturated,
+            **{f"events dropped for their {fault}": number for fault, number in door.dropped.items()},
+            "events lost to a full queue": buffered.lost,
+            "datagrams lost by the system": udp.lost if udp else 0,
+            "malformed datagrams": udp.malformed if udp else 0,
+        }
+        return "; ".join(parts + [f"{number:,} {what}" for what, number in losses.items() if number])

@@ -1,0 +1,293 @@
+"""Streams: the same windows as from a whole recording, decisions of the golden model, and no silent loss."""
+
+from __future__ import annotations
+
+import gc
+import io
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmht_deploy import reference
+from lmht_deploy.errors import DataError
+from lmht_deploy.events.arrays import EVENT, Door, Sensor, make_events
+from lmht_deploy.events.live import WIRE, Udp, at_once, in_real_time, text
+from lmht_deploy.events.stream import MAX_SILENCE, Buffered, Packet, Windower, decide
+from lmht_deploy.events.windows import Rule, windows
+from lmht_deploy.result import Result
+
+from ..conformance.networks import SPECIAL
+from .recordings import SENSOR, at, data, recordings
+
+
+def pieces(events: np.ndarray, seed: int) -> list[np.ndarray]:
+    """`events` in packets of random sizes, empty ones among them."""
+    rng = np.random.default_rng(seed)
+    return np.split(events, np.sort(rng.integers(0, len(events) + 1, rng.integers(0, 6))))
+
+
+def pushed(windower: Windower, packets: list[np.ndarray]) -> list[tuple[int, np.ndarray]]:
+    found = [(end, window.copy()) for packet in packets for end, window in windower.push(packet)]
+    return found + [(end, window.copy()) for end, window in windower.finish()]
+
+
+# ------------------------------------------------------------------------------------------------ windows
+
+
+@given(events=recordings(), steps=st.integers(1, 5), length=st.integers(1, 20), seed=st.integers(0, 99))
+def test_by_events_as_from_the_whole_recording(events: np.ndarray, steps: int, length: int, seed: int) -> None:
+    rule = Rule(steps, "events", length)
+    found = pushed(Windower(rule, SENSOR), pieces(events, seed))
+    np.testing.assert_array_equal(np.stack([window for _, window in found]), windows(events, SENSOR, rule))
+
+
+@given(events=recordings(), steps=st.integers(1, 5), length=st.integers(1, 10**6), seed=st.integers(0, 99))
+def test_by_time_as_from_the_whole_recording(events: np.ndarray, steps: int, length: int, seed: int) -> None:
+    length = max(length, int(events["t"][-1] - events["t"][0]) // 200)
+    rule = Rule(steps, "time", length)
+    found = pushed(Windower(rule, SENSOR, Sensor(2, 2)), pieces(events, seed))
+    np.testing.assert_array_equal(np.stack([window for _, window in found]), windows(events, SENSOR, rule, Sensor(2, 2)))
+    assert [end for end, _ in found] == [int(events["t"][0]) + (index + 1) * steps * length for index in range(len(found))]
+
+
+@given(events=recordings(), steps=st.integers(1, 5), hop=st.integers(1, 5), by=st.sampled_from(["time", "events"]), seed=st.integers(0, 99))
+def test_overlapping_windows_are_runs_of_bins(events: np.ndarray, steps: int, hop: int, by: str, seed: int) -> None:
+    hop = min(hop, steps)
+    length = 7 if by == "events" else max(1, int(events["t"][-1] - events["t"][0]) // 20)
+    bins = windows(events, SENSOR, Rule(1, by, length))[:, 0]  # type: ignore[arg-type]
+    found = pushed(Windower(Rule(steps, by, length), SENSOR, hop=hop), pieces(events, seed))  # type: ignore[arg-type]
+    padded = np.concatenate([bins, np.zeros((steps + hop, *bins.shape[1:]), int)])
+    for index, (_, window) in enumerate(found):
+        np.testing.assert_array_equal(window, padded[index * hop : index * hop + steps])
+    covered = (len(found) - 1) * hop + steps
+    assert covered >= len(bins) > covered - hop or len(found) == 1
+
+
+def test_a_window_by_events_does_not_wait_for_the_next_event() -> None:
+    windower = Windower(Rule(2, "events", 2), SENSOR)
+    assert len(list(windower.push(at(1, 2, 3)))) == 0
+    ((end, window),) = windower.push(at(9))
+    assert end == 9 and window.sum() == 4
+    assert not list(windower.finish())
+
+
+def test_silence_gives_empty_windows_but_not_without_end() -> None:
+    windower = Windower(Rule(2, "time", 10), SENSOR)
+    assert [int(window.sum()) for packet in (at(0, 5), at(65)) for _, window in windower.push(packet)] == [2, 0, 0]
+    with pytest.raises(DataError, match=r"event 3: its time lies \d+ bins of 10 us behind the event before it"):
+        list(windower.push(at(65 + 10 * (MAX_SILENCE + 2))))
+
+
+def test_rules_without_an_end_are_refused() -> None:
+    with pytest.raises(DataError, match="a stream has no end to be cut by"):
+        Windower(Rule(4), SENSOR)
+    with pytest.raises(DataError, match="they must not be larger"):
+        Windower(Rule(4, "time", 10), SENSOR, Sensor(4, 4))
+    with pytest.raises(DataError, match="move on by 1 to 4 bins, not by 5"):
+        Windower(Rule(4, "time", 10), SENSOR, hop=5)
+
+
+# ------------------------------------------------------------------------------------------------ decisions
+
+NET = SPECIAL["lm-ht"]()
+
+
+class Golden:
+    def run(self, windows: np.ndarray) -> Result:
+        return reference.run(NET, windows)
+
+
+def test_decisions_are_those_of_the_golden_model() -> None:
+    rng = np.random.default_rng(0)
+    sensor = Sensor(8, 8)
+    events = make_events(np.sort(rng.integers(0, 100_000, 4000)), rng.integers(8, size=4000), rng.integers(8, size=4000), rng.integers(2, size=4000))
+    rule = Rule(4, "time", 2500)
+    counts = windows(events, sensor, rule)
+    expected = reference.run(NET, np.minimum(counts, NET.input.high))
+    packets = [Packet(part, time.perf_counter()) for part in pieces(events, 3)]
+    found = list(decide(packets, Windower(rule, sensor), Door(sensor), Golden(), NET.input.high))
+    assert [decision.label for decision in found] == expected.predictions.tolist()
+    assert [decision.events for decision in found] == counts.sum((1, 2, 3, 4)).tolist()
+    assert [decision.lost for decision in found] == np.maximum(counts - NET.input.high, 0).sum((1, 2, 3, 4)).tolist()
+    assert [decision.spikes for decision in found] == sum(expected.spikes.values()).tolist()  # type: ignore[union-attr]
+    assert [decision.sops for decision in found] == sum(expected.sops.values()).tolist()  # type: ignore[union-attr]
+    ordered = np.sort(expected.logits, axis=1)
+    assert [decision.margin for decision in found] == ((ordered[:, -1] - ordered[:, -2]) * expected.scale).tolist()
+    assert [decision.window for decision in found] == list(range(10)) and all(decision.latency >= 0 for decision in found)
+
+
+def test_an_event_that_does_not_fit_ends_the_stream_unless_dropped() -> None:
+    packets = [Packet(at(5, 4), 0.0)]
+    with pytest.raises(DataError, match="event 1: its time 4 us"):
+        list(decide(packets, Windower(Rule(4, "time", 10), Sensor(8, 8)), Door(Sensor(8, 8)), Golden(), 3))
+    door = Door(Sensor(8, 8), drop=True)
+    (decision,) = decide(packets, Windower(Rule(4, "time", 10), Sensor(8, 8)), door, Golden(), 3)
+    assert decision.events == 1 and door.dropped["order"] == 1
+
+
+# ------------------------------------------------------------------------------------------------ the queue
+
+
+def endless(taken: list[int]) -> Iterator[Packet]:
+    while True:
+        taken.append(len(taken))
+        yield Packet(at(len(taken)), 0.0)
+
+
+def test_a_full_queue_makes_the_source_wait() -> None:
+    taken: list[int] = []
+    with Buffered(endless(taken), size=4) as source:
+        until(lambda: len(taken) >= 5)
+        time.sleep(0.1)
+        assert len(taken) == 5 and source.lost == 0  # four in the queue, one in the hand
+        first = [int(packet.events["t"][0]) for packet, _ in zip(source, range(20), strict=False)]
+        assert first == list(range(1, 21))
+
+
+def test_a_source_that_cannot_wait_counts_what_it_loses() -> None:
+    def source() -> Iterator[Packet]:
+        for number in range(10):
+            yield Packet(at(*[number] * 3), 0.0)
+
+    buffered = Buffered(source(), size=4, lossy=True)
+    with buffered:
+        until(lambda: buffered.lost == 18)
+        kept = sum(len(packet.events) for packet in buffered)
+    assert kept + buffered.lost == 30
+
+
+def test_errors_of_a_source_pass_through() -> None:
+    def source() -> Iterator[Packet]:
+        yield Packet(at(1), 0.0)
+        raise DataError("the camera was unplugged")
+
+    with Buffered(source()) as buffered, pytest.raises(DataError, match="unplugged"):
+        list(buffered)
+    assert not [thread for thread in threading.enumerate() if thread.name == "events"]
+
+
+def until(condition: object) -> None:
+    deadline = time.perf_counter() + 20
+    while not condition():  # type: ignore[operator]
+        assert time.perf_counter() < deadline
+        time.sleep(0.001)
+
+
+# ------------------------------------------------------------------------------------------------ sources
+
+
+def test_a_recording_in_real_time_gives_the_same_events_not_before_they_are_due() -> None:
+    events = np.concatenate([at(*range(0, 30_000, 100)), at(60_000)])
+    start = time.perf_counter()
+    played = [(time.perf_counter(), packet) for packet in in_real_time([events[:150], events[:0], events[150:]], speed=2) if len(packet.events)]
+    np.testing.assert_array_equal(np.concatenate([packet.events for _, packet in played]), events)
+    for now, packet in played:
+        assert packet.arrived is not None and now >= packet.arrived
+        assert packet.arrived - start >= int(packet.events["t"][-1]) * 0.5e-6
+    assert len(played) > 20
+    with pytest.raises(DataError, match="a speed > 0, not 0"):
+        next(in_real_time([events], 0))
+
+
+def test_a_real_recording_at_once() -> None:
+    pytest.importorskip("faery")
+    from lmht_deploy.events.recordings import open_recording
+
+    recording = open_recording(data("event_formats/evt2_gen3_faery.raw"))
+    rule = Rule(4, "time", 1000)
+    with Buffered(at_once(recording.packets), size=2) as source:
+        door, windower = Door(recording.sensor), Windower(rule, recording.sensor, Sensor(32, 32))
+        total = sum(int(window.sum()) for packet in source for _, window in windower.push(door.admit(packet.events)))
+    assert total + sum(int(window.sum()) for _, window in windower.finish()) == 521252
+
+
+@pytest.mark.parametrize("separator", [" ", ",", "\t", ", "])
+@pytest.mark.parametrize("block", [7, 64, 2**16])
+def test_text(separator: str, block: int) -> None:
+    rows = [(time, time % 5, time % 3, time % 2) for time in range(0, 300, 7)]
+    lines = "\n".join(separator.join(map(str, row)) for row in rows)
+    for end in ("", "\n", "\n\n"):
+        packets = [packet.events for packet in text(io.BytesIO((lines + end).encode()), max(block, 20))]
+        assert np.concatenate([Door(SENSOR).admit(packet) for packet in packets]).tolist() == [(t, x, y, bool(p)) for t, x, y, p in rows]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"1 2 3 1\n1 2 3\n", "number of columns changed"),
+        (b"1 2 3\n", r"3 columns \(counted from line 1\)"),
+        (b"t x y p\n", "could not convert string 't'"),
+        (b"1.5 2 3 1\n", "could not convert string '1.5'"),
+        (b"99999999999999999999 2 3 1\n", "could not convert|must hold four integers"),
+        (b"\xff\xfe 1\n", "must hold four integers"),
+        (b"1" * 200_000, "longer than"),
+    ],
+)
+def test_text_that_is_none_is_named(content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        list(text(io.BytesIO(content)))
+    assert "\n" not in str(caught.value)
+
+
+def test_udp() -> None:
+    sent = np.array([(5, 1, 2, 1), (6, 3, 0, 0), (6, 4, 1, 1)], WIRE)
+    with Udp("127.0.0.1", 0, silence=0.5) as udp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for datagram in (sent[:2].tobytes(), b"stray", sent[2:].tobytes(), b""):
+            sender.sendto(datagram, udp.address)
+        door = Door(SENSOR)
+        packets = [door.admit(packet.events) for packet in udp]
+        found = np.concatenate(packets)
+    assert found.dtype == EVENT and found.tolist() == [(5, 1, 2, True), (6, 3, 0, False), (6, 4, 1, True)]
+    assert udp.malformed == 1 and udp.lost == 0
+
+
+def test_udp_counts_what_the_system_dropped() -> None:
+    with Udp("127.0.0.1", 0, silence=0.3) as udp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        if not udp._counts:
+            pytest.skip("this system does not tell how many datagrams it dropped")
+        datagram = np.zeros(1000, WIRE).tobytes()
+        number = 2000
+        for _ in range(number):
+            sender.sendto(datagram, udp.address)
+        kept = sum(len(packet.events) > 0 for packet in udp)
+        sender.sendto(datagram, udp.address)  # tells of the losses before it
+        kept += sum(len(packet.events) > 0 for packet in udp)
+    assert kept < number + 1 and kept + udp.lost == number + 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_udp_from_faery() -> None:
+    """faery leaves its socket open, which warns."""
+    faery = pytest.importorskip("faery")
+    packet = np.zeros(100, faery.EVENTS_DTYPE)
+    packet["t"], packet["x"], packet["on"] = np.arange(100), np.arange(100) % 5, np.arange(100) % 2
+    with Udp("127.0.0.1", 0, silence=0.5) as udp:
+        faery.events_stream_from_array(packet, (5, 3)).to_udp(udp.address, format="t64_x16_y16_on8")
+        door = Door(SENSOR)
+        found = np.concatenate([door.admit(packet.events) for packet in udp])
+        gc.collect()
+    np.testing.assert_array_equal(found["t"], packet["t"])
+    np.testing.assert_array_equal(found["x"], packet["x"])
+    np.testing.assert_array_equal(found["p"], packet["on"])
+
+
+def test_an_address_that_cannot_be_used_is_named() -> None:
+    with pytest.raises(DataError, match=r"udp://256\.1\.1\.1:1: cannot be listened to"):
+        Udp("256.1.1.1", 1)
+    with pytest.raises(DataError, match=r"udp://127.0.0.1:99999: a port lies within 0\.\.65535"):
+        Udp("127.0.0.1", 99999)
+    with Udp("127.0.0.1", 0) as udp, pytest.raises(DataError, match=r"cannot be listened to .*in use"):
+        Udp(*udp.address)
+
+
+def test_a_hostile_datagram_is_dropped_and_counted() -> None:
+    hostile = np.array([(2**64 - 1, 0, 0, 1), (5, 65535, 0, 1), (5, 0, 0, 200), (7, 0, 0, 1)], WIRE)
+    door = Door(SENSOR, drop=True)
+    assert door.admit(hostile).tolist() == [(7, 0, 0, True)]
+    assert door.dropped == {"range": 2, "polarity": 1, "order": 0}
