@@ -59,7 +59,7 @@ class Windower:
         self._frames = np.zeros((rule.steps, 2, *self.size), np.int64)
         self._bin = 0
         self._seen = 0
-        self._start = 0
+        self._start = self._last = 0
         self._pending = False
 
     def push(self, events: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -75,16 +75,16 @@ class Windower:
         self._seen += len(events)
         edges = np.flatnonzero(np.diff(bins)) + 1
         for part, index in zip(np.split(events, edges), bins[[0, *edges]].tolist(), strict=True):
-            yield from self._advance(index, int(part["t"][0]))
+            yield from self._advance(index)
             self._frames[index % self.rule.steps] += count(part, np.zeros(len(part), np.int64), 1, self.sensor, self.size)[0]
-            self._pending = True
+            self._last, self._pending = int(part["t"][-1]), True
         if self.rule.by == "events" and self._seen % self.rule.length == 0:
-            yield from self._advance(self._bin + 1, int(events["t"][-1]))
+            yield from self._advance(self._bin + 1)
 
     def finish(self) -> Iterator[tuple[int, np.ndarray]]:
         """The last window, filled up with empty bins, where events are in it that were in none before."""
         while self._pending:
-            yield from self._advance(self._bin + 1, self._start + (self._bin + 1) * self.rule.length)
+            yield from self._advance(self._bin + 1)
 
     def _bins(self, events: np.ndarray) -> np.ndarray:
         if self.rule.by == "events":
@@ -95,13 +95,13 @@ class Windower:
             raise DataError(f"event {self._seen + int(gaps.argmax())}: its time lies {gaps.max()} bins of {self.rule.length} us behind the event before it")
         return bins
 
-    def _advance(self, index: int, now: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Complete every bin before `index`; `now` is the time (us) at which one by events ends."""
+    def _advance(self, index: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Complete every bin before `index`."""
+        steps = self.rule.steps
         while self._bin < index:
             self._bin += 1
-            steps = self.rule.steps
             if self._bin >= steps and (self._bin - steps) % self.hop == 0:
-                end = self._start + self._bin * self.rule.length if self.rule.by == "time" else now
+                end = self._start + self._bin * self.rule.length if self.rule.by == "time" else self._last
                 yield end, np.roll(self._frames, -self._bin % steps, axis=0)
                 self._pending = False
             self._frames[self._bin % steps] = 0

@@ -45,6 +45,8 @@ def test_by_events_as_from_the_whole_recording(events: np.ndarray, steps: int, l
     rule = Rule(steps, "events", length)
     found = pushed(Windower(rule, SENSOR), pieces(events, seed))
     np.testing.assert_array_equal(np.stack([window for _, window in found]), windows(events, SENSOR, rule))
+    last = [min(end, len(events)) - 1 for end in range(steps * length, len(events) + steps * length, steps * length)]
+    assert [end for end, _ in found] == events["t"][last].tolist()
 
 
 @given(events=recordings(), steps=st.integers(1, 5), length=st.integers(1, 10**6), seed=st.integers(0, 99))
