@@ -16,11 +16,11 @@ from pathlib import Path
 
 from ...errors import BackendError
 
-PACKAGES = ("lava-nc==0.10.0", "lava-dl==0.6.0", "numpy==1.26.4", "scipy==1.15.3", "h5py==3.16.0", "networkx==2.8.7")
+PACKAGES = ("lava-nc==0.10.0", "lava-dl==0.6.0", "numpy==1.26.4", "scipy==1.15.3", "h5py==3.16.0", "networkx==2.8.7", "asteval==0.9.33")
 """Everything that importing the simulator takes; installed without dependencies, so that nothing else comes along."""
 VERSIONS = ((3, 10), (3, 11), (3, 12))
 """Pythons that Lava was seen to run on, the best one first: beyond 3.10 it needs `worker/shims.py`."""
-IMPORTS = "import lava.proc.lif.process, lava.magma.core.run_configs, lava.lib.dl.netx.hdf5, h5py"
+IMPORTS = "import h5py, lava.lib.dl.netx.hdf5, lava.proc.conv.models, lava.proc.dense.models, lava.proc.io, lava.proc.lif.models"
 
 
 def default_folder() -> Path:

@@ -1,0 +1,315 @@
+"""NetX files of others without Lava: against the recordings in lava-dl's wheel, against Lava itself, against literal steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from exporters import netx as exporter
+from lmht_deploy import netx
+from lmht_deploy.backends import lava
+from lmht_deploy.backends.lava import child, environment
+from lmht_deploy.errors import DataError, StorageError
+
+from ..conformance.networks import SPECIAL
+
+needs_lava = pytest.mark.skipif(lava.missing() is not None, reason=str(lava.missing()))
+
+
+@pytest.fixture(scope="module")
+def wheel() -> Path:
+    """The NetX files and recordings that the wheel of lava-dl brings."""
+    if reason := lava.missing():
+        pytest.skip(reason)
+    python = environment.python_of()
+    assert python is not None
+    return next(python.parent.parent.glob("lib/python*/site-packages/tests/lava/lib/dl/netx"))
+
+
+def chw(array: np.ndarray) -> np.ndarray:
+    """(W, H, C, steps) or (N, steps) as (steps, C, H, W) or (steps, N)."""
+    return array.T
+
+
+# ------------------------------------------------------------------------------------------------ recordings of lava-dl
+
+
+def test_pilotnet(wheel: Path) -> None:
+    """u, v and spikes of every layer at every step, as recorded on Loihi with a reset every 17 steps."""
+    recorded = wheel / "gts/pilotnet_lif"
+    net = netx.load(recorded / "network.net")
+    image = np.load(recorded / "image.npy").T[None]
+    found = netx.run(net, image, 24, states=True, reset_interval=17)
+    np.testing.assert_array_equal(found[0].spikes[0], chw(np.load(recorded / "input.npy")))
+    # The last layer's recording contradicts the recorded spikes that enter it; it is left out.
+    for name, layer in zip([f"conv-{i}" for i in range(5)] + [f"fc-{i}" for i in range(3)], found[1:], strict=False):
+        assert layer.u is not None and layer.v is not None
+        np.testing.assert_array_equal(layer.spikes[0], chw(np.load(recorded / f"{name}.npy")), err_msg=name)
+        np.testing.assert_array_equal(layer.u[0], chw(np.load(recorded / f"{name}-u.npy")), err_msg=name)
+        v = np.where(layer.spikes[0], 0, chw(np.load(recorded / f"{name}-v.npy")))  # the chip keeps a counter there after a spike
+        np.testing.assert_array_equal(layer.v[0], v, err_msg=name)
+    assert len(found) == 10
+
+
+def test_tinynet(wheel: Path) -> None:
+    bias = np.load(wheel / "gts/tinynet/input_bias.npy").astype(int).T[None]
+    expected = np.load(wheel / "gts/tinynet/output.npy")[0]
+    found = netx.run(netx.load(wheel / "tiny.net"), bias, 17, reset_interval=17)
+    np.testing.assert_array_equal(found[-1].spikes[0, 2:], np.moveaxis(expected[..., 1:], -1, 0))
+    assert expected.sum() > 50
+
+
+def test_delays_of_ntidigits(wheel: Path) -> None:
+    net = netx.load(wheel / "gts/ntidigits/ntidigits.net", layers=5)
+    inputs = np.load(wheel / "gts/ntidigits/input.npy").astype(int).T[None, :1000]
+    found = netx.run(net, inputs)
+    expected = chw(np.load(wheel / "gts/ntidigits/output.npy"))[1:1001]  # recorded behind one more step
+    np.testing.assert_array_equal(found[-1].spikes[0], expected)
+    assert expected.sum() > 1000
+
+
+def test_mnist(wheel: Path) -> None:
+    net = netx.load(wheel / "mnist.net")
+    assert [layer.shape for layer in net.spiking] == [(784,), (512,), (512,), (10,)]
+    assert net.spiking[-1].neurons == netx.CUBA(current_decay=0, voltage_decay=4096, threshold=1 << 17)
+    assert net.layers[0] == netx.InputLayer((784,), netx.CUBA(4096, 123, 80), weight=76, bias=64)
+
+
+@pytest.mark.parametrize(
+    ("file", "refusal"), [("gts/pilotnet_sdnn/network.net", "layer 0 has sigma-delta neurons"), ("gts/ntidigits/ntidigits.net", "layer 5 is of type 'average'")]
+)
+def test_what_is_not_run(wheel: Path, file: str, refusal: str) -> None:
+    with pytest.raises(StorageError, match=refusal):
+        netx.load(wheel / file)
+
+
+# ------------------------------------------------------------------------------------------------ Lava itself
+
+
+class File:
+    """Writes a NetX file of random layers."""
+
+    def __init__(self, path: Path, seed: int, shape: tuple[int, ...]) -> None:
+        self.path, self.rng, self.shape = path, np.random.default_rng(seed), shape
+        self.file = h5py.File(path, "w")
+        self.layer("input", shape)
+
+    def layer(self, kind: str, shape: tuple[int, ...], **data: object) -> h5py.Group:
+        group = self.file.create_group(f"layer/{len(self.file['layer']) if 'layer' in self.file else 0}")
+        group["type"] = np.array([kind.encode()], "S10")
+        group["shape"] = np.array(shape)
+        for name, value in data.items():
+            group[name] = value
+        self.shape = shape
+        return group
+
+    def neurons(self, group: h5py.Group, threshold: int, decays: tuple[int, int], bias: int) -> None:
+        group["neuron/type"] = "LOIHI"
+        for name, value in zip(("iDecay", "vDecay", "vThMant"), (*decays, threshold), strict=True):
+            group[f"neuron/{name}"] = value
+        group["bias"] = self.rng.integers(-bias, bias + 1, group["shape"][0])
+
+    def conv(self, channels: int, weights: int = 40, threshold: int = 100, decays: tuple[int, int] = (4096, 500), bias: int = 20, **geometry: object) -> None:
+        geometry = {"stride": 1, "padding": np.array([1, 0]), "dilation": 1, "groups": 1} | geometry
+        weight = self.rng.integers(-weights, weights + 1, (channels, self.shape[0] // int(geometry["groups"]), 3, 2))  # type: ignore[call-overload]
+        stride, padding, dilation = (np.broadcast_to(geometry[name], 2) for name in ("stride", "padding", "dilation"))
+        places = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(self.shape[1:], (3, 2), stride, padding, dilation, strict=True))
+        self.neurons(self.layer("conv", (channels, *map(int, places)), weight=weight.astype(np.float32), **geometry), threshold, decays, bias)
+
+    def dense(self, units: int, low: int, high: int, threshold: int = 100, decays: tuple[int, int] = (1024, 500), bias: int = 20, **data: object) -> None:
+        inputs = int(np.prod(self.shape))
+        if len(self.shape) == 3:
+            self.layer("flatten", (1, 1, inputs))
+        kind = "dense_rec" if "weight_rec" in data else "dense"
+        group = self.layer(kind, (units,), weight=self.rng.integers(low, high + 1, (units, inputs)), **data)
+        self.neurons(group, threshold, decays, bias)
+
+
+def convolutions(path: Path) -> None:
+    f = File(path, 1, (2, 9, 7))
+    f.conv(6, stride=np.array([2, 1]))
+    f.conv(8, groups=2, dilation=np.array([1, 2]), padding=2, decays=(1000, 4096))
+    f.dense(7, -60, 60)
+
+
+def signs(path: Path) -> None:
+    """Dense weights of both signs, of one sign, beyond what lava-dl can hold, and those that it loses."""
+    f = File(path, 2, (12,))
+    f.dense(30, -400, 300, threshold=300)
+    f.dense(30, 0, 255, threshold=4000, bias=0)
+    f.dense(30, -200, -3, threshold=30, bias=9000)
+    f.dense(30, -256, 254, threshold=60)
+    f.dense(30, 0, 400, threshold=10, bias=40)
+    f.dense(20, -1, -1, threshold=10, bias=40)
+    f.dense(20, -64, 0, threshold=10, bias=900)
+    f.dense(20, -3, 40)
+
+
+def recurrent(path: Path) -> None:
+    f = File(path, 3, (12,))
+    f.dense(16, -100, 127, weight_rec=f.rng.integers(-120, 90, (16, 16)))
+    f.dense(9, -40, 30, weight_rec=f.rng.integers(0, 90, (9, 9)))
+
+
+def delays(path: Path) -> None:
+    f = File(path, 4, (12,))
+    f.dense(16, -50, 100, delay=f.rng.integers(0, 9, (16, 12)))
+    f.dense(14, -50, 100, delay=f.rng.integers(0, 70, 14).astype(np.float32))
+    f.dense(16, -50, 100, delay=f.rng.integers(0, 20, 14))
+    f.dense(5, -50, 100, delay=np.float32(3.7))
+
+
+def wrapping(path: Path) -> None:
+    """Currents, potentials and biases beyond their bits."""
+    f = File(path, 5, (2, 8, 6))
+    f.conv(4, weights=3_000_000, threshold=3000, decays=(300, 3))
+    f.conv(4, weights=60_000, threshold=9000, bias=60_000, decays=(1, 1))
+    f.dense(6, -250, 250, threshold=100_000, bias=40_000, decays=(0, 0))
+
+
+FILES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (convolutions, signs, recurrent, delays, wrapping)}
+
+
+@needs_lava
+def test_equal_to_lava(tmp_path: Path) -> None:
+    """Spikes of every layer at every step, graded and boolean inputs, with and without reset; and of files that lmht-deploy exports."""
+    jobs, rng = [], np.random.default_rng(0)
+    for name, make in FILES.items():
+        make(tmp_path / f"{name}.net")
+        jobs.append({"net": f"{name}.net", "graded": name == "wrapping", "reset_interval": 13 if name in ("recurrent", "convolutions") else None})
+    for name in ("averaged", "geometry", "dense"):
+        exporter.export(SPECIAL[name](), tmp_path / f"{name}.net")
+        jobs.append({"net": f"{name}.net", "graded": True, "reset_interval": None})
+    for job in jobs:
+        net = netx.load(tmp_path / str(job["net"]))
+        job["inputs"] = rng.integers(0, 4 if job["graded"] else 2, (40, *net.input_shape))
+        job["found"] = netx.run(net, job["inputs"][None], graded=bool(job["graded"]), reset_interval=job["reset_interval"])  # type: ignore[index, arg-type]
+    expected = in_lava(jobs, tmp_path)
+    for job, layers in zip(jobs, expected, strict=True):
+        assert len(layers) == len(job["found"])  # type: ignore[arg-type]
+        for index, (found, spikes) in enumerate(zip(job["found"], layers, strict=True)):  # type: ignore[call-overload]
+            np.testing.assert_array_equal(found.spikes[0], spikes, err_msg=f"layer {index} of {job['net']}")
+    silent = {(job["net"], i) for job, layers in zip(jobs, expected, strict=True) for i, spikes in enumerate(layers[:-1]) if not spikes.any() or spikes.all()}
+    assert not silent, "layers that show nothing"
+
+
+def in_lava(jobs: list[dict], folder: Path) -> list[list[np.ndarray]]:
+    described = []
+    for number, job in enumerate(jobs):
+        np.save(folder / f"inputs-{number}.npy", job["inputs"])
+        paths = {"net": str(folder / job["net"]), "inputs": str(folder / f"inputs-{number}.npy"), "out": str(folder / f"out-{number}")}
+        described.append({**paths, "graded": job["graded"], "reset_interval": job["reset_interval"]})
+    (folder / "jobs.json").write_text(json.dumps(described))
+    worker = Path(lava.__file__).parent
+    said = child._run([str(environment.python_of()), "-I", str(Path(__file__).with_name("lava_spikes.py")), str(worker), str(folder / "jobs.json")], 300)
+    assert said is not None, "Lava took too long"
+    layers = [
+        [np.load(folder / f"out-{number}-{i}.npy") for i in range(len(job["found"])) if (folder / f"out-{number}-{i}.npy").exists()]
+        for number, job in enumerate(jobs)
+    ]
+    assert all(layers), "\n".join(said)
+    return layers
+
+
+# ------------------------------------------------------------------------------------------------ literal steps
+
+
+def one_neuron(path: Path, weight: int = 1, delay: int | None = None, bias: int = 0, **neuron: int) -> netx.NetX:
+    f = File(path, 0, (1,))
+    group = f.layer("dense", (1,), weight=np.array([[weight]]), **({} if delay is None else {"delay": delay}), bias=np.array([bias]))
+    group["neuron/type"] = "CUBA"
+    for name, value in ({"iDecay": 4096, "vDecay": 0, "vThMant": 2} | neuron).items():
+        group[f"neuron/{name}"] = value
+    f.file.close()
+    return netx.load(path)
+
+
+def steps(net: netx.NetX, *spikes: int) -> tuple[list[int], list[int], list[int]]:
+    """Spikes, u and v of its neuron after each step."""
+    (found,) = netx.run(net, np.array(spikes)[None, :, None], graded=True, states=True)
+    assert found.u is not None and found.v is not None
+    return found.spikes[0, :, 0].astype(int).tolist(), found.u[0, :, 0].tolist(), found.v[0, :, 0].tolist()
+
+
+def test_spike_above_the_threshold_and_hard_reset(tmp_path: Path) -> None:
+    net = one_neuron(tmp_path / "net.net")
+    assert steps(net, 1, 1, 1, 0, 7, 0, 0) == ([0, 0, 0, 1, 0, 1, 0], [0, 64, 64, 64, 0, 448, 0], [0, 64, 128, 0, 0, 0, 0])
+
+
+def test_decays_truncate_towards_zero(tmp_path: Path) -> None:
+    net = one_neuron(tmp_path / "net.net", iDecay=2048, vDecay=1024)
+    assert steps(net, -1, 0, 0, 0, 0) == ([0] * 5, [0, -64, -32, -16, -8], [0, -64, -80, -76, -65])
+
+
+def test_bias_acts_at_every_step(tmp_path: Path) -> None:
+    assert steps(one_neuron(tmp_path / "net.net", bias=1), 0, 0, 0, 0)[::2] == ([0, 0, 1, 0], [64, 128, 0, 64])
+
+
+def test_delay(tmp_path: Path) -> None:
+    assert steps(one_neuron(tmp_path / "net.net", delay=2), 1, 0, 2, 0, 0, 0)[1] == [0, 0, 0, 64, 0, 128]
+
+
+def test_negative_weight_of_one_is_lost_as_in_lava(tmp_path: Path) -> None:
+    assert steps(one_neuron(tmp_path / "net.net", weight=-1), 1, 1)[1] == [0, 0]
+
+
+# ------------------------------------------------------------------------------------------------ files and inputs
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(StorageError) as error:
+        netx.load(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    path = tmp_path / "net.net"
+    assert "there is no such file" in refused(path)
+    path.write_text("text")
+    assert "is not a NetX file, or is truncated" in refused(path)
+    with h5py.File(path, "w") as file:
+        file["other"] = 1
+    assert "damaged" in refused(path)
+
+
+def change_neuron(path: Path, **values: object) -> None:
+    with h5py.File(path, "r+") as file:
+        for name, value in values.items():
+            if name in file["layer/1/neuron"]:
+                del file["layer/1/neuron"][name]
+            file["layer/1/neuron"][name] = value
+
+
+def test_what_the_file_may_not_hold(tmp_path: Path) -> None:
+    path = tmp_path / "net.net"
+    one_neuron(path)
+    change_neuron(path, messageBits=8)
+    assert "layer 1 has graded spikes" in refused(path)
+    change_neuron(path, type="RF_PHASE")
+    assert "layer 1 has resonate-and-fire neurons (RF_PHASE)" in refused(path)
+    one_neuron(path)
+    with h5py.File(path, "r+") as file:
+        file["layer/1/weight_rec"], file["layer/1/delay"] = np.ones((1, 1)), 1
+        file["layer/1/type"][0] = b"dense_rec"
+    assert "layer 1 is recurrent and has delays" in refused(path)
+    one_neuron(path)
+    with h5py.File(path, "r+") as file:
+        file["layer/0/shape"][0] = 2
+    assert "layer 1 does not fit the shape (2,) before it" in refused(path)
+    one_neuron(path)
+    with h5py.File(path, "r+") as file:
+        del file["layer/0"]
+        file.move("layer/1", "layer/0")
+    assert "does not begin with a layer of type input" in refused(path)
+
+
+@pytest.mark.parametrize("inputs", [np.zeros((1, 4, 2), int), np.zeros((4, 1), int), np.zeros((1, 4, 1))])
+def test_inputs_that_do_not_fit(tmp_path: Path, inputs: np.ndarray) -> None:
+    with pytest.raises(DataError):
+        netx.run(one_neuron(tmp_path / "net.net"), inputs)
