@@ -13,6 +13,7 @@ Currents and potentials are int32, as the bounds prove.
 from __future__ import annotations
 
 import collections
+import hashlib
 import importlib.util
 import json
 from pathlib import Path
@@ -69,7 +70,19 @@ def export(net: Network, path: str | Path, *, trace: bool = False) -> None:
         raise ExportError("the package onnx is not installed; run: pip install 'lmht-deploy[onnx]'")
     content = _Exporter(net, trace).model().SerializeToString(deterministic=True)
     with atomic(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(content + checksum(content))
+
+
+def checksum(content: bytes) -> bytes:
+    """What ends a file that starts with `content`: one more metadata property, the SHA-256 of all before it.
+
+    Serialised messages may be put one after the other: their repeated fields, of which the metadata is one, then add up.
+    """
+    from onnx import ModelProto, helper
+
+    end = ModelProto()
+    helper.set_model_props(end, {"checksum": hashlib.sha256(content).hexdigest()})
+    return end.SerializeToString()
 
 
 # ------------------------------------------------------------------------------------------------ network
@@ -104,7 +117,7 @@ class _Exporter:
             "scale": repr(self.net.readout.scale),
             "macs": json.dumps(macs(self.net)),
             "metadata": json.dumps(dict(self.net.metadata), sort_keys=True),
-            "format": FORMAT,  # last, so that a file which is cut off between two properties is not one of ours
+            "format": FORMAT,
         }
 
     def _apply(self, layer: Layer) -> str:

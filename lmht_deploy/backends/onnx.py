@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import time
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SUFFIX = ".onnx"
 FORMAT = "lmht-deploy onnx"
 VERSION = "1"
+CHECKSUM_BYTES = 78
+"""Length of the property that ends a file: two bytes of field, "checksum" and 64 hexadecimal digits with two bytes each before them."""
 
 
 def missing() -> str | None:
@@ -31,16 +34,20 @@ def missing() -> str | None:
 def load(path: Path, *, threads: int = 1) -> OnnxBackend:
     """Open a `.onnx` file with `threads` threads. Raises StorageError where it is missing, damaged, foreign or of another version."""
     with reading(path, "an .onnx file"):
-        session = _session(path, threads)
+        content = path.read_bytes()
+        session = _session(path, content, threads)
         metadata = session.get_modelmeta().custom_metadata_map
         if metadata.get("format") != FORMAT:
             raise StorageError(f"{path}: is ONNX, but not a network of lmht-deploy (its 'format' property is {metadata.get('format')!r})")
         if metadata.get("version") != VERSION:
             raise StorageError(f"{path}: has format version {metadata.get('version')}, this release reads version {VERSION}")
+        content, end = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
+        if not end.endswith(hashlib.sha256(content).hexdigest().encode()):
+            raise StorageError(f"{path}: the checksum does not match the content; the file is damaged or was edited")
         return OnnxBackend(path, session, metadata)
 
 
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -48,7 +55,7 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its dozen exception types have no base class of their own
         raise StorageError(f"{path}: is not an .onnx file that ONNX Runtime {onnxruntime.__version__} runs, or is truncated ({_first_line(error)})") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.util
 import itertools
 import re
@@ -287,8 +288,10 @@ def test_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_metadata(tmp_path: Path) -> None:
     net = dataclasses.replace(SPECIAL["image"](), metadata={"recipe": "test"})
     exporters.onnx.export(net, tmp_path / "net.onnx")
-    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "net.onnx").metadata_props}
+    content = (tmp_path / "net.onnx").read_bytes()
+    metadata = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
     assert metadata == {
+        "checksum": hashlib.sha256(content[:-78]).hexdigest(),
         "format": "lmht-deploy onnx",
         "version": "1",
         "input": '{"kind": "image", "low": -128, "high": 127}',
@@ -380,10 +383,12 @@ def test_strange_files(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     exporters.onnx.export(chain(), path)
     model = onnx.load(path)
+    del model.metadata_props[-1]  # the checksum
     values = {entry.key: entry for entry in model.metadata_props}
 
     def refuse(*parts: str) -> None:
-        onnx.save(model, path)
+        content = model.SerializeToString()
+        path.write_bytes(content + exporters.onnx.checksum(content))
         with pytest.raises(StorageError) as error:
             backends.load("onnx", path)
         one_line(error, str(path), *parts)
@@ -406,6 +411,18 @@ def test_strange_files(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as error:
         backends.load("onnx", path)
     one_line(error, str(path))
+
+
+def test_edited_file(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    exporters.onnx.export(chain(), path)
+    model = onnx.load(path)
+    weight = next(tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8)
+    weight.raw_data = bytes([weight.raw_data[0] ^ 1]) + weight.raw_data[1:]
+    onnx.save(model, path)
+    with pytest.raises(StorageError) as error:
+        backends.load("onnx", path)
+    one_line(error, str(path), "checksum")
 
 
 def test_trace_of_a_file_without_traces(tmp_path: Path) -> None:
