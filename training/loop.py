@@ -101,7 +101,7 @@ def evaluate(model: SpikingModel, data: Windows, *, batch: int = 256) -> Evaluat
     for start in range(0, len(data.windows), batch):
         windows, labels = (torch.from_numpy(values[start : start + batch]) for values in (data.windows, data.labels))
         logits = model(windows.float())
-        loss += functional.cross_entropy(logits, labels, reduction="sum").item()
+        loss += functional.cross_entropy(logits, labels.long(), reduction="sum").item()
         right += (logits.argmax(1) == labels).sum().item()
     for hook in hooks:
         hook.remove()
@@ -184,9 +184,9 @@ class _Session:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrainingError(f"{self.folder} cannot be created ({error.strerror})") from None
-        with atomic(self.folder / runs.RECIPE) as temporary:
-            temporary.write_text(recipes.dumps(self.recipe), encoding="utf-8")
         self._save()
+        with atomic(self.folder / runs.RECIPE) as temporary:  # last: from here on the folder holds a run
+            temporary.write_text(recipes.dumps(self.recipe), encoding="utf-8")
 
     def restore(self) -> None:
         if not (self.folder / runs.STATE).exists():
@@ -276,7 +276,7 @@ class _Session:
             windows = torch.from_numpy(data.windows[chosen.numpy()]).float()
             windows = shifted(windows, recipe.shift) if recipe.shift else windows
             windows = mirrored(windows) if recipe.mirror else windows
-            yield windows, torch.from_numpy(data.labels[chosen.numpy()])
+            yield windows, torch.from_numpy(data.labels[chosen.numpy()]).long()
 
     def _check(self, finite: bool, step: int, what: str) -> None:
         if not finite:

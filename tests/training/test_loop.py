@@ -31,7 +31,7 @@ class Synthetic:
 
 def synthetic(number: int, seed: int) -> Synthetic:
     rng = np.random.default_rng(seed)
-    labels = rng.integers(4, size=number)
+    labels = rng.integers(4, size=number, dtype=np.int32)
     windows = rng.poisson(0.2, (number, 3, 2, 8, 8))
     for window, label in zip(windows, labels, strict=True):
         window[1:, :, 2 * label] += rng.integers(0, 3, (2, 2, 8))
@@ -157,6 +157,20 @@ def test_killed_between_two_files(finished: Path, tmp_path: Path, monkeypatch: p
     run = train(small(), DATA, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / runs.MODEL).read_bytes() == (finished / runs.MODEL).read_bytes()
     assert len(run.metrics) == 4
+
+
+def test_killed_before_it_began(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without a recipe holds no run yet: training starts anew."""
+
+    def die(found: Recipe) -> str:
+        raise KilledError
+
+    monkeypatch.setattr(recipe, "dumps", die)
+    with pytest.raises(KilledError):
+        train(small(), DATA, tmp_path / "run")
+    monkeypatch.undo()
+    train(small(), DATA, tmp_path / "run")
+    assert (tmp_path / "run" / runs.MODEL).read_bytes() == (finished / runs.MODEL).read_bytes()
 
 
 def test_resuming_a_finished_run_trains_no_more(finished: Path) -> None:
