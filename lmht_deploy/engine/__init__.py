@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,21 @@ def _require() -> None:
         raise BackendError(f"the event-driven engine cannot run here: {reason}")
 
 
+PATHS = ("ones", "weighted", "dense", "channelwise")
+"""How the rows of a synapse are added: spike by spike, spike by spike with their values, every input, or one weight a channel."""
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """What one layer did in a run: `seconds`, its spikes and SOPs (all windows), and `rows`: output rows by path."""
+
+    name: str
+    seconds: float
+    spikes: int
+    sops: int
+    rows: dict[str, int]
+
+
 class Model:
     """An integer network as the engine runs it; its packed weights are shared by every engine made from it.
 
@@ -51,7 +67,7 @@ class Model:
         self.net = net
         try:
             self._core = _core.Model(isa if isa is not None else os.environ.get("LMHT_ISA", ""))
-            Planner(net, self._core)
+            self.places = Planner(net, self._core).places
         except (ValueError, OverflowError, MemoryError) as error:
             raise BackendError(f"the event-driven engine cannot run this network: {error}") from None
 
@@ -91,6 +107,20 @@ class Engine:
 
         Raises DataError where the windows do not fit.
         """
+        return self._run(windows, trace, None)
+
+    def profile(self, windows: np.ndarray) -> list[LayerProfile]:
+        """Run `windows` as `run` does, and say what each layer did and how long it took."""
+        figures = np.zeros((len(self.model.places), 1 + len(PATHS)), np.int64)
+        result = self._run(windows, False, figures)
+        found = []
+        for name, index in self.model.places.items():
+            nanoseconds, *rows = figures[index].tolist()
+            spikes, sops = (int(counts[name].sum()) if name in counts else 0 for counts in (result.spikes, result.sops))
+            found.append(LayerProfile(name, nanoseconds * 1e-9, spikes, sops, {path: n for path, n in zip(PATHS, rows, strict=True) if n}))
+        return found
+
+    def _run(self, windows: np.ndarray, trace: bool, profile: np.ndarray | None) -> Result:
         net = self.model.net
         windows = check_windows(net.window_shape, net.input.low, net.input.high, windows)
         batch = len(windows)
@@ -100,7 +130,7 @@ class Engine:
         sops, event_sops = np.empty((2, batch, len(self._synaptic)), np.int64)
         traces = [np.empty((batch, layer.steps, *image_shape(net.shapes[layer.name])), np.int32) for layer in net.neurons] if trace else []
         start = time.perf_counter()
-        self._core.run(self.model._core, inputs, logits, spikes, events, sops, event_sops, traces)
+        self._core.run(self.model._core, inputs, logits, spikes, events, sops, event_sops, traces, profile)
         seconds = time.perf_counter() - start
         return Result(
             backend="event",

@@ -15,15 +15,19 @@ def image_shape(shape: Shape) -> tuple[int, int, int]:
 
 
 class Planner:
-    """Adds the layers of `net` to `model`, an empty `_core.Model`."""
+    """Adds the layers of `net` to `model`, an empty `_core.Model`; `places` numbers those that became layers of it."""
 
     def __init__(self, net: Network, model: Any) -> None:
         self._net = net
         self._model = model
         self._ids: dict[str, int] = {}
+        self._moved: set[str] = set()  # Flattens that cost nothing
         self._flattened: dict[str, str] = {}  # a Flatten that only linear synapses read -> the layer before it
+        self.places: dict[str, int] = {}
         for layer in net.layers:
             self._add(layer)
+            if layer.name not in self._moved:
+                self.places[layer.name] = len(self.places)
 
     def _add(self, layer: object) -> None:
         model, ids = self._model, self._ids
@@ -57,8 +61,10 @@ class Planner:
         again = any(isinstance(other, Flatten) and other.source == layer.name for other in self._net.layers)
         if image_shape(self._net.shapes[source])[1:] == (1, 1):
             self._ids[layer.name] = self._ids[source]
+            self._moved.add(layer.name)
         elif all(isinstance(synapse, Linear) for synapse in readers) and not again:
             self._flattened[layer.name] = source
+            self._moved.add(layer.name)
         else:
             self._ids[layer.name] = self._model.add_flatten(self._ids[source])
 

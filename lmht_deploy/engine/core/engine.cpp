@@ -1,7 +1,9 @@
 #include "engine.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <utility>
 
 namespace lmht {
 namespace {
@@ -40,7 +42,7 @@ void place(Spikes& spikes, const Tensor& tensor, View view, Cursor& cursor) {
 // First-fit placement of buffers by life time: those that are never alive together may share memory.
 struct Buffer {
     size_t bytes;
-    int first, last;  // layers during which it is alive
+    int first, last;    // layers during which it is alive
     size_t offset = 0;
 };
 
@@ -74,10 +76,13 @@ void put_value(const Spikes& spikes, size_t word, int bit, int32_t value) {
     if (spikes.format == Format::Counts) spikes.count[at] = uint8_t(value);
 }
 
+// Silences spikes, touching only those that are not silent.
 void clear(const Spikes& spikes) {
-    std::memset(spikes.mask, 0, spikes.all_words() * sizeof(uint64_t));
-    if (spikes.format == Format::Wide) std::memset(spikes.wide, 0, spikes.all_words() * LANES * sizeof(int32_t));
-    if (spikes.format == Format::Counts) std::memset(spikes.count, 0, spikes.all_words() * LANES);
+    for (size_t word = 0; word < spikes.all_words(); ++word) {
+        if (!std::exchange(spikes.mask[word], 0)) continue;
+        if (spikes.format == Format::Wide) std::memset(spikes.wide + word * LANES, 0, LANES * sizeof(int32_t));
+        if (spikes.format == Format::Counts) std::memset(spikes.count + word * LANES, 0, LANES);
+    }
 }
 
 }  // namespace
@@ -137,13 +142,12 @@ void Engine::plan_memory() {
         activation.tally = {cursor.take<int64_t>(places), cursor.take<int64_t>(places), cursor.take<int64_t>(tensor.height), cursor.take<int64_t>(tensor.height)};
         return cursor.used();
     };
-    std::vector<int> produced(tensors.size(), 0);
-    for (size_t i = 0; i < model_->layers.size(); ++i) {
+    for (size_t i = 0; i < tensors.size(); ++i) {  // tensor i is what layer i puts out
         const Layer& layer = model_->layers[i];
-        const int out = layer.synaptic ? layer.synaptic->out : layer.pool ? layer.pool->out : layer.flatten ? layer.flatten->out : 0;
-        if (out >= 0) produced[out] = int(i);
+        const bool sparsely_written = !layer.synaptic && !layer.pool;  // then what is silent stays so from window to window
+        const size_t bytes = place_all(activations_[i], tensors[i], nullptr);
+        buffers.push_back(sparsely_written ? Buffer{bytes, 0, int(tensors.size())} : Buffer{bytes, int(i), tensors[i].last_use});
     }
-    for (size_t i = 0; i < tensors.size(); ++i) buffers.push_back({place_all(activations_[i], tensors[i], nullptr), produced[i], tensors[i].last_use});
 
     size_t row_bytes = 0, currents_bytes = 0, most_rows = 0;
     lists_bytes_ = 0;
@@ -162,7 +166,7 @@ void Engine::plan_memory() {
     }
     const size_t activation_bytes = place_buffers(buffers);
     arena_bytes_ = activation_bytes + lists_bytes_ + (row_bytes + currents_bytes) * scratch_.size();
-    arena_ = aligned<uint8_t>(arena_bytes_);
+    arena_ = aligned(arena_bytes_);
     for (size_t i = 0; i < tensors.size(); ++i) place_all(activations_[i], tensors[i], arena_.get() + buffers[i].offset);
     Cursor rest(arena_.get() + activation_bytes);
     lists_ = rest.take<unsigned char>(lists_bytes_);
@@ -185,40 +189,54 @@ void Engine::run(const int32_t* windows, int batch, const RunOutputs& outputs) {
 void Engine::run_window(const int32_t* window, int index, const RunOutputs& outputs) {
     const int neurons = model_->neuron_layers, synaptic = model_->synaptic_layers;
     int neuron_index = 0, synaptic_index = 0;
-    for (const Layer& layer : model_->layers) {
-        if (layer.pool) {
-            run_pool(*layer.pool);
-        } else if (layer.flatten) {
-            run_flatten(*layer.flatten);
-        } else if (!layer.synaptic) {
-            encode(window);
-        } else {
-            const Synaptic& it = *layer.synaptic;
-            if (it.out < 0) {
-                run_readout(it, outputs.logits + size_t(index) * it.channels);
-            } else {
-                run_neurons(it);
-                if (!outputs.traces.empty()) {
-                    const Tensor& tensor = model_->tensors[it.out];
-                    copy_trace(it.out, outputs.traces[neuron_index] + size_t(index) * tensor.steps * tensor.channels * tensor.height * tensor.width);
-                }
-                count_spikes(it, outputs.spikes + size_t(index) * neurons + neuron_index, outputs.events + size_t(index) * neurons + neuron_index);
-                ++neuron_index;
-            }
-            count_sops(it, outputs.sops + size_t(index) * synaptic + synaptic_index, outputs.event_sops + size_t(index) * synaptic + synaptic_index);
-            ++synaptic_index;
+    for (size_t i = 0; i < model_->layers.size(); ++i) {
+        const Layer& layer = model_->layers[i];
+        const auto start = outputs.profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+        run_layer(layer, window, outputs.logits + (layer.synaptic ? size_t(index) * layer.synaptic->channels : 0));
+        if (outputs.profile) note(outputs.profile[i], (std::chrono::steady_clock::now() - start).count());
+        if (!layer.synaptic) continue;
+        const Synaptic& it = *layer.synaptic;
+        count_sops(it, outputs.sops + size_t(index) * synaptic + synaptic_index, outputs.event_sops + size_t(index) * synaptic + synaptic_index);
+        ++synaptic_index;
+        if (it.out < 0) continue;
+        count_spikes(it, outputs.spikes + size_t(index) * neurons + neuron_index, outputs.events + size_t(index) * neurons + neuron_index);
+        if (!outputs.traces.empty()) {
+            const Tensor& tensor = model_->tensors[it.out];
+            copy_trace(it.out, outputs.traces[neuron_index] + size_t(index) * tensor.steps * tensor.channels * tensor.height * tensor.width);
         }
+        ++neuron_index;
     }
+}
+
+void Engine::run_layer(const Layer& layer, const int32_t* window, int64_t* logits) {
+    if (layer.pool)
+        run_pool(*layer.pool);
+    else if (layer.flatten)
+        run_flatten(*layer.flatten);
+    else if (!layer.synaptic)
+        encode(window);
+    else if (layer.synaptic->out < 0)
+        run_readout(*layer.synaptic, logits);
+    else
+        run_neurons(*layer.synaptic);
+}
+
+void Engine::note(LayerProfile& profile, int64_t nanoseconds) {
+    profile.nanoseconds += nanoseconds;
+    for (Scratch& scratch : scratch_)
+        for (int path = 0; path < 4; ++path) profile.rows[path] += std::exchange(scratch.rows[path], 0);
 }
 
 void Engine::encode(const int32_t* window) {
     const Spikes& spikes = activations_[0].views[int(View::Steps)];
     clear(spikes);
+    const int64_t area = int64_t(spikes.height) * spikes.width;
     for (int step = 0; step < spikes.steps; ++step)
-        for (int c = 0; c < spikes.channels; ++c)
-            for (int y = 0; y < spikes.height; ++y)
-                for (int x = 0; x < spikes.width; ++x)
-                    if (const int32_t k = *window++) put_value(spikes, spikes.word(step, y, x) + c / LANES, c % LANES, k);
+        for (int c = 0; c < spikes.channels; ++c, window += area) {
+            size_t word = spikes.word(step, 0, 0) + c / LANES;
+            for (int64_t place = 0; place < area; ++place, word += spikes.words)
+                if (window[place]) put_value(spikes, word, c % LANES, window[place]);
+        }
     workers_.run(spikes.height, [&](int y, int) { finish_row(0, y); });
 }
 
@@ -279,13 +297,14 @@ Path Engine::choose_path(const Synapse& synapse, int y, const Slice& slice) cons
     return ones <= weighted || spikes.format == Format::Binary ? Path::Ones : Path::Weighted;
 }
 
-void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store) const {
+void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread) {
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
+        RowInputs& inputs = store.inputs[s];
+        if (!synapse.channelwise()) inputs.path = choose_path(synapse, y, synapse.weights.slices[slice]);
+        ++scratch_[thread].rows[int(inputs.path)];
         if (synapse.channelwise()) continue;
         const Slice& range = synapse.weights.slices[slice];
-        RowInputs& inputs = store.inputs[s];
-        inputs.path = choose_path(synapse, y, range);
         const Geometry& geometry = synapse.geometry;
         for (int block = 0; block < layer.blocks; ++block) {
             const GatherInputs gather{&activations_[synapse.source].views[int(synapse.view)], block, geometry.input_row(y, 0), geometry.dilation.y, geometry.kernel.y,
@@ -298,17 +317,14 @@ void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store) c
     }
 }
 
-void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents) const {
-    int exponent = layer.synapses.front().exponent;
+void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents, Ahead ahead) const {
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
         const Geometry& geometry = synapse.geometry;
-        const int next = s + 1 < layer.synapses.size() ? layer.synapses[s + 1].exponent : 0;
         SynapseRow& row = store.synapses[s];
         row = {};
         row.inputs = &store.inputs[s];
-        row.shift = exponent - next;
-        exponent = next;
+        row.exponent = synapse.exponent;
         row.first = geometry.first.data();
         row.kernel_width = geometry.kernel.x;
         row.kernel_height = geometry.kernel.y;
@@ -323,7 +339,7 @@ void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, i
             row.stride_x = geometry.stride.x;
         } else {
             const Slice& range = synapse.weights.slices[slice];
-            row.weights = synapse.weights.bytes.get() + range.offset;
+            row.weights = synapse.weights.bytes + range.offset;
             row.column_slots = geometry.kernel.y * range.channels;
         }
     }
@@ -341,6 +357,8 @@ void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, i
     row.out = &activations_[layer.out].views[int(View::Steps)];
     row.y = y;
     row.word = slice;
+    row.ahead = ahead.from;
+    row.ahead_bytes = ahead.bytes;
     model_->kernels->neurons(row);
 }
 
@@ -351,33 +369,61 @@ void Engine::run_neurons(const Synaptic& layer) {
         run_rows(layer);
 }
 
+// The weights that the next layer begins with: all of them, or the first slice where it runs slice by slice.
+Engine::Ahead Engine::next_layer(const Synaptic& layer) const {
+    for (size_t i = layer.out + 1; i < model_->layers.size(); ++i) {
+        if (!model_->layers[i].synaptic) continue;
+        const Synaptic& next = *model_->layers[i].synaptic;
+        const PackedWeights& weights = next.synapses.front().weights;
+        if (!weights.bytes) return {};
+        return {weights.bytes, by_slices(next) ? weights.slice_bytes(0) : std::min(weights.size, CACHE_BYTES)};
+    }
+    return {};
+}
+
 // Row by row, all slices of a row at once: the weights stay in the cache.
 void Engine::run_rows(const Synaptic& layer) {
     for (Scratch& scratch : scratch_) place_store(layer, scratch.row, scratch.lists);
     const bool one_range = layer.one_range();
+    const Ahead next = next_layer(layer);
     workers_.run(layer.height, [&](int y, int thread) {
         Scratch& scratch = scratch_[thread];
         for (int slice = 0; slice < layer.words(); ++slice) {
-            if (slice == 0 || !one_range) prepare(layer, y, slice, scratch.row);
-            compute(layer, y, slice, scratch.row, scratch.currents);
+            if (slice == 0 || !one_range) prepare(layer, y, slice, scratch.row, thread);
+            const size_t part = slice == 0 ? next.bytes / layer.height : 0;
+            compute(layer, y, slice, scratch.row, scratch.currents, {next.from + part * y, part});
         }
         finish_row(layer.out, y);
     });
 }
 
-// Slice by slice, all rows of a slice at once: for weights that do not fit the cache, or few rows to share out.
+// Slice by slice, all rows of a slice at once: for weights that do not fit the cache, or few rows to share out. Threads
+// take whole slices where there are enough of them, so that each needs its own weights only.
 void Engine::run_slices(const Synaptic& layer) {
     const size_t bytes = place_store(layer, rows_[0], nullptr);
-    workers_.run(layer.height, [&](int y, int) {
+    workers_.run(layer.height, [&](int y, int thread) {
         place_store(layer, rows_[y], lists_ + y * bytes);
-        prepare(layer, y, 0, rows_[y]);
+        prepare(layer, y, 0, rows_[y], thread);
     });
-    workers_.run(layer.words() * layer.height, [&](int task, int thread) {
+    const int slices = layer.words(), threads = workers_.threads();
+    const PackedWeights* weights = layer.synapses.front().channelwise() ? nullptr : &layer.synapses.front().weights;
+    const auto work = [&](int slice, int y, int thread) {
         RowStore& store = scratch_[thread].row;
-        store.inputs = rows_[task % layer.height].inputs;
+        store.inputs = rows_[y].inputs;
         store.synapses.resize(store.inputs.size());
-        compute(layer, task % layer.height, task / layer.height, store, scratch_[thread].currents);
-    });
+        Ahead ahead;
+        if (const int next = slice + threads; weights && next < slices) {
+            const size_t part = weights->slice_bytes(next) / layer.height;
+            ahead = {weights->bytes + weights->slices[next].offset + part * y, part};
+        }
+        compute(layer, y, slice, store, scratch_[thread].currents, ahead);
+    };
+    if (slices % threads == 0 || slices >= 4 * threads)
+        workers_.run(slices, [&](int slice, int thread) {
+            for (int y = 0; y < layer.height; ++y) work(slice, y, thread);
+        });
+    else
+        workers_.run(slices * layer.height, [&](int task, int thread) { work(task / layer.height, task % layer.height, thread); });
     workers_.run(layer.height, [&](int y, int) { finish_row(layer.out, y); });
 }
 
@@ -386,8 +432,8 @@ void Engine::run_readout(const Synaptic& layer, int64_t* logits) {
     place_store(layer, scratch.row, scratch.lists);
     const bool one_range = layer.one_range();
     for (int slice = 0; slice < layer.words(); ++slice) {
-        if (slice == 0 || !one_range) prepare(layer, 0, slice, scratch.row);
-        compute(layer, 0, slice, scratch.row, scratch.currents);
+        if (slice == 0 || !one_range) prepare(layer, 0, slice, scratch.row, 0);
+        compute(layer, 0, slice, scratch.row, scratch.currents, {});
         for (int c = slice * LANES; c < std::min(layer.channels, (slice + 1) * LANES); ++c) {
             logits[c] = 0;
             for (int block = 0; block < layer.blocks; ++block) logits[c] += scratch.currents[block * LANES + c % LANES];

@@ -10,11 +10,18 @@
 namespace lmht {
 
 // Where the integers of a run go; every pointer is the caller's. B windows.
+// What one layer did in a run, summed over the windows.
+struct LayerProfile {
+    int64_t nanoseconds = 0;
+    int64_t rows[4] = {};  // output rows of its synapses (times slices, where groups make them differ), by `Path`
+};
+
 struct RunOutputs {
     int64_t* logits;                // [B][classes]
     int64_t *spikes, *events;       // [B][neuron layers]
     int64_t *sops, *event_sops;     // [B][layers with synapses]
     std::vector<int32_t*> traces;   // empty, or [B][steps][C][H][W] for each neuron layer
+    LayerProfile* profile = nullptr;  // null, or [layers]
 };
 
 class Engine {
@@ -45,10 +52,13 @@ private:
         RowStore row;
         int32_t* currents = nullptr;
         unsigned char* lists = nullptr;
+        int64_t rows[4] = {};  // prepared since the last look, by `Path`
     };
 
     void plan_memory();
     void run_window(const int32_t* window, int index, const RunOutputs& outputs);
+    void run_layer(const Layer& layer, const int32_t* window, int64_t* logits);
+    void note(LayerProfile& profile, int64_t nanoseconds);
     void encode(const int32_t* window);
     void run_neurons(const Synaptic& layer);
     void run_rows(const Synaptic& layer);
@@ -61,8 +71,14 @@ private:
     void count_sops(const Synaptic& layer, int64_t* sops, int64_t* event_sops) const;
     void copy_trace(int tensor, int32_t* trace) const;
 
-    void prepare(const Synaptic& layer, int y, int slice, RowStore& store) const;
-    void compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents) const;
+    void prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread);
+    // Weights to fetch into the cache while something else is computed.
+    struct Ahead {
+        const uint8_t* from = nullptr;
+        size_t bytes = 0;
+    };
+    void compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents, Ahead ahead) const;
+    Ahead next_layer(const Synaptic& layer) const;
     Path choose_path(const Synapse& synapse, int y, const Slice& slice) const;
     bool by_slices(const Synaptic& layer) const;
     size_t place_store(const Synaptic& layer, RowStore& store, unsigned char* at) const;

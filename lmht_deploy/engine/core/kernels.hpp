@@ -41,7 +41,7 @@ struct GatherInputs {
 // A synapse as one output row and one slice of 64 output channels meet it.
 struct SynapseRow {
     const RowInputs* inputs;
-    int shift;               // the sum so far is shifted left by this after the synapse
+    int exponent;            // its currents are shifted left by this
     const uint8_t* weights;  // [kernel_width * column_slots][64] biased by 128, see `pack` in weights.hpp
     const int32_t* first;    // [width] position of the first column of each output pixel
     int kernel_width;
@@ -73,6 +73,8 @@ struct NeuronRow {
     int32_t* currents;  // scratch [TILE][blocks][64]
     const Spikes* out;
     int y, word;
+    const uint8_t* ahead;  // weights that are needed soon, to be fetched meanwhile
+    size_t ahead_bytes;
 };
 
 // Pooling of one output row over windows that may reach into the padding.

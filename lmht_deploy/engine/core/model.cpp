@@ -144,7 +144,7 @@ Synaptic Model::connect(const std::vector<SynapseSpec>& specs, bool window) {
         if (spec.groups == in.channels && spec.groups == spec.channels_out)
             synapse.taps = channelwise_taps(spec);
         else
-            synapse.weights = PackedWeights::pack(spec.weight, spec.channels_out, in.channels, spec.groups, spec.kernel.y, spec.kernel.x, spec.exponent);
+            synapse.weights = PackedWeights::pack(spec.weight, spec.channels_out, in.channels, spec.groups, spec.kernel.y, spec.kernel.x);
         const int blocks = in.steps_of(synapse.view);
         if (layer.synapses.empty()) {
             layer.channels = spec.channels_out;
@@ -156,7 +156,6 @@ Synaptic Model::connect(const std::vector<SynapseSpec>& specs, bool window) {
                 "synapses that are summed differ in shape");
         layer.synapses.push_back(std::move(synapse));
     }
-    std::stable_sort(layer.synapses.begin(), layer.synapses.end(), [](const Synapse& a, const Synapse& b) { return a.exponent > b.exponent; });
     return layer;
 }
 
@@ -225,6 +224,11 @@ void Model::add_readout(const std::vector<SynapseSpec>& specs, const int32_t* bi
     note_uses(holder);
     layers.push_back(std::move(holder));
     ++synaptic_layers;
+    std::vector<PackedWeights*> all;
+    for (Layer& each : layers)
+        if (each.synaptic)
+            for (Synapse& synapse : each.synaptic->synapses) all.push_back(&synapse.weights);
+    weights_ = gather_weights(all);
     finished = true;
 }
 

@@ -65,7 +65,7 @@ struct NeuronSpec {
 struct Synaptic {
     int out = -1;
     int channels = 0, height = 1, width = 1, blocks = 1;
-    std::vector<Synapse> synapses;  // by falling exponent
+    std::vector<Synapse> synapses;
     std::vector<int32_t> bias, threshold, v0;  // [words * 64]
     std::vector<Term> terms;
     std::vector<int32_t> term_start;
@@ -115,6 +115,8 @@ public:
     bool finished = false;
 
 private:
+    Aligned<uint8_t> weights_;  // of all layers
+
     int add_tensor(Tensor tensor, Layer layer);
     const Tensor& source(int tensor) const;
     Synaptic connect(const std::vector<SynapseSpec>& specs, bool window);

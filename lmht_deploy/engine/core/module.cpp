@@ -1,6 +1,7 @@
 // Python bindings: a `Model` is built layer by layer, an `Engine` runs it. Arrays are checked here, before the core.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -53,9 +54,9 @@ void add_readout(lmht::Model& model, const std::vector<SynapseArguments>& synaps
     model.add_readout(specs(model, synapses), bias.data(), int(bias.size()), summable);
 }
 
-// traces: one array [B, steps, C, H, W] for each neuron layer, or none.
+// profile: none, or zeros [layers, 5]: nanoseconds and rows by path. traces: one array [B, steps, C, H, W] for each neuron layer, or none.
 void run(lmht::Engine& engine, const lmht::Model& model, Array<const int32_t, 5> windows, Array<int64_t, 2> logits, Array<int64_t, 2> spikes,
-         Array<int64_t, 2> events, Array<int64_t, 2> sops, Array<int64_t, 2> event_sops, std::vector<Array<int32_t, 5>> traces) {
+         Array<int64_t, 2> events, Array<int64_t, 2> sops, Array<int64_t, 2> event_sops, std::vector<Array<int32_t, 5>> traces, std::optional<Array<int64_t, 2>> profile) {
     const lmht::Tensor& input = model.tensors[0];
     const size_t batch = windows.shape(0);
     require(windows.shape(1) == size_t(input.steps) && windows.shape(2) == size_t(input.channels) && windows.shape(3) == size_t(input.height) &&
@@ -67,7 +68,7 @@ void run(lmht::Engine& engine, const lmht::Model& model, Array<const int32_t, 5>
     for (const auto& counts : {sops, event_sops})
         require(counts.shape(0) == batch && counts.shape(1) == size_t(model.synaptic_layers), "counts do not fit the model");
     require(traces.empty() || traces.size() == size_t(model.neuron_layers), "there is one trace for each layer of neurons");
-    lmht::RunOutputs outputs{logits.data(), spikes.data(), events.data(), sops.data(), event_sops.data(), {}};
+    lmht::RunOutputs outputs{logits.data(), spikes.data(), events.data(), sops.data(), event_sops.data(), {}, nullptr};
     size_t index = 0;
     for (const lmht::Layer& layer : model.layers) {
         if (traces.empty() || !layer.synaptic || layer.synaptic->out < 0) continue;
@@ -75,6 +76,11 @@ void run(lmht::Engine& engine, const lmht::Model& model, Array<const int32_t, 5>
         const auto& trace = traces[index++];
         require(trace.size() == batch * tensor.steps * tensor.channels * tensor.height * tensor.width, "a trace does not fit its layer");
         outputs.traces.push_back(trace.data());
+    }
+    static_assert(sizeof(lmht::LayerProfile) == 5 * sizeof(int64_t));
+    if (profile) {
+        require(profile->shape(0) == model.layers.size() && profile->shape(1) == 5, "a profile has 5 figures for each layer");
+        outputs.profile = reinterpret_cast<lmht::LayerProfile*>(profile->data());
     }
     nb::gil_scoped_release released;
     engine.run(windows.data(), int(batch), outputs);
@@ -109,6 +115,6 @@ NB_MODULE(_core, m) {
                  new (self) lmht::Engine(std::move(model), threads);
              },
              "model"_a, "threads"_a)
-        .def("run", &run, "model"_a, "windows"_a, "logits"_a, "spikes"_a, "events"_a, "sops"_a, "event_sops"_a, "traces"_a)
+        .def("run", &run, "model"_a, "windows"_a, "logits"_a, "spikes"_a, "events"_a, "sops"_a, "event_sops"_a, "traces"_a, "profile"_a.none())
         .def_prop_ro("buffer_bytes", &lmht::Engine::buffer_bytes);
 }

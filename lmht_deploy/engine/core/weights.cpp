@@ -5,22 +5,28 @@
 #include <cstring>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "spikes.hpp"
 
 namespace lmht {
 
 void FreeAligned::operator()(void* p) const { std::free(p); }
 
-template <class T>
-Aligned<T> aligned(size_t n) {
-    const size_t bytes = (n * sizeof(T) + 63) / 64 * 64 + 64;
-    void* p = std::aligned_alloc(64, bytes);
+Aligned<uint8_t> aligned(size_t bytes) {
+    constexpr size_t HUGE = size_t(2) << 20;
+    const size_t alignment = bytes >= HUGE ? HUGE : 64;
+    bytes = (bytes / alignment + 1) * alignment;
+    void* p = std::aligned_alloc(alignment, bytes);
     if (!p) throw std::bad_alloc();
+#if defined(__linux__)
+    if (alignment == HUGE) madvise(p, bytes, MADV_HUGEPAGE);  // a wish: small pages do as well
+#endif
     std::memset(p, 0, bytes);
-    return Aligned<T>(static_cast<T*>(p));
+    return Aligned<uint8_t>(static_cast<uint8_t*>(p));
 }
-template Aligned<uint8_t> aligned<uint8_t>(size_t);
-template Aligned<int32_t> aligned<int32_t>(size_t);
 
 namespace {
 
@@ -31,10 +37,9 @@ int channel_of_byte(int byte) {
 
 }  // namespace
 
-PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int channels_in, int groups, int kernel_y, int kernel_x, int exponent) {
+PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int channels_in, int groups, int kernel_y, int kernel_x) {
     const int out = channels_out / groups, in = channels_in / groups;
     PackedWeights packed;
-    packed.exponent = exponent;
     for (int o = 0; o < channels_out; o += LANES) {
         const int last = std::min(o + LANES, channels_out) - 1;
         const int channel0 = o / out * in, channels = (last / out + 1) * in - channel0;
@@ -42,8 +47,9 @@ PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int ch
         packed.size += size_t(kernel_x) * kernel_y * channels * LANES;
     }
     packed.size += 3 * LANES;  // the dense path reads rows in fours
-    packed.bytes = aligned<uint8_t>(packed.size);
-    std::memset(packed.bytes.get(), 128, packed.size);
+    packed.own = aligned(packed.size);
+    packed.bytes = packed.own.get();
+    std::memset(packed.own.get(), 128, packed.size);
     for (size_t s = 0; s < packed.slices.size(); ++s) {
         const Slice& slice = packed.slices[s];
         for (int byte = 0; byte < LANES; ++byte) {
@@ -54,11 +60,25 @@ PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int ch
                 for (int ky = 0; ky < kernel_y; ++ky)
                     for (int kx = 0; kx < kernel_x; ++kx) {
                         const size_t row = (size_t(kx) * kernel_y + ky) * slice.channels + (group0 + c - slice.channel0);
-                        packed.bytes[slice.offset + row * LANES + byte] = uint8_t(weight[((size_t(o) * in + c) * kernel_y + ky) * kernel_x + kx] + 128);
+                        packed.own[slice.offset + row * LANES + byte] = uint8_t(weight[((size_t(o) * in + c) * kernel_y + ky) * kernel_x + kx] + 128);
                     }
         }
     }
     return packed;
+}
+
+Aligned<uint8_t> gather_weights(const std::vector<PackedWeights*>& all) {
+    size_t bytes = 0;
+    for (const PackedWeights* weights : all) bytes += weights->size;
+    Aligned<uint8_t> block = aligned(bytes);
+    uint8_t* at = block.get();
+    for (PackedWeights* weights : all) {
+        std::memcpy(at, weights->bytes, weights->size);
+        weights->bytes = at;
+        weights->own.reset();
+        at += weights->size;
+    }
+    return block;
 }
 
 }  // namespace lmht

@@ -12,8 +12,8 @@ struct FreeAligned {
 template <class T>
 using Aligned = std::unique_ptr<T[], FreeAligned>;
 
-template <class T>
-Aligned<T> aligned(size_t n);  // zeroed, on a cache line
+// Zeroed, on a cache line; large blocks on huge pages where the system has them: a gather touches pages at random.
+Aligned<uint8_t> aligned(size_t bytes);
 
 // 64 output channels and the range of input channels that any of them reads.
 struct Slice {
@@ -26,11 +26,16 @@ struct Slice {
 // 16-bit words, and halves of them, gives the channels in order for vectors of any width.
 struct PackedWeights {
     std::vector<Slice> slices;
-    Aligned<uint8_t> bytes;
+    const uint8_t* bytes = nullptr;
     size_t size = 0;
-    int exponent = 0;
+    Aligned<uint8_t> own;  // what `bytes` points to, until `gather_weights` takes them
 
-    static PackedWeights pack(const int8_t* weight, int channels_out, int channels_in, int groups, int kernel_y, int kernel_x, int exponent);
+    size_t slice_bytes(size_t slice) const { return (slice + 1 < slices.size() ? slices[slice + 1].offset : size) - slices[slice].offset; }
+
+    static PackedWeights pack(const int8_t* weight, int channels_out, int channels_in, int groups, int kernel_y, int kernel_x);
 };
+
+// Moves the bytes of all of them into one block.
+Aligned<uint8_t> gather_weights(const std::vector<PackedWeights*>& all);
 
 }  // namespace lmht

@@ -35,6 +35,26 @@ struct Avx512 : Portable {
         return n;
     }
 
+    // Four rows at a time, and the last one to four masked, so that only one branch depends on n.
+    static LMHT_INLINE void add_rows(U16 (&sums)[PARTS], U16 (&high)[PARTS], const uint8_t* weights, const uint32_t* rows, uint32_t n) {
+        __m512i sum[2] = {}, upper[2] = {};
+        const auto add = [&](int i, __m512i row) {
+            sum[i & 1] = _mm512_add_epi16(sum[i & 1], row);
+            upper[i & 1] = _mm512_add_epi16(upper[i & 1], _mm512_srli_epi16(row, 8));
+        };
+        const uint32_t* last = rows + ((n - 1) & ~3u);
+        for (; rows != last; rows += 4) {
+            LMHT_UNROLL for (int i = 0; i < 4; ++i) add(i, _mm512_load_si512(weights + rows[i]));
+        }
+        const __mmask64* mask = TAIL[(n - 1) & 3];
+        LMHT_UNROLL for (int i = 0; i < 4; ++i) add(i, _mm512_maskz_loadu_epi8(mask[i], weights + rows[i]));
+        sums[0] = (U16)_mm512_add_epi16(sum[0], sum[1]);
+        high[0] = (U16)_mm512_add_epi16(upper[0], upper[1]);
+    }
+
+    static constexpr __mmask64 ALL = ~__mmask64(0);
+    static constexpr __mmask64 TAIL[4][4] = {{ALL, 0, 0, 0}, {ALL, ALL, 0, 0}, {ALL, ALL, ALL, 0}, {ALL, ALL, ALL, ALL}};
+
     static LMHT_INLINE uint64_t at_least(const uint8_t* count, int level, uint64_t among) {
         return _mm512_mask_cmpge_epu8_mask(among, _mm512_loadu_si512(count), _mm512_set1_epi8(char(level)));
     }
@@ -42,6 +62,10 @@ struct Avx512 : Portable {
     static LMHT_INLINE void count(uint64_t mask, uint8_t* count) {
         const __m512i before = _mm512_loadu_si512(count);
         _mm512_storeu_si512(count, _mm512_mask_add_epi8(before, mask, before, _mm512_set1_epi8(1)));
+    }
+
+    static LMHT_INLINE int sum(const uint8_t* count) {
+        return int(_mm512_reduce_add_epi64(_mm512_sad_epu8(_mm512_loadu_si512(count), _mm512_setzero_si512())));
     }
 
     static LMHT_INLINE void add_where(Lanes& sum, uint64_t mask, const int32_t* weight) {

@@ -33,49 +33,65 @@ void write_values(const Spikes& spikes, size_t at, const int32_t* k) {
 
 // Calls visit(mask, word, slot) for every word of the channel range at every place under the row, with the slot of the
 // word's first channel (modulo 2^32: it can lie before the range), and done(position) after each position.
-template <class Visit, class Done>
-LMHT_INLINE void for_each_word(const GatherInputs& g, Visit visit, Done done) {
+template <bool PART, class Visit, class Done>
+LMHT_INLINE void for_each_word_of(const GatherInputs& g, Visit visit, Done done) {
     const Spikes& in = *g.source;
-    const int word0 = g.channel0 / LANES, word1 = (g.channel0 + g.channels - 1) / LANES;
+    const int word0 = g.channel0 / LANES, words = (g.channel0 + g.channels - 1) / LANES - word0 + 1;
     const uint64_t left = ~uint64_t(0) << (g.channel0 % LANES);
     const uint64_t right = ~uint64_t(0) >> (LANES - 1 - (g.channel0 + g.channels - 1) % LANES);
-    for (int position = 0; position < g.into->positions; ++position) {
+    int ky0 = 0, ky1 = g.kernel_height;  // rows of the kernel that lie inside
+    while (ky0 < ky1 && g.first_row + ky0 * g.row_step < 0) ++ky0;
+    while (ky0 < ky1 && g.first_row + (ky1 - 1) * g.row_step >= in.height) --ky1;
+    const size_t origin = ky0 < ky1 ? in.word(g.block, g.first_row + ky0 * g.row_step, 0) + word0 : 0;
+    const size_t row_pitch = size_t(g.row_step) * in.width * in.words;
+    const uint64_t* const mask = in.mask;
+    const int positions = g.into->positions;
+    const uint32_t channels = uint32_t(g.channels), position_slots = uint32_t(g.kernel_height) * channels;
+    uint32_t first_slot = uint32_t(ky0) * channels - uint32_t(g.channel0 % LANES);
+    for (int position = 0; position < positions; ++position, first_slot += position_slots) {
         const int x = g.columns[position];
-        for (int ky = 0; ky < g.kernel_height; ++ky) {
-            const int y = g.first_row + ky * g.row_step;
-            if (x < 0 || y < 0 || y >= in.height) continue;
-            const size_t at = in.word(g.block, y, x);
-            const uint32_t slot = uint32_t(position * g.kernel_height + ky) * uint32_t(g.channels) - uint32_t(g.channel0);
-            for (int w = word0; w <= word1; ++w) {
-                uint64_t mask = in.mask[at + w];
-                if (w == word0) mask &= left;
-                if (w == word1) mask &= right;
-                visit(mask, at + w, slot + uint32_t(w) * LANES);
-            }
+        if (x >= 0) {
+            size_t at = origin + size_t(x) * in.words;
+            uint32_t slot = first_slot;
+            for (int ky = ky0; ky < ky1; ++ky, at += row_pitch, slot += channels)
+                for (int w = 0; w < words; ++w) {
+                    uint64_t active = mask[at + w];
+                    if (PART && w == 0) active &= left;
+                    if (PART && w == words - 1) active &= right;
+                    visit(active, at + w, slot + uint32_t(w) * LANES);
+                }
         }
         done(position);
     }
 }
 
-template <class Tier>
-void list_ones(const GatherInputs& g) {
+template <class Visit, class Done>
+LMHT_INLINE void for_each_word(const GatherInputs& g, Visit visit, Done done) {
+    if (g.channels == g.source->channels)  // what is beyond the last channel is silent
+        for_each_word_of<false>(g, visit, done);
+    else
+        for_each_word_of<true>(g, visit, done);
+}
+
+template <class Tier, bool GRADED>
+LMHT_INLINE void list_spikes(const GatherInputs& g) {
     const RowInputs& into = *g.into;
-    uint32_t* rows = into.rows + g.block * into.row_pitch;
-    uint32_t* starts = into.starts + size_t(g.block) * (into.positions + 1);
-    const uint8_t* count = g.source->format == Format::Counts ? g.source->count : nullptr;
+    uint32_t* const rows = into.rows + g.block * into.row_pitch;
+    uint32_t* const starts = into.starts + size_t(g.block) * (into.positions + 1);
+    const uint8_t* const count = g.source->count;
     uint32_t n = 0;
     starts[0] = 0;
     for_each_word(
         g,
         [&](uint64_t mask, size_t at, uint32_t slot) {
             n += Tier::list(mask, slot, rows + n);
-            if (count)
+            if (GRADED)  // a graded spike is listed once a level
                 for (int level = 2; (mask = Tier::at_least(count + at * LANES, level, mask)); ++level) n += Tier::list(mask, slot, rows + n);
         },
         [&](int position) { starts[position + 1] = n; });
 }
 
-void list_weighted(const GatherInputs& g) {
+void list_values(const GatherInputs& g) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
     uint32_t* rows = into.rows + g.block * into.row_pitch;
@@ -97,15 +113,17 @@ void list_weighted(const GatherInputs& g) {
 
 template <class Tier>
 void list(const GatherInputs& g) {
-    if (g.into->path == Path::Ones)
-        list_ones<Tier>(g);
+    if (g.into->path == Path::Weighted)
+        list_values(g);
+    else if (g.source->format == Format::Counts)
+        list_spikes<Tier, true>(g);
     else
-        list_weighted(g);
+        list_spikes<Tier, false>(g);
 }
 
 // ---------------------------------------------------------------------------------------------- currents of a tile
 
-// Adds to `sum` the 16-bit sums of the bytes of rows: `sums` of whole words (modulo 2^16), `high` of their upper bytes.
+// Adds to `sum` what Tier::add_rows summed in 16 bits.
 LMHT_INLINE void flush(Lanes& sum, const U16 (&sums)[PARTS], const U16 (&high)[PARTS]) {
     LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {
         const U32 low = (U32)(U16)(sums[part] - (high[part] << 8)), upper = (U32)high[part];
@@ -116,33 +134,28 @@ LMHT_INLINE void flush(Lanes& sum, const U16 (&sums)[PARTS], const U16 (&high)[P
     }
 }
 
-// Adds rows of weights. A row costs an addition of words, a shift and an addition of their upper bytes: cheaper than
-// widening it. 257 unsigned bytes fit 16 bits.
-LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, const uint32_t* rows, uint32_t n) {
-    for (const uint32_t* end = rows + n; rows < end;) {
-        const uint32_t* stop = end - rows > 257 ? rows + 257 : end;
+constexpr uint32_t MOST_ROWS = 256;  // between two flushes
+
+template <class Tier>
+LMHT_INLINE void add_listed_ones(Lanes& sum, const uint8_t* weights, const uint32_t* rows, uint32_t n) {
+    for (uint32_t left = n; left;) {
+        const uint32_t some = left < MOST_ROWS ? left : MOST_ROWS;
         U16 sums[PARTS] = {}, high[PARTS] = {};
-        _Pragma("GCC unroll 4") for (; rows < stop; ++rows) {
-            LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {
-                U16 row;
-                memcpy(&row, weights + *rows + part * BYTES, BYTES);
-                sums[part] += row;
-                high[part] += row >> 8;
-            }
-        }
+        Tier::add_rows(sums, high, weights, rows, some);
         flush(sum, sums, high);
+        rows += some;
+        left -= some;
     }
     add(sum, splat(0u - 128u * n));
 }
 
-LMHT_INLINE void add_weighted_rows(Lanes& sum, const uint8_t* weights, const uint32_t* rows, const int32_t* values, uint32_t n) {
+LMHT_INLINE void add_listed_values(Lanes& sum, const uint8_t* weights, const uint32_t* rows, const int32_t* values, uint32_t n) {
     uint32_t total = 0;
     for (uint32_t i = 0; i < n; ++i) {
         const uint32_t value = uint32_t(values[i]);
         total += value;
         LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {
-            U32 row;
-            memcpy(&row, weights + rows[i] + part * BYTES, BYTES);
+            const U32 row = reinterpret_cast<const AnyU32*>(weights + rows[i])[part];
             sum.v[part] += (row & 0xff) * value;
             sum.v[16 / PER + part] += (row >> 16 & 0xff) * value;
             sum.v[32 / PER + part] += (row >> 8 & 0xff) * value;
@@ -152,17 +165,50 @@ LMHT_INLINE void add_weighted_rows(Lanes& sum, const uint8_t* weights, const uin
     add(sum, splat(0u - 128u * total));
 }
 
-LMHT_INLINE void add_listed(const SynapseRow& synapse, int x, int block, Lanes& sum) {
+// The pixels of a tile whose currents are computed together.
+struct Tile {
+    int x0, pixels;
+};
+
+// Adds what a synapse brings to X of one block: add(x, sum) for every pixel of the tile. Currents of a synapse with an
+// exponent are summed apart and shifted.
+template <class Add>
+LMHT_INLINE void for_each_pixel(const NeuronRow& row, Tile tile, int block, int exponent, Add add_to) {
+    int32_t* at = row.currents + size_t(block) * LANES;
+    const size_t pitch = size_t(row.blocks) * LANES;
+    for (int p = 0; p < tile.pixels; ++p, at += pitch) {
+        Lanes sum = exponent ? splat(0) : load(at);
+        add_to(tile.x0 + p, sum);
+        if (exponent) {
+            shift_left(sum, exponent);
+            add(sum, load(at));
+        }
+        store(sum, at);
+    }
+}
+
+template <class Tier>
+LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block) {
     const RowInputs& in = *synapse.inputs;
-    const uint32_t* starts = in.starts + size_t(block) * (in.positions + 1) + synapse.first[x];
-    const uint32_t begin = starts[0], n = starts[synapse.kernel_width] - begin;
+    const uint32_t *starts = in.starts + size_t(block) * (in.positions + 1), *rows = in.rows + block * in.row_pitch;
+    const int32_t* values = in.values + block * in.row_pitch;
+    const uint8_t* const weights = synapse.weights;
+    const int32_t* const first = synapse.first;
+    const int kernel_width = synapse.kernel_width;
     // Slots count from the first position of the row, the weights from the first position of the pixel.
-    const uint8_t* weights = synapse.weights - ptrdiff_t(synapse.first[x]) * synapse.column_slots * LANES;
-    const size_t at = block * in.row_pitch + begin;
+    const size_t position_bytes = size_t(synapse.column_slots) * LANES;
+    const auto list_of = [&](int x, auto use) {
+        const uint32_t begin = starts[first[x]], n = starts[first[x] + kernel_width] - begin;
+        if (n) use(weights - size_t(first[x]) * position_bytes, begin, n);
+    };
     if (in.path == Path::Ones)
-        add_rows(sum, weights, in.rows + at, n);
+        for_each_pixel(row, tile, block, synapse.exponent, [&](int x, Lanes& sum) {
+            list_of(x, [&](const uint8_t* w, uint32_t begin, uint32_t n) { add_listed_ones<Tier>(sum, w, rows + begin, n); });
+        });
     else
-        add_weighted_rows(sum, weights, in.rows + at, in.values + at, n);
+        for_each_pixel(row, tile, block, synapse.exponent, [&](int x, Lanes& sum) {
+            list_of(x, [&](const uint8_t* w, uint32_t begin, uint32_t n) { add_listed_values(sum, w, rows + begin, values + begin, n); });
+        });
 }
 
 template <class Tier>
@@ -183,27 +229,18 @@ LMHT_INLINE void add_channelwise(const SynapseRow& synapse, int x, int block, in
         }
 }
 
-// Currents X of `pixels` output pixels from x0: [pixels][blocks][64].
+// Currents X of a tile: [pixels][blocks][64].
 template <class Tier>
-void tile_currents(const NeuronRow& row, int x0, int pixels) {
-    memset(row.currents, 0, size_t(pixels) * row.blocks * LANES * sizeof(int32_t));
+LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile) {
+    const Lanes bias = load(row.neurons.bias);
+    for (int i = 0; i < tile.pixels * row.blocks; ++i) store(bias, row.currents + size_t(i) * LANES);
     for (int s = 0; s < row.n_synapses; ++s) {
         const SynapseRow& synapse = row.synapses[s];
-        const Path path = synapse.inputs->path;
         for (int block = 0; block < row.blocks; ++block) {
-            if constexpr (Tier::has_dense)
-                if (path == Path::Dense) Tier::add_dense(synapse, x0, pixels, block, row.currents, row.blocks);
-            for (int p = 0; p < pixels; ++p) {
-                int32_t* at = row.currents + (size_t(p) * row.blocks + block) * LANES;
-                Lanes sum = load(at);
-                if (path == Path::Channelwise)
-                    add_channelwise<Tier>(synapse, x0 + p, block, row.word, sum);
-                else if (path != Path::Dense)
-                    add_listed(synapse, x0 + p, block, sum);
-                if (synapse.shift) shift_left(sum, synapse.shift);
-                if (s + 1 == row.n_synapses) add(sum, load(row.neurons.bias));
-                store(sum, at);
-            }
+            if (synapse.inputs->path == Path::Channelwise)
+                for_each_pixel(row, tile, block, synapse.exponent, [&](int x, Lanes& sum) { add_channelwise<Tier>(synapse, x, block, row.word, sum); });
+            else
+                add_listed<Tier>(row, synapse, tile, block);
         }
     }
 }
@@ -266,15 +303,17 @@ LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x
 template <class Tier>
 void neurons(const NeuronRow& row) {
     for (int x = 0; x < row.width; x += TILE) {
-        const int pixels = row.width - x < TILE ? row.width - x : TILE;
-        tile_currents<Tier>(row, x, pixels);
-        for (int p = 0; p < pixels; ++p) fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, x + p);
+        const Tile tile{x, row.width - x < TILE ? row.width - x : TILE};
+        tile_currents<Tier>(row, tile);
+        const size_t ahead = row.ahead_bytes * x / row.width, until = row.ahead_bytes * (x + tile.pixels) / row.width;
+        for (size_t at = ahead; at < until; at += 64) __builtin_prefetch(row.ahead + at, 0, 2);
+        for (int p = 0; p < tile.pixels; ++p) fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, x + p);
     }
 }
 
 template <class Tier>
 void currents(const NeuronRow& row) {
-    tile_currents<Tier>(row, 0, 1);
+    tile_currents<Tier>(row, {0, 1});
 }
 
 // ---------------------------------------------------------------------------------------------- sums and pooling
@@ -323,37 +362,78 @@ void pool_word(const PoolRow& row, int step, int x, int word) {
     write_values(*row.out, row.out->word(step, row.y, x) + word, result);
 }
 
+// The maximum of binary spikes is their union.
+void pool_union(const PoolRow& row, int step, int x, int word) {
+    const Spikes& in = *row.in;
+    uint64_t mask = 0;
+    for (int ky = 0; ky < row.kernel_y; ++ky)
+        for (int kx = 0; kx < row.kernel_x; ++kx) {
+            const int iy = row.first_row + ky, ix = x * row.stride_x - row.padding_x + kx;
+            if (iy >= 0 && iy < in.height && ix >= 0 && ix < in.width) mask |= in.mask[in.word(step, iy, ix) + word];
+        }
+    row.out->mask[row.out->word(step, row.y, x) + word] = mask;
+}
+
+// The sum of at most 255 binary spikes is counted byte by byte.
+template <class Tier>
+void pool_count(const PoolRow& row, int step, int x, int word) {
+    const Spikes& in = *row.in;
+    const size_t to = row.out->word(step, row.y, x) + word;
+    uint8_t* count = row.out->count + to * LANES;
+    memset(count, 0, LANES);
+    uint64_t any = 0;
+    for (int ky = 0; ky < row.kernel_y; ++ky)
+        for (int kx = 0; kx < row.kernel_x; ++kx) {
+            const int iy = row.first_row + ky, ix = x * row.stride_x - row.padding_x + kx;
+            if (iy < 0 || iy >= in.height || ix < 0 || ix >= in.width) continue;
+            const uint64_t mask = in.mask[in.word(step, iy, ix) + word];
+            any |= mask;
+            if (mask) Tier::count(mask, count);
+        }
+    row.out->mask[to] = any;
+}
+
+template <class Tier>
 void pool(const PoolRow& row) {
+    const bool binary = row.in->format == Format::Binary;
     for (int step = 0; step < row.out->steps; ++step)
         for (int x = 0; x < row.out->width; ++x)
-            for (int word = 0; word < row.out->words; ++word) pool_word(row, step, x, word);
+            for (int word = 0; word < row.out->words; ++word) {
+                if (binary && row.max)
+                    pool_union(row, step, x, word);
+                else if (binary && row.out->format == Format::Counts)
+                    pool_count<Tier>(row, step, x, word);
+                else
+                    pool_word(row, step, x, word);
+            }
 }
 
 // ---------------------------------------------------------------------------------------------- counting
 
-int64_t word_total(const Spikes& spikes, size_t at) {
+// Sum of the values of a word.
+template <class Tier>
+LMHT_INLINE int64_t word_total(const Spikes& spikes, size_t at) {
+    if (spikes.format == Format::Counts) return Tier::sum(spikes.count + at * LANES);
     int64_t total = 0;
-    if (spikes.format == Format::Wide)
-        for (int c = 0; c < LANES; ++c) total += spikes.wide[at * LANES + c];
-    else if (spikes.format == Format::Counts)
-        for (int c = 0; c < LANES; ++c) total += spikes.count[at * LANES + c];
-    else
-        total = __builtin_popcountll(spikes.mask[at]);
+    for (int c = 0; c < LANES; ++c) total += spikes.wide[at * LANES + c];
     return total;
 }
 
+template <class Tier>
 void tally(const Spikes& spikes, const Tally& into, int y) {
+    const size_t step_words = size_t(spikes.height) * spikes.width * spikes.words;
+    const bool binary = spikes.format == Format::Binary;
     int64_t row_events = 0, row_total = 0;
     for (int x = 0; x < spikes.width; ++x) {
         int64_t events = 0, total = 0;
-        for (int step = 0; step < spikes.steps; ++step) {
-            const size_t at = spikes.word(step, y, x);
+        size_t at = spikes.word(0, y, x);
+        for (int step = 0; step < spikes.steps; ++step, at += step_words)
             for (int word = 0; word < spikes.words; ++word) {
-                if (!spikes.mask[at + word]) continue;
-                events += __builtin_popcountll(spikes.mask[at + word]);
-                total += word_total(spikes, at + word);
+                const uint64_t mask = spikes.mask[at + word];
+                events += __builtin_popcountll(mask);
+                if (!binary && mask) total += word_total<Tier>(spikes, at + word);
             }
-        }
+        if (binary) total = events;
         into.events[size_t(y) * spikes.width + x] = events;
         into.total[size_t(y) * spikes.width + x] = total;
         row_events += events;
@@ -365,7 +445,7 @@ void tally(const Spikes& spikes, const Tally& into, int y) {
 
 template <class Tier>
 constexpr Kernels table(const char* name, float add_cost, float weighted_cost, float dense_cost) {
-    return {name, add_cost, weighted_cost, dense_cost, list<Tier>, nullptr, neurons<Tier>, currents<Tier>, sum_steps<Tier>, pool, tally};
+    return {name, add_cost, weighted_cost, dense_cost, list<Tier>, nullptr, neurons<Tier>, currents<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
 }
 
 }  // namespace

@@ -30,13 +30,19 @@ struct Lanes {
     U32 v[VECTORS];
 };
 
+// The same vectors anywhere in memory.
+typedef uint32_t AnyU32 __attribute__((vector_size(BYTES), aligned(4), may_alias));
+typedef uint16_t AnyU16 __attribute__((vector_size(BYTES), aligned(1), may_alias));
+
 LMHT_INLINE Lanes load(const int32_t* from) {
     Lanes lanes;
-    memcpy(&lanes, from, sizeof lanes);
+    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) lanes.v[n] = reinterpret_cast<const AnyU32*>(from)[n];
     return lanes;
 }
 
-LMHT_INLINE void store(const Lanes& lanes, int32_t* to) { memcpy(to, &lanes, sizeof lanes); }
+LMHT_INLINE void store(const Lanes& lanes, int32_t* to) {
+    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) reinterpret_cast<AnyU32*>(to)[n] = lanes.v[n];
+}
 
 LMHT_INLINE Lanes splat(uint32_t value) {
     Lanes lanes;
