@@ -18,9 +18,9 @@ EXPECTED = "reference"
 
 @dataclass(frozen=True)
 class Row:
-    """One backend: means over its windows. `accuracy` is None without labels; `energy` in joules, `time` in seconds."""
+    """One artifact on one backend: means over its windows. `accuracy` is None without labels; `energy` in joules, `time` in seconds."""
 
-    backend: str
+    label: str
     windows: int
     accuracy: float | None
     spikes: float
@@ -51,27 +51,29 @@ def compare(
     threads: int = 1,
     limits: Mapping[str, int] | None = None,
     energy_model: str = energy.DEFAULT,
-    report: Callable[[str, int, int], None] = lambda backend, done, total: None,
+    report: Callable[[str, int, int], None] = lambda label, done, total: None,
 ) -> Comparison:
-    """Run `windows` [B, T_in, ...] through each backend's artifact and hold its integers against the reference's.
+    """Run `windows` [B, T_in, ...] through each artifact and hold its integers against the reference's.
 
-    `artifacts` maps backend names to files, the reference among them; `limits` gives the number of windows of backends too slow
-    for all of them (the first ones are taken); `report` is told (backend, windows done, windows in all).
+    `artifacts` maps labels to files, "reference" among them: a label is a backend's name, or "name/note" where a backend
+    runs several. `limits` gives the number of windows of backends too slow for all of them (the first ones are taken);
+    `report` is told (label, windows done, windows in all).
     Raises BackendError, StorageError or DataError.
     """
     model = energy.model(energy_model)
-    order = [EXPECTED, *(name for name in artifacts if name != EXPECTED)]
+    order = [EXPECTED, *(label for label in artifacts if label != EXPECTED)]
     rows = []
     expected: Result | None = None
-    for name in order:
+    for label in order:
+        name = label.partition("/")[0]
         count = min(len(windows), (limits or {}).get(name, len(windows)))
-        report(name, 0, count)
-        with closing(backends.load(name, artifacts[name], threads=threads)) as backend:
-            result = backends.run(backend, windows[:count], progress=partial(_tell, report, name, count))
+        report(label, 0, count)
+        with closing(backends.load(name, artifacts[label], threads=threads)) as backend:
+            result = backends.run(backend, windows[:count], progress=partial(_tell, report, label, count))
         expected = expected or result
         rows.append(
             Row(
-                backend=name,
+                label=label,
                 windows=count,
                 accuracy=accuracy(result, labels),
                 spikes=sum(c.sum() for c in result.spikes.values()) / count,
@@ -85,8 +87,8 @@ def compare(
     return Comparison(tuple(rows), energy_model)
 
 
-def _tell(report: Callable[[str, int, int], None], name: str, total: int, done: int) -> None:
-    report(name, done, total)
+def _tell(report: Callable[[str, int, int], None], label: str, total: int, done: int) -> None:
+    report(label, done, total)
 
 
 def accuracy(result: Result, labels: np.ndarray | None) -> float | None:

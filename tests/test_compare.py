@@ -29,7 +29,7 @@ def test_equal_backends(artifacts: dict[str, Path]) -> None:
     told: list[tuple[str, int, int]] = []
     comparison = compare(artifacts, windows, expected.predictions, limits={"torch": 33}, report=lambda *what: told.append(what))
     assert comparison.equal
-    assert [(row.backend, row.windows, row.accuracy) for row in comparison.rows] == [("reference", 40, 1.0), ("torch", 33, 1.0)]
+    assert [(row.label, row.windows, row.accuracy) for row in comparison.rows] == [("reference", 40, 1.0), ("torch", 33, 1.0)]
     assert comparison.rows[0].sops == sum(c.sum() for c in expected.sops.values()) / 40
     assert comparison.rows[0].energy == pytest.approx(comparison.rows[0].sops * 0.9e-12)
     assert told == [("reference", 0, 40), ("reference", 32, 40), ("reference", 40, 40), ("torch", 0, 33), ("torch", 32, 33), ("torch", 33, 33)]

@@ -68,19 +68,22 @@ def write_artifacts(net: Network, folder: Path, names: list[str], *, lenient: bo
 
     artifacts: dict[str, Path] = {}
     left_out: dict[str, str] = {}
+    written: set[Path] = set()
     for name in dict.fromkeys(["reference", *names]):
         path = folder / f"net{registry.suffix(name)}"
         try:
-            if not path.exists():
+            if path not in written:
                 common.export_artifact(net, path)
-            if reason := registry.missing(name):
-                left_out[name] = reason
-            else:
-                artifacts[name] = path
+                written.add(path)
         except ExportError as error:
             if not lenient:
                 raise
             left_out[name] = str(error)
+            continue
+        if reason := registry.missing(name):
+            left_out[name] = reason
+        else:
+            artifacts[name] = path
     return artifacts, left_out
 
 
@@ -103,7 +106,7 @@ def show(comparison: Comparison, left_out: Mapping[str, str]) -> None:
     table = common.table("the same windows through every backend", columns, left=("backend", "integers"), caption=caption)
     for row in comparison.rows:
         table.add_row(
-            row.backend,
+            row.label,
             str(row.windows),
             common.percent(row.accuracy),
             f"{row.spikes:,.0f}",
@@ -116,7 +119,7 @@ def show(comparison: Comparison, left_out: Mapping[str, str]) -> None:
     common.out.print(table)
     for row in comparison.rows:
         if row.difference is not None:
-            common.err.print(f"{row.backend}: {row.difference}", markup=False)
+            common.err.print(f"{row.label}: {row.difference}", markup=False)
     for name, reason in left_out.items():
         common.out.print(f"{name} was left out: {reason}", markup=False)
 

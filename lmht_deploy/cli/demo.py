@@ -21,7 +21,7 @@ def demo(
         Path | None, typer.Option("--nmnist", metavar="DIR", help="Use real recordings: the folder of N-MNIST, as tonic.datasets.NMNIST lays it out.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the run, the networks and the table.")] = Path("demo"),
-    threads: common.Threads = 2,
+    threads: common.Threads = 1,
     json: common.Json = None,
 ) -> None:
     """Train a small LM-HT network, convert it, and run held-out recordings through every backend.
@@ -44,6 +44,7 @@ def demo(
 def _demo(recipe: Recipe, root: Path | None, out: Path, threads: int) -> dict[str, Any]:
     from .. import backends
     from ..quantize import quantize
+    from ..reparameterize import reparameterize
 
     data = read_data(recipe, root)
     _say(1, f"recordings: {len(data.train.windows):,} to train on, {len(data.test.windows):,} held out ({recipe.data.name})")
@@ -52,9 +53,12 @@ def _demo(recipe: Recipe, root: Path | None, out: Path, threads: int) -> dict[st
     network = f"{recipe.network.architecture} (L={recipe.network.levels}, T={recipe.network.steps})"
     _say(2, f"trained {network} in {seconds:.0f} s: accuracy {common.percent(run.accuracy)}")
     net = quantize(lowered(run))
-    _say(3, "lowered, reparameterised and quantised: int8 weights, 32-bit accumulators proved")
+    single = reparameterize(net)
+    _say(3, f"quantised (int8 weights, 32-bit accumulators proved) and reparameterised to one threshold and {single.neurons[0].steps} sub-steps")
     artifacts, left_out = write_artifacts(net, out, list(backends.NAMES), lenient=True)
-    _say(4, "wrote " + ", ".join(str(path) for path in sorted(set(artifacts.values()) | set(out.glob("net.*")))))
+    artifacts["event/single"] = out / "single.lmht"
+    common.export_artifact(single, artifacts["event/single"])
+    _say(4, "wrote " + ", ".join(str(path) for path in sorted({*out.glob("net.*"), *artifacts.values()})))
     comparison = run_comparison(artifacts, data.test.windows, data.test.labels, threads=threads)
     _say(5, "ran the held-out recordings through every backend")
     show(comparison, left_out)

@@ -82,7 +82,7 @@ def test_compare_says_equal(net: Path, data: Path, tmp_path: Path, capsys: pytes
     assert "equal" in capsys.readouterr().out
     content = json.loads((tmp_path / "c.json").read_text())
     assert content["equal"] is True
-    assert [(row["backend"], row["windows"]) for row in content["rows"]] == [("reference", 4), ("torch", 4)]
+    assert [(row["label"], row["windows"]) for row in content["rows"]] == [("reference", 4), ("torch", 4)]
 
 
 def test_compare_exits_with_1_where_backends_part(net: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,110 @@
+"""Recipe -> run -> network, on the command line, and the mistakes on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from lmht_deploy import storage
+
+from .test_cli import lmht, refused
+
+SHORT = ("training.epochs=2", "training.batch=128", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("train") / "run"
+    assert lmht("train", "digits", *SHORT, "--out", folder, "--json", folder.parent / "train.json") == 0
+    return folder
+
+
+def test_train_and_convert(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads((run.parent / "train.json").read_text())
+    assert len(content["metrics"]) == 2
+    assert content["metrics"][1]["loss"] < content["metrics"][0]["loss"]
+    assert content["accuracy"] > 0.3
+
+    assert lmht("convert", run, "--out", tmp_path / "net.lmht", "--json", tmp_path / "convert.json") == 0
+    net = storage.load(tmp_path / "net.lmht")
+    assert net.integer and net.metadata["data"] == "digits"
+    assert json.loads((tmp_path / "convert.json").read_text())["accumulator_bits"] <= 32
+    assert lmht("convert", run, "--out", tmp_path / "single.lmht", "--single-threshold", "block-start") == 0
+    assert all(layer.levels == 1 and layer.substeps == 2 for layer in storage.load(tmp_path / "single.lmht").neurons)
+    assert lmht("convert", run, "--out", tmp_path / "float.lmht", "--float") == 0
+    assert not storage.load(tmp_path / "float.lmht").integer
+    assert lmht("convert", tmp_path / "float.lmht", "--out", tmp_path / "again.lmht") == 0
+    assert storage.load(tmp_path / "again.lmht") == net
+    capsys.readouterr()
+    assert lmht("inspect", tmp_path / "float.lmht") == 0
+    assert "float network" in capsys.readouterr().out
+
+
+def test_a_killed_run_resumes_to_the_same_weights(run: Path, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", "from lmht_deploy.cli import main; main()", "train", "digits", *SHORT, "--out", str(tmp_path / "run")]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not (tmp_path / "run" / "model.safetensors").exists() and process.poll() is None:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    subprocess.run([*arguments, "--resume"], check=True, capture_output=True)
+    expected, found = load_file(run / "model.safetensors"), load_file(tmp_path / "run" / "model.safetensors")
+    assert expected.keys() == found.keys()
+    assert all(np.array_equal(expected[name], found[name]) for name in expected)
+
+
+def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ("--out", tmp_path / "new")
+    assert "unknown key of [training] 'speed'" in refused(capsys, "train", "digits", "training.speed=9", *out)
+    assert "training.epochs must be an integer" in refused(capsys, "train", "digits", "training.epochs=many", *out)
+    assert "there is no recipe 'fly'" in refused(capsys, "train", "fly", *out)
+    assert "N-MNIST is read from a folder" in refused(capsys, "train", "nmnist", *out)
+    (tmp_path / "bad.toml").write_text("[data\n")
+    assert "is not TOML" in refused(capsys, "train", tmp_path / "bad.toml", *out)
+    assert "no state to resume" in refused(capsys, "train", "digits", "--resume", *out)
+    assert not (tmp_path / "new").exists()
+    assert "there is no such run folder" in refused(capsys, "convert", tmp_path / "new", "--out", tmp_path / "net.lmht")
+    assert "suffix must be .lmht" in refused(capsys, "convert", run, "--out", tmp_path / "net.onnx")
+    assert "'block-start' or 'uniform', not 'fly'" in refused(capsys, "convert", run, "--out", tmp_path / "net.lmht", "--single-threshold", "fly")
+    (tmp_path / "run").mkdir()
+    for name in ("recipe.toml", "metrics.jsonl", "model.safetensors"):
+        (tmp_path / "run" / name).write_bytes((run / name).read_bytes()[: -100 if name.startswith("model") else None])
+    assert "model.safetensors" in refused(capsys, "convert", tmp_path / "run", "--out", tmp_path / "net.lmht")
+    assert not (tmp_path / "net.lmht").exists()
+
+
+def test_demo_on_both_data_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way, with recipes cut short; exits with 0 only where every backend agrees."""
+    from training import recipe as recipes
+
+    load = recipes.load
+    monkeypatch.setattr(recipes, "load", lambda name: load(name, SHORT[:2]))
+    nmnist = Path(__file__).parents[2] / ".." / "shared" / "data" / "nmnist_small"
+    for arguments in ([], ["--nmnist", nmnist]) if nmnist.exists() else ([],):
+        assert lmht("demo", "--out", tmp_path / "demo", *arguments) == 0
+        assert "all integers are equal" in capsys.readouterr().out
+        content = json.loads((tmp_path / "demo" / "demo.json").read_text())
+        assert content["equal"]
+        labels = [row["label"] for row in content["rows"]]
+        assert labels[:5] == ["reference", "event", "torch", "onnx", *labels[4:5]] and "event/single" in labels
+        assert {path.name for path in (tmp_path / "demo").iterdir()} == {"run", "net.lmht", "net.net", "net.onnx", "single.lmht", "demo.json"}
+
+
+def test_demo_exits_with_1_where_a_backend_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmht_deploy.backends import torch as torch_backend
+    from training import recipe as recipes
+
+    load, right = recipes.load, torch_backend._fire
+    monkeypatch.setattr(recipes, "load", lambda name: load(name, ("training.epochs=1", "training.batch=256")))
+    monkeypatch.setattr(torch_backend, "_fire", lambda layer, current: right(layer, current + 999))
+    assert lmht("demo", "--out", tmp_path / "demo") == 1
+    said = capsys.readouterr()
+    assert "torch: spikes of layer" in said.err and "differ: window" in said.err
