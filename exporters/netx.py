@@ -29,20 +29,23 @@ STOCK_THRESHOLD = 2**17 - 1
 """Largest `vThMant`: potentials have 24 bits, 6 of them below the unit of a weight."""
 
 
-def export(net: Network, path: str | Path) -> list[str]:
+def export(net: Network, path: str | Path, *, graded: bool = False) -> list[str]:
     """Write the integer network `net` to the NetX file `path`, whole or not at all; equal networks give equal bytes.
+
+    Lava will run it with one threshold, L steps a time-step and one spike a step, or, `graded`, with spikes of k at
+    once as Loihi 2 knows them, in 1/L of the steps.
 
     Returns one line for each thing in which a stock reader, lava-dl 0.6, silently differs by more than its hard
     reset; Lava as run by lmht-deploy is exact in all of them. Raises ExportError, naming the layer and a way out,
     for what the file cannot carry: float networks, max pooling, overlapping sum pooling under a padded convolution,
-    layers with several levels and sub-steps at once; StorageError where the file cannot be written.
+    several levels and sub-steps at once unless graded; StorageError where the file cannot be written.
     """
     if not net.integer:
         raise ExportError("a NetX file holds integers, and this network is a float one; quantise it first")
     warnings: list[str] = []
-    layers = [_Layer.of(net, layer) for layer in net.layers if isinstance(layer, Neurons | Readout)]
+    layers = [_Layer.of(net, layer, graded) for layer in net.layers if isinstance(layer, Neurons | Readout)]
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        _Writer(net, layers, file, warnings).write()
+        _Writer(net, layers, graded, file, warnings).write()
         file.attrs.update(format=FORMAT, version=VERSION, metadata=json.dumps(dict(net.metadata), sort_keys=True))
         file.attrs["checksum"] = checksum(file)
     return warnings
@@ -184,9 +187,9 @@ class _Layer:
     """for each synapse: whether it reads an image, so that what it does counts as MACs"""
 
     @classmethod
-    def of(cls, net: Network, layer: Neurons | Readout) -> _Layer:
-        if isinstance(layer, Neurons) and layer.levels > 1 and layer.substeps > 1:
-            raise ExportError(f"layer {layer.name!r} has {layer.levels} levels and {layer.substeps} sub-steps; Lava runs one spike a step: reparameterise it")
+    def of(cls, net: Network, layer: Neurons | Readout, graded: bool) -> _Layer:
+        if isinstance(layer, Neurons) and layer.levels > 1 and layer.substeps > 1 and not graded:
+            raise ExportError(f"layer {layer.name!r} has {layer.levels} levels and {layer.substeps} sub-steps at once; export it with graded spikes")
         pixels = tuple(net[synapse.source] is net.input and net.input.kind == "image" for synapse in layer.synapses)
         return cls(layer, tuple(fold(net, layer.name, synapse) for synapse in layer.synapses), pixels)
 
@@ -194,16 +197,16 @@ class _Layer:
 class _Writer:
     """Writes layer after layer; `index` is where each source stands in the file."""
 
-    def __init__(self, net: Network, layers: list[_Layer], file: h5py.File, warnings: list[str]) -> None:
-        self.net, self.layers, self.file, self.warnings = net, layers, file, warnings
+    def __init__(self, net: Network, layers: list[_Layer], graded: bool, file: h5py.File, warnings: list[str]) -> None:
+        self.net, self.layers, self.graded, self.file, self.warnings = net, layers, graded, file, warnings
         self.steps = max(net.input.steps, *(layer.omega.shape[0] for layer in net.neurons), 1)
-        self.substeps = max((layer.levels * layer.substeps for layer in net.neurons), default=1)
+        self.substeps = max((layer.substeps * (1 if graded else layer.levels) for layer in net.neurons), default=1)
         self.index: dict[str, int] = {}
         self.previous = net.input.name
 
     def write(self) -> None:
         net = self.net
-        self.file.attrs.update(lmht_steps=self.steps, lmht_substeps=self.substeps)
+        self.file.attrs.update(lmht_steps=self.steps, lmht_substeps=self.substeps, lmht_graded=self.graded)
         self._data(self.file, "simulation/Ts", 1)
         self._data(self.file, "simulation/tSample", self.steps * self.substeps)
         group = self._layer("input", net.input.name, net.input.shape)
@@ -328,5 +331,7 @@ class _Writer:
     def _warn_neurons(self, layer: Neurons) -> None:
         if layer.threshold.max() > 2 * layer.threshold.min():
             self._stock(layer, f"its thresholds {layer.threshold.min()}..{layer.threshold.max()} become one, their median")
+        if self.graded and layer.levels > 1:
+            self._stock(layer, f"it fires at most once where its graded spikes count up to {layer.levels}")
         if layer.leaks:
             self._stock(layer, f"its leak of {layer.leak}/{LEAK_ONE} a time-step is left out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -24,8 +25,10 @@ from lmht_deploy.backends import lava
 from lmht_deploy.backends.lava import environment
 from lmht_deploy.compare import difference
 from lmht_deploy.errors import BackendError, DataError, LmhtError, StorageError
+from lmht_deploy.network import Network, Neurons
 
-from ..conformance.networks import SPECIAL, windows_for
+from ..conformance.networks import SPECIAL, chain, windows_for
+from ..conformance.test_conformance import assert_equal
 
 needs_lava = pytest.mark.skipif(lava.missing() is not None, reason=str(lava.missing()))
 
@@ -204,6 +207,18 @@ def test_client_that_ends(net: Path, temporary: Path, number: int) -> None:
     wait_for_run(temporary)
     client.send_signal(number)
     assert client.wait(20) != 0
+
+
+# ------------------------------------------------------------------------------------------------ graded spikes
+
+
+@needs_lava
+@pytest.mark.parametrize("name", ["residual", "steps-differ", "image", "single-threshold-residual", "levels-and-substeps"])
+def test_graded_spikes(name: str, tmp_path: Path) -> None:
+    net = SPECIAL[name]() if name in SPECIAL else Network(tuple(dataclasses.replace(x, substeps=3) if isinstance(x, Neurons) else x for x in chain().layers))
+    netx.export(net, tmp_path / "net.net", graded=True)
+    windows = windows_for(net)
+    assert_equal(lava.load(tmp_path / "net.net").run(windows, trace=True), reference.run(net, windows, trace=True))
 
 
 # ------------------------------------------------------------------------------------------------ the environment

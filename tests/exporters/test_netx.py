@@ -261,6 +261,12 @@ def odd_pooling() -> Network:
     return b.finish(b.neurons("a", b.conv(b.sum_pool("input"), 2), threshold=(5, 6)))
 
 
+def test_graded_spikes_warn_of_stock(tmp_path: Path) -> None:
+    assert netx.export(small(), tmp_path / "net.net", graded=True) == [
+        "layer 'first' in stock lava-dl: it fires at most once where its graded spikes count up to 2"
+    ]
+
+
 WARNINGS = {
     "skip": (residual, "layer 'd' in stock lava-dl: 1 of its 2 synapses are dropped"),
     "order": (disconnected, "layer 'c' in stock lava-dl: it is fed by 'a', not by 'input'"),

@@ -84,14 +84,14 @@ class _Fan:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer with synapses, `index` in the file; one with neurons has T `steps` of `fires` Lava steps each."""
+    """A layer with synapses, `index` in the file; one with neurons has T `steps` of `fires` Lava steps each, `summed` to one k."""
 
     name: str
     index: int
     fans: tuple[_Fan, ...]
     steps: int = 0
     fires: int = 0
-    graded: bool = False
+    summed: bool = False
 
     def sops(self, spikes: dict[int, np.ndarray]) -> np.ndarray:
         """Synaptic operations of each window, int64 [B], from the spikes of every layer."""
@@ -102,9 +102,9 @@ class _Layer:
         return total
 
     def trace(self, spikes: np.ndarray, substeps: int) -> np.ndarray:
-        """Spikes [B, window, ...] as [B, T, ...] counts k of a graded network, or as the T·S sub-steps they are."""
+        """Spikes [B, window, ...] as the network has them: [B, T, ...] counts k, or [B, T·S, ...] sub-steps."""
         blocks = spikes.reshape(len(spikes), -1, substeps, *spikes.shape[2:])[:, : self.steps, : self.fires].astype(np.int64)
-        return blocks.sum(2) if self.graded else blocks.reshape(len(spikes), -1, *spikes.shape[2:])
+        return blocks.sum(2) if self.summed else blocks.reshape(len(spikes), -1, *spikes.shape[2:])
 
 
 @dataclass(frozen=True)
@@ -139,18 +139,19 @@ def _read(path: Path) -> _Net:
             high=int(source.attrs["lmht_high"]),
             substeps=int(file.attrs["lmht_substeps"]),
             scale=float(readout.attrs["scale"]),
-            layers=tuple(_read_layer(index, group) for index, group in enumerate(groups) if "weight" in group),
+            layers=tuple(_read_layer(index, group, bool(file.attrs["lmht_graded"])) for index, group in enumerate(groups) if "weight" in group),
         )
 
 
-def _read_layer(index: int, group: h5py.Group) -> _Layer:
+def _read_layer(index: int, group: h5py.Group, graded: bool) -> _Layer:
     synapses = [group, *group.get("lmht_skip", {}).values()]
     fans = tuple(_Fan(int(s.attrs["lmht_from"]), s["lmht_fanOut"][()], bool(s.attrs["lmht_pixels"])) for s in synapses)
     if "neuron" not in group:
         return _Layer(group.attrs["lmht_name"], index, fans)
     neurons = group["neuron/lmht"]
     levels, substeps = int(neurons["levels"][()]), int(neurons["substeps"][()])
-    return _Layer(group.attrs["lmht_name"], index, fans, int(neurons["steps"][()]), levels * substeps, substeps == 1)
+    fires = substeps if graded else substeps * levels
+    return _Layer(group.attrs["lmht_name"], index, fans, int(neurons["steps"][()]), fires, summed=substeps == 1)
 
 
 def _per_window(spikes: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:

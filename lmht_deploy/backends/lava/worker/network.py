@@ -20,6 +20,7 @@ class Network:
         self.windows, self.folder, self.trace = windows, folder, trace
         with h5py.File(path, "r") as file:
             self.steps, self.substeps = int(file.attrs["lmht_steps"]), int(file.attrs["lmht_substeps"])
+            self.graded = bool(file.attrs["lmht_graded"])
             self.outputs, self.shapes, self.depths = {}, {}, {}
             for index in range(len(file["layer"])):
                 self.add(index, file["layer"][str(index)])
@@ -69,6 +70,7 @@ class Network:
         def full(name):
             return np.broadcast_to(group[name][()].astype(np.int64).reshape(-1, *(1,) * (len(shape) - 1)), shape)
 
+        levels, substeps = int(group["levels"][()]), int(group["substeps"][()])
         phases = np.arange(self.window)
         record = os.path.join(self.folder, f"layer-{index}.npy")
         create(record, np.int32, (self.batch, self.window if self.trace else 1, *shape))
@@ -82,7 +84,8 @@ class Network:
             v0=full("vInit"),
             leak=int(group["leak"][()]),
             leak_bits=int(group["leakBits"][()]),
-            fires=int(group["levels"][()]) * int(group["substeps"][()]),
+            fires=substeps if self.graded else substeps * levels,
+            most=levels if self.graded else 1,
             uniform=group.attrs["injection"] == "uniform",
             depth=depth,
             record=record,

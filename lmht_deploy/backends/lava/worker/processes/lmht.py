@@ -140,18 +140,19 @@ class SynapseModel(PyLoihiProcessModel):
 
 
 class LMHT(AbstractProcess):
-    """LM-HT neurons with one threshold: every block, the current I enters and up to `fires` spikes leave, one a step.
+    """LM-HT neurons: at the start of every block the current I enters, and at the first `fires` steps of it spikes leave.
 
     omega               T-GIM [T, T_in], integers
     theta, bias, v0     integers, of the neurons' shape
     leak                what stays of v at every block, in units of 2^-leak_bits, truncated towards zero
-    fires               steps of a block at which the neurons may fire (L levels, or S sub-steps)
+    fires               steps of a block at which the neurons may fire (L levels or S sub-steps; graded: S)
+    most                largest spike (1; graded: L levels)
     uniform             I enters at each of these steps, not at the first alone
     depth               windows between the input and this layer's output
     record              path of an int32 .npy [B, slots, *shape] that takes the spikes of step p of a window in slot[p]
     """
 
-    def __init__(self, *, shape, steps, substeps, omega, theta, bias, v0, leak, leak_bits, fires, uniform, depth, record, slot):
+    def __init__(self, *, shape, steps, substeps, omega, theta, bias, v0, leak, leak_bits, fires, most, uniform, depth, record, slot):
         super().__init__(
             shape=shape,
             steps=steps,
@@ -163,6 +164,7 @@ class LMHT(AbstractProcess):
             leak=leak,
             leak_bits=leak_bits,
             fires=fires,
+            most=most,
             uniform=uniform,
             depth=depth,
             record=record,
@@ -179,7 +181,7 @@ class LMHTModel(PyLoihiProcessModel):
 
     def __init__(self, proc_params):
         super().__init__(proc_params)
-        for name in ("steps", "substeps", "omega", "theta", "bias", "v0", "leak", "leak_bits", "fires", "uniform", "depth", "slot"):
+        for name in ("steps", "substeps", "omega", "theta", "bias", "v0", "leak", "leak_bits", "fires", "most", "uniform", "depth", "slot"):
             setattr(self, "_" + name, proc_params[name])
         self.window = self._steps * self._substeps
         self.record = np.load(proc_params["record"], mmap_mode="r+")
@@ -215,7 +217,7 @@ class LMHTModel(PyLoihiProcessModel):
             self.v = np.sign(product) * (np.abs(product) >> self._leak_bits)
         if substep == 0 or self._uniform:
             self.v += self.drive[block]
-        spikes = (self.v >= self._theta).astype(np.int64)
+        spikes = np.clip(self.v // self._theta, 0, self._most)
         self.v -= spikes * self._theta
         return spikes
 
