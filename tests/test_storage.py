@@ -105,7 +105,7 @@ def test_edited(path: Path, edit, message: str) -> None:
 
 def _forge(file: h5py.File, edit) -> None:
     edit(file)
-    file.attrs["checksum"] = storage._checksum(file)
+    file.attrs["checksum"] = storage.checksum(file)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_edited_with_a_forged_checksum(path: Path, edit, message: str) -> None:
 
 def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
-    monkeypatch.setattr(storage, "_checksum", lambda file: 1 / 0)
+    monkeypatch.setattr(storage, "checksum", lambda file: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         storage.save(SPECIAL["pooled"](), path)
     assert path.read_bytes() == before
