@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BackendError
+from ..errors import BackendError, DataError
 from ..network import Network
 from ..result import Result, check_windows, macs
 from .plan import Planner, image_shape
@@ -96,6 +96,7 @@ class Engine:
         net = self.model.net
         self._neurons = [layer.name for layer in net.neurons]
         self._synaptic = [*(layer.name for layer in net.neurons), net.readout.name]
+        self._window = np.zeros(net.window_shape, np.int32)
 
     @property
     def buffer_bytes(self) -> int:
@@ -119,6 +120,38 @@ class Engine:
             spikes, sops = (int(counts[name].sum()) if name in counts else 0 for counts in (result.spikes, result.sops))
             found.append(LayerProfile(name, nanoseconds * 1e-9, spikes, sops, {path: n for path, n in zip(PATHS, rows, strict=True) if n}))
         return found
+
+    def push(self, events: np.ndarray) -> None:
+        """Add events to the window in progress: integers [N, 4] of (step, channel, y, x), or [N, 2] of (step, unit).
+
+        Events at one place add up. Raises DataError, and adds nothing, where one lies outside of the window or a count
+        would exceed the input's range.
+        """
+        events = np.asarray(events)
+        shape = self._window.shape
+        if events.ndim != 2 or events.shape[1] != len(shape) or events.dtype.kind not in "iu":
+            raise DataError(f"events must be integers [N, {len(shape)}], one column for each of {shape}, not {events.dtype} {list(events.shape)}")
+        if len(events) == 0:
+            return
+        if (events < 0).any() or (events >= shape).any():
+            at = int(((events < 0) | (events >= shape)).any(1).argmax())
+            raise DataError(f"event {at} at {tuple(events[at].tolist())} lies outside of the window {shape}")
+        places, counts = np.unique(np.ravel_multi_index(tuple(events.T), shape), return_counts=True)
+        window = self._window.reshape(-1)
+        most = int((window[places] + counts).max())
+        if most > self.model.net.input.high:
+            raise DataError(f"a place would count {most} events; the network's input takes at most {self.model.net.input.high}")
+        window[places] += counts.astype(np.int32)
+
+    def finish_window(self, *, trace: bool = False) -> Result:
+        """Run the window that was pushed (a batch of one) and begin an empty one."""
+        result = self.run(self._window[None], trace=trace)
+        self.reset()
+        return result
+
+    def reset(self) -> None:
+        """Forget what was pushed since the last window."""
+        self._window[...] = 0
 
     def _run(self, windows: np.ndarray, trace: bool, profile: np.ndarray | None) -> Result:
         net = self.model.net

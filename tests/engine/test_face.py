@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from lmht_deploy import backends, engine
+from lmht_deploy import backends, engine, reference
 from lmht_deploy.errors import BackendError, DataError
 from lmht_deploy.network import Input, Linear, Network, Readout
 from tests.conformance.networks import SPECIAL, windows_for
+from tests.conformance.test_conformance import assert_equal
 
 if reason := engine.missing():
     pytest.skip(reason, allow_module_level=True)
@@ -98,3 +99,60 @@ def test_closed_backend(tmp_path: pytest.TempPathFactory) -> None:
     backend.close()
     with pytest.raises(BackendError, match="closed"):
         backend.run(windows)
+
+
+@pytest.mark.parametrize("name", ["lm-ht", "dense"])
+def test_pushed_events_are_the_window(name: str) -> None:
+    net = SPECIAL[name]()
+    window = windows_for(net, 3)[2]
+    events = np.repeat(np.argwhere(window), window[window > 0], axis=0)
+    np.random.default_rng(0).shuffle(events)
+    runner = engine.Engine(net)
+    runner.push(events[:3])
+    runner.reset()
+    for part in np.array_split(events, 5):
+        runner.push(part)
+    runner.push(events[:0])
+    assert_equal(runner.finish_window(trace=True), reference.run(net, window[None], trace=True))
+    assert_equal(runner.finish_window(trace=True), reference.run(net, np.zeros_like(window)[None], trace=True))
+
+
+def test_events_that_do_not_fit() -> None:
+    runner = engine.Engine(SPECIAL["if"]())
+    with pytest.raises(DataError, match=r"\[N, 4\]"):
+        runner.push(np.zeros((2, 3), int))
+    with pytest.raises(DataError, match="integers"):
+        runner.push(np.zeros((2, 4)))
+    for place in ((4, 0, 0, 0), (0, 0, 0, -1), (0, 2, 0, 0)):
+        with pytest.raises(DataError, match="outside"):
+            runner.push(np.array([(0, 0, 0, 0), place]))
+    with pytest.raises(DataError, match="at most 3"):
+        runner.push(np.zeros((4, 4), int))
+    assert runner.finish_window().sops["a"] == 0
+
+
+def test_profile_accounts_for_every_layer() -> None:
+    net = SPECIAL["residual"]()
+    windows = windows_for(net, 4, density=0.1)
+    runner = engine.Engine(net, threads=2)
+    found = {layer.name: layer for layer in runner.profile(windows)}
+    expected = reference.run(net, windows)
+    assert [layer.name for layer in net.layers if layer.name != "flatten"] == list(found)
+    for name, sops in expected.sops.items():
+        assert found[name].sops == sops.sum()
+        assert found[name].seconds > 0
+    for name, spikes in expected.spikes.items():
+        assert found[name].spikes == spikes.sum()
+    assert sum(found["d"].rows.values()) == 4 * 8 * 2
+    assert found["d"].rows["channelwise"] == 4 * 8
+
+
+@pytest.mark.parametrize(("density", "path"), [(0.02, "ones"), (1.0, "dense")])
+def test_path_follows_the_density(density: float, path: str) -> None:
+    if engine.isas()[0] == "generic":
+        pytest.skip("the generic tier has no dense path")
+    net = SPECIAL["wide"]()
+    windows = windows_for(net, 1, density=density)
+    windows[:] = np.random.default_rng(0).random(windows.shape) < density
+    found = {layer.name: layer.rows for layer in engine.Engine(net).profile(windows)}
+    assert set(found["a"]) == {path}

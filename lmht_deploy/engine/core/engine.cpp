@@ -117,14 +117,13 @@ size_t Engine::place_store(const Synaptic& layer, RowStore& store, unsigned char
         inputs.starts = cursor.take<uint32_t>(size_t(inputs.positions + 1) * layer.blocks);
         if (source.format(synapse.view) != Format::Binary) inputs.values = cursor.take<int32_t>(inputs.row_pitch * layer.blocks);
         inputs.dense = reinterpret_cast<uint8_t*>(inputs.rows);  // a row is listed or dense, never both
-        inputs.sums = reinterpret_cast<int32_t*>(inputs.starts);
     }
     return cursor.used();
 }
 
 bool Engine::by_slices(const Synaptic& layer) const {
     if (layer.out < 0 || layer.words() == 1 || !layer.one_range()) return false;
-    return layer.weight_bytes() > CACHE_BYTES || layer.height < 2 * workers_.threads();
+    return layer.row_bytes() > CACHE_BYTES || layer.height < 2 * workers_.threads();
 }
 
 void Engine::plan_memory() {
@@ -162,7 +161,7 @@ void Engine::plan_memory() {
         } else {
             row_bytes = std::max(row_bytes, store);
         }
-        currents_bytes = std::max(currents_bytes, rounded(size_t(TILE) * layer.blocks * LANES * sizeof(int32_t)));
+        currents_bytes = std::max(currents_bytes, rounded(size_t(layer.width) * layer.blocks * LANES * sizeof(int32_t)));
     }
     const size_t activation_bytes = place_buffers(buffers);
     arena_bytes_ = activation_bytes + lists_bytes_ + (row_bytes + currents_bytes) * scratch_.size();
@@ -289,12 +288,19 @@ Path Engine::choose_path(const Synapse& synapse, int y, const Slice& slice) cons
         events += source.tally.row_events[at];
     }
     const Kernels& kernels = *model_->kernels;
-    const double slots = double(geometry.columns.size()) * geometry.kernel.y * slice.channels;
     const Tensor& tensor = model_->tensors[synapse.source];
     const int64_t most = tensor.high * (tensor.steps / tensor.steps_of(synapse.view));
-    const bool fits = most <= MOST_REPEATED || double(total) <= MOST_REPEATED * slots;
-    const double ones = fits ? double(total) * kernels.add_cost : 1e300, weighted = double(events) * kernels.weighted_cost;
-    return ones <= weighted || spikes.format == Format::Binary ? Path::Ones : Path::Weighted;
+    const double pixels = double(geometry.width_out) * spikes.steps, slots = double(geometry.columns.size()) * geometry.kernel.y * slice.channels;
+    const double reads = double(geometry.width_out) * geometry.kernel.x / double(geometry.columns.size());  // pixels that read a position
+    // With groups a slice reads its part of the channels only.
+    const double part = double(slice.channels) / synapse.channels_in;
+    const bool fits = spikes.format == Format::Binary || most <= MOST_REPEATED || double(total) <= MOST_REPEATED * slots;
+    const double ones = fits ? double(total) * part * reads * kernels.add_cost : 1e300;
+    const double weighted = spikes.format == Format::Binary ? 1e300 : double(events) * part * reads * kernels.weighted_cost;
+    const Path listed = ones <= weighted ? Path::Ones : Path::Weighted;
+    if (most > kernels.dense_most || slice.channel0 % LANES) return listed;
+    const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * kernels.dense_cost;
+    return std::min(ones, weighted) + pixels * kernels.pixel_cost <= dense ? listed : Path::Dense;
 }
 
 void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread) {
@@ -341,6 +347,7 @@ void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, i
             const Slice& range = synapse.weights.slices[slice];
             row.weights = synapse.weights.bytes + range.offset;
             row.column_slots = geometry.kernel.y * range.channels;
+            if (synapse.weights.quads) row.quads = synapse.weights.quads + range.quads_offset;
         }
     }
     NeuronRow row{};
@@ -369,16 +376,25 @@ void Engine::run_neurons(const Synaptic& layer) {
         run_rows(layer);
 }
 
-// The weights that the next layer begins with: all of them, or the first slice where it runs slice by slice.
+// The weights that the next layer begins with: all of them, or the first slice where it runs slice by slice. Which of
+// their two forms is a guess: what this layer used last.
 Engine::Ahead Engine::next_layer(const Synaptic& layer) const {
     for (size_t i = layer.out + 1; i < model_->layers.size(); ++i) {
         if (!model_->layers[i].synaptic) continue;
         const Synaptic& next = *model_->layers[i].synaptic;
         const PackedWeights& weights = next.synapses.front().weights;
-        if (!weights.bytes) return {};
-        return {weights.bytes, by_slices(next) ? weights.slice_bytes(0) : std::min(weights.size, CACHE_BYTES)};
+        if (weights.slices.empty()) return {};
+        Ahead ahead = weights_of(weights, 0, scratch_[0].row.inputs.front().path);
+        if (!by_slices(next)) ahead.bytes = std::min(weights.size, CACHE_BYTES);
+        return ahead;
     }
     return {};
+}
+
+Engine::Ahead Engine::weights_of(const PackedWeights& weights, int slice, Path path) {
+    const Slice& it = weights.slices[slice];
+    if (path == Path::Dense && weights.quads) return {reinterpret_cast<const uint8_t*>(weights.quads) + it.quads_offset, it.bytes};
+    return {weights.bytes + it.offset, it.bytes};
 }
 
 // Row by row, all slices of a row at once: the weights stay in the cache.
@@ -413,8 +429,8 @@ void Engine::run_slices(const Synaptic& layer) {
         store.synapses.resize(store.inputs.size());
         Ahead ahead;
         if (const int next = slice + threads; weights && next < slices) {
-            const size_t part = weights->slice_bytes(next) / layer.height;
-            ahead = {weights->bytes + weights->slices[next].offset + part * y, part};
+            const Ahead whole = weights_of(*weights, next, store.inputs.front().path);
+            ahead = {whole.from + whole.bytes / layer.height * y, whole.bytes / layer.height};
         }
         compute(layer, y, slice, store, scratch_[thread].currents, ahead);
     };

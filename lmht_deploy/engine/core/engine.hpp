@@ -79,6 +79,7 @@ private:
     };
     void compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents, Ahead ahead) const;
     Ahead next_layer(const Synaptic& layer) const;
+    static Ahead weights_of(const PackedWeights& weights, int slice, Path path);
     Path choose_path(const Synapse& synapse, int y, const Slice& slice) const;
     bool by_slices(const Synaptic& layer) const;
     size_t place_store(const Synaptic& layer, RowStore& store, unsigned char* at) const;

@@ -21,9 +21,7 @@ struct RowInputs {
     uint32_t* rows = nullptr;     // [blocks][row_pitch]
     int32_t* values = nullptr;    // [blocks][row_pitch], Weighted
     uint32_t* starts = nullptr;   // [blocks][positions + 1]
-    // Dense: every value, at most 127, and the sum of each position.
-    uint8_t* dense = nullptr;     // [blocks][row_pitch]
-    int32_t* sums = nullptr;      // [blocks][positions]
+    uint8_t* dense = nullptr;     // [blocks][row_pitch], Dense: the value of every slot
     size_t row_pitch = 0;
     int positions = 0;
 };
@@ -43,6 +41,7 @@ struct SynapseRow {
     const RowInputs* inputs;
     int exponent;            // its currents are shifted left by this
     const uint8_t* weights;  // [kernel_width * column_slots][64] biased by 128, see `pack` in weights.hpp
+    const int8_t* quads;     // Path::Dense: [slots / 4 rounded up][64][4], signed, zero where there is no slot
     const int32_t* first;    // [width] position of the first column of each output pixel
     int kernel_width;
     int column_slots;        // kernel_height * channels
@@ -70,7 +69,7 @@ struct NeuronRow {
     int width, blocks, n_synapses;
     const SynapseRow* synapses;
     NeuronSlice neurons;
-    int32_t* currents;  // scratch [TILE][blocks][64]
+    int32_t* currents;  // scratch [width][blocks][64]
     const Spikes* out;
     int y, word;
     const uint8_t* ahead;  // weights that are needed soon, to be fetched meanwhile
@@ -85,11 +84,14 @@ struct PoolRow {
 };
 
 constexpr int TILE = 6;  // output pixels whose currents are added together
+constexpr int QUAD = 4;  // slots that one dot product takes
 
 struct Kernels {
     const char* name;
-    // Cycles, for the choice of a path: a row of 64 weights added once; with a value; a slot of the dense path.
-    float add_cost, weighted_cost, dense_cost;
+    // Cycles, for the choice of a path: a row of 64 weights added once; with a value; a slot of the dense path; an output
+    // pixel of a list, whatever its length.
+    float add_cost, weighted_cost, dense_cost, pixel_cost;
+    int dense_most;  // largest value of the dense path; 0 where the tier has none
 
     void (*list)(const GatherInputs&);        // Path::Ones and Path::Weighted
     void (*fill)(const GatherInputs&);        // Path::Dense

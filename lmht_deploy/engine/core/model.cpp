@@ -60,7 +60,13 @@ bool Synaptic::one_range() const {
 
 size_t Synaptic::weight_bytes() const {
     size_t bytes = 0;
-    for (const Synapse& synapse : synapses) bytes += synapse.weights.size + synapse.taps.size() * sizeof(int32_t);
+    for (const Synapse& synapse : synapses) bytes += synapse.weights.size + synapse.weights.quads_size + synapse.taps.size() * sizeof(int32_t);
+    return bytes;
+}
+
+size_t Synaptic::row_bytes() const {
+    size_t bytes = 0;
+    for (const Synapse& synapse : synapses) bytes += synapse.weights.size;
     return bytes;
 }
 
@@ -144,7 +150,7 @@ Synaptic Model::connect(const std::vector<SynapseSpec>& specs, bool window) {
         if (spec.groups == in.channels && spec.groups == spec.channels_out)
             synapse.taps = channelwise_taps(spec);
         else
-            synapse.weights = PackedWeights::pack(spec.weight, spec.channels_out, in.channels, spec.groups, spec.kernel.y, spec.kernel.x);
+            synapse.weights = PackedWeights::pack(spec.weight, spec.channels_out, in.channels, spec.groups, spec.kernel.y, spec.kernel.x, kernels->dense_most > 0);
         const int blocks = in.steps_of(synapse.view);
         if (layer.synapses.empty()) {
             layer.channels = spec.channels_out;

@@ -74,6 +74,7 @@ struct Synaptic {
     int words() const { return (channels + LANES - 1) / LANES; }
     bool one_range() const;  // whether every slice reads all input channels
     size_t weight_bytes() const;
+    size_t row_bytes() const;  // of one of the two forms of the weights: what a run touches
 };
 
 struct Pool {

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "spikes.hpp"
+#include "kernels.hpp"
 
 namespace lmht {
 
@@ -37,17 +37,18 @@ int channel_of_byte(int byte) {
 
 }  // namespace
 
-PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int channels_in, int groups, int kernel_y, int kernel_x) {
+PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int channels_in, int groups, int kernel_y, int kernel_x, bool quads) {
     const int out = channels_out / groups, in = channels_in / groups;
     PackedWeights packed;
     for (int o = 0; o < channels_out; o += LANES) {
         const int last = std::min(o + LANES, channels_out) - 1;
         const int channel0 = o / out * in, channels = (last / out + 1) * in - channel0;
-        packed.slices.push_back({channel0, channels, packed.size});
-        packed.size += size_t(kernel_x) * kernel_y * channels * LANES;
+        const size_t bytes = size_t(kernel_x) * kernel_y * channels * LANES, quad = QUAD * LANES;
+        packed.slices.push_back({channel0, channels, packed.size, bytes, packed.quads_size});
+        packed.size += bytes;
+        if (quads) packed.quads_size += (bytes + quad - 1) / quad * quad;
     }
-    packed.size += 3 * LANES;  // the dense path reads rows in fours
-    packed.own = aligned(packed.size);
+    packed.own = aligned(packed.size + packed.quads_size);
     packed.bytes = packed.own.get();
     std::memset(packed.own.get(), 128, packed.size);
     for (size_t s = 0; s < packed.slices.size(); ++s) {
@@ -64,19 +65,32 @@ PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int ch
                     }
         }
     }
+    if (quads) packed.pack_quads();
     return packed;
+}
+
+void PackedWeights::pack_quads() {
+    int8_t* to = reinterpret_cast<int8_t*>(own.get() + size);
+    quads = to;
+    for (const Slice& slice : slices)
+        for (size_t i = 0; i < slice.bytes; ++i) {
+            const size_t row = i / LANES, quad = row / QUAD;
+            to[slice.quads_offset + (quad * LANES + channel_of_byte(i % LANES)) * QUAD + row % QUAD] = int8_t(bytes[slice.offset + i] ^ 0x80);
+        }
 }
 
 Aligned<uint8_t> gather_weights(const std::vector<PackedWeights*>& all) {
     size_t bytes = 0;
-    for (const PackedWeights* weights : all) bytes += weights->size;
+    for (const PackedWeights* weights : all) bytes += weights->size + weights->quads_size;
     Aligned<uint8_t> block = aligned(bytes);
     uint8_t* at = block.get();
     for (PackedWeights* weights : all) {
-        std::memcpy(at, weights->bytes, weights->size);
+        if (!weights->own) continue;
+        std::memcpy(at, weights->own.get(), weights->size + weights->quads_size);
         weights->bytes = at;
+        if (weights->quads) weights->quads = reinterpret_cast<int8_t*>(at + weights->size);
         weights->own.reset();
-        at += weights->size;
+        at += weights->size + weights->quads_size;
     }
     return block;
 }

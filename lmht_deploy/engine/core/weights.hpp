@@ -18,21 +18,26 @@ Aligned<uint8_t> aligned(size_t bytes);
 // 64 output channels and the range of input channels that any of them reads.
 struct Slice {
     int channel0, channels;
-    size_t offset;  // of its first row, in bytes
+    size_t offset, bytes;  // of its rows
+    size_t quads_offset;
 };
 
 // Rows of a slice are ordered [kernel column][kernel row][channel], as the lists are. A byte holds weight + 128, so
 // that sums need no sign; group d of four bytes holds output channels d, d + 32, d + 16 and d + 48, so that adding
 // 16-bit words, and halves of them, gives the channels in order for vectors of any width.
+//
+// The dense path reads the same weights in another form: fours of rows, `quads` [rows / 4 rounded up][channel][4], signed.
 struct PackedWeights {
     std::vector<Slice> slices;
+    size_t size = 0, quads_size = 0;
     const uint8_t* bytes = nullptr;
-    size_t size = 0;
-    Aligned<uint8_t> own;  // what `bytes` points to, until `gather_weights` takes them
+    const int8_t* quads = nullptr;  // null where they were not asked for
+    Aligned<uint8_t> own;           // what both point to, until `gather_weights` takes them
 
-    size_t slice_bytes(size_t slice) const { return (slice + 1 < slices.size() ? slices[slice + 1].offset : size) - slices[slice].offset; }
+    static PackedWeights pack(const int8_t* weight, int channels_out, int channels_in, int groups, int kernel_y, int kernel_x, bool quads);
 
-    static PackedWeights pack(const int8_t* weight, int channels_out, int channels_in, int groups, int kernel_y, int kernel_x);
+private:
+    void pack_quads();
 };
 
 // Moves the bytes of all of them into one block.

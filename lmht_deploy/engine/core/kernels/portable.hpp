@@ -6,7 +6,7 @@ namespace lmht {
 namespace {
 
 struct Portable {
-    static constexpr bool has_dense = false;
+    static constexpr int dense_most = 0;  // no dense path
 
     // Fires where v >= theta and subtracts theta there; bit c for channel c.
     static LMHT_INLINE uint64_t fire(Lanes& v, const Lanes& theta) {
@@ -52,6 +52,11 @@ struct Portable {
     // Adds 1 to count[c] where bit c is set.
     static LMHT_INLINE void count(uint64_t mask, uint8_t* count) {
         for (int c = 0; c < LANES; ++c) count[c] = uint8_t(count[c] + (mask >> c & 1));
+    }
+
+    // count[c] = bit c.
+    static LMHT_INLINE void expand(uint64_t mask, uint8_t* count) {
+        for (int c = 0; c < LANES; ++c) count[c] = uint8_t(mask >> c & 1);
     }
 
     static LMHT_INLINE int sum(const uint8_t* count) {

@@ -121,6 +121,29 @@ void list(const GatherInputs& g) {
         list_spikes<Tier, false>(g);
 }
 
+// Every value of the slots under the row; zero in the padding. Each store of a word may spill over what follows it.
+template <class Tier>
+void fill(const GatherInputs& g) {
+    const RowInputs& into = *g.into;
+    const Spikes& in = *g.source;
+    uint8_t* at = into.dense + g.block * into.row_pitch;
+    for (int position = 0; position < into.positions; ++position)
+        for (int ky = 0; ky < g.kernel_height; ++ky, at += g.channels) {
+            const int x = g.columns[position], y = g.first_row + ky * g.row_step;
+            const bool inside = x >= 0 && y >= 0 && y < in.height;
+            const size_t word = inside ? in.word(g.block, y, x) + g.channel0 / LANES : 0;
+            for (int c = 0; c < g.channels; c += LANES) {
+                if (!inside)
+                    memset(at + c, 0, LANES);
+                else if (in.format == Format::Counts)
+                    memcpy(at + c, in.count + (word + c / LANES) * LANES, LANES);
+                else
+                    Tier::expand(in.mask[word + c / LANES], at + c);
+            }
+        }
+    memset(at, 0, QUAD);
+}
+
 // ---------------------------------------------------------------------------------------------- currents of a tile
 
 // Adds to `sum` what Tier::add_rows summed in 16 bits.
@@ -211,6 +234,49 @@ LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Til
         });
 }
 
+// Dot products of P pixels with V vectors of channels at a time: as many accumulators as the tier has registers for.
+template <class Tier, int P>
+LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, int32_t* to, size_t pitch, int exponent) {
+    constexpr int V = Tier::dense_vectors;
+    for (int v0 = 0; v0 < VECTORS; v0 += V) {
+        I32 sum[P][V] = {};
+        const int8_t* w = weights + v0 * BYTES;
+        for (int q = 0; q < quads; ++q, w += QUAD * LANES) {
+            LMHT_UNROLL for (int p = 0; p < P; ++p) {
+                uint32_t four;
+                memcpy(&four, values + p * pixel_bytes + q * QUAD, QUAD);
+                const I32 value = (I32)(U32{} + four);
+                LMHT_UNROLL for (int v = 0; v < V; ++v) sum[p][v] = Tier::dot(sum[p][v], value, reinterpret_cast<const AnyI32*>(w)[v]);
+            }
+        }
+        LMHT_UNROLL for (int p = 0; p < P; ++p) LMHT_UNROLL for (int v = 0; v < V; ++v)
+            reinterpret_cast<AnyU32*>(to + p * pitch)[v0 + v] += (U32)sum[p][v] << exponent;
+    }
+}
+
+template <class Tier, int P = Tier::dense_pixels>
+LMHT_INLINE void add_dots_of(int pixels, const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, int32_t* to, size_t pitch, int exponent) {
+    if constexpr (P > 1)
+        if (pixels < P) return add_dots_of<Tier, P - 1>(pixels, values, pixel_bytes, weights, quads, to, pitch, exponent);
+    add_dots<Tier, P>(values, pixel_bytes, weights, quads, to, pitch, exponent);
+}
+
+// Output pixels of a row lie `stride` positions apart, or, with a dilation, in runs that do.
+template <class Tier>
+void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block) {
+    const uint8_t* dense = synapse.inputs->dense + block * synapse.inputs->row_pitch;
+    const int quads = (synapse.kernel_width * synapse.column_slots + QUAD - 1) / QUAD;
+    const int end = tile.x0 + tile.pixels;
+    for (int x = tile.x0; x < end;) {
+        const int step = x + 1 < end ? synapse.first[x + 1] - synapse.first[x] : 0;
+        int pixels = 1;
+        while (pixels < Tier::dense_pixels && x + pixels < end && synapse.first[x + pixels] - synapse.first[x] == pixels * step) ++pixels;
+        add_dots_of<Tier>(pixels, dense + size_t(synapse.first[x]) * synapse.column_slots, ptrdiff_t(step) * synapse.column_slots, synapse.quads, quads,
+                          row.currents + (size_t(x - tile.x0) * row.blocks + block) * LANES, size_t(row.blocks) * LANES, synapse.exponent);
+        x += pixels;
+    }
+}
+
 template <class Tier>
 LMHT_INLINE void add_channelwise(const SynapseRow& synapse, int x, int block, int word, Lanes& sum) {
     const Spikes& in = *synapse.source;
@@ -239,8 +305,10 @@ LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile) {
         for (int block = 0; block < row.blocks; ++block) {
             if (synapse.inputs->path == Path::Channelwise)
                 for_each_pixel(row, tile, block, synapse.exponent, [&](int x, Lanes& sum) { add_channelwise<Tier>(synapse, x, block, row.word, sum); });
-            else
+            else if (synapse.inputs->path != Path::Dense)
                 add_listed<Tier>(row, synapse, tile, block);
+            else if constexpr (Tier::dense_most > 0)
+                add_dense<Tier>(row, synapse, tile, block);
         }
     }
 }
@@ -444,8 +512,8 @@ void tally(const Spikes& spikes, const Tally& into, int y) {
 }
 
 template <class Tier>
-constexpr Kernels table(const char* name, float add_cost, float weighted_cost, float dense_cost) {
-    return {name, add_cost, weighted_cost, dense_cost, list<Tier>, nullptr, neurons<Tier>, currents<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
+constexpr Kernels table(const char* name, float add_cost, float weighted_cost, float dense_cost, float pixel_cost) {
+    return {name,         add_cost, weighted_cost, dense_cost, pixel_cost, Tier::dense_most, list<Tier>, fill<Tier>, neurons<Tier>, currents<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
 }
 
 }  // namespace

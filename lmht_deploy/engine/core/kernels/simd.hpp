@@ -32,6 +32,7 @@ struct Lanes {
 
 // The same vectors anywhere in memory.
 typedef uint32_t AnyU32 __attribute__((vector_size(BYTES), aligned(4), may_alias));
+typedef int32_t AnyI32 __attribute__((vector_size(BYTES), aligned(4), may_alias));
 typedef uint16_t AnyU16 __attribute__((vector_size(BYTES), aligned(1), may_alias));
 
 LMHT_INLINE Lanes load(const int32_t* from) {
