@@ -16,7 +16,7 @@ from .network import Network, Neurons, Readout, Synapse, sources
 
 LAVA = "lava-nc 0.10.0, fixed-point models"
 NENGO = "nengo-loihi 1.1, block.py"
-BRIEF = "Intel Labs, Loihi 2 technology brief, 2021, as reported by open-neuromorphic.org"
+BRIEF = "Intel Labs, Loihi 2 technology brief, 2021, as secondary sources report it"
 WIKICHIP = "WikiChip, Loihi"
 
 
