@@ -20,6 +20,7 @@ from ..errors import DataError, LmhtError
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..events.arrays import Sensor
     from ..network import Network
 
 PIPE_WIDTH = 140
@@ -34,6 +35,9 @@ Data = Annotated[
     typer.Option("--data", metavar="NAME|FILE", help="Windows to run: a data set by name ('digits', 'nmnist') or an .npz file with 'windows' and 'labels'."),
 ]
 Root = Annotated[Path | None, typer.Option("--root", metavar="DIR", help="Folder of a data set that is not built in.")]
+SensorSize = Annotated[str | None, typer.Option("--sensor", metavar="WxH", help="Size of the sensor, where recordings do not say it.")]
+Subset = Annotated[bool, typer.Option("--subset", help="Accept less than the complete data set.")]
+Cache = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="Folder that keeps the windows of a data set, for the next time.")]
 Split = Annotated[str, typer.Option("--split", help="Part of the data set: 'train' or 'test'.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Run the first N windows only.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads a backend may use.")]
@@ -68,23 +72,63 @@ def check_writable(path: Path | None) -> None:
 
 
 def read_data(
-    data: str, net_input: tuple[int, ...], *, root: Path | None, split: str, limit: int | None
+    data: str,
+    window: tuple[int, ...],
+    *,
+    root: Path | None = None,
+    split: str = "test",
+    sensor: str | None = None,
+    subset: bool = False,
+    cache: Path | None = None,
+    limit: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
-    """Windows [B, T_in, ...], labels [B] where known, and provenance, for a network whose window has shape `net_input`."""
+    """Windows [B, T_in, ...], labels [B] where known, and provenance, for a network whose window has shape `window`."""
     from ..events import datasets, files
 
     if split not in ("train", "test"):
         raise DataError(f"split must be 'train' or 'test', not {split!r}")
     if Path(data).suffix == ".npz":
         windows, labels = files.load_windows(Path(data))
-        provenance: dict[str, Any] = {"file": data}
-    else:
-        if len(net_input) != 4:
-            raise DataError(f"data set {data!r} gives windows (T, 2, H, W); the network takes {net_input}")
-        with progress(f"reading {data}") as show:
-            found = datasets.load(data, root=root, split=split, steps=net_input[0], size=net_input[2:], progress=lambda done, total: show("", done, total))  # type: ignore[arg-type]
-        windows, labels, provenance = found.windows, found.labels, {"name": data, "split": split}
-    return windows[:limit], None if labels is None else labels[:limit], provenance
+        return windows[:limit], None if labels is None else labels[:limit], {"file": data}
+    if len(window) != 4 or window[1] != 2:
+        raise DataError(f"{data} gives windows (T, 2, H, W); the network takes {window}")
+    given = None if sensor is None else parse_size(sensor)
+    if Path(data).suffix:
+        return _read_recording(Path(data), window, given)
+    with progress(f"reading {data}") as show:
+        found = datasets.load(
+            data,
+            root=root,
+            split=split,  # type: ignore[arg-type]
+            steps=window[0],
+            size=window[2:],
+            sensor=given,
+            subset=subset,
+            cache=cache,
+            progress=lambda done, total: show("", done, total),
+        )
+    return found.windows[:limit], found.labels[:limit], dict(found.provenance)
+
+
+def parse_size(text: str) -> Sensor:
+    """A Sensor of "WxH"; DataError where it is none."""
+    from ..events.arrays import Sensor
+
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise DataError(f"a size is given as WIDTHxHEIGHT, as in 128x128, not {text!r}")
+    return Sensor(int(height), int(width))
+
+
+def _read_recording(path: Path, window: tuple[int, ...], sensor: Sensor | None) -> tuple[np.ndarray, None, dict[str, Any]]:
+    """One recording as one window of T_in equal time bins."""
+    from ..events.arrays import Sensor
+    from ..events.recordings import read
+    from ..events.windows import Rule, saturated, windows
+
+    events, door = read(path, sensor)
+    counts, lost = saturated(windows(events, door.sensor, Rule(window[0]), Sensor(*window[2:])))
+    return counts, None, {"file": str(path), "events": len(events), "lost": lost}
 
 
 def open_network(path: Path) -> Network:

@@ -30,6 +30,9 @@ def compare(
     root: common.Root = None,
     split: common.Split = "test",
     limit: common.Limit = None,
+    sensor: common.SensorSize = None,
+    subset: common.Subset = False,
+    cache: common.Cache = None,
     threads: common.Threads = 1,
     energy_model: Annotated[str, typer.Option("--energy", help="Energy model: '45nm' or 'loihi1'.")] = "45nm",
     json: common.Json = None,
@@ -41,7 +44,7 @@ def compare(
     names = _chosen(backends)
     net = common.open_network(network)
     common.check_writable(json)
-    windows, labels, provenance = common.read_data(data, net.window_shape, root=root, split=split, limit=limit)
+    windows, labels, provenance = common.read_data(data, net.window_shape, root=root, split=split, sensor=sensor, subset=subset, cache=cache, limit=limit)
     with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
         artifacts, left_out = write_artifacts(net, Path(folder), names, lenient=backends is None)
         comparison = run_comparison(artifacts, windows, labels, threads=threads, energy_model=energy_model)

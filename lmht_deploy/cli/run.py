@@ -19,6 +19,9 @@ def run(
     root: common.Root = None,
     split: common.Split = "test",
     limit: common.Limit = None,
+    sensor: common.SensorSize = None,
+    subset: common.Subset = False,
+    cache: common.Cache = None,
     threads: common.Threads = 1,
     json: common.Json = None,
 ) -> None:
@@ -29,7 +32,9 @@ def run(
     name = backend or _default_backend(artifact)
     common.check_writable(json)
     with closing(backends.load(name, artifact, threads=threads)) as runner:
-        windows, labels, provenance = common.read_data(data, runner.window_shape, root=root, split=split, limit=limit)
+        windows, labels, provenance = common.read_data(
+            data, runner.window_shape, root=root, split=split, sensor=sensor, subset=subset, cache=cache, limit=limit
+        )
         with common.progress(name) as show:
             result = backends.run(runner, windows, progress=lambda done: show("", done, len(windows)))
     hit = accuracy(result, labels)

@@ -78,16 +78,6 @@ def _input_size(net: Network) -> Sensor:
     return Sensor(*net.input.shape[1:])
 
 
-def parse_size(text: str) -> Sensor:
-    """A Sensor of "WxH"; DataError where it is none."""
-    from ..events.arrays import Sensor
-
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise DataError(f"a size is given as WIDTHxHEIGHT, as in 128x128, not {text!r}")
-    return Sensor(int(height), int(width))
-
-
 def _opened(
     stack: ExitStack, source: str, net: Network, sensor: str | None, speed: float | None, drop: bool, silence: float | None
 ) -> tuple[Buffered, Door, Udp | None]:
@@ -97,7 +87,7 @@ def _opened(
     from ..events.recordings import open_recording
     from ..events.stream import Buffered
 
-    given = None if sensor is None else parse_size(sensor)
+    given = None if sensor is None else common.parse_size(sensor)
     if speed is not None and (source == "-" or source.startswith("udp://")):
         raise DataError("--speed plays a recording; standard input and UDP come at their own pace")
     if silence is not None and not source.startswith("udp://"):

@@ -13,8 +13,9 @@ import pytest
 from lmht_deploy import reference, storage
 from lmht_deploy.cli import app, main
 from lmht_deploy.events.files import save_windows
+from lmht_deploy.network import Network
 
-from ..conformance.networks import SPECIAL, windows_for
+from ..conformance.networks import SPECIAL, Builder, windows_for
 from ..test_quantize import float_network
 
 VERBS = sorted(command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]
@@ -25,6 +26,12 @@ def lmht(*arguments: object) -> int:
     with pytest.raises(SystemExit) as exit_:
         main([str(argument) for argument in arguments])
     return exit_.value.code  # type: ignore[return-value]
+
+
+def recording_network() -> Network:
+    """Reads what a sensor of 34 x 34 pixels sees, in two bins."""
+    b = Builder(0, shape=(2, 34, 34), steps=2, high=255)
+    return b.finish(b.neurons("a", b.conv("input", 3, stride=4), steps=2))
 
 
 @pytest.fixture
@@ -135,6 +142,24 @@ def test_bad_data(net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "must lie within 0..3" in refused(capsys, *run, tmp_path / "high.npz")
     assert "unknown data set 'fly'" in refused(capsys, *run, "fly")
     assert "split must be" in refused(capsys, *run, data, "--split", "middle")
+
+
+def test_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A recording is one window of T_in equal time bins; a file that does not say its sensor's size needs --sensor."""
+    storage.save(recording_network(), tmp_path / "net.lmht")
+    events = np.array([(10, 3, 4, 1), (20, 33, 0, 0), (30, 3, 4, 1)], [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
+    np.save(tmp_path / "events.npy", events)
+    run = ("run", tmp_path / "net.lmht", "--backend", "torch", "--data")
+    assert "does not say how large its sensor is" in refused(capsys, *run, tmp_path / "events.npy")
+    assert "WIDTHxHEIGHT" in refused(capsys, *run, tmp_path / "events.npy", "--sensor", "34")
+    assert lmht(*run, tmp_path / "events.npy", "--sensor", "34x34", "--json", tmp_path / "run.json") == 0
+    capsys.readouterr()
+    window = np.zeros((1, 2, 2, 34, 34), int)
+    window[0, 0, 1, 4, 3] = window[0, 1, 0, 0, 33] = window[0, 1, 1, 4, 3] = 1
+    assert json.loads((tmp_path / "run.json").read_text())["logits"] == reference.run(recording_network(), window).logits.tolist()
+    assert "there is no such file" in refused(capsys, *run, tmp_path / "none.aedat4")
+    (tmp_path / "bad.aedat4").write_bytes(b"#!AER-DAT4.0\r\n" + bytes(99))
+    assert "bad.aedat4" in refused(capsys, *run, tmp_path / "bad.aedat4")
 
 
 def test_bad_output(net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
