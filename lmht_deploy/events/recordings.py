@@ -12,7 +12,10 @@ Addresses count from the top left, times are microseconds. What a file gives is 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +60,8 @@ def open_recording(path: str | Path, sensor: Sensor | None = None) -> Recording:
     opener = OPENERS.get(path.suffix.lower())
     if opener is None:
         raise DataError(f"{path}: a recording ends in {', '.join(OPENERS)}")
-    try:
+    with _readable(path):
         found, packets = opener(path)
-    except DataError:
-        raise
-    except Exception as error:  # each library has its own way to stumble over a damaged file
-        raise _damaged(path, error) from None
     sensor = sensor or found
     if sensor is None:
         raise DataError(f"{path}: does not say how large its sensor is; give its height and width")
@@ -86,14 +85,20 @@ def read(path: str | Path, sensor: Sensor | None = None, drop: bool = False) -> 
 
 
 def _guarded(path: Path, packets: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    try:
+    with _readable(path):
         yield from packets
-    except Exception as error:  # as above
-        raise _damaged(path, error) from None
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: is damaged, truncated or not what its name says ({' '.join(str(error).split()) or type(error).__name__})")
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """DataError for whatever a reader stumbles over: each library has its own way, and Rust's panics are no `Exception`."""
+    try:
+        yield
+    except (DataError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: is damaged, truncated or not what its name says ({reason})") from None
 
 
 # ------------------------------------------------------------------------------------------------ through faery
@@ -105,10 +110,25 @@ def _open_faery(path: Path) -> Opened:
     need("faery", "events")
     import faery
 
-    stream = faery.file_decoder.Decoder(path, dimensions_fallback=UNKNOWN)
+    with _quiet():
+        stream = faery.file_decoder.Decoder(path, dimensions_fallback=UNKNOWN)
     width, height = stream.dimensions()
     sensor = None if (width, height) == UNKNOWN else Sensor(height, width)
     return sensor, (_renamed(packet) for packet in stream)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep a Rust panic from writing its backtrace to standard error: the error itself says enough."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _renamed(packet: np.ndarray) -> np.ndarray:

@@ -152,6 +152,7 @@ def test_packets_need_not_be_read_at_once(library: None) -> None:
         ("a.aedat", aedat2((0, 5), (0, 4)), "event 1: its time 4 us lies before"),
         ("a.aedat4", b"", "AEDAT 4 and AEDAT 2.0"),
         ("a.aedat4", b"#!AER-DAT4.0\r\nabc", "is damaged"),
+        ("a.aedat4", b"#!AER-DAT4.0\r\n" + bytes(99), "is damaged"),
         ("a.es", b"Event", "is damaged"),
         ("a.raw", b"% evt 3.0\n", "does not say how large its sensor is"),
         ("a.dat", b"% Version 2\n\x00\x08123", "3 bytes are left over"),
