@@ -71,7 +71,7 @@ def test_foreign_file(net: Path, tmp_path: Path) -> None:
     text.write_text("not HDF5")
     assert "is not a NetX file" in refused(text)
     storage.save(SPECIAL["if"](), tmp_path / "other.net")
-    assert "not a NetX file of lmht-deploy" in refused(tmp_path / "other.net")
+    assert "was not written by `lmht export`" in refused(tmp_path / "other.net")
 
 
 def test_edited_file(net: Path) -> None:
@@ -127,7 +127,8 @@ def processes(folder: Path) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and str(folder) in (entry / "cmdline").read_text() and "main.py" in (entry / "cmdline").read_text():
+            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            if str(folder).encode() in command and b"main.py" in command:
                 found.append(int(entry.name))
         except OSError:  # it ended meanwhile
             continue

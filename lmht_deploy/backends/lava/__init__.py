@@ -126,7 +126,9 @@ class _Net:
 def _read(path: Path) -> _Net:
     with reading(path, "a NetX file"), h5py.File(path, "r") as file:
         if file.attrs.get("format") != FORMAT:
-            raise StorageError(f"{path}: is HDF5, but not a NetX file of lmht-deploy (its 'format' attribute is {file.attrs.get('format')!r})")
+            raise StorageError(
+                f"{path}: was not written by `lmht export` (its 'format' attribute is {file.attrs.get('format')!r}); lmht_deploy.netx reads other NetX files"
+            )
         if file.attrs.get("version") != VERSION:
             raise StorageError(f"{path}: has format version {file.attrs.get('version')}, this release reads version {VERSION}")
         if file.attrs.get("checksum") != checksum(file):
