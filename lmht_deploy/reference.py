@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .network import Conv, Flatten, Input, Linear, MaxPool, Network, Neurons, Pair, Readout, Scale, SumPool, Synapse, leak_integer
-from .result import Counter, Result, check_windows
+from .result import Result, check_windows, tally
 
 
 def run(net: Network, windows: np.ndarray, *, trace: bool = False) -> Result:
@@ -23,23 +23,9 @@ def run(net: Network, windows: np.ndarray, *, trace: bool = False) -> Result:
     windows = check_windows(net.window_shape, net.input.low, net.input.high, windows, net.integer)
     start = time.perf_counter()
     outputs: dict[str, np.ndarray] = {}
-    counter = Counter(net)
     for layer in net.layers:
         outputs[layer.name] = _apply(net, layer, outputs, windows)
-        if isinstance(layer, Neurons | Readout):
-            counter.add(layer, outputs)
-    return Result(
-        backend="reference",
-        logits=outputs.pop(net.readout.name),
-        scale=net.readout.scale,
-        spikes=counter.spikes,
-        sops=counter.sops,
-        events=counter.events,
-        event_sops=counter.event_sops,
-        macs=counter.macs,
-        seconds=time.perf_counter() - start,
-        traces={layer.name: outputs[layer.name] for layer in net.neurons} if trace else None,
-    )
+    return tally(net, "reference", outputs, time.perf_counter() - start, trace=trace)
 
 
 def _apply(net: Network, layer: object, outputs: dict[str, np.ndarray], windows: np.ndarray) -> np.ndarray:

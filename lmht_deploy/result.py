@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,33 +86,35 @@ def check_windows(shape: tuple[int, ...], low: int, high: int, windows: np.ndarr
     return windows
 
 
-class Counter:
-    """Counts spikes and synaptic operations of a network from the tensors that its layers put out."""
-
-    def __init__(self, net: Network) -> None:
-        self._net = net
-        self.spikes: Counts = {}
-        self.sops: Counts = {}
-        self.events: Counts = {}
-        self.event_sops: Counts = {}
-        self.macs = macs(net)
-
-    def add(self, layer: Neurons | Readout, outputs: dict[str, np.ndarray]) -> None:
-        """Count `layer`, given the k [B, steps, ...] of every layer before it and, for neurons, its own."""
-        if isinstance(layer, Neurons):
-            k = outputs[layer.name]
-            self.spikes[layer.name] = _per_window(k)
-            self.events[layer.name] = _per_window(k != 0)
-        batch = len(next(iter(outputs.values())))
-        self.sops[layer.name] = np.zeros(batch, np.int64)
-        self.event_sops[layer.name] = np.zeros(batch, np.int64)
+def tally(net: Network, backend: str, outputs: Mapping[str, np.ndarray], seconds: float, *, trace: bool) -> Result:
+    """The result of a backend that gives every layer's `outputs`: k [B, steps, ...] by layer, and the logits [B, K]."""
+    batch = len(outputs[net.readout.name])
+    spikes: Counts = {layer.name: _per_window(outputs[layer.name]) for layer in net.neurons}
+    events: Counts = {layer.name: _per_window(outputs[layer.name] != 0) for layer in net.neurons}
+    sops: Counts = {}
+    event_sops: Counts = {}
+    for layer in net.layers:
+        if not isinstance(layer, Neurons | Readout):
+            continue
+        sops[layer.name], event_sops[layer.name] = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
         for synapse in layer.synapses:
-            if self._net[synapse.source] is self._net.input and self._net.input.kind == "image":
+            if synapse.source == net.input.name and net.input.kind == "image":
                 continue
-            k = outputs[synapse.source]
-            fan_out = synapse.fan_out(self._net.shapes[synapse.source])
-            self.sops[layer.name] += _per_window(k, fan_out)
-            self.event_sops[layer.name] += _per_window(k != 0, fan_out)
+            k, fan_out = outputs[synapse.source], synapse.fan_out(net.shapes[synapse.source])
+            sops[layer.name] += _per_window(k, fan_out)
+            event_sops[layer.name] += _per_window(k != 0, fan_out)
+    return Result(
+        backend=backend,
+        logits=outputs[net.readout.name],
+        scale=net.readout.scale,
+        spikes=spikes,
+        sops=sops,
+        events=events,
+        event_sops=event_sops,
+        macs=macs(net),
+        seconds=seconds,
+        traces={layer.name: outputs[layer.name] for layer in net.neurons} if trace else None,
+    )
 
 
 def _per_window(k: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:

@@ -19,7 +19,9 @@ from typing import Protocol
 
 import numpy as np
 
+from .. import storage
 from ..errors import BackendError
+from ..network import Network
 from ..result import Result, concatenate
 
 NAMES = ("reference", "event", "torch", "onnx", "lava")
@@ -84,3 +86,11 @@ def run(backend: Backend, windows: np.ndarray, *, trace: bool = False, progress:
         parts.append(backend.run(windows[start : start + chunk], trace=trace))
         progress(min(len(windows), start + chunk))
     return concatenate(parts)
+
+
+def integer_network(name: str, path: Path) -> Network:
+    """The network of a `.lmht` file; BackendError where it is a float one, which backend `name` does not run."""
+    net = storage.load(path)
+    if not net.integer:
+        raise BackendError(f"{path}: holds a float network; backend {name!r} runs integer ones; see `lmht convert`")
+    return net

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import engine, storage
+from .. import engine
 from ..errors import BackendError
 from ..network import Network
 from ..result import Result
+from . import integer_network
 
 SUFFIX = ".lmht"
 
@@ -21,10 +22,7 @@ def missing() -> str | None:
 
 def load(path: Path, *, threads: int = 1) -> EventBackend:
     """Open a `.lmht` file of an integer network; BackendError for a float one."""
-    net = storage.load(path)
-    if not net.integer:
-        raise BackendError(f"{path}: holds a float network; backend 'event' runs integer ones; see `lmht convert`")
-    return EventBackend(net, threads)
+    return EventBackend(integer_network("event", path), threads)
 
 
 class EventBackend:

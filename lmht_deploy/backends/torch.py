@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import storage
-from ..errors import BackendError
 from ..network import LEAK_ONE, Conv, Flatten, Input, Linear, MaxPool, Network, Neurons, Readout, SumPool, Synapse
-from ..result import Counter, Result, check_windows
+from ..result import Result, check_windows, tally
+from . import integer_network
 
 if TYPE_CHECKING:
     import torch
@@ -30,10 +29,7 @@ def missing() -> str | None:
 
 def load(path: Path, *, threads: int = 1) -> TorchBackend:
     """Open a `.lmht` file of an integer network; `threads` sets PyTorch's number of threads while it runs."""
-    net = storage.load(path)
-    if not net.integer:
-        raise BackendError(f"{path}: holds a float network; backend 'torch' runs integer ones; see `lmht convert`")
-    return TorchBackend(net, threads)
+    return TorchBackend(integer_network("torch", path), threads)
 
 
 class TorchBackend:
@@ -59,22 +55,7 @@ class TorchBackend:
         finally:
             torch.set_num_threads(before)
         arrays = {name: output.numpy().astype(np.int64) for name, output in outputs.items()}
-        counter = Counter(net)
-        for layer in net.layers:
-            if isinstance(layer, Neurons | Readout):
-                counter.add(layer, arrays)
-        return Result(
-            backend="torch",
-            logits=arrays[net.readout.name],
-            scale=net.readout.scale,
-            spikes=counter.spikes,
-            sops=counter.sops,
-            events=counter.events,
-            event_sops=counter.event_sops,
-            macs=counter.macs,
-            seconds=seconds,
-            traces={layer.name: arrays[layer.name] for layer in net.neurons} if trace else None,
-        )
+        return tally(net, "torch", arrays, seconds, trace=trace)
 
     def close(self) -> None:
         pass
