@@ -11,7 +11,7 @@ import pytest
 from lmht_deploy import backends, engine, reference
 from lmht_deploy.errors import BackendError, DataError
 from lmht_deploy.network import Input, Linear, Network, Readout
-from tests.conformance.networks import SPECIAL, windows_for
+from tests.conformance.networks import SPECIAL, Builder, windows_for
 from tests.conformance.test_conformance import assert_equal
 
 if reason := engine.missing():
@@ -151,8 +151,8 @@ def test_profile_accounts_for_every_layer() -> None:
 def test_path_follows_the_density(density: float, path: str) -> None:
     if engine.isas()[0] == "generic":
         pytest.skip("the generic tier has no dense path")
-    net = SPECIAL["wide"]()
-    windows = windows_for(net, 1, density=density)
-    windows[:] = np.random.default_rng(0).random(windows.shape) < density
+    b = Builder(30, shape=(70, 6, 6))
+    net = b.finish(b.neurons("a", b.conv("input", 6)))
+    windows = (np.random.default_rng(0).random((1, *net.window_shape)) < density).astype(int)
     found = {layer.name: layer.rows for layer in engine.Engine(net).profile(windows)}
     assert set(found["a"]) == {path}

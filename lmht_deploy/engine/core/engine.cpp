@@ -300,7 +300,9 @@ Path Engine::choose_path(const Synapse& synapse, int y, const Slice& slice) cons
     const Path listed = ones <= weighted ? Path::Ones : Path::Weighted;
     if (most > kernels.dense_most || slice.channel0 % LANES) return listed;
     const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * kernels.dense_cost;
-    return std::min(ones, weighted) + pixels * kernels.pixel_cost <= dense ? listed : Path::Dense;
+    const double words = double(geometry.columns.size()) * geometry.kernel.y * ((slice.channels + LANES - 1) / LANES) * spikes.steps;
+    const double lists = words * kernels.word_cost / double(synapse.weights.slices.size());  // built once for all slices
+    return std::min(ones, weighted) + pixels * kernels.pixel_cost + lists <= dense ? listed : Path::Dense;
 }
 
 void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread) {

@@ -91,7 +91,7 @@ struct Avx512 : Portable {
 }  // namespace
 
 const Kernels* kernels_avx512vnni() {
-    static constexpr Kernels kernels = table<Avx512>("avx512vnni", 1.8f, 9, 0.55f, 40);
+    static constexpr Kernels kernels = table<Avx512>("avx512vnni", 1.8f, 9, 0.55f, 35, 14);
     return &kernels;
 }
 

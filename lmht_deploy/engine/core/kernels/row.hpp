@@ -512,8 +512,8 @@ void tally(const Spikes& spikes, const Tally& into, int y) {
 }
 
 template <class Tier>
-constexpr Kernels table(const char* name, float add_cost, float weighted_cost, float dense_cost, float pixel_cost) {
-    return {name,         add_cost, weighted_cost, dense_cost, pixel_cost, Tier::dense_most, list<Tier>, fill<Tier>, neurons<Tier>, currents<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
+constexpr Kernels table(const char* name, float add_cost, float weighted_cost, float dense_cost, float pixel_cost, float word_cost) {
+    return {name,         add_cost, weighted_cost, dense_cost, pixel_cost, word_cost, Tier::dense_most, list<Tier>, fill<Tier>, neurons<Tier>, currents<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
 }
 
 }  // namespace
