@@ -13,6 +13,7 @@ from . import common, lava
 from .compare import compare
 from .convert import convert
 from .demo import demo
+from .emulate import emulate
 from .export import export
 from .inspect import inspect
 from .run import run
@@ -30,6 +31,7 @@ for verb, example in (
     (run, "lmht run net.lmht --data digits --json run.json"),
     (compare, "lmht compare net.lmht --data digits --backends event,onnx"),
     (stream, "lmht stream net.lmht recording.aedat4 --bin-us 25000 --speed 1"),
+    (emulate, "lmht emulate cifar10 --out data --per-class 100"),
     (inspect, "lmht inspect net.lmht --run run.json"),
 ):
     app.command(epilog=f"Example: {example}")(verb)

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError, StorageError
+from ..storage import atomic
 from .arrays import Door, Sensor, make_events
 from .packages import need
 
@@ -273,3 +274,18 @@ OPENERS: dict[str, Callable[[Path], Opened]] = {
     ".npy": _open_numpy,
     ".npz": _open_numpy,
 }
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def write_aedat4(path: str | Path, events: np.ndarray, sensor: Sensor) -> None:
+    """Write EVENT [n] as AEDAT 4 (LZ4), whole or not at all. Raises DataError without faery, StorageError where it cannot be written."""
+    need("faery", "events")
+    import faery
+
+    packet = np.empty(len(events), faery.EVENTS_DTYPE)
+    for field, name in {"t": "t", "x": "x", "y": "y", "on": "p"}.items():
+        packet[field] = events[name]
+    with atomic(path) as temporary:
+        faery.events_stream_from_array(packet, (sensor.width, sensor.height)).to_file(temporary, file_type="aedat", compression=("lz4", 1), zero_t0=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ KNOWN = {
 }
 """Tonic's data sets of labelled recordings, by the name of their class. N-Caltech101: its images fill at most 240 x 180 of an ATIS."""
 
+EMULATED = "emulated.json"
+"""The file in a data set's folder that says that its recordings are emulated, and how."""
+
 TRAIN_SHARE = 0.9
 """Share of every class that trains, where a data set has no split of its own."""
 
@@ -55,8 +59,11 @@ def tonic_set(name: str, root: Path | None, split: Split, subset: bool) -> Recor
     chosen = order[split_by_class(labels[order], TRAIN_SHARE, split)] if isinstance(known.complete, int) else order
     if absent := set(range(len(names))) - set(labels[chosen].tolist()):
         raise DataError(f"{dataset.location_on_system}: {name} is incomplete, class {names[min(absent)]!r} has no {split} recording")
+    origin: dict[str, Any] = {"source": f"{name}, read by Tonic"}
+    if (note := Path(dataset.location_on_system, EMULATED)).is_file():
+        origin["emulated"] = json.loads(note.read_text())
     files = [path for path in sorted(Path(dataset.location_on_system).rglob("*")) if path.is_file()]
-    return Recordings(_read_all(dataset, chosen.tolist()), labels[chosen], names, known.sensor, {"source": f"{name}, read by Tonic"}, files)
+    return Recordings(_read_all(dataset, chosen.tolist()), labels[chosen], names, known.sensor, origin, files)
 
 
 def _home(name: str, root: Path | None) -> Path:

@@ -12,9 +12,9 @@ import pytest
 
 from lmht_deploy.errors import DataError, LmhtError, StorageError
 from lmht_deploy.events.arrays import EVENT, Sensor, make_events
-from lmht_deploy.events.recordings import open_recording, read
+from lmht_deploy.events.recordings import open_recording, read, write_aedat4
 
-from .recordings import data
+from .recordings import SENSOR, data
 
 NMNIST = Sensor(34, 34)
 REAL = {
@@ -90,6 +90,18 @@ def test_what_faery_writes_is_read(tmp_path: Path, suffix: str) -> None:
     found, door = read(path)
     assert door.sensor == sensor
     np.testing.assert_array_equal(found, events)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("faery")
+    events = random_events(SENSOR)
+    events["t"] += 1_605_537_493_718_345
+    write_aedat4(tmp_path / "a.aedat4", events, SENSOR)
+    found, door = read(tmp_path / "a.aedat4")
+    np.testing.assert_array_equal(found, events)
+    assert door.sensor == SENSOR and [path.name for path in tmp_path.iterdir()] == ["a.aedat4"]
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_aedat4(tmp_path / "absent" / "a.aedat4", events, SENSOR)
 
 
 @pytest.mark.parametrize("form", ["npy", "npz", "group.h5", "seconds.hdf5", "table.h5", "root.h5"])
