@@ -236,6 +236,7 @@ SPECIAL = {
     "single-threshold": lambda: reparameterize(chain(levels=3, omega="random", leak=3000)),
     "single-threshold-residual": lambda: reparameterize(residual()),
     "single-threshold-uniform": lambda: reparameterize(pooled(), "uniform"),
+    "single-threshold-uniform-averaged": lambda: reparameterize(averaged(), "uniform"),
 }
 
 
