@@ -115,7 +115,11 @@ def _open(name: str, root: Path | None, split: Split, sensor: Sensor | None, sub
 
 def _cut(recordings: Recordings, rule: Rule, size: Sensor, made: dict[str, Any], progress: Progress | None) -> Windows:
     number = len(recordings.labels)
-    counts = np.empty((number, rule.steps, 2, *size), np.uint8 if made["high"] <= 255 else np.uint16)
+    shape = (number, rule.steps, 2, *size)
+    try:
+        counts = np.empty(shape, np.uint8 if made["high"] <= 255 else np.uint16)
+    except (MemoryError, ValueError):
+        raise DataError(f"{made['data']}: windows of shape {list(shape)} do not fit the memory; choose a smaller size") from None
     events = lost = dropped = 0
     for index, recording in enumerate(recordings.events):
         door = Door(recordings.sensor, made["drop"])

@@ -15,8 +15,8 @@ import numpy as np
 from ..errors import DataError
 from .arrays import Sensor
 
-MAX_CELLS = 2**31
-"""Cells that `windows` may fill: beyond it, a damaged time would fill the memory."""
+MAX_CELLS = 2**28
+"""Cells (2 GiB of them) that `windows` may fill: beyond it, a damaged time or size would fill the memory."""
 
 
 @dataclass(frozen=True)

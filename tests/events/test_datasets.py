@@ -13,7 +13,7 @@ import pytest
 
 from lmht_deploy.errors import DataError
 from lmht_deploy.events import datasets
-from lmht_deploy.events.arrays import make_events
+from lmht_deploy.events.arrays import Sensor, make_events
 from lmht_deploy.events.sources import split_by_class
 
 from .recordings import SENSOR, data
@@ -174,6 +174,12 @@ def test_folders_that_hold_nothing_are_named(tmp_path: Path) -> None:
         datasets.load("folder", root=tmp_path, split="test", sensor=SENSOR)
     with pytest.raises(DataError, match="only that of 'folder' can be given"):
         datasets.load("digits", sensor=SENSOR)
+
+
+def test_windows_that_do_not_fit_the_memory_are_refused(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    with pytest.raises(DataError, match=r"do not fit the memory; choose a smaller size|choose a longer bin or a smaller size"):
+        datasets.load("folder", root=tmp_path, sensor=Sensor(2**31, 2**31))
 
 
 def test_events_that_do_not_fit_are_dropped_only_when_asked(tmp_path: Path) -> None:

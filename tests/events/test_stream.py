@@ -7,6 +7,7 @@ import io
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -77,6 +78,20 @@ def test_a_window_by_events_does_not_wait_for_the_next_event() -> None:
     ((end, window),) = windower.push(at(9))
     assert end == 9 and window.sum() == 4
     assert not list(windower.finish())
+
+
+def test_memory_does_not_grow_with_the_stream() -> None:
+    def peak(packets: int) -> int:
+        windower = Windower(Rule(4, "time", 100), Sensor(32, 32))
+        tracemalloc.start()
+        for number in range(packets):
+            for _ in windower.push(at(*range(number * 1000, (number + 1) * 1000, 10))):
+                pass
+        _, found = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return found
+
+    assert peak(300) < 1.1 * peak(10)
 
 
 def test_silence_gives_empty_windows_but_not_without_end() -> None:

@@ -130,6 +130,8 @@ def test_what_cannot_be_cut_is_refused() -> None:
         windows(at(1), SENSOR, Rule(4), Sensor(4, 4))
     with pytest.raises(DataError, match="choose a longer bin"):
         windows(at(0, 10**15), SENSOR, Rule(4, "time", 1000))
+    with pytest.raises(DataError, match="choose a longer bin or a smaller size"):
+        windows(at(1), Sensor(60_000, 60_000), Rule(4))
     with pytest.raises(DataError, match="too long"):
         windows(at(0, 2**62), SENSOR, Rule(4))
 
