@@ -71,7 +71,7 @@ class Planner:
     def _synapse(self, synapse: Synapse) -> tuple[Any, ...]:
         """Arguments of a synapse: source, weight, stride, padding, dilation, groups, exponent, whether its SOPs count."""
         source = self._flattened.get(synapse.source, synapse.source)
-        counted = not (synapse.source == self._net.input.name and self._net.input.kind == "image")
+        counted = synapse.source not in self._net.pixels
         stride, padding, dilation, groups = (1, 1), (0, 0), (1, 1), 1
         match synapse:
             case Conv():

@@ -85,6 +85,35 @@ void clear(const Spikes& spikes) {
     }
 }
 
+// Windows [steps][C][H][W], channels first, to spikes with channels last.
+void encode_any(const int32_t* window, const Spikes& spikes) {
+    clear(spikes);
+    const size_t area = size_t(spikes.height) * spikes.width;
+    for (int step = 0; step < spikes.steps; ++step)
+        for (int c = 0; c < spikes.channels; ++c, window += area) {
+            size_t word = spikes.word(step, 0, 0) + c / LANES;
+            for (size_t place = 0; place < area; ++place, word += spikes.words)
+                if (window[place]) put_value(spikes, word, c % LANES, window[place]);
+        }
+}
+
+// The same for a few channels of counts: every value is written, for events come too irregularly to be branched upon.
+void encode_few_channels(const int32_t* window, const Spikes& spikes) {
+    const size_t area = size_t(spikes.height) * spikes.width;
+    for (int step = 0; step < spikes.steps; ++step, window += area * spikes.channels)
+        for (size_t place = 0; place < area; ++place) {
+            const size_t word = step * area + place;
+            uint64_t mask = 0, counts = 0;
+            for (int c = 0; c < spikes.channels; ++c) {
+                const uint64_t k = uint64_t(window[c * area + place]);
+                mask |= uint64_t(k != 0) << c;
+                counts |= k << (8 * c);
+            }
+            spikes.mask[word] = mask;
+            for (int c = 0; c < spikes.channels; ++c) spikes.count[word * LANES + c] = uint8_t(counts >> (8 * c));
+        }
+}
+
 }  // namespace
 
 // -------------------------------------------------------------------------------------------------- memory
@@ -228,14 +257,10 @@ void Engine::note(LayerProfile& profile, int64_t nanoseconds) {
 
 void Engine::encode(const int32_t* window) {
     const Spikes& spikes = activations_[0].views[int(View::Steps)];
-    clear(spikes);
-    const int64_t area = int64_t(spikes.height) * spikes.width;
-    for (int step = 0; step < spikes.steps; ++step)
-        for (int c = 0; c < spikes.channels; ++c, window += area) {
-            size_t word = spikes.word(step, 0, 0) + c / LANES;
-            for (int64_t place = 0; place < area; ++place, word += spikes.words)
-                if (window[place]) put_value(spikes, word, c % LANES, window[place]);
-        }
+    if (spikes.format == Format::Counts && spikes.channels <= 8)
+        encode_few_channels(window, spikes);
+    else
+        encode_any(window, spikes);
     workers_.run(spikes.height, [&](int y, int) { finish_row(0, y); });
 }
 

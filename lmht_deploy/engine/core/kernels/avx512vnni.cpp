@@ -23,9 +23,10 @@ struct Avx512 : Portable {
         return spikes;
     }
 
-    static LMHT_INLINE int list(uint64_t mask, uint32_t slot, uint32_t* rows) {
+    static LMHT_INLINE int list(uint64_t mask, uint32_t slot, uint32_t* rows) { return list(mask, _mm512_set1_epi32(int(slot * LANES)), rows); }
+
+    static LMHT_INLINE int list(uint64_t mask, __m512i first, uint32_t* rows) {
         const __m512i channels = _mm512_maskz_compress_epi8(mask, _mm512_load_si512(CHANNEL));
-        const __m512i first = _mm512_set1_epi32(int(slot * LANES));
         const int n = __builtin_popcountll(mask);
         const auto put = [&](int at, __m128i some) {
             _mm512_storeu_si512(rows + at, _mm512_add_epi32(_mm512_slli_epi32(_mm512_cvtepu8_epi32(some), 6), first));
@@ -38,6 +39,18 @@ struct Avx512 : Portable {
                 put(48, _mm512_extracti32x4_epi32(channels, 3));
             }
         }
+        return n;
+    }
+
+    // All words of `places` consecutive rows of the kernel at one position; their slots follow each other.
+    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch, int places, int words, uint32_t slot, uint32_t* rows) {
+        uint32_t n = 0;
+        __m512i first = _mm512_set1_epi32(int(slot * LANES));
+        for (int ky = 0; ky < places; ++ky, mask += row_pitch)
+            for (int w = 0; w < words; ++w) {
+                n += list(mask[w], first, rows + n);
+                first = _mm512_add_epi32(first, _mm512_set1_epi32(LANES * LANES));
+            }
         return n;
     }
 

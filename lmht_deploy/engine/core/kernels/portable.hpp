@@ -39,6 +39,14 @@ struct Portable {
         return n;
     }
 
+    // All words of `places` consecutive rows of the kernel at one position; their slots follow each other.
+    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch, int places, int words, uint32_t slot, uint32_t* rows) {
+        uint32_t n = 0;
+        for (int ky = 0; ky < places; ++ky, mask += row_pitch)
+            for (int w = 0; w < words; ++w, slot += LANES) n += list(mask[w], slot, rows + n);
+        return n;
+    }
+
     // Bit c where count[c] >= level.
     static LMHT_INLINE uint64_t at_least(const uint8_t* count, int level, uint64_t among) {
         uint64_t found = 0;

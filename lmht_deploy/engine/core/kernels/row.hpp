@@ -31,6 +31,19 @@ void write_values(const Spikes& spikes, size_t at, const int32_t* k) {
 
 // ---------------------------------------------------------------------------------------------- inputs of a row
 
+// The rows ky0 <= ky < ky1 of the kernel that lie inside the input, and the first word under them.
+struct Inside {
+    int ky0, ky1;
+    size_t origin;
+};
+
+LMHT_INLINE Inside rows_inside(const GatherInputs& g) {
+    int ky0 = 0, ky1 = g.kernel_height;
+    while (ky0 < ky1 && g.first_row + ky0 * g.row_step < 0) ++ky0;
+    while (ky0 < ky1 && g.first_row + (ky1 - 1) * g.row_step >= g.source->height) --ky1;
+    return {ky0, ky1, ky0 < ky1 ? g.source->word(g.block, g.first_row + ky0 * g.row_step, 0) : 0};
+}
+
 // Calls visit(mask, word, slot) for every word of the channel range at every place under the row, with the slot of the
 // word's first channel (modulo 2^32: it can lie before the range), and done(position) after each position.
 template <bool PART, class Visit, class Done>
@@ -39,10 +52,8 @@ LMHT_INLINE void for_each_word_of(const GatherInputs& g, Visit visit, Done done)
     const int word0 = g.channel0 / LANES, words = (g.channel0 + g.channels - 1) / LANES - word0 + 1;
     const uint64_t left = ~uint64_t(0) << (g.channel0 % LANES);
     const uint64_t right = ~uint64_t(0) >> (LANES - 1 - (g.channel0 + g.channels - 1) % LANES);
-    int ky0 = 0, ky1 = g.kernel_height;  // rows of the kernel that lie inside
-    while (ky0 < ky1 && g.first_row + ky0 * g.row_step < 0) ++ky0;
-    while (ky0 < ky1 && g.first_row + (ky1 - 1) * g.row_step >= in.height) --ky1;
-    const size_t origin = ky0 < ky1 ? in.word(g.block, g.first_row + ky0 * g.row_step, 0) + word0 : 0;
+    const auto [ky0, ky1, first_word] = rows_inside(g);
+    const size_t origin = first_word + word0;
     const size_t row_pitch = size_t(g.row_step) * in.width * in.words;
     const uint64_t* const mask = in.mask;
     const int positions = g.into->positions;
@@ -91,6 +102,33 @@ LMHT_INLINE void list_spikes(const GatherInputs& g) {
         [&](int position) { starts[position + 1] = n; });
 }
 
+// The usual case of `list_spikes`, position by position: binary spikes, whole words, every channel.
+template <class Tier>
+void list_whole_words(const GatherInputs& g) {
+    const RowInputs& into = *g.into;
+    const Spikes& in = *g.source;
+    uint32_t* const rows = into.rows + g.block * into.row_pitch;
+    uint32_t* const starts = into.starts + size_t(g.block) * (into.positions + 1);
+    const Inside inside = rows_inside(g);
+    const uint64_t* const mask = in.mask + inside.origin;
+    const size_t pitch = size_t(g.row_step) * in.width * in.words;
+    const int words = in.words, places = inside.ky1 - inside.ky0, positions = into.positions;
+    const uint32_t position_slots = uint32_t(g.kernel_height) * uint32_t(g.channels);
+    uint32_t slot = uint32_t(inside.ky0) * uint32_t(g.channels), n = 0;
+    starts[0] = 0;
+    for (int position = 0; position < positions; ++position, slot += position_slots) {
+        const int x = g.columns[position];
+        if (x >= 0) {
+            const uint64_t* const at = mask + size_t(x) * words;
+            if (words == 1 && places == 3)  // 64 channels under a kernel of 3 rows: the layers with most pixels
+                n += Tier::list_position(at, pitch, 3, 1, slot, rows + n);
+            else
+                n += Tier::list_position(at, pitch, places, words, slot, rows + n);
+        }
+        starts[position + 1] = n;
+    }
+}
+
 void list_values(const GatherInputs& g) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
@@ -117,6 +155,8 @@ void list(const GatherInputs& g) {
         list_values(g);
     else if (g.source->format == Format::Counts)
         list_spikes<Tier, true>(g);
+    else if (g.channels == g.source->channels && g.channels % LANES == 0)
+        list_whole_words<Tier>(g);
     else
         list_spikes<Tier, false>(g);
 }
@@ -499,7 +539,7 @@ void tally(const Spikes& spikes, const Tally& into, int y) {
             for (int word = 0; word < spikes.words; ++word) {
                 const uint64_t mask = spikes.mask[at + word];
                 events += __builtin_popcountll(mask);
-                if (!binary && mask) total += word_total<Tier>(spikes, at + word);
+                if (!binary) total += word_total<Tier>(spikes, at + word);  // silent or not: a branch would cost more
             }
         if (binary) total = events;
         into.events[size_t(y) * spikes.width + x] = events;
