@@ -233,6 +233,22 @@ struct Tile {
     int x0, pixels;
 };
 
+constexpr int LINE = 64;  // bytes that are fetched at once
+
+// The part of the weights needed soon that is fetched beside `pixels` pixels of one block: little by little, for fetches
+// in a burst would hold up what is computed now.
+struct Ahead {
+    const uint8_t* from;
+    int lines;
+};
+
+LMHT_INLINE Ahead ahead_of(const NeuronRow& row, int x, int pixels, int block) {
+    const size_t units = size_t(row.width) * row.blocks, unit = size_t(x) * row.blocks + size_t(block) * pixels;
+    const size_t lines = row.ahead_bytes / LINE;
+    const size_t first = lines * unit / units, last = lines * (unit + pixels) / units;
+    return {row.ahead + first * LINE, int(last - first)};
+}
+
 // Adds what a synapse brings to X of one block: add(x, sum) for every pixel of the tile. Currents of a synapse with an
 // exponent are summed apart and shifted.
 template <class Add>
@@ -260,7 +276,10 @@ LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Til
     const int kernel_width = synapse.kernel_width;
     // Slots count from the first position of the row, the weights from the first position of the pixel.
     const size_t position_bytes = size_t(synapse.column_slots) * LANES;
+    const Ahead ahead = ahead_of(row, tile.x0, tile.pixels, block);
+    const int lines = (ahead.lines + tile.pixels - 1) / tile.pixels;
     const auto list_of = [&](int x, auto use) {
+        for (int i = 0; i < lines; ++i) __builtin_prefetch(ahead.from + ((x - tile.x0) * lines + i) * LINE, 0, 2);
         const uint32_t begin = starts[first[x]], n = starts[first[x] + kernel_width] - begin;
         if (n) use(weights - size_t(first[x]) * position_bytes, begin, n);
     };
@@ -276,12 +295,13 @@ LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Til
 
 // Dot products of P pixels with V vectors of channels at a time: as many accumulators as the tier has registers for.
 template <class Tier, int P>
-LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, int32_t* to, size_t pitch, int exponent) {
+LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, int32_t* to, size_t pitch, int exponent, Ahead ahead) {
     constexpr int V = Tier::dense_vectors;
     for (int v0 = 0; v0 < VECTORS; v0 += V) {
         I32 sum[P][V] = {};
         const int8_t* w = weights + v0 * BYTES;
         for (int q = 0; q < quads; ++q, w += QUAD * LANES) {
+            if (q < ahead.lines) __builtin_prefetch(ahead.from + q * LINE, 0, 2);
             LMHT_UNROLL for (int p = 0; p < P; ++p) {
                 uint32_t four;
                 memcpy(&four, values + p * pixel_bytes + q * QUAD, QUAD);
@@ -295,10 +315,11 @@ LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const in
 }
 
 template <class Tier, int P = Tier::dense_pixels>
-LMHT_INLINE void add_dots_of(int pixels, const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, int32_t* to, size_t pitch, int exponent) {
+LMHT_INLINE void add_dots_of(int pixels, const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, int32_t* to, size_t pitch, int exponent,
+                             Ahead ahead) {
     if constexpr (P > 1)
-        if (pixels < P) return add_dots_of<Tier, P - 1>(pixels, values, pixel_bytes, weights, quads, to, pitch, exponent);
-    add_dots<Tier, P>(values, pixel_bytes, weights, quads, to, pitch, exponent);
+        if (pixels < P) return add_dots_of<Tier, P - 1>(pixels, values, pixel_bytes, weights, quads, to, pitch, exponent, ahead);
+    add_dots<Tier, P>(values, pixel_bytes, weights, quads, to, pitch, exponent, ahead);
 }
 
 // Output pixels of a row lie `stride` positions apart, or, with a dilation, in runs that do.
@@ -312,7 +333,8 @@ void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int b
         int pixels = 1;
         while (pixels < Tier::dense_pixels && x + pixels < end && synapse.first[x + pixels] - synapse.first[x] == pixels * step) ++pixels;
         add_dots_of<Tier>(pixels, dense + size_t(synapse.first[x]) * synapse.column_slots, ptrdiff_t(step) * synapse.column_slots, synapse.quads, quads,
-                          row.currents + (size_t(x - tile.x0) * row.blocks + block) * LANES, size_t(row.blocks) * LANES, synapse.exponent);
+                          row.currents + (size_t(x - tile.x0) * row.blocks + block) * LANES, size_t(row.blocks) * LANES, synapse.exponent,
+                          ahead_of(row, x, pixels, block));
         x += pixels;
     }
 }
@@ -413,8 +435,6 @@ void neurons(const NeuronRow& row) {
     for (int x = 0; x < row.width; x += TILE) {
         const Tile tile{x, row.width - x < TILE ? row.width - x : TILE};
         tile_currents<Tier>(row, tile);
-        const size_t ahead = row.ahead_bytes * x / row.width, until = row.ahead_bytes * (x + tile.pixels) / row.width;
-        for (size_t at = ahead; at < until; at += 64) __builtin_prefetch(row.ahead + at, 0, 2);
         for (int p = 0; p < tile.pixels; ++p) fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, x + p);
     }
 }
