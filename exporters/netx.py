@@ -16,6 +16,7 @@ import numpy as np
 
 from lmht_deploy.errors import ExportError
 from lmht_deploy.network import LEAK_ONE, Conv, Flatten, Input, Layer, MaxPool, Network, Neurons, Pair, Readout, Scale, Shape, SumPool, Synapse
+from lmht_deploy.result import synapse_macs
 from lmht_deploy.storage import atomic, checksum
 
 FORMAT = "lmht-deploy NetX"
@@ -183,15 +184,14 @@ class _Layer:
 
     layer: Neurons | Readout
     synapses: tuple[Folded, ...]
-    pixels: tuple[bool, ...]
-    """for each synapse: whether it reads an image, so that what it does counts as MACs"""
+    macs: tuple[int, ...]
+    """of each synapse, a window: what it does counts as MACs where it reads pixels; 0 where it reads spikes"""
 
     @classmethod
     def of(cls, net: Network, layer: Neurons | Readout, graded: bool) -> _Layer:
         if isinstance(layer, Neurons) and layer.levels > 1 and layer.substeps > 1 and not graded:
             raise ExportError(f"layer {layer.name!r} has {layer.levels} levels and {layer.substeps} sub-steps at once; export it with graded spikes")
-        pixels = tuple(net[synapse.source] is net.input and net.input.kind == "image" for synapse in layer.synapses)
-        return cls(layer, tuple(fold(net, layer.name, synapse) for synapse in layer.synapses), pixels)
+        return cls(layer, tuple(fold(net, layer.name, synapse) for synapse in layer.synapses), tuple(synapse_macs(net, synapse) for synapse in layer.synapses))
 
 
 class _Writer:
@@ -224,9 +224,9 @@ class _Writer:
         if dense and len(self.net.shapes[entry.synapses[main].source]) == 3:
             self._layer("flatten", None, (1, 1, entry.synapses[main].weight.shape[1]))
         group = self._layer("dense" if dense else "conv", layer.name, shape)
-        self._synapse(group, entry.synapses[main], entry.pixels[main])
+        self._synapse(group, entry.synapses[main], entry.macs[main])
         for number, other in enumerate(i for i in range(len(entry.synapses)) if i != main):
-            self._synapse(group.create_group(f"lmht_skip/{number}"), entry.synapses[other], entry.pixels[other])
+            self._synapse(group.create_group(f"lmht_skip/{number}"), entry.synapses[other], entry.macs[other])
         if isinstance(layer, Neurons):
             self._neurons(group, layer)
         else:
@@ -247,8 +247,8 @@ class _Writer:
             group.attrs["lmht_name"] = name
         return group
 
-    def _synapse(self, group: h5py.Group, synapse: Folded, pixels: bool) -> None:
-        group.attrs.update(lmht_from=self.index[synapse.source], lmht_extent=synapse.extent, lmht_pixels=pixels)
+    def _synapse(self, group: h5py.Group, synapse: Folded, macs: int) -> None:
+        group.attrs.update(lmht_from=self.index[synapse.source], lmht_extent=synapse.extent, lmht_macs=macs)
         self._data(group, "lmht_fanOut", synapse.fan_out)
         self._data(group, "weight", synapse.weight.astype(np.int32))
         if synapse.weight.ndim == 2:

@@ -281,7 +281,7 @@ class _Exporter:
         """SOPs [B]: at every place, the spikes of all steps and channels, times the synapses that one of them crosses."""
         total = None
         for synapse in layer.synapses:
-            if synapse.source == self.net.input.name and self.net.input.kind == "image":
+            if synapse.source in self.net.pixels:
                 continue
             shape = self.net.shapes[synapse.source]
             fan_out = np.broadcast_to(synapse.fan_out(shape), (1, *shape[1:])).reshape(-1)

@@ -468,6 +468,15 @@ class Network(_Record):
     def neurons(self) -> tuple[Neurons, ...]:
         return tuple(layer for layer in self.layers if isinstance(layer, Neurons))
 
+    @cached_property
+    def pixels(self) -> frozenset[str]:
+        """Layers that put out pixels, not spikes: an image input, and what pools or flattens it."""
+        found = {self.input.name} if self.input.kind == "image" else set()
+        for layer in self.layers:
+            if isinstance(layer, SumPool | MaxPool | Flatten) and layer.source in found:
+                found.add(layer.name)
+        return frozenset(found)
+
     @property
     def classes(self) -> int:
         return self.shapes[self.readout.name][0]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .errors import DataError
-from .network import Network, Neurons, Readout
+from .network import Network, Neurons, Readout, Synapse
 
 Counts = dict[str, np.ndarray]
 """int64 [B] by layer name: one figure a window."""
@@ -25,7 +25,7 @@ class Result:
     sops         by layer with synapses: Σ over its input spikes (k counts k) of the synapses they cross
     events       by neuron layer: graded spikes (k > 0 counted once); empty where a backend cannot tell
     event_sops   like `sops` with every graded spike counted once; empty where a backend cannot tell
-    macs         by layer that reads an image input: multiply-accumulates a window, instead of its SOPs
+    macs         by layer that reads pixels (an image input): multiply-accumulates a window, instead of its SOPs
     seconds      wall time of the run alone, without loading
     traces       by neuron layer: k as integers [B, T·S, ...], where asked for
     """
@@ -98,7 +98,7 @@ def tally(net: Network, backend: str, outputs: Mapping[str, np.ndarray], seconds
             continue
         sops[layer.name], event_sops[layer.name] = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
         for synapse in layer.synapses:
-            if synapse.source == net.input.name and net.input.kind == "image":
+            if synapse.source in net.pixels:
                 continue
             k, fan_out = outputs[synapse.source], synapse.fan_out(net.shapes[synapse.source])
             sops[layer.name] += _per_window(k, fan_out)
@@ -122,13 +122,14 @@ def _per_window(k: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:
 
 
 def macs(net: Network) -> dict[str, int]:
-    """Multiply-accumulates a window, by layer that reads an image input: every synapse at every step."""
-    if net.input.kind != "image":
-        return {}
-    found: dict[str, int] = {}
-    for layer in net.layers:
-        for synapse in getattr(layer, "synapses", ()):
-            if synapse.source == net.input.name:
-                fan_out = np.broadcast_to(synapse.fan_out(net.input.shape), net.input.shape)
-                found[layer.name] = found.get(layer.name, 0) + int(fan_out.sum()) * net.input.steps
-    return found
+    """Multiply-accumulates a window, by layer that reads pixels: every synapse at every step."""
+    sums = {layer.name: sum(synapse_macs(net, s) for s in layer.synapses) for layer in net.layers if isinstance(layer, Neurons | Readout)}
+    return {name: count for name, count in sums.items() if count}
+
+
+def synapse_macs(net: Network, synapse: Synapse) -> int:
+    """Multiply-accumulates of `synapse` a window; 0 where it reads spikes."""
+    if synapse.source not in net.pixels:
+        return 0
+    shape = net.shapes[synapse.source]
+    return int(np.broadcast_to(synapse.fan_out(shape), shape).sum()) * net.steps[synapse.source]

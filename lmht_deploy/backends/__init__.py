@@ -32,6 +32,8 @@ class Backend(Protocol):
 
     window_shape: tuple[int, ...]
     """of one window: (T_in, C, H, W) or (T_in, N)"""
+    high: int
+    """the largest count that the network's input takes"""
     chunk: int | None
     """windows of one call that keep memory small; None: all at once"""
 

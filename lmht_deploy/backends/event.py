@@ -29,7 +29,7 @@ class EventBackend:
     chunk = 32
 
     def __init__(self, net: Network, threads: int) -> None:
-        self.window_shape = net.window_shape
+        self.window_shape, self.high = net.window_shape, net.input.high
         self._engine: engine.Engine | None = engine.Engine(net, threads=threads)
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:

@@ -73,7 +73,7 @@ class OnnxBackend:
         self._path = path
         self._session = session
         entrance = json.loads(metadata["input"])
-        self._low, self._high = int(entrance["low"]), int(entrance["high"])
+        self._low, self.high = int(entrance["low"]), int(entrance["high"])
         self._scale = float(metadata["scale"])
         self._macs: dict[str, int] = json.loads(metadata["macs"])
         (windows,) = session.get_inputs()
@@ -84,7 +84,7 @@ class OnnxBackend:
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows` [B, T_in, ...]; BackendError where `trace` is asked of a file without traces."""
-        windows = check_windows(self.window_shape, self._low, self._high, windows).astype(self._dtype)
+        windows = check_windows(self.window_shape, self._low, self.high, windows).astype(self._dtype)
         if trace and not self._traced:
             raise BackendError(f"{self._path}: holds no traces; write it with `lmht export --trace`, or exporters.onnx.export(net, path, trace=True)")
         names = [name for name in self._names if trace or not name.startswith("k/")]

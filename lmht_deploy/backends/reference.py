@@ -28,7 +28,7 @@ class ReferenceBackend:
 
     def __init__(self, net: Network) -> None:
         self.net = net
-        self.window_shape = net.window_shape
+        self.window_shape, self.high = net.window_shape, net.input.high
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         return reference.run(self.net, windows, trace=trace)

@@ -37,7 +37,7 @@ class TorchBackend:
 
     def __init__(self, net: Network, threads: int = 1) -> None:
         self.net = net
-        self.window_shape = net.window_shape
+        self.window_shape, self.high = net.window_shape, net.input.high
         self._threads = threads
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:

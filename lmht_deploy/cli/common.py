@@ -74,6 +74,7 @@ def check_writable(path: Path | None) -> None:
 def read_data(
     data: str,
     window: tuple[int, ...],
+    high: int,
     *,
     root: Path | None = None,
     split: str = "test",
@@ -82,7 +83,10 @@ def read_data(
     cache: Path | None = None,
     limit: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
-    """Windows [B, T_in, ...], labels [B] where known, and provenance, for a network whose window has shape `window`."""
+    """Windows [B, T_in, ...], labels [B] where known, and provenance, for a network whose input is `window`, of counts up to `high`.
+
+    What a recording counts beyond `high` is clipped, and a warning says how much.
+    """
     from ..events import datasets, files
 
     if split not in ("train", "test"):
@@ -94,7 +98,7 @@ def read_data(
         raise DataError(f"{data} gives windows (T, 2, H, W); the network takes {window}")
     given = None if sensor is None else parse_size(sensor)
     if Path(data).suffix:
-        return _read_recording(Path(data), window, given)
+        return _read_recording(Path(data), window, high, given)
     with progress(f"reading {data}") as show:
         found = datasets.load(
             data,
@@ -102,12 +106,19 @@ def read_data(
             split=split,  # type: ignore[arg-type]
             steps=window[0],
             size=window[2:],
+            high=high,
             sensor=given,
             subset=subset,
             cache=cache,
             progress=lambda done, total: show("", done, total),
         )
+    _warn_of_loss(data, found.provenance["lost"])
     return found.windows[:limit], found.labels[:limit], dict(found.provenance)
+
+
+def _warn_of_loss(data: object, lost: int) -> None:
+    if lost:
+        err.print(f"warning: {data}: {lost:,} events lie beyond what the network's input counts, and were left out", soft_wrap=True, highlight=False)
 
 
 def parse_size(text: str) -> Sensor:
@@ -120,14 +131,15 @@ def parse_size(text: str) -> Sensor:
     return Sensor(int(height), int(width))
 
 
-def _read_recording(path: Path, window: tuple[int, ...], sensor: Sensor | None) -> tuple[np.ndarray, None, dict[str, Any]]:
+def _read_recording(path: Path, window: tuple[int, ...], high: int, sensor: Sensor | None) -> tuple[np.ndarray, None, dict[str, Any]]:
     """One recording as one window of T_in equal time bins."""
     from ..events.arrays import Sensor
     from ..events.recordings import read
     from ..events.windows import Rule, saturated, windows
 
     events, door = read(path, sensor)
-    counts, lost = saturated(windows(events, door.sensor, Rule(window[0]), Sensor(*window[2:])))
+    counts, lost = saturated(windows(events, door.sensor, Rule(window[0]), Sensor(*window[2:])), high)
+    _warn_of_loss(path, lost)
     return counts, None, {"file": str(path), "events": len(events), "lost": lost}
 
 
@@ -140,7 +152,7 @@ def open_network(path: Path) -> Network:
     return storage.load(path)
 
 
-def export_artifact(net: Network, path: Path, *, trace: bool = False) -> list[str]:
+def export_artifact(net: Network, path: Path, *, trace: bool = False, graded: bool = False) -> list[str]:
     """Write `net` as the artifact that the suffix of `path` names; returns warnings. Raises ExportError or LmhtError."""
     match path.suffix:
         case ".lmht":
@@ -156,7 +168,7 @@ def export_artifact(net: Network, path: Path, *, trace: bool = False) -> list[st
         case ".net":
             from exporters import netx
 
-            return netx.export(net, path)
+            return netx.export(net, path, graded=graded)
     raise LmhtError(f"{path}: unknown artifact; the suffix must be .lmht, .onnx or .net")
 
 

@@ -44,7 +44,9 @@ def compare(
     names = _chosen(backends)
     net = common.open_network(network)
     common.check_writable(json)
-    windows, labels, provenance = common.read_data(data, net.window_shape, root=root, split=split, sensor=sensor, subset=subset, cache=cache, limit=limit)
+    windows, labels, provenance = common.read_data(
+        data, net.window_shape, net.input.high, root=root, split=split, sensor=sensor, subset=subset, cache=cache, limit=limit
+    )
     with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
         artifacts, left_out = write_artifacts(net, Path(folder), names, lenient=backends is None)
         comparison = run_comparison(artifacts, windows, labels, threads=threads, energy_model=energy_model)

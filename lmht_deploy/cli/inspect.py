@@ -12,6 +12,7 @@ from ..errors import DataError
 from . import common
 
 if TYPE_CHECKING:
+    from ..limits import Finding
     from ..network import Layer, Network
 
 COLUMNS = ("layer", "kind", "reads", "shape", "steps", "levels", "T-GIM", "leak", "parameters", "bits X/I/v")
@@ -21,11 +22,15 @@ MEASURED = ("spikes", "SOPs")
 def inspect(
     network: Annotated[Path, typer.Argument(help="A network (.lmht).")],
     run: Annotated[Path | None, typer.Option("--run", metavar="FILE", help="What `lmht run --json` wrote: adds measured spikes and SOPs.")] = None,
+    target: Annotated[str | None, typer.Option("--target", help="Chip to hold the network against: 'loihi1' or 'loihi2'.")] = None,
     json: common.Json = None,
 ) -> None:
     """Draw a network: layers, shapes, parameters, and the bits that its accumulators are proved to need."""
+    from .. import limits
+
     net = common.open_network(network)
     measured = _read_run(run, net) if run else {}
+    findings = limits.check(net, target) if target else []
     rows = [_row(net, layer, measured) for layer in net.layers]
     columns = COLUMNS + MEASURED if run else COLUMNS
     title = f"{network.name}: {'integer' if net.integer else 'float'} network, {sum(r['parameters'] for r in rows):,} parameters"
@@ -36,7 +41,25 @@ def inspect(
     common.out.print(table)
     for key, value in sorted(net.metadata.items()):
         common.out.print(f"{key}: {' '.join(value.split())}", markup=False, highlight=False)
-    common.write_json(json, {"network": network, "integer": net.integer, "metadata": dict(net.metadata), "layers": rows})
+    if findings:
+        _show_limits(findings, limits.TARGETS[target].name)  # type: ignore[index]
+    common.write_json(
+        json, {"network": network, "integer": net.integer, "metadata": dict(net.metadata), "layers": rows, "limits": [_plain(finding) for finding in findings]}
+    )
+
+
+def _show_limits(findings: list[Finding], chip: str) -> None:
+    table = common.table(f"published limits of {chip}", ("of", "what", "found", "limit", "", "source"), left=("of", "what", "", "source"))
+    for finding in findings:
+        verdict = {True: "[green]within[/]", False: "[red]beyond[/]", None: "unknown"}[finding.kept]
+        limit = "" if finding.limit.value is None else f"{finding.limit.value:,} {finding.limit.unit}"
+        table.add_row(finding.layer or "network", finding.what.rstrip(","), f"{finding.found:,}", limit, verdict, finding.limit.source)
+    common.out.print(table)
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    limit = finding.limit
+    return {"layer": finding.layer, "what": finding.what, "found": finding.found, "limit": limit.value, "kept": finding.kept, "source": limit.source}
 
 
 def _cell(value: Any) -> str:

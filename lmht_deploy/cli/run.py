@@ -33,7 +33,7 @@ def run(
     common.check_writable(json)
     with closing(backends.load(name, artifact, threads=threads)) as runner:
         windows, labels, provenance = common.read_data(
-            data, runner.window_shape, root=root, split=split, sensor=sensor, subset=subset, cache=cache, limit=limit
+            data, runner.window_shape, runner.high, root=root, split=split, sensor=sensor, subset=subset, cache=cache, limit=limit
         )
         with common.progress(name) as show:
             result = backends.run(runner, windows, progress=lambda done: show("", done, len(windows)))

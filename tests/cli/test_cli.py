@@ -28,9 +28,9 @@ def lmht(*arguments: object) -> int:
     return exit_.value.code  # type: ignore[return-value]
 
 
-def recording_network() -> Network:
+def recording_network(high: int = 255) -> Network:
     """Reads what a sensor of 34 x 34 pixels sees, in two bins."""
-    b = Builder(0, shape=(2, 34, 34), steps=2, high=255)
+    b = Builder(0, shape=(2, 34, 34), steps=2, high=high)
     return b.finish(b.neurons("a", b.conv("input", 3, stride=4), steps=2))
 
 
@@ -106,7 +106,11 @@ def test_export(net: Path, suffix: str, tmp_path: Path, capsys: pytest.CaptureFi
     out = tmp_path / f"out{suffix}"
     assert lmht("export", net, "--out", out) == 0
     assert f"wrote {out}" in capsys.readouterr().out.replace("\n", "")
-    assert out.stat().st_size > 1000
+    plain = out.stat().st_size
+    assert plain > 1000
+    if suffix == ".net":
+        assert lmht("export", net, "--out", out, "--graded", "--json", tmp_path / "export.json") == 0
+        assert json.loads((tmp_path / "export.json").read_text())["bytes"] == out.stat().st_size
 
 
 # ------------------------------------------------------------------------------------------------ mistakes
@@ -160,6 +164,21 @@ def test_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no such file" in refused(capsys, *run, tmp_path / "none.aedat4")
     (tmp_path / "bad.aedat4").write_bytes(b"#!AER-DAT4.0\r\n" + bytes(99))
     assert "bad.aedat4" in refused(capsys, *run, tmp_path / "bad.aedat4")
+
+
+def test_counts_beyond_the_input_are_left_out_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    storage.save(recording_network(high=2), tmp_path / "net.lmht")
+    np.save(tmp_path / "events.npy", np.array([(t, 3, 4, 1) for t in range(9)], [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")]))
+    assert lmht("run", tmp_path / "net.lmht", "--backend", "torch", "--data", tmp_path / "events.npy", "--sensor", "34x34") == 0
+    assert "5 events lie beyond what the network's input counts" in capsys.readouterr().err
+
+
+def test_limits_of_a_chip(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lmht("inspect", net, "--target", "loihi1", "--json", tmp_path / "net.json") == 0
+    assert "beyond" in capsys.readouterr().out
+    findings = json.loads((tmp_path / "net.json").read_text())["limits"]
+    assert {"layer": None, "what": "layers of neurons with a soft reset", "found": 5, "limit": 0, "kept": False}.items() <= findings[3].items()
+    assert "unknown target 'fly'; there are loihi1, loihi2" in refused(capsys, "inspect", net, "--target", "fly")
 
 
 def test_bad_output(net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

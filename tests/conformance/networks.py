@@ -184,6 +184,15 @@ def image() -> Network:
     return b.finish(c)
 
 
+def pooled_image() -> Network:
+    """Pixels that reach their synapses through poolings: they count as MACs all the same."""
+    b = Builder(11, shape=(3, 9, 8), steps=1, low=-9, high=20, kind="image")
+    small = b.sum_pool("input")
+    a = b.neurons("a", b.conv(small, 6), omega=[[1], [2]], steps=2, threshold=(5000, 20000))
+    c = b.neurons("c", b.conv(a, 6), steps=2)
+    return b.finish(c)
+
+
 def saturating() -> Network:
     """Thresholds so low that most neurons fire at the top level, with large positive and negative currents."""
     return chain(7, levels=3, threshold=(1, 40), omega="random")
@@ -230,6 +239,7 @@ SPECIAL = {
     "dense": dense,
     "steps-differ": steps_differ,
     "image": image,
+    "pooled-image": pooled_image,
     "saturating": saturating,
     "silent": silent,
     "wide": wide,

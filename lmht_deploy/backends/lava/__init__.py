@@ -46,7 +46,7 @@ class LavaBackend:
     chunk = 50
 
     def __init__(self, path: Path, net: _Net, python: Path, threads: int, seconds: float) -> None:
-        self.net, self.path, self.window_shape = net, path, net.window_shape
+        self.net, self.path, self.window_shape, self.high = net, path, net.window_shape, net.high
         self._python, self._threads, self._seconds = python, threads, seconds
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
@@ -75,11 +75,11 @@ class LavaBackend:
 
 @dataclass(frozen=True)
 class _Fan:
-    """What the spikes of layer `source` cross in one synapse; `pixels` are counted as MACs instead."""
+    """What the spikes of layer `source` cross in one synapse; one that reads pixels has `macs` a window instead of SOPs."""
 
     source: int
     fan_out: np.ndarray
-    pixels: bool
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class _Layer:
         """Synaptic operations of each window, int64 [B], from the spikes of every layer."""
         total = np.zeros(len(spikes[0]), np.int64)
         for fan in self.fans:
-            if not fan.pixels:
+            if not fan.macs:
                 total += _per_window(spikes[fan.source], fan.fan_out)
         return total
 
@@ -118,9 +118,8 @@ class _Net:
 
     def macs(self) -> dict[str, int]:
         """Multiply-accumulates a window, by layer that reads pixels."""
-        steps, *shape = self.window_shape
-        sums = {layer.name: [int(np.broadcast_to(fan.fan_out, shape).sum()) * steps for fan in layer.fans if fan.pixels] for layer in self.layers}
-        return {name: sum(counts) for name, counts in sums.items() if counts}
+        sums = {layer.name: sum(fan.macs for fan in layer.fans) for layer in self.layers}
+        return {name: count for name, count in sums.items() if count}
 
 
 def _read(path: Path) -> _Net:
@@ -147,7 +146,7 @@ def _read(path: Path) -> _Net:
 
 def _read_layer(index: int, group: h5py.Group, graded: bool) -> _Layer:
     synapses = [group, *group.get("lmht_skip", {}).values()]
-    fans = tuple(_Fan(int(s.attrs["lmht_from"]), s["lmht_fanOut"][()], bool(s.attrs["lmht_pixels"])) for s in synapses)
+    fans = tuple(_Fan(int(s.attrs["lmht_from"]), s["lmht_fanOut"][()], int(s.attrs["lmht_macs"])) for s in synapses)
     if "neuron" not in group:
         return _Layer(group.attrs["lmht_name"], index, fans)
     neurons = group["neuron/lmht"]
