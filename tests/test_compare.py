@@ -72,7 +72,7 @@ def test_energy_models() -> None:
 
 
 def test_refuses_unknown_backends_and_artifacts(artifacts: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match="unknown backend 'gpu'; there are reference, event, torch, onnx, lava"):
+    with pytest.raises(BackendError, match="unknown backend 'gpu'; there are reference, event, torch, onnx, lava, netx"):
         backends.load("gpu", artifacts["torch"])
     with pytest.raises(BackendError, match=r"backend 'torch' runs \.lmht files, not 'net.onnx'"):
         backends.load("torch", tmp_path / "net.onnx")

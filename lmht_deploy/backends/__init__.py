@@ -25,6 +25,8 @@ from ..network import Network
 from ..result import Result, concatenate
 
 NAMES = ("reference", "event", "torch", "onnx", "lava")
+FOREIGN = ("netx",)
+"""Backends of files that others wrote: not LM-HT networks, so that there is nothing to compare."""
 
 
 class Backend(Protocol):
@@ -48,8 +50,8 @@ class Backend(Protocol):
 
 def module(name: str) -> ModuleType:
     """The module of backend `name`; BackendError where there is none of that name."""
-    if name not in NAMES:
-        raise BackendError(f"unknown backend {name!r}; there are {', '.join(NAMES)}")
+    if name not in (*NAMES, *FOREIGN):
+        raise BackendError(f"unknown backend {name!r}; there are {', '.join((*NAMES, *FOREIGN))}")
     return importlib.import_module(f"{__name__}.{name}")
 
 

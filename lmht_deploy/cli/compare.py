@@ -61,6 +61,8 @@ def _chosen(names: str | None) -> list[str]:
 
     chosen = list(registry.NAMES) if names is None else [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
+        if name in registry.FOREIGN:
+            raise BackendError(f"backend {name!r} runs files of others; compare takes {', '.join(registry.NAMES)}")
         reason = registry.missing(name)
         if names is not None and reason:
             raise BackendError(f"backend {name!r} cannot run here: {reason}")

@@ -15,7 +15,9 @@ from . import common
 def run(
     artifact: Annotated[Path, typer.Argument(help="What to run: .lmht, .onnx or .net.")],
     data: common.Data,
-    backend: Annotated[str | None, typer.Option("--backend", help="Who runs it (default: event for .lmht, onnx for .onnx, lava for .net).")] = None,
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="Who runs it (default: event for .lmht, onnx for .onnx, lava for .net, netx for NetX files of others).")
+    ] = None,
     root: common.Root = None,
     split: common.Split = "test",
     limit: common.Limit = None,
@@ -69,4 +71,14 @@ def _default_backend(artifact: Path) -> str:
     defaults = {".lmht": "event", ".onnx": "onnx", ".net": "lava"}
     if artifact.suffix not in defaults:
         raise BackendError(f"{artifact}: no backend runs {artifact.suffix or 'such'} files; the suffixes are {', '.join(defaults)}")
-    return defaults[artifact.suffix]
+    return "netx" if artifact.suffix == ".net" and _foreign(artifact) else defaults[artifact.suffix]
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a .net file is NetX of others."""
+    import h5py
+
+    from ..storage import reading
+
+    with reading(path, "a NetX file"), h5py.File(path, "r") as file:
+        return "format" not in file.attrs

@@ -7,7 +7,7 @@
 neurons in them: docs/netx.md.)
 """
 
-from .file import CUBA, Conv, Dense, Flatten, InputLayer, NetX, load
+from .file import CUBA, READOUT, Conv, Dense, Flatten, InputLayer, NetX, load
 from .simulate import Recording, run
 
-__all__ = ["CUBA", "Conv", "Dense", "Flatten", "InputLayer", "NetX", "Recording", "load", "run"]
+__all__ = ["CUBA", "READOUT", "Conv", "Dense", "Flatten", "InputLayer", "NetX", "Recording", "load", "run"]

@@ -5,6 +5,7 @@ Layouts are the file's own: (C, H, W), weights in PyTorch's order. docs/netx.md 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -87,10 +88,11 @@ Layer: TypeAlias = InputLayer | Conv | Dense | Flatten
 
 @dataclass(frozen=True)
 class NetX:
-    """A chain of layers, and the shape of what enters the first of them."""
+    """A chain of layers, the shape of what enters the first of them, and the `steps` of a sample, where the file says them."""
 
     layers: tuple[Layer, ...]
     input_shape: Shape
+    steps: int | None = None
 
     @property
     def spiking(self) -> tuple[InputLayer | Conv | Dense, ...]:
@@ -111,7 +113,8 @@ def load(path: str | Path, layers: int | None = None) -> NetX:
     with reading(path, "a NetX file"), h5py.File(path, "r") as file:
         groups = file["layer"]
         count = len(groups) if layers is None else min(layers, len(groups))
-        return _chain([_read(f"{path}: layer {index}", groups[str(index)]) for index in range(count)], str(path))
+        net = _chain([_read(f"{path}: layer {index}", groups[str(index)]) for index in range(count)], str(path))
+        return dataclasses.replace(net, steps=int(_scalar(file["simulation/tSample"]))) if "simulation/tSample" in file else net
 
 
 def _read(what: str, group: h5py.Group) -> Layer:

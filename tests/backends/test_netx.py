@@ -1,0 +1,93 @@
+"""NetX files of others as a backend: the simulation's spikes, counted, and the read-out that they end in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from lmht_deploy import backends, netx
+from lmht_deploy.errors import BackendError, DataError, StorageError
+from lmht_deploy.events.files import save_windows
+
+from ..cli.test_cli import lmht, refused
+from ..netx.test_netx import convolutions, recurrent
+
+RNG = np.random.default_rng(0)
+
+
+def crossings(net: netx.NetX, layer: netx.Conv, spikes: np.ndarray) -> int:
+    """Synapses that `spikes` [steps, C, H, W] cross, one output and one tap at a time."""
+    total = 0
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = layer.weight.shape[2:], layer.stride, layer.padding, layer.dilation
+    for y, x, i, j in np.ndindex(*layer.shape[1:], kh, kw):
+        row, column = y * sh + i * dh - ph, x * sw + j * dw - pw
+        if 0 <= row < spikes.shape[2] and 0 <= column < spikes.shape[3]:
+            total += int(spikes[:, :, row, column].sum()) * len(layer.weight) // layer.groups
+    return total
+
+
+def test_counts_spikes_and_operations(tmp_path: Path) -> None:
+    convolutions(tmp_path / "a.net")
+    net = netx.load(tmp_path / "a.net")
+    windows = (RNG.random((2, 12, 2, 9, 7)) < 0.4).astype(int)
+    found = backends.load("netx", tmp_path / "a.net").run(windows, trace=True)
+    expected = netx.run(net, windows)
+    assert list(found.spikes) == ["layer 1", "layer 2", "layer 4"]
+    assert found.traces is not None
+    for name, recording in zip(found.spikes, expected, strict=True):
+        np.testing.assert_array_equal(found.traces[name], recording.spikes)
+        assert found.spikes[name].tolist() == recording.spikes.sum((1, *range(2, recording.spikes.ndim))).tolist()
+    assert found.sops["layer 1"][1] == crossings(net, net.layers[1], windows[1])  # type: ignore[arg-type]
+    assert found.sops["layer 2"][1] == crossings(net, net.layers[2], expected[0].spikes[1])  # type: ignore[arg-type]
+    assert found.sops["layer 4"].tolist() == (found.spikes["layer 2"] * 7).tolist()
+    assert found.logits.tolist() == expected[-1].spikes.sum(1).tolist()
+    assert all(counts.any() for counts in found.spikes.values())
+
+
+def test_recurrent_synapses_count_too(tmp_path: Path) -> None:
+    recurrent(tmp_path / "r.net")
+    windows = (RNG.random((3, 20, 12)) < 0.4).astype(int)
+    found = backends.load("netx", tmp_path / "r.net").run(windows)
+    assert found.sops["layer 1"].tolist() == (windows.sum((1, 2)) * 16 + found.spikes["layer 1"] * 16).tolist()
+    assert found.spikes["layer 1"].any()
+
+
+def test_run_finds_out_whose_file_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recurrent(tmp_path / "r.net")
+    save_windows(tmp_path / "w.npz", (RNG.random((3, 20, 12)) < 0.4).astype(np.uint8))
+    assert lmht("run", tmp_path / "r.net", "--data", tmp_path / "w.npz", "--json", tmp_path / "run.json") == 0
+    assert json.loads((tmp_path / "run.json").read_text())["backend"] == "netx"
+    capsys.readouterr()
+    save_windows(tmp_path / "w.npz", np.zeros((3, 20, 11), np.uint8))
+    assert "spikes [batch, steps, (12,)]" in refused(capsys, "run", tmp_path / "r.net", "--data", tmp_path / "w.npz")
+    assert "runs files of others" in refused(capsys, "compare", tmp_path / "r.net", "--data", tmp_path / "w.npz", "--backends", "netx")
+    (tmp_path / "r.net").write_bytes((tmp_path / "r.net").read_bytes()[:2000])
+    assert "truncated" in refused(capsys, "run", tmp_path / "r.net", "--data", tmp_path / "w.npz")
+
+
+def test_networks_driven_by_their_bias(tmp_path: Path) -> None:
+    recurrent(tmp_path / "r.net")
+    with h5py.File(tmp_path / "r.net", "r+") as file:
+        for name, value in {"type": "CUBA", "iDecay": 4096, "vDecay": 100, "vThMant": 50}.items():
+            file[f"layer/0/neuron/{name}"] = value
+    windows = RNG.integers(0, 30, (2, 1, 12))
+    with pytest.raises(DataError, match="tSample"):
+        backends.load("netx", tmp_path / "r.net").run(windows)
+    with h5py.File(tmp_path / "r.net", "r+") as file:
+        file["simulation/tSample"] = 25
+    found = backends.load("netx", tmp_path / "r.net").run(windows, trace=True)
+    assert found.traces is not None
+    np.testing.assert_array_equal(found.traces["layer 0"], netx.run(netx.load(tmp_path / "r.net"), windows[:, 0], 25)[0].spikes)
+    assert list(found.sops) == ["layer 1", "layer 2"]
+    assert found.sops["layer 1"][0] == found.spikes["layer 0"][0] * 16 + found.spikes["layer 1"][0] * 16
+
+
+def test_refuses(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no such file"):
+        backends.load("netx", tmp_path / "none.net")
+    with pytest.raises(BackendError, match=r"runs \.net files"):
+        backends.load("netx", tmp_path / "net.lmht")
