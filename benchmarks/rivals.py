@@ -86,7 +86,8 @@ class _OnnxGraph:
                 spikes = self._op("Relu", [current]) if self._one_window else self._fire(current, layer)
                 self._quantized(spikes, 1.0, np.uint8(0), output=layer.name)
             case SumPool():  # average pooling, the operator that frameworks tune; its divisor does not matter here
-                self._op("AveragePool", [layer.source], layer.name, kernel_shape=layer.kernel, strides=layer.stride, pads=[*layer.padding] * 2)
+                pooled = self._op("AveragePool", [layer.source], kernel_shape=layer.kernel, strides=layer.stride, pads=[*layer.padding] * 2)
+                self._quantized(pooled, 1 / (layer.kernel[0] * layer.kernel[1]), np.uint8(0), output=layer.name)
             case MaxPool():
                 self._op("MaxPool", [layer.source], layer.name, kernel_shape=layer.kernel, strides=layer.stride, pads=[*layer.padding] * 2)
             case Flatten():

@@ -7,8 +7,10 @@
 namespace lmht {
 namespace {
 
-constexpr int SPINS = 2000;    // about 30 microseconds: longer than the gap between two layers
-constexpr int YIELDS = 200;
+// Spins bridge the gap between two layers or two windows. Yields are few: where another program wants the core, each gives
+// away a whole slice of the scheduler, and the thread would never take part.
+constexpr int SPINS = 8000;
+constexpr int YIELDS = 2;
 
 // One more turn of waiting: pauses first, then lets others run. False when it is time to sleep.
 bool idle(int& turns) {
@@ -42,14 +44,15 @@ void Workers::start(int n, Call call, const void* task) {
     task_ = task;
     n_ = n;
     next_.store(0, std::memory_order_relaxed);
-    busy_.store(int(pool_.size()), std::memory_order_relaxed);
-    round_.fetch_add(1);  // publishes all of the above
+    if (++rounds_ == 0) ++rounds_;
+    open_.store(rounds_);  // publishes all of the above
     if (asleep_.load()) {
         { std::lock_guard lock(mutex_); }
         wake_.notify_all();
     }
     take(0);
-    for (int turns = 0; busy_.load(std::memory_order_acquire) > 0;) idle(turns);
+    open_.store(0);  // who enters from here on sees it; who entered before is waited for
+    for (int turns = 0; inside_.load() > 0;) idle(turns);
 }
 
 void Workers::take(int thread) {
@@ -57,22 +60,25 @@ void Workers::take(int thread) {
 }
 
 void Workers::serve(int thread) {
-    for (unsigned round = 1;; ++round) {
-        wait_for(round);
+    for (unsigned round = 0;;) {
+        round = wait_for_other_than(round);
         if (stop_.load()) return;
-        take(thread);
-        busy_.fetch_sub(1, std::memory_order_release);
+        inside_.fetch_add(1);
+        if (open_.load() == round) take(thread);
+        inside_.fetch_sub(1);
     }
 }
 
-void Workers::wait_for(unsigned round) {
-    const auto ready = [&] { return round_.load() == round || stop_.load(); };
+unsigned Workers::wait_for_other_than(unsigned round) {
+    unsigned open = 0;
+    const auto ready = [&] { return ((open = open_.load()) != 0 && open != round) || stop_.load(); };
     for (int turns = 0; idle(turns);)
-        if (ready()) return;
+        if (ready()) return open;
     std::unique_lock lock(mutex_);
     asleep_.fetch_add(1);
     wake_.wait(lock, ready);
     asleep_.fetch_sub(1);
+    return open;
 }
 
 }  // namespace lmht

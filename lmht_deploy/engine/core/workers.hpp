@@ -11,6 +11,7 @@ namespace lmht {
 
 // A pool of `threads` - 1 threads beside the caller. Between two calls its threads spin shortly (layers follow each
 // other within microseconds), then yield, then sleep, so that a busy machine and an idle program both get their cores.
+// The caller waits only for threads that have taken part: one that the system does not let run holds nobody up.
 class Workers {
 public:
     explicit Workers(int threads);
@@ -36,14 +37,15 @@ private:
     void start(int n, Call call, const void* task);
     void take(int thread);
     void serve(int thread);
-    void wait_for(unsigned round);
+    unsigned wait_for_other_than(unsigned round);
 
     Call call_ = nullptr;
     const void* task_ = nullptr;
     int n_ = 0;
+    unsigned rounds_ = 0;
     alignas(64) std::atomic<int> next_{0};
-    alignas(64) std::atomic<unsigned> round_{0};
-    alignas(64) std::atomic<int> busy_{0};
+    alignas(64) std::atomic<unsigned> open_{0};  // the round whose tasks may be taken, 0 for none
+    alignas(64) std::atomic<int> inside_{0};     // threads that may be taking tasks
     std::atomic<bool> stop_{false};
     std::atomic<int> asleep_{0};
     std::mutex mutex_;
