@@ -24,7 +24,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the run: weights, recipe, metrics, resumable state.")] = Path("run"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out after its last whole epoch.")] = False,
     root: common.Root = None,
-    threads: common.Threads = 2,
+    threads: common.Threads = 1,
     json: common.Json = None,
 ) -> None:
     """Train an LM-HT network."""
