@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test sanitize lint clean
 demo: .venv/installed
 	$(BIN)/lmht demo
 
 test: .venv/installed
 	$(BIN)/lmht lava install
 	$(BIN)/python -m pytest
+
+sanitize: .venv/installed
+	tests/engine/sanitize
 
 lint: .venv/installed
 	$(BIN)/ruff check .
