@@ -45,17 +45,36 @@ class Data:
             raise DataError(f"training and test data differ in shape or classes: {self.train.windows.shape[1:]} and {self.test.windows.shape[1:]}")
 
 
-def load(recipe: Recipe, *, root: str | Path | None = None, progress: Callable[[int, int], None] | None = None) -> Data:
+def load(
+    recipe: Recipe,
+    *,
+    root: str | Path | None = None,
+    subset: bool = False,
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Data:
     """Both splits of the recipe's data set, read from `root` where it is not generated.
 
-    `progress(done, total)` is called as recordings are read, one split after the other. Raises DataError.
+    `subset` accepts less than the complete data set, and `cache` is a folder that keeps windows for the next time (event
+    data). `progress(done, total)` is called as recordings are read, one split after the other. Raises DataError.
     """
-    name, steps, high = recipe.data.name, recipe.data.steps, recipe.data.high
-    if name in images.CLASSES:
-        pictures = [images.load(name, root=root, split=split, progress=progress) for split in ("train", "test")]
+    chosen = recipe.data
+    if chosen.name in images.CLASSES:
+        pictures = [images.load(chosen.name, root=root, split=split, progress=progress) for split in ("train", "test")]
         return Data(pictures[0], pictures[1], kind="image")
     from lmht_deploy.events import datasets
 
-    train = datasets.load(name, root=root, split="train", steps=steps, high=high, progress=progress)
-    test = datasets.load(name, root=root, split="test", steps=steps, high=high, progress=progress)
-    return Data(train, test)
+    def split(name: datasets.Split) -> datasets.Windows:
+        return datasets.load(
+            chosen.name,
+            root=root,
+            split=name,
+            steps=chosen.steps,
+            size=chosen.size or None,
+            high=chosen.high,
+            subset=subset,
+            cache=cache,
+            progress=progress,
+        )
+
+    return Data(split("train"), split("test"))

@@ -37,10 +37,15 @@ def _within(least: float, most: float, default: Any = MISSING) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:
-    """`name` of the data set (lmht_deploy.events.datasets, training.images), `steps` T_in of a window, `high`: counts are clipped to it."""
+    """`name` of the data set (lmht_deploy.events.datasets, training.images), and how its recordings become windows.
+
+    `steps` is T_in; `size` the height and width to which events are down-sampled by address (0: those of the sensor);
+    counts are clipped to `high`.
+    """
 
     name: str
     steps: int = _within(1, 1024, 4)
+    size: int = _within(0, 4096, 0)
     high: int = _within(1, 2**15, 255)
 
 

@@ -24,6 +24,8 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the run: weights, recipe, metrics, resumable state.")] = Path("run"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out after its last whole epoch.")] = False,
     root: common.Root = None,
+    subset: common.Subset = False,
+    cache: common.Cache = None,
     threads: common.Threads = 1,
     json: common.Json = None,
 ) -> None:
@@ -33,7 +35,7 @@ def train(
 
     common.check_writable(json)
     chosen = recipes.load(recipe, overrides or ())
-    run = train_run(chosen, read_data(chosen, root), out, resume=resume, threads=threads)
+    run = train_run(chosen, read_data(chosen, root, subset=subset, cache=cache), out, resume=resume, threads=threads)
     common.out.print(f"{out}: test accuracy {common.percent(run.accuracy)} after {len(run.metrics)} epochs")
     common.write_json(json, {"run": out, "recipe": chosen, "accuracy": run.accuracy, "metrics": run.metrics})
 
@@ -44,12 +46,12 @@ def need_torch() -> None:
         raise TrainingError("training needs PyTorch; run: pip install 'lmht-deploy[train]'")
 
 
-def read_data(recipe: Recipe, root: Path | None) -> Data:
+def read_data(recipe: Recipe, root: Path | None, *, subset: bool = False, cache: Path | None = None) -> Data:
     """Both splits of the recipe's data set."""
     from training import data
 
     with common.progress(f"reading {recipe.data.name}") as show:
-        return data.load(recipe, root=root, progress=lambda done, total: show("", done, total))
+        return data.load(recipe, root=root, subset=subset, cache=cache, progress=lambda done, total: show("", done, total))
 
 
 def train_run(recipe: Recipe, data: Data, folder: Path, *, resume: bool = False, threads: int) -> Run:

@@ -114,3 +114,10 @@ def test_nmnist() -> None:
     pytest.importorskip("tonic")
     loaded: Data = data.load(recipe.load("nmnist"), root=SHARED / "nmnist_small")
     assert loaded.kind == "events" and loaded.train.windows.shape == (1000, 4, 2, 34, 34) and len(loaded.test.windows) == 100
+
+
+def test_events_are_down_sampled_and_cached(tmp_path: Path) -> None:
+    whole, small = (data.load(recipe.load("digits", overrides), cache=tmp_path) for overrides in ([], ["data.size=8"]))
+    assert whole.test.windows.shape[1:] == (4, 2, 16, 16) and small.test.windows.shape[1:] == (4, 2, 8, 8)
+    folded = whole.test.windows.reshape(-1, 4, 2, 8, 2, 8, 2).sum((4, 6))
+    np.testing.assert_array_equal(small.test.windows, folded)

@@ -79,7 +79,7 @@ def test_missing_key() -> None:
 
 
 def test_files_that_are_not_recipes(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"there is no recipe 'digit'; there are digits"):
+    with pytest.raises(RecipeError, match=r"there is no recipe 'digit'; there are cifar10-dvs-small, digits"):
         recipe.load("digit")
     with pytest.raises(RecipeError, match=r"absent.toml: cannot be read"):
         recipe.load(tmp_path / "absent.toml")
