@@ -19,7 +19,7 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 # Rebuilt when the dependencies or the C++ core change; Python files are used in place.
-.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard lmht_deploy/engine/core/* lmht_deploy/engine/core/*/*)
+.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard lmht_deploy/engine/core/* lmht_deploy/engine/core/*/* lmht_deploy/events/core/*)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("lmht-deploy needs Python >= 3.11; say make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'

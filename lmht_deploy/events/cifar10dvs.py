@@ -10,15 +10,14 @@ thresholds were fitted to it, and to the mean number of events of the data set (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
-from itertools import islice
 
 import numpy as np
 
 from ..errors import DataError
 from .arrays import Sensor, make_events
 from .dvs import Dvs, emulate
+from .extension import core
 
 SENSOR = Sensor(128, 128)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -29,6 +28,8 @@ SCREEN = 512
 """Screen pixels that the image fills, in both directions."""
 SPAN = 1.175
 """The same, as a share of the sensor's width: the borders of the image are not seen."""
+SCALE = SCREEN / (SENSOR.width * SPAN)
+"""Screen pixels that one pixel of the sensor sees."""
 GAMMA = 2.2
 BLUR = 2.1
 """Standard deviation of the lens's point spread, in sensor pixels."""
@@ -49,18 +50,18 @@ def record(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         raise DataError(f"an image must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
     duration = np.clip(rng.normal(DURATION, DURATION_SPREAD), *DURATION_RANGE)
     interval = PERIOD // STEPS
-    frames = _frames(image, int(rng.integers(STEPS)))
-    (events,) = emulate(islice(frames, int(duration) // interval + 1), interval, DVS, rng)
+    order = (int(rng.integers(STEPS)) + np.arange(int(duration) // interval + 2)) % STEPS
+    (events,) = emulate(_film(image)[None], order, interval, DVS, rng)
     return make_events(events["t"], SENSOR.width - 1 - events["y"], SENSOR.height - 1 - events["x"], events["p"])
 
 
-def _frames(image: np.ndarray, start: int) -> Iterator[np.ndarray]:
-    """Intensities [1, 128, 128] on the upright sensor, round and round from step `start` of the path."""
-    screen = _lit(image)
-    once = [(rows @ screen @ columns.T)[None] for rows, columns in _lens()]
-    while True:
-        yield once[start % STEPS]
-        start += 1
+def _film(image: np.ndarray) -> np.ndarray:
+    """Intensities float32 [STEPS, 128, 128] on the upright sensor, once round the path."""
+    lens = _blurred()
+    down, right = _path().T
+    film = np.empty((STEPS, *SENSOR), np.float32)
+    core().move(lens @ _lit(image) @ lens.T, _places(down, SENSOR.height), _places(right, SENSOR.width), film)
+    return film
 
 
 def _lit(image: np.ndarray) -> np.ndarray:
@@ -84,20 +85,23 @@ def _cubic(size: int, pixels: int) -> np.ndarray:
     return weights
 
 
-@cache
-def _lens() -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """For every step of the path, which share of which row (column) of the lit screen each row (column) of the sensor sees."""
-    corners = AMPLITUDE * np.array([(0, 1), (1, 0), (0, -1), (-1, 0), (0, 1)])  # (down, right)
+def _path() -> np.ndarray:
+    """By how many screen pixels (down, right) the image is moved at every step, float [STEPS, 2]."""
+    corners = AMPLITUDE * np.array([(0, 1), (1, 0), (0, -1), (-1, 0), (0, 1)])
     shares = np.arange(STEPS) / STEPS * 4
     side, along = shares.astype(int), (shares % 1)[:, None]
-    path = corners[side] * (1 - along) + corners[side + 1] * along
-    return tuple((_blurred(down), _blurred(right)) for down, right in path)
+    return corners[side] * (1 - along) + corners[side + 1] * along
 
 
-def _blurred(shift: float) -> np.ndarray:
-    """Gaussian weights float32 [128, 256] along one axis, for an image moved by `shift` screen pixels; black beside it."""
-    scale = SCREEN / (SENSOR.width * SPAN)
-    looks_at = (np.arange(SENSOR.width) - (SENSOR.width - 1) / 2) * scale + (SCREEN - 1) / 2 - shift
-    pixels = np.arange(SCREEN // 2) * 2 + 0.5
-    weights = np.exp(-0.5 * ((looks_at[:, None] - pixels) / (BLUR * scale)) ** 2)
-    return (weights * 2 / (np.sqrt(2 * np.pi) * BLUR * scale)).astype(np.float32)
+def _blurred() -> np.ndarray:
+    """Gaussian weights float32 [256, 256] of the lens along one axis of the lit screen; black beside it."""
+    deviation = BLUR * SCALE / 2
+    pixels = np.arange(SCREEN // 2)
+    weights = np.exp(-0.5 * ((pixels[:, None] - pixels) / deviation) ** 2)
+    return (weights / (np.sqrt(2 * np.pi) * deviation)).astype(np.float32)
+
+
+def _places(shifts: np.ndarray, size: int) -> np.ndarray:
+    """Where on the lit screen, in its pixels, the `size` rows (columns) of the sensor look while the image is moved by `shifts` [S]: float32 [S, size]."""
+    screen = (np.arange(size) - (size - 1) / 2) * SCALE + (SCREEN - 1) / 2 - shifts[:, None]
+    return ((screen - 0.5) / 2).astype(np.float32)

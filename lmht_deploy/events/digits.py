@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from .arrays import Sensor
@@ -29,17 +27,17 @@ def digits(split: Split) -> Recordings:
     scans = load_digits()
     labels = scans.target.astype(np.int64)
     chosen = split_by_class(labels, 0.8, split)
-    events = emulate(moving(scans.images[chosen] / 16), INTERVAL, DVS, np.random.default_rng(0))
+    events = emulate(moving(scans.images[chosen] / 16), np.arange(STEPS + 1), INTERVAL, DVS, np.random.default_rng(0))
     origin = {"source": "scikit-learn load_digits, emulated DVS", "dvs": vars(DVS)}
     return Recordings(events, labels[chosen], tuple(str(digit) for digit in range(10)), SENSOR, origin)
 
 
-def moving(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Frames [B, H, W] of `images` [B, 8, 8], bilinearly enlarged, going once round a circle."""
-    for angle in np.linspace(0, 2 * np.pi, STEPS + 1):
-        rows = _tents(SENSOR.height, images.shape[1], RADIUS * np.sin(angle))
-        columns = _tents(SENSOR.width, images.shape[2], RADIUS * np.cos(angle))
-        yield rows @ images @ columns.T
+def moving(images: np.ndarray) -> np.ndarray:
+    """Frames [B, STEPS + 1, H, W] of `images` [B, 8, 8], bilinearly enlarged, going once round a circle."""
+    angles = np.linspace(0, 2 * np.pi, STEPS + 1)
+    rows = np.stack([_tents(SENSOR.height, images.shape[1], RADIUS * np.sin(angle)) for angle in angles])
+    columns = np.stack([_tents(SENSOR.width, images.shape[2], RADIUS * np.cos(angle)) for angle in angles])
+    return rows @ images[:, None] @ columns.transpose(0, 2, 1)
 
 
 def _tents(size: int, pixels: int, shift: float) -> np.ndarray:

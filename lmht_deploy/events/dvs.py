@@ -2,17 +2,18 @@
 
 Every pixel compares the logarithm of its intensity with the level at its last event, and sends an ON (OFF) event whenever
 it has risen (fallen) by its contrast threshold (Lichtsteiner et al. 2008; the form of ESIM, Rebecq et al. 2018). Thresholds
-differ from pixel to pixel, as on a chip, and every pixel sends noise events at a low rate.
+differ from pixel to pixel, as on a chip. After an event a pixel is in reset for the refractory time: it does not see what happens
+meanwhile. Its reference leaks, which sends ON events of a still scene, and shot noise falls anywhere, at any time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import make_events
+from .arrays import EVENT, make_events, packed
+from .extension import core
 
 
 @dataclass(frozen=True)
@@ -22,63 +23,44 @@ class Dvs:
     on, off              mean contrast thresholds: rise and fall of ln(intensity + dark) for one event
     mismatch             standard deviation of both thresholds between pixels, in the same unit
     dark                 intensity, as a share of the largest, that is added before the logarithm: limits the contrast of black
-    noise_on, noise_off  noise events a pixel and second
+    refractory           microseconds of reset after an event; the level at their end is the new reference
+    leak                 ON events a second that a pixel sends of a still scene, evenly spaced
+    noise_on, noise_off  noise events a pixel and second, at random
     """
 
     on: float = 0.2
     off: float = 0.2
     mismatch: float = 0.03
     dark: float = 0.02
+    refractory: float = 0.0
+    leak: float = 0.0
     noise_on: float = 0.3
     noise_off: float = 0.1
 
 
-def emulate(frames: Iterable[np.ndarray], interval: int, dvs: Dvs, rng: np.random.Generator) -> list[np.ndarray]:
+def emulate(scenes: np.ndarray, order: np.ndarray, interval: int, dvs: Dvs, rng: np.random.Generator) -> list[np.ndarray]:
     """What the sensor sends while it sees B scenes side by side: B arrays EVENT [n], in order of time from 0.
 
-    `frames` are intensities [B, H, W] within 0..1, `interval` microseconds apart; between them the log intensity changes
-    linearly. The first frame is what the pixels have settled to. All B scenes are seen by the same pixels: their thresholds
-    are drawn once, from `rng`, before the noise.
+    `scenes` are intensities float [B, S, H, W] within 0..1: every scene has S frames, which are shown in the `order` int [F], `interval`
+    microseconds apart; between them the log intensity changes linearly. The first frame shown is what the pixels have settled to.
+    All scenes are seen by the same pixels: their thresholds are drawn once, from `rng`, before the noise.
     """
-    parts: list[tuple[np.ndarray, ...]] = []
-    levels = (np.log(frame + dvs.dark) for frame in frames)
-    before = next(levels)
-    reference = before.copy()
-    thresholds = [np.maximum(mean + dvs.mismatch * rng.standard_normal(before.shape[1:]), 0.01) for mean in (dvs.off, dvs.on)]
-    for step, level in enumerate(levels):
-        for polarity in (0, 1):
-            crossings = _crossings(before, level, reference, thresholds[polarity], 2 * polarity - 1)
-            noise = _noise(level.size, (dvs.noise_off, dvs.noise_on)[polarity] * interval * 1e-6, rng)
-            parts += [(places, (step + share) * interval, np.full(len(places), polarity)) for places, share in (crossings, noise)]
-        before = level
-    return _by_scene(parts, before.shape)
+    shape = scenes.shape[2:]
+    off, on = (np.maximum(mean + dvs.mismatch * rng.standard_normal(shape), 0.01) for mean in (dvs.off, dvs.on))
+    order = np.ascontiguousarray(order, np.int64)
+    found = []
+    for scene in scenes:
+        levels = np.log(scene + dvs.dark, dtype=np.float64, order="C")
+        noise = _noise(shape, (len(order) - 1) * interval, dvs, rng)
+        events = core().emulate(levels, order, interval, off, on, dvs.refractory, dvs.leak * 1e-6, packed(noise))
+        found.append(events.view(EVENT)[:, 0])
+    return found
 
 
-def _crossings(before: np.ndarray, level: np.ndarray, reference: np.ndarray, threshold: np.ndarray, sign: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where (flat index) and when (share of the interval) `level` crosses thresholds; moves `reference` along, in place."""
-    number = np.floor(np.maximum(sign * (level - reference), 0) / threshold).astype(np.int64)
-    active = np.flatnonzero(number)
-    repeats = number.flat[active]
-    places = np.repeat(active, repeats)
-    nth = np.arange(len(places)) - np.repeat(np.cumsum(repeats) - repeats, repeats) + 1
-    step = sign * np.broadcast_to(threshold, level.shape).flat[places]
-    crossed = reference.flat[places] + nth * step
-    change = level.flat[places] - before.flat[places]
-    share = np.divide(crossed - before.flat[places], change, out=np.ones(len(places)), where=change != 0)
-    reference += sign * number * threshold
-    return places, np.clip(share, 0, 1)
-
-
-def _noise(pixels: int, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Where and when noise falls in one interval, `rate` events a pixel."""
-    number = rng.poisson(rate * pixels)
-    return rng.integers(pixels, size=number), rng.random(number)
-
-
-def _by_scene(parts: list[tuple[np.ndarray, ...]], shape: tuple[int, ...]) -> list[np.ndarray]:
-    places, times, polarities = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    scenes, rows, columns = np.unravel_index(places, shape)
-    t = times.astype(np.int64)
-    order = np.lexsort((t, scenes))
-    events = make_events(t, columns, rows, polarities)[order]
-    return np.split(events, np.searchsorted(scenes[order], np.arange(1, shape[0])))
+def _noise(shape: tuple[int, ...], duration: int, dvs: Dvs, rng: np.random.Generator) -> np.ndarray:
+    """Noise events EVENT [n] of `duration` microseconds, in order of time."""
+    rates = np.array([dvs.noise_off, dvs.noise_on])
+    numbers = rng.poisson(rates * duration * 1e-6 * np.prod(shape))
+    total = int(numbers.sum())
+    polarities = np.repeat([False, True], numbers)[rng.permutation(total)]
+    return make_events(np.sort(rng.integers(max(duration, 1), size=total)), rng.integers(shape[1], size=total), rng.integers(shape[0], size=total), polarities)

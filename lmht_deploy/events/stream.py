@@ -69,15 +69,17 @@ class Windower:
         """
         if len(events) == 0:
             return
+        events = np.ascontiguousarray(events)
         if self._seen == 0:
             self._start = int(events["t"][0])
-        bins = self._bins(events)
-        self._seen += len(events)
-        edges = np.flatnonzero(np.diff(bins)) + 1
-        for part, index in zip(np.split(events, edges), bins[[0, *edges]].tolist(), strict=True):
+        seen, done = self._seen, 0
+        while done < len(events):
+            index = self._bin_of(int(events["t"][done]))
             yield from self._advance(index)
-            self._frames[index % self.rule.steps] += count(part, np.zeros(len(part), np.int64), 1, self.sensor, self.size)[0]
-            self._last, self._pending = int(part["t"][-1]), True
+            edge = self.rule.before(index + 1, events, self._start, seen=seen)
+            count(events, done, edge, self.sensor, self._frames[index % self.rule.steps])
+            self._last, self._pending = int(events["t"][edge - 1]), True
+            self._seen, done = seen + edge, edge
         if self.rule.by == "events" and self._seen % self.rule.length == 0:
             yield from self._advance(self._bin + 1)
 
@@ -86,14 +88,12 @@ class Windower:
         while self._pending:
             yield from self._advance(self._bin + 1)
 
-    def _bins(self, events: np.ndarray) -> np.ndarray:
-        if self.rule.by == "events":
-            return (self._seen + np.arange(len(events))) // self.rule.length
-        bins = (events["t"] - self._start) // self.rule.length
-        gaps = np.diff(bins, prepend=self._bin)
-        if gaps.max() > MAX_SILENCE:
-            raise DataError(f"event {self._seen + int(gaps.argmax())}: its time lies {gaps.max()} bins of {self.rule.length} us behind the event before it")
-        return bins
+    def _bin_of(self, t: int) -> int:
+        """Bin of the next event, at time `t`."""
+        index = self.rule.bin(t, self._seen, self._start)
+        if index - self._bin > MAX_SILENCE:
+            raise DataError(f"event {self._seen}: its time lies {index - self._bin} bins of {self.rule.length} us behind the event before it")
+        return index
 
     def _advance(self, index: int) -> Iterator[tuple[int, np.ndarray]]:
         """Complete every bin before `index`."""

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from ..errors import DataError
-from .arrays import Sensor
+from .arrays import MAX_TIME, Sensor, packed
+from .extension import core
 
 MAX_CELLS = 2**28
 """Cells (2 GiB of them) that `windows` may fill: beyond it, a damaged time or size would fill the memory."""
@@ -45,19 +46,35 @@ class Rule:
         if self.by != "recording" and self.length < 1:
             raise DataError(f"windows by {self.by} need a bin length >= 1 ({'microseconds' if self.by == 'time' else 'events'}), not {self.length}")
 
-    def bins(self, events: np.ndarray) -> np.ndarray:
-        """int64 [n]: the bin of every event of a whole recording, counted from its start and never decreasing."""
+    def bin(self, t: int, index: int, start: int, end: int = 0) -> int:
+        """The bin, counted from the start, of event `index` at time `t`; `start` and `end` are t0 and t1 (only "recording" asks for this)."""
+        if self.by == "events":
+            return index // self.length
+        if self.by == "time":
+            return (t - start) // self.length
+        return min((t - start) * self.steps // max(end - start, 1), self.steps - 1)
+
+    def before(self, bin: int, events: np.ndarray, start: int, end: int = 0, seen: int = 0) -> int:
+        """How many of EVENT [n], which follow after `seen` others, lie before `bin`; `start` and `end` as in `bin`."""
+        if self.by == "events":
+            return min(bin * self.length - seen, len(events))
+        if self.by == "time":
+            return _earlier(events, start + bin * self.length)
+        if bin == self.steps:  # the last bin is closed
+            return len(events)
+        return _earlier(events, start - (-bin * max(end - start, 1) // self.steps))  # rounded up
+
+    def number(self, events: np.ndarray) -> int:
+        """How many windows EVENT [n] makes; DataError where n = 0."""
         if len(events) == 0:
             raise DataError("a recording without events has no windows")
-        if self.by == "events":
-            return np.arange(len(events)) // self.length
-        t = events["t"] - events["t"][0]
-        if self.by == "time":
-            return t // self.length
-        duration = max(int(t[-1]), 1)
-        if duration > np.iinfo(np.int64).max // self.steps:
-            raise DataError(f"the recording lasts {duration} us, too long to be cut into {self.steps} bins")
-        return np.minimum(t * self.steps // duration, self.steps - 1)
+        start, end = int(events["t"][0]), int(events["t"][-1])
+        return self.bin(end, len(events) - 1, start, end) // self.steps + 1
+
+
+def _earlier(events: np.ndarray, time: int) -> int:
+    """How many of EVENT [n] are earlier than `time` (us)."""
+    return core().first_at(packed(events), min(time, MAX_TIME + 1))
 
 
 def windows(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None = None) -> np.ndarray:
@@ -68,7 +85,7 @@ def windows(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None 
     the sensor and a time so far off that the windows would not fit the memory.
     """
     size = fitting(size, sensor)
-    number = int(rule.bins(events)[-1]) // rule.steps + 1
+    number = rule.number(events)
     if number * rule.steps * 2 * size.height * size.width > MAX_CELLS:
         raise DataError(f"the recording makes {number} windows of {rule.steps} x 2 x {size.height} x {size.width}; choose a longer bin or a smaller size")
     return np.stack(list(iterate(events, sensor, rule, size)))
@@ -77,10 +94,17 @@ def windows(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None 
 def iterate(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None = None) -> Iterator[np.ndarray]:
     """The windows of `windows` one after another, each int64 [T_in, 2, H, W]."""
     size = fitting(size, sensor)
-    bins = rule.bins(events)
-    for number in range(int(bins[-1]) // rule.steps + 1):
-        first, last = np.searchsorted(bins, [number * rule.steps, (number + 1) * rule.steps])
-        yield count(events[first:last], bins[first:last] - number * rule.steps, rule.steps, sensor, size)
+    number = rule.number(events)
+    events = np.ascontiguousarray(events)
+    start, end = int(events["t"][0]), int(events["t"][-1])
+    done = 0
+    for window in range(number):
+        counts = np.zeros((rule.steps, 2, *size), np.int64)
+        for step in range(rule.steps):
+            edge = rule.before(window * rule.steps + step + 1, events, start, end)
+            count(events, done, edge, sensor, counts[step])
+            done = edge
+        yield counts
 
 
 def fitting(size: Sensor | None, sensor: Sensor) -> Sensor:
@@ -90,13 +114,9 @@ def fitting(size: Sensor | None, sensor: Sensor) -> Sensor:
     return size or sensor
 
 
-def count(events: np.ndarray, bins: np.ndarray, steps: int, sensor: Sensor, size: Sensor) -> np.ndarray:
-    """Counts int64 [T_in, 2, H, W] of EVENT [n] that lie in `bins` [n] (0..T_in - 1) of one window."""
-    shape = (steps, 2, size.height, size.width)
-    rows = events["y"].astype(np.int64) * size.height // sensor.height
-    columns = events["x"].astype(np.int64) * size.width // sensor.width
-    cells = ((bins * 2 + events["p"]) * size.height + rows) * size.width + columns
-    return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
+def count(events: np.ndarray, first: int, last: int, sensor: Sensor, frame: np.ndarray) -> None:
+    """Add EVENT [n], from index `first` until `last`, to the counts `frame` int64 [2, H, W] of one bin."""
+    core().count(packed(events), first, last, sensor, frame)
 
 
 def saturated(counts: np.ndarray, high: int = 255) -> tuple[np.ndarray, int]:

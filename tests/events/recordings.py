@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from lmht_deploy.events.arrays import Sensor, make_events
+from lmht_deploy.events.windows import Rule
 
 SENSOR = Sensor(height=3, width=5)
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -35,3 +36,23 @@ def recordings(draw: st.DrawFn, sensor: Sensor = SENSOR) -> np.ndarray:
     gaps = rng.integers(0, draw(st.sampled_from([1, 2, 10, 10**6])) + 1, number)
     start = draw(st.integers(-(2**40), 2**40))
     return make_events(start + np.cumsum(gaps), rng.integers(sensor.width, size=number), rng.integers(sensor.height, size=number), rng.integers(2, size=number))
+
+
+def bins(rule: Rule, events: np.ndarray) -> np.ndarray:
+    """int64 [n]: the bin of every event, as the table in docs/events.md says."""
+    t = events["t"] - events["t"][0]
+    if rule.by == "events":
+        return np.arange(len(events)) // rule.length
+    if rule.by == "time":
+        return t // rule.length
+    return np.minimum(t * rule.steps // max(int(t[-1]), 1), rule.steps - 1)
+
+
+def counted(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor) -> np.ndarray:
+    """`windows.windows` in NumPy, the oracle: int64 [N, T_in, 2, H, W]."""
+    found = bins(rule, events)
+    number = int(found[-1]) // rule.steps + 1
+    shape = (number * rule.steps, 2, *size)
+    places = (found, events["p"].astype(int), events["y"].astype(int) * size.height // sensor.height, events["x"].astype(int) * size.width // sensor.width)
+    cells = np.bincount(np.ravel_multi_index(places, shape), minlength=int(np.prod(shape)))
+    return cells.reshape(number, rule.steps, *shape[1:])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from lmht_deploy.errors import DataError
-from lmht_deploy.events.arrays import EVENT, MAX_TIME, Door, checked
+from lmht_deploy.events.arrays import EVENT, MAX_TIME, Door, checked, make_events
 
 from .recordings import SENSOR, recordings
 
@@ -102,3 +106,71 @@ def test_dropping_may_leave_nothing() -> None:
     door = Door(SENSOR, drop=True)
     found = door.admit(foreign((9, 9, 9, 1)))
     assert found.dtype == EVENT and len(found) == 0 and door.dropped["range"] == 1
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> np.ndarray:
+    """Recordings of which some events have a fault, or several; as EVENT (which holds fewer faults) or of a foreign dtype."""
+    events = draw(recordings())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    table = np.stack([events[name].astype(np.int64) for name in "txyp"], 1)
+    foreign = draw(st.booleans())
+    values = {0: [-(2**50), 0, MAX_TIME, MAX_TIME + 1, -MAX_TIME - 1], 1: [4, 5, 65535], 2: [2, 3, 65535], 3: [0, 1]}
+    if foreign:
+        values = {0: values[0], 1: [*values[1], -1, 2**40], 2: [*values[2], -1, 65536], 3: [0, 1, 2, -1, 256]}
+    for _ in range(draw(st.integers(0, 8))):
+        column = int(rng.integers(4))
+        table[rng.integers(len(table)), column] = rng.choice(values[column])
+    return table.view(np.dtype([(name, np.int64) for name in "txyp"]))[:, 0] if foreign else make_events(*table.T)
+
+
+def faults(events: np.ndarray) -> list[str]:
+    """The first fault of every event, or "", one by one: the oracle."""
+    found, latest = [], -MAX_TIME
+    for t, x, y, p in events.tolist():
+        if not (0 <= x < SENSOR.width and 0 <= y < SENSOR.height and abs(t) <= MAX_TIME):
+            found.append("range")
+        elif p not in (0, 1):
+            found.append("polarity")
+        elif t < latest:
+            found.append("order")
+        else:
+            found.append("")
+            latest = t
+    return found
+
+
+@given(events=damaged(), cut=st.integers(0, 60))
+def test_every_fault_is_found(events: np.ndarray, cut: int) -> None:
+    expected = faults(events)
+    valid = np.array([not fault for fault in expected])
+    door = Door(SENSOR, drop=True)
+    found = np.concatenate([door.admit(events[:cut]), door.admit(events[cut:])])
+    assert found.dtype == EVENT
+    assert found.tolist() == [(t, x, y, bool(p)) for t, x, y, p in events[valid].tolist()]
+    assert door.dropped == {name: expected.count(name) for name in ("range", "polarity", "order")} and door.seen == len(events)
+    if valid.all():
+        np.testing.assert_array_equal(checked(events, SENSOR), found)
+    else:
+        with pytest.raises(DataError, match=f"^event {valid.argmin()}: "):
+            checked(events, SENSOR)
+
+
+def test_a_packed_polarity_that_is_neither() -> None:
+    raw = np.zeros(26, np.uint8)
+    raw[25] = 2
+    with pytest.raises(DataError, match="event 1: "):
+        checked(raw.view(EVENT), SENSOR)
+
+
+def test_an_unbuilt_extension_is_a_clean_message() -> None:
+    script = (
+        "import sys; sys.modules['lmht_deploy.events._core'] = None\n"
+        "from lmht_deploy.errors import DataError\n"
+        "from lmht_deploy.events.arrays import EVENT, Sensor, checked\n"
+        "import numpy\n"
+        "try: checked(numpy.zeros(1, EVENT), Sensor(1, 1))\n"
+        "except DataError as error: print('refused:', error)\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "refused: the extension for events was not built" in printed and "pip install -e ." in printed

@@ -21,23 +21,24 @@ def still(value: int) -> np.ndarray:
 
 
 def test_an_even_image_lights_the_whole_sensor_evenly() -> None:
-    frame = next(cifar10dvs._frames(still(128), 0))
-    assert frame.shape == (1, 128, 128)
-    np.testing.assert_allclose(frame, (128 / 255) ** 2.2, rtol=1e-3)
+    film = cifar10dvs._film(still(128))
+    assert film.shape == (cifar10dvs.STEPS, 128, 128)
+    np.testing.assert_allclose(film, (128 / 255) ** 2.2, rtol=1e-3)
 
 
 def test_an_even_image_gives_noise_only() -> None:
     events = cifar10dvs.record(still(128), np.random.default_rng(0))
-    expected = (cifar10dvs.DVS.noise_on + cifar10dvs.DVS.noise_off) * 128 * 128 * cifar10dvs.DURATION * 1e-6
+    expected = (cifar10dvs.DVS.noise_on + cifar10dvs.DVS.noise_off + cifar10dvs.DVS.leak) * 128 * 128 * cifar10dvs.DURATION * 1e-6
     assert len(events) == pytest.approx(expected, rel=0.15)
 
 
 def test_the_path_is_a_closed_clockwise_diamond() -> None:
     image = still(0)
     image[16, 16] = 255
+    film = cifar10dvs._film(image)
     centres = []
     for step in (0, *(cifar10dvs.STEPS * side // 4 for side in (1, 2, 3))):
-        frame = next(cifar10dvs._frames(image, step))[0]
+        frame = film[step]
         rows, columns = np.indices(frame.shape)
         centres.append(((frame * rows).sum() / frame.sum(), (frame * columns).sum() / frame.sum()))
     moves = np.diff([*centres, centres[0]], axis=0)

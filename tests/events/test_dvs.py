@@ -1,64 +1,128 @@
-"""The emulated sensor: ideal pixels send what the threshold says; noise comes at its rate."""
+"""The emulated sensor: ideal pixels send what the threshold says, all of them what the oracle says; noise comes at its rate."""
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lmht_deploy.events.arrays import Sensor, checked
+from lmht_deploy.events.arrays import EVENT, Sensor, checked, make_events, packed
 from lmht_deploy.events.dvs import Dvs, emulate
+from lmht_deploy.events.extension import core
 
 IDEAL = Dvs(on=0.25, off=0.5, mismatch=0, dark=0.0, noise_on=0, noise_off=0)
 
 
-def ramp(*levels: float) -> list[np.ndarray]:
-    """Frames [1, 1, 1] of the log intensities given."""
-    return [np.full((1, 1, 1), np.exp(level)) for level in levels]
+def shown(levels: list[float], dvs: Dvs = IDEAL, interval: int = 1000) -> np.ndarray:
+    """What one pixel sends while its log intensity goes from one of `levels` to the next."""
+    (events,) = emulate(np.exp(levels).reshape(1, -1, 1, 1), np.arange(len(levels)), interval, dvs, np.random.default_rng(0))
+    return events
+
+
+def pixel(levels: list[float], interval: int, off: float, on: float, refractory: float, leak: float) -> list[tuple[float, bool]]:
+    """One pixel in continuous time, the oracle: (time, polarity) of its events. `leak` in thresholds of ON a microsecond."""
+    found: list[tuple[float, bool]] = []
+    reference, sees = levels[0], 0.0
+    for step, (before, after) in enumerate(pairwise(levels)):
+        start, end, slope = step * interval, (step + 1) * interval, (after - before) / interval + leak * on
+        level = lambda t: before + (t - start) * slope  # noqa: B023, E731
+        now = float(start)
+        while True:
+            if sees > now:
+                if sees >= end:
+                    break
+                now, reference = sees, level(sees)
+            threshold = on if slope > 0 else -off
+            crossing = max(now, start + (reference + threshold - before) / slope) if slope else np.inf
+            if crossing > end:
+                break
+            found.append((crossing, slope > 0))
+            reference, now, sees = reference + threshold, crossing, crossing + refractory
+        reference -= leak * on * interval
+    return found
 
 
 def test_events_at_every_threshold_and_the_time_of_the_crossing() -> None:
-    (events,) = emulate(ramp(-2, -0.999), 1000, IDEAL, np.random.default_rng(0))
+    events = shown([-2, -0.999])
     assert events["p"].all()
     assert events["t"].tolist() == [249, 499, 749, 999]
 
 
 def test_falling_intensity_gives_off_events_at_their_own_threshold() -> None:
-    (events,) = emulate(ramp(0, -1.001), 1000, IDEAL, np.random.default_rng(0))
+    events = shown([0, -1.001])
     assert not events["p"].any()
     assert events["t"].tolist() == [499, 999]
 
 
 def test_small_changes_add_up() -> None:
-    (events,) = emulate(ramp(-2, -1.9, -1.8, -1.7), 1000, IDEAL, np.random.default_rng(0))
-    assert events["t"].tolist() == [2500]
+    assert shown([-2, -1.9, -1.8, -1.7])["t"].tolist() == [2500]
 
 
 def test_a_still_scene_is_silent() -> None:
-    assert [len(events) for events in emulate(ramp(-1, -1, -1), 1000, IDEAL, np.random.default_rng(0))] == [0]
+    assert len(shown([-1, -1, -1])) == 0
+
+
+def test_in_reset_a_pixel_sees_nothing() -> None:
+    dvs = dataclasses.replace(IDEAL, refractory=300)
+    assert shown([-2, -0.999], dvs)["t"].tolist() == [249, 799]  # the reference is taken anew at 549
+    assert shown([-2, -1.7, -0.999], dataclasses.replace(IDEAL, refractory=3000))["t"].tolist() == [833]
+
+
+def test_a_still_scene_leaks() -> None:
+    events = shown([-1] * 11, dataclasses.replace(IDEAL, leak=399.999), interval=1000)
+    assert events["p"].all() and events["t"].tolist() == [2500, 5000, 7500]
+
+
+@given(seed=st.integers(0, 2**32 - 1), frames=st.integers(2, 8), refractory=st.sampled_from([0, 10, 400, 2500]), leak=st.sampled_from([0, 1e-4, 2e-3]))
+def test_a_pixel_does_what_the_oracle_does(seed: int, frames: int, refractory: int, leak: float) -> None:
+    rng = np.random.default_rng(seed)  # no round numbers, at which rounding would decide
+    levels, (off, on) = rng.uniform(-4, 0, (frames, 3)), rng.uniform(0.1, 0.5, (2, 1, 3))
+    refractory_time = refractory * rng.uniform(0.9, 1.1)
+    none = packed(make_events(*np.empty((4, 0), int)))
+    raw = core().emulate(levels[:, None], np.arange(frames), 1000, off, on, refractory_time, leak, none)
+    events = checked(raw.view(EVENT)[:, 0], Sensor(1, 3)) if len(raw) else np.empty(0, EVENT)
+    for x in range(3):
+        expected = pixel(levels[:, x].tolist(), 1000, float(off[0, x]), float(on[0, x]), refractory_time, leak)
+        found = events[events["x"] == x]
+        assert found["p"].tolist() == [polarity for _, polarity in expected]
+        np.testing.assert_allclose(found["t"] + 0.5, [t for t, _ in expected], rtol=0, atol=0.5001)
 
 
 def test_scenes_side_by_side_are_seen_apart_by_the_same_pixels() -> None:
-    rng = np.random.default_rng(1)
-    frames = [rng.random((3, 4, 5)) for _ in range(6)]
+    scenes = np.random.default_rng(1).random((3, 6, 4, 5))
     dvs = Dvs(noise_on=0, noise_off=0)
-    together = emulate(frames, 1000, dvs, np.random.default_rng(7))
-    for scene, events in enumerate(together):
+    together = emulate(scenes, np.arange(6), 1000, dvs, np.random.default_rng(7))
+    for scene, events in zip(scenes, together, strict=True):
         assert len(events) > 20
         checked(events, Sensor(4, 5))
-        (alone,) = emulate([frame[scene : scene + 1] for frame in frames], 1000, dvs, np.random.default_rng(7))
-        np.testing.assert_array_equal(np.sort(events), np.sort(alone))
+        (alone,) = emulate(scene[None], np.arange(6), 1000, dvs, np.random.default_rng(7))
+        np.testing.assert_array_equal(events, alone)
+
+
+def test_frames_are_shown_in_their_order() -> None:
+    scenes = np.random.default_rng(1).random((1, 3, 4, 5))
+    order = np.array([2, 0, 0, 1, 2])
+    (events,) = emulate(scenes, order, 1000, Dvs(leak=20), np.random.default_rng(7))
+    (written_out,) = emulate(scenes[:, order], np.arange(5), 1000, Dvs(leak=20), np.random.default_rng(7))
+    np.testing.assert_array_equal(events, written_out)
+    assert len(events) > 20
 
 
 def test_noise_comes_at_its_rate() -> None:
     dvs = Dvs(noise_on=2.0, noise_off=0.5)
-    (events,) = emulate([np.full((1, 50, 40), 0.5)] * 11, 100_000, dvs, np.random.default_rng(0))
+    (events,) = emulate(np.full((1, 1, 50, 40), 0.5), np.zeros(11, int), 100_000, dvs, np.random.default_rng(0))
+    checked(events, Sensor(50, 40))
     assert events["p"].sum() == pytest.approx(2.0 * 2000, rel=0.1)
     assert (~events["p"]).sum() == pytest.approx(0.5 * 2000, rel=0.1)
     assert events["t"].min() >= 0 and events["t"].max() < 1_000_000
 
 
 def test_the_same_seed_gives_the_same_events() -> None:
-    frames = list(np.random.default_rng(3).random((5, 2, 4, 4)))
-    first, again, other = (emulate(frames, 1000, Dvs(noise_on=100), np.random.default_rng(seed)) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(np.concatenate(first), np.concatenate(again))
-    assert len(np.concatenate(first)) != len(np.concatenate(other)) or (np.concatenate(first) != np.concatenate(other)).any()
+    scenes = np.random.default_rng(3).random((2, 5, 4, 4))
+    first, again, other = (np.concatenate(emulate(scenes, np.arange(5), 1000, Dvs(noise_on=100), np.random.default_rng(seed))) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert len(first) != len(other) or (first != other).any()

@@ -1,0 +1,34 @@
+// Events -> counts of one time bin.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+
+#include "event.hpp"
+
+namespace lmht::events {
+
+// Index of the first of `events`, which are in order of time, that is not earlier than `time`.
+inline size_t first_at(const Event* events, size_t count, int64_t time) {
+    return std::partition_point(events, events + count, [time](const Event& event) { return event.t < time; }) - events;
+}
+
+// address·to // from without a division: from < 2^31 and address < 2^16, so the factor, rounded up by less than 1, is off by less than 2^-31.
+class Scaled {
+public:
+    Scaled(int64_t from, int64_t to) : factor_(uint64_t(((static_cast<unsigned __int128>(to) << 47) + from - 1) / from)) {}
+    size_t operator()(uint16_t address) const { return (address * factor_) >> 47; }
+
+private:
+    uint64_t factor_;
+};
+
+// Adds `events` to `cells` [2, size.height, size.width].
+inline void add(const Event* events, size_t count, Size sensor, Size size, int64_t* cells) {
+    const Scaled row(sensor.height, size.height), column(sensor.width, size.width);
+    for (size_t index = 0; index < count; ++index) {
+        const Event& event = events[index];
+        ++cells[(event.p * size.height + row(event.y)) * size.width + column(event.x)];
+    }
+}
+
+}  // namespace lmht::events
