@@ -38,12 +38,15 @@ for verb, example in (
 app.add_typer(lava.app)
 
 
-@app.callback()
-def _root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
-    """Spiking networks trained with the LM-HT model: convert, export, run and compare them, with the very same spikes."""
-    if version:
-        common.out.print(__version__)
+def _version(asked: bool) -> None:
+    if asked:
+        common.out.print(__version__, highlight=False)
         raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", is_eager=True, callback=_version, help="Print the version and exit.")) -> None:
+    """Spiking networks trained with the LM-HT model: convert, export, run and compare them, with the very same spikes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmht_deploy import reference, storage
+from lmht_deploy import __version__, reference, storage
 from lmht_deploy.cli import app, main
 from lmht_deploy.events.files import save_windows
 from lmht_deploy.network import Network
@@ -63,6 +63,11 @@ def test_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr().out
     assert f"Example: lmht {verb}" in said
     assert "--json" in said
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lmht("--version") == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
 
 
 def test_run_and_inspect(net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
