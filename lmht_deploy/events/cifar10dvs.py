@@ -21,8 +21,9 @@ from .extension import core
 
 SENSOR = Sensor(128, 128)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-DVS = Dvs(on=0.2, off=0.25, mismatch=0.021, dark=0.01, noise_on=0.3, noise_off=0.085)
-"""Thresholds and dark: fitted. Mismatch: that of a DVS128 (2.1 % contrast, Lichtsteiner et al. 2008). Noise: measured in flat areas."""
+DVS = Dvs(on=0.145, off=0.19, mismatch=0.021, dark=0.0137, refractory=6000, leak=0.1, noise_on=0.2, noise_off=0.085)
+"""Thresholds, dark and refractory time: fitted. Mismatch: that of a DVS128 (2.1 % contrast, Lichtsteiner et al. 2008). Leak and noise: together
+what was measured in flat areas."""
 
 SCREEN = 512
 """Screen pixels that the image fills, in both directions."""
@@ -31,9 +32,9 @@ SPAN = 1.175
 SCALE = SCREEN / (SENSOR.width * SPAN)
 """Screen pixels that one pixel of the sensor sees."""
 GAMMA = 2.2
-BLUR = 2.1
+BLUR = 2.05
 """Standard deviation of the lens's point spread, in sensor pixels."""
-AMPLITUDE = 9.7
+AMPLITUDE = 9.5
 """Half the diagonal of the diamond, in screen pixels: every side moves the image as much along both axes."""
 PERIOD, STEPS = 283_000, 70
 """Microseconds of one way round, and frames on it."""
