@@ -6,4 +6,5 @@ files       windows and labels as `.npz`: the plain way to bring data
 recordings  event files of every common format
 datasets    data sets by name, as windows and labels; their sources: digits, tonic_sets, folders
 dvs         the emulator of a dynamic vision sensor
+extension   the compiled part: the door's check, the counting of events, the emulated pixels (core/)
 """

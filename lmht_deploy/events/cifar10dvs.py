@@ -1,8 +1,8 @@
 """The recording of CIFAR10-DVS (Li et al. 2017), emulated: an image on a screen, moved before a dynamic vision sensor.
 
 The image is enlarged to 512 x 512 screen pixels (bicubic), lit with the display's gamma, and moved along a closed diamond,
-left-down, left-up, right-up, right-down, again and again; a lens blurs it onto 128 x 128 pixels, which see its middle. Addresses are those of the
-data set: x = 127 - row, y = 127 - column of the upright image.
+left-down, left-up, right-up, right-down, again and again; a lens blurs it onto 128 x 128 pixels, which see its middle. Addresses are
+those of the data set: x = 127 - row, y = 127 - column of the upright image.
 
 What the set-up was is known in part only. SPAN, PERIOD and the path were measured on one real recording; BLUR, AMPLITUDE and the
 thresholds were fitted to it, and to the mean number of events of the data set (docs/events.md says how well that goes).
@@ -21,9 +21,9 @@ from .extension import core
 
 SENSOR = Sensor(128, 128)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-DVS = Dvs(on=0.145, off=0.19, mismatch=0.021, dark=0.0137, refractory=6000, leak=0.1, noise_on=0.2, noise_off=0.085)
-"""Thresholds, dark and refractory time: fitted. Mismatch: that of a DVS128 (2.1 % contrast, Lichtsteiner et al. 2008). Leak and noise: together
-what was measured in flat areas."""
+DVS = Dvs(on=0.15, off=0.195, mismatch=0.021, dark=0.0137, refractory=6000, noise_on=0.3, noise_off=0.085)
+"""Thresholds, dark and refractory time: fitted. Mismatch: that of a DVS128 (2.1 % contrast, Lichtsteiner et al. 2008). Noise: measured in
+flat areas."""
 
 SCREEN = 512
 """Screen pixels that the image fills, in both directions."""
