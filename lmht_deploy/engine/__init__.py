@@ -96,6 +96,7 @@ class Engine:
         net = self.model.net
         self._neurons = [layer.name for layer in net.neurons]
         self._synaptic = [*(layer.name for layer in net.neurons), net.readout.name]
+        self._macs = macs(net)
         self._window = np.zeros(net.window_shape, np.int32)
 
     @property
@@ -173,7 +174,7 @@ class Engine:
             sops=dict(zip(self._synaptic, sops.T, strict=True)),
             events=dict(zip(self._neurons, events.T, strict=True)),
             event_sops=dict(zip(self._synaptic, event_sops.T, strict=True)),
-            macs=macs(net),
+            macs=self._macs.copy(),
             seconds=seconds,
             traces={layer.name: k.reshape(*k.shape[:2], *net.shapes[layer.name]) for layer, k in zip(net.neurons, traces, strict=True)} if trace else None,
         )

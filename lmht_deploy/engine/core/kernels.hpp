@@ -67,7 +67,7 @@ struct NeuronSlice {
 
 struct NeuronRow {
     int width, blocks, n_synapses;
-    const SynapseRow* synapses;
+    const SynapseRow* synapses;  // at least one: the first adds to the biases
     NeuronSlice neurons;
     int32_t* currents;  // scratch [width][blocks][64]
     const Spikes* out;

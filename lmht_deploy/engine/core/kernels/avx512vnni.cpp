@@ -83,6 +83,17 @@ struct Avx512 : Portable {
         _mm512_storeu_si512(count, _mm512_mask_add_epi8(before, mask, before, _mm512_set1_epi8(1)));
     }
 
+    static LMHT_INLINE uint64_t sum_masks(const uint64_t* mask, size_t pitch, int n, uint8_t* count) {
+        uint64_t any = 0;
+        __m512i sum = _mm512_setzero_si512();
+        for (int i = 0; i < n; ++i, mask += pitch) {
+            any |= *mask;
+            sum = _mm512_mask_add_epi8(sum, *mask, sum, _mm512_set1_epi8(1));
+        }
+        _mm512_storeu_si512(count, sum);
+        return any;
+    }
+
     static LMHT_INLINE void expand(uint64_t mask, uint8_t* count) { _mm512_storeu_si512(count, _mm512_maskz_set1_epi8(mask, 1)); }
 
     static LMHT_INLINE int sum(const uint8_t* count) {

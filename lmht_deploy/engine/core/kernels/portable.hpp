@@ -62,6 +62,17 @@ struct Portable {
         for (int c = 0; c < LANES; ++c) count[c] = uint8_t(count[c] + (mask >> c & 1));
     }
 
+    // count[c] = how many of n masks have bit c; returns their union.
+    static LMHT_INLINE uint64_t sum_masks(const uint64_t* mask, size_t pitch, int n, uint8_t* count) {
+        uint64_t any = 0;
+        memset(count, 0, LANES);
+        for (int i = 0; i < n; ++i, mask += pitch) {
+            any |= *mask;
+            Portable::count(*mask, count);
+        }
+        return any;
+    }
+
     // count[c] = bit c.
     static LMHT_INLINE void expand(uint64_t mask, uint8_t* count) {
         for (int c = 0; c < LANES; ++c) count[c] = uint8_t(mask >> c & 1);

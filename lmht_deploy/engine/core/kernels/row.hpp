@@ -162,8 +162,9 @@ void list(const GatherInputs& g) {
 }
 
 // Every value of the slots under the row; zero in the padding. Each store of a word may spill over what follows it.
-template <class Tier>
-void fill(const GatherInputs& g) {
+// `FEW`: counts of at most eight channels, as of an input, which are copied eight bytes at a time.
+template <class Tier, bool FEW>
+void fill_slots(const GatherInputs& g) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
     uint8_t* at = into.dense + g.block * into.row_pitch;
@@ -172,6 +173,12 @@ void fill(const GatherInputs& g) {
             const int x = g.columns[position], y = g.first_row + ky * g.row_step;
             const bool inside = x >= 0 && y >= 0 && y < in.height;
             const size_t word = inside ? in.word(g.block, y, x) + g.channel0 / LANES : 0;
+            if (FEW) {
+                uint64_t counts = 0;
+                if (inside) memcpy(&counts, in.count + word * LANES, sizeof counts);
+                memcpy(at, &counts, sizeof counts);
+                continue;
+            }
             for (int c = 0; c < g.channels; c += LANES) {
                 if (!inside)
                     memset(at + c, 0, LANES);
@@ -182,6 +189,14 @@ void fill(const GatherInputs& g) {
             }
         }
     memset(at, 0, QUAD);
+}
+
+template <class Tier>
+void fill(const GatherInputs& g) {
+    if (g.source->format == Format::Counts && g.channels <= int(sizeof(uint64_t)))
+        fill_slots<Tier, true>(g);
+    else
+        fill_slots<Tier, false>(g);
 }
 
 // ---------------------------------------------------------------------------------------------- currents of a tile
@@ -249,18 +264,30 @@ LMHT_INLINE Ahead ahead_of(const NeuronRow& row, int x, int pixels, int block) {
     return {row.ahead + first * LINE, int(last - first)};
 }
 
+// What a synapse adds to: the biases for the first synapse, else the currents so far. Pixels are `pitch` apart.
+struct Base {
+    const int32_t* at;
+    size_t pitch;
+};
+
+LMHT_INLINE Base base_of(const NeuronRow& row, const SynapseRow& synapse, const int32_t* currents) {
+    if (&synapse == row.synapses) return {row.neurons.bias, 0};
+    return {currents, size_t(row.blocks) * LANES};
+}
+
 // Adds what a synapse brings to X of one block: add(x, sum) for every pixel of the tile. Currents of a synapse with an
 // exponent are summed apart and shifted.
 template <class Add>
-LMHT_INLINE void for_each_pixel(const NeuronRow& row, Tile tile, int block, int exponent, Add add_to) {
+LMHT_INLINE void for_each_pixel(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block, Add add_to) {
     int32_t* at = row.currents + size_t(block) * LANES;
     const size_t pitch = size_t(row.blocks) * LANES;
-    for (int p = 0; p < tile.pixels; ++p, at += pitch) {
-        Lanes sum = exponent ? splat(0) : load(at);
+    Base base = base_of(row, synapse, at);
+    for (int p = 0; p < tile.pixels; ++p, at += pitch, base.at += base.pitch) {
+        Lanes sum = synapse.exponent ? splat(0) : load(base.at);
         add_to(tile.x0 + p, sum);
-        if (exponent) {
-            shift_left(sum, exponent);
-            add(sum, load(at));
+        if (synapse.exponent) {
+            shift_left(sum, synapse.exponent);
+            add(sum, load(base.at));
         }
         store(sum, at);
     }
@@ -284,18 +311,18 @@ LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Til
         if (n) use(weights - size_t(first[x]) * position_bytes, begin, n);
     };
     if (in.path == Path::Ones)
-        for_each_pixel(row, tile, block, synapse.exponent, [&](int x, Lanes& sum) {
+        for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) {
             list_of(x, [&](const uint8_t* w, uint32_t begin, uint32_t n) { add_listed_ones<Tier>(sum, w, rows + begin, n); });
         });
     else
-        for_each_pixel(row, tile, block, synapse.exponent, [&](int x, Lanes& sum) {
+        for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) {
             list_of(x, [&](const uint8_t* w, uint32_t begin, uint32_t n) { add_listed_values(sum, w, rows + begin, values + begin, n); });
         });
 }
 
 // Dot products of P pixels with V vectors of channels at a time: as many accumulators as the tier has registers for.
 template <class Tier, int P>
-LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, int32_t* to, size_t pitch, int exponent, Ahead ahead) {
+LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, Base base, int32_t* to, size_t pitch, int exponent, Ahead ahead) {
     constexpr int V = Tier::dense_vectors;
     for (int v0 = 0; v0 < VECTORS; v0 += V) {
         I32 sum[P][V] = {};
@@ -310,16 +337,16 @@ LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const in
             }
         }
         LMHT_UNROLL for (int p = 0; p < P; ++p) LMHT_UNROLL for (int v = 0; v < V; ++v)
-            reinterpret_cast<AnyU32*>(to + p * pitch)[v0 + v] += (U32)sum[p][v] << exponent;
+            reinterpret_cast<AnyU32*>(to + p * pitch)[v0 + v] = reinterpret_cast<const AnyU32*>(base.at + p * base.pitch)[v0 + v] + ((U32)sum[p][v] << exponent);
     }
 }
 
 template <class Tier, int P = Tier::dense_pixels>
-LMHT_INLINE void add_dots_of(int pixels, const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, int32_t* to, size_t pitch, int exponent,
-                             Ahead ahead) {
+LMHT_INLINE void add_dots_of(int pixels, const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, Base base, int32_t* to, size_t pitch,
+                             int exponent, Ahead ahead) {
     if constexpr (P > 1)
-        if (pixels < P) return add_dots_of<Tier, P - 1>(pixels, values, pixel_bytes, weights, quads, to, pitch, exponent, ahead);
-    add_dots<Tier, P>(values, pixel_bytes, weights, quads, to, pitch, exponent, ahead);
+        if (pixels < P) return add_dots_of<Tier, P - 1>(pixels, values, pixel_bytes, weights, quads, base, to, pitch, exponent, ahead);
+    add_dots<Tier, P>(values, pixel_bytes, weights, quads, base, to, pitch, exponent, ahead);
 }
 
 // Output pixels of a row lie `stride` positions apart, or, with a dilation, in runs that do.
@@ -332,8 +359,9 @@ void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int b
         const int step = x + 1 < end ? synapse.first[x + 1] - synapse.first[x] : 0;
         int pixels = 1;
         while (pixels < Tier::dense_pixels && x + pixels < end && synapse.first[x + pixels] - synapse.first[x] == pixels * step) ++pixels;
+        int32_t* const to = row.currents + (size_t(x - tile.x0) * row.blocks + block) * LANES;
         add_dots_of<Tier>(pixels, dense + size_t(synapse.first[x]) * synapse.column_slots, ptrdiff_t(step) * synapse.column_slots, synapse.quads, quads,
-                          row.currents + (size_t(x - tile.x0) * row.blocks + block) * LANES, size_t(row.blocks) * LANES, synapse.exponent,
+                          base_of(row, synapse, to), to, size_t(row.blocks) * LANES, synapse.exponent,
                           ahead_of(row, x, pixels, block));
         x += pixels;
     }
@@ -360,13 +388,11 @@ LMHT_INLINE void add_channelwise(const SynapseRow& synapse, int x, int block, in
 // Currents X of a tile: [pixels][blocks][64].
 template <class Tier>
 LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile) {
-    const Lanes bias = load(row.neurons.bias);
-    for (int i = 0; i < tile.pixels * row.blocks; ++i) store(bias, row.currents + size_t(i) * LANES);
     for (int s = 0; s < row.n_synapses; ++s) {
         const SynapseRow& synapse = row.synapses[s];
         for (int block = 0; block < row.blocks; ++block) {
             if (synapse.inputs->path == Path::Channelwise)
-                for_each_pixel(row, tile, block, synapse.exponent, [&](int x, Lanes& sum) { add_channelwise<Tier>(synapse, x, block, row.word, sum); });
+                for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) { add_channelwise<Tier>(synapse, x, block, row.word, sum); });
             else if (synapse.inputs->path != Path::Dense)
                 add_listed<Tier>(row, synapse, tile, block);
             else if constexpr (Tier::dense_most > 0)
@@ -430,12 +456,44 @@ LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x
     }
 }
 
+// Binary neurons without leak, each step driven by one current as it is: the identity and the uniform T-GIM.
+bool plain(const NeuronRow& row) {
+    const NeuronSlice& neurons = row.neurons;
+    if (neurons.leak != 4096 || neurons.levels != 1 || row.out->format != Format::Binary) return false;
+    for (int step = 0; step < neurons.steps; ++step)
+        if (neurons.term_start[step] != step || neurons.terms[step].weight != 1) return false;
+    return neurons.term_start[neurons.steps] == neurons.steps;
+}
+
+// `fire_pixel` of all pixels of a tile where the row is `plain`.
+template <class Tier>
+LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile) {
+    const Lanes theta = load(row.neurons.threshold), v0 = load(row.neurons.v0);
+    const Term* const terms = row.neurons.terms;
+    const int steps = row.neurons.steps;
+    const size_t pitch = size_t(row.blocks) * LANES, step_words = row.out->word(1, 0, 0);
+    const int32_t* currents = row.currents;
+    uint64_t* pixel = row.out->mask + row.out->word(0, row.y, tile.x0) + row.word;
+    for (int p = 0; p < tile.pixels; ++p, currents += pitch, pixel += row.out->words) {
+        Lanes v = v0;
+        uint64_t* to = pixel;
+        for (int step = 0; step < steps; ++step, to += step_words) {
+            add(v, load(currents + size_t(terms[step].block) * LANES));
+            *to = Tier::fire(v, theta);
+        }
+    }
+}
+
 template <class Tier>
 void neurons(const NeuronRow& row) {
+    const bool is_plain = plain(row);
     for (int x = 0; x < row.width; x += TILE) {
         const Tile tile{x, row.width - x < TILE ? row.width - x : TILE};
         tile_currents<Tier>(row, tile);
-        for (int p = 0; p < tile.pixels; ++p) fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, x + p);
+        if (is_plain)
+            fire_plain_tile<Tier>(row, tile);
+        else
+            for (int p = 0; p < tile.pixels; ++p) fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, x + p);
     }
 }
 
@@ -454,15 +512,7 @@ void sum_steps(const Spikes& in, const Spikes& out, int y) {
         for (size_t i = 0; i < words; ++i) {
             const size_t to = out.word(block, y, 0) + i;
             if (in.format == Format::Binary && out.format == Format::Counts) {
-                uint8_t* count = out.count + to * LANES;
-                memset(count, 0, LANES);
-                uint64_t any = 0;
-                for (int s = 0; s < span; ++s) {
-                    const uint64_t mask = in.mask[in.word(block * span + s, y, 0) + i];
-                    any |= mask;
-                    if (mask) Tier::count(mask, count);
-                }
-                out.mask[to] = any;
+                out.mask[to] = Tier::sum_masks(in.mask + in.word(block * span, y, 0) + i, in.word(1, 0, 0), span, out.count + to * LANES);
                 continue;
             }
             int32_t sum[LANES] = {}, k[LANES];
