@@ -136,7 +136,6 @@ int Model::add_flatten(int source_) {
 Synaptic Model::connect(const std::vector<SynapseSpec>& specs, bool window) {
     require(!specs.empty(), "a layer has no synapse");
     Synaptic layer;
-    require(!specs.empty(), "a layer has no synapses");
     for (const SynapseSpec& spec : specs) {
         const Tensor& in = source(spec.source);
         require_size(spec.channels_out);

@@ -322,7 +322,8 @@ LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Til
 
 // Dot products of P pixels with V vectors of channels at a time: as many accumulators as the tier has registers for.
 template <class Tier, int P>
-LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, Base base, int32_t* to, size_t pitch, int exponent, Ahead ahead) {
+LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, Base base, int32_t* to, size_t pitch, int exponent,
+                          Ahead ahead) {
     constexpr int V = Tier::dense_vectors;
     for (int v0 = 0; v0 < VECTORS; v0 += V) {
         I32 sum[P][V] = {};
@@ -337,7 +338,8 @@ LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const in
             }
         }
         LMHT_UNROLL for (int p = 0; p < P; ++p) LMHT_UNROLL for (int v = 0; v < V; ++v)
-            reinterpret_cast<AnyU32*>(to + p * pitch)[v0 + v] = reinterpret_cast<const AnyU32*>(base.at + p * base.pitch)[v0 + v] + ((U32)sum[p][v] << exponent);
+            reinterpret_cast<AnyU32*>(to + p * pitch)[v0 + v] =
+                reinterpret_cast<const AnyU32*>(base.at + p * base.pitch)[v0 + v] + ((U32)sum[p][v] << exponent);
     }
 }
 
@@ -461,8 +463,8 @@ bool plain(const NeuronRow& row) {
     const NeuronSlice& neurons = row.neurons;
     if (neurons.leak != 4096 || neurons.levels != 1 || row.out->format != Format::Binary) return false;
     for (int step = 0; step < neurons.steps; ++step)
-        if (neurons.term_start[step] != step || neurons.terms[step].weight != 1) return false;
-    return neurons.term_start[neurons.steps] == neurons.steps;
+        if (neurons.term_start[step + 1] != step + 1 || neurons.terms[step].weight != 1) return false;
+    return true;
 }
 
 // `fire_pixel` of all pixels of a tile where the row is `plain`.
