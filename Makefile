@@ -22,7 +22,7 @@ lint: .venv/installed
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard lmht_deploy/engine/core/* lmht_deploy/engine/core/*/* lmht_deploy/events/core/*)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("lmht-deploy needs Python >= 3.11; say make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
 	touch $@
 
 clean:
