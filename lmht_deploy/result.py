@@ -89,8 +89,8 @@ def check_windows(shape: tuple[int, ...], low: int, high: int, windows: np.ndarr
 def tally(net: Network, backend: str, outputs: Mapping[str, np.ndarray], seconds: float, *, trace: bool) -> Result:
     """The result of a backend that gives every layer's `outputs`: k [B, steps, ...] by layer, and the logits [B, K]."""
     batch = len(outputs[net.readout.name])
-    spikes: Counts = {layer.name: _per_window(outputs[layer.name]) for layer in net.neurons}
-    events: Counts = {layer.name: _per_window(outputs[layer.name] != 0) for layer in net.neurons}
+    spikes: Counts = {layer.name: per_window(outputs[layer.name]) for layer in net.neurons}
+    events: Counts = {layer.name: per_window(outputs[layer.name] != 0) for layer in net.neurons}
     sops: Counts = {}
     event_sops: Counts = {}
     for layer in net.layers:
@@ -101,8 +101,8 @@ def tally(net: Network, backend: str, outputs: Mapping[str, np.ndarray], seconds
             if synapse.source in net.pixels:
                 continue
             k, fan_out = outputs[synapse.source], synapse.fan_out(net.shapes[synapse.source])
-            sops[layer.name] += _per_window(k, fan_out)
-            event_sops[layer.name] += _per_window(k != 0, fan_out)
+            sops[layer.name] += per_window(k, fan_out)
+            event_sops[layer.name] += per_window(k != 0, fan_out)
     return Result(
         backend=backend,
         logits=outputs[net.readout.name],
@@ -117,8 +117,9 @@ def tally(net: Network, backend: str, outputs: Mapping[str, np.ndarray], seconds
     )
 
 
-def _per_window(k: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:
-    return (k.astype(np.int64) * weight).sum(axis=tuple(range(1, k.ndim)))
+def per_window(k: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:
+    """Σ k·weight over everything but the first axis: int64 [B], for integers (or booleans) k [B, ...]."""
+    return (k.astype(np.int64) * weight).sum(axis=tuple(range(1, k.ndim)), dtype=np.int64)
 
 
 def macs(net: Network) -> dict[str, int]:

@@ -16,7 +16,7 @@ from .. import network
 from .. import netx as simulator
 from ..errors import DataError
 from ..netx import Conv, Dense, InputLayer, NetX
-from ..result import Counts, Result
+from ..result import Counts, Result, per_window
 
 SUFFIX = ".net"
 
@@ -63,7 +63,7 @@ class NetxBackend:
             backend="netx",
             logits=logits.reshape(len(windows), -1).astype(np.int64),
             scale=1.0,
-            spikes={name: _per_window(k) for name, k in spikes.items()},
+            spikes={name: per_window(k) for name, k in spikes.items()},
             sops=self._sops((windows != 0).astype(np.int64), list(spikes.items())),
             seconds=seconds,
             traces=spikes if trace else None,
@@ -78,9 +78,9 @@ class NetxBackend:
         before = windows
         for (name, own), layer in zip(spikes, self.net.spiking, strict=True):
             if not isinstance(layer, InputLayer):
-                found[name] = _per_window(before, _fan_out(layer, before.shape[2:]))
+                found[name] = per_window(before, _fan_out(layer, before.shape[2:]))
                 if isinstance(layer, Dense) and layer.recurrent is not None:
-                    found[name] += _per_window(own) * len(layer.recurrent)
+                    found[name] += per_window(own) * len(layer.recurrent)
             before = own
         return found
 
@@ -91,7 +91,3 @@ def _fan_out(layer: Conv | Dense, shape: tuple[int, ...]) -> np.ndarray | int:
         return len(layer.weight)
     geometry = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
     return network.Conv(source="before", weight=np.zeros(layer.weight.shape, np.int8), **geometry).fan_out(shape)  # type: ignore[arg-type]
-
-
-def _per_window(spikes: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:
-    return (spikes * weight).sum(axis=tuple(range(1, spikes.ndim)), dtype=np.int64)

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from ...errors import BackendError, StorageError
-from ...result import Result, check_windows
+from ...result import Result, check_windows, per_window
 from ...storage import checksum, reading
 from . import child, environment
 
@@ -59,7 +59,7 @@ class LavaBackend:
             backend="lava",
             logits=logits,
             scale=net.scale,
-            spikes={layer.name: _per_window(spikes[layer.index]) for layer in net.layers if layer.fires},
+            spikes={layer.name: per_window(spikes[layer.index]) for layer in net.layers if layer.fires},
             sops={layer.name: layer.sops(spikes) for layer in net.layers},
             macs=net.macs(),
             seconds=report["seconds"],
@@ -98,7 +98,7 @@ class _Layer:
         total = np.zeros(len(spikes[0]), np.int64)
         for fan in self.fans:
             if not fan.macs:
-                total += _per_window(spikes[fan.source], fan.fan_out)
+                total += per_window(spikes[fan.source], fan.fan_out)
         return total
 
     def trace(self, spikes: np.ndarray, substeps: int) -> np.ndarray:
@@ -153,7 +153,3 @@ def _read_layer(index: int, group: h5py.Group, graded: bool) -> _Layer:
     levels, substeps = int(neurons["levels"][()]), int(neurons["substeps"][()])
     fires = substeps if graded else substeps * levels
     return _Layer(group.attrs["lmht_name"], index, fans, int(neurons["steps"][()]), fires, summed=substeps == 1)
-
-
-def _per_window(spikes: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:
-    return (spikes.astype(np.int64) * weight).sum(axis=tuple(range(1, spikes.ndim)), dtype=np.int64)
