@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .recipe import Recipe
 
 
 class Windows(Protocol):
-    """`windows` integers [N, T_in, C, H, W], `labels` int64 [N] into `classes`, as lmht_deploy.events.datasets gives them."""
+    """`windows` integers [N, T_in, C, H, W], `labels` int64 [N] into `classes`, as lmht_deploy.events.datasets gives them (or training.images.Decoded)."""
 
     @property
     def windows(self) -> np.ndarray: ...
@@ -53,15 +53,15 @@ def load(
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Data:
-    """Both splits of the recipe's data set, read from `root` where it is not generated.
+    """Both splits of the recipe's data set, read from `root` where it is not generated (images: from the hub without `root`).
 
-    `subset` accepts less than the complete data set, and `cache` is a folder that keeps windows for the next time (event
-    data). `progress(done, total)` is called as recordings are read, one split after the other. Raises DataError.
+    `subset` accepts less than the complete data set, and `cache` is a folder that keeps what was read for the next time.
+    `progress(done, total)` is called as recordings or images are read, one split after the other. Raises DataError.
     """
     chosen = recipe.data
-    if chosen.name in images.CLASSES:
-        pictures = [images.load(chosen.name, root=root, split=split, progress=progress) for split in ("train", "test")]
-        return Data(pictures[0], pictures[1], kind="image")
+    if chosen.name in images.SETS:
+        options: dict[str, Any] = {"size": chosen.size, "root": root, "cache": cache, "progress": progress}
+        return Data(images.load(chosen.name, split="train", **options), images.load(chosen.name, split="test", **options), kind="image")
     from lmht_deploy.events import datasets
 
     def split(name: datasets.Split) -> datasets.Windows:

@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from lmht_deploy.errors import DataError, TrainingError
 from lmht_deploy.network import Input
 from lmht_deploy.storage import atomic
 
-from . import hybrid, images, runs
+from . import hybrid, images, parallel, runs
 from . import recipe as recipes
+from .augment import GROUP, Augmentation
 from .data import Data, Windows
 from .model import SpikingModel
 from .neurons import Neuron
-from .recipe import Recipe, TrainingRecipe
+from .optimisation import Optimisation, learning_rate, under
+from .recipe import Recipe
 from .runs import Run
+
+RESIDENT = 2**32
+"""Training windows of up to so many bytes are kept on the accelerator."""
+
+QUIET = 10
+"""On an accelerator the loss is looked at every so many steps: each look waits for it."""
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: after every step, and once more at the end of an epoch with what the test gave.
+    """Where a run stands: after every step (every tenth on an accelerator), and once more at the end of an epoch with what the test gave.
 
     epoch, step         1-based, of `epochs` and `steps` in all
     loss, accuracy      means over the epoch so far, on training data
@@ -38,6 +50,7 @@ class Progress:
     remaining           seconds until the end, estimated
     test_accuracy       on test data after this epoch; None before its end
     density             by neuron layer: mean spikes k a neuron and time-step, at the last test (empty before the first)
+    test_loss           cross-entropy on test data after this epoch; None before its end
     """
 
     epoch: int
@@ -51,6 +64,7 @@ class Progress:
     remaining: float
     test_accuracy: float | None
     density: dict[str, float]
+    test_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,7 @@ def train(
     report: Callable[[Progress], None] = lambda progress: None,
     resume: bool = False,
     start: SpikingModel | None = None,
+    device: str | torch.device = "cpu",
 ) -> Run:
     """Train what `recipe` describes on `data`, write the run to `folder` and return it.
 
@@ -77,101 +92,77 @@ def train(
     ends with the same weights, bit for bit, as one that was not (on the CPU, with the same number of threads). `start` is a
     trained QCFS model of the same architecture, from which LM-HT neurons begin (hybrid training, `training.hybrid`).
 
-    Raises TrainingError where `folder` holds a run that is not to be resumed or has another recipe, and where the loss is
-    no longer finite (the state of the last good epoch stays); DataError where the data does not fit the recipe.
+    Under `torchrun`, once its processes have joined (training.parallel), each trains its share of every batch, with the
+    windows, the augmentation and the statistics of batch norm that one process would have; `folder` must be the same to all.
+
+    Raises TrainingError where `folder` holds a run that is not to be resumed or has another recipe, and where memory runs
+    out or the loss is no longer finite (the state of the last good epoch stays); DataError where the data does not fit the recipe.
     """
-    session = _Session(recipe, data, Path(folder), report)
+    session = _Session(recipe, data, Path(folder), report, torch.device(device))
     if resume:
         session.restore()
     else:
         session.begin(start)
     while session.epoch < recipe.training.epochs:
         session.run_epoch()
+    parallel.wait()
     return runs.load(folder)
 
 
 @torch.no_grad()
 def evaluate(model: SpikingModel, data: Windows, *, batch: int = 256) -> Evaluation:
-    """Test `model` on `data`, in evaluation mode; leaves the model in the mode it was in."""
-    training = model.training
+    """Test `model` on `data`, in evaluation mode, on the model's device; leaves the model in the mode it was in. Processes share the work."""
+    training, device = model.training, next(model.parameters()).device
     model.eval()
-    density: dict[str, float] = {}
+    density: dict[str, Tensor] = {}
     hooks = [neuron.register_forward_hook(_counting(density, path)) for path, neuron in model.body.named_modules() if isinstance(neuron, Neuron)]
-    loss = right = 0.0
-    for start in range(0, len(data.windows), batch):
-        windows, labels = (torch.from_numpy(values[start : start + batch]) for values in (data.windows, data.labels))
+    sums = torch.zeros(2, dtype=torch.float64, device=device)  # of the loss, of what is right
+    mine = np.arange(parallel.rank(), len(data.windows), parallel.world())
+    for chosen in np.array_split(mine, max(1, math.ceil(len(mine) / batch))):
+        windows, labels = torch.from_numpy(data.windows[chosen]).to(device), torch.from_numpy(data.labels[chosen]).to(device).long()
         logits = model(windows.float())
-        loss += functional.cross_entropy(logits, labels.long(), reduction="sum").item()
-        right += (logits.argmax(1) == labels).sum().item()
+        sums += torch.stack([functional.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()])
     for hook in hooks:
         hook.remove()
     model.train(training)
+    loss, right, *spikes = parallel.total(torch.stack([*sums, *(count.to(sums) for count in density.values())])).tolist()
     number = len(data.windows)
-    return Evaluation(loss / number, right / number, {path: total / number for path, total in density.items()})
+    return Evaluation(loss / number, right / number, {path: count / number for path, count in zip(density, spikes, strict=True)})
 
 
-def _counting(density: dict[str, float], path: str) -> Callable[..., None]:
+def _counting(density: dict[str, Tensor], path: str) -> Callable[..., None]:
     """Hook that adds up the mean k of a neuron layer, times the windows in the batch."""
 
     def hook(neuron: Neuron, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         windows = len(out) // neuron.steps
-        density[path] = density.get(path, 0.0) + (out.mean() / neuron.threshold).item() * windows
+        density[path] = density.get(path, 0.0) + (out.mean() / neuron.threshold) * windows
 
     return hook
-
-
-# ------------------------------------------------------------------------------------------------ pieces
-
-
-def learning_rate(recipe: TrainingRecipe, step: int, steps_per_epoch: int) -> float:
-    """Rate of `step` (0-based): a linear warm-up, then half a cosine from `recipe.rate` to 0."""
-    warmup, steps = recipe.warmup * steps_per_epoch, recipe.epochs * steps_per_epoch
-    if step + 1 < warmup:
-        return recipe.rate * (step + 1) / warmup
-    return recipe.rate * 0.5 * (1 + math.cos(math.pi * (step - warmup + 1) / max(steps - warmup + 1, 1)))
-
-
-def make_optimiser(recipe: TrainingRecipe, model: nn.Module) -> torch.optim.Optimizer:
-    """Weights decay; biases, norms and the parameters of neurons do not."""
-    learnt = [p for p in model.parameters() if p.requires_grad]
-    neurons = {id(p) for module in model.modules() if isinstance(module, Neuron) for p in module.parameters()}
-    decays = [p for p in learnt if p.ndim > 1 and id(p) not in neurons]
-    chosen = {id(p) for p in decays}
-    groups = [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": [p for p in learnt if id(p) not in chosen], "weight_decay": 0.0}]
-    if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.rate)
-    return torch.optim.SGD(groups, lr=recipe.rate, momentum=0.9, nesterov=True)
-
-
-def shifted(windows: Tensor, most: int) -> Tensor:
-    """Every window [B, T, C, H, W] moved by its own random offset of up to `most` pixels a direction; zeros come in."""
-    batch, _, _, height, width = windows.shape
-    padded = functional.pad(windows, (most, most, most, most))
-    offsets = torch.randint(2 * most + 1, (2, batch, 1))
-    rows, columns = offsets[0] + torch.arange(height), offsets[1] + torch.arange(width)
-    moved = padded[torch.arange(batch)[:, None, None], :, :, rows[:, :, None], columns[:, None, :]]  # [B, H, W, T, C]
-    return moved.permute(0, 3, 4, 1, 2).contiguous()
-
-
-def mirrored(windows: Tensor) -> Tensor:
-    """Every second window [B, ..., W], on average, with left and right exchanged."""
-    chosen = torch.rand(len(windows)) < 0.5
-    return torch.where(chosen.reshape(-1, *(1,) * (windows.ndim - 1)), windows.flip(-1), windows)
 
 
 # ------------------------------------------------------------------------------------------------ one run
 
 
 class _Session:
-    """Model, optimiser and counters of one run, between its start (or resumption) and its end."""
+    """Model, optimisation and counters of one run, between its start (or resumption) and its end."""
 
-    def __init__(self, recipe: Recipe, data: Data, folder: Path, report: Callable[[Progress], None]) -> None:
-        self.recipe, self.data, self.folder, self.report = recipe, data, folder, report
+    def __init__(self, recipe: Recipe, data: Data, folder: Path, report: Callable[[Progress], None], device: torch.device) -> None:
+        self.recipe, self.data, self.folder, self.report, self.device = recipe, data, folder, report, device
         self.input, self.classes = _input(recipe, data), tuple(data.train.classes)
-        self.model = runs.make(recipe, self.input, len(self.classes))
-        self.optimiser = make_optimiser(recipe.training, self.model)
+        self.batch, self.share = min(recipe.training.batch, len(data.train.windows)), _share(recipe, data)
+        self.augment = Augmentation(recipe.augmentation, len(self.classes), image=data.kind == "image")
+        layout = torch.channels_last if recipe.training.channels_last else torch.contiguous_format
+        model = runs.make(recipe, self.input, len(self.classes)).to(device, memory_format=layout)  # type: ignore[call-overload]
+        self.model: SpikingModel = parallel.synchronised(model, device)  # type: ignore[assignment]
+        self.optimisation = Optimisation(recipe.training, self.model, device)
         self.epoch = 0
         self.metrics: list[dict[str, Any]] = []
+
+    @property
+    def kept(self) -> SpikingModel:
+        """The model that is tested and kept: the running mean of the weights where there is one."""
+        average = self.optimisation.average
+        return self.model if average is None else average.module  # type: ignore[return-value]
 
     # -- files
 
@@ -180,13 +171,15 @@ class _Session:
             raise TrainingError(f"{self.folder} already holds a run; resume it, or choose another folder")
         if start is not None:
             hybrid.start_from(self.model, start)
+        parallel.wait()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrainingError(f"{self.folder} cannot be created ({error.strerror})") from None
         self._save()
-        with atomic(self.folder / runs.RECIPE) as temporary:  # last: from here on the folder holds a run
-            temporary.write_text(recipes.dumps(self.recipe), encoding="utf-8")
+        if parallel.rank() == 0:
+            with atomic(self.folder / runs.RECIPE) as temporary:  # last: from here on the folder holds a run
+                temporary.write_text(recipes.dumps(self.recipe), encoding="utf-8")
 
     def restore(self) -> None:
         if not (self.folder / runs.STATE).exists():
@@ -195,8 +188,8 @@ class _Session:
             raise TrainingError(f"{self.folder} was begun with another recipe; resume it with its own {runs.RECIPE}")
         tensors, header = runs.read(self.folder / runs.STATE)
         try:
-            self.model.load_state_dict(_under("model.", tensors))
-            runs.restore(self.optimiser, _under("optimiser.", tensors))
+            self.model.load_state_dict(under("model.", tensors))
+            self.optimisation.restore(tensors)
             self.epoch = int(header["epoch"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise TrainingError(f"{self.folder / runs.STATE} does not fit the recipe and the data: {str(error).splitlines()[0]}") from None
@@ -205,97 +198,157 @@ class _Session:
 
     def _save(self) -> None:
         """The state goes last: it is what says that the epoch is done. There is no model before the first."""
+        if parallel.rank():
+            return
         runs.write_metrics(self.folder, self.metrics)
         if self.epoch:
-            runs.save_model(self.folder, self.model, self.input, self.classes)
+            runs.save_model(self.folder, self.kept, self.input, self.classes)
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"optimiser.{name}": value for name, value in runs.tensors_of(self.optimiser).items()}
-        runs.write(self.folder / runs.STATE, tensors, {"epoch": self.epoch})
+        runs.write(self.folder / runs.STATE, tensors | self.optimisation.tensors(), {"epoch": self.epoch})
 
     # -- training
 
     def run_epoch(self) -> None:
-        start = time.perf_counter()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.recipe.training.seed_of(self.epoch + 1))
-            self.model.train()
-            progress = self._steps(start)
-        evaluation = evaluate(self.model, self.data.test)
+        begun = time.perf_counter()
+        with torch.random.fork_rng(devices=[] if self.device.type == "cpu" else [self.device]), self._memory():
+            progress = self._steps(begun)
+            evaluation = evaluate(self.kept, self.data.test)
         self._check(all(bool(value.isfinite().all()) for value in self.model.state_dict().values()), progress.step, "a weight")
         self.epoch += 1
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - begun
         kept = {name: getattr(progress, name) for name in ("epoch", "step", "loss", "accuracy", "rate", "windows_per_second")}
         tested = {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy, "density": evaluation.density}
         self.metrics.append(kept | tested | {"seconds": seconds})
         self._save()
-        remaining = seconds * (self.recipe.training.epochs - self.epoch)
-        self.report(Progress(**(vars(progress) | {"test_accuracy": evaluation.accuracy, "density": evaluation.density, "remaining": remaining})))
+        self.report(Progress(**(vars(progress) | tested | {"remaining": seconds * (self.recipe.training.epochs - self.epoch)})))
 
-    def _steps(self, start: float) -> Progress:
+    def _steps(self, begun: float) -> Progress:
         """Every batch of one epoch; the progress after the last."""
-        per_epoch = math.ceil(len(self.data.train.windows) / self.recipe.training.batch)
-        steps, seen, loss_sum, right = per_epoch * self.recipe.training.epochs, 0, 0.0, 0
-        for number, (windows, labels) in enumerate(self._batches()):
+        recipe, forward = self.recipe.training, self._forward()
+        per_epoch = len(self.data.train.windows) // self.batch
+        quiet = 1 if self.device.type == "cpu" else QUIET
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # of the loss, of what is right
+        self.model.train()
+        for number, (windows, labels, seeds) in enumerate(_ahead(self._batches(per_epoch))):
             step = self.epoch * per_epoch + number
-            rate = learning_rate(self.recipe.training, step, per_epoch)
-            loss, logits = self._step(windows, labels, rate)
-            self._check(math.isfinite(loss), step + 1, "the loss")
-            seen += len(labels)
-            loss_sum += loss * len(labels)
-            right += int((logits.argmax(1) == labels).sum())
-            seconds = time.perf_counter() - start
+            windows, targets = self.augment(windows, labels, seeds)  # noqa: PLW2901
+            torch.manual_seed(recipe.seed_of(self.epoch + 1, number, parallel.rank()))  # for layers that draw, as Dropout
+            rate = learning_rate(recipe, step, per_epoch)
+            with self.optimisation.autocast():
+                logits = forward(windows).float()
+                loss = functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+            self.optimisation.step(loss, rate)
+            sums += torch.stack([loss.detach() * len(labels), (logits.detach().argmax(1) == labels).sum()])
+            if (number + 1) % quiet and number + 1 < per_epoch:
+                continue
+            seen, seconds = (number + 1) * self.batch, time.perf_counter() - begun
+            loss_sum, right = parallel.total(sums.clone()).tolist()
+            self._check(math.isfinite(loss_sum), step + 1, "the loss")
             progress = Progress(
                 epoch=self.epoch + 1,
-                epochs=self.recipe.training.epochs,
+                epochs=recipe.epochs,
                 step=step + 1,
-                steps=steps,
+                steps=per_epoch * recipe.epochs,
                 loss=loss_sum / seen,
                 accuracy=right / seen,
                 rate=rate,
                 windows_per_second=seen / seconds,
-                remaining=seconds / (number + 1) * (steps - step - 1),
+                remaining=seconds / (number + 1) * (per_epoch * recipe.epochs - step - 1),
                 test_accuracy=None,
                 density=self.metrics[-1]["density"] if self.metrics else {},
             )
             self.report(progress)
         return progress
 
-    def _step(self, windows: Tensor, labels: Tensor, rate: float) -> tuple[float, Tensor]:
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        logits = self.model(windows)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.training.label_smoothing)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        return loss.item(), logits.detach()
+    def _forward(self) -> Callable[[Tensor], Tensor]:
+        """The model as a step calls it; made once."""
+        if not hasattr(self, "_wrapped"):
+            shared = parallel.shared(self.model, self.device)
+            self._wrapped = torch.compile(shared) if self.recipe.training.compile else shared
+        return self._wrapped
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        recipe, data = self.recipe.training, self.data.train
-        for chosen in torch.randperm(len(data.windows)).split(recipe.batch):
-            windows = torch.from_numpy(data.windows[chosen.numpy()]).float()
-            windows = shifted(windows, recipe.shift) if recipe.shift else windows
-            windows = mirrored(windows) if recipe.mirror else windows
-            yield windows, torch.from_numpy(data.labels[chosen.numpy()]).long()
+    def _batches(self, per_epoch: int) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+        """This process's share of every batch of one epoch: windows float [B, T_in, C, H, W], labels [B], and the seeds of their augmentation."""
+        recipe, epoch, data = self.recipe, self.epoch + 1, self.data.train
+        generator = torch.Generator().manual_seed(recipe.training.seed_of(epoch))
+        order = torch.randperm(len(data.windows), generator=generator).numpy()
+        first = parallel.rank() * self.share
+        for number in range(per_epoch):
+            chosen = order[number * self.batch :][first : first + self.share]
+            groups = range(first // GROUP, first // GROUP + math.ceil(len(chosen) / GROUP))
+            labels = torch.from_numpy(data.labels[chosen]).long().to(self.device)
+            yield self._windows(chosen), labels, [recipe.training.seed_of(epoch, number, group) for group in groups]
+
+    def _windows(self, chosen: np.ndarray) -> Tensor:
+        """The training windows `chosen`, on the device, where all of them stay if there is room."""
+        windows = self.data.train.windows
+        if isinstance(windows, images.Decoded):
+            epoch_seed = self.recipe.training.seed_of(self.epoch + 1)
+            return torch.from_numpy(windows.read(chosen, zoom=self.recipe.augmentation.zoom, seed=epoch_seed)).to(self.device).float()
+        if self.device.type == "cpu" or windows.nbytes > RESIDENT:
+            return torch.from_numpy(windows[chosen]).to(self.device).float()
+        if not hasattr(self, "_resident"):
+            self._resident = torch.from_numpy(windows).to(self.device)
+        return self._resident[torch.from_numpy(chosen).to(self.device)].float()
+
+    # -- what goes wrong
+
+    @contextmanager
+    def _memory(self) -> Iterator[None]:
+        """TrainingError in place of what PyTorch says when memory runs out."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            training = self.recipe.training
+            raise TrainingError(
+                f"out of memory in epoch {self.epoch + 1}, on {self.device}; {self._kept_state()}. Try a training.batch below {training.batch}"
+                + ("" if training.precision != "float32" or self.device.type == "cpu" else ", or training.precision=bfloat16")
+            ) from None
 
     def _check(self, finite: bool, step: int, what: str) -> None:
         if not finite:
-            kept = f"the state after epoch {self.epoch} is kept in {self.folder}"
             raise TrainingError(
-                f"{what} is not finite at step {step}, in epoch {self.epoch + 1}; {kept}. Try a training.rate below {self.recipe.training.rate}"
+                f"{what} is not finite at step {step}, in epoch {self.epoch + 1}; {self._kept_state()}. "
+                f"Try a training.rate below {self.recipe.training.rate}, or training.clip"
             )
+
+    def _kept_state(self) -> str:
+        return f"the state after epoch {self.epoch} is kept in {self.folder}"
+
+
+def _ahead(batches: Iterable[Item]) -> Iterator[Item]:
+    """`batches`, the next of which is made while the present one is used."""
+    iterator = iter(batches)
+    with ThreadPoolExecutor(1) as worker:
+        following = worker.submit(next, iterator, None)
+        while (item := following.result()) is not None:
+            following = worker.submit(next, iterator, None)
+            yield item
+
+
+def _share(recipe: Recipe, data: Data) -> int:
+    """Windows of a batch that one process takes. TrainingError where batches cannot be shared among them."""
+    batch, number, world = recipe.training.batch, len(data.train.windows), parallel.world()
+    if world == 1:
+        return min(batch, number)
+    if batch % (world * GROUP) or number < batch:
+        raise TrainingError(
+            f"{world} processes share batches that are multiples of {world * GROUP} (each takes whole groups of {GROUP}) and not larger than the data "
+            f"({number:,} windows); training.batch is {batch}"
+        )
+    return batch // world
 
 
 def _input(recipe: Recipe, data: Data) -> Input:
     windows = data.train.windows
     if windows.shape[1] != recipe.data.steps:
         raise DataError(f"the windows have {windows.shape[1]} input steps, the recipe's data.steps is {recipe.data.steps}")
-    low, high = (0, recipe.data.high) if data.kind == "events" else (images.LOW, images.HIGH)
+    if data.kind == "image":  # int8, all of whose values are grey levels
+        return Input(name="input", shape=windows.shape[2:], steps=windows.shape[1], low=images.LOW, high=images.HIGH, kind="image")
+    high = recipe.data.high
     least, largest = (int(pick([pick(split.windows) for split in (data.train, data.test)])) for pick in (np.min, np.max))
-    if least < low or largest > high:
-        raise DataError(f"the windows lie within {least}..{largest}, beyond the {low}..{high} of the input{' (data.high)' * (data.kind == 'events')}")
-    return Input(name="input", shape=windows.shape[2:], steps=windows.shape[1], low=low, high=high, kind=data.kind)
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    if least < 0 or largest > high:
+        raise DataError(f"the windows lie within {least}..{largest}, beyond the 0..{high} of the input (data.high)")
+    return Input(name="input", shape=windows.shape[2:], steps=windows.shape[1], high=high)

@@ -1,8 +1,12 @@
 """Recipes: everything that decides a training run, as TOML that is checked strictly.
 
-    [data]      what is learnt, and how its recordings become windows
-    [network]   an architecture, its neurons, levels and steps
-    [training]  optimiser, schedule, augmentation, seed
+    extends = "cifar10-resnet-18"   optional: the recipe that this one changes, by name or by path from this file
+
+    [data]          what is learnt, and how its recordings become windows
+    [augmentation]  what is done to training windows at random
+    [network]       an architecture, its neurons, levels and steps
+    [training]      optimiser, schedule, precision, seed
+    [paper]         what the paper reports of it, to stand beside what is measured
 
 Packaged recipes lie in training/recipes and are known by name; every key has a default but `data.name` and
 `network.architecture`.
@@ -50,13 +54,40 @@ class DataRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AugmentationRecipe:
+    """What is done to training windows at random (training.augment); every step and channel of a window is treated alike.
+
+    shift, roll  every window moves by up to so many pixels a direction; zeros come in, or (roll) what leaves on the other side
+    mirror       left and right are exchanged in every second window
+    rotate       by up to so many degrees (nearest pixel)
+    zoom         a random part of at least this share of the area fills the frame (sets whose images are decoded as they are used; 0: none)
+    auto         policies of AutoAugment (Cubuk et al. 2019), for images
+    cutout       a square of so many pixels a side is emptied (DeVries & Taylor 2017)
+    mixup        probability that windows and labels are mixed in pairs, in shares uniform within 0..1 (Zhang et al. 2018)
+    cutmix       probability that a rectangle is replaced by another window's, of an area uniform within 0..1 (Yun et al. 2019)
+    """
+
+    shift: int = _within(0, 64, 0)
+    roll: int = _within(0, 64, 0)
+    mirror: bool = False
+    rotate: float = _within(0, 180, 0.0)
+    zoom: float = _within(0, 1, 0.0)
+    auto: str = _one_of("none", "cifar10", "imagenet", default="none")
+    cutout: int = _within(0, 1024, 0)
+    mixup: float = _within(0, 1, 0.0)
+    cutmix: float = _within(0, 1, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkRecipe:
     """`neuron` of training.neurons with L `levels` and T `steps`; `v0` is the initial potential in units of θ, which begins at 1.
 
-    "mht", "if" and "qcfs" have no T-GIM: T must be T_in. "if" has one level; "qcfs" is a quantised ANN of one step and v0 = 0.5.
+    `width` multiplies the channels of every block. "mht", "if" and "qcfs" have no T-GIM: T must be T_in. "if" has one level;
+    "qcfs" is a quantised ANN of one step and v0 = 0.5.
     """
 
     architecture: str = _one_of(*ARCHITECTURES)
+    width: float = _within(0.01, 16, 1.0)
     neuron: str = _one_of("lmht", "mht", "if", "qcfs", default="lmht")
     levels: int = _within(1, 64, 2)
     steps: int = _within(1, 1024, 4)
@@ -67,8 +98,13 @@ class NetworkRecipe:
 class TrainingRecipe:
     """`optimiser` at a `rate` that rises over `warmup` epochs and then falls as a cosine, to 0 after `epochs`.
 
-    `weight_decay` acts on weights, not on biases, norms and neurons. `shift` moves every window at random by up to so many
-    pixels, `mirror` exchanges left and right in every second one. The same `seed` gives the same weights on the same machine with the same number of threads.
+    batch         windows of one step, over all processes; an epoch leaves out what does not fill a last one
+    weight_decay  of weights, not of biases, norms and neurons
+    clip          largest norm of the gradient over all weights (0: any)
+    ema           decay of a running mean of the weights, which is what is tested and kept (0: none)
+    precision     of convolutions and linear layers; weights, norms and the loss stay float32
+    channels_last, compile   memory format and torch.compile: for accelerators
+    seed          the same seed gives the same weights on the same machine with the same number of threads
     """
 
     epochs: int = _within(1, 100_000, 20)
@@ -78,20 +114,35 @@ class TrainingRecipe:
     weight_decay: float = _within(0, 10, 0.01)
     warmup: float = _within(0, 1000, 1.0)
     label_smoothing: float = _within(0, 0.99, 0.0)
-    shift: int = _within(0, 64, 0)
-    mirror: bool = False
+    clip: float = _within(0, 1e6, 0.0)
+    ema: float = _within(0, 0.99999, 0.0)
+    precision: str = _one_of("float32", "bfloat16", "float16", default="float32")
+    channels_last: bool = False
+    compile: bool = False
     seed: int = _within(0, 2**32 - 1, 0)
 
-    def seed_of(self, epoch: int) -> int:
-        """Seed of all that is random in an epoch (0: the initial weights), so that no generator's state needs to be kept."""
-        return int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0])
+    def seed_of(self, epoch: int, *parts: int) -> int:
+        """Seed of all that is random in (a part of) an epoch, of the initial weights for epoch 0: no generator's state needs to be kept."""
+        return int(np.random.SeedSequence((self.seed, epoch, *parts)).generate_state(1)[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperRecipe:
+    """What Hao et al. (2024) report of this network: `accuracy` in percent, `sops` in G and `energy` in mJ a window (0: not reported)."""
+
+    table: str = ""
+    accuracy: float = _within(0, 100, 0.0)
+    sops: float = _within(0, 1e6, 0.0)
+    energy: float = _within(0, 1e6, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     data: DataRecipe
+    augmentation: AugmentationRecipe
     network: NetworkRecipe
     training: TrainingRecipe
+    paper: PaperRecipe
 
     def __post_init__(self) -> None:
         network, data = self.network, self.data
@@ -117,21 +168,38 @@ def load(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises RecipeError for a missing or malformed file, an unknown section or key, and a value of a wrong type or out of range.
     """
+    values = _read(name)
+    for override in overrides:
+        _override(values, override)
+    return parse(values)
+
+
+def _read(name: str | Path, beside: Path = Path(), seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The values of a recipe and of those that it extends; a path is taken from the folder `beside`."""
     if Path(name).suffix == ".toml":
-        file, what = Path(name), str(name)
+        file = beside / name
+        what = str(file)
     elif name in packaged():
         file, what = resources.files(__package__) / "recipes" / f"{name}.toml", f"recipe {name!r}"  # type: ignore[assignment]
     else:
         raise RecipeError(f"there is no recipe {str(name)!r}; there are {', '.join(packaged())}, or give the path of a .toml file")
+    if what in seen:
+        raise RecipeError(f"{what} extends itself, by way of {' and '.join(seen)}")
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{what}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise RecipeError(f"{what}: is not TOML: {error}") from None
-    for override in overrides:
-        _override(values, override)
-    return parse(values)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise RecipeError(f"{what}: extends must be the name or the path of a recipe, not {base!r}")
+    merged = _read(base, Path(str(file)).parent, (*seen, what))
+    for section, changes in values.items():
+        merged[section] = {**merged.get(section, {}), **changes} if isinstance(changes, Mapping) else changes
+    return merged
 
 
 def parse(values: Mapping[str, Any]) -> Recipe:

@@ -28,7 +28,7 @@ from lmht_deploy.storage import atomic
 
 from . import images
 from . import recipe as recipes
-from .architectures import ARCHITECTURES, build
+from .architectures import ARCHITECTURES, Block, build
 from .model import SpikingModel
 from .neurons import IF, LMHT, MHT, QCFS, Neuron
 from .recipe import NetworkRecipe, Recipe
@@ -76,11 +76,17 @@ def load(folder: str | Path) -> Run:
 
 def make(recipe: Recipe, input: Input, classes: int) -> SpikingModel:
     """The model of `recipe` with new weights, drawn from the recipe's seed."""
-    blocks = ARCHITECTURES[recipe.network.architecture]
+    blocks = [_scaled(block, recipe.network.width) for block in ARCHITECTURES[recipe.network.architecture]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed_of(0))
         scale = images.SCALE if input.kind == "image" else 1.0
         return build(blocks, input.shape, classes, lambda steps_in: _neuron(recipe.network, steps_in), steps_in=input.steps, input_scale=scale)  # type: ignore[arg-type]
+
+
+def _scaled(block: Block, width: float) -> Block:
+    """`block` with `width` times its channels or units, one at least."""
+    sizes = {name: max(1, round(getattr(block, name) * width)) for name in ("channels", "units") if hasattr(block, name)}
+    return dataclasses.replace(block, **sizes)  # type: ignore[type-var]
 
 
 def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
@@ -137,17 +143,3 @@ def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def tensors_of(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as flat tensors, by "<parameter>.<name>"."""
-    return {f"{index}.{name}": value for index, state in optimiser.state_dict()["state"].items() for name, value in state.items()}
-
-
-def restore(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put what `tensors_of` gave into an optimiser over the same parameters."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -20,7 +20,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 # ------------------------------------------------------------------------------------------------ images
 
 
-def write(path: Path, pixels: list[np.ndarray], labels: list[int], **names: str) -> None:
+def write(path: Path, pixels: list[np.ndarray], labels: list[int], img: str = "img", label: str = "label") -> None:
     """`pixels` uint8 [H, W, 3] each as PNG, so that they come back as they are."""
     pyarrow = pytest.importorskip("pyarrow")
     from PIL import Image
@@ -32,7 +32,7 @@ def write(path: Path, pixels: list[np.ndarray], labels: list[int], **names: str)
         return buffer.getvalue()
 
     rows = [{"bytes": encoded(array), "path": f"{index}.png"} for index, array in enumerate(pixels)]
-    parquet.write_table(pyarrow.table({names.get("img", "img"): rows, "label": labels}), path)
+    parquet.write_table(pyarrow.table({img: rows, label: labels}), path)
 
 
 def random_pixels(number: int, seed: int = 0) -> list[np.ndarray]:
@@ -41,8 +41,9 @@ def random_pixels(number: int, seed: int = 0) -> list[np.ndarray]:
 
 def test_images_come_back_pixel_for_pixel(tmp_path: Path) -> None:
     pixels = random_pixels(5)
-    write(tmp_path / "train-00000-of-00002.parquet", pixels[:3], [0, 1, 2])
-    write(tmp_path / "train-00001-of-00002.parquet", pixels[3:], [9, 3])
+    (tmp_path / "plain_text").mkdir()  # as on the hub
+    write(tmp_path / "plain_text" / "train-00000-of-00002.parquet", pixels[:3], [0, 1, 2])
+    write(tmp_path / "plain_text" / "train-00001-of-00002.parquet", pixels[3:], [9, 3])
     calls: list[tuple[int, int]] = []
     found = images.load("cifar10", root=tmp_path, split="train", progress=lambda done, total: calls.append((done, total)))
     assert found.windows.dtype == np.int8 and found.windows.shape == (5, 1, 3, 8, 8)
@@ -58,7 +59,7 @@ def test_images_train_and_lower(tmp_path: Path) -> None:
         labels = rng.integers(0, 2, number)
         pixels = [(rng.integers(0, 128, (8, 8, 3)) + 128 * label).astype(np.uint8) for label in labels]
         write(tmp_path / f"{split}.parquet", pixels, labels.tolist())
-    plan = recipe.load("digits", ["data.name=cifar10", "data.steps=1", "training.epochs=2", "training.batch=10", "training.mirror=true"])
+    plan = recipe.load("digits", ["data.name=cifar10", "data.steps=1", "training.epochs=2", "training.batch=10", "augmentation.mirror=true"])
     loaded = data.load(plan, root=tmp_path)
     run = train(plan, loaded, tmp_path / "run")
     assert run.accuracy >= 0.9
@@ -69,22 +70,82 @@ def test_images_train_and_lower(tmp_path: Path) -> None:
     assert result.macs == {"convolution0.neuron": (8 * 3 - 2) ** 2 * 16 * 3}
 
 
-def test_wrong_image_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "columns", "split", "classes"),
+    [("cifar100", {"label": "fine_label"}, "test", 100), ("tiny-imagenet", {"img": "image"}, "valid", 200), ("imagenet", {"img": "image"}, "validation", 1000)],
+)
+def test_other_sets(name: str, columns: dict[str, str], split: str, classes: int, tmp_path: Path) -> None:
+    pixels = random_pixels(3)
+    write(tmp_path / f"{split}-00000-of-00001.parquet", pixels, [0, classes - 1, 7], **columns)
+    found = images.load(name, split="test", size=8, root=tmp_path)
+    assert found.windows.shape == (3, 1, 3, 8, 8) and found.labels.tolist() == [0, classes - 1, 7]
+    np.testing.assert_array_equal(found.windows[np.arange(3)][:, 0].transpose(0, 2, 3, 1), np.stack(pixels).astype(int) - 128)
+    assert len(found.classes) == classes and found.classes[7] == "7"
+    with pytest.raises(DataError, match=r"labels lie within 0\.\.1000, expected 0\.\.999"):
+        write(tmp_path / "train.parquet", pixels, [0, 1000, 7], img="image")
+        images.load("imagenet", split="train", size=8, root=tmp_path)
+
+
+def test_names_of_classes_come_from_the_files(tmp_path: Path) -> None:
+    """Files of the hub say them; those that somebody wrote need not."""
+    datasets = pytest.importorskip("datasets")
+    names = [f"class {index}" for index in range(100)]
+    write(tmp_path / "plain.parquet", random_pixels(2), [99, 1], label="fine_label")
+    rows = datasets.Dataset.from_parquet(str(tmp_path / "plain.parquet")).cast_column("fine_label", datasets.ClassLabel(names=names))
+    rows.to_parquet(tmp_path / "train.parquet")
+    assert images.load("cifar100", split="train", root=tmp_path).classes == tuple(names)
+
+
+def test_images_of_different_sizes_are_decoded_when_used(tmp_path: Path) -> None:
+    """Their middle is cut out; training takes a random part, which the seed and the index decide."""
+    rng = np.random.default_rng(0)
+    ramp = [np.broadcast_to(np.linspace(0, 255, width)[None, :, None], (height, width, 3)).astype(np.uint8) for height, width in ((30, 60), (64, 40), (16, 16))]
+    write(tmp_path / "train.parquet", ramp, [1, 2, 3], img="image")
+    found = images.load("imagenet", split="train", size=16, root=tmp_path)
+    assert found.windows.shape == (3, 1, 3, 16, 16) and len(found.windows) == 3
+    middle = found.windows[:][:, 0, 0, 8].astype(int) + 128  # of every image a row
+    side = 30 * 7 / 8
+    np.testing.assert_allclose(middle[0], (30 - side / 2 + (np.arange(16) + 0.5) * side / 16 - 0.5) * 255 / 59, atol=2)
+    np.testing.assert_array_equal(middle[2], ramp[2][0, :, 0])
+    lazily = found.windows
+    assert isinstance(lazily, images.Decoded)
+    chosen = rng.permutation(3)
+    parts = [lazily.read(chosen, zoom=0.1, seed=seed) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(parts[0], parts[1])
+    np.testing.assert_array_equal(parts[0][1], lazily.read(chosen[1:2], zoom=0.1, seed=1)[0])
+    assert (parts[0] != parts[2]).any() and (parts[0] != lazily[chosen]).any()
+    assert (np.diff(parts[0][0, 0, 0, 8].astype(int)) >= 0).all()  # a part of a ramp is a ramp
+    with pytest.raises(DataError, match=r"the images of imagenet differ in size: give data\.size"):
+        images.load("imagenet", split="train", root=tmp_path)
+
+
+def test_training_on_images_that_are_decoded_when_used(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 64), ("validation", 16)):
+        labels = rng.integers(0, 2, number)
+        sizes = rng.integers(9, 14, (number, 2))
+        pixels = [(rng.integers(0, 128, (*size, 3)) + 128 * label).astype(np.uint8) for size, label in zip(sizes, labels, strict=True)]
+        write(tmp_path / f"{split}.parquet", pixels, labels.tolist(), img="image")
+    overrides = ["data.name=imagenet", "data.steps=1", "data.size=8", "augmentation.zoom=0.2", "augmentation.mirror=true"]
+    plan = recipe.load("digits", [*overrides, "training.epochs=3", "training.batch=16"])
+    loaded = data.load(plan, root=tmp_path)
+    assert train(plan, loaded, tmp_path / "run").accuracy >= 0.9
+
+
+def test_wrong_image_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def load() -> None:
         images.load("cifar10", root=tmp_path, split="train")
 
-    with pytest.raises(DataError, match="cifar10 is read from a folder"):
-        images.load("cifar10", root=None, split="train")
     with pytest.raises(DataError, match=r"there is no file train\*\.parquet of cifar10"):
         load()
     (tmp_path / "train.parquet").write_bytes(b"PAR1 not")
-    with pytest.raises(DataError, match=r"train\.parquet: is not a Parquet file with the columns img"):
+    with pytest.raises(DataError, match=r"cannot be read as Parquet files of cifar10 \(Parquet magic bytes not found"):
         load()
     write(tmp_path / "train.parquet", random_pixels(1), [0], img="image")
-    with pytest.raises(DataError, match=r"train\.parquet: is not a Parquet file with the columns img"):
+    with pytest.raises(DataError, match=r"cifar10 has the columns img \{bytes, path\} and label; img is not among image, label"):
         load()
     write(tmp_path / "train.parquet", [*random_pixels(1), np.zeros((4, 4, 3), np.uint8)], [0, 1])
-    with pytest.raises(DataError, match="the train images have different sizes"):
+    with pytest.raises(DataError, match="train images have different sizes"):
         load()
 
     import pyarrow
@@ -93,12 +154,23 @@ def test_wrong_image_files(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"img": [{"bytes": b"no image", "path": ""}], "label": [0]}), tmp_path / "train.parquet")
     with pytest.raises(DataError, match="train image 0: cannot be decoded"):
         load()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"images need the package 'datasets'; run: pip install 'lmht-deploy\[images\]'"):
+        load()
+
+
+def test_hub_that_cannot_be_reached() -> None:
+    pytest.importorskip("datasets")
+    with pytest.raises(
+        DataError, match=r"cifar100 could not be fetched from the hub as uoft-cs/cifar100 \(.*; what has been downloaded is kept: run it again, or give"
+    ):
+        images.load("cifar100", split="train")
 
 
 def test_cifar10() -> None:
     if not (SHARED / "cifar10").is_dir():
         pytest.skip("CIFAR-10 is not at ../shared/data/cifar10")
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("datasets")
     found = images.load("cifar10", root=SHARED / "cifar10", split="test")
     assert found.windows.shape == (10_000, 1, 3, 32, 32)
     assert np.bincount(found.labels).tolist() == [1000] * 10

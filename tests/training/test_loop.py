@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from lmht_deploy import reference
 from lmht_deploy.errors import DataError, LmhtError, RecipeError, StorageError, TrainingError
-from training import loop, recipe, runs
+from training import optimisation, recipe, runs
 from training.data import Data
 from training.loop import Progress, evaluate, train
 from training.lowering import lower
@@ -123,7 +123,7 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 @pytest.mark.parametrize("stop", [3, 6, 15])  # in the first epoch, at the end of one, within a later one
 def test_resumed_run_ends_with_the_same_bits(optimiser: str, stop: int, tmp_path: Path) -> None:
-    chosen = small(f"training.optimiser={optimiser}", "training.rate=0.01", "training.epochs=3", "training.shift=1")
+    chosen = small(f"training.optimiser={optimiser}", "training.rate=0.01", "training.epochs=3", "augmentation.shift=1")
 
     def die(progress: Progress) -> None:
         if progress.step == stop:
@@ -329,39 +329,18 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_learning_rate() -> None:
     """Rises in a line over 2 epochs of 10 steps, peaks at their last step, then falls as half a cosine towards 0."""
     plan = TrainingRecipe(epochs=6, rate=0.5, warmup=2.0)
-    rates = [loop.learning_rate(plan, step, 10) for step in range(60)]
+    rates = [optimisation.learning_rate(plan, step, 10) for step in range(60)]
     np.testing.assert_allclose(rates[:20], 0.5 * np.arange(1, 21) / 20)
     assert rates[39] == pytest.approx(0.25, rel=0.05) and 0 < rates[-1] < 0.002
     assert sorted(rates[19:], reverse=True) == rates[19:]
-    assert loop.learning_rate(TrainingRecipe(epochs=1, rate=0.5, warmup=0.0), 0, 10) < 0.5
-
-
-def test_shift_moves_whole_windows() -> None:
-    torch.manual_seed(0)
-    windows = torch.zeros(300, 3, 2, 5, 6)
-    windows[:, :, 0, 2, 3] = torch.arange(1.0, 301)[:, None]
-    moved = loop.shifted(windows, 2)
-    assert moved.shape == windows.shape and moved.sum() == windows.sum()
-    places = (moved[:, :, 0] > 0).nonzero()[:, 2:].unflatten(0, (300, 3))
-    assert (places == places[:, :1]).all()  # every step of a window by the same offset
-    assert {tuple(place) for place in places[:, 0].tolist()} == {(y, x) for y in range(5) for x in range(1, 6)}
-    edge = torch.ones(8, 1, 1, 4, 4)
-    assert loop.shifted(edge, 3).sum() < edge.sum()  # what leaves is lost, zeros come in
-
-
-def test_mirror_exchanges_left_and_right() -> None:
-    torch.manual_seed(0)
-    windows = torch.arange(12.0).reshape(1, 1, 1, 3, 4).repeat(40, 2, 1, 1, 1)
-    mirrored = [bool(window.equal(windows[0].flip(-1))) for window in loop.mirrored(windows)]
-    kept = [bool(window.equal(windows[0])) for window in loop.mirrored(windows)]
-    assert 8 < sum(mirrored) < 32 and 8 < sum(kept) < 32
+    assert optimisation.learning_rate(TrainingRecipe(epochs=1, rate=0.5, warmup=0.0), 0, 10) < 0.5
 
 
 def test_only_weights_decay() -> None:
     from training.neurons import Neuron
 
     model = runs.make(small(), runs_input(), 4)
-    decays, others = (group["params"] for group in loop.make_optimiser(small().training, model).param_groups)
+    decays, others = (group["params"] for group in optimisation.make_optimiser(small().training, model).param_groups)
     names = {id(p): name for name, p in model.named_parameters()}
     assert {names[id(p)].rsplit(".", 2)[-2] for p in decays} == {"conv", "logits"}
     learnt = [p for neuron in model.modules() if isinstance(neuron, Neuron) for p in neuron.parameters() if p.requires_grad]

@@ -8,13 +8,19 @@ import pytest
 
 from lmht_deploy.errors import RecipeError
 from training import recipe
-from training.recipe import DataRecipe, NetworkRecipe, Recipe, TrainingRecipe
+from training.recipe import AugmentationRecipe, DataRecipe, NetworkRecipe, PaperRecipe, Recipe, TrainingRecipe
 
 SMALL = {"data": {"name": "digits"}, "network": {"architecture": "residual-small"}}
 
 
 def test_defaults() -> None:
-    assert recipe.parse(SMALL) == Recipe(data=DataRecipe(name="digits"), network=NetworkRecipe(architecture="residual-small"), training=TrainingRecipe())
+    assert recipe.parse(SMALL) == Recipe(
+        data=DataRecipe(name="digits"),
+        augmentation=AugmentationRecipe(),
+        network=NetworkRecipe(architecture="residual-small"),
+        training=TrainingRecipe(),
+        paper=PaperRecipe(),
+    )
 
 
 @pytest.mark.parametrize("name", recipe.packaged())
@@ -31,8 +37,8 @@ def test_packaged_names() -> None:
 
 
 def test_overrides() -> None:
-    found = recipe.load("digits", ["training.epochs=3", "training.optimiser=sgd", 'network.neuron="mht"', "training.rate = 1", "training.mirror=true"])
-    assert found.training.mirror
+    found = recipe.load("digits", ["training.epochs=3", "training.optimiser=sgd", 'network.neuron="mht"', "training.rate = 1", "augmentation.mirror=true"])
+    assert found.augmentation.mirror
     assert (found.training.epochs, found.training.optimiser, found.network.neuron, found.training.rate) == (3, "sgd", "mht", 1.0)
     assert found.data == recipe.load("digits").data
 
@@ -41,13 +47,13 @@ def test_overrides() -> None:
     ("override", "message"),
     [
         ("training.epoch=3", r"unknown key of \[training\] 'epoch' in the recipe; there are epochs, batch, optimiser"),
-        ("train.epochs=3", "unknown section 'train' in the recipe; there are data, network, training"),
+        ("train.epochs=3", "unknown section 'train' in the recipe; there are data, augmentation, network, training, paper"),
         ("training.epochs=0", "training.epochs must lie within 1..100000, not be 0"),
         ("training.epochs=2.5", "training.epochs must be an integer, within 1..100000, not 2.5"),
         ("training.epochs=true", "training.epochs must be an integer"),
         ("training.rate=nan", "training.rate must lie within 1e-09..100, not be nan"),
         ("training.rate=fast", "training.rate must be a number, within 1e-09..100, not 'fast'"),
-        ("training.mirror=1", "training.mirror must be true or false, not 1"),
+        ("augmentation.mirror=1", "augmentation.mirror must be true or false, not 1"),
         ("training.optimiser=adam", "training.optimiser must be one of adamw, sgd, not 'adam'"),
         ("network.architecture=3", "network.architecture must be text, one of residual-small"),
         ("data.name=3", "data.name must be text, not 3"),
@@ -79,7 +85,7 @@ def test_missing_key() -> None:
 
 
 def test_files_that_are_not_recipes(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"there is no recipe 'digit'; there are cifar10-dvs-small, digits"):
+    with pytest.raises(RecipeError, match=r"there is no recipe 'digit'; there are cifar10-cpu"):
         recipe.load("digit")
     with pytest.raises(RecipeError, match=r"absent.toml: cannot be read"):
         recipe.load(tmp_path / "absent.toml")
