@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -88,15 +89,35 @@ class Grower:
         return np.rint(total).astype(np.int64)
 
     def _with_density(self, layer: Neurons, drive: np.ndarray) -> Neurons:
-        """`layer` with the lowest threshold at which no more than `density` of its neurons fire in a step."""
+        """`layer` with the lowest threshold at which no more than `density` of its neurons fire in a step.
+
+        Half of them have a negative potential and never fire: beyond that density the bias is raised until enough do.
+        """
         some = self.rng.choice(drive[0, 0].size, min(4000, drive[0, 0].size), replace=False)
         sample = drive.reshape(*drive.shape[:2], -1)[:, :, some].reshape(1, drive.shape[1], 1, -1)
-        low, high = 1, int(np.abs(drive).sum(1).max()) + 1
-        while low < high:
-            middle = (low + high) // 2
-            trial = dataclasses.replace(layer, threshold=np.array([middle]), v0=np.array([0]), bias=np.array([0]))
-            low, high = (middle + 1, high) if (reference.fire(trial, sample) > 0).mean() > self.density else (low, middle)
-        return dataclasses.replace(layer, threshold=np.full(len(layer.threshold), low))
+        per_step = layer.omega.sum(1).reshape(1, -1, 1, 1)  # what a bias of 1 adds to the drive
+        most = int(np.abs(drive).sum(1).max()) + 1
+
+        def density(threshold: int, bias: int) -> float:
+            trial = dataclasses.replace(layer, threshold=np.array([threshold]), v0=np.array([0]), bias=np.array([0]))
+            return float((reference.fire(trial, sample + bias * per_step) > 0).mean())
+
+        ones = np.ones(len(layer.threshold), int)
+        if density(1, 0) > self.density:
+            return dataclasses.replace(layer, threshold=ones * _lowest(lambda threshold: density(threshold, 0) <= self.density, most))
+        if self.density < 0.5:  # a layer that hardly gets input
+            return layer
+        bias = _lowest(lambda bias: density(1, bias) >= self.density, most)
+        return dataclasses.replace(layer, bias=layer.bias + bias)
+
+
+def _lowest(holds: Callable[[int], bool], most: int) -> int:
+    """The least of 1 .. `most` for which `holds`, which stays true once it is."""
+    low, high = 1, most
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
 
 
 def resnet18(size: int = 48, steps: int = 4, levels: int = 1, omega: Omega = "identity", density: float = 0.1) -> Network:
@@ -125,3 +146,14 @@ def vgg(size: int = 48, steps: int = 4, levels: int = 1, omega: Omega = "identit
     last = g.neurons(g.linear("flat", 512))
     readout = Readout(name="logits", synapses=(g.linear(last, 10),), bias=np.zeros(10, int))
     return Network((*g.layers, readout))
+
+
+def one_layer(channels_in: int, channels_out: int, size: int = 24, steps: int = 4) -> Network:
+    """One 3 x 3 convolution of binary input [channels_in, size, size] that hardly ever fires, and a read-out."""
+    rng = np.random.default_rng(0)
+    zero = np.zeros(channels_out, int)
+    conv = Conv(source="input", weight=np.clip(np.rint(rng.normal(0, 25, (channels_out, channels_in, 3, 3))), -127, 127).astype(int), padding=1)
+    layer = Neurons(name="layer", synapses=(conv,), bias=zero, threshold=zero + 2**20, omega=np.eye(steps, dtype=int), leak=LEAK_ONE, v0=zero, levels=1)
+    pool = SumPool(name="pool", source="layer", kernel=size, stride=size)
+    readout = Readout(name="logits", synapses=(Linear(source="flat", weight=np.ones((2, channels_out), int)),), bias=[0, 0])
+    return Network((Input(name="input", shape=(channels_in, size, size), steps=steps, high=1), layer, pool, Flatten(name="flat", source="pool"), readout))

@@ -6,7 +6,7 @@ import importlib
 import os
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,6 +38,9 @@ def _require() -> None:
         raise BackendError(f"the event-driven engine cannot run here: {reason}")
 
 
+TIERS = ("avx512vnni", "avx2", "generic")
+"""Every tier there is, the best first."""
+
 PATHS = ("ones", "weighted", "dense", "channelwise")
 """How the rows of a synapse are added: spike by spike, spike by spike with their values, every input, or one weight a channel."""
 
@@ -57,16 +60,17 @@ class Model:
     """An integer network as the engine runs it; its packed weights are shared by every engine made from it.
 
     `isa` names the tier to use (see `isas`); by default the environment variable LMHT_ISA, else the best of this CPU.
+    `path` is for tests and benchmarks: "list" or "dense" where the engine would take whichever is cheaper, row by row.
     Raises BackendError for a float network, an unknown tier, a network beyond the engine's sizes or a missing extension.
     """
 
-    def __init__(self, net: Network, *, isa: str | None = None) -> None:
+    def __init__(self, net: Network, *, isa: str | None = None, path: Literal["list", "dense"] | None = None) -> None:
         _require()
         if not net.integer:
             raise BackendError("the event-driven engine runs integer networks, not float ones; see `lmht convert`")
         self.net = net
         try:
-            self._core = _core.Model(isa if isa is not None else os.environ.get("LMHT_ISA", ""))
+            self._core = _core.Model(isa if isa is not None else os.environ.get("LMHT_ISA", ""), path or "")
             self.places = Planner(net, self._core).places
         except (ValueError, OverflowError, MemoryError) as error:
             raise BackendError(f"the event-driven engine cannot run this network: {error}") from None

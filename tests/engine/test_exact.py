@@ -17,10 +17,8 @@ from tests.conformance.test_conformance import assert_equal
 if reason := engine.missing():
     pytest.skip(reason, allow_module_level=True)
 
-TIERS = ("avx512vnni", "avx2", "generic")
 
-
-@pytest.fixture(params=TIERS)
+@pytest.fixture(params=engine.TIERS)
 def isa(request: pytest.FixtureRequest) -> str:
     if request.param not in engine.isas():
         pytest.skip(f"tier {request.param} is not available on this CPU")

@@ -8,6 +8,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <map>
 #include <stdexcept>
 
 #include "engine.hpp"
@@ -25,6 +26,17 @@ using SynapseArguments = std::tuple<int, Array<const int8_t, 4>, Pair, Pair, Pai
 
 void require(bool holds, const char* what) {
     if (!holds) throw std::invalid_argument(what);
+}
+
+// The tier `isa`. With `path` ("list" or "dense") a copy of it that finds the other way too dear wherever there is a choice.
+const lmht::Kernels* choose_kernels(const std::string& isa, const std::string& path) {
+    const lmht::Kernels* const kernels = lmht::choose_kernels(isa);
+    if (path.empty()) return kernels;
+    require(path == "list" || path == "dense", "a path is 'list' or 'dense'");
+    static std::map<std::pair<std::string, std::string>, lmht::Kernels> forced;  // models keep pointers to them; the GIL guards it
+    lmht::Kernels& copy = forced.try_emplace({kernels->name, path}, *kernels).first->second;
+    (path == "list" ? copy.dense_cost : copy.pixel_cost) = 1e30f;
+    return &copy;
 }
 
 lmht::Extent extent(Pair pair) { return {pair.first, pair.second}; }
@@ -93,7 +105,7 @@ NB_MODULE(_core, m) {
     m.def("isas", &lmht::available_isas, "Instruction sets that this CPU has a tier for, the best first.");
 
     nb::class_<lmht::Model>(m, "Model", "Layers in order with their packed weights; see model.hpp.")
-        .def("__init__", [](lmht::Model* self, const std::string& isa) { new (self) lmht::Model(lmht::choose_kernels(isa)); }, "isa"_a)
+        .def("__init__", [](lmht::Model* self, const std::string& isa, const std::string& path) { new (self) lmht::Model(choose_kernels(isa, path)); }, "isa"_a, "path"_a)
         .def("add_input", &lmht::Model::add_input, "channels"_a, "height"_a, "width"_a, "steps"_a, "low"_a, "high"_a)
         .def("add_pool",
              [](lmht::Model& model, int source, Pair kernel, Pair stride, Pair padding, bool max) {

@@ -1,0 +1,84 @@
+"""Writes networks, windows and the golden model's integers to a file that `replay.cpp` runs without Python.
+
+`python -m tests.engine.replay.record FILE`. The file is int64s, little-endian: the calls that `Planner` makes to the core's model in order,
+each with its number and its arguments (an array: its axes and their lengths before its values), then windows and what must come out.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from lmht_deploy import reference
+from lmht_deploy.engine.plan import Planner
+from lmht_deploy.network import Network
+from tests.conformance.networks import SPECIAL, windows_for
+
+INPUT, POOL, FLATTEN, NEURONS, READOUT, RUN = range(6)
+
+
+class Recorder:
+    """Stands in for `_core.Model` and writes down what is asked of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._tensors = 0
+
+    def write(self, *values: Any) -> None:
+        for value in values:
+            if isinstance(value, np.ndarray):
+                self.write(value.ndim, *value.shape)
+            self._file.write(np.asarray(value, "<i8").tobytes())
+
+    def _tensor(self) -> int:
+        self._tensors += 1
+        return self._tensors - 1
+
+    def _synapses(self, synapses: list[tuple[Any, ...]]) -> None:
+        self.write(len(synapses))
+        for source, weight, stride, padding, dilation, groups, exponent, counted in synapses:
+            self.write(source, weight, stride, padding, dilation, groups, exponent, counted)
+
+    def add_input(self, *sizes: int) -> int:
+        self.write(INPUT, *sizes)
+        return self._tensor()
+
+    def add_pool(self, source: int, kernel: Any, stride: Any, padding: Any, is_max: bool) -> int:
+        self.write(POOL, source, kernel, stride, padding, is_max)
+        return self._tensor()
+
+    def add_flatten(self, source: int) -> int:
+        self.write(FLATTEN, source)
+        return self._tensor()
+
+    def add_neurons(self, synapses: list[tuple[Any, ...]], *neurons: Any) -> int:
+        self.write(NEURONS)
+        self._synapses(synapses)
+        self.write(*neurons)
+        return self._tensor()
+
+    def add_readout(self, synapses: list[tuple[Any, ...]], bias: np.ndarray, summable: bool) -> None:
+        self.write(READOUT)
+        self._synapses(synapses)
+        self.write(bias, summable)
+
+
+def record(file: BinaryIO, net: Network, windows: np.ndarray) -> None:
+    """Append `net`, `windows` and what the golden model computes: logits, then k of every layer of neurons."""
+    recorder = Recorder(file)
+    Planner(net, recorder)
+    expected = reference.run(net, windows, trace=True)
+    assert expected.traces is not None
+    recorder.write(RUN, windows.reshape(len(windows), -1), expected.logits)
+    for layer in net.neurons:
+        recorder.write(expected.traces[layer.name].reshape(len(windows), -1))
+
+
+if __name__ == "__main__":
+    with Path(sys.argv[1]).open("wb") as out:
+        for build in SPECIAL.values():
+            net = build()
+            record(out, net, windows_for(net, 3))
