@@ -2,19 +2,35 @@
 
 Inside a model tensors are [T·B, ...] with time outermost, so that `nn.Conv2d`, `nn.BatchNorm2d` and their kin are used
 as they are and only neurons see time. What leaves a neuron is the amplitude k·θ (docs/semantics.md).
+
+The function has two paths: the plain one below, which is the oracle and runs anywhere, and the fused kernels of
+`training.fused` for GPUs.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import importlib.util
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from lmht_deploy.errors import TrainingError
+
+Path: TypeAlias = Literal["auto", "plain", "fused"]
+"""How neurons are computed: by PyTorch's operators ("plain"), by the kernels of `training.fused` ("fused"), or by what suits ("auto"):
+the kernels for currents on a GPU, where Triton is installed and T·T_in <= MOST_MIXING, else the operators."""
+
+MOST_MIXING = 128
+"""Entries of Ω up to which "auto" takes the fused kernels: they are unrolled over Ω, and take minutes to compile for a large one."""
+
+_TRITON = importlib.util.find_spec("triton") is not None
+
 # ------------------------------------------------------------------------------------------------ function
 
 
-def lmht(current: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int) -> Tensor:
+def lmht(current: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int, path: Path = "auto") -> Tensor:
     """Amplitudes k·θ [T, ...] of LM-HT neurons under the synaptic currents `current` [T_in, ...]. For t = 1..T:
 
         I[t] = Σ_j Ω[t, j] · x[j]
@@ -22,15 +38,40 @@ def lmht(current: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Te
         k[t] = clip(floor(v / θ), 0, L)
         v    = v - k[t]·θ
 
-    where `omega` Ω is [T, T_in], `leak` λ, `threshold` θ and `v0` are scalars, and `levels` is L. Any floating dtype.
+    where `omega` Ω is [T, T_in], `leak` λ, `threshold` θ and `v0` are scalars, and `levels` is L. Any floating dtype: the
+    result has that of `current`, and what lies between is float32 at least, under autocast too. The result lies in memory
+    as `current` does, time outermost: channels_last stays channels_last.
 
     Gradient (Hao et al. 2024): the previous potential and the reset are detached, and ∂(k·θ)/∂v is 1 where
     0.5·θ <= v <= (L + 0.5)·θ, else 0. So λ learns from λ·v with v held constant. The detached potential is held constant
     as a multiple of θ, which makes ∂(k·θ)/∂θ = k - I[t]/θ within those limits and k beyond: with one step and v0 = θ/2,
     the gradient of the QCFS activation (Bu et al. 2022).
+
+    Raises TrainingError where `path` is "fused" and the fused kernels cannot run.
     """
-    drive = (omega @ current.flatten(1)).unflatten(1, current.shape[1:])
-    return _Fire.apply(drive, leak, threshold, v0, levels)  # type: ignore[no-untyped-call, no-any-return]
+    order = (0, *sorted(range(1, current.ndim), key=current.stride, reverse=True))  # dimensions as they lie in memory
+    ordered = current.permute(order)
+    x = ordered.flatten(1)  # [T_in, neurons]: a view wherever the memory is dense
+    suits = current.is_cuda and _TRITON and omega.numel() <= MOST_MIXING
+    fire = _fused if path == "fused" or (path == "auto" and suits) else _plain
+    out = fire(x, omega, leak, threshold, v0, levels)
+    return out.reshape(len(out), *ordered.shape[1:]).permute(*(order.index(d) for d in range(current.ndim)))
+
+
+def _fused(x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int) -> Tensor:
+    if not _TRITON:
+        raise TrainingError("fused neurons need the package 'triton', which comes with PyTorch for CUDA; take the path 'plain'")
+    from .fused import amplitudes  # here, for Triton takes a while to import
+
+    return amplitudes(x, omega, leak, threshold, v0, levels)
+
+
+def _plain(x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int) -> Tensor:
+    wide = torch.promote_types(x.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        drive = omega.to(wide) @ x.to(wide)
+        out: Tensor = _Fire.apply(drive, leak.to(wide), threshold.to(wide), v0.to(wide), levels)  # type: ignore[no-untyped-call]
+    return out.to(x.dtype)
 
 
 class _Fire(torch.autograd.Function):
@@ -68,8 +109,10 @@ class Neuron(nn.Module):
 
     `forward` takes currents [T_in·B, ...] and gives amplitudes [T·B, ...], time outermost in both. `threshold` θ is one
     number a layer (a parameter; frozen unless a subclass says otherwise), `v0` the initial potential in units of θ.
+    `path` says how they are computed: `Neuron.path = "plain"` for all, `neuron.path = "plain"` for one layer.
     """
 
+    path: Path = "auto"
     initial: Tensor
 
     def __init__(self, levels: int, steps: int, steps_in: int, threshold: float, v0: float) -> None:
@@ -96,8 +139,10 @@ class Neuron(nn.Module):
         return self.initial * self.threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        current = x.unflatten(0, (self.steps_in, -1))
-        return lmht(current, self.omega, self.leak, self.threshold, self.v0, self.levels).flatten(0, 1)
+        if len(x) % self.steps_in:
+            raise ValueError(f"neurons that take {self.steps_in} input steps meet {len(x)} currents, which is no multiple")
+        current = x.unflatten(0, (self.steps_in, len(x) // self.steps_in))
+        return lmht(current, self.omega, self.leak, self.threshold, self.v0, self.levels, self.path).flatten(0, 1)
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}, steps={self.steps}, steps_in={self.steps_in}"
@@ -124,15 +169,18 @@ class LMHT(Neuron):
         return torch.sigmoid(self.alpha) + 0.5
 
 
-class MHT(Neuron):
-    """M-HT neurons: L levels, no T-GIM (Ω = I), a fixed leak."""
+class Fixed(Neuron):
+    """Neurons whose T-GIM `omega` [T, T_in] and `leak` are given and stay as they are."""
 
     _omega: Tensor
     _leak: Tensor
 
-    def __init__(self, levels: int, steps: int, *, threshold: float = 1.0, leak: float = 1.0, v0: float = 0.0) -> None:
-        super().__init__(levels, steps, steps, threshold, v0)
-        self.register_buffer("_omega", torch.eye(steps))
+    def __init__(self, levels: int, omega: Tensor | Sequence[Sequence[float]], *, threshold: float = 1.0, leak: float = 1.0, v0: float = 0.0) -> None:
+        omega = torch.as_tensor(omega, dtype=torch.get_default_dtype())
+        if omega.ndim != 2:
+            raise ValueError(f"a T-GIM is [T, T_in], not of shape {tuple(omega.shape)}")
+        super().__init__(levels, omega.shape[0], omega.shape[1], threshold, v0)
+        self.register_buffer("_omega", omega.clone())
         self.register_buffer("_leak", torch.tensor(float(leak)))
 
     @property
@@ -144,11 +192,24 @@ class MHT(Neuron):
         return self._leak
 
 
+class MHT(Fixed):
+    """M-HT neurons: L levels, no T-GIM (Ω = I), a fixed leak.
+
+    With one input step, a still image, Ω is I summed over its columns: every time-step receives the whole current.
+    """
+
+    def __init__(self, levels: int, steps: int, steps_in: int | None = None, *, threshold: float = 1.0, leak: float = 1.0, v0: float = 0.0) -> None:
+        if steps_in not in (None, 1, steps):
+            raise ValueError(f"neurons without a T-GIM take as many input steps as time-steps ({steps}), or a single one, not {steps_in}")
+        omega = torch.ones(steps, 1) if steps_in == 1 else torch.eye(steps)
+        super().__init__(levels, omega, threshold=threshold, leak=leak, v0=v0)
+
+
 class IF(MHT):
     """Vanilla integrate-and-fire neurons (STBP): one level, Ω = I, λ = 1."""
 
-    def __init__(self, steps: int, *, threshold: float = 1.0, v0: float = 0.0) -> None:
-        super().__init__(1, steps, threshold=threshold, v0=v0)
+    def __init__(self, steps: int, steps_in: int | None = None, *, threshold: float = 1.0, v0: float = 0.0) -> None:
+        super().__init__(1, steps, steps_in, threshold=threshold, v0=v0)
 
 
 class QCFS(MHT):
