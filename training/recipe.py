@@ -82,8 +82,8 @@ class AugmentationRecipe:
 class NetworkRecipe:
     """`neuron` of training.neurons with L `levels` and T `steps`; `v0` is the initial potential in units of θ, which begins at 1.
 
-    `width` multiplies the channels of every block. "mht", "if" and "qcfs" have no T-GIM: T must be T_in. "if" has one level;
-    "qcfs" is a quantised ANN of one step and v0 = 0.5.
+    `width` multiplies the channels of every block. "mht", "if" and "qcfs" have no T-GIM: T must be T_in, or T_in 1 (a still
+    image, whose current enters every step). "if" has one level; "qcfs" is a quantised ANN of one step and v0 = 0.5.
     """
 
     architecture: str = _one_of(*ARCHITECTURES)
@@ -146,8 +146,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         network, data = self.network, self.data
-        if network.neuron != "lmht" and network.steps != data.steps:
-            raise RecipeError(f"network.neuron {network.neuron!r} has no T-GIM: network.steps ({network.steps}) must be data.steps ({data.steps})")
+        if network.neuron != "lmht" and data.steps not in (network.steps, 1):
+            raise RecipeError(f"network.neuron {network.neuron!r} has no T-GIM: network.steps ({network.steps}) must be data.steps ({data.steps}), or that be 1")
         if network.neuron == "if" and network.levels != 1:
             raise RecipeError(f"network.neuron 'if' has one level: network.levels must be 1, not {network.levels}")
         if network.neuron == "qcfs" and (network.steps, network.v0) != (1, 0.5):

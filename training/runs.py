@@ -94,9 +94,9 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
         case "lmht":
             return LMHT(network.levels, network.steps, steps_in, v0=network.v0)
         case "mht":
-            return MHT(network.levels, network.steps, v0=network.v0)
+            return MHT(network.levels, network.steps, steps_in, v0=network.v0)
         case "if":
-            return IF(network.steps, v0=network.v0)
+            return IF(network.steps, steps_in, v0=network.v0)
         case _:
             return QCFS(network.levels, ceiling=network.levels)
 
