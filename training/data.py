@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -58,23 +58,33 @@ def load(
     `subset` accepts less than the complete data set, and `cache` is a folder that keeps what was read for the next time.
     `progress(done, total)` is called as recordings or images are read, one split after the other. Raises DataError.
     """
+    train, test = (load_split(recipe, name, root=root, subset=subset, cache=cache, progress=progress) for name in ("train", "test"))
+    return Data(train, test, kind="image" if recipe.data.name in images.SETS else "events")
+
+
+def load_split(
+    recipe: Recipe,
+    split: str,
+    *,
+    root: str | Path | None = None,
+    subset: bool = False,
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Windows:
+    """The `split` "train" or "test" of the recipe's data set, as `load` reads it."""
     chosen = recipe.data
     if chosen.name in images.SETS:
-        options: dict[str, Any] = {"size": chosen.size, "root": root, "cache": cache, "progress": progress}
-        return Data(images.load(chosen.name, split="train", **options), images.load(chosen.name, split="test", **options), kind="image")
+        return images.load(chosen.name, split=split, size=chosen.size, root=root, cache=cache, progress=progress)
     from lmht_deploy.events import datasets
 
-    def split(name: datasets.Split) -> datasets.Windows:
-        return datasets.load(
-            chosen.name,
-            root=root,
-            split=name,
-            steps=chosen.steps,
-            size=chosen.size or None,
-            high=chosen.high,
-            subset=subset,
-            cache=cache,
-            progress=progress,
-        )
-
-    return Data(split("train"), split("test"))
+    return datasets.load(
+        chosen.name,
+        root=root,
+        split=split,  # type: ignore[arg-type]
+        steps=chosen.steps,
+        size=chosen.size or None,
+        high=chosen.high,
+        subset=subset,
+        cache=cache,
+        progress=progress,
+    )

@@ -1,6 +1,7 @@
 """Backend of PyTorch's dense operators: a `.lmht` file, one convolution a synapse, every step in the batch.
 
 Currents are float64, exact below 2^53 and so for every integer network (its bounds are below 2^31); potentials are int64.
+`TorchBackend` itself also runs float networks (potentials float64), and on any device of PyTorch.
 """
 
 from __future__ import annotations
@@ -35,26 +36,27 @@ def load(path: Path, *, threads: int = 1) -> TorchBackend:
 class TorchBackend:
     chunk = 32
 
-    def __init__(self, net: Network, threads: int = 1) -> None:
+    def __init__(self, net: Network, threads: int = 1, device: str = "cpu") -> None:
         self.net = net
         self.window_shape, self.high = net.window_shape, net.input.high
-        self._threads = threads
+        self._threads, self._device = threads, device
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         import torch
 
         net = self.net
-        windows = check_windows(net.window_shape, net.input.low, net.input.high, windows)
+        windows = check_windows(net.window_shape, net.input.low, net.input.high, windows, net.integer)
         before = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:
             start = time.perf_counter()
             with torch.inference_mode():
-                outputs = self._forward(torch.from_numpy(windows.astype(np.float64)))
+                outputs = self._forward(torch.from_numpy(windows.astype(np.float64)).to(self._device))
             seconds = time.perf_counter() - start
         finally:
             torch.set_num_threads(before)
-        arrays = {name: output.numpy().astype(np.int64) for name, output in outputs.items()}
+        arrays = {name: output.cpu().numpy() for name, output in outputs.items()}
+        arrays = {name: array.astype(np.int64) if net.integer or name != net.readout.name else array for name, array in arrays.items()}
         return tally(net, "torch", arrays, seconds, trace=trace)
 
     def close(self) -> None:
@@ -91,7 +93,7 @@ class TorchBackend:
             current = _apply_synapse(synapse, k) * 2.0**synapse.exponent
             total = current if total is None else total + current
         assert total is not None  # a layer has at least one synapse
-        return total + _per_channel(layer.bias, total.ndim - 2)
+        return total + _per_channel(layer.bias, total)
 
 
 def _merged(k: torch.Tensor, function) -> torch.Tensor:  # type: ignore[no-untyped-def]
@@ -99,38 +101,40 @@ def _merged(k: torch.Tensor, function) -> torch.Tensor:  # type: ignore[no-untyp
     return function(k.flatten(0, 1)).unflatten(0, k.shape[:2])
 
 
-def _per_channel(values: np.ndarray, ndim: int) -> torch.Tensor:
+def _per_channel(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    """`values` [C] shaped to broadcast over `like` [.., .., C, ...], on its device."""
     import torch
 
-    return torch.tensor(values, dtype=torch.float64).reshape(-1, *(1,) * (ndim - 1))
+    return torch.tensor(values, dtype=torch.float64, device=like.device).reshape(-1, *(1,) * (like.ndim - 3))
 
 
 def _apply_synapse(synapse: Synapse, k: torch.Tensor) -> torch.Tensor:
     import torch
     from torch.nn import functional
 
-    weight = torch.tensor(synapse.weight, dtype=torch.float64)
+    weight = torch.tensor(synapse.weight, dtype=torch.float64, device=k.device)
     match synapse:
         case Linear():
             return k @ weight.T
         case Conv():
             return _merged(k, lambda k: functional.conv2d(k, weight, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups))
         case _:
-            return k * _per_channel(synapse.weight, k.ndim - 2)
+            return k * _per_channel(synapse.weight, k)
 
 
 def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
     """Spikes [B, T·S, ...] (float64 holding integers) of the currents X [B, T_in, ...]."""
     import torch
 
-    omega = torch.tensor(layer.unrolled_omega(), dtype=torch.float64)
-    drive = torch.einsum("tj,bj...->tb...", omega, current).to(torch.int64)
-    theta = _per_channel(layer.threshold, drive.ndim - 2).to(torch.int64)
-    v = _per_channel(layer.v0, drive.ndim - 2).to(torch.int64).expand(drive.shape[1:])
+    omega = torch.tensor(layer.unrolled_omega(), dtype=torch.float64, device=current.device)
+    integer = layer.threshold.dtype.kind == "i"
+    drive = torch.einsum("tj,bj...->tb...", omega, current).to(torch.int64 if integer else torch.float64)
+    theta = _per_channel(layer.threshold, drive).to(drive.dtype)
+    v = _per_channel(layer.v0, drive).to(drive.dtype).expand(drive.shape[1:])
     spikes = []
     for step, now in enumerate(drive):
         if layer.leaks and step % layer.substeps == 0:
-            v = torch.div(v * layer.leak, LEAK_ONE, rounding_mode="trunc")
+            v = torch.div(v * layer.leak, LEAK_ONE, rounding_mode="trunc") if integer else v * layer.leak
         v = v + now
         k = torch.div(v, theta, rounding_mode="floor").clamp(0, layer.levels)
         v = v - k * theta

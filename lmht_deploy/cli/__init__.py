@@ -19,6 +19,7 @@ from .inspect import inspect
 from .run import run
 from .stream import stream
 from .train import train
+from .validate import validate
 
 USER_ERROR = 2
 
@@ -27,6 +28,7 @@ for verb, example in (
     (demo, "lmht demo --out demo"),
     (train, "lmht train digits --out runs/digits training.epochs=10"),
     (convert, "lmht convert runs/digits --out net.lmht"),
+    (validate, "lmht validate runs/digits --json table2.json"),
     (export, "lmht export net.lmht --out net.onnx"),
     (run, "lmht run net.lmht --data digits --json run.json"),
     (compare, "lmht compare net.lmht --data digits --backends event,onnx"),

@@ -32,7 +32,9 @@ err = Console(stderr=True)
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result to FILE as JSON.")]
 Data = Annotated[
     str,
-    typer.Option("--data", metavar="NAME|FILE", help="Windows to run: a data set by name ('digits', 'nmnist') or an .npz file with 'windows' and 'labels'."),
+    typer.Option(
+        "--data", metavar="NAME|FILE", help="Windows to run: a data set by name ('digits', 'nmnist', 'cifar10') or an .npz file with 'windows' and 'labels'."
+    ),
 ]
 Root = Annotated[Path | None, typer.Option("--root", metavar="DIR", help="Folder of a data set that is not built in.")]
 SensorSize = Annotated[str | None, typer.Option("--sensor", metavar="WxH", help="Size of the sensor, where recordings do not say it.")]
@@ -41,6 +43,20 @@ Cache = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="Fold
 Split = Annotated[str, typer.Option("--split", help="Part of the data set: 'train' or 'test'.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Run the first N windows only.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads a backend may use.")]
+Device = Annotated[str, typer.Option("--device", help="Where PyTorch computes: 'cpu', 'cuda', 'cuda:1', ...; 'auto' takes an accelerator where there is one.")]
+
+
+def device(name: str) -> str:
+    """The device of PyTorch that `name` means; LmhtError where there is none of it here."""
+    import torch
+
+    if name == "auto":
+        return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"  # type: ignore[union-attr]
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch without CUDA
+        raise LmhtError(f"device {name!r} is not to be had here ({str(error).splitlines()[0]})") from None
+    return name
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:
@@ -94,13 +110,21 @@ def read_data(
     if Path(data).suffix == ".npz":
         windows, labels = files.load_windows(Path(data))
         return windows[:limit], None if labels is None else labels[:limit], {"file": data}
+    from training import images
+
+    if data in images.SETS:
+        if window[:2] != (1, 3):
+            raise DataError(f"{data} gives windows (1, 3, H, W); the network takes {window}")
+        with progress(f"reading {data}") as show:
+            found = images.load(data, split=split, size=window[2], root=root, cache=cache, progress=lambda done, total: show("", done, total))
+        return found.windows[:limit], found.labels[:limit], {"images": data, "split": split}
     if len(window) != 4 or window[1] != 2:
         raise DataError(f"{data} gives windows (T, 2, H, W); the network takes {window}")
     given = None if sensor is None else parse_size(sensor)
     if Path(data).suffix:
         return _read_recording(Path(data), window, high, given)
     with progress(f"reading {data}") as show:
-        found = datasets.load(
+        events = datasets.load(
             data,
             root=root,
             split=split,  # type: ignore[arg-type]
@@ -112,8 +136,8 @@ def read_data(
             cache=cache,
             progress=lambda done, total: show("", done, total),
         )
-    _warn_of_loss(data, found.provenance["lost"])
-    return found.windows[:limit], found.labels[:limit], dict(found.provenance)
+    _warn_of_loss(data, events.provenance["lost"])
+    return events.windows[:limit], events.labels[:limit], dict(events.provenance)
 
 
 def _warn_of_loss(data: object, lost: int) -> None:

@@ -61,6 +61,83 @@ def test_a_killed_run_resumes_to_the_same_weights(run: Path, tmp_path: Path) -> 
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
 
 
+def test_two_processes_learn_what_one_does(run: Path, tmp_path: Path) -> None:
+    """Under torchrun, over gloo: the same command gives the same curve, batch norm and all."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    command = [sys.executable, "-c", "from lmht_deploy.cli import main; main()", "train", "digits", *SHORT, "--device", "cpu", "--out", str(tmp_path / "run")]
+    done = subprocess.run([*torchrun, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test accuracy") == 1 and done.stderr.count("epoch 1/2") == 1  # one of them speaks
+    expected, found = ([json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in (run, tmp_path / "run"))
+    assert len(found) == 2
+    for one, two in zip(expected, found, strict=True):
+        assert two["step"] == one["step"] and two["rate"] == one["rate"]
+        assert two["loss"] == pytest.approx(one["loss"], rel=5e-3) and two["accuracy"] == pytest.approx(one["accuracy"], abs=0.01)
+        assert two["test_loss"] == pytest.approx(one["test_loss"], rel=0.03)
+
+
+def test_validate(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The columns of Table 2; what the paper reports stands below, and a difference is an error."""
+    recipe = run / "recipe.toml"
+    written = recipe.read_text()
+    recipe.write_text(written.replace('table = ""', 'table = "2"').replace("accuracy = 0.0", "accuracy = 64.44").replace("sops = 0.0", "sops = 0.52"))
+    arguments = ("validate", run, "--limit", 30, "--json", tmp_path / "table2.json")
+    assert lmht(*arguments) == 0
+    said = capsys.readouterr().out
+    assert all(column in said for column in ("Acc.(%)", "SOPs(G)", "E.(mJ)")) and "paper, Table 2" in said and "64.44" in said
+    assert "equal, window by window" in said
+    content = json.loads((tmp_path / "table2.json").read_text())
+    assert content["exact"] and [row["form"] for row in content["rows"]] == ["before", "block-start", "uniform"] * 2
+    assert [row["windows"] for row in content["rows"]] == [30] * 6
+
+    from lmht_deploy import reparameterize as forms
+    from lmht_deploy import validate
+
+    monkeypatch.setattr(validate, "reparameterize", lambda net, form: forms.reparameterize(net, "uniform"))
+    monkeypatch.setattr(validate, "difference", lambda found, expected: "spikes of layer 'a' differ" if found is not expected else None)
+    assert lmht(*arguments) == 1
+    assert "the block-start form is not what it was before: spikes of layer 'a' differ" in capsys.readouterr().err
+    recipe.write_text(written)
+    assert "there is no such run folder" in refused(capsys, "validate", tmp_path / "none")
+    assert "device 'fly' is not to be had here" in refused(capsys, "validate", run, "--device", "fly")
+    assert "split must be 'train' or 'test'" in refused(capsys, "validate", run, "--split", "all")
+
+
+def test_reports(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line an epoch where stderr is no terminal, the paper's figure beside ours, and TensorBoard's file."""
+    capsys.readouterr()
+    (tmp_path / "paper.toml").write_text('extends = "digits"\n[paper]\ntable = "3"\naccuracy = 96.25\n')
+    assert lmht("train", tmp_path / "paper.toml", *SHORT, "training.epochs=1", "--out", tmp_path / "run", "--tensorboard") == 0
+    said = capsys.readouterr()
+    assert "(the paper, Table 3: 96.25%)" in said.out
+    assert said.err.count("\n") == 1 and "epoch 1/1, loss" in said.err and "windows/s" in said.err and ", spikes " in said.err
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert {"loss/training", "loss/test", "accuracy/training", "accuracy/test", "rate"} < set(events.Tags()["scalars"])
+    metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert events.Scalars("accuracy/test")[0].value == pytest.approx(metrics["test_accuracy"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tensorboard" else True)
+    assert "pip install 'lmht-deploy[tensorboard]'" in refused(capsys, "train", "digits", "--tensorboard", "--out", tmp_path / "new")
+
+
+def test_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import loop
+
+    steps = loop._Session._steps
+
+    def interrupt(session, begun):  # type: ignore[no-untyped-def]
+        if session.epoch == 1:
+            raise KeyboardInterrupt
+        return steps(session, begun)
+
+    monkeypatch.setattr(loop._Session, "_steps", interrupt)
+    assert lmht("train", "digits", *SHORT, "--out", tmp_path / "run") == 130
+    assert "lmht: interrupted; the state after epoch 1 is kept in" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert lmht("train", "digits", *SHORT, "--out", tmp_path / "run", "--resume") == 0
+
+
 def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ("--out", tmp_path / "new")
     assert "unknown key of [training] 'speed'" in refused(capsys, "train", "digits", "training.speed=9", *out)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +15,12 @@ from torch.nn import functional
 
 from lmht_deploy import reference
 from lmht_deploy.errors import DataError, LmhtError, RecipeError, StorageError, TrainingError
-from training import optimisation, recipe, runs
+from training import loop, optimisation, parallel, recipe, runs
 from training.data import Data
 from training.loop import Progress, evaluate, train
 from training.lowering import lower
 from training.recipe import Recipe, TrainingRecipe
+from training.runs import Run
 
 
 @dataclass
@@ -43,6 +46,9 @@ DATA = Data(synthetic(120, 0), synthetic(40, 1))
 
 def small(*overrides: str) -> Recipe:
     return recipe.load("digits", ["data.steps=3", "network.steps=2", "training.epochs=4", "training.batch=20", *overrides])
+
+
+NO_MEMORY = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 
 
 class KilledError(Exception):
@@ -138,6 +144,33 @@ def test_resumed_run_ends_with_the_same_bits(optimiser: str, stop: int, tmp_path
     resumed, whole = (runs.load(tmp_path / name).metrics for name in ("resumed", "whole"))
     timings = {"seconds", "windows_per_second"}
     assert [{k: v for k, v in line.items() if k not in timings} for line in resumed] == [{k: v for k, v in line.items() if k not in timings} for line in whole]
+
+
+EVERYTHING = ("augmentation.shift=1", "augmentation.roll=1", "augmentation.mirror=true", "augmentation.cutout=2", "augmentation.mixup=0.5", "training.ema=0.9")
+
+
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    """By SIGKILL, at random moments: while it trains, tests, writes or has just begun. With EMA, augmentation, warm-up and cosine."""
+    chosen = small(*EVERYTHING, "training.epochs=12", "training.warmup=3", "training.clip=1")
+    context = multiprocessing.get_context("fork")
+    moments = np.random.default_rng()
+    died = 0
+    for _ in range(6):
+        process = context.Process(target=_trained, args=(chosen, tmp_path / "killed"))
+        process.start()
+        process.join(moments.uniform(0.02, 0.8))
+        process.kill()
+        process.join()
+        died += process.exitcode == -signal.SIGKILL
+    assert died >= 2
+    assert _trained(chosen, tmp_path / "killed").metrics[-1]["epoch"] == 12
+    train(chosen, DATA, tmp_path / "whole")
+    for name in (runs.MODEL, runs.STATE, runs.RECIPE):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def _trained(chosen: Recipe, folder: Path) -> Run:
+    return train(chosen, DATA, folder, resume=(folder / runs.RECIPE).exists())
 
 
 def test_killed_between_two_files(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,6 +354,145 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LmhtError, match=r"file.* cannot be created"):
         train(small(), DATA, tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), RuntimeError(NO_MEMORY)])
+def test_out_of_memory_keeps_the_last_good_state(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cross_entropy, calls = functional.cross_entropy, []
+
+    def breaks(*arguments, **options):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        if len(calls) == 9:
+            raise error
+        return cross_entropy(*arguments, **options)
+
+    monkeypatch.setattr(functional, "cross_entropy", breaks)
+    with pytest.raises(TrainingError, match=r"out of memory in epoch 2, on cpu; the state after epoch 1 is kept in .*run\. Try a training\.batch below 20$"):
+        train(small(), DATA, tmp_path / "run")
+    assert len(runs.load(tmp_path / "run").metrics) == 1
+    monkeypatch.setattr(functional, "cross_entropy", lambda *_, **__: exec("raise RuntimeError('another')"))
+    with pytest.raises(RuntimeError, match="another"):
+        train(small(), DATA, tmp_path / "other")
+
+
+# ------------------------------------------------------------------------------------------------ precision, and what a step does
+
+
+@pytest.mark.parametrize("override", ["training.precision=bfloat16", "training.channels_last=true", "training.compile=true", "training.clip=0.5"])
+def test_it_learns_in_every_way(override: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    compile = torch.compile  # without a C++ compiler, which inductor would take a minute for
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(1) or compile(model, backend="eager"))
+    run = train(small(override), DATA, tmp_path / "run")
+    assert run.accuracy >= 0.85
+    assert {value.dtype for value in run.model.state_dict().values()} <= {torch.float32, torch.int64}
+    assert len(compiled) == ("compile" in override)
+
+
+def test_the_running_mean_is_what_is_tested_and_kept(tmp_path: Path) -> None:
+    """Its weights are the mean by hand; training goes on from the others."""
+    chosen = small("training.epochs=1", "training.ema=0.5")
+    session = loop._Session(chosen, DATA, tmp_path / "run", lambda progress: None, torch.device("cpu"))
+    session.begin(None)
+    session.report = lambda progress: after.append({name: value.clone() for name, value in session.model.state_dict().items()})
+    after: list[dict[str, torch.Tensor]] = []
+    session.run_epoch()
+    mean = after[0]
+    for weights in after[1:-1]:  # the last report is the epoch's
+        mean = {name: mean[name] * 0.5 + weights[name] * 0.5 for name in mean if mean[name].is_floating_point()}
+    run = runs.load(tmp_path / "run")
+    for name, value in mean.items():
+        torch.testing.assert_close(run.model.state_dict()[name], value)
+    assert not run.model.state_dict()["body.logits.weight"].equal(after[-1]["body.logits.weight"])
+    assert run.metrics[-1]["test_accuracy"] == evaluate(run.model, DATA.test).accuracy
+
+
+def test_clipping_bounds_the_gradient() -> None:
+    model = torch.nn.Linear(3, 2)
+    for clip, norm in ((0.0, None), (0.5, 0.5)):
+        step = optimisation.Optimisation(TrainingRecipe(clip=clip, optimiser="sgd"), model, torch.device("cpu"))
+        step.step(100 * model(torch.ones(4, 3)).square().sum(), 1e-9)
+        found = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm().item()
+        assert found > 10 if norm is None else found == pytest.approx(norm, rel=1e-3)
+
+
+def test_float16_scales_its_gradients() -> None:
+    """The scale is halved and the step left out where a gradient overflows; the state goes through files."""
+    model = torch.nn.Linear(3, 2)
+    recipe = TrainingRecipe(precision="float16", optimiser="sgd")
+    step = optimisation.Optimisation(recipe, model, torch.device("cpu"))
+    scale, before = step.scaler.get_scale(), model.weight.detach().clone()
+    step.step(model(torch.ones(4, 3)).sum() * float("inf"), 0.1)
+    assert step.scaler.get_scale() == scale / 2 and model.weight.equal(before)
+    step.step(model(torch.ones(4, 3)).sum(), 0.1)
+    assert not model.weight.equal(before) and model.weight.isfinite().all()
+    again = optimisation.Optimisation(recipe, model, torch.device("cpu"))
+    again.restore(step.tensors())
+    assert again.scaler.get_scale() == scale / 2
+    with step.autocast():
+        assert model(torch.ones(4, 3)).dtype == torch.float16
+
+
+def test_windows_that_do_not_fill_a_batch_wait(tmp_path: Path) -> None:
+    """120 windows by 50 are two steps; all of them where there is no whole batch."""
+    steps: list[int] = []
+    train(small("training.batch=50", "training.epochs=1"), DATA, tmp_path / "a", report=lambda p: steps.append(p.steps))
+    assert set(steps) == {2} and len(steps) == 3
+    train(small("training.batch=500", "training.epochs=1"), DATA, tmp_path / "b", report=lambda p: steps.append(p.steps))
+    assert steps[-1] == 1
+
+
+# ------------------------------------------------------------------------------------------------ several processes
+
+
+def test_what_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "world", lambda: 2)
+    for batch in (20, 96, 128):  # not a multiple of 64; more than the data
+        with pytest.raises(
+            TrainingError, match=rf"2 processes share batches that are multiples of 64 .* not larger than the data .* training.batch is {batch}"
+        ):
+            train(small(f"training.batch={batch}"), DATA, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_draw_what_one_does(tmp_path: Path) -> None:
+    """Order, augmentation and mixing of a batch; batch norm over both shares; the same weights at the end, but for rounding."""
+    context = multiprocessing.get_context("fork")
+    chosen = small(*EVERYTHING, "training.batch=64", "training.epochs=3", "training.rate=1e-3")
+    processes = [context.Process(target=_joined, args=(rank, chosen, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    one = train(chosen, DATA, tmp_path / "one")
+    two = runs.load(tmp_path / "two")
+    for name, value in two.model.state_dict().items():
+        torch.testing.assert_close(value, one.model.state_dict()[name], rtol=1e-2, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
+    for mine, theirs in zip(two.metrics, one.metrics, strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3) and mine["test_loss"] == pytest.approx(theirs["test_loss"], rel=5e-3)
+
+
+def _joined(rank: int, chosen: Recipe, folder: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    train(chosen, DATA, folder / "two")
+    torch.distributed.destroy_process_group()
+
+
+def test_gathered_batch_norm_is_batch_norm() -> None:
+    """Of one process, and in evaluation: the same output, statistics and gradients."""
+    torch.manual_seed(0)
+    x = torch.randn(6, 3, 4, 5) * 3 + 1
+    found = []
+    for kind in (torch.nn.BatchNorm2d, parallel.GatheredBatchNorm2d):
+        norm, inside = kind(3), x.clone().requires_grad_()
+        torch.nn.init.constant_(norm.weight, 1.5)
+        out = norm(inside)
+        out.pow(3).sum().backward()
+        assert inside.grad is not None and norm.weight.grad is not None
+        found.append([out, inside.grad, norm.weight.grad, norm.running_mean, norm.running_var, norm.eval()(x)])
+    for expected, mine in zip(*found, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------ pieces
