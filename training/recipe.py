@@ -147,7 +147,9 @@ class Recipe:
     def __post_init__(self) -> None:
         network, data = self.network, self.data
         if network.neuron != "lmht" and data.steps not in (network.steps, 1):
-            raise RecipeError(f"network.neuron {network.neuron!r} has no T-GIM: network.steps ({network.steps}) must be data.steps ({data.steps}), or that be 1")
+            raise RecipeError(
+                f"network.neuron {network.neuron!r} has no T-GIM: network.steps ({network.steps}) must be data.steps ({data.steps}), or that be 1"
+            )
         if network.neuron == "if" and network.levels != 1:
             raise RecipeError(f"network.neuron 'if' has one level: network.levels must be 1, not {network.levels}")
         if network.neuron == "qcfs" and (network.steps, network.v0) != (1, 0.5):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from training.neurons import IF, LMHT, MHT, QCFS, Neuron, lmht
+from training.neurons import IF, LMHT, MHT, QCFS, Fixed, Neuron, lmht
 
 DTYPE = torch.float64
 
@@ -49,6 +49,28 @@ def test_steps_in_may_differ() -> None:
     assert amplitudes(LMHT(2, 2, 3), 1.0, 2.0, 6.0) == [2, 2]
     neuron = LMHT(2, 2, 3)
     assert neuron(torch.ones(3 * 5, 4)).shape == (2 * 5, 4)
+
+
+def test_given_mixing_and_leak() -> None:
+    """Frames averaged (I = 3 each), λ = 0.5: v 3 -> k 2, rest 1 | 0.5 + 3 -> k 2."""
+    assert amplitudes(Fixed(2, [[1 / 3] * 3] * 2, leak=0.5), 1.0, 2.0, 6.0) == [2, 2]
+    assert amplitudes(Fixed(1, torch.tensor([[0.0, 1.0], [1.0, 0.0]])), 0.25, 1.0) == [1, 0]
+    assert not [parameter for parameter in Fixed(1, torch.eye(2)).parameters() if parameter.requires_grad]
+    with pytest.raises(ValueError, match=r"a T-GIM is \[T, T_in\], not of shape \(2,\)"):
+        Fixed(1, torch.ones(2))
+
+
+def test_a_still_image_enters_every_step() -> None:
+    """Without a T-GIM, and with one input step: v 0.75 | 1.5 -> fires, 0.5 | 1.25 -> fires."""
+    assert amplitudes(IF(3, 1), 0.75) == [0, 1, 1]
+    assert amplitudes(MHT(3, 2, 1, v0=0.5), 2.0) == [2, 2]
+    with pytest.raises(ValueError, match=r"take as many input steps as time-steps \(4\), or a single one, not 2"):
+        MHT(1, 4, 2)
+
+
+def test_currents_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="neurons that take 3 input steps meet 7 currents, which is no multiple"):
+        LMHT(1, 2, 3)(torch.ones(7, 4))
 
 
 def test_qcfs_formula() -> None:
@@ -130,6 +152,28 @@ def test_function_and_gradients(seed: int, steps: int, steps_in: int, levels: in
     torch.testing.assert_close(found[0].T, torch.tensor([row[1] for row in rows], dtype=DTYPE))
     for index in (1, 2, 3):
         torch.testing.assert_close(found[index], torch.tensor([row[index + 1] for row in rows], dtype=DTYPE).sum(0))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), steps=st.integers(1, 4), steps_in=st.integers(1, 4), levels=st.integers(1, 3))
+def test_gradients_by_finite_differences(seed: int, steps: int, steps_in: int, levels: int) -> None:
+    """The surrogate is the derivative of clip(v, 0.5·θ, (L + 0.5)·θ) with the potentials before each step held constant."""
+    g = torch.Generator().manual_seed(seed)
+    x, omega, grad = (torch.rand(shape, dtype=DTYPE, generator=g) * 2 - 0.5 for shape in ((steps_in, 3), (steps, steps_in), (steps, 3)))
+    leak, theta, v0 = (torch.tensor(value, dtype=DTYPE) for value in (0.9, 0.7, 0.2))
+    leaves = [tensor.requires_grad_() for tensor in (x, omega, leak)]
+    out = lmht(x, omega, leak, theta, v0, levels)
+
+    held, v = [], v0.expand(3)
+    for drive, fired in zip(omega.detach() @ x.detach(), out.detach(), strict=True):
+        held.append(v)
+        v = 0.9 * v + drive - fired
+
+    def smooth(x: Tensor, omega: Tensor, leak: Tensor) -> Tensor:
+        return (leak * torch.stack(held) + omega @ x).clamp(0.5 * theta, (levels + 0.5) * theta)
+
+    assert torch.autograd.gradcheck(smooth, leaves)
+    torch.testing.assert_close(torch.autograd.grad(out, leaves, grad), torch.autograd.grad(smooth(*leaves), leaves, grad))
 
 
 def test_surrogate_limits() -> None:
