@@ -11,7 +11,7 @@ test: .venv/installed
 	$(BIN)/python -m pytest
 
 sanitize: .venv/installed
-	tests/engine/sanitize
+	tests/sanitize
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -19,7 +19,7 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 # Rebuilt when the dependencies or the C++ core change; Python files are used in place.
-.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard lmht_deploy/engine/core/* lmht_deploy/engine/core/*/* lmht_deploy/events/core/*)
+.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard lmht_deploy/engine/core/* lmht_deploy/engine/core/*/* lmht_deploy/events/core/* lmht_deploy/netx/core/* lmht_deploy/netx/core/*/*)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("lmht-deploy needs Python >= 3.11; say make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
