@@ -1,208 +1,160 @@
-"""Lava's fixed-point simulation of a NetX file, bit for bit, in NumPy.
+"""A NetX network, step by step, with the very integers of Lava's fixed-point simulation: the face of the core in C++ (core/).
 
-Follows what `PyConvModelFixed`, `PyDenseModelBitAcc`, `PyDelayDenseModelBitAcc`, `PyLifModelBitAcc` and
-`PyLifResetModelBitAcc` of lava-nc 0.10.0 do, and how lava-dl 0.6.0 prepares weights. Every synapse delays by one step.
+It computes what `PyConvModelFixed`, `PyDenseModelBitAcc`, `PyDelayDenseModelBitAcc`, `PyLifModelBitAcc` and
+`PyLifResetModelBitAcc` of lava-nc 0.10.0 do with the weights that lava-dl 0.6.0 prepares. Every synapse delays by one step.
+Work follows the spikes: each adds one row of weights, and rows of neurons that rest are not looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from .. import network, reference
-from ..errors import DataError
+from ..errors import BackendError, DataError
+from .dense import effective_weights
 from .file import STATE_ONE, Conv, Dense, InputLayer, NetX
 
-HALF = 2**23
-"""States have 24 bits, sign included."""
 UNIT = 64
 """States keep 6 bits below the unit of a weight."""
+LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What one layer did: `spikes` bool, and, where asked for, `u` and `v` (after the reset) int64; [B, steps, *shape]."""
+    """What one layer did in B samples.
 
-    spikes: np.ndarray
-    u: np.ndarray | None
-    v: np.ndarray | None
-
-
-def run(
-    net: NetX,
-    inputs: np.ndarray,
-    steps: int | None = None,
-    *,
-    graded: bool = False,
-    states: bool = False,
-    reset_interval: int | None = None,
-    reset_offset: int = 0,
-) -> list[Recording]:
-    """Run B samples; one recording for each layer of `net.spiking`.
-
-    inputs           where the input layer has neurons: their bias, integers [B, *shape], for so many `steps`;
-                     else spikes [B, steps, *shape]: booleans, or integers where `graded`
-    reset_interval   every so many steps, u and v of the i-th of these layers are set to 0 before step t = 1, 2, …
-                     where t ≡ 1 + i + reset_offset, as lava-dl's arguments of these names do
-
-    Raises DataError where the inputs do not fit.
+    counts      int32 [B, *shape]: spikes of each neuron
+    potential   int32 [B, *shape]: v that it ends with
+    spikes      bool [B, steps, *shape], where asked for
+    u, v        int32 [B, steps, *shape], v after the reset, where asked for
     """
-    inputs = np.asarray(inputs)
-    steps = _check(net, inputs, steps)
-    first = net.spiking[0]
-    stages = [_Stage(layer, len(inputs), inputs if layer is first else None) for layer in net.spiking]
-    driven = isinstance(first, InputLayer)
-    for t in range(1, steps + 1):
-        spikes = np.zeros(0) if driven else inputs[:, t - 1] if graded else inputs[:, t - 1].astype(bool)
-        for index, stage in enumerate(stages):
-            if reset_interval and (t - 1 - index - reset_offset) % reset_interval == 0:
-                stage.reset()
-            spikes = stage.step(spikes, states)
-    return [stage.recording() for stage in stages]
+
+    counts: np.ndarray
+    potential: np.ndarray
+    spikes: np.ndarray | None = None
+    u: np.ndarray | None = None
+    v: np.ndarray | None = None
 
 
-def _check(net: NetX, inputs: np.ndarray, steps: int | None) -> int:
-    if not net.spiking:
-        raise DataError("the network has no layer with neurons")
-    if inputs.dtype.kind not in "iub":
-        raise DataError(f"inputs must be integers or booleans, not {inputs.dtype}")
-    driven = isinstance(net.spiking[0], InputLayer)
-    if inputs.shape[1 if driven else 2 :] != net.input_shape or (steps is None) == driven:
-        what = f"biases [batch, {', '.join(map(str, net.input_shape))}] and a number of steps" if driven else f"spikes [batch, steps, {net.input_shape}]"
-        raise DataError(f"this network is driven by {what}; inputs have shape {list(inputs.shape)}")
-    return inputs.shape[1] if steps is None else steps
+class Simulator:
+    """A NetX network ready to run on up to `threads` threads, a sample on each.
+
+    `isa` names the instruction set (one of `isas()`; by default the best of this processor): the integers are the same.
+    """
+
+    def __init__(self, net: NetX, *, threads: int = 1, isa: str = "") -> None:
+        if not net.spiking:
+            raise DataError("the network has no layer with neurons")
+        self.net, self.threads = net, threads
+        self._core = _core().Network(_chw(net.input_shape), isa)
+        for layer in net.spiking:
+            _add(self._core, layer)
+
+    @property
+    def driven(self) -> bool:
+        """Whether the biases of the input layer's neurons drive the network, in place of spikes."""
+        return isinstance(self.net.spiking[0], InputLayer)
+
+    def run(
+        self,
+        inputs: np.ndarray,
+        steps: int | None = None,
+        *,
+        graded: bool = False,
+        spikes: bool = True,
+        states: bool = False,
+        reset_interval: int | None = None,
+        reset_offset: int = 0,
+    ) -> list[Recording]:
+        """Run B samples, each from rest; one recording for each layer of `net.spiking`.
+
+        inputs           where the network is `driven`: biases, integers [B, *shape], held for so many `steps`;
+                         else spikes [B, steps, *shape]: every value but 0 one spike, or, `graded`, integers of 16 bits
+        spikes, states   record the spikes, and u and v, of every step
+        reset_interval   every so many steps, u and v of the i-th of these layers are set to 0 before step t = 1, 2, …
+                         where t ≡ 1 + i + reset_offset, as lava-dl's arguments of these names do
+
+        Raises DataError where the inputs do not fit.
+        """
+        inputs = np.asarray(inputs)
+        steps = self._check(inputs, steps, graded)
+        batch, given, biases = len(inputs), None, None
+        if self.driven:
+            biases = _bias(inputs).reshape(batch, -1)
+        else:
+            given = (inputs if graded else inputs != 0).astype(np.int16).reshape(batch, steps, -1)
+        recordings = [_empty(layer.shape, batch, steps, spikes, states) for layer in self.net.spiking]
+        records = [_flat(recording) for recording in recordings]
+        self._core.run(given, biases, graded, steps, reset_interval or 0, reset_offset, records, self.threads)
+        return recordings
+
+    def _check(self, inputs: np.ndarray, steps: int | None, graded: bool) -> int:
+        if inputs.dtype.kind not in "iub":
+            raise DataError(f"inputs must be integers or booleans, not {inputs.dtype}")
+        shape = self.net.input_shape
+        if inputs.shape[1 if self.driven else 2 :] != shape or (steps is None) == self.driven:
+            what = f"biases [batch, {', '.join(map(str, shape))}] and a number of steps" if self.driven else f"spikes [batch, steps, {shape}]"
+            raise DataError(f"this network is driven by {what}; inputs have shape {list(inputs.shape)}")
+        if graded and inputs.size and (inputs.min() < -(2**15) or inputs.max() >= 2**15):
+            raise DataError(f"graded spikes have 16 bits, -32768..32767; inputs are {inputs.min()}..{inputs.max()}")
+        return inputs.shape[1] if steps is None else steps
 
 
-class _Stage:
-    """Neurons of one layer and the synapses into them, step by step."""
-
-    def __init__(self, layer: InputLayer | Conv | Dense, batch: int, bias: np.ndarray | None) -> None:
-        assert layer.neurons is not None
-        self.neurons, self.batch = layer.neurons, batch
-        self.u = np.zeros((batch, *layer.shape), np.int64)
-        self.v = np.zeros_like(self.u)
-        self.bias = _int16(bias if isinstance(layer, InputLayer) else layer.bias) * UNIT  # type: ignore[arg-type]
-        self.synapses = _synapses(layer)
-        self.queue = [np.zeros_like(self.u) for _ in range(1 + max((synapse.delay for synapse in self.synapses), default=0))]
-        self.spikes: list[np.ndarray] = []
-        self.states: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def reset(self) -> None:
-        self.u = np.zeros_like(self.u)
-        self.v = np.zeros_like(self.v)
-
-    def step(self, spikes: np.ndarray, states: bool) -> np.ndarray:
-        """Spikes of this layer, given those of the layer before at the same step, which arrive later."""
-        neurons = self.neurons
-        self.u = _wrap_once(_int32(_decay(self.u, neurons.current_decay) + UNIT * self.queue.pop(0)))
-        self.v = np.clip(_int32(_decay(self.v, neurons.voltage_decay) + self.u + self.bias), 1 - HALF, HALF - 1)
-        fired = self.v > UNIT * neurons.threshold
-        self.v = np.where(fired, 0, self.v)
-        self.queue.append(np.zeros_like(self.u))
-        for synapse in self.synapses:
-            self.queue[synapse.delay] = self.queue[synapse.delay] + synapse.current(fired if synapse.recurrent else spikes)
-        self.spikes.append(fired)
-        if states:
-            self.states.append((self.u, self.v))
-        return fired
-
-    def recording(self) -> Recording:
-        u, v = (np.stack(traces, 1) for traces in zip(*self.states, strict=True)) if self.states else (None, None)
-        return Recording(np.stack(self.spikes, 1), u, v)
+def isas() -> list[str]:
+    """The instruction sets that this processor runs, the best first."""
+    return _core().isas()
 
 
-def _decay(state: np.ndarray, decay: int) -> np.ndarray:
-    product = state * (STATE_ONE - decay)
-    return np.sign(product) * (np.abs(product) // STATE_ONE)
+def _core() -> Any:
+    """The extension; BackendError with the command that builds it, where it is missing."""
+    try:
+        return importlib.import_module("._core", __package__)
+    except ImportError as error:  # a source tree that was not built
+        raise BackendError(f"the simulation of NetX files was not built ({error}); run: pip install -e .") from None
 
 
-def _wrap_once(u: np.ndarray) -> np.ndarray:
-    """As Lava wraps u: by 2^24, once (a second time, were it needed, it does not)."""
-    return u - 2 * HALF * (u > HALF) + 2 * HALF * (u <= -HALF)
-
-
-def _int16(values: np.ndarray) -> np.ndarray:
-    """What a bias becomes in Lava's 16 bits."""
-    return values.astype(np.int16).astype(np.int64)
-
-
-def _int32(values: np.ndarray) -> np.ndarray:
-    """What a sum becomes in NumPy's 32 bits, in which Lava adds; u reaches them, as it is wrapped once only."""
-    return values.astype(np.int32).astype(np.int64)
-
-
-# ------------------------------------------------------------------------------------------------ synapses
-
-
-@dataclass(frozen=True)
-class _Synapse:
-    """`current` of the spikes of one step [B, ...], which arrives `delay` steps later than at the next one."""
-
-    current: Callable[[np.ndarray], np.ndarray]
-    delay: int = 0
-    recurrent: bool = False
-
-
-def _synapses(layer: InputLayer | Conv | Dense) -> list[_Synapse]:
+def _add(core: Any, layer: InputLayer | Conv | Dense) -> None:
+    neurons = layer.neurons
+    assert neurons is not None
+    threshold = int(np.clip(UNIT * neurons.threshold, -LARGEST, LARGEST))
+    common = (STATE_ONE - neurons.current_decay, STATE_ONE - neurons.voltage_decay, threshold)
     match layer:
+        case InputLayer():
+            core.add_input(_chw(layer.shape), *common, np.zeros(int(np.prod(layer.shape)), np.int32))
         case Conv():
-            return [_Synapse(_convolution(layer))]
+            weight = np.ascontiguousarray(layer.weight, np.int32)
+            core.add_convolution(_chw(layer.shape), *common, _bias(layer.bias).ravel(), weight, layer.stride, layer.padding, layer.dilation, layer.groups)
         case Dense():
-            inputs = layer.weight.shape[1]
-            joint, bits, exponent = prepare_dense(layer.weight if layer.recurrent is None else np.hstack((layer.weight, layer.recurrent)))
-            forward = truncate_dense(joint[:, :inputs], bits)
-            if layer.delay is not None:
-                delays = (int(delay) for delay in np.unique(layer.delay))
-                return [_Synapse(_product(np.where(layer.delay == delay, forward, 0), exponent), delay) for delay in delays]
-            recurrent = [] if layer.recurrent is None else [_product(truncate_dense(joint[:, inputs:], bits), exponent)]
-            return [_Synapse(_product(forward, exponent)), *(_Synapse(product, recurrent=True) for product in recurrent)]
-    return []
+            weight, recurrent = effective_weights(layer)
+            delay = None if layer.delay is None else np.ascontiguousarray(layer.delay, np.int32)
+            core.add_dense(layer.shape[0], *common, _bias(layer.bias), np.ascontiguousarray(weight), delay, _contiguous(recurrent))
 
 
-def _convolution(layer: Conv) -> Callable[[np.ndarray], np.ndarray]:
-    weight = layer.weight.astype(np.float64)
-    geometry = network.Conv(source="-", weight=weight, stride=layer.stride, padding=layer.padding, dilation=layer.dilation, groups=layer.groups)
-
-    def current(spikes: np.ndarray) -> np.ndarray:
-        total = reference.convolve(spikes[:, None].astype(np.float64), weight, geometry)[:, 0].astype(np.int64)
-        return (total + HALF) % (2 * HALF) - HALF
-
-    return current
+def _contiguous(array: np.ndarray | None) -> np.ndarray | None:
+    return None if array is None else np.ascontiguousarray(array)
 
 
-def _product(weight: np.ndarray, exponent: int) -> Callable[[np.ndarray], np.ndarray]:
-    transposed = weight.T.astype(np.float64)
-
-    def current(spikes: np.ndarray) -> np.ndarray:
-        total = (spikes.reshape(len(spikes), -1).astype(np.float64) @ transposed).astype(np.int64)
-        return total << exponent if exponent > 0 else total >> -exponent
-
-    return current
+def _bias(values: np.ndarray) -> np.ndarray:
+    """What a bias becomes in Lava's 16 bits, in the unit of a potential."""
+    return np.ascontiguousarray(values.astype(np.int16).astype(np.int32) * UNIT)
 
 
-def prepare_dense(weight: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """Dense weights as lava-dl hands them to Lava: (shifted weights, bits, exponent), weight = shifted · 2^exponent.
-
-    As `lava.lib.dl.netx.utils.optimize_weight_bits` has it, with its gaps: weights of both signs are clipped to
-    -256..254, positive ones beyond 255 are shifted away.
-    """
-    if (weight.max() > 254 and weight.min() < 0) or (weight.min() < -256 and weight.max() > 0):
-        weight = np.clip(weight, -256, 254)
-    least, largest = int(weight.min()), int(weight.max())
-    mixed = least < 0 <= largest
-    largest_scale = 127 / largest if mixed and largest else np.inf
-    scale = min(largest_scale, -128 / least) if mixed else -256 / least if largest < 0 else 255 / largest
-    shift = int(np.floor(np.log2(scale))) + mixed
-    zeros = next((n for n in range(8, 0, -1) if not (weight % 2**n).any()), 0) - mixed
-    return weight << shift if shift >= 0 else np.zeros_like(weight), 8 - shift - zeros, -shift
+def _chw(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(C, H, W) or (N,) as channels, rows and columns."""
+    return (shape[0], *shape[1:], *(1,) * (3 - len(shape)))  # type: ignore[return-value]
 
 
-def truncate_dense(weight: np.ndarray, bits: int) -> np.ndarray:
-    """Weights as Lava's dense model keeps them: clipped to 8 bits and their sign, the lowest bits cut (`lava.utils.weightutils`)."""
-    mixed = weight.min() < 0 < weight.max()
-    sign = -1 if weight.min() < 0 and not mixed else 1
-    cut = max(0, 8 - bits + mixed)
-    kept = np.clip(sign * weight, -256 if mixed else 0, 255)
-    return sign * ((kept >> cut) << cut)
+def _empty(shape: tuple[int, ...], batch: int, steps: int, spikes: bool, states: bool) -> Recording:
+    traces = [np.zeros((batch, steps, *shape), dtype) if wanted else None for dtype, wanted in ((bool, spikes), (np.int32, states), (np.int32, states))]
+    return Recording(np.zeros((batch, *shape), np.int32), np.zeros((batch, *shape), np.int32), *traces)
+
+
+def _flat(recording: Recording) -> tuple[np.ndarray | None, ...]:
+    """The arrays of a recording as the core writes them, [B, N] and [B, steps, N]."""
+    batch = len(recording.counts)
+    totals = [array.reshape(batch, -1) for array in (recording.counts, recording.potential)]
+    spikes, *states = (None if a is None else a.reshape(*a.shape[:2], -1) for a in (recording.spikes, recording.u, recording.v))
+    return (*totals, None if spikes is None else spikes.view(np.uint8), *states)

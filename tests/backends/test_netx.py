@@ -35,16 +35,16 @@ def test_counts_spikes_and_operations(tmp_path: Path) -> None:
     net = netx.load(tmp_path / "a.net")
     windows = (RNG.random((2, 12, 2, 9, 7)) < 0.4).astype(int)
     found = backends.load("netx", tmp_path / "a.net").run(windows, trace=True)
-    expected = netx.run(net, windows)
+    expected = netx.Simulator(net).run(windows)
     assert list(found.spikes) == ["layer 1", "layer 2", "layer 4"]
     assert found.traces is not None
     for name, recording in zip(found.spikes, expected, strict=True):
         np.testing.assert_array_equal(found.traces[name], recording.spikes)
-        assert found.spikes[name].tolist() == recording.spikes.sum((1, *range(2, recording.spikes.ndim))).tolist()
+        assert found.spikes[name].tolist() == recording.counts.sum(tuple(range(1, recording.counts.ndim))).tolist()
     assert found.sops["layer 1"][1] == crossings(net, net.layers[1], windows[1])  # type: ignore[arg-type]
     assert found.sops["layer 2"][1] == crossings(net, net.layers[2], expected[0].spikes[1])  # type: ignore[arg-type]
     assert found.sops["layer 4"].tolist() == (found.spikes["layer 2"] * 7).tolist()
-    assert found.logits.tolist() == expected[-1].spikes.sum(1).tolist()
+    assert found.logits.tolist() == expected[-1].counts.tolist()
     assert all(counts.any() for counts in found.spikes.values())
 
 
@@ -81,7 +81,7 @@ def test_networks_driven_by_their_bias(tmp_path: Path) -> None:
         file["simulation/tSample"] = 25
     found = backends.load("netx", tmp_path / "r.net").run(windows, trace=True)
     assert found.traces is not None
-    np.testing.assert_array_equal(found.traces["layer 0"], netx.run(netx.load(tmp_path / "r.net"), windows[:, 0], 25)[0].spikes)
+    np.testing.assert_array_equal(found.traces["layer 0"], netx.Simulator(netx.load(tmp_path / "r.net")).run(windows[:, 0], 25)[0].spikes)
     assert list(found.sops) == ["layer 1", "layer 2"]
     assert found.sops["layer 1"][0] == found.spikes["layer 0"][0] * 16 + found.spikes["layer 1"][0] * 16
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exporters import netx as exporter
 from lmht_deploy import netx
 from lmht_deploy.backends import lava
-from lmht_deploy.backends.lava import child, environment
+from lmht_deploy.backends.lava import environment, stock
 from lmht_deploy.errors import DataError, StorageError
 
 from ..conformance.networks import SPECIAL
+from . import oracle
 
 needs_lava = pytest.mark.skipif(lava.missing() is not None, reason=str(lava.missing()))
 
@@ -44,7 +47,7 @@ def test_pilotnet(wheel: Path) -> None:
     recorded = wheel / "gts/pilotnet_lif"
     net = netx.load(recorded / "network.net")
     image = np.load(recorded / "image.npy").T[None]
-    found = netx.run(net, image, 24, states=True, reset_interval=17)
+    found = netx.Simulator(net).run(image, 24, states=True, reset_interval=17)
     np.testing.assert_array_equal(found[0].spikes[0], chw(np.load(recorded / "input.npy")))
     # The last layer's recording contradicts the recorded spikes that enter it; it is left out.
     for name, layer in zip([f"conv-{i}" for i in range(5)] + [f"fc-{i}" for i in range(3)], found[1:], strict=False):
@@ -59,7 +62,7 @@ def test_pilotnet(wheel: Path) -> None:
 def test_tinynet(wheel: Path) -> None:
     bias = np.load(wheel / "gts/tinynet/input_bias.npy").astype(int).T[None]
     expected = np.load(wheel / "gts/tinynet/output.npy")[0]
-    found = netx.run(netx.load(wheel / "tiny.net"), bias, 17, reset_interval=17)
+    found = netx.Simulator(netx.load(wheel / "tiny.net")).run(bias, 17, reset_interval=17)
     np.testing.assert_array_equal(found[-1].spikes[0, 2:], np.moveaxis(expected[..., 1:], -1, 0))
     assert expected.sum() > 50
 
@@ -67,7 +70,7 @@ def test_tinynet(wheel: Path) -> None:
 def test_delays_of_ntidigits(wheel: Path) -> None:
     net = netx.load(wheel / "gts/ntidigits/ntidigits.net", layers=5)
     inputs = np.load(wheel / "gts/ntidigits/input.npy").astype(int).T[None, :1000]
-    found = netx.run(net, inputs)
+    found = netx.Simulator(net).run(inputs)
     expected = chw(np.load(wheel / "gts/ntidigits/output.npy"))[1:1001]  # recorded behind one more step
     np.testing.assert_array_equal(found[-1].spikes[0], expected)
     assert expected.sum() > 1000
@@ -175,45 +178,140 @@ def wrapping(path: Path) -> None:
 FILES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (convolutions, signs, recurrent, delays, wrapping)}
 
 
+def random_network(seed: int, path: Path) -> None:
+    """A chain of any layers and parameters, with states that reach their limits now and then."""
+    rng = np.random.default_rng([7, seed])
+    shape = (int(rng.integers(1, 4)) * 2, int(rng.integers(5, 10)), int(rng.integers(5, 10)))
+    f = File(path, seed, shape if seed % 4 else shape[:1])
+
+    def neurons() -> dict[str, Any]:
+        return {"threshold": int(rng.choice([3, 60, 900])), "decays": (any_decay(rng), any_decay(rng)), "bias": int(rng.choice([0, 3, 200, 40_000]))}
+
+    for _ in range(rng.integers(0, 3) if len(f.shape) == 3 else 0):
+        groups = int(rng.choice([1, 1, 2]))
+        geometry: dict[str, Any] = {"groups": groups, "stride": rng.integers(1, 3, 2), "padding": rng.integers(1, 3, 2), "dilation": rng.integers(1, 3, 2)}
+        f.conv(2 * int(rng.integers(1, 12)), weights=int(rng.choice([5, 100, 40_000])), **geometry, **neurons())
+    for _ in range(rng.integers(1, 4)):
+        units, inputs = int(rng.integers(3, 40)), int(np.prod(f.shape))
+        data: dict[str, Any] = {}
+        if rng.random() < 0.3:
+            data["weight_rec"] = rng.integers(-90, 90, (units, units))
+        elif rng.random() < 0.5:
+            delays: Any = [rng.integers(0, 12, (units, inputs)), rng.integers(0, 63, units), np.int64(5)]
+            data["delay"] = delays[rng.integers(3)]
+        low, high = (int(n) for n in rng.choice([(-100, 100), (-256, 254), (0, 40), (-300, -2)]))
+        f.dense(units, low, high, **neurons(), **data)
+    f.file.close()
+
+
+def any_decay(rng: np.random.Generator) -> int:
+    return int(rng.choice([0, 1, 300, 1024, 4095, 4096]))
+
+
 @needs_lava
 def test_equal_to_lava(tmp_path: Path) -> None:
-    """Spikes of every layer at every step, graded and boolean inputs, with and without reset; and of files that lmht-deploy exports."""
-    jobs, rng = [], np.random.default_rng(0)
+    """u, v and spikes of every layer at every step, graded and boolean inputs, with and without reset; and of files that lmht-deploy exports."""
+    runs, rng = [], np.random.default_rng(0)
+
+    def add(name: str, steps: int = 40, **options: Any) -> None:
+        net = netx.load(tmp_path / name)
+        inputs = rng.integers(-2 if options.get("graded") else 0, 4 if options.get("graded") else 2, (1, steps, *net.input_shape))
+        runs.append(stock.Run(tmp_path / name, inputs, states=True, **options))
+
     for name, make in FILES.items():
         make(tmp_path / f"{name}.net")
-        jobs.append({"net": f"{name}.net", "graded": name == "wrapping", "reset_interval": 13 if name in ("recurrent", "convolutions") else None})
+        add(f"{name}.net", graded=name == "wrapping", reset_interval=13 if name in ("recurrent", "convolutions") else None)
     for name in ("averaged", "geometry", "dense"):
         exporter.export(SPECIAL[name](), tmp_path / f"{name}.net")
-        jobs.append({"net": f"{name}.net", "graded": True, "reset_interval": None})
-    for job in jobs:
-        net = netx.load(tmp_path / str(job["net"]))
-        job["inputs"] = rng.integers(0, 4 if job["graded"] else 2, (40, *net.input_shape))
-        job["found"] = netx.run(net, job["inputs"][None], graded=bool(job["graded"]), reset_interval=job["reset_interval"])  # type: ignore[index, arg-type]
-    expected = in_lava(jobs, tmp_path)
-    for job, layers in zip(jobs, expected, strict=True):
-        assert len(layers) == len(job["found"])  # type: ignore[arg-type]
-        for index, (found, spikes) in enumerate(zip(job["found"], layers, strict=True)):  # type: ignore[call-overload]
-            np.testing.assert_array_equal(found.spikes[0], spikes, err_msg=f"layer {index} of {job['net']}")
-    silent = {(job["net"], i) for job, layers in zip(jobs, expected, strict=True) for i, spikes in enumerate(layers[:-1]) if not spikes.any() or spikes.all()}
-    assert not silent, "layers that show nothing"
+        add(f"{name}.net", graded=True)
+    for seed in range(10):
+        random_network(seed, tmp_path / f"{seed}.net")
+        add(f"{seed}.net", 20, graded=bool(seed % 2), reset_interval=5 if seed % 3 == 0 else None, reset_offset=seed % 5)
+    for one, expected in zip(runs, in_lava(runs), strict=True):
+        found = in_core(one)
+        assert_equal(found, expected, one.path.name)
+        assert_equal(found, oracle.run(netx.load(one.path), one.inputs, **options_of(one)), one.path.name)
+        if one.path.stem in FILES:
+            silent = [i for i, layer in enumerate(found[:-1]) if not layer.spikes.any() or layer.spikes.all()]  # type: ignore[union-attr]
+            assert not silent, f"layers of {one.path.stem} that show nothing"
 
 
-def in_lava(jobs: list[dict], folder: Path) -> list[list[np.ndarray]]:
-    described = []
-    for number, job in enumerate(jobs):
-        np.save(folder / f"inputs-{number}.npy", job["inputs"])
-        paths = {"net": str(folder / job["net"]), "inputs": str(folder / f"inputs-{number}.npy"), "out": str(folder / f"out-{number}")}
-        described.append({**paths, "graded": job["graded"], "reset_interval": job["reset_interval"]})
-    (folder / "jobs.json").write_text(json.dumps(described))
-    worker = Path(lava.__file__).parent
-    said = child._run([str(environment.python_of()), "-I", str(Path(__file__).with_name("lava_spikes.py")), str(worker), str(folder / "jobs.json")], 300)
-    assert said is not None, "Lava took too long"
-    layers = [
-        [np.load(folder / f"out-{number}-{i}.npy") for i in range(len(job["found"])) if (folder / f"out-{number}-{i}.npy").exists()]
-        for number, job in enumerate(jobs)
-    ]
-    assert all(layers), "\n".join(said)
-    return layers
+@needs_lava
+def test_biases_drive_lava_too(tmp_path: Path) -> None:
+    path = tmp_path / "net.net"
+    driven(path)
+    one = stock.Run(path, np.random.default_rng(0).integers(0, 50, (2, 2, 5, 4)), 30, states=True, reset_interval=9)
+    assert_equal(in_core(one), in_lava([one])[0], "driven")
+
+
+def driven(path: Path) -> None:
+    f = File(path, 6, (2, 5, 4))
+    for name, value in {"type": "CUBA", "iDecay": 4096, "vDecay": 200, "vThMant": 100}.items():
+        f.file[f"layer/0/neuron/{name}"] = value
+    f.conv(5)
+    f.dense(6, -60, 60)
+    f.file.close()
+
+
+def in_lava(runs: list[stock.Run]) -> list[list[netx.Recording]]:
+    python = environment.python_of()
+    assert python is not None
+    return stock.run(python, runs, seconds=300)[0]
+
+
+def in_core(one: stock.Run, **options: Any) -> list[netx.Recording]:
+    return netx.Simulator(netx.load(one.path), **options).run(one.inputs, **options_of(one))
+
+
+def options_of(one: stock.Run) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in ("steps", "graded", "states", "reset_interval", "reset_offset")}
+
+
+def assert_equal(found: Sequence[Any], expected: Sequence[Any], what: str) -> None:
+    assert len(found) == len(expected)
+    for index, (a, b) in enumerate(zip(found, expected, strict=True)):
+        for name in ("spikes", "u", "v"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=f"{name} of layer {index} of {what}")
+
+
+# ------------------------------------------------------------------------------------------------ the oracle
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    graded=st.booleans(),
+    steps=st.integers(1, 25),
+    interval=st.sampled_from([None, 1, 4]),
+    activity=st.sampled_from([0.02, 0.3, 1.0]),
+)
+def test_equal_to_the_oracle(seed: int, graded: bool, steps: int, interval: int | None, activity: float, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """u, v and spikes of random networks, on every instruction set, on one thread and on two, busy and at rest."""
+    path = tmp_path_factory.getbasetemp() / "oracle.net"
+    random_network(seed, path)
+    net, rng = netx.load(path), np.random.default_rng(seed)
+    inputs = np.where(rng.random((3, steps, *net.input_shape)) < activity, rng.integers(-3000, 3000, (3, steps, *net.input_shape)) if graded else 1, 0)
+    one = stock.Run(path, inputs, graded=graded, states=True, reset_interval=interval)
+    expected = oracle.run(net, inputs, **options_of(one))
+    for isa in netx.isas():
+        found = in_core(one, isa=isa, threads=2)
+        assert_equal(found, expected, f"{seed} on {isa}")
+        for layer in found:
+            assert layer.spikes is not None and layer.v is not None
+            np.testing.assert_array_equal(layer.counts, layer.spikes.sum(1))
+            np.testing.assert_array_equal(layer.potential, layer.v[:, -1])
+
+
+def test_layers_at_rest_wake_up(tmp_path: Path) -> None:
+    """A biased neuron in the clip of its potential rests; a current, or a reset, moves it again."""
+    net = one_neuron(tmp_path / "net.net", bias=-30_000, vThMant=131_071)
+    inputs = np.zeros((1, 400, 1), int)
+    inputs[0, 350] = 9
+    for interval in (None, 300):
+        found = netx.Simulator(net).run(inputs, graded=True, states=True, reset_interval=interval)
+        expected = oracle.run(net, inputs, graded=True, states=True, reset_interval=interval)
+        assert_equal(found, expected, "rest")
+    assert found[0].v[0, 290, 0] == 1 - 2**23 < found[0].v[0, 301, 0]  # type: ignore[index]
 
 
 # ------------------------------------------------------------------------------------------------ literal steps
@@ -231,7 +329,7 @@ def one_neuron(path: Path, weight: int = 1, delay: int | None = None, bias: int 
 
 def steps(net: netx.NetX, *spikes: int) -> tuple[list[int], list[int], list[int]]:
     """Spikes, u and v of its neuron after each step."""
-    (found,) = netx.run(net, np.array(spikes)[None, :, None], graded=True, states=True)
+    (found,) = netx.Simulator(net).run(np.array(spikes)[None, :, None], graded=True, states=True)
     assert found.u is not None and found.v is not None
     return found.spikes[0, :, 0].astype(int).tolist(), found.u[0, :, 0].tolist(), found.v[0, :, 0].tolist()
 
@@ -309,7 +407,7 @@ def test_what_the_file_may_not_hold(tmp_path: Path) -> None:
     assert "does not begin with a layer of type input" in refused(path)
 
 
-@pytest.mark.parametrize("inputs", [np.zeros((1, 4, 2), int), np.zeros((4, 1), int), np.zeros((1, 4, 1))])
+@pytest.mark.parametrize("inputs", [np.zeros((1, 4, 2), int), np.zeros((4, 1), int), np.zeros((1, 4, 1)), np.full((1, 4, 1), 2**15)])
 def test_inputs_that_do_not_fit(tmp_path: Path, inputs: np.ndarray) -> None:
     with pytest.raises(DataError):
-        netx.run(one_neuron(tmp_path / "net.net"), inputs)
+        netx.Simulator(one_neuron(tmp_path / "net.net")).run(inputs, graded=True)

@@ -52,7 +52,8 @@ class LavaBackend:
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         net = self.net
         windows = check_windows(net.window_shape, net.low, net.high, windows)
-        with child.run(self._python, self.path, windows, trace=trace, threads=self._threads, seconds=self._seconds) as (folder, report):
+        job = {"net": str(self.path.resolve()), "trace": trace, "threads": self._threads}
+        with child.run(self._python, self.path.name, job, {"windows.npy": windows.astype(np.int32)}, seconds=self._seconds) as (folder, report):
             logits = np.load(folder / "logits.npy")
             spikes = {0: windows} | {layer.index: np.load(folder / f"layer-{layer.index}.npy") for layer in net.layers if layer.fires}
         return Result(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +23,26 @@ GRACE = 5.0
 
 
 @contextlib.contextmanager
-def run(python: Path, net: Path, windows: np.ndarray, *, trace: bool, threads: int, seconds: float) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Run `windows` through the NetX file `net` in Lava; yields the folder of the results and what the child reports.
+def run(python: Path, what: str, job: Mapping[str, Any], files: Mapping[str, np.ndarray], *, seconds: float) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Run `job` (see worker/main.py) with arrays as `files` beside it; yields the folder of the results and what the child reports.
 
-    The folder is gone when the block ends. Raises BackendError where Lava fails, or takes longer than `seconds`.
+    The folder is gone when the block ends. Raises BackendError, which says `what` ran, where Lava fails, or takes longer
+    than `seconds`.
     """
     with tempfile.TemporaryDirectory(prefix="lmht-lava-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        (folder / "job.json").write_text(json.dumps({"net": str(net.resolve()), "trace": trace, "threads": threads}))
-        np.save(folder / "windows.npy", windows.astype(np.int32), allow_pickle=False)
+        (folder / "job.json").write_text(json.dumps(job))
+        for file, array in files.items():
+            np.save(folder / file, array, allow_pickle=False)
         output = _run([str(python), "-I", str(WORKER), name], seconds)
         if (report := folder / "done.json").is_file():
             yield folder, json.loads(report.read_text())
         elif (report := folder / "failure.json").is_file():
-            raise BackendError(f"Lava failed on {net.name}: {json.loads(report.read_text())['reason']}")
+            raise BackendError(f"Lava failed on {what}: {json.loads(report.read_text())['reason']}")
         elif output is None:
-            raise BackendError(f"Lava did not finish {net.name} within {seconds:g} s; run fewer windows at once, or allow more time")
+            raise BackendError(f"Lava did not finish {what} within {seconds:g} s; run fewer windows at once, or allow more time")
         else:
-            raise BackendError(f"Lava ended without a result on {net.name}{': ' + output[-1] if output else ''}")
+            raise BackendError(f"Lava ended without a result on {what}{': ' + output[-1] if output else ''}")
 
 
 def _run(command: list[str], seconds: float) -> list[str] | None:

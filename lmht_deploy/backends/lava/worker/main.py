@@ -1,8 +1,9 @@
 """The child process in which Lava runs: `python -I main.py FOLDER`, started in a session of its own.
 
-FOLDER/job.json   {"net": path, "trace": bool, "threads": n}
-FOLDER/windows.npy   integers [B, T_in, ...]
-Writes logits.npy and layer-<i>.npy, then done.json {"seconds", "steps"}; or failure.json {"reason"}.
+FOLDER/job.json   {"net": path, "trace": bool, "threads": n} for a file of lmht-deploy, with
+FOLDER/windows.npy   integers [B, T_in, ...]; writes logits.npy and layer-<i>.npy
+or                {"stock": [...], "fast_conv": bool, "threads": n} for unmodified lava-dl, see stock.py
+Then writes done.json {"seconds", "steps"}; or failure.json {"reason"}.
 
 Lava waits for ever after an exception or a lost process, in run() or in stop(), and an interpreter that used it may
 not end. So there is one way out of here, success or not: ending the whole process group. Standard input is held open by the client;
@@ -32,16 +33,26 @@ def main(folder):
     from worker import shims
 
     shims.newer_python()
+    threading.Thread(target=watch_processes, daemon=True).start()
+    if "stock" in job:
+        shims.without_torch()
+        from worker import stock
+
+        seconds, steps = stock.run(job)
+    else:
+        seconds, steps = run(job)
+    write("done.json", seconds=seconds, steps=steps)
+
+
+def run(job):
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
     from worker.network import Network
 
     network = Network(job["net"], "windows.npy", ".", job["trace"])
     start = time.perf_counter()
-    threading.Thread(target=watch_processes, daemon=True).start()
     network.process.run(condition=RunSteps(network.total), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
-    seconds = time.perf_counter() - start
-    write("done.json", seconds=seconds, steps=network.total)
+    return time.perf_counter() - start, network.total
 
 
 def write(name, **content):

@@ -1,0 +1,79 @@
+"""NetX files of CUBA neurons in unmodified lava-dl 0.6, in the child process: what `lmht_deploy.netx` is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ... import network
+from ...netx import InputLayer, NetX, Recording, counting
+from ...netx import load as load_netx
+from ...result import Result
+from . import child
+
+
+@dataclass(frozen=True)
+class Run:
+    """Samples for one file; the fields are the arguments of `netx.Simulator.run`."""
+
+    path: Path
+    inputs: np.ndarray
+    steps: int | None = None
+    graded: bool = False
+    states: bool = False
+    reset_interval: int | None = None
+    reset_offset: int = 0
+
+
+def run(python: Path, runs: Sequence[Run], *, fast_conv: bool = False, threads: int = 1, seconds: float = 600.0) -> tuple[list[list[Recording]], float]:
+    """Run every sample of `runs`, each in a network of its own; their recordings, and the seconds that Lava ran.
+
+    fast_conv   convolutions as matrix products in float64: equal integers, many times faster
+    Raises StorageError for a file that `netx.load` does not read, BackendError where Lava fails or takes longer than `seconds`.
+    """
+    nets = [load_netx(one.path) for one in runs]
+    entries, files = [], {}
+    for number, one in enumerate(runs):
+        files[f"inputs-{number}.npy"] = one.inputs.astype(np.int32)
+        options = {"graded": one.graded, "states": one.states, "reset_interval": one.reset_interval, "reset_offset": one.reset_offset}
+        steps = one.inputs.shape[1] if one.steps is None else one.steps
+        entries.append({"net": str(one.path.resolve()), "inputs": f"inputs-{number}.npy", "steps": steps, "out": f"out-{number}", **options})
+    job = {"stock": entries, "fast_conv": fast_conv, "threads": threads}
+    with child.run(python, ", ".join(one.path.name for one in runs), job, files, seconds=seconds) as (folder, report):
+        return [_recordings(net, one, folder / f"out-{number}") for number, (net, one) in enumerate(zip(nets, runs, strict=True))], report["seconds"]
+
+
+def _recordings(net: NetX, one: Run, out: Path) -> list[Recording]:
+    found = []
+    for index, layer in enumerate(net.spiking):
+        arrays = {name: np.load(f"{out}-{index}-{name}.npy") for name in (("spikes", "u", "v") if one.states else ("spikes",))}
+        arrays = {name: array.reshape(*array.shape[:2], *layer.shape) for name, array in arrays.items()}
+        spikes = arrays["spikes"]
+        potential = arrays["v"][:, -1] if one.states else np.zeros_like(spikes[:, 0], np.int32)
+        found.append(Recording(spikes.sum(1, dtype=np.int32), potential, **arrays))
+    return found
+
+
+class StockBackend:
+    """Windows as the backend `netx` takes them."""
+
+    chunk = 32
+    high = network.MAX_INPUT
+
+    def __init__(self, path: Path, python: Path, threads: int, seconds: float, fast_conv: bool) -> None:
+        self.net, self.path = load_netx(path), path
+        self._python, self._threads, self._seconds, self._fast_conv = python, threads, seconds, fast_conv
+        self.window_shape = (1 if isinstance(self.net.spiking[0], InputLayer) else self.net.steps or 1, *self.net.input_shape)
+
+    def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        windows = np.asarray(windows)
+        inputs, steps = counting.samples(self.net, windows)
+        one = Run(self.path, inputs, steps, states=True)
+        (recordings,), seconds = run(self._python, [one], fast_conv=self._fast_conv, threads=self._threads, seconds=self._seconds)
+        return counting.result("lava", self.net, windows, recordings, seconds, trace=trace)
+
+    def close(self) -> None:
+        """Nothing: a child lives as long as its run."""

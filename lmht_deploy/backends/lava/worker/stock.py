@@ -1,0 +1,89 @@
+"""NetX files in unmodified lava-dl 0.6: its own network of its own processes, watched."""
+
+import functools
+import time
+
+import numpy as np
+from lava.lib.dl.netx import hdf5
+from lava.magma.core.run_conditions import RunSteps
+from lava.magma.core.run_configs import Loihi2SimCfg
+from lava.proc import io
+from lava.proc.conv import utils
+from lava.proc.lif.models import AbstractPyLifModelFixed
+
+
+def run(job):
+    """Every sample of every entry of job["stock"]; returns the seconds and steps that Lava ran.
+
+    An entry is {"net", "inputs", "steps", "graded", "states", "reset_interval", "reset_offset", "out"}: `inputs` is an
+    .npy of spikes [B, steps, *shape] or, where the input layer has neurons, of their biases [B, *shape]. Layer i's
+    spikes, and u and v where `states` asks for them, go to <out>-<i>-spikes.npy and so on, [B, steps, *shape].
+    """
+    watch_neurons()
+    if job["fast_conv"]:
+        utils.conv = functools.partial(convolve, utils.conv)
+    seconds = steps = 0
+    for entry in job["stock"]:
+        inputs = np.load(entry["inputs"])
+        for sample in range(len(inputs)):
+            seconds += run_sample(entry, inputs, sample)
+            steps += entry["steps"]
+    return seconds, steps
+
+
+def run_sample(entry, inputs, sample):
+    options = {"reset_interval": entry["reset_interval"], "reset_offset": entry["reset_offset"]}
+    net = hdf5.Network(entry["net"], input_message_bits=16 if entry["graded"] else 0, **options)
+    if isinstance(net.in_layer, hdf5.Input):
+        net.in_layer.neuron.bias_mant.init = inputs[sample].T
+    else:
+        source = io.source.RingBuffer(data=inputs[sample].T.astype(int))
+        source.s_out.connect(net.inp)
+    for index, layer in enumerate(net.layers):
+        record = f"{entry['out']}-{index}"
+        if sample == 0:
+            shape = (len(inputs), entry["steps"], *layer.neuron.s_out.shape[::-1])
+            for name, dtype in (("spikes", bool), ("u", np.int32), ("v", np.int32)):
+                if name == "spikes" or entry["states"]:
+                    np.lib.format.open_memmap(f"{record}-{name}.npy", "w+", dtype, shape).flush()
+        layer.neuron.proc_params["record"] = (record, sample, entry["states"])
+    net.create_runtime(run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+    start = time.perf_counter()
+    net.run(condition=RunSteps(entry["steps"]))
+    seconds = time.perf_counter() - start
+    net.stop()
+    return seconds
+
+
+def watch_neurons():
+    """Neurons write u, v and spikes down where they reset v, the last thing they do in a step: `Var.get()` takes 30 us an element."""
+    reset = AbstractPyLifModelFixed.reset_voltage
+
+    def reset_and_record(self, spike_vector):
+        reset(self, spike_vector)
+        record, sample, states = self.proc_params["record"]
+        values = {"spikes": spike_vector, "u": self.u, "v": self.v} if states else {"spikes": spike_vector}
+        if not hasattr(self, "files"):
+            self.files = {name: np.load(f"{record}-{name}.npy", mmap_mode="r+") for name in values}
+        for name, value in values.items():
+            self.files[name][sample, self.time_step - 1] = np.asarray(value).T
+
+    AbstractPyLifModelFixed.reset_voltage = reset_and_record
+
+
+def convolve(slowly, spikes, weight, kernel_size, stride, padding, dilation, groups):
+    """`lava.proc.conv.utils.conv` (WHC, true convolution) as matrix products in float64, exact below 2^53; else `slowly`."""
+    x = spikes.astype(np.float64)
+    if np.abs(weight).sum((1, 2, 3)).max() * np.abs(x).max(initial=0) >= 2**53:
+        return slowly(spikes, weight, kernel_size, stride, padding, dilation, groups)
+    outputs, kw, kh, channels = weight.shape
+    (sx, sy), (px, py), (dx, dy) = ((int(n) for n in pair) for pair in (stride, padding, dilation))
+    x = np.pad(x, ((px, px), (py, py), (0, 0)))
+    taps = np.lib.stride_tricks.sliding_window_view(x, (dx * (kw - 1) + 1, dy * (kh - 1) + 1), axis=(0, 1))[::sx, ::sy, :, ::dx, ::dy]
+    kernel = weight[:, ::-1, ::-1].transpose(3, 1, 2, 0).astype(np.float64)
+    size = outputs // groups
+    parts = []
+    for group in range(groups):
+        columns = taps[:, :, group * channels : (group + 1) * channels].reshape(-1, channels * kw * kh)
+        parts.append(columns @ kernel[..., group * size : (group + 1) * size].reshape(-1, size))
+    return np.concatenate(parts, 1).reshape(*taps.shape[:2], outputs).astype(weight.dtype)

@@ -1,0 +1,65 @@
+// A NetX network, step by step, with the very integers of Lava's fixed-point simulation.
+#pragma once
+#include <string>
+
+#include "synapses.hpp"
+
+namespace lmht::netx {
+
+// The names of the tiers that this processor runs, the best first.
+std::vector<std::string> available_isas();
+
+struct Layer {
+    Shape shape;
+    Neurons neurons;
+    std::vector<int32_t> bias;  // padded
+    std::unique_ptr<Synapse> forward, recurrent;  // either may be null
+};
+
+// Where a layer's doings of one sample go, in the order (C, H, W); those of every step may be null.
+struct Record {
+    int32_t *counts, *potential;  // spikes of each neuron; v that it ends with
+    uint8_t* spikes;              // [steps, C, H, W]
+    int32_t *u, *v;               // [steps, C, H, W], v after the reset
+};
+
+// What drives a network: spikes of every step [steps, C, H, W], or the biases [C, H, W] of the first layer's neurons.
+struct Input {
+    const int16_t* spikes;
+    const int32_t* biases;
+    bool graded;  // spikes other than 0 and 1
+};
+
+struct Schedule {
+    int steps, reset_interval, reset_offset;  // interval 0: no reset
+};
+
+class Network {
+   public:
+    // `input`: of the spikes that enter; of its first layer, where its biases drive it.
+    Network(Shape input, const std::string& isa);
+    Network(const Network&) = delete;
+
+    Layer& add(Layer layer);
+    // The shape that the next layer reads.
+    Shape source() const { return layers.empty() ? input : layers.back().shape; }
+
+    Shape input;
+    std::vector<Layer> layers;
+    const Kernels* kernels;
+};
+
+// The state of one sample on its way through a network; `run` begins anew. One a thread.
+class Simulation {
+   public:
+    explicit Simulation(const Network& network);
+    ~Simulation();
+    void run(const Input& input, const Schedule& schedule, const Record* records);
+
+   private:
+    struct State;
+    const Network& network_;
+    std::vector<std::unique_ptr<State>> states_;
+};
+
+}  // namespace lmht::netx

@@ -1,0 +1,209 @@
+#include "synapses.hpp"
+
+#include <algorithm>
+
+namespace lmht::netx {
+namespace {
+
+// Weights in 16 bits where they fit, else in 32.
+class Weights {
+   public:
+    Weights(const int32_t* values, size_t n, size_t padded)
+        : narrow_(std::all_of(values, values + n, [](int32_t w) { return w == int16_t(w); })), bytes_(padded * width()) {}
+
+    int width() const { return narrow_ ? 2 : 4; }
+    const void* at(size_t index) const { return bytes_.data() + index * width(); }
+    void set(size_t index, int32_t weight) {
+        if (narrow_)
+            reinterpret_cast<int16_t*>(bytes_.data())[index] = int16_t(weight);
+        else
+            reinterpret_cast<int32_t*>(bytes_.data())[index] = weight;
+    }
+
+   private:
+    bool narrow_;
+    std::vector<uint8_t> bytes_;
+};
+
+// Which taps of one axis an input place reaches which outputs through, by input place, outputs rising. A tap is
+// numbered by its place in `order`, in which the taps that one input reaches follow each other.
+struct Axis {
+    std::vector<int> order;  // kernel index of each tap
+    std::vector<Run> runs;
+    std::vector<int> start;
+
+    Axis(int inputs, int outputs, int kernel, int stride, int padding, int dilation) {
+        // Two taps reach outputs from one input place where they are apart by a multiple of the stride; higher ones reach lower outputs.
+        for (int phase = 0; phase < stride; ++phase)
+            for (int k = kernel - 1; k >= 0; --k)
+                if (k * dilation % stride == phase) order.push_back(k);
+        for (int place = 0; place < inputs; ++place) {
+            start.push_back(int(runs.size()));
+            for (int tap = 0; tap < kernel; ++tap) {
+                const int from = place + padding - order[tap] * dilation, to = from / stride;
+                if (from < 0 || from % stride || to >= outputs) continue;
+                if (int(runs.size()) > start.back() && runs.back().to + runs.back().pixels == to && runs.back().tap + runs.back().pixels == tap)
+                    ++runs.back().pixels;
+                else
+                    runs.push_back({to, 1, tap});
+            }
+        }
+        start.push_back(int(runs.size()));
+    }
+};
+
+class Convolution : public Synapse {
+   public:
+    Convolution(Shape source, Shape target, const Geometry& g, const int32_t* weight)
+        : target_(target),
+          rows_(source.height, target.height, g.kernel.y, g.stride.y, g.padding.y, g.dilation.y),
+          columns_(source.width, target.width, g.kernel.x, g.stride.x, g.padding.x, g.dilation.x),
+          taps_(g.kernel.x),
+          first_(source.channels) {
+        const int group_in = source.channels / g.groups, group_out = target.channels / g.groups;
+        for (int group = 0; group < g.groups; ++group) {
+            const int low = group * group_out / LANES, high = ((group + 1) * group_out + LANES - 1) / LANES;
+            blocks_ = std::max(blocks_, high - low);
+            for (int c = 0; c < group_in; ++c) first_[group * group_in + c] = low * LANES;
+        }
+        const int spare = target.pitch() - blocks_ * LANES;
+        for (int& first : first_) first = std::min(first, spare);  // groups span one block more or less
+        const size_t taps = size_t(g.kernel.y) * g.kernel.x, per_channel = taps * blocks_ * LANES;
+        weights_ = std::make_unique<Weights>(weight, taps * group_in * target.channels, per_channel * source.channels);
+        for (int o = 0; o < target.channels; ++o)
+            for (int i = 0; i < group_in; ++i) {
+                const int channel = o / group_out * group_in + i;
+                for (int ky = 0; ky < g.kernel.y; ++ky)
+                    for (int tap = 0; tap < taps_; ++tap) {
+                        const size_t at = channel * per_channel + (size_t(ky) * taps_ + tap) * blocks_ * LANES + (o - first_[channel]);
+                        weights_->set(at, weight[((size_t(o) * group_in + i) * g.kernel.y + ky) * g.kernel.x + columns_.order[tap]]);
+                    }
+            }
+        channel_pitch_ = per_channel;
+    }
+
+    void deliver(const Active& source, Arrivals& to, const Kernels& kernels) const override {
+        int32_t* current = to.current(0);
+        uint8_t* touched = to.touched(0);
+        for (int y = 0; y < source.shape.height; ++y) {
+            if (!source.counts[y]) continue;
+            for (int r = rows_.start[y]; r < rows_.start[y + 1]; ++r)
+                for (int p = 0; p < rows_.runs[r].pixels; ++p) {
+                    const int row = rows_.runs[r].to + p, ky = rows_.order[rows_.runs[r].tap + p];
+                    touched[row] = 1;
+                    kernels.convolve({source.spikes.data() + source.start(y), source.values_of(y), source.counts[y], source.shape.pitch(), columns_.runs.data(), columns_.start.data(),
+                                      weights_->at(size_t(ky) * taps_ * blocks_ * LANES), weights_->width(), channel_pitch_, current + row * target_.row(),
+                                      target_.pitch(), first_.data(), blocks_});
+                }
+        }
+    }
+
+   private:
+    Shape target_;
+    Axis rows_, columns_;
+    int taps_, blocks_ = 0;
+    std::vector<int> first_;
+    size_t channel_pitch_;
+    std::unique_ptr<Weights> weights_;
+};
+
+// Calls f(input, value) for each spike; inputs are numbered as neurons lie.
+template <class Function>
+void for_each(const Active& source, Function f) {
+    for (int y = 0; y < source.shape.height; ++y) {
+        const size_t start = source.start(y);
+        for (int i = 0; i < source.counts[y]; ++i) f(start + source.spikes[start + i], source.values.empty() ? 1 : source.values[start + i]);
+    }
+}
+
+// Where place `i` of the order (C, H, W) lies.
+size_t place(Shape shape, size_t i) {
+    const size_t plane = size_t(shape.height) * shape.width;
+    return i % plane * shape.pitch() + i / plane;
+}
+
+// All outputs of an input have one delay: a row of weights is added at once.
+class Dense : public Synapse {
+   public:
+    Dense(Shape source, Shape target, const int32_t* weight, const int32_t* delay)
+        : pitch_(target.pitch()), delays_(source.padded()), weights_(weight, source.size() * target.channels, source.padded() * pitch_) {
+        for (size_t i = 0; i < source.size(); ++i) {
+            const size_t input = place(source, i);
+            if (delay) delays_[input] = uint8_t(delay[i]);
+            for (int o = 0; o < target.channels; ++o) weights_.set(input * pitch_ + o, weight[o * source.size() + i]);
+        }
+        longest_ = *std::max_element(delays_.begin(), delays_.end());
+    }
+
+    void deliver(const Active& source, Arrivals& to, const Kernels& kernels) const override {
+        for_each(source, [&](size_t input, int32_t value) {
+            *to.touched(delays_[input]) = 1;
+            kernels.add(to.current(delays_[input]), weights_.at(input * pitch_), weights_.width(), pitch_ / LANES, value);
+        });
+    }
+    int longest_delay() const override { return longest_; }
+
+   private:
+    int pitch_, longest_;
+    std::vector<uint8_t> delays_;
+    Weights weights_;
+};
+
+// Any delays: entry by entry.
+class DelayedDense : public Synapse {
+   public:
+    DelayedDense(Shape source, Shape target, const int32_t* weight, const int32_t* delay)
+        : longest_(*std::max_element(delay, delay + source.size() * target.channels)), entries_(source.padded()) {
+        for (size_t i = 0; i < source.size(); ++i)
+            for (int o = 0; o < target.channels; ++o) {
+                const size_t at = o * source.size() + i;
+                if (weight[at]) entries_[place(source, i)].push_back({o, delay[at], weight[at]});
+            }
+    }
+
+    void deliver(const Active& source, Arrivals& to, const Kernels&) const override {
+        std::vector<int32_t*> slots(longest_ + 1);
+        for (int delay = 0; delay <= longest_; ++delay) slots[delay] = to.current(delay);
+        bool any = false;
+        for_each(source, [&](size_t input, int32_t value) {
+            any = true;
+            for (const Entry& entry : entries_[input]) {
+                int32_t& sum = slots[entry.delay][entry.output];
+                sum = int32_t(uint32_t(sum) + uint32_t(entry.weight) * uint32_t(value));
+            }
+        });
+        if (any)
+            for (int delay = 0; delay <= longest_; ++delay) *to.touched(delay) = 1;
+    }
+    int longest_delay() const override { return longest_; }
+
+   private:
+    struct Entry {
+        int output, delay;
+        int32_t weight;
+    };
+
+    int longest_;
+    std::vector<std::vector<Entry>> entries_;  // by input
+};
+
+}  // namespace
+
+void Arrivals::clear() {
+    std::fill(currents_.begin(), currents_.end(), 0);
+    std::fill(touched_.begin(), touched_.end(), 0);
+    now_ = 0;
+}
+
+std::unique_ptr<Synapse> convolution(Shape source, Shape target, const Geometry& geometry, const int32_t* weight) {
+    return std::make_unique<Convolution>(source, target, geometry, weight);
+}
+
+std::unique_ptr<Synapse> dense(Shape source, Shape target, const int32_t* weight, const int32_t* delay) {
+    bool uniform = true;
+    for (size_t i = source.size(); delay && i < source.size() * target.channels; ++i) uniform &= delay[i] == delay[i % source.size()];
+    if (uniform) return std::make_unique<Dense>(source, target, weight, delay);
+    return std::make_unique<DelayedDense>(source, target, weight, delay);
+}
+
+}  // namespace lmht::netx

@@ -1,0 +1,69 @@
+"""Recordings of a NetX network as a `Result`: layers by their place in the file, spikes and synaptic operations by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import network
+from ..errors import DataError
+from ..result import Counts, Result, per_window
+from .file import READOUT, Conv, Dense, InputLayer, NetX
+from .simulate import Recording
+
+
+def samples(net: NetX, windows: np.ndarray) -> tuple[np.ndarray, int | None]:
+    """Windows as `Simulator.run` takes them: spikes [B, steps, ...], or biases and the steps that the file names.
+
+    Raises DataError where a network that is driven by biases has other windows than [B, 1, ...], or names no steps.
+    """
+    windows = np.asarray(windows)
+    if not isinstance(net.spiking[0], InputLayer):
+        return windows, None
+    if windows.ndim < 2 or windows.shape[1] != 1 or net.steps is None:
+        raise DataError(f"this network is driven by biases [batch, 1, ...] for the file's 'simulation/tSample' ({net.steps}) steps")
+    return windows[:, 0], net.steps
+
+
+def result(backend: str, net: NetX, windows: np.ndarray, recordings: Sequence[Recording], seconds: float, *, trace: bool) -> Result:
+    """What `backend` made of `windows`. Logits are the last layer's spikes; the potential it ends with, where it is a read-out."""
+    names = [f"layer {net.layers.index(layer)}" for layer in net.spiking]
+    counts = {name: recording.counts[:, None].astype(np.int64) for name, recording in zip(names, recordings, strict=True)}
+    last = recordings[-1]
+    logits = last.potential if net.spiking[-1].neurons == READOUT else last.counts
+    return Result(
+        backend=backend,
+        logits=logits.reshape(len(windows), -1).astype(np.int64),
+        scale=1.0,
+        spikes={name: per_window(k) for name, k in counts.items()},
+        sops=_sops(net, (windows != 0).astype(np.int64), counts),
+        seconds=seconds,
+        traces={name: _trace(recording) for name, recording in zip(names, recordings, strict=True)} if trace else None,
+    )
+
+
+def _trace(recording: Recording) -> np.ndarray:
+    assert recording.spikes is not None
+    return recording.spikes.astype(np.int64)
+
+
+def _sops(net: NetX, windows: np.ndarray, counts: Counts) -> Counts:
+    """Synaptic operations of each layer: spikes of the one before, and its own where it is recurrent."""
+    found: Counts = {}
+    before = windows
+    for (name, own), layer in zip(counts.items(), net.spiking, strict=True):
+        if not isinstance(layer, InputLayer):
+            found[name] = per_window(before, fan_out(layer, before.shape[2:]))
+            if isinstance(layer, Dense) and layer.recurrent is not None:
+                found[name] += per_window(own) * len(layer.recurrent)
+        before = own
+    return found
+
+
+def fan_out(layer: Conv | Dense, shape: tuple[int, ...]) -> np.ndarray | int:
+    """Synapses that one spike crosses, at each place of the layer before, of `shape`."""
+    if isinstance(layer, Dense):
+        return len(layer.weight)
+    geometry = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
+    return network.Conv(source="before", weight=np.zeros(layer.weight.shape, np.int8), **geometry).fan_out(shape)  # type: ignore[arg-type]
