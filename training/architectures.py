@@ -59,6 +59,48 @@ class Residual:
 
 
 @dataclass(frozen=True)
+class Current:
+    """Convolution and batch norm without neurons: what begins the currents that membrane shortcuts carry on."""
+
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+
+    def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
+        return _named(**_synapse(shape, self.channels, self.kernel, self.stride)), _convolved(shape, self.channels, self.stride)
+
+
+@dataclass(frozen=True)
+class MembraneResidual:
+    """Twice neurons, 3x3 convolution and batch norm, and a shortcut that carries currents past both (Hu et al. 2024, MS-ResNet).
+
+    The shortcut is the identity where the shape stays, else a 1x1 convolution with batch norm. Currents of the input and of
+    neurons are added, so the input needs as many steps as the neurons give: `build` raises DataError where they differ.
+    """
+
+    channels: int
+    stride: int = 1
+
+    def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
+        out = _convolved(shape, self.channels, self.stride)
+        first, second = neuron(), neuron()
+        if first.steps_in != second.steps:
+            raise DataError(f"membrane shortcuts add currents of the {first.steps_in} input steps to those of {second.steps} time-steps: make them as many")
+        inner = _named(first=first, **_synapse(shape, self.channels, 3, self.stride), second=second)
+        current = _named(**_synapse(out, self.channels, 3, 1))
+        shortcut = nn.Identity() if out == shape else _named(**_synapse(shape, self.channels, 1, self.stride))
+        return MembraneBlock(inner, current, shortcut), out
+
+
+@dataclass(frozen=True)
+class Firing:
+    """Neurons alone: what ends the currents that membrane shortcuts carry."""
+
+    def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
+        return neuron(), shape
+
+
+@dataclass(frozen=True)
 class AveragePool:
     size: int
 
@@ -112,13 +154,44 @@ class ResidualBlock(nn.Module):
         return out
 
 
+class MembraneBlock(nn.Module):
+    def __init__(self, inner: nn.Module, current: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.current, self.shortcut = inner, current, shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.current(self.inner(x)) + self.shortcut(x)
+        return out
+
+
 # ------------------------------------------------------------------------------------------------ architectures
 
+STEMS = ("cifar", "imagenet", "dvs")
+"""For images of 32 x 32 (the map keeps its size), photographs (a quarter of the height and width), event recordings (a half)."""
 
-def _resnet(*stem: Block, stages: Sequence[tuple[int, int]]) -> tuple[Block, ...]:
-    """`stem`, then stages of (channels, blocks), the first block of every stage but the first with stride 2, then the mean of the map."""
-    blocks = [Residual(channels, 2 if stage and not index else 1) for stage, (channels, number) in enumerate(stages) for index in range(number)]
-    return *stem, *blocks, GlobalAveragePool()
+
+def _resnet(stem: str, *stages: tuple[int, int]) -> tuple[Block, ...]:
+    """He et al. (2016): a stem, stages of (channels, blocks), each but the first beginning with stride 2, and the mean of the map."""
+    first = stages[0][0]
+    stems: dict[str, tuple[Block, ...]] = {
+        "cifar": (Convolution(first),),
+        "imagenet": (Convolution(first, 7, 2), MaxPool(3, 2, 1)),
+        "dvs": (Convolution(first), AveragePool(2)),
+    }
+    return *stems[stem], *_staged(Residual, stages, 1), GlobalAveragePool()
+
+
+def _ms_resnet(stem: str, *stages: tuple[int, int]) -> tuple[Block, ...]:
+    """Hu et al. (2024): the stem gives currents, which cannot be pooled, so for ImageNet the first stage has a stride instead."""
+    first = stages[0][0]
+    stems = {"cifar": Current(first), "imagenet": Current(first, 7, 2), "dvs": Current(first, 3, 2)}
+    return stems[stem], *_staged(MembraneResidual, stages, 2 if stem == "imagenet" else 1), Firing(), GlobalAveragePool()
+
+
+def _staged(block: Callable[[int, int], Block], stages: Sequence[tuple[int, int]], stride: int) -> list[Block]:
+    """The blocks of all stages; the first stage begins with `stride`, every other one with 2."""
+    strides = [stride, *(2,) * (len(stages) - 1)]
+    return [block(channels, stride if not index else 1) for (channels, number), stride in zip(stages, strides, strict=True) for index in range(number)]
 
 
 def _vgg(*stages: tuple[int, int]) -> tuple[Block, ...]:
@@ -129,18 +202,26 @@ def _vgg(*stages: tuple[int, int]) -> tuple[Block, ...]:
     return *blocks, Dense(4096), Dense(4096)
 
 
+_RESNETS: dict[str, tuple[str, Callable[[str], tuple[Block, ...]]]] = {
+    "resnet-18": ("cifar", lambda stem: _resnet(stem, (64, 2), (128, 2), (256, 2), (512, 2))),
+    "resnet-19": ("cifar", lambda stem: (*_resnet(stem, (128, 3), (256, 3), (512, 2)), Dense(256))),  # of Zheng et al. (2021)
+    "resnet-20": ("cifar", lambda stem: _resnet(stem, (16, 3), (32, 3), (64, 3))),
+    "resnet-34": ("imagenet", lambda stem: _resnet(stem, (64, 3), (128, 4), (256, 6), (512, 3))),
+    "ms-resnet-18": ("cifar", lambda stem: _ms_resnet(stem, (64, 2), (128, 2), (256, 2), (512, 2))),
+    "ms-resnet-34": ("imagenet", lambda stem: _ms_resnet(stem, (64, 3), (128, 4), (256, 6), (512, 3))),
+}
+"""Name in the LM-HT paper, the stem that it stands for there, and the blocks behind any stem."""
+
 ARCHITECTURES: dict[str, tuple[Block, ...]] = {
     "residual-small": (Convolution(16), AveragePool(2), Residual(32), AveragePool(2)),
     "residual-strided": (Convolution(16, 5, 2), AveragePool(2), Residual(32), AveragePool(2)),
-    # As the LM-HT paper names them. ResNet-18 and -20 as He et al. (2016) have them for CIFAR; -19 of Zheng et al. (2021);
-    # -34 with the stem of ImageNet; VGG (Simonyan and Zisserman 2015) with batch norm and average pooling, as Bu et al. (2022).
-    "resnet-18": _resnet(Convolution(64), stages=[(64, 2), (128, 2), (256, 2), (512, 2)]),
-    "resnet-19": (*_resnet(Convolution(128), stages=[(128, 3), (256, 3), (512, 2)]), Dense(256)),
-    "resnet-20": _resnet(Convolution(16), stages=[(16, 3), (32, 3), (64, 3)]),
-    "resnet-34": _resnet(Convolution(64, 7, 2), MaxPool(3, 2, 1), stages=[(64, 3), (128, 4), (256, 6), (512, 3)]),
+    **{name: blocks(stem) for name, (stem, blocks) in _RESNETS.items()},
+    **{f"{name}-{stem}": blocks(stem) for name, (usual, blocks) in _RESNETS.items() for stem in STEMS if stem != usual},
+    # VGG (Simonyan and Zisserman 2015) with batch norm and average pooling, as Bu et al. (2022) have it.
     "vgg-13": _vgg((64, 2), (128, 2), (256, 2), (512, 2), (512, 2)),
     "vgg-16": _vgg((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)),
 }
+"""By name. A ResNet of another stem than the usual has it in its name: resnet-18-dvs, resnet-34-cifar."""
 
 # ------------------------------------------------------------------------------------------------ building
 

@@ -7,6 +7,10 @@ The body of a `SpikingModel` is traced with torch.fx and walked once. On the way
 
 Convolutions and linear layers turn spikes into currents and take the amplitude into their weights, batch norm scales a
 current, an addition joins the synapses of two currents, and neurons turn a current into spikes again.
+
+A current that goes on past neurons, as in MS-ResNet, is no layer of a network. But synapses are linear: neurons under
+x₀ + x₁ + ... read the synapses of all those currents, and a 1x1 convolution of a current joins each of its synapses. So the network
+is exact, and the number of its synapses grows with the square of the number of blocks.
 """
 
 from __future__ import annotations
@@ -150,6 +154,8 @@ class _Lowering:
     # -- synapses
 
     def _conv(self, where: str, conv: nn.Conv2d, value: Value) -> Current:
+        if isinstance(value, Current) and len(value.shape) == 3 and (conv.kernel_size, _padding(where, conv), conv.groups) == ((1, 1), (0, 0), 1):
+            return _joined(where, conv, value)
         spikes = _spikes(where, "a convolution", value, 3)
         if conv.padding_mode != "zeros":
             raise LoweringError(f"{where}: padding_mode {conv.padding_mode!r} cannot be lowered; use 'zeros'")
@@ -340,6 +346,26 @@ def _current(where: str, synapse: Conv | Linear, bias: Tensor | None, spikes: Sp
     except NetworkError as error:
         raise LoweringError(f"{where}: {error}") from None
     return Current(where, (synapse,), np.zeros(shape[0]) if bias is None else _array(bias), shape, spikes.steps)
+
+
+def _joined(where: str, conv: nn.Conv2d, current: Current) -> Current:
+    """A 1x1 convolution P of stride s over a current: W ∗ k becomes (P·W) ∗ k with s times the stride, and the bias b, P·b."""
+    weight, stride = _array(conv.weight)[:, :, 0, 0], _pair(conv.stride)
+    if current.shape[0] != weight.shape[1]:
+        raise LoweringError(f"{where}: a convolution of {weight.shape[1]} channels meets the {current.shape[0]} channels of {current.origin!r}")
+    synapses = []
+    for synapse in current.synapses:
+        match synapse:
+            case Conv(groups=1):
+                strides = (synapse.stride[0] * stride[0], synapse.stride[1] * stride[1])
+                synapses.append(dataclasses.replace(synapse, weight=np.einsum("om,m...->o...", weight, synapse.weight), stride=strides))
+            case Scale():
+                synapses.append(Conv(source=synapse.source, weight=(weight * synapse.weight)[:, :, None, None], stride=stride))
+            case _:
+                raise LoweringError(f"{where}: a 1x1 convolution joins convolutions without groups and spikes, not the others of {current.origin!r}")
+    bias = weight @ current.bias + (0 if conv.bias is None else _array(conv.bias))
+    height, width = ((n - 1) // s + 1 for n, s in zip(current.shape[1:], stride, strict=True))
+    return Current(where, tuple(synapses), bias, (len(weight), height, width), current.steps)
 
 
 def _scaled(synapse: Synapse, factor: np.ndarray) -> Synapse:

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from lmht_deploy.errors import DataError
 from lmht_deploy.network import Input, Neurons
-from training.architectures import ARCHITECTURES, Block, Convolution, Dense, Residual, build, parameters
+from lmht_deploy.quantize import quantize
+from tests.conformance.test_conformance import assert_conforms
+from training.architectures import ARCHITECTURES, STEMS, Block, Convolution, Current, Dense, MembraneResidual, Residual, build, parameters
 from training.lowering import lower
 from training.model import SpikingModel
 from training.neurons import IF, LMHT, Neuron
 
 from .test_lowering import assert_lowers, randomised
 
-SIZES = {"residual-small": 16, "residual-strided": 34, "resnet-34": 64}
-"""Height and width of the input that a network is tested with, where they are not 32."""
+SIZES = {"residual-small": 16, "residual-strided": 34}
+"""Height and width of the input that a network is tested with, where its stem does not say."""
 
 
 def made(name: str, blocks: tuple[Block, ...] | None = None, channels: int = 3) -> tuple[SpikingModel, Input]:
-    size = SIZES.get(name, 32)
-    model = build(blocks or ARCHITECTURES[name], (channels, size, size), 10, lambda steps_in: LMHT(2, 2, steps_in), steps_in=1)
-    return model, Input(name="input", shape=(channels, size, size), steps=1, high=255)
+    size = SIZES.get(name, 64 if name in ("resnet-34", "ms-resnet-34") or name.endswith(("imagenet", "dvs")) else 32)
+    steps = 2 if name.startswith("ms") else 1
+    model = build(blocks or ARCHITECTURES[name], (channels, size, size), 10, lambda steps_in: LMHT(2, 2, steps_in), steps_in=steps)
+    return model, Input(name="input", shape=(channels, size, size), steps=steps, high=255)
 
 
 def narrowed(block: Block) -> Block:
     """`block` with an eighth of its channels or units, 2 at least."""
-    if isinstance(block, Convolution | Residual):
+    if isinstance(block, Convolution | Residual | Current | MembraneResidual):
         return dataclasses.replace(block, channels=max(block.channels // 8, 2))
     return dataclasses.replace(block, units=max(block.units // 64, 2)) if isinstance(block, Dense) else block
 
@@ -41,6 +46,19 @@ def test_narrow_form_lowers(name: str) -> None:
     assert_lowers(randomised(model, 2), input, batch=2)
 
 
+CONFORMING = [*((name, "event") for name in ARCHITECTURES if not name.endswith(STEMS)), ("ms-resnet-18", "torch"), ("ms-resnet-18", "onnx")]
+
+
+@pytest.mark.parametrize(("name", "backend"), CONFORMING)
+def test_narrow_form_conforms(name: str, backend: str, tmp_path: Path) -> None:
+    """Quantised, it gives the golden model's integers."""
+    torch.manual_seed(0)
+    model, input = made(name, tuple(narrowed(block) for block in ARCHITECTURES[name]))
+    net = quantize(lower(randomised(model, 2), input))
+    windows = np.random.default_rng(0).integers(0, 256, (2, *net.window_shape), np.int32)
+    assert_conforms(net, backend, windows, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "weighted", "millions"),
     [
@@ -48,6 +66,8 @@ def test_narrow_form_lowers(name: str) -> None:
         ("resnet-19", 19, 12.70),
         ("resnet-20", 20, 0.27),
         ("resnet-34", 34, 21.29),
+        ("ms-resnet-18", 18, 11.17),
+        ("ms-resnet-34", 34, 21.29),
         ("vgg-13", 13, 28.33),
         ("vgg-16", 16, 33.64),
     ],
@@ -68,6 +88,11 @@ def test_steps_of_the_input_meet_the_first_neurons_only() -> None:
     assert model(torch.zeros(7, 5, 2, 8, 8)).shape == (7, 3)
     with pytest.raises(ValueError, match="windows have 4 input steps, the model takes 5"):
         model(torch.zeros(7, 4, 2, 8, 8))
+
+
+def test_membrane_shortcuts_need_as_many_input_steps() -> None:
+    with pytest.raises(DataError, match="membrane shortcuts add currents of the 1 input steps to those of 2 time-steps: make them as many"):
+        build(ARCHITECTURES["ms-resnet-18"], (3, 32, 32), 10, lambda steps_in: LMHT(2, 2, steps_in), steps_in=1)
 
 
 def test_model_is_the_mean_over_time() -> None:

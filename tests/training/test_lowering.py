@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lmht_deploy import reference
 from lmht_deploy.errors import LoweringError
 from lmht_deploy.network import Conv, Input, MaxPool, Network, Scale, SumPool
-from training.architectures import AveragePool, Block, Convolution, Dense, Dropout, GlobalAveragePool, Residual, build
+from training.architectures import AveragePool, Block, Convolution, Current, Dense, Dropout, Firing, GlobalAveragePool, MembraneResidual, Residual, build
 from training.architectures import MaxPool as MaxPoolBlock
 from training.lowering import lower
 from training.model import SpikingModel
@@ -190,6 +190,41 @@ def test_projection_shortcut_is_a_second_convolution() -> None:
     ]
 
 
+def test_membrane_shortcuts_are_unrolled() -> None:
+    """Neurons read every convolution whose current reaches them; a strided 1x1 convolution on the way is part of those before it."""
+    blocks = (Current(4), MembraneResidual(4), MembraneResidual(6, 2), Firing())
+    net = assert_lowers(randomised(build(blocks, (2, 9, 8), 3, lmht, steps_in=4), 0), Input(name="input", shape=(2, 9, 8), steps=4, high=5))
+    first, second = "membraneresidual1.inner", "membraneresidual2.inner"
+    read = {layer.name: [(s.source, s.kernel, s.stride) for s in layer.synapses if isinstance(s, Conv)] for layer in net.neurons}
+    assert read == {
+        f"{first}.first": [("input", (3, 3), (1, 1))],
+        f"{first}.second": [(f"{first}.first", (3, 3), (1, 1))],
+        f"{second}.first": [(f"{first}.second", (3, 3), (1, 1)), ("input", (3, 3), (1, 1))],
+        f"{second}.second": [(f"{second}.first", (3, 3), (2, 2))],
+        "firing3": [(f"{second}.second", (3, 3), (1, 1)), (f"{first}.second", (3, 3), (2, 2)), ("input", (3, 3), (2, 2))],
+    }
+
+
+def test_1x1_convolution_of_a_current() -> None:
+    """With a bias, of spikes added to a convolution's current, twice in a row, with unequal strides."""
+
+    class Body(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.inner = named(conv=nn.Conv2d(2, 4, 3, padding=1), neuron=lmht(4)), nn.Conv2d(4, 4, 5, (2, 1), 2, dilation=1)
+            self.pool, self.join, self.again = nn.AvgPool2d((2, 1)), nn.Conv2d(4, 5, 1, (1, 2)), nn.Conv2d(5, 3, 1, 2, padding="valid")
+            self.tail = named(neuron=lmht(4), flatten=nn.Flatten(), linear=nn.Linear(3 * 2 * 2, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            spikes = self.stem(x)
+            out: Tensor = self.tail(self.again(self.join(self.inner(spikes) + self.pool(spikes))))
+            return out
+
+    torch.manual_seed(4)
+    net = assert_lowers(randomised(SpikingModel(Body(), 4), 4), EVENTS)
+    assert [(s.kernel, s.stride) for s in net["tail.neuron"].synapses] == [((5, 5), (4, 4)), ((1, 1), (2, 4))]  # type: ignore[union-attr]
+
+
 def test_functions_repeated_modules_and_sums_of_spikes() -> None:
     """One pooling used twice, functional flatten and addition, spikes that are added before neurons or enter them directly."""
 
@@ -246,6 +281,10 @@ REFUSED: list[tuple[str, list[nn.Module], str]] = [
     ("unknown", [nn.Upsample(2), conv(), lmht(4), *HEAD], "^0: Upsample cannot be lowered; what can be are Neuron, Conv2d"),
     ("norm-then-conv", [conv(), lmht(4), nn.BatchNorm2d(4), conv(4), lmht(4), *HEAD], "^3: a convolution reads the current of '2', not spikes; put neurons"),
     ("two-convs", [conv(), conv(4), lmht(4), *HEAD], "^1: a convolution reads the current of '0'"),
+    ("two-convs-padded", [conv(), nn.Conv2d(4, 4, 1, padding=1), lmht(4), *HEAD], "^1: a convolution reads the current of '0'"),
+    ("two-convs-groups", [conv(), nn.Conv2d(4, 4, 1, groups=2), lmht(4), *HEAD], "^1: a convolution reads the current of '0'"),
+    ("groups-then-1x1", [conv(groups=2), nn.Conv2d(4, 4, 1), lmht(4), *HEAD], "^1: a 1x1 convolution joins convolutions without groups"),
+    ("1x1-channels", [conv(), nn.Conv2d(5, 4, 1), lmht(4), *HEAD], "^1: a convolution of 5 channels meets the 4 channels of '0'"),
     ("two-linears", [nn.Flatten(), nn.Linear(128, 4), nn.Linear(4, 3)], "^2: a linear layer reads the current of '1'"),
     ("pooled-current", [conv(), nn.AvgPool2d(2), lmht(4), *HEAD], "^1: a pooling reads the current of '0'"),
     ("flattened-current", [conv(), nn.Flatten()], "^1: a flatten reads the current of '0'"),
