@@ -104,16 +104,17 @@ def load(
     *,
     split: str,
     size: int = 0,
+    first: int = 0,
     root: str | Path | None = None,
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Images:
     """The images of data set `name`, of its `split` "train" or "test", in their order; from the folder `root`, or else from the hub.
 
-    `size` is the height and width to which images are brought (0: as they are), `cache` the folder in which the library keeps
-    what it has read (default: its own). Images of one size are decoded at once, and `progress(done, total)` is called; those of
-    different sizes when they are used. Raises DataError for a missing package, for a hub that cannot be reached, and for files
-    that are missing, damaged or of another layout.
+    `size` is the height and width to which images are brought (0: as they are); only the `first` classes are taken (0: all);
+    `cache` is the folder in which the library keeps what it has read (default: its own). Images of one size are decoded at
+    once, and `progress(done, total)` is called; those of different sizes when they are used. Raises DataError for a missing
+    package, for a hub that cannot be reached, and for files that are missing, damaged or of another layout.
     """
     for package in ("datasets", "PIL"):
         if importlib.util.find_spec(package) is None:
@@ -123,7 +124,9 @@ def load(
     labels = np.asarray(rows[chosen.label], np.int64)
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= chosen.classes:
         raise DataError(f"{name}: labels lie within {labels.min()}..{labels.max()}, expected 0..{chosen.classes - 1}")
-    what, classes = f"{root or chosen.hub}: {split}", _classes(name, rows)
+    if first:
+        rows, labels = rows.select(np.flatnonzero(labels < first)), labels[labels < first]
+    what, classes = f"{root or chosen.hub}: {split}", _classes(name, rows)[: first or None]
     if not chosen.size:
         if not size:
             raise DataError(f"the images of {name} differ in size: give data.size, 224 for example")

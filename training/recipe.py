@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os.path
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
@@ -43,14 +44,15 @@ def _within(least: float, most: float, default: Any = MISSING) -> Any:
 class DataRecipe:
     """`name` of the data set (lmht_deploy.events.datasets, training.images), and how its recordings become windows.
 
-    `steps` is T_in; `size` the height and width to which events are down-sampled by address (0: those of the sensor);
-    counts are clipped to `high`.
+    `steps` is T_in; `size` the height and width to which events are down-sampled by address, or images are resized (0: as they
+    are); counts are clipped to `high`; of images only the first `classes` classes are taken (0: all).
     """
 
     name: str
     steps: int = _within(1, 1024, 4)
     size: int = _within(0, 4096, 0)
     high: int = _within(1, 2**15, 255)
+    classes: int = _within(0, 2**16, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +182,7 @@ def _read(name: str | Path, beside: Path = Path(), seen: tuple[str, ...] = ()) -
     """The values of a recipe and of those that it extends; a path is taken from the folder `beside`."""
     if Path(name).suffix == ".toml":
         file = beside / name
-        what = str(file)
+        what = os.path.normpath(file)
     elif name in packaged():
         file, what = resources.files(__package__) / "recipes" / f"{name}.toml", f"recipe {name!r}"  # type: ignore[assignment]
     else:

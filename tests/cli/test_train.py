@@ -121,6 +121,22 @@ def test_reports(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     assert "pip install 'lmht-deploy[tensorboard]'" in refused(capsys, "train", "digits", "--tensorboard", "--out", tmp_path / "new")
 
 
+def test_hybrid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A quantised ANN, then LM-HT neurons that begin where it ended: in two commands."""
+    common = (*SHORT, "data.steps=1", "network.v0=0.5")
+    assert lmht("train", "digits", *common, "network.neuron=qcfs", "network.steps=1", "network.levels=4", "--out", tmp_path / "ann") == 0
+    hybrid = ("train", "digits", *common, "network.steps=2", "network.levels=2", "training.epochs=1", "training.rate=1e-3")
+    assert lmht(*hybrid, "--start", tmp_path / "ann", "--out", tmp_path / "hybrid") == 0
+    assert lmht(*hybrid, "--out", tmp_path / "alone") == 0
+    ann, started, alone = (json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in ("ann", "hybrid", "alone"))
+    assert started["test_accuracy"] >= ann["test_accuracy"] - 0.05 and started["loss"] < alone["loss"] / 2
+    capsys.readouterr()
+    assert "body.convolution0.neuron: spiking neurons start from a QCFS activation" in refused(
+        capsys, *hybrid, "--start", tmp_path / "hybrid", "--out", tmp_path / "new"
+    )
+    assert "recipe.toml: cannot be read" in refused(capsys, *hybrid, "--start", tmp_path / "none", "--out", tmp_path / "new")
+
+
 def test_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from training import loop
 

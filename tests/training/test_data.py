@@ -81,6 +81,9 @@ def test_other_sets(name: str, columns: dict[str, str], split: str, classes: int
     assert found.windows.shape == (3, 1, 3, 8, 8) and found.labels.tolist() == [0, classes - 1, 7]
     np.testing.assert_array_equal(found.windows[np.arange(3)][:, 0].transpose(0, 2, 3, 1), np.stack(pixels).astype(int) - 128)
     assert len(found.classes) == classes and found.classes[7] == "7"
+    some = images.load(name, split="test", size=8, first=8, root=tmp_path)
+    assert some.labels.tolist() == [0, 7] and len(some.classes) == 8
+    np.testing.assert_array_equal(some.windows[1:2][0], found.windows[2:3][0])
     with pytest.raises(DataError, match=r"labels lie within 0\.\.1000, expected 0\.\.999"):
         write(tmp_path / "train.parquet", pixels, [0, 1000, 7], img="image")
         images.load("imagenet", split="train", size=8, root=tmp_path)

@@ -17,7 +17,7 @@ from training.hybrid import start_from
 from training.loop import evaluate, train
 from training.lowering import lower
 from training.model import SpikingModel
-from training.neurons import LMHT, QCFS, Neuron
+from training.neurons import LMHT, MHT, QCFS, Neuron
 from training.recipe import Recipe
 from training.runs import Run
 
@@ -96,6 +96,20 @@ def test_whole_network_starts_as_the_ann(levels: int, steps: int) -> None:
     assert sum(int(count.sum()) for count in counts.values()) > 1000
 
 
+@pytest.mark.parametrize(("levels", "steps"), [(1, 8), (2, 4)])
+def test_conversion_without_mixing(levels: int, steps: int) -> None:
+    """IF and M-HT neurons, a still image, L·T = n: the first layer's mean amplitude is the very activation of the ANN."""
+    ann = small_ann(8)
+    model = build(BLOCKS, (2, 8, 8), 5, lambda steps_in: MHT(levels, steps, steps_in, v0=0.5), steps_in=1).double().eval()
+    start_from(model, ann)
+    windows = torch.randint(0, 4, (20, 1, 2, 8, 8), generator=torch.Generator().manual_seed(1)).double()
+    first = [network.body.convolution0.conv(windows[:, 0]) for network in (ann, model)]
+    assert first[0].equal(first[1])
+    amplitude, activation = (network.body.convolution0(windows[:, 0]) for network in (model, ann))
+    torch.testing.assert_close(amplitude.unflatten(0, (steps, -1)).mean(0), activation, rtol=0, atol=1e-9)
+    assert activation.count_nonzero() > 100
+
+
 def test_the_papers_form_is_the_same_network() -> None:
     """θ = ϑ with every current times L (the input's amplitude and every bias) gives the spikes of θ = ϑ/L."""
     ann, model, scaled = small_ann(8), spiking(2, 3), spiking(2, 3)
@@ -142,7 +156,7 @@ def test_what_does_not_fit() -> None:
     ann = small_ann(4)
     with pytest.raises(TrainingError, match=r"body\.convolution0\.neuron: neurons that start from an ANN need v0 = 0\.5 \(of θ\), not 0"):
         start_from(spiking(2, 2, v0=0.0), ann)
-    with pytest.raises(TrainingError, match=r"body\.convolution0\.neuron: LM-HT neurons start from a QCFS activation, the ANN has LMHT there"):
+    with pytest.raises(TrainingError, match=r"body\.convolution0\.neuron: spiking neurons start from a QCFS activation, the ANN has LMHT there"):
         start_from(spiking(2, 2), spiking(2, 2))
     deeper = build((*BLOCKS[:2], Residual(7), *BLOCKS[2:]), (2, 8, 8), 5, lambda s: LMHT(2, 2, s, v0=0.5), steps_in=1)
     with pytest.raises(TrainingError, match=r"residual.*the ANN has"):
