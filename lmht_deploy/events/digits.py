@@ -27,7 +27,7 @@ def digits(split: Split) -> Recordings:
     scans = load_digits()
     labels = scans.target.astype(np.int64)
     chosen = split_by_class(labels, 0.8, split)
-    events = emulate(moving(scans.images[chosen] / 16), np.arange(STEPS + 1), INTERVAL, DVS, np.random.default_rng(0))
+    events = emulate(moving(scans.images[chosen] / 16), np.arange(STEPS + 1), INTERVAL * np.arange(STEPS + 1), DVS, np.random.default_rng(0))
     origin = {"source": "scikit-learn load_digits, emulated DVS", "dvs": vars(DVS)}
     return Recordings(events, labels[chosen], tuple(str(digit) for digit in range(10)), SENSOR, origin)
 

@@ -3,7 +3,8 @@
 Every pixel compares the logarithm of its intensity with the level at its last event, and sends an ON (OFF) event whenever
 it has risen (fallen) by its contrast threshold (Lichtsteiner et al. 2008; the form of ESIM, Rebecq et al. 2018). Thresholds
 differ from pixel to pixel, as on a chip. After an event a pixel is in reset for the refractory time: it does not see what happens
-meanwhile. Its reference leaks, which sends ON events of a still scene, and shot noise falls anywhere, at any time.
+meanwhile. Its reference leaks, which sends ON events of a still scene, and shot noise falls anywhere, at any time. All pixels share one
+readout, which sends one event after another.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Dvs:
     dark                 intensity, as a share of the largest, that is added before the logarithm: limits the contrast of black
     refractory           microseconds of reset after an event; the level at their end is the new reference
     leak                 ON events a second that a pixel sends of a still scene, evenly spaced
+    readout              microseconds for which the chip is busy with an event that it sends: others that come meanwhile are lost
     noise_on, noise_off  noise events a pixel and second, at random
     """
 
@@ -34,25 +36,26 @@ class Dvs:
     dark: float = 0.02
     refractory: float = 0.0
     leak: float = 0.0
+    readout: float = 0.0
     noise_on: float = 0.3
     noise_off: float = 0.1
 
 
-def emulate(scenes: np.ndarray, order: np.ndarray, interval: int, dvs: Dvs, rng: np.random.Generator) -> list[np.ndarray]:
+def emulate(scenes: np.ndarray, order: np.ndarray, times: np.ndarray, dvs: Dvs, rng: np.random.Generator) -> list[np.ndarray]:
     """What the sensor sends while it sees B scenes side by side: B arrays EVENT [n], in order of time from 0.
 
-    `scenes` are intensities float [B, S, H, W] within 0..1: every scene has S frames, which are shown in the `order` int [F], `interval`
-    microseconds apart; between them the log intensity changes linearly. The first frame shown is what the pixels have settled to.
+    `scenes` are intensities float [B, S, H, W] within 0..1: every scene has S frames, which are seen in the `order` int [F] at the `times` int [F] (us,
+    rising from 0 by less than 2^24); between them the log intensity changes linearly. The first frame is what the pixels have settled to.
     All scenes are seen by the same pixels: their thresholds are drawn once, from `rng`, before the noise.
     """
     shape = scenes.shape[2:]
-    off, on = (np.maximum(mean + dvs.mismatch * rng.standard_normal(shape), 0.01) for mean in (dvs.off, dvs.on))
-    order = np.ascontiguousarray(order, np.int64)
+    off, on = (np.maximum(mean + dvs.mismatch * rng.standard_normal(shape), 0.01).astype(np.float32) for mean in (dvs.off, dvs.on))
+    order, times = (np.ascontiguousarray(given, np.int64) for given in (order, times))
     found = []
     for scene in scenes:
-        levels = np.log(scene + dvs.dark, dtype=np.float64, order="C")
-        noise = _noise(shape, (len(order) - 1) * interval, dvs, rng)
-        events = core().emulate(levels, order, interval, off, on, dvs.refractory, dvs.leak * 1e-6, packed(noise))
+        levels = np.log(scene + np.float32(dvs.dark), dtype=np.float32, order="C")
+        noise = _noise(shape, int(times[-1]), dvs, rng)
+        events = core().emulate(levels, order, times, off, on, dvs.refractory, dvs.leak * 1e-6, dvs.readout, packed(noise))
         found.append(events.view(EVENT)[:, 0])
     return found
 

@@ -32,18 +32,22 @@ def test_an_even_image_gives_noise_only() -> None:
     assert len(events) == pytest.approx(expected, rel=0.15)
 
 
+def upright(film: np.ndarray) -> np.ndarray:
+    """The frames of a film as the image is seen: the data set's x is 127 - row, its y 127 - column."""
+    return film[:, ::-1, ::-1].transpose(0, 2, 1)
+
+
 def test_the_path_is_a_closed_clockwise_diamond() -> None:
     image = still(0)
     image[16, 16] = 255
-    film = cifar10dvs._film(image)
-    centres = []
-    for step in (0, *(cifar10dvs.STEPS * side // 4 for side in (1, 2, 3))):
-        frame = film[step]
-        rows, columns = np.indices(frame.shape)
-        centres.append(((frame * rows).sum() / frame.sum(), (frame * columns).sum() / frame.sum()))
-    moves = np.diff([*centres, centres[0]], axis=0)
+    film = upright(cifar10dvs._film(image))
+    rows, columns = np.indices(film.shape[1:])
+    centres = np.array([((frame * rows).sum(), (frame * columns).sum()) / frame.sum() for frame in film])  # type: ignore[operator]
+    path = cifar10dvs._path()
+    np.testing.assert_allclose(centres - centres.mean(0), path * 128 * cifar10dvs.SPAN / 512, atol=0.05)
+    assert np.abs(path).sum(1) == pytest.approx(cifar10dvs.AMPLITUDE)
+    moves = np.diff(path[[0, 4, 8, 13, 0]], axis=0)  # near the corners
     assert np.sign(moves).tolist() == [[1, -1], [-1, -1], [-1, 1], [1, 1]]  # (down, right): left-down, left-up, right-up, right-down
-    np.testing.assert_allclose(np.abs(moves), cifar10dvs.AMPLITUDE * 128 * cifar10dvs.SPAN / 512, rtol=0.05)
 
 
 def test_addresses_are_those_of_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,12 +82,12 @@ def test_against_a_real_recording() -> None:
     events = cifar10dvs.record(image, np.random.default_rng(0))
     (window,) = windows(events, cifar10dvs.SENSOR, Rule(10))
     ten = real["bins10_first5"]
-    assert len(events) == pytest.approx(210_816, rel=0.35)
-    assert events["p"].mean() == pytest.approx(ten[:, 1].sum() / ten.sum(), abs=0.03)
-    assert (window > 0).mean() == pytest.approx((ten > 0).mean(), abs=0.06)
-    assert window.max() == pytest.approx(ten.max(), abs=10)
+    assert len(events) == pytest.approx(210_816, rel=0.2)
+    assert events["p"].mean() == pytest.approx(ten[:, 1].sum() / ten.sum(), abs=0.01)
+    assert (window > 0).mean() == pytest.approx((ten > 0).mean(), abs=0.02)
+    assert window.max() == pytest.approx(ten.max(), abs=8)
     where, really = smoothed(window.sum((0, 1))), smoothed(real["bins5_merged"].sum(0))
-    assert np.corrcoef(where.ravel(), really.ravel())[0, 1] > 0.85
+    assert np.corrcoef(where.ravel(), really.ravel())[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("image", [np.zeros((32, 32, 3)), np.zeros((32, 32), np.uint8), np.zeros((32, 32, 1), np.uint8)])

@@ -5,6 +5,7 @@
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/pair.h>
 
+#include <cmath>
 #include <stdexcept>
 
 #include "bins.hpp"
@@ -76,13 +77,21 @@ void moved(Array<const float, 2> scene, Array<const float, 2> rows, Array<const 
     move(scene.data(), scene.shape(1), rows.data(), columns.data(), steps, height, width, film.data());
 }
 
-nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> emulated(Array<const double, 3> levels, Array<const int64_t, 1> order, int64_t interval, Array<const double, 2> off,
-                                                      Array<const double, 2> on, double refractory, double leak, Packed noise) {
-    require(order.size() >= 1 && interval >= 1 && interval < int64_t(1) << 30, "a film has frames, 1 to 2^30 us apart");
-    require(refractory >= 0 && leak >= 0, "the refractory time and the leak must not be negative");
-    for (const auto& thresholds : {off, on})
+nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> emulated(Array<const float, 3> levels, Array<const int64_t, 1> order, Array<const int64_t, 1> times, Array<const float, 2> off,
+                                                      Array<const float, 2> on, double refractory, double leak, double readout, Packed noise) {
+    require(order.size() >= 1 && times.size() == order.size() && times.data()[0] == 0, "a film has frames, each at a time, from 0 on");
+    for (size_t step = 1; step < times.size(); ++step) {
+        const int64_t interval = times.data()[step] - times.data()[step - 1];
+        require(interval >= 1 && interval < int64_t(1) << 24, "frames are 1 to 2^24 us apart");
+    }
+    require(refractory >= 0 && leak >= 0 && readout >= 0, "the refractory time, the leak and the time of the readout must not be negative");
+    for (const auto& thresholds : {off, on}) {
         require(thresholds.shape(0) == levels.shape(1) && thresholds.shape(1) == levels.shape(2), "there is a threshold for each pixel");
-    require(levels.shape(1) <= 65536 && levels.shape(2) <= 65536, "the sensor is too large");
+        for (size_t pixel = 0; pixel < thresholds.size(); ++pixel) require(thresholds.data()[pixel] >= 1e-3f, "thresholds must be at least 0.001");
+    }
+    for (size_t index = 0; index < levels.size(); ++index)
+        require(std::abs(levels.data()[index]) <= 1000, "levels must be finite, within -1000..1000");
+    require(levels.shape(1) <= 65536 && levels.shape(2) <= 65536 && levels.shape(1) * levels.shape(2) < size_t(1) << 31, "the sensor is too large");
     for (size_t step = 0; step < order.size(); ++step)
         require(order.data()[step] >= 0 && order.data()[step] < int64_t(levels.shape(0)), "the order names a frame that is not there");
     const Event* given = rows(noise);
@@ -91,8 +100,8 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> emulated(Array<const double, 3> lev
     const nb::capsule owner(events, [](void* kept) noexcept { delete static_cast<std::vector<Event>*>(kept); });
     {
         nb::gil_scoped_release released;
-        *events = emulate({levels.data(), order.data(), int64_t(order.size()), interval},
-                          {{int64_t(levels.shape(1)), int64_t(levels.shape(2))}, off.data(), on.data(), refractory, leak}, given, int64_t(noise.shape(0)));
+        *events = emulate({levels.data(), order.data(), times.data(), int64_t(order.size())},
+                          {{int64_t(levels.shape(1)), int64_t(levels.shape(2))}, off.data(), on.data(), refractory, leak, readout}, given, int64_t(noise.shape(0)));
     }
     return {events->data(), {events->size(), sizeof(Event)}, owner};
 }
@@ -110,6 +119,6 @@ NB_MODULE(_core, m) {
     m.def("count", &count, nb::arg("events").noconvert(), "first"_a, "last"_a, "sensor"_a, nb::arg("cells").noconvert(), "Adds events to cells [2, H, W].");
     m.def("move", &moved, nb::arg("scene").noconvert(), nb::arg("rows").noconvert(), nb::arg("columns").noconvert(), nb::arg("film").noconvert(),
           "Writes what is seen of a scene [h, w] at rows [S, H] and columns [S, W] of its pixels to a film [S, H, W].");
-    m.def("emulate", &emulated, nb::arg("levels").noconvert(), nb::arg("order").noconvert(), "interval"_a, nb::arg("off").noconvert(), nb::arg("on").noconvert(),
-          "refractory"_a, "leak"_a, nb::arg("noise").noconvert(), "What the pixels send, as uint8 [n, 13] in order of time.");
+    m.def("emulate", &emulated, nb::arg("levels").noconvert(), nb::arg("order").noconvert(), nb::arg("times").noconvert(), nb::arg("off").noconvert(), nb::arg("on").noconvert(),
+          "refractory"_a, "leak"_a, "readout"_a, nb::arg("noise").noconvert(), "What the pixels send, as uint8 [n, 13] in order of time.");
 }

@@ -1,90 +1,133 @@
 #include "pixels.hpp"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 namespace lmht::events {
 namespace {
 
-// One pixel in one interval: its level minus its reference is before + share·change - reference, share within 0..1.
-// The leak counts as a rise of the level; `reference` is taken as at the interval's start.
+// One pixel in one interval: its level is before + share·change, share within 0..1. The leak counts as a rise of the level.
 struct Course {
-    double before, change, off, on, refractory;  // refractory: a share of the interval
+    float before, change, off, on, refractory;  // refractory: a share of the interval
 
-    // Sends (share, polarity) of every crossing. `blind` is the share at which the pixel, in reset since its last event, sees again.
+    // Sends (share, polarity) of every crossing of a threshold. `reference` is the level that they count from, `blind` the share at which the pixel, in reset
+    // since its last event, sees again and takes a new reference; both are left as they are at the interval's end.
     template <class Send>
-    void run(double& reference, double& blind, const Send& send) const {
-        double share = 0;
-        if (blind > 0) {
-            if (blind >= 1) return;
-            reference = before + blind * change;
-            share = blind;
-            blind = 0;
-        }
-        const double sign = change < 0 ? -1 : 1, step = change < 0 ? -off : on;
-        while (change != 0 && sign * (before + change - reference - step) >= 0) {
-            share = std::clamp((reference + step - before) / change, share, 1.0);
-            send(share, change > 0);
-            reference += step;
-            if (refractory == 0) continue;
+    void run(float& reference, float& blind, const Send& send) const {
+        if (blind >= 1) return;
+        if (blind > 0) reference = before + blind * change;
+        const bool rises = change > 0;
+        const float step = rises ? on : -off, pace = step / change + refractory;
+        float share = std::max(blind, (reference + step - before) / change);
+        blind = 0;
+        if (change == 0 || share > 1) return;
+        for (; share <= 1; share += pace) {
+            send(share, rises);
             blind = share + refractory;
-            if (blind >= 1) return;
-            reference = before + blind * change;
-            share = blind;
-            blind = 0;
         }
+        reference = before + std::min(blind, 1.0f) * change;
+        if (blind <= 1) blind = 0;
     }
 };
 
-// An event of one interval as a number that sorts by time, then by pixel: time since the interval's start, pixel, polarity.
-uint64_t key(int64_t time, int64_t pixel, bool polarity) { return uint64_t(time) << 33 | uint64_t(pixel) << 1 | polarity; }
+constexpr int TICKS = 16;  // a microsecond: fine enough for the readout
 
-// Appends the events of one interval in order of time.
-void append_sorted(std::vector<Event>& events, std::vector<uint64_t>& keys, int64_t start, uint32_t width) {
-    std::sort(keys.begin(), keys.end());
-    for (const uint64_t key : keys) {
-        const auto pixel = uint32_t(key >> 1);
-        events.push_back({start + int64_t(key >> 33), uint16_t(pixel % width), uint16_t(pixel / width), uint8_t(key & 1)});
+// The events of one interval, put in order of time by a radix sort: they come pixel by pixel, and it keeps that order within a tick.
+class Sorter {
+public:
+    struct Key {
+        uint32_t time;  // in TICKS a microsecond
+        uint32_t pixel : 31, polarity : 1;
+    };
+
+    void add(float time, uint32_t pixel, bool polarity) { keys_.push_back({uint32_t(time * TICKS), pixel, polarity}); }
+
+    // All of them, which lie within 0..interval (us), in order; to be cleared before the next interval.
+    std::vector<Key>& sorted(int64_t interval) {
+        for (int shift = 0; interval * TICKS >> shift; shift += BITS) sort_by(shift);
+        return keys_;
     }
-    keys.clear();
+
+private:
+    static constexpr int BITS = 11;
+    static constexpr uint32_t MASK = (1 << BITS) - 1;
+
+    void sort_by(int shift) {
+        std::array<uint32_t, MASK + 1> ends{};
+        for (const Key& key : keys_) ++ends[key.time >> shift & MASK];
+        uint32_t total = 0;
+        for (uint32_t& end : ends) end = total += end;
+        sorted_.resize(keys_.size());
+        for (size_t index = keys_.size(); index-- > 0;) sorted_[--ends[keys_[index].time >> shift & MASK]] = keys_[index];
+        keys_.swap(sorted_);
+    }
+
+    std::vector<Key> keys_, sorted_;
+};
+
+// Moves to the front those of an interval's events that find the readout free, and gives their number; `free` is when it is done with the last one. Times in
+// ticks. Without a branch, which would be guessed wrong too often.
+size_t read_out(std::vector<Sorter::Key>& keys, double start, double busy, double& free) {
+    size_t sent = 0;
+    for (const Sorter::Key key : keys) {
+        const double time = start + key.time;
+        keys[sent] = key;
+        sent += time >= free;
+        free = time >= free ? time + busy : free;
+    }
+    return sent;
 }
 
-// Which pixels reach a threshold in an interval that ends with the levels `after`, or are in reset: few, so that this is done for all at once (vectorised).
-void find_active(const double* __restrict after, const double* __restrict reference, const double* __restrict blind, const Pixels& pixels, double leak,
-                 uint8_t* __restrict active) {
-    const double *__restrict on = pixels.on, *__restrict off = pixels.off;
-    const int64_t area = pixels.size.height * pixels.size.width;
-    for (int64_t pixel = 0; pixel < area; ++pixel) {
-        const double difference = after[pixel] - reference[pixel] + leak * on[pixel];
-        active[pixel] = (difference >= on[pixel]) | (difference <= -off[pixel]) | (blind[pixel] > 0);
+// Lists in `active` the pixels that reach a threshold in an interval that ends with the levels `after`, or are in reset; without a branch, as above.
+size_t find_active(const float* __restrict after, const float* __restrict reference, const float* __restrict blind, const Pixels& pixels, float leak,
+                   uint32_t* __restrict active) {
+    size_t found = 0;
+    for (uint32_t pixel = 0; pixel < uint32_t(pixels.size.height * pixels.size.width); ++pixel) {
+        const float difference = after[pixel] - reference[pixel] + leak * pixels.on[pixel];
+        active[found] = pixel;
+        found += (difference >= pixels.on[pixel]) | (difference <= -pixels.off[pixel]) | (blind[pixel] > 0);
     }
+    return found;
 }
 
 }  // namespace
 
 std::vector<Event> emulate(const Film& film, const Pixels& pixels, const Event* noise, int64_t noise_count) {
     const int64_t area = pixels.size.height * pixels.size.width;
-    const double* before = film.levels + film.order[0] * area;
-    const double interval = double(film.interval), leak = pixels.leak * interval, refractory = pixels.refractory / interval;
-    std::vector<double> reference(before, before + area), blind(area, 0.0);
-    std::vector<uint8_t> active(area);
-    std::vector<uint64_t> keys;
+    const float* before = film.levels + film.order[0] * area;
+    std::vector<float> reference(before, before + area), blind(area, 0.0f);  // blind: microseconds of reset that are left
+    std::vector<uint32_t> active(area);
+    std::vector<std::pair<uint16_t, uint16_t>> places;  // (x, y) by pixel
+    for (int64_t y = 0; y < pixels.size.height; ++y)
+        for (int64_t x = 0; x < pixels.size.width; ++x) places.push_back({uint16_t(x), uint16_t(y)});
+    Sorter sorter;
     std::vector<Event> events;
+    double free = 0;  // when the readout is done with the last event
     const Event* const noise_end = noise + noise_count;
     for (int64_t step = 0; step + 1 < film.count; ++step) {
-        const double* after = film.levels + film.order[step + 1] * area;
-        find_active(after, reference.data(), blind.data(), pixels, leak, active.data());
-        for (int64_t pixel = 0; pixel < area; ++pixel) {
-            if (!active[pixel]) continue;
-            const double on = pixels.on[pixel];
+        const float* after = film.levels + film.order[step + 1] * area;
+        const int64_t start = film.times[step], end = film.times[step + 1];
+        const float interval = float(end - start), leak = float(pixels.leak) * interval, refractory = float(pixels.refractory) / interval;
+        const size_t number = find_active(after, reference.data(), blind.data(), pixels, leak, active.data());
+        for (size_t index = 0; index < number; ++index) {
+            const uint32_t pixel = active[index];
+            const float on = pixels.on[pixel];
             const Course course{before[pixel], after[pixel] - before[pixel] + leak * on, pixels.off[pixel], on, refractory};
-            course.run(reference[pixel], blind[pixel], [&](double share, bool polarity) { keys.push_back(key(int64_t(share * interval), pixel, polarity)); });
-            blind[pixel] = std::max(blind[pixel] - 1, 0.0);
+            float sees = blind[pixel] / interval;
+            course.run(reference[pixel], sees, [&](float share, bool polarity) { sorter.add(share * interval, pixel, polarity); });
+            blind[pixel] = std::max(sees - 1, 0.0f) * interval;
         }
         if (leak > 0)
             for (int64_t pixel = 0; pixel < area; ++pixel) reference[pixel] -= leak * pixels.on[pixel];
-        const int64_t start = step * film.interval;
-        for (; noise != noise_end && noise->t < start + film.interval; ++noise) keys.push_back(key(noise->t - start, noise->y * pixels.size.width + noise->x, noise->p));
-        append_sorted(events, keys, start, uint32_t(pixels.size.width));
+        for (; noise != noise_end && noise->t < end; ++noise) sorter.add(float(noise->t - start), uint32_t(noise->y * pixels.size.width + noise->x), noise->p);
+        std::vector<Sorter::Key>& keys = sorter.sorted(end - start);
+        keys.resize(read_out(keys, double(start) * TICKS, pixels.readout * TICKS, free));
+        for (const Sorter::Key& key : keys) {
+            const auto [x, y] = places[key.pixel];
+            events.push_back({start + key.time / TICKS, x, y, uint8_t(key.polarity)});
+        }
+        keys.clear();
         before = after;
     }
     return events;

@@ -6,21 +6,23 @@
 
 namespace lmht::events {
 
-// What the pixels see: `count` times one of `levels` [any, height, width] (log intensities), `interval` (< 2^30) microseconds apart.
+// What the pixels see: `levels` [any, height, width] (log intensities); frame order[i] of them at the i-th of `count` `times`, which rise from 0 by less than
+// 2^24 microseconds each.
 struct Film {
-    const double* levels;
-    const int64_t* order;
-    int64_t count, interval;
+    const float* levels;
+    const int64_t *order, *times;
+    int64_t count;
 };
 
-// The sensor: thresholds `off` and `on` [height, width]; the refractory time in microseconds; the leak in thresholds of ON a microsecond.
+// The sensor: thresholds `off` and `on` [height, width]; the refractory time in microseconds; the leak in thresholds of ON a microsecond; the microseconds
+// for which the readout is busy with an event.
 struct Pixels {
     Size size;
-    const double *off, *on;
-    double refractory, leak;
+    const float *off, *on;
+    double refractory, leak, readout;
 };
 
-// The events of `film`, and `noise` (in order of time, on the sensor) among them, in order of time, row and column.
+// The events of `film`, and `noise` (in order of time, on the sensor) among them, in order of time; at one time in the order of the pixels, noise last.
 std::vector<Event> emulate(const Film& film, const Pixels& pixels, const Event* noise, int64_t noise_count);
 
 }  // namespace lmht::events
