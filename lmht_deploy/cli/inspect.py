@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import DataError
+from ..errors import BackendError, DataError
 from . import common
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("layer", "kind", "reads", "shape", "steps", "levels", "T-GIM", "leak", "parameters", "bits X/I/v")
 MEASURED = ("spikes", "SOPs")
+ENGINE_THREADS = (1, 2, 4, 8)
+"""Numbers of threads for which the event engine's memory is stated."""
 
 
 def inspect(
@@ -41,11 +43,39 @@ def inspect(
     common.out.print(table)
     for key, value in sorted(net.metadata.items()):
         common.out.print(f"{key}: {' '.join(value.split())}", markup=False, highlight=False)
+    memory = _engine_memory(net)
+    if memory:
+        common.out.print(_memory_line(memory), markup=False, highlight=False)
     if findings:
         _show_limits(findings, limits.TARGETS[target].name)  # type: ignore[index]
-    common.write_json(
-        json, {"network": network, "integer": net.integer, "metadata": dict(net.metadata), "layers": rows, "limits": [_plain(finding) for finding in findings]}
-    )
+    content = {"network": network, "integer": net.integer, "metadata": dict(net.metadata), "layers": rows, "engine": memory}
+    common.write_json(json, content | {"limits": [_plain(finding) for finding in findings]})
+
+
+def _engine_memory(net: Network) -> dict[str, Any] | None:
+    """Bytes that the event engine takes for an integer network, by number of threads, without running it; or why it cannot run it."""
+    from .. import engine
+
+    if not net.integer:
+        return None
+    try:
+        model = engine.Model(net)
+        buffers = {threads: engine.Engine(model, threads=threads).buffer_bytes for threads in ENGINE_THREADS}
+    except BackendError as error:
+        return {"refused": str(error)}
+    return {"isa": model.isa, "weight_bytes": model.weight_bytes, "buffer_bytes": buffers}
+
+
+def _memory_line(memory: dict[str, Any]) -> str:
+    if "refused" in memory:
+        return memory["refused"]
+    buffers = ", ".join(_mebibytes(taken) for taken in memory["buffer_bytes"].values())
+    threads = ", ".join(map(str, memory["buffer_bytes"]))
+    return f"event engine ({memory['isa']}): {_mebibytes(memory['weight_bytes'])} MiB of weights; {buffers} MiB of buffers with {threads} threads"
+
+
+def _mebibytes(taken: int) -> str:
+    return f"{taken / 2**20:.2f}"
 
 
 def _show_limits(findings: list[Finding], chip: str) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from lmht_deploy import backends, engine, reference
+from lmht_deploy import backends, engine, reference, storage
+from lmht_deploy.cli import main
 from lmht_deploy.errors import BackendError, DataError
 from lmht_deploy.network import Input, Linear, Network, Readout
 from tests.conformance.networks import SPECIAL, Builder, windows_for
@@ -22,6 +26,41 @@ def test_memory_is_known_before_anything_runs() -> None:
     small, large = (engine.Engine(SPECIAL[name]()) for name in ("if", "wide"))
     assert 0 < small.model.weight_bytes < large.model.weight_bytes
     assert 0 < small.buffer_bytes < large.buffer_bytes
+
+
+def test_inspect_states_the_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    storage.save(net := SPECIAL["wide"](), tmp_path / "net.lmht")
+    with pytest.raises(SystemExit, match="0"):
+        main(["inspect", str(tmp_path / "net.lmht"), "--json", str(tmp_path / "net.json")])
+    model = engine.Model(net)
+    stated = json.loads((tmp_path / "net.json").read_text())["engine"]
+    assert stated["weight_bytes"] == model.weight_bytes
+    assert stated["buffer_bytes"] == {str(threads): engine.Engine(model, threads=threads).buffer_bytes for threads in (1, 2, 4, 8)}
+    assert f"event engine ({model.isa}): {model.weight_bytes / 2**20:.2f} MiB of weights" in capsys.readouterr().out
+
+
+def test_inspect_says_why_the_engine_does_not_run_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    storage.save(Network((Input(name="x", shape=(1, 1, 2**23), steps=2**20), *_readout_of_one_pixel())), tmp_path / "net.lmht")
+    with pytest.raises(SystemExit, match="0"):
+        main(["inspect", str(tmp_path / "net.lmht")])
+    assert "the event-driven engine cannot run this network: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", ["list", "dense"])
+@pytest.mark.parametrize("density", [0.0, 0.02, 1.0])
+def test_forced_path_gives_the_same_integers(path: Literal["list", "dense"], density: float) -> None:
+    b = Builder(31, shape=(70, 6, 6))
+    net = b.finish(b.neurons("c", b.conv(b.neurons("a", b.conv("input", 130)), 6)))
+    windows = (np.random.default_rng(0).random((2, *net.window_shape)) < density).astype(int)
+    runner = engine.Engine(engine.Model(net, path=path))
+    assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
+    (rows,) = ({*layer.rows} for layer in runner.profile(windows) if layer.name == "a")
+    assert "dense" not in rows if path == "list" or engine.isas()[0] == "generic" else rows == {"dense"}
+
+
+def test_unknown_path() -> None:
+    with pytest.raises(BackendError, match="'list' or 'dense'"):
+        engine.Model(SPECIAL["if"](), path="gather")  # type: ignore[arg-type]
 
 
 def test_windows_that_do_not_fit() -> None:
@@ -88,9 +127,7 @@ def test_unbuilt_extension_is_a_clean_message(monkeypatch: pytest.MonkeyPatch) -
     assert "refused: the event-driven engine cannot run here" in printed
 
 
-def test_closed_backend(tmp_path: pytest.TempPathFactory) -> None:
-    from lmht_deploy import storage
-
+def test_closed_backend(tmp_path: Path) -> None:
     net = SPECIAL["if"]()
     storage.save(net, tmp_path / "net.lmht")
     backend = backends.load("event", tmp_path / "net.lmht", threads=2)
