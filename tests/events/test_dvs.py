@@ -83,7 +83,7 @@ def test_a_pixel_does_what_the_oracle_does(seed: int, frames: int, refractory: i
     levels, (off, on) = rng.uniform(-4, 0, (frames, 3)), rng.uniform(0.1, 0.5, (2, 1, 3))
     refractory_time = refractory * rng.uniform(0.9, 1.1)
     none = packed(make_events(*np.empty((4, 0), int)))
-    levels, off, on = (given.astype(np.float32) for given in (levels, off, on))
+    levels, off, on = levels.astype(np.float32), off.astype(np.float32), on.astype(np.float32)
     raw = core().emulate(levels[:, None], np.arange(frames), 1000 * np.arange(frames), off, on, refractory_time, leak, 0.0, none)
     events = checked(raw.view(EVENT)[:, 0], Sensor(1, 3)) if len(raw) else np.empty(0, EVENT)
     for x in range(3):
