@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from lmht_deploy import engine, reference
-from lmht_deploy.network import Flatten, Input, Linear, Network, Neurons, Readout, Scale
+from lmht_deploy.errors import NetworkError
+from lmht_deploy.network import LEAK_ONE, Flatten, Input, Linear, Network, Neurons, Readout, Scale
 from tests.conformance.networks import SPECIAL, Builder, networks, windows_for
 from tests.conformance.test_conformance import assert_equal
 
@@ -40,6 +42,64 @@ def test_special_case_on_every_tier(name: str, isa: str) -> None:
 @given(net=networks(), batch=st.integers(1, 3), seed=st.integers(0, 99))
 def test_random_graph_on_every_tier(isa: str, net: Network, batch: int, seed: int) -> None:
     check(net, windows_for(net, batch, seed), isa)
+
+
+CHANNELS = st.sampled_from([1, 2, 3, 8, 9, 63, 64, 65, 96, 127, 128, 129, 192])
+
+
+@st.composite
+def hostile_networks(draw: st.DrawFn) -> Network:
+    """Two layers whose sizes lie at the edges of words, tiles and slices: kernels beyond the image, wide strides and dilations, groups anywhere."""
+    high = draw(st.sampled_from([1, 2, 4, 5, 127, 128, 255, 256, 32767]))
+    shape = (draw(CHANNELS), draw(st.integers(1, 8)), draw(st.integers(1, 14)))
+    low, kind = draw(st.sampled_from([(0, "events"), (0, "events"), (-1, "image")]))
+    b = Builder(draw(st.integers(0, 2**20)), shape=shape, steps=draw(st.integers(1, 9)), low=low, high=high, kind=kind)
+    last = "input"
+    for name in ("a", "b"):
+        last = _hostile_layer(draw, b, last, name, high)
+        high = 1
+    return b.finish(last, classes=draw(st.sampled_from([1, 64, 65])))
+
+
+def _hostile_layer(draw: st.DrawFn, b: Builder, source: str, name: str, high: int) -> str:
+    channels, height, width = b.shapes[source]
+    groups = draw(st.sampled_from([g for g in (1, 2, 3, 32, channels) if channels % g == 0]))
+    padding, dilation = (draw(st.integers(0, 3)), draw(st.integers(0, 5))), (draw(st.integers(1, 3)), draw(st.integers(1, 4)))
+    kernel = tuple(draw(st.integers(1, min(5, 1 + (size + 2 * p - 1) // d))) for size, p, d in zip((height, width), padding, dilation, strict=True))
+    stride = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
+    outputs = groups * draw(st.sampled_from([n for n in (1, 2, 33, 64, 65, 130) if n * groups <= 200]))
+    try:
+        conv = b.conv(source, outputs, kernel, stride, padding, dilation=dilation, groups=groups, exponent=draw(st.integers(0, 2)))
+        shape = conv.output_shape(b.shapes[source])
+    except NetworkError:
+        reject()
+    synapses = [conv, b.scale(source, 1)] if shape == b.shapes[source] and draw(st.booleans()) else [conv]
+    top = 500 * high
+    return b.neurons(
+        name,
+        *synapses,
+        steps=draw(st.sampled_from([b.steps[source], 1, 2, 5])),
+        levels=draw(st.sampled_from([1, 2, 4, 5, 255, 300])),
+        omega=draw(st.sampled_from(["identity", "uniform", "random"])),
+        leak=draw(st.sampled_from([LEAK_ONE, LEAK_ONE, 3000])),
+        threshold=(1, top),
+        bias=(-top, top),
+        v0=(-top, top),
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    net=hostile_networks(),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 99),
+    density=st.sampled_from([0.02, 0.3, 1.0]),
+    path=st.sampled_from([None, None, "list", "dense"]),
+)
+def test_hostile_shapes_on_every_tier(isa: str, net: Network, threads: int, seed: int, density: float, path: Literal["list", "dense"] | None) -> None:
+    windows = windows_for(net, 3, seed, density)
+    runner = engine.Engine(engine.Model(net, isa=isa, path=path), threads=threads)
+    assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
