@@ -56,9 +56,12 @@ def engine_run(net: Network | engine.Model, windows: np.ndarray, threads: int) -
     return lambda: runner.run(windows)
 
 
-def print_row(label: str, ours: float, others: Mapping[str, float]) -> None:
-    columns = "  ".join(f"{name} {ms:.2f} ms = {ms / ours:.2f}x" for name, ms in others.items())
-    print(f"{label:26s} engine {ours:7.2f} ms  {columns}", flush=True)
+def print_rows(ours: Mapping[str, float], others: Mapping[str, float]) -> None:
+    """Times of the rivals, then of the engine, each with how many times slower every rival is."""
+    print("  ".join(f"{name} {ms:.2f} ms" for name, ms in others.items()))
+    for label, time_ in ours.items():
+        columns = "  ".join(f"{name} {ms / time_:.2f}x" for name, ms in others.items())
+        print(f"  {label:24s} engine {time_:7.2f} ms  {columns}", flush=True)
 
 
 # ------------------------------------------------------------------------------------------------ against rivals
@@ -69,27 +72,24 @@ def against_rivals(title: str, build: Build, densities: tuple[float, ...], size:
     print(f"\n{title} 2x{size}x{size} T=4, per-step currents; rivals run 4 steps with the IF neuron unrolled, {options.threads} thread(s)")
     windows = event_windows((2, size, size), 4)
     others = rivals.build(build(size, density=0.1), windows, options.threads)
-    ours = {f"{density:.0%}": engine_run(build(size, density=density), windows, options.threads) for density in densities}
+    ours = {f"{density:.0%} spikes": engine_run(build(size, density=density), windows, options.threads) for density in densities}
     times = best_of_each(ours | others, options.seconds, options.clock)
-    for name in ours:
-        print_row(f"{name} spikes", times[name], {other: times[other] for other in others})
+    print_rows({name: times[name] for name in ours}, {name: times[name] for name in others})
 
 
 def against_one_window(title: str, build: Build, densities: tuple[float, ...], size: int, options: argparse.Namespace) -> None:
     """Uniform T-GIM: the window is summed before the synapses; the rival is ONE int8 convolution a layer."""
     print(f"\n{title} 2x{size}x{size} T=4, uniform T-GIM; the rival is ONE int8 convolution a layer for the whole window, {options.threads} thread(s)")
     windows = event_windows((2, size, size), 4)
-    name = "ORT int8, one window"
-    others = {name: rivals.onnxruntime(build(size, density=0.1), windows, "int8", options.threads, one_window=True)}
-    ours = {f"{density:.0%}": engine_run(build(size, omega="uniform", density=density), windows, options.threads) for density in densities}
+    others = rivals.one_window(build(size, density=0.1), windows, options.threads)
+    ours = {f"{density:.0%} spikes": engine_run(build(size, omega="uniform", density=density), windows, options.threads) for density in densities}
     times = best_of_each(ours | others, options.seconds, options.clock)
-    for density in ours:
-        print_row(f"{density} spikes", times[density], {name: times[name]})
+    print_rows({name: times[name] for name in ours}, {name: times[name] for name in others})
 
 
 def shapes(options: argparse.Namespace) -> None:
     """Other steps, levels, batches and T-GIMs, each against the strongest dense runtimes with the same network."""
-    print(f"\n10 % spikes: other shapes, each against the same network; times are of the whole batch, {options.threads} thread(s)")
+    print(f"\n10 % spikes: other shapes, each against the same network; times are of a whole batch, {options.threads} thread(s)")
     cases: list[tuple[str, Build, int, dict, int]] = [
         ("ResNet-18 T=2", resnet18, 48, {"steps": 2}, 1),
         ("ResNet-18 T=8", resnet18, 48, {"steps": 8}, 1),
@@ -103,9 +103,9 @@ def shapes(options: argparse.Namespace) -> None:
     ]
     for title, build, size, how, batch in cases:
         net, windows = build(size, density=0.1, **how), event_windows((2, size, size), how.get("steps", 4), batch)
-        others = {f"ORT {weights}": rivals.onnxruntime(net, windows, weights, options.threads) for weights in ("fp32", "int8")}
+        others = rivals.runtimes(net, windows, options.threads)
         times = best_of_each({"engine": engine_run(net, windows, options.threads)} | others, options.seconds / 3, options.clock)
-        print_row(title, times.pop("engine"), times)
+        print_rows({title: times.pop("engine")}, times)
 
 
 # ------------------------------------------------------------------------------------------------ the engine against itself
@@ -253,7 +253,7 @@ def trained(options: argparse.Namespace) -> None:
     others = rivals.build(net, windows, options.threads)
     times = best_of_each({"engine": lambda: runner.run(windows)} | others, options.seconds, options.clock)
     per_window = {name: ms / len(windows) for name, ms in times.items()}
-    print_row("a window", per_window.pop("engine"), per_window)
+    print_rows({"a window": per_window.pop("engine")}, per_window)
 
 
 def given_network(options: argparse.Namespace) -> tuple[Network, np.ndarray]:

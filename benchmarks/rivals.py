@@ -33,25 +33,42 @@ def missing() -> list[str]:
 
 def build(net: Network, windows: np.ndarray, threads: int) -> dict[str, Run]:
     """Every rival that is installed and can run `net`, by name."""
-    runs: dict[str, Run] = {}
-    absent = missing()
-    if "onnx" not in absent and "onnxruntime" not in absent:
-        runs |= {f"ORT {weights}": onnxruntime(net, windows, weights, threads) for weights in ("fp32", "int8")}
-    if "onnx" not in absent and "openvino" not in absent:
-        runs |= {f"OpenVINO {weights}": openvino(net, windows, weights, threads) for weights in ("fp32", "int8")}
-    if "torch" not in absent:
-        runs["torch"] = torch_eager(net, windows, threads)
-        plain = all(layer.leak == LEAK_ONE and (layer.threshold == layer.threshold[0]).all() and not layer.v0.any() for layer in net.neurons)
-        if plain and "sinabs" not in absent:
-            runs["sinabs"] = sinabs(net, windows, threads)
-        if plain and "spikingjelly" not in absent and all(layer.levels == 1 for layer in net.neurons):
-            runs["SpikingJelly"] = spikingjelly(net, windows, threads)
+    runs, absent = runtimes(net, windows, threads), missing()
+    if "torch" in absent:
+        return runs
+    runs["torch"] = torch_eager(net, windows, threads)
+    plain = all(layer.leak == LEAK_ONE and (layer.threshold == layer.threshold[0]).all() and not layer.v0.any() for layer in net.neurons)
+    if plain and "sinabs" not in absent:
+        runs["sinabs"] = sinabs(net, windows, threads)
+    if plain and "spikingjelly" not in absent and all(layer.levels == 1 for layer in net.neurons):
+        runs["SpikingJelly"] = spikingjelly(net, windows, threads)
     return runs
+
+
+def runtimes(net: Network, windows: np.ndarray, threads: int) -> dict[str, Run]:
+    """The inference runtimes that are installed, with fp32 and int8 weights."""
+    return {f"{name} {weights}": make(net, windows, weights, threads) for name, make in _installed().items() for weights in ("fp32", "int8")}
+
+
+def one_window(net: Network, windows: np.ndarray, threads: int) -> dict[str, Run]:
+    """The runtimes with ONE int8 convolution a layer over the summed window, and a ReLU in place of the neurons."""
+    return {f"{name} int8, one window": make(net, windows, "int8", threads, one_window=True) for name, make in _installed().items()}
+
+
+def _installed() -> dict[str, Callable[..., Run]]:
+    absent = missing()
+    found = {"ORT": onnxruntime} if "onnxruntime" not in absent else {}
+    return {} if "onnx" in absent else found | ({"OpenVINO": openvino} if "openvino" not in absent else {})
 
 
 def _as_batch(windows: np.ndarray) -> np.ndarray:
     """Windows [B, T_in, ...] as [T_in * B, ...] float32, the steps outside."""
     return np.ascontiguousarray(windows.swapaxes(0, 1).reshape(-1, *windows.shape[2:]), np.float32)
+
+
+def _summed(windows: np.ndarray) -> np.ndarray:
+    """Windows [B, T_in, ...] as one step [B, 1, ...]."""
+    return windows.sum(1, keepdims=True)
 
 
 # ------------------------------------------------------------------------------------------------ ONNX Runtime and OpenVINO
@@ -68,8 +85,7 @@ def onnxruntime(net: Network, windows: np.ndarray, weights: Weights, threads: in
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
     session = ort.InferenceSession(_OnnxGraph(net, weights, len(windows), one_window).model(), options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
-    inputs = windows.sum(1).astype(np.float32) if one_window else _as_batch(windows)
-    binding.bind_ortvalue_input("input", ort.OrtValue.ortvalue_from_numpy(inputs))
+    binding.bind_ortvalue_input("input", ort.OrtValue.ortvalue_from_numpy(_as_batch(_summed(windows) if one_window else windows)))
     binding.bind_output("logits")
 
     def run() -> Mapping[str, Any]:
@@ -79,14 +95,14 @@ def onnxruntime(net: Network, windows: np.ndarray, weights: Weights, threads: in
     return run
 
 
-def openvino(net: Network, windows: np.ndarray, weights: Weights, threads: int) -> Run:
-    """`net` in OpenVINO, from the graph that ONNX Runtime runs. In fp32, exactly (bfloat16, its default where there is AMX, is not)."""
+def openvino(net: Network, windows: np.ndarray, weights: Weights, threads: int, *, one_window: bool = False) -> Run:
+    """`net` in OpenVINO, from the graphs that ONNX Runtime runs. Its fp32 is exact (bfloat16, its default where there is AMX, is not)."""
     import openvino as ov
 
     options = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     core = ov.Core()
-    request = core.compile_model(core.read_model(_OnnxGraph(net, weights, len(windows), False).model()), "CPU", options).create_infer_request()
-    request.set_input_tensor(ov.Tensor(_as_batch(windows)))
+    request = core.compile_model(core.read_model(_OnnxGraph(net, weights, len(windows), one_window).model()), "CPU", options).create_infer_request()
+    request.set_input_tensor(ov.Tensor(_as_batch(_summed(windows) if one_window else windows)))
 
     def run() -> Mapping[str, Any]:
         request.infer()
