@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from lmht_deploy import storage
 
+from ..training.test_data import write
 from .test_cli import lmht, refused
 
 SHORT = ("training.epochs=2", "training.batch=128", "--threads", "1")
@@ -135,6 +136,32 @@ def test_hybrid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         capsys, *hybrid, "--start", tmp_path / "hybrid", "--out", tmp_path / "new"
     )
     assert "recipe.toml: cannot be read" in refused(capsys, *hybrid, "--start", tmp_path / "none", "--out", tmp_path / "new")
+
+
+def test_images_all_the_way(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From Parquet files to equal integers, by the set's name in every verb."""
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 96), ("test", 24)):
+        labels = rng.integers(0, 2, number)
+        write(tmp_path / f"{split}.parquet", [(rng.integers(0, 128, (8, 8, 3)) + 128 * label).astype(np.uint8) for label in labels], labels.tolist())
+    where = ("--root", tmp_path, "--cache", tmp_path / "cache")
+    plan = ("data.name=cifar10", "data.steps=1", "network.steps=2", "training.epochs=2", "training.batch=16")
+    assert lmht("train", "digits", *plan, *where, "--out", tmp_path / "run") == 0
+    assert lmht("convert", tmp_path / "run", "--out", tmp_path / "net.lmht") == 0
+    assert lmht("compare", tmp_path / "net.lmht", "--data", "cifar10", *where, "--backends", "event,torch", "--json", tmp_path / "c.json") == 0
+    assert lmht("validate", tmp_path / "run", *where, "--json", tmp_path / "v.json") == 0
+    compared, validated = (json.loads((tmp_path / f"{name}.json").read_text()) for name in "cv")
+    assert compared["equal"] and compared["rows"][0]["windows"] == 24 and compared["rows"][0]["accuracy"] >= 0.9
+    integer = validated["rows"][3]
+    assert validated["exact"] and integer["sops"] == compared["rows"][0]["sops"] and integer["with_macs"] > integer["energy"]
+    assert lmht("convert", run, "--out", tmp_path / "events.lmht") == 0
+    capsys.readouterr()
+    assert "cifar10 gives windows (1, 3, H, W); the network takes (4, 2, 16, 16)" in refused(
+        capsys, "run", tmp_path / "events.lmht", "--data", "cifar10", *where
+    )
+    assert "there is no file train*.parquet of cifar100" in refused(
+        capsys, "train", "digits", *plan, "data.name=cifar100", "--root", run, "--out", tmp_path / "new"
+    )
 
 
 def test_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
