@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json as json_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
 COLUMNS = ("layer", "kind", "reads", "shape", "steps", "levels", "T-GIM", "leak", "parameters", "bits X/I/v")
 MEASURED = ("spikes", "SOPs")
+NETX = ("layer", "neurons", "synapses", "fan-in", "fan-out", "weight bits", "threshold bits", "bias bits", "spike", "delay")
 ENGINE_THREADS = (1, 2, 4, 8)
 """Numbers of threads for which the event engine's memory is stated."""
 
 
 def inspect(
-    network: Annotated[Path, typer.Argument(help="A network (.lmht).")],
+    network: Annotated[Path, typer.Argument(help="A network (.lmht), or a NetX file (.net) of anyone.")],
     run: Annotated[Path | None, typer.Option("--run", metavar="FILE", help="What `lmht run --json` wrote: adds measured spikes and SOPs.")] = None,
     target: Annotated[str | None, typer.Option("--target", help="Chip to hold the network against: 'loihi1' or 'loihi2'.")] = None,
     json: common.Json = None,
@@ -30,6 +32,9 @@ def inspect(
     """Draw a network: layers, shapes, parameters, and the bits that its accumulators are proved to need."""
     from .. import limits
 
+    if network.suffix == ".net":
+        _inspect_netx(network, run, target, json)
+        return
     net = common.open_network(network)
     measured = _read_run(run, net) if run else {}
     findings = limits.check(net, target) if target else []
@@ -47,7 +52,7 @@ def inspect(
     if memory:
         common.out.print(_memory_line(memory), markup=False, highlight=False)
     if findings:
-        _show_limits(findings, limits.TARGETS[target].name)  # type: ignore[index]
+        _show_limits(findings, limits.chip(target).name)  # type: ignore[arg-type]
     content = {"network": network, "integer": net.integer, "metadata": dict(net.metadata), "layers": rows, "engine": memory}
     common.write_json(json, content | {"limits": [_plain(finding) for finding in findings]})
 
@@ -76,6 +81,23 @@ def _memory_line(memory: dict[str, Any]) -> str:
 
 def _mebibytes(taken: int) -> str:
     return f"{taken / 2**20:.2f}"
+
+
+def _inspect_netx(path: Path, run: Path | None, target: str | None, json: Path | None) -> None:
+    from .. import limits, netx
+
+    if run is not None:
+        raise DataError(f"--run needs a network (.lmht), and {path} is a NetX file")
+    demands = limits.demands(netx.load(path)) if netx.is_foreign(path) else limits.of_exported(path)
+    findings = limits.findings(demands, limits.chip(target)) if target else []
+    table = common.table(f"{path.name}: NetX, {sum(d.neurons for d in demands):,} neurons, {sum(d.synapses for d in demands):,} synapses", NETX, left=NETX[:1])
+    rows = [dataclasses.asdict(demand) for demand in demands]
+    for row in rows:
+        table.add_row(*(_cell(row[column.replace(" ", "_").replace("-", "_")]) for column in NETX))
+    common.out.print(table)
+    if target:
+        _show_limits(findings, limits.chip(target).name)
+    common.write_json(json, {"network": path, "layers": rows, "limits": [_plain(finding) for finding in findings]})
 
 
 def _show_limits(findings: list[Finding], chip: str) -> None:

@@ -71,14 +71,6 @@ def _default_backend(artifact: Path) -> str:
     defaults = {".lmht": "event", ".onnx": "onnx", ".net": "lava"}
     if artifact.suffix not in defaults:
         raise BackendError(f"{artifact}: no backend runs {artifact.suffix or 'such'} files; the suffixes are {', '.join(defaults)}")
-    return "netx" if artifact.suffix == ".net" and _foreign(artifact) else defaults[artifact.suffix]
+    from ..netx import is_foreign
 
-
-def _foreign(path: Path) -> bool:
-    """Whether a .net file is NetX of others."""
-    import h5py
-
-    from ..storage import reading
-
-    with reading(path, "a NetX file"), h5py.File(path, "r") as file:
-        return "format" not in file.attrs
+    return "netx" if artifact.suffix == ".net" and is_foreign(artifact) else defaults[artifact.suffix]

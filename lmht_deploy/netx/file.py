@@ -117,6 +117,12 @@ def load(path: str | Path, layers: int | None = None) -> NetX:
         return dataclasses.replace(net, steps=int(_scalar(file["simulation/tSample"]))) if "simulation/tSample" in file else net
 
 
+def is_foreign(path: str | Path) -> bool:
+    """Whether the NetX file at `path` was written by others than lmht-deploy. Raises StorageError where it cannot be read."""
+    with reading(path, "a NetX file"), h5py.File(path, "r") as file:
+        return "format" not in file.attrs
+
+
 def _read(what: str, group: h5py.Group) -> Layer:
     kind = _text(group["type"])
     match kind:
