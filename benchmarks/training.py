@@ -133,10 +133,10 @@ def correctness(scale: Scale) -> dict[str, str]:
 
 def _correct(dtype: torch.dtype, scale: Scale) -> str:
     g = torch.Generator().manual_seed(0)
-    exact = [torch.randint(-8, 17, (2, 5003), generator=g) / 8 for _ in range(2)]
+    exact = [torch.randint(-8, 17, (2, 2051), generator=g) / 8 for _ in range(2)]
     if not _equal(_learn("plain", *exact, dtype, scale), _learn("fused", *exact, dtype, scale)):
         return "other bits than the oracle's"
-    for many in (5000, 5003) if scale.device == "cpu" else (2**20, 2**20 + 3):
+    for many in (2048, 2051) if scale.device == "cpu" else (2**20, 2**20 + 3):
         drawn = [torch.randn(2, many, generator=g).to(dtype) for _ in range(2)]
         true, found = _learn("plain", *drawn, torch.float64, scale), _learn("fused", *drawn, dtype, scale)
         far = max(((one.double() - other).norm() / other.norm()).item() for one, other in zip(found, true, strict=True))

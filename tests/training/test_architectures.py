@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lmht_deploy.errors import DataError
-from lmht_deploy.network import Input, Neurons
+from lmht_deploy.network import Input, Neurons, Readout
 from lmht_deploy.quantize import quantize
 from tests.conformance.test_conformance import assert_conforms
 from training.architectures import ARCHITECTURES, STEMS, Block, Convolution, Current, Dense, MembraneResidual, Residual, build, parameters
@@ -60,19 +60,21 @@ def test_narrow_form_conforms(name: str, backend: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "weighted", "millions"),
+    ("name", "weighted", "millions", "synapses", "weights"),
     [
-        ("resnet-18", 18, 11.17),  # weights on the longest way; parameters with 10 classes, without those of the neurons
-        ("resnet-19", 19, 12.70),
-        ("resnet-20", 20, 0.27),
-        ("resnet-34", 34, 21.29),
-        ("ms-resnet-18", 18, 11.17),
-        ("ms-resnet-34", 34, 21.29),
-        ("vgg-13", 13, 28.33),
-        ("vgg-16", 16, 33.64),
+        # Layers with weights on the longest way; millions of parameters with 10 classes, without those of the neurons.
+        # Of the lowered network: synapses, and millions of their weights.
+        ("resnet-18", 18, 11.17, 26, 11.2),
+        ("resnet-19", 19, 12.70, 27, 12.7),
+        ("resnet-20", 20, 0.27, 29, 0.3),
+        ("resnet-34", 34, 21.29, 50, 21.3),
+        ("ms-resnet-18", 18, 11.17, 54, 24.5),
+        ("ms-resnet-34", 34, 21.29, 170, 80.2),
+        ("vgg-13", 13, 28.33, 13, 28.3),
+        ("vgg-16", 16, 33.64, 16, 33.6),
     ],
 )
-def test_size(name: str, weighted: int, millions: float) -> None:
+def test_size(name: str, weighted: int, millions: float, synapses: int, weights: float) -> None:
     model, input = made(name)
     neurons = [module for module in model.modules() if isinstance(module, Neuron)]
     assert len(neurons) + 1 == weighted
@@ -80,6 +82,8 @@ def test_size(name: str, weighted: int, millions: float) -> None:
     net = lower(model, input)
     assert sum(isinstance(layer, Neurons) for layer in net.layers) + 1 == weighted
     assert net.classes == 10
+    lowered = [synapse for layer in net.layers if isinstance(layer, Neurons | Readout) for synapse in layer.synapses]
+    assert (len(lowered), round(sum(synapse.weight.size for synapse in lowered) / 1e6, 1)) == (synapses, weights)
 
 
 def test_steps_of_the_input_meet_the_first_neurons_only() -> None:
