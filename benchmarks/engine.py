@@ -196,10 +196,13 @@ def busy(options: argparse.Namespace) -> None:
     print(f"\nResNet-18 48x48 at 10 %, {cores} cores: one and two threads while others compute (wall time, means)")
     net, windows = resnet18(density=0.1), event_windows((2, 48, 48), 4)
     runs = {n: engine_run(net, windows, n) for n in (1, 2)}
+    alone = 0.0
     for others in (0, cores // 2, cores):
         with burning(others):
             times = mean_of_each(runs, options.seconds)
-        print(f"{others} other process(es){'':6s} one {times[1]:7.2f} ms  two {times[2]:7.2f} ms = {times[2] / times[1]:5.2f} of one", flush=True)
+        alone = alone or times[1]
+        ratios = f"{times[2] / times[1]:5.2f} of one beside them, {times[2] / alone:5.2f} of one alone"
+        print(f"{others} other process(es){'':6s} one {times[1]:7.2f} ms  two {times[2]:7.2f} ms = {ratios}", flush=True)
 
 
 def mean_of_each(runs: Mapping[int, Run], seconds: float) -> dict[int, float]:
