@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ class Augmentation:
     def __init__(self, recipe: AugmentationRecipe, classes: int, *, image: bool) -> None:
         self.recipe, self.classes = recipe, classes
         self._transforms: list[Callable[[Tensor], Tensor]] | None = None
+        self._mixers: list[Callable[[Tensor, Tensor], Sequence[Tensor]]] | None = None
         library = [name for name in ("rotate", "auto", "cutout", "mixup", "cutmix") if getattr(recipe, name) not in (0, "none")]
         if recipe.auto != "none" and not image:
             raise RecipeError("augmentation.auto is for images, the recipe's data are events")
@@ -87,22 +89,30 @@ class Augmentation:
 
     def _mixed(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Windows mixed in pairs, and shares [B, K] of their labels; labels [B] where the recipe mixes nothing."""
-        recipe = self.recipe
-        if not (recipe.mixup or recipe.cutmix):
+        if not (self.recipe.mixup or self.recipe.cutmix):
             return x, labels
-        from kornia.augmentation import RandomCutMixV2, RandomMixUpV2
-
-        keys: list[str | int] = ["input", "class"]
+        if self._mixers is None:
+            self._mixers = self._mixing()
         shares = functional.one_hot(labels, self.classes).to(x.dtype)
-        for mix in (RandomMixUpV2(p=recipe.mixup, data_keys=keys), RandomCutMixV2(p=recipe.cutmix, data_keys=keys, use_correct_lambda=True)):  # type: ignore[arg-type]
-            places = torch.arange(len(x), device=x.device)
-            x, pairs = mix(x, places)
+        for mix in self._mixers:
+            x, pairs = mix(x, torch.arange(len(x), device=x.device))
             first, second, share = pairs.reshape(-1, 3).unbind(1)
-            if isinstance(mix, RandomCutMixV2):
-                share = 1 - share  # it gives what is left of the first
-            share = share[:, None].to(x.dtype)
+            share = share[:, None].to(x.dtype)  # of the second
             shares = shares[first.long()] * (1 - share) + shares[second.long()] * share
         return x, shares
+
+    def _mixing(self) -> list[Callable[[Tensor, Tensor], Sequence[Tensor]]]:
+        """What kornia has to mix x [B, C, H, W]: it also gives, of every one, its place, that of the other, and the other's share."""
+        from kornia.augmentation import RandomCutMixV2, RandomMixUpV2
+
+        keys: Any = ["input", "class"]
+        cut = RandomCutMixV2(p=self.recipe.cutmix, data_keys=keys, use_correct_lambda=True)  # which gives the share that is left
+
+        def cutmix(x: Tensor, places: Tensor) -> Sequence[Tensor]:
+            x, pairs = cut(x, places)
+            return x, pairs * pairs.new_tensor([1, 1, -1]) + pairs.new_tensor([0, 0, 1])
+
+        return [RandomMixUpV2(p=self.recipe.mixup, data_keys=keys), cutmix]
 
 
 # ------------------------------------------------------------------------------------------------ exact on integers

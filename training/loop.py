@@ -186,6 +186,8 @@ class _Session:
             raise TrainingError(f"{self.folder} holds no state to resume from; start the run without resuming")
         if recipes.load(self.folder / runs.RECIPE) != self.recipe:
             raise TrainingError(f"{self.folder} was begun with another recipe; resume it with its own {runs.RECIPE}")
+        if parallel.rank() == 0:
+            runs.sweep(self.folder)
         tensors, header = runs.read(self.folder / runs.STATE)
         try:
             self.model.load_state_dict(under("model.", tensors))

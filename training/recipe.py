@@ -29,6 +29,7 @@ import numpy as np
 
 from lmht_deploy.errors import RecipeError
 
+from . import images
 from .architectures import ARCHITECTURES
 
 
@@ -152,6 +153,10 @@ class Recipe:
             raise RecipeError(
                 f"network.neuron {network.neuron!r} has no T-GIM: network.steps ({network.steps}) must be data.steps ({data.steps}), or that be 1"
             )
+        if self.augmentation.zoom and (data.name not in images.SETS or images.SETS[data.name].size):
+            raise RecipeError(f"augmentation.zoom is for images that differ in size and are decoded as they are used (imagenet), not for {data.name}")
+        if data.classes and data.name not in images.SETS:
+            raise RecipeError(f"data.classes is for images, not for {data.name}")
         if network.neuron == "if" and network.levels != 1:
             raise RecipeError(f"network.neuron 'if' has one level: network.levels must be 1, not {network.levels}")
         if network.neuron == "qcfs" and (network.steps, network.v0) != (1, 0.5):

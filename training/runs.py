@@ -125,6 +125,13 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise StorageError(f"{path}: is damaged, or was not written by a training run ({_first_line(error)})") from None
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a run that was killed in the middle of writing left behind."""
+    for name in (MODEL, METRICS, STATE, RECIPE):
+        for partial in folder.glob(f".{name}.*.partial"):
+            partial.unlink(missing_ok=True)
+
+
 def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
     with atomic(folder / METRICS) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in metrics), encoding="utf-8")

@@ -163,8 +163,10 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         process.join()
         died += process.exitcode == -signal.SIGKILL
     assert died >= 2
+    (tmp_path / "killed" / f".{runs.STATE}.abc.partial").write_bytes(b"half")
     assert _trained(chosen, tmp_path / "killed").metrics[-1]["epoch"] == 12
     train(chosen, DATA, tmp_path / "whole")
+    assert {path.name for path in (tmp_path / "killed").iterdir()} == {runs.MODEL, runs.RECIPE, runs.METRICS, runs.STATE}
     for name in (runs.MODEL, runs.STATE, runs.RECIPE):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 

@@ -119,6 +119,9 @@ def test_overrides() -> None:
         ("epochs=3", "an override has the form section.key=value"),
         ("network.neuron=if", "network.neuron 'if' has one level: network.levels must be 1, not 2"),
         ("network.neuron=qcfs", "network.neuron 'qcfs' has network.steps 1 and network.v0 0.5, not 4 and 0.0"),
+        ("augmentation.zoom=0.5", r"augmentation.zoom is for images that differ in size and are decoded as they are used \(imagenet\), not for digits"),
+        ("data.classes=5", "data.classes is for images, not for digits"),
+        ("augmentation.auto=svhn", "augmentation.auto must be one of none, cifar10, imagenet, not 'svhn'"),
         ("data.steps=7", None),
     ],
 )
