@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -152,17 +153,32 @@ def _rows(name: str, chosen: ImageSet, split: str, root: str | Path | None, cach
         if files is None:
             raise DataError(f"{root}: there is no file {names[0]}*.parquet of {name}")
         source = {"path": "parquet", "data_files": files, "split": "train"}  # whatever the files hold is called so
-        datasets.disable_progress_bars()
-    try:
-        rows = datasets.load_dataset(**source, cache_dir=None if cache is None else str(cache))
-    except Exception as error:  # the library and the hub's client raise dozens of kinds
-        raise DataError(_unreadable(name, chosen, root, error)) from None
-    finally:
-        datasets.enable_progress_bars()
+    with _quiet(bars=root is None):
+        try:
+            rows = datasets.load_dataset(**source, cache_dir=None if cache is None else str(cache))
+        except Exception as error:  # the library and the hub's client raise dozens of kinds
+            raise DataError(_unreadable(name, chosen, root, error)) from None
     if missing := {chosen.image, chosen.label} - set(rows.column_names):
         there = ", ".join(rows.column_names)
         raise DataError(f"{root or chosen.hub}: {name} has the columns {chosen.image} {{bytes, path}} and {chosen.label}; {min(missing)} is not among {there}")
     return rows.select_columns([chosen.image, chosen.label]).cast_column(chosen.image, datasets.Image(decode=False))
+
+
+@contextmanager
+def _quiet(bars: bool) -> Iterator[None]:
+    """Without the warnings of the hub's client, which come before the error that says the same; `bars` of downloads may stay."""
+    import datasets
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    if not bars:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        datasets.enable_progress_bars()
 
 
 def _unreadable(name: str, chosen: ImageSet, root: str | Path | None, error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ def train(
     if first:
         paper = f" (the paper, Table {chosen.paper.table}: {chosen.paper.accuracy:.2f}%)" if chosen.paper.accuracy else ""
         common.out.print(f"{out}: test accuracy {common.percent(run.accuracy)} after {len(run.metrics)} epochs{paper}", highlight=False)
-        common.write_json(json, {"run": out, "recipe": chosen, "accuracy": run.accuracy, "metrics": run.metrics})
+        common.write_json(json, {"run": out, "recipe": dataclasses.asdict(chosen), "accuracy": run.accuracy, "metrics": run.metrics})
 
 
 def need_torch() -> None:
@@ -148,7 +149,7 @@ def _reports(folder: Path, tensorboard: bool, quiet: bool) -> Iterator[Callable[
             if at.test_accuracy is None:
                 return
             if not common.err.is_terminal:
-                common.err.print(_line(at), soft_wrap=True, markup=False, highlight=False)
+                common.err.print(f"{_line(at)}, {at.remaining / 60:.1f} min left", soft_wrap=True, markup=False, highlight=False)
             if writer:
                 writer.epoch(at)
 

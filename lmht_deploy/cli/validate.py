@@ -56,7 +56,7 @@ def validate(
         validation = validate_network(lowered(run), windows, labels, threads=threads, device=device, energy_model=energy_model, report=report)
     _show(validation, run.recipe.network.architecture, run.recipe.paper)
     content = {"exact": validation.exact, "energy_model": energy_model, "rows": [dataclasses.asdict(row) for row in validation.rows]}
-    common.write_json(json, {"run": folder, "recipe": run.recipe, "trained_accuracy": run.accuracy, **content})
+    common.write_json(json, {"run": folder, "recipe": dataclasses.asdict(run.recipe), "trained_accuracy": run.accuracy, **content})
     if not validation.exact:
         raise typer.Exit(1)
 

@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_train_and_convert(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = json.loads((run.parent / "train.json").read_text())
-    assert len(content["metrics"]) == 2
+    assert len(content["metrics"]) == 2 and content["recipe"]["training"]["epochs"] == 2
     assert content["metrics"][1]["loss"] < content["metrics"][0]["loss"]
     assert content["accuracy"] > 0.3
 
@@ -88,7 +88,11 @@ def test_validate(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     assert all(column in said for column in ("Acc.(%)", "SOPs(G)", "E.(mJ)")) and "paper, Table 2" in said and "64.44" in said
     assert "equal, window by window" in said
     content = json.loads((tmp_path / "table2.json").read_text())
-    assert content["exact"] and [row["form"] for row in content["rows"]] == ["before", "block-start", "uniform"] * 2
+    assert (
+        content["recipe"]["paper"]["accuracy"] == 64.44
+        and content["exact"]
+        and [row["form"] for row in content["rows"]] == ["before", "block-start", "uniform"] * 2
+    )
     assert [row["windows"] for row in content["rows"]] == [30] * 6
 
     from lmht_deploy import reparameterize as forms
@@ -111,7 +115,7 @@ def test_reports(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     assert lmht("train", tmp_path / "paper.toml", *SHORT, "training.epochs=1", "--out", tmp_path / "run", "--tensorboard") == 0
     said = capsys.readouterr()
     assert "(the paper, Table 3: 96.25%)" in said.out
-    assert said.err.count("\n") == 1 and "epoch 1/1, loss" in said.err and "windows/s" in said.err and ", spikes " in said.err
+    assert said.err.count("\n") == 1 and "epoch 1/1, loss" in said.err and "windows/s, 0.0 min left" in said.err and ", spikes " in said.err
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = event_accumulator.EventAccumulator(str(tmp_path / "run"))
     events.Reload()
