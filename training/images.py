@@ -152,6 +152,8 @@ def _rows(name: str, chosen: ImageSet, split: str, root: str | Path | None, cach
         files = next((found for part in names if (found := sorted(map(str, Path(root).rglob(f"{part}*.parquet"))))), None)
         if files is None:
             raise DataError(f"{root}: there is no file {names[0]}*.parquet of {name}")
+        if len(folders := {str(Path(file).parent) for file in files}) > 1:
+            raise DataError(f"{root}: there are {split} files in several folders ({', '.join(sorted(folders))}); give one of them as the root")
         source = {"path": "parquet", "data_files": files, "split": "train"}  # whatever the files hold is called so
     with _quiet(bars=root is None):
         try:

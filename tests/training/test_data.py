@@ -144,6 +144,11 @@ def test_wrong_image_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "train.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(DataError, match=r"cannot be read as Parquet files of cifar10 \(Parquet magic bytes not found"):
         load()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "test.parquet", random_pixels(1), [0])
+    with pytest.raises(DataError, match=r"there are test files in several folders \(.*a, .*b\); give one of them as the root"):
+        images.load("cifar10", root=tmp_path, split="test")
     write(tmp_path / "train.parquet", random_pixels(1), [0], img="image")
     with pytest.raises(DataError, match=r"cifar10 has the columns img \{bytes, path\} and label; img is not among image, label"):
         load()
