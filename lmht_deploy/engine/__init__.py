@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -74,6 +75,7 @@ class Model:
             self.places = Planner(net, self._core).places
         except (ValueError, OverflowError, MemoryError) as error:
             raise BackendError(f"the event-driven engine cannot run this network: {error}") from None
+        self.macs = macs(net)
 
     @property
     def isa(self) -> str:
@@ -94,14 +96,8 @@ class Engine:
 
     def __init__(self, net: Network | Model, *, threads: int = 1) -> None:
         self.model = net if isinstance(net, Model) else Model(net)
-        if not 1 <= threads <= 1024:
-            raise BackendError(f"the engine runs 1 to 1024 threads, not {threads}")
-        self._core = _core.Engine(self.model._core, threads)
-        net = self.model.net
-        self._neurons = [layer.name for layer in net.neurons]
-        self._synaptic = [*(layer.name for layer in net.neurons), net.readout.name]
-        self._macs = macs(net)
-        self._window = np.zeros(net.window_shape, np.int32)
+        self._core = _threaded(self.model, threads)
+        self._window = np.zeros(self.model.net.window_shape, np.int32)
 
     @property
     def buffer_bytes(self) -> int:
@@ -161,24 +157,68 @@ class Engine:
     def _run(self, windows: np.ndarray, trace: bool, profile: np.ndarray | None) -> Result:
         net = self.model.net
         windows = check_windows(net.window_shape, net.input.low, net.input.high, windows)
-        batch = len(windows)
-        inputs = np.ascontiguousarray(windows, np.int32).reshape(batch, net.input.steps, *image_shape(net.input.shape))
-        logits = np.empty((batch, net.classes), np.int64)
-        spikes, events = np.empty((2, batch, len(self._neurons)), np.int64)
-        sops, event_sops = np.empty((2, batch, len(self._synaptic)), np.int64)
-        traces = [np.empty((batch, layer.steps, *image_shape(net.shapes[layer.name])), np.int32) for layer in net.neurons] if trace else []
-        start = time.perf_counter()
-        self._core.run(self.model._core, inputs, logits, spikes, events, sops, event_sops, traces, profile)
-        seconds = time.perf_counter() - start
-        return Result(
-            backend="event",
-            logits=logits,
-            scale=net.readout.scale,
-            spikes=dict(zip(self._neurons, spikes.T, strict=True)),
-            sops=dict(zip(self._synaptic, sops.T, strict=True)),
-            events=dict(zip(self._neurons, events.T, strict=True)),
-            event_sops=dict(zip(self._synaptic, event_sops.T, strict=True)),
-            macs=self._macs.copy(),
-            seconds=seconds,
-            traces={layer.name: k.reshape(*k.shape[:2], *net.shapes[layer.name]) for layer, k in zip(net.neurons, traces, strict=True)} if trace else None,
-        )
+        inputs = np.ascontiguousarray(windows, np.int32).reshape(len(windows), net.input.steps, *image_shape(net.input.shape))
+        traces = [np.empty((len(windows), layer.steps, *image_shape(net.shapes[layer.name])), np.int32) for layer in net.neurons] if trace else []
+        result = _result(self.model, len(windows), lambda *counts: self._core.run(self.model._core, inputs, *counts, traces, profile))
+        if not trace:
+            return result
+        return replace(result, traces={layer.name: k.reshape(*k.shape[:2], *net.shapes[layer.name]) for layer, k in zip(net.neurons, traces, strict=True)})
+
+
+class Steps:
+    """Runs windows that come step by step, and share steps: the currents of the first layer are computed when a step is there, once for all windows with it.
+
+    The T_in steps are slots of a ring, silent at first. Only for models of which `Steps.fits`, and one window at a time. Raises BackendError as `Engine` does.
+    """
+
+    def __init__(self, model: Model, *, threads: int = 1) -> None:
+        if not self.fits(model):
+            raise BackendError("the first layer of this network does not read its input step by step")
+        self.model = model
+        self._core = _threaded(model, threads)
+        self._core.begin_steps(model._core)
+
+    @staticmethod
+    def fits(model: Model) -> bool:
+        """Whether the first layer alone reads the input, by one synapse with a current for each of its steps, none of which is negative."""
+        return model._core.by_steps and model.net.input.low >= 0
+
+    def put(self, step: int, counts: np.ndarray) -> None:
+        """Fill slot `step` with `counts` int32 [C, H, W] or [N] (0..high, not looked at again)."""
+        self._core.put_step(self.model._core, step, counts.reshape(image_shape(self.model.net.input.shape)))
+
+    def run(self, first: int) -> Result:
+        """Run the window whose oldest step is in slot `first` (a batch of one)."""
+        return _result(self.model, 1, lambda *counts: self._core.run_steps(self.model._core, first, *counts))
+
+
+def _threaded(model: Model, threads: int) -> Any:
+    """The core's engine for `model`."""
+    if not 1 <= threads <= 1024:
+        raise BackendError(f"the engine runs 1 to 1024 threads, not {threads}")
+    return _core.Engine(model._core, threads)
+
+
+def _result(model: Model, batch: int, run: Callable[..., None]) -> Result:
+    """What `run(logits, spikes, events, sops, event_sops)` writes, and how long it takes."""
+    net = model.net
+    neurons = [layer.name for layer in net.neurons]
+    synaptic = [*neurons, net.readout.name]
+    logits = np.empty((batch, net.classes), np.int64)
+    spikes, events = np.empty((2, batch, len(neurons)), np.int64)
+    sops, event_sops = np.empty((2, batch, len(synaptic)), np.int64)
+    start = time.perf_counter()
+    run(logits, spikes, events, sops, event_sops)
+    seconds = time.perf_counter() - start
+    return Result(
+        backend="event",
+        logits=logits,
+        scale=net.readout.scale,
+        spikes=dict(zip(neurons, spikes.T, strict=True)),
+        sops=dict(zip(synaptic, sops.T, strict=True)),
+        events=dict(zip(neurons, events.T, strict=True)),
+        event_sops=dict(zip(synaptic, event_sops.T, strict=True)),
+        macs=model.macs.copy(),
+        seconds=seconds,
+        traces=None,
+    )

@@ -114,6 +114,23 @@ void encode_few_channels(const int32_t* window, const Spikes& spikes) {
         }
 }
 
+void encode_counts(const int32_t* window, const Spikes& spikes) {
+    if (spikes.format == Format::Counts && spikes.channels <= 8)
+        encode_few_channels(window, spikes);
+    else
+        encode_any(window, spikes);
+}
+
+// One step of `spikes`, as spikes of one step.
+Spikes step_of(Spikes spikes, int step) {
+    const size_t word = spikes.word(step, 0, 0);
+    spikes.steps = 1;
+    spikes.mask += word;
+    if (spikes.count) spikes.count += word * LANES;
+    if (spikes.wide) spikes.wide += word * LANES;
+    return spikes;
+}
+
 }  // namespace
 
 // -------------------------------------------------------------------------------------------------- memory
@@ -211,10 +228,10 @@ void Engine::run(const int32_t* windows, int batch, const RunOutputs& outputs) {
     std::lock_guard lock(mutex_);
     const Tensor& input = model_->tensors[0];
     const size_t window = size_t(input.steps) * input.channels * input.height * input.width;
-    for (int b = 0; b < batch; ++b) run_window(windows + b * window, b, outputs);
+    for (int b = 0; b < batch; ++b) run_window({windows + b * window, 0}, b, outputs);
 }
 
-void Engine::run_window(const int32_t* window, int index, const RunOutputs& outputs) {
+void Engine::run_window(Window window, int index, const RunOutputs& outputs) {
     const int neurons = model_->neuron_layers, synaptic = model_->synaptic_layers;
     int neuron_index = 0, synaptic_index = 0;
     for (size_t i = 0; i < model_->layers.size(); ++i) {
@@ -236,13 +253,15 @@ void Engine::run_window(const int32_t* window, int index, const RunOutputs& outp
     }
 }
 
-void Engine::run_layer(const Layer& layer, const int32_t* window, int64_t* logits) {
+void Engine::run_layer(const Layer& layer, Window window, int64_t* logits) {
     if (layer.pool)
         run_pool(*layer.pool);
     else if (layer.flatten)
         run_flatten(*layer.flatten);
     else if (!layer.synaptic)
-        encode(window);
+        encode(window.counts);
+    else if (!window.counts && layer.synaptic->out == 1)
+        run_kept(*layer.synaptic, window.first);
     else if (layer.synaptic->out < 0)
         run_readout(*layer.synaptic, logits);
     else
@@ -257,10 +276,7 @@ void Engine::note(LayerProfile& profile, int64_t nanoseconds) {
 
 void Engine::encode(const int32_t* window) {
     const Spikes& spikes = activations_[0].views[int(View::Steps)];
-    if (spikes.format == Format::Counts && spikes.channels <= 8)
-        encode_few_channels(window, spikes);
-    else
-        encode_any(window, spikes);
+    if (window) encode_counts(window, spikes);
     workers_.run(spikes.height, [&](int y, int) { finish_row(0, y); });
 }
 
@@ -300,22 +316,22 @@ void Engine::run_flatten(const Flatten& flatten) {
 // -------------------------------------------------------------------------------------------------- synapses
 
 // The cheapest way to add a synapse along output row y, from the spikes that lie under the row in this window.
-Path Engine::choose_path(const Synapse& synapse, int y, const Slice& slice) const {
-    const Activation& source = activations_[synapse.source];
-    const Spikes& spikes = source.views[int(synapse.view)];
+// The spikes are `tally`'s, of so many steps of the view.
+Path Engine::choose_path(const Synapse& synapse, int y, const Slice& slice, const Tally& tally, int steps) const {
+    const Spikes& spikes = activations_[synapse.source].views[int(synapse.view)];
     if (spikes.format == Format::Wide) return Path::Weighted;
     const Geometry& geometry = synapse.geometry;
     int64_t total = 0, events = 0;
     for (int ky = 0; ky < geometry.kernel.y; ++ky) {
         const int at = geometry.input_row(y, ky);
         if (at < 0 || at >= spikes.height) continue;
-        total += source.tally.row_total[at];
-        events += source.tally.row_events[at];
+        total += tally.row_total[at];
+        events += tally.row_events[at];
     }
     const Kernels& kernels = *model_->kernels;
     const Tensor& tensor = model_->tensors[synapse.source];
     const int64_t most = tensor.high * (tensor.steps / tensor.steps_of(synapse.view));
-    const double pixels = double(geometry.width_out) * spikes.steps, slots = double(geometry.columns.size()) * geometry.kernel.y * slice.channels;
+    const double pixels = double(geometry.width_out) * steps, slots = double(geometry.columns.size()) * geometry.kernel.y * slice.channels;
     const double reads = double(geometry.width_out) * geometry.kernel.x / double(geometry.columns.size());  // pixels that read a position
     // With groups a slice reads its part of the channels only.
     const double part = double(slice.channels) / synapse.channels_in;
@@ -325,7 +341,7 @@ Path Engine::choose_path(const Synapse& synapse, int y, const Slice& slice) cons
     const Path listed = ones <= weighted ? Path::Ones : Path::Weighted;
     if (most > kernels.dense_most || slice.channel0 % LANES) return listed;
     const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * kernels.dense_cost;
-    const double words = double(geometry.columns.size()) * geometry.kernel.y * ((slice.channels + LANES - 1) / LANES) * spikes.steps;
+    const double words = double(geometry.columns.size()) * geometry.kernel.y * ((slice.channels + LANES - 1) / LANES) * steps;
     const double lists = words * kernels.word_cost / double(synapse.weights.slices.size());  // built once for all slices
     return std::min(ones, weighted) + pixels * kernels.pixel_cost + lists <= dense ? listed : Path::Dense;
 }
@@ -334,12 +350,22 @@ void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, i
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
         RowInputs& inputs = store.inputs[s];
-        if (!synapse.channelwise()) inputs.path = choose_path(synapse, y, synapse.weights.slices[slice]);
+        const Activation& source = activations_[synapse.source];
+        if (!synapse.channelwise()) inputs.path = choose_path(synapse, y, synapse.weights.slices[slice], source.tally, source.views[int(synapse.view)].steps);
         ++scratch_[thread].rows[int(inputs.path)];
+    }
+    gather(layer, y, slice, store, {0, layer.blocks});
+}
+
+// Fills the inputs of a row, their paths chosen.
+void Engine::gather(const Synaptic& layer, int y, int slice, RowStore& store, Blocks blocks) const {
+    for (size_t s = 0; s < layer.synapses.size(); ++s) {
+        const Synapse& synapse = layer.synapses[s];
+        RowInputs& inputs = store.inputs[s];
         if (synapse.channelwise()) continue;
         const Slice& range = synapse.weights.slices[slice];
         const Geometry& geometry = synapse.geometry;
-        for (int block = 0; block < layer.blocks; ++block) {
+        for (int block = blocks.first; block < blocks.last; ++block) {
             const GatherInputs gather{&activations_[synapse.source].views[int(synapse.view)], block, geometry.input_row(y, 0), geometry.dilation.y, geometry.kernel.y,
                                       geometry.columns.data(), range.channel0, range.channels, &inputs};
             if (inputs.path == Path::Dense)
@@ -351,6 +377,16 @@ void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, i
 }
 
 void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents, Ahead ahead) const {
+    NeuronRow row = row_of(layer, y, slice, currents);
+    connect(row, layer, y, slice, store);
+    if (layer.out < 0) return model_->kernels->currents(row);
+    row.ahead = ahead.from;
+    row.ahead_bytes = ahead.bytes;
+    model_->kernels->neurons(row);
+}
+
+// The synapses of a row, whose inputs are in `store`.
+void Engine::connect(NeuronRow& of, const Synaptic& layer, int y, int slice, RowStore& store) const {
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
         const Geometry& geometry = synapse.geometry;
@@ -377,23 +413,25 @@ void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, i
             if (synapse.weights.quads) row.quads = synapse.weights.quads + range.quads_offset;
         }
     }
+    of.n_synapses = int(layer.synapses.size());
+    of.synapses = store.synapses.data();
+}
+
+// A row but for its synapses.
+NeuronRow Engine::row_of(const Synaptic& layer, int y, int slice, int32_t* currents) const {
     NeuronRow row{};
     row.width = layer.width;
-    row.blocks = layer.blocks;
-    row.n_synapses = int(layer.synapses.size());
-    row.synapses = store.synapses.data();
+    row.blocks = row.last_block = layer.blocks;
     const size_t lane = size_t(slice) * LANES;
     row.neurons.bias = layer.bias.data() + lane;
     row.currents = currents;
-    if (layer.out < 0) return model_->kernels->currents(row);
+    if (layer.out < 0) return row;
     row.neurons = {layer.bias.data() + lane, layer.threshold.data() + lane, layer.v0.data() + lane, layer.terms.data(), layer.term_start.data(),
                    layer.steps, layer.substeps, layer.levels, layer.leak};
     row.out = &activations_[layer.out].views[int(View::Steps)];
     row.y = y;
     row.word = slice;
-    row.ahead = ahead.from;
-    row.ahead_bytes = ahead.bytes;
-    model_->kernels->neurons(row);
+    return row;
 }
 
 void Engine::run_neurons(const Synaptic& layer) {
@@ -482,6 +520,87 @@ void Engine::run_readout(const Synaptic& layer, int64_t* logits) {
             for (int block = 0; block < layer.blocks; ++block) logits[c] += scratch.currents[block * LANES + c % LANES];
         }
     }
+}
+
+// -------------------------------------------------------------------------------------------------- step by step
+
+// The first layer alone reads the input, by one synapse, step by step.
+bool Engine::by_steps(const Model& model) {
+    int readers = 0;
+    for (const Layer& layer : model.layers) {
+        readers += (layer.pool && layer.pool->source == 0) || (layer.flatten && layer.flatten->source == 0);
+        if (layer.synaptic)
+            for (const Synapse& synapse : layer.synaptic->synapses) readers += synapse.source == 0;
+    }
+    if (readers != 1 || model.layers.size() < 2 || !model.layers[1].synaptic) return false;
+    const Synaptic& first = *model.layers[1].synaptic;
+    return first.out == 1 && first.synapses.size() == 1 && !first.synapses[0].channelwise() && model.tensors[0].same(first.synapses[0].view) == View::Steps;
+}
+
+void Engine::begin_steps() {
+    const Synaptic& layer = *model_->layers[1].synaptic;
+    const Tensor& input = model_->tensors[0];
+    {
+        std::lock_guard lock(mutex_);
+        kept_bytes_ = size_t(layer.height) * layer.words() * layer.width * layer.blocks * LANES * sizeof(int32_t);
+        kept_ = aligned(kept_bytes_);
+        step_tally_.resize(2 * size_t(input.height) * (input.width + 1));
+        rotated_ = layer.terms;
+    }
+    const std::vector<int32_t> silence(size_t(input.channels) * input.height * input.width);
+    for (int step = 0; step < input.steps; ++step) put_step(step, silence.data());
+}
+
+int32_t* Engine::kept(const Synaptic& layer, int y, int slice) const {
+    const size_t row = size_t(y) * layer.words() + slice;
+    return reinterpret_cast<int32_t*>(kept_.get()) + row * layer.width * layer.blocks * LANES;
+}
+
+void Engine::put_step(int step, const int32_t* counts) {
+    std::lock_guard lock(mutex_);
+    const Synaptic& layer = *model_->layers[1].synaptic;
+    const Synapse& synapse = layer.synapses[0];
+    const Spikes spikes = step_of(activations_[0].views[int(View::Steps)], step);
+    const size_t places = size_t(spikes.height) * spikes.width;
+    int64_t* const at = step_tally_.data();
+    const Tally tally{at, at + places, at + 2 * places, at + 2 * places + spikes.height};
+    encode_counts(counts, spikes);
+    workers_.run(spikes.height, [&](int y, int) { model_->kernels->tally(spikes, tally, y); });
+    const bool sliced = by_slices(layer);  // which decides where there is room for the lists of a row
+    const size_t bytes = sliced ? place_store(layer, rows_[0], nullptr) : 0;
+    workers_.run(layer.height, [&](int y, int thread) {
+        RowStore& store = sliced ? rows_[y] : scratch_[thread].row;
+        place_store(layer, store, sliced ? lists_ + y * bytes : scratch_[thread].lists);
+        for (int slice = 0; slice < layer.words(); ++slice) {
+            if (slice == 0 || !layer.one_range()) {
+                store.inputs[0].path = choose_path(synapse, y, synapse.weights.slices[slice], tally, 1);
+                gather(layer, y, slice, store, {step, step + 1});
+            }
+            NeuronRow row = row_of(layer, y, slice, kept(layer, y, slice));
+            connect(row, layer, y, slice, store);
+            row.first_block = step;
+            row.last_block = step + 1;
+            model_->kernels->currents(row);
+        }
+    });
+}
+
+void Engine::run_steps(int first, const RunOutputs& outputs) {
+    std::lock_guard lock(mutex_);
+    run_window({nullptr, first}, 0, outputs);
+}
+
+// Neurons of the first layer, whose currents are kept.
+void Engine::run_kept(const Synaptic& layer, int first) {
+    for (size_t i = 0; i < rotated_.size(); ++i) rotated_[i].block = (layer.terms[i].block + first) % layer.blocks;
+    workers_.run(layer.height, [&](int y, int) {
+        for (int slice = 0; slice < layer.words(); ++slice) {
+            NeuronRow row = row_of(layer, y, slice, kept(layer, y, slice));
+            row.neurons.terms = rotated_.data();
+            model_->kernels->fire(row);
+        }
+        finish_row(layer.out, y);
+    });
 }
 
 // -------------------------------------------------------------------------------------------------- counting

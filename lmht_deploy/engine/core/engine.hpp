@@ -32,7 +32,17 @@ public:
     // caller waits.
     void run(const int32_t* windows, int batch, const RunOutputs& outputs);
 
-    size_t buffer_bytes() const { return arena_bytes_; }
+    // The same for a window that comes step by step: the currents of each step are computed as it comes, and kept for every window that it is in. Only where
+    // `by_steps`; `put_step` says so too. The steps are slots of a ring; all hold silence at first.
+    //   put_step: counts [C][H][W] of what is now in slot `step`
+    //   run_steps: the window whose oldest step is in slot `first`; room for one window
+    static bool by_steps(const Model& model);
+    void begin_steps();
+    bool stepping() const { return kept_bytes_ > 0; }  // whether it was called
+    void put_step(int step, const int32_t* counts);
+    void run_steps(int first, const RunOutputs& outputs);
+
+    size_t buffer_bytes() const { return arena_bytes_ + kept_bytes_; }
     int threads() const { return workers_.threads(); }
 
 private:
@@ -56,8 +66,16 @@ private:
     };
 
     void plan_memory();
-    void run_window(const int32_t* window, int index, const RunOutputs& outputs);
-    void run_layer(const Layer& layer, const int32_t* window, int64_t* logits);
+    // A window as it is given, or (null) the steps that were put, the oldest of them in slot `first`.
+    struct Window {
+        const int32_t* counts;
+        int first;
+    };
+
+    void run_window(Window window, int index, const RunOutputs& outputs);
+    void run_layer(const Layer& layer, Window window, int64_t* logits);
+    void run_kept(const Synaptic& layer, int first);
+    int32_t* kept(const Synaptic& layer, int y, int slice) const;
     void note(LayerProfile& profile, int64_t nanoseconds);
     void encode(const int32_t* window);
     void run_neurons(const Synaptic& layer);
@@ -71,7 +89,14 @@ private:
     void count_sops(const Synaptic& layer, int64_t* sops, int64_t* event_sops) const;
     void copy_trace(int tensor, int32_t* trace) const;
 
+    struct Blocks {  // first <= block < last
+        int first, last;
+    };
+
     void prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread);
+    void gather(const Synaptic& layer, int y, int slice, RowStore& store, Blocks blocks) const;
+    NeuronRow row_of(const Synaptic& layer, int y, int slice, int32_t* currents) const;
+    void connect(NeuronRow& row, const Synaptic& layer, int y, int slice, RowStore& store) const;
     // Weights to fetch into the cache while something else is computed.
     struct Ahead {
         const uint8_t* from = nullptr;
@@ -80,7 +105,7 @@ private:
     void compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents, Ahead ahead) const;
     Ahead next_layer(const Synaptic& layer) const;
     static Ahead weights_of(const PackedWeights& weights, int slice, Path path);
-    Path choose_path(const Synapse& synapse, int y, const Slice& slice) const;
+    Path choose_path(const Synapse& synapse, int y, const Slice& slice, const Tally& tally, int steps) const;
     bool by_slices(const Synaptic& layer) const;
     size_t place_store(const Synaptic& layer, RowStore& store, unsigned char* at) const;
 
@@ -93,6 +118,10 @@ private:
     size_t lists_bytes_ = 0;
     Aligned<uint8_t> arena_;
     size_t arena_bytes_ = 0;
+    Aligned<uint8_t> kept_;  // currents of the first layer's steps, [H][words][W][steps][64]
+    size_t kept_bytes_ = 0;
+    std::vector<int64_t> step_tally_;
+    std::vector<Term> rotated_;  // the first layer's, its blocks counted from the oldest step
     Workers workers_;
 };
 

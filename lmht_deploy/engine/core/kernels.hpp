@@ -69,7 +69,8 @@ struct NeuronRow {
     int width, blocks, n_synapses;
     const SynapseRow* synapses;  // at least one: the first adds to the biases
     NeuronSlice neurons;
-    int32_t* currents;  // scratch [width][blocks][64]
+    int32_t* currents;  // [width][blocks][64]; `neurons` uses it from tile to tile as scratch
+    int first_block, last_block;  // whose currents are computed
     const Spikes* out;
     int y, word;
     const uint8_t* ahead;  // weights that are needed soon, to be fetched meanwhile
@@ -96,7 +97,8 @@ struct Kernels {
     void (*list)(const GatherInputs&);        // Path::Ones and Path::Weighted
     void (*fill)(const GatherInputs&);        // Path::Dense
     void (*neurons)(const NeuronRow&);        // currents, T-GIM, potentials, spikes of a row
-    void (*currents)(const NeuronRow&);       // currents of a row with biases, for read-outs; width 1
+    void (*currents)(const NeuronRow&);       // currents of a row with biases alone, of some of its blocks
+    void (*fire)(const NeuronRow&);           // spikes of a row whose currents are there
     void (*sum_steps)(const Spikes& in, const Spikes& out, int y);  // each of out.steps is the sum of in.steps / out.steps
     void (*pool)(const PoolRow&);
     void (*tally)(const Spikes&, const Tally&, int y);

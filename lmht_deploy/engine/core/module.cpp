@@ -66,21 +66,28 @@ void add_readout(lmht::Model& model, const std::vector<SynapseArguments>& synaps
     model.add_readout(specs(model, synapses), bias.data(), int(bias.size()), summable);
 }
 
-// profile: none, or zeros [layers, 5]: nanoseconds and rows by path. traces: one array [B, steps, C, H, W] for each neuron layer, or none.
-void run(lmht::Engine& engine, const lmht::Model& model, Array<const int32_t, 5> windows, Array<int64_t, 2> logits, Array<int64_t, 2> spikes,
-         Array<int64_t, 2> events, Array<int64_t, 2> sops, Array<int64_t, 2> event_sops, std::vector<Array<int32_t, 5>> traces, std::optional<Array<int64_t, 2>> profile) {
-    const lmht::Tensor& input = model.tensors[0];
-    const size_t batch = windows.shape(0);
-    require(windows.shape(1) == size_t(input.steps) && windows.shape(2) == size_t(input.channels) && windows.shape(3) == size_t(input.height) &&
-                windows.shape(4) == size_t(input.width),
-            "windows do not fit the model's input");
+using Counts = Array<int64_t, 2>;
+
+// Where a run of `batch` windows puts its integers.
+lmht::RunOutputs outputs_of(const lmht::Model& model, size_t batch, Counts logits, Counts spikes, Counts events, Counts sops, Counts event_sops) {
     require(logits.shape(0) == batch && logits.shape(1) == size_t(model.layers.back().synaptic->channels), "logits do not fit the model");
     for (const auto& counts : {spikes, events})
         require(counts.shape(0) == batch && counts.shape(1) == size_t(model.neuron_layers), "counts do not fit the model");
     for (const auto& counts : {sops, event_sops})
         require(counts.shape(0) == batch && counts.shape(1) == size_t(model.synaptic_layers), "counts do not fit the model");
+    return {logits.data(), spikes.data(), events.data(), sops.data(), event_sops.data(), {}, nullptr};
+}
+
+// profile: none, or zeros [layers, 5]: nanoseconds and rows by path. traces: one array [B, steps, C, H, W] for each neuron layer, or none.
+void run(lmht::Engine& engine, const lmht::Model& model, Array<const int32_t, 5> windows, Counts logits, Counts spikes, Counts events, Counts sops, Counts event_sops,
+         std::vector<Array<int32_t, 5>> traces, std::optional<Counts> profile) {
+    const lmht::Tensor& input = model.tensors[0];
+    const size_t batch = windows.shape(0);
+    require(windows.shape(1) == size_t(input.steps) && windows.shape(2) == size_t(input.channels) && windows.shape(3) == size_t(input.height) &&
+                windows.shape(4) == size_t(input.width),
+            "windows do not fit the model's input");
+    lmht::RunOutputs outputs = outputs_of(model, batch, logits, spikes, events, sops, event_sops);
     require(traces.empty() || traces.size() == size_t(model.neuron_layers), "there is one trace for each layer of neurons");
-    lmht::RunOutputs outputs{logits.data(), spikes.data(), events.data(), sops.data(), event_sops.data(), {}, nullptr};
     size_t index = 0;
     for (const lmht::Layer& layer : model.layers) {
         if (traces.empty() || !layer.synaptic || layer.synaptic->out < 0) continue;
@@ -96,6 +103,23 @@ void run(lmht::Engine& engine, const lmht::Model& model, Array<const int32_t, 5>
     }
     nb::gil_scoped_release released;
     engine.run(windows.data(), int(batch), outputs);
+}
+
+// Counts of one step, within the input's range, into a slot of the ring; see `Engine::put_step`.
+void put_step(lmht::Engine& engine, const lmht::Model& model, int step, Array<const int32_t, 3> counts) {
+    const lmht::Tensor& input = model.tensors[0];
+    require(counts.shape(0) == size_t(input.channels) && counts.shape(1) == size_t(input.height) && counts.shape(2) == size_t(input.width),
+            "counts do not fit the model's input");
+    require(engine.stepping() && step >= 0 && step < input.steps, "there is no such step");
+    nb::gil_scoped_release released;
+    engine.put_step(step, counts.data());
+}
+
+void run_steps(lmht::Engine& engine, const lmht::Model& model, int first, Counts logits, Counts spikes, Counts events, Counts sops, Counts event_sops) {
+    const lmht::RunOutputs outputs = outputs_of(model, 1, logits, spikes, events, sops, event_sops);
+    require(engine.stepping() && first >= 0 && first < model.tensors[0].steps, "there is no such step");
+    nb::gil_scoped_release released;
+    engine.run_steps(first, outputs);
 }
 
 }  // namespace
@@ -115,6 +139,7 @@ NB_MODULE(_core, m) {
         .def("add_flatten", &lmht::Model::add_flatten, "source"_a)
         .def("add_neurons", &add_neurons, "synapses"_a, "bias"_a, "threshold"_a, "v0"_a, "omega"_a, "substeps"_a, "levels"_a, "leak"_a)
         .def("add_readout", &add_readout, "synapses"_a, "bias"_a, "summable"_a)
+        .def_prop_ro("by_steps", &lmht::Engine::by_steps, "Whether windows may come step by step.")
         .def_prop_ro("isa", [](const lmht::Model& model) { return model.kernels->name; })
         .def_prop_ro("weight_bytes", &lmht::Model::weight_bytes);
 
@@ -128,5 +153,14 @@ NB_MODULE(_core, m) {
              },
              "model"_a, "threads"_a)
         .def("run", &run, "model"_a, "windows"_a, "logits"_a, "spikes"_a, "events"_a, "sops"_a, "event_sops"_a, "traces"_a, "profile"_a.none())
+        .def("begin_steps",
+             [](lmht::Engine& engine, const lmht::Model& model) {
+                 require(lmht::Engine::by_steps(model), "the first layer of this model does not read its input step by step");
+                 nb::gil_scoped_release released;
+                 engine.begin_steps();
+             },
+             "model"_a, "Before the first step is put: takes the memory, and fills the ring with silence.")
+        .def("put_step", &put_step, "model"_a, "step"_a, nb::arg("counts").noconvert())
+        .def("run_steps", &run_steps, "model"_a, "first"_a, "logits"_a, "spikes"_a, "events"_a, "sops"_a, "event_sops"_a)
         .def_prop_ro("buffer_bytes", &lmht::Engine::buffer_bytes);
 }

@@ -392,7 +392,7 @@ template <class Tier>
 LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile) {
     for (int s = 0; s < row.n_synapses; ++s) {
         const SynapseRow& synapse = row.synapses[s];
-        for (int block = 0; block < row.blocks; ++block) {
+        for (int block = row.first_block; block < row.last_block; ++block) {
             if (synapse.inputs->path == Path::Channelwise)
                 for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) { add_channelwise<Tier>(synapse, x, block, row.word, sum); });
             else if (synapse.inputs->path != Path::Dense)
@@ -486,22 +486,33 @@ LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile) {
     }
 }
 
+// `row.currents` are those of the tile.
+template <class Tier>
+LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool is_plain) {
+    if (is_plain)
+        fire_plain_tile<Tier>(row, tile);
+    else
+        for (int p = 0; p < tile.pixels; ++p) fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, tile.x0 + p);
+}
+
 template <class Tier>
 void neurons(const NeuronRow& row) {
     const bool is_plain = plain(row);
     for (int x = 0; x < row.width; x += TILE) {
         const Tile tile{x, row.width - x < TILE ? row.width - x : TILE};
         tile_currents<Tier>(row, tile);
-        if (is_plain)
-            fire_plain_tile<Tier>(row, tile);
-        else
-            for (int p = 0; p < tile.pixels; ++p) fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, x + p);
+        fire_tile<Tier>(row, tile, is_plain);
     }
 }
 
 template <class Tier>
 void currents(const NeuronRow& row) {
-    tile_currents<Tier>(row, {0, 1});
+    tile_currents<Tier>(row, {0, row.width});
+}
+
+template <class Tier>
+void fire(const NeuronRow& row) {
+    fire_tile<Tier>(row, {0, row.width}, plain(row));
 }
 
 // ---------------------------------------------------------------------------------------------- sums and pooling
@@ -625,7 +636,7 @@ void tally(const Spikes& spikes, const Tally& into, int y) {
 
 template <class Tier>
 constexpr Kernels table(const char* name, float add_cost, float weighted_cost, float dense_cost, float pixel_cost, float word_cost) {
-    return {name,         add_cost, weighted_cost, dense_cost, pixel_cost, word_cost, Tier::dense_most, list<Tier>, fill<Tier>, neurons<Tier>, currents<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
+    return {name,         add_cost, weighted_cost, dense_cost, pixel_cost, word_cost, Tier::dense_most, list<Tier>, fill<Tier>, neurons<Tier>, currents<Tier>, fire<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
 }
 
 }  // namespace
