@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -220,3 +221,13 @@ def test_engines_in_two_threads_share_weights_and_nothing_else() -> None:
     for index, results in found.items():
         for result in results:
             assert_equal(result, expected[index])
+
+
+def test_callers_in_two_threads_take_turns_on_one_engine() -> None:
+    net = SPECIAL["residual"]()
+    windows = [windows_for(net, 3, seed=seed) for seed in (1, 2)]
+    expected = [reference.run(net, w, trace=True) for w in windows]
+    runner = engine.Engine(net, threads=2)
+    with ThreadPoolExecutor(2) as pool:
+        for index, result in enumerate(pool.map(lambda i: runner.run(windows[i % 2], trace=True), range(20))):
+            assert_equal(result, expected[index % 2])

@@ -16,6 +16,7 @@ from lmht_deploy import reference
 from lmht_deploy.engine.plan import Planner
 from lmht_deploy.network import Network
 from tests.conformance.networks import SPECIAL, windows_for
+from tests.engine.test_exact import deep
 
 INPUT, POOL, FLATTEN, NEURONS, READOUT, RUN = range(6)
 
@@ -79,6 +80,5 @@ def record(file: BinaryIO, net: Network, windows: np.ndarray) -> None:
 
 if __name__ == "__main__":
     with Path(sys.argv[1]).open("wb") as out:
-        for build in SPECIAL.values():
-            net = build()
-            record(out, net, windows_for(net, 3))
+        for net, batch in (*((build(), 3) for build in SPECIAL.values()), (deep(), 1)):
+            record(out, net, windows_for(net, 3)[-batch:])

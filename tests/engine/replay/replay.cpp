@@ -1,9 +1,10 @@
-// Runs what `record.py` wrote, on every tier of this CPU with 1 to 3 threads, and compares every spike: the core without Python, for
-// ThreadSanitizer and for other processors (see tests/engine/aarch64). `replay FILE`; exits with 1 where an integer differs.
+// Runs what `record.py` wrote, on every tier of this CPU by two engines of 1 to 3 threads at a time, and compares every spike: the core without
+// Python, for ThreadSanitizer and for other processors (see tests/engine/aarch64). `replay FILE`; exits with 1 where an integer differs.
 #include <cstdio>
 #include <fstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine.hpp"
@@ -112,22 +113,36 @@ void add(lmht::Model& model, const Layer& layer) {
     }
 }
 
+struct Expected {
+    Array windows, logits;
+    std::vector<Array> traces;
+};
+
 // Whether a run gives the expected logits and spikes.
-bool exact(const std::vector<Layer>& layers, const std::string& isa, int threads, const Array& windows, const Array& logits, const std::vector<Array>& traces) {
+bool exact(lmht::Engine& engine, const lmht::Model& model, const Expected& expected) {
+    const int batch = int(expected.windows.shape[0]);
+    std::vector<int64_t> logits(expected.logits.values.size());
+    std::vector<int64_t> spikes(size_t(batch) * model.neuron_layers), events(spikes), sops(size_t(batch) * model.synaptic_layers), event_sops(sops);
+    std::vector<std::vector<int32_t>> k;
+    for (const Array& trace : expected.traces) k.emplace_back(trace.values.size());
+    lmht::RunOutputs outputs{logits.data(), spikes.data(), events.data(), sops.data(), event_sops.data(), {}, nullptr};
+    for (auto& trace : k) outputs.traces.push_back(trace.data());
+    engine.run(expected.windows.as<int32_t>().data(), batch, outputs);
+    bool same = logits == expected.logits.values;
+    for (size_t i = 0; i < k.size(); ++i) same = same && k[i] == expected.traces[i].as<int32_t>();
+    return same;
+}
+
+// The same of two engines that share the weights and run at the same time.
+bool exact_side_by_side(const std::vector<Layer>& layers, const std::string& isa, int threads, const Expected& expected) {
     const auto model = std::make_shared<lmht::Model>(lmht::choose_kernels(isa));
     for (const Layer& layer : layers) add(*model, layer);
-    lmht::Engine engine(model, threads);
-    const int batch = int(windows.shape[0]);
-    std::vector<int64_t> found(logits.values.size());
-    std::vector<int64_t> spikes(size_t(batch) * model->neuron_layers), events(spikes), sops(size_t(batch) * model->synaptic_layers), event_sops(sops);
-    std::vector<std::vector<int32_t>> k;
-    for (const Array& trace : traces) k.emplace_back(trace.values.size());
-    lmht::RunOutputs outputs{found.data(), spikes.data(), events.data(), sops.data(), event_sops.data(), {}, nullptr};
-    for (auto& trace : k) outputs.traces.push_back(trace.data());
-    engine.run(windows.as<int32_t>().data(), batch, outputs);
-    bool same = found == logits.values;
-    for (size_t i = 0; i < traces.size(); ++i) same = same && k[i] == traces[i].as<int32_t>();
-    return same;
+    lmht::Engine first(model, threads), second(model, threads);
+    bool same[2];
+    std::thread other([&] { same[1] = exact(second, *model, expected); });
+    same[0] = exact(first, *model, expected);
+    other.join();
+    return same[0] && same[1];
 }
 
 }  // namespace
@@ -141,13 +156,14 @@ int main(int argc, char** argv) try {
         do layers.push_back(read_layer(file));
         while (layers.back().call != Run);
         layers.pop_back();
-        const Array windows = file.array(), logits = file.array();
-        std::vector<Array> traces;
+        Expected expected;
+        expected.windows = file.array();
+        expected.logits = file.array();
         for (const Layer& layer : layers)
-            if (layer.call == Neurons) traces.push_back(file.array());
+            if (layer.call == Neurons) expected.traces.push_back(file.array());
         for (const std::string& isa : lmht::available_isas())
             for (const int threads : {1, 2, 3})
-                if (!exact(layers, isa, threads, windows, logits, traces)) {
+                if (!exact_side_by_side(layers, isa, threads, expected)) {
                     std::printf("network %d differs on tier %s with %d threads\n", networks, isa.c_str(), threads);
                     ++wrong;
                 }
