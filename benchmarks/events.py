@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from lmht_deploy import engine
 from lmht_deploy.events.arrays import Door, Sensor, make_events
-from lmht_deploy.events.stream import Packet, Windower, decide
-from lmht_deploy.events.windows import Rule, saturated
+from lmht_deploy.events.stream import Counts, Packet, SharedSteps, Windower, decide
+from lmht_deploy.events.windows import Rule
 from lmht_deploy.network import Network
-from lmht_deploy.result import Result
 
 from .networks import Grower, resnet18
 
@@ -36,12 +35,12 @@ def recording(events: int, seed: int = 0) -> np.ndarray:
 
 
 def first_layer(channels: int = 64) -> Network:
-    """Input, the 3 x 3 stem of the ResNet-18, its sum over the image, and a read-out."""
-    from lmht_deploy.network import SumPool
+    """Input, the 3 x 3 stem of the ResNet-18, and as little as can be behind it: the maximum over the image, and a read-out."""
+    from lmht_deploy.network import MaxPool
 
     g = Grower((2, *SIZE), STEPS, 1, "identity", 0.1)
     stem = g.neurons(g.conv("input", channels))
-    return g.finish(g.pool(stem, SumPool, SIZE.height))
+    return g.finish(g.pool(stem, MaxPool, SIZE.height))
 
 
 def best(run: Callable[[], object], rounds: int) -> float:
@@ -55,76 +54,55 @@ def best(run: Callable[[], object], rounds: int) -> float:
     return min(times)
 
 
-def windows_of(packets: list[np.ndarray], rule: Rule) -> Iterator[np.ndarray]:
-    door, windower = Door(SENSOR), Windower(rule, SENSOR, SIZE)
-    for packet in packets:
-        for _, counts in windower.push(door.admit(packet)):
-            yield counts
+def streamed(net: Network, rule: Rule, hop: int | None = None) -> Windower:
+    """A windower whose windows go through `net`, as `lmht stream` does it."""
+    return Windower(rule, SharedSteps(engine.Steps(engine.Model(net)), net.input.high, STEPS, SENSOR, SIZE), hop)
 
 
 def throughput(events: np.ndarray, per_window: int, packet: int, rounds: int) -> None:
     packets = [events[start : start + packet] for start in range(0, len(events), packet)]
     rule = Rule(STEPS, "events", per_window // STEPS)
-    first, whole = engine.Engine(first_layer()), engine.Engine(resnet18())
 
     def door_only() -> None:
         door = Door(SENSOR)
         for given in packets:
             door.admit(given)
 
-    def window_only() -> None:
-        windower = Windower(rule, SENSOR, SIZE)
-        for given in packets:
-            for _ in windower.push(given):
-                pass
-
-    def both() -> None:
-        for _ in windows_of(packets, rule):
-            pass
-
-    def through(runner: engine.Engine) -> Callable[[], None]:
+    def through(windower: Windower, door: Door | None) -> Callable[[], None]:
         def run() -> None:
-            for counts in windows_of(packets, rule):
-                runner.run(saturated(counts)[0][None])
+            for given in packets:
+                for _ in windower.push(door.admit(given) if door else given):
+                    pass
 
         return run
+
+    def counted() -> Windower:
+        return Windower(rule, Counts(STEPS, SENSOR, SIZE))
 
     print(f"\n{per_window:,} events a window of {STEPS} x 2 x 48 x 48, packets of {packet:,}; million events a second, one core")
     for name, run in (
         ("door", door_only),
-        ("window", window_only),
-        ("door, window", both),
-        ("door, window, first layer", through(first)),
-        ("door, window, ResNet-18", through(whole)),
+        ("window", through(counted(), None)),
+        ("door, window", through(counted(), Door(SENSOR))),
+        ("door, window, first layer", through(streamed(first_layer(), rule), Door(SENSOR))),
+        ("door, window, ResNet-18", through(streamed(resnet18(), rule), Door(SENSOR))),
     ):
         print(f"  {name:36s} {len(events) / best(run, rounds) * 1e-6:8.1f}", flush=True)
 
 
-class Timed:
-    """An engine that remembers its own time for every window."""
-
-    def __init__(self, net: Network) -> None:
-        self.engine, self.seconds = engine.Engine(net), list[float]()
-
-    def run(self, windows: np.ndarray) -> Result:
-        result = self.engine.run(windows)
-        self.seconds.append(result.seconds)
-        return result
-
-
 def latency(events: np.ndarray, per_window: int, packet: int) -> None:
-    """From the arrival of the packet with a window's last event to the decision."""
+    """From the arrival of the packet with a window's last event to the decision, beside the engine's time for a whole window that it is given at once."""
     print(f"\nlatency after a window's last event, {per_window:,} events a window, packets of {packet:,}; wall time in ms")
+    rule = Rule(STEPS, "events", per_window // STEPS)
+    counts = next(window for _, window in Windower(rule, Counts(STEPS, SENSOR, SIZE)).push(events[:per_window]))
     for name, net in (("first layer", first_layer()), ("ResNet-18", resnet18())):
-        runner = Timed(net)
         packets = (Packet(events[start : start + packet], time.perf_counter()) for start in range(0, len(events), packet))
-        rule = Rule(STEPS, "events", per_window // STEPS)
-        found = [decision.latency for decision in decide(packets, Windower(rule, SENSOR, SIZE), Door(SENSOR), runner, net.input.high)]
-        all_of_it, engines = (np.percentile(seconds, [50, 99]) * 1e3 for seconds in (found, runner.seconds))
-        rest = np.percentile(np.subtract(found, runner.seconds), [50, 99]) * 1e3
+        found = [decision.latency for decision in decide(packets, streamed(net, rule), Door(SENSOR))]
+        alone = engine.Engine(net)
+        whole = [alone.run(np.minimum(counts, net.input.high)[None]).seconds for _ in found]
+        (p50, p99), (whole50, whole99) = (np.percentile(seconds, [50, 99]) * 1e3 for seconds in (found, whole))
         print(
-            f"  {name:12s} p50 {all_of_it[0]:6.2f}  p99 {all_of_it[1]:6.2f}   of it the engine p50 {engines[0]:6.2f}  p99 {engines[1]:6.2f}"
-            f"   all else p50 {rest[0]:6.2f}  p99 {rest[1]:6.2f}   ({len(found)} windows)",
+            f"  {name:12s} p50 {p50:6.2f}  p99 {p99:6.2f}   the engine, whole windows: p50 {whole50:6.2f}  p99 {whole99:6.2f}   ({len(found)} windows)",
             flush=True,
         )
 

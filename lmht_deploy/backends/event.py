@@ -31,11 +31,18 @@ class EventBackend:
     def __init__(self, net: Network, threads: int) -> None:
         self.window_shape, self.high = net.window_shape, net.input.high
         self._engine: engine.Engine | None = engine.Engine(net, threads=threads)
+        self._threads = threads
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         if self._engine is None:
             raise BackendError("the backend is closed")
         return self._engine.run(windows, trace=trace)
+
+    def steps(self) -> engine.Steps | None:
+        """What runs windows that come step by step, where the network allows it."""
+        if self._engine is None:
+            raise BackendError("the backend is closed")
+        return engine.Steps(self._engine.model, threads=self._threads) if engine.Steps.fits(self._engine.model) else None
 
     def close(self) -> None:
         """Give back threads and buffers."""

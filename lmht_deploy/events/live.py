@@ -1,7 +1,8 @@
-"""Sources of a stream: recordings played in real time or as fast as they are read, text, UDP."""
+"""Sources of a stream: recordings played in real time or as fast as they are read, text, UDP, cameras."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import socket
 import struct
@@ -12,7 +13,8 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import DataError
-from .arrays import EVENT
+from .arrays import EVENT, Sensor, make_events
+from .packages import need
 from .stream import Packet
 
 TICK = 1000
@@ -137,6 +139,33 @@ class Udp:
         except OSError:
             return False
         return True
+
+
+DRIVERS = ("neuromorphic_drivers", "event_camera_drivers")
+"""Packages with the drivers that faery opens cameras with; it depends on neither."""
+
+
+def camera() -> tuple[Sensor, Iterator[Packet]]:
+    """The size and the packets of the event camera that is plugged in, opened by faery. DataError where there is none, or no driver for it."""
+    need("faery", "events")
+    import faery
+
+    if not any(importlib.util.find_spec(name) for name in DRIVERS):
+        raise DataError(f"faery has no drivers for cameras here; run: pip install {DRIVERS[0].replace('_', '-')}")
+    try:
+        stream = faery.events_stream_from_camera()
+        width, height = stream.dimensions()
+    except Exception as error:  # every driver has errors of its own
+        raise DataError(f"no event camera could be opened ({' '.join(str(error).split())}); plug it in, and see its udev rules") from None
+    return Sensor(height, width), _from_camera(stream)
+
+
+def _from_camera(stream: Iterable[np.ndarray]) -> Iterator[Packet]:
+    try:
+        for events in stream:
+            yield Packet(make_events(events["t"], events["x"], events["y"], events["on"]), time.perf_counter())
+    except Exception as error:
+        raise DataError(f"the camera was lost ({' '.join(str(error).split())})") from None
 
 
 def _bound(found: socket.socket, address: tuple) -> socket.socket:

@@ -1,9 +1,10 @@
 """Live classification: events in packets -> windows, one after another, in constant memory -> decisions.
 
-    source (a recording, standard input, UDP) -> Buffered (a thread and a bounded queue) -> Windower -> a backend -> Decision
+    source (a recording, standard input, UDP, a camera) -> Buffered (a thread and a bounded queue) -> Windower -> a backend -> Decision
 
 A source is an iterable of `Packet`. Nothing is dropped in silence: what a full queue, the socket, the door or the input range
-of the network loses is counted, and everything else waits.
+of the network loses is counted, and everything else waits. Work is done as early as it can be: events are counted as they come, and where the
+engine allows it, the currents of the first layer are computed when a bin is complete, once for all windows that it is in.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ..errors import DataError
 from ..result import Result
-from .arrays import Door, Sensor
+from .arrays import EVENT, Door, Sensor
 from .windows import Rule, count, fitting, saturated
 
 MAX_SILENCE = 1_000_000
@@ -34,36 +35,54 @@ class Packet:
     arrived: float | None
 
 
-class Runner(Protocol):
-    """Anything that runs windows: a backend."""
-
-    def run(self, windows: np.ndarray) -> Result: ...
-
-
 # ------------------------------------------------------------------------------------------------ windows
+
+
+class Counts:
+    """The T_in bins of a window in progress: a ring of slots, each counts int64 [2, H, W]. A window of it is a copy, [T_in, 2, H, W]."""
+
+    def __init__(self, steps: int, sensor: Sensor, size: Sensor | None = None) -> None:
+        self.steps, self.sensor, self.size = steps, sensor, fitting(size, sensor)
+        self._frames = np.zeros((steps, 2, *self.size), np.int64)
+
+    def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
+        """Count EVENT [n] from index `first` until `last`."""
+        count(events, first, last, self.sensor, self._frames[slot])
+
+    def complete(self, slot: int) -> None:
+        """No event will be added any more."""
+
+    def clear(self, slot: int) -> None:
+        """Begin a new bin."""
+        self._frames[slot] = 0
+
+    def window(self, oldest: int) -> Any:
+        """The window whose oldest bin is in slot `oldest`; all of them are complete."""
+        return np.roll(self._frames, -oldest, axis=0)
 
 
 class Windower:
     """`windows.windows` for events that come in packets: the same windows, in the memory of one.
 
-    With `hop` < T_in windows overlap: one ends with every `hop`-th bin, from the T_in-th on.
+    `into` holds the bins, and says what a window is. With `hop` < T_in windows overlap: one ends with every `hop`-th bin, from the T_in-th on.
+    `late` counts events that came after the end of their bin: only `elapse` ends one before an event behind it is there.
     """
 
-    def __init__(self, rule: Rule, sensor: Sensor, size: Sensor | None = None, hop: int | None = None) -> None:
+    def __init__(self, rule: Rule, into: Counts, hop: int | None = None) -> None:
         if rule.by == "recording":
             raise DataError("a stream has no end to be cut by; its windows are cut by 'time' or by 'events'")
-        self.rule, self.sensor, self.size = rule, sensor, fitting(size, sensor)
+        self.rule, self.into = rule, into
         self.hop = rule.steps if hop is None else hop
         if not 1 <= self.hop <= rule.steps:
             raise DataError(f"windows of {rule.steps} bins move on by 1 to {rule.steps} bins, not by {hop}")
-        self._frames = np.zeros((rule.steps, 2, *self.size), np.int64)
+        self.late = 0
         self._bin = 0
         self._seen = 0
         self._start = self._last = 0
         self._pending = False
 
-    def push(self, events: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """The windows that EVENT [n] completes: the time of their end (us), and counts [T_in, 2, H, W].
+    def push(self, events: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """The windows that EVENT [n] completes: the time of their end (us), and what `into` makes of them.
 
         A window by time ends when an event behind it arrives, one by events with its last event.
         """
@@ -73,17 +92,26 @@ class Windower:
         if self._seen == 0:
             self._start = int(events["t"][0])
         seen, done = self._seen, 0
+        if self.rule.by == "time":
+            done = self.rule.before(self._bin, events, self._start)
+            self.late += done
+            self._seen += done
         while done < len(events):
             index = self._bin_of(int(events["t"][done]))
             yield from self._advance(index)
             edge = self.rule.before(index + 1, events, self._start, seen=seen)
-            count(events, done, edge, self.sensor, self._frames[index % self.rule.steps])
+            self.into.add(index % self.rule.steps, events, done, edge)
             self._last, self._pending = int(events["t"][edge - 1]), True
             self._seen, done = seen + edge, edge
         if self.rule.by == "events" and self._seen % self.rule.length == 0:
             yield from self._advance(self._bin + 1)
 
-    def finish(self) -> Iterator[tuple[int, np.ndarray]]:
+    def elapse(self, t: int) -> Iterator[tuple[int, Any]]:
+        """The windows by time that end at `t` (us) or before it, though no event came to say so."""
+        if self.rule.by == "time" and self._seen:
+            yield from self._advance(min(self.rule.bin(t, 0, self._start), self._bin + MAX_SILENCE))
+
+    def finish(self) -> Iterator[tuple[int, Any]]:
         """The last window, filled up with empty bins, where events are in it that were in none before."""
         while self._pending:
             yield from self._advance(self._bin + 1)
@@ -95,19 +123,89 @@ class Windower:
             raise DataError(f"event {self._seen}: its time lies {index - self._bin} bins of {self.rule.length} us behind the event before it")
         return index
 
-    def _advance(self, index: int) -> Iterator[tuple[int, np.ndarray]]:
+    def _advance(self, index: int) -> Iterator[tuple[int, Any]]:
         """Complete every bin before `index`."""
         steps = self.rule.steps
         while self._bin < index:
+            self.into.complete(self._bin % steps)
             self._bin += 1
+            slot = self._bin % steps  # of the oldest bin, and then of the next
             if self._bin >= steps and (self._bin - steps) % self.hop == 0:
                 end = self._start + self._bin * self.rule.length if self.rule.by == "time" else self._last
-                yield end, np.roll(self._frames, -self._bin % steps, axis=0)
                 self._pending = False
-            self._frames[self._bin % steps] = 0
+                yield end, self.into.window(slot)
+            self.into.clear(slot)
 
 
 # ------------------------------------------------------------------------------------------------ decisions
+
+
+class Outcome(NamedTuple):
+    """What the network says of a window of `events` events, `lost` of them above its input range; `since` is when the last bin was complete."""
+
+    result: Result
+    events: int
+    lost: int
+    since: float
+
+
+class Runner(Protocol):
+    """Anything that runs windows: a backend."""
+
+    def run(self, windows: np.ndarray) -> Result: ...
+
+
+class WholeWindows(Counts):
+    """Bins whose windows are run from the beginning, by any backend."""
+
+    def __init__(self, runner: Runner, high: int, steps: int, sensor: Sensor, size: Sensor | None = None) -> None:
+        super().__init__(steps, sensor, size)
+        self._runner, self._high = runner, high
+        self._since = 0.0
+
+    def complete(self, slot: int) -> None:
+        self._since = time.perf_counter()
+
+    def window(self, oldest: int) -> Outcome:
+        counts = super().window(oldest)
+        clipped, lost = saturated(counts, self._high)
+        return Outcome(self._runner.run(clipped[None]), int(counts.sum()), lost, self._since)
+
+
+class StepRunner(Protocol):
+    """Runs windows that come step by step: `engine.Steps`."""
+
+    def put(self, step: int, counts: np.ndarray) -> None: ...
+
+    def run(self, first: int) -> Result: ...
+
+
+class SharedSteps(Counts):
+    """Bins of which each goes to the network when it is complete, once for all windows that it is in."""
+
+    def __init__(self, runner: StepRunner, high: int, steps: int, sensor: Sensor, size: Sensor | None = None) -> None:
+        super().__init__(steps, sensor, size)
+        self._runner, self._high = runner, high
+        self._clipped = np.empty((2, *self.size), np.int32)
+        self._events, self._lost = np.zeros((2, steps), np.int64)
+        self._since = 0.0
+
+    def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
+        super().add(slot, events, first, last)
+        self._events[slot] += last - first
+
+    def complete(self, slot: int) -> None:
+        self._since = time.perf_counter()
+        np.minimum(self._frames[slot], self._high, out=self._clipped, casting="same_kind")
+        self._lost[slot] = self._events[slot] - int(self._clipped.sum())
+        self._runner.put(slot, self._clipped)
+
+    def clear(self, slot: int) -> None:
+        super().clear(slot)
+        self._events[slot] = 0
+
+    def window(self, oldest: int) -> Outcome:
+        return Outcome(self._runner.run(oldest), int(self._events.sum()), int(self._lost.sum()), self._since)
 
 
 @dataclass(frozen=True)
@@ -121,7 +219,8 @@ class Decision:
     events    events in it; `lost` of them above the input range of the network
     spikes    of all neurons; `sops` of all layers
     latency   seconds to the decision from the arrival of the packet that completed it, or, where the source has no pace of its
-              own, from the completion
+              own, or the clock completed it, from the completion
+    seconds   that the backend took of it
     """
 
     window: int
@@ -133,32 +232,57 @@ class Decision:
     spikes: int
     sops: int
     latency: float
+    seconds: float
 
 
-def decide(packets: Iterable[Packet], windower: Windower, door: Door, runner: Runner, high: int) -> Iterator[Decision]:
-    """A decision for every window of `packets`, whose counts are clipped to `high`; the incomplete last one included.
+def decide(packets: Iterable[Packet], windower: Windower, door: Door, clock: Clock | None = None) -> Iterator[Decision]:
+    """A decision for every window of `packets`, the incomplete last one included; `windower` counts into `WholeWindows` or `SharedSteps`.
 
-    Raises DataError for an event that `door` refuses.
+    With a `clock`, of a source in real time, windows end on time though no event comes. Raises DataError for an event that `door` refuses.
     """
-    arrived: float | None = None
     number = 0
 
-    def decided(windows: Iterator[tuple[int, np.ndarray]]) -> Iterator[Decision]:
+    def decided(windows: Iterator[tuple[int, Outcome]], arrived: float | None) -> Iterator[Decision]:
         nonlocal number
-        for end, counts in windows:
-            start = arrived or time.perf_counter()
-            clipped, lost = saturated(counts, high)
-            result = runner.run(clipped[None])
-            latency = time.perf_counter() - start
+        for end, (result, events, lost, since) in windows:
+            latency = time.perf_counter() - (since if arrived is None else arrived)
             spikes, sops = (sum(int(layer[0]) for layer in counted.values()) for counted in (result.spikes, result.sops))
-            yield Decision(number, end, int(result.predictions[0]), _margin(result), int(counts.sum()), lost, spikes, sops, latency)
+            yield Decision(number, end, int(result.predictions[0]), _margin(result), events, lost, spikes, sops, latency, result.seconds)
             number += 1
 
     for packet in packets:
-        arrived = packet.arrived
-        yield from decided(windower.push(door.admit(packet.events)))
-    arrived = None
-    yield from decided(windower.finish())
+        events = door.admit(packet.events)
+        if clock and len(events) and packet.arrived is not None:
+            clock.saw(int(events["t"][-1]), packet.arrived)
+        yield from decided(windower.push(events), packet.arrived)
+        if clock and (now := clock.now(time.perf_counter())) is not None:
+            yield from decided(windower.elapse(now), None)
+    yield from decided(windower.finish(), None)
+
+
+class Clock:
+    """What time it is for a source in real time, told from the events that came with the least delay.
+
+    An event may come `GRACE` seconds later than those and still be in time. The clocks of the source and of this machine may differ by `DRIFT`.
+    """
+
+    GRACE = 0.02
+    DRIFT = 1e-3
+
+    def __init__(self) -> None:
+        self._ahead: float | None = None  # of the source's time, in seconds
+        self._heard = 0.0
+
+    def saw(self, t: int, arrived: float) -> None:
+        """An event of time `t` (us) arrived."""
+        ahead = arrived - t * 1e-6
+        if self._ahead is not None:
+            ahead = min(ahead, self._ahead + self.DRIFT * max(arrived - self._heard, 0))
+        self._ahead, self._heard = ahead, arrived
+
+    def now(self, time: float) -> int | None:
+        """The time (us) before which no event is to be expected any more at `time`; None before the first event."""
+        return None if self._ahead is None else int((time - self._ahead - self.GRACE) * 1e6)
 
 
 def _margin(result: Result) -> float:
@@ -173,12 +297,12 @@ class Buffered:
     """A source that runs in a thread of its own, at most `size` packets ahead; errors pass through.
 
     Where the queue is full the source waits; a `lossy` one, which cannot wait, loses its packet, and its events are counted in
-    `lost`. Leaving the `with` block ends the thread.
+    `lost`. With `tick`, an empty packet comes whenever there was none for so many seconds. Leaving the `with` block ends the thread.
     """
 
-    def __init__(self, source: Iterable[Packet], size: int = 64, lossy: bool = False) -> None:
+    def __init__(self, source: Iterable[Packet], size: int = 64, lossy: bool = False, tick: float | None = None) -> None:
         self.lost = 0
-        self._source, self._lossy = source, lossy
+        self._source, self._lossy, self._tick = source, lossy, tick
         self._queue: queue.Queue[Packet | BaseException | None] = queue.Queue(size)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._fill, name="events", daemon=True)
@@ -192,10 +316,16 @@ class Buffered:
         self._thread.join()
 
     def __iter__(self) -> Iterator[Packet]:
-        while (item := self._queue.get()) is not None:
+        while (item := self._next()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item
+
+    def _next(self) -> Packet | BaseException | None:
+        try:
+            return self._queue.get(timeout=self._tick)
+        except queue.Empty:
+            return Packet(np.empty(0, EVENT), None)
 
     def _fill(self) -> None:
         end: BaseException | None = None

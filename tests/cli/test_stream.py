@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import socket
@@ -63,9 +64,43 @@ def test_lines_for_people_and_a_limit(net: Path, events: np.ndarray, capsys: pyt
     assert lmht("stream", net, net.with_name("recording.npy"), "--bin-events", 20, "--sensor", "8x8", "--limit", 3) == 0
     said = capsys.readouterr()
     lines = said.out.splitlines()
-    assert len(lines) == 3 and "3 windows of 240 events; latency" in said.err
+    assert len(lines) == 3
+    assert re.search(r"3 windows of 240 events, [\d,]+ events a second; latency p50 [\d.]+ ms, p99 [\d.]+ ms, the network's part of it p50", said.err)
     for line, (label, spikes, sops) in zip(lines, expected(events, Rule(NET.input.steps, "events", 20)), strict=False):
         assert f"class {label:3d}" in line and f"{spikes:,} spikes" in line and f"{sops:,} SOPs" in line
+
+
+def test_classes_have_names_where_the_network_carries_them(net: Path, events: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"kind {label}" for label in range(NET.classes)]
+    storage.save(dataclasses.replace(NET, metadata={"classes": ", ".join(names)}), net)
+    arguments = ["stream", net, net.with_name("recording.npy"), "--bin-us", 2500, "--sensor", "8x8"]
+    assert lmht(*arguments) == 0
+    labels = [label for label, _, _ in expected(events, Rule(NET.input.steps, "time", 2500))]
+    for line, label in zip(capsys.readouterr().out.splitlines(), labels, strict=True):
+        assert f"class {names[label]} " in line
+    assert lmht(*arguments, "--json", "-") == 0
+    assert [json.loads(line)["class"] for line in capsys.readouterr().out.splitlines()] == [names[label] for label in labels]
+
+
+@pytest.mark.parametrize("hop", [1, 3])
+def test_overlapping_windows(net: Path, events: np.ndarray, hop: int, capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for backend in ("event", "reference"):
+        arguments = ["stream", net, net.with_name("recording.npy"), "--bin-us", 2500, "--sensor", "8x8", "--hop", hop, "--json", "-"]
+        assert lmht(*arguments, "--backend", backend) == 0
+        found.append([{k: v for k, v in json.loads(line).items() if k not in ("latency", "seconds")} for line in capsys.readouterr().out.splitlines()])
+    assert found[0] == found[1] and len(found[0]) > 100_000 // 2500 // hop - 4
+
+
+def test_a_live_window_ends_though_no_event_comes(net: Path) -> None:
+    process = start("stream", net, "-", "--bin-us", 2500, "--live", "--limit", 3, "--json", "-", stdin=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("0 1 1 1\n5 2 2 0\n")
+    process.stdin.flush()
+    lines = [json.loads(process.stdout.readline()) for _ in range(3)]  # standard input stays open, and silent
+    process.communicate()
+    assert [line["events"] for line in lines] == [2, 0, 0] and [line["time"] for line in lines] == [10_000, 20_000, 30_000]
+    assert process.returncode == 0
 
 
 def start(*arguments: object, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
@@ -126,6 +161,9 @@ def test_udp(net: Path, events: np.ndarray) -> None:
         (["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--silence", "1"], "--silence ends a UDP source"),
         (["absent.npy", "--bin-us", "5"], "there is no such file"),
         (["-", "--bin-us", "5", "--speed", "1"], "--speed plays a recording"),
+        (["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--live"], "--live is for standard input, UDP and cameras"),
+        (["-", "--bin-events", "5", "--live"], "--live ends windows by time"),
+        (["camera", "--bin-us", "5"], "faery has no drivers for cameras here; run: pip install neuromorphic-drivers|no event camera could be opened"),
         (["udp://127.0.0.1", "--bin-us", "5"], "an address is given as udp://HOST:PORT"),
         (["udp://127.0.0.1:99999", "--bin-us", "5"], "a port lies within"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import io
 import socket
@@ -9,17 +10,19 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmht_deploy import reference
+from lmht_deploy import engine, reference
 from lmht_deploy.errors import DataError
+from lmht_deploy.events import live
 from lmht_deploy.events.arrays import EVENT, Door, Sensor, make_events
 from lmht_deploy.events.live import WIRE, Udp, at_once, in_real_time, text
-from lmht_deploy.events.stream import MAX_SILENCE, Buffered, Packet, Windower, decide
+from lmht_deploy.events.stream import MAX_SILENCE, Buffered, Clock, Counts, Packet, SharedSteps, WholeWindows, Windower, decide
 from lmht_deploy.events.windows import Rule, windows
 from lmht_deploy.result import Result
 
@@ -33,6 +36,11 @@ def pieces(events: np.ndarray, seed: int) -> list[np.ndarray]:
     return np.split(events, np.sort(rng.integers(0, len(events) + 1, rng.integers(0, 6))))
 
 
+def counting(rule: Rule, sensor: Sensor = SENSOR, size: Sensor | None = None, hop: int | None = None) -> Windower:
+    """A windower whose windows are counts."""
+    return Windower(rule, Counts(rule.steps, sensor, size), hop)
+
+
 def pushed(windower: Windower, packets: list[np.ndarray]) -> list[tuple[int, np.ndarray]]:
     found = [(end, window.copy()) for packet in packets for end, window in windower.push(packet)]
     return found + [(end, window.copy()) for end, window in windower.finish()]
@@ -44,7 +52,7 @@ def pushed(windower: Windower, packets: list[np.ndarray]) -> list[tuple[int, np.
 @given(events=recordings(), steps=st.integers(1, 5), length=st.integers(1, 20), seed=st.integers(0, 99))
 def test_by_events_as_from_the_whole_recording(events: np.ndarray, steps: int, length: int, seed: int) -> None:
     rule = Rule(steps, "events", length)
-    found = pushed(Windower(rule, SENSOR), pieces(events, seed))
+    found = pushed(counting(rule, SENSOR), pieces(events, seed))
     np.testing.assert_array_equal(np.stack([window for _, window in found]), windows(events, SENSOR, rule))
     last = [min(end, len(events)) - 1 for end in range(steps * length, len(events) + steps * length, steps * length)]
     assert [end for end, _ in found] == events["t"][last].tolist()
@@ -54,7 +62,7 @@ def test_by_events_as_from_the_whole_recording(events: np.ndarray, steps: int, l
 def test_by_time_as_from_the_whole_recording(events: np.ndarray, steps: int, length: int, seed: int) -> None:
     length = max(length, int(events["t"][-1] - events["t"][0]) // 200)
     rule = Rule(steps, "time", length)
-    found = pushed(Windower(rule, SENSOR, Sensor(2, 2)), pieces(events, seed))
+    found = pushed(counting(rule, SENSOR, Sensor(2, 2)), pieces(events, seed))
     np.testing.assert_array_equal(np.stack([window for _, window in found]), windows(events, SENSOR, rule, Sensor(2, 2)))
     assert [end for end, _ in found] == [int(events["t"][0]) + (index + 1) * steps * length for index in range(len(found))]
 
@@ -64,7 +72,7 @@ def test_overlapping_windows_are_runs_of_bins(events: np.ndarray, steps: int, ho
     hop = min(hop, steps)
     length = 7 if by == "events" else max(1, int(events["t"][-1] - events["t"][0]) // 20)
     bins = windows(events, SENSOR, Rule(1, by, length))[:, 0]  # type: ignore[arg-type]
-    found = pushed(Windower(Rule(steps, by, length), SENSOR, hop=hop), pieces(events, seed))  # type: ignore[arg-type]
+    found = pushed(counting(Rule(steps, by, length), SENSOR, hop=hop), pieces(events, seed))  # type: ignore[arg-type]
     padded = np.concatenate([bins, np.zeros((steps + hop, *bins.shape[1:]), int)])
     for index, (_, window) in enumerate(found):
         np.testing.assert_array_equal(window, padded[index * hop : index * hop + steps])
@@ -73,7 +81,7 @@ def test_overlapping_windows_are_runs_of_bins(events: np.ndarray, steps: int, ho
 
 
 def test_a_window_by_events_does_not_wait_for_the_next_event() -> None:
-    windower = Windower(Rule(2, "events", 2), SENSOR)
+    windower = counting(Rule(2, "events", 2), SENSOR)
     assert len(list(windower.push(at(1, 2, 3)))) == 0
     ((end, window),) = windower.push(at(9))
     assert end == 9 and window.sum() == 4
@@ -82,7 +90,7 @@ def test_a_window_by_events_does_not_wait_for_the_next_event() -> None:
 
 def test_memory_does_not_grow_with_the_stream() -> None:
     def peak(packets: int) -> int:
-        windower = Windower(Rule(4, "time", 100), Sensor(32, 32))
+        windower = counting(Rule(4, "time", 100), Sensor(32, 32))
         tracemalloc.start()
         for number in range(packets):
             for _ in windower.push(at(*range(number * 1000, (number + 1) * 1000, 10))):
@@ -95,7 +103,7 @@ def test_memory_does_not_grow_with_the_stream() -> None:
 
 
 def test_silence_gives_empty_windows_but_not_without_end() -> None:
-    windower = Windower(Rule(2, "time", 10), SENSOR)
+    windower = counting(Rule(2, "time", 10), SENSOR)
     assert [int(window.sum()) for packet in (at(0, 5), at(65)) for _, window in windower.push(packet)] == [2, 0, 0]
     with pytest.raises(DataError, match=r"event 3: its time lies \d+ bins of 10 us behind the event before it"):
         list(windower.push(at(65 + 10 * (MAX_SILENCE + 2))))
@@ -103,11 +111,11 @@ def test_silence_gives_empty_windows_but_not_without_end() -> None:
 
 def test_rules_without_an_end_are_refused() -> None:
     with pytest.raises(DataError, match="a stream has no end to be cut by"):
-        Windower(Rule(4), SENSOR)
+        counting(Rule(4), SENSOR)
     with pytest.raises(DataError, match="they must not be larger"):
-        Windower(Rule(4, "time", 10), SENSOR, Sensor(4, 4))
+        counting(Rule(4, "time", 10), SENSOR, Sensor(4, 4))
     with pytest.raises(DataError, match="move on by 1 to 4 bins, not by 5"):
-        Windower(Rule(4, "time", 10), SENSOR, hop=5)
+        counting(Rule(4, "time", 10), SENSOR, hop=5)
 
 
 # ------------------------------------------------------------------------------------------------ decisions
@@ -120,6 +128,11 @@ class Golden:
         return reference.run(NET, windows)
 
 
+def golden(rule: Rule, hop: int | None = None) -> Windower:
+    """A windower whose windows the golden model runs."""
+    return Windower(rule, WholeWindows(Golden(), NET.input.high, rule.steps, Sensor(8, 8)), hop)
+
+
 def test_decisions_are_those_of_the_golden_model() -> None:
     rng = np.random.default_rng(0)
     sensor = Sensor(8, 8)
@@ -128,7 +141,7 @@ def test_decisions_are_those_of_the_golden_model() -> None:
     counts = windows(events, sensor, rule)
     expected = reference.run(NET, np.minimum(counts, NET.input.high))
     packets = [Packet(part, time.perf_counter()) for part in pieces(events, 3)]
-    found = list(decide(packets, Windower(rule, sensor), Door(sensor), Golden(), NET.input.high))
+    found = list(decide(packets, golden(rule), Door(sensor)))
     assert [decision.label for decision in found] == expected.predictions.tolist()
     assert [decision.events for decision in found] == counts.sum((1, 2, 3, 4)).tolist()
     assert [decision.lost for decision in found] == np.maximum(counts - NET.input.high, 0).sum((1, 2, 3, 4)).tolist()
@@ -139,12 +152,84 @@ def test_decisions_are_those_of_the_golden_model() -> None:
     assert [decision.window for decision in found] == list(range(10)) and all(decision.latency >= 0 for decision in found)
 
 
+@pytest.mark.parametrize("hop", [1, 2, 4])
+@pytest.mark.parametrize("by", ["time", "events"])
+def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], hop: int) -> None:
+    if reason := engine.missing():
+        pytest.skip(reason)
+    rng = np.random.default_rng(hop)
+    sensor = Sensor(16, 16)
+    times = np.sort(np.concatenate([rng.integers(0, 50_000, 2000), rng.integers(90_000, 100_000, 500)]))  # a silence between
+    x, y = rng.integers(16, size=(2, 2500))
+    events = make_events(times, x, y, rng.integers(2, size=2500))
+    rule = Rule(4, by, 2500 if by == "time" else 90)
+    shared = SharedSteps(engine.Steps(engine.Model(NET)), NET.input.high, 4, sensor, Sensor(8, 8))
+    whole = WholeWindows(Golden(), NET.input.high, 4, sensor, Sensor(8, 8))
+    found, expected = (
+        [
+            dataclasses.replace(decision, latency=0, seconds=0)
+            for decision in decide([Packet(part, None) for part in pieces(events, 3)], Windower(rule, into, hop), Door(sensor))
+        ]
+        for into in (shared, whole)
+    )
+    assert found == expected and sum(decision.lost for decision in found) > 0
+
+
+# ------------------------------------------------------------------------------------------------ by the clock
+
+
+def test_elapsed_windows_end_without_an_event_and_late_events_are_counted() -> None:
+    windower = counting(Rule(2, "time", 10))
+    assert not list(windower.elapse(1000))  # nothing is known before the first event
+    assert not list(windower.push(at(100, 105, 112)))
+    assert not list(windower.elapse(119))
+    ((end, window),) = windower.elapse(120)
+    assert end == 120 and window.sum((1, 2, 3)).tolist() == [2, 1]
+    assert [end for end, _ in windower.elapse(165)] == [140, 160]
+    assert not list(windower.push(at(113, 159, 160, 169))) and windower.late == 2
+    ((end, window),) = windower.finish()
+    assert end == 180 and window.sum((1, 2, 3)).tolist() == [2, 0]
+
+
+def test_a_live_source_is_decided_on_time() -> None:
+    now = time.perf_counter()
+    packets = [Packet(at(0, 5), now - 1.0), Packet(at(), None)]
+    rule = Rule(4, "time", 25_000)
+    expected_at_least = int((1.0 - Clock.GRACE) / 0.1)
+    assert len(list(decide(packets, golden(rule), Door(Sensor(8, 8)), Clock()))) >= expected_at_least
+    assert len(list(decide(packets, golden(rule), Door(Sensor(8, 8))))) == 1
+
+
+def test_the_clock_goes_by_the_least_delay_and_forgives_drift() -> None:
+    clock = Clock()
+    assert clock.now(5.0) is None
+    clock.saw(1_000_000, 10.0)
+    assert clock.now(10.5) == pytest.approx(1_500_000 - Clock.GRACE * 1e6, abs=2)
+    clock.saw(1_100_000, 10.05)  # came 50 ms sooner after its time
+    assert clock.now(10.5) == pytest.approx(1_550_000 - Clock.GRACE * 1e6, abs=2)
+    clock.saw(11_000_000, 20.05)  # 10 s later, 100 ms late: 10 ms of it may be drift
+    assert clock.now(20.05) == pytest.approx(11_090_000 - Clock.GRACE * 1e6, abs=2)
+
+
+def test_a_silent_source_ticks() -> None:
+    released = threading.Event()
+
+    def source() -> Iterator[Packet]:
+        yield Packet(at(1), 0.0)
+        released.wait()
+
+    with Buffered(source(), tick=0.01) as buffered:
+        found = [len(packet.events) for packet, _ in zip(buffered, range(4), strict=False)]
+        released.set()
+    assert found == [1, 0, 0, 0]
+
+
 def test_an_event_that_does_not_fit_ends_the_stream_unless_dropped() -> None:
     packets = [Packet(at(5, 4), 0.0)]
     with pytest.raises(DataError, match="event 1: its time 4 us"):
-        list(decide(packets, Windower(Rule(4, "time", 10), Sensor(8, 8)), Door(Sensor(8, 8)), Golden(), 3))
+        list(decide(packets, golden(Rule(4, "time", 10)), Door(Sensor(8, 8))))
     door = Door(Sensor(8, 8), drop=True)
-    (decision,) = decide(packets, Windower(Rule(4, "time", 10), Sensor(8, 8)), door, Golden(), 3)
+    (decision,) = decide(packets, golden(Rule(4, "time", 10)), door)
     assert decision.events == 1 and door.dropped["order"] == 1
 
 
@@ -219,7 +304,7 @@ def test_a_real_recording_at_once() -> None:
     recording = open_recording(data("event_formats/evt2_gen3_faery.raw"))
     rule = Rule(4, "time", 1000)
     with Buffered(at_once(recording.packets), size=2) as source:
-        door, windower = Door(recording.sensor), Windower(rule, recording.sensor, Sensor(32, 32))
+        door, windower = Door(recording.sensor), counting(rule, recording.sensor, Sensor(32, 32))
         total = sum(int(window.sum()) for packet in source for _, window in windower.push(door.admit(packet.events)))
     assert total + sum(int(window.sum()) for _, window in windower.finish()) == 521252
 
@@ -292,6 +377,37 @@ def test_udp_from_faery() -> None:
     np.testing.assert_array_equal(found["t"], packet["t"])
     np.testing.assert_array_equal(found["x"], packet["x"])
     np.testing.assert_array_equal(found["p"], packet["on"])
+
+
+class FakeCamera:
+    """What faery gives for a camera: an endless stream, here of two packets."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.packets = [np.array([(5, 1, 2, True)], dtype), np.array([(6, 3, 0, False)], dtype)]
+
+    def dimensions(self) -> tuple[int, int]:
+        return 5, 3
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield from self.packets
+        raise RuntimeError("usb: gone")
+
+
+def test_a_camera_through_faery(monkeypatch: pytest.MonkeyPatch) -> None:
+    faery = pytest.importorskip("faery")
+    monkeypatch.setattr(live, "DRIVERS", ("absent_drivers",))
+    with pytest.raises(DataError, match="faery has no drivers for cameras here; run: pip install absent-drivers"):
+        live.camera()
+    monkeypatch.setattr(live, "DRIVERS", ("json",))  # a package that is there
+    with pytest.raises(DataError, match="no event camera could be opened"):
+        live.camera()
+    monkeypatch.setattr(faery, "events_stream_from_camera", lambda: FakeCamera(faery.EVENTS_DTYPE))
+    sensor, packets = live.camera()
+    assert sensor == SENSOR
+    found = [next(packets), next(packets)]
+    assert [event for packet in found for event in packet.events.tolist()] == [(5, 1, 2, True), (6, 3, 0, False)]
+    with pytest.raises(DataError, match=r"the camera was lost \(usb: gone\)"):
+        next(packets)
 
 
 def test_an_address_that_cannot_be_used_is_named() -> None:
