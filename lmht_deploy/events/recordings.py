@@ -1,6 +1,6 @@
 """Recordings: event files of every common format, as packets of events and the size of the sensor.
 
-    .aedat4, .aedat        iniVation AEDAT 4 (faery); AEDAT 2.0 of a DVS128 (here: no library reads it)
+    .aedat4, .aedat        iniVation AEDAT 4 (faery); AEDAT 3.1, and AEDAT 2.0 of a DVS128 (here: no library reads them)
     .raw, .dat             Prophesee EVT2, EVT2.1, EVT3 and DAT (faery; DAT of the older type "2d" here)
     .es                    Event Stream (faery)
     .h5, .hdf5             arrays t, x, y, p in one group (h5py)
@@ -177,9 +177,56 @@ def _open_aedat(path: Path) -> Opened:
         first = file.readline(64).strip()
     if first == b"#!AER-DAT4.0":
         return _open_faery(path)
+    if first == b"#!AER-DAT3.1":
+        return _open_aedat31(path)
     if first == b"#!AER-DAT2.0":
         return _open_aedat2(path)
-    raise DataError(f"{path}: starts with {first[:20]!r}; AEDAT 4 and AEDAT 2.0 can be read")
+    raise DataError(f"{path}: starts with {first[:20]!r}; AEDAT 4, 3.1 and 2.0 can be read. iniVation's DV converts others to AEDAT 4")
+
+
+INIVATION = (("DVS128", Sensor(128, 128)), ("DAVIS240", Sensor(180, 240)), ("DAVIS128", Sensor(128, 128)), ("DAVIS346", Sensor(260, 346)))
+"""Sensors by the beginning of the source's name in an AEDAT 3.1 file."""
+
+BLOCK = np.dtype([("kind", "<i2"), ("source", "<i2")] + [(name, "<i4") for name in ("size", "time_at", "overflow", "capacity", "number", "valid")])
+"""What an AEDAT 3.1 file says before each packet."""
+
+POLARITY = 1
+"""The kind of packet that holds events of pixels."""
+
+
+def _open_aedat31(path: Path) -> Opened:
+    """AEDAT 3.1 as iniVation specifies it, not compressed; packets of other kinds (frames, inertia, triggers) are passed over."""
+    header = {}
+    with path.open("rb") as file:
+        while (line := file.readline(4096)).startswith(b"#") and not line.startswith(b"#!END-HEADER"):
+            key, _, value = line[1:].decode("latin-1").strip().partition(": ")
+            header[key] = value
+        start = file.tell()
+    if header.get("Format", "RAW") != "RAW":
+        raise DataError(f"{path}: AEDAT 3.1 of the format {header['Format']}; only RAW is read. iniVation's DV converts others to AEDAT 4")
+    names = [value for key, value in header.items() if key.startswith("Source")]
+    sensor = next((size for name in names for known, size in INIVATION if name.upper().startswith(known)), None)
+    return sensor, _aedat31_packets(path, start)
+
+
+def _aedat31_packets(path: Path, start: int) -> Iterator[np.ndarray]:
+    with path.open("rb") as file:
+        file.seek(start)
+        while head := file.read(BLOCK.itemsize):
+            if len(head) < BLOCK.itemsize:
+                raise DataError(f"{path}: is truncated, {len(head)} bytes are left over behind the last packet")
+            (block,) = np.frombuffer(head, BLOCK)
+            length = int(block["size"]) * int(block["number"])
+            if block["size"] <= 0 or block["number"] < 0 or length > path.stat().st_size - file.tell():
+                raise DataError(f"{path}: is damaged or truncated, a packet of {block['number']} events of {block['size']} bytes does not fit")
+            body = file.read(length)
+            if block["kind"] != POLARITY:
+                continue
+            if block["size"] != 8 or block["time_at"] != 4:
+                raise DataError(f"{path}: is damaged, an event of a pixel has 8 bytes, not {block['size']}")
+            words = np.frombuffer(body, "<u4").reshape(-1, 2)
+            address, t = words[words[:, 0] & 1 == 1].T  # bit 0: valid
+            yield make_events(t.astype(np.int64) + (int(block["overflow"]) << 31), address >> 17, address >> 2 & 0x7FFF, address >> 1 & 1 == 1)
 
 
 def _open_aedat2(path: Path) -> Opened:
