@@ -37,18 +37,18 @@ class NetxBackend:
     """
 
     chunk = 32
-    high = network.MAX_INPUT
 
     def __init__(self, net: NetX, threads: int = 1) -> None:
         self.net = net
+        self.high = net.encoding.high if net.encoding else network.MAX_INPUT
         self._simulator = Simulator(net, threads=threads)
-        self.window_shape = (1 if self._simulator.driven else net.steps or 1, *net.input_shape)
+        self.window_shape = counting.window_shape(net)
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         windows = np.asarray(windows)
-        inputs, steps = counting.samples(self.net, windows)
+        sample = counting.samples(self.net, windows)
         start = time.perf_counter()
-        recordings = self._simulator.run(inputs, steps, spikes=trace)
+        recordings = self._simulator.run(sample.inputs, sample.steps, graded=sample.graded, spikes=trace)
         return counting.result("netx", self.net, windows, recordings, time.perf_counter() - start, trace=trace)
 
     def close(self) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import ExportError
 from . import common
+
+if TYPE_CHECKING:
+    from ..network import Network
 
 
 def export(
@@ -15,11 +19,22 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="Artifact to write: .onnx (ONNX) or .net (NetX HDF5 for Lava).")],
     trace: Annotated[bool, typer.Option("--trace", help="ONNX: also put out every layer's spikes.")] = False,
     graded: Annotated[bool, typer.Option("--graded", help="NetX: graded spikes, one a time-step, in place of L single ones.")] = False,
+    stock_exact: Annotated[bool, typer.Option("--stock-exact", help="NetX: small networks, unrolled so that unmodified lava-dl gives exact spikes.")] = False,
     json: common.Json = None,
 ) -> None:
     """Export an integer network to ONNX or to NetX (Lava)."""
-    warnings = common.export_artifact(common.open_network(network), out, trace=trace, graded=graded)
+    net = common.open_network(network)
+    warnings = _export_exact(net, out, graded) if stock_exact else common.export_artifact(net, out, trace=trace, graded=graded)
     for warning in warnings:
         common.err.print(f"warning: {warning}", markup=False)
     common.out.print(f"wrote {out} ({out.stat().st_size:,} bytes)")
     common.write_json(json, {"artifact": out, "bytes": out.stat().st_size, "warnings": warnings})
+
+
+def _export_exact(net: Network, out: Path, graded: bool) -> list[str]:
+    from exporters.netx_exact import export_exact
+
+    if out.suffix != ".net" or graded:
+        raise ExportError("--stock-exact writes single spikes to a .net file, without --graded")
+    export_exact(net, out)
+    return []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import BackendError
 from . import common
+
+if TYPE_CHECKING:
+    from ..backends import Backend
 
 
 def run(
@@ -25,6 +28,9 @@ def run(
     subset: common.Subset = False,
     cache: common.Cache = None,
     threads: common.Threads = 1,
+    fast_conv: Annotated[
+        bool, typer.Option("--fast-conv", help="Backend lava, NetX files of others: lava-dl convolves by matrix products; same integers.")
+    ] = False,
     json: common.Json = None,
 ) -> None:
     """Run windows of events through a network; report accuracy, spikes, synaptic operations and time."""
@@ -33,7 +39,7 @@ def run(
 
     name = backend or _default_backend(artifact)
     common.check_writable(json)
-    with closing(backends.load(name, artifact, threads=threads)) as runner:
+    with closing(_load(name, artifact, threads, fast_conv)) as runner:
         windows, labels, provenance = common.read_data(
             data, runner.window_shape, runner.high, root=root, split=split, sensor=sensor, subset=subset, cache=cache, limit=limit
         )
@@ -65,6 +71,18 @@ def run(
         "macs": result.macs,
     }
     common.write_json(json, content)
+
+
+def _load(name: str, artifact: Path, threads: int, fast_conv: bool) -> Backend:
+    from .. import backends
+
+    if not fast_conv:
+        return backends.load(name, artifact, threads=threads)
+    if name != "lava":
+        raise BackendError(f"--fast-conv is for backend 'lava', not {name!r}")
+    from ..backends import lava
+
+    return lava.load(artifact, threads=threads, fast_conv=True)
 
 
 def _default_backend(artifact: Path) -> str:

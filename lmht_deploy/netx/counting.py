@@ -3,31 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from .. import network
 from ..errors import DataError
-from ..result import Counts, Result, per_window
-from .file import READOUT, Conv, Dense, InputLayer, NetX
-from .simulate import Recording
+from ..result import Counts, Result, check_windows, per_window
+from .file import READOUT, Conv, Dense, Encoding, InputLayer, NetX
+from .simulate import UNIT, Recording
 
 
-def samples(net: NetX, windows: np.ndarray) -> tuple[np.ndarray, int | None]:
-    """Windows as `Simulator.run` takes them: spikes [B, steps, ...], or biases and the steps that the file names.
+@dataclass(frozen=True)
+class Sample:
+    """The arguments of `Simulator.run`."""
 
-    Raises DataError where a network that is driven by biases has other windows than [B, 1, ...], or names no steps.
+    inputs: np.ndarray
+    steps: int | None = None
+    graded: bool = False
+
+
+def window_shape(net: NetX) -> tuple[int, ...]:
+    """Shape of a window; the first of spikes from others may be any number of steps."""
+    if net.encoding:
+        return net.encoding.window
+    return (1 if isinstance(net.spiking[0], InputLayer) else net.steps or 1, *net.input_shape)
+
+
+def samples(net: NetX, windows: np.ndarray) -> Sample:
+    """Windows as `Simulator.run` takes them: spikes [B, steps, ...]; biases and the steps that the file names; a frame (see Encoding).
+
+    Raises DataError where a network that is driven by biases has other windows than [B, 1, ...], or names no steps, and where
+    an encoded network's windows are not of its shape and range.
     """
-    windows = np.asarray(windows)
+    if net.encoding:
+        return _framed(net, net.encoding, windows)
     if not isinstance(net.spiking[0], InputLayer):
-        return windows, None
+        return Sample(windows)
     if windows.ndim < 2 or windows.shape[1] != 1 or net.steps is None:
         raise DataError(f"this network is driven by biases [batch, 1, ...] for the file's 'simulation/tSample' ({net.steps}) steps")
-    return windows[:, 0], net.steps
+    return Sample(windows[:, 0], net.steps)
+
+
+def _framed(net: NetX, encoding: Encoding, windows: np.ndarray) -> Sample:
+    windows = check_windows(encoding.window, encoding.low, encoding.high, windows)
+    assert net.steps is not None
+    frames = np.zeros((len(windows), net.steps, *net.input_shape), np.int16)
+    frames[:, 0] = np.tile(windows.reshape(len(windows), -1), encoding.copies)
+    return Sample(frames, graded=True)
 
 
 def result(backend: str, net: NetX, windows: np.ndarray, recordings: Sequence[Recording], seconds: float, *, trace: bool) -> Result:
     """What `backend` made of `windows`. Logits are the last layer's spikes; the potential it ends with, where it is a read-out."""
+    if net.encoding:
+        return _decoded(backend, net.encoding, recordings, seconds, trace=trace)
     names = [f"layer {net.layers.index(layer)}" for layer in net.spiking]
     counts = {name: recording.counts[:, None].astype(np.int64) for name, recording in zip(names, recordings, strict=True)}
     last = recordings[-1]
@@ -40,6 +69,21 @@ def result(backend: str, net: NetX, windows: np.ndarray, recordings: Sequence[Re
         sops=_sops(net, (windows != 0).astype(np.int64), counts),
         seconds=seconds,
         traces={name: _trace(recording) for name, recording in zip(names, recordings, strict=True)} if trace else None,
+    )
+
+
+def _decoded(backend: str, encoding: Encoding, recordings: Sequence[Recording], seconds: float, *, trace: bool) -> Result:
+    """In terms of the network that was encoded; synaptic operations are not counted, as the file has others."""
+    if trace:
+        raise DataError("a stock-exact file unrolls time in space, and has no traces of its network")
+    own = zip(encoding.layers, recordings, strict=False)
+    return Result(
+        backend=backend,
+        logits=recordings[-1].potential.astype(np.int64) // UNIT,
+        scale=encoding.scale,
+        spikes={name: per_window(recording.counts[:, :neurons]) for (name, neurons), recording in own},
+        sops={},
+        seconds=seconds,
     )
 
 

@@ -33,7 +33,8 @@ def prepare_dense(weight: np.ndarray) -> tuple[np.ndarray, int, int]:
     largest_scale = 127 / largest if mixed and largest else np.inf
     scale = min(largest_scale, -128 / least) if mixed else -256 / least if largest < 0 else 255 / largest
     shift = int(np.floor(np.log2(scale))) + mixed
-    zeros = next((n for n in range(8, 0, -1) if not (weight % 2**n).any()), 0) - mixed
+    low_bits = int(np.bitwise_or.reduce(weight, axis=None)) & 255
+    zeros = (8 if not low_bits else (low_bits & -low_bits).bit_length() - 1) - mixed  # low bits that no weight needs
     return weight << shift if shift >= 0 else np.zeros_like(weight), 8 - shift - zeros, -shift
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import StorageError
 from ..network import Pair, Shape
-from ..storage import reading
+from ..storage import checksum, reading
 
 MAX_DELAY = 62
 STATE_ONE = 4096
@@ -87,12 +87,30 @@ Layer: TypeAlias = InputLayer | Conv | Dense | Flatten
 
 
 @dataclass(frozen=True)
+class Encoding:
+    """How windows of a network enter a file that `lmht export --stock-exact` made of it, and what its layers are in the file.
+
+    window   (T_in, ...) of a window of counts within low..high; it enters, `copies` times over, as one frame of graded spikes
+    scale    real value of one unit of a logit
+    layers   by layer of neurons in the file: the network's name of it, and how many neurons, the first ones, count as its own
+    """
+
+    window: Shape
+    low: int
+    high: int
+    copies: int
+    scale: float
+    layers: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class NetX:
     """A chain of layers, the shape of what enters the first of them, and the `steps` of a sample, where the file says them."""
 
     layers: tuple[Layer, ...]
     input_shape: Shape
     steps: int | None = None
+    encoding: Encoding | None = None
 
     @property
     def spiking(self) -> tuple[InputLayer | Conv | Dense, ...]:
@@ -114,7 +132,23 @@ def load(path: str | Path, layers: int | None = None) -> NetX:
         groups = file["layer"]
         count = len(groups) if layers is None else min(layers, len(groups))
         net = _chain([_read(f"{path}: layer {index}", groups[str(index)]) for index in range(count)], str(path))
-        return dataclasses.replace(net, steps=int(_scalar(file["simulation/tSample"]))) if "simulation/tSample" in file else net
+        steps = int(_scalar(file["simulation/tSample"])) if "simulation/tSample" in file else None
+        return dataclasses.replace(net, steps=steps, encoding=_encoding(file) if "lmht_exact" in file.attrs else None)
+
+
+def _encoding(file: h5py.File) -> Encoding:
+    if file.attrs["checksum"] != checksum(file):
+        raise StorageError(f"{file.filename}: the checksum does not match the content; the file is damaged or was edited")
+    groups = [file["layer"][str(index)] for index in range(1, len(file["layer"]))]
+    low, high = (int(n) for n in file.attrs["lmht_range"])
+    return Encoding(
+        window=tuple(int(n) for n in file.attrs["lmht_window"]),
+        low=low,
+        high=high,
+        copies=int(file.attrs["lmht_copies"]),
+        scale=float(file.attrs["lmht_scale"]),
+        layers=tuple((g.attrs["lmht_name"], int(g.attrs["lmht_steps"]) * int(g.attrs["lmht_units"])) for g in groups if "neuron" in g),
+    )
 
 
 def is_foreign(path: str | Path) -> bool:

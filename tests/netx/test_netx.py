@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -238,10 +239,42 @@ def test_equal_to_lava(tmp_path: Path) -> None:
 
 @needs_lava
 def test_biases_drive_lava_too(tmp_path: Path) -> None:
+    """Two samples, and Lava's convolutions by matrix products."""
     path = tmp_path / "net.net"
     driven(path)
     one = stock.Run(path, np.random.default_rng(0).integers(0, 50, (2, 2, 5, 4)), 30, states=True, reset_interval=9)
-    assert_equal(in_core(one), in_lava([one])[0], "driven")
+    assert_equal(in_core(one), in_lava([one], fast_conv=True)[0], "driven")
+
+
+CONVOLUTIONS = """
+import sys
+sys.path.append(sys.argv[1])
+from worker import shims
+shims.newer_python(); shims.without_torch()
+import numpy as np
+from lava.proc.conv import utils
+from worker.stock import convolve
+rng = np.random.default_rng(0)
+def never(*_): raise AssertionError
+for case in range(200):
+    groups = int(rng.choice([1, 2])); channels, outputs = 2 * rng.integers(1, 4, 2)
+    kernel, stride, padding, dilation = rng.integers(1, 5, 2), rng.integers(1, 3, 2), rng.integers(0, 3, 2), rng.integers(1, 3, 2)
+    spikes = rng.integers(-300, 300, (*rng.integers(9, 14, 2), channels)) if case % 2 else rng.random((11, 12, channels)) < 0.3
+    weight = rng.integers(-128, 128, (outputs, *kernel, channels // groups)).astype(np.int32)
+    geometry = (kernel, stride, padding, dilation, groups)
+    expected, found = utils.conv(spikes, weight, *geometry), convolve(never, spikes, weight, *geometry)
+    assert found.dtype == expected.dtype and np.array_equal(found, expected), case
+huge = np.full((1, 1, 1, 1), 2**30, np.int64)
+assert convolve(lambda *_: "slowly", np.full((1, 1, 1), 2**23), huge, [1, 1], [1, 1], [0, 0], [1, 1], 1) == "slowly"
+print("equal")
+"""
+
+
+@needs_lava
+def test_fast_convolutions() -> None:
+    """Equal to Lava's own in 200 random cases; beyond 2^53, where float64 is not exact, Lava's own is called."""
+    command = [str(environment.python_of()), "-I", "-c", CONVOLUTIONS, str(Path(lava.__file__).parent)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.endswith("equal\n")
 
 
 def driven(path: Path) -> None:
@@ -253,10 +286,10 @@ def driven(path: Path) -> None:
     f.file.close()
 
 
-def in_lava(runs: list[stock.Run]) -> list[list[netx.Recording]]:
+def in_lava(runs: list[stock.Run], fast_conv: bool = False) -> list[list[netx.Recording]]:
     python = environment.python_of()
     assert python is not None
-    return stock.run(python, runs, seconds=300)[0]
+    return stock.run(python, runs, fast_conv=fast_conv, seconds=300)[0]
 
 
 def in_core(one: stock.Run, **options: Any) -> list[netx.Recording]:

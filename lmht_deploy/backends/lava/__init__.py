@@ -2,6 +2,7 @@
 
     environment.py   Lava's own Python environment, and how it is built
     child.py         one run: files in and out, a time limit, nothing left behind
+    stock.py         NetX files of others, in unmodified lava-dl
     worker/          what runs inside that environment, and knows nothing of lmht-deploy
 
 What the file says about counting and naming is read here; what it says about running, in the child.
@@ -16,9 +17,10 @@ import h5py
 import numpy as np
 
 from ...errors import BackendError, StorageError
+from ...netx import is_foreign
 from ...result import Result, check_windows, per_window
 from ...storage import checksum, reading
-from . import child, environment
+from . import child, environment, stock
 
 SUFFIX = ".net"
 FORMAT = "lmht-deploy NetX"
@@ -30,20 +32,27 @@ def missing() -> str | None:
     return None if environment.python_of() else "Lava's environment is not installed; run: lmht lava install"
 
 
-def load(path: Path, *, threads: int = 1, seconds: float = 600.0, folder: Path | None = None) -> LavaBackend:
-    """Open a NetX file that lmht-deploy wrote; a run may take `seconds`, and uses the environment in `folder`.
+def load(path: Path, *, threads: int = 1, seconds: float = 600.0, folder: Path | None = None, fast_conv: bool = False) -> LavaBackend | stock.StockBackend:
+    """Open a NetX file: one that lmht-deploy wrote for its own processes, or any other, which unmodified lava-dl will run.
 
-    Raises StorageError for a file that is missing, damaged or of other origin, BackendError without the environment.
+    A run may take `seconds`, and uses the environment in `folder`. `fast_conv` has lava-dl convolve by matrix products,
+    with the same integers. Raises StorageError for a file that is missing or damaged, BackendError without the environment
+    and for `fast_conv` where the processes are lmht-deploy's, which convolve so anyway.
     """
-    net = _read(path)
+    foreign = is_foreign(path)
+    net = None if foreign else _read(path)
     python = environment.python_of(folder)
     if python is None:
         raise BackendError("Lava's environment is not installed; run: lmht lava install")
+    if net is None:
+        return stock.StockBackend(path, python, threads, seconds, fast_conv)
+    if fast_conv:
+        raise BackendError(f"{path}: runs in lmht-deploy's own processes, whose convolutions are fast; fast convolutions are for NetX files of stock lava-dl")
     return LavaBackend(path, net, python, threads, seconds)
 
 
 class LavaBackend:
-    chunk = 50
+    chunk: int | None = 50
 
     def __init__(self, path: Path, net: _Net, python: Path, threads: int, seconds: float) -> None:
         self.net, self.path, self.window_shape, self.high = net, path, net.window_shape, net.high

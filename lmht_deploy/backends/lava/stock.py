@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ... import network
-from ...netx import InputLayer, NetX, Recording, counting
+from ...netx import NetX, Recording, counting
 from ...netx import load as load_netx
 from ...result import Result
 from . import child
@@ -60,18 +60,18 @@ def _recordings(net: NetX, one: Run, out: Path) -> list[Recording]:
 class StockBackend:
     """Windows as the backend `netx` takes them."""
 
-    chunk = 32
-    high = network.MAX_INPUT
+    chunk: int | None = 32
 
     def __init__(self, path: Path, python: Path, threads: int, seconds: float, fast_conv: bool) -> None:
         self.net, self.path = load_netx(path), path
         self._python, self._threads, self._seconds, self._fast_conv = python, threads, seconds, fast_conv
-        self.window_shape = (1 if isinstance(self.net.spiking[0], InputLayer) else self.net.steps or 1, *self.net.input_shape)
+        self.window_shape = counting.window_shape(self.net)
+        self.high = self.net.encoding.high if self.net.encoding else network.MAX_INPUT
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         windows = np.asarray(windows)
-        inputs, steps = counting.samples(self.net, windows)
-        one = Run(self.path, inputs, steps, states=True)
+        sample = counting.samples(self.net, windows)
+        one = Run(self.path, sample.inputs, sample.steps, graded=sample.graded, states=True)
         (recordings,), seconds = run(self._python, [one], fast_conv=self._fast_conv, threads=self._threads, seconds=self._seconds)
         return counting.result("lava", self.net, windows, recordings, seconds, trace=trace)
 
