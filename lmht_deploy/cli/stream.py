@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..backends import Backend
     from ..events.arrays import Door, Sensor
     from ..events.live import Udp
-    from ..events.stream import Buffered, Counts, Decision, Windower
+    from ..events.stream import Buffered, Clock, Counts, Decision, Windower
     from ..events.windows import Rule
     from ..network import Network
 
@@ -65,16 +65,17 @@ def stream(
         names = _names(net)
         show = stack.enter_context(_writer(json, names))
         windower = Windower(rule, _bins(net, runner, rule.steps, door.sensor), hop)
+        clock = Clock() if live else None
         summary = _Summary()
         try:
-            for decision in islice(decide(buffered, windower, door, Clock() if live else None), limit):
+            for decision in islice(decide(buffered, windower, door, clock), limit):
                 show(decision)
                 summary.add(decision)
         except KeyboardInterrupt:
             pass
         except BrokenPipeError:  # who read our lines has seen enough
             sys.stdout = None
-        common.err.print(summary.text(windower, door, buffered, udp), highlight=False, soft_wrap=True)
+        common.err.print(summary.text(windower, door, clock, buffered, udp), highlight=False, soft_wrap=True)
 
 
 def _bins(net: Network, runner: Backend, steps: int, sensor: Sensor) -> Counts:
@@ -208,7 +209,7 @@ class _Summary:
         self.latency.add(decision.latency)
         self.seconds.add(decision.seconds)
 
-    def text(self, windower: Windower, door: Door, buffered: Buffered, udp: Udp | None) -> str:
+    def text(self, windower: Windower, door: Door, clock: Clock | None, buffered: Buffered, udp: Udp | None) -> str:
         """One line; losses are named where there are any."""
         parts = [f"{self.windows:,} windows of {self.events:,} events, {door.seen / (time.perf_counter() - self.began):,.0f} events a second"]
         if self.windows:
@@ -218,6 +219,7 @@ class _Summary:
             "events above the input range": self.saturated,
             **{f"events dropped for their {fault}": number for fault, number in door.dropped.items()},
             "events dropped that came after their window": windower.late,
+            "events dropped for a time that lies ahead": clock.early if clock else 0,
             "events lost to a full queue": buffered.lost,
             "datagrams lost by the system": udp.lost if udp else 0,
             "malformed datagrams": udp.malformed if udp else 0,

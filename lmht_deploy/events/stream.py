@@ -251,11 +251,11 @@ def decide(packets: Iterable[Packet], windower: Windower, door: Door, clock: Clo
             number += 1
 
     for packet in packets:
-        events = door.admit(packet.events)
+        events = door.admit(clock.plausible(packet) if clock else packet.events)
         if clock and len(events) and packet.arrived is not None:
             clock.saw(int(events["t"][-1]), packet.arrived)
         yield from decided(windower.push(events), packet.arrived)
-        if clock and (now := clock.now(time.perf_counter())) is not None:
+        if clock and len(packet.events) == 0 and (now := clock.now(time.perf_counter())) is not None:  # nothing waits in the queue
             yield from decided(windower.elapse(now), None)
     yield from decided(windower.finish(), None)
 
@@ -264,12 +264,15 @@ class Clock:
     """What time it is for a source in real time, told from the events that came with the least delay.
 
     An event may come `GRACE` seconds later than those and still be in time. The clocks of the source and of this machine may differ by `DRIFT`.
+    One whose time is more than `HURRY` seconds ahead is not believed: every event after it would be too late. `early` counts those.
     """
 
     GRACE = 0.02
     DRIFT = 1e-3
+    HURRY = 1.0
 
     def __init__(self) -> None:
+        self.early = 0
         self._ahead: float | None = None  # of the source's time, in seconds
         self._heard = 0.0
 
@@ -279,6 +282,14 @@ class Clock:
         if self._ahead is not None:
             ahead = min(ahead, self._ahead + self.DRIFT * max(arrived - self._heard, 0))
         self._ahead, self._heard = ahead, arrived
+
+    def plausible(self, packet: Packet) -> np.ndarray:
+        """The events of `packet` that are believed."""
+        if self._ahead is None or packet.arrived is None:
+            return packet.events
+        believed = packet.events["t"] <= int((packet.arrived - self._ahead + self.HURRY) * 1e6)
+        self.early += len(believed) - int(np.count_nonzero(believed))
+        return packet.events if believed.all() else packet.events[believed]
 
     def now(self, time: float) -> int | None:
         """The time (us) before which no event is to be expected any more at `time`; None before the first event."""

@@ -211,6 +211,14 @@ def test_the_clock_goes_by_the_least_delay_and_forgives_drift() -> None:
     assert clock.now(20.05) == pytest.approx(11_090_000 - Clock.GRACE * 1e6, abs=2)
 
 
+def test_a_live_event_from_the_future_is_not_believed() -> None:
+    start = time.perf_counter()
+    packets = [Packet(at(0), start), Packet(at(1_000, 2**61), start + 0.001), Packet(at(50_000), start + 0.05)]
+    clock, door = Clock(), Door(Sensor(8, 8))
+    decisions = list(decide(packets, golden(Rule(4, "time", 25_000)), door, clock))
+    assert sum(decision.events for decision in decisions) == 3 and clock.early == 1
+
+
 def test_a_silent_source_ticks() -> None:
     released = threading.Event()
 
