@@ -59,9 +59,12 @@ def engine_run(net: Network | engine.Model, windows: np.ndarray, threads: int) -
 def print_rows(ours: Mapping[str, float], others: Mapping[str, float]) -> None:
     """Times of the rivals, then of the engine, each with how many times slower every rival is."""
     print("  ".join(f"{name} {ms:.2f} ms" for name, ms in others.items()))
-    for label, time_ in ours.items():
-        columns = "  ".join(f"{name} {ms / time_:.2f}x" for name, ms in others.items())
-        print(f"  {label:24s} engine {time_:7.2f} ms  {columns}", flush=True)
+    for label, ms in ours.items():
+        print_row(label, ms, {name: f"{other / ms:.2f}x" for name, other in others.items()})
+
+
+def print_row(label: str, ours: float, columns: Mapping[str, str]) -> None:
+    print(f"{label:26s} engine {ours:7.2f} ms  {'  '.join(f'{name} {column}' for name, column in columns.items())}", flush=True)
 
 
 # ------------------------------------------------------------------------------------------------ against rivals
@@ -105,7 +108,8 @@ def shapes(options: argparse.Namespace) -> None:
         net, windows = build(size, density=0.1, **how), event_windows((2, size, size), how.get("steps", 4), batch)
         others = rivals.runtimes(net, windows, options.threads)
         times = best_of_each({"engine": engine_run(net, windows, options.threads)} | others, options.seconds / 3, options.clock)
-        print_rows({title: times.pop("engine")}, times)
+        ours = times.pop("engine")
+        print_row(title, ours, {name: f"{ms:.2f} ms = {ms / ours:.2f}x" for name, ms in times.items()})
 
 
 # ------------------------------------------------------------------------------------------------ the engine against itself
@@ -255,8 +259,8 @@ def trained(options: argparse.Namespace) -> None:
         print(f"{layer.name:26s} {means}, {sops / len(windows):12,.0f} SOPs a window")
     others = rivals.build(net, windows, options.threads)
     times = best_of_each({"engine": lambda: runner.run(windows)} | others, options.seconds, options.clock)
-    per_window = {name: ms / len(windows) for name, ms in times.items()}
-    print_rows({"a window": per_window.pop("engine")}, per_window)
+    ours = times.pop("engine")
+    print_row("a window", ours / len(windows), {name: f"{ms / len(windows):.2f} ms = {ms / ours:.2f}x" for name, ms in times.items()})
 
 
 def given_network(options: argparse.Namespace) -> tuple[Network, np.ndarray]:
