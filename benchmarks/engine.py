@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy import engine
+from lmht_deploy.errors import LmhtError
 from lmht_deploy.network import Network
 
 from . import rivals
@@ -318,8 +319,11 @@ def main() -> None:
     options.clock = time.process_time if options.threads == 1 else time.perf_counter
     if missing := rivals.missing():
         print(f"rivals that are not installed here: {', '.join(missing)}; see docs/engine.md")
-    for name in options.tables:
-        tables[name](options)
+    try:
+        for name in options.tables:
+            tables[name](options)
+    except LmhtError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":
