@@ -99,7 +99,7 @@ def test_memory_does_not_grow_with_the_stream() -> None:
         tracemalloc.stop()
         return found
 
-    assert peak(300) < 1.1 * peak(10)
+    assert peak(900) < 2 * peak(10)  # which varies by what the interpreter has not collected yet; 900 packets hold 1.2 MB
 
 
 def test_silence_gives_empty_windows_but_not_without_end() -> None:
