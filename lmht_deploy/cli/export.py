@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ..network import Network
 
 
+MEASURE = "lmht run {} --backend netx --data ..."
+
+
 def export(
     network: Annotated[Path, typer.Argument(help="An integer network (.lmht).")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Artifact to write: .onnx (ONNX) or .net (NetX HDF5 for Lava).")],
@@ -27,6 +30,8 @@ def export(
     warnings = _export_exact(net, out, graded) if stock_exact else common.export_artifact(net, out, trace=trace, graded=graded)
     for warning in warnings:
         common.err.print(f"warning: {warning}", markup=False)
+    if out.suffix == ".net" and not stock_exact:
+        common.err.print(f"note: stock lava-dl reads this file as an approximation with hard-reset neurons; measure it: {MEASURE.format(out)}", soft_wrap=True)
     common.out.print(f"wrote {out} ({out.stat().st_size:,} bytes)")
     common.write_json(json, {"artifact": out, "bytes": out.stat().st_size, "warnings": warnings})
 

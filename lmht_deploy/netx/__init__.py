@@ -9,7 +9,22 @@
 neurons in them: docs/netx.md.)
 """
 
-from .file import CUBA, READOUT, Conv, Dense, Encoding, Flatten, InputLayer, NetX, is_foreign, load
+from .file import CUBA, READOUT, Approximation, Conv, Dense, Encoding, Flatten, InputLayer, NetX, is_foreign, load
 from .simulate import Recording, Simulator, isas
 
-__all__ = ["CUBA", "READOUT", "Conv", "Dense", "Encoding", "Flatten", "InputLayer", "NetX", "Recording", "Simulator", "is_foreign", "isas", "load"]
+__all__ = [
+    "CUBA",
+    "READOUT",
+    "Approximation",
+    "Conv",
+    "Dense",
+    "Encoding",
+    "Flatten",
+    "InputLayer",
+    "NetX",
+    "Recording",
+    "Simulator",
+    "is_foreign",
+    "isas",
+    "load",
+]

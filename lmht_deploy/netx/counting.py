@@ -10,7 +10,7 @@ import numpy as np
 from .. import network
 from ..errors import DataError
 from ..result import Counts, Result, check_windows, per_window
-from .file import READOUT, Conv, Dense, Encoding, InputLayer, NetX
+from .file import READOUT, Approximation, Conv, Dense, Encoding, InputLayer, NetX
 from .simulate import UNIT, Recording
 
 
@@ -31,13 +31,13 @@ def window_shape(net: NetX) -> tuple[int, ...]:
 
 
 def samples(net: NetX, windows: np.ndarray) -> Sample:
-    """Windows as `Simulator.run` takes them: spikes [B, steps, ...]; biases and the steps that the file names; a frame (see Encoding).
+    """Windows as `Simulator.run` takes them: spikes [B, steps, ...]; biases and the steps that the file names; as `net.encoding` has it.
 
     Raises DataError where a network that is driven by biases has other windows than [B, 1, ...], or names no steps, and where
     an encoded network's windows are not of its shape and range.
     """
     if net.encoding:
-        return _framed(net, net.encoding, windows)
+        return _encoded(net, net.encoding, windows)
     if not isinstance(net.spiking[0], InputLayer):
         return Sample(windows)
     if windows.ndim < 2 or windows.shape[1] != 1 or net.steps is None:
@@ -45,26 +45,34 @@ def samples(net: NetX, windows: np.ndarray) -> Sample:
     return Sample(windows[:, 0], net.steps)
 
 
-def _framed(net: NetX, encoding: Encoding, windows: np.ndarray) -> Sample:
+def _encoded(net: NetX, encoding: Encoding | Approximation, windows: np.ndarray) -> Sample:
     windows = check_windows(encoding.window, encoding.low, encoding.high, windows)
     assert net.steps is not None
-    frames = np.zeros((len(windows), net.steps, *net.input_shape), np.int16)
-    frames[:, 0] = np.tile(windows.reshape(len(windows), -1), encoding.copies)
+    if isinstance(encoding, Encoding):
+        frames = np.zeros((len(windows), net.steps, *net.input_shape), np.int16)
+        frames[:, 0] = np.tile(windows.reshape(len(windows), -1), encoding.copies)
+    else:  # every layer is a step behind the one before
+        frames = np.zeros((len(windows), net.steps + len(net.spiking), *encoding.window[1:]), np.int16)
+        frames[:, : windows.shape[1] * encoding.substeps : encoding.substeps] = windows
+        frames = frames.reshape(*frames.shape[:2], *net.input_shape)
     return Sample(frames, graded=True)
 
 
 def result(backend: str, net: NetX, windows: np.ndarray, recordings: Sequence[Recording], seconds: float, *, trace: bool) -> Result:
     """What `backend` made of `windows`. Logits are the last layer's spikes; the potential it ends with, where it is a read-out."""
-    if net.encoding:
+    if isinstance(net.encoding, Encoding):
         return _decoded(backend, net.encoding, recordings, seconds, trace=trace)
     names = [f"layer {net.layers.index(layer)}" for layer in net.spiking]
     counts = {name: recording.counts[:, None].astype(np.int64) for name, recording in zip(names, recordings, strict=True)}
     last = recordings[-1]
     logits = last.potential if net.spiking[-1].neurons == READOUT else last.counts
+    if net.encoding:
+        logits = logits // UNIT
+        windows = windows.reshape(*windows.shape[:2], *net.input_shape)
     return Result(
         backend=backend,
         logits=logits.reshape(len(windows), -1).astype(np.int64),
-        scale=1.0,
+        scale=net.encoding.scale if net.encoding else 1.0,
         spikes={name: per_window(k) for name, k in counts.items()},
         sops=_sops(net, (windows != 0).astype(np.int64), counts),
         seconds=seconds,

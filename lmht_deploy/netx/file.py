@@ -104,13 +104,28 @@ class Encoding:
 
 
 @dataclass(frozen=True)
+class Approximation:
+    """How windows enter a file that `lmht export` made for its own Lava processes, where it is read as stock lava-dl reads it.
+
+    window    (T_in, ...) of a window of counts within low..high; its step j enters at the first of the `substeps` of block j
+    scale     real value of one unit of a logit
+    """
+
+    window: Shape
+    low: int
+    high: int
+    substeps: int
+    scale: float
+
+
+@dataclass(frozen=True)
 class NetX:
     """A chain of layers, the shape of what enters the first of them, and the `steps` of a sample, where the file says them."""
 
     layers: tuple[Layer, ...]
     input_shape: Shape
     steps: int | None = None
-    encoding: Encoding | None = None
+    encoding: Encoding | Approximation | None = None
 
     @property
     def spiking(self) -> tuple[InputLayer | Conv | Dense, ...]:
@@ -133,13 +148,19 @@ def load(path: str | Path, layers: int | None = None) -> NetX:
         count = len(groups) if layers is None else min(layers, len(groups))
         net = _chain([_read(f"{path}: layer {index}", groups[str(index)]) for index in range(count)], str(path))
         steps = int(_scalar(file["simulation/tSample"])) if "simulation/tSample" in file else None
-        return dataclasses.replace(net, steps=steps, encoding=_encoding(file) if "lmht_exact" in file.attrs else None)
+        return dataclasses.replace(net, steps=steps, encoding=_encoding(file) if count == len(groups) else None)
 
 
-def _encoding(file: h5py.File) -> Encoding:
+def _encoding(file: h5py.File) -> Encoding | Approximation | None:
+    if not {"lmht_exact", "lmht_steps"} & set(file.attrs):
+        return None
     if file.attrs["checksum"] != checksum(file):
         raise StorageError(f"{file.filename}: the checksum does not match the content; the file is damaged or was edited")
-    groups = [file["layer"][str(index)] for index in range(1, len(file["layer"]))]
+    groups = [file["layer"][str(index)] for index in range(len(file["layer"]))]
+    if "lmht_exact" not in file.attrs:
+        first, scale = groups[0].attrs, float(groups[-1]["lmht_readout"].attrs["scale"])
+        window = (int(first["lmht_steps"]), *_shape(groups[0]))
+        return Approximation(window, int(first["lmht_low"]), int(first["lmht_high"]), int(file.attrs["lmht_substeps"]), scale)
     low, high = (int(n) for n in file.attrs["lmht_range"])
     return Encoding(
         window=tuple(int(n) for n in file.attrs["lmht_window"]),

@@ -9,11 +9,12 @@ import h5py
 import numpy as np
 import pytest
 
-from lmht_deploy import backends, netx
+from lmht_deploy import backends, netx, storage
 from lmht_deploy.errors import BackendError, DataError, StorageError
 from lmht_deploy.events.files import save_windows
 
 from ..cli.test_cli import lmht, refused
+from ..conformance.networks import SPECIAL, windows_for
 from ..netx.test_netx import convolutions, recurrent
 
 RNG = np.random.default_rng(0)
@@ -91,3 +92,23 @@ def test_refuses(tmp_path: Path) -> None:
         backends.load("netx", tmp_path / "none.net")
     with pytest.raises(BackendError, match=r"runs \.net files"):
         backends.load("netx", tmp_path / "net.lmht")
+
+
+def test_exported_file_as_stock_lava_dl_reads_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Step j of a window enters at the first step of block j; the read-out is read when the last spike has arrived."""
+    net = SPECIAL["m-ht"]()  # T = 4, L = 3: 12 steps, and one for each of three layers
+    storage.save(net, tmp_path / "net.lmht")
+    assert lmht("export", tmp_path / "net.lmht", "--out", tmp_path / "net.net") == 0
+    assert "measure it: lmht run" in capsys.readouterr().err
+    windows = windows_for(net, 5)
+    backend = backends.load("netx", tmp_path / "net.net")
+    assert backend.window_shape == windows.shape[1:]
+    found = backend.run(windows)
+    inputs = np.zeros((5, 15, *windows.shape[2:]), int)
+    inputs[:, 0:12:3] = windows
+    expected = netx.Simulator(netx.load(tmp_path / "net.net")).run(inputs, graded=True)
+    assert found.logits.tolist() == (expected[-1].potential // 64).tolist()
+    assert found.spikes["layer 1"].tolist() == expected[0].counts.sum((1, 2, 3)).tolist()
+    assert found.spikes["layer 2"].any() and found.scale == net.readout.scale
+    with pytest.raises(DataError, match="must have shape"):
+        backend.run(windows[:, :2])
