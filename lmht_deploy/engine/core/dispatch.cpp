@@ -9,11 +9,14 @@ namespace {
 std::vector<const Kernels*> available() {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
+    // What each translation unit is compiled for: see CMakeLists.txt.
     __builtin_cpu_init();
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vnni");
-    if (avx512) found.push_back(kernels_avx512vnni());
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt")) found.push_back(kernels_avx2());
+#define HAS __builtin_cpu_supports
+    const bool avx2 = HAS("avx2") && HAS("bmi") && HAS("bmi2") && HAS("lzcnt") && HAS("popcnt");
+    const bool avx512 = HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") && HAS("avx512vbmi2") && HAS("avx512vpopcntdq") && HAS("avx512vnni");
+#undef HAS
+    if (avx2 && avx512) found.push_back(kernels_avx512vnni());
+    if (avx2) found.push_back(kernels_avx2());
 #endif
     found.push_back(kernels_generic());
     return found;

@@ -9,6 +9,8 @@ namespace lmht {
 namespace {
 
 constexpr size_t CACHE_BYTES = size_t(1) << 20;  // weights of a layer that stay in a core's cache from row to row
+constexpr size_t MIXED_BYTES = size_t(1) << 18;  // weights up to which rows may differ in their path, and so touch both forms
+constexpr int TASKS = 8;                         // a thread and layer, where the layer runs slice by slice
 constexpr int MOST_REPEATED = 4;                 // k up to which a list has room for k entries a place
 
 size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -35,6 +37,7 @@ private:
 void place(Spikes& spikes, const Tensor& tensor, View view, Cursor& cursor) {
     spikes = {tensor.steps_of(view), tensor.height, tensor.width, tensor.channels, tensor.words(), tensor.format(view)};
     spikes.mask = cursor.take<uint64_t>(spikes.all_words());
+    if (spikes.format == Format::Few) spikes.few = cursor.take<uint64_t>(spikes.all_words());
     if (spikes.format == Format::Counts) spikes.count = cursor.take<uint8_t>(spikes.all_words() * LANES);
     if (spikes.format == Format::Wide) spikes.wide = cursor.take<int32_t>(spikes.all_words() * LANES);
 }
@@ -66,6 +69,7 @@ size_t place_buffers(std::vector<Buffer>& buffers) {
 int32_t value_at(const Spikes& spikes, size_t word, int bit) {
     if (!(spikes.mask[word] >> bit & 1)) return 0;
     const size_t at = word * LANES + bit;
+    if (spikes.format == Format::Few) return int32_t(spikes.few[word] >> (8 * bit) & 255);
     return spikes.format == Format::Wide ? spikes.wide[at] : spikes.format == Format::Counts ? spikes.count[at] : 1;
 }
 
@@ -74,12 +78,14 @@ void put_value(const Spikes& spikes, size_t word, int bit, int32_t value) {
     spikes.mask[word] |= uint64_t(1) << bit;
     if (spikes.format == Format::Wide) spikes.wide[at] = value;
     if (spikes.format == Format::Counts) spikes.count[at] = uint8_t(value);
+    if (spikes.format == Format::Few) spikes.few[word] |= uint64_t(value) << (8 * bit);
 }
 
 // Silences spikes, touching only those that are not silent.
 void clear(const Spikes& spikes) {
     for (size_t word = 0; word < spikes.all_words(); ++word) {
         if (!std::exchange(spikes.mask[word], 0)) continue;
+        if (spikes.format == Format::Few) spikes.few[word] = 0;
         if (spikes.format == Format::Wide) std::memset(spikes.wide + word * LANES, 0, LANES * sizeof(int32_t));
         if (spikes.format == Format::Counts) std::memset(spikes.count + word * LANES, 0, LANES);
     }
@@ -97,28 +103,19 @@ void encode_any(const int32_t* window, const Spikes& spikes) {
         }
 }
 
-// The same for a few channels of counts: every value is written, for events come too irregularly to be branched upon.
-void encode_few_channels(const int32_t* window, const Spikes& spikes) {
+// The same for a row of a few channels: every value is written, for events come too irregularly to be branched upon.
+void encode_row_of_few(const int32_t* window, const Spikes& spikes, int y) {
     const size_t area = size_t(spikes.height) * spikes.width;
-    for (int step = 0; step < spikes.steps; ++step, window += area * spikes.channels)
-        for (size_t place = 0; place < area; ++place) {
-            const size_t word = step * area + place;
-            uint64_t mask = 0, counts = 0;
-            for (int c = 0; c < spikes.channels; ++c) {
-                const uint64_t k = uint64_t(window[c * area + place]);
-                mask |= uint64_t(k != 0) << c;
-                counts |= k << (8 * c);
+    for (int step = 0; step < spikes.steps; ++step) {
+        const int32_t* const row = window + size_t(step) * spikes.channels * area + size_t(y) * spikes.width;
+        uint64_t *const mask = spikes.mask + spikes.word(step, y, 0), *const few = spikes.few + spikes.word(step, y, 0);
+        for (int c = 0; c < spikes.channels; ++c)
+            for (int x = 0; x < spikes.width; ++x) {
+                const uint32_t k = uint32_t(row[c * area + x]);
+                mask[x] = (c ? mask[x] : 0) | uint64_t(k != 0) << c;
+                few[x] = (c ? few[x] : 0) | uint64_t(k) << (8 * c);
             }
-            spikes.mask[word] = mask;
-            for (int c = 0; c < spikes.channels; ++c) spikes.count[word * LANES + c] = uint8_t(counts >> (8 * c));
-        }
-}
-
-void encode_counts(const int32_t* window, const Spikes& spikes) {
-    if (spikes.format == Format::Counts && spikes.channels <= 8)
-        encode_few_channels(window, spikes);
-    else
-        encode_any(window, spikes);
+    }
 }
 
 // One step of `spikes`, as spikes of one step.
@@ -126,6 +123,7 @@ Spikes step_of(Spikes spikes, int step) {
     const size_t word = spikes.word(step, 0, 0);
     spikes.steps = 1;
     spikes.mask += word;
+    if (spikes.few) spikes.few += word;
     if (spikes.count) spikes.count += word * LANES;
     if (spikes.wide) spikes.wide += word * LANES;
     return spikes;
@@ -156,7 +154,8 @@ size_t Engine::place_store(const Synaptic& layer, RowStore& store, unsigned char
         const Tensor& source = model_->tensors[synapse.source];
         int channels = 0;
         for (const Slice& slice : synapse.weights.slices) channels = std::max(channels, slice.channels);
-        const bool counts = source.format(synapse.view) == Format::Counts;
+        const Format format = source.format(synapse.view);
+        const bool counts = format == Format::Counts || format == Format::Few;
         inputs.positions = int(synapse.geometry.columns.size());
         inputs.row_pitch = size_t(inputs.positions) * synapse.geometry.kernel.y * channels * (counts ? MOST_REPEATED : 1) + LIST_SLACK;
         inputs.rows = cursor.take<uint32_t>(inputs.row_pitch * layer.blocks);
@@ -184,7 +183,9 @@ void Engine::plan_memory() {
                 place(activation.views[int(view)], tensor, view, cursor);
         }
         const size_t places = size_t(tensor.height) * tensor.width;
-        activation.tally = {cursor.take<int64_t>(places), cursor.take<int64_t>(places), cursor.take<int64_t>(tensor.height), cursor.take<int64_t>(tensor.height)};
+        int64_t* const events = cursor.take<int64_t>(places);
+        const bool binary = tensor.format(View::Steps) == Format::Binary;  // then events and their total are one
+        activation.tally = {events, binary ? events : cursor.take<int64_t>(places), cursor.take<int64_t>(tensor.height), cursor.take<int64_t>(tensor.height)};
         return cursor.used();
     };
     for (size_t i = 0; i < tensors.size(); ++i) {  // tensor i is what layer i puts out
@@ -194,13 +195,14 @@ void Engine::plan_memory() {
         buffers.push_back(sparsely_written ? Buffer{bytes, 0, int(tensors.size())} : Buffer{bytes, int(i), tensors[i].last_use});
     }
 
-    size_t row_bytes = 0, currents_bytes = 0, most_rows = 0;
+    size_t row_bytes = 0, currents_bytes = 0, most_rows = 0, most_synapses = 0;
     lists_bytes_ = 0;
     RowStore measured;
     for (const Layer& holder : model_->layers) {
         if (!holder.synaptic) continue;
         const Synaptic& layer = *holder.synaptic;
         const size_t store = place_store(layer, measured, nullptr);
+        most_synapses = std::max(most_synapses, layer.synapses.size());
         if (by_slices(layer)) {
             lists_bytes_ = std::max(lists_bytes_, store * layer.height);
             most_rows = std::max(most_rows, size_t(layer.height));
@@ -220,6 +222,10 @@ void Engine::plan_memory() {
         scratch.lists = rest.take<unsigned char>(row_bytes);
     }
     rows_.resize(most_rows);
+    for (Scratch& scratch : scratch_) {  // so that no window allocates
+        scratch.row.inputs.reserve(most_synapses);
+        scratch.row.synapses.reserve(most_synapses);
+    }
 }
 
 // -------------------------------------------------------------------------------------------------- a window
@@ -274,10 +280,20 @@ void Engine::note(LayerProfile& profile, int64_t nanoseconds) {
         for (int path = 0; path < 4; ++path) profile.rows[path] += std::exchange(scratch.rows[path], 0);
 }
 
+// Encodes `counts`, but for null, and calls finish(y) for every row.
+template <class Finish>
+void Engine::encode_rows(const int32_t* counts, const Spikes& spikes, Finish finish) {
+    const bool few = spikes.format == Format::Few;
+    if (counts && !few) encode_any(counts, spikes);
+    workers_.run(spikes.height, [&](int y, int) {
+        if (counts && few) encode_row_of_few(counts, spikes, y);
+        finish(y);
+    });
+}
+
 void Engine::encode(const int32_t* window) {
     const Spikes& spikes = activations_[0].views[int(View::Steps)];
-    if (window) encode_counts(window, spikes);
-    workers_.run(spikes.height, [&](int y, int) { finish_row(0, y); });
+    encode_rows(window, spikes, [&](int y) { finish_row(0, y); });
 }
 
 void Engine::finish_row(int tensor, int y) {
@@ -315,33 +331,35 @@ void Engine::run_flatten(const Flatten& flatten) {
 
 // -------------------------------------------------------------------------------------------------- synapses
 
-// The cheapest way to add a synapse along output row y, from the spikes that lie under the row in this window.
-// The spikes are `tally`'s, of so many steps of the view.
-Path Engine::choose_path(const Synapse& synapse, int y, const Slice& slice, const Tally& tally, int steps) const {
+// The cheapest way to add a synapse along some output rows, from the spikes that lie under them in this window: those of
+// `tally`, of so many steps of the view.
+Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice, const Tally& tally, int steps) const {
     const Spikes& spikes = activations_[synapse.source].views[int(synapse.view)];
     if (spikes.format == Format::Wide) return Path::Weighted;
     const Geometry& geometry = synapse.geometry;
     int64_t total = 0, events = 0;
-    for (int ky = 0; ky < geometry.kernel.y; ++ky) {
-        const int at = geometry.input_row(y, ky);
-        if (at < 0 || at >= spikes.height) continue;
-        total += tally.row_total[at];
-        events += tally.row_events[at];
-    }
+    for (int y = rows.first; y < rows.last; ++y)
+        for (int ky = 0; ky < geometry.kernel.y; ++ky) {
+            const int at = geometry.input_row(y, ky);
+            if (at < 0 || at >= spikes.height) continue;
+            total += tally.row_total[at];
+            events += tally.row_events[at];
+        }
     const Kernels& kernels = *model_->kernels;
     const Tensor& tensor = model_->tensors[synapse.source];
     const int64_t most = tensor.high * (tensor.steps / tensor.steps_of(synapse.view));
-    const double pixels = double(geometry.width_out) * steps, slots = double(geometry.columns.size()) * geometry.kernel.y * slice.channels;
-    const double reads = double(geometry.width_out) * geometry.kernel.x / double(geometry.columns.size());  // pixels that read a position
+    const double height = rows.last - rows.first, pixels = height * geometry.width_out * steps;
+    const double places = height * double(geometry.columns.size()) * geometry.kernel.y, slots = places * slice.channels;
+    const double reads = geometry.mean_column_taps;  // pixels that read a spike, along the row
     // With groups a slice reads its part of the channels only.
     const double part = double(slice.channels) / synapse.channels_in;
     const bool fits = spikes.format == Format::Binary || most <= MOST_REPEATED || double(total) <= MOST_REPEATED * slots;
-    const double ones = fits ? double(total) * part * reads * kernels.add_cost : 1e300;
+    const double ones = fits ? double(total) * part * reads * (spikes.format == Format::Binary ? kernels.add_cost : kernels.repeated_cost) : 1e300;
     const double weighted = spikes.format == Format::Binary ? 1e300 : double(events) * part * reads * kernels.weighted_cost;
     const Path listed = ones <= weighted ? Path::Ones : Path::Weighted;
     if (most > kernels.dense_most || slice.channel0 % LANES) return listed;
     const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * kernels.dense_cost;
-    const double words = double(geometry.columns.size()) * geometry.kernel.y * ((slice.channels + LANES - 1) / LANES) * steps;
+    const double words = places * ((slice.channels + LANES - 1) / LANES) * steps;
     const double lists = words * kernels.word_cost / double(synapse.weights.slices.size());  // built once for all slices
     return std::min(ones, weighted) + pixels * kernels.pixel_cost + lists <= dense ? listed : Path::Dense;
 }
@@ -351,14 +369,18 @@ void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, i
         const Synapse& synapse = layer.synapses[s];
         RowInputs& inputs = store.inputs[s];
         const Activation& source = activations_[synapse.source];
-        if (!synapse.channelwise()) inputs.path = choose_path(synapse, y, synapse.weights.slices[slice], source.tally, source.views[int(synapse.view)].steps);
+        if (!synapse.channelwise()) {
+            const bool mixed = synapse.weights.size <= MIXED_BYTES;
+            inputs.path = choose_path(synapse, mixed ? Range{y, y + 1} : Range{0, layer.height}, synapse.weights.slices[slice], source.tally,
+                                      source.views[int(synapse.view)].steps);
+        }
         ++scratch_[thread].rows[int(inputs.path)];
     }
     gather(layer, y, slice, store, {0, layer.blocks});
 }
 
 // Fills the inputs of a row, their paths chosen.
-void Engine::gather(const Synaptic& layer, int y, int slice, RowStore& store, Blocks blocks) const {
+void Engine::gather(const Synaptic& layer, int y, int slice, RowStore& store, Range blocks) const {
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
         RowInputs& inputs = store.inputs[s];
@@ -479,7 +501,7 @@ void Engine::run_rows(const Synaptic& layer) {
 }
 
 // Slice by slice, all rows of a slice at once: for weights that do not fit the cache, or few rows to share out. Threads
-// take whole slices where there are enough of them, so that each needs its own weights only.
+// take parts of a slice that are as large as sharing the work evenly allows, so that each needs few weights.
 void Engine::run_slices(const Synaptic& layer) {
     const size_t bytes = place_store(layer, rows_[0], nullptr);
     workers_.run(layer.height, [&](int y, int thread) {
@@ -499,12 +521,11 @@ void Engine::run_slices(const Synaptic& layer) {
         }
         compute(layer, y, slice, store, scratch_[thread].currents, ahead);
     };
-    if (slices % threads == 0 || slices >= 4 * threads)
-        workers_.run(slices, [&](int slice, int thread) {
-            for (int y = 0; y < layer.height; ++y) work(slice, y, thread);
-        });
-    else
-        workers_.run(slices * layer.height, [&](int task, int thread) { work(task / layer.height, task % layer.height, thread); });
+    const int parts = threads == 1 ? 1 : std::clamp(TASKS * threads / slices, 1, layer.height);  // of the rows
+    workers_.run(slices * parts, [&](int task, int thread) {
+        const int slice = task / parts, part = task % parts;
+        for (int y = layer.height * part / parts; y < layer.height * (part + 1) / parts; ++y) work(slice, y, thread);
+    });
     workers_.run(layer.height, [&](int y, int) { finish_row(layer.out, y); });
 }
 
@@ -563,9 +584,8 @@ void Engine::put_step(int step, const int32_t* counts) {
     const Spikes spikes = step_of(activations_[0].views[int(View::Steps)], step);
     const size_t places = size_t(spikes.height) * spikes.width;
     int64_t* const at = step_tally_.data();
-    const Tally tally{at, at + places, at + 2 * places, at + 2 * places + spikes.height};
-    encode_counts(counts, spikes);
-    workers_.run(spikes.height, [&](int y, int) { model_->kernels->tally(spikes, tally, y); });
+    const Tally tally{at, spikes.format == Format::Binary ? at : at + places, at + 2 * places, at + 2 * places + spikes.height};
+    encode_rows(counts, spikes, [&](int y) { model_->kernels->tally(spikes, tally, y); });
     const bool sliced = by_slices(layer);  // which decides where there is room for the lists of a row
     const size_t bytes = sliced ? place_store(layer, rows_[0], nullptr) : 0;
     workers_.run(layer.height, [&](int y, int thread) {
@@ -573,7 +593,7 @@ void Engine::put_step(int step, const int32_t* counts) {
         place_store(layer, store, sliced ? lists_ + y * bytes : scratch_[thread].lists);
         for (int slice = 0; slice < layer.words(); ++slice) {
             if (slice == 0 || !layer.one_range()) {
-                store.inputs[0].path = choose_path(synapse, y, synapse.weights.slices[slice], tally, 1);
+                store.inputs[0].path = choose_path(synapse, {y, y + 1}, synapse.weights.slices[slice], tally, 1);
                 gather(layer, y, slice, store, {step, step + 1});
             }
             NeuronRow row = row_of(layer, y, slice, kept(layer, y, slice));

@@ -78,6 +78,8 @@ private:
     int32_t* kept(const Synaptic& layer, int y, int slice) const;
     void note(LayerProfile& profile, int64_t nanoseconds);
     void encode(const int32_t* window);
+    template <class Finish>
+    void encode_rows(const int32_t* counts, const Spikes& spikes, Finish finish);
     void run_neurons(const Synaptic& layer);
     void run_rows(const Synaptic& layer);
     void run_slices(const Synaptic& layer);
@@ -89,12 +91,12 @@ private:
     void count_sops(const Synaptic& layer, int64_t* sops, int64_t* event_sops) const;
     void copy_trace(int tensor, int32_t* trace) const;
 
-    struct Blocks {  // first <= block < last
+    struct Range {  // first <= i < last
         int first, last;
     };
 
     void prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread);
-    void gather(const Synaptic& layer, int y, int slice, RowStore& store, Blocks blocks) const;
+    void gather(const Synaptic& layer, int y, int slice, RowStore& store, Range blocks) const;
     NeuronRow row_of(const Synaptic& layer, int y, int slice, int32_t* currents) const;
     void connect(NeuronRow& row, const Synaptic& layer, int y, int slice, RowStore& store) const;
     // Weights to fetch into the cache while something else is computed.
@@ -105,7 +107,7 @@ private:
     void compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents, Ahead ahead) const;
     Ahead next_layer(const Synaptic& layer) const;
     static Ahead weights_of(const PackedWeights& weights, int slice, Path path);
-    Path choose_path(const Synapse& synapse, int y, const Slice& slice, const Tally& tally, int steps) const;
+    Path choose_path(const Synapse& synapse, Range rows, const Slice& slice, const Tally& tally, int steps) const;
     bool by_slices(const Synaptic& layer) const;
     size_t place_store(const Synaptic& layer, RowStore& store, unsigned char* at) const;
 

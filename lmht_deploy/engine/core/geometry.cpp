@@ -1,6 +1,7 @@
 #include "geometry.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
 
 namespace lmht {
@@ -30,6 +31,7 @@ Geometry::Geometry(Extent kernel_, Extent stride_, Extent padding_, Extent dilat
     width_out = outputs(width_in, kernel.x, stride.x, padding.x, dilation.x);
     row_taps = taps(height_in, height_out, kernel.y, stride.y, padding.y, dilation.y);
     column_taps = taps(width_in, width_out, kernel.x, stride.x, padding.x, dilation.x);
+    mean_column_taps = double(std::accumulate(column_taps.begin(), column_taps.end(), int64_t(0))) / width_in;
 
     std::vector<int64_t> used;  // columns counted from the left edge of the padding
     for (int x = 0; x < width_out; ++x)

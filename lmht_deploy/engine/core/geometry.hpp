@@ -18,6 +18,7 @@ struct Geometry {
     std::vector<int32_t> columns;  // input column at each position, -1 in the padding
     std::vector<int32_t> first;    // [width_out] first position of each output pixel
     std::vector<int64_t> row_taps, column_taps;  // output rows (columns) that read each input row (column)
+    double mean_column_taps = 0;
 
     Geometry(Extent kernel, Extent stride, Extent padding, Extent dilation, int height_in, int width_in);
 

@@ -84,14 +84,14 @@ struct PoolRow {
     bool max;
 };
 
-constexpr int TILE = 6;  // output pixels whose currents are added together
+constexpr int TILE = 12;  // output pixels whose currents are added together
 constexpr int QUAD = 4;  // slots that one dot product takes
 
 struct Kernels {
     const char* name;
-    // Cycles, for the choice of a path: a row of 64 weights added once; with a value; a slot of the dense path; for lists
-    // also an output pixel, and a word of inputs, whatever is in them.
-    float add_cost, weighted_cost, dense_cost, pixel_cost, word_cost;
+    // Cycles, for the choice of a path: a row of 64 weights added for a binary spike; for each level of a graded one; once
+    // with a value; a slot of the dense path; for lists also an output pixel, and a word of inputs, whatever is in them.
+    float add_cost, repeated_cost, weighted_cost, dense_cost, pixel_cost, word_cost;
     int dense_most;  // largest value of the dense path; 0 where the tier has none
 
     void (*list)(const GatherInputs&);        // Path::Ones and Path::Weighted

@@ -108,7 +108,7 @@ void Model::note_uses(const Layer& layer) {
 
 int Model::add_input(int channels, int height, int width, int steps, int64_t low, int64_t high) {
     require(tensors.empty(), "a model has one input, its first layer");
-    return add_tensor({channels, height, width, steps, 1, std::min<int64_t>(low, 0), std::max<int64_t>(high, 0)}, Layer{});
+    return add_tensor({channels, height, width, steps, 1, std::min<int64_t>(low, 0), std::max<int64_t>(high, 0), channels <= FEW}, Layer{});
 }
 
 int Model::add_pool(int source_, Extent kernel, Extent stride, Extent padding, bool max) {

@@ -23,13 +23,17 @@ enum class View : uint8_t {
 struct Tensor {
     int channels, height, width, steps, substeps;
     int64_t low, high;      // range of k at a sub-step
+    bool few = false;       // an input of few channels, whose counts are kept together
     int last_use = 0;       // index of the last layer that reads it
     bool reads[3] = {true, false, false};  // views that are read, by `View`
 
     int words() const { return (channels + LANES - 1) / LANES; }
     int steps_of(View view) const { return view == View::Steps ? steps : view == View::Blocks ? steps / substeps : 1; }
     View same(View view) const;  // the first view that holds the same values
-    Format format(View view) const { return format_of(low * (steps / steps_of(view)), high * (steps / steps_of(view))); }
+    Format format(View view) const {
+        const Format format = format_of(low * (steps / steps_of(view)), high * (steps / steps_of(view)));
+        return few && format == Format::Counts ? Format::Few : format;
+    }
 };
 
 // What the caller gives for a synapse: weight int8 [channels_out][channels_in / groups][kernel.y][kernel.x].

@@ -7,8 +7,10 @@ namespace lmht {
 
 constexpr int LANES = 64;  // channels in a word of the mask, and output channels in a slice of weights
 
+constexpr int FEW = 8;  // channels whose counts fit one 64-bit word
+
 // What a value can be. Binary spikes are their mask; the others keep values beside it.
-enum class Format : uint8_t { Binary, Counts, Wide };  // 0..1, 0..255, any int32
+enum class Format : uint8_t { Binary, Few, Counts, Wide };  // 0..1, 0..255 of at most FEW channels, 0..255, any int32
 
 inline Format format_of(int64_t low, int64_t high) {
     if (low < 0 || high > 255) return Format::Wide;
@@ -20,6 +22,7 @@ struct Spikes {
     int steps = 0, height = 0, width = 0, channels = 0, words = 0;
     Format format = Format::Binary;
     uint64_t* mask = nullptr;   // [steps][height][width][words]: bit c of word w is set where k of channel 64w + c is not 0
+    uint64_t* few = nullptr;    // [steps][height][width]: byte c is k of channel c, Format::Few
     uint8_t* count = nullptr;   // [steps][height][width][64 words], Format::Counts
     int32_t* wide = nullptr;    // [steps][height][width][64 words], Format::Wide
 

@@ -5,7 +5,7 @@
 namespace lmht {
 
 const Kernels* kernels_generic() {
-    static constexpr Kernels kernels = table<Portable>("generic", 6, 30, 0, 0, 0);
+    static constexpr Kernels kernels = table<Portable>("generic", 6, 6, 30, 0, 0, 0);
     return &kernels;
 }
 

@@ -5,6 +5,8 @@
 namespace lmht {
 namespace {
 
+constexpr uint32_t MOST_ROWS = 256;  // between two flushes of 16-bit sums
+
 struct Portable {
     static constexpr int dense_most = 0;  // no dense path
 
@@ -62,6 +64,14 @@ struct Portable {
         for (int c = 0; c < LANES; ++c) count[c] = uint8_t(count[c] + (mask >> c & 1));
     }
 
+    // counts[i] = bits of word i in all steps.
+    static LMHT_INLINE void popcounts(const uint64_t* mask, size_t pitch, int steps, int n, int64_t* counts) {
+        for (int i = 0; i < n; ++i) {
+            counts[i] = 0;
+            for (int step = 0; step < steps; ++step) counts[i] += __builtin_popcountll(mask[step * pitch + i]);
+        }
+    }
+
     // count[c] = how many of n masks have bit c; returns their union.
     static LMHT_INLINE uint64_t sum_masks(const uint64_t* mask, size_t pitch, int n, uint8_t* count) {
         uint64_t any = 0;
@@ -98,16 +108,28 @@ struct Portable {
         add(sum, load(reinterpret_cast<const int32_t*>(product)));
     }
 
-    // Adds n rows of weights to 16-bit sums: `sums` of whole words (modulo 2^16), `high` of their upper bytes. A row costs
-    // an addition, a shift and an addition, less than widening it would; 257 unsigned bytes fit 16 bits.
-    static LMHT_INLINE void add_rows(U16 (&sums)[PARTS], U16 (&high)[PARTS], const uint8_t* weights, const uint32_t* rows, uint32_t n) {
-        _Pragma("GCC unroll 4") for (uint32_t i = 0; i < n; ++i) {
+    // Adds n rows of weights. A row costs an addition to 16-bit sums of whole words (modulo 2^16), a shift and an addition
+    // to those of the upper bytes, less than widening it would; MOST_ROWS unsigned bytes fit 16 bits.
+    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, const uint32_t* rows, uint32_t n) {
+        for (uint32_t done = 0; done < n;) {
+            const uint32_t end = n - done < MOST_ROWS ? n : done + MOST_ROWS;
+            U16 words[PARTS] = {}, high[PARTS] = {};
+            _Pragma("GCC unroll 4") for (; done < end; ++done) {
+                LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {
+                    const U16 row = reinterpret_cast<const AnyU16*>(weights + rows[done])[part];
+                    words[part] += row;
+                    high[part] += row >> 8;
+                }
+            }
             LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {
-                const U16 row = reinterpret_cast<const AnyU16*>(weights + rows[i])[part];
-                sums[part] += row;
-                high[part] += row >> 8;
+                const U32 low = (U32)(U16)(words[part] - (high[part] << 8)), upper = (U32)high[part];
+                sum.v[part] += low & 0xffff;
+                sum.v[16 / PER + part] += low >> 16;
+                sum.v[32 / PER + part] += upper & 0xffff;
+                sum.v[48 / PER + part] += upper >> 16;
             }
         }
+        add(sum, splat(0u - 128u * n));
     }
 
     // v * leak / 4096, towards zero.

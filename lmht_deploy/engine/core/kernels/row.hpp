@@ -8,6 +8,16 @@ namespace {
 
 // ---------------------------------------------------------------------------------------------- values of one word
 
+// Value k of a channel that is marked.
+LMHT_INLINE int32_t value_of(const Spikes& spikes, size_t at, int c) {
+    switch (spikes.format) {
+        case Format::Wide: return spikes.wide[at * LANES + c];
+        case Format::Counts: return spikes.count[at * LANES + c];
+        case Format::Few: return int32_t(spikes.few[at] >> (8 * c) & 255);
+        default: return 1;
+    }
+}
+
 // The 64 values k of word `at`.
 void read_values(const Spikes& spikes, size_t at, int32_t* k) {
     if (spikes.format == Format::Wide) {
@@ -15,8 +25,8 @@ void read_values(const Spikes& spikes, size_t at, int32_t* k) {
     } else if (spikes.format == Format::Counts) {
         for (int c = 0; c < LANES; ++c) k[c] = spikes.count[at * LANES + c];
     } else {
-        const uint64_t mask = spikes.mask[at];
-        for (int c = 0; c < LANES; ++c) k[c] = int32_t(mask >> c & 1);
+        memset(k, 0, LANES * sizeof *k);
+        for (uint64_t mask = spikes.mask[at]; mask; mask &= mask - 1) k[__builtin_ctzll(mask)] = value_of(spikes, at, __builtin_ctzll(mask));
     }
 }
 
@@ -27,6 +37,10 @@ void write_values(const Spikes& spikes, size_t at, const int32_t* k) {
     if (spikes.format == Format::Wide) memcpy(spikes.wide + at * LANES, k, LANES * sizeof *k);
     if (spikes.format == Format::Counts)
         for (int c = 0; c < LANES; ++c) spikes.count[at * LANES + c] = uint8_t(k[c]);
+    if (spikes.format == Format::Few) {
+        spikes.few[at] = 0;
+        for (int c = 0; c < FEW; ++c) spikes.few[at] |= uint64_t(uint8_t(k[c])) << (8 * c);
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- inputs of a row
@@ -129,6 +143,8 @@ void list_whole_words(const GatherInputs& g) {
     }
 }
 
+// Active inputs one by one: with their values, or listed as often as their value says.
+template <bool REPEATED>
 void list_values(const GatherInputs& g) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
@@ -140,10 +156,11 @@ void list_values(const GatherInputs& g) {
     for_each_word(
         g,
         [&](uint64_t mask, size_t at, uint32_t slot) {
-            for (; mask; mask &= mask - 1, ++n) {
+            for (; mask; mask &= mask - 1) {
                 const int c = __builtin_ctzll(mask);
-                rows[n] = (slot + uint32_t(c)) * LANES;
-                values[n] = in.format == Format::Wide ? in.wide[at * LANES + c] : in.format == Format::Counts ? in.count[at * LANES + c] : 1;
+                const int32_t k = value_of(in, at, c);
+                if (!REPEATED) values[n] = k;
+                for (int i = 0; i < (REPEATED ? k : 1); ++i) rows[n++] = (slot + uint32_t(c)) * LANES;
             }
         },
         [&](int position) { starts[position + 1] = n; });
@@ -152,7 +169,9 @@ void list_values(const GatherInputs& g) {
 template <class Tier>
 void list(const GatherInputs& g) {
     if (g.into->path == Path::Weighted)
-        list_values(g);
+        list_values<false>(g);
+    else if (g.source->format == Format::Few)
+        list_values<true>(g);
     else if (g.source->format == Format::Counts)
         list_spikes<Tier, true>(g);
     else if (g.channels == g.source->channels && g.channels % LANES == 0)
@@ -162,70 +181,47 @@ void list(const GatherInputs& g) {
 }
 
 // Every value of the slots under the row; zero in the padding. Each store of a word may spill over what follows it.
-// `FEW`: counts of at most eight channels, as of an input, which are copied eight bytes at a time.
-template <class Tier, bool FEW>
+// `FEW_COUNTS`: those of Format::Few, eight bytes at a time.
+template <class Tier, bool FEW_COUNTS>
 void fill_slots(const GatherInputs& g) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
     uint8_t* at = into.dense + g.block * into.row_pitch;
-    for (int position = 0; position < into.positions; ++position)
+    const Inside inside = rows_inside(g);
+    const size_t pitch = size_t(g.row_step) * in.width * in.words;
+    for (int position = 0; position < into.positions; ++position) {
+        const int x = g.columns[position];
+        size_t word = inside.origin + size_t(x) * in.words + g.channel0 / LANES;
         for (int ky = 0; ky < g.kernel_height; ++ky, at += g.channels) {
-            const int x = g.columns[position], y = g.first_row + ky * g.row_step;
-            const bool inside = x >= 0 && y >= 0 && y < in.height;
-            const size_t word = inside ? in.word(g.block, y, x) + g.channel0 / LANES : 0;
-            if (FEW) {
-                uint64_t counts = 0;
-                if (inside) memcpy(&counts, in.count + word * LANES, sizeof counts);
+            const bool there = x >= 0 && ky >= inside.ky0 && ky < inside.ky1;
+            if (FEW_COUNTS) {
+                const uint64_t counts = there ? in.few[word] : 0;
                 memcpy(at, &counts, sizeof counts);
-                continue;
+            } else {
+                for (int c = 0; c < g.channels; c += LANES) {
+                    if (!there)
+                        memset(at + c, 0, LANES);
+                    else if (in.format == Format::Counts)
+                        memcpy(at + c, in.count + (word + c / LANES) * LANES, LANES);
+                    else
+                        Tier::expand(in.mask[word + c / LANES], at + c);
+                }
             }
-            for (int c = 0; c < g.channels; c += LANES) {
-                if (!inside)
-                    memset(at + c, 0, LANES);
-                else if (in.format == Format::Counts)
-                    memcpy(at + c, in.count + (word + c / LANES) * LANES, LANES);
-                else
-                    Tier::expand(in.mask[word + c / LANES], at + c);
-            }
+            if (there) word += pitch;
         }
+    }
     memset(at, 0, QUAD);
 }
 
 template <class Tier>
 void fill(const GatherInputs& g) {
-    if (g.source->format == Format::Counts && g.channels <= int(sizeof(uint64_t)))
+    if (g.source->format == Format::Few)
         fill_slots<Tier, true>(g);
     else
         fill_slots<Tier, false>(g);
 }
 
 // ---------------------------------------------------------------------------------------------- currents of a tile
-
-// Adds to `sum` what Tier::add_rows summed in 16 bits.
-LMHT_INLINE void flush(Lanes& sum, const U16 (&sums)[PARTS], const U16 (&high)[PARTS]) {
-    LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {
-        const U32 low = (U32)(U16)(sums[part] - (high[part] << 8)), upper = (U32)high[part];
-        sum.v[part] += low & 0xffff;
-        sum.v[16 / PER + part] += low >> 16;
-        sum.v[32 / PER + part] += upper & 0xffff;
-        sum.v[48 / PER + part] += upper >> 16;
-    }
-}
-
-constexpr uint32_t MOST_ROWS = 256;  // between two flushes
-
-template <class Tier>
-LMHT_INLINE void add_listed_ones(Lanes& sum, const uint8_t* weights, const uint32_t* rows, uint32_t n) {
-    for (uint32_t left = n; left;) {
-        const uint32_t some = left < MOST_ROWS ? left : MOST_ROWS;
-        U16 sums[PARTS] = {}, high[PARTS] = {};
-        Tier::add_rows(sums, high, weights, rows, some);
-        flush(sum, sums, high);
-        rows += some;
-        left -= some;
-    }
-    add(sum, splat(0u - 128u * n));
-}
 
 LMHT_INLINE void add_listed_values(Lanes& sum, const uint8_t* weights, const uint32_t* rows, const int32_t* values, uint32_t n) {
     uint32_t total = 0;
@@ -250,19 +246,20 @@ struct Tile {
 
 constexpr int LINE = 64;  // bytes that are fetched at once
 
-// The part of the weights needed soon that is fetched beside `pixels` pixels of one block: little by little, for fetches
-// in a burst would hold up what is computed now.
+// Weights that are needed soon, fetched little by little, for fetches in a burst would hold up what is computed now.
 struct Ahead {
-    const uint8_t* from;
-    int lines;
-};
+    const uint8_t *at, *end;
+    int lines;  // beside one pixel of one block
 
-LMHT_INLINE Ahead ahead_of(const NeuronRow& row, int x, int pixels, int block) {
-    const size_t units = size_t(row.width) * row.blocks, unit = size_t(x) * row.blocks + size_t(block) * pixels;
-    const size_t lines = row.ahead_bytes / LINE;
-    const size_t first = lines * unit / units, last = lines * (unit + pixels) / units;
-    return {row.ahead + first * LINE, int(last - first)};
-}
+    explicit Ahead(const NeuronRow& row) : at(row.ahead), end(row.ahead + row.ahead_bytes) {
+        const int units = row.width * row.blocks;
+        lines = int((row.ahead_bytes / LINE + units - 1) / units);
+    }
+
+    LMHT_INLINE void fetch(int n) {
+        for (; n > 0 && at < end; --n, at += LINE) __builtin_prefetch(at, 0, 2);
+    }
+};
 
 // What a synapse adds to: the biases for the first synapse, else the currents so far. Pixels are `pitch` apart.
 struct Base {
@@ -294,7 +291,7 @@ LMHT_INLINE void for_each_pixel(const NeuronRow& row, const SynapseRow& synapse,
 }
 
 template <class Tier>
-LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block) {
+LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block, Ahead& ahead) {
     const RowInputs& in = *synapse.inputs;
     const uint32_t *starts = in.starts + size_t(block) * (in.positions + 1), *rows = in.rows + block * in.row_pitch;
     const int32_t* values = in.values + block * in.row_pitch;
@@ -303,16 +300,14 @@ LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Til
     const int kernel_width = synapse.kernel_width;
     // Slots count from the first position of the row, the weights from the first position of the pixel.
     const size_t position_bytes = size_t(synapse.column_slots) * LANES;
-    const Ahead ahead = ahead_of(row, tile.x0, tile.pixels, block);
-    const int lines = (ahead.lines + tile.pixels - 1) / tile.pixels;
     const auto list_of = [&](int x, auto use) {
-        for (int i = 0; i < lines; ++i) __builtin_prefetch(ahead.from + ((x - tile.x0) * lines + i) * LINE, 0, 2);
+        ahead.fetch(ahead.lines);
         const uint32_t begin = starts[first[x]], n = starts[first[x] + kernel_width] - begin;
         if (n) use(weights - size_t(first[x]) * position_bytes, begin, n);
     };
     if (in.path == Path::Ones)
         for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) {
-            list_of(x, [&](const uint8_t* w, uint32_t begin, uint32_t n) { add_listed_ones<Tier>(sum, w, rows + begin, n); });
+            list_of(x, [&](const uint8_t* w, uint32_t begin, uint32_t n) { Tier::add_rows(sum, w, rows + begin, n); });
         });
     else
         for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) {
@@ -323,13 +318,13 @@ LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Til
 // Dot products of P pixels with V vectors of channels at a time: as many accumulators as the tier has registers for.
 template <class Tier, int P>
 LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, Base base, int32_t* to, size_t pitch, int exponent,
-                          Ahead ahead) {
+                          Ahead& ahead) {
     constexpr int V = Tier::dense_vectors;
     for (int v0 = 0; v0 < VECTORS; v0 += V) {
         I32 sum[P][V] = {};
         const int8_t* w = weights + v0 * BYTES;
         for (int q = 0; q < quads; ++q, w += QUAD * LANES) {
-            if (q < ahead.lines) __builtin_prefetch(ahead.from + q * LINE, 0, 2);
+            if (q < P * ahead.lines) ahead.fetch(1);
             LMHT_UNROLL for (int p = 0; p < P; ++p) {
                 uint32_t four;
                 memcpy(&four, values + p * pixel_bytes + q * QUAD, QUAD);
@@ -345,7 +340,7 @@ LMHT_INLINE void add_dots(const uint8_t* values, ptrdiff_t pixel_bytes, const in
 
 template <class Tier, int P = Tier::dense_pixels>
 LMHT_INLINE void add_dots_of(int pixels, const uint8_t* values, ptrdiff_t pixel_bytes, const int8_t* weights, int quads, Base base, int32_t* to, size_t pitch,
-                             int exponent, Ahead ahead) {
+                             int exponent, Ahead& ahead) {
     if constexpr (P > 1)
         if (pixels < P) return add_dots_of<Tier, P - 1>(pixels, values, pixel_bytes, weights, quads, base, to, pitch, exponent, ahead);
     add_dots<Tier, P>(values, pixel_bytes, weights, quads, base, to, pitch, exponent, ahead);
@@ -353,7 +348,7 @@ LMHT_INLINE void add_dots_of(int pixels, const uint8_t* values, ptrdiff_t pixel_
 
 // Output pixels of a row lie `stride` positions apart, or, with a dilation, in runs that do.
 template <class Tier>
-void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block) {
+void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block, Ahead& ahead) {
     const uint8_t* dense = synapse.inputs->dense + block * synapse.inputs->row_pitch;
     const int quads = (synapse.kernel_width * synapse.column_slots + QUAD - 1) / QUAD;
     const int end = tile.x0 + tile.pixels;
@@ -364,9 +359,19 @@ void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int b
         int32_t* const to = row.currents + (size_t(x - tile.x0) * row.blocks + block) * LANES;
         add_dots_of<Tier>(pixels, dense + size_t(synapse.first[x]) * synapse.column_slots, ptrdiff_t(step) * synapse.column_slots, synapse.quads, quads,
                           base_of(row, synapse, to), to, size_t(row.blocks) * LANES, synapse.exponent,
-                          ahead_of(row, x, pixels, block));
+                          ahead);
         x += pixels;
     }
+}
+
+// Adds k times weight[c] for every channel that is marked.
+inline void add_marked(Lanes& sum, const Spikes& in, size_t at, const int32_t* weight) {
+    int32_t product[LANES] = {};
+    for (uint64_t mask = in.mask[at]; mask; mask &= mask - 1) {
+        const int c = __builtin_ctzll(mask);
+        product[c] = int32_t(uint32_t(value_of(in, at, c)) * uint32_t(weight[c]));
+    }
+    add(sum, load(product));
 }
 
 template <class Tier>
@@ -382,6 +387,8 @@ LMHT_INLINE void add_channelwise(const SynapseRow& synapse, int x, int block, in
                 LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) sum.v[n] += load(in.wide + at * LANES).v[n] * load(weight).v[n];
             else if (in.format == Format::Counts)
                 Tier::add_products(sum, in.count + at * LANES, weight);
+            else if (in.format == Format::Few)
+                add_marked(sum, in, at, weight);
             else
                 Tier::add_where(sum, in.mask[at], weight);
         }
@@ -389,16 +396,16 @@ LMHT_INLINE void add_channelwise(const SynapseRow& synapse, int x, int block, in
 
 // Currents X of a tile: [pixels][blocks][64].
 template <class Tier>
-LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile) {
+LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile, Ahead& ahead) {
     for (int s = 0; s < row.n_synapses; ++s) {
         const SynapseRow& synapse = row.synapses[s];
         for (int block = row.first_block; block < row.last_block; ++block) {
             if (synapse.inputs->path == Path::Channelwise)
                 for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) { add_channelwise<Tier>(synapse, x, block, row.word, sum); });
             else if (synapse.inputs->path != Path::Dense)
-                add_listed<Tier>(row, synapse, tile, block);
+                add_listed<Tier>(row, synapse, tile, block, ahead);
             else if constexpr (Tier::dense_most > 0)
-                add_dense<Tier>(row, synapse, tile, block);
+                add_dense<Tier>(row, synapse, tile, block, ahead);
         }
     }
 }
@@ -498,16 +505,18 @@ LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool is_plain) {
 template <class Tier>
 void neurons(const NeuronRow& row) {
     const bool is_plain = plain(row);
+    Ahead ahead(row);
     for (int x = 0; x < row.width; x += TILE) {
         const Tile tile{x, row.width - x < TILE ? row.width - x : TILE};
-        tile_currents<Tier>(row, tile);
+        tile_currents<Tier>(row, tile, ahead);
         fire_tile<Tier>(row, tile, is_plain);
     }
 }
 
 template <class Tier>
 void currents(const NeuronRow& row) {
-    tile_currents<Tier>(row, {0, row.width});
+    Ahead ahead(row);
+    tile_currents<Tier>(row, {0, row.width}, ahead);
 }
 
 template <class Tier>
@@ -526,6 +535,17 @@ void sum_steps(const Spikes& in, const Spikes& out, int y) {
             const size_t to = out.word(block, y, 0) + i;
             if (in.format == Format::Binary && out.format == Format::Counts) {
                 out.mask[to] = Tier::sum_masks(in.mask + in.word(block * span, y, 0) + i, in.word(1, 0, 0), span, out.count + to * LANES);
+                continue;
+            }
+            if (in.format == Format::Few && out.format == Format::Few) {
+                uint64_t any = 0, counts = 0;  // no byte overflows: the format says that sums fit
+                for (int s = 0; s < span; ++s) {
+                    const size_t at = in.word(block * span + s, y, 0) + i;
+                    any |= in.mask[at];
+                    counts += in.few[at];
+                }
+                out.mask[to] = any;
+                out.few[to] = counts;
                 continue;
             }
             int32_t sum[LANES] = {}, k[LANES];
@@ -605,38 +625,63 @@ void pool(const PoolRow& row) {
 template <class Tier>
 LMHT_INLINE int64_t word_total(const Spikes& spikes, size_t at) {
     if (spikes.format == Format::Counts) return Tier::sum(spikes.count + at * LANES);
+    if (spikes.format == Format::Few) {
+        constexpr uint64_t EVEN = 0x00ff00ff00ff00ff;
+        return int64_t(((spikes.few[at] & EVEN) + (spikes.few[at] >> 8 & EVEN)) * 0x0001000100010001 >> 48);
+    }
     int64_t total = 0;
     for (int c = 0; c < LANES; ++c) total += spikes.wide[at * LANES + c];
     return total;
 }
 
+// Binary spikes of a row, by the pixel, in all steps.
 template <class Tier>
-void tally(const Spikes& spikes, const Tally& into, int y) {
-    const size_t step_words = size_t(spikes.height) * spikes.width * spikes.words;
-    const bool binary = spikes.format == Format::Binary;
-    int64_t row_events = 0, row_total = 0;
-    for (int x = 0; x < spikes.width; ++x) {
-        int64_t events = 0, total = 0;
-        size_t at = spikes.word(0, y, x);
-        for (int step = 0; step < spikes.steps; ++step, at += step_words)
-            for (int word = 0; word < spikes.words; ++word) {
-                const uint64_t mask = spikes.mask[at + word];
-                events += __builtin_popcountll(mask);
-                if (!binary) total += word_total<Tier>(spikes, at + word);  // silent or not: a branch would cost more
-            }
-        if (binary) total = events;
-        into.events[size_t(y) * spikes.width + x] = events;
-        into.total[size_t(y) * spikes.width + x] = total;
-        row_events += events;
-        row_total += total;
+LMHT_INLINE void tally_binary(const Spikes& spikes, int64_t* events, int y) {
+    const uint64_t* mask = spikes.mask + spikes.word(0, y, 0);
+    const size_t step_words = spikes.word(1, 0, 0);
+    if (spikes.words == 1) return Tier::popcounts(mask, step_words, spikes.steps, spikes.width, events);
+    int64_t counts[LANES];
+    memset(events, 0, spikes.width * sizeof *events);
+    for (int left = spikes.width * spikes.words, word = 0; left > 0; left -= LANES, mask += LANES) {
+        const int some = left < LANES ? left : LANES;
+        Tier::popcounts(mask, step_words, spikes.steps, some, counts);
+        for (int i = 0; i < some; ++i) {
+            *events += counts[i];
+            if (++word == spikes.words) word = 0, ++events;
+        }
     }
-    into.row_events[y] = row_events;
-    into.row_total[y] = row_total;
 }
 
 template <class Tier>
-constexpr Kernels table(const char* name, float add_cost, float weighted_cost, float dense_cost, float pixel_cost, float word_cost) {
-    return {name,         add_cost, weighted_cost, dense_cost, pixel_cost, word_cost, Tier::dense_most, list<Tier>, fill<Tier>, neurons<Tier>, currents<Tier>, fire<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
+LMHT_INLINE void tally_values(const Spikes& spikes, int64_t* events, int64_t* total, int y) {
+    for (int x = 0; x < spikes.width; ++x) {
+        events[x] = total[x] = 0;
+        size_t at = spikes.word(0, y, x);
+        for (int step = 0; step < spikes.steps; ++step, at += spikes.word(1, 0, 0))
+            for (int word = 0; word < spikes.words; ++word) {
+                events[x] += __builtin_popcountll(spikes.mask[at + word]);
+                total[x] += word_total<Tier>(spikes, at + word);  // silent or not: a branch would cost more
+            }
+    }
+}
+
+template <class Tier>
+void tally(const Spikes& spikes, const Tally& into, int y) {
+    int64_t *const events = into.events + size_t(y) * spikes.width, *const total = into.total + size_t(y) * spikes.width;
+    if (spikes.format == Format::Binary)
+        tally_binary<Tier>(spikes, events, y);
+    else
+        tally_values<Tier>(spikes, events, total, y);
+    into.row_events[y] = into.row_total[y] = 0;
+    for (int x = 0; x < spikes.width; ++x) {
+        into.row_events[y] += events[x];
+        into.row_total[y] += total[x];
+    }
+}
+
+template <class Tier>
+constexpr Kernels table(const char* name, float add_cost, float repeated_cost, float weighted_cost, float dense_cost, float pixel_cost, float word_cost) {
+    return {name,         add_cost, repeated_cost, weighted_cost, dense_cost, pixel_cost, word_cost, Tier::dense_most, list<Tier>, fill<Tier>, neurons<Tier>, currents<Tier>, fire<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
 }
 
 }  // namespace
