@@ -261,7 +261,7 @@ def step_of(scale: Scale, kind: type[LMHT], *, narrow: bool, compiled: bool = Fa
     model, windows, labels = network(scale, kind)
     if narrow:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = torch.compile(model, backend="inductor" if scale.device == "cuda" else "aot_eager") if compiled else model
+    run = torch.compile(model, backend="inductor" if scale.device == "cuda" else "aot_eager", dynamic=False) if compiled else model
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
     def step() -> None:

@@ -195,10 +195,11 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, *parameters = ctx.saved_tensors
     mixing, of_threshold = any(ctx.needs_input_grad[1:3]), ctx.needs_input_grad[3]
     grad_x, sums = amplitudes_backward(grad, x, *parameters, ctx.levels, mixing, of_threshold)
-    learnt = parameters[:2] * mixing + parameters[2:3] * of_threshold
-    parts = sums.split([parameter.numel() for parameter in learnt])
-    grads = iter(part.view_as(parameter).to(parameter.dtype) for part, parameter in zip(parts, learnt, strict=True))
-    return grad_x, *(next(grads) if mixing else None for _ in range(2)), next(grads) if of_threshold else None, None, None
+    grads: list[Tensor | None] = [None] * 3  # of Ω, λ and θ
+    summed = [index for index, learns in enumerate((mixing, mixing, of_threshold)) if learns]
+    for index, part in zip(summed, sums.split([parameters[index].numel() for index in summed]), strict=True):
+        grads[index] = part.view_as(parameters[index]).to(parameters[index].dtype)
+    return grad_x, *grads, None, None
 
 
 amplitudes.register_autograd(_differentiate, setup_context=_save)

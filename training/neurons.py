@@ -39,8 +39,8 @@ def lmht(current: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Te
         v    = v - k[t]·θ
 
     where `omega` Ω is [T, T_in], `leak` λ, `threshold` θ and `v0` are scalars, and `levels` is L. Any floating dtype: the
-    result has that of `current`, and what lies between is float32 at least, under autocast too. The result lies in memory
-    as `current` does, time outermost: channels_last stays channels_last.
+    result has that of `current`, and what lies between is float32 at least, under autocast too. Maps [T_in, B, C, H, W] that
+    are channels_last at every step stay so; the result is contiguous otherwise.
 
     Gradient (Hao et al. 2024): the previous potential and the reset are detached, and ∂(k·θ)/∂v is 1 where
     0.5·θ <= v <= (L + 0.5)·θ, else 0. So λ learns from λ·v with v held constant. The detached potential is held constant
@@ -49,13 +49,14 @@ def lmht(current: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Te
 
     Raises TrainingError where `path` is "fused" and the fused kernels cannot run.
     """
-    order = (0, *sorted(range(1, current.ndim), key=current.stride, reverse=True))  # dimensions as they lie in memory
-    ordered = current.permute(order)
-    x = ordered.flatten(1)  # [T_in, neurons]: a view wherever the memory is dense
+    channels_last = current.ndim == 5 and not current.is_contiguous() and current[0].is_contiguous(memory_format=torch.channels_last)
+    if channels_last:
+        current = current.permute(0, 1, 3, 4, 2)  # as they lie in memory, so that to flatten them needs no copy
     suits = current.is_cuda and _TRITON and omega.numel() <= MOST_MIXING
     fire = _fused if path == "fused" or (path == "auto" and suits) else _plain
-    out = fire(x, omega, leak, threshold, v0, levels)
-    return out.reshape(len(out), *ordered.shape[1:]).permute(*(order.index(d) for d in range(current.ndim)))
+    out = fire(current.flatten(1), omega, leak, threshold, v0, levels)
+    out = out.reshape(len(out), *current.shape[1:])
+    return out.permute(0, 1, 4, 2, 3) if channels_last else out
 
 
 def _fused(x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int) -> Tensor:

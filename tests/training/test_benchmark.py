@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("triton", reason="Triton is not installed")
 from benchmarks import training as benchmark
 
+pytestmark = pytest.mark.skipif(not benchmark.CPU.fused, reason="Triton compiles for the GPU here")
+
 
 def test_every_part(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark.torch.cuda, "is_available", lambda: False)

@@ -52,7 +52,7 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     steps=st.integers(1, 5),
     steps_in=st.integers(1, 5),
     levels=st.integers(1, 5),
-    shape=st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 20)),
+    shape=st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64]),
     layout=st.sampled_from(list(LAYOUTS)),
     grad_layout=st.sampled_from(list(LAYOUTS)),
@@ -62,7 +62,10 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 def test_equal_where_arithmetic_is_exact(
     steps: int, steps_in: int, levels: int, shape: tuple[int, ...], dtype: torch.dtype, layout: str, grad_layout: str, theta: float, seed: int
 ) -> None:
-    """Eighths in, so that no sum is rounded and potentials meet thresholds and the surrogate's limits: the oracle's bits, and its layout."""
+    """Eighths in, so that no potential is rounded, and many meet thresholds and the surrogate's limits: the oracle's bits, and its layout.
+
+    The sums over neurons (of Ω, λ and θ) may be rounded, and are summed in another order.
+    """
     g = torch.Generator().manual_seed(seed)
 
     def eighths(low: int, high: int, *shape: int) -> Tensor:
@@ -74,7 +77,7 @@ def test_equal_where_arithmetic_is_exact(
     parameters = [value.to(wide) for value in (eighths(-4, 8, steps, steps_in), eighths(2, 4) * 2, torch.tensor(theta), eighths(-4, 4))]
     plain, fused = both(x, *parameters, grad=grad, levels=levels)
     for one, other in zip(plain, fused, strict=True):
-        torch.testing.assert_close(other, one, rtol=0, atol=0)
+        torch.testing.assert_close(other, one, **({"rtol": 0, "atol": 0} if one.ndim == 5 else {"rtol": 1e-5, "atol": 1e-3}))
         assert other.stride() == one.stride()
 
 
@@ -164,6 +167,17 @@ def test_compiled(path: Path) -> None:
     with torch.autocast(DEVICE, torch.bfloat16):
         found = learn(model, torch.compile(model, backend="aot_eager", fullgraph=True))
         torch.testing.assert_close(found, learn(model, model))
+
+
+def test_compiled_for_any_shape() -> None:
+    """Batch, height and width may be unknown to the graph; what finds the layout is the same for both paths."""
+    neuron = LMHT(2, 2, 3).to(DEVICE)
+    neuron.path = "fused"
+    compiled = torch.compile(neuron, backend="aot_eager", fullgraph=True, dynamic=True)
+    for shape in ((6, 4, 5, 7), (9, 5, 6, 4)):
+        x = torch.rand(shape, device=DEVICE)
+        for one in (x, x.to(memory_format=torch.channels_last)):
+            torch.testing.assert_close(compiled(one), neuron(one))
 
 
 @pytest.mark.parametrize("path", ["plain", "fused"])
