@@ -51,6 +51,10 @@ def small(*overrides: str) -> Recipe:
 NO_MEMORY = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 
 
+START = "spawn" if torch.cuda.is_available() else "fork"
+"""How processes begin: autograd's threads for a GPU do not survive the quicker way."""
+
+
 class KilledError(Exception):
     """What a run dies of in these tests."""
 
@@ -152,13 +156,13 @@ EVERYTHING = ("augmentation.shift=1", "augmentation.roll=1", "augmentation.mirro
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """By SIGKILL, at random moments: while it trains, tests, writes or has just begun. With EMA, augmentation, warm-up and cosine."""
     chosen = small(*EVERYTHING, "training.epochs=12", "training.warmup=3", "training.clip=1")
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context(START)
     moments = np.random.default_rng()
     died = 0
     for _ in range(6):
         process = context.Process(target=_trained, args=(chosen, tmp_path / "killed"))
         process.start()
-        process.join(moments.uniform(0.02, 0.8))
+        process.join(moments.uniform(0.02, 0.8) if START == "fork" else moments.uniform(4, 8))
         process.kill()
         process.join()
         died += process.exitcode == -signal.SIGKILL
@@ -459,7 +463,7 @@ def test_what_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_two_processes_draw_what_one_does(tmp_path: Path) -> None:
     """Order, augmentation and mixing of a batch; batch norm over both shares; the same weights at the end, but for rounding."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context(START)
     chosen = small(*EVERYTHING, "training.batch=64", "training.epochs=3", "training.rate=1e-3")
     processes = [context.Process(target=_joined, args=(rank, chosen, tmp_path)) for rank in range(2)]
     for process in processes:
