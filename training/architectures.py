@@ -85,7 +85,8 @@ class MembraneResidual:
         out = _convolved(shape, self.channels, self.stride)
         first, second = neuron(), neuron()
         if first.steps_in != second.steps:
-            raise DataError(f"membrane shortcuts add currents of the {first.steps_in} input steps to those of {second.steps} time-steps: make them as many")
+            steps = f"the {first.steps_in} input steps to those of {second.steps} time-steps"
+            raise DataError(f"membrane shortcuts add currents of {steps}: make them as many (in a recipe: data.steps, network.steps)")
         inner = _named(first=first, **_synapse(shape, self.channels, 3, self.stride), second=second)
         current = _named(**_synapse(out, self.channels, 3, 1))
         shortcut = nn.Identity() if out == shape else _named(**_synapse(shape, self.channels, 1, self.stride))
