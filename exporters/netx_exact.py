@@ -31,7 +31,7 @@ from .netx import STOCK_BIAS, STOCK_THRESHOLD, Folded, fold
 
 WEIGHT = 254
 """Largest weight of a dense synapse in lava-dl 0.6; a larger one is split over copies of the neuron that it comes from."""
-LARGEST = 16_000_000
+LARGEST = 32_000_000
 """Weights of a layer, zeros included, beyond which the export is refused: it is for small networks."""
 WAY_OUT = "export without --stock-exact: Lava as run by lmht-deploy is exact with that file"
 
@@ -41,7 +41,7 @@ def export_exact(net: Network, path: str | Path) -> None:
 
     Raises ExportError, naming the layer and a way out, for what stock neurons cannot do: float networks, max pooling, a leak over
     several time-steps, a shortcut from the input, levels and sub-steps at once, the paper's uniform injection, potentials beyond
-    24 bits, a read-out's bias beyond 16, and layers of more than 16 million unrolled weights. StorageError where the file cannot be written.
+    24 bits, a read-out's bias beyond 16, and layers of more than 32 million unrolled weights. StorageError where the file cannot be written.
     """
     if not net.integer:
         raise ExportError("a NetX file holds integers, and this network is a float one; quantise it first")

@@ -233,7 +233,10 @@ def _neurons(what: str, group: h5py.Group) -> CUBA:
         raise StorageError(f"{what} has {names.get(kind, 'resonate-and-fire' if 'RF' in kind else 'unknown')} neurons ({kind}); CUBA and LOIHI are run")
     if "messageBits" in group:
         raise StorageError(f"{what} has graded spikes (neuron/messageBits), with which lava-dl 0.6 hangs")
-    return CUBA(int(group["iDecay"][()]), int(group["vDecay"][()]), int(group["vThMant"][()]))
+    decays = int(group["iDecay"][()]), int(group["vDecay"][()])
+    if not all(0 <= decay <= STATE_ONE for decay in decays):
+        raise StorageError(f"{what} has decays {decays[0]} and {decays[1]}; they are within 0..{STATE_ONE}")
+    return CUBA(*decays, int(group["vThMant"][()]))
 
 
 def _delay(what: str, delay: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -260,7 +263,14 @@ def _chain(layers: list[Layer], path: str) -> NetX:
                 shape = (int(np.prod(shape)),)
                 continue
             case Conv():
-                fits = len(shape) == 3 and shape[0] == layer.weight.shape[1] * layer.groups and _conv_shape(layer, shape) == layer.shape
+                possible = min(*layer.stride, *layer.dilation, layer.groups) >= 1 and min(layer.padding) >= 0
+                fits = (
+                    possible
+                    and len(layer.weight) % layer.groups == 0
+                    and len(shape) == 3
+                    and shape[0] == layer.weight.shape[1] * layer.groups
+                    and _conv_shape(layer, shape) == layer.shape
+                )
             case Dense():
                 fits = shape == (layer.weight.shape[1],)
             case _:

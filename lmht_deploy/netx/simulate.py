@@ -80,7 +80,7 @@ class Simulator:
         Raises DataError where the inputs do not fit.
         """
         inputs = np.asarray(inputs)
-        steps = self._check(inputs, steps, graded)
+        steps = check(self.net, inputs, steps, graded)
         batch, given, biases = len(inputs), None, None
         if self.driven:
             biases = _bias(inputs).reshape(batch, -1)
@@ -91,16 +91,18 @@ class Simulator:
         self._core.run(given, biases, graded, steps, reset_interval or 0, reset_offset, records, self.threads)
         return recordings
 
-    def _check(self, inputs: np.ndarray, steps: int | None, graded: bool) -> int:
-        if inputs.dtype.kind not in "iub":
-            raise DataError(f"inputs must be integers or booleans, not {inputs.dtype}")
-        shape = self.net.input_shape
-        if inputs.shape[1 if self.driven else 2 :] != shape or (steps is None) == self.driven:
-            what = f"biases [batch, {', '.join(map(str, shape))}] and a number of steps" if self.driven else f"spikes [batch, steps, {shape}]"
-            raise DataError(f"this network is driven by {what}; inputs have shape {list(inputs.shape)}")
-        if graded and inputs.size and (inputs.min() < -(2**15) or inputs.max() >= 2**15):
-            raise DataError(f"graded spikes have 16 bits, -32768..32767; inputs are {inputs.min()}..{inputs.max()}")
-        return inputs.shape[1] if steps is None else steps
+
+def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int:
+    """The steps that a run of `inputs` takes. Raises DataError where they do not fit `net`; see `Simulator.run`."""
+    driven, shape = isinstance(net.spiking[0], InputLayer), net.input_shape
+    if inputs.dtype.kind not in "iub":
+        raise DataError(f"inputs must be integers or booleans, not {inputs.dtype}")
+    if inputs.shape[1 if driven else 2 :] != shape or (steps is None) == driven:
+        what = f"biases [batch, {', '.join(map(str, shape))}] and a number of steps" if driven else f"spikes [batch, steps, {shape}]"
+        raise DataError(f"this network is driven by {what}; inputs have shape {list(inputs.shape)}")
+    if graded and inputs.size and (inputs.min() < -(2**15) or inputs.max() >= 2**15):
+        raise DataError(f"graded spikes have 16 bits, -32768..32767; inputs are {inputs.min()}..{inputs.max()}")
+    return inputs.shape[1] if steps is None else steps
 
 
 def isas() -> list[str]:

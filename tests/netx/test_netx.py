@@ -425,6 +425,9 @@ def test_what_the_file_may_not_hold(tmp_path: Path) -> None:
     change_neuron(path, type="RF_PHASE")
     assert "layer 1 has resonate-and-fire neurons (RF_PHASE)" in refused(path)
     one_neuron(path)
+    change_neuron(path, vDecay=5000)
+    assert "layer 1 has decays 4096 and 5000" in refused(path)
+    one_neuron(path)
     with h5py.File(path, "r+") as file:
         file["layer/1/weight_rec"], file["layer/1/delay"] = np.ones((1, 1)), 1
         file["layer/1/type"][0] = b"dense_rec"
@@ -438,6 +441,22 @@ def test_what_the_file_may_not_hold(tmp_path: Path) -> None:
         del file["layer/0"]
         file.move("layer/1", "layer/0")
     assert "does not begin with a layer of type input" in refused(path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("stride", 0), ("groups", 0), ("groups", 4), ("padding", -1), ("dilation", [1, 0])])
+def test_impossible_convolutions(tmp_path: Path, name: str, value: object) -> None:
+    convolutions(tmp_path / "net.net")
+    with h5py.File(tmp_path / "net.net", "r+") as file:
+        del file[f"layer/1/{name}"]
+        file[f"layer/1/{name}"] = value
+    assert "layer 1 does not fit the shape (2, 9, 7) before it" in refused(tmp_path / "net.net")
+
+
+@needs_lava
+def test_stock_lava_is_not_asked_for_what_does_not_fit(tmp_path: Path) -> None:
+    one_neuron(tmp_path / "net.net")
+    with pytest.raises(DataError, match="inputs have shape"):
+        in_lava([stock.Run(tmp_path / "net.net", np.zeros((1, 4, 2), int))])
 
 
 @pytest.mark.parametrize("inputs", [np.zeros((1, 4, 2), int), np.zeros((4, 1), int), np.zeros((1, 4, 1)), np.full((1, 4, 1), 2**15)])

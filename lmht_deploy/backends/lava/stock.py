@@ -11,6 +11,7 @@ import numpy as np
 from ... import network
 from ...netx import NetX, Recording, counting
 from ...netx import load as load_netx
+from ...netx.simulate import check
 from ...result import Result
 from . import child
 
@@ -32,14 +33,15 @@ def run(python: Path, runs: Sequence[Run], *, fast_conv: bool = False, threads: 
     """Run every sample of `runs`, each in a network of its own; their recordings, and the seconds that Lava ran.
 
     fast_conv   convolutions as matrix products in float64: equal integers, many times faster
-    Raises StorageError for a file that `netx.load` does not read, BackendError where Lava fails or takes longer than `seconds`.
+    Raises StorageError for a file that `netx.load` does not read, DataError for inputs that do not fit, BackendError where
+    Lava fails or takes longer than `seconds`.
     """
     nets = [load_netx(one.path) for one in runs]
     entries, files = [], {}
     for number, one in enumerate(runs):
         files[f"inputs-{number}.npy"] = one.inputs.astype(np.int32)
         options = {"graded": one.graded, "states": one.states, "reset_interval": one.reset_interval, "reset_offset": one.reset_offset}
-        steps = one.inputs.shape[1] if one.steps is None else one.steps
+        steps = check(nets[number], one.inputs, one.steps, one.graded)
         entries.append({"net": str(one.path.resolve()), "inputs": f"inputs-{number}.npy", "steps": steps, "out": f"out-{number}", **options})
     job = {"stock": entries, "fast_conv": fast_conv, "threads": threads}
     with child.run(python, ", ".join(one.path.name for one in runs), job, files, seconds=seconds) as (folder, report):

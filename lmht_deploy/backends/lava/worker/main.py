@@ -33,12 +33,13 @@ def main(folder):
     from worker import shims
 
     shims.newer_python()
-    threading.Thread(target=watch_processes, daemon=True).start()
+    watching = threading.Lock()
+    threading.Thread(target=watch_processes, args=(watching,), daemon=True).start()
     if "stock" in job:
         shims.without_torch()
         from worker import stock
 
-        seconds, steps = stock.run(job)
+        seconds, steps = stock.run(job, watching)
     else:
         seconds, steps = run(job)
     write("done.json", seconds=seconds, steps=steps)
@@ -77,16 +78,31 @@ def watch_client(folder):
     end()
 
 
-def watch_processes():
-    """A Lava process that dies (killed, out of memory) would leave run() waiting."""
+def watch_processes(watching):
+    """A Lava process that dies (killed, out of memory) would leave run() waiting. Who joins processes holds `watching`: one may wait for them at a time."""
     processes = set()
     while True:
         time.sleep(0.2)
-        processes.update(multiprocessing.active_children())  # which forgets those that ended
-        for process in processes:
-            if process.exitcode:
-                write("failure.json", reason=f"a Lava process died with exit code {process.exitcode}")
+        with watching:
+            processes.update(multiprocessing.active_children())  # which forgets those that ended
+            codes = {process: exit_code(process) for process in processes}
+        for process, code in codes.items():
+            if code == CLOSED:
+                processes.discard(process)
+            elif code:
+                write("failure.json", reason=f"a Lava process died with exit code {code}")
                 end()
+
+
+CLOSED = "closed"
+
+
+def exit_code(process):
+    """None while it runs; CLOSED once it has been joined and given back."""
+    try:
+        return process.exitcode
+    except ValueError:
+        return CLOSED
 
 
 if __name__ == "__main__":

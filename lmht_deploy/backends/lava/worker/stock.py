@@ -12,8 +12,8 @@ from lava.proc.conv import utils
 from lava.proc.lif.models import AbstractPyLifModelFixed
 
 
-def run(job):
-    """Every sample of every entry of job["stock"]; returns the seconds and steps that Lava ran.
+def run(job, watching):
+    """Every sample of every entry of job["stock"]; returns the seconds and steps that Lava ran. `watching` is held while processes are joined.
 
     An entry is {"net", "inputs", "steps", "graded", "states", "reset_interval", "reset_offset", "out"}: `inputs` is an
     .npy of spikes [B, steps, *shape] or, where the input layer has neurons, of their biases [B, *shape]. Layer i's
@@ -26,7 +26,10 @@ def run(job):
     for entry in job["stock"]:
         inputs = np.load(entry["inputs"])
         for sample in range(len(inputs)):
-            seconds += run_sample(entry, inputs, sample)
+            net, needed = run_sample(entry, inputs, sample)
+            with watching:
+                net.stop()
+            seconds += needed
             steps += entry["steps"]
     return seconds, steps
 
@@ -50,9 +53,7 @@ def run_sample(entry, inputs, sample):
     net.create_runtime(run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
     start = time.perf_counter()
     net.run(condition=RunSteps(entry["steps"]))
-    seconds = time.perf_counter() - start
-    net.stop()
-    return seconds
+    return net, time.perf_counter() - start
 
 
 def watch_neurons():
