@@ -1,8 +1,9 @@
 """NetX networks with and without Lava: `python -m benchmarks.netx`.
 
 One step of PilotNet (the file in lava-dl's wheel) and of a VGG for 2 x 48 x 48 in NetX form: in unmodified lava-dl, in lava-dl with
-`--fast-conv`, and in lmht-deploy's own simulation on one thread. Lava's time is that of its steps after it has started, in wall time;
-the simulation's is the best of several rounds. Spikes of every layer at every step are held equal on the way. `lmht lava install` first.
+`--fast-conv`, and in lmht-deploy's own simulation on one thread. Lava's time is the wall time of its steps after it has started, on as many cores as
+there are; the simulation's is the CPU time of its thread, the best of several rounds, as other programs run beside it. Other programs make Lava's
+longer: for a ratio, leave the machine to this one. Spikes of every layer at every step are held equal on the way. `lmht lava install` first.
 """
 
 from __future__ import annotations
@@ -48,14 +49,14 @@ def lasting(one: stock.Run, steps: int) -> stock.Run:
 
 
 def own_seconds(one: stock.Run, steps: int, rounds: int) -> tuple[float, float]:
-    """Seconds a step, and spikes a step, of the simulation in its stride."""
+    """CPU seconds a step, and spikes a step, of the simulation in its stride."""
     long = lasting(one, steps)
     simulator = netx.Simulator(netx.load(one.path))
     times, found = [], []
     for _ in range(rounds):
-        start = time.perf_counter()
+        start = time.process_time()
         found = simulator.run(long.inputs, long.steps, spikes=False)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times) / steps, sum(int(layer.counts.sum()) for layer in found) / steps
 
 
@@ -73,7 +74,7 @@ def lava_seconds(python: Path, one: stock.Run, steps: int, fast_conv: bool) -> f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--steps", type=int, default=200, help="of the simulation")
+    parser.add_argument("--steps", type=int, default=100, help="of the simulation, a round")
     parser.add_argument("--lava-steps", type=int, default=6, help="of lava-dl; ten times as many with fast convolutions")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
