@@ -255,6 +255,9 @@ def _chain(layers: list[Layer], path: str) -> NetX:
     shape = first.shape if isinstance(first, InputLayer) else None
     if shape is None:
         raise StorageError(f"{path}: does not begin with a layer of type input, which says what enters")
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, Flatten) and min(layer.shape, default=0) < 1:
+            raise StorageError(f"{path}: layer {index} has the shape {layer.shape}, which has no places")
     flat = first.neurons is None and isinstance(layers[1] if len(layers) > 1 else None, Flatten)  # type: ignore[union-attr]
     entrance = (int(np.prod(shape)),) if flat else shape
     for index, layer in enumerate(layers[1:], 1):

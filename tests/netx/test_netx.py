@@ -190,7 +190,7 @@ def random_network(seed: int, path: Path) -> None:
 
     for _ in range(rng.integers(0, 3) if len(f.shape) == 3 else 0):
         groups = int(rng.choice([1, 1, 2]))
-        geometry: dict[str, Any] = {"groups": groups, "stride": rng.integers(1, 3, 2), "padding": rng.integers(1, 3, 2), "dilation": rng.integers(1, 3, 2)}
+        geometry: dict[str, Any] = {"groups": groups, "stride": rng.integers(1, 3, 2), "padding": rng.integers(2, 4, 2), "dilation": rng.integers(1, 3, 2)}
         f.conv(2 * int(rng.integers(1, 12)), weights=int(rng.choice([5, 100, 40_000])), **geometry, **neurons())
     for _ in range(rng.integers(1, 4)):
         units, inputs = int(rng.integers(3, 40)), int(np.prod(f.shape))
@@ -436,6 +436,10 @@ def test_what_the_file_may_not_hold(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["layer/0/shape"][0] = 2
     assert "layer 1 does not fit the shape (2,) before it" in refused(path)
+    one_neuron(path)
+    with h5py.File(path, "r+") as file:
+        file["layer/0/shape"][0] = 0
+    assert "layer 0 has the shape (0,), which has no places" in refused(path)
     one_neuron(path)
     with h5py.File(path, "r+") as file:
         del file["layer/0"]
