@@ -51,7 +51,7 @@ LMHT_INLINE uint32_t bits(I32 truth) {
 // trunc(state * keep / 4096): the product has more than 32 bits, its halves have not.
 LMHT_INLINE U32 decay(I32 state, uint32_t keep) {
     const I32 sign = state >> 31;
-    const U32 magnitude = (U32)((state ^ sign) - sign);
+    const U32 magnitude = (U32)(state ^ sign) - (U32)sign;
     const U32 kept = (magnitude >> DECAY_BITS) * keep + (((magnitude & ((1 << DECAY_BITS) - 1)) * keep) >> DECAY_BITS);
     return (U32)((I32)kept ^ sign) - (U32)sign;
 }
