@@ -23,6 +23,7 @@ lint: .venv/installed
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("lmht-deploy needs Python >= 3.11; say make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps -c constraints.txt spikingjelly  # its dependencies do not load here: docs/engine.md
 	touch $@
 
 clean:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import multiprocessing.context
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +51,11 @@ def small(*overrides: str) -> Recipe:
 NO_MEMORY = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 
 
-START = "spawn" if torch.cuda.is_available() else "fork"
-"""How processes begin: autograd's threads for a GPU do not survive the quicker way."""
+def processes() -> multiprocessing.context.ForkServerContext:
+    """Begins processes by a server that has run nothing yet: in a fork of this process OpenMP would wait for ever for threads that did not survive it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.loop", "kornia.augmentation"])
+    return context
 
 
 class KilledError(Exception):
@@ -156,7 +160,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     """By SIGKILL, at random moments: while it trains, tests, writes or has just begun. With EMA, augmentation, warm-up and cosine."""
     chosen = small(*EVERYTHING, "training.epochs=12", "training.warmup=3", "training.clip=1")
     train(chosen, DATA, tmp_path / "whole")  # first: what it imports, the processes need not
-    context, folder = multiprocessing.get_context(START), tmp_path / "killed"
+    context, folder = processes(), tmp_path / "killed"
     moments, longest, killed = np.random.default_rng(), 0.4, 0
     while killed < 4:
         before = _epochs(folder)
@@ -470,14 +474,17 @@ def test_what_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_two_processes_draw_what_one_does(tmp_path: Path) -> None:
     """Order, augmentation and mixing of a batch; batch norm over both shares; the same weights at the end, but for rounding."""
-    context = multiprocessing.get_context(START)
+    context = processes()
     chosen = small(*EVERYTHING, "training.batch=64", "training.epochs=3", "training.rate=1e-3")
-    processes = [context.Process(target=_joined, args=(rank, chosen, tmp_path)) for rank in range(2)]
-    for process in processes:
+    ranks = [context.Process(target=_joined, args=(rank, chosen, tmp_path)) for rank in range(2)]
+    for process in ranks:
         process.start()
-    for process in processes:
+    for process in ranks:
         process.join(120)
-        assert process.exitcode == 0
+    codes = [process.exitcode for process in ranks]
+    for process in ranks:
+        process.kill()
+    assert codes == [0, 0]
     one = train(chosen, DATA, tmp_path / "one")
     two = runs.load(tmp_path / "two")
     for name, value in two.model.state_dict().items():

@@ -47,7 +47,7 @@ def randomised(model: SpikingModel, seed: int) -> SpikingModel:
     return model
 
 
-def assert_lowers(model: SpikingModel, input: Input, batch: int = 3, seed: int = 0) -> Network:
+def assert_lowers(model: SpikingModel, input: Input, batch: int = 3, seed: int = 0, may_be_silent: bool = False) -> Network:
     """Lower `model`; every spike of every layer and the logits are the model's. Returns the network."""
     net = lower(model, input)
     windows = np.random.default_rng(seed).integers(input.low, input.high + 1, (batch, *net.window_shape))
@@ -70,7 +70,7 @@ def assert_lowers(model: SpikingModel, input: Input, batch: int = 3, seed: int =
     assert result.traces is not None and result.traces.keys() == spikes.keys()
     for name, k in result.traces.items():
         np.testing.assert_array_equal(k, spikes[name], err_msg=name)
-    assert sum(k.sum() for k in spikes.values()) > 0
+    assert may_be_silent or sum(k.sum() for k in spikes.values()) > 0
     np.testing.assert_allclose(result.logits * result.scale, logits.numpy(), rtol=0, atol=1e-9)
     return net
 
@@ -117,7 +117,7 @@ def test_random_models(blocks: list[Block], tail: list[Block], levels: int, step
         tail = tail[::-1]
     stem = Convolution(4)
     model = build([stem, *blocks, *tail], (2, 9, 8), 3, lambda s: LMHT(levels, steps, s, v0=v0), steps_in=steps_in)
-    assert_lowers(randomised(model, seed), Input(name="events", shape=(2, 9, 8), steps=steps_in, high=4), seed=seed)
+    assert_lowers(randomised(model, seed), Input(name="events", shape=(2, 9, 8), steps=steps_in, high=4), seed=seed, may_be_silent=True)
 
 
 @pytest.mark.parametrize("neuron", [IF(4), MHT(3, 4, leak=0.75), LMHT(2, 4, v0=0.5), LMHT(3, 2, 4)], ids=lambda n: type(n).__name__)
