@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import multiprocessing.context
+import multiprocessing.synchronize
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,16 +163,18 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     train(chosen, DATA, tmp_path / "whole")  # first: what it imports, the processes need not
     context, folder = processes(), tmp_path / "killed"
     moments, longest, killed = np.random.default_rng(), 0.4, 0
-    while killed < 4:
+    while killed < 3:
         before = _epochs(folder)
-        process = context.Process(target=_trained, args=(chosen, folder))
+        begun = context.Event()
+        process = context.Process(target=_trained, args=(chosen, folder, begun))
         process.start()
+        assert begun.wait(120)
         process.join(moments.uniform(0, longest))
         process.kill()
         process.join()
         if process.exitcode == 0:  # it came to its end
             break
-        killed += before >= 0
+        killed += _epochs(folder) >= 0
         longest *= 1.5 if _epochs(folder) == before else 1  # a slow machine
     assert killed >= 1
     (tmp_path / "killed" / f".{runs.STATE}.abc.partial").write_bytes(b"half")
@@ -186,7 +189,9 @@ def _epochs(folder: Path) -> int:
     return len(runs.read_metrics(folder)) if (folder / runs.RECIPE).exists() else -1
 
 
-def _trained(chosen: Recipe, folder: Path) -> Run:
+def _trained(chosen: Recipe, folder: Path, begun: multiprocessing.synchronize.Event | None = None) -> Run:
+    if begun:
+        begun.set()
     return train(chosen, DATA, folder, resume=(folder / runs.RECIPE).exists())
 
 
