@@ -6,11 +6,12 @@
 
 namespace lmht::netx {
 
-constexpr int LANES = 8;  // channels of a layer are padded to a multiple of this
+constexpr int LANES = 8;        // channels that convolutions reach are padded to a multiple of this
+constexpr int ROW_LANES = 16;   // rows of neurons are padded to a multiple of this
 
 // The place of a spike in its row: x * pitch + channel. Lists are sorted.
 using Spike = uint32_t;
-constexpr int SLACK = LANES;  // entries that `neurons` may write beyond the last spike
+constexpr int SLACK = ROW_LANES;  // entries that `neurons` may write beyond the last spike
 
 // CUBA neurons as Lava's fixed-point models have them; constants in the unit of a potential, 1/64 of a weight.
 struct Neurons {
@@ -19,14 +20,16 @@ struct Neurons {
     bool wraps;  // synaptic currents wrap at 24 bits, as a convolution's do
 };
 
-// One row of neurons [width][pitch].
+// One row of neurons [width][pitch], padded to `lanes`.
 struct NeuronRow {
     Neurons neurons;
-    int width, channels, pitch;
-    int32_t *u, *v;
+    int lanes;
+    int32_t *u, *v;  // u: null where nothing of it is kept and nobody looks
     const int32_t* bias;
-    int32_t* current;  // what arrived, read and set to zero; null: nothing did
-    Spike* spikes;     // room for width * pitch + SLACK
+    void* current;         // what arrived, read and set to zero; null: nothing did
+    int current_bytes;     // 2 or 4
+    const uint8_t* heard;  // a bit a lane: 0 in the padding, which may fire, unheard
+    Spike* spikes;         // room for lanes + SLACK
 };
 
 struct RowResult {
@@ -49,7 +52,8 @@ struct ConvolutionRow {
     const void* weights;   // [channel][tap][blocks][LANES]
     int weight_bytes;      // 2 or 4
     size_t channel_pitch;  // weights from one input channel to the next
-    int32_t* current;      // [width][pitch]
+    void* current;         // [width][pitch]
+    int current_bytes;     // 2 or 4; 2 only where weights have 2, too, and all values are 1
     int pitch;
     const int* first;  // [channel] the first lane of the channel's group
     int blocks;        // of LANES that a group spans
@@ -59,10 +63,11 @@ struct Kernels {
     const char* name;
     RowResult (*neurons)(const NeuronRow&);
     void (*convolve)(const ConvolutionRow&);
-    void (*add)(int32_t* current, const void* weights, int weight_bytes, int blocks, int32_t value);  // current += weights * value
+    void (*add)(void* current, int current_bytes, const void* weights, int weight_bytes, int blocks, int32_t value);  // current += weights * value
 };
 
 const Kernels* kernels_generic();
-const Kernels* kernels_avx2();  // null where not compiled in
+const Kernels* kernels_avx2();
+const Kernels* kernels_avx512();
 
 }  // namespace lmht::netx

@@ -46,7 +46,9 @@ Layer layer_of(const Chw& chw, const Neurons& neurons, const Array<const int32_t
 
 void add_input(Network& network, const Chw& chw, int keep_u, int keep_v, int threshold, Array<const int32_t, 1> bias) {
     require(network.layers.empty(), "an input layer is the first");
-    network.add(layer_of(chw, {keep_u, keep_v, threshold, false}, bias));
+    Layer layer = layer_of(chw, {keep_u, keep_v, threshold, false}, bias);
+    layer.shape.packed = true;
+    network.add(std::move(layer));
 }
 
 void add_convolution(Network& network, const Chw& chw, int keep_u, int keep_v, int threshold, Array<const int32_t, 1> bias, Array<const int32_t, 4> weight, Two stride,

@@ -10,7 +10,12 @@ std::vector<const Kernels*> available() {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi")) found.push_back(kernels_avx2());
+    // What each translation unit is compiled for: see CMakeLists.txt.
+#define HAS __builtin_cpu_supports
+    const bool avx2 = HAS("avx2") && HAS("bmi") && HAS("lzcnt") && HAS("popcnt");
+    if (avx2 && HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl")) found.push_back(kernels_avx512());
+    if (avx2) found.push_back(kernels_avx2());
+#undef HAS
 #endif
     found.push_back(kernels_generic());
     return found;
@@ -75,11 +80,24 @@ struct Simulation::State {
     std::vector<int32_t> u, v, counts;  // `counts`: of spikes
     std::vector<int32_t> driven;        // biases that the sample brings, in place of the layer's
     std::vector<uint8_t> rests;         // by row; see RowResult
+    std::vector<uint8_t> heard;         // of a row; see NeuronRow
+    bool shows_u = true;
     Arrivals arrivals;
     Active active;
 
     explicit State(const Layer& layer)
-        : layer(layer), u(layer.shape.padded()), v(u.size()), counts(u.size()), rests(layer.shape.height), arrivals(layer.shape, slots(layer)), active(layer.shape) {}
+        : layer(layer), u(layer.shape.padded()), v(u.size()), counts(u.size()), rests(layer.shape.height), heard(layer.shape.row() / 8), arrivals(layer.shape, slots(layer)), active(layer.shape) {
+        for (int x = 0; x < layer.shape.width; ++x)
+            for (int c = 0, at = x * layer.shape.pitch(); c < layer.shape.channels; ++c, ++at) heard[at / 8] |= uint8_t(1 << at % 8);
+    }
+
+    // Whether no current of spikes can leave 16 bits: `values` are other than 1 where they enter with other values.
+    bool narrow(bool graded) const {
+        int64_t most = 0;
+        for (const auto* synapse : {layer.forward.get(), layer.recurrent.get()})
+            if (synapse) most += std::min<int64_t>(synapse->reach(), 1 << 16);
+        return most < 1 << 15 && !graded;
+    }
 
     static int slots(const Layer& layer) {
         int longest = 0;
@@ -94,10 +112,11 @@ struct Simulation::State {
         std::fill(rests.begin(), rests.end(), 0);
     }
 
-    void begin(const int32_t* biases) {
+    void begin(const int32_t* biases, bool graded, bool recorded) {
+        shows_u = recorded;
         reset();
         std::fill(counts.begin(), counts.end(), 0);
-        arrivals.clear();
+        arrivals.clear(narrow(graded));
         driven.clear();
         if (!biases) return;
         driven.resize(u.size());
@@ -108,7 +127,6 @@ struct Simulation::State {
     void step(const Kernels& kernels) {
         const Shape shape = layer.shape;
         const int32_t* bias = driven.empty() ? layer.bias.data() : driven.data();
-        int32_t* current = arrivals.current(-1);
         uint8_t* touched = arrivals.touched(-1);
         for (int y = 0; y < shape.height; ++y) {
             if (rests[y] && !touched[y]) {
@@ -116,8 +134,8 @@ struct Simulation::State {
                 continue;
             }
             const size_t at = y * shape.row();
-            const RowResult result = kernels.neurons({layer.neurons, shape.width, shape.channels, shape.pitch(), u.data() + at, v.data() + at, bias + at,
-                                                      touched[y] ? current + at : nullptr, active.spikes.data() + active.start(y)});
+            const RowResult result = kernels.neurons({layer.neurons, int(shape.row()), layer.neurons.keep_u || shows_u ? u.data() + at : nullptr, v.data() + at, bias + at,
+                                                      touched[y] ? arrivals.current(-1, at) : nullptr, arrivals.bytes(), heard.data(), active.spikes.data() + active.start(y)});
             active.counts[y] = result.spikes;
             rests[y] = result.rests;
             touched[y] = 0;
@@ -153,7 +171,7 @@ Simulation::Simulation(const Network& network) : network_(network) {
 Simulation::~Simulation() = default;
 
 void Simulation::run(const Input& input, const Schedule& schedule, const Record* records) {
-    for (size_t i = 0; i < states_.size(); ++i) states_[i]->begin(i == 0 ? input.biases : nullptr);
+    for (size_t i = 0; i < states_.size(); ++i) states_[i]->begin(i == 0 ? input.biases : nullptr, i == 0 && input.graded, records[i].u);
     Active entering(network_.input, input.graded);
     for (int t = 0; t < schedule.steps; ++t) {
         const Active* source = nullptr;

@@ -25,6 +25,17 @@ class Weights {
     std::vector<uint8_t> bytes_;
 };
 
+// The largest sum of absolute weights of one of `outputs`, [outputs][inputs].
+int64_t largest_sum(const int32_t* weight, size_t outputs, size_t inputs) {
+    int64_t largest = 0;
+    for (size_t o = 0; o < outputs; ++o) {
+        int64_t sum = 0;
+        for (size_t i = 0; i < inputs; ++i) sum += std::abs(int64_t(*weight++));
+        largest = std::max(largest, sum);
+    }
+    return largest;
+}
+
 // Which taps of one axis an input place reaches which outputs through, by input place, outputs rising. A tap is
 // numbered by its place in `order`, in which the taps that one input reaches follow each other.
 struct Axis {
@@ -59,7 +70,8 @@ class Convolution : public Synapse {
           rows_(source.height, target.height, g.kernel.y, g.stride.y, g.padding.y, g.dilation.y),
           columns_(source.width, target.width, g.kernel.x, g.stride.x, g.padding.x, g.dilation.x),
           taps_(g.kernel.x),
-          first_(source.channels) {
+          first_(source.channels),
+          reach_(largest_sum(weight, target.channels, size_t(source.channels / g.groups) * g.kernel.y * g.kernel.x)) {
         const int group_in = source.channels / g.groups, group_out = target.channels / g.groups;
         for (int group = 0; group < g.groups; ++group) {
             const int low = group * group_out / LANES, high = ((group + 1) * group_out + LANES - 1) / LANES;
@@ -83,7 +95,6 @@ class Convolution : public Synapse {
     }
 
     void deliver(const Active& source, Arrivals& to, const Kernels& kernels) const override {
-        int32_t* current = to.current(0);
         uint8_t* touched = to.touched(0);
         for (int y = 0; y < source.shape.height; ++y) {
             if (!source.counts[y]) continue;
@@ -92,17 +103,19 @@ class Convolution : public Synapse {
                     const int row = rows_.runs[r].to + p, ky = rows_.order[rows_.runs[r].tap + p];
                     touched[row] = 1;
                     kernels.convolve({source.spikes.data() + source.start(y), source.values_of(y), source.counts[y], source.shape.pitch(), columns_.runs.data(), columns_.start.data(),
-                                      weights_->at(size_t(ky) * taps_ * blocks_ * LANES), weights_->width(), channel_pitch_, current + row * target_.row(),
-                                      target_.pitch(), first_.data(), blocks_});
+                                      weights_->at(size_t(ky) * taps_ * blocks_ * LANES), weights_->width(), channel_pitch_, to.current(0, row * target_.row()),
+                                      to.bytes(), target_.pitch(), first_.data(), blocks_});
                 }
         }
     }
+    int64_t reach() const override { return reach_; }
 
    private:
     Shape target_;
     Axis rows_, columns_;
     int taps_, blocks_ = 0;
     std::vector<int> first_;
+    int64_t reach_;
     size_t channel_pitch_;
     std::unique_ptr<Weights> weights_;
 };
@@ -118,15 +131,15 @@ void for_each(const Active& source, Function f) {
 
 // Where place `i` of the order (C, H, W) lies.
 size_t place(Shape shape, size_t i) {
-    const size_t plane = size_t(shape.height) * shape.width;
-    return i % plane * shape.pitch() + i / plane;
+    const size_t plane = size_t(shape.height) * shape.width, at = i % plane;
+    return at / shape.width * shape.row() + at % shape.width * shape.pitch() + i / plane;
 }
 
 // All outputs of an input have one delay: a row of weights is added at once.
 class Dense : public Synapse {
    public:
     Dense(Shape source, Shape target, const int32_t* weight, const int32_t* delay)
-        : pitch_(target.pitch()), delays_(source.padded()), weights_(weight, source.size() * target.channels, source.padded() * pitch_) {
+        : pitch_(target.pitch()), reach_(largest_sum(weight, target.channels, source.size())), delays_(source.padded()), weights_(weight, source.size() * target.channels, source.padded() * pitch_) {
         for (size_t i = 0; i < source.size(); ++i) {
             const size_t input = place(source, i);
             if (delay) delays_[input] = uint8_t(delay[i]);
@@ -138,13 +151,15 @@ class Dense : public Synapse {
     void deliver(const Active& source, Arrivals& to, const Kernels& kernels) const override {
         for_each(source, [&](size_t input, int32_t value) {
             *to.touched(delays_[input]) = 1;
-            kernels.add(to.current(delays_[input]), weights_.at(input * pitch_), weights_.width(), pitch_ / LANES, value);
+            kernels.add(to.current(delays_[input]), to.bytes(), weights_.at(input * pitch_), weights_.width(), pitch_ / LANES, value);
         });
     }
     int longest_delay() const override { return longest_; }
+    int64_t reach() const override { return reach_; }
 
    private:
     int pitch_, longest_;
+    int64_t reach_;
     std::vector<uint8_t> delays_;
     Weights weights_;
 };
@@ -163,7 +178,7 @@ class DelayedDense : public Synapse {
 
     void deliver(const Active& source, Arrivals& to, const Kernels&) const override {
         std::vector<int32_t*> slots(longest_ + 1);
-        for (int delay = 0; delay <= longest_; ++delay) slots[delay] = to.current(delay);
+        for (int delay = 0; delay <= longest_; ++delay) slots[delay] = reinterpret_cast<int32_t*>(to.current(delay));
         bool any = false;
         for_each(source, [&](size_t input, int32_t value) {
             any = true;
@@ -176,6 +191,7 @@ class DelayedDense : public Synapse {
             for (int delay = 0; delay <= longest_; ++delay) *to.touched(delay) = 1;
     }
     int longest_delay() const override { return longest_; }
+    int64_t reach() const override { return std::numeric_limits<int64_t>::max(); }
 
    private:
     struct Entry {
@@ -189,7 +205,8 @@ class DelayedDense : public Synapse {
 
 }  // namespace
 
-void Arrivals::clear() {
+void Arrivals::clear(bool narrow) {
+    bytes_ = narrow ? 2 : 4;
     std::fill(currents_.begin(), currents_.end(), 0);
     std::fill(touched_.begin(), touched_.end(), 0);
     now_ = 0;

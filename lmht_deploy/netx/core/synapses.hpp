@@ -1,5 +1,7 @@
 // Synapses: spikes of one step into currents of later steps, one weight row a spike.
 #pragma once
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -14,9 +16,10 @@ struct Pair {
 // Channels, rows and columns; a dense layer has one place. Inside, neurons lie as [rows][columns][pitch].
 struct Shape {
     int channels, height, width;
+    bool packed = false;  // channels are not padded, as no convolution adds to them
 
-    int pitch() const { return (channels + LANES - 1) / LANES * LANES; }
-    size_t row() const { return size_t(width) * pitch(); }
+    int pitch() const { return packed ? channels : (channels + LANES - 1) / LANES * LANES; }
+    size_t row() const { return (size_t(width) * pitch() + ROW_LANES - 1) / ROW_LANES * ROW_LANES; }
     size_t padded() const { return height * row(); }
     size_t size() const { return size_t(channels) * height * width; }
 };
@@ -39,10 +42,12 @@ class Arrivals {
    public:
     Arrivals(Shape shape, int slots) : size_(shape.padded()), rows_(shape.height), slots_(slots), currents_(slots * size_), touched_(size_t(slots) * rows_) {}
 
-    void clear();
+    // Begins anew with currents of 16 bits or of 32.
+    void clear(bool narrow);
     void advance() { now_ = (now_ + 1) % slots_; }
     // What arrives at this step (delay -1), at the next one (0), and so on.
-    int32_t* current(int delay) { return currents_.data() + slot(delay) * size_; }
+    uint8_t* current(int delay, size_t at = 0) { return reinterpret_cast<uint8_t*>(currents_.data()) + (slot(delay) * size_ + at) * bytes_; }
+    int bytes() const { return bytes_; }
     // By row, whether anything does.
     uint8_t* touched(int delay) { return touched_.data() + slot(delay) * rows_; }
 
@@ -50,7 +55,7 @@ class Arrivals {
     size_t slot(int delay) const { return size_t(now_ + 1 + delay) % slots_; }
 
     size_t size_, rows_;
-    int slots_, now_ = 0;
+    int slots_, now_ = 0, bytes_ = 4;
     std::vector<int32_t> currents_;
     std::vector<uint8_t> touched_;
 };
@@ -60,6 +65,8 @@ class Synapse {
     virtual ~Synapse() = default;
     virtual void deliver(const Active& source, Arrivals& to, const Kernels& kernels) const = 0;
     virtual int longest_delay() const { return 0; }
+    // The most that spikes of 1 can add to one current, or take from it; the largest integer: currents must have 32 bits.
+    virtual int64_t reach() const = 0;
 };
 
 struct Geometry {

@@ -1,7 +1,8 @@
-// The kernels in vector extensions of GCC and Clang, eight lanes at a time. Included by one translation unit a tier;
-// everything is local to it, so that no function of one tier is linked into another.
+// The kernels in vector extensions of GCC and Clang. Included by one translation unit a tier; everything is local to
+// it, so that no function of one tier is linked into another.
 #pragma once
 #include <cstring>
+#include <type_traits>
 
 #include "../kernels.hpp"
 
@@ -14,36 +15,52 @@
 namespace lmht::netx {
 namespace {
 
-typedef int32_t I32 __attribute__((vector_size(4 * LANES)));
-typedef uint32_t U32 __attribute__((vector_size(4 * LANES)));
-typedef int16_t I16 __attribute__((vector_size(2 * LANES)));
-typedef uint8_t U8 __attribute__((vector_size(LANES)));
+template <class Number, int lanes>
+struct VectorOf {
+    typedef Number type __attribute__((vector_size(sizeof(Number) * lanes)));
+};
+template <class Number, int lanes>
+using Vector = typename VectorOf<Number, lanes>::type;
+
+#if defined(__AVX512BW__)
+constexpr int BYTES = 64;  // of a register
+#elif defined(__AVX2__)
+constexpr int BYTES = 32;
+#else
+constexpr int BYTES = 16;
+#endif
+constexpr int STATES = BYTES == 64 ? 16 : 8;  // neurons at a time
+
+typedef Vector<int32_t, STATES> I32;
+typedef Vector<uint32_t, STATES> U32;
 
 constexpr int32_t HALF = 1 << 23;  // states have 24 bits, sign included
 constexpr int STATE_BITS = 6;      // below the unit of a weight
 constexpr int DECAY_BITS = 12;
 
-template <class Vector>
-LMHT_INLINE Vector load(const void* from) {
-    Vector vector;
+template <class V>
+LMHT_INLINE V load(const void* from) {
+    V vector;
     memcpy(&vector, from, sizeof vector);
     return vector;
 }
 
-LMHT_INLINE void store(int32_t* to, U32 vector) { memcpy(to, &vector, sizeof vector); }
-
-LMHT_INLINE U32 weights_at(const int16_t* from) { return (U32)__builtin_convertvector(load<I16>(from), I32); }
-LMHT_INLINE U32 weights_at(const int32_t* from) { return load<U32>(from); }
+template <class V>
+LMHT_INLINE void store(void* to, V vector) {
+    memcpy(to, &vector, sizeof vector);
+}
 
 // ---------------------------------------------------------------------------------------------- neurons
 
 // Lane i's sign bit as bit i.
 LMHT_INLINE uint32_t bits(I32 truth) {
-#if defined(__AVX2__)
+#if defined(__AVX512BW__)
+    return _mm512_movepi32_mask((__m512i)truth);
+#elif defined(__AVX2__)
     return uint32_t(_mm256_movemask_ps((__m256)truth));
 #else
     uint32_t found = 0;
-    for (int i = 0; i < LANES; ++i) found |= uint32_t(truth[i] & 1) << i;
+    for (int i = 0; i < STATES; ++i) found |= uint32_t(truth[i] & 1) << i;
     return found;
 #endif
 }
@@ -67,98 +84,127 @@ LMHT_INLINE I32 clip(I32 v) {
     return v < 1 - HALF ? (I32{} + (1 - HALF)) : v;
 }
 
+#if defined(__AVX512BW__)
+// The spikes among sixteen lanes, from bit mask to list, without a branch that follows them.
+LMHT_INLINE int list(uint32_t mask, uint32_t at, Spike* spikes) {
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_storeu_si512(spikes, _mm512_maskz_compress_epi32(__mmask16(mask), _mm512_add_epi32(lanes, _mm512_set1_epi32(int(at)))));
+    return __builtin_popcount(mask);
+}
+#else
 // For each mask of eight bits, the numbers of its bits.
 struct BitTable {
-    uint8_t of[256][LANES] = {};
+    uint8_t of[256][8] = {};
     constexpr BitTable() {
         for (int mask = 0; mask < 256; ++mask)
-            for (int bit = 0, n = 0; bit < LANES; ++bit)
+            for (int bit = 0, n = 0; bit < 8; ++bit)
                 if (mask >> bit & 1) of[mask][n++] = uint8_t(bit);
     }
 };
 constexpr BitTable BITS;
 
-// The spikes of eight channels, from bit mask to list, without a branch that follows them.
+// The spikes among eight lanes, from bit mask to list, without a branch that follows them.
 LMHT_INLINE int list(uint32_t mask, uint32_t at, Spike* spikes) {
-    const U32 places = __builtin_convertvector(load<U8>(BITS.of[mask]), U32) + at;
-    memcpy(spikes, &places, sizeof places);
+    store(spikes, __builtin_convertvector(load<Vector<uint8_t, 8>>(BITS.of[mask]), U32) + at);
     return __builtin_popcount(mask);
 }
+#endif
 
-// `forgets`: nothing of u is kept.
-template <bool arrived, bool forgets>
+LMHT_INLINE uint32_t heard_at(const NeuronRow& row, int at) {
+    std::conditional_t<STATES == 16, uint16_t, uint8_t> mask;
+    memcpy(&mask, row.heard + at / 8, sizeof mask);
+    return mask;
+}
+
+// `Current`: what a current has as a number, void where none arrived; `forgets`: nothing of u is kept.
+template <class Current, bool forgets>
 LMHT_INLINE RowResult step(const NeuronRow& row) {
     const Neurons neurons = row.neurons;
-    const int last = row.pitch - LANES;
-    const uint32_t last_mask = (1u << (row.channels - last)) - 1;  // the padding may fire, unheard
     U32 changed{};
     int n = 0;
-    for (int x = 0, at = 0; x < row.width; ++x)
-        for (int channel = 0; channel < row.pitch; channel += LANES, at += LANES) {
-            const I32 v = load<I32>(row.v + at);
-            U32 drive{};
-            if constexpr (!forgets) drive = decay(load<I32>(row.u + at), uint32_t(neurons.keep_u));
-            if constexpr (arrived) {
-                U32 current = load<U32>(row.current + at);
-                store(row.current + at, U32{});
-                if (neurons.wraps) current = (U32)((I32)(current << 8) >> 8);
-                drive += current << STATE_BITS;
-            }
-            const I32 next_u = wrap_once(drive);
-            I32 next_v = clip((I32)(decay(v, uint32_t(neurons.keep_v)) + (U32)next_u + load<U32>(row.bias + at)));
-            const I32 fired = next_v > neurons.threshold;
-            next_v &= ~fired;
-            changed |= (U32)(next_v ^ v) | (forgets ? (U32)next_u : (U32)(next_u ^ load<I32>(row.u + at)));
-            store(row.u + at, (U32)next_u);
-            store(row.v + at, (U32)next_v);
-            n += list(bits(fired) & (channel == last ? last_mask : 255u), uint32_t(at), row.spikes + n);
+    for (int at = 0; at < row.lanes; at += STATES) {
+        const I32 v = load<I32>(row.v + at);
+        U32 drive{};
+        if constexpr (!forgets) drive = decay(load<I32>(row.u + at), uint32_t(neurons.keep_u));
+        if constexpr (!std::is_void_v<Current>) {
+            Current* const arrived = static_cast<Current*>(row.current) + at;
+            I32 current = __builtin_convertvector(load<Vector<Current, STATES>>(arrived), I32);
+            store(arrived, Vector<Current, STATES>{});
+            if (sizeof(Current) == 4 && neurons.wraps) current = (I32)((U32)current << 8) >> 8;
+            drive += (U32)current << STATE_BITS;
         }
+        const I32 next_u = wrap_once(drive);
+        I32 next_v = clip((I32)(decay(v, uint32_t(neurons.keep_v)) + (U32)next_u + load<U32>(row.bias + at)));
+        const I32 fired = next_v > neurons.threshold;
+        next_v &= ~fired;
+        changed |= (U32)(next_v ^ v) | (forgets ? (U32)next_u : (U32)(next_u ^ load<I32>(row.u + at)));
+        if (!forgets || row.u) store(row.u + at, next_u);
+        store(row.v + at, next_v);
+        n += list(bits(fired) & heard_at(row, at), uint32_t(at), row.spikes + n);
+    }
     return {n, n == 0 && !bits((I32)changed != 0)};
 }
 
+template <class Current>
+RowResult step(const NeuronRow& row) {
+    return row.neurons.keep_u ? step<Current, false>(row) : step<Current, true>(row);
+}
+
 RowResult neurons(const NeuronRow& row) {
-    if (row.neurons.keep_u == 0) return row.current ? step<true, true>(row) : step<false, true>(row);
-    return row.current ? step<true, false>(row) : step<false, false>(row);
+    if (!row.current) return step<void>(row);
+    return row.current_bytes == 2 ? step<int16_t>(row) : step<int32_t>(row);
 }
 
 // ---------------------------------------------------------------------------------------------- synapses
 
-template <bool graded, class Weight>
-LMHT_INLINE U32 product(const Weight* weights, int32_t value) {
-    const U32 weight = weights_at(weights);
-    return graded ? weight * uint32_t(value) : weight;
+// `lanes` weights as numbers of a current; unsigned, as currents wrap.
+template <class Sum, int lanes, class Weight>
+LMHT_INLINE Vector<Sum, lanes> weights_at(const Weight* from) {
+    if constexpr (sizeof(Sum) == sizeof(Weight))
+        return load<Vector<Sum, lanes>>(from);
+    else
+        return (Vector<Sum, lanes>)__builtin_convertvector(load<Vector<Weight, lanes>>(from), Vector<std::make_signed_t<Sum>, lanes>);
 }
 
 // What the spikes of one input column (sorted; of one group) add to `count` vectors of currents, summed in registers.
-template <int count, bool graded, class Weight>
-LMHT_INLINE void add_vectors(const ConvolutionRow& row, int begin, int end, int column, const Weight* weights, int32_t* to) {
-    U32 sum[count];
-    for (int i = 0; i < count; ++i) sum[i] = load<U32>(to + i * LANES);
+template <class Sum, int lanes, int count, bool graded, class Weight>
+LMHT_INLINE void add_vectors(const ConvolutionRow& row, int begin, int end, int column, const Weight* weights, Sum* to) {
+    typedef Vector<Sum, lanes> Sums;
+    Sums sum[count];
+    for (int i = 0; i < count; ++i) sum[i] = load<Sums>(to + i * lanes);
     for (int s = begin; s < end; ++s) {
         const Weight* from = weights + (row.spikes[s] - column) * row.channel_pitch;
-        for (int i = 0; i < count; ++i) sum[i] += product<graded>(from + i * LANES, graded ? row.values[s] : 1);
+        for (int i = 0; i < count; ++i) {
+            const Sums weight = weights_at<Sum, lanes>(from + i * lanes);
+            sum[i] += graded ? weight * Sum(row.values[s]) : weight;
+        }
     }
-    for (int i = 0; i < count; ++i) store(to + i * LANES, sum[i]);
+    for (int i = 0; i < count; ++i) store(to + i * lanes, sum[i]);
 }
 
-template <bool graded, class Weight>
-LMHT_INLINE void add_column(const ConvolutionRow& row, int begin, int end, int column, const Weight* weights, int32_t* to, int vectors) {
-    constexpr int most = 8;
-    for (; vectors >= most; vectors -= most, weights += most * LANES, to += most * LANES)
-        add_vectors<most, graded>(row, begin, end, column, weights, to);
+// The same for `blocks` of LANES currents: as many vectors as registers hold at a time, then what is left in narrower ones.
+template <class Sum, int lanes, bool graded, class Weight>
+LMHT_INLINE void add_column(const ConvolutionRow& row, int begin, int end, int column, const Weight* weights, Sum* to, int blocks) {
+    constexpr int most = 8, wide = lanes / LANES;
+    for (; blocks >= most * wide; blocks -= most * wide, weights += most * lanes, to += most * lanes)
+        add_vectors<Sum, lanes, most, graded>(row, begin, end, column, weights, to);
+    const int vectors = blocks / wide;
     switch (vectors) {
-        case 1: return add_vectors<1, graded>(row, begin, end, column, weights, to);
-        case 2: return add_vectors<2, graded>(row, begin, end, column, weights, to);
-        case 3: return add_vectors<3, graded>(row, begin, end, column, weights, to);
-        case 4: return add_vectors<4, graded>(row, begin, end, column, weights, to);
-        case 5: return add_vectors<5, graded>(row, begin, end, column, weights, to);
-        case 6: return add_vectors<6, graded>(row, begin, end, column, weights, to);
-        case 7: return add_vectors<7, graded>(row, begin, end, column, weights, to);
+        case 1: add_vectors<Sum, lanes, 1, graded>(row, begin, end, column, weights, to); break;
+        case 2: add_vectors<Sum, lanes, 2, graded>(row, begin, end, column, weights, to); break;
+        case 3: add_vectors<Sum, lanes, 3, graded>(row, begin, end, column, weights, to); break;
+        case 4: add_vectors<Sum, lanes, 4, graded>(row, begin, end, column, weights, to); break;
+        case 5: add_vectors<Sum, lanes, 5, graded>(row, begin, end, column, weights, to); break;
+        case 6: add_vectors<Sum, lanes, 6, graded>(row, begin, end, column, weights, to); break;
+        case 7: add_vectors<Sum, lanes, 7, graded>(row, begin, end, column, weights, to); break;
     }
+    if constexpr (wide > 1)
+        if (blocks % wide) add_column<Sum, lanes / 2, graded>(row, begin, end, column, weights + vectors * lanes, to + vectors * lanes, blocks % wide);
 }
 
-template <bool graded, class Weight>
+template <class Sum, bool graded, class Weight>
 void convolve_spikes(const ConvolutionRow& row) {
+    constexpr int lanes = BYTES / int(sizeof(Sum)) > LANES ? BYTES / int(sizeof(Sum)) : LANES;
     const int group = row.blocks * LANES;
     const bool joined = group == row.pitch;  // one group: the channels of neighbouring pixels follow each other
     const auto* weights = static_cast<const Weight*>(row.weights);
@@ -168,36 +214,44 @@ void convolve_spikes(const ConvolutionRow& row) {
         for (end = begin + 1; end < row.n && int(row.spikes[end]) < column + row.source_pitch && row.first[row.spikes[end] - column] == first; ++end) {}
         for (int r = row.run_start[x]; r < row.run_start[x + 1]; ++r) {
             const Run run = row.runs[r];
-            int32_t* to = row.current + size_t(run.to) * row.pitch + first;
+            Sum* to = static_cast<Sum*>(row.current) + size_t(run.to) * row.pitch + first;
             const Weight* taps = weights + size_t(run.tap) * group;
             if (joined)
-                add_column<graded>(row, begin, end, column, taps, to, run.pixels * row.blocks);
+                add_column<Sum, lanes, graded>(row, begin, end, column, taps, to, run.pixels * row.blocks);
             else
-                for (int p = 0; p < run.pixels; ++p) add_column<graded>(row, begin, end, column, taps + size_t(p) * group, to + size_t(p) * row.pitch, row.blocks);
+                for (int p = 0; p < run.pixels; ++p)
+                    add_column<Sum, lanes, graded>(row, begin, end, column, taps + size_t(p) * group, to + size_t(p) * row.pitch, row.blocks);
         }
     }
 }
 
 void convolve(const ConvolutionRow& row) {
-    if (row.weight_bytes == 2)
-        row.values ? convolve_spikes<true, int16_t>(row) : convolve_spikes<false, int16_t>(row);
+    if (row.current_bytes == 2)
+        convolve_spikes<uint16_t, false, int16_t>(row);
+    else if (row.weight_bytes == 2)
+        row.values ? convolve_spikes<uint32_t, true, int16_t>(row) : convolve_spikes<uint32_t, false, int16_t>(row);
     else
-        row.values ? convolve_spikes<true, int32_t>(row) : convolve_spikes<false, int32_t>(row);
+        row.values ? convolve_spikes<uint32_t, true, int32_t>(row) : convolve_spikes<uint32_t, false, int32_t>(row);
 }
 
-template <class Weight>
-LMHT_INLINE void add_row(int32_t* current, const Weight* weights, int blocks, int32_t value) {
+template <class Sum, class Weight>
+LMHT_INLINE void add_row(void* current, const void* weights, int blocks, int32_t value) {
+    Sum* to = static_cast<Sum*>(current);
+    const Weight* from = static_cast<const Weight*>(weights);
+    typedef Vector<Sum, LANES> Sums;
     if (value == 1)
-        for (int i = 0; i < blocks * LANES; i += LANES) store(current + i, load<U32>(current + i) + weights_at(weights + i));
+        for (int i = 0; i < blocks * LANES; i += LANES) store(to + i, load<Sums>(to + i) + weights_at<Sum, LANES>(from + i));
     else
-        for (int i = 0; i < blocks * LANES; i += LANES) store(current + i, load<U32>(current + i) + product<true>(weights + i, value));
+        for (int i = 0; i < blocks * LANES; i += LANES) store(to + i, load<Sums>(to + i) + weights_at<Sum, LANES>(from + i) * Sum(value));
 }
 
-void add(int32_t* current, const void* weights, int weight_bytes, int blocks, int32_t value) {
-    if (weight_bytes == 2)
-        add_row(current, static_cast<const int16_t*>(weights), blocks, value);
+void add(void* current, int current_bytes, const void* weights, int weight_bytes, int blocks, int32_t value) {
+    if (current_bytes == 2)
+        add_row<uint16_t, int16_t>(current, weights, blocks, value);
+    else if (weight_bytes == 2)
+        add_row<uint32_t, int16_t>(current, weights, blocks, value);
     else
-        add_row(current, static_cast<const int32_t*>(weights), blocks, value);
+        add_row<uint32_t, int32_t>(current, weights, blocks, value);
 }
 
 constexpr Kernels table(const char* name) { return {name, neurons, convolve, add}; }
