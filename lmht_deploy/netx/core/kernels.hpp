@@ -30,6 +30,7 @@ struct NeuronRow {
     int current_bytes;     // 2 or 4
     const uint8_t* heard;  // a bit a lane: 0 in the padding, which may fire, unheard
     Spike* spikes;         // room for lanes + SLACK
+    uint8_t* bits;         // the same as a bit a lane
 };
 
 struct RowResult {

@@ -40,12 +40,16 @@ void list(const int16_t* from, Active& to) {
     const size_t plane = size_t(shape.height) * shape.width;
     for (int y = 0; y < shape.height; ++y) {
         const size_t start = to.start(y);
+        uint8_t* bits = to.bits(y);
+        std::fill(bits, bits + shape.row() / 8, 0);
         int n = 0;
         for (int x = 0; x < shape.width; ++x, ++from)
             for (int c = 0; c < shape.channels; ++c) {
                 const int16_t value = from[c * plane];
                 if (!to.values.empty()) to.values[start + n] = value;
-                to.spikes[start + n] = Spike(x * shape.pitch() + c);
+                const int at = x * shape.pitch() + c;
+                to.spikes[start + n] = Spike(at);
+                bits[at / 8] |= uint8_t((value != 0) << at % 8);
                 n += value != 0;
             }
         to.counts[y] = n;
@@ -61,6 +65,7 @@ std::vector<std::string> available_isas() {
 }
 
 Network::Network(Shape input, const std::string& isa) : input(input), kernels(nullptr) {
+    this->input.packed = true;
     for (const Kernels* one : available())
         if (!kernels && (isa.empty() || isa == one->name)) kernels = one;
     if (!kernels) throw std::invalid_argument("instruction set '" + isa + "' is not available here");
@@ -135,7 +140,7 @@ struct Simulation::State {
             }
             const size_t at = y * shape.row();
             const RowResult result = kernels.neurons({layer.neurons, int(shape.row()), layer.neurons.keep_u || shows_u ? u.data() + at : nullptr, v.data() + at, bias + at,
-                                                      touched[y] ? arrivals.current(-1, at) : nullptr, arrivals.bytes(), heard.data(), active.spikes.data() + active.start(y)});
+                                                      touched[y] ? arrivals.current(-1, at) : nullptr, arrivals.bytes(), heard.data(), active.spikes.data() + active.start(y), active.bits(y)});
             active.counts[y] = result.spikes;
             rests[y] = result.rests;
             touched[y] = 0;

@@ -1,6 +1,8 @@
 #include "synapses.hpp"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 
 namespace lmht::netx {
 namespace {
@@ -95,18 +97,18 @@ class Convolution : public Synapse {
     }
 
     void deliver(const Active& source, Arrivals& to, const Kernels& kernels) const override {
-        uint8_t* touched = to.touched(0);
-        for (int y = 0; y < source.shape.height; ++y) {
-            if (!source.counts[y]) continue;
-            for (int r = rows_.start[y]; r < rows_.start[y + 1]; ++r)
-                for (int p = 0; p < rows_.runs[r].pixels; ++p) {
-                    const int row = rows_.runs[r].to + p, ky = rows_.order[rows_.runs[r].tap + p];
-                    touched[row] = 1;
-                    kernels.convolve({source.spikes.data() + source.start(y), source.values_of(y), source.counts[y], source.shape.pitch(), columns_.runs.data(), columns_.start.data(),
-                                      weights_->at(size_t(ky) * taps_ * blocks_ * LANES), weights_->width(), channel_pitch_, to.current(0, row * target_.row()),
-                                      to.bytes(), target_.pitch(), first_.data(), blocks_});
-                }
-        }
+        for (int y = 0; y < source.shape.height; ++y)
+            if (source.counts[y]) deliver_row(y, source.spikes.data() + source.start(y), source.values_of(y), source.counts[y], source.shape.pitch(), to, kernels);
+    }
+    void deliver_row(int y, const Spike* spikes, const int32_t* values, int n, int source_pitch, Arrivals& to, const Kernels& kernels) const {
+        for (int r = rows_.start[y]; r < rows_.start[y + 1]; ++r)
+            for (int p = 0; p < rows_.runs[r].pixels; ++p) {
+                const int row = rows_.runs[r].to + p, ky = rows_.order[rows_.runs[r].tap + p];
+                to.touched(0)[row] = 1;
+                kernels.convolve({spikes, values, n, source_pitch, columns_.runs.data(), columns_.start.data(),
+                                  weights_->at(size_t(ky) * taps_ * blocks_ * LANES), weights_->width(), channel_pitch_, to.current(0, row * target_.row()),
+                                  to.bytes(), target_.pitch(), first_.data(), blocks_});
+            }
     }
     int64_t reach() const override { return reach_; }
 
@@ -118,6 +120,73 @@ class Convolution : public Synapse {
     int64_t reach_;
     size_t channel_pitch_;
     std::unique_ptr<Weights> weights_;
+};
+
+// A convolution of few channels: the channels of as many columns as the stride has are one pattern of bits, and a table has
+// the weights' sums of each pattern. So a whole block of columns costs one addition, however many of its neurons fire.
+class PatternConvolution : public Synapse {
+   public:
+    static constexpr int MOST = 6;  // bits of a pattern: the table stays in the nearest cache
+
+    static bool fits(Shape source, const Geometry& g, int64_t reach) {
+        return source.packed && g.groups == 1 && g.dilation.x == 1 && source.channels * g.stride.x <= MOST && reach == int16_t(reach);
+    }
+
+    PatternConvolution(Shape source, Shape target, const Geometry& g, const int32_t* weight)
+        : plain_(source, target, g, weight),
+          bits_(source.channels * g.stride.x),
+          lead_(source.channels * g.padding.x),
+          blocks_((source.width + g.padding.x + g.stride.x - 1) / g.stride.x),
+          patterns_({1 << bits_, source.height, blocks_, true}, target, geometry(g), sums(source, target, g, weight).data()) {}
+
+    void deliver(const Active& source, Arrivals& to, const Kernels& kernels) const override {
+        if (!source.values.empty()) return plain_.deliver(source, to, kernels);
+        std::vector<Spike> spikes(blocks_ + 1);
+        for (int y = 0; y < source.shape.height; ++y)
+            if (source.counts[y]) patterns_.deliver_row(y, spikes.data(), nullptr, list(source.bits(y), spikes.data()), 1 << bits_, to, kernels);
+    }
+    int64_t reach() const override { return plain_.reach(); }
+
+   private:
+    static Geometry geometry(const Geometry& g) {
+        return {{g.kernel.y, (g.kernel.x + g.stride.x - 1) / g.stride.x}, {g.stride.y, 1}, {g.padding.y, 0}, {g.dilation.y, 1}, 1};
+    }
+
+    // [C_out][pattern][kh][kw of blocks]; bit i of a pattern is channel i % C of column i / C.
+    static std::vector<int32_t> sums(Shape source, Shape target, const Geometry& g, const int32_t* weight) {
+        const int bits = source.channels * g.stride.x, taps = geometry(g).kernel.x;
+        std::vector<int32_t> sums;
+        for (int o = 0; o < target.channels; ++o)
+            for (int pattern = 0; pattern < 1 << bits; ++pattern)
+                for (int ky = 0; ky < g.kernel.y; ++ky)
+                    for (int tap = 0; tap < taps; ++tap) {
+                        int32_t sum = 0;
+                        for (int bit = 0; bit < bits; ++bit) {
+                            const int c = bit % source.channels, kx = tap * g.stride.x + bit / source.channels;
+                            if (pattern >> bit & 1 && kx < g.kernel.x) sum += weight[((size_t(o) * source.channels + c) * g.kernel.y + ky) * g.kernel.x + kx];
+                        }
+                        sums.push_back(sum);
+                    }
+        return sums;
+    }
+
+    // The patterns of a row that are not empty, as spikes of a layer with a channel a pattern.
+    int list(const uint8_t* fired, Spike* spikes) const {
+        int n = 0;
+        for (int block = 0; block < blocks_; ++block) {
+            const int at = block * bits_ - lead_;
+            uint32_t pattern = 0;
+            if (at > -bits_) memcpy(&pattern, fired + std::max(at, 0) / 8, sizeof pattern);
+            pattern = (at < 0 ? pattern << std::min(-at, 31) : pattern >> at % 8) & ((1u << bits_) - 1);
+            spikes[n] = Spike(block << bits_ | int(pattern));
+            n += pattern != 0;
+        }
+        return n;
+    }
+
+    Convolution plain_;  // of graded spikes
+    int bits_, lead_, blocks_;
+    Convolution patterns_;
 };
 
 // Calls f(input, value) for each spike; inputs are numbered as neurons lie.
@@ -213,6 +282,8 @@ void Arrivals::clear(bool narrow) {
 }
 
 std::unique_ptr<Synapse> convolution(Shape source, Shape target, const Geometry& geometry, const int32_t* weight) {
+    const int64_t reach = largest_sum(weight, target.channels, size_t(source.channels / geometry.groups) * geometry.kernel.y * geometry.kernel.x);
+    if (PatternConvolution::fits(source, geometry, reach)) return std::make_unique<PatternConvolution>(source, target, geometry, weight);
     return std::make_unique<Convolution>(source, target, geometry, weight);
 }
 

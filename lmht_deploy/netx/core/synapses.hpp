@@ -24,16 +24,21 @@ struct Shape {
     size_t size() const { return size_t(channels) * height * width; }
 };
 
-// The spikes of a layer at one step, row by row: row y's are the first counts[y] of those from start(y) on.
+// The spikes of a layer at one step, row by row: row y's are the first counts[y] of those from start(y) on. Where there are any,
+// bits(y) has them as a bit a lane, and zeros for 32 bits more.
 struct Active {
     Shape shape;
     std::vector<Spike> spikes;
     std::vector<int32_t> values;  // of an input with graded spikes; empty: all are 1
     std::vector<int> counts;
+    std::vector<uint8_t> fired;
 
     explicit Active(Shape shape, bool graded = false)
-        : shape(shape), spikes(shape.padded() + SLACK), values(graded ? shape.padded() : 0), counts(shape.height) {}
+        : shape(shape), spikes(shape.padded() + SLACK), values(graded ? shape.padded() : 0), counts(shape.height), fired(shape.height * bits_pitch()) {}
     size_t start(int y) const { return y * shape.row(); }
+    size_t bits_pitch() const { return shape.row() / 8 + sizeof(uint32_t); }
+    const uint8_t* bits(int y) const { return fired.data() + y * bits_pitch(); }
+    uint8_t* bits(int y) { return fired.data() + y * bits_pitch(); }
     const int32_t* values_of(int y) const { return values.empty() ? nullptr : values.data() + start(y); }
 };
 

@@ -110,11 +110,7 @@ LMHT_INLINE int list(uint32_t mask, uint32_t at, Spike* spikes) {
 }
 #endif
 
-LMHT_INLINE uint32_t heard_at(const NeuronRow& row, int at) {
-    std::conditional_t<STATES == 16, uint16_t, uint8_t> mask;
-    memcpy(&mask, row.heard + at / 8, sizeof mask);
-    return mask;
-}
+typedef std::conditional_t<STATES == 16, uint16_t, uint8_t> Mask;  // a bit a neuron
 
 // `Current`: what a current has as a number, void where none arrived; `forgets`: nothing of u is kept.
 template <class Current, bool forgets>
@@ -140,7 +136,9 @@ LMHT_INLINE RowResult step(const NeuronRow& row) {
         changed |= (U32)(next_v ^ v) | (forgets ? (U32)next_u : (U32)(next_u ^ load<I32>(row.u + at)));
         if (!forgets || row.u) store(row.u + at, next_u);
         store(row.v + at, next_v);
-        n += list(bits(fired) & heard_at(row, at), uint32_t(at), row.spikes + n);
+        const Mask heard = Mask(bits(fired) & load<Mask>(row.heard + at / 8));
+        store(row.bits + at / 8, heard);
+        n += list(heard, uint32_t(at), row.spikes + n);
     }
     return {n, n == 0 && !bits((I32)changed != 0)};
 }
