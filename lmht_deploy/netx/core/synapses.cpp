@@ -69,6 +69,7 @@ class Convolution : public Synapse {
    public:
     Convolution(Shape source, Shape target, const Geometry& g, const int32_t* weight)
         : target_(target),
+          source_pitch_(source.pitch()),
           rows_(source.height, target.height, g.kernel.y, g.stride.y, g.padding.y, g.dilation.y),
           columns_(source.width, target.width, g.kernel.x, g.stride.x, g.padding.x, g.dilation.x),
           taps_(g.kernel.x),
@@ -98,14 +99,14 @@ class Convolution : public Synapse {
 
     void deliver(const Active& source, Arrivals& to, const Kernels& kernels) const override {
         for (int y = 0; y < source.shape.height; ++y)
-            if (source.counts[y]) deliver_row(y, source.spikes.data() + source.start(y), source.values_of(y), source.counts[y], source.shape.pitch(), to, kernels);
+            if (source.counts[y]) deliver_row(y, source.spikes.data() + source.start(y), source.values_of(y), source.counts[y], to, kernels);
     }
-    void deliver_row(int y, const Spike* spikes, const int32_t* values, int n, int source_pitch, Arrivals& to, const Kernels& kernels) const {
+    void deliver_row(int y, const Spike* spikes, const int32_t* values, int n, Arrivals& to, const Kernels& kernels) const {
         for (int r = rows_.start[y]; r < rows_.start[y + 1]; ++r)
             for (int p = 0; p < rows_.runs[r].pixels; ++p) {
                 const int row = rows_.runs[r].to + p, ky = rows_.order[rows_.runs[r].tap + p];
                 to.touched(0)[row] = 1;
-                kernels.convolve({spikes, values, n, source_pitch, columns_.runs.data(), columns_.start.data(),
+                kernels.convolve({spikes, values, n, source_pitch_, columns_.runs.data(), columns_.start.data(),
                                   weights_->at(size_t(ky) * taps_ * blocks_ * LANES), weights_->width(), channel_pitch_, to.current(0, row * target_.row()),
                                   to.bytes(), target_.pitch(), first_.data(), blocks_});
             }
@@ -114,6 +115,7 @@ class Convolution : public Synapse {
 
    private:
     Shape target_;
+    int source_pitch_;
     Axis rows_, columns_;
     int taps_, blocks_ = 0;
     std::vector<int> first_;
@@ -121,6 +123,22 @@ class Convolution : public Synapse {
     size_t channel_pitch_;
     std::unique_ptr<Weights> weights_;
 };
+
+// As many columns as the stride has, taken as one of all their channels: a spike keeps its number, each reaches as many outputs as
+// any other, and more of them are added together. Taps that a kernel lacks are zeros.
+std::unique_ptr<Convolution> in_blocks(Shape source, Shape target, const Geometry& g, const int32_t* weight) {
+    const int stride = g.stride.x, pitch = source.pitch(), taps = (g.kernel.x + stride - 1) / stride;
+    const Shape blocks{stride * pitch, source.height, (source.width + stride - 1) / stride, true};
+    std::vector<int32_t> spread(size_t(target.channels) * blocks.channels * g.kernel.y * taps);
+    for (int o = 0; o < target.channels; ++o)
+        for (int c = 0; c < source.channels; ++c)
+            for (int ky = 0; ky < g.kernel.y; ++ky)
+                for (int kx = 0; kx < g.kernel.x; ++kx) {
+                    const size_t channel = size_t(o) * blocks.channels + kx % stride * pitch + c;
+                    spread[(channel * g.kernel.y + ky) * taps + kx / stride] = *weight++;
+                }
+    return std::make_unique<Convolution>(blocks, target, Geometry{{g.kernel.y, taps}, {g.stride.y, 1}, {g.padding.y, g.padding.x / stride}, {g.dilation.y, 1}, 1}, spread.data());
+}
 
 // A convolution of few channels: the channels of as many columns as the stride has are one pattern of bits, and a table has
 // the weights' sums of each pattern. So a whole block of columns costs one addition, however many of its neurons fire.
@@ -143,7 +161,7 @@ class PatternConvolution : public Synapse {
         if (!source.values.empty()) return plain_.deliver(source, to, kernels);
         std::vector<Spike> spikes(blocks_ + 1);
         for (int y = 0; y < source.shape.height; ++y)
-            if (source.counts[y]) patterns_.deliver_row(y, spikes.data(), nullptr, list(source.bits(y), spikes.data()), 1 << bits_, to, kernels);
+            if (source.counts[y]) patterns_.deliver_row(y, spikes.data(), nullptr, list(source.bits(y), spikes.data()), to, kernels);
     }
     int64_t reach() const override { return plain_.reach(); }
 
@@ -176,8 +194,8 @@ class PatternConvolution : public Synapse {
         for (int block = 0; block < blocks_; ++block) {
             const int at = block * bits_ - lead_;
             uint32_t pattern = 0;
-            if (at > -bits_) memcpy(&pattern, fired + std::max(at, 0) / 8, sizeof pattern);
-            pattern = (at < 0 ? pattern << std::min(-at, 31) : pattern >> at % 8) & ((1u << bits_) - 1);
+            if (at > -bits_) memcpy(&pattern, fired + std::max(at, 0) / 8, sizeof pattern);  // else it lies in the padding
+            pattern = (at < 0 ? pattern << std::min(-at, bits_) : pattern >> at % 8) & ((1u << bits_) - 1);
             spikes[n] = Spike(block << bits_ | int(pattern));
             n += pattern != 0;
         }
@@ -284,6 +302,8 @@ void Arrivals::clear(bool narrow) {
 std::unique_ptr<Synapse> convolution(Shape source, Shape target, const Geometry& geometry, const int32_t* weight) {
     const int64_t reach = largest_sum(weight, target.channels, size_t(source.channels / geometry.groups) * geometry.kernel.y * geometry.kernel.x);
     if (PatternConvolution::fits(source, geometry, reach)) return std::make_unique<PatternConvolution>(source, target, geometry, weight);
+    const int stride = geometry.stride.x;
+    if (stride > 1 && geometry.groups == 1 && geometry.dilation.x == 1 && geometry.padding.x % stride == 0) return in_blocks(source, target, geometry, weight);
     return std::make_unique<Convolution>(source, target, geometry, weight);
 }
 

@@ -184,6 +184,8 @@ LMHT_INLINE void add_vectors(const ConvolutionRow& row, int begin, int end, int 
 template <class Sum, int lanes, bool graded, class Weight>
 LMHT_INLINE void add_column(const ConvolutionRow& row, int begin, int end, int column, const Weight* weights, Sum* to, int blocks) {
     constexpr int most = 8, wide = lanes / LANES;
+    if constexpr (wide > 2)  // better once over the spikes with narrower vectors than twice
+        if (blocks % wide && blocks < most * wide / 2) return add_column<Sum, lanes / 2, graded>(row, begin, end, column, weights, to, blocks);
     for (; blocks >= most * wide; blocks -= most * wide, weights += most * lanes, to += most * lanes)
         add_vectors<Sum, lanes, most, graded>(row, begin, end, column, weights, to);
     const int vectors = blocks / wide;
