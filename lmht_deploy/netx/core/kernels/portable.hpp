@@ -65,12 +65,11 @@ LMHT_INLINE uint32_t bits(I32 truth) {
 #endif
 }
 
-// trunc(state * keep / 4096): the product has more than 32 bits, its halves have not.
+// trunc(state * keep / 4096): the product has more than 32 bits, those of its halves have not. To the floor, 4095 more below zero.
 LMHT_INLINE U32 decay(I32 state, uint32_t keep) {
-    const I32 sign = state >> 31;
-    const U32 magnitude = (U32)(state ^ sign) - (U32)sign;
-    const U32 kept = (magnitude >> DECAY_BITS) * keep + (((magnitude & ((1 << DECAY_BITS) - 1)) * keep) >> DECAY_BITS);
-    return (U32)((I32)kept ^ sign) - (U32)sign;
+    constexpr uint32_t low = (1 << DECAY_BITS) - 1;
+    const U32 up = (U32)(state >> 31) & low;
+    return (U32)(state >> DECAY_BITS) * keep + ((((U32)state & low) * keep + up) >> DECAY_BITS);
 }
 
 // As Lava wraps u: by 2^24, once.
@@ -129,7 +128,8 @@ LMHT_INLINE RowResult step(const NeuronRow& row) {
             if (sizeof(Current) == 4 && neurons.wraps) current = (I32)((U32)current << 8) >> 8;
             drive += (U32)current << STATE_BITS;
         }
-        const I32 next_u = wrap_once(drive);
+        constexpr bool small = forgets && (std::is_void_v<Current> || std::is_same_v<Current, int16_t>);
+        const I32 next_u = small ? (I32)drive : wrap_once(drive);
         I32 next_v = clip((I32)(decay(v, uint32_t(neurons.keep_v)) + (U32)next_u + load<U32>(row.bias + at)));
         const I32 fired = next_v > neurons.threshold;
         next_v &= ~fired;
