@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 namespace lmht::netx {
 namespace {
@@ -83,6 +84,7 @@ Layer& Network::add(Layer layer) {
 struct Simulation::State {
     const Layer& layer;
     std::vector<int32_t> u, v, counts;  // `counts`: of spikes
+    std::vector<uint8_t> recent;        // spikes of up to 255 steps, not yet in `counts`: they stay in the cache
     std::vector<int32_t> driven;        // biases that the sample brings, in place of the layer's
     std::vector<uint8_t> rests;         // by row; see RowResult
     std::vector<uint8_t> heard;         // of a row; see NeuronRow
@@ -91,7 +93,7 @@ struct Simulation::State {
     Active active;
 
     explicit State(const Layer& layer)
-        : layer(layer), u(layer.shape.padded()), v(u.size()), counts(u.size()), rests(layer.shape.height), heard(layer.shape.row() / 8), arrivals(layer.shape, slots(layer)), active(layer.shape) {
+        : layer(layer), u(layer.shape.padded()), v(u.size()), counts(u.size()), recent(u.size()), rests(layer.shape.height), heard(layer.shape.row() / 8), arrivals(layer.shape, slots(layer)), active(layer.shape) {
         for (int x = 0; x < layer.shape.width; ++x)
             for (int c = 0, at = x * layer.shape.pitch(); c < layer.shape.channels; ++c, ++at) heard[at / 8] |= uint8_t(1 << at % 8);
     }
@@ -121,6 +123,7 @@ struct Simulation::State {
         shows_u = recorded;
         reset();
         std::fill(counts.begin(), counts.end(), 0);
+        std::fill(recent.begin(), recent.end(), 0);
         arrivals.clear(narrow(graded));
         driven.clear();
         if (!biases) return;
@@ -152,18 +155,24 @@ struct Simulation::State {
         const size_t size = shape.size();
         for (int y = 0; y < shape.height; ++y) {
             const size_t start = active.start(y);
-            for (int i = 0; i < active.counts[y]; ++i) ++counts[start + active.spikes[start + i]];
+            for (int i = 0; i < active.counts[y]; ++i) ++recent[start + active.spikes[start + i]];
             if (!record.spikes) continue;
             for (int i = 0; i < active.counts[y]; ++i) {
                 const int x = int(active.spikes[start + i]) / shape.pitch(), channel = int(active.spikes[start + i]) % shape.pitch();
                 record.spikes[step * size + (size_t(channel) * shape.height + y) * shape.width + x] = 1;
             }
         }
+        if (step % 255 == 254) count();
         if (record.u) unpad(shape, u.data(), record.u + step * size);
         if (record.v) unpad(shape, v.data(), record.v + step * size);
     }
 
-    void end(const Record& record) const {
+    void count() {
+        for (size_t i = 0; i < counts.size(); ++i) counts[i] += std::exchange(recent[i], uint8_t(0));
+    }
+
+    void end(const Record& record) {
+        count();
         unpad(layer.shape, counts.data(), record.counts);
         unpad(layer.shape, v.data(), record.potential);
     }
