@@ -8,6 +8,7 @@ Work follows the spikes: each adds one row of weights, and rows of neurons that 
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,16 +43,25 @@ class Recording:
 class Simulator:
     """A NetX network ready to run on up to `threads` threads, a sample on each.
 
-    `isa` names the instruction set (one of `isas()`; by default the best of this processor): the integers are the same.
+    `isa` names the instruction set (one of `isas()`): the integers are the same. By default it is what the environment variable
+    LMHT_NETX_ISA names, else the best of this processor. Raises BackendError for one that is not there.
     """
 
-    def __init__(self, net: NetX, *, threads: int = 1, isa: str = "") -> None:
+    def __init__(self, net: NetX, *, threads: int = 1, isa: str | None = None) -> None:
         if not net.spiking:
             raise DataError("the network has no layer with neurons")
         self.net, self.threads = net, threads
+        isa = os.environ.get("LMHT_NETX_ISA", "") if isa is None else isa
+        if isa and isa not in isas():
+            raise BackendError(f"instruction set '{isa}' is not available here; there are: {', '.join(isas())}")
         self._core = _core().Network(_chw(net.input_shape), isa)
         for layer in net.spiking:
             _add(self._core, layer)
+
+    @property
+    def isa(self) -> str:
+        """Name of the instruction set in use."""
+        return self._core.isa
 
     @property
     def driven(self) -> bool:

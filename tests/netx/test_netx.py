@@ -17,7 +17,7 @@ from exporters import netx as exporter
 from lmht_deploy import netx
 from lmht_deploy.backends import lava
 from lmht_deploy.backends.lava import environment, stock
-from lmht_deploy.errors import DataError, StorageError
+from lmht_deploy.errors import BackendError, DataError, StorageError
 
 from ..conformance.networks import SPECIAL
 from . import oracle
@@ -333,6 +333,39 @@ def test_equal_to_the_oracle(seed: int, graded: bool, steps: int, interval: int 
             assert layer.spikes is not None and layer.v is not None
             np.testing.assert_array_equal(layer.counts, layer.spikes.sum(1))
             np.testing.assert_array_equal(layer.potential, layer.v[:, -1])
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "generic"])
+def test_currents_at_the_end_of_16_bits(isa: str, tmp_path: Path) -> None:
+    """Sums of weights of 32767 and -32767, which 16 bits hold, and of 32768, which they do not; the runs of every tier count beyond a byte."""
+    if isa not in netx.isas():
+        pytest.skip(f"this processor has no {isa}")
+    for channels, last in ((3, 0), (3, 1), (5, 0), (5, 1)):  # by patterns of bits, and without
+        path = tmp_path / "net.net"
+        f = File(path, 8, (channels, 4, 9))
+        weight = np.zeros((4, channels, 1, 2))
+        weight[0, :2, 0] = [[16_000, 16_000], [767, last]]
+        weight[1] = -weight[0]
+        group = f.layer("conv", (4, 4, 5), weight=weight, stride=np.array([1, 2]), padding=np.array([0, 1]), dilation=1, groups=1)
+        f.neurons(group, 20_000, (4096, 300), 0)
+        f.file.close()
+        net = netx.load(path)
+        inputs = np.ones((1, 300, channels, 4, 9), int)
+        found = netx.Simulator(net, isa=isa).run(inputs, states=True)
+        assert_equal(found, oracle.run(net, inputs, states=True), isa)
+        np.testing.assert_array_equal(found[0].counts, found[0].spikes.sum(1))  # type: ignore[union-attr]
+        assert found[0].counts.max() == 299
+        assert found[0].u is not None and found[0].u.max() == 64 * (32_767 + last) == -found[0].u.min()
+
+
+def test_an_instruction_set_is_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = one_neuron(tmp_path / "net.net")
+    assert netx.Simulator(net).isa == netx.isas()[0]
+    monkeypatch.setenv("LMHT_NETX_ISA", "generic")
+    assert netx.Simulator(net).isa == "generic"
+    monkeypatch.setenv("LMHT_NETX_ISA", "mmx")
+    with pytest.raises(BackendError, match=r"'mmx' is not available here; there are: .*generic"):
+        netx.Simulator(net)
 
 
 def test_layers_at_rest_wake_up(tmp_path: Path) -> None:
