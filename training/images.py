@@ -106,14 +106,15 @@ def load(
     split: str,
     size: int = 0,
     first: int = 0,
+    per_class: int = 0,
     root: str | Path | None = None,
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Images:
     """The images of data set `name`, of its `split` "train" or "test", in their order; from the folder `root`, or else from the hub.
 
-    `size` is the height and width to which images are brought (0: as they are); only the `first` classes are taken (0: all);
-    `cache` is the folder in which the library keeps what it has read (default: its own). Images of one size are decoded at
+    `size` is the height and width to which images are brought (0: as they are); only the `first` classes are taken, and the first
+    `per_class` images of each (0: all); `cache` is the folder in which the library keeps what it has read (default: its own). Images of one size are decoded at
     once, and `progress(done, total)` is called; those of different sizes when they are used. Raises DataError for a missing
     package, for a hub that cannot be reached, and for files that are missing, damaged or of another layout.
     """
@@ -127,6 +128,9 @@ def load(
         raise DataError(f"{name}: labels lie within {labels.min()}..{labels.max()}, expected 0..{chosen.classes - 1}")
     if first:
         rows, labels = rows.select(np.flatnonzero(labels < first)), labels[labels < first]
+    if per_class:
+        taken = np.sort(np.concatenate([np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels)]))
+        rows, labels = rows.select(taken), labels[taken]
     what, classes = f"{root or chosen.hub}: {split}", _classes(name, rows)[: first or None]
     if not chosen.size:
         if not size:

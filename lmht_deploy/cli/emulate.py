@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json as json_text
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
@@ -37,7 +39,7 @@ def emulate(
 
     common.check_writable(json)
     with common.progress("reading images") as show:
-        pixels, labels = _images(images, split, lambda done, total: show("", done, total))
+        pixels, labels = _images(images, split, per_class, lambda done, total: show("", done, total))
     home = out / "CIFAR10DVS"
     described = _described(per_class, split, seed)
     _begin(home, described)
@@ -50,13 +52,13 @@ def emulate(
     common.write_json(json, {"folder": home, "recordings": number, "new": len(tasks), **described})
 
 
-def _images(root: Path, split: str, progress: Callable[[int, int], None]) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 [N, H, W, 3] and labels [N]."""
+def _images(root: Path, split: str, per_class: int, progress: Callable[[int, int], None]) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels uint8 [N, H, W, 3] and labels [N] of the first `per_class` images of every class: the others are not decoded."""
     from training import images
 
     if split not in ("train", "test"):
         raise DataError(f"split must be 'train' or 'test', not {split!r}")
-    found = images.load("cifar10", root=root, split=split, progress=progress)
+    found = images.load("cifar10", root=root, split=split, per_class=per_class, progress=progress)
     return (found.windows[:, 0].astype(np.int16) - images.LOW).astype(np.uint8).transpose(0, 2, 3, 1), found.labels
 
 
@@ -100,12 +102,27 @@ def _run_all(tasks: list[Task], workers: int) -> Iterator[None]:
     if workers == 1:
         yield from map(_record, tasks)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
             yield from pool.map(_record, tasks, chunksize=4)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that are started meanwhile calculate with one thread: those of the matrix library would spin on the cores of the other processes."""
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(before, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _record(task: Task) -> None:

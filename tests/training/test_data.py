@@ -52,6 +52,15 @@ def test_images_come_back_pixel_for_pixel(tmp_path: Path) -> None:
     assert calls == [(index, 5) for index in range(1, 6)]
 
 
+def test_the_first_images_of_every_class_are_taken_and_the_others_not_decoded(tmp_path: Path) -> None:
+    pixels, labels = random_pixels(7), [1, 0, 1, 1, 9, 0, 0]
+    write(tmp_path / "train.parquet", pixels, labels)
+    calls: list[int] = []
+    found = images.load("cifar10", root=tmp_path, split="train", per_class=2, progress=lambda done, total: calls.append(total))
+    assert found.labels.tolist() == [1, 0, 1, 9, 0] and calls == [5] * 5
+    np.testing.assert_array_equal(found.windows[:, 0].transpose(0, 2, 3, 1), np.stack(pixels)[[0, 1, 2, 4, 5]].astype(int) - 128)
+
+
 def test_images_train_and_lower(tmp_path: Path) -> None:
     """Dark images against bright ones; one input step, signed pixels, MACs instead of SOPs at the entrance."""
     rng = np.random.default_rng(0)

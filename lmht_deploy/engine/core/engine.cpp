@@ -109,11 +109,14 @@ void encode_row_of_few(const int32_t* window, const Spikes& spikes, int y) {
     for (int step = 0; step < spikes.steps; ++step) {
         const int32_t* const row = window + size_t(step) * spikes.channels * area + size_t(y) * spikes.width;
         uint64_t *const mask = spikes.mask + spikes.word(step, y, 0), *const few = spikes.few + spikes.word(step, y, 0);
-        for (int c = 0; c < spikes.channels; ++c)
+        for (int x = 0; x < spikes.width; ++x) {
+            few[x] = uint32_t(row[x]);
+            mask[x] = uint32_t(row[x] != 0);
+        }
+        for (int c = 1; c < spikes.channels; ++c)
             for (int x = 0; x < spikes.width; ++x) {
-                const uint32_t k = uint32_t(row[c * area + x]);
-                mask[x] = (c ? mask[x] : 0) | uint64_t(k != 0) << c;
-                few[x] = (c ? few[x] : 0) | uint64_t(k) << (8 * c);
+                few[x] |= uint64_t(uint32_t(row[c * area + x])) << (8 * c);
+                mask[x] |= uint64_t(uint32_t(row[c * area + x] != 0)) << c;
             }
     }
 }
@@ -375,27 +378,21 @@ void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, i
                                       source.views[int(synapse.view)].steps);
         }
         ++scratch_[thread].rows[int(inputs.path)];
+        if (synapse.channelwise()) continue;
+        for (int block = 0; block < layer.blocks; ++block) gather(activations_[synapse.source].views[int(synapse.view)], block, synapse, y, slice, inputs);
     }
-    gather(layer, y, slice, store, {0, layer.blocks});
 }
 
-// Fills the inputs of a row, their paths chosen.
-void Engine::gather(const Synaptic& layer, int y, int slice, RowStore& store, Range blocks) const {
-    for (size_t s = 0; s < layer.synapses.size(); ++s) {
-        const Synapse& synapse = layer.synapses[s];
-        RowInputs& inputs = store.inputs[s];
-        if (synapse.channelwise()) continue;
-        const Slice& range = synapse.weights.slices[slice];
-        const Geometry& geometry = synapse.geometry;
-        for (int block = blocks.first; block < blocks.last; ++block) {
-            const GatherInputs gather{&activations_[synapse.source].views[int(synapse.view)], block, geometry.input_row(y, 0), geometry.dilation.y, geometry.kernel.y,
-                                      geometry.columns.data(), range.channel0, range.channels, &inputs};
-            if (inputs.path == Path::Dense)
-                model_->kernels->fill(gather);
-            else
-                model_->kernels->list(gather);
-        }
-    }
+// Fills the inputs of a row from one block of `source`, their path chosen.
+void Engine::gather(const Spikes& source, int block, const Synapse& synapse, int y, int slice, RowInputs& inputs) const {
+    const Slice& range = synapse.weights.slices[slice];
+    const Geometry& geometry = synapse.geometry;
+    const GatherInputs gather{&source, block, geometry.input_row(y, 0), geometry.dilation.y, geometry.kernel.y,
+                              geometry.columns.data(), range.channel0, range.channels, &inputs};
+    if (inputs.path == Path::Dense)
+        model_->kernels->fill(gather);
+    else
+        model_->kernels->list(gather);
 }
 
 void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents, Ahead ahead) const {
@@ -572,9 +569,9 @@ void Engine::begin_steps() {
     for (int step = 0; step < input.steps; ++step) put_step(step, silence.data());
 }
 
-int32_t* Engine::kept(const Synaptic& layer, int y, int slice) const {
-    const size_t row = size_t(y) * layer.words() + slice;
-    return reinterpret_cast<int32_t*>(kept_.get()) + row * layer.width * layer.blocks * LANES;
+int32_t* Engine::kept(const Synaptic& layer, int step, int y, int slice) const {
+    const size_t row = (size_t(y) * layer.words() + slice) * layer.blocks + step;
+    return reinterpret_cast<int32_t*>(kept_.get()) + row * layer.width * LANES;
 }
 
 void Engine::put_step(int step, const int32_t* counts) {
@@ -594,12 +591,11 @@ void Engine::put_step(int step, const int32_t* counts) {
         for (int slice = 0; slice < layer.words(); ++slice) {
             if (slice == 0 || !layer.one_range()) {
                 store.inputs[0].path = choose_path(synapse, {y, y + 1}, synapse.weights.slices[slice], tally, 1);
-                gather(layer, y, slice, store, {step, step + 1});
+                gather(spikes, 0, synapse, y, slice, store.inputs[0]);
             }
-            NeuronRow row = row_of(layer, y, slice, kept(layer, y, slice));
+            NeuronRow row = row_of(layer, y, slice, kept(layer, step, y, slice));
             connect(row, layer, y, slice, store);
-            row.first_block = step;
-            row.last_block = step + 1;
+            row.blocks = row.last_block = 1;
             model_->kernels->currents(row);
         }
     });
@@ -612,10 +608,11 @@ void Engine::run_steps(int first, const RunOutputs& outputs) {
 
 // Neurons of the first layer, whose currents are kept.
 void Engine::run_kept(const Synaptic& layer, int first) {
-    for (size_t i = 0; i < rotated_.size(); ++i) rotated_[i].block = (layer.terms[i].block + first) % layer.blocks;
+    for (size_t i = 0; i < rotated_.size(); ++i) rotated_[i].block = (layer.terms[i].block + first) % layer.blocks * layer.width;
     workers_.run(layer.height, [&](int y, int) {
         for (int slice = 0; slice < layer.words(); ++slice) {
-            NeuronRow row = row_of(layer, y, slice, kept(layer, y, slice));
+            NeuronRow row = row_of(layer, y, slice, kept(layer, 0, y, slice));
+            row.blocks = 1;  // pixels follow each other, and the steps of a row
             row.neurons.terms = rotated_.data();
             model_->kernels->fire(row);
         }

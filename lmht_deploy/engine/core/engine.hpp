@@ -75,7 +75,7 @@ private:
     void run_window(Window window, int index, const RunOutputs& outputs);
     void run_layer(const Layer& layer, Window window, int64_t* logits);
     void run_kept(const Synaptic& layer, int first);
-    int32_t* kept(const Synaptic& layer, int y, int slice) const;
+    int32_t* kept(const Synaptic& layer, int step, int y, int slice) const;
     void note(LayerProfile& profile, int64_t nanoseconds);
     void encode(const int32_t* window);
     template <class Finish>
@@ -96,7 +96,7 @@ private:
     };
 
     void prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread);
-    void gather(const Synaptic& layer, int y, int slice, RowStore& store, Range blocks) const;
+    void gather(const Spikes& source, int block, const Synapse& synapse, int y, int slice, RowInputs& inputs) const;
     NeuronRow row_of(const Synaptic& layer, int y, int slice, int32_t* currents) const;
     void connect(NeuronRow& row, const Synaptic& layer, int y, int slice, RowStore& store) const;
     // Weights to fetch into the cache while something else is computed.
@@ -120,7 +120,7 @@ private:
     size_t lists_bytes_ = 0;
     Aligned<uint8_t> arena_;
     size_t arena_bytes_ = 0;
-    Aligned<uint8_t> kept_;  // currents of the first layer's steps, [H][words][W][steps][64]
+    Aligned<uint8_t> kept_;  // currents of the first layer's steps, [H][words][steps][W][64]
     size_t kept_bytes_ = 0;
     std::vector<int64_t> step_tally_;
     std::vector<Term> rotated_;  // the first layer's, its blocks counted from the oldest step

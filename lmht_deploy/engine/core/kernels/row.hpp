@@ -665,11 +665,28 @@ LMHT_INLINE void tally_values(const Spikes& spikes, int64_t* events, int64_t* to
     }
 }
 
+// Those of an input of few channels, a word a pixel: step by step, as many pixels at a time as the instructions take.
+template <class Tier>
+LMHT_INLINE void tally_few(const Spikes& spikes, int64_t* __restrict events, int64_t* __restrict total, int y) {
+    memset(events, 0, spikes.width * sizeof *events);
+    memset(total, 0, spikes.width * sizeof *total);
+    for (int step = 0; step < spikes.steps; ++step) {
+        const size_t at = spikes.word(step, y, 0);
+        const uint64_t* const __restrict mask = spikes.mask + at;
+        for (int x = 0; x < spikes.width; ++x) {
+            events[x] += __builtin_popcountll(mask[x]);
+            total[x] += word_total<Tier>(spikes, at + x);
+        }
+    }
+}
+
 template <class Tier>
 void tally(const Spikes& spikes, const Tally& into, int y) {
     int64_t *const events = into.events + size_t(y) * spikes.width, *const total = into.total + size_t(y) * spikes.width;
     if (spikes.format == Format::Binary)
         tally_binary<Tier>(spikes, events, y);
+    else if (spikes.format == Format::Few)
+        tally_few<Tier>(spikes, events, total, y);
     else
         tally_values<Tier>(spikes, events, total, y);
     into.row_events[y] = into.row_total[y] = 0;
