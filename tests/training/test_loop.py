@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import multiprocessing.context
-import multiprocessing.synchronize
+import shutil
+import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +25,6 @@ from training.data import Data
 from training.loop import Progress, evaluate, train
 from training.lowering import lower
 from training.recipe import Recipe, TrainingRecipe
-from training.runs import Run
 
 
 @dataclass
@@ -158,41 +161,53 @@ EVERYTHING = ("augmentation.shift=1", "augmentation.roll=1", "augmentation.mirro
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
-    """By SIGKILL, at random moments: while it trains, tests, writes or has just begun. With EMA, augmentation, warm-up and cosine."""
+    """By SIGKILL, at random moments: while it begins, trains, tests or writes. With EMA, augmentation, warm-up and cosine."""
     chosen = small(*EVERYTHING, "training.epochs=12", "training.warmup=3", "training.clip=1")
-    train(chosen, DATA, tmp_path / "whole")  # first: what it imports, the processes need not
-    context, folder = processes(), tmp_path / "killed"
-    moments, longest, killed = np.random.default_rng(), 0.4, 0
-    while killed < 3:
-        before = _epochs(folder)
-        begun = context.Event()
-        process = context.Process(target=_trained, args=(chosen, folder, begun))
-        process.start()
-        assert begun.wait(120)
-        process.join(moments.uniform(0, longest))
-        process.kill()
-        process.join()
-        if process.exitcode == 0:  # it came to its end
-            break
-        killed += _epochs(folder) >= 0
-        longest *= 1.5 if _epochs(folder) == before else 1  # a slow machine
-    assert killed >= 1
-    (tmp_path / "killed" / f".{runs.STATE}.abc.partial").write_bytes(b"half")
-    assert _trained(chosen, tmp_path / "killed").metrics[-1]["epoch"] == 12
-    assert {path.name for path in (tmp_path / "killed").iterdir()} == {runs.MODEL, runs.RECIPE, runs.METRICS, runs.STATE}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    start = time.monotonic()
+    assert _killed_in_epoch(chosen, whole, None, 0) == 0
+    longest, moments = (time.monotonic() - start) / 24, np.random.default_rng()
+    while not _killed_thrice(chosen, killed, lambda: moments.uniform(0, longest)):
+        shutil.rmtree(killed)  # one came to its end before it was killed
+    (killed / f".{runs.STATE}.abc.partial").write_bytes(b"half")
+    assert _killed_in_epoch(chosen, killed, None, 0) == 0
+    assert runs.read_metrics(killed)[-1]["epoch"] == 12
+    assert {path.name for path in killed.iterdir()} == {runs.MODEL, runs.RECIPE, runs.METRICS, runs.STATE}
     for name in (runs.MODEL, runs.STATE, runs.RECIPE):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-def _epochs(folder: Path) -> int:
-    """Whole epochs of the run in `folder`, -1 where there is none yet."""
-    return len(runs.read_metrics(folder)) if (folder / runs.RECIPE).exists() else -1
+def _killed_thrice(chosen: Recipe, folder: Path, delay: Callable[[], float]) -> bool:
+    """At once, and twice where two epochs more have begun; False where a process came to its end."""
+    for more in (0, 2, 2):
+        begun = len(runs.read_metrics(folder)) if (folder / runs.RECIPE).exists() else 0
+        if _killed_in_epoch(chosen, folder, begun + more, delay()) == 0:
+            return False
+    return True
 
 
-def _trained(chosen: Recipe, folder: Path, begun: multiprocessing.synchronize.Event | None = None) -> Run:
-    if begun:
-        begun.set()
-    return train(chosen, DATA, folder, resume=(folder / runs.RECIPE).exists())
+def _killed_in_epoch(chosen: Recipe, folder: Path, epoch: int | None, delay: float) -> int:
+    """Train in a process of its own until `delay` seconds after `epoch` has begun (None: to the end); the exit code."""
+    context = processes()
+    reached = context.Value("i", 0)
+    process = context.Process(target=_train, args=(chosen, folder, reached))
+    process.start()
+    while epoch is not None and process.is_alive() and reached.value < epoch:
+        time.sleep(0.001)
+    process.join(None if epoch is None else delay)
+    process.kill()
+    process.join()
+    assert process.exitcode in {0, -signal.SIGKILL}
+    return process.exitcode
+
+
+def _train(chosen: Recipe, folder: Path, reached: Synchronized) -> None:
+    torch.set_num_threads(1)  # the same bits are promised for the same number of threads
+
+    def report(progress: Progress) -> None:
+        reached.value = progress.epoch
+
+    train(chosen, DATA, folder, resume=(folder / runs.RECIPE).exists(), report=report)
 
 
 def test_killed_between_two_files(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
