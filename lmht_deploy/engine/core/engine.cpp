@@ -348,7 +348,7 @@ Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice,
             total += tally.row_total[at];
             events += tally.row_events[at];
         }
-    const Kernels& kernels = *model_->kernels;
+    const Costs& costs = model_->kernels->costs;
     const Tensor& tensor = model_->tensors[synapse.source];
     const int64_t most = tensor.high * (tensor.steps / tensor.steps_of(synapse.view));
     const double height = rows.last - rows.first, pixels = height * geometry.width_out * steps;
@@ -357,14 +357,15 @@ Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice,
     // With groups a slice reads its part of the channels only.
     const double part = double(slice.channels) / synapse.channels_in;
     const bool fits = spikes.format == Format::Binary || most <= MOST_REPEATED || double(total) <= MOST_REPEATED * slots;
-    const double ones = fits ? double(total) * part * reads * (spikes.format == Format::Binary ? kernels.add_cost : kernels.repeated_cost) : 1e300;
-    const double weighted = spikes.format == Format::Binary ? 1e300 : double(events) * part * reads * kernels.weighted_cost;
+    const double far = synapse.weights.size > CACHE_BYTES ? costs.far : 1;
+    const double ones = fits ? double(total) * part * reads * far * (spikes.format == Format::Binary ? costs.add : costs.repeated) : 1e300;
+    const double weighted = spikes.format == Format::Binary ? 1e300 : double(events) * part * reads * far * costs.weighted;
     const Path listed = ones <= weighted ? Path::Ones : Path::Weighted;
-    if (most > kernels.dense_most || slice.channel0 % LANES) return listed;
-    const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * kernels.dense_cost;
+    if (most > model_->kernels->dense_most || slice.channel0 % LANES) return listed;
+    const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * costs.dense;
     const double words = places * ((slice.channels + LANES - 1) / LANES) * steps;
-    const double lists = words * kernels.word_cost / double(synapse.weights.slices.size());  // built once for all slices
-    return std::min(ones, weighted) + pixels * kernels.pixel_cost + lists <= dense ? listed : Path::Dense;
+    const double lists = words * costs.word / double(synapse.weights.slices.size());  // built once for all slices
+    return std::min(ones, weighted) + pixels * costs.pixel + lists <= dense ? listed : Path::Dense;
 }
 
 void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread) {
@@ -388,7 +389,7 @@ void Engine::gather(const Spikes& source, int block, const Synapse& synapse, int
     const Slice& range = synapse.weights.slices[slice];
     const Geometry& geometry = synapse.geometry;
     const GatherInputs gather{&source, block, geometry.input_row(y, 0), geometry.dilation.y, geometry.kernel.y,
-                              geometry.columns.data(), range.channel0, range.channels, &inputs};
+                              geometry.columns.data(), range.channel0, range.channels, range.pitch, &inputs};
     if (inputs.path == Path::Dense)
         model_->kernels->fill(gather);
     else
@@ -429,6 +430,7 @@ void Engine::connect(NeuronRow& of, const Synaptic& layer, int y, int slice, Row
             const Slice& range = synapse.weights.slices[slice];
             row.weights = synapse.weights.bytes + range.offset;
             row.column_slots = geometry.kernel.y * range.channels;
+            row.column_rows = geometry.kernel.y * range.pitch;
             if (synapse.weights.quads) row.quads = synapse.weights.quads + range.quads_offset;
         }
     }
@@ -477,7 +479,7 @@ Engine::Ahead Engine::next_layer(const Synaptic& layer) const {
 
 Engine::Ahead Engine::weights_of(const PackedWeights& weights, int slice, Path path) {
     const Slice& it = weights.slices[slice];
-    if (path == Path::Dense && weights.quads) return {reinterpret_cast<const uint8_t*>(weights.quads) + it.quads_offset, it.bytes};
+    if (path == Path::Dense && weights.quads) return {reinterpret_cast<const uint8_t*>(weights.quads) + it.quads_offset, it.quads_bytes};
     return {weights.bytes + it.offset, it.bytes};
 }
 

@@ -14,7 +14,8 @@ enum class Path : uint8_t {
 };
 
 // The inputs of one output row, laid out by column position, kernel row and channel: slot (position, ky, c) is at
-// (position * kernel_height + ky) * channels + (c - channel0), and reads row `slot - first[x] * ...` of the weights.
+// (position * kernel_height + ky) * pitch + (c - channel0), and reads row `slot - first[x] * ...` of the weights; dense
+// values lie without gaps, `channels` from one kernel row to the next.
 struct RowInputs {
     Path path = Path::Ones;
     // Ones, Weighted: byte offsets of weight rows, by block; `starts` delimits the positions.
@@ -32,7 +33,7 @@ struct GatherInputs {
     int block;
     int first_row, row_step, kernel_height;  // input rows first_row + ky * row_step, where inside
     const int32_t* columns;                  // [positions] input column, -1 in the padding
-    int channel0, channels;                  // range of input channels
+    int channel0, channels, pitch;           // range of input channels; slots from one kernel row to the next
     RowInputs* into;
 };
 
@@ -40,11 +41,12 @@ struct GatherInputs {
 struct SynapseRow {
     const RowInputs* inputs;
     int exponent;            // its currents are shifted left by this
-    const uint8_t* weights;  // [kernel_width * column_slots][64] biased by 128, see `pack` in weights.hpp
+    const uint8_t* weights;  // [kernel_width * column_rows][64] biased by 128, see `pack` in weights.hpp
     const int8_t* quads;     // Path::Dense: [slots / 4 rounded up][64][4], signed, zero where there is no slot
     const int32_t* first;    // [width] position of the first column of each output pixel
     int kernel_width;
-    int column_slots;        // kernel_height * channels
+    int column_rows;         // kernel_height * pitch, of lists
+    int column_slots;        // kernel_height * channels, of dense values
     // Path::Channelwise
     const Spikes* source;
     const int32_t* taps;     // [kernel_height][kernel_width] rows of 64, `tap_pitch` apart
@@ -87,11 +89,17 @@ struct PoolRow {
 constexpr int TILE = 12;  // output pixels whose currents are added together
 constexpr int QUAD = 4;  // slots that one dot product takes
 
+// Cycles, for the choice of a path.
+struct Costs {
+    float add, repeated, weighted;  // a row of 64 weights added for a binary spike; for each level of a graded one; once with a value
+    float far;                      // how many times more such a row costs in a layer whose weights do not fit the core's cache
+    float dense;                    // a slot of the dense path
+    float pixel, word;              // of lists: an output pixel, and a word of inputs, whatever is in them
+};
+
 struct Kernels {
     const char* name;
-    // Cycles, for the choice of a path: a row of 64 weights added for a binary spike; for each level of a graded one; once
-    // with a value; a slot of the dense path; for lists also an output pixel, and a word of inputs, whatever is in them.
-    float add_cost, repeated_cost, weighted_cost, dense_cost, pixel_cost, word_cost;
+    Costs costs;
     int dense_most;  // largest value of the dense path; 0 where the tier has none
 
     void (*list)(const GatherInputs&);        // Path::Ones and Path::Weighted

@@ -35,7 +35,7 @@ const lmht::Kernels* choose_kernels(const std::string& isa, const std::string& p
     require(path == "list" || path == "dense", "a path is 'list' or 'dense'");
     static std::map<std::pair<std::string, std::string>, lmht::Kernels> forced;  // models keep pointers to them; the GIL guards it
     lmht::Kernels& copy = forced.try_emplace({kernels->name, path}, *kernels).first->second;
-    (path == "list" ? copy.dense_cost : copy.pixel_cost) = 1e30f;
+    (path == "list" ? copy.costs.dense : copy.costs.pixel) = 1e30f;
     return &copy;
 }
 

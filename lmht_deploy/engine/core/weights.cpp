@@ -43,10 +43,11 @@ PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int ch
     for (int o = 0; o < channels_out; o += LANES) {
         const int last = std::min(o + LANES, channels_out) - 1;
         const int channel0 = o / out * in, channels = (last / out + 1) * in - channel0;
-        const size_t bytes = size_t(kernel_x) * kernel_y * channels * LANES, quad = QUAD * LANES;
-        packed.slices.push_back({channel0, channels, packed.size, bytes, packed.quads_size});
+        const int places = kernel_x * kernel_y, pitch = channels + (places > 1 && channels >= LANES ? SKEW : 0);
+        const size_t bytes = size_t(places) * pitch * LANES, quads_bytes = quads ? (size_t(places) * channels + QUAD - 1) / QUAD * QUAD * LANES : 0;
+        packed.slices.push_back({channel0, channels, pitch, packed.size, bytes, packed.quads_size, quads_bytes});
         packed.size += bytes;
-        if (quads) packed.quads_size += (bytes + quad - 1) / quad * quad;
+        packed.quads_size += quads_bytes;
     }
     packed.own = aligned(packed.size + packed.quads_size);
     packed.bytes = packed.own.get();
@@ -60,7 +61,7 @@ PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int ch
             for (int c = 0; c < in; ++c)
                 for (int ky = 0; ky < kernel_y; ++ky)
                     for (int kx = 0; kx < kernel_x; ++kx) {
-                        const size_t row = (size_t(kx) * kernel_y + ky) * slice.channels + (group0 + c - slice.channel0);
+                        const size_t row = (size_t(kx) * kernel_y + ky) * slice.pitch + (group0 + c - slice.channel0);
                         packed.own[slice.offset + row * LANES + byte] = uint8_t(weight[((size_t(o) * in + c) * kernel_y + ky) * kernel_x + kx] + 128);
                     }
         }
@@ -74,7 +75,9 @@ void PackedWeights::pack_quads() {
     quads = to;
     for (const Slice& slice : slices)
         for (size_t i = 0; i < slice.bytes; ++i) {
-            const size_t row = i / LANES, quad = row / QUAD;
+            const size_t place = i / LANES / slice.pitch, channel = i / LANES % slice.pitch;
+            if (channel >= size_t(slice.channels)) continue;
+            const size_t row = place * slice.channels + channel, quad = row / QUAD;
             to[slice.quads_offset + (quad * LANES + channel_of_byte(i % LANES)) * QUAD + row % QUAD] = int8_t(bytes[slice.offset + i] ^ 0x80);
         }
 }

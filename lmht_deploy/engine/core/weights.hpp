@@ -15,16 +15,21 @@ using Aligned = std::unique_ptr<T[], FreeAligned>;
 // Zeroed, on a cache line; large blocks on huge pages where the system has them: a gather touches pages at random.
 Aligned<uint8_t> aligned(size_t bytes);
 
+constexpr int SKEW = 7;
+
 // 64 output channels and the range of input channels that any of them reads.
 struct Slice {
     int channel0, channels;
+    int pitch;             // rows from one place of the kernel to the next
     size_t offset, bytes;  // of its rows
-    size_t quads_offset;
+    size_t quads_offset, quads_bytes;
 };
 
 // Rows of a slice are ordered [kernel column][kernel row][channel], as the lists are. A byte holds weight + 128, so
 // that sums need no sign; group d of four bytes holds output channels d, d + 32, d + 16 and d + 48, so that adding
-// 16-bit words, and halves of them, gives the channels in order for vectors of any width.
+// 16-bit words, and halves of them, gives the channels in order for vectors of any width. Between the places of the kernel
+// lie `SKEW` rows that nothing reads: the rows of one channel would else share one set of a first-level cache, and some
+// channels fire much more than others.
 //
 // The dense path reads the same weights in another form: fours of rows, `quads` [rows / 4 rounded up][channel][4], signed.
 struct PackedWeights {

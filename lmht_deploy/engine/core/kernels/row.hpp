@@ -71,14 +71,14 @@ LMHT_INLINE void for_each_word_of(const GatherInputs& g, Visit visit, Done done)
     const size_t row_pitch = size_t(g.row_step) * in.width * in.words;
     const uint64_t* const mask = in.mask;
     const int positions = g.into->positions;
-    const uint32_t channels = uint32_t(g.channels), position_slots = uint32_t(g.kernel_height) * channels;
-    uint32_t first_slot = uint32_t(ky0) * channels - uint32_t(g.channel0 % LANES);
+    const uint32_t pitch = uint32_t(g.pitch), position_slots = uint32_t(g.kernel_height) * pitch;
+    uint32_t first_slot = uint32_t(ky0) * pitch - uint32_t(g.channel0 % LANES);
     for (int position = 0; position < positions; ++position, first_slot += position_slots) {
         const int x = g.columns[position];
         if (x >= 0) {
             size_t at = origin + size_t(x) * in.words;
             uint32_t slot = first_slot;
-            for (int ky = ky0; ky < ky1; ++ky, at += row_pitch, slot += channels)
+            for (int ky = ky0; ky < ky1; ++ky, at += row_pitch, slot += pitch)
                 for (int w = 0; w < words; ++w) {
                     uint64_t active = mask[at + w];
                     if (PART && w == 0) active &= left;
@@ -127,17 +127,17 @@ void list_whole_words(const GatherInputs& g) {
     const uint64_t* const mask = in.mask + inside.origin;
     const size_t pitch = size_t(g.row_step) * in.width * in.words;
     const int words = in.words, places = inside.ky1 - inside.ky0, positions = into.positions;
-    const uint32_t position_slots = uint32_t(g.kernel_height) * uint32_t(g.channels);
-    uint32_t slot = uint32_t(inside.ky0) * uint32_t(g.channels), n = 0;
+    const uint32_t slots = uint32_t(g.pitch), position_slots = uint32_t(g.kernel_height) * slots;
+    uint32_t slot = uint32_t(inside.ky0) * slots, n = 0;
     starts[0] = 0;
     for (int position = 0; position < positions; ++position, slot += position_slots) {
         const int x = g.columns[position];
         if (x >= 0) {
             const uint64_t* const at = mask + size_t(x) * words;
             if (words == 1 && places == 3)  // 64 channels under a kernel of 3 rows: the layers with most pixels
-                n += Tier::list_position(at, pitch, 3, 1, slot, rows + n);
+                n += Tier::list_position(at, pitch, 3, 1, slots, slot, rows + n);
             else
-                n += Tier::list_position(at, pitch, places, words, slot, rows + n);
+                n += Tier::list_position(at, pitch, places, words, slots, slot, rows + n);
         }
         starts[position + 1] = n;
     }
@@ -299,7 +299,7 @@ LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Til
     const int32_t* const first = synapse.first;
     const int kernel_width = synapse.kernel_width;
     // Slots count from the first position of the row, the weights from the first position of the pixel.
-    const size_t position_bytes = size_t(synapse.column_slots) * LANES;
+    const size_t position_bytes = size_t(synapse.column_rows) * LANES;
     const auto list_of = [&](int x, auto use) {
         ahead.fetch(ahead.lines);
         const uint32_t begin = starts[first[x]], n = starts[first[x] + kernel_width] - begin;
@@ -697,8 +697,9 @@ void tally(const Spikes& spikes, const Tally& into, int y) {
 }
 
 template <class Tier>
-constexpr Kernels table(const char* name, float add_cost, float repeated_cost, float weighted_cost, float dense_cost, float pixel_cost, float word_cost) {
-    return {name,         add_cost, repeated_cost, weighted_cost, dense_cost, pixel_cost, word_cost, Tier::dense_most, list<Tier>, fill<Tier>, neurons<Tier>, currents<Tier>, fire<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
+constexpr Kernels table(const char* name, const Costs& costs) {
+    return {name,         costs,          Tier::dense_most, list<Tier>,      fill<Tier>, neurons<Tier>,
+            currents<Tier>, fire<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
 }
 
 }  // namespace
