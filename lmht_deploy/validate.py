@@ -10,6 +10,7 @@ import numpy as np
 
 from . import backends, energy
 from .compare import accuracy, difference
+from .errors import NetworkError
 from .network import Network
 from .quantize import quantize
 from .reparameterize import reparameterize
@@ -50,8 +51,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Validation:
+    """`rows`, and in `omitted` why the paper's uniform form is not among them where it has no integers that fit 32 bits."""
+
     rows: tuple[Row, ...]
     energy_model: str
+    omitted: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -75,18 +79,24 @@ def validate(
     Raises DataError where the windows do not fit, QuantizationError where the network has no integer form.
     """
     model = energy.model(energy_model)
-    rows = []
+    rows, omitted = [], []
     for network in (net, quantize(net)):
         before: Result | None = None
         for form in (BEFORE, BLOCK_START, UNIFORM):
             what = f"{'integer' if network.integer else 'float'}, {form}"
             report(what, 0, len(windows))
-            single = network if form == BEFORE else reparameterize(network, form)  # type: ignore[arg-type]
+            try:
+                single = network if form == BEFORE else reparameterize(network, form)  # type: ignore[arg-type]
+            except NetworkError as error:
+                if form != UNIFORM:  # whose potentials are L times larger
+                    raise
+                omitted.append(f"{what}: {error}")
+                continue
             backend = backends.module("torch").TorchBackend(single, threads, device)
             result = backends.run(backend, windows, progress=partial(_tell, report, what, len(windows)))
             before = before or result
             rows.append(_row(form, single, result, before, labels, model))
-    return Validation(tuple(rows), energy_model)
+    return Validation(tuple(rows), energy_model, tuple(omitted))
 
 
 def _row(form: str, net: Network, result: Result, before: Result, labels: np.ndarray | None, model: energy.EnergyModel) -> Row:

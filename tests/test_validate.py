@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from lmht_deploy import energy, reference, validate
 from lmht_deploy.errors import LmhtError
-from lmht_deploy.network import Network
+from lmht_deploy.network import Network, Neurons
 from lmht_deploy.quantize import quantize
 from lmht_deploy.reparameterize import reparameterize
 
@@ -54,6 +56,15 @@ def test_a_form_that_differs_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     found = validate.validate(NET, WINDOWS)
     assert not found.exact and found.rows[1].accuracy is None
     assert any(row.windows_apart > 0 and "differ: window" in (row.difference or "") for row in found.rows if row.form == "block-start")
+
+
+def test_a_uniform_form_beyond_32_bits_is_left_out() -> None:
+    first, layer, *others = quantize(NET).layers
+    assert isinstance(layer, Neurons)
+    net = Network((first, dataclasses.replace(layer, v0=np.full_like(layer.v0, 2**31 // layer.levels)), *others))
+    found = validate.validate(net, WINDOWS)
+    assert found.exact and [row.form for row in found.rows] == ["before", "block-start"] * 2
+    assert len(found.omitted) == 2 and all(why.startswith("integer, uniform: layer 'a': initial potential must lie within") for why in found.omitted)
 
 
 def test_unknown_energy_model() -> None:

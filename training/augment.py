@@ -33,7 +33,7 @@ class Augmentation:
     """
 
     def __init__(self, recipe: AugmentationRecipe, classes: int, *, image: bool) -> None:
-        self.recipe, self.classes = recipe, classes
+        self.recipe, self.classes, self.image = recipe, classes, image
         self._transforms: list[Callable[[Tensor], Tensor]] | None = None
         self._mixers: list[Callable[[Tensor, Tensor], Sequence[Tensor]]] | None = None
         library = [name for name in ("rotate", "auto", "cutout", "mixup", "cutmix") if getattr(recipe, name) not in (0, "none")]
@@ -56,7 +56,7 @@ class Augmentation:
     def _group(self, windows: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         torch.manual_seed(seed)
         recipe, steps = self.recipe, windows.shape[1]
-        x = windows.flatten(1, 2)  # the library knows [B, C, H, W]
+        x = windows[:, 0] if self.image else windows.flatten(1, 2)  # the library knows [B, C, H, W], and an image is the same at every step
         x = moved(x, recipe.shift) if recipe.shift else x
         x = moved(x, recipe.roll, around=True) if recipe.roll else x
         x = mirrored(x) if recipe.mirror else x
@@ -65,7 +65,7 @@ class Augmentation:
         for transform in self._transforms:
             x = transform(x)
         x, targets = self._mixed(x, labels)
-        return x.unflatten(1, (steps, -1)), targets
+        return x[:, None].expand(-1, steps, -1, -1, -1) if self.image else x.unflatten(1, (steps, -1)), targets
 
     def _library(self, size: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
         """Transforms that kornia has, in the order of their use."""

@@ -74,7 +74,7 @@ def load_split(
     """The `split` "train" or "test" of the recipe's data set, as `load` reads it."""
     chosen = recipe.data
     if chosen.name in images.SETS:
-        return images.load(chosen.name, split=split, size=chosen.size, first=chosen.classes, root=root, cache=cache, progress=progress)
+        return images.load(chosen.name, split=split, steps=chosen.steps, size=chosen.size, first=chosen.classes, root=root, cache=cache, progress=progress)
     from lmht_deploy.events import datasets
 
     return datasets.load(

@@ -62,7 +62,7 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 @dataclass(frozen=True)
 class Images:
-    """`windows` int8 [N, 1, 3, H, W]: every image one input step; `labels` int64 [N] into `classes`."""
+    """`windows` int8 [N, T_in, 3, H, W], the same image at every step; `labels` int64 [N] into `classes`."""
 
     windows: np.ndarray
     labels: np.ndarray
@@ -70,14 +70,14 @@ class Images:
 
 
 class Decoded:
-    """Stands in for an array int8 [N, 1, 3, H, W] of images that are decoded when they are asked for: indexed along N."""
+    """Stands in for an array int8 [N, T_in, 3, H, W] of images that are decoded when they are asked for: indexed along N."""
 
     nbytes = 0
     dtype = np.dtype(np.int8)
 
-    def __init__(self, rows: Dataset, column: str, size: int, what: str) -> None:
+    def __init__(self, rows: Dataset, column: str, size: int, steps: int, what: str) -> None:
         self._rows, self._column, self._what = rows, column, what
-        self.shape = (len(rows), 1, 3, size, size)
+        self.shape = (len(rows), steps, 3, size, size)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -93,7 +93,7 @@ class Decoded:
         size = self.shape[-1]
         with ThreadPoolExecutor(READERS) as readers:
             found = readers.map(lambda index: self._one(int(index), size, zoom, seed), chosen)
-            return _as_windows(list(found))
+            return _as_windows(list(found), self.shape[1])
 
     def _one(self, index: int, size: int, zoom: float, seed: int) -> np.ndarray:
         cut = partial(_part, generator=np.random.default_rng((seed, index)), least=zoom) if zoom else _middle
@@ -104,6 +104,7 @@ def load(
     name: str,
     *,
     split: str,
+    steps: int = 1,
     size: int = 0,
     first: int = 0,
     per_class: int = 0,
@@ -113,10 +114,11 @@ def load(
 ) -> Images:
     """The images of data set `name`, of its `split` "train" or "test", in their order; from the folder `root`, or else from the hub.
 
-    `size` is the height and width to which images are brought (0: as they are); only the `first` classes are taken, and the first
-    `per_class` images of each (0: all); `cache` is the folder in which the library keeps what it has read (default: its own). Images of one size are decoded at
-    once, and `progress(done, total)` is called; those of different sizes when they are used. Raises DataError for a missing
-    package, for a hub that cannot be reached, and for files that are missing, damaged or of another layout.
+    An image enters at each of `steps` input steps. `size` is the height and width to which images are brought (0: as they are); only the
+    `first` classes are taken, and the first `per_class` images of each (0: all); `cache` is the folder in which the library keeps what it
+    has read (default: its own). Images of one size are decoded at once, and `progress(done, total)` is called; those of different sizes when
+    they are used. Raises DataError for a missing package, for a hub that cannot be reached, and for files that are missing, damaged or of
+    another layout.
     """
     for package in ("datasets", "PIL"):
         if importlib.util.find_spec(package) is None:
@@ -135,7 +137,7 @@ def load(
     if not chosen.size:
         if not size:
             raise DataError(f"the images of {name} differ in size: give data.size, 224 for example")
-        return Images(cast("np.ndarray", Decoded(rows, chosen.image, size, what)), labels, classes)
+        return Images(cast("np.ndarray", Decoded(rows, chosen.image, size, steps, what)), labels, classes)
     pixels = []
     for index, image in enumerate(rows[chosen.image]):
         pixels.append(_decoded(image["bytes"], f"{what} image {index}", (lambda image: _middle(image, size)) if size else None))
@@ -143,7 +145,7 @@ def load(
             progress(index + 1, len(rows))
     if len({array.shape for array in pixels}) > 1:
         raise DataError(f"{what} images have different sizes; they must be of one, or data.size must say which")
-    return Images(_as_windows(pixels), labels, classes)
+    return Images(_as_windows(pixels, steps), labels, classes)
 
 
 def _rows(name: str, chosen: ImageSet, split: str, root: str | Path | None, cache: str | Path | None) -> Dataset:
@@ -207,9 +209,10 @@ def _classes(name: str, rows: Dataset) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------------ pixels
 
 
-def _as_windows(pixels: list[np.ndarray]) -> np.ndarray:
-    """uint8 [H, W, 3] each -> int8 [N, 1, 3, H, W]."""
-    return (np.stack(pixels).transpose(0, 3, 1, 2)[:, None] ^ 0x80).view(np.int8)  # the bits of grey level - 128
+def _as_windows(pixels: list[np.ndarray], steps: int) -> np.ndarray:
+    """uint8 [H, W, 3] each -> int8 [N, steps, 3, H, W], the steps of which share their memory."""
+    windows = (np.stack(pixels).transpose(0, 3, 1, 2)[:, None] ^ 0x80).view(np.int8)  # the bits of grey level - 128
+    return windows if steps == 1 else np.broadcast_to(windows, (len(windows), steps, *windows.shape[2:]))
 
 
 def _decoded(image: bytes, what: str, cut: Callable[[Image], Image] | None) -> np.ndarray:

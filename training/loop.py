@@ -290,7 +290,7 @@ class _Session:
         if self.device.type == "cpu" or windows.nbytes > RESIDENT:
             return torch.from_numpy(windows[chosen]).to(self.device).float()
         if not hasattr(self, "_resident"):
-            self._resident = torch.from_numpy(windows).to(self.device)
+            self._resident = torch.from_numpy(np.ascontiguousarray(windows)).to(self.device)
         return self._resident[torch.from_numpy(chosen).to(self.device)].float()
 
     # -- what goes wrong

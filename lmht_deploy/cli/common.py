@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,10 +114,11 @@ def read_data(
     from training import images
 
     if data in images.SETS:
-        if window[:2] != (1, 3):
-            raise DataError(f"{data} gives windows (1, 3, H, W); the network takes {window}")
+        if len(window) != 4 or window[1] != 3:
+            raise DataError(f"{data} gives windows (T, 3, H, W); the network takes {window}")
         with progress(f"reading {data}") as show:
-            found = images.load(data, split=split, size=window[2], root=root, cache=cache, progress=lambda done, total: show("", done, total))
+            read = partial(images.load, split=split, steps=window[0], size=window[2], root=root, cache=cache)
+            found = read(data, progress=lambda done, total: show("", done, total))
         return found.windows[:limit], found.labels[:limit], {"images": data, "split": split}
     if len(window) != 4 or window[1] != 2:
         raise DataError(f"{data} gives windows (T, 2, H, W); the network takes {window}")

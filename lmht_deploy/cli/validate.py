@@ -55,7 +55,8 @@ def validate(
         windows, labels = found.windows[:limit], found.labels[:limit]
         validation = validate_network(lowered(run), windows, labels, threads=threads, device=device, energy_model=energy_model, report=report)
     _show(validation, run.recipe.network.architecture, run.recipe.paper)
-    content = {"exact": validation.exact, "energy_model": energy_model, "rows": [dataclasses.asdict(row) for row in validation.rows]}
+    rows = [dataclasses.asdict(row) for row in validation.rows]
+    content = {"exact": validation.exact, "energy_model": energy_model, "rows": rows, "omitted": validation.omitted}
     common.write_json(json, {"run": folder, "recipe": dataclasses.asdict(run.recipe), "trained_accuracy": run.accuracy, **content})
     if not validation.exact:
         raise typer.Exit(1)
@@ -88,6 +89,8 @@ def _show(validation: Validation, architecture: str, paper: PaperRecipe) -> None
         figures = (f"{figure:g}" if figure else "" for figure in (paper.accuracy, 0, paper.sops, paper.energy))
         table.add_row(f"paper, Table {paper.table}", architecture, "", "", "", *figures, *([""] if macs else []), "")
     common.out.print(table)
+    for why in validation.omitted:
+        common.err.print(f"left out: {why}", markup=False, highlight=False, soft_wrap=True)
     for row in validation.rows:
         if row.form == "block-start" and row.difference is not None:
             common.err.print(f"lmht: the block-start form is not what it was before: {row.difference}", markup=False, soft_wrap=True)

@@ -184,6 +184,14 @@ def image() -> Network:
     return b.finish(c)
 
 
+def image_at_every_step() -> Network:
+    """A still image that enters at every step, and its current that goes on past neurons, as in MS-ResNet."""
+    b = Builder(12, shape=(3, 8, 8), steps=4, low=-128, high=127, kind="image")
+    a = b.neurons("a", b.conv("input", 6), omega="random", threshold=(5000, 40000))
+    c = b.neurons("c", b.conv("input", 6), b.conv(a, 6), omega="random", threshold=(5000, 40000))
+    return b.finish(c)
+
+
 def pooled_image() -> Network:
     """Pixels that reach their synapses through poolings: they count as MACs all the same."""
     b = Builder(11, shape=(3, 9, 8), steps=1, low=-9, high=20, kind="image")
@@ -239,6 +247,7 @@ SPECIAL = {
     "dense": dense,
     "steps-differ": steps_differ,
     "image": image,
+    "image-at-every-step": image_at_every_step,
     "pooled-image": pooled_image,
     "saturating": saturating,
     "silent": silent,

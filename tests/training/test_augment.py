@@ -50,6 +50,13 @@ def test_policies_keep_the_range_of_pixels(policies: str) -> None:
     assert sum(not torch.allclose(one, x, atol=1e-3) for one in found) > 6
 
 
+def test_an_image_at_every_step_is_treated_as_at_one() -> None:
+    x, labels = windows(6)
+    once, shares = treated(EVERYTHING, x, labels, [0])
+    found, found_shares = treated(EVERYTHING, x.expand(-1, 3, -1, -1, -1), labels, [0])
+    assert found.equal(once.expand_as(found)) and found_shares.equal(shares)
+
+
 def test_every_step_and_channel_is_treated_alike() -> None:
     plane, labels = windows(6, channels=1)
     x = plane.abs().expand(6, 4, 2, 12, 12).contiguous()

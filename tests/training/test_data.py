@@ -50,6 +50,8 @@ def test_images_come_back_pixel_for_pixel(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.windows[:, 0].transpose(0, 2, 3, 1), np.stack(pixels).astype(int) - 128)
     assert found.labels.tolist() == [0, 1, 2, 9, 3] and found.classes[3] == "cat"
     assert calls == [(index, 5) for index in range(1, 6)]
+    repeated = images.load("cifar10", root=tmp_path, split="train", steps=3)
+    np.testing.assert_array_equal(repeated.windows, found.windows.repeat(3, axis=1))
 
 
 def test_the_first_images_of_every_class_are_taken_and_the_others_not_decoded(tmp_path: Path) -> None:
@@ -93,6 +95,8 @@ def test_other_sets(name: str, columns: dict[str, str], split: str, classes: int
     some = images.load(name, split="test", size=8, first=8, root=tmp_path)
     assert some.labels.tolist() == [0, 7] and len(some.classes) == 8
     np.testing.assert_array_equal(some.windows[1:2][0], found.windows[2:3][0])
+    repeated = images.load(name, split="test", steps=2, size=8, root=tmp_path)
+    np.testing.assert_array_equal(repeated.windows[np.arange(3)], found.windows[np.arange(3)].repeat(2, axis=1))
     with pytest.raises(DataError, match=r"labels lie within 0\.\.1000, expected 0\.\.999"):
         write(tmp_path / "train.parquet", pixels, [0, 1000, 7], img="image")
         images.load("imagenet", split="train", size=8, root=tmp_path)
