@@ -3,8 +3,8 @@
     copy           bandwidth of the device, read and written, by which the kernels are judged
     correctness    the fused neurons against the plain path, every dtype
     neurons        bandwidth of the fused kernels at the sizes of ResNet-18, forward and backward, as a share of the copy's
-    tiles          the same at the largest size under other tiles than the one `training.fused.tile` chooses
     step           a whole training step (CIFAR-10's ResNet-18, L = 2, T = 2, batch 256), and a plain step loop's
+    tiles          the kernels at the largest size under other tiles than the one `training.fused.tile` chooses
 
 Without a GPU everything is run in a tiny form, which shows that the script works and nothing else.
 """
@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lmht_deploy.storage import atomic
 from training import neurons
 from training.architectures import ARCHITECTURES, Convolution, Residual, build
 from training.neurons import LMHT, Neuron, lmht
@@ -295,28 +296,33 @@ def whole_step(scale: Scale) -> dict[str, dict[str, float]]:
 # ------------------------------------------------------------------------------------------------ report
 
 
-def measure(scale: Scale) -> dict[str, Any]:
-    """Everything; a part that fails says why, and leaves the others alone."""
+def measure(scale: Scale, after: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Everything, what matters most first; `after` gets all figures so far as each part ends. A part that fails says why, and leaves the others alone."""
     parts: dict[str, Callable[[Scale], Any]] = {"copy": copy_bandwidth, "step": whole_step}
     if scale.fused:
-        parts = {"copy": copy_bandwidth, "correctness": correctness, "neurons": all_layers, "tiles": other_tiles, "step": whole_step}
+        parts = {"copy": copy_bandwidth, "correctness": correctness, "neurons": all_layers, "step": whole_step, "tiles": other_tiles}
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if scale.device == "cuda" else "cpu, in a tiny form: the figures mean nothing",
         "torch": torch.__version__,
+        "took": {},
     }
     for name, part in parts.items():
+        begun = time.perf_counter()
         try:
             found[name] = part(scale)
         except Exception as error:  # whatever a driver or a compiler says: the rest is still worth its time
             found[name] = None
             found.setdefault("failed", {})[name] = f"{type(error).__name__}: {error}"
-    return found | {"verdict": verdict(found)}
+        found["took"][name] = time.perf_counter() - begun
+        found["verdict"] = verdict(found)
+        after(found)
+    return found
 
 
 def verdict(found: dict[str, Any]) -> dict[str, float]:
     """The figures that `TARGETS` are about, as far as they were measured. The step is held against the step loop of the same dtype."""
     figures = {}
-    layers, step = found.get("neurons"), found["step"]
+    layers, step = found.get("neurons"), found.get("step")
     if layers and found["copy"]:
         for way in ("forward", "backward"):
             moved, taken = (sum(layer["layers"] * layer[way][what] for layer in layers) for what in ("bytes", "seconds"))
@@ -359,10 +365,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")
     chosen = parser.parse_args(arguments)
-    found = measure(GPU if torch.cuda.is_available() else CPU)
+
+    def after(found: dict[str, Any]) -> None:
+        """Say and keep what there is: the machine may be gone before the end."""
+        name, took = list(found["took"].items())[-1]
+        print(f"{name}: measured in {took:.0f} s", file=sys.stderr, flush=True)
+        if chosen.json:
+            with atomic(chosen.json) as temporary:
+                temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+    found = measure(GPU if torch.cuda.is_available() else CPU, after)
     show(found)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     wrong = [said for said in (found.get("correctness") or {}).values() if said != "equal"]
     return 1 if found.get("failed") or wrong else 0
 

@@ -23,7 +23,22 @@ def test_every_part(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert [(row["neurons"], row["warps"]) for row in found["tiles"]] == [(512, 4), (1024, 4)]
     assert list(found["step"]) == ["step loop, float32", "step loop, bfloat16", "ours, bfloat16", "ours, bfloat16, compiled"]
     assert found["verdict"].keys() == benchmark.TARGETS.keys() and min(found["verdict"].values()) > 0
+    assert list(found["took"]) == ["copy", "correctness", "neurons", "step", "tiles"]
     assert "the figures mean nothing" in capsys.readouterr().out
+
+
+def test_what_was_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine may be taken away in the middle of it."""
+
+    def gone(scale: benchmark.Scale) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "whole_step", gone)
+    monkeypatch.setattr(benchmark.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main(["--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["verdict"].keys() == {"forward", "backward"} and "step" not in found
 
 
 def test_step_loop_learns_what_ours_learns() -> None:

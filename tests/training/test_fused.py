@@ -268,27 +268,76 @@ def test_fused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------------------------------------ compiled for Hopper
 
 COMPILE = """
+import subprocess
+import tempfile
 import triton
 from triton import language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from training import fused
 
-constants = dict(STEPS=2, STEPS_IN=2, LEVELS=2, MIXING=True, THRESHOLD=True, WIDE=tl.float32, BLOCK=fused.tile(2, 2)[0])
-for kernel in (fused._forward, fused._backward):
-    names = kernel.arg_names
-    narrow = ("x_ptr", "grad_ptr", "out_ptr", "grad_x_ptr")
-    types = {name: "*bf16" if name in narrow else "*fp32" if name.endswith("_ptr") else "i32" if name == "neurons" else "constexpr" for name in names}
-    aligned = {(index,): [["tt.divisibility", 16]] for index, name in enumerate(names) if types[name] != "constexpr"}
-    source = ASTSource(kernel, types, {(names.index(name),): value for name, value in constants.items() if name in names}, aligned)
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": fused.tile(2, 2)[1]})
-    ptx = compiled.asm["ptx"]
-    print(len(compiled.asm["cubin"]) > 0, ptx.count("ld.global.v4"), ptx.count("st.global.v4"), "ld.local" in ptx)
+def compiled(kernel, dtype, wide, steps, steps_in, tile, neurons="i32", aligned=True, mixing=True, threshold=True):
+    block, warps = tile
+    names, pointer = kernel.arg_names, {tl.float32: "*fp32", tl.float64: "*fp64"}[wide]
+    constants = dict(STEPS=steps, STEPS_IN=steps_in, LEVELS=2, MIXING=mixing, THRESHOLD=threshold, WIDE=wide, BLOCK=block)
+    narrow = dict.fromkeys(("x_ptr", "grad_ptr", "out_ptr", "grad_x_ptr"), dtype)
+    types = {name: "constexpr" if name in constants else neurons if name == "neurons" else narrow.get(name, pointer) for name in names}
+    divisible = [index for index, name in enumerate(names) if name.endswith("_ptr") or (name == "neurons" and aligned)]
+    source = ASTSource(
+        kernel,
+        types,
+        {(names.index(name),): value for name, value in constants.items() if name in names},
+        {(index,): [["tt.divisibility", 16]] for index in divisible},
+    )
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps}).asm
+
+def stack(cubin):
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        said = subprocess.run([triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    return said.partition("STACK:")[2].split()[0]
+
+CASES
+for case in cases:
+    for kernel in (fused._forward, fused._backward):
+        asm = compiled(kernel, **case)
+        print(asm["ptx"].count("ld.global.v4"), asm["ptx"].count("st.global.v4"), stack(asm["cubin"]))
 """
 
 
-def test_compiles_for_hopper() -> None:
-    """Without a GPU: both kernels become machine code for an H100, that reads and writes 16 bytes at once (16 neurons a thread: 2 for a step)."""
+def compiled_for_hopper(cases: str) -> list[list[int]]:
+    """Of the forward and the backward kernel of each of `cases`: reads and writes of 16 bytes, and bytes of registers that were spilled."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.splitlines() == ["True 4 4 False", "True 8 4 False"]
+    script = COMPILE.replace("CASES", f"cases = {cases}")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return [[int(figure) for figure in line.split()] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wide", "steps_in", "expected"),
+    [  # A program has 16 neurons a thread: 2 reads of 16 bytes for a step of 16 bits, 4 for one of 32.
+        ("*bf16", "float32", 1, [[2, 4, 0], [6, 2, 0]]),
+        ("*bf16", "float32", 2, [[4, 4, 0], [8, 4, 0]]),
+        ("*fp16", "float32", 2, [[4, 4, 0], [8, 4, 0]]),
+        ("*fp32", "float32", 2, [[8, 8, 0], [16, 8, 0]]),
+        ("*fp64", "float64", 2, [[0, 0, 0], [0, 0, 0]]),  # pairs are read
+    ],
+)
+def test_compiles_for_hopper(dtype: str, wide: str, steps_in: int, expected: list[list[int]]) -> None:
+    """Without a GPU: both kernels become machine code for an H100, that reads and writes 16 bytes at once and spills no register."""
+    case = f"dict(dtype={dtype!r}, wide=tl.{wide}, steps=2, steps_in={steps_in}, tile=fused.tile(2, {steps_in}))"
+    assert compiled_for_hopper(f"[{case}]") == expected
+
+
+def test_every_shape_compiles_for_hopper() -> None:
+    """Many steps, neurons of any number and beyond 32 bits, what does not learn; the tiles that are measured beside the chosen one may spill."""
+    base = "dict(dtype='*bf16', wide=tl.float32, steps=2, steps_in=2, tile=fused.tile(2, 2))"
+    steps = "[dict(dtype='*bf16', wide=tl.float32, steps=t, steps_in=i, tile=fused.tile(t, i)) for t, i in ((1, 1), (4, 10), (8, 8), (6, 16))]"
+    others = "[dict(aligned=False), dict(neurons='i64'), dict(mixing=False), dict(threshold=False), dict(mixing=False, threshold=False)]"
+    found = compiled_for_hopper(f"{steps} + [{base} | other for other in {others}]")
+    assert len(found) == 2 * 9 and all(spilled == 0 for *_, spilled in found)
+    from benchmarks.training import GPU
+
+    assert len(compiled_for_hopper(f"[{base} | dict(tile=tile) for tile in {GPU.tiles}]")) == 2 * len(GPU.tiles)
