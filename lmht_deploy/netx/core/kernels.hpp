@@ -31,6 +31,7 @@ struct NeuronRow {
     const uint8_t* heard;  // a bit a lane: 0 in the padding, which may fire, unheard
     Spike* spikes;         // room for lanes + SLACK
     uint8_t* bits;         // the same as a bit a lane
+    uint8_t* recent;       // counts them
 };
 
 struct RowResult {
@@ -43,11 +44,18 @@ struct Run {
     int to, pixels, tap;
 };
 
+// The spikes from `begin` to `end` of one input column, of one group of channels, whose first lane is `first`.
+struct Column {
+    int x, first, begin, end;
+};
+
 // The spikes of one input row through one row of the kernel into one output row.
 struct ConvolutionRow {
     const Spike* spikes;
     const int32_t* values;  // null: all are 1
-    int n, source_pitch;
+    const Column* columns;
+    int n, apart;  // columns; those apart by so many reach other outputs
+    int source_pitch;
     const Run* runs;
     const int* run_start;  // [input width + 1]
     const void* weights;   // [channel][tap][blocks][LANES]
@@ -56,8 +64,7 @@ struct ConvolutionRow {
     void* current;         // [width][pitch]
     int current_bytes;     // 2 or 4; 2 only where weights have 2, too, and all values are 1
     int pitch;
-    const int* first;  // [channel] the first lane of the channel's group
-    int blocks;        // of LANES that a group spans
+    int blocks;  // of LANES that a group spans
 };
 
 struct Kernels {

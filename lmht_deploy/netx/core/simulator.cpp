@@ -143,7 +143,7 @@ struct Simulation::State {
             }
             const size_t at = y * shape.row();
             const RowResult result = kernels.neurons({layer.neurons, int(shape.row()), layer.neurons.keep_u || shows_u ? u.data() + at : nullptr, v.data() + at, bias + at,
-                                                      touched[y] ? arrivals.current(-1, at) : nullptr, arrivals.bytes(), heard.data(), active.spikes.data() + active.start(y), active.bits(y)});
+                                                      touched[y] ? arrivals.current(-1, at) : nullptr, arrivals.bytes(), heard.data(), active.spikes.data() + active.start(y), active.bits(y), recent.data() + at});
             active.counts[y] = result.spikes;
             rests[y] = result.rests;
             touched[y] = 0;
@@ -153,10 +153,8 @@ struct Simulation::State {
     void record(const Record& record, int step) {
         const Shape shape = layer.shape;
         const size_t size = shape.size();
-        for (int y = 0; y < shape.height; ++y) {
+        for (int y = 0; record.spikes && y < shape.height; ++y) {
             const size_t start = active.start(y);
-            for (int i = 0; i < active.counts[y]; ++i) ++recent[start + active.spikes[start + i]];
-            if (!record.spikes) continue;
             for (int i = 0; i < active.counts[y]; ++i) {
                 const int x = int(active.spikes[start + i]) / shape.pitch(), channel = int(active.spikes[start + i]) % shape.pitch();
                 record.spikes[step * size + (size_t(channel) * shape.height + y) * shape.width + x] = 1;

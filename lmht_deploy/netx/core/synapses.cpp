@@ -98,27 +98,43 @@ class Convolution : public Synapse {
     }
 
     void deliver(const Active& source, Arrivals& to, const Kernels& kernels) const override {
-        for (int y = 0; y < source.shape.height; ++y)
-            if (source.counts[y]) deliver_row(y, source.spikes.data() + source.start(y), source.values_of(y), source.counts[y], to, kernels);
+        const std::unique_ptr<Column[]> columns(new Column[source.shape.row()]);
+        for (int y = 0; y < source.shape.height; ++y) {
+            if (!source.counts[y]) continue;
+            const Spike* spikes = source.spikes.data() + source.start(y);
+            deliver_row(y, spikes, source.values_of(y), columns.get(), split(spikes, source.counts[y], columns.get()), to, kernels);
+        }
     }
-    void deliver_row(int y, const Spike* spikes, const int32_t* values, int n, Arrivals& to, const Kernels& kernels) const {
+    // `n` columns of spikes.
+    void deliver_row(int y, const Spike* spikes, const int32_t* values, const Column* columns, int n, Arrivals& to, const Kernels& kernels) const {
         for (int r = rows_.start[y]; r < rows_.start[y + 1]; ++r)
             for (int p = 0; p < rows_.runs[r].pixels; ++p) {
                 const int row = rows_.runs[r].to + p, ky = rows_.order[rows_.runs[r].tap + p];
                 to.touched(0)[row] = 1;
-                kernels.convolve({spikes, values, n, source_pitch_, columns_.runs.data(), columns_.start.data(),
+                kernels.convolve({spikes, values, columns, n, taps_, source_pitch_, columns_.runs.data(), columns_.start.data(),
                                   weights_->at(size_t(ky) * taps_ * blocks_ * LANES), weights_->width(), channel_pitch_, to.current(0, row * target_.row()),
-                                  to.bytes(), target_.pitch(), first_.data(), blocks_});
+                                  to.bytes(), target_.pitch(), blocks_});
             }
     }
     int64_t reach() const override { return reach_; }
 
    private:
+    // The columns of a row's spikes.
+    int split(const Spike* spikes, int n, Column* columns) const {
+        int found = 0;
+        for (int begin = 0, end; begin < n; begin = end) {
+            const int x = int(spikes[begin]) / source_pitch_, start = x * source_pitch_, first = first_[spikes[begin] - start];
+            for (end = begin + 1; end < n && int(spikes[end]) < start + source_pitch_ && first_[spikes[end] - start] == first; ++end) {}
+            columns[found++] = {x, first, begin, end};
+        }
+        return found;
+    }
+
     Shape target_;
     int source_pitch_;
     Axis rows_, columns_;
     int taps_, blocks_ = 0;
-    std::vector<int> first_;
+    std::vector<int> first_;  // by channel: the first lane of its group
     int64_t reach_;
     size_t channel_pitch_;
     std::unique_ptr<Weights> weights_;
@@ -160,8 +176,9 @@ class PatternConvolution : public Synapse {
     void deliver(const Active& source, Arrivals& to, const Kernels& kernels) const override {
         if (!source.values.empty()) return plain_.deliver(source, to, kernels);
         std::vector<Spike> spikes(blocks_ + 1);
+        std::vector<Column> columns(blocks_ + 1);
         for (int y = 0; y < source.shape.height; ++y)
-            if (source.counts[y]) patterns_.deliver_row(y, spikes.data(), nullptr, list(source.bits(y), spikes.data()), to, kernels);
+            if (source.counts[y]) patterns_.deliver_row(y, spikes.data(), nullptr, columns.data(), list(source.bits(y), spikes.data(), columns.data()), to, kernels);
     }
     int64_t reach() const override { return plain_.reach(); }
 
@@ -188,8 +205,8 @@ class PatternConvolution : public Synapse {
         return sums;
     }
 
-    // The patterns of a row that are not empty, as spikes of a layer with a channel a pattern.
-    int list(const uint8_t* fired, Spike* spikes) const {
+    // The patterns of a row that are not empty, as spikes of a layer with a channel a pattern, each a column.
+    int list(const uint8_t* fired, Spike* spikes, Column* columns) const {
         int n = 0;
         for (int block = 0; block < blocks_; ++block) {
             const int at = block * bits_ - lead_;
@@ -197,6 +214,7 @@ class PatternConvolution : public Synapse {
             if (at > -bits_) memcpy(&pattern, fired + std::max(at, 0) / 8, sizeof pattern);  // else it lies in the padding
             pattern = (at < 0 ? pattern << std::min(-at, bits_) : pattern >> at % 8) & ((1u << bits_) - 1);
             spikes[n] = Spike(block << bits_ | int(pattern));
+            columns[n] = {block, 0, n, n + 1};
             n += pattern != 0;
         }
         return n;

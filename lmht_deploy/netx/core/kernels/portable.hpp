@@ -111,6 +111,17 @@ LMHT_INLINE int list(uint32_t mask, uint32_t at, Spike* spikes) {
 
 typedef std::conditional_t<STATES == 16, uint16_t, uint8_t> Mask;  // a bit a neuron
 
+// Adds 1 where the mask has a bit.
+LMHT_INLINE void count(Mask mask, uint8_t* counts) {
+#if defined(__AVX512BW__)
+    store(counts, _mm_sub_epi8(load<__m128i>(counts), _mm_movm_epi8(mask)));
+#else
+    constexpr uint64_t each = 0x0101010101010101;  // a copy of the mask a byte, of which byte i keeps bit i, as 1: no byte carries
+    const uint64_t bit = (mask * each) & 0x8040201008040201;
+    store(counts, load<uint64_t>(counts) + ((bit + 0x7f7f7f7f7f7f7f7f) >> 7 & each));
+#endif
+}
+
 // `Current`: what a current has as a number, void where none arrived; `forgets`: nothing of u is kept.
 template <class Current, bool forgets>
 LMHT_INLINE RowResult step(const NeuronRow& row) {
@@ -138,6 +149,7 @@ LMHT_INLINE RowResult step(const NeuronRow& row) {
         store(row.v + at, next_v);
         const Mask heard = Mask(bits(fired) & load<Mask>(row.heard + at / 8));
         store(row.bits + at / 8, heard);
+        count(heard, row.recent + at);
         n += list(heard, uint32_t(at), row.spikes + n);
     }
     return {n, n == 0 && !bits((I32)changed != 0)};
@@ -164,14 +176,15 @@ LMHT_INLINE Vector<Sum, lanes> weights_at(const Weight* from) {
         return (Vector<Sum, lanes>)__builtin_convertvector(load<Vector<Weight, lanes>>(from), Vector<std::make_signed_t<Sum>, lanes>);
 }
 
-// What the spikes of one input column (sorted; of one group) add to `count` vectors of currents, summed in registers.
+// What the spikes of one input column add to `count` vectors of currents, summed in registers.
 template <class Sum, int lanes, int count, bool graded, class Weight>
-LMHT_INLINE void add_vectors(const ConvolutionRow& row, int begin, int end, int column, const Weight* weights, Sum* to) {
+LMHT_INLINE void add_vectors(const ConvolutionRow& row, Column column, const Weight* weights, Sum* to) {
     typedef Vector<Sum, lanes> Sums;
     Sums sum[count];
     for (int i = 0; i < count; ++i) sum[i] = load<Sums>(to + i * lanes);
-    for (int s = begin; s < end; ++s) {
-        const Weight* from = weights + (row.spikes[s] - column) * row.channel_pitch;
+    const uint32_t start = uint32_t(column.x * row.source_pitch);
+    for (int s = column.begin; s < column.end; ++s) {
+        const Weight* from = weights + (row.spikes[s] - start) * row.channel_pitch;
         for (int i = 0; i < count; ++i) {
             const Sums weight = weights_at<Sum, lanes>(from + i * lanes);
             sum[i] += graded ? weight * Sum(row.values[s]) : weight;
@@ -182,47 +195,77 @@ LMHT_INLINE void add_vectors(const ConvolutionRow& row, int begin, int end, int 
 
 // The same for `blocks` of LANES currents: as many vectors as registers hold at a time, then what is left in narrower ones.
 template <class Sum, int lanes, bool graded, class Weight>
-LMHT_INLINE void add_column(const ConvolutionRow& row, int begin, int end, int column, const Weight* weights, Sum* to, int blocks) {
+LMHT_INLINE void add_column(const ConvolutionRow& row, Column column, const Weight* weights, Sum* to, int blocks) {
     constexpr int most = 8, wide = lanes / LANES;
     if constexpr (wide > 2)  // better once over the spikes with narrower vectors than twice
-        if (blocks % wide && blocks < most * wide / 2) return add_column<Sum, lanes / 2, graded>(row, begin, end, column, weights, to, blocks);
+        if (blocks % wide && blocks < most * wide / 2) return add_column<Sum, lanes / 2, graded>(row, column, weights, to, blocks);
     for (; blocks >= most * wide; blocks -= most * wide, weights += most * lanes, to += most * lanes)
-        add_vectors<Sum, lanes, most, graded>(row, begin, end, column, weights, to);
+        add_vectors<Sum, lanes, most, graded>(row, column, weights, to);
     const int vectors = blocks / wide;
     switch (vectors) {
-        case 1: add_vectors<Sum, lanes, 1, graded>(row, begin, end, column, weights, to); break;
-        case 2: add_vectors<Sum, lanes, 2, graded>(row, begin, end, column, weights, to); break;
-        case 3: add_vectors<Sum, lanes, 3, graded>(row, begin, end, column, weights, to); break;
-        case 4: add_vectors<Sum, lanes, 4, graded>(row, begin, end, column, weights, to); break;
-        case 5: add_vectors<Sum, lanes, 5, graded>(row, begin, end, column, weights, to); break;
-        case 6: add_vectors<Sum, lanes, 6, graded>(row, begin, end, column, weights, to); break;
-        case 7: add_vectors<Sum, lanes, 7, graded>(row, begin, end, column, weights, to); break;
+        case 1: add_vectors<Sum, lanes, 1, graded>(row, column, weights, to); break;
+        case 2: add_vectors<Sum, lanes, 2, graded>(row, column, weights, to); break;
+        case 3: add_vectors<Sum, lanes, 3, graded>(row, column, weights, to); break;
+        case 4: add_vectors<Sum, lanes, 4, graded>(row, column, weights, to); break;
+        case 5: add_vectors<Sum, lanes, 5, graded>(row, column, weights, to); break;
+        case 6: add_vectors<Sum, lanes, 6, graded>(row, column, weights, to); break;
+        case 7: add_vectors<Sum, lanes, 7, graded>(row, column, weights, to); break;
     }
     if constexpr (wide > 1)
-        if (blocks % wide) add_column<Sum, lanes / 2, graded>(row, begin, end, column, weights + vectors * lanes, to + vectors * lanes, blocks % wide);
+        if (blocks % wide) add_column<Sum, lanes / 2, graded>(row, column, weights + vectors * lanes, to + vectors * lanes, blocks % wide);
 }
 
-template <class Sum, bool graded, class Weight>
-void convolve_spikes(const ConvolutionRow& row) {
-    constexpr int lanes = BYTES / int(sizeof(Sum)) > LANES ? BYTES / int(sizeof(Sum)) : LANES;
+// One column anywhere: at a border, of one group of several, or of more vectors than are foreseen.
+template <class Sum, int lanes, bool graded, class Weight>
+__attribute__((noinline)) void any_column(const ConvolutionRow& row, Column column) {
     const int group = row.blocks * LANES;
     const bool joined = group == row.pitch;  // one group: the channels of neighbouring pixels follow each other
-    const auto* weights = static_cast<const Weight*>(row.weights);
-    for (int begin = 0, end; begin < row.n; begin = end) {
-        const int x = int(row.spikes[begin]) / row.source_pitch, column = x * row.source_pitch, first = row.first[row.spikes[begin] - column];
-        // Together: the spikes of one column, if they are of one group.
-        for (end = begin + 1; end < row.n && int(row.spikes[end]) < column + row.source_pitch && row.first[row.spikes[end] - column] == first; ++end) {}
-        for (int r = row.run_start[x]; r < row.run_start[x + 1]; ++r) {
-            const Run run = row.runs[r];
-            Sum* to = static_cast<Sum*>(row.current) + size_t(run.to) * row.pitch + first;
-            const Weight* taps = weights + size_t(run.tap) * group;
-            if (joined)
-                add_column<Sum, lanes, graded>(row, begin, end, column, taps, to, run.pixels * row.blocks);
-            else
-                for (int p = 0; p < run.pixels; ++p)
-                    add_column<Sum, lanes, graded>(row, begin, end, column, taps + size_t(p) * group, to + size_t(p) * row.pitch, row.blocks);
-        }
+    for (int r = row.run_start[column.x]; r < row.run_start[column.x + 1]; ++r) {
+        const Run run = row.runs[r];
+        Sum* to = static_cast<Sum*>(row.current) + size_t(run.to) * row.pitch + column.first;
+        const Weight* taps = static_cast<const Weight*>(row.weights) + size_t(run.tap) * group;
+        if (joined)
+            add_column<Sum, lanes, graded>(row, column, taps, to, run.pixels * row.blocks);
+        else
+            for (int p = 0; p < run.pixels; ++p) add_column<Sum, lanes, graded>(row, column, taps + size_t(p) * group, to + size_t(p) * row.pitch, row.blocks);
     }
+}
+
+// `count`: the vectors that a column reaches where none of its taps lies beyond a border.
+template <class Sum, int lanes, int count, bool graded, class Weight>
+void convolve_columns(const ConvolutionRow& given) {
+    const ConvolutionRow row = given;  // a copy, which no store to currents can change
+    // Neighbours reach the same outputs, in vectors that overlap: to load what was stored a moment ago, a processor would have to wait.
+    for (int phase = 0; phase < row.apart; ++phase)
+        for (int i = phase; i < row.n; i += row.apart) {
+            const Column column = row.columns[i];
+            const int begin = row.run_start[column.x];
+            const Run run = row.runs[begin];
+            if (run.pixels == row.apart && row.run_start[column.x + 1] == begin + 1)
+                add_vectors<Sum, lanes, count, graded>(row, column, static_cast<const Weight*>(row.weights), static_cast<Sum*>(row.current) + size_t(run.to) * row.pitch);
+            else
+                any_column<Sum, lanes, graded, Weight>(given, column);
+        }
+}
+
+// The number of vectors is the layer's: to ask for it at every column costs more than to add them.
+template <class Sum, bool graded, class Weight, int lanes = (BYTES / int(sizeof(Sum)) > LANES ? BYTES / int(sizeof(Sum)) : LANES)>
+void convolve_spikes(const ConvolutionRow& row) {
+    constexpr int wide = lanes / LANES;
+    const int blocks = row.blocks * LANES == row.pitch ? row.apart * row.blocks : 0;
+    if constexpr (wide > 2)
+        if (blocks % wide) return convolve_spikes<Sum, graded, Weight, lanes / 2>(row);
+    switch (blocks % wide ? 0 : blocks / wide) {
+        case 1: return convolve_columns<Sum, lanes, 1, graded, Weight>(row);
+        case 2: return convolve_columns<Sum, lanes, 2, graded, Weight>(row);
+        case 3: return convolve_columns<Sum, lanes, 3, graded, Weight>(row);
+        case 4: return convolve_columns<Sum, lanes, 4, graded, Weight>(row);
+        case 5: return convolve_columns<Sum, lanes, 5, graded, Weight>(row);
+        case 6: return convolve_columns<Sum, lanes, 6, graded, Weight>(row);
+        case 7: return convolve_columns<Sum, lanes, 7, graded, Weight>(row);
+        case 8: return convolve_columns<Sum, lanes, 8, graded, Weight>(row);
+    }
+    for (int i = 0; i < row.n; ++i) any_column<Sum, lanes, graded, Weight>(row, row.columns[i]);
 }
 
 void convolve(const ConvolutionRow& row) {
