@@ -73,7 +73,7 @@ Network::Network(Shape input, const std::string& isa) : input(input), kernels(nu
 }
 
 Layer& Network::add(Layer layer) {
-    std::vector<int32_t> bias(layer.shape.padded());
+    Lines<int32_t> bias(layer.shape.padded());
     pad(layer.shape, layer.bias.data(), bias.data());
     layer.bias = std::move(bias);
     layers.push_back(std::move(layer));
@@ -83,9 +83,9 @@ Layer& Network::add(Layer layer) {
 // Neurons of one layer and what is on its way to them.
 struct Simulation::State {
     const Layer& layer;
-    std::vector<int32_t> u, v, counts;  // `counts`: of spikes
-    std::vector<uint8_t> recent;        // spikes of up to 255 steps, not yet in `counts`: they stay in the cache
-    std::vector<int32_t> driven;        // biases that the sample brings, in place of the layer's
+    Lines<int32_t> u, v, counts;  // `counts`: of spikes
+    Lines<uint8_t> recent;        // spikes of up to 255 steps, not yet in `counts`: they stay in the cache
+    Lines<int32_t> driven;        // biases that the sample brings, in place of the layer's
     std::vector<uint8_t> rests;         // by row; see RowResult
     std::vector<uint8_t> heard;         // of a row; see NeuronRow
     bool shows_u = true;

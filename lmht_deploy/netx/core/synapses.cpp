@@ -24,7 +24,7 @@ class Weights {
 
    private:
     bool narrow_;
-    std::vector<uint8_t> bytes_;
+    Lines<uint8_t> bytes_;
 };
 
 // The largest sum of absolute weights of one of `outputs`, [outputs][inputs].
