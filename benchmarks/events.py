@@ -15,6 +15,7 @@ import numpy as np
 
 from lmht_deploy import engine
 from lmht_deploy.events.arrays import Door, Sensor, make_events
+from lmht_deploy.events.live import in_real_time
 from lmht_deploy.events.stream import Counts, Packet, SharedSteps, Windower, decide
 from lmht_deploy.events.windows import Rule
 from lmht_deploy.network import Network
@@ -108,6 +109,25 @@ def latency(events: np.ndarray, per_window: int, packet: int) -> None:
         )
 
 
+def paced(events: np.ndarray, bin_us: int = 25_000) -> None:
+    """The same at the pace of the recording, as `lmht stream --speed 1` plays it: between two windows the processor rests and its caches cool, so the engine
+    that a whole window is given to rests as long."""
+    rule, net = Rule(STEPS, "time", bin_us), first_layer()
+    found = list(decide(in_real_time([events]), streamed(net, rule), Door(SENSOR)))
+    alone, whole = engine.Engine(net), []
+    for _, counts in Windower(rule, Counts(STEPS, SENSOR, SIZE)).push(events):
+        time.sleep(STEPS * bin_us * 1e-6)
+        whole.append(alone.run(np.minimum(counts, net.input.high)[None]).seconds)
+    print(f"\nlatency after a window's last event, played in real time, the first layer alone, {STEPS * bin_us // 1000} ms a window; wall time in ms")
+    for name, seconds in (
+        ("from when the event was due to the decision", [decision.latency for decision in found]),
+        ("the network's part of it", [decision.seconds for decision in found]),
+        ("the engine, whole windows at this pace", whole),
+    ):
+        p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
+        print(f"  {name:44s} p50 {p50:6.2f}  p99 {p99:6.2f}   ({len(seconds)} windows)", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed of the events room.")
     parser.add_argument("--events", type=int, default=4_000_000)
@@ -117,6 +137,7 @@ def main() -> None:
     for per_window in (20_000, 200_000):
         throughput(events, per_window, 4096, options.rounds)
     latency(events, 20_000, 1000)
+    paced(events)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..backends import Backend
     from ..events.arrays import Door, Sensor
     from ..events.live import Udp
-    from ..events.stream import Buffered, Clock, Counts, Decision, Windower
+    from ..events.stream import Clock, Counts, Decision, Packet, Windower
     from ..events.windows import Rule
     from ..network import Network
 
@@ -61,21 +61,21 @@ def stream(
         raise DataError("--live ends windows by time; give --bin-us")
     with ExitStack() as stack:
         runner = stack.enter_context(closing(backends.load(backend or "event", network, threads=threads)))
-        buffered, door, udp = _opened(stack, source, net, sensor, speed, drop, live, silence)
+        packets, door, udp = _opened(stack, source, net, sensor, speed, drop, live, silence)
         names = _names(net)
         show = stack.enter_context(_writer(json, names))
         windower = Windower(rule, _bins(net, runner, rule.steps, door.sensor), hop)
         clock = Clock() if live else None
         summary = _Summary()
         try:
-            for decision in islice(decide(buffered, windower, door, clock), limit):
+            for decision in islice(decide(packets, windower, door, clock), limit):
                 show(decision)
                 summary.add(decision)
         except KeyboardInterrupt:
             pass
         except BrokenPipeError:  # who read our lines has seen enough
             sys.stdout = None
-        common.err.print(summary.text(windower, door, clock, buffered, udp), highlight=False, soft_wrap=True)
+        common.err.print(summary.text(windower, door, clock, packets, udp), highlight=False, soft_wrap=True)
 
 
 def _bins(net: Network, runner: Backend, steps: int, sensor: Sensor) -> Counts:
@@ -113,8 +113,11 @@ def _input_size(net: Network) -> Sensor:
 
 def _opened(
     stack: ExitStack, source: str, net: Network, sensor: str | None, speed: float | None, drop: bool, live: bool, silence: float | None
-) -> tuple[Buffered, Door, Udp | None]:
-    """The source, running; the door for its events; and the socket, where it is one."""
+) -> tuple[Iterable[Packet], Door, Udp | None]:
+    """The source, running; the door for its events; and the socket, where it is one.
+
+    A recording waits, and is read where it is needed; what comes by itself is taken in by a thread.
+    """
     from ..events.arrays import Door
     from ..events.live import Udp, at_once, camera, in_real_time, text
     from ..events.recordings import open_recording
@@ -139,7 +142,7 @@ def _opened(
         return stack.enter_context(Buffered(live_packets, size=1024, lossy=True, tick=tick)), Door(given or found, drop), None
     recording = open_recording(source, given)
     packets = at_once(recording.packets) if speed is None else in_real_time(recording.packets, speed)
-    return stack.enter_context(Buffered(packets)), Door(recording.sensor, drop), None
+    return packets, Door(recording.sensor, drop), None
 
 
 def _address(source: str) -> tuple[str, int]:
@@ -209,8 +212,10 @@ class _Summary:
         self.latency.add(decision.latency)
         self.seconds.add(decision.seconds)
 
-    def text(self, windower: Windower, door: Door, clock: Clock | None, buffered: Buffered, udp: Udp | None) -> str:
+    def text(self, windower: Windower, door: Door, clock: Clock | None, packets: Iterable[Packet], udp: Udp | None) -> str:
         """One line; losses are named where there are any."""
+        from ..events.stream import Buffered
+
         parts = [f"{self.windows:,} windows of {self.events:,} events, {door.seen / (time.perf_counter() - self.began):,.0f} events a second"]
         if self.windows:
             latency, seconds = ([times(percent) * 1e3 for percent in (50, 99)] for times in (self.latency, self.seconds))
@@ -220,7 +225,7 @@ class _Summary:
             **{f"events dropped for their {fault}": number for fault, number in door.dropped.items()},
             "events dropped that came after their window": windower.late,
             "events dropped for a time that lies ahead": clock.early if clock else 0,
-            "events lost to a full queue": buffered.lost,
+            "events lost to a full queue": packets.lost if isinstance(packets, Buffered) else 0,
             "datagrams lost by the system": udp.lost if udp else 0,
             "malformed datagrams": udp.malformed if udp else 0,
         }

@@ -20,6 +20,9 @@ from .stream import Packet
 TICK = 1000
 """Microseconds of a recording that are played at once."""
 
+AWAKE = 2e-4
+"""Seconds that a player of a recording waits awake before it plays the next events."""
+
 POLL = 0.1
 """Seconds after which a silent source looks whether it should end."""
 
@@ -39,8 +42,8 @@ def at_once(packets: Iterable[np.ndarray]) -> Iterator[Packet]:
 def in_real_time(packets: Iterable[np.ndarray], speed: float = 1.0) -> Iterator[Packet]:
     """A recording at `speed` times the pace at which it was recorded.
 
-    A packet arrives when its last event is due, also where the reader of the packets is late: a network that cannot keep up
-    shows in the latency.
+    A packet arrives when its last event is due, also where the reader of the packets or who takes them is late: a network that
+    cannot keep up shows in the latency.
     """
     if not speed > 0:
         raise DataError(f"a recording is played at a speed > 0, not {speed}")
@@ -52,10 +55,15 @@ def in_real_time(packets: Iterable[np.ndarray], speed: float = 1.0) -> Iterator[
         ticks = (events["t"] - start[1]) // TICK
         for part in np.split(events, np.flatnonzero(np.diff(ticks)) + 1):
             due = start[0] + (int(part["t"][-1]) - start[1]) * 1e-6 / speed
-            while (left := due - time.perf_counter()) > 0:
-                time.sleep(min(left, POLL))
-                yield Packet(part[:0], due)
+            _wait(due)
             yield Packet(part, due)
+
+
+def _wait(due: float) -> None:
+    """Until `due` (`time.perf_counter`): asleep, but awake at the end, as the system wakes a sleeper late."""
+    while (left := due - time.perf_counter()) > 0:
+        if left > AWAKE:
+            time.sleep(min(left - AWAKE, POLL))  # a damaged time may be further off than sleep takes
 
 
 def text(stream: BinaryIO, block: int = 2**16) -> Iterator[Packet]:

@@ -1,6 +1,6 @@
 """Live classification: events in packets -> windows, one after another, in constant memory -> decisions.
 
-    source (a recording, standard input, UDP, a camera) -> Buffered (a thread and a bounded queue) -> Windower -> a backend -> Decision
+    source (a recording; or standard input, UDP, a camera -> Buffered: a thread and a bounded queue) -> Windower -> a backend -> Decision
 
 A source is an iterable of `Packet`. Nothing is dropped in silence: what a full queue, the socket, the door or the input range
 of the network loses is counted, and everything else waits. Work is done as early as it can be: events are counted as they come, and where the
@@ -141,12 +141,16 @@ class Windower:
 
 
 class Outcome(NamedTuple):
-    """What the network says of a window of `events` events, `lost` of them above its input range; `since` is when the last bin was complete."""
+    """What the network says of a window of `events` events, `lost` of them above its input range.
+
+    `since` is when the last bin was complete, `seconds` what the backend took from then on.
+    """
 
     result: Result
     events: int
     lost: int
     since: float
+    seconds: float
 
 
 class Runner(Protocol):
@@ -169,7 +173,8 @@ class WholeWindows(Counts):
     def window(self, oldest: int) -> Outcome:
         counts = super().window(oldest)
         clipped, lost = saturated(counts, self._high)
-        return Outcome(self._runner.run(clipped[None]), int(counts.sum()), lost, self._since)
+        result = self._runner.run(clipped[None])
+        return Outcome(result, int(counts.sum()), lost, self._since, result.seconds)
 
 
 class StepRunner(Protocol):
@@ -188,7 +193,7 @@ class SharedSteps(Counts):
         self._runner, self._high = runner, high
         self._clipped = np.empty((2, *self.size), np.int32)
         self._events, self._lost = np.zeros((2, steps), np.int64)
-        self._since = 0.0
+        self._since = self._put = 0.0
 
     def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
         super().add(slot, events, first, last)
@@ -198,14 +203,17 @@ class SharedSteps(Counts):
         self._since = time.perf_counter()
         np.minimum(self._frames[slot], self._high, out=self._clipped, casting="same_kind")
         self._lost[slot] = self._events[slot] - int(self._clipped.sum())
+        start = time.perf_counter()
         self._runner.put(slot, self._clipped)
+        self._put = time.perf_counter() - start
 
     def clear(self, slot: int) -> None:
         super().clear(slot)
         self._events[slot] = 0
 
     def window(self, oldest: int) -> Outcome:
-        return Outcome(self._runner.run(oldest), int(self._events.sum()), int(self._lost.sum()), self._since)
+        result = self._runner.run(oldest)
+        return Outcome(result, int(self._events.sum()), int(self._lost.sum()), self._since, self._put + result.seconds)
 
 
 @dataclass(frozen=True)
@@ -220,7 +228,7 @@ class Decision:
     spikes    of all neurons; `sops` of all layers
     latency   seconds to the decision from the arrival of the packet that completed it, or, where the source has no pace of its
               own, or the clock completed it, from the completion
-    seconds   that the backend took of it
+    seconds   that the backend took of it, the last bin's currents included
     """
 
     window: int
@@ -244,10 +252,11 @@ def decide(packets: Iterable[Packet], windower: Windower, door: Door, clock: Clo
 
     def decided(windows: Iterator[tuple[int, Outcome]], arrived: float | None) -> Iterator[Decision]:
         nonlocal number
-        for end, (result, events, lost, since) in windows:
+        for end, (result, events, lost, since, seconds) in windows:
+            label = int(result.predictions[0])
             latency = time.perf_counter() - (since if arrived is None else arrived)
             spikes, sops = (sum(int(layer[0]) for layer in counted.values()) for counted in (result.spikes, result.sops))
-            yield Decision(number, end, int(result.predictions[0]), _margin(result), events, lost, spikes, sops, latency, result.seconds)
+            yield Decision(number, end, label, _margin(result), events, lost, spikes, sops, latency, seconds)
             number += 1
 
     for packet in packets:

@@ -305,6 +305,16 @@ def test_a_recording_in_real_time_gives_the_same_events_not_before_they_are_due(
         next(in_real_time([events], 0))
 
 
+def test_a_damaged_time_is_waited_for_asleep_and_can_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(seconds: float) -> None:
+        assert 0 < seconds < 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(in_real_time([at(0, 2**62)]))
+
+
 def test_a_real_recording_at_once() -> None:
     pytest.importorskip("faery")
     from lmht_deploy.events.recordings import open_recording
@@ -315,6 +325,23 @@ def test_a_real_recording_at_once() -> None:
         door, windower = Door(recording.sensor), counting(rule, recording.sensor, Sensor(32, 32))
         total = sum(int(window.sum()) for packet in source for _, window in windower.push(door.admit(packet.events)))
     assert total + sum(int(window.sum()) for _, window in windower.finish()) == 521252
+
+
+class Slow:
+    """A network that takes 2 ms for the currents of a bin and says that it takes 1 s for the rest."""
+
+    def put(self, step: int, counts: np.ndarray) -> None:
+        time.sleep(0.002)
+
+    def run(self, first: int) -> Result:
+        result = reference.run(SPECIAL["lm-ht"](), np.zeros((1, 4, 2, 8, 8), np.uint8))
+        return dataclasses.replace(result, seconds=1.0)
+
+
+def test_the_networks_part_holds_the_currents_of_the_last_bin() -> None:
+    windower = Windower(Rule(4, "events", 1), SharedSteps(Slow(), 255, 4, SENSOR))
+    (decision,) = decide([Packet(at(0, 1, 2, 3), None)], windower, Door(SENSOR))
+    assert decision.seconds >= 1.002 and decision.latency >= 0.002
 
 
 @pytest.mark.parametrize("separator", [" ", ",", "\t", ", "])
