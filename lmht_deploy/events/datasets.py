@@ -2,7 +2,7 @@
 
     digits          the 1,797 handwritten digits of scikit-learn, moved before the emulated sensor: nothing to download
     nmnist          N-MNIST or a subset of it, read by Tonic from a folder or a zip
-    tonic:<Class>   what `tonic.datasets` calls so (CIFAR10DVS, DVSGesture, POKERDVS, NCALTECH101, ASLDVS, ...)
+    tonic:<Class>   what `tonic.datasets` calls so (CIFAR10DVS, DVSGesture, POKERDVS, NCALTECH101, ASLDVS, DVSLip, ...)
     folder          recordings of one's own, a folder a class
 
 Nothing is ever downloaded: where data is missing, a DataError says what is expected where.

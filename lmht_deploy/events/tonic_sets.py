@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,13 @@ KNOWN = {
     "NCALTECH101": Known(Sensor(180, 240), 8_709),
     "ASLDVS": Known(Sensor(180, 240), 100_800),
 }
-"""Tonic's data sets of labelled recordings, by the name of their class. N-Caltech101: its images fill at most 240 x 180 of an ATIS."""
+"""The data sets whose completeness is checked. N-Caltech101: its images fill at most 240 x 180 of an ATIS."""
+
+ELSEWHERE = {
+    "NCARS": "N-CARS has no class in Tonic; lay its recordings out as ROOT/{train,test}/{background,cars}/*.dat "
+    "and read them with 'folder' and a sensor of 120 x 100"
+}
+"""Data sets that are asked for by name, and how they are read without a class of Tonic."""
 
 EMULATED = "emulated.json"
 """The file in a data set's folder that says that its recordings are emulated, and how."""
@@ -46,24 +53,52 @@ TRAIN_SHARE = 0.9
 def tonic_set(name: str, root: Path | None, split: Split, subset: bool) -> Recordings:
     """One split of the data set that `tonic.datasets` calls `name`, as Tonic laid it out in `root` or `root`/`name`.
 
-    Raises DataError where there is no such data set, it is missing or (without `subset`) incomplete.
+    Any class will do whose events have t, x, y, p and whose targets are class labels; `KNOWN` ones are checked for completeness, of
+    others the origin says that it is not known. Raises DataError where there is no such data set, it is missing or (without
+    `subset`) incomplete.
     """
-    if name not in KNOWN:
-        raise DataError(f"Tonic has no labelled recordings of the name {name!r}; known are {', '.join(KNOWN)}")
-    known = KNOWN[name]
-    dataset = _local(name, _home(name, root), split)
-    complete = known.complete if isinstance(known.complete, int) else known.complete[split]
-    _check_complete(name, dataset, complete, subset)
-    names, labels = _labels(dataset)
+    found = _class(name)
+    sensor = KNOWN[name].sensor if name in KNOWN else Sensor(*found.sensor_size[1::-1])
+    splits = "train" in inspect.signature(found).parameters
+    dataset = _local(found, _home(name, root), {"train": split == "train"} if splits else {})
+    _check_complete(name, dataset, split, subset)
+    names, labels = _labels(name, dataset)
     order = np.array(sorted(range(len(labels)), key=lambda index: (_path(dataset, index), labels[index])))
-    chosen = order[split_by_class(labels[order], TRAIN_SHARE, split)] if isinstance(known.complete, int) else order
+    chosen = order if splits else order[split_by_class(labels[order], TRAIN_SHARE, split)]
     if absent := set(range(len(names))) - set(labels[chosen].tolist()):
         raise DataError(f"{dataset.location_on_system}: {name} is incomplete, class {names[min(absent)]!r} has no {split} recording")
-    origin: dict[str, Any] = {"source": f"{name}, read by Tonic"}
+    origin: dict[str, Any] = {"source": f"{name}, read by Tonic"} | ({} if name in KNOWN else {"complete": "not known"})
     if (note := Path(dataset.location_on_system, EMULATED)).is_file():
         origin["emulated"] = json.loads(note.read_text())
     files = [path for path in sorted(Path(dataset.location_on_system).rglob("*")) if path.is_file()]
-    return Recordings(_read_all(dataset, chosen.tolist()), labels[chosen], names, known.sensor, origin, files)
+    return Recordings(_read_all(dataset, chosen.tolist()), labels[chosen], names, sensor, origin, files)
+
+
+def _class(name: str) -> Any:
+    """The class `name` of `tonic.datasets`; DataError where there is none, or it holds no labelled recordings of a sensor."""
+    need("tonic", "events")
+    import tonic.datasets
+
+    if name in ELSEWHERE:
+        raise DataError(ELSEWHERE[name])
+    if name not in tonic.datasets.__all__:
+        fit = [other for other in tonic.datasets.__all__ if not _unfit(other, getattr(tonic.datasets, other))]
+        raise DataError(f"Tonic has no data set of the name {name!r}; it has {', '.join(fit)}")
+    found = getattr(tonic.datasets, name)
+    if reason := _unfit(name, found):
+        raise DataError(f"tonic:{name}: {reason}")
+    return found
+
+
+def _unfit(name: str, found: Any) -> str | None:
+    """Why the recordings of Tonic's class `found` cannot be windows with labels; None where they can."""
+    if name in KNOWN:
+        return None
+    fields, size = getattr(getattr(found, "dtype", None), "names", None) or (), getattr(found, "sensor_size", None)
+    if not (set("txyp") <= set(fields) and isinstance(size, tuple) and len(size) == 3 and size[2] == 2):
+        shown = f"{', '.join(fields) or 'unknown'} on {size or 'no fixed sensor'}"
+        return f"its events ({shown}) do not come from a sensor with rows, columns and two polarities"
+    return None if getattr(found, "classes", None) else "is no data set of labelled classes; only such can be trained on and run"
 
 
 def _home(name: str, root: Path | None) -> Path:
@@ -75,39 +110,47 @@ def _home(name: str, root: Path | None) -> Path:
     return home.resolve()
 
 
-def _local(name: str, home: Path, split: Split) -> Any:
-    """Tonic's data set `name`, reading what lies in `home` as it is.
+def _local(found: type, home: Path, options: dict[str, bool]) -> Any:
+    """Tonic's data set of the class `found`, reading what lies in `home` as it is.
 
     Tonic joins the class's name to `save_to`, and downloads where its count of files falls short: a subclass that is named
     after the folder and takes it as present does neither.
     """
-    need("tonic", "events")
-    import tonic.datasets
 
-    options = {} if isinstance(KNOWN[name].complete, int) else {"train": split == "train"}
-    present = {"_check_exists": lambda self: True}
+    def refuse(self: Any) -> None:
+        raise DataError("it would be downloaded")
+
+    present = {"_check_exists": lambda self: True, "download": refuse}
     try:
-        return type(home.name, (getattr(tonic.datasets, name),), present)(save_to=str(home.parent), **options)
-    except Exception as error:  # Tonic stumbles in its own ways over a folder that is not what it expects
-        raise DataError(f"{home}: does not hold {name} as Tonic lays it out ({error})") from None
+        return type(home.name, (found,), present)(save_to=str(home.parent), **options)
+    except (Exception, SystemExit) as error:  # Tonic stumbles in its own ways over a folder that is not what it expects
+        raise DataError(f"{home}: does not hold {found.__name__} as Tonic lays it out ({error})") from None
 
 
-def _check_complete(name: str, dataset: Any, complete: int, subset: bool) -> None:
+def _check_complete(name: str, dataset: Any, split: Split, subset: bool) -> None:
+    """DataError where there is no recording, or fewer or more than `KNOWN` says; of other data sets it is not known how many there should be."""
     home = Path(dataset.location_on_system)
     found = len(dataset.targets)
     if not found:
         raise DataError(f"{home / dataset.folder_name}: holds no recording of {name} as Tonic lays it out")
-    if found != complete and not subset:
+    if name not in KNOWN or subset:
+        return
+    known = KNOWN[name].complete
+    complete = known if isinstance(known, int) else known[split]
+    if found != complete:
         raise DataError(f"{home}: {name} is incomplete, {found} of {complete} recordings are here; finish the download, or ask for a subset")
 
 
-def _labels(dataset: Any) -> tuple[tuple[str, ...], np.ndarray]:
+def _labels(name: str, dataset: Any) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of the classes and int64 [N] labels; Tonic's targets are indices or names, its classes a list, a dict or absent."""
     targets = list(dataset.targets)
-    if isinstance(targets[0], str):
+    if all(isinstance(target, str) for target in targets):
         names = tuple(sorted(set(targets)))
         return names, np.array([names.index(target) for target in targets], np.int64)
-    return tuple(map(str, dataset.classes)), np.array(targets, np.int64)
+    names = tuple(map(str, dataset.classes))
+    if not all(isinstance(target, int | np.integer) and 0 <= target < len(names) for target in targets):
+        raise DataError(f"tonic:{name}: its targets are no labels of its {len(names)} classes; only labelled recordings can be trained on and run")
+    return names, np.array(targets, np.int64)
 
 
 def _path(dataset: Any, index: int) -> str:

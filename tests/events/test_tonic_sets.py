@@ -14,6 +14,8 @@ import pytest
 
 from lmht_deploy.errors import DataError
 from lmht_deploy.events import datasets
+from lmht_deploy.events.arrays import Sensor
+from lmht_deploy.events.recordings import read
 
 from .recordings import data
 
@@ -179,12 +181,117 @@ def test_asl_dvs(tmp_path: Path) -> None:
     assert test.windows.shape == (26, 4, 2, 18, 24) and test.provenance["events"] == 26 * 50
 
 
+# ------------------------------------------------------------------------------------------------ any other class
+
+
+def write_dvs_lip(home: Path, number: int) -> None:
+    rng = np.random.default_rng(0)
+    for word in tonic.datasets.DVSLip.classes:
+        for split in ("train", "test"):
+            folder = home / "DVS-Lip" / split / word
+            folder.mkdir(parents=True)
+            for index in range(number if split == "train" else 1):
+                columns = random_events(rng, 128, 128)
+                events = np.empty(50, [("t", np.int32), ("x", np.int8), ("y", np.int8), ("p", np.int8)])
+                for name in "txyp":
+                    events[name] = columns[name]
+                np.save(folder / f"{index}.npy", events)
+
+
+def test_dvs_lip_which_is_not_among_the_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_dvs_lip(tmp_path / "DVSLip", 2)
+    train, test = (datasets.load("tonic:DVSLip", root=tmp_path, split=split, size=16) for split in ("train", "test"))  # type: ignore[arg-type]
+    assert train.windows.shape == (200, 4, 2, 16, 16) and train.sensor == (128, 128) and train.provenance["events"] == 200 * 50
+    assert train.provenance["complete"] == "not known"
+    assert len(train.classes) == 100 and test.labels.tolist() == list(range(100))  # the classes are in the order of their names
+    shuffle_file_system(monkeypatch)
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: sorted(listdir(path), reverse=True))
+    again = datasets.load("tonic:DVSLip", root=tmp_path, size=16)
+    np.testing.assert_array_equal(again.windows, train.windows)
+    np.testing.assert_array_equal(again.labels, train.labels)
+    for path in (tmp_path / "DVSLip" / "DVS-Lip" / "train" / "accused").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="DVSLip is incomplete, class 'accused' has no train recording"):
+        datasets.load("tonic:DVSLip", root=tmp_path)
+    with pytest.raises(DataError, match="does not hold DVSLip as Tonic lays it out"):
+        datasets.load("tonic:DVSLip", root=tmp_path / "DVSLip" / "DVS-Lip")
+
+
+class STMNIST(tonic.dataset.Dataset):
+    """ST-MNIST as a class of Tonic without a split: a sensor of 10 x 10 that is touched."""
+
+    sensor_size = (10, 10, 2)
+    dtype = np.dtype([("t", np.int64), ("x", np.int64), ("y", np.int64), ("p", np.int64)])
+    classes = tuple("01")
+
+    def __init__(self, save_to: str, transform: Any = None) -> None:
+        super().__init__(save_to, transform=transform)
+        for path in Path(self.location_on_system).glob("*/*.mat"):
+            self.data.append(str(path))
+            self.targets.append(int(path.parent.name))
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        from scipy.io import loadmat
+
+        train = loadmat(self.data[index])["spiketrain"]
+        place, when = np.nonzero(train[:100])
+        events = np.empty(len(place), self.dtype)
+        events["t"], events["x"], events["y"] = train[100, when] * 1e6, place % 10, place // 10
+        events["p"] = train[place, when] > 0
+        return np.sort(events, order="t"), self.targets[index]
+
+
+def test_any_class_of_labelled_recordings_without_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loadmat = pytest.importorskip("scipy.io").loadmat
+    sample = data("event_formats/stmnist_sample.mat")
+    monkeypatch.setattr(tonic.datasets, "STMNIST", STMNIST, raising=False)
+    monkeypatch.setattr(tonic.datasets, "__all__", [*tonic.datasets.__all__, "STMNIST"])
+    for digit in "01":
+        (tmp_path / "STMNIST" / digit).mkdir(parents=True)
+        for index in range(10):
+            (tmp_path / "STMNIST" / digit / f"{index}.mat").write_bytes(sample.read_bytes())
+    train, test = (datasets.load("tonic:STMNIST", root=tmp_path, split=split, high=65535) for split in ("train", "test"))  # type: ignore[arg-type]
+    assert train.windows.shape == (18, 4, 2, 10, 10) and test.labels.tolist() == [0, 1]
+    assert test.provenance["events"] == 2 * np.count_nonzero(loadmat(sample)["spiketrain"][:100])
+    monkeypatch.setattr(STMNIST, "classes", ("0",))
+    with pytest.raises(DataError, match="tonic:STMNIST: its targets are no labels of its 1 classes"):
+        datasets.load("tonic:STMNIST", root=tmp_path)
+
+
 # ------------------------------------------------------------------------------------------------ what cannot be loaded
 
 
+@pytest.mark.parametrize("name", ["SHD", "SSC", "SMNIST", "NTIDIGITS18"])
+def test_sets_without_rows_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"tonic:{name}: its events \(t, x, p on .*\) do not come from a sensor with rows, columns"):
+        datasets.load(f"tonic:{name}", root=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["DSEC", "MVSEC", "VPR", "EBSSA", "DAVISDATA", "TUMVIE", "ThreeET_Eyetracking"])
+def test_sets_without_classes_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"tonic:{name}: is no data set of labelled classes"):
+        datasets.load(f"tonic:{name}", root=tmp_path)
+
+
+def test_n_cars_is_read_from_folders(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"N-CARS has no class in Tonic; lay its recordings out as .* read them with 'folder'"):
+        datasets.load("tonic:NCARS", root=tmp_path)
+    sample = data("event_formats/ncars_sample.dat")
+    for split in ("train", "test"):
+        for name in ("background", "cars"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "obj_000000_td.dat").write_bytes(sample.read_bytes())
+    found = datasets.load("folder", root=tmp_path, split="test", sensor=Sensor(height=100, width=120), size=48)
+    assert found.classes == ("background", "cars") and found.windows.shape == (2, 4, 2, 48, 48)
+    assert found.provenance["events"] == 2 * len(read(sample, Sensor(100, 120))[0])
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no labelled recordings of the name 'DSEC'; known are NMNIST"):
-        datasets.load("tonic:DSEC", root=tmp_path)
+    with pytest.raises(
+        DataError, match="Tonic has no data set of the name 'dataset'; it has ASLDVS, CIFAR10DVS, DVSGesture, DVSLip, NCALTECH101, NMNIST, POKERDVS"
+    ):
+        datasets.load("tonic:dataset", root=tmp_path)
     with pytest.raises(DataError, match="give the root that Tonic saved it to"):
         datasets.load("tonic:CIFAR10DVS")
     with pytest.raises(DataError, match="there is no such folder; expected CIFAR10DVS as Tonic lays it out"):
