@@ -192,7 +192,7 @@ class SharedSteps(Counts):
         super().__init__(steps, sensor, size)
         self._runner, self._high = runner, high
         self._clipped = np.empty((2, *self.size), np.int32)
-        self._events, self._lost = np.zeros((2, steps), np.int64)
+        self._events, self._lost = [0] * steps, [0] * steps
         self._since = self._put = 0.0
 
     def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
@@ -213,7 +213,7 @@ class SharedSteps(Counts):
 
     def window(self, oldest: int) -> Outcome:
         result = self._runner.run(oldest)
-        return Outcome(result, int(self._events.sum()), int(self._lost.sum()), self._since, self._put + result.seconds)
+        return Outcome(result, sum(self._events), sum(self._lost), self._since, self._put + result.seconds)
 
 
 @dataclass(frozen=True)
