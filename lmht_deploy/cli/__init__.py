@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import typer
 
@@ -22,6 +23,7 @@ from .train import train
 from .validate import validate
 
 USER_ERROR = 2
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(name="lmht", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 for verb, example in (
@@ -52,20 +54,20 @@ def _root(version: bool = typer.Option(False, "--version", is_eager=True, callba
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `lmht`: exits with 0, with 1 where backends disagree, with 2 and one line on stderr for a user's error."""
+    """Entry point of `lmht`: exits with 0, with 1 where backends disagree, with 2 and one line on stderr for a user's error, with 130 after Ctrl-C."""
     try:
-        sys.exit(app(args=list(arguments) if arguments is not None else None, prog_name="lmht", standalone_mode=False) or 0)
+        code = app(args=list(arguments) if arguments is not None else None, prog_name="lmht", standalone_mode=False) or 0
     except LmhtError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        common.err.print("lmht: interrupted")
-        sys.exit(130)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not a usage error of the command line: a defect, to be seen whole
             raise
         _fail(error.format_message() or "nothing to do; see lmht --help")
+    if code == INTERRUPTED:
+        common.err.print("lmht: interrupted")
+    sys.exit(code)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     common.err.print(f"lmht: {' '.join(message.split())}", soft_wrap=True, markup=False, highlight=False)
     sys.exit(USER_ERROR)

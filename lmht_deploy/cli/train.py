@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 """Spike densities 0..1 a neuron and time-step, as one character a layer."""
 
-INTERRUPTED = 130
-
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A packaged recipe ('digits', 'cifar10-fast', ...) or a .toml file.")],
@@ -86,7 +84,7 @@ def train_run(
     tensorboard: bool = False,
     quiet: bool = False,
 ) -> Run:
-    """Train under a line of progress, or a line an epoch where stderr is no terminal. Ctrl-C ends with exit code 130 and says how to go on."""
+    """Train under a line of progress, or a line an epoch where stderr is no terminal. Ctrl-C says how to go on."""
     import torch
 
     from training.loop import train as train_on
@@ -97,8 +95,8 @@ def train_run(
         with _reports(folder, tensorboard, quiet) as report:
             return train_on(recipe, data, folder, report=report, resume=resume, start=None if start is None else start.model, device=device)
     except KeyboardInterrupt:
-        common.err.print(f"lmht: interrupted; {_kept(folder)}", soft_wrap=True, markup=False, highlight=False)
-        raise typer.Exit(INTERRUPTED) from None
+        common.err.print(f"lmht: {_kept(folder)}", soft_wrap=True, markup=False, highlight=False)
+        raise
     finally:
         torch.set_num_threads(before)
 

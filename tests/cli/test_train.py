@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -177,7 +178,7 @@ def test_images_all_the_way(network: tuple[str, ...], run: Path, tmp_path: Path,
 
 
 def test_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import loop
+    from training import data, loop
 
     steps = loop._Session._steps
 
@@ -188,7 +189,11 @@ def test_interrupted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 
     monkeypatch.setattr(loop._Session, "_steps", interrupt)
     assert lmht("train", "digits", *SHORT, "--out", tmp_path / "run") == 130
-    assert "lmht: interrupted; the state after epoch 1 is kept in" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "lmht: the state after epoch 1 is kept in" in said and said.endswith("lmht: interrupted\n")
+    monkeypatch.setattr(data, "load", lambda *args, **kwargs: interrupt(SimpleNamespace(epoch=1), 0.0))
+    assert lmht("train", "digits", "--out", tmp_path / "new") == 130
+    assert capsys.readouterr().err == "lmht: interrupted\n" and not (tmp_path / "new").exists()
     monkeypatch.undo()
     assert lmht("train", "digits", *SHORT, "--out", tmp_path / "run", "--resume") == 0
 
