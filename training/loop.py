@@ -184,8 +184,8 @@ class _Session:
     def restore(self) -> None:
         if not (self.folder / runs.STATE).exists():
             raise TrainingError(f"{self.folder} holds no state to resume from; start the run without resuming")
-        if recipes.load(self.folder / runs.RECIPE) != self.recipe:
-            raise TrainingError(f"{self.folder} was begun with another recipe; resume it with its own {runs.RECIPE}")
+        if changed := recipes.changes(recipes.load(self.folder / runs.RECIPE), self.recipe):
+            raise TrainingError(f"{self.folder} was begun with another recipe: {changed}; resume it with its own {runs.RECIPE}")
         if parallel.rank() == 0:
             runs.sweep(self.folder)
         tensors, header = runs.read(self.folder / runs.STATE)

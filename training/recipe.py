@@ -226,6 +226,13 @@ def dumps(recipe: Recipe) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def changes(before: Recipe, after: Recipe) -> str:
+    """What `after` has otherwise than `before`, as "training.epochs (20, now 30), ..."."""
+    old, new = dataclasses.asdict(before), dataclasses.asdict(after)
+    keys = [(section, key) for section, values in old.items() for key in values if old[section][key] != new[section][key]]
+    return ", ".join(f"{section}.{key} ({old[section][key]!r}, now {new[section][key]!r})" for section, key in keys)
+
+
 def _override(values: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     section, dot, key = name.strip().partition(".")
