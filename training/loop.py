@@ -152,7 +152,8 @@ class _Session:
         self.batch, self.share = min(recipe.training.batch, len(data.train.windows)), _share(recipe, data)
         self.augment = Augmentation(recipe.augmentation, len(self.classes), image=data.kind == "image")
         layout = torch.channels_last if recipe.training.channels_last else torch.contiguous_format
-        model = runs.make(recipe, self.input, len(self.classes)).to(device, memory_format=layout)  # type: ignore[call-overload]
+        with _memory(lambda: f"the network does not fit {device}; try a network.width below {recipe.network.width:g}"):
+            model = runs.make(recipe, self.input, len(self.classes)).to(device, memory_format=layout)  # type: ignore[call-overload]
         self.model: SpikingModel = parallel.synchronised(model, device)  # type: ignore[assignment]
         self.optimisation = Optimisation(recipe.training, self.model, device)
         self.epoch = 0
@@ -212,7 +213,7 @@ class _Session:
 
     def run_epoch(self) -> None:
         begun = time.perf_counter()
-        with torch.random.fork_rng(devices=[] if self.device.type == "cpu" else [self.device]), self._memory():
+        with torch.random.fork_rng(devices=[] if self.device.type == "cpu" else [self.device]), _memory(self._too_much):
             progress = self._steps(begun)
             evaluation = evaluate(self.kept, self.data.test)
         self._check(all(bool(value.isfinite().all()) for value in self.model.state_dict().values()), progress.step, "a weight")
@@ -295,19 +296,10 @@ class _Session:
 
     # -- what goes wrong
 
-    @contextmanager
-    def _memory(self) -> Iterator[None]:
-        """TrainingError in place of what PyTorch says when memory runs out."""
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-                raise
-            training = self.recipe.training
-            raise TrainingError(
-                f"out of memory in epoch {self.epoch + 1}, on {self.device}; {self._kept_state()}. Try a training.batch below {training.batch}"
-                + ("" if training.precision != "float32" or self.device.type == "cpu" else ", or training.precision=bfloat16")
-            ) from None
+    def _too_much(self) -> str:
+        training, narrow = self.recipe.training, self.recipe.training.precision != "float32" or self.device.type == "cpu"
+        precision = "" if narrow else ", or training.precision=bfloat16"
+        return f"epoch {self.epoch + 1}, on {self.device}; {self._kept_state()}. Try a training.batch below {training.batch}{precision}"
 
     def _check(self, finite: bool, step: int, what: str) -> None:
         if not finite:
@@ -318,6 +310,17 @@ class _Session:
 
     def _kept_state(self) -> str:
         return f"the state after epoch {self.epoch} is kept in {self.folder}"
+
+
+@contextmanager
+def _memory(say: Callable[[], str]) -> Iterator[None]:
+    """TrainingError, with what `say` gives, in place of what PyTorch says when memory runs out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise TrainingError(f"out of memory: {say()}") from None
 
 
 def _ahead(batches: Iterable[Item]) -> Iterator[Item]:

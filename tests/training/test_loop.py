@@ -401,14 +401,18 @@ def test_out_of_memory_keeps_the_last_good_state(error: Exception, tmp_path: Pat
 
     def breaks(*arguments, **options):  # type: ignore[no-untyped-def]
         calls.append(1)
-        if len(calls) == 9:
+        if len(calls) >= 9:
             raise error
         return cross_entropy(*arguments, **options)
 
     monkeypatch.setattr(functional, "cross_entropy", breaks)
-    with pytest.raises(TrainingError, match=r"out of memory in epoch 2, on cpu; the state after epoch 1 is kept in .*run\. Try a training\.batch below 20$"):
+    with pytest.raises(TrainingError, match=r"out of memory: epoch 2, on cpu; the state after epoch 1 is kept in .*run\. Try a training\.batch below 20$"):
         train(small(), DATA, tmp_path / "run")
     assert len(runs.load(tmp_path / "run").metrics) == 1
+    monkeypatch.setattr(runs, "make", breaks)
+    with pytest.raises(TrainingError, match=r"out of memory: the network does not fit cpu; try a network\.width below 1$"):
+        train(small(), DATA, tmp_path / "large")
+    monkeypatch.undo()
     monkeypatch.setattr(functional, "cross_entropy", lambda *_, **__: exec("raise RuntimeError('another')"))
     with pytest.raises(RuntimeError, match="another"):
         train(small(), DATA, tmp_path / "other")
