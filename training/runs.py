@@ -111,7 +111,10 @@ def save_model(folder: Path, model: SpikingModel, input: Input, classes: tuple[s
 def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write `tensors`, and `header` as JSON, to a safetensors file; StorageError where that fails."""
     with atomic(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, {"lmht": json.dumps(header)})
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, {"lmht": json.dumps(header)})
+        except SafetensorError as error:  # whatever the system says, a full disk for example
+            raise StorageError(f"{path}: cannot be written ({_first_line(error)})") from None
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -395,6 +395,20 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
         train(small(), DATA, tmp_path / "file" / "run")
 
 
+def test_full_disk_keeps_the_last_good_state(finished: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    folder = copied(finished, tmp_path / "run")
+    before = (folder / runs.STATE).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes of a file
+        with pytest.raises(StorageError, match=r"state\.safetensors: cannot be written \(.*File too large"):
+            runs.write(folder / runs.STATE, runs.read(folder / runs.STATE)[0], {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (folder / runs.STATE).read_bytes() == before and not list(folder.glob(".*"))
+
+
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), RuntimeError(NO_MEMORY)])
 def test_out_of_memory_keeps_the_last_good_state(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cross_entropy, calls = functional.cross_entropy, []
