@@ -38,7 +38,9 @@ def stream(
     bin_us: Annotated[int | None, typer.Option("--bin-us", metavar="US", help="Time bins of US microseconds.")] = None,
     bin_events: Annotated[int | None, typer.Option("--bin-events", metavar="N", help="Bins of N events, in place of --bin-us.")] = None,
     hop: Annotated[int | None, typer.Option("--hop", metavar="BINS", help="A window with every BINS-th bin, so that windows overlap (default: T_in).")] = None,
-    sensor: Annotated[str | None, typer.Option("--sensor", metavar="WxH", help="Size of the sensor (default: the recording's, else the network's).")] = None,
+    sensor: Annotated[
+        str | None, typer.Option("--sensor", metavar="WxH", help="Size of the sensor (default: the recording's; else, live, the network's).")
+    ] = None,
     speed: Annotated[float | None, typer.Option("--speed", metavar="X", help="Play a recording at X times real time (default: as fast as possible).")] = None,
     drop: Annotated[bool, typer.Option("--drop", help="Drop and count events that do not fit, instead of stopping there.")] = False,
     live: Annotated[

@@ -37,6 +37,9 @@ PROPHESEE = {
 }
 """Sensors by the word for them in a RAW file's 'plugin_name', for files that name no size."""
 
+WORDS = {"EVT2": 4, "EVT2.0": 4, "EVT21": 8, "EVT2.1": 8, "EVT3": 2, "EVT3.0": 2}
+"""Bytes of a word of a RAW file, by how its header names its format ('evt' or 'format'): faery passes over half a word at the end."""
+
 UNKNOWN = (65535, 65535)
 """What faery is told to take as size where a file names none; no sensor is as large."""
 
@@ -65,7 +68,7 @@ def open_recording(path: str | Path, sensor: Sensor | None = None) -> Recording:
         found, packets = opener(path)
     sensor = sensor or found
     if sensor is None:
-        raise DataError(f"{path}: does not say how large its sensor is; give its height and width")
+        raise DataError(f"{path}: does not say how large its sensor is; give its size (on the command line --sensor WxH)")
     return Recording(sensor, _guarded(path, packets))
 
 
@@ -138,8 +141,11 @@ def _renamed(packet: np.ndarray) -> np.ndarray:
 
 
 def _open_raw(path: Path) -> Opened:
+    header, start = _percent_header(path)
+    named = header.get("format", f"EVT{header.get('evt', '')}").partition(";")[0]
+    if rest := (path.stat().st_size - start) % WORDS.get(named, 1):
+        raise DataError(f"{path}: is truncated, {rest} bytes are left over behind the last event")
     sensor, packets = _open_faery(path)
-    header, _ = _percent_header(path)
     words = re.findall(r"[a-z0-9]+", header.get("plugin_name", ""))
     return sensor or next((PROPHESEE[word] for word in words if word in PROPHESEE), None), packets
 

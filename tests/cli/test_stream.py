@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -178,3 +179,13 @@ def test_mistakes(
 def test_a_network_for_images_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     storage.save(SPECIAL["image"](), tmp_path / "image.lmht")
     assert "takes image of shape (3, 8, 8)" in refused(capsys, "stream", tmp_path / "image.lmht", "-", "--bin-us", 5)
+
+
+@pytest.mark.skipif(signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="who started the tests has them ignore SIGINT")
+def test_a_recording_played_in_real_time_is_left_with_ctrl_c(net: Path) -> None:
+    np.save(net.with_name("long.npy"), make_events(np.arange(0, 60_000_000, 1000), *np.zeros((3, 60_000), np.int64)))
+    with start("stream", net, net.with_name("long.npy"), "--bin-us", 2500, "--sensor", "8x8", "--speed", 1) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=50)
+    assert process.returncode == 0 and re.match(r"[\d,]+ windows of ", said)
