@@ -62,7 +62,7 @@ def result(backend: str, net: NetX, windows: np.ndarray, recordings: Sequence[Re
     """What `backend` made of `windows`. Logits are the last layer's spikes; the potential it ends with, where it is a read-out."""
     if isinstance(net.encoding, Encoding):
         return _decoded(backend, net.encoding, recordings, seconds, trace=trace)
-    names = [f"layer {net.layers.index(layer)}" for layer in net.spiking]
+    names = [f"layer {i}" for i, layer in enumerate(net.layers) if any(layer is other for other in net.spiking)]
     counts = {name: recording.counts[:, None].astype(np.int64) for name, recording in zip(names, recordings, strict=True)}
     last = recordings[-1]
     logits = last.potential if net.spiking[-1].neurons == READOUT else last.counts

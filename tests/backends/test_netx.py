@@ -15,7 +15,7 @@ from lmht_deploy.events.files import save_windows
 
 from ..cli.test_cli import lmht, refused
 from ..conformance.networks import SPECIAL, windows_for
-from ..netx.test_netx import convolutions, recurrent
+from ..netx.test_netx import File, convolutions, recurrent
 
 RNG = np.random.default_rng(0)
 
@@ -47,6 +47,17 @@ def test_counts_spikes_and_operations(tmp_path: Path) -> None:
     assert found.sops["layer 4"].tolist() == (found.spikes["layer 2"] * 7).tolist()
     assert found.logits.tolist() == expected[-1].counts.tolist()
     assert all(counts.any() for counts in found.spikes.values())
+
+
+def test_dense_layers_of_several_sizes(tmp_path: Path) -> None:
+    f = File(tmp_path / "d.net", 8, (12,))
+    for units in (16, 9, 5):
+        f.dense(units, -60, 100)
+    f.file.close()
+    found = backends.load("netx", tmp_path / "d.net").run((RNG.random((3, 20, 12)) < 0.4).astype(int))
+    assert list(found.spikes) == ["layer 1", "layer 2", "layer 3"]
+    assert found.sops["layer 3"].tolist() == (found.spikes["layer 2"] * 5).tolist()
+    assert found.spikes["layer 2"].any()
 
 
 def test_recurrent_synapses_count_too(tmp_path: Path) -> None:
