@@ -239,10 +239,9 @@ void convolve_columns(const ConvolutionRow& given) {
     for (int phase = 0; phase < row.apart; ++phase)
         for (int i = phase; i < row.n; i += row.apart) {
             const Column column = row.columns[i];
-            const int begin = row.run_start[column.x];
-            const Run run = row.runs[begin];
-            if (run.pixels == row.apart && row.run_start[column.x + 1] == begin + 1)
-                add_vectors<Sum, lanes, count, graded>(row, column, static_cast<const Weight*>(row.weights), static_cast<Sum*>(row.current) + size_t(run.to) * row.pitch);
+            const int begin = row.run_start[column.x], runs = row.run_start[column.x + 1] - begin;
+            if (runs == 1 && row.runs[begin].pixels == row.apart)
+                add_vectors<Sum, lanes, count, graded>(row, column, static_cast<const Weight*>(row.weights), static_cast<Sum*>(row.current) + size_t(row.runs[begin].to) * row.pitch);
             else
                 any_column<Sum, lanes, graded, Weight>(given, column);
         }
