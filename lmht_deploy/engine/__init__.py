@@ -42,7 +42,7 @@ def _require() -> None:
 TIERS = ("avx512vnni", "avx2", "generic")
 """Every tier there is, the best first."""
 
-PATHS = ("ones", "weighted", "dense", "channelwise")
+PATHS = ("ones", "shared", "weighted", "dense", "channelwise")
 """How the rows of a synapse are added: spike by spike, spike by spike with their values, every input, or one weight a channel."""
 
 
@@ -61,11 +61,11 @@ class Model:
     """An integer network as the engine runs it; its packed weights are shared by every engine made from it.
 
     `isa` names the tier to use (see `isas`); by default the environment variable LMHT_ISA, else the best of this CPU.
-    `path` is for tests and benchmarks: "list" or "dense" where the engine would take whichever is cheaper, row by row.
+    `path` is for tests and benchmarks: "list", "shared" or "dense" where the engine would take whichever is cheapest, row by row.
     Raises BackendError for a float network, an unknown tier, a network beyond the engine's sizes or a missing extension.
     """
 
-    def __init__(self, net: Network, *, isa: str | None = None, path: Literal["list", "dense"] | None = None) -> None:
+    def __init__(self, net: Network, *, isa: str | None = None, path: Literal["list", "shared", "dense"] | None = None) -> None:
         _require()
         if not net.integer:
             raise BackendError("the event-driven engine runs integer networks, not float ones; see `lmht convert`")

@@ -98,9 +98,9 @@ def _hostile_layer(draw: st.DrawFn, b: Builder, source: str, name: str, high: in
     threads=st.integers(1, 3),
     seed=st.integers(0, 99),
     density=st.sampled_from([0.02, 0.3, 1.0]),
-    path=st.sampled_from([None, None, "list", "dense"]),
+    path=st.sampled_from([None, None, "list", "shared", "dense"]),
 )
-def test_hostile_shapes_on_every_tier(isa: str, net: Network, threads: int, seed: int, density: float, path: Literal["list", "dense"] | None) -> None:
+def test_hostile_shapes_on_every_tier(isa: str, net: Network, threads: int, seed: int, density: float, path: Literal["list", "shared", "dense"] | None) -> None:
     windows = windows_for(net, 3, seed, density)
     runner = engine.Engine(engine.Model(net, isa=isa, path=path), threads=threads)
     assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))

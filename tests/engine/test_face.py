@@ -46,20 +46,39 @@ def test_inspect_says_why_the_engine_does_not_run_a_network(tmp_path: Path, caps
     assert "the event-driven engine cannot run this network: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("path", ["list", "dense"])
+@pytest.mark.parametrize("path", ["list", "shared", "dense"])
 @pytest.mark.parametrize("density", [0.0, 0.02, 1.0])
-def test_forced_path_gives_the_same_integers(path: Literal["list", "dense"], density: float) -> None:
+def test_forced_path_gives_the_same_integers(path: Literal["list", "shared", "dense"], density: float) -> None:
     b = Builder(31, shape=(70, 6, 6))
     net = b.finish(b.neurons("c", b.conv(b.neurons("a", b.conv("input", 130)), 6)))
     windows = (np.random.default_rng(0).random((2, *net.window_shape)) < density).astype(int)
     runner = engine.Engine(engine.Model(net, path=path))
     assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
     (rows,) = ({*layer.rows} for layer in runner.profile(windows) if layer.name == "a")
-    assert "dense" not in rows if path == "list" or engine.isas()[0] == "generic" else rows == {"dense"}
+    assert rows == {"dense"} if path == "dense" and engine.isas()[0] != "generic" else "dense" not in rows
+
+
+@pytest.mark.parametrize("isa", engine.TIERS)
+@pytest.mark.parametrize("channels", [64, 70, 128])
+@pytest.mark.parametrize("steps", [1, 2, 5, 8])
+def test_what_two_steps_share_is_added_once(steps: int, channels: int, isa: str) -> None:
+    if isa not in engine.isas():
+        pytest.skip(f"tier {isa} is not available on this CPU")
+    b = Builder(33, shape=(3, 7, 6), steps=steps)
+    binary = {"steps": steps, "levels": 1}
+    last = b.neurons("a", b.conv("input", channels), **binary)
+    last = b.neurons("b", b.conv(last, channels, stride=2, exponent=1), b.conv(last, channels, 1, 2, padding=0), **binary)
+    net = b.finish(b.neurons("c", b.conv(last, 70), b.scale(last) if channels == 70 else b.conv(last, 70, 1, padding=0), **binary))
+    windows = (np.random.default_rng(0).random((2, *net.window_shape)) < 0.3).astype(int)
+    runner = engine.Engine(engine.Model(net, path="shared", isa=isa), threads=2)
+    assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
+    for layer in runner.profile(windows):
+        if layer.name in ("b", "c"):
+            assert {*layer.rows} - {"channelwise"} == ({"ones"} if steps == 1 else {"shared"})
 
 
 def test_unknown_path() -> None:
-    with pytest.raises(BackendError, match="'list' or 'dense'"):
+    with pytest.raises(BackendError, match="'list', 'shared' or 'dense'"):
         engine.Model(SPECIAL["if"](), path="gather")  # type: ignore[arg-type]
 
 

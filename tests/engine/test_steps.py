@@ -68,7 +68,7 @@ def test_every_kind_of_first_layer_on_every_tier(name: str, isa: str) -> None:
     check(STEMS[name], isa=isa)
 
 
-@pytest.mark.parametrize("path", ["list", "dense"])
+@pytest.mark.parametrize("path", ["list", "shared", "dense"])
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_any_path_and_number_of_threads(path: str, threads: int) -> None:
     for net in STEMS.values():

@@ -161,8 +161,9 @@ size_t Engine::place_store(const Synaptic& layer, RowStore& store, unsigned char
         const bool counts = format == Format::Counts || format == Format::Few;
         inputs.positions = int(synapse.geometry.columns.size());
         inputs.row_pitch = size_t(inputs.positions) * synapse.geometry.kernel.y * channels * (counts ? MOST_REPEATED : 1) + LIST_SLACK;
-        inputs.rows = cursor.take<uint32_t>(inputs.row_pitch * layer.blocks);
-        inputs.starts = cursor.take<uint32_t>(size_t(inputs.positions + 1) * layer.blocks);
+        const size_t lists = layer.blocks + (format == Format::Binary ? layer.blocks / 2 : 0);
+        inputs.rows = cursor.take<uint32_t>(inputs.row_pitch * lists);
+        inputs.starts = cursor.take<uint32_t>(size_t(inputs.positions + 1) * lists);
         if (source.format(synapse.view) != Format::Binary) inputs.values = cursor.take<int32_t>(inputs.row_pitch * layer.blocks);
         inputs.dense = reinterpret_cast<uint8_t*>(inputs.rows);  // a row is listed or dense, never both
     }
@@ -188,7 +189,8 @@ void Engine::plan_memory() {
         const size_t places = size_t(tensor.height) * tensor.width;
         int64_t* const events = cursor.take<int64_t>(places);
         const bool binary = tensor.format(View::Steps) == Format::Binary;  // then events and their total are one
-        activation.tally = {events, binary ? events : cursor.take<int64_t>(places), cursor.take<int64_t>(tensor.height), cursor.take<int64_t>(tensor.height)};
+        activation.tally = {events, binary ? events : cursor.take<int64_t>(places), cursor.take<int64_t>(tensor.height), cursor.take<int64_t>(tensor.height),
+                            cursor.take<int64_t>(tensor.height)};
         return cursor.used();
     };
     for (size_t i = 0; i < tensors.size(); ++i) {  // tensor i is what layer i puts out
@@ -280,7 +282,7 @@ void Engine::run_layer(const Layer& layer, Window window, int64_t* logits) {
 void Engine::note(LayerProfile& profile, int64_t nanoseconds) {
     profile.nanoseconds += nanoseconds;
     for (Scratch& scratch : scratch_)
-        for (int path = 0; path < 4; ++path) profile.rows[path] += std::exchange(scratch.rows[path], 0);
+        for (int path = 0; path < PATHS; ++path) profile.rows[path] += std::exchange(scratch.rows[path], 0);
 }
 
 // Encodes `counts`, but for null, and calls finish(y) for every row.
@@ -340,32 +342,32 @@ Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice,
     const Spikes& spikes = activations_[synapse.source].views[int(synapse.view)];
     if (spikes.format == Format::Wide) return Path::Weighted;
     const Geometry& geometry = synapse.geometry;
-    int64_t total = 0, events = 0;
+    int64_t total = 0, events = 0, shared = 0;
     for (int y = rows.first; y < rows.last; ++y)
         for (int ky = 0; ky < geometry.kernel.y; ++ky) {
             const int at = geometry.input_row(y, ky);
             if (at < 0 || at >= spikes.height) continue;
             total += tally.row_total[at];
             events += tally.row_events[at];
+            shared += tally.row_shared[at];
         }
     const Costs& costs = model_->kernels->costs;
     const Tensor& tensor = model_->tensors[synapse.source];
     const int64_t most = tensor.high * (tensor.steps / tensor.steps_of(synapse.view));
     const double height = rows.last - rows.first, pixels = height * geometry.width_out * steps;
     const double places = height * double(geometry.columns.size()) * geometry.kernel.y, slots = places * slice.channels;
-    const double reads = geometry.mean_column_taps;  // pixels that read a spike, along the row
-    // With groups a slice reads its part of the channels only.
-    const double part = double(slice.channels) / synapse.channels_in;
-    const bool fits = spikes.format == Format::Binary || most <= MOST_REPEATED || double(total) <= MOST_REPEATED * slots;
-    const double far = synapse.weights.size > CACHE_BYTES ? costs.far : 1;
-    const double ones = fits ? double(total) * part * reads * far * (spikes.format == Format::Binary ? costs.add : costs.repeated) : 1e300;
-    const double weighted = spikes.format == Format::Binary ? 1e300 : double(events) * part * reads * far * costs.weighted;
-    const Path listed = ones <= weighted ? Path::Ones : Path::Weighted;
+    // What one spike has to do with it: the pixels that read it, along the row; with groups, the part of the channels in this slice.
+    const double reads = geometry.mean_column_taps * slice.channels / synapse.channels_in * (synapse.weights.size > CACHE_BYTES ? costs.far : 1);
+    const bool binary = spikes.format == Format::Binary, fits = binary || most <= MOST_REPEATED || double(total) <= MOST_REPEATED * slots;
+    const double ones = fits ? double(total) * reads * (binary ? costs.add : costs.repeated) : 1e300;
+    const double weighted = binary ? 1e300 : double(events) * reads * costs.weighted;
+    const double saved = double(shared) * reads * costs.add - pixels / steps * (steps / 2) * costs.split;  // by a third list for every two steps
+    const Path listed = ones > weighted ? Path::Weighted : binary && steps > 1 && saved > 0 ? Path::Shared : Path::Ones;
     if (most > model_->kernels->dense_most || slice.channel0 % LANES) return listed;
-    const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * costs.dense;
     const double words = places * ((slice.channels + LANES - 1) / LANES) * steps;
-    const double lists = words * costs.word / double(synapse.weights.slices.size());  // built once for all slices
-    return std::min(ones, weighted) + pixels * costs.pixel + lists <= dense ? listed : Path::Dense;
+    const double lists = pixels * costs.pixel + words * costs.word / double(synapse.weights.slices.size());  // built once for all slices
+    const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * costs.dense;
+    return std::min(ones, weighted) + lists - (listed == Path::Shared ? saved : 0) <= dense ? listed : Path::Dense;
 }
 
 void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread) {
@@ -379,16 +381,27 @@ void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, i
                                       source.views[int(synapse.view)].steps);
         }
         ++scratch_[thread].rows[int(inputs.path)];
-        if (synapse.channelwise()) continue;
-        for (int block = 0; block < layer.blocks; ++block) gather(activations_[synapse.source].views[int(synapse.view)], block, synapse, y, slice, inputs);
+        if (!synapse.channelwise()) gather_all(source.views[int(synapse.view)], layer.blocks, synapse, y, slice, inputs);
     }
 }
 
-// Fills the inputs of a row from one block of `source`, their path chosen.
-void Engine::gather(const Spikes& source, int block, const Synapse& synapse, int y, int slice, RowInputs& inputs) const {
+// Fills the inputs of a row from all blocks of `source`, their path chosen.
+void Engine::gather_all(const Spikes& source, int blocks, const Synapse& synapse, int y, int slice, RowInputs& inputs) const {
+    for (int block = 0; block < blocks; ++block) {
+        const int other = block ^ 1;
+        if (inputs.path != Path::Shared || other >= blocks) {
+            gather(source, {block, block, block, false}, synapse, y, slice, inputs);
+            continue;
+        }
+        gather(source, {block, block, other, false}, synapse, y, slice, inputs);
+        if (block < other) gather(source, {block, blocks + block / 2, other, true}, synapse, y, slice, inputs);
+    }
+}
+
+void Engine::gather(const Spikes& source, Blocks of, const Synapse& synapse, int y, int slice, RowInputs& inputs) const {
     const Slice& range = synapse.weights.slices[slice];
     const Geometry& geometry = synapse.geometry;
-    const GatherInputs gather{&source, block, geometry.input_row(y, 0), geometry.dilation.y, geometry.kernel.y,
+    const GatherInputs gather{&source, of.block, of.list, of.other, of.shared, geometry.input_row(y, 0), geometry.dilation.y, geometry.kernel.y,
                               geometry.columns.data(), range.channel0, range.channels, range.pitch, &inputs};
     if (inputs.path == Path::Dense)
         model_->kernels->fill(gather);
@@ -564,7 +577,7 @@ void Engine::begin_steps() {
         std::lock_guard lock(mutex_);
         kept_bytes_ = size_t(layer.height) * layer.words() * layer.width * layer.blocks * LANES * sizeof(int32_t);
         kept_ = aligned(kept_bytes_);
-        step_tally_.resize(2 * size_t(input.height) * (input.width + 1));
+        step_tally_.resize(size_t(input.height) * (2 * input.width + 3));
         rotated_ = layer.terms;
     }
     const std::vector<int32_t> silence(size_t(input.channels) * input.height * input.width);
@@ -583,7 +596,7 @@ void Engine::put_step(int step, const int32_t* counts) {
     const Spikes spikes = step_of(activations_[0].views[int(View::Steps)], step);
     const size_t places = size_t(spikes.height) * spikes.width;
     int64_t* const at = step_tally_.data();
-    const Tally tally{at, spikes.format == Format::Binary ? at : at + places, at + 2 * places, at + 2 * places + spikes.height};
+    const Tally tally{at, spikes.format == Format::Binary ? at : at + places, at + 2 * places, at + 2 * places + spikes.height, at + 2 * places + 2 * spikes.height};
     encode_rows(counts, spikes, [&](int y) { model_->kernels->tally(spikes, tally, y); });
     const bool sliced = by_slices(layer);  // which decides where there is room for the lists of a row
     const size_t bytes = sliced ? place_store(layer, rows_[0], nullptr) : 0;
@@ -593,7 +606,7 @@ void Engine::put_step(int step, const int32_t* counts) {
         for (int slice = 0; slice < layer.words(); ++slice) {
             if (slice == 0 || !layer.one_range()) {
                 store.inputs[0].path = choose_path(synapse, {y, y + 1}, synapse.weights.slices[slice], tally, 1);
-                gather(spikes, 0, synapse, y, slice, store.inputs[0]);
+                gather_all(spikes, 1, synapse, y, slice, store.inputs[0]);
             }
             NeuronRow row = row_of(layer, y, slice, kept(layer, step, y, slice));
             connect(row, layer, y, slice, store);

@@ -13,7 +13,7 @@ namespace lmht {
 // What one layer did in a run, summed over the windows.
 struct LayerProfile {
     int64_t nanoseconds = 0;
-    int64_t rows[4] = {};  // output rows of its synapses (times slices, where groups make them differ), by `Path`
+    int64_t rows[PATHS] = {};  // output rows of its synapses (times slices, where groups make them differ), by `Path`
 };
 
 struct RunOutputs {
@@ -62,7 +62,7 @@ private:
         RowStore row;
         int32_t* currents = nullptr;
         unsigned char* lists = nullptr;
-        int64_t rows[4] = {};  // prepared since the last look, by `Path`
+        int64_t rows[PATHS] = {};  // prepared since the last look, by `Path`
     };
 
     void plan_memory();
@@ -96,7 +96,12 @@ private:
     };
 
     void prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread);
-    void gather(const Spikes& source, int block, const Synapse& synapse, int y, int slice, RowInputs& inputs) const;
+    void gather_all(const Spikes& source, int blocks, const Synapse& synapse, int y, int slice, RowInputs& inputs) const;
+    struct Blocks {  // as in `GatherInputs`
+        int block, list, other;
+        bool shared;
+    };
+    void gather(const Spikes& source, Blocks of, const Synapse& synapse, int y, int slice, RowInputs& inputs) const;
     NeuronRow row_of(const Synaptic& layer, int y, int slice, int32_t* currents) const;
     void connect(NeuronRow& row, const Synaptic& layer, int y, int slice, RowStore& store) const;
     // Weights to fetch into the cache while something else is computed.

@@ -8,20 +8,23 @@ namespace lmht {
 // How a synapse adds its currents for one output row.
 enum class Path : uint8_t {
     Ones,         // list of active inputs, one row of weights added per spike (a graded spike is listed k times)
+    Shared,       // the same for binary spikes, block by pairs: what is active in both is listed apart, and added once for both
     Weighted,     // list of active inputs, each with its value
     Dense,        // every input, by dot products
     Channelwise,  // one weight a channel and tap: identity shortcuts and depthwise convolutions
 };
+constexpr int PATHS = 5;
 
 // The inputs of one output row, laid out by column position, kernel row and channel: slot (position, ky, c) is at
 // (position * kernel_height + ky) * pitch + (c - channel0), and reads row `slot - first[x] * ...` of the weights; dense
 // values lie without gaps, `channels` from one kernel row to the next.
 struct RowInputs {
     Path path = Path::Ones;
-    // Ones, Weighted: byte offsets of weight rows, by block; `starts` delimits the positions.
-    uint32_t* rows = nullptr;     // [blocks][row_pitch]
+    // Ones, Shared, Weighted: byte offsets of weight rows, by list; `starts` delimits the positions. There is a list a block, and,
+    // behind those, one for what each pair of blocks shares.
+    uint32_t* rows = nullptr;     // [lists][row_pitch]
     int32_t* values = nullptr;    // [blocks][row_pitch], Weighted
-    uint32_t* starts = nullptr;   // [blocks][positions + 1]
+    uint32_t* starts = nullptr;   // [lists][positions + 1]
     uint8_t* dense = nullptr;     // [blocks][row_pitch], Dense: the value of every slot
     size_t row_pitch = 0;
     int positions = 0;
@@ -31,6 +34,9 @@ struct RowInputs {
 struct GatherInputs {
     const Spikes* source;
     int block;
+    int list;                                // of `into`; for Dense: the block
+    int other;                               // a block of which only what `block` shares with it is listed, or only what it does not; or `block`
+    bool shared;
     int first_row, row_step, kernel_height;  // input rows first_row + ky * row_step, where inside
     const int32_t* columns;                  // [positions] input column, -1 in the padding
     int channel0, channels, pitch;           // range of input channels; slots from one kernel row to the next
@@ -95,6 +101,7 @@ struct Costs {
     float far;                      // how many times more such a row costs in a layer whose weights do not fit the core's cache
     float dense;                    // a slot of the dense path
     float pixel, word;              // of lists: an output pixel, and a word of inputs, whatever is in them
+    float split;                    // an output pixel of one more list
 };
 
 struct Kernels {
@@ -102,7 +109,7 @@ struct Kernels {
     Costs costs;
     int dense_most;  // largest value of the dense path; 0 where the tier has none
 
-    void (*list)(const GatherInputs&);        // Path::Ones and Path::Weighted
+    void (*list)(const GatherInputs&);        // Path::Ones, Shared and Weighted
     void (*fill)(const GatherInputs&);        // Path::Dense
     void (*neurons)(const NeuronRow&);        // currents, T-GIM, potentials, spikes of a row
     void (*currents)(const NeuronRow&);       // currents of a row with biases alone, of some of its blocks

@@ -28,14 +28,15 @@ void require(bool holds, const char* what) {
     if (!holds) throw std::invalid_argument(what);
 }
 
-// The tier `isa`. With `path` ("list" or "dense") a copy of it that finds the other way too dear wherever there is a choice.
+// The tier `isa`. With `path` ("list", "shared" or "dense") a copy of it that finds the other ways too dear wherever there is a choice.
 const lmht::Kernels* choose_kernels(const std::string& isa, const std::string& path) {
     const lmht::Kernels* const kernels = lmht::choose_kernels(isa);
     if (path.empty()) return kernels;
-    require(path == "list" || path == "dense", "a path is 'list' or 'dense'");
+    require(path == "list" || path == "shared" || path == "dense", "a path is 'list', 'shared' or 'dense'");
     static std::map<std::pair<std::string, std::string>, lmht::Kernels> forced;  // models keep pointers to them; the GIL guards it
     lmht::Kernels& copy = forced.try_emplace({kernels->name, path}, *kernels).first->second;
-    (path == "list" ? copy.costs.dense : copy.costs.pixel) = 1e30f;
+    (path == "dense" ? copy.costs.pixel : copy.costs.dense) = 1e30f;
+    copy.costs.split = path == "shared" ? -1e30f : 1e30f;
     return &copy;
 }
 
@@ -78,7 +79,7 @@ lmht::RunOutputs outputs_of(const lmht::Model& model, size_t batch, Counts logit
     return {logits.data(), spikes.data(), events.data(), sops.data(), event_sops.data(), {}, nullptr};
 }
 
-// profile: none, or zeros [layers, 5]: nanoseconds and rows by path. traces: one array [B, steps, C, H, W] for each neuron layer, or none.
+// profile: none, or zeros [layers, 1 + PATHS]: nanoseconds and rows by path. traces: one array [B, steps, C, H, W] for each neuron layer, or none.
 void run(lmht::Engine& engine, const lmht::Model& model, Array<const int32_t, 5> windows, Counts logits, Counts spikes, Counts events, Counts sops, Counts event_sops,
          std::vector<Array<int32_t, 5>> traces, std::optional<Counts> profile) {
     const lmht::Tensor& input = model.tensors[0];
@@ -96,9 +97,9 @@ void run(lmht::Engine& engine, const lmht::Model& model, Array<const int32_t, 5>
         require(trace.size() == batch * tensor.steps * tensor.channels * tensor.height * tensor.width, "a trace does not fit its layer");
         outputs.traces.push_back(trace.data());
     }
-    static_assert(sizeof(lmht::LayerProfile) == 5 * sizeof(int64_t));
+    static_assert(sizeof(lmht::LayerProfile) == (1 + lmht::PATHS) * sizeof(int64_t));
     if (profile) {
-        require(profile->shape(0) == model.layers.size() && profile->shape(1) == 5, "a profile has 5 figures for each layer");
+        require(profile->shape(0) == model.layers.size() && profile->shape(1) == 1 + lmht::PATHS, "a profile has a figure for the time of each layer and one for each path");
         outputs.profile = reinterpret_cast<lmht::LayerProfile*>(profile->data());
     }
     nb::gil_scoped_release released;

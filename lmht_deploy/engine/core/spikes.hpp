@@ -36,6 +36,7 @@ struct Tally {
     int64_t* total = nullptr;   // [height][width]: sum of k
     int64_t* row_events = nullptr;  // [height]
     int64_t* row_total = nullptr;   // [height]
+    int64_t* row_shared = nullptr;  // [height]: neurons that fire in both steps of a pair (0 and 1, 2 and 3, ...), of binary spikes
 };
 
 }  // namespace lmht

@@ -42,13 +42,14 @@ struct Avx512 : Portable {
         return n;
     }
 
-    // All words of `places` consecutive rows of the kernel at one position, whose slots are `slots` apart.
-    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch, int places, int words, uint32_t slots, uint32_t slot, uint32_t* rows) {
+    // All words of `places` consecutive rows of the kernel at one position, whose slots are `slots` apart; `active` reads one.
+    template <class Active>
+    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch, int places, int words, uint32_t slots, uint32_t slot, uint32_t* rows, Active active) {
         uint32_t n = 0;
         __m512i first = _mm512_set1_epi32(int(slot * LANES));
         const __m512i word = _mm512_set1_epi32(LANES * LANES), gap = _mm512_set1_epi32((int(slots) - words * LANES) * LANES);
         for (int ky = 0; ky < places; ++ky, mask += row_pitch, first = _mm512_add_epi32(first, gap))
-            for (int w = 0; w < words; ++w, first = _mm512_add_epi32(first, word)) n += list(mask[w], first, rows + n);
+            for (int w = 0; w < words; ++w, first = _mm512_add_epi32(first, word)) n += list(active(mask + w), first, rows + n);
         return n;
     }
 
@@ -152,9 +153,9 @@ struct Avx512 : Portable {
 }  // namespace
 
 const Kernels* kernels_avx512vnni() {
-    constexpr Costs usual{.add = 1.8f, .repeated = 2.05f, .weighted = 9, .far = 1, .dense = 0.52f, .pixel = 35, .word = 8};
+    constexpr Costs usual{.add = 1.8f, .repeated = 2.05f, .weighted = 9, .far = 1, .dense = 0.52f, .pixel = 35, .word = 8, .split = 45};
     // Zen 4 takes two cycles for an operation on 512 bits, and has half the second-level cache of what the others were measured on.
-    constexpr Costs zen4{.add = 1.8f, .repeated = 2.1f, .weighted = 9, .far = 1.35f, .dense = 1.04f, .pixel = 60, .word = 16};
+    constexpr Costs zen4{.add = 1.8f, .repeated = 2.1f, .weighted = 9, .far = 1.35f, .dense = 1.04f, .pixel = 60, .word = 16, .split = 45};
     static const Kernels kernels = table<Avx512>("avx512vnni", __builtin_cpu_is("amdfam19h") ? zen4 : usual);
     return &kernels;
 }

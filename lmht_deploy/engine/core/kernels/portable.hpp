@@ -41,11 +41,12 @@ struct Portable {
         return n;
     }
 
-    // All words of `places` consecutive rows of the kernel at one position, whose slots are `slots` apart.
-    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch, int places, int words, uint32_t slots, uint32_t slot, uint32_t* rows) {
+    // All words of `places` consecutive rows of the kernel at one position, whose slots are `slots` apart; `active` reads one.
+    template <class Active>
+    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch, int places, int words, uint32_t slots, uint32_t slot, uint32_t* rows, Active active) {
         uint32_t n = 0;
         for (int ky = 0; ky < places; ++ky, mask += row_pitch, slot += slots)
-            for (int w = 0; w < words; ++w) n += list(mask[w], slot + uint32_t(w) * LANES, rows + n);
+            for (int w = 0; w < words; ++w) n += list(active(mask + w), slot + uint32_t(w) * LANES, rows + n);
         return n;
     }
 

@@ -58,6 +58,9 @@ LMHT_INLINE Inside rows_inside(const GatherInputs& g) {
     return {ky0, ky1, ky0 < ky1 ? g.source->word(g.block, g.first_row + ky0 * g.row_step, 0) : 0};
 }
 
+// From a word of the block to that of the other one.
+LMHT_INLINE ptrdiff_t other_words(const GatherInputs& g) { return ptrdiff_t(g.other - g.block) * ptrdiff_t(g.source->word(1, 0, 0)); }
+
 // Calls visit(mask, word, slot) for every word of the channel range at every place under the row, with the slot of the
 // word's first channel (modulo 2^32: it can lie before the range), and done(position) after each position.
 template <bool PART, class Visit, class Done>
@@ -69,7 +72,8 @@ LMHT_INLINE void for_each_word_of(const GatherInputs& g, Visit visit, Done done)
     const auto [ky0, ky1, first_word] = rows_inside(g);
     const size_t origin = first_word + word0;
     const size_t row_pitch = size_t(g.row_step) * in.width * in.words;
-    const uint64_t* const mask = in.mask;
+    const uint64_t *const mask = in.mask, *const other = mask + other_words(g);
+    const uint64_t flip = g.shared ? 0 : ~uint64_t(0);
     const int positions = g.into->positions;
     const uint32_t pitch = uint32_t(g.pitch), position_slots = uint32_t(g.kernel_height) * pitch;
     uint32_t first_slot = uint32_t(ky0) * pitch - uint32_t(g.channel0 % LANES);
@@ -81,6 +85,7 @@ LMHT_INLINE void for_each_word_of(const GatherInputs& g, Visit visit, Done done)
             for (int ky = ky0; ky < ky1; ++ky, at += row_pitch, slot += pitch)
                 for (int w = 0; w < words; ++w) {
                     uint64_t active = mask[at + w];
+                    if (g.other != g.block) active &= other[at + w] ^ flip;
                     if (PART && w == 0) active &= left;
                     if (PART && w == words - 1) active &= right;
                     visit(active, at + w, slot + uint32_t(w) * LANES);
@@ -101,8 +106,8 @@ LMHT_INLINE void for_each_word(const GatherInputs& g, Visit visit, Done done) {
 template <class Tier, bool GRADED>
 LMHT_INLINE void list_spikes(const GatherInputs& g) {
     const RowInputs& into = *g.into;
-    uint32_t* const rows = into.rows + g.block * into.row_pitch;
-    uint32_t* const starts = into.starts + size_t(g.block) * (into.positions + 1);
+    uint32_t* const rows = into.rows + g.list * into.row_pitch;
+    uint32_t* const starts = into.starts + size_t(g.list) * (into.positions + 1);
     const uint8_t* const count = g.source->count;
     uint32_t n = 0;
     starts[0] = 0;
@@ -117,12 +122,12 @@ LMHT_INLINE void list_spikes(const GatherInputs& g) {
 }
 
 // The usual case of `list_spikes`, position by position: binary spikes, whole words, every channel.
-template <class Tier>
-void list_whole_words(const GatherInputs& g) {
+template <class Tier, class Other>
+LMHT_INLINE void list_whole_words(const GatherInputs& g, Other other) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
-    uint32_t* const rows = into.rows + g.block * into.row_pitch;
-    uint32_t* const starts = into.starts + size_t(g.block) * (into.positions + 1);
+    uint32_t* const rows = into.rows + g.list * into.row_pitch;
+    uint32_t* const starts = into.starts + size_t(g.list) * (into.positions + 1);
     const Inside inside = rows_inside(g);
     const uint64_t* const mask = in.mask + inside.origin;
     const size_t pitch = size_t(g.row_step) * in.width * in.words;
@@ -135,12 +140,23 @@ void list_whole_words(const GatherInputs& g) {
         if (x >= 0) {
             const uint64_t* const at = mask + size_t(x) * words;
             if (words == 1 && places == 3)  // 64 channels under a kernel of 3 rows: the layers with most pixels
-                n += Tier::list_position(at, pitch, 3, 1, slots, slot, rows + n);
+                n += Tier::list_position(at, pitch, 3, 1, slots, slot, rows + n, other);
             else
-                n += Tier::list_position(at, pitch, places, words, slots, slot, rows + n);
+                n += Tier::list_position(at, pitch, places, words, slots, slot, rows + n, other);
         }
         starts[position + 1] = n;
     }
+}
+
+template <class Tier>
+void list_whole_words(const GatherInputs& g) {
+    const ptrdiff_t apart = other_words(g);
+    if (g.other == g.block)
+        list_whole_words<Tier>(g, [](const uint64_t* mask) { return *mask; });
+    else if (g.shared)
+        list_whole_words<Tier>(g, [apart](const uint64_t* mask) { return mask[0] & mask[apart]; });
+    else
+        list_whole_words<Tier>(g, [apart](const uint64_t* mask) { return mask[0] & ~mask[apart]; });
 }
 
 // Active inputs one by one: with their values, or listed as often as their value says.
@@ -148,9 +164,9 @@ template <bool REPEATED>
 void list_values(const GatherInputs& g) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
-    uint32_t* rows = into.rows + g.block * into.row_pitch;
-    int32_t* values = into.values + g.block * into.row_pitch;
-    uint32_t* starts = into.starts + size_t(g.block) * (into.positions + 1);
+    uint32_t* rows = into.rows + g.list * into.row_pitch;
+    int32_t* values = into.values + g.list * into.row_pitch;
+    uint32_t* starts = into.starts + size_t(g.list) * (into.positions + 1);
     uint32_t n = 0;
     starts[0] = 0;
     for_each_word(
@@ -305,7 +321,7 @@ LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Til
         const uint32_t begin = starts[first[x]], n = starts[first[x] + kernel_width] - begin;
         if (n) use(weights - size_t(first[x]) * position_bytes, begin, n);
     };
-    if (in.path == Path::Ones)
+    if (in.path != Path::Weighted)
         for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) {
             list_of(x, [&](const uint8_t* w, uint32_t begin, uint32_t n) { Tier::add_rows(sum, w, rows + begin, n); });
         });
@@ -313,6 +329,40 @@ LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Til
         for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) {
             list_of(x, [&](const uint8_t* w, uint32_t begin, uint32_t n) { add_listed_values(sum, w, rows + begin, values + begin, n); });
         });
+}
+
+// Currents of pairs of blocks: what both share is added once.
+template <class Tier>
+LMHT_INLINE void add_shared(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int pair, Ahead& ahead) {
+    const RowInputs& in = *synapse.inputs;
+    const int block = 2 * pair, lists[3] = {row.blocks + pair, block, block + 1};
+    const uint32_t *starts[3], *rows[3];
+    for (int i = 0; i < 3; ++i) {
+        starts[i] = in.starts + size_t(lists[i]) * (in.positions + 1);
+        rows[i] = in.rows + lists[i] * in.row_pitch;
+    }
+    const size_t position_bytes = size_t(synapse.column_rows) * LANES;
+    int32_t* at = row.currents + size_t(block) * LANES;
+    Base base = base_of(row, synapse, at);
+    const size_t next_base = base.pitch ? LANES : 0;  // from one block to the next
+    for (int p = 0; p < tile.pixels; ++p, at += size_t(row.blocks) * LANES, base.at += base.pitch) {
+        ahead.fetch(2 * ahead.lines);
+        const int first = synapse.first[tile.x0 + p];
+        const uint8_t* const weights = synapse.weights - size_t(first) * position_bytes;
+        const auto add_list = [&](Lanes& sum, int i) {
+            const uint32_t begin = starts[i][first], n = starts[i][first + synapse.kernel_width] - begin;
+            if (n) Tier::add_rows(sum, weights, rows[i] + begin, n);
+        };
+        Lanes both = splat(0);
+        add_list(both, 0);
+        for (int i = 1; i < 3; ++i) {
+            Lanes sum = both;
+            add_list(sum, i);
+            if (synapse.exponent) shift_left(sum, synapse.exponent);
+            add(sum, load(base.at + (i - 1) * next_base));
+            store(sum, at + (i - 1) * LANES);
+        }
+    }
 }
 
 // Dot products of P pixels with V vectors of channels at a time: as many accumulators as the tier has registers for.
@@ -399,7 +449,12 @@ template <class Tier>
 LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile, Ahead& ahead) {
     for (int s = 0; s < row.n_synapses; ++s) {
         const SynapseRow& synapse = row.synapses[s];
-        for (int block = row.first_block; block < row.last_block; ++block) {
+        int first_block = row.first_block;
+        if (synapse.inputs->path == Path::Shared) {  // of all blocks
+            for (int pair = 0; pair < row.blocks / 2; ++pair) add_shared<Tier>(row, synapse, tile, pair, ahead);
+            first_block = row.blocks / 2 * 2;
+        }
+        for (int block = first_block; block < row.last_block; ++block) {
             if (synapse.inputs->path == Path::Channelwise)
                 for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) { add_channelwise<Tier>(synapse, x, block, row.word, sum); });
             else if (synapse.inputs->path != Path::Dense)
@@ -634,6 +689,16 @@ LMHT_INLINE int64_t word_total(const Spikes& spikes, size_t at) {
     return total;
 }
 
+// Neurons of a row that fire in both steps of a pair.
+int64_t shared_spikes(const Spikes& spikes, int y) {
+    int64_t shared = 0;
+    for (int step = 0; step + 1 < spikes.steps; step += 2) {
+        const uint64_t *const one = spikes.mask + spikes.word(step, y, 0), *const other = spikes.mask + spikes.word(step + 1, y, 0);
+        for (int i = 0; i < spikes.width * spikes.words; ++i) shared += __builtin_popcountll(one[i] & other[i]);
+    }
+    return shared;
+}
+
 // Binary spikes of a row, by the pixel, in all steps.
 template <class Tier>
 LMHT_INLINE void tally_binary(const Spikes& spikes, int64_t* events, int y) {
@@ -689,6 +754,7 @@ void tally(const Spikes& spikes, const Tally& into, int y) {
         tally_few<Tier>(spikes, events, total, y);
     else
         tally_values<Tier>(spikes, events, total, y);
+    into.row_shared[y] = spikes.format == Format::Binary ? shared_spikes(spikes, y) : 0;
     into.row_events[y] = into.row_total[y] = 0;
     for (int x = 0; x < spikes.width; ++x) {
         into.row_events[y] += events[x];
