@@ -475,15 +475,15 @@ void Engine::run_neurons(const Synaptic& layer) {
         run_rows(layer);
 }
 
-// The weights that the next layer begins with: all of them, or the first slice where it runs slice by slice. Which of
-// their two forms is a guess: what this layer used last.
-Engine::Ahead Engine::next_layer(const Synaptic& layer) const {
+// The weights that the layer after `layer` begins with: all of them, or the first slice where it runs slice by slice; in
+// the form that `path` reads, which is a guess: what `layer` does.
+Engine::Ahead Engine::next_layer(const Synaptic& layer, Path path) const {
     for (size_t i = layer.out + 1; i < model_->layers.size(); ++i) {
         if (!model_->layers[i].synaptic) continue;
         const Synaptic& next = *model_->layers[i].synaptic;
         const PackedWeights& weights = next.synapses.front().weights;
         if (weights.slices.empty()) return {};
-        Ahead ahead = weights_of(weights, 0, scratch_[0].row.inputs.front().path);
+        Ahead ahead = weights_of(weights, 0, path);
         if (!by_slices(next)) ahead.bytes = std::min(weights.size, CACHE_BYTES);
         return ahead;
     }
@@ -500,13 +500,12 @@ Engine::Ahead Engine::weights_of(const PackedWeights& weights, int slice, Path p
 void Engine::run_rows(const Synaptic& layer) {
     for (Scratch& scratch : scratch_) place_store(layer, scratch.row, scratch.lists);
     const bool one_range = layer.one_range();
-    const Ahead next = next_layer(layer);
     workers_.run(layer.height, [&](int y, int thread) {
         Scratch& scratch = scratch_[thread];
         for (int slice = 0; slice < layer.words(); ++slice) {
             if (slice == 0 || !one_range) prepare(layer, y, slice, scratch.row, thread);
-            const size_t part = slice == 0 ? next.bytes / layer.height : 0;
-            compute(layer, y, slice, scratch.row, scratch.currents, {next.from + part * y, part});
+            const Ahead next = slice == 0 ? next_layer(layer, scratch.row.inputs.front().path) : Ahead{};
+            compute(layer, y, slice, scratch.row, scratch.currents, next.part(y, layer.height));
         }
         finish_row(layer.out, y);
     });
@@ -522,16 +521,15 @@ void Engine::run_slices(const Synaptic& layer) {
     });
     const int slices = layer.words(), threads = workers_.threads();
     const PackedWeights* weights = layer.synapses.front().channelwise() ? nullptr : &layer.synapses.front().weights;
+    const Ahead following = next_layer(layer, rows_[0].inputs.front().path);
     const auto work = [&](int slice, int y, int thread) {
         RowStore& store = scratch_[thread].row;
         store.inputs = rows_[y].inputs;
         store.synapses.resize(store.inputs.size());
-        Ahead ahead;
-        if (const int next = slice + threads; weights && next < slices) {
-            const Ahead whole = weights_of(*weights, next, store.inputs.front().path);
-            ahead = {whole.from + whole.bytes / layer.height * y, whole.bytes / layer.height};
-        }
-        compute(layer, y, slice, store, scratch_[thread].currents, ahead);
+        Ahead next;
+        if (slice + threads == slices) next = following;
+        if (slice + threads < slices && weights) next = weights_of(*weights, slice + threads, store.inputs.front().path);
+        compute(layer, y, slice, store, scratch_[thread].currents, next.part(y, layer.height));
     };
     const int parts = threads == 1 ? 1 : std::clamp(TASKS * threads / slices, 1, layer.height);  // of the rows
     workers_.run(slices * parts, [&](int task, int thread) {

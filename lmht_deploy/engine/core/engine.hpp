@@ -108,9 +108,11 @@ private:
     struct Ahead {
         const uint8_t* from = nullptr;
         size_t bytes = 0;
+
+        Ahead part(int i, int parts) const { return {from + bytes / parts * i, bytes / parts}; }
     };
     void compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents, Ahead ahead) const;
-    Ahead next_layer(const Synaptic& layer) const;
+    Ahead next_layer(const Synaptic& layer, Path path) const;
     static Ahead weights_of(const PackedWeights& weights, int slice, Path path);
     Path choose_path(const Synapse& synapse, Range rows, const Slice& slice, const Tally& tally, int steps) const;
     bool by_slices(const Synaptic& layer) const;
