@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 namespace lmht {
@@ -475,9 +476,20 @@ void Engine::run_neurons(const Synaptic& layer) {
         run_rows(layer);
 }
 
-// The weights that the layer after `layer` begins with: all of them, or the first slice where it runs slice by slice; in
-// the form that `path` reads, which is a guess: what `layer` does.
+// Whether there are spikes enough for every weight of a synapse to be read about once: fetching them ahead is in vain else.
+bool Engine::fetches_ahead(const Synaptic& layer) const {
+    const Synapse& synapse = layer.synapses.front();
+    const Activation& source = activations_[synapse.source];
+    const Spikes& spikes = source.views[int(synapse.view)];
+    const int64_t* const events = source.tally.row_events;
+    const int64_t reads = int64_t(spikes.channels) * synapse.geometry.stride.x * synapse.geometry.stride.y;
+    return std::accumulate(events, events + spikes.height, int64_t(0)) >= reads;
+}
+
+// The weights that the layer after `layer` begins with: all of them, or the first slice where it runs slice by slice. How
+// it will read them is a guess: as `layer` does, by `path`.
 Engine::Ahead Engine::next_layer(const Synaptic& layer, Path path) const {
+    if (!fetches_ahead(layer)) return {};
     for (size_t i = layer.out + 1; i < model_->layers.size(); ++i) {
         if (!model_->layers[i].synaptic) continue;
         const Synaptic& next = *model_->layers[i].synaptic;
@@ -520,7 +532,7 @@ void Engine::run_slices(const Synaptic& layer) {
         prepare(layer, y, 0, rows_[y], thread);
     });
     const int slices = layer.words(), threads = workers_.threads();
-    const PackedWeights* weights = layer.synapses.front().channelwise() ? nullptr : &layer.synapses.front().weights;
+    const PackedWeights* weights = layer.synapses.front().channelwise() || !fetches_ahead(layer) ? nullptr : &layer.synapses.front().weights;
     const Ahead following = next_layer(layer, rows_[0].inputs.front().path);
     const auto work = [&](int slice, int y, int thread) {
         RowStore& store = scratch_[thread].row;

@@ -112,6 +112,7 @@ private:
         Ahead part(int i, int parts) const { return {from + bytes / parts * i, bytes / parts}; }
     };
     void compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents, Ahead ahead) const;
+    bool fetches_ahead(const Synaptic& layer) const;
     Ahead next_layer(const Synaptic& layer, Path path) const;
     static Ahead weights_of(const PackedWeights& weights, int slice, Path path);
     Path choose_path(const Synapse& synapse, Range rows, const Slice& slice, const Tally& tally, int steps) const;
