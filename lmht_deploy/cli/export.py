@@ -29,7 +29,7 @@ def export(
     net = common.open_network(network)
     warnings = _export_exact(net, out, graded) if stock_exact else common.export_artifact(net, out, trace=trace, graded=graded)
     for warning in warnings:
-        common.err.print(f"warning: {warning}", markup=False)
+        common.err.print(f"warning: {warning}", markup=False, soft_wrap=True)
     if out.suffix == ".net" and not stock_exact:
         common.err.print(f"note: stock lava-dl reads this file as an approximation with hard-reset neurons; measure it: {MEASURE.format(out)}", soft_wrap=True)
     common.out.print(f"wrote {out} ({out.stat().st_size:,} bytes)")

@@ -32,8 +32,9 @@ def install(
     from ..backends.lava import environment
 
     common.check_writable(json)
+    already = " already" if environment.python_of(folder) else ""
     installed = environment.install(folder, python, progress=lambda step: common.err.print(step, highlight=False, soft_wrap=True))
-    common.out.print(f"Lava is installed: {installed}", highlight=False, soft_wrap=True)
+    common.out.print(f"Lava is installed{already}, with Python {environment.version_of(installed)}: {installed}", highlight=False, soft_wrap=True)
     common.write_json(json, {"python": installed})
 
 

@@ -192,7 +192,7 @@ def test_killed_process(net: Path, temporary: Path, victim: int) -> None:
     """The child itself (the oldest of its session), or one of Lava's processes, is killed while it computes."""
     timer = threading.Thread(target=lambda: os.kill(wait_for_run(temporary)[victim], signal.SIGKILL))
     timer.start()
-    with pytest.raises(BackendError, match=r"ended without a result|died with exit code -9"):
+    with pytest.raises(BackendError, match=r"ended without a result on net\.net: killed by SIGKILL$|died with exit code -9"):
         lava.load(net, seconds=60).run(endless())
     timer.join()
 
@@ -234,7 +234,7 @@ def test_missing_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         lava.load(net, folder=tmp_path / "elsewhere")
 
 
-def stand_in(folder: Path, version: str = "3 10", fails: str = "nothing") -> Path:
+def stand_in(folder: Path, version: str = "3.10", fails: str = "nothing") -> Path:
     """An interpreter that says it is of `version`, makes environments of copies of itself, and fails where asked for `fails`."""
     python = folder / "python"
     python.write_text(
@@ -251,9 +251,26 @@ def test_install(tmp_path: Path) -> None:
     python = environment.install(folder, stand_in(tmp_path), steps.append)
     assert python == folder / "bin" / "python" == environment.python_of(folder)
     assert [step.split()[0] for step in steps] == ["making", "installing", "importing"]
-    assert environment.install(folder, tmp_path / "no-python", steps.append) == python
+    assert environment.install(folder, None, steps.append) == environment.install(folder, stand_in(tmp_path), steps.append) == python
     assert len(steps) == 3
     assert os.listdir(folder.parent) == ["lava"]
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        ("3.11", r"installed there already, with Python 3\.10; remove that folder to install it with Python 3\.11$"),
+        ("3.13", "Lava runs on Python"),
+    ],
+)
+def test_install_with_another_python_than_what_is_there(tmp_path: Path, version: str, message: str) -> None:
+    python = environment.install(tmp_path / "lava", stand_in(tmp_path))
+    before = python.read_bytes()
+    with pytest.raises(BackendError, match=message):
+        environment.install(tmp_path / "lava", stand_in(tmp_path, version))
+    with pytest.raises(BackendError, match="is no Python that runs"):
+        environment.install(tmp_path / "lava", Path("/bin/false"))
+    assert python.read_bytes() == before
 
 
 @pytest.mark.parametrize("fails", ["venv", "pip", "lava.proc"])
@@ -286,15 +303,22 @@ def test_install_over_something_else(tmp_path: Path) -> None:
     assert os.listdir(folder) == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("version", ["3 9", "3 13", "2 7"])
+@pytest.mark.parametrize("version", ["3.9", "3.13", "2.7"])
 def test_unsuitable_python(tmp_path: Path, version: str) -> None:
     with pytest.raises(BackendError, match=r"Lava runs on Python 3\.10, 3\.11 or 3\.12"):
         environment.install(tmp_path / "lava", stand_in(tmp_path, version))
 
 
-def test_python_that_does_not_run(tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match="does not run"):
-        environment.install(tmp_path / "lava", tmp_path / "no-python")
+@pytest.mark.parametrize("python", ["/no/python", "/bin/false", "/bin/true", "/bin/echo", "/tmp"])
+def test_python_that_is_none(tmp_path: Path, python: str) -> None:
+    with pytest.raises(BackendError, match=f"^{python}: is no Python that runs$"):
+        environment.install(tmp_path / "lava", Path(python))
+
+
+def test_install_where_no_folder_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BackendError, match="file/lava: cannot be made"):
+        environment.install(tmp_path / "file" / "lava", stand_in(tmp_path))
 
 
 # ------------------------------------------------------------------------------------------------ the verbs
@@ -306,9 +330,11 @@ def test_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "lava"
     app(["install", "--folder", str(folder), "--python", str(stand_in(tmp_path)), "--json", str(tmp_path / "it.json")], standalone_mode=False)
     said = capsys.readouterr()
-    assert f"Lava is installed: {folder}/bin/python" in said.out.replace("\n", "")
+    assert f"Lava is installed, with Python 3.10: {folder}/bin/python" in said.out
     assert "installing lava-nc==0.10.0" in said.err
     assert json.loads((tmp_path / "it.json").read_text()) == {"python": f"{folder}/bin/python"}
+    app(["install", "--folder", str(folder)], standalone_mode=False)
+    assert capsys.readouterr().out == f"Lava is installed already, with Python 3.10: {folder}/bin/python\n"
     with pytest.raises(LmhtError):
         app(["check", "--folder", str(tmp_path / "elsewhere")], standalone_mode=False)
 

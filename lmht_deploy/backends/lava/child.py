@@ -34,7 +34,7 @@ def run(python: Path, what: str, job: Mapping[str, Any], files: Mapping[str, np.
         (folder / "job.json").write_text(json.dumps(job))
         for file, array in files.items():
             np.save(folder / file, array, allow_pickle=False)
-        output = _run([str(python), "-I", str(WORKER), name], seconds)
+        output = _run([str(python), "-I", "-Wignore", str(WORKER), name], seconds)
         if (report := folder / "done.json").is_file():
             yield folder, json.loads(report.read_text())
         elif (report := folder / "failure.json").is_file():
@@ -46,7 +46,7 @@ def run(python: Path, what: str, job: Mapping[str, Any], files: Mapping[str, np.
 
 
 def _run(command: list[str], seconds: float) -> list[str] | None:
-    """Run `command` in a session of its own and end all of that; the lines it printed, None where it took too long.
+    """Run `command` in a session of its own and end all of that; the lines it printed, and the signal that killed it; None where it took too long.
 
     Its output is a pipe that every process of the session holds, so that the pipe's end is the end of them all.
     """
@@ -68,7 +68,12 @@ def _run(command: list[str], seconds: float) -> list[str] | None:
                 output = _output(child, GRACE)
         child.wait()
         os.close(client)
-    return None if timed_out else (output or b"").decode(errors="replace").strip().splitlines()
+    if timed_out:
+        return None
+    lines = (output or b"").decode(errors="replace").strip().splitlines()
+    if child.returncode < 0 and child.returncode != -signal.SIGTERM:  # by which it ends itself
+        lines.append(f"killed by {signal.Signals(-child.returncode).name}")
+    return lines
 
 
 def _output(child: subprocess.Popen[bytes], seconds: float) -> bytes | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from ...errors import BackendError
 
 PACKAGES = ("lava-nc==0.10.0", "lava-dl==0.6.0", "numpy==1.26.4", "scipy==1.15.3", "h5py==3.16.0", "networkx==2.8.7", "asteval==0.9.33")
 """Everything that importing the simulator takes; installed without dependencies, so that nothing else comes along."""
-VERSIONS = ((3, 10), (3, 11), (3, 12))
+VERSIONS = ("3.10", "3.11", "3.12")
 """Pythons that Lava was seen to run on, the best one first: beyond 3.10 it needs `worker/shims.py`."""
 IMPORTS = "import h5py, lava.lib.dl.netx.hdf5, lava.proc.conv.models, lava.proc.dense.models, lava.proc.io, lava.proc.lif.models"
 
@@ -35,25 +36,38 @@ def python_of(folder: Path | None = None) -> Path | None:
     return python if python.exists() else None
 
 
+def version_of(python: Path) -> str:
+    """The version of an interpreter, as "3.10"; "" where it does not run, as pyenv's placeholders do not."""
+    ask: list[str | Path] = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    try:
+        said = subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said.decode().strip() if re.fullmatch(rb"\d+\.\d+\s*", said) else ""
+
+
 def install(folder: Path | None = None, python: Path | None = None, progress: Callable[[str], None] = lambda step: None) -> Path:
     """Build the environment in `folder` with the interpreter `python`, unless it is there; returns its Python.
 
     It is built beside, proved by importing Lava, and renamed: a half-built one is never taken for a whole one.
-    `progress` is told each step. Raises BackendError where no suitable Python is found or a step fails.
+    `progress` is told each step. Raises BackendError where no suitable Python is found, `python` is of another version
+    than what is there, or a step fails.
     """
     folder = folder or default_folder()
+    version = None if python is None else _suitable(python)
     if found := python_of(folder):
+        if version and version != (there := version_of(found)):
+            raise BackendError(f"{folder}: Lava is installed there already, with Python {there}; remove that folder to install it with Python {version}")
         return found
     python = python or _find_python()
-    version = _version(python)
-    if not version:
-        raise BackendError(f"{python}: does not run")
-    if version not in VERSIONS:
-        raise BackendError(f"{python} is Python {'.'.join(map(str, version))}; Lava runs on Python {_list(VERSIONS)}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent, ignore_cleanup_errors=True) as name:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise BackendError(f"{folder}: cannot be made ({error.strerror})") from None
+    with beside as name:
         partial = Path(name) / "environment"
-        progress(f"making an environment of Python {'.'.join(map(str, version))} ({python})")
+        progress(f"making an environment of Python {version_of(python)} ({python})")
         _run([python, "-m", "venv", partial])
         inside = partial / "bin" / "python"
         progress(f"installing {', '.join(PACKAGES)}")
@@ -74,28 +88,29 @@ def install(folder: Path | None = None, python: Path | None = None, progress: Ca
 def _find_python() -> Path:
     """The best interpreter at hand: Python 3.10 on the path or from pyenv, else a later one that will do."""
     for python in _candidates():
-        if _version(python) in VERSIONS:
+        if version_of(python) in VERSIONS:
             return python
-    raise BackendError(f"found no Python {_list(VERSIONS)} for Lava; install one, or name it with --python")
+    raise BackendError(f"found no Python {_any_version()} for Lava; install one, or name it with --python")
 
 
 def _candidates() -> Iterator[Path]:
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    for major, minor in VERSIONS:
-        if found := shutil.which(f"python{major}.{minor}"):
+    for version in VERSIONS:
+        if found := shutil.which(f"python{version}"):
             yield Path(found)
-        yield from sorted(pyenv.glob(f"{major}.{minor}.*/bin/python"), reverse=True)
-        if sys.version_info[:2] == (major, minor):
+        yield from sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True)
+        if version == "{}.{}".format(*sys.version_info):
             yield Path(sys.executable)
 
 
-def _version(python: Path) -> tuple[int, ...]:
-    """(major, minor) of an interpreter; () where it does not run, as pyenv's placeholders do not."""
-    try:
-        done = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return tuple(int(part) for part in done.stdout.split())
+def _suitable(python: Path) -> str:
+    """The version of an interpreter that was asked for; BackendError where Lava does not run on it."""
+    version = version_of(python)
+    if not version:
+        raise BackendError(f"{python}: is no Python that runs")
+    if version not in VERSIONS:
+        raise BackendError(f"{python} is Python {version}; Lava runs on Python {_any_version()}")
+    return version
 
 
 def _run(command: list[str | Path]) -> None:
@@ -105,6 +120,5 @@ def _run(command: list[str | Path]) -> None:
         raise BackendError(f"Lava's environment could not be built: {lines[-1].strip() if lines else f'{command[0]} failed'}")
 
 
-def _list(versions: tuple[tuple[int, int], ...]) -> str:
-    names = [f"{major}.{minor}" for major, minor in versions]
-    return ", ".join(names[:-1]) + " or " + names[-1]
+def _any_version() -> str:
+    return ", ".join(VERSIONS[:-1]) + " or " + VERSIONS[-1]
