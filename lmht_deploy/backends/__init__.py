@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -46,6 +47,17 @@ class Backend(Protocol):
     def close(self) -> None:
         """Give back what the backend holds."""
         ...
+
+
+def silent(done: int) -> None:
+    """Progress that nobody wants to hear of."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A backend whose calls take long: it calls `progress` with the number of windows that are done, when that changes or oftener."""
+
+    progress: Callable[[int], None]
 
 
 def module(name: str) -> ModuleType:
@@ -79,7 +91,7 @@ def load(name: str, path: str | Path, *, threads: int = 1) -> Backend:
     return backend.load(Path(path), threads=threads)
 
 
-def run(backend: Backend, windows: np.ndarray, *, trace: bool = False, progress: Callable[[int], None] = lambda done: None) -> Result:
+def run(backend: Backend, windows: np.ndarray, *, trace: bool = False, progress: Callable[[int], None] = silent) -> Result:
     """Run any number of `windows` through an open backend, in chunks that keep memory small.
 
     `progress` is told how many windows are done. Raises DataError where the windows do not fit.
@@ -87,9 +99,15 @@ def run(backend: Backend, windows: np.ndarray, *, trace: bool = False, progress:
     chunk = backend.chunk or max(1, len(windows))
     parts = []
     for start in range(0, max(1, len(windows)), chunk):
+        if isinstance(backend, Telling):
+            backend.progress = partial(_further, progress, start)
         parts.append(backend.run(windows[start : start + chunk], trace=trace))
         progress(min(len(windows), start + chunk))
     return concatenate(parts)
+
+
+def _further(progress: Callable[[int], None], before: int, done: int) -> None:
+    progress(before + done)
 
 
 def integer_network(name: str, path: Path) -> Network:

@@ -153,6 +153,14 @@ def endless() -> np.ndarray:
 
 
 @needs_lava
+def test_child_says_how_many_windows_are_done(net: Path) -> None:
+    told: list[int] = []
+    windows = windows_for(SPECIAL["residual"](), 60)  # of which 50 in a first call
+    backends.run(lava.load(net), windows, progress=told.append)
+    assert told == sorted(told) and {50, 60} < {*told}
+
+
+@needs_lava
 def test_success_leaves_nothing(net: Path, temporary: Path) -> None:
     windows = windows_for(SPECIAL["residual"]())
     found = lava.load(net).run(windows)

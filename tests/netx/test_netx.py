@@ -239,11 +239,13 @@ def test_equal_to_lava(tmp_path: Path) -> None:
 
 @needs_lava
 def test_biases_drive_lava_too(tmp_path: Path) -> None:
-    """Two samples, and Lava's convolutions by matrix products."""
+    """Two samples, of which the child tells, and Lava's convolutions by matrix products."""
     path = tmp_path / "net.net"
     driven(path)
     one = stock.Run(path, np.random.default_rng(0).integers(0, 50, (2, 2, 5, 4)), 30, states=True, reset_interval=9)
-    assert_equal(in_core(one), in_lava([one], fast_conv=True)[0], "driven")
+    told: list[int] = []
+    assert_equal(in_core(one), in_lava([one], fast_conv=True, progress=told.append)[0], "driven")
+    assert {1, 2} == {*told} and told == sorted(told)
 
 
 CONVOLUTIONS = """
@@ -286,10 +288,10 @@ def driven(path: Path) -> None:
     f.file.close()
 
 
-def in_lava(runs: list[stock.Run], fast_conv: bool = False) -> list[list[netx.Recording]]:
+def in_lava(runs: list[stock.Run], **options: Any) -> list[list[netx.Recording]]:
     python = environment.python_of()
     assert python is not None
-    return stock.run(python, runs, fast_conv=fast_conv, seconds=300)[0]
+    return stock.run(python, runs, seconds=300, **options)[0]
 
 
 def in_core(one: stock.Run, **options: Any) -> list[netx.Recording]:

@@ -10,6 +10,7 @@ What the file says about counting and naming is read here; what it says about ru
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ...errors import BackendError, StorageError
 from ...netx import is_foreign
 from ...result import Result, check_windows, per_window
 from ...storage import checksum, reading
+from .. import silent
 from . import child, environment, stock
 
 SUFFIX = ".net"
@@ -57,12 +59,14 @@ class LavaBackend:
     def __init__(self, path: Path, net: _Net, python: Path, threads: int, seconds: float) -> None:
         self.net, self.path, self.window_shape, self.high = net, path, net.window_shape, net.high
         self._python, self._threads, self._seconds = python, threads, seconds
+        self.progress: Callable[[int], None] = silent
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         net = self.net
         windows = check_windows(net.window_shape, net.low, net.high, windows)
         job = {"net": str(self.path.resolve()), "trace": trace, "threads": self._threads}
-        with child.run(self._python, self.path.name, job, {"windows.npy": windows.astype(np.int32)}, seconds=self._seconds) as (folder, report):
+        files = {"windows.npy": windows.astype(np.int32)}
+        with child.run(self._python, self.path.name, job, files, seconds=self._seconds, progress=self.progress) as (folder, report):
             logits = np.load(folder / "logits.npy")
             spikes = {0: windows} | {layer.index: np.load(folder / f"layer-{layer.index}.npy") for layer in net.layers if layer.fires}
         return Result(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,25 @@ GRACE = 5.0
 
 
 @contextlib.contextmanager
-def run(python: Path, what: str, job: Mapping[str, Any], files: Mapping[str, np.ndarray], *, seconds: float) -> Iterator[tuple[Path, dict[str, Any]]]:
+def run(
+    python: Path, what: str, job: Mapping[str, Any], files: Mapping[str, np.ndarray], *, seconds: float, progress: Callable[[int], None]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Run `job` (see worker/main.py) with arrays as `files` beside it; yields the folder of the results and what the child reports.
 
-    The folder is gone when the block ends. Raises BackendError, which says `what` ran, where Lava fails, or takes longer
-    than `seconds`.
+    `progress` is told how many windows are done. The folder is gone when the block ends. Raises BackendError, which says
+    `what` ran, where Lava fails, or takes longer than `seconds`.
     """
     with tempfile.TemporaryDirectory(prefix="lmht-lava-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps(job))
         for file, array in files.items():
             np.save(folder / file, array, allow_pickle=False)
-        output = _run([str(python), "-I", "-Wignore", str(WORKER), name], seconds)
+
+        def look() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                progress(json.loads((folder / "progress.json").read_text())["windows"])
+
+        output = _run([str(python), "-I", "-Wignore", str(WORKER), name], seconds, look)
         if (report := folder / "done.json").is_file():
             yield folder, json.loads(report.read_text())
         elif (report := folder / "failure.json").is_file():
@@ -45,8 +52,10 @@ def run(python: Path, what: str, job: Mapping[str, Any], files: Mapping[str, np.
             raise BackendError(f"Lava ended without a result on {what}{': ' + output[-1] if output else ''}")
 
 
-def _run(command: list[str], seconds: float) -> list[str] | None:
+def _run(command: list[str], seconds: float, look: Callable[[], None]) -> list[str] | None:
     """Run `command` in a session of its own and end all of that; the lines it printed, and the signal that killed it; None where it took too long.
+
+    Meanwhile it calls look() now and then.
 
     Its output is a pipe that every process of the session holds, so that the pipe's end is the end of them all.
     """
@@ -58,6 +67,7 @@ def _run(command: list[str], seconds: float) -> list[str] | None:
     try:
         while child.poll() is None and time.monotonic() < deadline:
             output = _output(child, 0.1)
+            look()
         timed_out = child.poll() is None
     finally:
         # First politely, so that shared memory is removed, then by force.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ...netx import NetX, Recording, counting
 from ...netx import load as load_netx
 from ...netx.simulate import check
 from ...result import Result
+from .. import silent
 from . import child
 
 
@@ -29,10 +30,13 @@ class Run:
     reset_offset: int = 0
 
 
-def run(python: Path, runs: Sequence[Run], *, fast_conv: bool = False, threads: int = 1, seconds: float = 600.0) -> tuple[list[list[Recording]], float]:
+def run(
+    python: Path, runs: Sequence[Run], *, fast_conv: bool = False, threads: int = 1, seconds: float = 600.0, progress: Callable[[int], None] = silent
+) -> tuple[list[list[Recording]], float]:
     """Run every sample of `runs`, each in a network of its own; their recordings, and the seconds that Lava ran.
 
     fast_conv   convolutions as matrix products in float64: equal integers, many times faster
+    progress    is told how many samples are done
     Raises StorageError for a file that `netx.load` does not read, DataError for inputs that do not fit, BackendError where
     Lava fails or takes longer than `seconds`.
     """
@@ -44,7 +48,7 @@ def run(python: Path, runs: Sequence[Run], *, fast_conv: bool = False, threads: 
         steps = check(nets[number], one.inputs, one.steps, one.graded)
         entries.append({"net": str(one.path.resolve()), "inputs": f"inputs-{number}.npy", "steps": steps, "out": f"out-{number}", **options})
     job = {"stock": entries, "fast_conv": fast_conv, "threads": threads}
-    with child.run(python, ", ".join(one.path.name for one in runs), job, files, seconds=seconds) as (folder, report):
+    with child.run(python, ", ".join(one.path.name for one in runs), job, files, seconds=seconds, progress=progress) as (folder, report):
         return [_recordings(net, one, folder / f"out-{number}") for number, (net, one) in enumerate(zip(nets, runs, strict=True))], report["seconds"]
 
 
@@ -67,6 +71,7 @@ class StockBackend:
     def __init__(self, path: Path, python: Path, threads: int, seconds: float, fast_conv: bool) -> None:
         self.net, self.path = load_netx(path), path
         self._python, self._threads, self._seconds, self._fast_conv = python, threads, seconds, fast_conv
+        self.progress: Callable[[int], None] = silent
         self.window_shape = counting.window_shape(self.net)
         self.high = self.net.encoding.high if self.net.encoding else network.MAX_INPUT
 
@@ -74,7 +79,7 @@ class StockBackend:
         windows = np.asarray(windows)
         sample = counting.samples(self.net, windows)
         one = Run(self.path, sample.inputs, sample.steps, graded=sample.graded, states=True)
-        (recordings,), seconds = run(self._python, [one], fast_conv=self._fast_conv, threads=self._threads, seconds=self._seconds)
+        (recordings,), seconds = run(self._python, [one], fast_conv=self._fast_conv, threads=self._threads, seconds=self._seconds, progress=self.progress)
         return counting.result("lava", self.net, windows, recordings, seconds, trace=trace)
 
     def close(self) -> None:

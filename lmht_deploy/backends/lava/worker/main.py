@@ -3,7 +3,7 @@
 FOLDER/job.json   {"net": path, "trace": bool, "threads": n} for a file of lmht-deploy, with
 FOLDER/windows.npy   integers [B, T_in, ...]; writes logits.npy and layer-<i>.npy
 or                {"stock": [...], "fast_conv": bool, "threads": n} for unmodified lava-dl, see stock.py
-Then writes done.json {"seconds", "steps"}; or failure.json {"reason"}.
+Meanwhile progress.json {"windows"} says how many are done. Then writes done.json {"seconds", "steps"}; or failure.json {"reason"}.
 
 Lava waits for ever after an exception or a lost process, in run() or in stop(), and an interpreter that used it may
 not end. So there is one way out of here, success or not: ending the whole process group. Standard input is held open by the client;
@@ -39,7 +39,7 @@ def main(folder):
         shims.without_torch()
         from worker import stock
 
-        seconds, steps = stock.run(job, watching)
+        seconds, steps = stock.run(job, watching, show)
     else:
         seconds, steps = run(job)
     write("done.json", seconds=seconds, steps=steps)
@@ -51,9 +51,18 @@ def run(job):
     from worker.network import Network
 
     network = Network(job["net"], "windows.npy", ".", job["trace"])
-    start = time.perf_counter()
-    network.process.run(condition=RunSteps(network.total), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+    start, done = time.perf_counter(), 0
+    for window in range(network.batch):
+        end = network.total - (network.batch - 1 - window) * network.window
+        network.process.run(condition=RunSteps(end - done), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+        done = end
+        show(window + 1)
     return time.perf_counter() - start, network.total
+
+
+def show(windows):
+    """So many windows, or samples, are done."""
+    write("progress.json", windows=windows)
 
 
 def write(name, **content):

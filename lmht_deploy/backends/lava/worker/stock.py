@@ -12,9 +12,10 @@ from lava.proc.conv import utils
 from lava.proc.lif.models import AbstractPyLifModelFixed
 
 
-def run(job, watching):
-    """Every sample of every entry of job["stock"]; returns the seconds and steps that Lava ran. `watching` is held while processes are joined.
+def run(job, watching, show):
+    """Every sample of every entry of job["stock"]; returns the seconds and steps that Lava ran.
 
+    `watching` is held while processes are joined; show(n) is told how many samples are done.
     An entry is {"net", "inputs", "steps", "graded", "states", "reset_interval", "reset_offset", "out"}: `inputs` is an
     .npy of spikes [B, steps, *shape] or, where the input layer has neurons, of their biases [B, *shape]. Layer i's
     spikes, and u and v where `states` asks for them, go to <out>-<i>-spikes.npy and so on, [B, steps, *shape].
@@ -22,7 +23,7 @@ def run(job, watching):
     watch_neurons()
     if job["fast_conv"]:
         utils.conv = functools.partial(convolve, utils.conv)
-    seconds = steps = 0
+    seconds = steps = samples = 0
     for entry in job["stock"]:
         inputs = np.load(entry["inputs"])
         for sample in range(len(inputs)):
@@ -31,6 +32,8 @@ def run(job, watching):
                 net.stop()
             seconds += needed
             steps += entry["steps"]
+            samples += 1
+            show(samples)
     return seconds, steps
 
 
