@@ -231,3 +231,14 @@ def test_callers_in_two_threads_take_turns_on_one_engine() -> None:
     with ThreadPoolExecutor(2) as pool:
         for index, result in enumerate(pool.map(lambda i: runner.run(windows[i % 2], trace=True), range(20))):
             assert_equal(result, expected[index % 2])
+
+
+@pytest.mark.parametrize("isa", engine.isas())
+def test_counts_that_crowd_into_few_rows(isa: str) -> None:
+    """A list has room for four levels a place: on the average of all rows they fit, in three rows they do not."""
+    b = Builder(34, shape=(192, 24, 30), steps=2, high=5)
+    net = b.finish(b.neurons("a", b.conv("input", 192), steps=2))  # weights of 330 kB, whose path is one for all rows
+    windows = np.zeros((1, *net.window_shape), int)
+    windows[:, :, :, 10:13] = 5
+    runner = engine.Engine(engine.Model(net, isa=isa, path="list"))
+    assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))

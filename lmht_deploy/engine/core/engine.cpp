@@ -343,8 +343,9 @@ Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice,
     const Spikes& spikes = activations_[synapse.source].views[int(synapse.view)];
     if (spikes.format == Format::Wide) return Path::Weighted;
     const Geometry& geometry = synapse.geometry;
-    int64_t total = 0, events = 0, shared = 0;
-    for (int y = rows.first; y < rows.last; ++y)
+    int64_t total = 0, events = 0, shared = 0, most_total = 0;
+    for (int y = rows.first; y < rows.last; ++y) {
+        const int64_t before = total;
         for (int ky = 0; ky < geometry.kernel.y; ++ky) {
             const int at = geometry.input_row(y, ky);
             if (at < 0 || at >= spikes.height) continue;
@@ -352,20 +353,22 @@ Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice,
             events += tally.row_events[at];
             shared += tally.row_shared[at];
         }
+        most_total = std::max(most_total, total - before);
+    }
     const Costs& costs = model_->kernels->costs;
     const Tensor& tensor = model_->tensors[synapse.source];
     const int64_t most = tensor.high * (tensor.steps / tensor.steps_of(synapse.view));
     const double height = rows.last - rows.first, pixels = height * geometry.width_out * steps;
-    const double places = height * double(geometry.columns.size()) * geometry.kernel.y, slots = places * slice.channels;
+    const int64_t row_places = int64_t(geometry.columns.size()) * geometry.kernel.y;
     // What one spike has to do with it: the pixels that read it, along the row; with groups, the part of the channels in this slice.
     const double reads = geometry.mean_column_taps * slice.channels / synapse.channels_in * (synapse.weights.size > CACHE_BYTES ? costs.far : 1);
-    const bool binary = spikes.format == Format::Binary, fits = binary || most <= MOST_REPEATED || double(total) <= MOST_REPEATED * slots;
+    const bool binary = spikes.format == Format::Binary, fits = binary || most <= MOST_REPEATED || most_total <= MOST_REPEATED * row_places * slice.channels;
     const double ones = fits ? double(total) * reads * (binary ? costs.add : costs.repeated) : 1e300;
     const double weighted = binary ? 1e300 : double(events) * reads * costs.weighted;
     const double saved = double(shared) * reads * costs.add - pixels / steps * (steps / 2) * costs.split;  // by a third list for every two steps
     const Path listed = ones > weighted ? Path::Weighted : binary && steps > 1 && saved > 0 ? Path::Shared : Path::Ones;
     if (most > model_->kernels->dense_most || slice.channel0 % LANES) return listed;
-    const double words = places * ((slice.channels + LANES - 1) / LANES) * steps;
+    const double words = height * double(row_places) * ((slice.channels + LANES - 1) / LANES) * steps;
     const double lists = pixels * costs.pixel + words * costs.word / double(synapse.weights.slices.size());  // built once for all slices
     const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * costs.dense;
     return std::min(ones, weighted) + lists - (listed == Path::Shared ? saved : 0) <= dense ? listed : Path::Dense;
