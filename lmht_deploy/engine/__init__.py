@@ -43,7 +43,8 @@ TIERS = ("avx512vnni", "avx2", "generic")
 """Every tier there is, the best first."""
 
 PATHS = ("ones", "shared", "weighted", "dense", "channelwise")
-"""How the rows of a synapse are added: spike by spike, spike by spike with their values, every input, or one weight a channel."""
+"""How the rows of a synapse are added: spike by spike; the same, but what two steps share once; spike by spike with their values; every input;
+or one weight a channel."""
 
 
 @dataclass(frozen=True)

@@ -492,7 +492,6 @@ bool Engine::fetches_ahead(const Synaptic& layer) const {
 // The weights that the layer after `layer` begins with: all of them, or the first slice where it runs slice by slice. How
 // it will read them is a guess: as `layer` does, by `path`.
 Engine::Ahead Engine::next_layer(const Synaptic& layer, Path path) const {
-    if (!fetches_ahead(layer)) return {};
     for (size_t i = layer.out + 1; i < model_->layers.size(); ++i) {
         if (!model_->layers[i].synaptic) continue;
         const Synaptic& next = *model_->layers[i].synaptic;
@@ -514,12 +513,12 @@ Engine::Ahead Engine::weights_of(const PackedWeights& weights, int slice, Path p
 // Row by row, all slices of a row at once: the weights stay in the cache.
 void Engine::run_rows(const Synaptic& layer) {
     for (Scratch& scratch : scratch_) place_store(layer, scratch.row, scratch.lists);
-    const bool one_range = layer.one_range();
+    const bool one_range = layer.one_range(), ahead = fetches_ahead(layer);
     workers_.run(layer.height, [&](int y, int thread) {
         Scratch& scratch = scratch_[thread];
         for (int slice = 0; slice < layer.words(); ++slice) {
             if (slice == 0 || !one_range) prepare(layer, y, slice, scratch.row, thread);
-            const Ahead next = slice == 0 ? next_layer(layer, scratch.row.inputs.front().path) : Ahead{};
+            const Ahead next = ahead && slice == 0 ? next_layer(layer, scratch.row.inputs.front().path) : Ahead{};
             compute(layer, y, slice, scratch.row, scratch.currents, next.part(y, layer.height));
         }
         finish_row(layer.out, y);
@@ -535,8 +534,9 @@ void Engine::run_slices(const Synaptic& layer) {
         prepare(layer, y, 0, rows_[y], thread);
     });
     const int slices = layer.words(), threads = workers_.threads();
-    const PackedWeights* weights = layer.synapses.front().channelwise() || !fetches_ahead(layer) ? nullptr : &layer.synapses.front().weights;
-    const Ahead following = next_layer(layer, rows_[0].inputs.front().path);
+    const bool ahead = fetches_ahead(layer);
+    const PackedWeights* weights = ahead && !layer.synapses.front().channelwise() ? &layer.synapses.front().weights : nullptr;
+    const Ahead following = ahead ? next_layer(layer, rows_[0].inputs.front().path) : Ahead{};
     const auto work = [&](int slice, int y, int thread) {
         RowStore& store = scratch_[thread].row;
         store.inputs = rows_[y].inputs;

@@ -764,8 +764,7 @@ void tally(const Spikes& spikes, const Tally& into, int y) {
 
 template <class Tier>
 constexpr Kernels table(const char* name, const Costs& costs) {
-    return {name,         costs,          Tier::dense_most, list<Tier>,      fill<Tier>, neurons<Tier>,
-            currents<Tier>, fire<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
+    return {name, costs, Tier::dense_most, list<Tier>, fill<Tier>, neurons<Tier>, currents<Tier>, fire<Tier>, sum_steps<Tier>, pool<Tier>, tally<Tier>};
 }
 
 }  // namespace
