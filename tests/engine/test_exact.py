@@ -242,3 +242,45 @@ def test_counts_that_crowd_into_few_rows(isa: str) -> None:
     windows[:, :, :, 10:13] = 5
     runner = engine.Engine(engine.Model(net, isa=isa, path="list"))
     assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
+
+
+# Each step takes one of the currents, in order, back to an earlier one, a late one first; or several.
+SILENT_OMEGAS = {
+    "identity": np.eye(4, dtype=int).tolist(),
+    "back": np.eye(4, dtype=int)[[0, 2, 1, 0]].tolist(),
+    "late": np.eye(4, dtype=int)[[3, 3, 0, 1]].tolist(),
+    "mixed": np.tril(np.ones((4, 4), int)).tolist(),
+}
+
+
+@pytest.mark.parametrize("path", [None, "list", "shared", "dense"])
+@pytest.mark.parametrize("omega", [*SILENT_OMEGAS])
+@pytest.mark.parametrize("active", [(), (0,), (1,), (2, 3), (3,), (0, 1, 3)])
+def test_silent_steps(active: tuple[int, ...], omega: str, path: Literal["list", "shared", "dense"] | None, isa: str) -> None:
+    """Steps without a spike, in all rows or in some, before the first spike, between and after: none is searched, all are fired."""
+    b = Builder(35, shape=(64, 9, 13), steps=4, high=1)
+    binary = {"steps": 4, "levels": 1, "threshold": (500, 900)}
+    bias = (100, 300)  # fires without a spike from the second step on
+    a = b.neurons("a", b.conv("input", 64), omega=SILENT_OMEGAS[omega], bias=bias, **binary)
+    c = b.neurons("c", b.conv(a, 64, stride=2), b.conv("input", 64, 1, 2, 0), omega=SILENT_OMEGAS[omega], bias=bias, **binary)
+    net = b.finish(b.neurons("d", b.conv(c, 130), b.conv(c, 130, 1, 1, 0), bias=(-9, 9), **binary))
+    windows = np.zeros((2, *net.window_shape), int)
+    spikes = np.random.default_rng(36).random((64, 9, 13)) < 0.3
+    for step in active:
+        windows[0, step] = spikes
+        windows[1, step, :, step : step + 2] = spikes[:, step : step + 2]  # in two rows, others at every step
+    runner = engine.Engine(engine.Model(net, isa=isa, path=path), threads=2)
+    assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
+    assert_equal(runner.run(windows[::-1], trace=True), reference.run(net, windows[::-1], trace=True))
+
+
+@pytest.mark.parametrize("isa", engine.isas())
+def test_more_steps_than_bits(isa: str) -> None:
+    """Steps from 63 on are known to be silent only together."""
+    b = Builder(37, shape=(3, 5, 4), steps=70, high=1)
+    a = b.neurons("a", b.conv("input", 5), steps=70, levels=1, bias=(20, 60), threshold=(500, 900))
+    net = b.finish(b.neurons("c", b.conv(a, 5), steps=70, levels=1, bias=(20, 60), threshold=(500, 900)))
+    for step in (0, 62, 63, 64, 69):
+        windows = np.zeros((1, *net.window_shape), int)
+        windows[0, step] = 1
+        check(net, windows, isa)

@@ -122,6 +122,13 @@ void encode_row_of_few(const int32_t* window, const Spikes& spikes, int y) {
     }
 }
 
+// Calls visit(row) for every input row under output row y.
+template <class Visit>
+void for_rows_under(const Geometry& geometry, int y, Visit visit) {
+    for (int ky = 0; ky < geometry.kernel.y; ++ky)
+        if (const int row = geometry.input_row(y, ky); row >= 0 && row < geometry.height_in) visit(row);
+}
+
 // One step of `spikes`, as spikes of one step.
 Spikes step_of(Spikes spikes, int step) {
     const size_t word = spikes.word(step, 0, 0);
@@ -190,8 +197,9 @@ void Engine::plan_memory() {
         const size_t places = size_t(tensor.height) * tensor.width;
         int64_t* const events = cursor.take<int64_t>(places);
         const bool binary = tensor.format(View::Steps) == Format::Binary;  // then events and their total are one
-        activation.tally = {events, binary ? events : cursor.take<int64_t>(places), cursor.take<int64_t>(tensor.height), cursor.take<int64_t>(tensor.height),
-                            cursor.take<int64_t>(tensor.height)};
+        const size_t height = tensor.height;
+        activation.tally = {events, binary ? events : cursor.take<int64_t>(places), cursor.take<int64_t>(height), cursor.take<int64_t>(height),
+                            cursor.take<int64_t>(height * (tensor.steps / 2)), cursor.take<uint64_t>(height)};
         return cursor.used();
     };
     for (size_t i = 0; i < tensors.size(); ++i) {  // tensor i is what layer i puts out
@@ -201,7 +209,7 @@ void Engine::plan_memory() {
         buffers.push_back(sparsely_written ? Buffer{bytes, 0, int(tensors.size())} : Buffer{bytes, int(i), tensors[i].last_use});
     }
 
-    size_t row_bytes = 0, currents_bytes = 0, most_rows = 0, most_synapses = 0;
+    size_t row_bytes = 0, currents_bytes = 0, most_rows = 0, most_synapses = 0, most_paths = 0;
     lists_bytes_ = 0;
     RowStore measured;
     for (const Layer& holder : model_->layers) {
@@ -209,6 +217,7 @@ void Engine::plan_memory() {
         const Synaptic& layer = *holder.synaptic;
         const size_t store = place_store(layer, measured, nullptr);
         most_synapses = std::max(most_synapses, layer.synapses.size());
+        most_paths = std::max(most_paths, layer.synapses.size() * layer.words());
         if (by_slices(layer)) {
             lists_bytes_ = std::max(lists_bytes_, store * layer.height);
             most_rows = std::max(most_rows, size_t(layer.height));
@@ -228,6 +237,7 @@ void Engine::plan_memory() {
         scratch.lists = rest.take<unsigned char>(row_bytes);
     }
     rows_.resize(most_rows);
+    paths_.resize(most_paths);
     for (Scratch& scratch : scratch_) {  // so that no window allocates
         scratch.row.inputs.reserve(most_synapses);
         scratch.row.synapses.reserve(most_synapses);
@@ -337,75 +347,129 @@ void Engine::run_flatten(const Flatten& flatten) {
 
 // -------------------------------------------------------------------------------------------------- synapses
 
+// What one spike has to do with it: the pixels that read it, along the row; with groups, the part of the channels in this slice.
+double Engine::reads_of(const Synapse& synapse, const Slice& slice) const {
+    const double far = synapse.weights.size > CACHE_BYTES ? model_->kernels->costs.far : 1;
+    return synapse.geometry.mean_column_taps * slice.channels / synapse.channels_in * far;
+}
+
+// What it saves to list apart, for an output row, what the two steps of a pair share.
+double Engine::saved_by_sharing(const Synapse& synapse, const Slice& slice, const Tally& tally, int y, int pair, int pairs) const {
+    const Costs& costs = model_->kernels->costs;
+    int64_t shared = 0;
+    for_rows_under(synapse.geometry, y, [&](int row) { shared += tally.row_shared[row * pairs + pair]; });
+    return double(shared) * reads_of(synapse, slice) * costs.add - synapse.geometry.width_out * costs.split;
+}
+
 // The cheapest way to add a synapse along some output rows, from the spikes that lie under them in this window: those of
 // `tally`, of so many steps of the view.
 Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice, const Tally& tally, int steps) const {
     const Spikes& spikes = activations_[synapse.source].views[int(synapse.view)];
     if (spikes.format == Format::Wide) return Path::Weighted;
     const Geometry& geometry = synapse.geometry;
-    int64_t total = 0, events = 0, shared = 0, most_total = 0;
+    const bool binary = spikes.format == Format::Binary;
+    int64_t total = 0, events = 0, most_total = 0;
+    double saved = 0;  // by sharing, of the pairs that do
     for (int y = rows.first; y < rows.last; ++y) {
         const int64_t before = total;
-        for (int ky = 0; ky < geometry.kernel.y; ++ky) {
-            const int at = geometry.input_row(y, ky);
-            if (at < 0 || at >= spikes.height) continue;
-            total += tally.row_total[at];
-            events += tally.row_events[at];
-            shared += tally.row_shared[at];
-        }
+        for_rows_under(geometry, y, [&](int row) {
+            total += tally.row_total[row];
+            events += tally.row_events[row];
+        });
         most_total = std::max(most_total, total - before);
+        for (int pair = 0; binary && pair < steps / 2; ++pair) saved += std::max(0.0, saved_by_sharing(synapse, slice, tally, y, pair, steps / 2));
     }
     const Costs& costs = model_->kernels->costs;
     const Tensor& tensor = model_->tensors[synapse.source];
     const int64_t most = tensor.high * (tensor.steps / tensor.steps_of(synapse.view));
     const double height = rows.last - rows.first, pixels = height * geometry.width_out * steps;
     const int64_t row_places = int64_t(geometry.columns.size()) * geometry.kernel.y;
-    // What one spike has to do with it: the pixels that read it, along the row; with groups, the part of the channels in this slice.
-    const double reads = geometry.mean_column_taps * slice.channels / synapse.channels_in * (synapse.weights.size > CACHE_BYTES ? costs.far : 1);
-    const bool binary = spikes.format == Format::Binary, fits = binary || most <= MOST_REPEATED || most_total <= MOST_REPEATED * row_places * slice.channels;
+    const double reads = reads_of(synapse, slice);
+    const bool fits = binary || most <= MOST_REPEATED || most_total <= MOST_REPEATED * row_places * slice.channels;
     const double ones = fits ? double(total) * reads * (binary ? costs.add : costs.repeated) : 1e300;
     const double weighted = binary ? 1e300 : double(events) * reads * costs.weighted;
-    const double saved = double(shared) * reads * costs.add - pixels / steps * (steps / 2) * costs.split;  // by a third list for every two steps
-    const Path listed = ones > weighted ? Path::Weighted : binary && steps > 1 && saved > 0 ? Path::Shared : Path::Ones;
+    const Path listed = ones > weighted ? Path::Weighted : saved > 0 ? Path::Shared : Path::Ones;
     if (most > model_->kernels->dense_most || slice.channel0 % LANES) return listed;
     const double words = height * double(row_places) * ((slice.channels + LANES - 1) / LANES) * steps;
     const double lists = pixels * costs.pixel + words * costs.word / double(synapse.weights.slices.size());  // built once for all slices
     const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * costs.dense;
-    return std::min(ones, weighted) + lists - (listed == Path::Shared ? saved : 0) <= dense ? listed : Path::Dense;
+    return std::min(ones, weighted) + lists - saved <= dense ? listed : Path::Dense;
+}
+
+// The path of every synapse whose rows have to agree.
+void Engine::choose_paths(const Synaptic& layer) {
+    const int slices = layer.one_range() ? 1 : layer.words();
+    for (int slice = 0; slice < slices; ++slice)
+        for (size_t s = 0; s < layer.synapses.size(); ++s) {
+            const Synapse& synapse = layer.synapses[s];
+            if (synapse.weights.size <= MIXED_BYTES) continue;
+            const Activation& source = activations_[synapse.source];
+            paths_[slice * layer.synapses.size() + s] =
+                choose_path(synapse, {0, layer.height}, synapse.weights.slices[slice], source.tally, source.views[int(synapse.view)].steps);
+        }
 }
 
 void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread) {
+    store.quiet = quiet_blocks(layer, y);
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
         RowInputs& inputs = store.inputs[s];
         const Activation& source = activations_[synapse.source];
-        if (!synapse.channelwise()) {
-            const bool mixed = synapse.weights.size <= MIXED_BYTES;
-            inputs.path = choose_path(synapse, mixed ? Range{y, y + 1} : Range{0, layer.height}, synapse.weights.slices[slice], source.tally,
-                                      source.views[int(synapse.view)].steps);
-        }
+        if (synapse.weights.size > MIXED_BYTES)
+            inputs.path = paths_[slice * layer.synapses.size() + s];
+        else if (!synapse.channelwise())
+            inputs.path = choose_path(synapse, {y, y + 1}, synapse.weights.slices[slice], source.tally, source.views[int(synapse.view)].steps);
         ++scratch_[thread].rows[int(inputs.path)];
-        if (!synapse.channelwise()) gather_all(source.views[int(synapse.view)], layer.blocks, synapse, y, slice, inputs);
+        if (!synapse.channelwise()) gather_all(source.views[int(synapse.view)], source.tally, synapse, y, slice, inputs);
     }
 }
 
-// Fills the inputs of a row from all blocks of `source`, their path chosen.
-void Engine::gather_all(const Spikes& source, int blocks, const Synapse& synapse, int y, int slice, RowInputs& inputs) const {
-    for (int block = 0; block < blocks; ++block) {
-        const int other = block ^ 1;
-        if (inputs.path != Path::Shared || other >= blocks) {
-            gather(source, {block, block, block, false}, synapse, y, slice, inputs);
-            continue;
-        }
-        gather(source, {block, block, other, false}, synapse, y, slice, inputs);
-        if (block < other) gather(source, {block, blocks + block / 2, other, true}, synapse, y, slice, inputs);
-    }
+// Whether nothing fires under an output row in a block.
+bool Engine::silent(const Synapse& synapse, const Tally& tally, int y, int block) const {
+    const Tensor& tensor = model_->tensors[synapse.source];
+    const int span = tensor.steps / tensor.steps_of(synapse.view);
+    uint64_t active = 0, steps = 0;
+    for_rows_under(synapse.geometry, y, [&](int row) { active |= tally.row_steps[row]; });
+    for (int step = block * span; step < (block + 1) * span; ++step) steps |= step_bit(step);
+    return !(active & steps);
 }
 
-void Engine::gather(const Spikes& source, Blocks of, const Synapse& synapse, int y, int slice, RowInputs& inputs) const {
+// Blocks of a row before the first one with a spike, in any of its synapses.
+int Engine::quiet_blocks(const Synaptic& layer, int y) const {
+    for (int block = 0; block < layer.blocks; ++block)
+        for (const Synapse& synapse : layer.synapses)
+            if (!silent(synapse, activations_[synapse.source].tally, y, block)) return block;
+    return layer.blocks;
+}
+
+// Fills the inputs of a row from all blocks of `source`, their path chosen. What is silent needs no search.
+void Engine::gather_all(const Spikes& source, const Tally& tally, const Synapse& synapse, int y, int slice, RowInputs& inputs) const {
+    const int blocks = source.steps;
+    const auto clear = [&](int list) { std::fill_n(inputs.starts + size_t(list) * (inputs.positions + 1), inputs.positions + 1, 0); };
+    const auto list = [&](int block, int other) {
+        if (inputs.path != Path::Dense && silent(synapse, tally, y, block))
+            clear(block);
+        else
+            gather(source, {block, block, other, false}, synapse, y, slice, inputs);
+    };
+    int block = 0;
+    for (; inputs.path == Path::Shared && block + 1 < blocks; block += 2) {
+        const int other = block + 1, both = blocks + block / 2;
+        const bool share = saved_by_sharing(synapse, synapse.weights.slices[slice], tally, y, block / 2, blocks / 2) > 0;
+        list(block, share ? other : block);
+        list(other, share ? block : other);
+        if (share)
+            gather(source, {block, both, other, true}, synapse, y, slice, inputs);
+        else
+            clear(both);
+    }
+    for (; block < blocks; ++block) list(block, block);
+}
+
+void Engine::gather(const Spikes& source, Listed of, const Synapse& synapse, int y, int slice, RowInputs& inputs) const {
     const Slice& range = synapse.weights.slices[slice];
     const Geometry& geometry = synapse.geometry;
-    const GatherInputs gather{&source, of.block, of.list, of.other, of.shared, geometry.input_row(y, 0), geometry.dilation.y, geometry.kernel.y,
+    const GatherInputs gather{&source, of, geometry.input_row(y, 0), geometry.dilation.y, geometry.kernel.y,
                               geometry.columns.data(), range.channel0, range.channels, range.pitch, &inputs};
     if (inputs.path == Path::Dense)
         model_->kernels->fill(gather);
@@ -417,6 +481,7 @@ void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, i
     NeuronRow row = row_of(layer, y, slice, currents);
     connect(row, layer, y, slice, store);
     if (layer.out < 0) return model_->kernels->currents(row);
+    row.quiet = store.quiet;
     row.ahead = ahead.from;
     row.ahead_bytes = ahead.bytes;
     model_->kernels->neurons(row);
@@ -459,7 +524,7 @@ void Engine::connect(NeuronRow& of, const Synaptic& layer, int y, int slice, Row
 NeuronRow Engine::row_of(const Synaptic& layer, int y, int slice, int32_t* currents) const {
     NeuronRow row{};
     row.width = layer.width;
-    row.blocks = row.last_block = layer.blocks;
+    row.blocks = layer.blocks;
     const size_t lane = size_t(slice) * LANES;
     row.neurons.bias = layer.bias.data() + lane;
     row.currents = currents;
@@ -473,6 +538,7 @@ NeuronRow Engine::row_of(const Synaptic& layer, int y, int slice, int32_t* curre
 }
 
 void Engine::run_neurons(const Synaptic& layer) {
+    choose_paths(layer);
     if (by_slices(layer))
         run_slices(layer);
     else
@@ -540,6 +606,7 @@ void Engine::run_slices(const Synaptic& layer) {
     const auto work = [&](int slice, int y, int thread) {
         RowStore& store = scratch_[thread].row;
         store.inputs = rows_[y].inputs;
+        store.quiet = rows_[y].quiet;
         store.synapses.resize(store.inputs.size());
         Ahead next;
         if (slice + threads == slices) next = following;
@@ -555,6 +622,7 @@ void Engine::run_slices(const Synaptic& layer) {
 }
 
 void Engine::run_readout(const Synaptic& layer, int64_t* logits) {
+    choose_paths(layer);
     Scratch& scratch = scratch_[0];
     place_store(layer, scratch.row, scratch.lists);
     const bool one_range = layer.one_range();
@@ -609,7 +677,8 @@ void Engine::put_step(int step, const int32_t* counts) {
     const Spikes spikes = step_of(activations_[0].views[int(View::Steps)], step);
     const size_t places = size_t(spikes.height) * spikes.width;
     int64_t* const at = step_tally_.data();
-    const Tally tally{at, spikes.format == Format::Binary ? at : at + places, at + 2 * places, at + 2 * places + spikes.height, at + 2 * places + 2 * spikes.height};
+    const Tally tally{at, spikes.format == Format::Binary ? at : at + places, at + 2 * places, at + 2 * places + spikes.height, nullptr,
+                      reinterpret_cast<uint64_t*>(at) + 2 * places + 2 * spikes.height};
     encode_rows(counts, spikes, [&](int y) { model_->kernels->tally(spikes, tally, y); });
     const bool sliced = by_slices(layer);  // which decides where there is room for the lists of a row
     const size_t bytes = sliced ? place_store(layer, rows_[0], nullptr) : 0;
@@ -619,11 +688,11 @@ void Engine::put_step(int step, const int32_t* counts) {
         for (int slice = 0; slice < layer.words(); ++slice) {
             if (slice == 0 || !layer.one_range()) {
                 store.inputs[0].path = choose_path(synapse, {y, y + 1}, synapse.weights.slices[slice], tally, 1);
-                gather_all(spikes, 1, synapse, y, slice, store.inputs[0]);
+                gather_all(spikes, tally, synapse, y, slice, store.inputs[0]);
             }
             NeuronRow row = row_of(layer, y, slice, kept(layer, step, y, slice));
             connect(row, layer, y, slice, store);
-            row.blocks = row.last_block = 1;
+            row.blocks = 1;
             model_->kernels->currents(row);
         }
     });

@@ -56,6 +56,7 @@ private:
     struct RowStore {
         std::vector<RowInputs> inputs;
         std::vector<SynapseRow> synapses;
+        int quiet = 0;  // as in `NeuronRow`
     };
 
     struct Scratch {  // of a thread
@@ -95,13 +96,12 @@ private:
         int first, last;
     };
 
+    void choose_paths(const Synaptic& layer);
     void prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread);
-    void gather_all(const Spikes& source, int blocks, const Synapse& synapse, int y, int slice, RowInputs& inputs) const;
-    struct Blocks {  // as in `GatherInputs`
-        int block, list, other;
-        bool shared;
-    };
-    void gather(const Spikes& source, Blocks of, const Synapse& synapse, int y, int slice, RowInputs& inputs) const;
+    void gather_all(const Spikes& source, const Tally& tally, const Synapse& synapse, int y, int slice, RowInputs& inputs) const;
+    void gather(const Spikes& source, Listed of, const Synapse& synapse, int y, int slice, RowInputs& inputs) const;
+    bool silent(const Synapse& synapse, const Tally& tally, int y, int block) const;
+    int quiet_blocks(const Synaptic& layer, int y) const;
     NeuronRow row_of(const Synaptic& layer, int y, int slice, int32_t* currents) const;
     void connect(NeuronRow& row, const Synaptic& layer, int y, int slice, RowStore& store) const;
     // Weights to fetch into the cache while something else is computed.
@@ -115,6 +115,8 @@ private:
     bool fetches_ahead(const Synaptic& layer) const;
     Ahead next_layer(const Synaptic& layer, Path path) const;
     static Ahead weights_of(const PackedWeights& weights, int slice, Path path);
+    double reads_of(const Synapse& synapse, const Slice& slice) const;
+    double saved_by_sharing(const Synapse& synapse, const Slice& slice, const Tally& tally, int y, int pair, int pairs) const;
     Path choose_path(const Synapse& synapse, Range rows, const Slice& slice, const Tally& tally, int steps) const;
     bool by_slices(const Synaptic& layer) const;
     size_t place_store(const Synaptic& layer, RowStore& store, unsigned char* at) const;
@@ -124,6 +126,7 @@ private:
     std::vector<Activation> activations_;
     std::vector<Scratch> scratch_;
     std::vector<RowStore> rows_;  // of a layer that runs slice by slice
+    std::vector<Path> paths_;     // of the layer that runs, where all its rows take the same: [slices][synapses]
     unsigned char* lists_ = nullptr;
     size_t lists_bytes_ = 0;
     Aligned<uint8_t> arena_;

@@ -21,7 +21,7 @@ constexpr int PATHS = 5;
 struct RowInputs {
     Path path = Path::Ones;
     // Ones, Shared, Weighted: byte offsets of weight rows, by list; `starts` delimits the positions. There is a list a block, and,
-    // behind those, one for what each pair of blocks shares.
+    // behind those, one for what each pair of blocks shares: empty where the lists of the pair are complete.
     uint32_t* rows = nullptr;     // [lists][row_pitch]
     int32_t* values = nullptr;    // [blocks][row_pitch], Weighted
     uint32_t* starts = nullptr;   // [lists][positions + 1]
@@ -30,13 +30,18 @@ struct RowInputs {
     int positions = 0;
 };
 
-// Fills `RowInputs` for one output row and block (a step of the source, or its whole window).
+// What one list holds.
+struct Listed {
+    int block;    // of the source (a step, or its whole window)
+    int list;     // of `RowInputs`; for Dense: the block
+    int other;    // a block of which only what `block` shares with it is listed, or only what it does not; or `block`
+    bool shared;  // which of the two
+};
+
+// Fills one list of `RowInputs` for one output row.
 struct GatherInputs {
     const Spikes* source;
-    int block;
-    int list;                                // of `into`; for Dense: the block
-    int other;                               // a block of which only what `block` shares with it is listed, or only what it does not; or `block`
-    bool shared;
+    Listed of;
     int first_row, row_step, kernel_height;  // input rows first_row + ky * row_step, where inside
     const int32_t* columns;                  // [positions] input column, -1 in the padding
     int channel0, channels, pitch;           // range of input channels; slots from one kernel row to the next
@@ -78,7 +83,7 @@ struct NeuronRow {
     const SynapseRow* synapses;  // at least one: the first adds to the biases
     NeuronSlice neurons;
     int32_t* currents;  // [width][blocks][64]; `neurons` uses it from tile to tile as scratch
-    int first_block, last_block;  // whose currents are computed
+    int quiet;  // blocks before the first one with a spike under the row
     const Spikes* out;
     int y, word;
     const uint8_t* ahead;  // weights that are needed soon, to be fetched meanwhile
@@ -112,7 +117,7 @@ struct Kernels {
     void (*list)(const GatherInputs&);        // Path::Ones, Shared and Weighted
     void (*fill)(const GatherInputs&);        // Path::Dense
     void (*neurons)(const NeuronRow&);        // currents, T-GIM, potentials, spikes of a row
-    void (*currents)(const NeuronRow&);       // currents of a row with biases alone, of some of its blocks
+    void (*currents)(const NeuronRow&);       // currents of a row with biases alone
     void (*fire)(const NeuronRow&);           // spikes of a row whose currents are there
     void (*sum_steps)(const Spikes& in, const Spikes& out, int y);  // each of out.steps is the sum of in.steps / out.steps
     void (*pool)(const PoolRow&);

@@ -30,13 +30,17 @@ struct Spikes {
     size_t all_words() const { return size_t(steps) * height * width * words; }
 };
 
+// Steps as bits of a word; those from 63 on share the last one.
+static inline uint64_t step_bit(int step) { return uint64_t(1) << (step < 63 ? step : 63); }
+
 // Of one window, summed over its steps: what counting and the choice of a path need. Signed: pixels can be negative.
 struct Tally {
     int64_t* events = nullptr;  // [height][width]: graded spikes
     int64_t* total = nullptr;   // [height][width]: sum of k
     int64_t* row_events = nullptr;  // [height]
     int64_t* row_total = nullptr;   // [height]
-    int64_t* row_shared = nullptr;  // [height]: neurons that fire in both steps of a pair (0 and 1, 2 and 3, ...), of binary spikes
+    int64_t* row_shared = nullptr;  // [height][steps / 2]: neurons that fire in both steps of a pair (0 and 1, 2 and 3, ...), of binary spikes
+    uint64_t* row_steps = nullptr;  // [height]: the steps in which anything fires, as `step_bit`
 };
 
 }  // namespace lmht

@@ -26,10 +26,10 @@ struct Avx512 : Portable {
     static LMHT_INLINE int list(uint64_t mask, uint32_t slot, uint32_t* rows) { return list(mask, _mm512_set1_epi32(int(slot * LANES)), rows); }
 
     static LMHT_INLINE int list(uint64_t mask, __m512i first, uint32_t* rows) {
-        const __m512i channels = _mm512_maskz_compress_epi8(mask, _mm512_load_si512(CHANNEL));
+        const __m512i channels = compress(mask, _mm512_load_si512(CHANNEL));
         const int n = __builtin_popcountll(mask);
-        const auto put = [&](int at, __m128i some) {
-            _mm512_storeu_si512(rows + at, _mm512_add_epi32(_mm512_slli_epi32(_mm512_cvtepu8_epi32(some), 6), first));
+        const auto put = [&](int at, __m128i some) {  // first + 64 * channel
+            _mm512_storeu_si512(rows + at, _mm512_dpbusd_epi32(first, _mm512_cvtepu8_epi32(some), _mm512_set1_epi8(LANES)));
         };
         put(0, _mm512_castsi512_si128(channels));
         if (__builtin_expect(n > 16, 0)) {
@@ -40,6 +40,14 @@ struct Avx512 : Portable {
             }
         }
         return n;
+    }
+
+    // The marked bytes, side by side. Into a register that is cleared beforehand: the instruction clears what it does not
+    // write, and yet waits for what was there, so that one word would be listed after the other.
+    static LMHT_INLINE __m512i compress(uint64_t mask, __m512i bytes) {
+        __m512i cleared = _mm512_setzero_si512();
+        __asm__("" : "+v"(cleared));
+        return _mm512_mask_compress_epi8(cleared, mask, bytes);
     }
 
     // All words of `places` consecutive rows of the kernel at one position, whose slots are `slots` apart; `active` reads one.

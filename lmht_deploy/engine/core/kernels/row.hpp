@@ -45,6 +45,8 @@ void write_values(const Spikes& spikes, size_t at, const int32_t* k) {
 
 // ---------------------------------------------------------------------------------------------- inputs of a row
 
+LMHT_INLINE uint32_t* starts_of(const RowInputs& inputs, int list) { return inputs.starts + size_t(list) * (inputs.positions + 1); }
+
 // The rows ky0 <= ky < ky1 of the kernel that lie inside the input, and the first word under them.
 struct Inside {
     int ky0, ky1;
@@ -55,11 +57,11 @@ LMHT_INLINE Inside rows_inside(const GatherInputs& g) {
     int ky0 = 0, ky1 = g.kernel_height;
     while (ky0 < ky1 && g.first_row + ky0 * g.row_step < 0) ++ky0;
     while (ky0 < ky1 && g.first_row + (ky1 - 1) * g.row_step >= g.source->height) --ky1;
-    return {ky0, ky1, ky0 < ky1 ? g.source->word(g.block, g.first_row + ky0 * g.row_step, 0) : 0};
+    return {ky0, ky1, ky0 < ky1 ? g.source->word(g.of.block, g.first_row + ky0 * g.row_step, 0) : 0};
 }
 
 // From a word of the block to that of the other one.
-LMHT_INLINE ptrdiff_t other_words(const GatherInputs& g) { return ptrdiff_t(g.other - g.block) * ptrdiff_t(g.source->word(1, 0, 0)); }
+LMHT_INLINE ptrdiff_t other_words(const GatherInputs& g) { return ptrdiff_t(g.of.other - g.of.block) * ptrdiff_t(g.source->word(1, 0, 0)); }
 
 // Calls visit(mask, word, slot) for every word of the channel range at every place under the row, with the slot of the
 // word's first channel (modulo 2^32: it can lie before the range), and done(position) after each position.
@@ -73,7 +75,7 @@ LMHT_INLINE void for_each_word_of(const GatherInputs& g, Visit visit, Done done)
     const size_t origin = first_word + word0;
     const size_t row_pitch = size_t(g.row_step) * in.width * in.words;
     const uint64_t *const mask = in.mask, *const other = mask + other_words(g);
-    const uint64_t flip = g.shared ? 0 : ~uint64_t(0);
+    const uint64_t flip = g.of.shared ? 0 : ~uint64_t(0);
     const int positions = g.into->positions;
     const uint32_t pitch = uint32_t(g.pitch), position_slots = uint32_t(g.kernel_height) * pitch;
     uint32_t first_slot = uint32_t(ky0) * pitch - uint32_t(g.channel0 % LANES);
@@ -85,7 +87,7 @@ LMHT_INLINE void for_each_word_of(const GatherInputs& g, Visit visit, Done done)
             for (int ky = ky0; ky < ky1; ++ky, at += row_pitch, slot += pitch)
                 for (int w = 0; w < words; ++w) {
                     uint64_t active = mask[at + w];
-                    if (g.other != g.block) active &= other[at + w] ^ flip;
+                    if (g.of.other != g.of.block) active &= other[at + w] ^ flip;
                     if (PART && w == 0) active &= left;
                     if (PART && w == words - 1) active &= right;
                     visit(active, at + w, slot + uint32_t(w) * LANES);
@@ -106,8 +108,8 @@ LMHT_INLINE void for_each_word(const GatherInputs& g, Visit visit, Done done) {
 template <class Tier, bool GRADED>
 LMHT_INLINE void list_spikes(const GatherInputs& g) {
     const RowInputs& into = *g.into;
-    uint32_t* const rows = into.rows + g.list * into.row_pitch;
-    uint32_t* const starts = into.starts + size_t(g.list) * (into.positions + 1);
+    uint32_t* const rows = into.rows + g.of.list * into.row_pitch;
+    uint32_t* const starts = starts_of(into, g.of.list);
     const uint8_t* const count = g.source->count;
     uint32_t n = 0;
     starts[0] = 0;
@@ -121,39 +123,43 @@ LMHT_INLINE void list_spikes(const GatherInputs& g) {
         [&](int position) { starts[position + 1] = n; });
 }
 
-// The usual case of `list_spikes`, position by position: binary spikes, whole words, every channel.
-template <class Tier, class Other>
-LMHT_INLINE void list_whole_words(const GatherInputs& g, Other other) {
+// The usual case of `list_spikes`, position by position: binary spikes, whole words, every channel. Of `PLACES` rows of the
+// kernel and `WORDS` words, where they are known. Not inlined, for the loop needs the registers.
+template <class Tier, int PLACES, int WORDS, class Active>
+LMHT_APART void list_positions(const GatherInputs& g, Inside inside, Active active) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
-    uint32_t* const rows = into.rows + g.list * into.row_pitch;
-    uint32_t* const starts = into.starts + size_t(g.list) * (into.positions + 1);
-    const Inside inside = rows_inside(g);
+    const int places = PLACES ? PLACES : inside.ky1 - inside.ky0, words = WORDS ? WORDS : in.words, positions = into.positions;
+    uint32_t* const rows = into.rows + g.of.list * into.row_pitch;
+    uint32_t* const starts = starts_of(into, g.of.list);
     const uint64_t* const mask = in.mask + inside.origin;
-    const size_t pitch = size_t(g.row_step) * in.width * in.words;
-    const int words = in.words, places = inside.ky1 - inside.ky0, positions = into.positions;
+    const int32_t* const columns = g.columns;
+    const size_t pitch = size_t(g.row_step) * in.width * words;
     const uint32_t slots = uint32_t(g.pitch), position_slots = uint32_t(g.kernel_height) * slots;
     uint32_t slot = uint32_t(inside.ky0) * slots, n = 0;
     starts[0] = 0;
     for (int position = 0; position < positions; ++position, slot += position_slots) {
-        const int x = g.columns[position];
-        if (x >= 0) {
-            const uint64_t* const at = mask + size_t(x) * words;
-            if (words == 1 && places == 3)  // 64 channels under a kernel of 3 rows: the layers with most pixels
-                n += Tier::list_position(at, pitch, 3, 1, slots, slot, rows + n, other);
-            else
-                n += Tier::list_position(at, pitch, places, words, slots, slot, rows + n, other);
-        }
+        const int x = columns[position];
+        if (x >= 0) n += Tier::list_position(mask + size_t(x) * words, pitch, places, words, slots, slot, rows + n, active);
         starts[position + 1] = n;
     }
+}
+
+template <class Tier, class Active>
+LMHT_INLINE void list_whole_words(const GatherInputs& g, Active active) {
+    const Inside inside = rows_inside(g);
+    if (g.source->words == 1 && inside.ky1 - inside.ky0 == 3)  // 64 channels under a kernel of 3 rows: the layers with most pixels
+        list_positions<Tier, 3, 1>(g, inside, active);
+    else
+        list_positions<Tier, 0, 0>(g, inside, active);
 }
 
 template <class Tier>
 void list_whole_words(const GatherInputs& g) {
     const ptrdiff_t apart = other_words(g);
-    if (g.other == g.block)
+    if (g.of.other == g.of.block)
         list_whole_words<Tier>(g, [](const uint64_t* mask) { return *mask; });
-    else if (g.shared)
+    else if (g.of.shared)
         list_whole_words<Tier>(g, [apart](const uint64_t* mask) { return mask[0] & mask[apart]; });
     else
         list_whole_words<Tier>(g, [apart](const uint64_t* mask) { return mask[0] & ~mask[apart]; });
@@ -164,9 +170,9 @@ template <bool REPEATED>
 void list_values(const GatherInputs& g) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
-    uint32_t* rows = into.rows + g.list * into.row_pitch;
-    int32_t* values = into.values + g.list * into.row_pitch;
-    uint32_t* starts = into.starts + size_t(g.list) * (into.positions + 1);
+    uint32_t* rows = into.rows + g.of.list * into.row_pitch;
+    int32_t* values = into.values + g.of.list * into.row_pitch;
+    uint32_t* starts = starts_of(into, g.of.list);
     uint32_t n = 0;
     starts[0] = 0;
     for_each_word(
@@ -202,7 +208,7 @@ template <class Tier, bool FEW_COUNTS>
 void fill_slots(const GatherInputs& g) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
-    uint8_t* at = into.dense + g.block * into.row_pitch;
+    uint8_t* at = into.dense + g.of.block * into.row_pitch;
     const Inside inside = rows_inside(g);
     const size_t pitch = size_t(g.row_step) * in.width * in.words;
     for (int position = 0; position < into.positions; ++position) {
@@ -267,8 +273,8 @@ struct Ahead {
     const uint8_t *at, *end;
     int lines;  // beside one pixel of one block
 
-    explicit Ahead(const NeuronRow& row) : at(row.ahead), end(row.ahead + row.ahead_bytes) {
-        const int units = row.width * row.blocks;
+    Ahead(const NeuronRow& row, int first_block) : at(row.ahead), end(row.ahead + row.ahead_bytes) {
+        const int units = row.width * (row.blocks - first_block);
         lines = int((row.ahead_bytes / LINE + units - 1) / units);
     }
 
@@ -309,7 +315,7 @@ LMHT_INLINE void for_each_pixel(const NeuronRow& row, const SynapseRow& synapse,
 template <class Tier>
 LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block, Ahead& ahead) {
     const RowInputs& in = *synapse.inputs;
-    const uint32_t *starts = in.starts + size_t(block) * (in.positions + 1), *rows = in.rows + block * in.row_pitch;
+    const uint32_t *starts = starts_of(in, block), *rows = in.rows + block * in.row_pitch;
     const int32_t* values = in.values + block * in.row_pitch;
     const uint8_t* const weights = synapse.weights;
     const int32_t* const first = synapse.first;
@@ -338,7 +344,7 @@ LMHT_INLINE void add_shared(const NeuronRow& row, const SynapseRow& synapse, Til
     const int block = 2 * pair, lists[3] = {row.blocks + pair, block, block + 1};
     const uint32_t *starts[3], *rows[3];
     for (int i = 0; i < 3; ++i) {
-        starts[i] = in.starts + size_t(lists[i]) * (in.positions + 1);
+        starts[i] = starts_of(in, lists[i]);
         rows[i] = in.rows + lists[i] * in.row_pitch;
     }
     const size_t position_bytes = size_t(synapse.column_rows) * LANES;
@@ -444,23 +450,27 @@ LMHT_INLINE void add_channelwise(const SynapseRow& synapse, int x, int block, in
         }
 }
 
-// Currents X of a tile: [pixels][blocks][64].
+// Whether a block is of a pair that has a list of what it shares.
+LMHT_INLINE bool shares(const RowInputs& in, int block, int blocks) {
+    return in.path == Path::Shared && block / 2 < blocks / 2 && starts_of(in, blocks + block / 2)[in.positions];
+}
+
+// Currents X of a tile, from a block on: [pixels][blocks][64].
 template <class Tier>
-LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile, Ahead& ahead) {
+LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile, int first_block, Ahead& ahead) {
     for (int s = 0; s < row.n_synapses; ++s) {
         const SynapseRow& synapse = row.synapses[s];
-        int first_block = row.first_block;
-        if (synapse.inputs->path == Path::Shared) {  // of all blocks
-            for (int pair = 0; pair < row.blocks / 2; ++pair) add_shared<Tier>(row, synapse, tile, pair, ahead);
-            first_block = row.blocks / 2 * 2;
-        }
-        for (int block = first_block; block < row.last_block; ++block) {
-            if (synapse.inputs->path == Path::Channelwise)
+        for (int block = first_block; block < row.blocks; ++block) {
+            if (shares(*synapse.inputs, block, row.blocks)) {
+                add_shared<Tier>(row, synapse, tile, block / 2, ahead);
+                block |= 1;  // both are done
+            } else if (synapse.inputs->path == Path::Channelwise) {
                 for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) { add_channelwise<Tier>(synapse, x, block, row.word, sum); });
-            else if (synapse.inputs->path != Path::Dense)
+            } else if (synapse.inputs->path != Path::Dense) {
                 add_listed<Tier>(row, synapse, tile, block, ahead);
-            else if constexpr (Tier::dense_most > 0)
+            } else if constexpr (Tier::dense_most > 0) {
                 add_dense<Tier>(row, synapse, tile, block, ahead);
+            }
         }
     }
 }
@@ -529,19 +539,42 @@ bool plain(const NeuronRow& row) {
     return true;
 }
 
+// Where the pixels of a row begin to differ: a step, its v, and the first block that is added from there on.
+struct Start {
+    int step, block;
+    Lanes v;
+};
+
+// The steps of a `plain` row before the first spike under it: all pixels add biases alone.
+template <class Tier>
+LMHT_INLINE Start fire_quiet(const NeuronRow& row) {
+    const NeuronSlice& neurons = row.neurons;
+    const Lanes theta = load(neurons.threshold), bias = load(neurons.bias);
+    Start start{0, row.blocks, load(neurons.v0)};
+    for (; start.step < neurons.steps && neurons.terms[start.step].block < row.quiet; ++start.step) {
+        add(start.v, bias);
+        const uint64_t spikes = Tier::fire(start.v, theta);
+        uint64_t* to = row.out->mask + row.out->word(start.step, row.y, 0) + row.word;
+        for (int x = 0; x < row.width; ++x, to += row.out->words) *to = spikes;
+    }
+    for (int step = start.step; step < neurons.steps; ++step)
+        if (neurons.terms[step].block < start.block) start.block = neurons.terms[step].block;
+    return start;
+}
+
 // `fire_pixel` of all pixels of a tile where the row is `plain`.
 template <class Tier>
-LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile) {
-    const Lanes theta = load(row.neurons.threshold), v0 = load(row.neurons.v0);
+LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& start) {
+    const Lanes theta = load(row.neurons.threshold);
     const Term* const terms = row.neurons.terms;
     const int steps = row.neurons.steps;
     const size_t pitch = size_t(row.blocks) * LANES, step_words = row.out->word(1, 0, 0);
     const int32_t* currents = row.currents;
-    uint64_t* pixel = row.out->mask + row.out->word(0, row.y, tile.x0) + row.word;
+    uint64_t* pixel = row.out->mask + row.out->word(start.step, row.y, tile.x0) + row.word;
     for (int p = 0; p < tile.pixels; ++p, currents += pitch, pixel += row.out->words) {
-        Lanes v = v0;
+        Lanes v = start.v;
         uint64_t* to = pixel;
-        for (int step = 0; step < steps; ++step, to += step_words) {
+        for (int step = start.step; step < steps; ++step, to += step_words) {
             add(v, load(currents + size_t(terms[step].block) * LANES));
             *to = Tier::fire(v, theta);
         }
@@ -550,9 +583,9 @@ LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile) {
 
 // `row.currents` are those of the tile.
 template <class Tier>
-LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool is_plain) {
+LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool is_plain, const Start& start) {
     if (is_plain)
-        fire_plain_tile<Tier>(row, tile);
+        fire_plain_tile<Tier>(row, tile, start);
     else
         for (int p = 0; p < tile.pixels; ++p) fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, tile.x0 + p);
 }
@@ -560,23 +593,25 @@ LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool is_plain) {
 template <class Tier>
 void neurons(const NeuronRow& row) {
     const bool is_plain = plain(row);
-    Ahead ahead(row);
+    const Start start = is_plain ? fire_quiet<Tier>(row) : Start{};
+    if (start.block == row.blocks) return;  // without a spike
+    Ahead ahead(row, start.block);
     for (int x = 0; x < row.width; x += TILE) {
         const Tile tile{x, row.width - x < TILE ? row.width - x : TILE};
-        tile_currents<Tier>(row, tile, ahead);
-        fire_tile<Tier>(row, tile, is_plain);
+        tile_currents<Tier>(row, tile, start.block, ahead);
+        fire_tile<Tier>(row, tile, is_plain, start);
     }
 }
 
 template <class Tier>
 void currents(const NeuronRow& row) {
-    Ahead ahead(row);
-    tile_currents<Tier>(row, {0, row.width}, ahead);
+    Ahead ahead(row, 0);
+    tile_currents<Tier>(row, {0, row.width}, 0, ahead);
 }
 
 template <class Tier>
 void fire(const NeuronRow& row) {
-    fire_tile<Tier>(row, {0, row.width}, plain(row));
+    fire_tile<Tier>(row, {0, row.width}, plain(row), {0, 0, load(row.neurons.v0)});
 }
 
 // ---------------------------------------------------------------------------------------------- sums and pooling
@@ -690,13 +725,25 @@ LMHT_INLINE int64_t word_total(const Spikes& spikes, size_t at) {
 }
 
 // Neurons of a row that fire in both steps of a pair.
-int64_t shared_spikes(const Spikes& spikes, int y) {
-    int64_t shared = 0;
-    for (int step = 0; step + 1 < spikes.steps; step += 2) {
+void tally_shared(const Spikes& spikes, int64_t* shared, int y) {
+    for (int step = 0; step + 1 < spikes.steps; step += 2, ++shared) {
+        int64_t both = 0;
         const uint64_t *const one = spikes.mask + spikes.word(step, y, 0), *const other = spikes.mask + spikes.word(step + 1, y, 0);
-        for (int i = 0; i < spikes.width * spikes.words; ++i) shared += __builtin_popcountll(one[i] & other[i]);
+        for (int i = 0; i < spikes.width * spikes.words; ++i) both += __builtin_popcountll(one[i] & other[i]);
+        *shared = both;
     }
-    return shared;
+}
+
+// Steps in which a row has spikes, as in `Tally`.
+uint64_t active_steps(const Spikes& spikes, int y) {
+    uint64_t active = 0;
+    for (int step = 0; step < spikes.steps; ++step) {
+        const uint64_t* const mask = spikes.mask + spikes.word(step, y, 0);
+        uint64_t any = 0;
+        for (int i = 0; i < spikes.width * spikes.words; ++i) any |= mask[i];
+        if (any) active |= step_bit(step);
+    }
+    return active;
 }
 
 // Binary spikes of a row, by the pixel, in all steps.
@@ -754,7 +801,8 @@ void tally(const Spikes& spikes, const Tally& into, int y) {
         tally_few<Tier>(spikes, events, total, y);
     else
         tally_values<Tier>(spikes, events, total, y);
-    into.row_shared[y] = spikes.format == Format::Binary ? shared_spikes(spikes, y) : 0;
+    if (spikes.format == Format::Binary) tally_shared(spikes, into.row_shared + size_t(y) * (spikes.steps / 2), y);
+    into.row_steps[y] = active_steps(spikes, y);
     into.row_events[y] = into.row_total[y] = 0;
     for (int x = 0; x < spikes.width; ++x) {
         into.row_events[y] += events[x];
