@@ -530,7 +530,7 @@ NeuronRow Engine::row_of(const Synaptic& layer, int y, int slice, int32_t* curre
     row.currents = currents;
     if (layer.out < 0) return row;
     row.neurons = {layer.bias.data() + lane, layer.threshold.data() + lane, layer.v0.data() + lane, layer.terms.data(), layer.term_start.data(),
-                   layer.steps, layer.substeps, layer.levels, layer.leak};
+                   layer.steps, layer.substeps, layer.levels, layer.leak, layer.drive};
     row.out = &activations_[layer.out].views[int(View::Steps)];
     row.y = y;
     row.word = slice;

@@ -70,12 +70,20 @@ struct Term {
     int32_t block, weight;
 };
 
+// What drives the steps.
+enum class Drive : uint8_t {
+    One,       // each step one current, as it is: the identity
+    Constant,  // all steps the same: the uniform T-GIM
+    Mixed,
+};
+
 // LM-HT neurons of one slice; arrays are [64].
 struct NeuronSlice {
     const int32_t *bias, *threshold, *v0;  // bias of a block: times the steps that it sums
     const Term* terms;          // of all sub-steps, one after another
     const int32_t* term_start;  // [steps + 1]
     int steps, substeps, levels, leak;
+    Drive drive;
 };
 
 struct NeuronRow {

@@ -180,6 +180,18 @@ int blocks_of(const std::vector<Tensor>& tensors, const std::vector<SynapseSpec>
     return specs.empty() || specs[0].source < 0 || specs[0].source >= int(tensors.size()) ? 0 : tensors[specs[0].source].steps_of(View::Blocks);
 }
 
+Drive drive_of(const Synaptic& layer) {
+    const auto same = [](const Term& a, const Term& b) { return a.block == b.block && a.weight == b.weight; };
+    bool one = true, constant = true;
+    const auto first = layer.terms.begin(), first_end = first + layer.term_start[1];
+    for (int step = 0; step < layer.steps; ++step) {
+        const auto terms = first + layer.term_start[step], end = first + layer.term_start[step + 1];
+        one = one && end - terms == 1 && terms->weight == 1;
+        constant = constant && std::equal(first, first_end, terms, end, same);
+    }
+    return constant ? Drive::Constant : one ? Drive::One : Drive::Mixed;
+}
+
 std::vector<int32_t> bias_of_block(const int32_t* bias, int channels, int steps) {
     std::vector<int32_t> found = padded(bias, channels, 0);
     for (int32_t& b : found) b = int32_t(uint32_t(b) * uint32_t(steps));
@@ -209,6 +221,7 @@ int Model::add_neurons(const std::vector<SynapseSpec>& specs, const NeuronSpec& 
             if (const int32_t weight = spec.omega[size_t(t) * blocks + j]) layer.terms.push_back({j, weight});
         layer.term_start.push_back(int32_t(layer.terms.size()));
     }
+    layer.drive = drive_of(layer);
     layer.out = int(tensors.size());
     Tensor out{layer.channels, layer.height, layer.width, spec.steps, spec.substeps, 0, spec.levels};
     Layer holder;

@@ -74,6 +74,7 @@ struct Synaptic {
     std::vector<Term> terms;
     std::vector<int32_t> term_start;
     int steps = 0, substeps = 1, levels = 1, leak = 4096;
+    Drive drive = Drive::Mixed;
 
     int words() const { return (channels + LANES - 1) / LANES; }
     bool one_range() const;  // whether every slice reads all input channels

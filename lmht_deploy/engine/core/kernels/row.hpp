@@ -106,7 +106,7 @@ LMHT_INLINE void for_each_word(const GatherInputs& g, Visit visit, Done done) {
 }
 
 template <class Tier, bool GRADED>
-LMHT_INLINE void list_spikes(const GatherInputs& g) {
+LMHT_APART void list_spikes(const GatherInputs& g) {
     const RowInputs& into = *g.into;
     uint32_t* const rows = into.rows + g.of.list * into.row_pitch;
     uint32_t* const starts = starts_of(into, g.of.list);
@@ -507,6 +507,18 @@ LMHT_INLINE void fire_by_comparison(Lanes& v, const Lanes& theta, int levels, co
     }
 }
 
+// Adds the mixed currents of a step to v; current(block) is one of them.
+template <class Current>
+LMHT_INLINE void add_drive(Lanes& v, const NeuronSlice& neurons, int step, Current current) {
+    for (int i = neurons.term_start[step]; i < neurons.term_start[step + 1]; ++i) {
+        const Term term = neurons.terms[i];
+        if (term.weight == 1)
+            add(v, current(term.block));
+        else
+            add_times(v, current(term.block), uint32_t(term.weight));
+    }
+}
+
 template <class Tier>
 LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x) {
     const NeuronSlice& neurons = row.neurons;
@@ -514,14 +526,7 @@ LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x
     Lanes v = load(neurons.v0);
     for (int step = 0; step < neurons.steps; ++step) {
         if (neurons.leak != 4096 && step % neurons.substeps == 0) Tier::scale(v, neurons.leak);
-        for (int i = neurons.term_start[step]; i < neurons.term_start[step + 1]; ++i) {
-            const Term term = neurons.terms[i];
-            const Lanes x_j = load(currents + size_t(term.block) * LANES);
-            if (term.weight == 1)
-                add(v, x_j);
-            else
-                add_times(v, x_j, uint32_t(term.weight));
-        }
+        add_drive(v, neurons, step, [&](int block) { return load(currents + size_t(block) * LANES); });
         const size_t at = row.out->word(step, row.y, x) + row.word;
         if (neurons.levels > MOST_COMPARED)
             fire_by_division(v, neurons, *row.out, at);
@@ -530,16 +535,10 @@ LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x
     }
 }
 
-// Binary neurons without leak, each step driven by one current as it is: the identity and the uniform T-GIM.
-bool plain(const NeuronRow& row) {
-    const NeuronSlice& neurons = row.neurons;
-    if (neurons.leak != 4096 || neurons.levels != 1 || row.out->format != Format::Binary) return false;
-    for (int step = 0; step < neurons.steps; ++step)
-        if (neurons.term_start[step + 1] != step + 1 || neurons.terms[step].weight != 1) return false;
-    return true;
-}
+// Binary neurons without leak.
+bool plain(const NeuronRow& row) { return row.neurons.leak == 4096 && row.neurons.levels == 1 && row.out->format == Format::Binary; }
 
-// Where the pixels of a row begin to differ: a step, its v, and the first block that is added from there on.
+// Where the pixels of a row begin to differ: a step, its v, and the first block that is needed from there on.
 struct Start {
     int step, block;
     Lanes v;
@@ -550,34 +549,56 @@ template <class Tier>
 LMHT_INLINE Start fire_quiet(const NeuronRow& row) {
     const NeuronSlice& neurons = row.neurons;
     const Lanes theta = load(neurons.threshold), bias = load(neurons.bias);
+    const auto blocks_of = [&](int step, auto visit) {
+        for (int i = neurons.term_start[step]; i < neurons.term_start[step + 1]; ++i) visit(neurons.terms[i].block);
+    };
     Start start{0, row.blocks, load(neurons.v0)};
-    for (; start.step < neurons.steps && neurons.terms[start.step].block < row.quiet; ++start.step) {
-        add(start.v, bias);
+    for (; start.step < neurons.steps; ++start.step) {
+        bool quiet = true;
+        blocks_of(start.step, [&](int block) { quiet = quiet && block < row.quiet; });
+        if (!quiet) break;
+        add_drive(start.v, neurons, start.step, [&](int) { return bias; });
         const uint64_t spikes = Tier::fire(start.v, theta);
         uint64_t* to = row.out->mask + row.out->word(start.step, row.y, 0) + row.word;
         for (int x = 0; x < row.width; ++x, to += row.out->words) *to = spikes;
     }
-    for (int step = start.step; step < neurons.steps; ++step)
-        if (neurons.terms[step].block < start.block) start.block = neurons.terms[step].block;
+    for (int step = start.step; step < neurons.steps; ++step) blocks_of(step, [&](int block) { start.block = block < start.block ? block : start.block; });
     return start;
 }
 
 // `fire_pixel` of all pixels of a tile where the row is `plain`.
-template <class Tier>
-LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& start) {
-    const Lanes theta = load(row.neurons.threshold);
-    const Term* const terms = row.neurons.terms;
-    const int steps = row.neurons.steps;
+template <class Tier, Drive DRIVE>
+LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start& start) {
+    const NeuronSlice& neurons = row.neurons;
+    const Lanes theta = load(neurons.threshold);
+    const Term* const terms = neurons.terms;
+    const int steps = neurons.steps;
     const size_t pitch = size_t(row.blocks) * LANES, step_words = row.out->word(1, 0, 0);
     const int32_t* currents = row.currents;
     uint64_t* pixel = row.out->mask + row.out->word(start.step, row.y, tile.x0) + row.word;
+    const auto current = [&](int block) { return load(currents + size_t(block) * LANES); };
     for (int p = 0; p < tile.pixels; ++p, currents += pitch, pixel += row.out->words) {
-        Lanes v = start.v;
+        Lanes v = start.v, drive = splat(0);
+        if (DRIVE == Drive::Constant) add_drive(drive, neurons, 0, current);
         uint64_t* to = pixel;
         for (int step = start.step; step < steps; ++step, to += step_words) {
-            add(v, load(currents + size_t(terms[step].block) * LANES));
+            if (DRIVE == Drive::One)
+                add(v, current(terms[step].block));
+            else if (DRIVE == Drive::Constant)
+                add(v, drive);
+            else
+                add_drive(v, neurons, step, current);
             *to = Tier::fire(v, theta);
         }
+    }
+}
+
+template <class Tier>
+LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& start) {
+    switch (row.neurons.drive) {
+        case Drive::One: return fire_plain_pixels<Tier, Drive::One>(row, tile, start);
+        case Drive::Constant: return fire_plain_pixels<Tier, Drive::Constant>(row, tile, start);
+        default: return fire_plain_pixels<Tier, Drive::Mixed>(row, tile, start);
     }
 }
 
