@@ -255,15 +255,16 @@ SILENT_OMEGAS = {
 
 @pytest.mark.parametrize("path", [None, "list", "shared", "dense"])
 @pytest.mark.parametrize("omega", [*SILENT_OMEGAS])
+@pytest.mark.parametrize("levels", [1, 3])
 @pytest.mark.parametrize("active", [(), (0,), (1,), (2, 3), (3,), (0, 1, 3)])
-def test_silent_steps(active: tuple[int, ...], omega: str, path: Literal["list", "shared", "dense"] | None, isa: str) -> None:
+def test_silent_steps(active: tuple[int, ...], levels: int, omega: str, path: Literal["list", "shared", "dense"] | None, isa: str) -> None:
     """Steps without a spike, in all rows or in some, before the first spike, between and after: none is searched, all are fired."""
     b = Builder(35, shape=(64, 9, 13), steps=4, high=1)
-    binary = {"steps": 4, "levels": 1, "threshold": (500, 900)}
+    how = {"steps": 4, "levels": levels, "threshold": (500, 900)}
     bias = (100, 300)  # fires without a spike from the second step on
-    a = b.neurons("a", b.conv("input", 64), omega=SILENT_OMEGAS[omega], bias=bias, **binary)
-    c = b.neurons("c", b.conv(a, 64, stride=2), b.conv("input", 64, 1, 2, 0), omega=SILENT_OMEGAS[omega], bias=bias, **binary)
-    net = b.finish(b.neurons("d", b.conv(c, 130), b.conv(c, 130, 1, 1, 0), bias=(-9, 9), **binary))
+    a = b.neurons("a", b.conv("input", 64), omega=SILENT_OMEGAS[omega], bias=bias, **how)
+    c = b.neurons("c", b.conv(a, 64, stride=2), b.conv("input", 64, 1, 2, 0), omega=SILENT_OMEGAS[omega], bias=bias, **how)
+    net = b.finish(b.neurons("d", b.conv(c, 130), b.conv(c, 130, 1, 1, 0), bias=(-9, 9), **how))
     windows = np.zeros((2, *net.window_shape), int)
     spikes = np.random.default_rng(36).random((64, 9, 13)) < 0.3
     for step in active:

@@ -115,10 +115,12 @@ struct Avx512 : Portable {
         return _mm512_mask_cmpge_epu8_mask(among, _mm512_loadu_si512(count), _mm512_set1_epi8(char(level)));
     }
 
-    static LMHT_INLINE void count(uint64_t mask, uint8_t* count) {
-        const __m512i before = _mm512_loadu_si512(count);
-        _mm512_storeu_si512(count, _mm512_mask_add_epi8(before, mask, before, _mm512_set1_epi8(1)));
-    }
+    struct Counts {
+        __m512i k = _mm512_setzero_si512();
+    };
+
+    static LMHT_INLINE void count(Counts& counts, uint64_t mask) { counts.k = _mm512_mask_add_epi8(counts.k, mask, counts.k, _mm512_set1_epi8(1)); }
+    static LMHT_INLINE void put(const Counts& counts, uint8_t* to) { _mm512_storeu_si512(to, counts.k); }
 
     static LMHT_INLINE void popcounts(const uint64_t* mask, size_t pitch, int steps, int n, int64_t* counts) {
         for (int i = 0; i < n; i += 8) {
@@ -129,21 +131,12 @@ struct Avx512 : Portable {
         }
     }
 
-    static LMHT_INLINE uint64_t sum_masks(const uint64_t* mask, size_t pitch, int n, uint8_t* count) {
-        uint64_t any = 0;
-        __m512i sum = _mm512_setzero_si512();
-        for (int i = 0; i < n; ++i, mask += pitch) {
-            any |= *mask;
-            sum = _mm512_mask_add_epi8(sum, *mask, sum, _mm512_set1_epi8(1));
-        }
-        _mm512_storeu_si512(count, sum);
-        return any;
-    }
-
-    static LMHT_INLINE void expand(uint64_t mask, uint8_t* count) { _mm512_storeu_si512(count, _mm512_maskz_set1_epi8(mask, 1)); }
-
-    static LMHT_INLINE int sum(const uint8_t* count) {
-        return int(_mm512_reduce_add_epi64(_mm512_sad_epu8(_mm512_loadu_si512(count), _mm512_setzero_si512())));
+    static LMHT_INLINE int64_t sum(const uint8_t* count, size_t pitch, int steps, int words) {
+        __m512i total = _mm512_setzero_si512();
+        for (int step = 0; step < steps; ++step, count += pitch * LANES)
+            for (int word = 0; word < words; ++word)
+                total = _mm512_add_epi64(total, _mm512_sad_epu8(_mm512_loadu_si512(count + word * LANES), _mm512_setzero_si512()));
+        return _mm512_reduce_add_epi64(total);
     }
 
     static LMHT_INLINE void add_where(Lanes& sum, uint64_t mask, const int32_t* weight) {

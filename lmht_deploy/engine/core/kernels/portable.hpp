@@ -60,10 +60,16 @@ struct Portable {
         return found;
     }
 
-    // Adds 1 to count[c] where bit c is set.
-    static LMHT_INLINE void count(uint64_t mask, uint8_t* count) {
-        for (int c = 0; c < LANES; ++c) count[c] = uint8_t(count[c] + (mask >> c & 1));
+    // Counts of 64 channels: none, one more where bit c is set, and into memory.
+    struct Counts {
+        uint8_t k[LANES] = {};
+    };
+
+    static LMHT_INLINE void count(Counts& counts, uint64_t mask) {
+        for (int c = 0; c < LANES; ++c) counts.k[c] = uint8_t(counts.k[c] + (mask >> c & 1));
     }
+
+    static LMHT_INLINE void put(const Counts& counts, uint8_t* to) { memcpy(to, counts.k, LANES); }
 
     // counts[i] = bits of word i in all steps.
     static LMHT_INLINE void popcounts(const uint64_t* mask, size_t pitch, int steps, int n, int64_t* counts) {
@@ -73,25 +79,11 @@ struct Portable {
         }
     }
 
-    // count[c] = how many of n masks have bit c; returns their union.
-    static LMHT_INLINE uint64_t sum_masks(const uint64_t* mask, size_t pitch, int n, uint8_t* count) {
-        uint64_t any = 0;
-        memset(count, 0, LANES);
-        for (int i = 0; i < n; ++i, mask += pitch) {
-            any |= *mask;
-            Portable::count(*mask, count);
-        }
-        return any;
-    }
-
-    // count[c] = bit c.
-    static LMHT_INLINE void expand(uint64_t mask, uint8_t* count) {
-        for (int c = 0; c < LANES; ++c) count[c] = uint8_t(mask >> c & 1);
-    }
-
-    static LMHT_INLINE int sum(const uint8_t* count) {
-        int total = 0;
-        for (int c = 0; c < LANES; ++c) total += count[c];
+    // Sum of the counts of `words` words in each of `steps` steps, `pitch` words apart.
+    static LMHT_INLINE int64_t sum(const uint8_t* count, size_t pitch, int steps, int words) {
+        int64_t total = 0;
+        for (int step = 0; step < steps; ++step, count += pitch * LANES)
+            for (int c = 0; c < words * LANES; ++c) total += count[c];
         return total;
     }
 

@@ -202,6 +202,14 @@ void list(const GatherInputs& g) {
         list_spikes<Tier, false>(g);
 }
 
+// k[c] = bit c.
+template <class Tier>
+LMHT_INLINE void put_bits(uint64_t mask, uint8_t* k) {
+    typename Tier::Counts counts;
+    Tier::count(counts, mask);
+    Tier::put(counts, k);
+}
+
 // Every value of the slots under the row; zero in the padding. Each store of a word may spill over what follows it.
 // `FEW_COUNTS`: those of Format::Few, eight bytes at a time.
 template <class Tier, bool FEW_COUNTS>
@@ -226,7 +234,7 @@ void fill_slots(const GatherInputs& g) {
                     else if (in.format == Format::Counts)
                         memcpy(at + c, in.count + (word + c / LANES) * LANES, LANES);
                     else
-                        Tier::expand(in.mask[word + c / LANES], at + c);
+                        put_bits<Tier>(in.mask[word + c / LANES], at + c);
                 }
             }
             if (there) word += pitch;
@@ -498,13 +506,13 @@ LMHT_INLINE void fire_by_comparison(Lanes& v, const Lanes& theta, int levels, co
     uint64_t spikes = Tier::fire(v, theta);
     out.mask[at] = spikes;
     if (out.format == Format::Binary) return;
-    uint8_t* count = out.count + at * LANES;
-    memset(count, 0, LANES);
+    typename Tier::Counts counts;
     for (int level = 1; spikes; ++level) {
-        Tier::count(spikes, count);
+        Tier::count(counts, spikes);
         if (level == levels) break;
         spikes = Tier::fire(v, theta);
     }
+    Tier::put(counts, out.count + at * LANES);
 }
 
 // Adds the mixed currents of a step to v; current(block) is one of them.
@@ -535,8 +543,8 @@ LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x
     }
 }
 
-// Binary neurons without leak.
-bool plain(const NeuronRow& row) { return row.neurons.leak == 4096 && row.neurons.levels == 1 && row.out->format == Format::Binary; }
+// Neurons of few levels without leak.
+bool plain(const NeuronRow& row) { return row.neurons.leak == 4096 && row.neurons.levels <= MOST_COMPARED; }
 
 // Where the pixels of a row begin to differ: a step, its v, and the first block that is needed from there on.
 struct Start {
@@ -558,55 +566,65 @@ LMHT_INLINE Start fire_quiet(const NeuronRow& row) {
         blocks_of(start.step, [&](int block) { quiet = quiet && block < row.quiet; });
         if (!quiet) break;
         add_drive(start.v, neurons, start.step, [&](int) { return bias; });
-        const uint64_t spikes = Tier::fire(start.v, theta);
-        uint64_t* to = row.out->mask + row.out->word(start.step, row.y, 0) + row.word;
-        for (int x = 0; x < row.width; ++x, to += row.out->words) *to = spikes;
+        const Spikes& out = *row.out;
+        const size_t first = out.word(start.step, row.y, 0) + row.word;
+        fire_by_comparison<Tier>(start.v, theta, neurons.levels, out, first);
+        for (size_t x = 1, at = first + out.words; x < size_t(row.width); ++x, at += out.words) {
+            out.mask[at] = out.mask[first];
+            if (out.count) memcpy(out.count + at * LANES, out.count + first * LANES, LANES);
+        }
     }
     for (int step = start.step; step < neurons.steps; ++step) blocks_of(step, [&](int block) { start.block = block < start.block ? block : start.block; });
     return start;
 }
 
 // `fire_pixel` of all pixels of a tile where the row is `plain`.
-template <class Tier, Drive DRIVE>
+template <class Tier, Drive DRIVE, bool GRADED>
 LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start& start) {
     const NeuronSlice& neurons = row.neurons;
     const Lanes theta = load(neurons.threshold);
     const Term* const terms = neurons.terms;
-    const int steps = neurons.steps;
-    const size_t pitch = size_t(row.blocks) * LANES, step_words = row.out->word(1, 0, 0);
+    const int steps = neurons.steps, levels = neurons.levels;
+    const Spikes& out = *row.out;
+    const size_t pitch = size_t(row.blocks) * LANES, step_words = out.word(1, 0, 0);
     const int32_t* currents = row.currents;
-    uint64_t* pixel = row.out->mask + row.out->word(start.step, row.y, tile.x0) + row.word;
+    size_t pixel = out.word(start.step, row.y, tile.x0) + row.word;
     const auto current = [&](int block) { return load(currents + size_t(block) * LANES); };
-    for (int p = 0; p < tile.pixels; ++p, currents += pitch, pixel += row.out->words) {
+    for (int p = 0; p < tile.pixels; ++p, currents += pitch, pixel += out.words) {
         Lanes v = start.v, drive = splat(0);
         if (DRIVE == Drive::Constant) add_drive(drive, neurons, 0, current);
-        uint64_t* to = pixel;
-        for (int step = start.step; step < steps; ++step, to += step_words) {
+        size_t at = pixel;
+        for (int step = start.step; step < steps; ++step, at += step_words) {
             if (DRIVE == Drive::One)
                 add(v, current(terms[step].block));
             else if (DRIVE == Drive::Constant)
                 add(v, drive);
             else
                 add_drive(v, neurons, step, current);
-            *to = Tier::fire(v, theta);
+            if (GRADED)
+                fire_by_comparison<Tier>(v, theta, levels, out, at);
+            else
+                out.mask[at] = Tier::fire(v, theta);
         }
     }
 }
 
-template <class Tier>
+template <class Tier, bool GRADED>
 LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& start) {
     switch (row.neurons.drive) {
-        case Drive::One: return fire_plain_pixels<Tier, Drive::One>(row, tile, start);
-        case Drive::Constant: return fire_plain_pixels<Tier, Drive::Constant>(row, tile, start);
-        default: return fire_plain_pixels<Tier, Drive::Mixed>(row, tile, start);
+        case Drive::One: return fire_plain_pixels<Tier, Drive::One, GRADED>(row, tile, start);
+        case Drive::Constant: return fire_plain_pixels<Tier, Drive::Constant, GRADED>(row, tile, start);
+        case Drive::Mixed: return fire_plain_pixels<Tier, Drive::Mixed, GRADED>(row, tile, start);
     }
 }
 
 // `row.currents` are those of the tile.
 template <class Tier>
 LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool is_plain, const Start& start) {
-    if (is_plain)
-        fire_plain_tile<Tier>(row, tile, start);
+    if (is_plain && row.out->format == Format::Binary)
+        fire_plain_tile<Tier, false>(row, tile, start);
+    else if (is_plain)
+        fire_plain_tile<Tier, true>(row, tile, start);
     else
         for (int p = 0; p < tile.pixels; ++p) fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, tile.x0 + p);
 }
@@ -645,7 +663,15 @@ void sum_steps(const Spikes& in, const Spikes& out, int y) {
         for (size_t i = 0; i < words; ++i) {
             const size_t to = out.word(block, y, 0) + i;
             if (in.format == Format::Binary && out.format == Format::Counts) {
-                out.mask[to] = Tier::sum_masks(in.mask + in.word(block * span, y, 0) + i, in.word(1, 0, 0), span, out.count + to * LANES);
+                const uint64_t* mask = in.mask + in.word(block * span, y, 0) + i;
+                uint64_t any = 0;
+                typename Tier::Counts counts;
+                for (int s = 0; s < span; ++s, mask += in.word(1, 0, 0)) {
+                    any |= *mask;
+                    Tier::count(counts, *mask);
+                }
+                out.mask[to] = any;
+                Tier::put(counts, out.count + to * LANES);
                 continue;
             }
             if (in.format == Format::Few && out.format == Format::Few) {
@@ -701,8 +727,7 @@ template <class Tier>
 void pool_count(const PoolRow& row, int step, int x, int word) {
     const Spikes& in = *row.in;
     const size_t to = row.out->word(step, row.y, x) + word;
-    uint8_t* count = row.out->count + to * LANES;
-    memset(count, 0, LANES);
+    typename Tier::Counts counts;
     uint64_t any = 0;
     for (int ky = 0; ky < row.kernel_y; ++ky)
         for (int kx = 0; kx < row.kernel_x; ++kx) {
@@ -710,9 +735,10 @@ void pool_count(const PoolRow& row, int step, int x, int word) {
             if (iy < 0 || iy >= in.height || ix < 0 || ix >= in.width) continue;
             const uint64_t mask = in.mask[in.word(step, iy, ix) + word];
             any |= mask;
-            if (mask) Tier::count(mask, count);
+            if (mask) Tier::count(counts, mask);
         }
     row.out->mask[to] = any;
+    Tier::put(counts, row.out->count + to * LANES);
 }
 
 template <class Tier>
@@ -731,19 +757,6 @@ void pool(const PoolRow& row) {
 }
 
 // ---------------------------------------------------------------------------------------------- counting
-
-// Sum of the values of a word.
-template <class Tier>
-LMHT_INLINE int64_t word_total(const Spikes& spikes, size_t at) {
-    if (spikes.format == Format::Counts) return Tier::sum(spikes.count + at * LANES);
-    if (spikes.format == Format::Few) {
-        constexpr uint64_t EVEN = 0x00ff00ff00ff00ff;
-        return int64_t(((spikes.few[at] & EVEN) + (spikes.few[at] >> 8 & EVEN)) * 0x0001000100010001 >> 48);
-    }
-    int64_t total = 0;
-    for (int c = 0; c < LANES; ++c) total += spikes.wide[at * LANES + c];
-    return total;
-}
 
 // Neurons of a row that fire in both steps of a pair.
 void tally_shared(const Spikes& spikes, int64_t* shared, int y) {
@@ -767,9 +780,9 @@ uint64_t active_steps(const Spikes& spikes, int y) {
     return active;
 }
 
-// Binary spikes of a row, by the pixel, in all steps.
+// Spikes of a row, graded ones as one, by the pixel, in all steps.
 template <class Tier>
-LMHT_INLINE void tally_binary(const Spikes& spikes, int64_t* events, int y) {
+LMHT_INLINE void tally_events(const Spikes& spikes, int64_t* events, int y) {
     const uint64_t* mask = spikes.mask + spikes.word(0, y, 0);
     const size_t step_words = spikes.word(1, 0, 0);
     if (spikes.words == 1) return Tier::popcounts(mask, step_words, spikes.steps, spikes.width, events);
@@ -785,44 +798,34 @@ LMHT_INLINE void tally_binary(const Spikes& spikes, int64_t* events, int y) {
     }
 }
 
+// The sum of their values.
 template <class Tier>
-LMHT_INLINE void tally_values(const Spikes& spikes, int64_t* events, int64_t* total, int y) {
-    for (int x = 0; x < spikes.width; ++x) {
-        events[x] = total[x] = 0;
-        size_t at = spikes.word(0, y, x);
-        for (int step = 0; step < spikes.steps; ++step, at += spikes.word(1, 0, 0))
-            for (int word = 0; word < spikes.words; ++word) {
-                events[x] += __builtin_popcountll(spikes.mask[at + word]);
-                total[x] += word_total<Tier>(spikes, at + word);  // silent or not: a branch would cost more
-            }
+LMHT_INLINE void tally_total(const Spikes& spikes, int64_t* __restrict total, int y) {
+    const size_t step_words = spikes.word(1, 0, 0);
+    if (spikes.format == Format::Counts) {
+        for (int x = 0; x < spikes.width; ++x) total[x] = Tier::sum(spikes.count + spikes.word(0, y, x) * LANES, step_words, spikes.steps, spikes.words);
+        return;
     }
-}
-
-// Those of an input of few channels, a word a pixel: step by step, as many pixels at a time as the instructions take.
-template <class Tier>
-LMHT_INLINE void tally_few(const Spikes& spikes, int64_t* __restrict events, int64_t* __restrict total, int y) {
-    memset(events, 0, spikes.width * sizeof *events);
     memset(total, 0, spikes.width * sizeof *total);
+    constexpr uint64_t EVEN = 0x00ff00ff00ff00ff;
     for (int step = 0; step < spikes.steps; ++step) {
         const size_t at = spikes.word(step, y, 0);
-        const uint64_t* const __restrict mask = spikes.mask + at;
-        for (int x = 0; x < spikes.width; ++x) {
-            events[x] += __builtin_popcountll(mask[x]);
-            total[x] += word_total<Tier>(spikes, at + x);
-        }
+        for (int x = 0; x < spikes.width; ++x)
+            if (spikes.format == Format::Few)
+                total[x] += int64_t(((spikes.few[at + x] & EVEN) + (spikes.few[at + x] >> 8 & EVEN)) * 0x0001000100010001 >> 48);
+            else
+                for (int c = 0; c < spikes.words * LANES; ++c) total[x] += spikes.wide[(at + size_t(x) * spikes.words) * LANES + c];
     }
 }
 
 template <class Tier>
 void tally(const Spikes& spikes, const Tally& into, int y) {
     int64_t *const events = into.events + size_t(y) * spikes.width, *const total = into.total + size_t(y) * spikes.width;
+    tally_events<Tier>(spikes, events, y);
     if (spikes.format == Format::Binary)
-        tally_binary<Tier>(spikes, events, y);
-    else if (spikes.format == Format::Few)
-        tally_few<Tier>(spikes, events, total, y);
+        tally_shared(spikes, into.row_shared + size_t(y) * (spikes.steps / 2), y);
     else
-        tally_values<Tier>(spikes, events, total, y);
-    if (spikes.format == Format::Binary) tally_shared(spikes, into.row_shared + size_t(y) * (spikes.steps / 2), y);
+        tally_total<Tier>(spikes, total, y);
     into.row_steps[y] = active_steps(spikes, y);
     into.row_events[y] = into.row_total[y] = 0;
     for (int x = 0; x < spikes.width; ++x) {
