@@ -42,9 +42,9 @@ def _require() -> None:
 TIERS = ("avx512vnni", "avx2", "generic")
 """Every tier there is, the best first."""
 
-PATHS = ("ones", "shared", "weighted", "dense", "channelwise")
-"""How the rows of a synapse are added: spike by spike; the same, but what two steps share once; spike by spike with their values; every input;
-or one weight a channel."""
+PATHS = ("ones", "shared", "graded", "weighted", "dense", "channelwise")
+"""How the rows of a synapse are added: spike by spike; the same, but what two steps share once; graded spikes by an odd one and twice the rest;
+spike by spike with their values; every input; or one weight a channel."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -285,3 +286,18 @@ def test_more_steps_than_bits(isa: str) -> None:
         windows = np.zeros((1, *net.window_shape), int)
         windows[0, step] = 1
         check(net, windows, isa)
+
+
+@pytest.mark.parametrize("channels", [1, 4, 5, 85, 86, 127, 128, 129, 255, 256, 257, 520])
+def test_graded_spikes_up_to_the_range_of_a_sum(channels: int, isa: str) -> None:
+    """16-bit sums hold 256 rows, of which some count twice."""
+    b = Builder(38, shape=(channels, 2, 7), steps=1, high=7)
+    conv = b.conv("input", 70, 1, padding=0)
+    conv = replace(conv, weight=np.where(np.arange(70)[:, None, None, None] % 2, 127, -128) * np.ones_like(conv.weight))
+    net = b.finish(b.neurons("a", conv, steps=1, levels=300, threshold=(1000, 2000)))
+    windows = np.zeros((1, *net.window_shape), int)
+    windows[...] = np.arange(1, 8)  # every k in a column of its own, of all channels
+    windows[..., 1, :] = np.random.default_rng(39).integers(0, 8, (channels, 7))
+    runner = engine.Engine(engine.Model(net, isa=isa, path="list"))
+    assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
+    assert set(runner.profile(windows)[1].rows) == {"graded"}

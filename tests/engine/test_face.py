@@ -203,7 +203,7 @@ def test_profile_accounts_for_every_layer() -> None:
     assert found["d"].rows["channelwise"] == 4 * 8
 
 
-@pytest.mark.parametrize(("density", "path"), [(0.02, "ones"), (1.0, "dense")])
+@pytest.mark.parametrize(("density", "path"), [(0.02, "graded"), (1.0, "dense")])
 def test_path_follows_the_density(density: float, path: str) -> None:
     if engine.isas()[0] == "generic":
         pytest.skip("the generic tier has no dense path")

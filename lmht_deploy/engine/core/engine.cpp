@@ -12,7 +12,7 @@ namespace {
 constexpr size_t CACHE_BYTES = size_t(1) << 20;  // weights of a layer that stay in a core's cache from row to row
 constexpr size_t MIXED_BYTES = size_t(1) << 18;  // weights up to which rows may differ in their path, and so touch both forms
 constexpr int TASKS = 8;                         // a thread and layer, where the layer runs slice by slice
-constexpr int MOST_REPEATED = 4;                 // k up to which a list has room for k entries a place
+constexpr int MOST_TWICE = 2;                    // entries a place that the lists of Path::Graded have room for
 
 size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -168,8 +168,8 @@ size_t Engine::place_store(const Synaptic& layer, RowStore& store, unsigned char
         const Format format = source.format(synapse.view);
         const bool counts = format == Format::Counts || format == Format::Few;
         inputs.positions = int(synapse.geometry.columns.size());
-        inputs.row_pitch = size_t(inputs.positions) * synapse.geometry.kernel.y * channels * (counts ? MOST_REPEATED : 1) + LIST_SLACK;
-        const size_t lists = layer.blocks + (format == Format::Binary ? layer.blocks / 2 : 0);
+        inputs.row_pitch = size_t(inputs.positions) * synapse.geometry.kernel.y * channels * (counts ? MOST_TWICE : 1) + LIST_SLACK;
+        const size_t lists = layer.blocks + (counts ? layer.blocks : format == Format::Binary ? layer.blocks / 2 : 0);
         inputs.rows = cursor.take<uint32_t>(inputs.row_pitch * lists);
         inputs.starts = cursor.take<uint32_t>(size_t(inputs.positions + 1) * lists);
         if (source.format(synapse.view) != Format::Binary) inputs.values = cursor.take<int32_t>(inputs.row_pitch * layer.blocks);
@@ -194,12 +194,18 @@ void Engine::plan_memory() {
             else if (tensor.reads[int(view)])
                 place(activation.views[int(view)], tensor, view, cursor);
         }
-        const size_t places = size_t(tensor.height) * tensor.width;
-        int64_t* const events = cursor.take<int64_t>(places);
-        const bool binary = tensor.format(View::Steps) == Format::Binary;  // then events and their total are one
-        const size_t height = tensor.height;
-        activation.tally = {events, binary ? events : cursor.take<int64_t>(places), cursor.take<int64_t>(height), cursor.take<int64_t>(height),
-                            cursor.take<int64_t>(height * (tensor.steps / 2)), cursor.take<uint64_t>(height)};
+        const size_t height = tensor.height, pixels = height * tensor.width;
+        Tally& tally = activation.tally;
+        tally.events = cursor.take<int64_t>(pixels);
+        tally.total = tensor.format(View::Steps) == Format::Binary ? tally.events : cursor.take<int64_t>(pixels);  // one and the same
+        tally.row_events = cursor.take<int64_t>(height);
+        tally.row_total = cursor.take<int64_t>(height);
+        tally.row_shared = cursor.take<int64_t>(height * (tensor.steps / 2));
+        tally.row_steps = cursor.take<uint64_t>(height);
+        for (const View view : {View::Steps, View::Blocks, View::Window}) {
+            const View same = tensor.same(view);
+            tally.row_places[int(view)] = same != view ? tally.row_places[int(same)] : view == View::Steps ? tally.row_events : cursor.take<int64_t>(height);
+        }
         return cursor.used();
     };
     for (size_t i = 0; i < tensors.size(); ++i) {  // tensor i is what layer i puts out
@@ -317,7 +323,7 @@ void Engine::finish_row(int tensor, int y) {
     const Tensor& shape = model_->tensors[tensor];
     for (const View view : {View::Blocks, View::Window})
         if (shape.same(view) == view && shape.reads[int(view)])
-            model_->kernels->sum_steps(activation.views[int(view) - 1], activation.views[int(view)], y);
+            activation.tally.row_places[int(view)][y] = model_->kernels->sum_steps(activation.views[int(view) - 1], activation.views[int(view)], y);
     model_->kernels->tally(activation.views[int(View::Steps)], activation.tally, y);
 }
 
@@ -368,13 +374,13 @@ Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice,
     if (spikes.format == Format::Wide) return Path::Weighted;
     const Geometry& geometry = synapse.geometry;
     const bool binary = spikes.format == Format::Binary;
-    int64_t total = 0, events = 0, most_total = 0;
+    int64_t total = 0, places = 0, most_total = 0;
     double saved = 0;  // by sharing, of the pairs that do
     for (int y = rows.first; y < rows.last; ++y) {
         const int64_t before = total;
         for_rows_under(geometry, y, [&](int row) {
             total += tally.row_total[row];
-            events += tally.row_events[row];
+            places += tally.row_places[int(synapse.view)][row];
         });
         most_total = std::max(most_total, total - before);
         for (int pair = 0; binary && pair < steps / 2; ++pair) saved += std::max(0.0, saved_by_sharing(synapse, slice, tally, y, pair, steps / 2));
@@ -385,15 +391,16 @@ Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice,
     const double height = rows.last - rows.first, pixels = height * geometry.width_out * steps;
     const int64_t row_places = int64_t(geometry.columns.size()) * geometry.kernel.y;
     const double reads = reads_of(synapse, slice);
-    const bool fits = binary || most <= MOST_REPEATED || most_total <= MOST_REPEATED * row_places * slice.channels;
-    const double ones = fits ? double(total) * reads * (binary ? costs.add : costs.repeated) : 1e300;
-    const double weighted = binary ? 1e300 : double(events) * reads * costs.weighted;
-    const Path listed = ones > weighted ? Path::Weighted : saved > 0 ? Path::Shared : Path::Ones;
+    const bool fits = binary || most / 2 <= MOST_TWICE || most_total / 2 <= MOST_TWICE * row_places * slice.channels;
+    const double graded = (double(places) + double(total - places) / 3) * costs.graded;  // of k = 1, 2, 3, 4: 1, 1, 2, 2 rows
+    const double added = fits ? (binary ? double(total) * costs.add : graded) * reads : 1e300;
+    const double weighted = binary ? 1e300 : double(places) * reads * costs.weighted;
+    const Path listed = added > weighted ? Path::Weighted : saved > 0 ? Path::Shared : binary ? Path::Ones : Path::Graded;
     if (most > model_->kernels->dense_most || slice.channel0 % LANES) return listed;
     const double words = height * double(row_places) * ((slice.channels + LANES - 1) / LANES) * steps;
     const double lists = pixels * costs.pixel + words * costs.word / double(synapse.weights.slices.size());  // built once for all slices
     const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * costs.dense;
-    return std::min(ones, weighted) + lists - saved <= dense ? listed : Path::Dense;
+    return std::min(added, weighted) + lists - saved <= dense ? listed : Path::Dense;
 }
 
 // The path of every synapse whose rows have to agree.
@@ -447,7 +454,9 @@ void Engine::gather_all(const Spikes& source, const Tally& tally, const Synapse&
     const int blocks = source.steps;
     const auto clear = [&](int list) { std::fill_n(inputs.starts + size_t(list) * (inputs.positions + 1), inputs.positions + 1, 0); };
     const auto list = [&](int block, int other) {
-        if (inputs.path != Path::Dense && silent(synapse, tally, y, block))
+        const bool skip = inputs.path != Path::Dense && silent(synapse, tally, y, block);
+        if (skip && inputs.path == Path::Graded) clear(blocks + block);
+        if (skip)
             clear(block);
         else
             gather(source, {block, block, other, false}, synapse, y, slice, inputs);
@@ -550,9 +559,9 @@ bool Engine::fetches_ahead(const Synaptic& layer) const {
     const Synapse& synapse = layer.synapses.front();
     const Activation& source = activations_[synapse.source];
     const Spikes& spikes = source.views[int(synapse.view)];
-    const int64_t* const events = source.tally.row_events;
+    const int64_t* const places = source.tally.row_places[int(synapse.view)];
     const int64_t reads = int64_t(spikes.channels) * synapse.geometry.stride.x * synapse.geometry.stride.y;
-    return std::accumulate(events, events + spikes.height, int64_t(0)) >= reads;
+    return std::accumulate(places, places + spikes.height, int64_t(0)) >= reads;
 }
 
 // The weights that the layer after `layer` begins with: all of them, or the first slice where it runs slice by slice. How
@@ -677,8 +686,13 @@ void Engine::put_step(int step, const int32_t* counts) {
     const Spikes spikes = step_of(activations_[0].views[int(View::Steps)], step);
     const size_t places = size_t(spikes.height) * spikes.width;
     int64_t* const at = step_tally_.data();
-    const Tally tally{at, spikes.format == Format::Binary ? at : at + places, at + 2 * places, at + 2 * places + spikes.height, nullptr,
-                      reinterpret_cast<uint64_t*>(at) + 2 * places + 2 * spikes.height};
+    Tally tally;
+    tally.events = at;
+    tally.total = spikes.format == Format::Binary ? at : at + places;
+    tally.row_events = at + 2 * places;
+    std::fill_n(tally.row_places, 3, tally.row_events);
+    tally.row_total = tally.row_events + spikes.height;
+    tally.row_steps = reinterpret_cast<uint64_t*>(tally.row_total + spikes.height);
     encode_rows(counts, spikes, [&](int y) { model_->kernels->tally(spikes, tally, y); });
     const bool sliced = by_slices(layer);  // which decides where there is room for the lists of a row
     const size_t bytes = sliced ? place_store(layer, rows_[0], nullptr) : 0;

@@ -7,21 +7,23 @@ namespace lmht {
 
 // How a synapse adds its currents for one output row.
 enum class Path : uint8_t {
-    Ones,         // list of active inputs, one row of weights added per spike (a graded spike is listed k times)
-    Shared,       // the same for binary spikes, block by pairs: what is active in both is listed apart, and added once for both
+    Ones,         // list of active inputs, one row of weights added per spike; of binary spikes
+    Shared,       // the same, block by pairs: what is active in both is listed apart, and added once for both
+    Graded,       // two lists: inputs of odd k once, and k / 2 times those whose rows count twice
     Weighted,     // list of active inputs, each with its value
     Dense,        // every input, by dot products
     Channelwise,  // one weight a channel and tap: identity shortcuts and depthwise convolutions
 };
-constexpr int PATHS = 5;
+constexpr int PATHS = 6;
 
 // The inputs of one output row, laid out by column position, kernel row and channel: slot (position, ky, c) is at
 // (position * kernel_height + ky) * pitch + (c - channel0), and reads row `slot - first[x] * ...` of the weights; dense
 // values lie without gaps, `channels` from one kernel row to the next.
 struct RowInputs {
     Path path = Path::Ones;
-    // Ones, Shared, Weighted: byte offsets of weight rows, by list; `starts` delimits the positions. There is a list a block, and,
-    // behind those, one for what each pair of blocks shares: empty where the lists of the pair are complete.
+    // Byte offsets of weight rows, by list; `starts` delimits the positions. There is a list a block, and behind those, for Shared,
+    // one for what each pair of blocks shares, empty where the lists of the pair are complete; for Graded one a block for the
+    // rows that count twice.
     uint32_t* rows = nullptr;     // [lists][row_pitch]
     int32_t* values = nullptr;    // [blocks][row_pitch], Weighted
     uint32_t* starts = nullptr;   // [lists][positions + 1]
@@ -110,7 +112,7 @@ constexpr int QUAD = 4;  // slots that one dot product takes
 
 // Cycles, for the choice of a path.
 struct Costs {
-    float add, repeated, weighted;  // a row of 64 weights added for a binary spike; for each level of a graded one; once with a value
+    float add, graded, weighted;    // a row of 64 weights added for a binary spike; for a graded one; with a value
     float far;                      // how many times more such a row costs in a layer whose weights do not fit the core's cache
     float dense;                    // a slot of the dense path
     float pixel, word;              // of lists: an output pixel, and a word of inputs, whatever is in them
@@ -122,12 +124,12 @@ struct Kernels {
     Costs costs;
     int dense_most;  // largest value of the dense path; 0 where the tier has none
 
-    void (*list)(const GatherInputs&);        // Path::Ones, Shared and Weighted
+    void (*list)(const GatherInputs&);        // all paths of lists
     void (*fill)(const GatherInputs&);        // Path::Dense
     void (*neurons)(const NeuronRow&);        // currents, T-GIM, potentials, spikes of a row
     void (*currents)(const NeuronRow&);       // currents of a row with biases alone
     void (*fire)(const NeuronRow&);           // spikes of a row whose currents are there
-    void (*sum_steps)(const Spikes& in, const Spikes& out, int y);  // each of out.steps is the sum of in.steps / out.steps
+    int64_t (*sum_steps)(const Spikes& in, const Spikes& out, int y);  // each of out.steps is the sum of in.steps / out.steps; returns how many sums are not 0
     void (*pool)(const PoolRow&);
     void (*tally)(const Spikes&, const Tally&, int y);
 };

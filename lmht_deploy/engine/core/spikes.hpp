@@ -38,6 +38,7 @@ struct Tally {
     int64_t* events = nullptr;  // [height][width]: graded spikes
     int64_t* total = nullptr;   // [height][width]: sum of k
     int64_t* row_events = nullptr;  // [height]
+    int64_t* row_places[3] = {};    // [height]: by view, the places where its k is not 0; of the steps, `row_events`
     int64_t* row_total = nullptr;   // [height]
     int64_t* row_shared = nullptr;  // [height][steps / 2]: neurons that fire in both steps of a pair (0 and 1, 2 and 3, ...), of binary spikes
     uint64_t* row_steps = nullptr;  // [height]: the steps in which anything fires, as `step_bit`

@@ -62,54 +62,90 @@ struct Avx512 : Portable {
     }
 
     // Carry-save addition: a row is added bit by bit to `ones`, what is carried to `twos`, and what is carried from there,
-    // once in four rows, to 16-bit sums: 9 operations on 4 rows, where adding each to 16-bit sums would take 12.
+    // once in four rows, to 16-bit sums: 9 operations on 4 rows, where adding each to 16-bit sums would take 12. Rows that
+    // count twice begin at `twos`.
     struct Rows {
-        __m512i ones, twos, fours, fours_high;  // sums of whole words (modulo 2^16), and of their upper bytes
+        __m512i ones{}, twos{}, fours{}, fours_high{};  // sums of whole words (modulo 2^16), and of their upper bytes
 
         static LMHT_INLINE __m512i carry(__m512i a, __m512i b, __m512i c) { return _mm512_ternarylogic_epi64(a, b, c, 0xe8); }
         static LMHT_INLINE __m512i sum(__m512i a, __m512i b, __m512i c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
 
-        LMHT_INLINE void add(__m512i a, __m512i b, __m512i c, __m512i d) {
+        LMHT_INLINE void add_four(__m512i four) {
+            fours = _mm512_add_epi16(fours, four);
+            fours_high = _mm512_add_epi16(fours_high, _mm512_srli_epi16(four, 8));
+        }
+
+        LMHT_INLINE void add_once(__m512i a, __m512i b, __m512i c, __m512i d) {
             const __m512i two = carry(ones, a, b), one = sum(ones, a, b);
             const __m512i other = carry(one, c, d);
             ones = sum(one, c, d);
             const __m512i four = carry(twos, two, other);
             twos = sum(twos, two, other);
-            fours = _mm512_add_epi16(fours, four);
-            fours_high = _mm512_add_epi16(fours_high, _mm512_srli_epi16(four, 8));
+            add_four(four);
+        }
+
+        LMHT_INLINE void add_twice(__m512i a, __m512i b, __m512i c, __m512i d) {
+            const __m512i four = carry(twos, a, b), two = sum(twos, a, b);
+            const __m512i other = carry(two, c, d);
+            twos = sum(two, c, d);
+            add_four(four);
+            add_four(other);
+        }
+
+        // Four rows at a time, and the last one to four masked, so that only one branch depends on n > 0.
+        template <bool TWICE>
+        LMHT_INLINE void add(const uint8_t* weights, Part part) {
+            const uint32_t *rows = part.rows, *last = rows + ((part.n - 1) & ~3u);
+            const auto four = [&](__m512i a, __m512i b, __m512i c, __m512i d) { TWICE ? add_twice(a, b, c, d) : add_once(a, b, c, d); };
+            for (; rows != last; rows += 4)
+                four(_mm512_load_si512(weights + rows[0]), _mm512_load_si512(weights + rows[1]), _mm512_load_si512(weights + rows[2]),
+                     _mm512_load_si512(weights + rows[3]));
+            const __mmask64* mask = TAIL[(part.n - 1) & 3];
+            four(_mm512_load_si512(weights + rows[0]), _mm512_maskz_loadu_epi8(mask[1], weights + rows[1]), _mm512_maskz_loadu_epi8(mask[2], weights + rows[2]),
+                 _mm512_maskz_loadu_epi8(mask[3], weights + rows[3]));
+        }
+
+        // Adds the sums of n rows to the four vectors of `to`: signed again, so that 16 bits still do, and widened.
+        LMHT_INLINE void add_to(Lanes& to, uint32_t n) const {
+            const __m512i offset = _mm512_set1_epi16(short(128 * n)), first = _mm512_set1_epi32(1), second = _mm512_set1_epi32(1 << 16);
+            const __m512i words = twice_and(twice_and(fours, twos), ones);
+            const __m512i upper = twice_and(twice_and(fours_high, _mm512_srli_epi16(twos, 8)), _mm512_srli_epi16(ones, 8));
+            const __m512i odd = _mm512_sub_epi16(upper, offset), even = _mm512_sub_epi16(_mm512_sub_epi16(words, _mm512_slli_epi16(upper, 8)), offset);
+            to.v[0] = (U32)_mm512_dpwssd_epi32((__m512i)to.v[0], even, first);
+            to.v[1] = (U32)_mm512_dpwssd_epi32((__m512i)to.v[1], even, second);
+            to.v[2] = (U32)_mm512_dpwssd_epi32((__m512i)to.v[2], odd, first);
+            to.v[3] = (U32)_mm512_dpwssd_epi32((__m512i)to.v[3], odd, second);
         }
     };
 
-    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, const uint32_t* rows, uint32_t n) {
-        for (; __builtin_expect(n > MOST_ROWS, 0); n -= MOST_ROWS, rows += MOST_ROWS) add_some_rows(sum, weights, rows, MOST_ROWS);
-        add_some_rows(sum, weights, rows, n);
+    static LMHT_INLINE void add_rows(Lanes& to, const uint8_t* weights, Part part) {
+        for (; __builtin_expect(part.n > MOST_ROWS, 0); part.n -= MOST_ROWS, part.rows += MOST_ROWS) add_some_rows(to, weights, {part.rows, MOST_ROWS});
+        add_some_rows(to, weights, part);
     }
 
-    // Four rows at a time, and the last one to four masked, so that only one branch depends on n.
-    static LMHT_INLINE void add_some_rows(Lanes& to, const uint8_t* weights, const uint32_t* rows, uint32_t n) {
-        Rows sums{};
-        const uint32_t* last = rows + ((n - 1) & ~3u);
-        for (; rows != last; rows += 4)
-            sums.add(_mm512_load_si512(weights + rows[0]), _mm512_load_si512(weights + rows[1]), _mm512_load_si512(weights + rows[2]),
-                     _mm512_load_si512(weights + rows[3]));
-        const __mmask64* mask = TAIL[(n - 1) & 3];
-        sums.add(_mm512_load_si512(weights + rows[0]), _mm512_maskz_loadu_epi8(mask[1], weights + rows[1]), _mm512_maskz_loadu_epi8(mask[2], weights + rows[2]),
-                 _mm512_maskz_loadu_epi8(mask[3], weights + rows[3]));
-        // Signed again, so that 16 bits still do, and widened to the four vectors of `to`.
-        const __m512i offset = _mm512_set1_epi16(short(128 * n)), first = _mm512_set1_epi32(1), second = _mm512_set1_epi32(1 << 16);
-        const __m512i words = twice_and(twice_and(sums.fours, sums.twos), sums.ones);
-        const __m512i upper = twice_and(twice_and(sums.fours_high, _mm512_srli_epi16(sums.twos, 8)), _mm512_srli_epi16(sums.ones, 8));
-        const __m512i odd = _mm512_sub_epi16(upper, offset), even = _mm512_sub_epi16(_mm512_sub_epi16(words, _mm512_slli_epi16(upper, 8)), offset);
-        to.v[0] = (U32)_mm512_dpwssd_epi32((__m512i)to.v[0], even, first);
-        to.v[1] = (U32)_mm512_dpwssd_epi32((__m512i)to.v[1], even, second);
-        to.v[2] = (U32)_mm512_dpwssd_epi32((__m512i)to.v[2], odd, first);
-        to.v[3] = (U32)_mm512_dpwssd_epi32((__m512i)to.v[3], odd, second);
+    static LMHT_INLINE void add_some_rows(Lanes& to, const uint8_t* weights, Part part) {
+        Rows sums;
+        sums.add<false>(weights, part);
+        sums.add_to(to, part.n);
+    }
+
+    static LMHT_INLINE void add_graded(Lanes& to, const uint8_t* weights, Part once, Part twice) {
+        const uint32_t n = once.n + 2 * twice.n;
+        if (__builtin_expect(n > MOST_ROWS, 0)) return add_both<Avx512>(to, weights, once, twice);
+        Rows sums;
+        if (once.n) sums.add<false>(weights, once);
+        if (twice.n) sums.add<true>(weights, twice);
+        sums.add_to(to, n);
     }
 
     static LMHT_INLINE __m512i twice_and(__m512i a, __m512i b) { return _mm512_add_epi16(_mm512_add_epi16(a, a), b); }
 
     static constexpr __mmask64 ALL = ~__mmask64(0);
     static constexpr __mmask64 TAIL[4][4] = {{ALL, 0, 0, 0}, {ALL, ALL, 0, 0}, {ALL, ALL, ALL, 0}, {ALL, ALL, ALL, ALL}};
+
+    static LMHT_INLINE uint64_t odd(const uint8_t* count, uint64_t among) {
+        return _mm512_mask_test_epi8_mask(among, _mm512_loadu_si512(count), _mm512_set1_epi8(1));
+    }
 
     static LMHT_INLINE uint64_t at_least(const uint8_t* count, int level, uint64_t among) {
         return _mm512_mask_cmpge_epu8_mask(among, _mm512_loadu_si512(count), _mm512_set1_epi8(char(level)));
@@ -154,9 +190,9 @@ struct Avx512 : Portable {
 }  // namespace
 
 const Kernels* kernels_avx512vnni() {
-    constexpr Costs usual{.add = 1.8f, .repeated = 2.05f, .weighted = 9, .far = 1, .dense = 0.52f, .pixel = 35, .word = 8, .split = 45};
+    constexpr Costs usual{.add = 1.8f, .graded = 2.05f, .weighted = 9, .far = 1, .dense = 0.52f, .pixel = 35, .word = 8, .split = 45};
     // Zen 4 takes two cycles for an operation on 512 bits, and has half the second-level cache of what the others were measured on.
-    constexpr Costs zen4{.add = 1.8f, .repeated = 2.1f, .weighted = 9, .far = 1.35f, .dense = 1.04f, .pixel = 60, .word = 16, .split = 45};
+    constexpr Costs zen4{.add = 1.8f, .graded = 2.1f, .weighted = 9, .far = 1.35f, .dense = 1.04f, .pixel = 60, .word = 16, .split = 45};
     static const Kernels kernels = table<Avx512>("avx512vnni", __builtin_cpu_is("amdfam19h") ? zen4 : usual);
     return &kernels;
 }

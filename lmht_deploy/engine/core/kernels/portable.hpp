@@ -7,6 +7,12 @@ namespace {
 
 constexpr uint32_t MOST_ROWS = 256;  // between two flushes of 16-bit sums
 
+// A part of a list of rows of weights: their byte offsets.
+struct Part {
+    const uint32_t* rows;
+    uint32_t n;
+};
+
 struct Portable {
     static constexpr int dense_most = 0;  // no dense path
 
@@ -48,6 +54,16 @@ struct Portable {
         for (int ky = 0; ky < places; ++ky, mask += row_pitch, slot += slots)
             for (int w = 0; w < words; ++w) n += list(active(mask + w), slot + uint32_t(w) * LANES, rows + n);
         return n;
+    }
+
+    // Bit c where count[c] is odd.
+    static LMHT_INLINE uint64_t odd(const uint8_t* count, uint64_t among) {
+        uint64_t found = 0;
+        for (; among; among &= among - 1) {
+            const int c = __builtin_ctzll(among);
+            found |= uint64_t(count[c] & 1) << c;
+        }
+        return found;
     }
 
     // Bit c where count[c] >= level.
@@ -103,7 +119,8 @@ struct Portable {
 
     // Adds n rows of weights. A row costs an addition to 16-bit sums of whole words (modulo 2^16), a shift and an addition
     // to those of the upper bytes, less than widening it would; MOST_ROWS unsigned bytes fit 16 bits.
-    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, const uint32_t* rows, uint32_t n) {
+    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part) {
+        const auto [rows, n] = part;
         for (uint32_t done = 0; done < n;) {
             const uint32_t end = n - done < MOST_ROWS ? n : done + MOST_ROWS;
             U16 words[PARTS] = {}, high[PARTS] = {};
@@ -123,6 +140,18 @@ struct Portable {
             }
         }
         add(sum, splat(0u - 128u * n));
+    }
+
+    // Adds rows, and some twice.
+    static LMHT_INLINE void add_graded(Lanes& sum, const uint8_t* weights, Part once, Part twice) { add_both<Portable>(sum, weights, once, twice); }
+
+    template <class Tier>
+    static LMHT_INLINE void add_both(Lanes& sum, const uint8_t* weights, Part once, Part twice) {
+        Lanes doubled = splat(0);
+        if (twice.n) Tier::add_rows(doubled, weights, twice);
+        shift_left(doubled, 1);
+        add(sum, doubled);
+        if (once.n) Tier::add_rows(sum, weights, once);
     }
 
     // v * leak / 4096, towards zero.

@@ -45,6 +45,7 @@ void write_values(const Spikes& spikes, size_t at, const int32_t* k) {
 
 // ---------------------------------------------------------------------------------------------- inputs of a row
 
+LMHT_INLINE uint32_t* rows_of(const RowInputs& inputs, int list) { return inputs.rows + list * inputs.row_pitch; }
 LMHT_INLINE uint32_t* starts_of(const RowInputs& inputs, int list) { return inputs.starts + size_t(list) * (inputs.positions + 1); }
 
 // The rows ky0 <= ky < ky1 of the kernel that lie inside the input, and the first word under them.
@@ -105,22 +106,53 @@ LMHT_INLINE void for_each_word(const GatherInputs& g, Visit visit, Done done) {
         for_each_word_of<true>(g, visit, done);
 }
 
-template <class Tier, bool GRADED>
+template <class Tier>
 LMHT_APART void list_spikes(const GatherInputs& g) {
-    const RowInputs& into = *g.into;
-    uint32_t* const rows = into.rows + g.of.list * into.row_pitch;
-    uint32_t* const starts = starts_of(into, g.of.list);
-    const uint8_t* const count = g.source->count;
+    uint32_t* const rows = rows_of(*g.into, g.of.list);
+    uint32_t* const starts = starts_of(*g.into, g.of.list);
     uint32_t n = 0;
     starts[0] = 0;
     for_each_word(
-        g,
-        [&](uint64_t mask, size_t at, uint32_t slot) {
-            n += Tier::list(mask, slot, rows + n);
-            if (GRADED)  // a graded spike is listed once a level
-                for (int level = 2; (mask = Tier::at_least(count + at * LANES, level, mask)); ++level) n += Tier::list(mask, slot, rows + n);
-        },
-        [&](int position) { starts[position + 1] = n; });
+        g, [&](uint64_t mask, size_t, uint32_t slot) { n += Tier::list(mask, slot, rows + n); }, [&](int position) { starts[position + 1] = n; });
+}
+
+// Both lists of graded spikes: list_word(at, mask, slot, once, twice) adds those of a word to where they end.
+template <class ListWord>
+LMHT_INLINE void list_both(const GatherInputs& g, ListWord list_word) {
+    const RowInputs& into = *g.into;
+    const int lists[2] = {g.of.list, g.source->steps + g.of.list};
+    uint32_t *const once = rows_of(into, lists[0]), *const twice = rows_of(into, lists[1]);
+    uint32_t *const once_starts = starts_of(into, lists[0]), *const twice_starts = starts_of(into, lists[1]);
+    uint32_t n = 0, m = 0;
+    once_starts[0] = twice_starts[0] = 0;
+    for_each_word(
+        g, [&](uint64_t mask, size_t at, uint32_t slot) { list_word(at, mask, slot, once, n, twice, m); },
+        [&](int position) {
+            once_starts[position + 1] = n;
+            twice_starts[position + 1] = m;
+        });
+}
+
+template <class Tier>
+LMHT_APART void list_counts(const GatherInputs& g) {
+    const uint8_t* const count = g.source->count;
+    list_both(g, [count](size_t at, uint64_t mask, uint32_t slot, uint32_t* once, uint32_t& n, uint32_t* twice, uint32_t& m) {
+        n += Tier::list(Tier::odd(count + at * LANES, mask), slot, once + n);
+        for (int level = 2; (mask = Tier::at_least(count + at * LANES, level, mask)); level += 2) m += Tier::list(mask, slot, twice + m);
+    });
+}
+
+void list_few(const GatherInputs& g) {
+    const Spikes& in = *g.source;
+    list_both(g, [&in](size_t at, uint64_t mask, uint32_t slot, uint32_t* once, uint32_t& n, uint32_t* twice, uint32_t& m) {
+        for (; mask; mask &= mask - 1) {
+            const int c = __builtin_ctzll(mask);
+            const uint32_t row = (slot + uint32_t(c)) * LANES;
+            const int32_t k = value_of(in, at, c);
+            if (k & 1) once[n++] = row;
+            for (int i = 0; i < k / 2; ++i) twice[m++] = row;
+        }
+    });
 }
 
 // The usual case of `list_spikes`, position by position: binary spikes, whole words, every channel. Of `PLACES` rows of the
@@ -130,7 +162,7 @@ LMHT_APART void list_positions(const GatherInputs& g, Inside inside, Active acti
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
     const int places = PLACES ? PLACES : inside.ky1 - inside.ky0, words = WORDS ? WORDS : in.words, positions = into.positions;
-    uint32_t* const rows = into.rows + g.of.list * into.row_pitch;
+    uint32_t* const rows = rows_of(into, g.of.list);
     uint32_t* const starts = starts_of(into, g.of.list);
     const uint64_t* const mask = in.mask + inside.origin;
     const int32_t* const columns = g.columns;
@@ -165,24 +197,22 @@ void list_whole_words(const GatherInputs& g) {
         list_whole_words<Tier>(g, [apart](const uint64_t* mask) { return mask[0] & ~mask[apart]; });
 }
 
-// Active inputs one by one: with their values, or listed as often as their value says.
-template <bool REPEATED>
+// Active inputs one by one, with their values.
 void list_values(const GatherInputs& g) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
-    uint32_t* rows = into.rows + g.of.list * into.row_pitch;
-    int32_t* values = into.values + g.of.list * into.row_pitch;
-    uint32_t* starts = starts_of(into, g.of.list);
+    uint32_t* const rows = rows_of(into, g.of.list);
+    int32_t* const values = into.values + g.of.list * into.row_pitch;
+    uint32_t* const starts = starts_of(into, g.of.list);
     uint32_t n = 0;
     starts[0] = 0;
     for_each_word(
         g,
         [&](uint64_t mask, size_t at, uint32_t slot) {
-            for (; mask; mask &= mask - 1) {
+            for (; mask; mask &= mask - 1, ++n) {
                 const int c = __builtin_ctzll(mask);
-                const int32_t k = value_of(in, at, c);
-                if (!REPEATED) values[n] = k;
-                for (int i = 0; i < (REPEATED ? k : 1); ++i) rows[n++] = (slot + uint32_t(c)) * LANES;
+                values[n] = value_of(in, at, c);
+                rows[n] = (slot + uint32_t(c)) * LANES;
             }
         },
         [&](int position) { starts[position + 1] = n; });
@@ -191,15 +221,13 @@ void list_values(const GatherInputs& g) {
 template <class Tier>
 void list(const GatherInputs& g) {
     if (g.into->path == Path::Weighted)
-        list_values<false>(g);
-    else if (g.source->format == Format::Few)
-        list_values<true>(g);
-    else if (g.source->format == Format::Counts)
-        list_spikes<Tier, true>(g);
+        list_values(g);
+    else if (g.into->path == Path::Graded)
+        g.source->format == Format::Few ? list_few(g) : list_counts<Tier>(g);
     else if (g.channels == g.source->channels && g.channels % LANES == 0)
         list_whole_words<Tier>(g);
     else
-        list_spikes<Tier, false>(g);
+        list_spikes<Tier>(g);
 }
 
 // k[c] = bit c.
@@ -320,28 +348,46 @@ LMHT_INLINE void for_each_pixel(const NeuronRow& row, const SynapseRow& synapse,
     }
 }
 
-template <class Tier>
-LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block, Ahead& ahead) {
-    const RowInputs& in = *synapse.inputs;
-    const uint32_t *starts = starts_of(in, block), *rows = in.rows + block * in.row_pitch;
-    const int32_t* values = in.values + block * in.row_pitch;
-    const uint8_t* const weights = synapse.weights;
+// Currents of one block from its lists: use(sum, x, weights, begin, n) adds those of pixel x.
+template <class Use>
+LMHT_INLINE void for_each_list(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block, Ahead& ahead, Use use) {
+    const uint32_t* const starts = starts_of(*synapse.inputs, block);
     const int32_t* const first = synapse.first;
+    const uint8_t* const weights = synapse.weights;
     const int kernel_width = synapse.kernel_width;
     // Slots count from the first position of the row, the weights from the first position of the pixel.
     const size_t position_bytes = size_t(synapse.column_rows) * LANES;
-    const auto list_of = [&](int x, auto use) {
+    for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) {
         ahead.fetch(ahead.lines);
-        const uint32_t begin = starts[first[x]], n = starts[first[x] + kernel_width] - begin;
-        if (n) use(weights - size_t(first[x]) * position_bytes, begin, n);
-    };
-    if (in.path != Path::Weighted)
-        for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) {
-            list_of(x, [&](const uint8_t* w, uint32_t begin, uint32_t n) { Tier::add_rows(sum, w, rows + begin, n); });
+        const uint32_t begin = starts[first[x]];
+        use(sum, x, weights - size_t(first[x]) * position_bytes, begin, starts[first[x] + kernel_width] - begin);
+    });
+}
+
+// Of graded spikes. Not inlined, for the loops over binary spikes beside it would lose registers.
+template <class Tier>
+LMHT_APART void add_graded(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block, Ahead& ahead) {
+    const RowInputs& in = *synapse.inputs;
+    const int twice = row.blocks + block;
+    const uint32_t *const rows = rows_of(in, block), *const twice_rows = rows_of(in, twice), *const twice_starts = starts_of(in, twice);
+    for_each_list(row, synapse, tile, block, ahead, [&](Lanes& sum, int x, const uint8_t* weights, uint32_t begin, uint32_t n) {
+        const uint32_t twice_begin = twice_starts[synapse.first[x]], m = twice_starts[synapse.first[x] + synapse.kernel_width] - twice_begin;
+        Tier::add_graded(sum, weights, {rows + begin, n}, {twice_rows + twice_begin, m});
+    });
+}
+
+template <class Tier>
+LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block, Ahead& ahead) {
+    const RowInputs& in = *synapse.inputs;
+    const uint32_t* const rows = rows_of(in, block);
+    const int32_t* const values = in.values + block * in.row_pitch;
+    if (in.path == Path::Weighted)
+        for_each_list(row, synapse, tile, block, ahead, [&](Lanes& sum, int, const uint8_t* weights, uint32_t begin, uint32_t n) {
+            add_listed_values(sum, weights, rows + begin, values + begin, n);
         });
     else
-        for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) {
-            list_of(x, [&](const uint8_t* w, uint32_t begin, uint32_t n) { add_listed_values(sum, w, rows + begin, values + begin, n); });
+        for_each_list(row, synapse, tile, block, ahead, [&](Lanes& sum, int, const uint8_t* weights, uint32_t begin, uint32_t n) {
+            if (n) Tier::add_rows(sum, weights, {rows + begin, n});
         });
 }
 
@@ -353,7 +399,7 @@ LMHT_INLINE void add_shared(const NeuronRow& row, const SynapseRow& synapse, Til
     const uint32_t *starts[3], *rows[3];
     for (int i = 0; i < 3; ++i) {
         starts[i] = starts_of(in, lists[i]);
-        rows[i] = in.rows + lists[i] * in.row_pitch;
+        rows[i] = rows_of(in, lists[i]);
     }
     const size_t position_bytes = size_t(synapse.column_rows) * LANES;
     int32_t* at = row.currents + size_t(block) * LANES;
@@ -365,7 +411,7 @@ LMHT_INLINE void add_shared(const NeuronRow& row, const SynapseRow& synapse, Til
         const uint8_t* const weights = synapse.weights - size_t(first) * position_bytes;
         const auto add_list = [&](Lanes& sum, int i) {
             const uint32_t begin = starts[i][first], n = starts[i][first + synapse.kernel_width] - begin;
-            if (n) Tier::add_rows(sum, weights, rows[i] + begin, n);
+            if (n) Tier::add_rows(sum, weights, {rows[i] + begin, n});
         };
         Lanes both = splat(0);
         add_list(both, 0);
@@ -474,6 +520,8 @@ LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile, int first_block,
                 block |= 1;  // both are done
             } else if (synapse.inputs->path == Path::Channelwise) {
                 for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) { add_channelwise<Tier>(synapse, x, block, row.word, sum); });
+            } else if (synapse.inputs->path == Path::Graded) {
+                add_graded<Tier>(row, synapse, tile, block, ahead);
             } else if (synapse.inputs->path != Path::Dense) {
                 add_listed<Tier>(row, synapse, tile, block, ahead);
             } else if constexpr (Tier::dense_most > 0) {
@@ -655,43 +703,48 @@ void fire(const NeuronRow& row) {
 
 // ---------------------------------------------------------------------------------------------- sums and pooling
 
+// Word `to` of `out`: the sum of `span` words of `in`, from `at` on.
 template <class Tier>
-void sum_steps(const Spikes& in, const Spikes& out, int y) {
-    const int span = in.steps / out.steps;
-    const size_t words = size_t(in.width) * in.words;
-    for (int block = 0; block < out.steps; ++block)
-        for (size_t i = 0; i < words; ++i) {
-            const size_t to = out.word(block, y, 0) + i;
-            if (in.format == Format::Binary && out.format == Format::Counts) {
-                const uint64_t* mask = in.mask + in.word(block * span, y, 0) + i;
-                uint64_t any = 0;
-                typename Tier::Counts counts;
-                for (int s = 0; s < span; ++s, mask += in.word(1, 0, 0)) {
-                    any |= *mask;
-                    Tier::count(counts, *mask);
-                }
-                out.mask[to] = any;
-                Tier::put(counts, out.count + to * LANES);
-                continue;
-            }
-            if (in.format == Format::Few && out.format == Format::Few) {
-                uint64_t any = 0, counts = 0;  // no byte overflows: the format says that sums fit
-                for (int s = 0; s < span; ++s) {
-                    const size_t at = in.word(block * span + s, y, 0) + i;
-                    any |= in.mask[at];
-                    counts += in.few[at];
-                }
-                out.mask[to] = any;
-                out.few[to] = counts;
-                continue;
-            }
-            int32_t sum[LANES] = {}, k[LANES];
-            for (int s = 0; s < span; ++s) {
-                read_values(in, in.word(block * span + s, y, 0) + i, k);
-                for (int c = 0; c < LANES; ++c) sum[c] += k[c];
-            }
-            write_values(out, to, sum);
+LMHT_INLINE void sum_words(const Spikes& in, size_t at, int span, const Spikes& out, size_t to) {
+    const size_t step_words = in.word(1, 0, 0);
+    uint64_t any = 0;
+    if (in.format == Format::Binary && out.format == Format::Counts) {
+        typename Tier::Counts counts;
+        for (int s = 0; s < span; ++s, at += step_words) {
+            any |= in.mask[at];
+            Tier::count(counts, in.mask[at]);
         }
+        out.mask[to] = any;
+        Tier::put(counts, out.count + to * LANES);
+    } else if (in.format == Format::Few && out.format == Format::Few) {
+        uint64_t counts = 0;  // no byte overflows: the format says that sums fit
+        for (int s = 0; s < span; ++s, at += step_words) {
+            any |= in.mask[at];
+            counts += in.few[at];
+        }
+        out.mask[to] = any;
+        out.few[to] = counts;
+    } else {
+        int32_t sum[LANES] = {}, k[LANES];
+        for (int s = 0; s < span; ++s, at += step_words) {
+            read_values(in, at, k);
+            for (int c = 0; c < LANES; ++c) sum[c] += k[c];
+        }
+        write_values(out, to, sum);
+    }
+}
+
+template <class Tier>
+int64_t sum_steps(const Spikes& in, const Spikes& out, int y) {
+    const int span = in.steps / out.steps, words = in.width * in.words;
+    int64_t places = 0;
+    for (int block = 0; block < out.steps; ++block)
+        for (int i = 0; i < words; ++i) {
+            const size_t to = out.word(block, y, 0) + i;
+            sum_words<Tier>(in, in.word(block * span, y, 0) + i, span, out, to);
+            places += __builtin_popcountll(out.mask[to]);
+        }
+    return places;
 }
 
 void pool_word(const PoolRow& row, int step, int x, int word) {
