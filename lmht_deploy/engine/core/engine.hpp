@@ -9,13 +9,13 @@
 
 namespace lmht {
 
-// Where the integers of a run go; every pointer is the caller's. B windows.
 // What one layer did in a run, summed over the windows.
 struct LayerProfile {
     int64_t nanoseconds = 0;
     int64_t rows[PATHS] = {};  // output rows of its synapses (times slices, where groups make them differ), by `Path`
 };
 
+// Where the integers of a run go; every pointer is the caller's. B windows.
 struct RunOutputs {
     int64_t* logits;                // [B][classes]
     int64_t *spikes, *events;       // [B][neuron layers]
