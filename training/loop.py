@@ -98,6 +98,7 @@ def train(
     Raises TrainingError where `folder` holds a run that is not to be resumed or has another recipe, and where memory runs
     out or the loss is no longer finite (the state of the last good epoch stays); DataError where the data does not fit the recipe.
     """
+    check_folder(recipe, Path(folder), resume=resume)
     session = _Session(recipe, data, Path(folder), report, torch.device(device))
     if resume:
         session.restore()
@@ -107,6 +108,17 @@ def train(
         session.run_epoch()
     parallel.wait()
     return runs.load(folder)
+
+
+def check_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
+    """TrainingError where `folder` holds a run that is not to be resumed, none to resume, or one of another recipe: known before any data is read."""
+    if not resume:
+        if (folder / runs.RECIPE).exists():
+            raise TrainingError(f"{folder} already holds a run; resume it, or choose another folder")
+    elif not (folder / runs.STATE).exists():
+        raise TrainingError(f"{folder} holds no state to resume from; start the run without resuming")
+    elif changed := recipes.changes(recipes.load(folder / runs.RECIPE), recipe):
+        raise TrainingError(f"{folder} was begun with another recipe: {changed}; resume it with its own {runs.RECIPE}")
 
 
 @torch.no_grad()
@@ -168,8 +180,6 @@ class _Session:
     # -- files
 
     def begin(self, start: SpikingModel | None) -> None:
-        if (self.folder / runs.RECIPE).exists():
-            raise TrainingError(f"{self.folder} already holds a run; resume it, or choose another folder")
         if start is not None:
             hybrid.start_from(self.model, start)
         parallel.wait()
@@ -183,10 +193,6 @@ class _Session:
                 temporary.write_text(recipes.dumps(self.recipe), encoding="utf-8")
 
     def restore(self) -> None:
-        if not (self.folder / runs.STATE).exists():
-            raise TrainingError(f"{self.folder} holds no state to resume from; start the run without resuming")
-        if changed := recipes.changes(recipes.load(self.folder / runs.RECIPE), self.recipe):
-            raise TrainingError(f"{self.folder} was begun with another recipe: {changed}; resume it with its own {runs.RECIPE}")
         if parallel.rank() == 0:
             runs.sweep(self.folder)
         tensors, header = runs.read(self.folder / runs.STATE)

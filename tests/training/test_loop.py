@@ -289,6 +289,9 @@ def copied(source: Path, target: Path) -> Path:
         (runs.MODEL, b"PK" * 99, "model.safetensors: is damaged"),
         (runs.METRICS, b"{", "metrics.jsonl: is missing or damaged"),
         (runs.METRICS, None, "metrics.jsonl: is missing or damaged"),
+        (runs.METRICS, b'{"epoch": 1}', "metrics.jsonl: is missing or damaged \\(line 1 is of no epoch\\)"),
+        (runs.METRICS, b"3", "metrics.jsonl: is missing or damaged \\(line 1 is of no epoch\\)"),
+        (runs.METRICS, b"", "metrics.jsonl: is damaged \\(there is a model, but no epoch\\)"),
         (runs.RECIPE, b"x = 1", "unknown section 'x'"),
     ],
 )
