@@ -178,18 +178,22 @@ def _rows(name: str, chosen: ImageSet, split: str, root: str | Path | None, cach
 
 @contextmanager
 def _quiet(bars: bool) -> Iterator[None]:
-    """Without the warnings of the hub's client, which come before the error that says the same; `bars` of downloads may stay."""
+    """Without what the library and the hub's client log before the error that says the same; `bars` of downloads may stay."""
     import datasets
-    from huggingface_hub.utils import logging
+    from datasets.utils import logging as of_library
+    from huggingface_hub.utils import logging as of_client
 
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logs = (of_library, of_client)
+    before = [log.get_verbosity() for log in logs]
+    for log in logs:
+        log.set_verbosity(log.CRITICAL)
     if not bars:
         datasets.disable_progress_bars()
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        for log, level in zip(logs, before, strict=True):
+            log.set_verbosity(level)
         datasets.enable_progress_bars()
 
 
@@ -198,7 +202,7 @@ def _unreadable(name: str, chosen: ImageSet, root: str | Path | None, error: Exc
     if root is not None:
         return f"{root}: cannot be read as Parquet files of {name} ({reason})"
     return (
-        f"{name} could not be fetched from the hub as {chosen.hub} ({reason}); what has been downloaded is kept: run it again, "
+        f"{name} could not be fetched from the hub as {chosen.hub} ({reason}); the files that came whole are kept: run it again, "
         "or give the root of a folder that holds its Parquet files"
     )
 

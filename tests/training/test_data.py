@@ -202,6 +202,14 @@ def test_wrong_rows(image: object, label: object, message: str, tmp_path: Path) 
         images.load("cifar10", root=tmp_path, split="train")
 
 
+def test_files_without_rows(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One error, and no line of the library's log before it."""
+    write(tmp_path / "train.parquet", [], [])
+    with pytest.raises(DataError, match="cannot be read as Parquet files of cifar10"):
+        images.load("cifar10", root=tmp_path, split="train")
+    assert capfd.readouterr().err == ""
+
+
 def test_no_image_of_the_chosen_classes(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", random_pixels(2), [5, 7])
     with pytest.raises(DataError, match="train holds no image of the first 2 classes"):
@@ -218,7 +226,7 @@ def test_unknown_data_set() -> None:
 def test_hub_that_cannot_be_reached() -> None:
     pytest.importorskip("datasets")
     with pytest.raises(
-        DataError, match=r"cifar100 could not be fetched from the hub as uoft-cs/cifar100 \(.*; what has been downloaded is kept: run it again, or give"
+        DataError, match=r"cifar100 could not be fetched from the hub as uoft-cs/cifar100 \(.*; the files that came whole are kept: run it again, or give"
     ):
         images.load("cifar100", split="train")
 
