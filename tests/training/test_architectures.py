@@ -14,7 +14,7 @@ from lmht_deploy.errors import DataError
 from lmht_deploy.network import Input, Neurons, Readout
 from lmht_deploy.quantize import quantize
 from tests.conformance.test_conformance import assert_conforms
-from training.architectures import ARCHITECTURES, STEMS, Block, Convolution, Current, Dense, MembraneResidual, Residual, build, parameters
+from training.architectures import ARCHITECTURES, Block, Convolution, Current, Dense, MembraneResidual, Residual, build, parameters
 from training.lowering import lower
 from training.model import SpikingModel
 from training.neurons import IF, LMHT, Neuron
@@ -46,10 +46,8 @@ def test_narrow_form_lowers(name: str) -> None:
     assert_lowers(randomised(model, 2), input, batch=2)
 
 
-CONFORMING = [*((name, "event") for name in ARCHITECTURES if not name.endswith(STEMS)), ("ms-resnet-18", "torch"), ("ms-resnet-18", "onnx")]
-
-
-@pytest.mark.parametrize(("name", "backend"), CONFORMING)
+@pytest.mark.parametrize("backend", ["event", "torch", "onnx"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_narrow_form_conforms(name: str, backend: str, tmp_path: Path) -> None:
     """Quantised, it gives the golden model's integers."""
     torch.manual_seed(0)
