@@ -95,10 +95,11 @@ def train(
     Under `torchrun`, once its processes have joined (training.parallel), each trains its share of every batch, with the
     windows, the augmentation and the statistics of batch norm that one process would have; `folder` must be the same to all.
 
-    Raises TrainingError where `folder` holds a run that is not to be resumed or has another recipe, and where memory runs
-    out or the loss is no longer finite (the state of the last good epoch stays); DataError where the data does not fit the recipe.
+    Raises TrainingError where `folder` holds a run that is not to be resumed or has another recipe, where the recipe asks for a `start`
+    and there is none, and where memory runs out or the loss is no longer finite (the state of the last good epoch stays); DataError
+    where the data does not fit the recipe.
     """
-    check_folder(recipe, Path(folder), resume=resume)
+    check(recipe, Path(folder), resume=resume, started=start is not None)
     session = _Session(recipe, data, Path(folder), report, torch.device(device))
     if resume:
         session.restore()
@@ -110,15 +111,19 @@ def train(
     return runs.load(folder)
 
 
-def check_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
-    """TrainingError where `folder` holds a run that is not to be resumed, none to resume, or one of another recipe: known before any data is read."""
-    if not resume:
-        if (folder / runs.RECIPE).exists():
-            raise TrainingError(f"{folder} already holds a run; resume it, or choose another folder")
-    elif not (folder / runs.STATE).exists():
-        raise TrainingError(f"{folder} holds no state to resume from; start the run without resuming")
-    elif changed := recipes.changes(recipes.load(folder / runs.RECIPE), recipe):
-        raise TrainingError(f"{folder} was begun with another recipe: {changed}; resume it with its own {runs.RECIPE}")
+def check(recipe: Recipe, folder: Path, *, resume: bool, started: bool) -> None:
+    """What is wrong with a run before any data is read, as TrainingError: what `train` says of `folder`, or that it was not `started` from an ANN."""
+    if resume:
+        if not (folder / runs.STATE).exists():
+            raise TrainingError(f"{folder} holds no state to resume from; start the run without resuming")
+        if changed := recipes.changes(recipes.load(folder / runs.RECIPE), recipe):
+            raise TrainingError(f"{folder} was begun with another recipe: {changed}; resume it with its own {runs.RECIPE}")
+    elif (folder / runs.RECIPE).exists():
+        raise TrainingError(f"{folder} already holds a run; resume it, or choose another folder")
+    elif recipe.training.start and not started:
+        raise TrainingError(
+            f"this recipe begins where a run of {recipe.training.start!r} ended: give that run (--start RUN), or training.start= to begin from new weights"
+        )
 
 
 @torch.no_grad()

@@ -48,7 +48,7 @@ def train(
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise TrainingError("--tensorboard needs a package; run: pip install 'lmht-deploy[tensorboard]'")
     chosen = recipes.load(recipe, overrides or ())
-    loop.check_folder(chosen, out, resume=resume)
+    loop.check(chosen, out, resume=resume, started=start is not None)
     ann = None if start is None else runs.load(start)
     with _processes(common.device(device)) as (first, place):
         data = read_data(chosen, root, subset=subset, cache=cache)

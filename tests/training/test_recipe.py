@@ -30,7 +30,7 @@ def test_defaults() -> None:
 @pytest.mark.parametrize("name", recipe.packaged())
 def test_packaged_recipes_train_and_round_trip(name: str, tmp_path: Path) -> None:
     """A step on data of the recipe's own shape, by a network of few channels; then the recipe that the run holds."""
-    found = recipe.load(name, ["network.width=0.02", "training.epochs=1", "training.batch=4", "training.warmup=0"])
+    found = recipe.load(name, ["network.width=0.02", "training.epochs=1", "training.batch=4", "training.warmup=0", "training.start="])
     run = train(found, fake(found), tmp_path / "run")
     assert len(run.metrics) == 1 and runs.load(tmp_path / "run").recipe == found
     assert run.model(torch.from_numpy(fake(found).test.windows[:2]).float()).shape == (2, 3)
@@ -114,6 +114,7 @@ def test_hybrid_recipes_begin_where_their_ann_ends() -> None:
             plan = recipe.load(f"cifar100-{architecture}-hybrid-{levels}-l{own}-t{steps}")
             assert (plan.network.levels, plan.network.steps, plan.network.v0, plan.paper.accuracy) == (own, steps, 0.5, accuracy)
             assert plan.training.epochs <= 30 and (plan.data, plan.network.architecture) == (ann.data, architecture)
+            assert plan.training.start == f"cifar100-{architecture}-qcfs-{levels}"
 
 
 def test_extends(tmp_path: Path) -> None:
