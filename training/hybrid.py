@@ -28,7 +28,8 @@ def start_from(model: SpikingModel, ann: SpikingModel) -> None:
     for path, neuron in model.named_modules():
         if isinstance(neuron, Neuron) and not isinstance(neuron, QCFS):
             if not isinstance(activation := theirs.get(path), QCFS):
-                raise TrainingError(f"{path}: spiking neurons start from a QCFS activation, the ANN has {type(activation).__name__} there")
+                there = "nothing" if activation is None else type(activation).__name__
+                raise TrainingError(f"{path}: spiking neurons start from a QCFS activation, the ANN has {there} there; both must be of one architecture")
             if neuron.initial != 0.5:
                 raise TrainingError(f"{path}: neurons that start from an ANN need v0 = 0.5 (of θ), not {float(neuron.initial):g}")
             neuron.threshold.copy_(activation.threshold * activation.levels / neuron.levels)

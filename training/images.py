@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class Decoded:
 
     def _one(self, index: int, size: int, zoom: float, seed: int) -> np.ndarray:
         cut = partial(_part, generator=np.random.default_rng((seed, index)), least=zoom) if zoom else _middle
-        return _decoded(self._rows[index][self._column]["bytes"], f"{self._what} image {index}", lambda image: cut(image, size))
+        return _decoded(self._rows[index][self._column], f"{self._what} image {index}", lambda image: cut(image, size))
 
 
 def load(
@@ -125,22 +125,23 @@ def load(
             raise DataError(f"images need the package {package!r}; run: pip install 'lmht-deploy[images]'")
     chosen = SETS[name]
     rows = _rows(name, chosen, split, root, cache)
-    labels = np.asarray(rows[chosen.label], np.int64)
-    if labels.min(initial=0) < 0 or labels.max(initial=0) >= chosen.classes:
-        raise DataError(f"{name}: labels lie within {labels.min()}..{labels.max()}, expected 0..{chosen.classes - 1}")
+    what = f"{root or chosen.hub}: {split}"
+    labels = _labels(rows, name, what)
     if first:
         rows, labels = rows.select(np.flatnonzero(labels < first)), labels[labels < first]
     if per_class:
         taken = np.sort(np.concatenate([np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels)]))
         rows, labels = rows.select(taken), labels[taken]
-    what, classes = f"{root or chosen.hub}: {split}", _classes(name, rows)[: first or None]
+    if not len(rows):
+        raise DataError(f"{what} holds no image" + (f" of the first {first} classes" if first else ""))
+    classes = _classes(name, rows)[: first or None]
     if not chosen.size:
         if not size:
             raise DataError(f"the images of {name} differ in size: give data.size, 224 for example")
         return Images(cast("np.ndarray", Decoded(rows, chosen.image, size, steps, what)), labels, classes)
     pixels = []
     for index, image in enumerate(rows[chosen.image]):
-        pixels.append(_decoded(image["bytes"], f"{what} image {index}", (lambda image: _middle(image, size)) if size else None))
+        pixels.append(_decoded(image, f"{what} image {index}", (lambda image: _middle(image, size)) if size else None))
         if progress:
             progress(index + 1, len(rows))
     if len({array.shape for array in pixels}) > 1:
@@ -169,23 +170,30 @@ def _rows(name: str, chosen: ImageSet, split: str, root: str | Path | None, cach
     if missing := {chosen.image, chosen.label} - set(rows.column_names):
         there = ", ".join(rows.column_names)
         raise DataError(f"{root or chosen.hub}: {name} has the columns {chosen.image} {{bytes, path}} and {chosen.label}; {min(missing)} is not among {there}")
-    return rows.select_columns([chosen.image, chosen.label]).cast_column(chosen.image, datasets.Image(decode=False))
+    try:
+        return rows.select_columns([chosen.image, chosen.label]).cast_column(chosen.image, datasets.Image(decode=False))
+    except Exception:  # of the library and of pyarrow, by what the column holds instead
+        raise DataError(f"{root or chosen.hub}: the column {chosen.image} of {name} must hold {{bytes, path}}, not {rows.features[chosen.image]}") from None
 
 
 @contextmanager
 def _quiet(bars: bool) -> Iterator[None]:
-    """Without the warnings of the hub's client, which come before the error that says the same; `bars` of downloads may stay."""
+    """Without what the library and the hub's client log before the error that says the same; `bars` of downloads may stay."""
     import datasets
-    from huggingface_hub.utils import logging
+    from datasets.utils import logging as of_library
+    from huggingface_hub.utils import logging as of_client
 
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logs = (of_library, of_client)
+    before = [log.get_verbosity() for log in logs]
+    for log in logs:
+        log.set_verbosity(log.CRITICAL)
     if not bars:
         datasets.disable_progress_bars()
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        for log, level in zip(logs, before, strict=True):
+            log.set_verbosity(level)
         datasets.enable_progress_bars()
 
 
@@ -194,9 +202,20 @@ def _unreadable(name: str, chosen: ImageSet, root: str | Path | None, error: Exc
     if root is not None:
         return f"{root}: cannot be read as Parquet files of {name} ({reason})"
     return (
-        f"{name} could not be fetched from the hub as {chosen.hub} ({reason}); what has been downloaded is kept: run it again, "
+        f"{name} could not be fetched from the hub as {chosen.hub} ({reason}); the files that came whole are kept: run it again, "
         "or give the root of a folder that holds its Parquet files"
     )
+
+
+def _labels(rows: Dataset, name: str, what: str) -> np.ndarray:
+    """The labels of all rows, int64 [N]; DataError where one is no class of data set `name`."""
+    column, classes = SETS[name].label, SETS[name].classes
+    labels = np.asarray(rows[column]) if len(rows) else np.zeros(0, np.int64)
+    if labels.dtype.kind not in "iu":  # text, fractions, or nothing in some rows
+        raise DataError(f"{what}: the column {column} must give every image the number of its class, 0..{classes - 1}")
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
+        raise DataError(f"{what} labels of {name} lie within {labels.min()}..{labels.max()}, expected 0..{classes - 1}")
+    return labels.astype(np.int64)
 
 
 def _classes(name: str, rows: Dataset) -> tuple[str, ...]:
@@ -215,13 +234,17 @@ def _as_windows(pixels: list[np.ndarray], steps: int) -> np.ndarray:
     return windows if steps == 1 else np.broadcast_to(windows, (len(windows), steps, *windows.shape[2:]))
 
 
-def _decoded(image: bytes, what: str, cut: Callable[[Image], Image] | None) -> np.ndarray:
+def _decoded(image: Mapping[str, bytes | None] | None, what: str, cut: Callable[[Image], Image] | None) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
+    if not image or not image["bytes"]:
+        raise DataError(f"{what}: holds no bytes of an image")
     try:
-        picture: Any = Image.open(io.BytesIO(image)).convert("RGB")
+        picture: Any = Image.open(io.BytesIO(image["bytes"])).convert("RGB")
         return np.asarray(cut(picture) if cut else picture)
-    except (UnidentifiedImageError, OSError, TypeError, ValueError) as error:
+    except UnidentifiedImageError:
+        raise DataError(f"{what}: cannot be decoded (it has no format that is known)") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{what}: cannot be decoded ({error})") from None
 
 

@@ -95,9 +95,11 @@ def train(
     Under `torchrun`, once its processes have joined (training.parallel), each trains its share of every batch, with the
     windows, the augmentation and the statistics of batch norm that one process would have; `folder` must be the same to all.
 
-    Raises TrainingError where `folder` holds a run that is not to be resumed or has another recipe, and where memory runs
-    out or the loss is no longer finite (the state of the last good epoch stays); DataError where the data does not fit the recipe.
+    Raises TrainingError where `folder` holds a run that is not to be resumed or has another recipe, where the recipe asks for a `start`
+    and there is none, and where memory runs out or the loss is no longer finite (the state of the last good epoch stays); DataError
+    where the data does not fit the recipe.
     """
+    check(recipe, Path(folder), resume=resume, started=start is not None)
     session = _Session(recipe, data, Path(folder), report, torch.device(device))
     if resume:
         session.restore()
@@ -107,6 +109,21 @@ def train(
         session.run_epoch()
     parallel.wait()
     return runs.load(folder)
+
+
+def check(recipe: Recipe, folder: Path, *, resume: bool, started: bool) -> None:
+    """What is wrong with a run before any data is read, as TrainingError: what `train` says of `folder`, or that it was not `started` from an ANN."""
+    if resume:
+        if not (folder / runs.STATE).exists():
+            raise TrainingError(f"{folder} holds no state to resume from; start the run without resuming")
+        if changed := recipes.changes(recipes.load(folder / runs.RECIPE), recipe):
+            raise TrainingError(f"{folder} was begun with another recipe: {changed}; resume it with its own {runs.RECIPE}")
+    elif (folder / runs.RECIPE).exists():
+        raise TrainingError(f"{folder} already holds a run; resume it, or choose another folder")
+    elif recipe.training.start and not started:
+        raise TrainingError(
+            f"this recipe begins where a run of {recipe.training.start!r} ended: give that run (--start RUN), or training.start= to begin from new weights"
+        )
 
 
 @torch.no_grad()
@@ -168,8 +185,6 @@ class _Session:
     # -- files
 
     def begin(self, start: SpikingModel | None) -> None:
-        if (self.folder / runs.RECIPE).exists():
-            raise TrainingError(f"{self.folder} already holds a run; resume it, or choose another folder")
         if start is not None:
             hybrid.start_from(self.model, start)
         parallel.wait()
@@ -183,10 +198,6 @@ class _Session:
                 temporary.write_text(recipes.dumps(self.recipe), encoding="utf-8")
 
     def restore(self) -> None:
-        if not (self.folder / runs.STATE).exists():
-            raise TrainingError(f"{self.folder} holds no state to resume from; start the run without resuming")
-        if changed := recipes.changes(recipes.load(self.folder / runs.RECIPE), self.recipe):
-            raise TrainingError(f"{self.folder} was begun with another recipe: {changed}; resume it with its own {runs.RECIPE}")
         if parallel.rank() == 0:
             runs.sweep(self.folder)
         tensors, header = runs.read(self.folder / runs.STATE)

@@ -62,12 +62,13 @@ class GatheredBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         dims, number = (0, 2, 3), x.numel() // x.shape[1] * world()
-        mean: Tensor = _Total.apply(x.sum(dims)) / number  # type: ignore[no-untyped-call]
-        centred = x - mean[:, None, None]
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # statistics are not rounded to what convolutions give under autocast
+        mean: Tensor = _Total.apply(wide.sum(dims)) / number  # type: ignore[no-untyped-call]
+        centred = wide - mean[:, None, None]
         variance: Tensor = _Total.apply(centred.square().sum(dims)) / number  # type: ignore[no-untyped-call]
         self._track(mean.detach(), variance.detach() * number / (number - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:

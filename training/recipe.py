@@ -107,6 +107,7 @@ class TrainingRecipe:
     ema           decay of a running mean of the weights, which is what is tested and kept (0: none)
     precision     of convolutions and linear layers; weights, norms and the loss stay float32
     channels_last, compile   memory format and torch.compile: for accelerators
+    start         recipe of the quantised ANN from whose run this one begins, and without which it does not ("": from new weights)
     seed          the same seed gives the same weights on the same machine with the same number of threads
     """
 
@@ -122,6 +123,7 @@ class TrainingRecipe:
     precision: str = _one_of("float32", "bfloat16", "float16", default="float32")
     channels_last: bool = False
     compile: bool = False
+    start: str = ""
     seed: int = _within(0, 2**32 - 1, 0)
 
     def seed_of(self, epoch: int, *parts: int) -> int:

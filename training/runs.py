@@ -71,7 +71,9 @@ def load(folder: str | Path) -> Run:
         model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError, LmhtError) as error:
         raise StorageError(f"{folder / MODEL}: does not fit {RECIPE}, or was edited ({_first_line(error)})") from None
-    return Run(folder, model.eval(), recipe, input, classes, read_metrics(folder))
+    if not (metrics := read_metrics(folder)):
+        raise StorageError(f"{folder / METRICS}: is damaged (there is a model, but no epoch)")
+    return Run(folder, model.eval(), recipe, input, classes, metrics)
 
 
 def make(recipe: Recipe, input: Input, classes: int) -> SpikingModel:
@@ -141,10 +143,14 @@ def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
 
 
 def read_metrics(folder: Path) -> tuple[dict[str, Any], ...]:
+    """One mapping an epoch, none before the first has ended. Raises StorageError."""
     try:
-        return tuple(json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines())
+        metrics = tuple(json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines())
+        if wrong := [line for line, one in enumerate(metrics, 1) if not isinstance(one, dict) or "test_accuracy" not in one or "density" not in one]:
+            raise ValueError(f"line {wrong[0]} is of no epoch")
     except (OSError, ValueError) as error:
         raise StorageError(f"{folder / METRICS}: is missing or damaged ({error})") from None
+    return metrics
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:

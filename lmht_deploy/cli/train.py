@@ -41,13 +41,14 @@ def train(
 ) -> None:
     """Train an LM-HT network. Under torchrun its processes share every batch: torchrun --nproc-per-node 8 --no-python lmht train ..."""
     need_torch()
+    from training import loop, runs
     from training import recipe as recipes
-    from training import runs
 
     common.check_writable(json)
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise TrainingError("--tensorboard needs a package; run: pip install 'lmht-deploy[tensorboard]'")
     chosen = recipes.load(recipe, overrides or ())
+    loop.check(chosen, out, resume=resume, started=start is not None)
     ann = None if start is None else runs.load(start)
     with _processes(common.device(device)) as (first, place):
         data = read_data(chosen, root, subset=subset, cache=cache)

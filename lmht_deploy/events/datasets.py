@@ -110,7 +110,8 @@ def _open(name: str, root: Path | None, split: Split, sensor: Sensor | None, sub
             return folder_set(root, split, sensor)
         case "tonic", _ if tonic_name:
             return tonic_set(tonic_name, root, split, subset)
-    raise DataError(f"unknown data set {name!r}; there are digits, nmnist, tonic:<class of tonic.datasets> and folder")
+    images = "cifar10, cifar100, tiny-imagenet and imagenet (training.images)"
+    raise DataError(f"unknown data set {name!r}; there are digits, nmnist, tonic:<class of tonic.datasets> and folder, and of images {images}")
 
 
 def _cut(recordings: Recordings, rule: Rule, size: Sensor, made: dict[str, Any], progress: Progress | None) -> Windows:

@@ -97,7 +97,7 @@ def test_other_sets(name: str, columns: dict[str, str], split: str, classes: int
     np.testing.assert_array_equal(some.windows[1:2][0], found.windows[2:3][0])
     repeated = images.load(name, split="test", steps=2, size=8, root=tmp_path)
     np.testing.assert_array_equal(repeated.windows[np.arange(3)], found.windows[np.arange(3)].repeat(2, axis=1))
-    with pytest.raises(DataError, match=r"labels lie within 0\.\.1000, expected 0\.\.999"):
+    with pytest.raises(DataError, match=r"labels of imagenet lie within 0\.\.1000, expected 0\.\.999"):
         write(tmp_path / "train.parquet", pixels, [0, 1000, 7], img="image")
         images.load("imagenet", split="train", size=8, root=tmp_path)
 
@@ -169,21 +169,64 @@ def test_wrong_image_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(DataError, match="train images have different sizes"):
         load()
 
-    import pyarrow
-    from pyarrow import parquet
-
-    parquet.write_table(pyarrow.table({"img": [{"bytes": b"no image", "path": ""}], "label": [0]}), tmp_path / "train.parquet")
-    with pytest.raises(DataError, match="train image 0: cannot be decoded"):
-        load()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"images need the package 'datasets'; run: pip install 'lmht-deploy\[images\]'"):
         load()
 
 
+@pytest.mark.parametrize(
+    ("image", "label", "message"),
+    [
+        ({"bytes": b"no image", "path": ""}, 0, r"train image 1: cannot be decoded \(it has no format that is known\)"),
+        ({"bytes": None, "path": "x.png"}, 0, "train image 1: holds no bytes of an image"),
+        (None, 0, "train image 1: holds no bytes of an image"),
+        (3, 0, r"the column img of cifar10 must hold \{bytes, path\}, not .*int64"),
+        ("good", None, r"train: the column label must give every image the number of its class, 0\.\.9"),
+        ("good", "cat", r"train: the column label must give every image the number of its class, 0\.\.9"),
+        ("good", 1.5, r"train: the column label must give every image the number of its class, 0\.\.9"),
+        ("good", 10, r"train labels of cifar10 lie within 0\.\.10, expected 0\.\.9"),
+    ],
+)
+def test_wrong_rows(image: object, label: object, message: str, tmp_path: Path) -> None:
+    """Beside a good one, but where a column can hold one kind only."""
+    import pyarrow
+    from pyarrow import parquet
+
+    write(tmp_path / "good.parquet", random_pixels(1), [0])
+    good = parquet.read_table(tmp_path / "good.parquet").to_pylist()[0]
+    rows = [good, {"img": good["img"] if image == "good" else image, "label": label}]
+    if isinstance(image, int) or isinstance(label, str | float):
+        rows = rows[1:]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=message):
+        images.load("cifar10", root=tmp_path, split="train")
+
+
+def test_files_without_rows(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One error, and no line of the library's log before it."""
+    write(tmp_path / "train.parquet", [], [])
+    with pytest.raises(DataError, match="cannot be read as Parquet files of cifar10"):
+        images.load("cifar10", root=tmp_path, split="train")
+    assert capfd.readouterr().err == ""
+
+
+def test_no_image_of_the_chosen_classes(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", random_pixels(2), [5, 7])
+    with pytest.raises(DataError, match="train holds no image of the first 2 classes"):
+        images.load("cifar10", root=tmp_path, split="train", first=2)
+
+
+def test_unknown_data_set() -> None:
+    """The message names what there is, images among them."""
+    with pytest.raises(DataError, match=r"unknown data set 'cifar-10'; there are digits, nmnist") as caught:
+        data.load(recipe.load("digits", ["data.name=cifar-10"]))
+    assert all(name in str(caught.value) for name in images.SETS)
+
+
 def test_hub_that_cannot_be_reached() -> None:
     pytest.importorskip("datasets")
     with pytest.raises(
-        DataError, match=r"cifar100 could not be fetched from the hub as uoft-cs/cifar100 \(.*; what has been downloaded is kept: run it again, or give"
+        DataError, match=r"cifar100 could not be fetched from the hub as uoft-cs/cifar100 \(.*; the files that came whole are kept: run it again, or give"
     ):
         images.load("cifar100", split="train")
 

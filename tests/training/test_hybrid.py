@@ -159,7 +159,7 @@ def test_what_does_not_fit() -> None:
     with pytest.raises(TrainingError, match=r"body\.convolution0\.neuron: spiking neurons start from a QCFS activation, the ANN has LMHT there"):
         start_from(spiking(2, 2), spiking(2, 2))
     deeper = build((*BLOCKS[:2], Residual(7), *BLOCKS[2:]), (2, 8, 8), 5, lambda s: LMHT(2, 2, s, v0=0.5), steps_in=1)
-    with pytest.raises(TrainingError, match=r"residual.*the ANN has"):
+    with pytest.raises(TrainingError, match=r"residual.*the ANN has nothing there; both must be of one architecture"):
         start_from(deeper, ann)
     wider = build((Convolution(7), *BLOCKS[1:]), (2, 8, 8), 5, lambda s: LMHT(2, 2, s, v0=0.5), steps_in=1)
     with pytest.raises(TrainingError, match=r"body.residual2.shortcut.conv.weight: the ANN has no such weight; both must be of one architecture"):

@@ -289,6 +289,9 @@ def copied(source: Path, target: Path) -> Path:
         (runs.MODEL, b"PK" * 99, "model.safetensors: is damaged"),
         (runs.METRICS, b"{", "metrics.jsonl: is missing or damaged"),
         (runs.METRICS, None, "metrics.jsonl: is missing or damaged"),
+        (runs.METRICS, b'{"epoch": 1}', "metrics.jsonl: is missing or damaged \\(line 1 is of no epoch\\)"),
+        (runs.METRICS, b"3", "metrics.jsonl: is missing or damaged \\(line 1 is of no epoch\\)"),
+        (runs.METRICS, b"", "metrics.jsonl: is damaged \\(there is a model, but no epoch\\)"),
         (runs.RECIPE, b"x = 1", "unknown section 'x'"),
     ],
 )
@@ -539,10 +542,11 @@ def _joined(rank: int, chosen: Recipe, folder: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_gathered_batch_norm_is_batch_norm() -> None:
-    """Of one process, and in evaluation: the same output, statistics and gradients."""
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)], ids=str)
+def test_gathered_batch_norm_is_batch_norm(dtype: torch.dtype, tolerance: float) -> None:
+    """Of one process, and in evaluation: the same output, statistics and gradients, of what convolutions give under autocast too."""
     torch.manual_seed(0)
-    x = torch.randn(6, 3, 4, 5) * 3 + 1
+    x = (torch.randn(6, 3, 4, 5) * 3 + 1).to(dtype)
     found = []
     for kind in (torch.nn.BatchNorm2d, parallel.GatheredBatchNorm2d):
         norm, inside = kind(3), x.clone().requires_grad_()
@@ -552,7 +556,8 @@ def test_gathered_batch_norm_is_batch_norm() -> None:
         assert inside.grad is not None and norm.weight.grad is not None
         found.append([out, inside.grad, norm.weight.grad, norm.running_mean, norm.running_var, norm.eval()(x)])
     for expected, mine in zip(*found, strict=True):
-        torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-4)
+        assert mine.dtype == expected.dtype
+        torch.testing.assert_close(mine, expected, rtol=tolerance, atol=tolerance)
 
 
 # ------------------------------------------------------------------------------------------------ pieces

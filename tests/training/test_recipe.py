@@ -30,7 +30,7 @@ def test_defaults() -> None:
 @pytest.mark.parametrize("name", recipe.packaged())
 def test_packaged_recipes_train_and_round_trip(name: str, tmp_path: Path) -> None:
     """A step on data of the recipe's own shape, by a network of few channels; then the recipe that the run holds."""
-    found = recipe.load(name, ["network.width=0.02", "training.epochs=1", "training.batch=4", "training.warmup=0"])
+    found = recipe.load(name, ["network.width=0.02", "training.epochs=1", "training.batch=4", "training.warmup=0", "training.start="])
     run = train(found, fake(found), tmp_path / "run")
     assert len(run.metrics) == 1 and runs.load(tmp_path / "run").recipe == found
     assert run.model(torch.from_numpy(fake(found).test.windows[:2]).float()).shape == (2, 3)
@@ -53,21 +53,68 @@ class Fake:
     classes: tuple[str, ...] = ("a", "b", "c")
 
 
-ROWS = {  # of the paper's tables: accuracy of every LM-HT network, by table
-    "1": [65.62, 76.22, 80.52, 80.56, 82.18, 82.72],
-    "2": [61.64, 64.44],
-    "3": [61.09, 61.75, 62.05, 70.90, 79.33, 80.70, 81.00, 81.76, 81.90, 96.25, 96.89],
-    "4": [63.43, 63.55, 64.87, 67.08, 67.21, 69.00, 75.97, 76.08, 76.31, 76.38, 76.49, 76.79],
+I100, I1K, TINY, DVS = ("imagenet", 100), ("imagenet", 0), ("tiny-imagenet", 0), ("tonic:CIFAR10DVS", 0)
+C10, C100 = ("cifar10", 0), ("cifar100", 0)
+ROWS = [  # Of the paper: table, data set (and how many of its classes), architecture, neurons, L, T, accuracy, SOPs (G) and energy (mJ).
+    ("1", I100, "resnet-18-imagenet", "if", 1, 4, 76.22, 1.60, 1.44),
+    ("1", I100, "resnet-18-imagenet", "mht", 2, 2, 80.52, 1.08, 0.97),
+    ("1", I100, "resnet-18-imagenet", "lmht", 2, 2, 80.56, 0.73, 0.66),
+    ("1", I100, "resnet-34", "if", 1, 4, 65.62, 3.20, 2.88),
+    ("1", I100, "resnet-34", "mht", 2, 2, 82.18, 2.42, 2.18),
+    ("1", I100, "resnet-34", "lmht", 2, 2, 82.72, 1.72, 1.55),
+    ("2", TINY, "vgg-13", "lmht", 2, 2, 61.64, 0.26, 0.23),
+    ("2", TINY, "resnet-18", "lmht", 2, 2, 64.44, 0.52, 0.46),
+    ("3", C10, "resnet-18", "lmht", 2, 2, 96.25, 0, 0),
+    ("3", C10, "resnet-19", "lmht", 2, 2, 96.89, 0, 0),
+    ("3", C100, "resnet-18", "lmht", 2, 2, 79.33, 0, 0),
+    ("3", C100, "resnet-19", "lmht", 2, 2, 81.76, 0, 0),
+    ("3", TINY, "vgg-13", "lmht", 2, 2, 61.09, 0, 0),
+    ("3", TINY, "vgg-13", "lmht", 2, 4, 61.75, 0, 0),
+    ("3", TINY, "vgg-13", "lmht", 4, 2, 62.05, 0, 0),
+    ("3", I1K, "resnet-34", "lmht", 2, 2, 70.90, 0, 0),
+    ("3", DVS, "resnet-18-dvs", "lmht", 2, 2, 80.70, 0, 0),
+    ("3", DVS, "resnet-18-dvs", "lmht", 2, 4, 81.00, 0, 0),
+    ("3", DVS, "resnet-18-dvs", "lmht", 4, 2, 81.90, 0, 0),
+    *(("4", C100, "vgg-16", "qcfs", n, 1, accuracy, 0, 0) for n, accuracy in ((4, 76.11), (8, 77.31))),
+    *(("4", C100, "resnet-20", "qcfs", n, 1, accuracy, 0, 0) for n, accuracy in ((4, 63.90), (8, 69.56))),
+]
+HYBRID = {  # Table 4, accuracy by architecture and levels of the ANN: with L = 2, T = 2; L = 2, T = 4; L = 4, T = 2.
+    ("vgg-16", 4): (75.97, 76.49, 76.38),
+    ("vgg-16", 8): (76.31, 76.79, 76.08),
+    ("resnet-20", 4): (63.55, 64.87, 63.43),
+    ("resnet-20", 8): (67.08, 69.00, 67.21),
 }
 
 
+def row(plan: Recipe) -> tuple[object, ...]:
+    paper, network = plan.paper, plan.network
+    data_set = (plan.data.name, plan.data.classes)
+    return paper.table, data_set, network.architecture, network.neuron, network.levels, network.steps, paper.accuracy, paper.sops, paper.energy
+
+
 def test_every_row_of_the_paper_has_a_recipe() -> None:
-    found: dict[str, list[float]] = {table: [] for table in ROWS}
-    for name in recipe.packaged():
-        plan = recipe.load(name)
-        if plan.paper.table and plan.network.neuron != "qcfs" and name != "cifar10-fast":
-            found[plan.paper.table].append(plan.paper.accuracy)
-    assert {table: sorted(figures) for table, figures in found.items()} == ROWS
+    """And no recipe claims another one."""
+    hybrid = [
+        ("4", C100, architecture, "lmht", levels, steps, accuracy, 0, 0)
+        for (architecture, _), figures in HYBRID.items()
+        for (levels, steps), accuracy in zip(((2, 2), (2, 4), (4, 2)), figures, strict=True)
+    ]
+    plans = {name: recipe.load(name) for name in recipe.packaged()}
+    found = [row(plan) for name, plan in plans.items() if plan.paper.table and name != "cifar10-fast"]
+    assert sorted(found, key=str) == sorted([*ROWS, *hybrid], key=str)
+    assert row(plans["cifar10-fast"]) == row(plans["cifar10-resnet-18"])
+
+
+def test_hybrid_recipes_begin_where_their_ann_ends() -> None:
+    """By name: the ANN of the recipe has as many levels as it says; 30 epochs at most, and what Theorem 4.4 asks of v0."""
+    for (architecture, levels), figures in HYBRID.items():
+        ann = recipe.load(f"cifar100-{architecture}-qcfs-{levels}")
+        assert (ann.network.neuron, ann.network.levels, ann.network.architecture) == ("qcfs", levels, architecture)
+        for (own, steps), accuracy in zip(((2, 2), (2, 4), (4, 2)), figures, strict=True):
+            plan = recipe.load(f"cifar100-{architecture}-hybrid-{levels}-l{own}-t{steps}")
+            assert (plan.network.levels, plan.network.steps, plan.network.v0, plan.paper.accuracy) == (own, steps, 0.5, accuracy)
+            assert plan.training.epochs <= 30 and (plan.data, plan.network.architecture) == (ann.data, architecture)
+            assert plan.training.start == f"cifar100-{architecture}-qcfs-{levels}"
 
 
 def test_extends(tmp_path: Path) -> None:
