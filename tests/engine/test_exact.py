@@ -301,3 +301,16 @@ def test_graded_spikes_up_to_the_range_of_a_sum(channels: int, isa: str) -> None
     runner = engine.Engine(engine.Model(net, isa=isa, path="list"))
     assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
     assert set(runner.profile(windows)[1].rows) == {"graded"}
+
+
+@pytest.mark.parametrize("k", [253, 254, 255])
+def test_a_few_largest_counts(k: int, isa: str) -> None:
+    """One spike of all that a byte holds, among few others: lists have room for it."""
+    b = Builder(40, shape=(192, 5, 6), steps=2, high=255)
+    net = b.finish(b.neurons("a", b.conv("input", 64), steps=2, levels=9, threshold=(1000, 9000)))
+    windows = np.zeros((1, *net.window_shape), int)
+    windows[0, 0, 100, 2, 3] = windows[0, 1, 7, 4, 0] = k
+    windows[0, :, :, 1, :] = np.random.default_rng(41).integers(0, 2, (2, 192, 6))
+    runner = engine.Engine(engine.Model(net, isa=isa, path="list"))
+    assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
+    assert "graded" in runner.profile(windows)[1].rows

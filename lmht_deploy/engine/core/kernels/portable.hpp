@@ -66,7 +66,7 @@ struct Portable {
         return found;
     }
 
-    // Bit c where count[c] >= level.
+    // Bit c where count[c] >= level, a byte.
     static LMHT_INLINE uint64_t at_least(const uint8_t* count, int level, uint64_t among) {
         uint64_t found = 0;
         for (; among; among &= among - 1) {

@@ -138,7 +138,7 @@ LMHT_APART void list_counts(const GatherInputs& g) {
     const uint8_t* const count = g.source->count;
     list_both(g, [count](size_t at, uint64_t mask, uint32_t slot, uint32_t* once, uint32_t& n, uint32_t* twice, uint32_t& m) {
         n += Tier::list(Tier::odd(count + at * LANES, mask), slot, once + n);
-        for (int level = 2; (mask = Tier::at_least(count + at * LANES, level, mask)); level += 2) m += Tier::list(mask, slot, twice + m);
+        for (int level = 2; level < 256 && (mask = Tier::at_least(count + at * LANES, level, mask)); level += 2) m += Tier::list(mask, slot, twice + m);
     });
 }
 
