@@ -172,7 +172,7 @@ size_t Engine::place_store(const Synaptic& layer, RowStore& store, unsigned char
         const size_t lists = layer.blocks + (counts ? layer.blocks : format == Format::Binary ? layer.blocks / 2 : 0);
         inputs.rows = cursor.take<uint32_t>(inputs.row_pitch * lists);
         inputs.starts = cursor.take<uint32_t>(size_t(inputs.positions + 1) * lists);
-        if (source.format(synapse.view) != Format::Binary) inputs.values = cursor.take<int32_t>(inputs.row_pitch * layer.blocks);
+        if (format != Format::Binary) inputs.values = cursor.take<int32_t>(inputs.row_pitch * layer.blocks);
         inputs.dense = reinterpret_cast<uint8_t*>(inputs.rows);  // a row is listed or dense, never both
     }
     return cursor.used();
@@ -454,12 +454,9 @@ void Engine::gather_all(const Spikes& source, const Tally& tally, const Synapse&
     const int blocks = source.steps;
     const auto clear = [&](int list) { std::fill_n(inputs.starts + size_t(list) * (inputs.positions + 1), inputs.positions + 1, 0); };
     const auto list = [&](int block, int other) {
-        const bool skip = inputs.path != Path::Dense && silent(synapse, tally, y, block);
-        if (skip && inputs.path == Path::Graded) clear(blocks + block);
-        if (skip)
-            clear(block);
-        else
-            gather(source, {block, block, other, false}, synapse, y, slice, inputs);
+        if (inputs.path == Path::Dense || !silent(synapse, tally, y, block)) return gather(source, {block, block, other, false}, synapse, y, slice, inputs);
+        clear(block);
+        if (inputs.path == Path::Graded) clear(blocks + block);
     };
     int block = 0;
     for (; inputs.path == Path::Shared && block + 1 < blocks; block += 2) {
