@@ -13,7 +13,8 @@ std::vector<const Kernels*> available() {
     __builtin_cpu_init();
 #define HAS __builtin_cpu_supports
     const bool avx2 = HAS("avx2") && HAS("bmi") && HAS("bmi2") && HAS("lzcnt") && HAS("popcnt");
-    const bool avx512 = HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") && HAS("avx512vbmi2") && HAS("avx512vpopcntdq") && HAS("avx512vnni");
+    const bool avx512 = HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") &&
+                        HAS("avx512vbmi2") && HAS("avx512vpopcntdq") && HAS("avx512vnni");
 #undef HAS
     if (avx2 && avx512) found.push_back(kernels_avx512vnni());
     if (avx2) found.push_back(kernels_avx2());
@@ -38,7 +39,8 @@ const Kernels* choose_kernels(const std::string& isa) {
         if (isa == kernels->name) return kernels;
         names += (names.empty() ? "" : ", ") + std::string(kernels->name);
     }
-    throw std::invalid_argument("instruction set '" + isa + "' is not available here; there are: " + names);
+    throw std::invalid_argument("instruction set '" + isa +
+                                "' is not available here; there are: " + names);
 }
 
 }  // namespace lmht

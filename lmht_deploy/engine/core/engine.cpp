@@ -9,12 +9,16 @@
 namespace lmht {
 namespace {
 
-constexpr size_t CACHE_BYTES = size_t(1) << 20;  // weights of a layer that stay in a core's cache from row to row
-constexpr size_t MIXED_BYTES = size_t(1) << 18;  // weights up to which rows may differ in their path, and so touch both forms
-constexpr int TASKS = 8;                         // a thread and layer, where the layer runs slice by slice
-constexpr int MOST_TWICE = 2;                    // entries a place that the lists of Path::Graded have room for
+constexpr size_t CACHE_BYTES =
+    size_t(1) << 20;  // weights of a layer that stay in a core's cache from row to row
+constexpr size_t MIXED_BYTES =
+    size_t(1) << 18;  // weights up to which rows may differ in their path, and so touch both forms
+constexpr int TASKS = 8;       // a thread and layer, where the layer runs slice by slice
+constexpr int MOST_TWICE = 2;  // entries a place that the lists of Path::Graded have room for
 
-size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+size_t rounded(size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
 
 // Hands out consecutive pieces of memory; with no memory it only measures.
 class Cursor {
@@ -36,17 +40,21 @@ private:
 };
 
 void place(Spikes& spikes, const Tensor& tensor, View view, Cursor& cursor) {
-    spikes = {tensor.steps_of(view), tensor.height, tensor.width, tensor.channels, tensor.words(), tensor.format(view)};
+    spikes = {tensor.steps_of(view), tensor.height,  tensor.width,
+              tensor.channels,       tensor.words(), tensor.format(view)};
     spikes.mask = cursor.take<uint64_t>(spikes.all_words());
     if (spikes.format == Format::Few) spikes.few = cursor.take<uint64_t>(spikes.all_words());
-    if (spikes.format == Format::Counts) spikes.count = cursor.take<uint8_t>(spikes.all_words() * LANES);
-    if (spikes.format == Format::Wide) spikes.wide = cursor.take<int32_t>(spikes.all_words() * LANES);
+    if (spikes.format == Format::Counts)
+        spikes.count = cursor.take<uint8_t>(spikes.all_words() * LANES);
+    if (spikes.format == Format::Wide)
+        spikes.wide = cursor.take<int32_t>(spikes.all_words() * LANES);
 }
 
-// First-fit placement of buffers by life time: those that are never alive together may share memory.
+// First-fit placement of buffers by life time: those that are never alive together may share
+// memory.
 struct Buffer {
     size_t bytes;
-    int first, last;    // layers during which it is alive
+    int first, last;  // layers during which it is alive
     size_t offset = 0;
 };
 
@@ -56,8 +64,10 @@ size_t place_buffers(std::vector<Buffer>& buffers) {
         Buffer& buffer = buffers[i];
         std::vector<const Buffer*> others;
         for (size_t j = 0; j < i; ++j)
-            if (buffers[j].first <= buffer.last && buffer.first <= buffers[j].last) others.push_back(&buffers[j]);
-        std::sort(others.begin(), others.end(), [](const Buffer* a, const Buffer* b) { return a->offset < b->offset; });
+            if (buffers[j].first <= buffer.last && buffer.first <= buffers[j].last)
+                others.push_back(&buffers[j]);
+        std::sort(others.begin(), others.end(),
+                  [](const Buffer* a, const Buffer* b) { return a->offset < b->offset; });
         for (const Buffer* other : others) {
             if (other->offset >= buffer.offset + buffer.bytes) break;
             buffer.offset = std::max(buffer.offset, other->offset + other->bytes);
@@ -71,7 +81,9 @@ int32_t value_at(const Spikes& spikes, size_t word, int bit) {
     if (!(spikes.mask[word] >> bit & 1)) return 0;
     const size_t at = word * LANES + bit;
     if (spikes.format == Format::Few) return int32_t(spikes.few[word] >> (8 * bit) & 255);
-    return spikes.format == Format::Wide ? spikes.wide[at] : spikes.format == Format::Counts ? spikes.count[at] : 1;
+    return spikes.format == Format::Wide     ? spikes.wide[at]
+           : spikes.format == Format::Counts ? spikes.count[at]
+                                             : 1;
 }
 
 void put_value(const Spikes& spikes, size_t word, int bit, int32_t value) {
@@ -87,7 +99,8 @@ void clear(const Spikes& spikes) {
     for (size_t word = 0; word < spikes.all_words(); ++word) {
         if (!std::exchange(spikes.mask[word], 0)) continue;
         if (spikes.format == Format::Few) spikes.few[word] = 0;
-        if (spikes.format == Format::Wide) std::memset(spikes.wide + word * LANES, 0, LANES * sizeof(int32_t));
+        if (spikes.format == Format::Wide)
+            std::memset(spikes.wide + word * LANES, 0, LANES * sizeof(int32_t));
         if (spikes.format == Format::Counts) std::memset(spikes.count + word * LANES, 0, LANES);
     }
 }
@@ -104,12 +117,16 @@ void encode_any(const int32_t* window, const Spikes& spikes) {
         }
 }
 
-// The same for a row of a few channels: every value is written, for events come too irregularly to be branched upon.
+// The same for a row of a few channels: every value is written, for events come too irregularly to
+// be branched upon.
 void encode_row_of_few(const int32_t* window, const Spikes& spikes, int y) {
     const size_t area = size_t(spikes.height) * spikes.width;
     for (int step = 0; step < spikes.steps; ++step) {
-        const int32_t* const row = window + size_t(step) * spikes.channels * area + size_t(y) * spikes.width;
-        uint64_t *const mask = spikes.mask + spikes.word(step, y, 0), *const few = spikes.few + spikes.word(step, y, 0);
+        const int32_t* const row =
+            window + size_t(step) * spikes.channels * area + size_t(y) * spikes.width;
+        uint64_t *const mask = spikes.mask + spikes.word(step, y, 0), *const few =
+                                                                          spikes.few +
+                                                                          spikes.word(step, y, 0);
         for (int x = 0; x < spikes.width; ++x) {
             few[x] = uint32_t(row[x]);
             mask[x] = uint32_t(row[x] != 0);
@@ -126,7 +143,8 @@ void encode_row_of_few(const int32_t* window, const Spikes& spikes, int y) {
 template <class Visit>
 void for_rows_under(const Geometry& geometry, int y, Visit visit) {
     for (int ky = 0; ky < geometry.kernel.y; ++ky)
-        if (const int row = geometry.input_row(y, ky); row >= 0 && row < geometry.height_in) visit(row);
+        if (const int row = geometry.input_row(y, ky); row >= 0 && row < geometry.height_in)
+            visit(row);
 }
 
 // One step of `spikes`, as spikes of one step.
@@ -142,15 +160,18 @@ Spikes step_of(Spikes spikes, int step) {
 
 }  // namespace
 
-// -------------------------------------------------------------------------------------------------- memory
+// --------------------------------------------------------------------------------------------------
+// memory
 
-Engine::Engine(std::shared_ptr<const Model> model, int threads) : model_(std::move(model)), workers_(threads) {
+Engine::Engine(std::shared_ptr<const Model> model, int threads)
+    : model_(std::move(model)), workers_(threads) {
     activations_.resize(model_->tensors.size());
     scratch_.resize(threads);
     plan_memory();
 }
 
-// Lists (or dense values) of one output row; `at` null measures. Shared by all slices that read the same channels.
+// Lists (or dense values) of one output row; `at` null measures. Shared by all slices that read the
+// same channels.
 size_t Engine::place_store(const Synaptic& layer, RowStore& store, unsigned char* at) const {
     Cursor cursor(at);
     store.inputs.resize(layer.synapses.size());
@@ -164,16 +185,23 @@ size_t Engine::place_store(const Synaptic& layer, RowStore& store, unsigned char
         }
         const Tensor& source = model_->tensors[synapse.source];
         int channels = 0;
-        for (const Slice& slice : synapse.weights.slices) channels = std::max(channels, slice.channels);
+        for (const Slice& slice : synapse.weights.slices)
+            channels = std::max(channels, slice.channels);
         const Format format = source.format(synapse.view);
         const bool counts = format == Format::Counts || format == Format::Few;
         inputs.positions = int(synapse.geometry.columns.size());
-        inputs.row_pitch = size_t(inputs.positions) * synapse.geometry.kernel.y * channels * (counts ? MOST_TWICE : 1) + LIST_SLACK;
-        const size_t lists = layer.blocks + (counts ? layer.blocks : format == Format::Binary ? layer.blocks / 2 : 0);
+        inputs.row_pitch = size_t(inputs.positions) * synapse.geometry.kernel.y * channels *
+                               (counts ? MOST_TWICE : 1) +
+                           LIST_SLACK;
+        const size_t lists = layer.blocks + (counts                     ? layer.blocks
+                                             : format == Format::Binary ? layer.blocks / 2
+                                                                        : 0);
         inputs.rows = cursor.take<uint32_t>(inputs.row_pitch * lists);
         inputs.starts = cursor.take<uint32_t>(size_t(inputs.positions + 1) * lists);
-        if (format != Format::Binary) inputs.values = cursor.take<int32_t>(inputs.row_pitch * layer.blocks);
-        inputs.dense = reinterpret_cast<uint8_t*>(inputs.rows);  // a row is listed or dense, never both
+        if (format != Format::Binary)
+            inputs.values = cursor.take<int32_t>(inputs.row_pitch * layer.blocks);
+        inputs.dense =
+            reinterpret_cast<uint8_t*>(inputs.rows);  // a row is listed or dense, never both
     }
     return cursor.used();
 }
@@ -197,22 +225,28 @@ void Engine::plan_memory() {
         const size_t height = tensor.height, pixels = height * tensor.width;
         Tally& tally = activation.tally;
         tally.events = cursor.take<int64_t>(pixels);
-        tally.total = tensor.format(View::Steps) == Format::Binary ? tally.events : cursor.take<int64_t>(pixels);  // one and the same
+        tally.total = tensor.format(View::Steps) == Format::Binary
+                          ? tally.events
+                          : cursor.take<int64_t>(pixels);  // one and the same
         tally.row_events = cursor.take<int64_t>(height);
         tally.row_total = cursor.take<int64_t>(height);
         tally.row_shared = cursor.take<int64_t>(height * (tensor.steps / 2));
         tally.row_steps = cursor.take<uint64_t>(height);
         for (const View view : {View::Steps, View::Blocks, View::Window}) {
             const View same = tensor.same(view);
-            tally.row_places[int(view)] = same != view ? tally.row_places[int(same)] : view == View::Steps ? tally.row_events : cursor.take<int64_t>(height);
+            tally.row_places[int(view)] = same != view          ? tally.row_places[int(same)]
+                                          : view == View::Steps ? tally.row_events
+                                                                : cursor.take<int64_t>(height);
         }
         return cursor.used();
     };
     for (size_t i = 0; i < tensors.size(); ++i) {  // tensor i is what layer i puts out
         const Layer& layer = model_->layers[i];
-        const bool sparsely_written = !layer.synaptic && !layer.pool;  // then what is silent stays so from window to window
+        const bool sparsely_written =
+            !layer.synaptic && !layer.pool;  // then what is silent stays so from window to window
         const size_t bytes = place_all(activations_[i], tensors[i], nullptr);
-        buffers.push_back(sparsely_written ? Buffer{bytes, 0, int(tensors.size())} : Buffer{bytes, int(i), tensors[i].last_use});
+        buffers.push_back(sparsely_written ? Buffer{bytes, 0, int(tensors.size())}
+                                           : Buffer{bytes, int(i), tensors[i].last_use});
     }
 
     size_t row_bytes = 0, currents_bytes = 0, most_rows = 0, most_synapses = 0, most_paths = 0;
@@ -230,12 +264,14 @@ void Engine::plan_memory() {
         } else {
             row_bytes = std::max(row_bytes, store);
         }
-        currents_bytes = std::max(currents_bytes, rounded(size_t(layer.width) * layer.blocks * LANES * sizeof(int32_t)));
+        currents_bytes = std::max(
+            currents_bytes, rounded(size_t(layer.width) * layer.blocks * LANES * sizeof(int32_t)));
     }
     const size_t activation_bytes = place_buffers(buffers);
     arena_bytes_ = activation_bytes + lists_bytes_ + (row_bytes + currents_bytes) * scratch_.size();
     arena_ = aligned(arena_bytes_);
-    for (size_t i = 0; i < tensors.size(); ++i) place_all(activations_[i], tensors[i], arena_.get() + buffers[i].offset);
+    for (size_t i = 0; i < tensors.size(); ++i)
+        place_all(activations_[i], tensors[i], arena_.get() + buffers[i].offset);
     Cursor rest(arena_.get() + activation_bytes);
     lists_ = rest.take<unsigned char>(lists_bytes_);
     for (Scratch& scratch : scratch_) {
@@ -250,7 +286,8 @@ void Engine::plan_memory() {
     }
 }
 
-// -------------------------------------------------------------------------------------------------- a window
+// --------------------------------------------------------------------------------------------------
+// a window
 
 void Engine::run(const int32_t* windows, int batch, const RunOutputs& outputs) {
     std::lock_guard lock(mutex_);
@@ -264,18 +301,25 @@ void Engine::run_window(Window window, int index, const RunOutputs& outputs) {
     int neuron_index = 0, synaptic_index = 0;
     for (size_t i = 0; i < model_->layers.size(); ++i) {
         const Layer& layer = model_->layers[i];
-        const auto start = outputs.profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
-        run_layer(layer, window, outputs.logits + (layer.synaptic ? size_t(index) * layer.synaptic->channels : 0));
-        if (outputs.profile) note(outputs.profile[i], (std::chrono::steady_clock::now() - start).count());
+        const auto start = outputs.profile ? std::chrono::steady_clock::now()
+                                           : std::chrono::steady_clock::time_point();
+        run_layer(layer, window,
+                  outputs.logits + (layer.synaptic ? size_t(index) * layer.synaptic->channels : 0));
+        if (outputs.profile)
+            note(outputs.profile[i], (std::chrono::steady_clock::now() - start).count());
         if (!layer.synaptic) continue;
         const Synaptic& it = *layer.synaptic;
-        count_sops(it, outputs.sops + size_t(index) * synaptic + synaptic_index, outputs.event_sops + size_t(index) * synaptic + synaptic_index);
+        count_sops(it, outputs.sops + size_t(index) * synaptic + synaptic_index,
+                   outputs.event_sops + size_t(index) * synaptic + synaptic_index);
         ++synaptic_index;
         if (it.out < 0) continue;
-        count_spikes(it, outputs.spikes + size_t(index) * neurons + neuron_index, outputs.events + size_t(index) * neurons + neuron_index);
+        count_spikes(it, outputs.spikes + size_t(index) * neurons + neuron_index,
+                     outputs.events + size_t(index) * neurons + neuron_index);
         if (!outputs.traces.empty()) {
             const Tensor& tensor = model_->tensors[it.out];
-            copy_trace(it.out, outputs.traces[neuron_index] + size_t(index) * tensor.steps * tensor.channels * tensor.height * tensor.width);
+            copy_trace(it.out, outputs.traces[neuron_index] + size_t(index) * tensor.steps *
+                                                                  tensor.channels * tensor.height *
+                                                                  tensor.width);
         }
         ++neuron_index;
     }
@@ -299,7 +343,8 @@ void Engine::run_layer(const Layer& layer, Window window, int64_t* logits) {
 void Engine::note(LayerProfile& profile, int64_t nanoseconds) {
     profile.nanoseconds += nanoseconds;
     for (Scratch& scratch : scratch_)
-        for (int path = 0; path < PATHS; ++path) profile.rows[path] += std::exchange(scratch.rows[path], 0);
+        for (int path = 0; path < PATHS; ++path)
+            profile.rows[path] += std::exchange(scratch.rows[path], 0);
 }
 
 // Encodes `counts`, but for null, and calls finish(y) for every row.
@@ -323,7 +368,8 @@ void Engine::finish_row(int tensor, int y) {
     const Tensor& shape = model_->tensors[tensor];
     for (const View view : {View::Blocks, View::Window})
         if (shape.same(view) == view && shape.reads[int(view)])
-            activation.tally.row_places[int(view)][y] = model_->kernels->sum_steps(activation.views[int(view) - 1], activation.views[int(view)], y);
+            activation.tally.row_places[int(view)][y] = model_->kernels->sum_steps(
+                activation.views[int(view) - 1], activation.views[int(view)], y);
     model_->kernels->tally(activation.views[int(View::Steps)], activation.tally, y);
 }
 
@@ -331,7 +377,8 @@ void Engine::run_pool(const Pool& pool) {
     const Spikes& in = activations_[pool.source].views[int(View::Steps)];
     const Spikes& out = activations_[pool.out].views[int(View::Steps)];
     workers_.run(out.height, [&](int y, int) {
-        model_->kernels->pool({&in, &out, pool.kernel.y, pool.kernel.x, pool.stride.x, pool.padding.x, y * pool.stride.y - pool.padding.y, y, pool.max});
+        model_->kernels->pool({&in, &out, pool.kernel.y, pool.kernel.x, pool.stride.x,
+                               pool.padding.x, y * pool.stride.y - pool.padding.y, y, pool.max});
         finish_row(pool.out, y);
     });
 }
@@ -344,32 +391,39 @@ void Engine::run_flatten(const Flatten& flatten) {
         for (int y = 0; y < in.height; ++y)
             for (int x = 0; x < in.width; ++x)
                 for (int c = 0; c < in.channels; ++c)
-                    if (const int32_t k = value_at(in, in.word(step, y, x) + c / LANES, c % LANES)) {
+                    if (const int32_t k =
+                            value_at(in, in.word(step, y, x) + c / LANES, c % LANES)) {
                         const int to = (c * in.height + y) * in.width + x;
                         put_value(out, out.word(step, 0, 0) + to / LANES, to % LANES, k);
                     }
     finish_row(flatten.out, 0);
 }
 
-// -------------------------------------------------------------------------------------------------- synapses
+// --------------------------------------------------------------------------------------------------
+// synapses
 
-// What one spike has to do with it: the pixels that read it, along the row; with groups, the part of the channels in this slice.
+// What one spike has to do with it: the pixels that read it, along the row; with groups, the part
+// of the channels in this slice.
 double Engine::reads_of(const Synapse& synapse, const Slice& slice) const {
     const double far = synapse.weights.size > CACHE_BYTES ? model_->kernels->costs.far : 1;
     return synapse.geometry.mean_column_taps * slice.channels / synapse.channels_in * far;
 }
 
 // What it saves to list apart, for an output row, what the two steps of a pair share.
-double Engine::saved_by_sharing(const Synapse& synapse, const Slice& slice, const Tally& tally, int y, int pair, int pairs) const {
+double Engine::saved_by_sharing(const Synapse& synapse, const Slice& slice, const Tally& tally,
+                                int y, int pair, int pairs) const {
     const Costs& costs = model_->kernels->costs;
     int64_t shared = 0;
-    for_rows_under(synapse.geometry, y, [&](int row) { shared += tally.row_shared[row * pairs + pair]; });
-    return double(shared) * reads_of(synapse, slice) * costs.add - synapse.geometry.width_out * costs.split;
+    for_rows_under(synapse.geometry, y,
+                   [&](int row) { shared += tally.row_shared[row * pairs + pair]; });
+    return double(shared) * reads_of(synapse, slice) * costs.add -
+           synapse.geometry.width_out * costs.split;
 }
 
-// The cheapest way to add a synapse along some output rows, from the spikes that lie under them in this window: those of
-// `tally`, of so many steps of the view.
-Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice, const Tally& tally, int steps) const {
+// The cheapest way to add a synapse along some output rows, from the spikes that lie under them in
+// this window: those of `tally`, of so many steps of the view.
+Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice, const Tally& tally,
+                         int steps) const {
     const Spikes& spikes = activations_[synapse.source].views[int(synapse.view)];
     if (spikes.format == Format::Wide) return Path::Weighted;
     const Geometry& geometry = synapse.geometry;
@@ -383,7 +437,8 @@ Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice,
             places += tally.row_places[int(synapse.view)][row];
         });
         most_total = std::max(most_total, total - before);
-        for (int pair = 0; binary && pair < steps / 2; ++pair) saved += std::max(0.0, saved_by_sharing(synapse, slice, tally, y, pair, steps / 2));
+        for (int pair = 0; binary && pair < steps / 2; ++pair)
+            saved += std::max(0.0, saved_by_sharing(synapse, slice, tally, y, pair, steps / 2));
     }
     const Costs& costs = model_->kernels->costs;
     const Tensor& tensor = model_->tensors[synapse.source];
@@ -391,15 +446,24 @@ Path Engine::choose_path(const Synapse& synapse, Range rows, const Slice& slice,
     const double height = rows.last - rows.first, pixels = height * geometry.width_out * steps;
     const int64_t row_places = int64_t(geometry.columns.size()) * geometry.kernel.y;
     const double reads = reads_of(synapse, slice);
-    const bool fits = binary || most / 2 <= MOST_TWICE || most_total / 2 <= MOST_TWICE * row_places * slice.channels;
-    const double graded = (double(places) + double(total - places) / 3) * costs.graded;  // of k = 1, 2, 3, 4: 1, 1, 2, 2 rows
+    const bool fits = binary || most / 2 <= MOST_TWICE ||
+                      most_total / 2 <= MOST_TWICE * row_places * slice.channels;
+    const double graded = (double(places) + double(total - places) / 3) *
+                          costs.graded;  // of k = 1, 2, 3, 4: 1, 1, 2, 2 rows
     const double added = fits ? (binary ? double(total) * costs.add : graded) * reads : 1e300;
     const double weighted = binary ? 1e300 : double(places) * reads * costs.weighted;
-    const Path listed = added > weighted ? Path::Weighted : saved > 0 ? Path::Shared : binary ? Path::Ones : Path::Graded;
+    const Path listed = added > weighted ? Path::Weighted
+                        : saved > 0      ? Path::Shared
+                        : binary         ? Path::Ones
+                                         : Path::Graded;
     if (most > model_->kernels->dense_most || slice.channel0 % LANES) return listed;
-    const double words = height * double(row_places) * ((slice.channels + LANES - 1) / LANES) * steps;
-    const double lists = pixels * costs.pixel + words * costs.word / double(synapse.weights.slices.size());  // built once for all slices
-    const double dense = pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * costs.dense;
+    const double words =
+        height * double(row_places) * ((slice.channels + LANES - 1) / LANES) * steps;
+    const double lists =
+        pixels * costs.pixel +
+        words * costs.word / double(synapse.weights.slices.size());  // built once for all slices
+    const double dense =
+        pixels * geometry.kernel.x * geometry.kernel.y * slice.channels * costs.dense;
     return std::min(added, weighted) + lists - saved <= dense ? listed : Path::Dense;
 }
 
@@ -412,7 +476,8 @@ void Engine::choose_paths(const Synaptic& layer) {
             if (synapse.weights.size <= MIXED_BYTES) continue;
             const Activation& source = activations_[synapse.source];
             paths_[slice * layer.synapses.size() + s] =
-                choose_path(synapse, {0, layer.height}, synapse.weights.slices[slice], source.tally, source.views[int(synapse.view)].steps);
+                choose_path(synapse, {0, layer.height}, synapse.weights.slices[slice], source.tally,
+                            source.views[int(synapse.view)].steps);
         }
 }
 
@@ -425,9 +490,11 @@ void Engine::prepare(const Synaptic& layer, int y, int slice, RowStore& store, i
         if (synapse.weights.size > MIXED_BYTES)
             inputs.path = paths_[slice * layer.synapses.size() + s];
         else if (!synapse.channelwise())
-            inputs.path = choose_path(synapse, {y, y + 1}, synapse.weights.slices[slice], source.tally, source.views[int(synapse.view)].steps);
+            inputs.path = choose_path(synapse, {y, y + 1}, synapse.weights.slices[slice],
+                                      source.tally, source.views[int(synapse.view)].steps);
         ++scratch_[thread].rows[int(inputs.path)];
-        if (!synapse.channelwise()) gather_all(source.views[int(synapse.view)], source.tally, synapse, y, slice, inputs);
+        if (!synapse.channelwise())
+            gather_all(source.views[int(synapse.view)], source.tally, synapse, y, slice, inputs);
     }
 }
 
@@ -449,19 +516,25 @@ int Engine::quiet_blocks(const Synaptic& layer, int y) const {
     return layer.blocks;
 }
 
-// Fills the inputs of a row from all blocks of `source`, their path chosen. What is silent needs no search.
-void Engine::gather_all(const Spikes& source, const Tally& tally, const Synapse& synapse, int y, int slice, RowInputs& inputs) const {
+// Fills the inputs of a row from all blocks of `source`, their path chosen. What is silent needs no
+// search.
+void Engine::gather_all(const Spikes& source, const Tally& tally, const Synapse& synapse, int y,
+                        int slice, RowInputs& inputs) const {
     const int blocks = source.steps;
-    const auto clear = [&](int list) { std::fill_n(inputs.starts + size_t(list) * (inputs.positions + 1), inputs.positions + 1, 0); };
+    const auto clear = [&](int list) {
+        std::fill_n(inputs.starts + size_t(list) * (inputs.positions + 1), inputs.positions + 1, 0);
+    };
     const auto list = [&](int block, int other) {
-        if (inputs.path == Path::Dense || !silent(synapse, tally, y, block)) return gather(source, {block, block, other, false}, synapse, y, slice, inputs);
+        if (inputs.path == Path::Dense || !silent(synapse, tally, y, block))
+            return gather(source, {block, block, other, false}, synapse, y, slice, inputs);
         clear(block);
         if (inputs.path == Path::Graded) clear(blocks + block);
     };
     int block = 0;
     for (; inputs.path == Path::Shared && block + 1 < blocks; block += 2) {
         const int other = block + 1, both = blocks + block / 2;
-        const bool share = saved_by_sharing(synapse, synapse.weights.slices[slice], tally, y, block / 2, blocks / 2) > 0;
+        const bool share = saved_by_sharing(synapse, synapse.weights.slices[slice], tally, y,
+                                            block / 2, blocks / 2) > 0;
         list(block, share ? other : block);
         list(other, share ? block : other);
         if (share)
@@ -472,18 +545,28 @@ void Engine::gather_all(const Spikes& source, const Tally& tally, const Synapse&
     for (; block < blocks; ++block) list(block, block);
 }
 
-void Engine::gather(const Spikes& source, Listed of, const Synapse& synapse, int y, int slice, RowInputs& inputs) const {
+void Engine::gather(const Spikes& source, Listed of, const Synapse& synapse, int y, int slice,
+                    RowInputs& inputs) const {
     const Slice& range = synapse.weights.slices[slice];
     const Geometry& geometry = synapse.geometry;
-    const GatherInputs gather{&source, of, geometry.input_row(y, 0), geometry.dilation.y, geometry.kernel.y,
-                              geometry.columns.data(), range.channel0, range.channels, range.pitch, &inputs};
+    const GatherInputs gather{&source,
+                              of,
+                              geometry.input_row(y, 0),
+                              geometry.dilation.y,
+                              geometry.kernel.y,
+                              geometry.columns.data(),
+                              range.channel0,
+                              range.channels,
+                              range.pitch,
+                              &inputs};
     if (inputs.path == Path::Dense)
         model_->kernels->fill(gather);
     else
         model_->kernels->list(gather);
 }
 
-void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents, Ahead ahead) const {
+void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents,
+                     Ahead ahead) const {
     NeuronRow row = row_of(layer, y, slice, currents);
     connect(row, layer, y, slice, store);
     if (layer.out < 0) return model_->kernels->currents(row);
@@ -494,7 +577,8 @@ void Engine::compute(const Synaptic& layer, int y, int slice, RowStore& store, i
 }
 
 // The synapses of a row, whose inputs are in `store`.
-void Engine::connect(NeuronRow& of, const Synaptic& layer, int y, int slice, RowStore& store) const {
+void Engine::connect(NeuronRow& of, const Synaptic& layer, int y, int slice,
+                     RowStore& store) const {
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
         const Geometry& geometry = synapse.geometry;
@@ -535,8 +619,16 @@ NeuronRow Engine::row_of(const Synaptic& layer, int y, int slice, int32_t* curre
     row.neurons.bias = layer.bias.data() + lane;
     row.currents = currents;
     if (layer.out < 0) return row;
-    row.neurons = {layer.bias.data() + lane, layer.threshold.data() + lane, layer.v0.data() + lane, layer.terms.data(), layer.term_start.data(),
-                   layer.steps, layer.substeps, layer.levels, layer.leak, layer.drive};
+    row.neurons = {layer.bias.data() + lane,
+                   layer.threshold.data() + lane,
+                   layer.v0.data() + lane,
+                   layer.terms.data(),
+                   layer.term_start.data(),
+                   layer.steps,
+                   layer.substeps,
+                   layer.levels,
+                   layer.leak,
+                   layer.drive};
     row.out = &activations_[layer.out].views[int(View::Steps)];
     row.y = y;
     row.word = slice;
@@ -551,18 +643,20 @@ void Engine::run_neurons(const Synaptic& layer) {
         run_rows(layer);
 }
 
-// Whether there are spikes enough for every weight of a synapse to be read about once: fetching them ahead is in vain else.
+// Whether there are spikes enough for every weight of a synapse to be read about once: fetching
+// them ahead is in vain else.
 bool Engine::fetches_ahead(const Synaptic& layer) const {
     const Synapse& synapse = layer.synapses.front();
     const Activation& source = activations_[synapse.source];
     const Spikes& spikes = source.views[int(synapse.view)];
     const int64_t* const places = source.tally.row_places[int(synapse.view)];
-    const int64_t reads = int64_t(spikes.channels) * synapse.geometry.stride.x * synapse.geometry.stride.y;
+    const int64_t reads =
+        int64_t(spikes.channels) * synapse.geometry.stride.x * synapse.geometry.stride.y;
     return std::accumulate(places, places + spikes.height, int64_t(0)) >= reads;
 }
 
-// The weights that the layer after `layer` begins with: all of them, or the first slice where it runs slice by slice. How
-// it will read them is a guess: as `layer` does, by `path`.
+// The weights that the layer after `layer` begins with: all of them, or the first slice where it
+// runs slice by slice. How it will read them is a guess: as `layer` does, by `path`.
 Engine::Ahead Engine::next_layer(const Synaptic& layer, Path path) const {
     for (size_t i = layer.out + 1; i < model_->layers.size(); ++i) {
         if (!model_->layers[i].synaptic) continue;
@@ -578,7 +672,8 @@ Engine::Ahead Engine::next_layer(const Synaptic& layer, Path path) const {
 
 Engine::Ahead Engine::weights_of(const PackedWeights& weights, int slice, Path path) {
     const Slice& it = weights.slices[slice];
-    if (path == Path::Dense && weights.quads) return {reinterpret_cast<const uint8_t*>(weights.quads) + it.quads_offset, it.quads_bytes};
+    if (path == Path::Dense && weights.quads)
+        return {reinterpret_cast<const uint8_t*>(weights.quads) + it.quads_offset, it.quads_bytes};
     return {weights.bytes + it.offset, it.bytes};
 }
 
@@ -590,15 +685,17 @@ void Engine::run_rows(const Synaptic& layer) {
         Scratch& scratch = scratch_[thread];
         for (int slice = 0; slice < layer.words(); ++slice) {
             if (slice == 0 || !one_range) prepare(layer, y, slice, scratch.row, thread);
-            const Ahead next = ahead && slice == 0 ? next_layer(layer, scratch.row.inputs.front().path) : Ahead{};
+            const Ahead next =
+                ahead && slice == 0 ? next_layer(layer, scratch.row.inputs.front().path) : Ahead{};
             compute(layer, y, slice, scratch.row, scratch.currents, next.part(y, layer.height));
         }
         finish_row(layer.out, y);
     });
 }
 
-// Slice by slice, all rows of a slice at once: for weights that do not fit the cache, or few rows to share out. Threads
-// take parts of a slice that are as large as sharing the work evenly allows, so that each needs few weights.
+// Slice by slice, all rows of a slice at once: for weights that do not fit the cache, or few rows
+// to share out. Threads take parts of a slice that are as large as sharing the work evenly allows,
+// so that each needs few weights.
 void Engine::run_slices(const Synaptic& layer) {
     const size_t bytes = place_store(layer, rows_[0], nullptr);
     workers_.run(layer.height, [&](int y, int thread) {
@@ -607,7 +704,8 @@ void Engine::run_slices(const Synaptic& layer) {
     });
     const int slices = layer.words(), threads = workers_.threads();
     const bool ahead = fetches_ahead(layer);
-    const PackedWeights* weights = ahead && !layer.synapses.front().channelwise() ? &layer.synapses.front().weights : nullptr;
+    const PackedWeights* weights =
+        ahead && !layer.synapses.front().channelwise() ? &layer.synapses.front().weights : nullptr;
     const Ahead following = ahead ? next_layer(layer, rows_[0].inputs.front().path) : Ahead{};
     const auto work = [&](int slice, int y, int thread) {
         RowStore& store = scratch_[thread].row;
@@ -616,13 +714,16 @@ void Engine::run_slices(const Synaptic& layer) {
         store.synapses.resize(store.inputs.size());
         Ahead next;
         if (slice + threads == slices) next = following;
-        if (slice + threads < slices && weights) next = weights_of(*weights, slice + threads, store.inputs.front().path);
+        if (slice + threads < slices && weights)
+            next = weights_of(*weights, slice + threads, store.inputs.front().path);
         compute(layer, y, slice, store, scratch_[thread].currents, next.part(y, layer.height));
     };
-    const int parts = threads == 1 ? 1 : std::clamp(TASKS * threads / slices, 1, layer.height);  // of the rows
+    const int parts =
+        threads == 1 ? 1 : std::clamp(TASKS * threads / slices, 1, layer.height);  // of the rows
     workers_.run(slices * parts, [&](int task, int thread) {
         const int slice = task / parts, part = task % parts;
-        for (int y = layer.height * part / parts; y < layer.height * (part + 1) / parts; ++y) work(slice, y, thread);
+        for (int y = layer.height * part / parts; y < layer.height * (part + 1) / parts; ++y)
+            work(slice, y, thread);
     });
     workers_.run(layer.height, [&](int y, int) { finish_row(layer.out, y); });
 }
@@ -637,24 +738,28 @@ void Engine::run_readout(const Synaptic& layer, int64_t* logits) {
         compute(layer, 0, slice, scratch.row, scratch.currents, {});
         for (int c = slice * LANES; c < std::min(layer.channels, (slice + 1) * LANES); ++c) {
             logits[c] = 0;
-            for (int block = 0; block < layer.blocks; ++block) logits[c] += scratch.currents[block * LANES + c % LANES];
+            for (int block = 0; block < layer.blocks; ++block)
+                logits[c] += scratch.currents[block * LANES + c % LANES];
         }
     }
 }
 
-// -------------------------------------------------------------------------------------------------- step by step
+// --------------------------------------------------------------------------------------------------
+// step by step
 
 // The first layer alone reads the input, by one synapse, step by step.
 bool Engine::by_steps(const Model& model) {
     int readers = 0;
     for (const Layer& layer : model.layers) {
-        readers += (layer.pool && layer.pool->source == 0) || (layer.flatten && layer.flatten->source == 0);
+        readers += (layer.pool && layer.pool->source == 0) ||
+                   (layer.flatten && layer.flatten->source == 0);
         if (layer.synaptic)
             for (const Synapse& synapse : layer.synaptic->synapses) readers += synapse.source == 0;
     }
     if (readers != 1 || model.layers.size() < 2 || !model.layers[1].synaptic) return false;
     const Synaptic& first = *model.layers[1].synaptic;
-    return first.out == 1 && first.synapses.size() == 1 && !first.synapses[0].channelwise() && model.tensors[0].same(first.synapses[0].view) == View::Steps;
+    return first.out == 1 && first.synapses.size() == 1 && !first.synapses[0].channelwise() &&
+           model.tensors[0].same(first.synapses[0].view) == View::Steps;
 }
 
 void Engine::begin_steps() {
@@ -662,7 +767,8 @@ void Engine::begin_steps() {
     const Tensor& input = model_->tensors[0];
     {
         std::lock_guard lock(mutex_);
-        kept_bytes_ = size_t(layer.height) * layer.words() * layer.width * layer.blocks * LANES * sizeof(int32_t);
+        kept_bytes_ = size_t(layer.height) * layer.words() * layer.width * layer.blocks * LANES *
+                      sizeof(int32_t);
         kept_ = aligned(kept_bytes_);
         step_tally_.resize(size_t(input.height) * (2 * input.width + 3));
         rotated_ = layer.terms;
@@ -691,14 +797,16 @@ void Engine::put_step(int step, const int32_t* counts) {
     tally.row_total = tally.row_events + spikes.height;
     tally.row_steps = reinterpret_cast<uint64_t*>(tally.row_total + spikes.height);
     encode_rows(counts, spikes, [&](int y) { model_->kernels->tally(spikes, tally, y); });
-    const bool sliced = by_slices(layer);  // which decides where there is room for the lists of a row
+    const bool sliced =
+        by_slices(layer);  // which decides where there is room for the lists of a row
     const size_t bytes = sliced ? place_store(layer, rows_[0], nullptr) : 0;
     workers_.run(layer.height, [&](int y, int thread) {
         RowStore& store = sliced ? rows_[y] : scratch_[thread].row;
         place_store(layer, store, sliced ? lists_ + y * bytes : scratch_[thread].lists);
         for (int slice = 0; slice < layer.words(); ++slice) {
             if (slice == 0 || !layer.one_range()) {
-                store.inputs[0].path = choose_path(synapse, {y, y + 1}, synapse.weights.slices[slice], tally, 1);
+                store.inputs[0].path =
+                    choose_path(synapse, {y, y + 1}, synapse.weights.slices[slice], tally, 1);
                 gather_all(spikes, tally, synapse, y, slice, store.inputs[0]);
             }
             NeuronRow row = row_of(layer, y, slice, kept(layer, step, y, slice));
@@ -716,7 +824,8 @@ void Engine::run_steps(int first, const RunOutputs& outputs) {
 
 // Neurons of the first layer, whose currents are kept.
 void Engine::run_kept(const Synaptic& layer, int first) {
-    for (size_t i = 0; i < rotated_.size(); ++i) rotated_[i].block = (layer.terms[i].block + first) % layer.blocks * layer.width;
+    for (size_t i = 0; i < rotated_.size(); ++i)
+        rotated_[i].block = (layer.terms[i].block + first) % layer.blocks * layer.width;
     workers_.run(layer.height, [&](int y, int) {
         for (int slice = 0; slice < layer.words(); ++slice) {
             NeuronRow row = row_of(layer, y, slice, kept(layer, 0, y, slice));
@@ -728,7 +837,8 @@ void Engine::run_kept(const Synaptic& layer, int first) {
     });
 }
 
-// -------------------------------------------------------------------------------------------------- counting
+// --------------------------------------------------------------------------------------------------
+// counting
 
 void Engine::count_spikes(const Synaptic& layer, int64_t* spikes, int64_t* events) const {
     const Tally& tally = activations_[layer.out].tally;
@@ -764,7 +874,8 @@ void Engine::copy_trace(int tensor, int32_t* trace) const {
     for (int step = 0; step < spikes.steps; ++step)
         for (int c = 0; c < spikes.channels; ++c)
             for (int y = 0; y < spikes.height; ++y)
-                for (int x = 0; x < spikes.width; ++x) *trace++ = value_at(spikes, spikes.word(step, y, x) + c / LANES, c % LANES);
+                for (int x = 0; x < spikes.width; ++x)
+                    *trace++ = value_at(spikes, spikes.word(step, y, x) + c / LANES, c % LANES);
 }
 
 }  // namespace lmht

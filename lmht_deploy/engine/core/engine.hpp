@@ -12,15 +12,16 @@ namespace lmht {
 // What one layer did in a run, summed over the windows.
 struct LayerProfile {
     int64_t nanoseconds = 0;
-    int64_t rows[PATHS] = {};  // output rows of its synapses (times slices, where groups make them differ), by `Path`
+    int64_t rows[PATHS] =
+        {};  // output rows of its synapses (times slices, where groups make them differ), by `Path`
 };
 
 // Where the integers of a run go; every pointer is the caller's. B windows.
 struct RunOutputs {
-    int64_t* logits;                // [B][classes]
-    int64_t *spikes, *events;       // [B][neuron layers]
-    int64_t *sops, *event_sops;     // [B][layers with synapses]
-    std::vector<int32_t*> traces;   // empty, or [B][steps][C][H][W] for each neuron layer
+    int64_t* logits;                  // [B][classes]
+    int64_t *spikes, *events;         // [B][neuron layers]
+    int64_t *sops, *event_sops;       // [B][layers with synapses]
+    std::vector<int32_t*> traces;     // empty, or [B][steps][C][H][W] for each neuron layer
     LayerProfile* profile = nullptr;  // null, or [layers]
 };
 
@@ -28,12 +29,13 @@ class Engine {
 public:
     Engine(std::shared_ptr<const Model> model, int threads);
 
-    // windows: [B][steps][C][H][W], within the range of the model's input. Not to be called twice at a time; a second
-    // caller waits.
+    // windows: [B][steps][C][H][W], within the range of the model's input. Not to be called twice
+    // at a time; a second caller waits.
     void run(const int32_t* windows, int batch, const RunOutputs& outputs);
 
-    // The same for a window that comes step by step: the currents of each step are computed as it comes, and kept for every window that it is in. Only where
-    // `by_steps`; `put_step` says so too. The steps are slots of a ring; all hold silence at first.
+    // The same for a window that comes step by step: the currents of each step are computed as it
+    // comes, and kept for every window that it is in. Only where `by_steps`; `put_step` says so
+    // too. The steps are slots of a ring; all hold silence at first.
     //   put_step: counts [C][H][W] of what is now in slot `step`
     //   run_steps: the window whose oldest step is in slot `first`; room for one window
     static bool by_steps(const Model& model);
@@ -67,7 +69,8 @@ private:
     };
 
     void plan_memory();
-    // A window as it is given, or (null) the steps that were put, the oldest of them in slot `first`.
+    // A window as it is given, or (null) the steps that were put, the oldest of them in slot
+    // `first`.
     struct Window {
         const int32_t* counts;
         int first;
@@ -98,8 +101,10 @@ private:
 
     void choose_paths(const Synaptic& layer);
     void prepare(const Synaptic& layer, int y, int slice, RowStore& store, int thread);
-    void gather_all(const Spikes& source, const Tally& tally, const Synapse& synapse, int y, int slice, RowInputs& inputs) const;
-    void gather(const Spikes& source, Listed of, const Synapse& synapse, int y, int slice, RowInputs& inputs) const;
+    void gather_all(const Spikes& source, const Tally& tally, const Synapse& synapse, int y,
+                    int slice, RowInputs& inputs) const;
+    void gather(const Spikes& source, Listed of, const Synapse& synapse, int y, int slice,
+                RowInputs& inputs) const;
     bool silent(const Synapse& synapse, const Tally& tally, int y, int block) const;
     int quiet_blocks(const Synaptic& layer, int y) const;
     NeuronRow row_of(const Synaptic& layer, int y, int slice, int32_t* currents) const;
@@ -111,13 +116,16 @@ private:
 
         Ahead part(int i, int parts) const { return {from + bytes / parts * i, bytes / parts}; }
     };
-    void compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents, Ahead ahead) const;
+    void compute(const Synaptic& layer, int y, int slice, RowStore& store, int32_t* currents,
+                 Ahead ahead) const;
     bool fetches_ahead(const Synaptic& layer) const;
     Ahead next_layer(const Synaptic& layer, Path path) const;
     static Ahead weights_of(const PackedWeights& weights, int slice, Path path);
     double reads_of(const Synapse& synapse, const Slice& slice) const;
-    double saved_by_sharing(const Synapse& synapse, const Slice& slice, const Tally& tally, int y, int pair, int pairs) const;
-    Path choose_path(const Synapse& synapse, Range rows, const Slice& slice, const Tally& tally, int steps) const;
+    double saved_by_sharing(const Synapse& synapse, const Slice& slice, const Tally& tally, int y,
+                            int pair, int pairs) const;
+    Path choose_path(const Synapse& synapse, Range rows, const Slice& slice, const Tally& tally,
+                     int steps) const;
     bool by_slices(const Synaptic& layer) const;
     size_t place_store(const Synaptic& layer, RowStore& store, unsigned char* at) const;
 
@@ -126,7 +134,8 @@ private:
     std::vector<Activation> activations_;
     std::vector<Scratch> scratch_;
     std::vector<RowStore> rows_;  // of a layer that runs slice by slice
-    std::vector<Path> paths_;     // of the layer that runs, where all its rows take the same: [slices][synapses]
+    std::vector<Path>
+        paths_;  // of the layer that runs, where all its rows take the same: [slices][synapses]
     unsigned char* lists_ = nullptr;
     size_t lists_bytes_ = 0;
     Aligned<uint8_t> arena_;

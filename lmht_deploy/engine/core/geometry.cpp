@@ -8,8 +8,10 @@ namespace lmht {
 namespace {
 
 int outputs(int size, int kernel, int stride, int padding, int dilation) {
-    const int64_t span = int64_t(size) + 2 * int64_t(padding) - int64_t(dilation) * (kernel - 1) - 1;
-    if (size < 1 || kernel < 1 || stride < 1 || padding < 0 || dilation < 1 || span < 0) throw std::invalid_argument("a kernel does not fit its input");
+    const int64_t span =
+        int64_t(size) + 2 * int64_t(padding) - int64_t(dilation) * (kernel - 1) - 1;
+    if (size < 1 || kernel < 1 || stride < 1 || padding < 0 || dilation < 1 || span < 0)
+        throw std::invalid_argument("a kernel does not fit its input");
     return int(span / stride) + 1;
 }
 
@@ -25,18 +27,28 @@ std::vector<int64_t> taps(int size, int out, int kernel, int stride, int padding
 
 }  // namespace
 
-Geometry::Geometry(Extent kernel_, Extent stride_, Extent padding_, Extent dilation_, int height_in_, int width_in_)
-    : kernel(kernel_), stride(stride_), padding(padding_), dilation(dilation_), height_in(height_in_), width_in(width_in_) {
+Geometry::Geometry(Extent kernel_, Extent stride_, Extent padding_, Extent dilation_,
+                   int height_in_, int width_in_)
+    : kernel(kernel_),
+      stride(stride_),
+      padding(padding_),
+      dilation(dilation_),
+      height_in(height_in_),
+      width_in(width_in_) {
     height_out = outputs(height_in, kernel.y, stride.y, padding.y, dilation.y);
     width_out = outputs(width_in, kernel.x, stride.x, padding.x, dilation.x);
     row_taps = taps(height_in, height_out, kernel.y, stride.y, padding.y, dilation.y);
     column_taps = taps(width_in, width_out, kernel.x, stride.x, padding.x, dilation.x);
-    mean_column_taps = double(std::accumulate(column_taps.begin(), column_taps.end(), int64_t(0))) / width_in;
+    mean_column_taps =
+        double(std::accumulate(column_taps.begin(), column_taps.end(), int64_t(0))) / width_in;
 
     std::vector<int64_t> used;  // columns counted from the left edge of the padding
     for (int x = 0; x < width_out; ++x)
-        for (int kx = 0; kx < kernel.x; ++kx) used.push_back(int64_t(x) * stride.x + int64_t(kx) * dilation.x);
-    const auto before = [d = dilation.x](int64_t a, int64_t b) { return a % d != b % d ? a % d < b % d : a < b; };
+        for (int kx = 0; kx < kernel.x; ++kx)
+            used.push_back(int64_t(x) * stride.x + int64_t(kx) * dilation.x);
+    const auto before = [d = dilation.x](int64_t a, int64_t b) {
+        return a % d != b % d ? a % d < b % d : a < b;
+    };
     std::sort(used.begin(), used.end(), before);
     used.erase(std::unique(used.begin(), used.end()), used.end());
     for (const int64_t column : used) {
@@ -44,7 +56,9 @@ Geometry::Geometry(Extent kernel_, Extent stride_, Extent padding_, Extent dilat
         columns.push_back(at >= 0 && at < width_in ? int32_t(at) : -1);
     }
     for (int x = 0; x < width_out; ++x)
-        first.push_back(int32_t(std::lower_bound(used.begin(), used.end(), int64_t(x) * stride.x, before) - used.begin()));
+        first.push_back(
+            int32_t(std::lower_bound(used.begin(), used.end(), int64_t(x) * stride.x, before) -
+                    used.begin()));
 }
 
 }  // namespace lmht

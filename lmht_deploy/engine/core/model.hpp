@@ -1,4 +1,5 @@
-// A network as the engine runs it: layers in order, weights packed, nothing that changes while it runs.
+// A network as the engine runs it: layers in order, weights packed, nothing that changes while it
+// runs.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -22,21 +23,25 @@ enum class View : uint8_t {
 // The output of a layer. Flat layers are 1 x 1 pixels.
 struct Tensor {
     int channels, height, width, steps, substeps;
-    int64_t low, high;      // range of k at a sub-step
-    bool few = false;       // an input of few channels, whose counts are kept together
-    int last_use = 0;       // index of the last layer that reads it
+    int64_t low, high;  // range of k at a sub-step
+    bool few = false;   // an input of few channels, whose counts are kept together
+    int last_use = 0;   // index of the last layer that reads it
     bool reads[3] = {true, false, false};  // views that are read, by `View`
 
     int words() const { return (channels + LANES - 1) / LANES; }
-    int steps_of(View view) const { return view == View::Steps ? steps : view == View::Blocks ? steps / substeps : 1; }
+    int steps_of(View view) const {
+        return view == View::Steps ? steps : view == View::Blocks ? steps / substeps : 1;
+    }
     View same(View view) const;  // the first view that holds the same values
     Format format(View view) const {
-        const Format format = format_of(low * (steps / steps_of(view)), high * (steps / steps_of(view)));
+        const Format format =
+            format_of(low * (steps / steps_of(view)), high * (steps / steps_of(view)));
         return few && format == Format::Counts ? Format::Few : format;
     }
 };
 
-// What the caller gives for a synapse: weight int8 [channels_out][channels_in / groups][kernel.y][kernel.x].
+// What the caller gives for a synapse: weight int8 [channels_out][channels_in /
+// groups][kernel.y][kernel.x].
 struct SynapseSpec {
     int source;
     const int8_t* weight;
@@ -53,8 +58,8 @@ struct Synapse {
     int channels_in, fan_out;  // output channels that a spike reaches at each output pixel
     int exponent;
     bool counted;
-    PackedWeights weights;     // empty for a channelwise synapse
-    std::vector<int32_t> taps; // channelwise: [kernel.y][kernel.x][words * 64]
+    PackedWeights weights;      // empty for a channelwise synapse
+    std::vector<int32_t> taps;  // channelwise: [kernel.y][kernel.x][words * 64]
 
     bool channelwise() const { return !taps.empty(); }
 };
@@ -104,13 +109,15 @@ public:
     Model(const Model&) = delete;
     Model& operator=(const Model&) = delete;
 
-    // Each adds a layer and returns the number of its output; std::invalid_argument where it does not fit.
+    // Each adds a layer and returns the number of its output; std::invalid_argument where it does
+    // not fit.
     int add_input(int channels, int height, int width, int steps, int64_t low, int64_t high);
     int add_pool(int source, Extent kernel, Extent stride, Extent padding, bool max);
     int add_flatten(int source);
     int add_neurons(const std::vector<SynapseSpec>& synapses, const NeuronSpec& neurons);
     // `summable`: the current summed over the window is proved to fit 32 bits.
-    void add_readout(const std::vector<SynapseSpec>& synapses, const int32_t* bias, int channels, bool summable);
+    void add_readout(const std::vector<SynapseSpec>& synapses, const int32_t* bias, int channels,
+                     bool summable);
 
     size_t weight_bytes() const;
 
@@ -129,7 +136,8 @@ private:
     void note_uses(const Layer& layer);
 };
 
-const Kernels* choose_kernels(const std::string& isa);  // "" for the best this CPU has; std::invalid_argument
+const Kernels* choose_kernels(
+    const std::string& isa);  // "" for the best this CPU has; std::invalid_argument
 std::vector<std::string> available_isas();
 
 }  // namespace lmht

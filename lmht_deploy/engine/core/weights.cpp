@@ -13,7 +13,9 @@
 
 namespace lmht {
 
-void FreeAligned::operator()(void* p) const { std::free(p); }
+void FreeAligned::operator()(void* p) const {
+    std::free(p);
+}
 
 Aligned<uint8_t> aligned(size_t bytes) {
     constexpr size_t HUGE = size_t(2) << 20;
@@ -37,15 +39,20 @@ int channel_of_byte(int byte) {
 
 }  // namespace
 
-PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int channels_in, int groups, int kernel_y, int kernel_x, bool quads) {
+PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int channels_in,
+                                  int groups, int kernel_y, int kernel_x, bool quads) {
     const int out = channels_out / groups, in = channels_in / groups;
     PackedWeights packed;
     for (int o = 0; o < channels_out; o += LANES) {
         const int last = std::min(o + LANES, channels_out) - 1;
         const int channel0 = o / out * in, channels = (last / out + 1) * in - channel0;
-        const int places = kernel_x * kernel_y, pitch = channels + (places > 1 && channels >= LANES ? SKEW : 0);
-        const size_t bytes = size_t(places) * pitch * LANES, quads_bytes = quads ? (size_t(places) * channels + QUAD - 1) / QUAD * QUAD * LANES : 0;
-        packed.slices.push_back({channel0, channels, pitch, packed.size, bytes, packed.quads_size, quads_bytes});
+        const int places = kernel_x * kernel_y,
+                  pitch = channels + (places > 1 && channels >= LANES ? SKEW : 0);
+        const size_t bytes = size_t(places) * pitch * LANES,
+                     quads_bytes =
+                         quads ? (size_t(places) * channels + QUAD - 1) / QUAD * QUAD * LANES : 0;
+        packed.slices.push_back(
+            {channel0, channels, pitch, packed.size, bytes, packed.quads_size, quads_bytes});
         packed.size += bytes;
         packed.quads_size += quads_bytes;
     }
@@ -61,8 +68,10 @@ PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int ch
             for (int c = 0; c < in; ++c)
                 for (int ky = 0; ky < kernel_y; ++ky)
                     for (int kx = 0; kx < kernel_x; ++kx) {
-                        const size_t row = (size_t(kx) * kernel_y + ky) * slice.pitch + (group0 + c - slice.channel0);
-                        packed.own[slice.offset + row * LANES + byte] = uint8_t(weight[((size_t(o) * in + c) * kernel_y + ky) * kernel_x + kx] + 128);
+                        const size_t row = (size_t(kx) * kernel_y + ky) * slice.pitch +
+                                           (group0 + c - slice.channel0);
+                        packed.own[slice.offset + row * LANES + byte] = uint8_t(
+                            weight[((size_t(o) * in + c) * kernel_y + ky) * kernel_x + kx] + 128);
                     }
         }
     }
@@ -78,7 +87,8 @@ void PackedWeights::pack_quads() {
             const size_t place = i / LANES / slice.pitch, channel = i / LANES % slice.pitch;
             if (channel >= size_t(slice.channels)) continue;
             const size_t row = place * slice.channels + channel, quad = row / QUAD;
-            to[slice.quads_offset + (quad * LANES + channel_of_byte(i % LANES)) * QUAD + row % QUAD] = int8_t(bytes[slice.offset + i] ^ 0x80);
+            to[slice.quads_offset + (quad * LANES + channel_of_byte(i % LANES)) * QUAD +
+               row % QUAD] = int8_t(bytes[slice.offset + i] ^ 0x80);
         }
 }
 

@@ -1,4 +1,5 @@
-// Packed weights: slices of 64 output channels, one row of 64 bytes for every input of the receptive field.
+// Packed weights: slices of 64 output channels, one row of 64 bytes for every input of the
+// receptive field.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -12,7 +13,8 @@ struct FreeAligned {
 template <class T>
 using Aligned = std::unique_ptr<T[], FreeAligned>;
 
-// Zeroed, on a cache line; large blocks on huge pages where the system has them: a gather touches pages at random.
+// Zeroed, on a cache line; large blocks on huge pages where the system has them: a gather touches
+// pages at random.
 Aligned<uint8_t> aligned(size_t bytes);
 
 constexpr int SKEW = 7;
@@ -25,13 +27,15 @@ struct Slice {
     size_t quads_offset, quads_bytes;
 };
 
-// Rows of a slice are ordered [kernel column][kernel row][channel], as the lists are. A byte holds weight + 128, so
-// that sums need no sign; group d of four bytes holds output channels d, d + 32, d + 16 and d + 48, so that adding
-// 16-bit words, and halves of them, gives the channels in order for vectors of any width. Between the places of the kernel
-// lie `SKEW` rows that nothing reads: the rows of one channel would else share one set of a first-level cache, and some
-// channels fire much more than others.
+// Rows of a slice are ordered [kernel column][kernel row][channel], as the lists are. A byte holds
+// weight + 128, so that sums need no sign; group d of four bytes holds output channels d, d + 32, d
+// + 16 and d + 48, so that adding 16-bit words, and halves of them, gives the channels in order for
+// vectors of any width. Between the places of the kernel lie `SKEW` rows that nothing reads: the
+// rows of one channel would else share one set of a first-level cache, and some channels fire much
+// more than others.
 //
-// The dense path reads the same weights in another form: fours of rows, `quads` [rows / 4 rounded up][channel][4], signed.
+// The dense path reads the same weights in another form: fours of rows, `quads` [rows / 4 rounded
+// up][channel][4], signed.
 struct PackedWeights {
     std::vector<Slice> slices;
     size_t size = 0, quads_size = 0;
@@ -39,7 +43,8 @@ struct PackedWeights {
     const int8_t* quads = nullptr;  // null where they were not asked for
     Aligned<uint8_t> own;           // what both point to, until `gather_weights` takes them
 
-    static PackedWeights pack(const int8_t* weight, int channels_out, int channels_in, int groups, int kernel_y, int kernel_x, bool quads);
+    static PackedWeights pack(const int8_t* weight, int channels_out, int channels_in, int groups,
+                              int kernel_y, int kernel_x, bool quads);
 
 private:
     void pack_quads();

@@ -7,8 +7,9 @@
 namespace lmht {
 namespace {
 
-// Spins bridge the gap between two layers or two windows. Yields are few: where another program wants the core, each gives
-// away a whole slice of the scheduler, and the thread would never take part.
+// Spins bridge the gap between two layers or two windows. Yields are few: where another program
+// wants the core, each gives away a whole slice of the scheduler, and the thread would never take
+// part.
 constexpr int SPINS = 8000;
 constexpr int YIELDS = 2;
 
@@ -47,7 +48,9 @@ void Workers::start(int n, Call call, const void* task) {
     if (++rounds_ == 0) ++rounds_;
     open_.store(rounds_);  // publishes all of the above
     if (asleep_.load()) {
-        { std::lock_guard lock(mutex_); }
+        {
+            std::lock_guard lock(mutex_);
+        }
         wake_.notify_all();
     }
     take(0);
@@ -71,7 +74,9 @@ void Workers::serve(int thread) {
 
 unsigned Workers::wait_for_other_than(unsigned round) {
     unsigned open = 0;
-    const auto ready = [&] { return ((open = open_.load()) != 0 && open != round) || stop_.load(); };
+    const auto ready = [&] {
+        return ((open = open_.load()) != 0 && open != round) || stop_.load();
+    };
     for (int turns = 0; idle(turns);)
         if (ready()) return open;
     std::unique_lock lock(mutex_);

@@ -9,9 +9,10 @@
 
 namespace lmht {
 
-// A pool of `threads` - 1 threads beside the caller. Between two calls its threads spin shortly (layers follow each
-// other within microseconds), then yield, then sleep, so that a busy machine and an idle program both get their cores.
-// The caller waits only for threads that have taken part: one that the system does not let run holds nobody up.
+// A pool of `threads` - 1 threads beside the caller. Between two calls its threads spin shortly
+// (layers follow each other within microseconds), then yield, then sleep, so that a busy machine
+// and an idle program both get their cores. The caller waits only for threads that have taken part:
+// one that the system does not let run holds nobody up.
 class Workers {
 public:
     explicit Workers(int threads);
@@ -21,14 +22,17 @@ public:
 
     int threads() const { return int(pool_.size()) + 1; }
 
-    // Calls task(i, thread) for i = 0 .. n - 1, each once, and returns when all are done. Tasks must not throw.
+    // Calls task(i, thread) for i = 0 .. n - 1, each once, and returns when all are done. Tasks
+    // must not throw.
     template <class Task>
     void run(int n, const Task& task) {
         if (pool_.empty() || n <= 1) {
             for (int i = 0; i < n; ++i) task(i, 0);
             return;
         }
-        start(n, [](const void* t, int i, int thread) { (*static_cast<const Task*>(t))(i, thread); }, &task);
+        start(
+            n, [](const void* t, int i, int thread) { (*static_cast<const Task*>(t))(i, thread); },
+            &task);
     }
 
 private:

@@ -9,13 +9,17 @@ namespace lmht::events {
 
 // Index of the first of `events`, which are in order of time, that is not earlier than `time`.
 inline size_t first_at(const Event* events, size_t count, int64_t time) {
-    return std::partition_point(events, events + count, [time](const Event& event) { return event.t < time; }) - events;
+    return std::partition_point(events, events + count,
+                                [time](const Event& event) { return event.t < time; }) -
+           events;
 }
 
-// address·to // from without a division: from < 2^31 and address < 2^16, so the factor, rounded up by less than 1, is off by less than 2^-31.
+// address·to // from without a division: from < 2^31 and address < 2^16, so the factor, rounded up
+// by less than 1, is off by less than 2^-31.
 class Scaled {
 public:
-    Scaled(int64_t from, int64_t to) : factor_(uint64_t(((static_cast<unsigned __int128>(to) << 47) + from - 1) / from)) {}
+    Scaled(int64_t from, int64_t to)
+        : factor_(uint64_t(((static_cast<unsigned __int128>(to) << 47) + from - 1) / from)) {}
     size_t operator()(uint16_t address) const { return (address * factor_) >> 47; }
 
 private:

@@ -14,7 +14,9 @@ enum Fault { range, polarity, order, none };
 // The first fault of an event, where `latest` is the time of the valid event before it.
 template <class E>
 Fault fault(const E& event, Size sensor, int64_t latest) {
-    if (event.x < 0 || event.x >= sensor.width || event.y < 0 || event.y >= sensor.height || event.t > max_time || event.t < -max_time) return range;
+    if (event.x < 0 || event.x >= sensor.width || event.y < 0 || event.y >= sensor.height ||
+        event.t > max_time || event.t < -max_time)
+        return range;
     if (event.p < 0 || event.p > 1) return polarity;
     return event.t < latest ? order : none;
 }
@@ -23,7 +25,8 @@ Fault fault(const E& event, Size sensor, int64_t latest) {
 template <class E>
 size_t first_fault(const E* events, size_t count, Size sensor, int64_t latest) {
     size_t index = 0;
-    for (; index < count && fault(events[index], sensor, latest) == none; ++index) latest = events[index].t;
+    for (; index < count && fault(events[index], sensor, latest) == none; ++index)
+        latest = events[index].t;
     return index;
 }
 
@@ -43,7 +46,8 @@ Sifted sift(const E* events, size_t count, Size sensor, int64_t latest, Event* a
             continue;
         }
         latest = event.t;
-        admitted[found.admitted++] = {event.t, uint16_t(event.x), uint16_t(event.y), uint8_t(event.p)};
+        admitted[found.admitted++] = {event.t, uint16_t(event.x), uint16_t(event.y),
+                                      uint8_t(event.p)};
     }
     return found;
 }

@@ -5,9 +5,11 @@
 
 namespace lmht::events {
 
-// `film` [steps, height, width]: `scene` [any, scene_width] at the places (rows[step, y], columns[step, x]), linear between its pixels.
-// Every place must have a pixel of the scene behind it.
-inline void move(const float* scene, size_t scene_width, const float* rows, const float* columns, size_t steps, size_t height, size_t width, float* film) {
+// `film` [steps, height, width]: `scene` [any, scene_width] at the places (rows[step, y],
+// columns[step, x]), linear between its pixels. Every place must have a pixel of the scene behind
+// it.
+inline void move(const float* scene, size_t scene_width, const float* rows, const float* columns,
+                 size_t steps, size_t height, size_t width, float* film) {
     std::vector<size_t> left(width);
     std::vector<float> share(width);
     for (size_t step = 0; step < steps; ++step, rows += height, columns += width) {
@@ -21,7 +23,8 @@ inline void move(const float* scene, size_t scene_width, const float* rows, cons
             const float down = rows[y] - float(size_t(rows[y]));
             for (size_t x = 0; x < width; ++x) {
                 const size_t at = left[x];
-                const float above = upper[at] + share[x] * (upper[at + 1] - upper[at]), below = lower[at] + share[x] * (lower[at + 1] - lower[at]);
+                const float above = upper[at] + share[x] * (upper[at + 1] - upper[at]),
+                            below = lower[at] + share[x] * (lower[at + 1] - lower[at]);
                 film[x] = above + down * (below - above);
             }
         }

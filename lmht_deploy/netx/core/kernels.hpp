@@ -1,19 +1,21 @@
-// The one interface between the simulation and the code of an instruction set (a tier): plain structs and a table of
-// functions. Tiers are compiled with flags of their own, so nothing here may define a function.
+// The one interface between the simulation and the code of an instruction set (a tier): plain
+// structs and a table of functions. Tiers are compiled with flags of their own, so nothing here may
+// define a function.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 namespace lmht::netx {
 
-constexpr int LANES = 8;        // channels that convolutions reach are padded to a multiple of this
-constexpr int ROW_LANES = 16;   // rows of neurons are padded to a multiple of this
+constexpr int LANES = 8;       // channels that convolutions reach are padded to a multiple of this
+constexpr int ROW_LANES = 16;  // rows of neurons are padded to a multiple of this
 
 // The place of a spike in its row: x * pitch + channel. Lists are sorted.
 using Spike = uint32_t;
 constexpr int SLACK = ROW_LANES;  // entries that `neurons` may write beyond the last spike
 
-// CUBA neurons as Lava's fixed-point models have them; constants in the unit of a potential, 1/64 of a weight.
+// CUBA neurons as Lava's fixed-point models have them; constants in the unit of a potential, 1/64
+// of a weight.
 struct Neurons {
     int32_t keep_u, keep_v;  // what a step leaves of u and v, of 4096
     int32_t threshold;
@@ -39,12 +41,14 @@ struct RowResult {
     bool rests;  // without a current, the next step changes nothing and fires nothing
 };
 
-// Neighbouring outputs that one input column reaches through one row of the kernel, and the first of their taps.
+// Neighbouring outputs that one input column reaches through one row of the kernel, and the first
+// of their taps.
 struct Run {
     int to, pixels, tap;
 };
 
-// The spikes from `begin` to `end` of one input column, of one group of channels, whose first lane is `first`.
+// The spikes from `begin` to `end` of one input column, of one group of channels, whose first lane
+// is `first`.
 struct Column {
     int x, first, begin, end;
 };
@@ -71,7 +75,8 @@ struct Kernels {
     const char* name;
     RowResult (*neurons)(const NeuronRow&);
     void (*convolve)(const ConvolutionRow&);
-    void (*add)(void* current, int current_bytes, const void* weights, int weight_bytes, int blocks, int32_t value);  // current += weights * value
+    void (*add)(void* current, int current_bytes, const void* weights, int weight_bytes, int blocks,
+                int32_t value);  // current += weights * value
 };
 
 const Kernels* kernels_generic();

@@ -14,7 +14,8 @@ std::vector<const Kernels*> available() {
     // What each translation unit is compiled for: see CMakeLists.txt.
 #define HAS __builtin_cpu_supports
     const bool avx2 = HAS("avx2") && HAS("bmi") && HAS("lzcnt") && HAS("popcnt");
-    if (avx2 && HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl")) found.push_back(kernels_avx512());
+    if (avx2 && HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl"))
+        found.push_back(kernels_avx512());
     if (avx2) found.push_back(kernels_avx2());
 #undef HAS
 #endif
@@ -26,13 +27,15 @@ std::vector<const Kernels*> available() {
 void pad(Shape shape, const int32_t* from, int32_t* to) {
     for (int c = 0; c < shape.channels; ++c)
         for (int y = 0; y < shape.height; ++y)
-            for (int x = 0; x < shape.width; ++x) to[y * shape.row() + size_t(x) * shape.pitch() + c] = *from++;
+            for (int x = 0; x < shape.width; ++x)
+                to[y * shape.row() + size_t(x) * shape.pitch() + c] = *from++;
 }
 
 void unpad(Shape shape, const int32_t* from, int32_t* to) {
     for (int c = 0; c < shape.channels; ++c)
         for (int y = 0; y < shape.height; ++y)
-            for (int x = 0; x < shape.width; ++x) *to++ = from[y * shape.row() + size_t(x) * shape.pitch() + c];
+            for (int x = 0; x < shape.width; ++x)
+                *to++ = from[y * shape.row() + size_t(x) * shape.pitch() + c];
 }
 
 // Lists the inputs of one step that are not zero.
@@ -69,7 +72,8 @@ Network::Network(Shape input, const std::string& isa) : input(input), kernels(nu
     this->input.packed = true;
     for (const Kernels* one : available())
         if (!kernels && (isa.empty() || isa == one->name)) kernels = one;
-    if (!kernels) throw std::invalid_argument("instruction set '" + isa + "' is not available here");
+    if (!kernels)
+        throw std::invalid_argument("instruction set '" + isa + "' is not available here");
 }
 
 Layer& Network::add(Layer layer) {
@@ -84,21 +88,32 @@ Layer& Network::add(Layer layer) {
 struct Simulation::State {
     const Layer& layer;
     Lines<int32_t> u, v, counts;  // `counts`: of spikes
-    Lines<uint8_t> recent;        // spikes of up to 255 steps, not yet in `counts`: they stay in the cache
-    Lines<int32_t> driven;        // biases that the sample brings, in place of the layer's
-    std::vector<uint8_t> rests;         // by row; see RowResult
-    std::vector<uint8_t> heard;         // of a row; see NeuronRow
+    Lines<uint8_t>
+        recent;  // spikes of up to 255 steps, not yet in `counts`: they stay in the cache
+    Lines<int32_t> driven;       // biases that the sample brings, in place of the layer's
+    std::vector<uint8_t> rests;  // by row; see RowResult
+    std::vector<uint8_t> heard;  // of a row; see NeuronRow
     bool shows_u = true;
     Arrivals arrivals;
     Active active;
 
     explicit State(const Layer& layer)
-        : layer(layer), u(layer.shape.padded()), v(u.size()), counts(u.size()), recent(u.size()), rests(layer.shape.height), heard(layer.shape.row() / 8), arrivals(layer.shape, slots(layer)), active(layer.shape) {
+        : layer(layer),
+          u(layer.shape.padded()),
+          v(u.size()),
+          counts(u.size()),
+          recent(u.size()),
+          rests(layer.shape.height),
+          heard(layer.shape.row() / 8),
+          arrivals(layer.shape, slots(layer)),
+          active(layer.shape) {
         for (int x = 0; x < layer.shape.width; ++x)
-            for (int c = 0, at = x * layer.shape.pitch(); c < layer.shape.channels; ++c, ++at) heard[at / 8] |= uint8_t(1 << at % 8);
+            for (int c = 0, at = x * layer.shape.pitch(); c < layer.shape.channels; ++c, ++at)
+                heard[at / 8] |= uint8_t(1 << at % 8);
     }
 
-    // Whether no current of spikes can leave 16 bits: `values` are other than 1 where they enter with other values.
+    // Whether no current of spikes can leave 16 bits: `values` are other than 1 where they enter
+    // with other values.
     bool narrow(bool graded) const {
         int64_t most = 0;
         for (const auto* synapse : {layer.forward.get(), layer.recurrent.get()})
@@ -131,7 +146,8 @@ struct Simulation::State {
         pad(layer.shape, biases, driven.data());
     }
 
-    // One step of the neurons: `active` are those that fire. A row that rests, and that nothing reaches, stays as it is.
+    // One step of the neurons: `active` are those that fire. A row that rests, and that nothing
+    // reaches, stays as it is.
     void step(const Kernels& kernels) {
         const Shape shape = layer.shape;
         const int32_t* bias = driven.empty() ? layer.bias.data() : driven.data();
@@ -142,8 +158,12 @@ struct Simulation::State {
                 continue;
             }
             const size_t at = y * shape.row();
-            const RowResult result = kernels.neurons({layer.neurons, int(shape.row()), layer.neurons.keep_u || shows_u ? u.data() + at : nullptr, v.data() + at, bias + at,
-                                                      touched[y] ? arrivals.current(-1, at) : nullptr, arrivals.bytes(), heard.data(), active.spikes.data() + active.start(y), active.bits(y), recent.data() + at});
+            const RowResult result = kernels.neurons(
+                {layer.neurons, int(shape.row()),
+                 layer.neurons.keep_u || shows_u ? u.data() + at : nullptr, v.data() + at,
+                 bias + at, touched[y] ? arrivals.current(-1, at) : nullptr, arrivals.bytes(),
+                 heard.data(), active.spikes.data() + active.start(y), active.bits(y),
+                 recent.data() + at});
             active.counts[y] = result.spikes;
             rests[y] = result.rests;
             touched[y] = 0;
@@ -156,8 +176,11 @@ struct Simulation::State {
         for (int y = 0; record.spikes && y < shape.height; ++y) {
             const size_t start = active.start(y);
             for (int i = 0; i < active.counts[y]; ++i) {
-                const int x = int(active.spikes[start + i]) / shape.pitch(), channel = int(active.spikes[start + i]) % shape.pitch();
-                record.spikes[step * size + (size_t(channel) * shape.height + y) * shape.width + x] = 1;
+                const int x = int(active.spikes[start + i]) / shape.pitch(),
+                          channel = int(active.spikes[start + i]) % shape.pitch();
+                record
+                    .spikes[step * size + (size_t(channel) * shape.height + y) * shape.width + x] =
+                    1;
             }
         }
         if (step % 255 == 254) count();
@@ -166,7 +189,8 @@ struct Simulation::State {
     }
 
     void count() {
-        for (size_t i = 0; i < counts.size(); ++i) counts[i] += std::exchange(recent[i], uint8_t(0));
+        for (size_t i = 0; i < counts.size(); ++i)
+            counts[i] += std::exchange(recent[i], uint8_t(0));
     }
 
     void end(const Record& record) {
@@ -183,7 +207,8 @@ Simulation::Simulation(const Network& network) : network_(network) {
 Simulation::~Simulation() = default;
 
 void Simulation::run(const Input& input, const Schedule& schedule, const Record* records) {
-    for (size_t i = 0; i < states_.size(); ++i) states_[i]->begin(i == 0 ? input.biases : nullptr, i == 0 && input.graded, records[i].u);
+    for (size_t i = 0; i < states_.size(); ++i)
+        states_[i]->begin(i == 0 ? input.biases : nullptr, i == 0 && input.graded, records[i].u);
     Active entering(network_.input, input.graded);
     for (int t = 0; t < schedule.steps; ++t) {
         const Active* source = nullptr;
@@ -193,11 +218,15 @@ void Simulation::run(const Input& input, const Schedule& schedule, const Record*
         }
         for (size_t i = 0; i < states_.size(); ++i) {
             State& state = *states_[i];
-            if (schedule.reset_interval && (t - int(i) - schedule.reset_offset) % schedule.reset_interval == 0) state.reset();
+            if (schedule.reset_interval &&
+                (t - int(i) - schedule.reset_offset) % schedule.reset_interval == 0)
+                state.reset();
             state.step(*network_.kernels);
             state.record(records[i], t);
-            if (state.layer.forward) state.layer.forward->deliver(*source, state.arrivals, *network_.kernels);
-            if (state.layer.recurrent) state.layer.recurrent->deliver(state.active, state.arrivals, *network_.kernels);
+            if (state.layer.forward)
+                state.layer.forward->deliver(*source, state.arrivals, *network_.kernels);
+            if (state.layer.recurrent)
+                state.layer.recurrent->deliver(state.active, state.arrivals, *network_.kernels);
             state.arrivals.advance();
             source = &state.active;
         }

@@ -12,7 +12,7 @@ std::vector<std::string> available_isas();
 struct Layer {
     Shape shape;
     Neurons neurons;
-    Lines<int32_t> bias;  // padded
+    Lines<int32_t> bias;                          // padded
     std::unique_ptr<Synapse> forward, recurrent;  // either may be null
 };
 
@@ -23,7 +23,8 @@ struct Record {
     int32_t *u, *v;               // [steps, C, H, W], v after the reset
 };
 
-// What drives a network: spikes of every step [steps, C, H, W], or the biases [C, H, W] of the first layer's neurons.
+// What drives a network: spikes of every step [steps, C, H, W], or the biases [C, H, W] of the
+// first layer's neurons.
 struct Input {
     const int16_t* spikes;
     const int32_t* biases;
@@ -35,7 +36,7 @@ struct Schedule {
 };
 
 class Network {
-   public:
+public:
     // `input`: of the spikes that enter; of its first layer, where its biases drive it.
     Network(Shape input, const std::string& isa);
     Network(const Network&) = delete;
@@ -51,12 +52,12 @@ class Network {
 
 // The state of one sample on its way through a network; `run` begins anew. One a thread.
 class Simulation {
-   public:
+public:
     explicit Simulation(const Network& network);
     ~Simulation();
     void run(const Input& input, const Schedule& schedule, const Record* records);
 
-   private:
+private:
     struct State;
     const Network& network_;
     std::vector<std::unique_ptr<State>> states_;

@@ -1,5 +1,6 @@
-// Runs what `record.py` wrote, on every tier of this CPU by two engines of 1 to 3 threads at a time, and compares every spike: the core without
-// Python, for ThreadSanitizer and for other processors (see tests/engine/aarch64). `replay FILE`; exits with 1 where an integer differs.
+// Runs what `record.py` wrote, on every tier of this CPU by two engines of 1 to 3 threads at a
+// time, and compares every spike: the core without Python, for ThreadSanitizer and for other
+// processors (see tests/engine/aarch64). `replay FILE`; exits with 1 where an integer differs.
 #include <cstdio>
 #include <fstream>
 #include <stdexcept>
@@ -30,7 +31,8 @@ public:
 
     int64_t next() {
         int64_t value;
-        if (!file_.read(reinterpret_cast<char*>(&value), sizeof value)) throw std::runtime_error("the file ends too early");
+        if (!file_.read(reinterpret_cast<char*>(&value), sizeof value))
+            throw std::runtime_error("the file ends too early");
         return value;
     }
 
@@ -44,7 +46,8 @@ public:
     Array array() {
         Array found;
         size_t size = 1;
-        for (int64_t axes = next(); axes > 0; --axes) size *= size_t(found.shape.emplace_back(next()));
+        for (int64_t axes = next(); axes > 0; --axes)
+            size *= size_t(found.shape.emplace_back(next()));
         found.values.resize(size);
         for (int64_t& value : found.values) value = next();
         return found;
@@ -81,8 +84,16 @@ Layer read_layer(Reader& file) {
         layer.weights.push_back(weight.as<int8_t>());
         const auto stride = file.extent(), padding = file.extent(), dilation = file.extent();
         const int groups = file.number(), exponent = file.number();
-        layer.synapses.push_back({source, layer.weights.back().data(), int(weight.shape[0]), {int(weight.shape[2]), int(weight.shape[3])}, stride, padding, dilation,
-                                  groups, exponent, file.next() != 0});
+        layer.synapses.push_back({source,
+                                  layer.weights.back().data(),
+                                  int(weight.shape[0]),
+                                  {int(weight.shape[2]), int(weight.shape[3])},
+                                  stride,
+                                  padding,
+                                  dilation,
+                                  groups,
+                                  exponent,
+                                  file.next() != 0});
     }
     layer.bias = int32s();
     if (layer.call == Neurons) {
@@ -102,14 +113,25 @@ void add(lmht::Model& model, const Layer& layer) {
     const std::vector<int64_t>& n = layer.numbers;
     const auto extent = [&](int at) { return lmht::Extent{int(n[at]), int(n[at + 1])}; };
     switch (layer.call) {
-        case Input: model.add_input(int(n[0]), int(n[1]), int(n[2]), int(n[3]), n[4], n[5]); break;
-        case Pool: model.add_pool(int(n[0]), extent(1), extent(3), extent(5), n[7] != 0); break;
-        case Flatten: model.add_flatten(int(n[0])); break;
-        case Neurons:
-            model.add_neurons(layer.synapses, {layer.bias.data(), layer.threshold.data(), layer.v0.data(), layer.omega.data(), int(n[0]), int(n[1]), int(n[2]), int(n[3])});
+        case Input:
+            model.add_input(int(n[0]), int(n[1]), int(n[2]), int(n[3]), n[4], n[5]);
             break;
-        case Readout: model.add_readout(layer.synapses, layer.bias.data(), int(layer.bias.size()), n[0] != 0); break;
-        case Run: throw std::runtime_error("no layer");
+        case Pool:
+            model.add_pool(int(n[0]), extent(1), extent(3), extent(5), n[7] != 0);
+            break;
+        case Flatten:
+            model.add_flatten(int(n[0]));
+            break;
+        case Neurons:
+            model.add_neurons(layer.synapses,
+                              {layer.bias.data(), layer.threshold.data(), layer.v0.data(),
+                               layer.omega.data(), int(n[0]), int(n[1]), int(n[2]), int(n[3])});
+            break;
+        case Readout:
+            model.add_readout(layer.synapses, layer.bias.data(), int(layer.bias.size()), n[0] != 0);
+            break;
+        case Run:
+            throw std::runtime_error("no layer");
     }
 }
 
@@ -122,10 +144,12 @@ struct Expected {
 bool exact(lmht::Engine& engine, const lmht::Model& model, const Expected& expected) {
     const int batch = int(expected.windows.shape[0]);
     std::vector<int64_t> logits(expected.logits.values.size());
-    std::vector<int64_t> spikes(size_t(batch) * model.neuron_layers), events(spikes), sops(size_t(batch) * model.synaptic_layers), event_sops(sops);
+    std::vector<int64_t> spikes(size_t(batch) * model.neuron_layers), events(spikes),
+        sops(size_t(batch) * model.synaptic_layers), event_sops(sops);
     std::vector<std::vector<int32_t>> k;
     for (const Array& trace : expected.traces) k.emplace_back(trace.values.size());
-    lmht::RunOutputs outputs{logits.data(), spikes.data(), events.data(), sops.data(), event_sops.data(), {}, nullptr};
+    lmht::RunOutputs outputs{
+        logits.data(), spikes.data(), events.data(), sops.data(), event_sops.data(), {}, nullptr};
     for (auto& trace : k) outputs.traces.push_back(trace.data());
     engine.run(expected.windows.as<int32_t>().data(), batch, outputs);
     bool same = logits == expected.logits.values;
@@ -134,7 +158,8 @@ bool exact(lmht::Engine& engine, const lmht::Model& model, const Expected& expec
 }
 
 // The same of two engines that share the weights and run at the same time.
-bool exact_side_by_side(const std::vector<Layer>& layers, const std::string& isa, int threads, const Expected& expected) {
+bool exact_side_by_side(const std::vector<Layer>& layers, const std::string& isa, int threads,
+                        const Expected& expected) {
     const auto model = std::make_shared<lmht::Model>(lmht::choose_kernels(isa));
     for (const Layer& layer : layers) add(*model, layer);
     lmht::Engine first(model, threads), second(model, threads);
@@ -164,13 +189,15 @@ int main(int argc, char** argv) try {
         for (const std::string& isa : lmht::available_isas())
             for (const int threads : {1, 2, 3})
                 if (!exact_side_by_side(layers, isa, threads, expected)) {
-                    std::printf("network %d differs on tier %s with %d threads\n", networks, isa.c_str(), threads);
+                    std::printf("network %d differs on tier %s with %d threads\n", networks,
+                                isa.c_str(), threads);
                     ++wrong;
                 }
     }
     std::string isas;
     for (const std::string& isa : lmht::available_isas()) isas += " " + isa;
-    std::printf("%d networks, tiers%s, 1 to 3 threads: %d runs differ\n", networks, isas.c_str(), wrong);
+    std::printf("%d networks, tiers%s, 1 to 3 threads: %d runs differ\n", networks, isas.c_str(),
+                wrong);
     return wrong != 0 || networks == 0;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "replay: %s\n", error.what());

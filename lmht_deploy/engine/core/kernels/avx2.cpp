@@ -19,7 +19,14 @@ struct Avx2 : Portable {
 }  // namespace
 
 const Kernels* kernels_avx2() {
-    static constexpr Kernels kernels = table<Avx2>("avx2", {.add = 2.6f, .graded = 2.6f, .weighted = 14, .far = 1, .dense = 2.6f, .pixel = 40, .word = 30, .split = 50});
+    static constexpr Kernels kernels = table<Avx2>("avx2", {.add = 2.6f,
+                                                            .graded = 2.6f,
+                                                            .weighted = 14,
+                                                            .far = 1,
+                                                            .dense = 2.6f,
+                                                            .pixel = 40,
+                                                            .word = 30,
+                                                            .split = 50});
     return &kernels;
 }
 

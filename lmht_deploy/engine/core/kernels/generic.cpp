@@ -5,7 +5,14 @@
 namespace lmht {
 
 const Kernels* kernels_generic() {
-    static constexpr Kernels kernels = table<Portable>("generic", {.add = 6, .graded = 6, .weighted = 30, .far = 1, .dense = 0, .pixel = 0, .word = 0, .split = 50});
+    static constexpr Kernels kernels = table<Portable>("generic", {.add = 6,
+                                                                   .graded = 6,
+                                                                   .weighted = 30,
+                                                                   .far = 1,
+                                                                   .dense = 0,
+                                                                   .pixel = 0,
+                                                                   .word = 0,
+                                                                   .split = 50});
     return &kernels;
 }
 

@@ -1,4 +1,5 @@
-// The primitives of a tier in plain C++ and vector extensions; tiers replace what their instructions do better.
+// The primitives of a tier in plain C++ and vector extensions; tiers replace what their
+// instructions do better.
 #pragma once
 #include "simd.hpp"
 
@@ -40,19 +41,24 @@ struct Portable {
 #endif
     }
 
-    // Byte offsets of the weight rows of the active channels: (slot + bit) * 64 each. Returns how many.
+    // Byte offsets of the weight rows of the active channels: (slot + bit) * 64 each. Returns how
+    // many.
     static LMHT_INLINE int list(uint64_t mask, uint32_t slot, uint32_t* rows) {
         int n = 0;
         for (; mask; mask &= mask - 1) rows[n++] = (slot + uint32_t(__builtin_ctzll(mask))) * LANES;
         return n;
     }
 
-    // All words of `places` consecutive rows of the kernel at one position, whose slots are `slots` apart; `active` reads one.
+    // All words of `places` consecutive rows of the kernel at one position, whose slots are `slots`
+    // apart; `active` reads one.
     template <class Active>
-    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch, int places, int words, uint32_t slots, uint32_t slot, uint32_t* rows, Active active) {
+    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch, int places,
+                                              int words, uint32_t slots, uint32_t slot,
+                                              uint32_t* rows, Active active) {
         uint32_t n = 0;
         for (int ky = 0; ky < places; ++ky, mask += row_pitch, slot += slots)
-            for (int w = 0; w < words; ++w) n += list(active(mask + w), slot + uint32_t(w) * LANES, rows + n);
+            for (int w = 0; w < words; ++w)
+                n += list(active(mask + w), slot + uint32_t(w) * LANES, rows + n);
         return n;
     }
 
@@ -88,10 +94,12 @@ struct Portable {
     static LMHT_INLINE void put(const Counts& counts, uint8_t* to) { memcpy(to, counts.k, LANES); }
 
     // counts[i] = bits of word i in all steps.
-    static LMHT_INLINE void popcounts(const uint64_t* mask, size_t pitch, int steps, int n, int64_t* counts) {
+    static LMHT_INLINE void popcounts(const uint64_t* mask, size_t pitch, int steps, int n,
+                                      int64_t* counts) {
         for (int i = 0; i < n; ++i) {
             counts[i] = 0;
-            for (int step = 0; step < steps; ++step) counts[i] += __builtin_popcountll(mask[step * pitch + i]);
+            for (int step = 0; step < steps; ++step)
+                counts[i] += __builtin_popcountll(mask[step * pitch + i]);
         }
     }
 
@@ -108,7 +116,8 @@ struct Portable {
         const Lanes w = load(weight);
         U32 bit;
         for (int i = 0; i < PER; ++i) bit[i] = 1u << i;
-        LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) sum.v[n] += w.v[n] & (U32)(((U32{} + uint32_t(mask >> (n * PER))) & bit) != 0);
+        LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) sum.v[n] +=
+            w.v[n] & (U32)(((U32{} + uint32_t(mask >> (n * PER))) & bit) != 0);
     }
 
     static LMHT_INLINE void add_products(Lanes& sum, const uint8_t* count, const int32_t* weight) {
@@ -117,8 +126,9 @@ struct Portable {
         add(sum, load(reinterpret_cast<const int32_t*>(product)));
     }
 
-    // Adds n rows of weights. A row costs an addition to 16-bit sums of whole words (modulo 2^16), a shift and an addition
-    // to those of the upper bytes, less than widening it would; MOST_ROWS unsigned bytes fit 16 bits.
+    // Adds n rows of weights. A row costs an addition to 16-bit sums of whole words (modulo 2^16),
+    // a shift and an addition to those of the upper bytes, less than widening it would; MOST_ROWS
+    // unsigned bytes fit 16 bits.
     static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part) {
         const auto [rows, n] = part;
         for (uint32_t done = 0; done < n;) {
@@ -132,7 +142,8 @@ struct Portable {
                 }
             }
             LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {
-                const U32 low = (U32)(U16)(words[part] - (high[part] << 8)), upper = (U32)high[part];
+                const U32 low = (U32)(U16)(words[part] - (high[part] << 8)),
+                          upper = (U32)high[part];
                 sum.v[part] += low & 0xffff;
                 sum.v[16 / PER + part] += low >> 16;
                 sum.v[32 / PER + part] += upper & 0xffff;
@@ -143,7 +154,9 @@ struct Portable {
     }
 
     // Adds rows, and some twice.
-    static LMHT_INLINE void add_graded(Lanes& sum, const uint8_t* weights, Part once, Part twice) { add_both<Portable>(sum, weights, once, twice); }
+    static LMHT_INLINE void add_graded(Lanes& sum, const uint8_t* weights, Part once, Part twice) {
+        add_both<Portable>(sum, weights, once, twice);
+    }
 
     template <class Tier>
     static LMHT_INLINE void add_both(Lanes& sum, const uint8_t* weights, Part once, Part twice) {

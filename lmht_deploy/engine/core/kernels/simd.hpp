@@ -1,5 +1,6 @@
-// Vectors of one tier, by the vector extensions of GCC and Clang. Included by one translation unit a tier, which
-// defines VECTOR_BYTES; everything is local to it, so that no function of one tier is linked into another.
+// Vectors of one tier, by the vector extensions of GCC and Clang. Included by one translation unit
+// a tier, which defines VECTOR_BYTES; everything is local to it, so that no function of one tier is
+// linked into another.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -18,15 +19,16 @@ namespace lmht {
 namespace {
 
 constexpr int BYTES = VECTOR_BYTES;
-constexpr int PER = BYTES / 4;         // 32-bit lanes in a vector
-constexpr int PARTS = LANES / BYTES;   // vectors in a row of 64 weights
-constexpr int VECTORS = LANES / PER;   // vectors in 64 accumulators
+constexpr int PER = BYTES / 4;        // 32-bit lanes in a vector
+constexpr int PARTS = LANES / BYTES;  // vectors in a row of 64 weights
+constexpr int VECTORS = LANES / PER;  // vectors in 64 accumulators
 
 typedef int32_t I32 __attribute__((vector_size(BYTES)));
 typedef uint32_t U32 __attribute__((vector_size(BYTES)));
 typedef uint16_t U16 __attribute__((vector_size(BYTES)));
 
-// 64 accumulators, in the order of the channels. Unsigned: sums may wrap on the way, their proved results do not.
+// 64 accumulators, in the order of the channels. Unsigned: sums may wrap on the way, their proved
+// results do not.
 struct Lanes {
     U32 v[VECTORS];
 };
@@ -38,7 +40,8 @@ typedef uint16_t AnyU16 __attribute__((vector_size(BYTES), aligned(1), may_alias
 
 LMHT_INLINE Lanes load(const int32_t* from) {
     Lanes lanes;
-    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) lanes.v[n] = reinterpret_cast<const AnyU32*>(from)[n];
+    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) lanes.v[n] =
+        reinterpret_cast<const AnyU32*>(from)[n];
     return lanes;
 }
 

@@ -1,5 +1,5 @@
-// The kernels in vector extensions of GCC and Clang. Included by one translation unit a tier; everything is local to
-// it, so that no function of one tier is linked into another.
+// The kernels in vector extensions of GCC and Clang. Included by one translation unit a tier;
+// everything is local to it, so that no function of one tier is linked into another.
 #pragma once
 #include <cstring>
 #include <type_traits>
@@ -50,7 +50,8 @@ LMHT_INLINE void store(void* to, V vector) {
     memcpy(to, &vector, sizeof vector);
 }
 
-// ---------------------------------------------------------------------------------------------- neurons
+// ----------------------------------------------------------------------------------------------
+// neurons
 
 // Lane i's sign bit as bit i.
 LMHT_INLINE uint32_t bits(I32 truth) {
@@ -65,7 +66,8 @@ LMHT_INLINE uint32_t bits(I32 truth) {
 #endif
 }
 
-// trunc(state * keep / 4096): the product has more than 32 bits, those of its halves have not. To the floor, 4095 more below zero.
+// trunc(state * keep / 4096): the product has more than 32 bits, those of its halves have not. To
+// the floor, 4095 more below zero.
 LMHT_INLINE U32 decay(I32 state, uint32_t keep) {
     constexpr uint32_t low = (1 << DECAY_BITS) - 1;
     const U32 up = (U32)(state >> 31) & low;
@@ -87,7 +89,9 @@ LMHT_INLINE I32 clip(I32 v) {
 // The spikes among sixteen lanes, from bit mask to list, without a branch that follows them.
 LMHT_INLINE int list(uint32_t mask, uint32_t at, Spike* spikes) {
     const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    _mm512_storeu_si512(spikes, _mm512_maskz_compress_epi32(__mmask16(mask), _mm512_add_epi32(lanes, _mm512_set1_epi32(int(at)))));
+    _mm512_storeu_si512(
+        spikes, _mm512_maskz_compress_epi32(__mmask16(mask),
+                                            _mm512_add_epi32(lanes, _mm512_set1_epi32(int(at)))));
     return __builtin_popcount(mask);
 }
 #else
@@ -116,13 +120,15 @@ LMHT_INLINE void count(Mask mask, uint8_t* counts) {
 #if defined(__AVX512BW__)
     store(counts, _mm_sub_epi8(load<__m128i>(counts), _mm_movm_epi8(mask)));
 #else
-    constexpr uint64_t each = 0x0101010101010101;  // a copy of the mask a byte, of which byte i keeps bit i, as 1: no byte carries
+    constexpr uint64_t each = 0x0101010101010101;  // a copy of the mask a byte, of which byte i
+                                                   // keeps bit i, as 1: no byte carries
     const uint64_t bit = (mask * each) & 0x8040201008040201;
     store(counts, load<uint64_t>(counts) + ((bit + 0x7f7f7f7f7f7f7f7f) >> 7 & each));
 #endif
 }
 
-// `Current`: what a current has as a number, void where none arrived; `forgets`: nothing of u is kept.
+// `Current`: what a current has as a number, void where none arrived; `forgets`: nothing of u is
+// kept.
 template <class Current, bool forgets>
 LMHT_INLINE RowResult step(const NeuronRow& row) {
     const Neurons neurons = row.neurons;
@@ -139,12 +145,15 @@ LMHT_INLINE RowResult step(const NeuronRow& row) {
             if (sizeof(Current) == 4 && neurons.wraps) current = (I32)((U32)current << 8) >> 8;
             drive += (U32)current << STATE_BITS;
         }
-        constexpr bool small = forgets && (std::is_void_v<Current> || std::is_same_v<Current, int16_t>);
+        constexpr bool small =
+            forgets && (std::is_void_v<Current> || std::is_same_v<Current, int16_t>);
         const I32 next_u = small ? (I32)drive : wrap_once(drive);
-        I32 next_v = clip((I32)(decay(v, uint32_t(neurons.keep_v)) + (U32)next_u + load<U32>(row.bias + at)));
+        I32 next_v = clip(
+            (I32)(decay(v, uint32_t(neurons.keep_v)) + (U32)next_u + load<U32>(row.bias + at)));
         const I32 fired = next_v > neurons.threshold;
         next_v &= ~fired;
-        changed |= (U32)(next_v ^ v) | (forgets ? (U32)next_u : (U32)(next_u ^ load<I32>(row.u + at)));
+        changed |=
+            (U32)(next_v ^ v) | (forgets ? (U32)next_u : (U32)(next_u ^ load<I32>(row.u + at)));
         if (!forgets || row.u) store(row.u + at, next_u);
         store(row.v + at, next_v);
         const Mask heard = Mask(bits(fired) & load<Mask>(row.heard + at / 8));
@@ -165,7 +174,8 @@ RowResult neurons(const NeuronRow& row) {
     return row.current_bytes == 2 ? step<int16_t>(row) : step<int32_t>(row);
 }
 
-// ---------------------------------------------------------------------------------------------- synapses
+// ----------------------------------------------------------------------------------------------
+// synapses
 
 // `lanes` weights as numbers of a current; unsigned, as currents wrap.
 template <class Sum, int lanes, class Weight>
@@ -173,12 +183,14 @@ LMHT_INLINE Vector<Sum, lanes> weights_at(const Weight* from) {
     if constexpr (sizeof(Sum) == sizeof(Weight))
         return load<Vector<Sum, lanes>>(from);
     else
-        return (Vector<Sum, lanes>)__builtin_convertvector(load<Vector<Weight, lanes>>(from), Vector<std::make_signed_t<Sum>, lanes>);
+        return (Vector<Sum, lanes>)__builtin_convertvector(load<Vector<Weight, lanes>>(from),
+                                                           Vector<std::make_signed_t<Sum>, lanes>);
 }
 
 // What the spikes of one input column add to `count` vectors of currents, summed in registers.
 template <class Sum, int lanes, int count, bool graded, class Weight>
-LMHT_INLINE void add_vectors(const ConvolutionRow& row, Column column, const Weight* weights, Sum* to) {
+LMHT_INLINE void add_vectors(const ConvolutionRow& row, Column column, const Weight* weights,
+                             Sum* to) {
     typedef Vector<Sum, lanes> Sums;
     Sums sum[count];
     for (int i = 0; i < count; ++i) sum[i] = load<Sums>(to + i * lanes);
@@ -193,33 +205,54 @@ LMHT_INLINE void add_vectors(const ConvolutionRow& row, Column column, const Wei
     for (int i = 0; i < count; ++i) store(to + i * lanes, sum[i]);
 }
 
-// The same for `blocks` of LANES currents: as many vectors as registers hold at a time, then what is left in narrower ones.
+// The same for `blocks` of LANES currents: as many vectors as registers hold at a time, then what
+// is left in narrower ones.
 template <class Sum, int lanes, bool graded, class Weight>
-LMHT_INLINE void add_column(const ConvolutionRow& row, Column column, const Weight* weights, Sum* to, int blocks) {
+LMHT_INLINE void add_column(const ConvolutionRow& row, Column column, const Weight* weights,
+                            Sum* to, int blocks) {
     constexpr int most = 8, wide = lanes / LANES;
     if constexpr (wide > 2)  // better once over the spikes with narrower vectors than twice
-        if (blocks % wide && blocks < most * wide / 2) return add_column<Sum, lanes / 2, graded>(row, column, weights, to, blocks);
-    for (; blocks >= most * wide; blocks -= most * wide, weights += most * lanes, to += most * lanes)
+        if (blocks % wide && blocks < most * wide / 2)
+            return add_column<Sum, lanes / 2, graded>(row, column, weights, to, blocks);
+    for (; blocks >= most * wide;
+         blocks -= most * wide, weights += most * lanes, to += most * lanes)
         add_vectors<Sum, lanes, most, graded>(row, column, weights, to);
     const int vectors = blocks / wide;
     switch (vectors) {
-        case 1: add_vectors<Sum, lanes, 1, graded>(row, column, weights, to); break;
-        case 2: add_vectors<Sum, lanes, 2, graded>(row, column, weights, to); break;
-        case 3: add_vectors<Sum, lanes, 3, graded>(row, column, weights, to); break;
-        case 4: add_vectors<Sum, lanes, 4, graded>(row, column, weights, to); break;
-        case 5: add_vectors<Sum, lanes, 5, graded>(row, column, weights, to); break;
-        case 6: add_vectors<Sum, lanes, 6, graded>(row, column, weights, to); break;
-        case 7: add_vectors<Sum, lanes, 7, graded>(row, column, weights, to); break;
+        case 1:
+            add_vectors<Sum, lanes, 1, graded>(row, column, weights, to);
+            break;
+        case 2:
+            add_vectors<Sum, lanes, 2, graded>(row, column, weights, to);
+            break;
+        case 3:
+            add_vectors<Sum, lanes, 3, graded>(row, column, weights, to);
+            break;
+        case 4:
+            add_vectors<Sum, lanes, 4, graded>(row, column, weights, to);
+            break;
+        case 5:
+            add_vectors<Sum, lanes, 5, graded>(row, column, weights, to);
+            break;
+        case 6:
+            add_vectors<Sum, lanes, 6, graded>(row, column, weights, to);
+            break;
+        case 7:
+            add_vectors<Sum, lanes, 7, graded>(row, column, weights, to);
+            break;
     }
     if constexpr (wide > 1)
-        if (blocks % wide) add_column<Sum, lanes / 2, graded>(row, column, weights + vectors * lanes, to + vectors * lanes, blocks % wide);
+        if (blocks % wide)
+            add_column<Sum, lanes / 2, graded>(row, column, weights + vectors * lanes,
+                                               to + vectors * lanes, blocks % wide);
 }
 
 // One column anywhere: at a border, of one group of several, or of more vectors than are foreseen.
 template <class Sum, int lanes, bool graded, class Weight>
 __attribute__((noinline)) void any_column(const ConvolutionRow& row, Column column) {
     const int group = row.blocks * LANES;
-    const bool joined = group == row.pitch;  // one group: the channels of neighbouring pixels follow each other
+    const bool joined =
+        group == row.pitch;  // one group: the channels of neighbouring pixels follow each other
     for (int r = row.run_start[column.x]; r < row.run_start[column.x + 1]; ++r) {
         const Run run = row.runs[r];
         Sum* to = static_cast<Sum*>(row.current) + size_t(run.to) * row.pitch + column.first;
@@ -227,7 +260,9 @@ __attribute__((noinline)) void any_column(const ConvolutionRow& row, Column colu
         if (joined)
             add_column<Sum, lanes, graded>(row, column, taps, to, run.pixels * row.blocks);
         else
-            for (int p = 0; p < run.pixels; ++p) add_column<Sum, lanes, graded>(row, column, taps + size_t(p) * group, to + size_t(p) * row.pitch, row.blocks);
+            for (int p = 0; p < run.pixels; ++p)
+                add_column<Sum, lanes, graded>(row, column, taps + size_t(p) * group,
+                                               to + size_t(p) * row.pitch, row.blocks);
     }
 }
 
@@ -235,34 +270,46 @@ __attribute__((noinline)) void any_column(const ConvolutionRow& row, Column colu
 template <class Sum, int lanes, int count, bool graded, class Weight>
 void convolve_columns(const ConvolutionRow& given) {
     const ConvolutionRow row = given;  // a copy, which no store to currents can change
-    // Neighbours reach the same outputs, in vectors that overlap: to load what was stored a moment ago, a processor would have to wait.
+    // Neighbours reach the same outputs, in vectors that overlap: to load what was stored a moment
+    // ago, a processor would have to wait.
     for (int phase = 0; phase < row.apart; ++phase)
         for (int i = phase; i < row.n; i += row.apart) {
             const Column column = row.columns[i];
             const int begin = row.run_start[column.x], runs = row.run_start[column.x + 1] - begin;
             if (runs == 1 && row.runs[begin].pixels == row.apart)
-                add_vectors<Sum, lanes, count, graded>(row, column, static_cast<const Weight*>(row.weights), static_cast<Sum*>(row.current) + size_t(row.runs[begin].to) * row.pitch);
+                add_vectors<Sum, lanes, count, graded>(
+                    row, column, static_cast<const Weight*>(row.weights),
+                    static_cast<Sum*>(row.current) + size_t(row.runs[begin].to) * row.pitch);
             else
                 any_column<Sum, lanes, graded, Weight>(given, column);
         }
 }
 
 // The number of vectors is the layer's: to ask for it at every column costs more than to add them.
-template <class Sum, bool graded, class Weight, int lanes = (BYTES / int(sizeof(Sum)) > LANES ? BYTES / int(sizeof(Sum)) : LANES)>
+template <class Sum, bool graded, class Weight,
+          int lanes = (BYTES / int(sizeof(Sum)) > LANES ? BYTES / int(sizeof(Sum)) : LANES)>
 void convolve_spikes(const ConvolutionRow& row) {
     constexpr int wide = lanes / LANES;
     const int blocks = row.blocks * LANES == row.pitch ? row.apart * row.blocks : 0;
     if constexpr (wide > 2)
         if (blocks % wide) return convolve_spikes<Sum, graded, Weight, lanes / 2>(row);
     switch (blocks % wide ? 0 : blocks / wide) {
-        case 1: return convolve_columns<Sum, lanes, 1, graded, Weight>(row);
-        case 2: return convolve_columns<Sum, lanes, 2, graded, Weight>(row);
-        case 3: return convolve_columns<Sum, lanes, 3, graded, Weight>(row);
-        case 4: return convolve_columns<Sum, lanes, 4, graded, Weight>(row);
-        case 5: return convolve_columns<Sum, lanes, 5, graded, Weight>(row);
-        case 6: return convolve_columns<Sum, lanes, 6, graded, Weight>(row);
-        case 7: return convolve_columns<Sum, lanes, 7, graded, Weight>(row);
-        case 8: return convolve_columns<Sum, lanes, 8, graded, Weight>(row);
+        case 1:
+            return convolve_columns<Sum, lanes, 1, graded, Weight>(row);
+        case 2:
+            return convolve_columns<Sum, lanes, 2, graded, Weight>(row);
+        case 3:
+            return convolve_columns<Sum, lanes, 3, graded, Weight>(row);
+        case 4:
+            return convolve_columns<Sum, lanes, 4, graded, Weight>(row);
+        case 5:
+            return convolve_columns<Sum, lanes, 5, graded, Weight>(row);
+        case 6:
+            return convolve_columns<Sum, lanes, 6, graded, Weight>(row);
+        case 7:
+            return convolve_columns<Sum, lanes, 7, graded, Weight>(row);
+        case 8:
+            return convolve_columns<Sum, lanes, 8, graded, Weight>(row);
     }
     for (int i = 0; i < row.n; ++i) any_column<Sum, lanes, graded, Weight>(row, row.columns[i]);
 }
@@ -271,9 +318,11 @@ void convolve(const ConvolutionRow& row) {
     if (row.current_bytes == 2)
         convolve_spikes<uint16_t, false, int16_t>(row);
     else if (row.weight_bytes == 2)
-        row.values ? convolve_spikes<uint32_t, true, int16_t>(row) : convolve_spikes<uint32_t, false, int16_t>(row);
+        row.values ? convolve_spikes<uint32_t, true, int16_t>(row)
+                   : convolve_spikes<uint32_t, false, int16_t>(row);
     else
-        row.values ? convolve_spikes<uint32_t, true, int32_t>(row) : convolve_spikes<uint32_t, false, int32_t>(row);
+        row.values ? convolve_spikes<uint32_t, true, int32_t>(row)
+                   : convolve_spikes<uint32_t, false, int32_t>(row);
 }
 
 template <class Sum, class Weight>
@@ -282,12 +331,15 @@ LMHT_INLINE void add_row(void* current, const void* weights, int blocks, int32_t
     const Weight* from = static_cast<const Weight*>(weights);
     typedef Vector<Sum, LANES> Sums;
     if (value == 1)
-        for (int i = 0; i < blocks * LANES; i += LANES) store(to + i, load<Sums>(to + i) + weights_at<Sum, LANES>(from + i));
+        for (int i = 0; i < blocks * LANES; i += LANES)
+            store(to + i, load<Sums>(to + i) + weights_at<Sum, LANES>(from + i));
     else
-        for (int i = 0; i < blocks * LANES; i += LANES) store(to + i, load<Sums>(to + i) + weights_at<Sum, LANES>(from + i) * Sum(value));
+        for (int i = 0; i < blocks * LANES; i += LANES)
+            store(to + i, load<Sums>(to + i) + weights_at<Sum, LANES>(from + i) * Sum(value));
 }
 
-void add(void* current, int current_bytes, const void* weights, int weight_bytes, int blocks, int32_t value) {
+void add(void* current, int current_bytes, const void* weights, int weight_bytes, int blocks,
+         int32_t value) {
     if (current_bytes == 2)
         add_row<uint16_t, int16_t>(current, weights, blocks, value);
     else if (weight_bytes == 2)
@@ -296,7 +348,9 @@ void add(void* current, int current_bytes, const void* weights, int weight_bytes
         add_row<uint32_t, int32_t>(current, weights, blocks, value);
 }
 
-constexpr Kernels table(const char* name) { return {name, neurons, convolve, add}; }
+constexpr Kernels table(const char* name) {
+    return {name, neurons, convolve, add};
+}
 
 }  // namespace
 }  // namespace lmht::netx
