@@ -365,7 +365,7 @@ def test_interrupted(
         "lmht: interrupted\n"
     )
     monkeypatch.setattr(
-        data, "load", lambda *args, **kwargs: interrupt(SimpleNamespace(epoch=1), 0.0)
+        data, "load_data", lambda *args, **kwargs: interrupt(SimpleNamespace(epoch=1), 0.0)
     )
     assert lmht("train", "digits", "--out", tmp_path / "new") == 130
     assert capsys.readouterr().err == "lmht: interrupted\n" and not (tmp_path / "new").exists()
@@ -459,7 +459,7 @@ def test_demo_exits_with_1_where_a_backend_parts(
 
     load, right = recipes.load_recipe, torch_backend._fire
     monkeypatch.setattr(
-        recipes, "load", lambda name: load(name, ("training.epochs=1", "training.batch=256"))
+        recipes, "load_recipe", lambda name: load(name, ("training.epochs=1", "training.batch=256"))
     )
     monkeypatch.setattr(torch_backend, "_fire", lambda layer, current: right(layer, current + 999))
     assert lmht("demo", "--out", tmp_path / "demo") == 1
