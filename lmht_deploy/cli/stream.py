@@ -191,7 +191,7 @@ def _opened(
     A recording waits, and is read where it is needed; what comes by itself is taken in by a thread.
     """
     from lmht_deploy.events.arrays import EventValidator
-    from lmht_deploy.events.live import Udp, at_once, camera, in_real_time, text
+    from lmht_deploy.events.live import Udp, open_camera, play_fast, play_in_real_time, read_text
     from lmht_deploy.events.recordings import open_recording
     from lmht_deploy.events.stream import Buffered
 
@@ -217,12 +217,12 @@ def _opened(
         )
     if source == "-":
         return (
-            stack.enter_context(Buffered(text(sys.stdin.buffer), tick=tick)),
+            stack.enter_context(Buffered(read_text(sys.stdin.buffer), tick=tick)),
             EventValidator(given or _input_size(net), drop=drop),
             None,
         )
     if source == "camera":
-        found, live_packets = camera()
+        found, live_packets = open_camera()
         return (
             stack.enter_context(Buffered(live_packets, size=1024, lossy=True, tick=tick)),
             EventValidator(given or found, drop=drop),
@@ -230,7 +230,9 @@ def _opened(
         )
     recording = open_recording(source, given)
     packets = (
-        at_once(recording.packets) if speed is None else in_real_time(recording.packets, speed)
+        play_fast(recording.packets)
+        if speed is None
+        else play_in_real_time(recording.packets, speed)
     )
     return packets, EventValidator(recording.sensor, drop=drop), None
 

@@ -1,7 +1,7 @@
 """Still images, read by Hugging Face `datasets` from its hub or from a folder of Parquet files.
 
-A pixel becomes the integer gray level - 128, so that zero padding is a medium gray. `SETS` describes
-each data set; a new data set is a new entry.
+A pixel becomes the integer gray level - 128, so that zero padding is a medium gray. `SETS`
+describes each data set; a new data set is a new entry.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ READERS = 8
 """Threads that decode images on access."""
 
 MARGIN = 8 / 7
-"""An image is cropped from a centered square that is this much larger (256 for 224, as is usual)."""
+"""Side of the centered square from which an image is cropped (256 for 224, as is usual)."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def load_images(
 def _select(
     rows: Dataset, labels: np.ndarray, classes: int, per_class: int
 ) -> tuple[Dataset, np.ndarray]:
-    """Keep the first `classes` classes (0: all), and the first `per_class` rows of each (0: all)."""
+    """Keep the first `classes` classes and the first `per_class` rows of each (0: all)."""
     if classes:
         rows, labels = rows.select(np.flatnonzero(labels < classes)), labels[labels < classes]
     if per_class and len(labels):

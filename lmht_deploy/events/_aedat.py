@@ -37,29 +37,44 @@ def open_aedat(path: Path) -> Opened:
 
 
 def _open_aedat4(path: Path) -> Opened:
-    """Open through faery after a check of the header: faery 0.7 aborts on some damaged ones."""
+    """Open through faery after a check of the header.
+
+    faery 0.7 panics on a damaged header, which prints a stack trace or aborts the process. (A
+    damaged packet can still print one; it raises an error like any other.)
+    """
     try:
-        ElementTree.fromstring(_read_aedat4_header(path))
+        ElementTree.fromstring(_parse_io_header(_read_io_header(path)))
     except (struct.error, ValueError, ElementTree.ParseError) as error:
         raise DataError(f"{path}: is damaged or truncated, its header ({error})") from None
     return open_faery(path)
 
 
-def _read_aedat4_header(path: Path) -> str:
-    """XML of the header: the field `infoNode` of the flatbuffer `IOHeader` after the first line."""
+def _read_io_header(path: Path) -> bytes:
+    """The flatbuffer `IOHeader` after the first line, without the size before it."""
     with path.open("rb") as file:
         file.readline()
         (size,) = struct.unpack("<I", file.read(4))
         header = file.read(min(size, path.stat().st_size))
+    if len(header) < size:
+        raise ValueError(f"{len(header)} of {size} bytes")
+    return header
+
+
+def _parse_io_header(header: bytes) -> str:
+    """XML of an `IOHeader`: the text `infoNode`, field 2 of the root table."""
     (table,) = struct.unpack_from("<I", header)
     (distance,) = struct.unpack_from("<i", header, table)
-    if table < distance:
-        raise ValueError("offset of a table")
-    (field,) = struct.unpack_from("<H", header, table - distance + 8)
-    (offset,) = struct.unpack_from("<I", header, table + field)
-    start = table + field + offset
+    vtable = table - distance
+    if vtable < 0:
+        raise ValueError("offset of the table of fields")
+    (size,) = struct.unpack_from("<H", header, vtable)
+    fields = struct.unpack_from(f"<{(size - 4) // 2}H", header, vtable + 4)
+    if len(fields) < 3 or table + max(fields) + 8 > len(header):
+        raise ValueError("offset of a field")
+    (offset,) = struct.unpack_from("<I", header, table + fields[2])
+    start = table + fields[2] + offset
     (length,) = struct.unpack_from("<I", header, start)
-    if len(header) < size or len(header) < start + 4 + length:
+    if start + 4 + length > len(header):
         raise ValueError("length of a text")
     return header[start + 4 : start + 4 + length].decode()
 

@@ -228,7 +228,7 @@ def test_aedat31_by_hand(tmp_path: Path) -> None:
         ),  # the first is not valid
     ]
     path.write_bytes(aedat31(*packets))
-    events, sensor, dropped = read_events(path)
+    events, sensor, _ = read_events(path)
     assert sensor == Sensor(128, 128)
     assert events.tolist() == [
         (5, 100, 7, True),
@@ -267,7 +267,7 @@ def test_aedat2_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "recording.aedat"
     on, off, sync = (127 << 8) | (0 << 1), (0 << 8) | (127 << 1) | 1, 0x8000
     path.write_bytes(aedat2((on, 2**32 - 5), (sync, 2**32 - 4), (off, 3)))
-    events, sensor, dropped = read_events(path)
+    events, sensor, _ = read_events(path)
     assert events.tolist() == [
         (2**32 - 5, 127, 0, True),
         (2**32 + 3, 0, 127, False),
@@ -405,7 +405,7 @@ def test_bad_events_are_dropped_only_when_asked(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=r"recording\.npy: event 1: x=99"):
         read_events(path, NMNIST)
-    events, sensor, dropped = read_events(path, NMNIST, drop=True)
+    events, _, dropped = read_events(path, NMNIST, drop=True)
     assert len(events) == 1 and dropped == {"range": 1, "polarity": 0, "order": 1}
     with pytest.raises(DataError, match="holds no valid event"):
         read_events(path, Sensor(1, 1), drop=True)
