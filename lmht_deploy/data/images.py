@@ -43,7 +43,7 @@ READERS = 8
 """Threads that decode images on access."""
 
 MARGIN = 8 / 7
-"""Side of the centered square from which an image is cropped (256 for 224, as is usual)."""
+"""Shorter side of an image, in sides of its center crop (256 for 224, as is usual)."""
 
 
 @dataclass(frozen=True)

@@ -191,5 +191,7 @@ def read_words(path: Path, start: int, dtype: str) -> np.ndarray:
 
 def _unwrap(t: np.ndarray) -> np.ndarray:
     """int64 times of a 32-bit counter: a fall by more than half its range is an overflow."""
-    t = t.astype(np.int64)
-    return t + np.concatenate([[0], np.cumsum(np.diff(t) < -(2**31))])[: len(t)] * 2**32
+    times: np.ndarray = t.astype(np.int64)
+    overflows = np.cumsum(np.diff(times, prepend=times[:1]) < -(2**31))
+    times += overflows * 2**32
+    return times

@@ -159,7 +159,7 @@ def test_rules_without_an_end_are_refused() -> None:
         counting(WindowRule(4), SENSOR)
     with pytest.raises(DataError, match="they must not be larger"):
         counting(WindowRule(4, "time", 10), SENSOR, Sensor(4, 4))
-    with pytest.raises(DataError, match="move on by 1 to 4 bins, not by 5"):
+    with pytest.raises(DataError, match="must be 1 to 4 bins, not 5"):
         counting(WindowRule(4, "time", 10), SENSOR, hop=5)
 
 
