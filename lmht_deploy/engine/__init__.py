@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import BackendError, DataError
-from ..network import Network
-from ..result import Result, check_windows, macs
+from lmht_deploy.errors import BackendError, DataError
+from lmht_deploy.ir import Network
+from lmht_deploy.result import Result, check_windows, macs
+
 from .plan import Planner, image_shape
 
 _core: Any
@@ -23,9 +24,13 @@ except ImportError as error:  # a source tree that was not built
     _core, _reason = None, str(error)
 
 
-def missing() -> str | None:
+def unavailable() -> str | None:
     """Why the engine cannot run here, with the command that mends it; None where it can."""
-    return None if _core is not None else f"the engine's extension was not built ({_reason}); run: pip install -e ."
+    return (
+        None
+        if _core is not None
+        else f"the engine's extension was not built ({_reason}); run: pip install -e ."
+    )
 
 
 def isas() -> list[str]:
@@ -35,7 +40,7 @@ def isas() -> list[str]:
 
 
 def _require() -> None:
-    if reason := missing():
+    if reason := unavailable():
         raise BackendError(f"the event-driven engine cannot run here: {reason}")
 
 
@@ -66,16 +71,28 @@ class Model:
     Raises BackendError for a float network, an unknown tier, a network beyond the engine's sizes or a missing extension.
     """
 
-    def __init__(self, net: Network, *, isa: str | None = None, path: Literal["list", "shared", "dense"] | None = None) -> None:
+    def __init__(
+        self,
+        net: Network,
+        *,
+        isa: str | None = None,
+        path: Literal["list", "shared", "dense"] | None = None,
+    ) -> None:
         _require()
         if not net.integer:
-            raise BackendError("the event-driven engine runs integer networks, not float ones; see `lmht convert`")
+            raise BackendError(
+                "the event-driven engine runs integer networks, not float ones; see `lmht convert`"
+            )
         self.net = net
         try:
-            self._core = _core.Model(isa if isa is not None else os.environ.get("LMHT_ISA", ""), path or "")
+            self._core = _core.Model(
+                isa if isa is not None else os.environ.get("LMHT_ISA", ""), path or ""
+            )
             self.places = Planner(net, self._core).places
         except (ValueError, OverflowError, MemoryError) as error:
-            raise BackendError(f"the event-driven engine cannot run this network: {error}") from None
+            raise BackendError(
+                f"the event-driven engine cannot run this network: {error}"
+            ) from None
         self.macs = macs(net)
 
     @property
@@ -119,8 +136,19 @@ class Engine:
         found = []
         for name, index in self.model.places.items():
             nanoseconds, *rows = figures[index].tolist()
-            spikes, sops = (int(counts[name].sum()) if name in counts else 0 for counts in (result.spikes, result.sops))
-            found.append(LayerProfile(name, nanoseconds * 1e-9, spikes, sops, {path: n for path, n in zip(PATHS, rows, strict=True) if n}))
+            spikes, sops = (
+                int(counts[name].sum()) if name in counts else 0
+                for counts in (result.spikes, result.sops)
+            )
+            found.append(
+                LayerProfile(
+                    name,
+                    nanoseconds * 1e-9,
+                    spikes,
+                    sops,
+                    {path: n for path, n in zip(PATHS, rows, strict=True) if n},
+                )
+            )
         return found
 
     def push(self, events: np.ndarray) -> None:
@@ -132,17 +160,23 @@ class Engine:
         events = np.asarray(events)
         shape = self._window.shape
         if events.ndim != 2 or events.shape[1] != len(shape) or events.dtype.kind not in "iu":
-            raise DataError(f"events must be integers [N, {len(shape)}], one column for each of {shape}, not {events.dtype} {list(events.shape)}")
+            raise DataError(
+                f"events must be integers [N, {len(shape)}], one column for each of {shape}, not {events.dtype} {list(events.shape)}"
+            )
         if len(events) == 0:
             return
         if (events < 0).any() or (events >= shape).any():
             at = int(((events < 0) | (events >= shape)).any(1).argmax())
-            raise DataError(f"event {at} at {tuple(events[at].tolist())} lies outside of the window {shape}")
+            raise DataError(
+                f"event {at} at {tuple(events[at].tolist())} lies outside of the window {shape}"
+            )
         places, counts = np.unique(np.ravel_multi_index(tuple(events.T), shape), return_counts=True)
         window = self._window.reshape(-1)
         most = int((window[places] + counts).max())
-        if most > self.model.net.input.high:
-            raise DataError(f"a place would count {most} events; the network's input takes at most {self.model.net.input.high}")
+        if most > self.model.net.input.max_value:
+            raise DataError(
+                f"a place would count {most} events; the network's input takes at most {self.model.net.input.max_value}"
+            )
         window[places] += counts.astype(np.int32)
 
     def finish_window(self, *, trace: bool = False) -> Result:
@@ -157,13 +191,34 @@ class Engine:
 
     def _run(self, windows: np.ndarray, trace: bool, profile: np.ndarray | None) -> Result:
         net = self.model.net
-        windows = check_windows(net.window_shape, net.input.low, net.input.high, windows)
-        inputs = np.ascontiguousarray(windows, np.int32).reshape(len(windows), net.input.steps, *image_shape(net.input.shape))
-        traces = [np.empty((len(windows), layer.steps, *image_shape(net.shapes[layer.name])), np.int32) for layer in net.neurons] if trace else []
-        result = _result(self.model, len(windows), lambda *counts: self._core.run(self.model._core, inputs, *counts, traces, profile))
+        windows = check_windows(net.window_shape, net.input.min_value, net.input.max_value, windows)
+        inputs = np.ascontiguousarray(windows, np.int32).reshape(
+            len(windows), net.input.steps, *image_shape(net.input.shape)
+        )
+        traces = (
+            [
+                np.empty(
+                    (len(windows), layer.steps, *image_shape(net.shapes[layer.name])), np.int32
+                )
+                for layer in net.neurons
+            ]
+            if trace
+            else []
+        )
+        result = _result(
+            self.model,
+            len(windows),
+            lambda *counts: self._core.run(self.model._core, inputs, *counts, traces, profile),
+        )
         if not trace:
             return result
-        return replace(result, traces={layer.name: k.reshape(*k.shape[:2], *net.shapes[layer.name]) for layer, k in zip(net.neurons, traces, strict=True)})
+        return replace(
+            result,
+            traces={
+                layer.name: k.reshape(*k.shape[:2], *net.shapes[layer.name])
+                for layer, k in zip(net.neurons, traces, strict=True)
+            },
+        )
 
 
 class Steps:
@@ -174,7 +229,9 @@ class Steps:
 
     def __init__(self, model: Model, *, threads: int = 1) -> None:
         if not self.fits(model):
-            raise BackendError("the first layer of this network does not read its input step by step")
+            raise BackendError(
+                "the first layer of this network does not read its input step by step"
+            )
         self.model = model
         self._core = _threaded(model, threads)
         self._core.begin_steps(model._core)
@@ -182,15 +239,19 @@ class Steps:
     @staticmethod
     def fits(model: Model) -> bool:
         """Whether the first layer alone reads the input, by one synapse with a current for each of its steps, none of which is negative."""
-        return model._core.by_steps and model.net.input.low >= 0
+        return model._core.by_steps and model.net.input.min_value >= 0
 
     def put(self, step: int, counts: np.ndarray) -> None:
-        """Fill slot `step` with `counts` int32 [C, H, W] or [N] (0..high, not looked at again)."""
-        self._core.put_step(self.model._core, step, counts.reshape(image_shape(self.model.net.input.shape)))
+        """Fill slot `step` with `counts` int32 [C, H, W] or [N] (0..max_value, not looked at again)."""
+        self._core.put_step(
+            self.model._core, step, counts.reshape(image_shape(self.model.net.input.shape))
+        )
 
     def run(self, first: int) -> Result:
         """Run the window whose oldest step is in slot `first` (a batch of one)."""
-        return _result(self.model, 1, lambda *counts: self._core.run_steps(self.model._core, first, *counts))
+        return _result(
+            self.model, 1, lambda *counts: self._core.run_steps(self.model._core, first, *counts)
+        )
 
 
 def _threaded(model: Model, threads: int) -> Any:

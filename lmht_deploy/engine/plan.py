@@ -6,7 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from ..network import INT32_MAX, Conv, Flatten, Input, Linear, MaxPool, Network, Neurons, Readout, Scale, Shape, SumPool, Synapse
+from lmht_deploy.ir import (
+    INT32_MAX,
+    Conv,
+    Flatten,
+    Input,
+    Linear,
+    MaxPool,
+    Network,
+    Neurons,
+    Readout,
+    Scale,
+    Shape,
+    SumPool,
+    Synapse,
+)
 
 
 def image_shape(shape: Shape) -> tuple[int, int, int]:
@@ -22,7 +36,9 @@ class Planner:
         self._model = model
         self._ids: dict[str, int] = {}
         self._moved: set[str] = set()  # Flattens that cost nothing
-        self._flattened: dict[str, str] = {}  # a Flatten that only linear synapses read -> the layer before it
+        self._flattened: dict[
+            str, str
+        ] = {}  # a Flatten that only linear synapses read -> the layer before it
         self.places: dict[str, int] = {}
         for layer in net.layers:
             self._add(layer)
@@ -33,9 +49,17 @@ class Planner:
         model, ids = self._model, self._ids
         match layer:
             case Input():
-                ids[layer.name] = model.add_input(*image_shape(layer.shape), layer.steps, layer.low, layer.high)
+                ids[layer.name] = model.add_input(
+                    *image_shape(layer.shape), layer.steps, layer.min_value, layer.max_value
+                )
             case SumPool() | MaxPool():
-                ids[layer.name] = model.add_pool(ids[layer.source], layer.kernel, layer.stride, layer.padding, isinstance(layer, MaxPool))
+                ids[layer.name] = model.add_pool(
+                    ids[layer.source],
+                    layer.kernel,
+                    layer.stride,
+                    layer.padding,
+                    isinstance(layer, MaxPool),
+                )
             case Flatten():
                 self._add_flatten(layer)
             case Neurons():
@@ -52,13 +76,22 @@ class Planner:
             case Readout():
                 steps = self._net.blocks(layer.synapses[0].source)
                 summable = self._net.bounds[layer.name].current * steps <= INT32_MAX
-                model.add_readout([self._synapse(synapse) for synapse in layer.synapses], layer.bias, summable)
+                model.add_readout(
+                    [self._synapse(synapse) for synapse in layer.synapses], layer.bias, summable
+                )
 
     def _add_flatten(self, layer: Flatten) -> None:
         """A Flatten moves nothing where its readers are linear: they become convolutions as large as their input."""
         source = self._flattened.get(layer.source, layer.source)
-        readers = [synapse for other in self._net.layers for synapse in getattr(other, "synapses", ()) if synapse.source == layer.name]
-        again = any(isinstance(other, Flatten) and other.source == layer.name for other in self._net.layers)
+        readers = [
+            synapse
+            for other in self._net.layers
+            for synapse in getattr(other, "synapses", ())
+            if synapse.source == layer.name
+        ]
+        again = any(
+            isinstance(other, Flatten) and other.source == layer.name for other in self._net.layers
+        )
         if image_shape(self._net.shapes[source])[1:] == (1, 1):
             self._ids[layer.name] = self._ids[source]
             self._moved.add(layer.name)
@@ -76,10 +109,24 @@ class Planner:
         match synapse:
             case Conv():
                 weight = synapse.weight
-                stride, padding, dilation, groups = synapse.stride, synapse.padding, synapse.dilation, synapse.groups
+                stride, padding, dilation, groups = (
+                    synapse.stride,
+                    synapse.padding,
+                    synapse.dilation,
+                    synapse.groups,
+                )
             case Linear():
                 weight = synapse.weight.reshape(-1, *image_shape(self._net.shapes[source]))
             case Scale():
                 weight = synapse.weight.reshape(-1, 1, 1, 1)
                 groups = len(weight)
-        return self._ids[source], np.ascontiguousarray(weight), stride, padding, dilation, groups, synapse.exponent, counted
+        return (
+            self._ids[source],
+            np.ascontiguousarray(weight),
+            stride,
+            padding,
+            dilation,
+            groups,
+            synapse.exponent,
+            counted,
+        )

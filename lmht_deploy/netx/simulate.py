@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BackendError, DataError
+from lmht_deploy.errors import BackendError, DataError
+
 from .dense import effective_weights
 from .file import STATE_ONE, Conv, Dense, InputLayer, NetX
 
@@ -53,7 +54,9 @@ class Simulator:
         self.net, self.threads = net, threads
         isa = os.environ.get("LMHT_NETX_ISA", "") if isa is None else isa
         if isa and isa not in isas():
-            raise BackendError(f"instruction set '{isa}' is not available here; there are: {', '.join(isas())}")
+            raise BackendError(
+                f"instruction set '{isa}' is not available here; there are: {', '.join(isas())}"
+            )
         self._core = _core().Network(_chw(net.input_shape), isa)
         for layer in net.spiking:
             _add(self._core, layer)
@@ -96,9 +99,13 @@ class Simulator:
             biases = _bias(inputs).reshape(batch, -1)
         else:
             given = (inputs if graded else inputs != 0).astype(np.int16).reshape(batch, steps, -1)
-        recordings = [_empty(layer.shape, batch, steps, spikes, states) for layer in self.net.spiking]
+        recordings = [
+            _empty(layer.shape, batch, steps, spikes, states) for layer in self.net.spiking
+        ]
         records = [_flat(recording) for recording in recordings]
-        self._core.run(given, biases, graded, steps, reset_interval or 0, reset_offset, records, self.threads)
+        self._core.run(
+            given, biases, graded, steps, reset_interval or 0, reset_offset, records, self.threads
+        )
         return recordings
 
 
@@ -108,10 +115,16 @@ def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int
     if inputs.dtype.kind not in "iub":
         raise DataError(f"inputs must be integers or booleans, not {inputs.dtype}")
     if inputs.shape[1 if driven else 2 :] != shape or (steps is None) == driven:
-        what = f"biases [batch, {', '.join(map(str, shape))}] and a number of steps" if driven else f"spikes [batch, steps, {shape}]"
+        what = (
+            f"biases [batch, {', '.join(map(str, shape))}] and a number of steps"
+            if driven
+            else f"spikes [batch, steps, {shape}]"
+        )
         raise DataError(f"this network is driven by {what}; inputs have shape {list(inputs.shape)}")
     if graded and inputs.size and (inputs.min() < -(2**15) or inputs.max() >= 2**15):
-        raise DataError(f"graded spikes have 16 bits, -32768..32767; inputs are {inputs.min()}..{inputs.max()}")
+        raise DataError(
+            f"graded spikes have 16 bits, -32768..32767; inputs are {inputs.min()}..{inputs.max()}"
+        )
     return inputs.shape[1] if steps is None else steps
 
 
@@ -125,7 +138,9 @@ def _core() -> Any:
     try:
         return importlib.import_module("._core", __package__)
     except ImportError as error:  # a source tree that was not built
-        raise BackendError(f"the simulation of NetX files was not built ({error}); run: pip install -e .") from None
+        raise BackendError(
+            f"the simulation of NetX files was not built ({error}); run: pip install -e ."
+        ) from None
 
 
 def _add(core: Any, layer: InputLayer | Conv | Dense) -> None:
@@ -135,14 +150,32 @@ def _add(core: Any, layer: InputLayer | Conv | Dense) -> None:
     common = (STATE_ONE - neurons.current_decay, STATE_ONE - neurons.voltage_decay, threshold)
     match layer:
         case InputLayer():
-            core.add_input(_chw(layer.shape), *common, np.zeros(int(np.prod(layer.shape)), np.int32))
+            core.add_input(
+                _chw(layer.shape), *common, np.zeros(int(np.prod(layer.shape)), np.int32)
+            )
         case Conv():
             weight = np.ascontiguousarray(layer.weight, np.int32)
-            core.add_convolution(_chw(layer.shape), *common, _bias(layer.bias).ravel(), weight, layer.stride, layer.padding, layer.dilation, layer.groups)
+            core.add_convolution(
+                _chw(layer.shape),
+                *common,
+                _bias(layer.bias).ravel(),
+                weight,
+                layer.stride,
+                layer.padding,
+                layer.dilation,
+                layer.groups,
+            )
         case Dense():
             weight, recurrent = effective_weights(layer)
             delay = None if layer.delay is None else np.ascontiguousarray(layer.delay, np.int32)
-            core.add_dense(layer.shape[0], *common, _bias(layer.bias), np.ascontiguousarray(weight), delay, _contiguous(recurrent))
+            core.add_dense(
+                layer.shape[0],
+                *common,
+                _bias(layer.bias),
+                np.ascontiguousarray(weight),
+                delay,
+                _contiguous(recurrent),
+            )
 
 
 def _contiguous(array: np.ndarray | None) -> np.ndarray | None:
@@ -160,13 +193,21 @@ def _chw(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _empty(shape: tuple[int, ...], batch: int, steps: int, spikes: bool, states: bool) -> Recording:
-    traces = [np.zeros((batch, steps, *shape), dtype) if wanted else None for dtype, wanted in ((bool, spikes), (np.int32, states), (np.int32, states))]
-    return Recording(np.zeros((batch, *shape), np.int32), np.zeros((batch, *shape), np.int32), *traces)
+    traces = [
+        np.zeros((batch, steps, *shape), dtype) if wanted else None
+        for dtype, wanted in ((bool, spikes), (np.int32, states), (np.int32, states))
+    ]
+    return Recording(
+        np.zeros((batch, *shape), np.int32), np.zeros((batch, *shape), np.int32), *traces
+    )
 
 
 def _flat(recording: Recording) -> tuple[np.ndarray | None, ...]:
     """The arrays of a recording as the core writes them, [B, N] and [B, steps, N]."""
     batch = len(recording.counts)
     totals = [array.reshape(batch, -1) for array in (recording.counts, recording.potential)]
-    spikes, *states = (None if a is None else a.reshape(*a.shape[:2], -1) for a in (recording.spikes, recording.u, recording.v))
+    spikes, *states = (
+        None if a is None else a.reshape(*a.shape[:2], -1)
+        for a in (recording.spikes, recording.u, recording.v)
+    )
     return (*totals, None if spikes is None else spikes.view(np.uint8), *states)

@@ -14,9 +14,9 @@ import numpy as np
 
 from lmht_deploy import reference
 from lmht_deploy.engine.plan import Planner
-from lmht_deploy.network import Network
-from tests.conformance.networks import SPECIAL, windows_for
+from lmht_deploy.ir import Network
 from tests.engine.test_exact import deep
+from tests.support.networks import SPECIAL, windows_for
 
 INPUT, POOL, FLATTEN, NEURONS, READOUT, RUN = range(6)
 
@@ -61,7 +61,9 @@ class Recorder:
         self.write(*neurons)
         return self._tensor()
 
-    def add_readout(self, synapses: list[tuple[Any, ...]], bias: np.ndarray, summable: bool) -> None:
+    def add_readout(
+        self, synapses: list[tuple[Any, ...]], bias: np.ndarray, summable: bool
+    ) -> None:
         self.write(READOUT)
         self._synapses(synapses)
         self.write(bias, summable)
