@@ -497,10 +497,10 @@ def test_currents_at_the_end_of_16_bits(isa: str, tmp_path: Path) -> None:
 def test_an_instruction_set_is_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = one_neuron(tmp_path / "net.net")
     assert netx.Simulator(net).isa == netx.isas()[0]
-    monkeypatch.setenv("LMHT_NETX_ISA", "generic")
+    monkeypatch.setenv("LMHT_ISA", "generic")
     assert netx.Simulator(net).isa == "generic"
-    monkeypatch.setenv("LMHT_NETX_ISA", "mmx")
-    with pytest.raises(BackendError, match=r"'mmx' is not available here; there are: .*generic"):
+    monkeypatch.setenv("LMHT_ISA", "mmx")
+    with pytest.raises(BackendError, match=r"'mmx' is not available; this CPU runs: .*generic"):
         netx.Simulator(net)
 
 
