@@ -75,10 +75,10 @@ class Door:
     def _sifted(self, given: np.ndarray) -> np.ndarray:
         """The events of `given` that fit; the others are counted."""
         room = np.empty(len(given), EVENT)
-        number, dropped = core().sift(given, self.sensor, self._latest, packed(room))
-        for name, count in zip(self.dropped, dropped, strict=True):
+        sifted = core().sift(given, self.sensor, self._latest, admitted=packed(room))
+        for name, count in sifted.dropped.items():
             self.dropped[name] += count
-        return room[:number]
+        return room[: sifted.admitted]
 
 
 def packed(events: np.ndarray) -> np.ndarray:

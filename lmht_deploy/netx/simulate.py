@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from lmht_deploy.errors import BackendError, DataError
 
 from .dense import effective_weights
 from .file import STATE_ONE, Conv, Dense, InputLayer, NetX
+
+if TYPE_CHECKING:
+    from . import _core
 
 UNIT = 64
 """States keep 6 bits below the unit of a weight."""
@@ -52,9 +55,9 @@ class Simulator:
         if not net.spiking:
             raise DataError("the network has no layer with neurons")
         self.net, self.threads = net, threads
-        core = _core()
+        core = _extension()
         try:
-            self._core = core.Network(_shape(core, net.input_shape), isa or "")
+            self._core: _core.Network = core.Network(_shape(core, net.input_shape), isa or "")
         except ValueError as error:
             raise BackendError(str(error)) from None
         for layer in net.spiking:
@@ -108,7 +111,7 @@ class Simulator:
             steps=steps,
             reset_interval=reset_interval or 0,
             reset_offset=reset_offset,
-            records=[_records(_core(), recording) for recording in recordings],
+            records=[_records(_extension(), recording) for recording in recordings],
             threads=self.threads,
         )
         return recordings
@@ -135,10 +138,10 @@ def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int
 
 def isas() -> list[str]:
     """The instruction sets that this processor runs, the best first."""
-    return _core().isas()
+    return _extension().isas()
 
 
-def _core() -> Any:
+def _extension() -> Any:
     """The extension; BackendError with the command that builds it, where it is missing."""
     try:
         return importlib.import_module("._core", __package__)
@@ -148,7 +151,7 @@ def _core() -> Any:
         ) from None
 
 
-def _add(core: Any, network: Any, layer: InputLayer | Conv | Dense) -> None:
+def _add(core: Any, network: _core.Network, layer: InputLayer | Conv | Dense) -> None:
     """Add `layer` to the core's `network`."""
     neurons = layer.neurons
     assert neurons is not None
@@ -194,7 +197,7 @@ def _bias(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values.astype(np.int16).astype(np.int32) * UNIT)
 
 
-def _shape(core: Any, shape: tuple[int, ...]) -> Any:
+def _shape(core: Any, shape: tuple[int, ...]) -> _core.Shape:
     """(C, H, W) or (N,) as the core's Shape."""
     channels, height, width = (*shape, *(1,) * (3 - len(shape)))
     return core.Shape(channels=channels, height=height, width=width)
@@ -210,7 +213,7 @@ def _empty(shape: tuple[int, ...], batch: int, steps: int, spikes: bool, states:
     )
 
 
-def _records(core: Any, recording: Recording) -> Any:
+def _records(core: Any, recording: Recording) -> _core.Records:
     """The arrays of `recording` as the core writes them, [B, N] and [B, steps, N]."""
 
     def flat(array: np.ndarray | None, axes: int) -> np.ndarray | None:
