@@ -19,7 +19,7 @@ from lmht_deploy import ir
 from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.files import hdf5_checksum, reading, writing_hdf5
 from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import Network
+from lmht_deploy.ir import Network, require_network
 
 __all__ = ["SCHEMA", "load_network", "save_network"]
 
@@ -172,7 +172,7 @@ def save_network(net: Network, path: str | Path) -> None:
     Raises:
         StorageError: If the file cannot be written.
     """
-    metadata = json.dumps(dict(net.metadata), sort_keys=True)
+    metadata = json.dumps(dict(require_network(net).metadata), sort_keys=True)
     if len(metadata) > MAX_METADATA:
         raise StorageError(
             f"{path}: cannot be written (metadata of {len(metadata)} bytes; a .lmht file holds up "

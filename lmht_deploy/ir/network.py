@@ -191,6 +191,17 @@ class Network(Record):
         return shape
 
 
+def require_network(net: object) -> Network:
+    """Return `net`.
+
+    Raises:
+        NetworkError: If it is not a `Network`.
+    """
+    if isinstance(net, Network):
+        return net
+    raise NetworkError(f"a Network is needed, not an object of type {type(net).__name__}")
+
+
 def _metadata(metadata: object) -> dict[str, str]:
     if not isinstance(metadata, Mapping):
         raise NetworkError(f"metadata must be texts by key, not {checks.show(metadata)}")
