@@ -117,14 +117,15 @@ def currents(
 def apply_synapse(synapse: Synapse, k: np.ndarray) -> np.ndarray:
     """Return W ∗ k without the exponent; float64 `[B, T, ...]` in and out."""
     weight = synapse.weight.astype(np.float64)
+    current: np.ndarray
     match synapse:
         case Linear():
-            product: np.ndarray = k @ weight.T
-            return product
+            current = k @ weight.T
         case Scale():
-            return k * per_channel(weight, k.ndim - 2)
+            current = k * per_channel(weight, k.ndim - 2)
         case Conv():
-            return convolve(k, weight, synapse)
+            current = convolve(k, weight, synapse)
+    return current
 
 
 def convolve(k: np.ndarray, weight: np.ndarray, conv: Conv) -> np.ndarray:
@@ -145,7 +146,8 @@ def convolve(k: np.ndarray, weight: np.ndarray, conv: Conv) -> np.ndarray:
         np.tensordot(x, w, axes=((2, 5, 6), (1, 2, 3)))
         for x, w in zip(inputs, weights, strict=True)
     ]
-    return np.moveaxis(np.concatenate(parts, axis=-1), -1, 2)
+    result: np.ndarray = np.moveaxis(np.concatenate(parts, axis=-1), -1, 2)
+    return result
 
 
 def pool(
