@@ -230,7 +230,7 @@ def test_leaked_potential_near_the_bound(tmp_path: Path) -> None:
 def test_counts_beyond_32_bits(tmp_path: Path) -> None:
     """The largest spikes there are, summed by a pooling, silent at the next weights but counted exactly."""
     first = neurons(
-        "a", Conv(source="input", weight=np.full((1, 1, 1, 1), 127), exponent=16), levels=2**31 + 5
+        "a", Conv(source="input", weight=np.full((1, 1, 1, 1), 127), exponent=16), levels=2**31 - 1
     )
     pooled = (
         SumPool(name="sum", source="a", kernel=2, stride=1, padding=1),
