@@ -119,12 +119,12 @@ def train(
 
     Raises:
         TrainingError: `folder` holds a run that is not resumed or has another recipe, the recipe
-            needs `start`, memory is exhausted, or the loss is not finite. The state of the last
-            complete epoch remains.
+            needs `start`, the device is not available, memory is exhausted, or the loss is not
+            finite. The state of the last complete epoch remains.
         DataError: The data does not fit the recipe.
     """
     check(recipe, Path(folder), resume=resume, started=start is not None)
-    session = _Session(recipe, data, Path(folder), report, torch.device(device))
+    session = _Session(recipe, data, Path(folder), report, _device(device))
     if resume:
         session.restore()
     else:
@@ -156,6 +156,16 @@ def check(recipe: Recipe, folder: Path, *, resume: bool, started: bool) -> None:
             f"this recipe starts from a run of {recipe.training.start!r}: pass that run "
             "(--start RUN), or set training.start= to train from new weights"
         )
+
+
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"device {str(name)!r} is not available ({reason})") from None
+    return device
 
 
 def _check_resumable(recipe: Recipe, folder: Path) -> None:

@@ -158,6 +158,11 @@ def test_membrane_shortcuts_need_as_many_input_steps() -> None:
         )
 
 
+def test_other_objects_are_not_blocks() -> None:
+    with pytest.raises(NetworkError, match="an architecture consists of blocks, not 'conv'"):
+        build_model(["conv"], (2, 8, 8), 3, lambda steps_in: IF(1, steps_in), steps_in=1)  # type: ignore[list-item]
+
+
 def test_model_is_the_mean_over_time() -> None:
     body = nn.Sequential(nn.Flatten(), nn.Linear(2, 2), IF(3))
     with torch.no_grad():

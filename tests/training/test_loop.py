@@ -342,6 +342,12 @@ def test_data_must_fit_the_recipe(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_device_that_is_not_available(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="device 'gpu' is not available"):
+        train(small(), DATA, tmp_path / "run", device="gpu")
+    assert not (tmp_path / "run").exists()
+
+
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LmhtError, match=r"file.* cannot be created"):

@@ -548,6 +548,8 @@ def test_model_and_input_must_fit() -> None:
     with pytest.raises(LoweringError, match="the input has 4 steps, the model needs 3"):
         lower(sequential(conv(), lmht(3), *HEAD, steps_in=3), EVENTS)
     model = sequential(conv(), lmht(4), *HEAD)
+    with pytest.raises(LoweringError, match="the input must be an Input, not tuple"):
+        lower(model, (2, 8, 8))  # type: ignore[arg-type]
     with torch.no_grad():
         model.body[1].threshold.fill_(-1)  # type: ignore[index, union-attr, operator]
     with pytest.raises(LoweringError, match=r"^1: the threshold must be positive, not -1"):
