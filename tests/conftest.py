@@ -1,4 +1,4 @@
-"""Settings of every test run: no access to the Hugging Face hub, and no silent skips where everything is required."""
+"""Settings of every test run: no access to the Hugging Face hub, no silent skips in CI."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def missing_requirement(reason: str) -> str | None:
 
 
 def cpu_has(tier: str) -> bool:
-    """Whether this CPU has the instructions of `tier`; True for a tier that this module does not know."""
+    """Whether this CPU has the instructions of `tier`; True for an unknown tier."""
     return TIERS.get(tier, set()) <= _cpu_flags()
 
 
