@@ -16,11 +16,10 @@ import numpy as np
 
 from lmht_deploy.errors import BackendError, DataError
 
-from .dense import effective_weights
-from .file import STATE_ONE, Conv, Dense, InputLayer, NetX
+from lmht_deploy.formats.netx.keys import STATE_ONE, STATE_UNIT
+from lmht_deploy.formats.netx.stock import NetX, NetXConv, NetXDense, NetXInput
+from lmht_deploy.formats.netx.weights import effective_weights
 
-UNIT = 64
-"""States keep 6 bits below the unit of a weight."""
 LARGEST = 2**31 - 1
 
 
@@ -69,7 +68,7 @@ class Simulator:
     @property
     def driven(self) -> bool:
         """Whether the biases of the input layer's neurons drive the network, in place of spikes."""
-        return isinstance(self.net.spiking[0], InputLayer)
+        return isinstance(self.net.spiking[0], NetXInput)
 
     def run(
         self,
@@ -111,7 +110,7 @@ class Simulator:
 
 def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int:
     """The steps that a run of `inputs` takes. Raises DataError where they do not fit `net`; see `Simulator.run`."""
-    driven, shape = isinstance(net.spiking[0], InputLayer), net.input_shape
+    driven, shape = isinstance(net.spiking[0], NetXInput), net.input_shape
     if inputs.dtype.kind not in "iub":
         raise DataError(f"inputs must be integers or booleans, not {inputs.dtype}")
     if inputs.shape[1 if driven else 2 :] != shape or (steps is None) == driven:
@@ -143,17 +142,17 @@ def _core() -> Any:
         ) from None
 
 
-def _add(core: Any, layer: InputLayer | Conv | Dense) -> None:
+def _add(core: Any, layer: NetXInput | NetXConv | NetXDense) -> None:
     neurons = layer.neurons
     assert neurons is not None
-    threshold = int(np.clip(UNIT * neurons.threshold, -LARGEST, LARGEST))
+    threshold = int(np.clip(STATE_UNIT * neurons.threshold, -LARGEST, LARGEST))
     common = (STATE_ONE - neurons.current_decay, STATE_ONE - neurons.voltage_decay, threshold)
     match layer:
-        case InputLayer():
+        case NetXInput():
             core.add_input(
                 _chw(layer.shape), *common, np.zeros(int(np.prod(layer.shape)), np.int32)
             )
-        case Conv():
+        case NetXConv():
             weight = np.ascontiguousarray(layer.weight, np.int32)
             core.add_convolution(
                 _chw(layer.shape),
@@ -165,7 +164,7 @@ def _add(core: Any, layer: InputLayer | Conv | Dense) -> None:
                 layer.dilation,
                 layer.groups,
             )
-        case Dense():
+        case NetXDense():
             weight, recurrent = effective_weights(layer)
             delay = None if layer.delay is None else np.ascontiguousarray(layer.delay, np.int32)
             core.add_dense(
@@ -184,7 +183,7 @@ def _contiguous(array: np.ndarray | None) -> np.ndarray | None:
 
 def _bias(values: np.ndarray) -> np.ndarray:
     """What a bias becomes in Lava's 16 bits, in the unit of a potential."""
-    return np.ascontiguousarray(values.astype(np.int16).astype(np.int32) * UNIT)
+    return np.ascontiguousarray(values.astype(np.int16).astype(np.int32) * STATE_UNIT)
 
 
 def _chw(shape: tuple[int, ...]) -> tuple[int, int, int]:
