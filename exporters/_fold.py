@@ -6,7 +6,10 @@ reads the neurons themselves.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from operator import mul
 
 import numpy as np
 
@@ -131,24 +134,23 @@ def _under_convolution(layer: str, folded: Folded, pool: SumPool, plane: Pair) -
     Its taps are spread by the stride of the pooling, and each is as large as a pooling window.
     """
     kernel = _dilated(folded.weight, folded.dilation)
-    spread: Pair = tuple(
-        r * (n - 1) + k for n, k, r in zip(kernel.shape[2:], pool.kernel, pool.stride, strict=True)
-    )  # type: ignore[assignment]
-    axes = zip(
-        plane, folded.extent, folded.padding, pool.kernel, pool.stride, pool.padding, strict=True
-    )
-    extent = tuple(_extent(layer, pool.name, *axis) for axis in axes)
+    spread = _pair(lambda n, k, r: r * (n - 1) + k, kernel.shape[2:], pool.kernel, pool.stride)
+    sizes = (plane, folded.extent, folded.padding, pool.kernel, pool.stride, pool.padding)
     return replace(
         folded,
         source=pool.source,
         weight=unpool(kernel, replace(pool, padding=(0, 0)), spread),
-        extent=extent,  # type: ignore[arg-type]
-        stride=tuple(r * s for r, s in zip(pool.stride, folded.stride, strict=True)),  # type: ignore[arg-type]
-        padding=tuple(
-            r * p + q for r, p, q in zip(pool.stride, folded.padding, pool.padding, strict=True)
-        ),  # type: ignore[arg-type]
+        extent=_pair(partial(_extent, layer, pool.name), *sizes),
+        stride=_pair(mul, pool.stride, folded.stride),
+        padding=_pair(lambda r, p, q: r * p + q, pool.stride, folded.padding, pool.padding),
         dilation=(1, 1),
     )
+
+
+def _pair(function: Callable[..., int], *axes: Sequence[int]) -> Pair:
+    """Apply `function` along the vertical and the horizontal axis."""
+    vertical, horizontal = (function(*values) for values in zip(*axes, strict=True))
+    return vertical, horizontal
 
 
 def _extent(

@@ -155,9 +155,11 @@ class _Builder:
         It acts at every step. A read-out integrates, so that its bias counts once.
         """
         if isinstance(layer, Readout):
-            return layer.bias.astype(np.int64) * self.net.blocks(layer.synapses[0].source)
-        share = layer.omega.shape[1] / (self.steps * self.substeps)
-        return np.rint(layer.bias * share).astype(np.int64)
+            share: float = self.net.blocks(layer.synapses[0].source)
+        else:
+            share = layer.omega.shape[1] / (self.steps * self.substeps)
+        bias: np.ndarray = np.rint(layer.bias.astype(np.int64) * share).astype(np.int64)
+        return bias
 
     # -- what a stock reader gets wrong
 
@@ -234,7 +236,7 @@ def _cuba(layer: Neurons) -> CubaRecord:
 def _gain(layer: Neurons) -> float:
     """Mean factor by which the T-GIM multiplies a current."""
     repeats = layer.substeps if layer.injection == "uniform" else 1
-    return float(layer.omega.sum()) * repeats / layer.omega.shape[1]
+    return float(layer.omega.sum()) * repeats / float(layer.omega.shape[1])
 
 
 def _stock_threshold(layer: Neurons) -> float:

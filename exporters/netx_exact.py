@@ -219,11 +219,10 @@ class _Unroller:
                     f"layer {layer.name!r} is not the only one that reads the input, whose graded "
                     f"values no LIF neuron can relay; {WAY_OUT}"
                 )
-            before = found[-1]
-            neural = isinstance(layer, Neurons)
-            found.append(
-                self._neurons(layer, before, later) if neural else self._readout(layer, before)
-            )
+            if isinstance(layer, Neurons):
+                found.append(self._neurons(layer, found[-1], later))
+            else:
+                found.append(self._readout(layer, found[-1]))
             _check_weights(found[-1])
         return found
 
@@ -449,9 +448,9 @@ def _keeps_weights(layer: _Unrolled) -> bool:
     zeros = np.zeros(shape, np.int64)
     dense = NetXDense(shape, READOUT, layer.weight, zeros, None, layer.recurrent)
     kept, recurrent = effective_weights(dense)
-    return np.array_equal(kept, layer.weight) and (
-        recurrent is None or np.array_equal(recurrent, layer.recurrent)
-    )
+    if recurrent is not None and (recurrent != layer.recurrent).any():
+        return False
+    return np.array_equal(kept, layer.weight)
 
 
 # ---------------------------------------------------------------------------------------- arrays

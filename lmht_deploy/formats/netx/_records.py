@@ -8,9 +8,8 @@ A record is a dataclass. Its stored fields are annotated with their key:
 from __future__ import annotations
 
 import dataclasses
-import functools
 import typing
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import h5py
@@ -85,12 +84,11 @@ def expect_only(group: h5py.Group, fields: Iterable[Field], groups: Iterable[str
         raise StorageError(f"{_where(group)} has the unknown key {unknown[0]!r}")
 
 
-@functools.cache
-def _stored(cls: Hashable) -> dict[str, Field]:
+def _stored(cls: type) -> dict[str, Field]:
     """Return the keys of a record by the names of its fields; a default makes a key optional."""
     hints = typing.get_type_hints(cls, include_extras=True)
     found = {}
-    for field in dataclasses.fields(typing.cast(Any, cls)):
+    for field in dataclasses.fields(cls):
         for note in getattr(hints[field.name], "__metadata__", ()):
             optional = field.default is not dataclasses.MISSING
             found[field.name] = dataclasses.replace(note, optional=optional)
