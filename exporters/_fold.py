@@ -90,35 +90,20 @@ def _step_back(net: Network, layer: str, folded: Folded, source: Layer, dense: b
     """Return `folded` such that it reads what `source`, a pooling or a Flatten, reads."""
     match source:
         case Flatten():
-            shape = net.shapes[source.source]
-            fan_out = np.broadcast_to(folded.fan_out, net.shapes[source.name]).reshape(shape)
+            return _under_flatten(net, folded, source)
+        case SumPool() if dense:
+            plane = plane_of(net.shapes[source.source])
             return replace(
                 folded,
                 source=source.source,
-                weight=folded.weight.reshape(-1, *shape),
-                fan_out=fan_out,
-                extent=plane_of(shape),
+                weight=unpool(folded.weight, source, plane),
+                fan_out=_pooled_fan_out(net, folded, source),
+                extent=plane,
             )
         case SumPool():
-            shape = net.shapes[source.source]
-            pooled = net.shapes[source.name]
-            fan_out = unpool(
-                np.broadcast_to(folded.fan_out, (len(folded.fan_out), *pooled[1:])),
-                source,
-                plane_of(shape),
-            )
-            if dense:
-                weight = unpool(folded.weight, source, plane_of(shape))
-                return replace(
-                    folded,
-                    source=source.source,
-                    weight=weight,
-                    fan_out=fan_out,
-                    extent=plane_of(shape),
-                )
-            return replace(
-                _under_convolution(layer, folded, source, plane_of(shape)), fan_out=fan_out
-            )
+            plane = plane_of(net.shapes[source.source])
+            convolution = _under_convolution(layer, folded, source, plane)
+            return replace(convolution, fan_out=_pooled_fan_out(net, folded, source))
         case MaxPool():
             raise ExportError(
                 f"layer {layer!r} reads the max pooling {source.name!r}, for which NetX has no "
@@ -126,6 +111,25 @@ def _step_back(net: Network, layer: str, folded: Folded, source: Layer, dense: b
                 f"{source.stride}"
             )
     raise TypeError(f"unknown layer {source!r}")
+
+
+def _under_flatten(net: Network, folded: Folded, flatten: Flatten) -> Folded:
+    """Return a dense synapse over `flatten` that reads (C, H, W)."""
+    shape = net.shapes[flatten.source]
+    fan_out = np.broadcast_to(folded.fan_out, net.shapes[flatten.name])
+    return replace(
+        folded,
+        source=flatten.source,
+        weight=folded.weight.reshape(-1, *shape),
+        fan_out=fan_out.reshape(shape),
+        extent=plane_of(shape),
+    )
+
+
+def _pooled_fan_out(net: Network, folded: Folded, pool: SumPool) -> np.ndarray:
+    """Return the fan-out of what `pool` reads: a spike counts in every window that it is in."""
+    fan_out = np.broadcast_to(folded.fan_out, (len(folded.fan_out), *net.shapes[pool.name][1:]))
+    return unpool(fan_out, pool, plane_of(net.shapes[pool.source]))
 
 
 def _under_convolution(layer: str, folded: Folded, pool: SumPool, plane: Pair) -> Folded:

@@ -261,7 +261,7 @@ def test_graded_spikes(name: str, tmp_path: Path) -> None:
 def test_missing_names_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, net: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(environment, "default_folder", lambda: tmp_path / "nothing")
     assert "lmht lava install" in str(backends.unavailable("lava"))
     with pytest.raises(BackendError, match="lmht lava install"):
         backends.open_backend("lava", net)
@@ -285,7 +285,7 @@ def test_install(tmp_path: Path) -> None:
     steps: list[str] = []
     python = environment.install(folder, stand_in(tmp_path), steps.append)
     assert python == folder / "bin" / "python" == environment.python_of(folder)
-    assert [step.split()[0] for step in steps] == ["making", "installing", "importing"]
+    assert [step.split()[0] for step in steps] == ["creating", "installing", "importing"]
     assert (
         environment.install(folder, None, steps.append)
         == environment.install(folder, stand_in(tmp_path), steps.append)
@@ -312,7 +312,7 @@ def test_install_with_another_python_than_what_is_there(
     before = python.read_bytes()
     with pytest.raises(BackendError, match=message):
         environment.install(tmp_path / "lava", stand_in(tmp_path, version))
-    with pytest.raises(BackendError, match="is no Python that runs"):
+    with pytest.raises(BackendError, match="is not a Python interpreter that runs"):
         environment.install(tmp_path / "lava", Path("/bin/false"))
     assert python.read_bytes() == before
 
@@ -357,13 +357,13 @@ def test_unsuitable_python(tmp_path: Path, version: str) -> None:
 
 @pytest.mark.parametrize("python", ["/no/python", "/bin/false", "/bin/true", "/bin/echo", "/tmp"])
 def test_python_that_is_none(tmp_path: Path, python: str) -> None:
-    with pytest.raises(BackendError, match=f"^{python}: is no Python that runs$"):
+    with pytest.raises(BackendError, match=f"^{python}: is not a Python interpreter that runs$"):
         environment.install(tmp_path / "lava", Path(python))
 
 
 def test_install_where_no_folder_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BackendError, match="file/lava: cannot be made"):
+    with pytest.raises(BackendError, match="file/lava: cannot be created"):
         environment.install(tmp_path / "file" / "lava", stand_in(tmp_path))
 
 
