@@ -45,7 +45,7 @@ STOCK_THRESHOLD = 2**17 - 1
 """Largest `vThMant`: potentials have 24 bits, 6 of them below the unit of a weight."""
 
 
-def export_netx(net: Network, path: str | Path, *, graded: bool = False) -> list[str]:
+def export_netx(net: Network, path: str | Path, *, graded: bool = False) -> tuple[str, ...]:
     """Write the integer network `net` to the NetX file `path`, whole or not at all; equal networks give equal bytes.
 
     Lava will run it with one threshold, L steps a time-step and one spike a step, or, `graded`, with spikes of k at
@@ -72,7 +72,7 @@ def export_netx(net: Network, path: str | Path, *, graded: bool = False) -> list
             format=FORMAT, version=VERSION, metadata=json.dumps(dict(net.metadata), sort_keys=True)
         )
         file.attrs["checksum"] = hdf5_checksum(file)
-    return warnings
+    return tuple(warnings)
 
 
 # ------------------------------------------------------------------------------------------------ folding

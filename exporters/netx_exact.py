@@ -36,7 +36,7 @@ LARGEST = 32_000_000
 WAY_OUT = "export without --stock-exact: Lava as run by lmht-deploy is exact with that file"
 
 
-def export_netx_exact(net: Network, path: str | Path) -> None:
+def export_netx_exact(net: Network, path: str | Path) -> tuple[str, ...]:
     """Write the integer network `net` to the NetX file `path` for stock lava-dl, exactly; whole or not at all.
 
     Raises ExportError, naming the layer and a way out, for what stock neurons cannot do: float networks, max pooling, a leak over
@@ -52,6 +52,7 @@ def export_netx_exact(net: Network, path: str | Path) -> None:
         _write(file, net, layers)
         file.attrs.update(metadata=json.dumps(dict(net.metadata), sort_keys=True))
         file.attrs["checksum"] = hdf5_checksum(file)
+    return ()
 
 
 @dataclass

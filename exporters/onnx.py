@@ -57,7 +57,7 @@ MAX_BYTES = 2_000_000_000
 """Constants that a file holds; a protocol buffer, nodes included, ends at 2^31 bytes."""
 
 
-def export_onnx(net: Network, path: str | Path, *, trace: bool = False) -> None:
+def export_onnx(net: Network, path: str | Path, *, trace: bool = False) -> tuple[str, ...]:
     """Write the integer network `net` to `path` (`.onnx`, opset 17, IR 8); the file appears whole or not at all.
 
     With `trace` the graph puts out k of every neuron layer too. Its inputs, outputs and metadata: docs/onnx.md. The same
@@ -73,6 +73,7 @@ def export_onnx(net: Network, path: str | Path, *, trace: bool = False) -> None:
     content = _Exporter(net, trace).model().SerializeToString(deterministic=True)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content + checksum(content))
+    return ()
 
 
 def checksum(content: bytes) -> bytes:

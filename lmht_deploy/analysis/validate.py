@@ -94,7 +94,7 @@ def validate(
                     raise
                 omitted.append(f"{what}: {error}")
                 continue
-            backend = backends.module("torch").TorchBackend(single, threads, device)
+            backend = backends.open_network("torch", single, threads=threads, device=device)
             result = backends.run_windows(
                 backend, windows, progress=partial(_tell, report, what, len(windows))
             )

@@ -16,7 +16,10 @@ from lmht_deploy import ir
 from lmht_deploy.netx import NetX, Simulator, counting, load_netx
 from lmht_deploy.result import Result
 
+from . import Capability
+
 SUFFIX = ".net"
+CAPABILITIES: frozenset[Capability] = frozenset({"traces"})
 
 
 def unavailable() -> str | None:

@@ -16,10 +16,13 @@ from lmht_deploy.errors import BackendError, StorageError
 from lmht_deploy.formats.files import reading
 from lmht_deploy.result import Counts, Result, check_windows
 
+from . import Capability
+
 if TYPE_CHECKING:
     import onnxruntime
 
 SUFFIX = ".onnx"
+CAPABILITIES: frozenset[Capability] = frozenset({"events", "traces"})
 FORMAT = "lmht-deploy onnx"
 VERSION = "1"
 CHECKSUM_BYTES = 78

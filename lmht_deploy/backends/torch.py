@@ -1,7 +1,7 @@
-"""Backend of PyTorch's dense operators: a `.lmht` file, one convolution a synapse, every step in the batch.
+"""Backend of PyTorch's dense operators: a `.lmht` file, one convolution per synapse.
 
-Currents are float64, exact below 2^53 and so for every integer network (its bounds are below 2^31); potentials are int64.
-`TorchBackend` itself also runs float networks (potentials float64), and on any device of PyTorch.
+All time-steps are part of the batch. Currents are float64: exact below 2^53, and so for every
+integer network, whose bounds are below 2^31. Potentials are int64, or float64 in a float network.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from lmht_deploy.ir import (
 )
 from lmht_deploy.result import Result, check_windows, tally
 
-from . import load_integer_network
+from . import Capability, load_integer_network
 
 if TYPE_CHECKING:
     import torch
 
 SUFFIX = ".lmht"
+CAPABILITIES: frozenset[Capability] = frozenset({"network", "float", "device", "events", "traces"})
 
 
 def unavailable() -> str | None:
-    """Whether PyTorch is installed."""
+    """Return how to install PyTorch, or None where it is installed."""
     return (
         None
         if importlib.util.find_spec("torch")
@@ -46,11 +47,18 @@ def unavailable() -> str | None:
 
 
 def open_artifact(path: Path, *, threads: int = 1) -> TorchBackend:
-    """Open a `.lmht` file of an integer network; `threads` sets PyTorch's number of threads while it runs."""
-    return TorchBackend(load_integer_network("torch", path), threads)
+    """Open a `.lmht` file of an integer network; BackendError for a float network."""
+    return open_network(load_integer_network("torch", path), threads=threads)
+
+
+def open_network(net: Network, *, threads: int = 1, device: str = "cpu") -> TorchBackend:
+    """Run a network on `device`. PyTorch uses `threads` threads during a run."""
+    return TorchBackend(net, threads, device)
 
 
 class TorchBackend:
+    """PyTorch's dense operators as a backend."""
+
     chunk = 32
 
     def __init__(self, net: Network, threads: int = 1, device: str = "cpu") -> None:
@@ -59,6 +67,7 @@ class TorchBackend:
         self._threads, self._device = threads, device
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        """Run `windows` [B, T_in, ...]."""
         import torch
 
         net = self.net
@@ -84,7 +93,7 @@ class TorchBackend:
         return tally(net, "torch", arrays, seconds, trace=trace)
 
     def close(self) -> None:
-        pass
+        """Do nothing: there are no resources to release."""
 
     def _forward(self, windows: torch.Tensor) -> dict[str, torch.Tensor]:
         outputs: dict[str, torch.Tensor] = {}

@@ -261,7 +261,7 @@ def export_artifact(
         case ".net":
             from lmht_deploy.exporters import netx
 
-            return netx.export_netx(net, path, graded=graded)
+            return list(netx.export_netx(net, path, graded=graded))
     raise LmhtError(f"{path}: unknown artifact; the suffix must be .lmht, .onnx or .net")
 
 

@@ -326,7 +326,7 @@ def test_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_no_warning_where_stock_has_nothing_to_miss(tmp_path: Path) -> None:
-    assert netx.export_netx(small(), tmp_path / "net.net") == []
+    assert netx.export_netx(small(), tmp_path / "net.net") == ()
 
 
 def wide_bias() -> Network:
@@ -360,9 +360,9 @@ def odd_pooling() -> Network:
 
 
 def test_graded_spikes_warn_of_stock(tmp_path: Path) -> None:
-    assert netx.export_netx(small(), tmp_path / "net.net", graded=True) == [
-        "layer 'first' in stock lava-dl: it fires at most once where its graded spikes count up to 2"
-    ]
+    assert netx.export_netx(small(), tmp_path / "net.net", graded=True) == (
+        "layer 'first' in stock lava-dl: it fires at most once where its graded spikes count up to 2",
+    )
 
 
 WARNINGS = {

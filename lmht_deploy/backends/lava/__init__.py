@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lmht_deploy.backends import no_progress
+from lmht_deploy.backends import Capability, no_progress
 from lmht_deploy.errors import BackendError, StorageError
 from lmht_deploy.formats.files import hdf5_checksum, reading
 from lmht_deploy.netx import is_foreign
@@ -26,6 +26,7 @@ from lmht_deploy.result import Result, check_windows, per_window
 from . import child, environment, stock
 
 SUFFIX = ".net"
+CAPABILITIES: frozenset[Capability] = frozenset({"traces"})
 FORMAT = "lmht-deploy NetX"
 VERSION = 1
 
