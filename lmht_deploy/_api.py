@@ -1,24 +1,39 @@
-"""The functions of the public API that use several packages: load, save, lower, export, run, compare."""
+"""The functions of the public API that are not defined by one package alone."""
 
 from __future__ import annotations
 
 import importlib.util
-import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lmht_deploy import backends
-from lmht_deploy.analysis.compare import compare
-from lmht_deploy.errors import BackendError, DataError, LoweringError, NetworkError
-from lmht_deploy.formats.lmht import load_network, save_network
-from lmht_deploy.ir import Input, Network
-from lmht_deploy.result import Result
+from lmht_deploy.errors import LoweringError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from lmht_deploy.ir import Input, Network
+    from lmht_deploy.training import SpikingModel
 
-__all__ = ["compare", "export", "load", "lower", "read_events", "run", "save"]
+__all__ = ["lower"]
+
+
+def lower(model: SpikingModel, input: Input) -> Network:
+    """Lower a trained PyTorch model to a float network.
+
+    Batch norm is folded, and layers are named by the paths of their modules. The network computes
+    what the model computes in evaluation mode.
+
+    Args:
+        model: A `lmht_deploy.training.SpikingModel`.
+        input: Name, shape, steps, range and kind of the input.
+
+    Raises:
+        LoweringError: PyTorch is not installed, or a module cannot be expressed as a `Network`.
+            The message names the module.
+
+    Example:
+        >>> input = lmht.Input(name="input", shape=(2, 16, 16), steps=4)
+        >>> net = lmht.quantize(lmht.lower(model, input))
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise LoweringError("lowering needs PyTorch; run: pip install 'lmht-deploy[train]'")
+    from lmht_deploy.training import lowering
+
+    return lowering.lower(model, input)

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from lmht_deploy import backends, exporters
+from lmht_deploy import backends
 from lmht_deploy.backends import Backend
-from lmht_deploy.errors import BackendError, LmhtError
-from lmht_deploy.formats.lmht import SUFFIX, save_network
+from lmht_deploy.errors import BackendError
+from lmht_deploy.exporters import export
+from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.ir import Network
 from lmht_deploy.netx import is_foreign
 from lmht_deploy.result import Result
 
-__all__ = ["MAX_THREADS", "default_backend", "open_runner", "run", "write_artifact"]
+__all__ = ["default_backend", "open_runner", "run", "write_artifact"]
 
-MAX_THREADS = 1024
-DEFAULT_BACKENDS = {".lmht": "event", ".onnx": "onnx", ".net": "lava"}
-"""Backend of each kind of artifact; NetX files of other tools run on `netx`."""
+DEFAULTS = {".lmht": "event", ".onnx": "onnx", ".net": "lava"}
+"""Backend of each kind of artifact. NetX files of other tools run on "netx"."""
 
 
 def run(
@@ -44,7 +44,7 @@ def run(
         progress: Called as `progress(done, total)` with numbers of windows.
 
     Returns:
-        Logits, spikes and synaptic operations of every window: the same integers on every backend.
+        Logits, spikes and synaptic operations per window: the same integers on every backend.
 
     Raises:
         BackendError: Unknown backend, or one that cannot run here or cannot run `net`.
@@ -60,13 +60,68 @@ def run(
         >>> result.predictions[:3]
         array([7, 2, 1])
     """
+    windows = np.asarray(windows)
+    total = len(windows) if windows.ndim else 0
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, total)
+
     with open_runner(net, backend, threads=threads) as runner:
-        total = len(np.atleast_1d(windows))
-        return backends.run_windows(
-            runner,
-            windows,
-            trace=trace,
-            progress=backends.no_progress
-            if progress is None
-            else lambda done: progress(done, total),
+        return backends.run_windows(runner, windows, trace=trace, progress=report)
+
+
+@contextmanager
+def open_runner(net: Network | str | Path, backend: str, *, threads: int = 1) -> Iterator[Backend]:
+    """Open a network or an artifact on a backend, and close it afterwards.
+
+    A network is written to a temporary file for a backend that runs files only. `run` lists the
+    arguments and the errors.
+    """
+    if not isinstance(threads, int) or threads < 1:
+        raise BackendError(f"threads must be an integer >= 1, not {threads!r}")
+    if not isinstance(net, Network | str | Path):
+        raise BackendError(
+            f"a backend runs a Network or the path of an artifact, not {type(net).__name__}"
         )
+    with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
+        if not isinstance(net, Network):
+            runner = backends.open_backend(backend, net, threads=threads)
+        elif "network" in backends.capabilities(backend):
+            runner = backends.open_network(backend, net, threads=threads)
+        else:
+            path = write_artifact(net, Path(folder), backend)
+            runner = backends.open_backend(backend, path, threads=threads)
+        with closing(runner):
+            yield runner
+
+
+def write_artifact(net: Network, folder: Path, backend: str) -> Path:
+    """Write the artifact that `backend` runs to `folder`, as `net.lmht`, `net.onnx` or `net.net`.
+
+    Raises:
+        ExportError: The format of the artifact cannot represent the network.
+        StorageError: The file cannot be written.
+    """
+    path = folder / f"net{backends.artifact_suffix(backend)}"
+    if path.suffix == ".lmht":
+        save_network(net, path)
+    else:
+        export(net, path)
+    return path
+
+
+def default_backend(artifact: Path) -> str:
+    """Return the name of the backend that runs an artifact by default.
+
+    Raises:
+        BackendError: No backend runs files with this name.
+        StorageError: A NetX file is missing or damaged.
+    """
+    if artifact.suffix not in DEFAULTS:
+        raise BackendError(
+            f"{artifact}: no backend runs {artifact.suffix or 'such'} files; "
+            f"artifacts are {', '.join(DEFAULTS)} files"
+        )
+    foreign = artifact.suffix == ".net" and is_foreign(artifact)
+    return "netx" if foreign else DEFAULTS[artifact.suffix]

@@ -138,7 +138,7 @@ def show(comparison: Comparison, left_out: Mapping[str, str]) -> None:
     """Print the table, where backends part, and which were left out and why."""
     from lmht_deploy.analysis import energy
 
-    model = energy.model(comparison.energy_model)
+    model = energy.energy_model(comparison.energy_model)
     caption = f"means a window; energy is an estimate: {model.source}"
     macs = any(row.macs for row in comparison.rows)
     columns = (

@@ -94,7 +94,7 @@ def validate(
 def _show(validation: Validation, architecture: str, paper: PaperRecipe) -> None:
     from lmht_deploy.analysis import energy
 
-    model = energy.model(validation.energy_model)
+    model = energy.energy_model(validation.energy_model)
     macs = any(row.macs for row in validation.rows)
     columns = (
         "numbers",
