@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import data as data
-    from ._api import compare, export, load, lower, read_events, run, save
-    from .analysis.compare import Comparison
+    from ._api import lower
+    from .analysis.compare import Comparison, compare
+    from .analysis.runner import run
     from .engine import Engine
     from .errors import (
         BackendError,
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
         StorageError,
         TrainingError,
     )
-    from .events.recordings import Recording
-    from .exporters import ExportReport
+    from .events.recordings import Recording, read_events
+    from .exporters import ExportReport, export
+    from .formats.lmht import load_network as load
+    from .formats.lmht import save_network as save
     from .formats.windows import load_windows, save_windows
     from .ir import (
         Bounds,
@@ -98,42 +101,36 @@ __all__ = [
     "save_windows",
 ]
 
-_MODULES = {
-    "_api": ("compare", "export", "load", "lower", "read_events", "run", "save"),
-    "analysis.compare": ("Comparison",),
+_SOURCES = {
+    "_api": ("lower",),
+    "analysis.compare": ("Comparison", "compare"),
+    "analysis.runner": ("run",),
     "engine": ("Engine",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
-    "events.recordings": ("Recording",),
-    "exporters": ("ExportReport",),
+    "events.recordings": ("Recording", "read_events"),
+    "exporters": ("ExportReport", "export"),
     "formats.windows": ("load_windows", "save_windows"),
-    "ir": (
-        "Bounds",
-        "Conv",
-        "Flatten",
-        "Input",
-        "Linear",
-        "MaxPool",
-        "Network",
-        "Neurons",
-        "Readout",
-        "Scale",
-        "SumPool",
-    ),
+    "ir": ("Bounds", "Conv", "Flatten", "Input", "Linear", "MaxPool", "Network", "Neurons")
+    + ("Readout", "Scale", "SumPool"),
     "quantize": ("quantize",),
     "reparameterize": ("reparameterize",),
     "result": ("Result",),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
-"""Module that defines each public name."""
+_HOMES = {name: (module, name) for module, names in _SOURCES.items() for name in names} | {
+    "load": ("formats.lmht", "load_network"),
+    "save": ("formats.lmht", "save_network"),
+}
+"""Module of each public name, and the name there."""
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     if name == "data":
         return importlib.import_module(".data", __name__)
-    if name not in _HOME:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    module, attribute = _HOMES[name]
+    value = getattr(importlib.import_module(f".{module}", __name__), attribute)
     globals()[name] = value
     return value
 
@@ -146,7 +143,7 @@ class _Package(ModuleType):
     """Keeps `lmht.quantize` the function after the module `lmht_deploy.quantize` is imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name not in _HOME or not isinstance(value, ModuleType):
+        if name not in _HOMES or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 
 
