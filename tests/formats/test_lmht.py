@@ -15,8 +15,7 @@ from lmht_deploy.formats import lmht
 from lmht_deploy.formats.files import hdf5_checksum
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.ir import Network
-from tests.support.networks import SPECIAL, networks
-from tests.test_quantize import float_network
+from tests.support.networks import SPECIAL, float_network, networks
 
 
 @pytest.fixture
