@@ -110,8 +110,10 @@ _SOURCES = {
     "events.recordings": ("Recording", "read_events"),
     "exporters": ("ExportReport", "export"),
     "formats.windows": ("load_windows", "save_windows"),
-    "ir": ("Bounds", "Conv", "Flatten", "Input", "Linear", "MaxPool", "Network", "Neurons")
-    + ("Readout", "Scale", "SumPool"),
+    "ir": (
+        *("Bounds", "Conv", "Flatten", "Input", "Linear", "MaxPool", "Network", "Neurons"),
+        *("Readout", "Scale", "SumPool"),
+    ),
     "quantize": ("quantize",),
     "reparameterize": ("reparameterize",),
     "result": ("Result",),

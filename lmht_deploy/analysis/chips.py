@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import NetworkError, StorageError
 from lmht_deploy.formats.files import reading
 from lmht_deploy.ir import Conv as PlainConv
@@ -151,7 +152,7 @@ def check(net: Network | NetX, target: str) -> list[Finding]:
 def chip(target: str) -> Chip:
     """The chip of that name. Raises NetworkError for an unknown one."""
     if target not in TARGETS:
-        raise NetworkError(f"unknown target {target!r}; there are {', '.join(TARGETS)}")
+        raise NetworkError(unknown("target", target, TARGETS))
     return TARGETS[target]
 
 

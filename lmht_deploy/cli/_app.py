@@ -27,7 +27,7 @@ from .train import train
 from .validate import validate
 
 USER_ERROR = 2
-TRAIN, DEPLOY, LOOK, TOOLS = "Train and convert", "Export and run", "Look around", "Tools"
+TRAIN, DEPLOY, LOOK, TOOLS = "Train and convert", "Export and run", "Information", "Tools"
 VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (TRAIN, demo, "lmht demo --out demo"),
     (TRAIN, train, "lmht train digits --out runs/digits training.epochs=10"),

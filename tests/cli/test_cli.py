@@ -155,7 +155,7 @@ def test_unknown_verbs_options_backends(
     assert "No such command 'fly'" in refused(capsys, "fly")
     assert "No such option: --fly" in refused(capsys, "run", net, "--fly")
     assert "Missing option '--data'" in refused(capsys, "run", net)
-    assert "unknown backend 'fly'; there are reference" in refused(
+    assert "unknown backend 'fly'; the backends are reference" in refused(
         capsys, "run", net, "--data", data, "--backend", "fly"
     )
     assert "unknown backend 'fly'" in refused(
@@ -266,7 +266,7 @@ def test_limits_of_a_chip(net: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         "limit": 0,
         "kept": False,
     }.items() <= findings[3].items()
-    assert "unknown target 'fly'; there are loihi1, loihi2" in refused(
+    assert "unknown target 'fly'; the targets are loihi1, loihi2" in refused(
         capsys, "inspect", net, "--target", "fly"
     )
 
