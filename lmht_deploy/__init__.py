@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import data as data
-    from ._api import lower
+    from ._api import load, lower, save
     from .analysis.compare import Comparison, compare
     from .analysis.runner import run
     from .engine import Engine
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     )
     from .events.recordings import Recording, read_events
     from .exporters import ExportReport, export
-    from .formats.lmht import load_network as load
-    from .formats.lmht import save_network as save
     from .formats.windows import load_windows, save_windows
     from .ir import (
         Bounds,
@@ -102,7 +100,7 @@ __all__ = [
 ]
 
 _SOURCES = {
-    "_api": ("lower",),
+    "_api": ("load", "lower", "save"),
     "analysis.compare": ("Comparison", "compare"),
     "analysis.runner": ("run",),
     "engine": ("Engine",),
@@ -118,11 +116,8 @@ _SOURCES = {
     "reparameterize": ("reparameterize",),
     "result": ("Result",),
 }
-_HOMES = {name: (module, name) for module, names in _SOURCES.items() for name in names} | {
-    "load": ("formats.lmht", "load_network"),
-    "save": ("formats.lmht", "save_network"),
-}
-"""Module of each public name, and the name there."""
+_HOMES = {name: module for module, names in _SOURCES.items() for name in names}
+"""Module of each public name."""
 
 
 def __getattr__(name: str) -> Any:
@@ -131,8 +126,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(".data", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    value = getattr(importlib.import_module(f".{module}", __name__), attribute)
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value
 

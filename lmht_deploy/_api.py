@@ -3,15 +3,63 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmht_deploy.errors import LoweringError
+from lmht_deploy.errors import LoweringError, NetworkError, StorageError
+from lmht_deploy.formats.lmht import load_network, save_network
+from lmht_deploy.ir import Input, Network
 
 if TYPE_CHECKING:
-    from lmht_deploy.ir import Input, Network
     from lmht_deploy.training import SpikingModel
 
-__all__ = ["lower"]
+__all__ = ["load", "lower", "save"]
+
+
+def load(path: str | Path) -> Network:
+    """Read a network from a `.lmht` file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        StorageError: The file is missing, damaged, of another kind or of an unknown version.
+
+    Example:
+        >>> net = lmht.load("net.lmht")
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise StorageError(f"{path}: is a folder; expected a .lmht file")
+    if path.suffix != ".lmht":
+        raise StorageError(f"{path}: expected a .lmht file")
+    return load_network(path)
+
+
+def save(net: Network, path: str | Path) -> None:
+    """Write a network to a `.lmht` file, which appears complete or not at all.
+
+    Args:
+        net: An integer or a float network.
+        path: The file.
+
+    Raises:
+        NetworkError: `net` is not a `Network`.
+        StorageError: The file name does not end in `.lmht`, or the file cannot be written.
+
+    Example:
+        >>> lmht.save(lmht.quantize(net), "net.lmht")
+    """
+    path = Path(path)
+    if not isinstance(net, Network):
+        raise NetworkError(f"only a Network can be saved, not {type(net).__name__}")
+    if path.suffix != ".lmht":
+        raise StorageError(
+            f"{path}: a network is saved as a .lmht file; lmht_deploy.export writes other formats"
+        )
+    if path.is_dir():
+        raise StorageError(f"{path}: is a folder; expected a .lmht file")
+    save_network(net, path)
 
 
 def lower(model: SpikingModel, input: Input) -> Network:

@@ -26,6 +26,18 @@ SPLITS = ("train", "test")
 # ------------------------------------------------------------------------------------- checks
 
 
+def file_with(*suffixes: str) -> Callable[[Path], Path]:
+    """Return a check that a path has one of `suffixes` and is no folder."""
+
+    def check(path: Path) -> Path:
+        if path.suffix not in suffixes or path.is_dir():
+            what = "is a folder; " if path.is_dir() else ""
+            raise StorageError(f"{path}: {what}expected a {' or '.join(suffixes)} file")
+        return path
+
+    return check
+
+
 def is_file(path: Path | None) -> Path | None:
     """Refuse a folder where a file is expected."""
     if path is not None and path.is_dir():

@@ -74,7 +74,7 @@ class _TensorBoard:
             "loss/test": at.test_loss,
             "accuracy/training": at.accuracy,
             "accuracy/test": at.test_accuracy,
-            "rate": at.rate,
+            "learning_rate": at.learning_rate,
             **{f"spikes/{layer}": density for layer, density in at.density.items()},
         }
         for name, value in scalars.items():

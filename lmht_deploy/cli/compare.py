@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def compare(
     network: Annotated[
-        Path, typer.Argument(help="An integer network (.lmht).", callback=options.is_file)
+        Path,
+        typer.Argument(help="An integer network (.lmht).", callback=options.file_with(".lmht")),
     ],
     data: options.Data,
     backends: Annotated[

@@ -19,7 +19,8 @@ STOCK = (
 
 def export(
     network: Annotated[
-        Path, typer.Argument(help="An integer network (.lmht).", callback=options.is_file)
+        Path,
+        typer.Argument(help="An integer network (.lmht).", callback=options.file_with(".lmht")),
     ],
     out: Annotated[
         Path,

@@ -57,7 +57,8 @@ def inspect(
     network: Annotated[
         Path,
         typer.Argument(
-            help="A network (.lmht), or a NetX file (.net) of any tool.", callback=options.is_file
+            help="A network (.lmht), or a NetX file (.net) of any tool.",
+            callback=options.file_with(".lmht", ".net"),
         ),
     ],
     run: Annotated[

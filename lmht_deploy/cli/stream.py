@@ -33,7 +33,9 @@ WINDOWS, SOURCE = "Windows", "Source"
 def stream(
     network: Annotated[
         Path,
-        typer.Argument(help="A .lmht file of an integer network.", callback=options.is_file),
+        typer.Argument(
+            help="A .lmht file of an integer network.", callback=options.file_with(".lmht")
+        ),
     ],
     source: Annotated[
         str,

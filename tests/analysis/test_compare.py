@@ -90,9 +90,12 @@ def test_energy_models() -> None:
     result = reference.run(net, windows_for(net))
     sops = sum(result.sops.values())
     np.testing.assert_allclose(
-        energy.estimate(result, energy.energy_model("45nm")), sops * 0.9e-12 + result.macs["a"] * 4.6e-12
+        energy.estimate(result, energy.energy_model("45nm")),
+        sops * 0.9e-12 + result.macs["a"] * 4.6e-12,
     )
-    with pytest.raises(LmhtError, match="unknown energy model 'x'; the energy models are 45nm, loihi1"):
+    with pytest.raises(
+        LmhtError, match="unknown energy model 'x'; the energy models are 45nm, loihi1"
+    ):
         energy.energy_model("x")
 
 

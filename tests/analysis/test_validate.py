@@ -36,7 +36,9 @@ def test_figures_are_those_of_the_reference_model() -> None:
         assert row.windows == 40 and row.accuracy == (expected.predictions == labels).mean()
         assert row.spikes == sum(c.sum() for c in expected.spikes.values()) / 40
         assert row.sops == sum(c.sum() for c in expected.sops.values()) / 40
-        assert row.energy == pytest.approx(0.9e-12 * row.sops) and row.energy_with_macs == pytest.approx(
+        assert row.energy == pytest.approx(
+            0.9e-12 * row.sops
+        ) and row.energy_with_macs == pytest.approx(
             energy.estimate(expected, energy.energy_model("45nm")).mean()
         )
         assert (row.levels, row.steps) == (
@@ -44,7 +46,10 @@ def test_figures_are_those_of_the_reference_model() -> None:
             single.neurons[-1].steps,
         )
         places = sum(layer.steps * np.prod(single.shapes[layer.name]) for layer in single.neurons)
-        assert row.firing_rate == pytest.approx(row.spikes / places) and 0 < row.firing_rate <= row.levels
+        assert (
+            row.firing_rate == pytest.approx(row.spikes / places)
+            and 0 < row.firing_rate <= row.levels
+        )
     assert found.rows[0].accuracy == 0.75
     before, after, uniform = found.rows[3:]
     assert (after.spikes, after.sops, after.accuracy) == (
@@ -52,7 +57,9 @@ def test_figures_are_those_of_the_reference_model() -> None:
         before.sops,
         before.accuracy,
     )
-    assert uniform.differing_windows == differing(quantize(NET)) > 0 and uniform.difference is not None
+    assert (
+        uniform.differing_windows == differing(quantize(NET)) > 0 and uniform.difference is not None
+    )
     assert calls[0] == ("float, before", 0, 40) and calls[-1] == ("integer, uniform", 40, 40)
 
 

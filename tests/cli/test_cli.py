@@ -121,7 +121,7 @@ def test_compare_says_equal(
     ]
 
 
-def test_compare_exits_with_1_where_backends_part(
+def test_compare_exits_with_1_if_backends_differ(
     net: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lmht_deploy.backends import torch as torch_backend
@@ -183,7 +183,10 @@ def test_bad_files(
     assert "truncated" in refused(capsys, "inspect", net)
     (tmp_path / "text.lmht").write_text("hello")
     assert "is not a .lmht file" in refused(capsys, "inspect", tmp_path / "text.lmht")
-    assert "expected a .lmht file" in refused(capsys, "inspect", data)
+    assert "expected a .lmht or .net file" in refused(capsys, "inspect", data)
+    assert "is a folder; expected a .lmht file" in refused(
+        capsys, "compare", tmp_path, "--data", data
+    )
     assert "no backend runs .npz files" in refused(capsys, "run", data, "--data", data)
 
 
@@ -252,7 +255,7 @@ def test_counts_beyond_the_input_are_left_out_with_a_warning(
         )
         == 0
     )
-    assert "5 events lie beyond what the network's input counts" in capsys.readouterr().err
+    assert "5 of 9 events exceed the largest input count (2)" in capsys.readouterr().err
 
 
 def test_limits_of_a_chip(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -274,7 +277,9 @@ def test_limits_of_a_chip(net: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_bad_output(
     net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "suffix must be" in refused(capsys, "export", net, "--out", tmp_path / "net.tflite")
+    assert "the export formats are .onnx and .net" in refused(
+        capsys, "export", net, "--out", tmp_path / "net.tflite"
+    )
     assert "does not exist" in refused(
         capsys,
         "run",
@@ -301,7 +306,7 @@ def test_inspect_refuses_another_networks_run(
         capsys, "inspect", net, "--run", tmp_path / "run.json"
     )
     (tmp_path / "run.json").write_text("{")
-    assert "is not what `lmht run --json` writes" in refused(
+    assert "is not a file that `lmht run --json` writes" in refused(
         capsys, "inspect", net, "--run", tmp_path / "run.json"
     )
 
