@@ -20,7 +20,7 @@ from lmht_deploy.result import Result
 
 from . import energy
 from ._progress import Progress, no_progress
-from .runner import write_artifact
+from .runner import as_array, as_windows, write_artifact
 
 __all__ = [
     "LIMITS",
@@ -227,14 +227,13 @@ def compare_artifacts(
         windows, labels, threads, limits, energy_model, progress: As in `compare`.
     """
     model = energy.energy_model(energy_model)
-    windows = np.asarray(windows)
+    windows = as_windows(windows)
     labels = check_labels(labels, windows)
     rows: list[BackendRow] = []
     expected: Result | None = None
     for label in dict.fromkeys([REFERENCE, *artifacts]):
         name = label.partition("/")[0]
-        chosen = windows[: limits.get(name)] if windows.ndim else windows
-        result = _run(name, label, artifacts[label], chosen, threads, progress)
+        result = _run(name, label, artifacts[label], windows[: limits.get(name)], threads, progress)
         expected = expected or result
         rows.append(_row(label, result, expected, labels, model))
     return Comparison(tuple(rows), energy_model)
@@ -243,7 +242,7 @@ def compare_artifacts(
 def _run(
     name: str, label: str, path: Path, windows: np.ndarray, threads: int, progress: Progress
 ) -> Result:
-    count = len(windows) if windows.ndim else 0
+    count = len(windows)
     progress(label, 0, count)
     with closing(registry.open_backend(name, path, threads=threads)) as backend:
         return registry.run_windows(
@@ -280,7 +279,7 @@ def check_labels(labels: np.ndarray | None, windows: np.ndarray) -> np.ndarray |
     """Return `labels` as an array; DataError if they are not one integer per window."""
     if labels is None:
         return None
-    labels = np.asarray(labels)
+    labels = as_array("labels", labels)
     if labels.dtype.kind not in "iu" or labels.shape != windows.shape[:1]:
         raise DataError(
             "labels must be integers, one per window: expected "

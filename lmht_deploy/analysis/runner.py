@@ -11,14 +11,21 @@ import numpy as np
 
 from lmht_deploy import backends
 from lmht_deploy.backends import Backend
-from lmht_deploy.errors import BackendError
+from lmht_deploy.errors import BackendError, DataError
 from lmht_deploy.exporters import export
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.ir import Network
 from lmht_deploy.netx import is_foreign
 from lmht_deploy.result import Result
 
-__all__ = ["default_backend", "open_runner", "run", "write_artifact"]
+__all__ = [
+    "as_array",
+    "as_windows",
+    "default_backend",
+    "open_runner",
+    "run",
+    "write_artifact",
+]
 
 DEFAULTS = {".lmht": "event", ".onnx": "onnx", ".net": "lava"}
 """Backend of each kind of artifact. NetX files of other tools run on "netx"."""
@@ -60,23 +67,40 @@ def run(
         >>> result.predictions[:3]
         array([7, 2, 1])
     """
-    windows = np.asarray(windows)
-    total = len(windows) if windows.ndim else 0
+    windows = as_windows(windows)
 
     def report(done: int) -> None:
         if progress is not None:
-            progress(done, total)
+            progress(done, len(windows))
 
-    with open_runner(net, backend, threads=threads) as runner:
+    with open_runner(net, backend, threads=threads, trace=trace) as runner:
         return backends.run_windows(runner, windows, trace=trace, progress=report)
 
 
+def as_windows(windows: object) -> np.ndarray:
+    """Return `windows` as an array with at least one axis; DataError if they are none."""
+    found = as_array("windows", windows)
+    if found.ndim == 0:
+        raise DataError(f"windows must be an array [B, T_in, ...], not {type(windows).__name__}")
+    return found
+
+
+def as_array(name: str, values: object) -> np.ndarray:
+    """Return `values` as an array; DataError if they do not form one."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} must be one array ({error})") from None
+
+
 @contextmanager
-def open_runner(net: Network | str | Path, backend: str, *, threads: int = 1) -> Iterator[Backend]:
+def open_runner(
+    net: Network | str | Path, backend: str, *, threads: int = 1, trace: bool = False
+) -> Iterator[Backend]:
     """Open a network or an artifact on a backend, and close it afterwards.
 
-    A network is written to a temporary file for a backend that runs files only. `run` lists the
-    arguments and the errors.
+    A network is written to a temporary file for a backend that runs files only; `trace` says
+    whether that file can return spikes. `run` lists the arguments and the errors.
     """
     if not isinstance(threads, int) or threads < 1:
         raise BackendError(f"threads must be an integer >= 1, not {threads!r}")
@@ -90,14 +114,20 @@ def open_runner(net: Network | str | Path, backend: str, *, threads: int = 1) ->
         elif "network" in backends.capabilities(backend):
             runner = backends.open_network(backend, net, threads=threads)
         else:
-            path = write_artifact(net, Path(folder), backend)
+            path = write_artifact(net, Path(folder), backend, trace=trace)
             runner = backends.open_backend(backend, path, threads=threads)
         with closing(runner):
             yield runner
 
 
-def write_artifact(net: Network, folder: Path, backend: str) -> Path:
+def write_artifact(net: Network, folder: Path, backend: str, *, trace: bool = False) -> Path:
     """Write the artifact that `backend` runs to `folder`, as `net.lmht`, `net.onnx` or `net.net`.
+
+    Args:
+        net: An integer network.
+        folder: Folder of the artifact.
+        backend: Name of the backend.
+        trace: Whether an ONNX artifact also outputs the spikes of every layer.
 
     Raises:
         ExportError: The format of the artifact cannot represent the network.
@@ -107,7 +137,7 @@ def write_artifact(net: Network, folder: Path, backend: str) -> Path:
     if path.suffix == ".lmht":
         save_network(net, path)
     else:
-        export(net, path)
+        export(net, path, trace=trace and path.suffix == ".onnx")
     return path
 
 

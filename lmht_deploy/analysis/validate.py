@@ -19,6 +19,7 @@ from lmht_deploy.result import Result
 from . import energy
 from ._progress import Progress, no_progress
 from .compare import accuracy, check_labels, difference
+from .runner import as_windows
 
 __all__ = ["BEFORE", "BLOCK_START", "FORMS", "UNIFORM", "FormRow", "Validation", "validate"]
 
@@ -130,7 +131,7 @@ def validate(
         windows: int `[B, T_in, C, H, W]` or `[B, T_in, N]`
         labels: int `[B]`
     """
-    windows = np.asarray(windows)
+    windows = as_windows(windows)
     data = _Data(
         windows,
         check_labels(labels, windows),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from ._data import read_windows
 
 if TYPE_CHECKING:
     from lmht_deploy.backends import Backend
+    from lmht_deploy.data import Windows
     from lmht_deploy.result import Result
 
 
@@ -55,8 +56,6 @@ def run(
     json: options.Json = None,
 ) -> None:
     """Run windows through a network; report accuracy, spikes, synaptic operations and time."""
-    from lmht_deploy import backends
-    from lmht_deploy.analysis.compare import accuracy
     from lmht_deploy.analysis.runner import default_backend
 
     name = backend or default_backend(artifact)
@@ -72,21 +71,32 @@ def run(
             cache=cache,
             limit=limit,
         )
-        total = len(found)
-        with counting(name) as show:
-            result = backends.run_windows(
-                runner, found.windows, progress=lambda done: show(done, total)
-            )
-    correct, milliseconds = accuracy(result, found.labels), 1000 * result.seconds / total
-    _show(f"{artifact.name} on {name}, {total} windows", result)
-    say(f"accuracy {percent(correct)}, {milliseconds:.3f} ms per window")
-    content = {
-        "artifact": artifact,
-        "backend": name,
+        result = _run(name, runner, found)
+    content = {"artifact": artifact, "backend": name, **_content(found, result)}
+    _show(f"{artifact.name} on {name}, {len(found)} windows", result)
+    correct, milliseconds = percent(content["accuracy"]), content["ms_per_window"]
+    say(f"accuracy {correct}, {milliseconds:.3f} ms per window")
+    write_json(json, content)
+
+
+def _run(name: str, runner: Backend, found: Windows) -> Result:
+    from lmht_deploy.backends import run_windows
+
+    with counting(name) as show:
+        return run_windows(
+            runner, found.windows, progress=lambda done: show(done, len(found.windows))
+        )
+
+
+def _content(found: Windows, result: Result) -> dict[str, Any]:
+    """Return what was run, and the result, as plain data."""
+    from lmht_deploy.analysis.compare import accuracy
+
+    return {
         "data": dict(found.provenance),
-        "windows": total,
-        "accuracy": correct,
-        "ms_per_window": milliseconds,
+        "windows": len(found),
+        "accuracy": accuracy(result, found.labels),
+        "ms_per_window": 1000 * result.seconds / len(found),
         "predictions": result.predictions,
         "labels": found.labels,
         "logits": result.logits,
@@ -97,7 +107,6 @@ def run(
         "event_sops": result.event_sops,
         "macs": result.macs,
     }
-    write_json(json, content)
 
 
 @contextmanager
