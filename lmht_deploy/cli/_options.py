@@ -126,9 +126,12 @@ def completion(
 
 
 def _paths(incomplete: str) -> Iterator[str]:
-    folder = Path(incomplete).parent if not incomplete.endswith("/") else Path(incomplete)
-    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
-        yield f"{path}/" if path.is_dir() else str(path)
+    """Yield the files and folders whose paths begin with `incomplete`."""
+    folder, _, begin = incomplete.rpartition("/")
+    for path in sorted(Path(folder or ("/" if incomplete.startswith("/") else ".")).glob("*")):
+        if path.name.startswith(begin) and not path.name.startswith("."):
+            prefix = incomplete.removesuffix(begin) if begin else incomplete
+            yield f"{prefix}{path.name}{'/' if path.is_dir() else ''}"
 
 
 def backend_names() -> tuple[str, ...]:

@@ -122,11 +122,12 @@ def train_run(
 
 
 def _kept_state(folder: Path) -> str:
-    from lmht_deploy.training import runs
+    from lmht_deploy.training.run_folder import RECIPE
+    from lmht_deploy.training.runs import read_metrics
 
-    if not (folder / runs.RECIPE).exists():
+    if not (folder / RECIPE).exists():
         return "nothing has been trained yet"
-    epoch = len(runs.read_metrics(folder))
+    epoch = len(read_metrics(folder))
     return (
         f"the state after epoch {epoch} is kept in {folder}; "
         "to continue, run the same command with --resume"

@@ -16,7 +16,7 @@ from lmht_deploy.errors import TrainingError
 
 from . import _options as options
 from ._console import percent, say, write_json
-from ._training import need_torch, read_training_data, resolve_device, train_run
+from ._training import load_run, need_torch, read_training_data, resolve_device, train_run
 from .recipes import recipe_names
 
 if TYPE_CHECKING:
@@ -78,14 +78,13 @@ def train(
     Under torchrun, all processes share every batch: torchrun --nproc-per-node 8 --no-python lmht
     train ...
     """
-    from lmht_deploy.training import recipe as training_recipe
+    from lmht_deploy.training.recipe import load_recipe
+    from lmht_deploy.training.run_folder import check_run_folder
 
-    chosen = training_recipe.load_recipe(recipe, overrides or ())
+    chosen = load_recipe(recipe, overrides or ())
+    check_run_folder(chosen, out, resume=resume, started=start is not None)
     _check_packages(tensorboard)
-    from lmht_deploy.training import loop, runs
-
-    loop.check(chosen, out, resume=resume, started=start is not None)
-    ann = None if start is None else runs.load_run(start)
+    ann = None if start is None else load_run(start)
     with _processes(resolve_device(device)) as (first, own_device):
         data = read_training_data(chosen, root, subset=subset, cache=cache)
         run = train_run(

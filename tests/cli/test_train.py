@@ -377,7 +377,7 @@ def test_interrupted(
 
 def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ("--out", tmp_path / "new")
-    assert "unknown key of [training] 'speed'" in refused(
+    assert "[training] of the recipe has no key 'speed'; did you mean 'seed'?" in refused(
         capsys, "train", "digits", "training.speed=9", *out
     )
     assert "training.epochs must be an integer" in refused(
@@ -386,7 +386,7 @@ def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "there is no recipe 'fly'" in refused(capsys, "train", "fly", *out)
     assert "N-MNIST is read from a folder" in refused(capsys, "train", "nmnist", *out)
     (tmp_path / "bad.toml").write_text("[data\n")
-    assert "is not TOML" in refused(capsys, "train", tmp_path / "bad.toml", *out)
+    assert "is not valid TOML" in refused(capsys, "train", tmp_path / "bad.toml", *out)
     assert "no state to resume" in refused(capsys, "train", "digits", "--resume", *out)
     unread = (
         "train",
@@ -396,13 +396,12 @@ def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     )  # what is wrong with the run folder is said before data is read
     assert "already holds a run" in refused(capsys, *unread, "--out", run)
     assert "no state to resume" in refused(capsys, *unread, "--resume", *out)
-    assert "begun with another recipe: data.name ('digits', now 'cifar10')" in refused(
+    assert "started with another recipe: data.name ('digits', now 'cifar10')" in refused(
         capsys, *unread, "--resume", "--out", run
     )
     unstarted = ("train", "cifar100-vgg-16-hybrid-4-l2-t2", *unread[2:])
-    assert (
-        "begins where a run of 'cifar100-vgg-16-qcfs-4' ended: give that run (--start RUN)"
-        in refused(capsys, *unstarted, *out)
+    assert "starts from a run of 'cifar100-vgg-16-qcfs-4': pass that run (--start RUN)" in refused(
+        capsys, *unstarted, *out
     )
     assert "there is no file train*.parquet" in refused(capsys, *unstarted, "training.start=", *out)
     assert not (tmp_path / "new").exists()
