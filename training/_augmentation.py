@@ -26,7 +26,7 @@ GROUP = 32
 The share of every process is a multiple of it.
 """
 
-LOW, RANGE = float(images.LOW), float(images.HIGH - images.LOW)
+LOW, RANGE = float(images.MIN_VALUE), float(images.MAX_VALUE - images.MIN_VALUE)
 """Smallest pixel value of an image window, and the range of its pixels."""
 
 Transform: TypeAlias = Callable[[Tensor], Tensor]

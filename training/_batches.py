@@ -73,14 +73,14 @@ class Batches:
             groups = range(first // GROUP, first // GROUP + math.ceil(len(chosen) / GROUP))
             yield Batch(
                 self._windows(chosen, seed_of(epoch)),
-                torch.from_numpy(self.data.labels[chosen]).long().to(self.device),
+                torch.from_numpy(self.data.require_labels()[chosen]).long().to(self.device),
                 [seed_of(epoch, number, group) for group in groups],
             )
 
     def _windows(self, chosen: np.ndarray, seed: int) -> Tensor:
         """The training windows `chosen`, on the device."""
         windows = self.data.windows
-        if isinstance(windows, images.Decoded):
+        if isinstance(windows, images.LazyImages):
             crop_scale = self.recipe.augmentation.crop_scale
             decoded = windows.read(chosen, zoom=crop_scale, seed=seed)
             return torch.from_numpy(decoded).to(self.device).float()

@@ -63,7 +63,7 @@ def _loss_and_correct(model: SpikingModel, data: Windows, batch_size: int) -> Te
     share = np.arange(_parallel.rank(), len(data.windows), _parallel.world_size())
     for chosen in np.array_split(share, max(1, math.ceil(len(share) / batch_size))):
         windows = torch.from_numpy(data.windows[chosen]).to(device)
-        labels = torch.from_numpy(data.labels[chosen]).to(device).long()
+        labels = torch.from_numpy(data.require_labels()[chosen]).to(device).long()
         logits = model(windows.float())
         loss = functional.cross_entropy(logits, labels, reduction="sum")
         sums += torch.stack([loss, (logits.argmax(1) == labels).sum()])

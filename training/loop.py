@@ -390,7 +390,7 @@ def _input(recipe: Recipe, data: Data) -> Input:
         )
     entry: dict[str, Any] = {"name": "input", "shape": tuple(shape), "steps": steps}
     if data.kind == "image":  # int8: every value is a grey level
-        return Input(**entry, min_value=images.LOW, max_value=images.HIGH, kind="image")
+        return Input(**entry, min_value=images.MIN_VALUE, max_value=images.MAX_VALUE, kind="image")
     _check_counts(data, recipe.data.max_count)
     return Input(**entry, max_value=recipe.data.max_count)
 

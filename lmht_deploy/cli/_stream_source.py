@@ -13,7 +13,7 @@ from lmht_deploy.errors import DataError
 from ._options import parse_sensor
 
 if TYPE_CHECKING:
-    from lmht_deploy.events.arrays import Door, Sensor
+    from lmht_deploy.events.arrays import EventValidator, Sensor
     from lmht_deploy.events.live import Udp
     from lmht_deploy.events.stream import Packet
 
@@ -74,12 +74,12 @@ class Source:
 
     Attributes:
         packets: The events in packets.
-        door: Checks the events.
+        validator: Checks the events.
         udp: The socket of a UDP source.
     """
 
     packets: Iterable[Packet]
-    door: Door
+    validator: EventValidator
     udp: Udp | None = None
 
 
@@ -93,7 +93,7 @@ def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Sou
         chosen: Options of the source.
         default: Size of the sensor of standard input and UDP, if none is given.
     """
-    from lmht_deploy.events.arrays import Door, Sensor
+    from lmht_deploy.events.arrays import EventValidator, Sensor
     from lmht_deploy.events.live import Udp, camera, text
     from lmht_deploy.events.stream import Buffered
 
@@ -105,17 +105,17 @@ def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Sou
     if chosen.udp:
         udp = stack.enter_context(Udp(*_address(chosen.source), chosen.silence))
         packets = Buffered(udp, size=QUEUE, lossy=True, tick=tick)
-        return Source(stack.enter_context(packets), Door(given or default, chosen.drop), udp)
+        return Source(stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop), udp)
     if chosen.source == "-":
         packets = Buffered(text(sys.stdin.buffer), tick=tick)
-        return Source(stack.enter_context(packets), Door(given or default, chosen.drop))
+        return Source(stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop))
     sensor, live_packets = camera()
     packets = Buffered(live_packets, size=QUEUE, lossy=True, tick=tick)
-    return Source(stack.enter_context(packets), Door(given or sensor, chosen.drop))
+    return Source(stack.enter_context(packets), EventValidator(given or sensor, drop=chosen.drop))
 
 
 def _recording(chosen: SourceOptions, sensor: Sensor | None) -> Source:
-    from lmht_deploy.events.arrays import Door
+    from lmht_deploy.events.arrays import EventValidator
     from lmht_deploy.events.live import at_once, in_real_time
     from lmht_deploy.events.recordings import open_recording
 
@@ -125,7 +125,7 @@ def _recording(chosen: SourceOptions, sensor: Sensor | None) -> Source:
         if chosen.speed is None
         else in_real_time(recording.packets, chosen.speed)
     )
-    return Source(played, Door(recording.sensor, chosen.drop))
+    return Source(played, EventValidator(recording.sensor, drop=chosen.drop))
 
 
 def _address(source: str) -> tuple[str, int]:

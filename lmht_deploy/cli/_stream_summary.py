@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lmht_deploy.events.arrays import Door
+    from lmht_deploy.events.arrays import EventValidator
     from lmht_deploy.events.live import Udp
     from lmht_deploy.events.stream import Clock, Decision, Packet, Windower
 
@@ -55,17 +55,17 @@ class Summary:
     def text(
         self,
         windower: Windower,
-        door: Door,
+        validator: EventValidator,
         clock: Clock | None,
         packets: Iterable[Packet],
         udp: Udp | None,
     ) -> str:
         """Return one line; losses are listed if there are any."""
-        rate = door.seen / (time.perf_counter() - self._start)
+        rate = validator.seen / (time.perf_counter() - self._start)
         parts = [f"{self._windows:,} windows of {self._events:,} events, {rate:,.0f} events/s"]
         if self._windows:
             parts.append(self._times())
-        losses = self._losses(windower, door, clock, packets, udp)
+        losses = self._losses(windower, validator, clock, packets, udp)
         parts.extend(f"{number:,} {what}" for what, number in losses.items() if number)
         return "; ".join(parts)
 
@@ -79,7 +79,7 @@ class Summary:
     def _losses(
         self,
         windower: Windower,
-        door: Door,
+        validator: EventValidator,
         clock: Clock | None,
         packets: Iterable[Packet],
         udp: Udp | None,
@@ -88,7 +88,7 @@ class Summary:
 
         return {
             "events above the input range": self._saturated,
-            **{f"events with invalid {fault} dropped": n for fault, n in door.dropped.items()},
+            **{f"events with invalid {fault} dropped": n for fault, n in validator.dropped.items()},
             "events dropped that arrived after their window": windower.late,
             "events dropped with a time in the future": clock.early if clock else 0,
             "events lost to a full queue": packets.lost if isinstance(packets, Buffered) else 0,

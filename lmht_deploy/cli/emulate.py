@@ -99,8 +99,8 @@ def _images(
     found = images.load_images(
         "cifar10", root=root, split=split, per_class=per_class, progress=progress
     )
-    levels = found.windows[:, 0].astype(np.int16) - images.LOW
-    return levels.astype(np.uint8).transpose(0, 2, 3, 1), found.labels
+    levels = found.windows[:, 0].astype(np.int16) - images.MIN_VALUE
+    return levels.astype(np.uint8).transpose(0, 2, 3, 1), found.require_labels()
 
 
 def _description(per_class: int, split: str, seed: int) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _description(per_class: int, split: str, seed: int) -> dict[str, Any]:
 
 def _begin(home: Path, description: dict[str, Any]) -> None:
     """Write the description beside the recordings; DataError if others are there already."""
-    from lmht_deploy.data.tonic_sets import EMULATED
+    from lmht_deploy.data._tonic import EMULATED
 
     note = home / EMULATED
     same = {key: value for key, value in description.items() if key != "per_class"}

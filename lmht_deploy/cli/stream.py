@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lmht_deploy.backends import Backend
     from lmht_deploy.events.arrays import Sensor
     from lmht_deploy.events.stream import Counts, Decision
-    from lmht_deploy.events.windows import Rule
+    from lmht_deploy.events.windows import WindowRule
     from lmht_deploy.ir import Network
 
 WINDOWS, SOURCE = "Windows", "Source"
@@ -157,18 +157,18 @@ def stream(
         runner = stack.enter_context(open_runner(network, backend, threads=threads))
         opened = open_source(stack, chosen, _input_size(net))
         show = stack.enter_context(_writer(json, _class_names(net)))
-        windower = Windower(rule, _bins(net, runner, rule.steps, opened.door.sensor), hop)
+        windower = Windower(rule, _bins(net, runner, rule.steps, opened.validator.sensor), hop)
         clock = Clock() if chosen.live else None
         summary = Summary()
         try:
-            for decision in islice(decide(opened.packets, windower, opened.door, clock), limit):
+            for decision in islice(decide(opened.packets, windower, opened.validator, clock), limit):
                 show(decision)
                 summary.add(decision)
         except KeyboardInterrupt:
             pass
         except BrokenPipeError:  # the reader of standard output has left
             sys.stdout = None
-        tell(summary.text(windower, opened.door, clock, opened.packets, opened.udp))
+        tell(summary.text(windower, opened.validator, clock, opened.packets, opened.udp))
 
 
 def _bins(net: Network, runner: Backend, steps: int, sensor: Sensor) -> Counts:
@@ -189,8 +189,8 @@ def _class_names(net: Network) -> list[str] | None:
     return names if len(names) == net.classes and all(names) else None
 
 
-def _rule(net: Network, bin_us: int | None, bin_events: int | None) -> Rule:
-    from lmht_deploy.events.windows import Rule
+def _rule(net: Network, bin_us: int | None, bin_events: int | None) -> WindowRule:
+    from lmht_deploy.events.windows import WindowRule
 
     if net.input.kind != "events" or len(net.input.shape) != 3 or net.input.shape[0] != 2:
         raise DataError(
@@ -200,8 +200,8 @@ def _rule(net: Network, bin_us: int | None, bin_events: int | None) -> Rule:
     if (bin_us is None) == (bin_events is None):
         raise DataError("give the length of a bin: --bin-us or --bin-events, one of the two")
     if bin_events is not None:
-        return Rule(net.input.steps, "events", bin_events)
-    return Rule(net.input.steps, "time", bin_us or 0)
+        return WindowRule(net.input.steps, "events", bin_events)
+    return WindowRule(net.input.steps, "time", bin_us or 0)
 
 
 def _input_size(net: Network) -> Sensor:

@@ -53,7 +53,7 @@ def validate(
         validation = validate_network(
             lower_run(run),
             found.windows[:limit],
-            found.labels[:limit],
+            found.require_labels()[:limit],
             threads=threads,
             device=own_device,
             energy_model=energy_model,
