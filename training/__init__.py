@@ -76,9 +76,9 @@ def __getattr__(name: str) -> Any:
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if module not in _WITHOUT_TORCH:
-        from lmht_deploy._packages import need
+        from lmht_deploy._packages import require_package
 
-        need("torch", "train")
+        require_package("torch", "train")
     return getattr(importlib.import_module(f".{module}", __name__), name)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lmht_deploy._packages import need
+from lmht_deploy._packages import require_package
 from lmht_deploy.data import images
 from lmht_deploy.errors import LmhtError, RecipeError
 
@@ -124,7 +124,7 @@ class Augmentation:
 
 def _need_kornia(key: str) -> None:
     try:
-        need("kornia", "train")
+        require_package("kornia", "train")
     except LmhtError as error:
         raise RecipeError(f"augmentation.{key}: {error}") from None
 

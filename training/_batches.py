@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lmht_deploy.data import images
+from lmht_deploy.data import Windows, images
 from lmht_deploy.errors import TrainingError
 
 from . import _parallel
 from ._augmentation import GROUP
-from .data import Windows
 from .recipe import Recipe
 
 MAX_RESIDENT_BYTES = 2**32

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, NetworkError
 
 from .architectures import (
     AveragePool,
@@ -64,6 +64,7 @@ def build_model(
     Raises:
         DataError: The input is too small for the architecture, or has another number of steps than
             membrane shortcuts need.
+        NetworkError: An entry of `blocks` is not a block.
     """
     size = shape[1:]
     made: list[Neuron] = []
@@ -74,6 +75,8 @@ def build_model(
 
     body: OrderedDict[str, nn.Module] = OrderedDict()
     for index, block in enumerate(blocks):
+        if type(block) not in _BUILDERS:
+            raise NetworkError(f"an architecture consists of blocks, not {block!r}")
         name = f"{type(block).__name__.lower()}{index}"
         body[name], shape = _BUILDERS[type(block)](block, shape, next_neuron)
         if min(shape) < 1:

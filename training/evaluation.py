@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lmht_deploy.data import Windows
+
 from . import _parallel
-from .data import Windows
 from .model import SpikingModel
 from .neurons import Neuron
 

@@ -120,12 +120,12 @@ def train(
 
     Raises:
         TrainingError: `folder` holds a run that is not resumed or has another recipe, the recipe
-            needs `start`, memory is exhausted, or the loss is not finite. The state of the last
-            complete epoch remains.
+            needs `start`, the device is not available, memory is exhausted, or the loss is not
+            finite. The state of the last complete epoch remains.
         DataError: The data does not fit the recipe.
     """
     check_run_folder(recipe, Path(folder), resume=resume, started=start is not None)
-    session = _Session(recipe, data, Path(folder), report, torch.device(device))
+    session = _Session(recipe, data, Path(folder), report, _device(device))
     if resume:
         session.restore()
     else:
@@ -134,6 +134,16 @@ def train(
         session.run_epoch()
     _parallel.barrier()
     return runs.load_run(folder)
+
+
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"device {str(name)!r} is not available ({reason})") from None
+    return device
 
 
 # --------------------------------------------------------------------------------------- one run

@@ -151,6 +151,14 @@ class _Fire(torch.autograd.Function):
 # --------------------------------------------------------------------------------------- modules
 
 
+def _check_sizes(levels: int, steps: int, steps_in: int, threshold: float) -> None:
+    if min(levels, steps, steps_in) < 1 or threshold <= 0:
+        raise NetworkError(
+            "levels, steps and input steps must be >= 1 and the threshold > 0, "
+            f"not {levels}, {steps}, {steps_in} and {threshold}"
+        )
+
+
 class Neuron(nn.Module):
     """Base class of neuron layers, which differ in Ω, λ and what of them is learnt.
 
@@ -176,11 +184,7 @@ class Neuron(nn.Module):
 
     def __init__(self, levels: int, steps: int, steps_in: int, threshold: float, v0: float) -> None:
         super().__init__()
-        if min(levels, steps, steps_in) < 1 or threshold <= 0:
-            raise NetworkError(
-                "levels, steps and input steps must be >= 1 and the threshold > 0, "
-                f"not {levels}, {steps}, {steps_in} and {threshold}"
-            )
+        _check_sizes(levels, steps, steps_in, threshold)
         self.levels, self.steps, self.steps_in = levels, steps, steps_in
         self.threshold = nn.Parameter(torch.tensor(float(threshold)), requires_grad=False)
         self.register_buffer("initial", torch.tensor(float(v0)))
@@ -292,7 +296,10 @@ class FixedLMHT(Neuron):
         leak: float = 1.0,
         v0: float = 0.0,
     ) -> None:
-        omega = torch.as_tensor(omega, dtype=torch.get_default_dtype())
+        try:
+            omega = torch.as_tensor(omega, dtype=torch.get_default_dtype())
+        except (TypeError, ValueError) as error:
+            raise NetworkError(f"a T-GIM must be a matrix of numbers: {error}") from None
         if omega.ndim != 2:
             raise NetworkError(f"a T-GIM must have the shape [T, T_in], not {list(omega.shape)}")
         super().__init__(levels, omega.shape[0], omega.shape[1], threshold, v0)
@@ -338,6 +345,7 @@ class MHT(FixedLMHT):
         leak: float = 1.0,
         v0: float = 0.0,
     ) -> None:
+        _check_sizes(levels, steps, steps if steps_in is None else steps_in, threshold)
         if steps_in not in (None, 1, steps):
             raise NetworkError(
                 "neurons without a T-GIM need as many input steps as time-steps "
@@ -382,5 +390,6 @@ class QCFS(MHT):
     """
 
     def __init__(self, levels: int, *, ceiling: float = 1.0) -> None:
+        _check_sizes(levels, 1, 1, ceiling)
         super().__init__(levels, 1, threshold=ceiling / levels, v0=0.5)
         self.threshold.requires_grad_(True)

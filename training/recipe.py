@@ -15,7 +15,6 @@ Packaged recipes have names (`available_recipes`). Every key has a default excep
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os.path
 import tomllib
@@ -28,6 +27,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from lmht_deploy._suggest import unknown
 from lmht_deploy.data import images
 from lmht_deploy.errors import RecipeError
 
@@ -394,7 +394,7 @@ def parse(values: Mapping[str, Any]) -> Recipe:
     """
     for section in values:
         if section not in _SECTIONS:
-            raise RecipeError(f"the recipe has no section {_unknown(section, _SECTIONS)}")
+            raise RecipeError(unknown("section", section, _SECTIONS))
     return Recipe(**{section: _section(section, values.get(section, {})) for section in _SECTIONS})
 
 
@@ -447,7 +447,7 @@ def _find(name: str | Path, folder: Path) -> tuple[Traversable, str]:
     if Path(name).suffix == ".toml":
         return folder / name, os.path.normpath(folder / name)
     if str(name) not in packaged():
-        raise RecipeError(f"there is no recipe {_unknown(str(name), packaged())}")
+        raise RecipeError(unknown("recipe", name, packaged()))
     return _folder() / f"{name}.toml", f"recipe {str(name)!r}"
 
 
@@ -486,7 +486,7 @@ def _section(section: str, values: Any) -> Any:
         raise RecipeError(f"[{section}] must be a section of the recipe, not {values!r}")
     for name in values:
         if name not in keys:
-            raise RecipeError(f"[{section}] of the recipe has no key {_unknown(name, keys)}")
+            raise RecipeError(unknown(f"{section} key", name, keys))
     for name, key in keys.items():
         if key.default is None and name not in values:
             raise RecipeError(f"the recipe lacks {key.key}{_allowed(key)}")
@@ -521,11 +521,3 @@ def _allowed(key: RecipeKey) -> str:
     if not key.range:
         return ""
     return f", {key.range}" if key.choices else f" within {key.range}"
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    """End of a message about an unknown name: the closest names, otherwise all."""
-    known = tuple(known)
-    if close := difflib.get_close_matches(name, known, cutoff=0.7):
-        return f"{name!r}; did you mean {' or '.join(map(repr, close))}?"
-    return f"{name!r}; choose one of {', '.join(known)}"

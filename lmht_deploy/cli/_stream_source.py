@@ -105,10 +105,14 @@ def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Sou
     if chosen.udp:
         udp = stack.enter_context(Udp(*_address(chosen.source), chosen.silence))
         packets = Buffered(udp, size=QUEUE, lossy=True, tick=tick)
-        return Source(stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop), udp)
+        return Source(
+            stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop), udp
+        )
     if chosen.source == "-":
         packets = Buffered(text(sys.stdin.buffer), tick=tick)
-        return Source(stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop))
+        return Source(
+            stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop)
+        )
     sensor, live_packets = camera()
     packets = Buffered(live_packets, size=QUEUE, lossy=True, tick=tick)
     return Source(stack.enter_context(packets), EventValidator(given or sensor, drop=chosen.drop))

@@ -161,7 +161,9 @@ def stream(
         clock = Clock() if chosen.live else None
         summary = Summary()
         try:
-            for decision in islice(decide(opened.packets, windower, opened.validator, clock), limit):
+            for decision in islice(
+                decide(opened.packets, windower, opened.validator, clock), limit
+            ):
                 show(decision)
                 summary.add(decision)
         except KeyboardInterrupt:

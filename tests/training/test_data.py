@@ -32,8 +32,8 @@ def test_images_train_and_lower(tmp_path: Path) -> None:
             "data.name=cifar10",
             "data.steps=1",
             "training.epochs=2",
-            "training.batch=10",
-            "augmentation.mirror=true",
+            "training.batch_size=10",
+            "augmentation.flip=true",
         ],
     )
     loaded = data.load_data(plan, root=tmp_path)
@@ -60,10 +60,10 @@ def test_training_on_images_that_are_decoded_when_used(tmp_path: Path) -> None:
         "data.name=imagenet",
         "data.steps=1",
         "data.size=8",
-        "augmentation.zoom=0.2",
-        "augmentation.mirror=true",
+        "augmentation.crop_scale=0.2",
+        "augmentation.flip=true",
     ]
-    plan = recipe.load_recipe("digits", [*overrides, "training.epochs=3", "training.batch=16"])
+    plan = recipe.load_recipe("digits", [*overrides, "training.epochs=3", "training.batch_size=16"])
     loaded = data.load_data(plan, root=tmp_path)
     assert train(plan, loaded, tmp_path / "run").accuracy >= 0.9
 

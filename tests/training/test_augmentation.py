@@ -1,4 +1,4 @@
-"""Augmentation: what it does to windows, what it leaves, and that it is drawn from nothing but its seeds."""
+"""Augmentation: what it changes, what it preserves, and that only its seeds determine it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from lmht_deploy.errors import RecipeError
-from lmht_deploy.training.augment import GROUP, Augmentation, mirrored, moved
+from lmht_deploy.training._augmentation import GROUP, Augmentation, random_flip, random_shift
 from lmht_deploy.training.recipe import AugmentationRecipe
 
 EVERYTHING = AugmentationRecipe(
-    shift=2, roll=1, mirror=True, rotate=20.0, auto="cifar10", cutout=3, mixup=0.5, cutmix=0.5
+    shift=2, roll=1, flip=True, rotate=20.0, auto_augment="cifar10", cutout=3, mixup=0.5, cutmix=0.5
 )
 
 
@@ -39,7 +39,7 @@ def test_without_augmentation_nothing_is_touched() -> None:
 
 
 def test_the_same_seeds_give_the_same_windows_in_any_company() -> None:
-    """A process that has the second half of a batch sees what the whole batch's second half is."""
+    """A process with the second half of a batch gets the second half of the whole batch."""
     x, labels = windows(2 * GROUP)
     state = torch.get_rng_state()
     whole, shares = treated(EVERYTHING, x, labels, [3, 4])
@@ -52,7 +52,7 @@ def test_the_same_seeds_give_the_same_windows_in_any_company() -> None:
 @pytest.mark.parametrize("policies", ["cifar10", "imagenet"])
 def test_policies_keep_the_range_of_pixels(policies: str) -> None:
     x, labels = windows(4)
-    recipe = AugmentationRecipe(auto=policies)
+    recipe = AugmentationRecipe(auto_augment=policies)
     found = [treated(recipe, x, labels, [seed])[0] for seed in range(12)]
     assert all(
         one.isfinite().all() and one.min() >= -128.01 and one.max() <= 127.01 for one in found
@@ -70,7 +70,7 @@ def test_an_image_at_every_step_is_treated_as_at_one() -> None:
 def test_every_step_and_channel_is_treated_alike() -> None:
     plane, labels = windows(6, channels=1)
     x = plane.abs().expand(6, 4, 2, 12, 12).contiguous()
-    recipe = AugmentationRecipe(shift=1, roll=3, mirror=True, rotate=30.0, cutout=4)
+    recipe = AugmentationRecipe(shift=1, roll=3, flip=True, rotate=30.0, cutout=4)
     found, _ = treated(recipe, x, labels, [0], image=False)
     assert found.equal(found[:, :1, :1].expand_as(found)) and not found.equal(x)
     assert set(found.unique().tolist()) <= {0.0, *x.unique().tolist()}  # counts stay counts
@@ -80,16 +80,16 @@ def test_shift_and_roll() -> None:
     torch.manual_seed(0)
     x = torch.zeros(300, 3, 5, 6)
     x[:, 0, 2, 3] = torch.arange(1.0, 301)
-    found = moved(x, 2)
+    found = random_shift(x, 2)
     assert found.shape == x.shape and found.sum() == x.sum()
     places = (found[:, 0] > 0).nonzero()[:, 1:]
     assert {tuple(place) for place in places.tolist()} == {
         (row, column) for row in range(5) for column in range(1, 6)
     }
     edge = torch.ones(8, 1, 4, 4)
-    assert moved(edge, 3).sum() < edge.sum()  # what leaves is lost, zeros come in
+    assert random_shift(edge, 3).sum() < edge.sum()  # what leaves is lost, zeros come in
     one = torch.arange(20.0).reshape(1, 1, 4, 5).repeat(50, 1, 1, 1)
-    rolled = moved(one, 2, around=True)
+    rolled = random_shift(one, 2, wrap=True)
     offsets = [(a, b) for a in range(-2, 3) for b in range(-2, 3)]
     assert all(
         any(image[0].equal(one[0, 0].roll((a, b), (0, 1))) for a, b in offsets) for image in rolled
@@ -97,10 +97,10 @@ def test_shift_and_roll() -> None:
     assert len({tuple(image.flatten().tolist()) for image in rolled}) > 12
 
 
-def test_mirror_exchanges_left_and_right() -> None:
+def test_flip_exchanges_left_and_right() -> None:
     torch.manual_seed(0)
     x = torch.arange(12.0).reshape(1, 1, 3, 4).repeat(80, 2, 1, 1)
-    found = mirrored(x)
+    found = random_flip(x)
     turned, kept = ([bool(image.equal(one)) for image in found] for one in (x[0].flip(-1), x[0]))
     assert 20 < sum(turned) < 60 and sum(turned) + sum(kept) == 80
 
@@ -131,13 +131,13 @@ def test_labels_are_mixed_as_windows_are(kind: str) -> None:
 
 def test_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        RecipeError, match=r"augmentation\.auto is for images, the recipe's data are events"
+        RecipeError, match=r"augmentation\.auto_augment is for images, not for events"
     ):
         Augmentation(EVERYTHING, 5, image=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    Augmentation(AugmentationRecipe(shift=1, mirror=True), 5, image=False)
+    Augmentation(AugmentationRecipe(shift=1, flip=True), 5, image=False)
     with pytest.raises(
         RecipeError,
-        match=r"augmentation\.rotate needs the package 'kornia'; run: pip install 'lmht-deploy\[train\]'",
+        match=r"augmentation\.rotate: .*'kornia'.*lmht-deploy\[train\]",
     ):
-        Augmentation(dataclasses.replace(EVERYTHING, auto="none"), 5, image=False)
+        Augmentation(dataclasses.replace(EVERYTHING, auto_augment="none"), 5, image=False)
