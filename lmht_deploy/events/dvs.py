@@ -75,10 +75,17 @@ def emulate(
     recordings = []
     for scene in scenes:
         levels = np.log(scene + np.float32(dvs.dark), dtype=np.float32, order="C")
-        noise = as_bytes(_draw_noise(shape, int(times[-1]), dvs, rng))
-        leak = dvs.leak * 1e-6
+        noise = _draw_noise(shape, int(times[-1]), dvs, rng)
         events = core().emulate(
-            levels, order, times, off, on, dvs.refractory, leak, dvs.readout, noise
+            levels=levels,
+            order=order,
+            times=times,
+            off=off,
+            on=on,
+            refractory=dvs.refractory,
+            leak=dvs.leak * 1e-6,
+            readout=dvs.readout,
+            noise=as_bytes(noise),
         )
         recordings.append(events.view(EVENT)[:, 0])
     return recordings
