@@ -354,6 +354,27 @@ def test_what_is_no_recording_is_named_in_one_line(
     assert "\n" not in str(caught.value) and str(tmp_path / name) in str(caught.value)
 
 
+def test_damaged_headers_of_aedat4_raise_an_error_and_print_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], library: None
+) -> None:
+    """faery panics on many of these, and aborts the process on some."""
+    write_aedat4(tmp_path / "good.aedat4", random_events(SENSOR), SENSOR)
+    content = (tmp_path / "good.aedat4").read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for end in (70, 600):
+        for _ in range(100):
+            damaged = bytearray(content)
+            for index in rng.integers(14, end, 3):
+                damaged[index] = rng.integers(256)
+            (tmp_path / "damaged.aedat4").write_bytes(damaged)
+            try:
+                read_events(tmp_path / "damaged.aedat4")
+            except DataError:
+                refused += 1
+    assert refused > 100 and capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     "name",
     [
