@@ -20,8 +20,8 @@ static_assert(std::endian::native == std::endian::little);
 // words of its own. There is no time before the first of them.
 //
 // The counter wraps. A word may be lost in transmission, the zero among them, so a fall by nearly
-// the whole range is a wrap too; the tolerance is that of Prophesee's sample decoders. A smaller fall
-// is kept as a time that goes back.
+// the whole range is a wrap too; the tolerance is that of Prophesee's sample decoders. A smaller
+// fall is kept as a time that goes back.
 class TimeBase {
 public:
     TimeBase(int bits, int shift) : range_(int64_t(1) << bits), shift_(shift) {}
@@ -209,7 +209,8 @@ private:
 //             [time   ][p]                     [time  ][p][exposure]
 //             127, .: 127 us pass              63, n: 63 n us pass
 //
-// y counts from the bottom; the caller turns it over. Measurements of exposure are not events of the change detector: they are passed over.
+// y counts from the bottom; the caller turns it over. Measurements of exposure are not events of
+// the change detector: they are passed over.
 class EventStream : public Decoder {
 public:
     explicit EventStream(bool atis) : atis_(atis) {}

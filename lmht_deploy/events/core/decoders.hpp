@@ -1,8 +1,8 @@
 // Decoders of event files: bytes in, events out, piece by piece.
 //
 // A decoder keeps what the format carries from word to word (the time base, the row), so that a
-// file is decoded in pieces of constant size. It writes events as the file states them: times may go
-// back and addresses may lie outside of the sensor. The caller validates them.
+// file is decoded in pieces of constant size. It writes events as the file states them: times may
+// go back and addresses may lie outside of the sensor. The caller validates them.
 #pragma once
 #include <cstddef>
 #include <cstdint>

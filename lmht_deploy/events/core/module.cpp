@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "bins.hpp"
+#include "decoder_bindings.hpp"
 #include "door.hpp"
 #include "film.hpp"
 #include "pixels.hpp"
@@ -145,6 +146,7 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> emulated(Array<const float, 3> leve
 
 NB_MODULE(_core, m) {
     m.doc() = "Core of the events room.";
+    bind_decoders(m);
     m.def("check", &check<Packed>, nb::arg("events").noconvert(), "sensor"_a, "latest"_a,
           "Index of the first event with a fault, or their number.");
     m.def("check", &check<Table>, nb::arg("events").noconvert(), "sensor"_a, "latest"_a);
