@@ -147,7 +147,7 @@ def evaluate(model: SpikingModel, data: Windows, *, batch: int = 256) -> Evaluat
     for chosen in np.array_split(mine, max(1, math.ceil(len(mine) / batch))):
         windows, labels = (
             torch.from_numpy(data.windows[chosen]).to(device),
-            torch.from_numpy(data.labels[chosen]).to(device).long(),
+            torch.from_numpy(data.require_labels()[chosen]).to(device).long(),
         )
         logits = model(windows.float())
         sums += torch.stack(
@@ -373,7 +373,7 @@ class _Session:
         for number in range(per_epoch):
             chosen = order[number * self.batch :][first : first + self.share]
             groups = range(first // GROUP, first // GROUP + math.ceil(len(chosen) / GROUP))
-            labels = torch.from_numpy(data.labels[chosen]).long().to(self.device)
+            labels = torch.from_numpy(data.require_labels()[chosen]).long().to(self.device)
             yield (
                 self._windows(chosen),
                 labels,
@@ -383,7 +383,7 @@ class _Session:
     def _windows(self, chosen: np.ndarray) -> Tensor:
         """The training windows `chosen`, on the device, where all of them stay if there is room."""
         windows = self.data.train.windows
-        if isinstance(windows, images.Decoded):
+        if isinstance(windows, images.LazyImages):
             epoch_seed = self.recipe.training.seed_of(self.epoch + 1)
             return (
                 torch.from_numpy(
@@ -466,8 +466,8 @@ def _input(recipe: Recipe, data: Data) -> Input:
             name="input",
             shape=windows.shape[2:],
             steps=windows.shape[1],
-            min_value=images.LOW,
-            max_value=images.HIGH,
+            min_value=images.MIN_VALUE,
+            max_value=images.MAX_VALUE,
             kind="image",
         )
     max_count = recipe.data.max_count

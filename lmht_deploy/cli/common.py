@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -154,59 +153,29 @@ def read_data(
 
     What a recording counts beyond `max_value` is clipped, and a warning says how much.
     """
-    from lmht_deploy.data import datasets
-    from lmht_deploy.formats import windows as files
+    from lmht_deploy.data import available, load
 
-    if split not in ("train", "test"):
-        raise DataError(f"split must be 'train' or 'test', not {split!r}")
-    if Path(data).suffix == ".npz":
-        windows, labels = files.load_windows(Path(data))
-        return windows[:limit], None if labels is None else labels[:limit], {"file": data}
-    from lmht_deploy.data import images
-
-    if data in images.SETS:
-        if len(window) != 4 or window[1] != 3:
-            raise DataError(f"{data} gives windows (T, 3, H, W); the network takes {window}")
-        with progress(f"reading {data}") as show:
-            read = partial(
-                images.load_images,
-                split=split,
-                steps=window[0],
-                size=window[2],
-                root=root,
-                cache=cache,
-            )
-            found = read(data, progress=lambda done, total: show("", done, total))
-        return found.windows[:limit], found.labels[:limit], {"images": data, "split": split}
-    if len(window) != 4 or window[1] != 2:
-        raise DataError(f"{data} gives windows (T, 2, H, W); the network takes {window}")
-    given = None if sensor is None else parse_size(sensor)
-    if Path(data).suffix:
-        return _read_recording(Path(data), window, max_value, given)
+    kinds = {known.name: known.kind for known in available()}
+    channels = 3 if kinds.get(data) == "image" else 2
+    if Path(data).suffix != ".npz" and (len(window) != 4 or window[1] != channels):
+        raise DataError(f"{data} gives windows (T, {channels}, H, W); the network takes {window}")
     with progress(f"reading {data}") as show:
-        events = datasets.load_events(
+        found = load(
             data,
-            root=root,
-            split=split,  # type: ignore[arg-type]
+            split=split,
             steps=window[0],
-            size=window[2:],
+            size=window[2:] if len(window) == 4 else None,
             max_count=max_value,
-            sensor=given,
+            sensor=None if sensor is None else parse_size(sensor),
+            root=root,
             subset=subset,
             cache=cache,
             progress=lambda done, total: show("", done, total),
         )
-    _warn_of_loss(data, events.provenance["lost"])
-    return events.windows[:limit], events.labels[:limit], dict(events.provenance)
-
-
-def _warn_of_loss(data: object, lost: int) -> None:
-    if lost:
-        err.print(
-            f"warning: {data}: {lost:,} events lie beyond what the network's input counts, and were left out",
-            soft_wrap=True,
-            highlight=False,
-        )
+    for warning in found.warnings:
+        err.print(f"warning: {warning}", soft_wrap=True, highlight=False)
+    chosen = found[:limit]
+    return chosen.windows, chosen.labels, dict(chosen.provenance)
 
 
 def parse_size(text: str) -> Sensor:
@@ -217,22 +186,6 @@ def parse_size(text: str) -> Sensor:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise DataError(f"a size is given as WIDTHxHEIGHT, as in 128x128, not {text!r}")
     return Sensor(int(height), int(width))
-
-
-def _read_recording(
-    path: Path, window: tuple[int, ...], max_value: int, sensor: Sensor | None
-) -> tuple[np.ndarray, None, dict[str, Any]]:
-    """One recording as one window of T_in equal time bins."""
-    from lmht_deploy.events.arrays import Sensor
-    from lmht_deploy.events.recordings import read
-    from lmht_deploy.events.windows import Rule, saturated, windows
-
-    events, door = read(path, sensor)
-    counts, lost = saturated(
-        windows(events, door.sensor, Rule(window[0]), Sensor(*window[2:])), max_value
-    )
-    _warn_of_loss(path, lost)
-    return counts, None, {"file": str(path), "events": len(events), "lost": lost}
 
 
 def open_network(path: Path) -> Network:

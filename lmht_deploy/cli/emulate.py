@@ -87,14 +87,12 @@ def _images(
     """Pixels uint8 [N, H, W, 3] and labels [N] of the first `per_class` images of every class: the others are not decoded."""
     from lmht_deploy.data import images
 
-    if split not in ("train", "test"):
-        raise DataError(f"split must be 'train' or 'test', not {split!r}")
     found = images.load_images(
         "cifar10", root=root, split=split, per_class=per_class, progress=progress
     )
-    return (found.windows[:, 0].astype(np.int16) - images.LOW).astype(np.uint8).transpose(
+    return (found.windows[:, 0].astype(np.int16) - images.MIN_VALUE).astype(np.uint8).transpose(
         0, 2, 3, 1
-    ), found.labels
+    ), found.require_labels()
 
 
 def _described(per_class: int, split: str, seed: int) -> dict:
@@ -112,7 +110,7 @@ def _described(per_class: int, split: str, seed: int) -> dict:
 
 def _begin(home: Path, described: dict) -> None:
     """Say beside the recordings what they are; DataError where others are there already."""
-    from lmht_deploy.data.tonic_sets import EMULATED
+    from lmht_deploy.data._tonic import EMULATED
 
     note = home / EMULATED
     same = {key: value for key, value in described.items() if key != "per_class"}

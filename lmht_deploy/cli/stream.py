@@ -22,10 +22,10 @@ from . import common
 
 if TYPE_CHECKING:
     from lmht_deploy.backends import Backend
-    from lmht_deploy.events.arrays import Door, Sensor
+    from lmht_deploy.events.arrays import EventValidator, Sensor
     from lmht_deploy.events.live import Udp
     from lmht_deploy.events.stream import Clock, Counts, Decision, Packet, Windower
-    from lmht_deploy.events.windows import Rule
+    from lmht_deploy.events.windows import WindowRule
     from lmht_deploy.ir import Network
 
 
@@ -118,14 +118,14 @@ def stream(
         runner = stack.enter_context(
             closing(backends.open_backend(backend or "event", network, threads=threads))
         )
-        packets, door, udp = _opened(stack, source, net, sensor, speed, drop, live, silence)
+        packets, validator, udp = _opened(stack, source, net, sensor, speed, drop, live, silence)
         names = _names(net)
         show = stack.enter_context(_writer(json, names))
-        windower = Windower(rule, _bins(net, runner, rule.steps, door.sensor), hop)
+        windower = Windower(rule, _bins(net, runner, rule.steps, validator.sensor), hop)
         clock = Clock() if live else None
         summary = _Summary()
         try:
-            for decision in islice(decide(packets, windower, door, clock), limit):
+            for decision in islice(decide(packets, windower, validator, clock), limit):
                 show(decision)
                 summary.add(decision)
         except KeyboardInterrupt:
@@ -133,7 +133,7 @@ def stream(
         except BrokenPipeError:  # who read our lines has seen enough
             sys.stdout = None
         common.err.print(
-            summary.text(windower, door, clock, packets, udp), highlight=False, soft_wrap=True
+            summary.text(windower, validator, clock, packets, udp), highlight=False, soft_wrap=True
         )
 
 
@@ -154,8 +154,8 @@ def _names(net: Network) -> list[str] | None:
     return names if len(names) == net.classes and all(names) else None
 
 
-def _rule(net: Network, bin_us: int | None, bin_events: int | None) -> Rule:
-    from lmht_deploy.events.windows import Rule
+def _rule(net: Network, bin_us: int | None, bin_events: int | None) -> WindowRule:
+    from lmht_deploy.events.windows import WindowRule
 
     if net.input.kind != "events" or len(net.input.shape) != 3 or net.input.shape[0] != 2:
         raise DataError(
@@ -164,9 +164,9 @@ def _rule(net: Network, bin_us: int | None, bin_events: int | None) -> Rule:
     if (bin_us is None) == (bin_events is None):
         raise DataError("give the length of a bin: --bin-us or --bin-events, one of the two")
     return (
-        Rule(net.input.steps, "time", bin_us or 0)
+        WindowRule(net.input.steps, "time", bin_us or 0)
         if bin_events is None
-        else Rule(net.input.steps, "events", bin_events)
+        else WindowRule(net.input.steps, "events", bin_events)
     )
 
 
@@ -185,12 +185,12 @@ def _opened(
     drop: bool,
     live: bool,
     silence: float | None,
-) -> tuple[Iterable[Packet], Door, Udp | None]:
-    """The source, running; the door for its events; and the socket, where it is one.
+) -> tuple[Iterable[Packet], EventValidator, Udp | None]:
+    """The source, running; the validator for its events; and the socket, where it is one.
 
     A recording waits, and is read where it is needed; what comes by itself is taken in by a thread.
     """
-    from lmht_deploy.events.arrays import Door
+    from lmht_deploy.events.arrays import EventValidator
     from lmht_deploy.events.live import Udp, at_once, camera, in_real_time, text
     from lmht_deploy.events.recordings import open_recording
     from lmht_deploy.events.stream import Buffered
@@ -212,27 +212,27 @@ def _opened(
         udp = stack.enter_context(Udp(*_address(source), silence))
         return (
             stack.enter_context(Buffered(udp, size=1024, lossy=True, tick=tick)),
-            Door(given or _input_size(net), drop),
+            EventValidator(given or _input_size(net), drop=drop),
             udp,
         )
     if source == "-":
         return (
             stack.enter_context(Buffered(text(sys.stdin.buffer), tick=tick)),
-            Door(given or _input_size(net), drop),
+            EventValidator(given or _input_size(net), drop=drop),
             None,
         )
     if source == "camera":
         found, live_packets = camera()
         return (
             stack.enter_context(Buffered(live_packets, size=1024, lossy=True, tick=tick)),
-            Door(given or found, drop),
+            EventValidator(given or found, drop=drop),
             None,
         )
     recording = open_recording(source, given)
     packets = (
         at_once(recording.packets) if speed is None else in_real_time(recording.packets, speed)
     )
-    return packets, Door(recording.sensor, drop), None
+    return packets, EventValidator(recording.sensor, drop=drop), None
 
 
 def _address(source: str) -> tuple[str, int]:
@@ -309,7 +309,7 @@ class _Summary:
     def text(
         self,
         windower: Windower,
-        door: Door,
+        validator: EventValidator,
         clock: Clock | None,
         packets: Iterable[Packet],
         udp: Udp | None,
@@ -318,7 +318,7 @@ class _Summary:
         from lmht_deploy.events.stream import Buffered
 
         parts = [
-            f"{self.windows:,} windows of {self.events:,} events, {door.seen / (time.perf_counter() - self.began):,.0f} events a second"
+            f"{self.windows:,} windows of {self.events:,} events, {validator.seen / (time.perf_counter() - self.began):,.0f} events a second"
         ]
         if self.windows:
             latency, seconds = (
@@ -332,7 +332,7 @@ class _Summary:
             "events above the input range": self.saturated,
             **{
                 f"events dropped for their {fault}": number
-                for fault, number in door.dropped.items()
+                for fault, number in validator.dropped.items()
             },
             "events dropped that came after their window": windower.late,
             "events dropped for a time that lies ahead": clock.early if clock else 0,

@@ -60,7 +60,7 @@ def validate(
             progress=lambda done, total: show("", done, total),
         )
     with common.progress("validating") as report:
-        windows, labels = found.windows[:limit], found.labels[:limit]
+        windows, labels = found.windows[:limit], found.require_labels()[:limit]
         validation = validate_network(
             lowered(run),
             windows,

@@ -194,7 +194,7 @@ def test_bad_data(
     run = ("run", net, "--backend", "torch", "--data")
     assert "no such file" in refused(capsys, *run, tmp_path / "none.npz")
     save_windows(np.zeros((3, 4, 2, 7, 8), np.uint8), tmp_path / "small.npz")
-    assert "must have shape [batch, 4, 2, 8, 8], not [3, 4, 2, 7, 8]" in refused(
+    assert "small.npz: windows must have shape [N, 4, C, 8, 8], not [3, 4, 2, 7, 8]" in refused(
         capsys, *run, tmp_path / "small.npz"
     )
     save_windows(np.full((3, 4, 2, 8, 8), 9, np.uint8), tmp_path / "high.npz")
@@ -253,7 +253,7 @@ def test_counts_beyond_the_input_are_left_out_with_a_warning(
         )
         == 0
     )
-    assert "5 events lie beyond what the network's input counts" in capsys.readouterr().err
+    assert "5 of 9 events exceed the largest input count (2)" in capsys.readouterr().err
 
 
 def test_limits_of_a_chip(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional
 
 from lmht_deploy import reference
+from lmht_deploy.data import Windows
 from lmht_deploy.errors import DataError, LmhtError, RecipeError, StorageError, TrainingError
 from lmht_deploy.training import loop, optimisation, parallel, recipe, runs
 from lmht_deploy.training.data import Data
@@ -27,12 +28,10 @@ from lmht_deploy.training.lowering import lower
 from lmht_deploy.training.recipe import Recipe, TrainingRecipe
 
 
-@dataclass
-class Synthetic:
+@dataclass(frozen=True)
+class Synthetic(Windows):
     """Events of four classes: a bright bar at one of four rows, in noise; a bar lies there from the second step on."""
 
-    windows: np.ndarray
-    labels: np.ndarray
     classes: tuple[str, ...] = ("a", "b", "c", "d")
 
 

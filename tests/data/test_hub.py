@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .test_data import random_pixels, write
+from tests.support.images import random_pixels, write_parquet
 
 pytest.importorskip("datasets")
 
@@ -128,7 +128,7 @@ def _hash(name: str) -> str:
 def hub(tmp_path: Path) -> Iterator[Hub]:
     files = {}
     for seed, split in enumerate(("train", "test")):
-        write(tmp_path / f"{split}.parquet", random_pixels(5, seed), [0, 1, 2, 9, 3])
+        write_parquet(tmp_path / f"{split}.parquet", random_pixels(5, seed), [0, 1, 2, 9, 3])
         files[f"plain_text/{split}-00000-of-00001.parquet"] = (
             tmp_path / f"{split}.parquet"
         ).read_bytes()
@@ -164,10 +164,10 @@ def test_a_download_that_was_interrupted(hub: Hub, tmp_path: Path) -> None:
     hub.breaks = test
     said = load(hub, tmp_path / "home")
     assert (
-        said.startswith("cifar10 could not be fetched from the hub as uoft-cs/cifar10 (")
+        said.startswith("cifar10 could not be downloaded from the hub as uoft-cs/cifar10 (")
         and said.count("\n") == 1
     )
-    assert "the files that came whole are kept: run it again" in said
+    assert "complete files are kept: run it again" in said
     assert hub.sent == [train]
     hub.breaks, hub.gone = "", False
     expected = [

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmht_deploy.data import datasets
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor
-from lmht_deploy.events.recordings import read
-from tests.support.recordings import data
+from lmht_deploy.events.recordings import read_events
+from tests.support.recordings import data, load
 
 tonic = pytest.importorskip("tonic")
 
@@ -69,9 +68,8 @@ def poker(tmp_path: Path) -> Path:
 
 def test_poker_dvs(poker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = (
-        datasets.load_events("tonic:POKERDVS", root=poker, split=split, steps=5)
-        for split in ("train", "test")
-    )  # type: ignore[arg-type]
+        load("tonic:POKERDVS", root=poker, split=split, steps=5) for split in ("train", "test")
+    )
     assert train.windows.shape == (48, 5, 2, 35, 35) and test.windows.shape == (20, 5, 2, 35, 35)
     assert (
         train.classes == ("cl", "he", "di", "sp") and np.bincount(train.labels).tolist() == [12] * 4
@@ -79,7 +77,7 @@ def test_poker_dvs(poker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = sum(len(np.load(path)) for path in (poker / "POKERDVS" / "pips_test").rglob("*.npy"))
     assert test.provenance["events"] == stored and test.provenance["lost"] == 0
     shuffle_file_system(monkeypatch)
-    again = datasets.load_events("tonic:POKERDVS", root=poker / "POKERDVS", split="test", steps=5)
+    again = load("tonic:POKERDVS", root=poker / "POKERDVS", split="test", steps=5)
     np.testing.assert_array_equal(again.windows, test.windows)
     np.testing.assert_array_equal(again.labels, test.labels)
 
@@ -88,22 +86,22 @@ def test_an_incomplete_set_is_refused_unless_a_subset_is_asked_for(poker: Path) 
     (poker / "POKERDVS" / "pips_train" / "he" / "3.npy").unlink()
     with pytest.raises(
         DataError,
-        match=r"POKERDVS is incomplete, 47 of 48 recordings are here; finish the download, or ask for a subset",
+        match=r"POKERDVS is incomplete, 47 of 48 recordings are here; finish the download, or accept a subset",
     ):
-        datasets.load_events("tonic:POKERDVS", root=poker)
-    assert len(datasets.load_events("tonic:POKERDVS", root=poker, subset=True)) == 47
+        load("tonic:POKERDVS", root=poker)
+    assert len(load("tonic:POKERDVS", root=poker, subset=True)) == 47
 
 
 def test_nmnist_by_its_name_in_tonic_is_the_same(tmp_path: Path) -> None:
     archive = data("nmnist_small/nmnist_small.zip")
-    with pytest.raises(DataError, match="holds no recording of NMNIST as Tonic lays it out"):
-        datasets.load_events("tonic:NMNIST", root=archive.parent, split="test")
+    with pytest.raises(DataError, match="holds no recording of NMNIST as Tonic saves it"):
+        load("tonic:NMNIST", root=archive.parent, split="test")
     with zipfile.ZipFile(archive) as file:
         file.extractall(tmp_path / "NMNIST")
     with pytest.raises(DataError, match="NMNIST is incomplete, 100 of 10000 recordings are here"):
-        datasets.load_events("tonic:NMNIST", root=tmp_path, split="test")
-    by_tonic = datasets.load_events("tonic:NMNIST", root=tmp_path, split="test", subset=True)
-    plain = datasets.load_events("nmnist", root=archive, split="test")
+        load("tonic:NMNIST", root=tmp_path, split="test")
+    by_tonic = load("tonic:NMNIST", root=tmp_path, split="test", subset=True)
+    plain = load("nmnist", root=archive, split="test")
     np.testing.assert_array_equal(by_tonic.windows, plain.windows)
     np.testing.assert_array_equal(by_tonic.labels, plain.labels)
     assert by_tonic.classes == plain.classes
@@ -136,20 +134,16 @@ def test_cifar10dvs_is_sorted_and_split_9_to_1(
     pytest.importorskip("aedat")
     written = write_cifar10dvs(tmp_path / "CIFAR10DVS", 10)
     with pytest.raises(DataError, match="CIFAR10DVS is incomplete, 100 of 10000 recordings"):
-        datasets.load_events("tonic:CIFAR10DVS", root=tmp_path)
+        load("tonic:CIFAR10DVS", root=tmp_path)
     train, test = (
-        datasets.load_events(
-            "tonic:CIFAR10DVS", root=tmp_path, split=split, steps=10, subset=True, size=32
-        )
+        load("tonic:CIFAR10DVS", root=tmp_path, split=split, steps=10, subset=True, size=32)
         for split in ("train", "test")
-    )  # type: ignore[arg-type]
+    )
     assert train.windows.shape == (90, 10, 2, 32, 32) and test.labels.tolist() == list(range(10))
     assert train.provenance["events"] + test.provenance["events"] == sum(written.values())
     assert train.classes[:2] == ("airplane", "automobile")
     shuffle_file_system(monkeypatch)
-    again = datasets.load_events(
-        "tonic:CIFAR10DVS", root=tmp_path, split="test", steps=10, subset=True, size=32
-    )
+    again = load("tonic:CIFAR10DVS", root=tmp_path, split="test", steps=10, subset=True, size=32)
     np.testing.assert_array_equal(again.windows, test.windows)
 
 
@@ -166,13 +160,13 @@ def test_dvs_gesture(tmp_path: Path) -> None:
                 np.stack([events[name] for name in "xypt"], 1).astype(float),
             )
             total += 50
-    test = datasets.load_events("tonic:DVSGesture", root=tmp_path, split="test", subset=True)
+    test = load("tonic:DVSGesture", root=tmp_path, split="test", subset=True)
     assert test.windows.shape == (22, 4, 2, 128, 128) and test.provenance["events"] == total
     assert (
         test.labels.tolist() == [0, 1, 10, 2, 3, 4, 5, 6, 7, 8, 9] * 2
     )  # in the order of the paths
     with pytest.raises(DataError, match="ibmGestureTrain: holds no recording of DVSGesture"):
-        datasets.load_events("tonic:DVSGesture", root=tmp_path, subset=True)
+        load("tonic:DVSGesture", root=tmp_path, subset=True)
 
 
 def nmnist_record(x: int, y: int, p: int, t: int) -> bytes:
@@ -187,7 +181,7 @@ def test_ncaltech101(tmp_path: Path) -> None:
             (folder / f"image_{index:04}.bin").write_bytes(
                 nmnist_record(3, 4, 1, 10) + nmnist_record(200, 150, 0, 20 + index)
             )
-    train = datasets.load_events("tonic:NCALTECH101", root=tmp_path, subset=True)
+    train = load("tonic:NCALTECH101", root=tmp_path, subset=True)
     assert train.classes == ("BACKGROUND_Google", "accordion")
     assert (
         len(train) == 36
@@ -209,9 +203,7 @@ def test_asl_dvs(tmp_path: Path) -> None:
                 folder / f"{letter}_{index:04}.mat",
                 {name: column[:, None] for name, column in columns.items()},
             )
-    test = datasets.load_events(
-        "tonic:ASLDVS", root=tmp_path, split="test", subset=True, size=(18, 24)
-    )
+    test = load("tonic:ASLDVS", root=tmp_path, split="test", subset=True, size=(18, 24))
     assert test.windows.shape == (26, 4, 2, 18, 24) and test.provenance["events"] == 26 * 50
 
 
@@ -239,12 +231,11 @@ def test_dvs_lip_which_is_not_among_the_known(
 ) -> None:
     write_dvs_lip(tmp_path / "DVSLip", 2)
     train, test = (
-        datasets.load_events("tonic:DVSLip", root=tmp_path, split=split, size=16)
-        for split in ("train", "test")
-    )  # type: ignore[arg-type]
+        load("tonic:DVSLip", root=tmp_path, split=split, size=16) for split in ("train", "test")
+    )
     assert (
         train.windows.shape == (200, 4, 2, 16, 16)
-        and train.sensor == (128, 128)
+        and train.provenance["sensor"] == [128, 128]
         and train.provenance["events"] == 200 * 50
     )
     assert train.provenance["complete"] == "not known"
@@ -254,7 +245,7 @@ def test_dvs_lip_which_is_not_among_the_known(
     shuffle_file_system(monkeypatch)
     listdir = os.listdir
     monkeypatch.setattr(os, "listdir", lambda path: sorted(listdir(path), reverse=True))
-    again = datasets.load_events("tonic:DVSLip", root=tmp_path, size=16)
+    again = load("tonic:DVSLip", root=tmp_path, size=16)
     np.testing.assert_array_equal(again.windows, train.windows)
     np.testing.assert_array_equal(again.labels, train.labels)
     for path in (tmp_path / "DVSLip" / "DVS-Lip" / "train" / "accused").iterdir():
@@ -262,9 +253,9 @@ def test_dvs_lip_which_is_not_among_the_known(
     with pytest.raises(
         DataError, match="DVSLip is incomplete, class 'accused' has no train recording"
     ):
-        datasets.load_events("tonic:DVSLip", root=tmp_path)
-    with pytest.raises(DataError, match="does not hold DVSLip as Tonic lays it out"):
-        datasets.load_events("tonic:DVSLip", root=tmp_path / "DVSLip" / "DVS-Lip")
+        load("tonic:DVSLip", root=tmp_path)
+    with pytest.raises(DataError, match="does not hold DVSLip as Tonic saves it"):
+        load("tonic:DVSLip", root=tmp_path / "DVSLip" / "DVS-Lip")
 
 
 class STMNIST(tonic.dataset.Dataset):
@@ -303,16 +294,16 @@ def test_any_class_of_labelled_recordings_without_a_split(
         for index in range(10):
             (tmp_path / "STMNIST" / digit / f"{index}.mat").write_bytes(sample.read_bytes())
     train, test = (
-        datasets.load_events("tonic:STMNIST", root=tmp_path, split=split, max_count=65535)
+        load("tonic:STMNIST", root=tmp_path, split=split, max_count=65535)
         for split in ("train", "test")
-    )  # type: ignore[arg-type]
+    )
     assert train.windows.shape == (18, 4, 2, 10, 10) and test.labels.tolist() == [0, 1]
     assert test.provenance["events"] == 2 * np.count_nonzero(loadmat(sample)["spiketrain"][:100])
     monkeypatch.setattr(STMNIST, "classes", ("0",))
     with pytest.raises(
-        DataError, match="tonic:STMNIST: its targets are no labels of its 1 classes"
+        DataError, match="tonic:STMNIST: its targets are not labels of its 1 classes"
     ):
-        datasets.load_events("tonic:STMNIST", root=tmp_path)
+        load("tonic:STMNIST", root=tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ what cannot be loaded
@@ -322,54 +313,54 @@ def test_any_class_of_labelled_recordings_without_a_split(
 def test_sets_without_rows_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match=rf"tonic:{name}: its events \(t, x, p on .*\) do not come from a sensor with rows, columns",
+        match=rf"tonic:{name}: its events \(t, x, p on .*\) are not from a sensor with rows, columns",
     ):
-        datasets.load_events(f"tonic:{name}", root=tmp_path)
+        load(f"tonic:{name}", root=tmp_path)
 
 
 @pytest.mark.parametrize(
     "name", ["DSEC", "MVSEC", "VPR", "EBSSA", "DAVISDATA", "TUMVIE", "ThreeET_Eyetracking"]
 )
 def test_sets_without_classes_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"tonic:{name}: is no data set of labelled classes"):
-        datasets.load_events(f"tonic:{name}", root=tmp_path)
+    with pytest.raises(DataError, match=f"tonic:{name}: has no labeled classes"):
+        load(f"tonic:{name}", root=tmp_path)
 
 
 def test_n_cars_is_read_from_folders(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match=r"N-CARS has no class in Tonic; lay its recordings out as .* read them with 'folder'",
+        match=r"N-CARS has no class in Tonic; arrange its recordings as .* load them with 'folder'",
     ):
-        datasets.load_events("tonic:NCARS", root=tmp_path)
+        load("tonic:NCARS", root=tmp_path)
     sample = data("event_formats/ncars_sample.dat")
     for split in ("train", "test"):
         for name in ("background", "cars"):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "obj_000000_td.dat").write_bytes(sample.read_bytes())
-    found = datasets.load_events(
+    found = load(
         "folder", root=tmp_path, split="test", sensor=Sensor(height=100, width=120), size=48
     )
     assert found.classes == ("background", "cars") and found.windows.shape == (2, 4, 2, 48, 48)
-    assert found.provenance["events"] == 2 * len(read(sample, Sensor(100, 120))[0])
+    assert found.provenance["events"] == 2 * len(read_events(sample, Sensor(100, 120))[0])
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match="Tonic has no data set of the name 'dataset'; it has ASLDVS, CIFAR10DVS, DVSGesture, DVSLip, NCALTECH101, NMNIST, POKERDVS",
+        match="unknown Tonic data set 'dataset'; the Tonic data sets are ASLDVS, CIFAR10DVS, DVSGesture, DVSLip, NCALTECH101, NMNIST, POKERDVS",
     ):
-        datasets.load_events("tonic:dataset", root=tmp_path)
+        load("tonic:dataset", root=tmp_path)
     with pytest.raises(DataError, match="give the root that Tonic saved it to"):
-        datasets.load_events("tonic:CIFAR10DVS")
+        load("tonic:CIFAR10DVS")
     with pytest.raises(
-        DataError, match="there is no such folder; expected CIFAR10DVS as Tonic lays it out"
+        DataError, match="there is no such folder; expected CIFAR10DVS as Tonic saves it"
     ):
-        datasets.load_events("tonic:CIFAR10DVS", root=tmp_path / "absent")
+        load("tonic:CIFAR10DVS", root=tmp_path / "absent")
     with pytest.raises(DataError, match="holds no recording of CIFAR10DVS"):
-        datasets.load_events("tonic:CIFAR10DVS", root=tmp_path)
+        load("tonic:CIFAR10DVS", root=tmp_path)
     (tmp_path / "ibmGestureTrain" / "nouser").mkdir(parents=True)
-    with pytest.raises(DataError, match="does not hold DVSGesture as Tonic lays it out"):
-        datasets.load_events("tonic:DVSGesture", root=tmp_path)
+    with pytest.raises(DataError, match="does not hold DVSGesture as Tonic saves it"):
+        load("tonic:DVSGesture", root=tmp_path)
 
 
 def test_a_damaged_recording_is_named(tmp_path: Path) -> None:
@@ -381,4 +372,4 @@ def test_a_damaged_recording_is_named(tmp_path: Path) -> None:
         DataError, match=r"cifar10_bird_0\.aedat4: is damaged, Tonic cannot read it"
     ):
         for split in ("train", "test"):
-            datasets.load_events("tonic:CIFAR10DVS", root=tmp_path, split=split, subset=True)  # type: ignore[arg-type]
+            load("tonic:CIFAR10DVS", root=tmp_path, split=split, subset=True)

@@ -1,4 +1,4 @@
-"""The compiled part of the events room (core/): the door's check, the counting of events, the pixels of the emulated sensor."""
+"""The compiled part of events: validation, counting, the pixels of the emulated sensor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from lmht_deploy.errors import DataError
 
 @cache
 def core() -> Any:
-    """The extension; DataError with the command that builds it, where it is missing."""
+    """Import the extension `lmht_deploy.events._core`.
+
+    Raises:
+        DataError: It was not built.
+    """
     try:
         return importlib.import_module("._core", __package__)
     except ImportError as error:  # a source tree that was not built
         raise DataError(
-            f"the extension for events was not built ({error}); run: pip install -e ."
+            f"the extension for events is not built ({error});"
+            " run in the folder of lmht-deploy: pip install -e ."
         ) from None
