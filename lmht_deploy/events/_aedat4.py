@@ -23,7 +23,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError
+
+from ._pieces import Opened
+from .arrays import Sensor
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 MAX_HEADER = 2**24
@@ -77,9 +81,10 @@ class Aedat4:
             return found[0]
         names = ", ".join(f"{track.number} ({track.name})" for track in found)
         raise DataError(
-            f"{self.path}: holds {len(found)} tracks of events: {names}; split the file first"
+            f"holds {len(found)} tracks of events, {names}; one is expected: export the track that"
+            " is meant to a file of its own"
             if found
-            else f"{self.path}: holds no track of events"
+            else "holds no track of events"
         )
 
     def packets(self, track: Track) -> Iterator[np.ndarray]:
@@ -93,6 +98,17 @@ class Aedat4:
                     yield _events(decompress(body))
 
 
+def open_aedat4(path: Path, _given: Sensor | None) -> Opened:
+    """Open an AEDAT 4 file that holds one track of events; other tracks are skipped.
+
+    Raises:
+        DataError: The file is damaged, or holds no track of events or several.
+    """
+    file = read_header(path)
+    track = file.event_track()
+    return track.size and Sensor(track.size[1], track.size[0]), file.packets(track)
+
+
 def read_header(path: Path) -> Aedat4:
     """Read the header of the AEDAT 4 file at `path`.
 
@@ -104,16 +120,18 @@ def read_header(path: Path) -> Aedat4:
         file.seek(len(MAGIC))
         (length,) = struct.unpack("<I", _exactly(file, 4))
         if length > min(MAX_HEADER, size):
-            raise DataError(f"its header has {length} bytes, more than the file")
+            raise DataError(f"is damaged, its header has {length} bytes, more than the file")
         table = _Table(struct.pack("<I", length) + _exactly(file, length))
         start = file.tell()
     compression = table.scalar(0, "<i", 0)
     if compression not in COMPRESSIONS:
-        raise DataError(f"its compression {compression} is unknown")
+        raise DataError(f"is damaged, its compression {compression} is unknown")
     position = table.scalar(1, "<q", -1)
     end = size if position < 0 else position
     if not start <= end <= size:
-        raise DataError(f"its table at byte {end} lies outside of the file of {size} bytes")
+        raise DataError(
+            f"is damaged, its table at byte {end} lies outside of the file of {size} bytes"
+        )
     return Aedat4(path, _tracks(table.string(2)), COMPRESSIONS[compression], start, end)
 
 
@@ -121,7 +139,7 @@ def _tracks(text: str) -> tuple[Track, ...]:
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise DataError(f"its header is no XML ({error})") from None
+        raise DataError(f"is damaged, its header is not XML ({error})") from None
     nodes = [node for node in root.iter("node") if (node.get("name") or "").isdecimal()]
     found = []
     for node in nodes:
@@ -142,14 +160,14 @@ def _tracks(text: str) -> tuple[Track, ...]:
 def _packet(file: BinaryIO, end: int) -> tuple[int, bytes]:
     number, length = struct.unpack("<ii", _exactly(file, 8))
     if not 0 <= length <= end - file.tell():
-        raise DataError(f"is truncated: a packet of {length} bytes does not fit")
+        raise DataError(f"is damaged or truncated: a packet of {length} bytes does not fit")
     return number, _exactly(file, length)
 
 
 def _exactly(file: BinaryIO, length: int) -> bytes:
     found = file.read(length)
     if len(found) < length:
-        raise DataError("is truncated")
+        raise DataError("is damaged or truncated")
     return found
 
 
@@ -164,13 +182,8 @@ def _events(packet: bytes) -> np.ndarray:
 def _decompressor(package: str | None) -> Callable[[bytes], bytes]:
     if package is None:
         return lambda body: body
-    try:
-        library = importlib.import_module("lz4.frame" if package == "lz4" else package)
-    except ImportError:
-        raise DataError(
-            f"its packets are compressed, which needs the package {package!r}; "
-            f"run: pip install {package}"
-        ) from None
+    require_package(package, "events")
+    library = importlib.import_module("lz4.frame" if package == "lz4" else package)
 
     def decompress(body: bytes) -> bytes:
         found = _first_bytes(library, package, body)
@@ -191,7 +204,7 @@ def _first_bytes(library: Any, package: str, body: bytes) -> bytes:
             found = reader.read(MAX_PACKET + 1)
         return found
     except Exception as error:  # each library has an error of its own
-        raise DataError(f"a packet cannot be decompressed ({error})") from None
+        raise DataError(f"is damaged, a packet cannot be decompressed ({error})") from None
 
 
 # ------------------------------------------------------------------------------------------------
@@ -204,14 +217,16 @@ class _Table:
     def __init__(self, content: bytes, identifier: bytes = b"") -> None:
         self._content = content
         if identifier and content[8:12] != identifier:
-            raise DataError(f"a packet is of type {content[8:12]!r}, not {identifier!r}")
+            raise DataError(
+                f"is damaged, a packet is of type {content[8:12]!r}, not {identifier!r}"
+            )
         self._at = 4 + self._unpack("<I", 4)
         self._fields = self._at - self._unpack("<i", self._at)
         self._size = self._unpack("<H", self._fields)
 
     def _unpack(self, form: str, at: int) -> int:
         if not 0 <= at <= len(self._content) - struct.calcsize(form):
-            raise DataError("a FlatBuffer points outside of itself")
+            raise DataError("is damaged, a FlatBuffer points outside of itself")
         (value,) = struct.unpack_from(form, self._content, at)
         return int(value)
 
@@ -235,7 +250,7 @@ class _Table:
         at += self._unpack("<I", at)
         number = self._unpack("<I", at)
         if number * item_bytes > len(self._content) - at - 4:
-            raise DataError(f"a FlatBuffer holds fewer than the {number} items that it states")
+            raise DataError(f"is damaged, a FlatBuffer states {number} items and holds fewer")
         return at + 4, number
 
     def string(self, index: int) -> str:

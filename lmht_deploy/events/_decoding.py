@@ -11,16 +11,21 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
 
+from ._extension import core
+from ._pieces import Opened
 from .arrays import EVENT, Sensor
-from .extension import core
 
-PIECE = 2**16
-"""Bytes that are decoded at once."""
+if TYPE_CHECKING:
+    from ._core import Decoder
+
+PIECE_BYTES = 2**16
+"""Bytes that are decoded at once; a multiple of every word."""
 
 PROPHESEE_SENSORS = {
     "gen3": Sensor(480, 640),
@@ -48,11 +53,8 @@ DAT_TYPES = {b"\x00\x08": "2d", b"\x0c\x08": "cd"}
 ES_MAGIC = b"Event Stream"
 ES_DECODERS = {1: "es-dvs", 2: "es-atis"}
 
-Opened = tuple[Sensor | None, Iterator[np.ndarray]]
-"""The sensor, where the file states its size, and the packets of events (EVENT [n])."""
 
-
-def open_raw(path: Path) -> Opened:
+def open_raw(path: Path, _given: Sensor | None) -> Opened:
     """Open a Prophesee RAW file in EVT2, EVT2.1 or EVT3.
 
     Events before the first time word have no time and are skipped, as Prophesee's decoders do.
@@ -72,7 +74,7 @@ def open_raw(path: Path) -> Opened:
     return _raw_sensor(header), _decoded(path, start, decoder, _first_time(header))
 
 
-def open_dat(path: Path) -> Opened:
+def open_dat(path: Path, _given: Sensor | None) -> Opened:
     """Open a Prophesee DAT file of change detection events (types "cd" and "2d").
 
     Raises:
@@ -90,7 +92,7 @@ def open_dat(path: Path) -> Opened:
     return _sensor(*sizes), _decoded(path, start + 2, "dat", _first_time(header))
 
 
-def open_event_stream(path: Path) -> Opened:
+def open_event_stream(path: Path, _given: Sensor | None) -> Opened:
     """Open an Event Stream 2 file of DVS or ATIS events.
 
     Raises:
@@ -99,7 +101,7 @@ def open_event_stream(path: Path) -> Opened:
     with path.open("rb") as file:
         head = file.read(20)
     if len(head) < 20 or not head.startswith(ES_MAGIC):
-        raise DataError("does not start as an Event Stream file")
+        raise DataError("is damaged or not an Event Stream file")
     if head[12] != 2:
         raise DataError(f"is Event Stream {head[12]}; version 2 can be read")
     if head[15] not in ES_DECODERS:
@@ -160,16 +162,23 @@ def _first_time(header: dict[str, str]) -> int:
 
 
 def _decoded(path: Path, start: int, name: str, first_time: int) -> Iterator[np.ndarray]:
-    """Yield the events of the file behind byte `start`, piece by piece."""
+    """Return the events of the file behind byte `start`, piece by piece.
+
+    Raises:
+        DataError: The file ends within a word; for formats without words when it is read.
+    """
     decoder = core().make_decoder(name)
-    word = decoder.word_bytes
+    if rest := (path.stat().st_size - start) % decoder.word_bytes:
+        raise DataError(f"is truncated, {rest} bytes are left over after the last event")
+    return _pieces(path, start, decoder, first_time)
+
+
+def _pieces(path: Path, start: int, decoder: Decoder, first_time: int) -> Iterator[np.ndarray]:
     with path.open("rb") as file:
         file.seek(start)
-        while piece := file.read(PIECE):
-            if rest := len(piece) % word:
-                raise DataError(f"is truncated: {rest} bytes are left over behind the last event")
+        while piece := file.read(PIECE_BYTES):
             events = decoder.decode(np.frombuffer(piece, np.uint8)).view(EVENT)[:, 0]
             events["t"] += first_time
             yield events
     if not decoder.complete:
-        raise DataError("is truncated: it ends within an event")
+        raise DataError("is truncated, it ends within an event")

@@ -18,7 +18,7 @@ from tests.support.images import write_parquet
 
 
 def test_images_train_and_lower(tmp_path: Path) -> None:
-    """Dark images against bright ones; one input step, signed pixels, MACs instead of SOPs at the entrance."""
+    """Dark and bright images: one input step, signed pixels; the input counts as MACs."""
     rng = np.random.default_rng(0)
     for split, number in (("train", 80), ("test", 20)):
         labels = rng.integers(0, 2, number)
@@ -32,8 +32,8 @@ def test_images_train_and_lower(tmp_path: Path) -> None:
             "data.name=cifar10",
             "data.steps=1",
             "training.epochs=2",
-            "training.batch=10",
-            "augmentation.mirror=true",
+            "training.batch_size=10",
+            "augmentation.flip=true",
         ],
     )
     loaded = data.load_data(plan, root=tmp_path)
@@ -60,10 +60,10 @@ def test_training_on_images_that_are_decoded_when_used(tmp_path: Path) -> None:
         "data.name=imagenet",
         "data.steps=1",
         "data.size=8",
-        "augmentation.zoom=0.2",
-        "augmentation.mirror=true",
+        "augmentation.crop_scale=0.2",
+        "augmentation.flip=true",
     ]
-    plan = recipe.load_recipe("digits", [*overrides, "training.epochs=3", "training.batch=16"])
+    plan = recipe.load_recipe("digits", [*overrides, "training.epochs=3", "training.batch_size=16"])
     loaded = data.load_data(plan, root=tmp_path)
     assert train(plan, loaded, tmp_path / "run").accuracy >= 0.9
 
@@ -72,7 +72,7 @@ def test_unknown_data_set() -> None:
     """The message names what there is, images among them."""
     with pytest.raises(
         DataError,
-        match=r"unknown data set 'cifar-10'; did you mean 'cifar10'\? The data sets are digits, nmnist",
+        match=r"unknown data set 'cifar-10'; did you mean 'cifar10'\? The data sets are digits,",
     ) as caught:
         data.load_data(recipe.load_recipe("digits", ["data.name=cifar-10"]))
     assert all(name in str(caught.value) for name in images.SETS)
