@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import EVENT, make_events, packed
-from .extension import core
+from ._extension import core
+from .arrays import EVENT, as_bytes, make_events
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def emulate(
             refractory=dvs.refractory,
             leak=dvs.leak * 1e-6,
             readout=dvs.readout,
-            noise=packed(noise),
+            noise=as_bytes(noise),
         )
         found.append(events.view(EVENT)[:, 0])
     return found

@@ -15,14 +15,13 @@ import numpy as np
 
 from lmht_deploy.errors import BackendError, DataError
 
-from .dense import effective_weights
-from .file import STATE_ONE, Conv, Dense, InputLayer, NetX
+from lmht_deploy.formats.netx.keys import STATE_ONE, STATE_UNIT
+from lmht_deploy.formats.netx.stock import NetX, NetXConv, NetXDense, NetXInput
+from lmht_deploy.formats.netx.weights import effective_weights
 
 if TYPE_CHECKING:
     from . import _core
 
-UNIT = 64
-"""States keep 6 bits below the unit of a weight."""
 LARGEST = 2**31 - 1
 
 
@@ -71,7 +70,7 @@ class Simulator:
     @property
     def driven(self) -> bool:
         """Whether the biases of the input layer's neurons drive the network, in place of spikes."""
-        return isinstance(self.net.spiking[0], InputLayer)
+        return isinstance(self.net.spiking[0], NetXInput)
 
     def run(
         self,
@@ -119,7 +118,7 @@ class Simulator:
 
 def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int:
     """The steps that a run of `inputs` takes. Raises DataError where they do not fit `net`; see `Simulator.run`."""
-    driven, shape = isinstance(net.spiking[0], InputLayer), net.input_shape
+    driven, shape = isinstance(net.spiking[0], NetXInput), net.input_shape
     if inputs.dtype.kind not in "iub":
         raise DataError(f"inputs must be integers or booleans, not {inputs.dtype}")
     if inputs.shape[1 if driven else 2 :] != shape or (steps is None) == driven:
@@ -151,20 +150,20 @@ def _extension() -> Any:
         ) from None
 
 
-def _add(core: Any, network: _core.Network, layer: InputLayer | Conv | Dense) -> None:
+def _add(core: Any, network: _core.Network, layer: NetXInput | NetXConv | NetXDense) -> None:
     """Add `layer` to the core's `network`."""
     neurons = layer.neurons
     assert neurons is not None
     cuba = core.Neurons(
         keep_u=STATE_ONE - neurons.current_decay,
         keep_v=STATE_ONE - neurons.voltage_decay,
-        threshold=int(np.clip(UNIT * neurons.threshold, -LARGEST, LARGEST)),
+        threshold=int(np.clip(STATE_UNIT * neurons.threshold, -LARGEST, LARGEST)),
     )
     match layer:
-        case InputLayer():
+        case NetXInput():
             bias = np.zeros(int(np.prod(layer.shape)), np.int32)
             network.add_input(_shape(core, layer.shape), cuba, bias=bias)
-        case Conv():
+        case NetXConv():
             network.add_convolution(
                 _shape(core, layer.shape),
                 cuba,
@@ -175,7 +174,7 @@ def _add(core: Any, network: _core.Network, layer: InputLayer | Conv | Dense) ->
                 dilation=layer.dilation,
                 groups=layer.groups,
             )
-        case Dense():
+        case NetXDense():
             weight, recurrent = effective_weights(layer)
             delay = None if layer.delay is None else np.ascontiguousarray(layer.delay, np.int32)
             network.add_dense(
@@ -194,7 +193,7 @@ def _contiguous(array: np.ndarray | None) -> np.ndarray | None:
 
 def _bias(values: np.ndarray) -> np.ndarray:
     """What a bias becomes in Lava's 16 bits, in the unit of a potential."""
-    return np.ascontiguousarray(values.astype(np.int16).astype(np.int32) * UNIT)
+    return np.ascontiguousarray(values.astype(np.int16).astype(np.int32) * STATE_UNIT)
 
 
 def _shape(core: Any, shape: tuple[int, ...]) -> _core.Shape:
