@@ -23,6 +23,9 @@ EXAMPLES = {"lava": 12}
 
 @pytest.fixture(params=[name for name in backends.NAMES if name != "reference"])
 def backend(request: pytest.FixtureRequest) -> str:
+    chosen = request.config.getoption("--backends")
+    if chosen and request.param not in chosen.split(","):
+        pytest.skip("not applicable: --backends leaves this backend out")
     if reason := backends.unavailable(request.param):
         pytest.skip(reason)
     return request.param
