@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import reject
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from lmht_deploy.errors import NetworkError
 from lmht_deploy.ir import (
@@ -90,7 +91,7 @@ class Builder:
         *synapses: Synapse,
         steps: int = 4,
         levels: int = 2,
-        omega: str | np.ndarray = "identity",
+        omega: ArrayLike = "identity",
         leak: int = LEAK_ONE,
         threshold: tuple[int, int] = (100, 900),
         bias: tuple[int, int] = (-60, 90),
@@ -113,7 +114,7 @@ class Builder:
         self.shapes[name], self.steps[name] = shape, steps
         return name
 
-    def omega(self, omega: str | np.ndarray, steps: int, steps_in: int) -> np.ndarray:
+    def omega(self, omega: ArrayLike, steps: int, steps_in: int) -> np.ndarray:
         match omega:
             case "identity":
                 return np.eye(steps, steps_in, dtype=int)
