@@ -81,7 +81,7 @@ class Schema:
         title: Heading of its documentation.
         suffix: File name extension, with the dot.
         format: Text that identifies the format inside a file; empty where a file has none.
-        version: Version that this release writes.
+        version: Version that this release writes; 0 where a file has none.
         summary: What the file is, as Markdown.
         groups: Keys by place.
         checksum: Rule of the checksum, as Markdown; empty where a file has none.
@@ -128,8 +128,9 @@ def to_markdown(schema: Schema, *, level: int = 2) -> str:
 
 
 def _identity(schema: Schema) -> str:
-    name = f"format `{schema.format}`, " if schema.format else ""
-    return f"File name extension `{schema.suffix}`, {name}version {schema.version}."
+    name = f", format `{schema.format}`" if schema.format else ""
+    version = f", version {schema.version}" if schema.version else ""
+    return f"File name extension `{schema.suffix}`{name}{version}."
 
 
 def _table(group: Group) -> str:
