@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lmht_deploy import reference
 
-PAGE = Path(__file__).parent.parent / "docs/semantics.md"
+PAGE = Path(__file__).parents[2] / "docs/semantics.md"
 W, E, B, OMEGA = (3, -1), 1, 2, ((1, 4), (1, -4))
 THETA, V0, LEAK, LEVELS = 6, -3, 2048, 2
 WINDOW = ((2, 1), (1, 3))
