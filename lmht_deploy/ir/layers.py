@@ -10,8 +10,8 @@ import numpy as np
 
 from lmht_deploy.errors import NetworkError
 
-from . import checks
-from .geometry import output_size
+from . import _checks as checks
+from ._geometry import output_size
 from .records import Pair, Record, Shape
 from .synapses import Synapse
 
