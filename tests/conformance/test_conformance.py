@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from lmht_deploy import backends, reference
 from lmht_deploy.errors import BackendError, ExportError
 from lmht_deploy.ir import Network
-from tests.support.networks import SPECIAL, networks, windows_for
+from tests.support.networks import SPECIAL, float_network, networks, windows_for
 from tests.support.results import assert_conforms, assert_equal
-from tests.test_quantize import float_network
 
 EXAMPLES = {"lava": 12}
 """Random graphs for a backend that starts one simulator per graph; the others run 40."""
