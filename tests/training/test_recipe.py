@@ -260,6 +260,7 @@ def test_overrides() -> None:
             "training.learning_rate=fast",
             "training.learning_rate must be a number within 1e-09..100, not 'fast'",
         ),
+        ("training.learning_rate=1" + "0" * 400, "training.learning_rate must be within"),
         ("augmentation.flip=1", "augmentation.flip must be true or false, not 1"),
         ("training.optimizer=adam", "training.optimizer must be one of adamw, sgd, not 'adam'"),
         ("network.architecture=3", "network.architecture must be a string, one of residual-small"),
@@ -314,7 +315,7 @@ def test_files_that_are_not_recipes(tmp_path: Path) -> None:
         recipe.load_recipe("digit")
     with pytest.raises(RecipeError, match=r"absent.toml: cannot be read"):
         recipe.load_recipe(tmp_path / "absent.toml")
-    for content in (b"[data", b"\xff\xfe"):
+    for content in (b"[data", b"\xff\xfe", b"data = " + b"[" * 9999):
         (tmp_path / "bad.toml").write_bytes(content)
         with pytest.raises(RecipeError, match=r"bad.toml: is not valid TOML"):
             recipe.load_recipe(tmp_path / "bad.toml")
