@@ -31,6 +31,7 @@ from .data import Data
 from .evaluation import Evaluation, evaluate
 from .model import SpikingModel
 from .recipe import Recipe
+from .run_folder import RECIPE, STATE, check_run_folder
 from .runs import Run
 
 ACCELERATOR_REPORT_INTERVAL = 10
@@ -123,7 +124,7 @@ def train(
             finite. The state of the last complete epoch remains.
         DataError: The data does not fit the recipe.
     """
-    check(recipe, Path(folder), resume=resume, started=start is not None)
+    check_run_folder(recipe, Path(folder), resume=resume, started=start is not None)
     session = _Session(recipe, data, Path(folder), report, _device(device))
     if resume:
         session.restore()
@@ -135,29 +136,6 @@ def train(
     return runs.load_run(folder)
 
 
-def check(recipe: Recipe, folder: Path, *, resume: bool, started: bool) -> None:
-    """Check that a run can begin or resume in `folder`, before any data is read.
-
-    Args:
-        recipe: What to train.
-        folder: Run folder.
-        resume: Whether the run in `folder` is to be continued.
-        started: Whether a trained ANN to start from is given.
-
-    Raises:
-        TrainingError: As for `train`.
-    """
-    if resume:
-        _check_resumable(recipe, folder)
-    elif (folder / runs.RECIPE).exists():
-        raise TrainingError(f"{folder} already holds a run; resume it, or choose another folder")
-    elif recipe.training.start and not started:
-        raise TrainingError(
-            f"this recipe starts from a run of {recipe.training.start!r}: pass that run "
-            "(--start RUN), or set training.start= to train from new weights"
-        )
-
-
 def _device(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
@@ -166,18 +144,6 @@ def _device(name: str | torch.device) -> torch.device:
         reason = str(error).splitlines()[0]
         raise TrainingError(f"device {str(name)!r} is not available ({reason})") from None
     return device
-
-
-def _check_resumable(recipe: Recipe, folder: Path) -> None:
-    if not (folder / runs.STATE).exists():
-        raise TrainingError(
-            f"{folder} holds no state to resume from; start the run without resuming"
-        )
-    if changed := recipes.changes(recipes.load_recipe(folder / runs.RECIPE), recipe):
-        raise TrainingError(
-            f"{folder} was started with another recipe: {changed}; "
-            f"resume it with its own {runs.RECIPE}"
-        )
 
 
 # --------------------------------------------------------------------------------------- one run
@@ -248,21 +214,21 @@ class _Session:
         self._save()
         if _parallel.rank() == 0:
             # The recipe is the last file: with it the folder holds a run.
-            with atomic_write(self.folder / runs.RECIPE) as temporary:
+            with atomic_write(self.folder / RECIPE) as temporary:
                 temporary.write_text(recipes.dumps(self.recipe), encoding="utf-8")
 
     def restore(self) -> None:
         """Continue from the state in the run folder."""
         if _parallel.rank() == 0:
             runs.remove_partial_files(self.folder)
-        tensors, header = runs.read(self.folder / runs.STATE)
+        tensors, header = runs.read(self.folder / STATE)
         try:
             self.model.load_state_dict(with_prefix("model.", tensors))
             self.optimization.restore(tensors)
             self.epoch = int(header["epoch"])
         except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise TrainingError(
-                f"{self.folder / runs.STATE} does not fit the recipe and the data: "
+                f"{self.folder / STATE} does not fit the recipe and the data: "
                 f"{str(error).splitlines()[0]}"
             ) from None
         # A run may be stopped after its metrics are written and before its state: the state counts.
@@ -277,7 +243,7 @@ class _Session:
             runs.save_model(self.folder, self.tested_model, self.input, self.classes)
         weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         state = weights | self.optimization.state_tensors()
-        runs.write(self.folder / runs.STATE, state, {"epoch": self.epoch})
+        runs.write(self.folder / STATE, state, {"epoch": self.epoch})
 
     # -- training
 

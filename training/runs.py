@@ -33,9 +33,7 @@ from .builder import Shape, build_model
 from .model import SpikingModel
 from .neurons import IF, LMHT, MHT, QCFS, Neuron
 from .recipe import NetworkRecipe, Recipe
-
-MODEL, RECIPE = "model.safetensors", "recipe.toml"
-METRICS, STATE = "metrics.jsonl", "state.safetensors"
+from .run_folder import METRICS, MODEL, RECIPE, STATE
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_lines_for_people_and_a_limit(
     lines = said.out.splitlines()
     assert len(lines) == 3
     assert re.search(
-        r"3 windows of 240 events, [\d,]+ events a second; latency p50 [\d.]+ ms, p99 [\d.]+ ms, the network's part of it p50",
+        r"3 windows of 240 events, [\d,]+ events/s; latency p50 [\d.]+ ms, p99 [\d.]+ ms, of which the network p50",
         said.err,
     )
     for line, (label, spikes, sops) in zip(
