@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lmht_deploy.data import images
+from lmht_deploy.data import Windows, images
 from lmht_deploy.errors import RecipeError
 from lmht_deploy.training import data, recipe, runs
 from lmht_deploy.training.loop import train
@@ -64,15 +63,13 @@ def fake(found: Recipe) -> data.Data:
         if events
         else rng.integers(-128, 128, (8, found.data.steps, 3, size, size))
     )
-    windows = Fake(pixels.astype(np.uint8 if events else np.int8), rng.integers(0, 3, 8))
-    return data.Data(windows, windows, kind="events" if events else "image")
-
-
-@dataclass
-class Fake:
-    windows: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...] = ("a", "b", "c")
+    windows = Windows(
+        pixels.astype(np.uint8 if events else np.int8),
+        rng.integers(0, 3, 8),
+        ("a", "b", "c"),
+        "events" if events else "image",
+    )
+    return data.Data(windows, windows)
 
 
 I100, I1K, TINY, DVS = (
