@@ -353,14 +353,14 @@ def test_interrupted(
 ) -> None:
     from lmht_deploy.training import data, loop
 
-    steps = loop._Session._steps
+    steps = loop._Session._train_epoch
 
     def interrupt(session, begun):  # type: ignore[no-untyped-def]
         if session.epoch == 1:
             raise KeyboardInterrupt
         return steps(session, begun)
 
-    monkeypatch.setattr(loop._Session, "_steps", interrupt)
+    monkeypatch.setattr(loop._Session, "_train_epoch", interrupt)
     assert lmht("train", "digits", *SHORT, "--out", tmp_path / "run") == 130
     said = capsys.readouterr().err
     assert "lmht: the state after epoch 1 is kept in" in said and said.endswith(
