@@ -8,6 +8,9 @@ the format use the names of the schema, and `to_markdown` renders it for the doc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from lmht_deploy.errors import StorageError
 
 __all__ = ["COMPATIBILITY", "Field", "Group", "Schema", "to_markdown"]
 
@@ -91,6 +94,27 @@ class Schema:
     summary: str
     groups: tuple[Group, ...]
     checksum: str = ""
+
+    def check(self, path: str | Path, format: object, version: object) -> None:
+        """Require that a file holds this format, in a version that this release reads.
+
+        Args:
+            path: File, for messages.
+            format: Identification of the format that the file holds.
+            version: Version that the file holds.
+
+        Raises:
+            StorageError: If the file is of another format or of an unknown version.
+        """
+        if format != self.format:
+            raise StorageError(
+                f"{path}: is not a {self.suffix} file of lmht-deploy: its 'format' is {format!r}, "
+                f"and should be {self.format!r}"
+            )
+        if version != self.version:
+            raise StorageError(
+                f"{path}: has format version {version!r}; this release reads version {self.version}"
+            )
 
 
 def to_markdown(schema: Schema, *, level: int = 2) -> str:

@@ -16,8 +16,7 @@ from lmht_deploy.exporters import netx as exporter
 from lmht_deploy.ir import Input, Layer, Linear, Network, Readout
 from tests.cli.test_cli import lmht, refused
 from tests.netx.test_netx import File
-from tests.support.networks import SPECIAL, chain, residual
-from tests.test_quantize import float_network
+from tests.support.networks import SPECIAL, chain, float_network, residual
 
 
 def found(net: Network, target: str, what: str, layer: str | None = None) -> Finding:
@@ -199,7 +198,7 @@ def test_exported_netx_file(tmp_path: Path) -> None:
         without_exponents(d) for d in single
     ]
     File(tmp_path / "other.net", 0, (2,)).file.close()
-    with pytest.raises(StorageError, match="was not written by `lmht export`"):
+    with pytest.raises(StorageError, match=r"is not a \.net file of lmht-deploy"):
         of_exported(tmp_path / "other.net")
 
 

@@ -13,7 +13,7 @@ from lmht_deploy.errors import LmhtError
 from lmht_deploy.ir import Network, Neurons
 from lmht_deploy.quantize import quantize
 from lmht_deploy.reparameterize import reparameterize
-from tests.test_quantize import float_network
+from tests.support.networks import float_network
 
 NET: Network = float_network()
 WINDOWS = np.random.default_rng(0).integers(0, 4, (40, *NET.window_shape)).astype(np.uint8)

@@ -72,7 +72,7 @@ def test_foreign_file(net: Path, tmp_path: Path) -> None:
     text.write_text("not HDF5")
     assert "is not a NetX file" in refused(text)
     save_network(SPECIAL["if"](), tmp_path / "other.net")
-    assert "was not written by `lmht export`" in refused(tmp_path / "other.net")
+    assert "is not a .net file of lmht-deploy" in refused(tmp_path / "other.net")
 
 
 def test_edited_file(net: Path) -> None:

@@ -15,8 +15,7 @@ from lmht_deploy.cli import app, main
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.formats.windows import save_windows
 from lmht_deploy.ir import Network
-from tests.support.networks import SPECIAL, Builder, windows_for
-from tests.test_quantize import float_network
+from tests.support.networks import SPECIAL, Builder, float_network, windows_for
 
 VERBS = sorted(command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]
 
