@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import NetworkError
 from lmht_deploy.formats.netx.network import (
     LayerRecord,
@@ -208,7 +209,7 @@ def check(net: Network | NetX, target: str) -> list[Finding]:
 def chip(target: str) -> Chip:
     """Return the chip called `target`; NetworkError for an unknown name."""
     if target not in TARGETS:
-        raise NetworkError(f"unknown target {target!r}; there are {', '.join(TARGETS)}")
+        raise NetworkError(unknown("target", target, TARGETS))
     return TARGETS[target]
 
 

@@ -23,6 +23,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import BackendError
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
@@ -249,8 +250,7 @@ def load_integer_network(name: str, path: Path) -> Network:
 
 def _module(name: str) -> ModuleType:
     if name not in (*NAMES, *FOREIGN):
-        known = ", ".join((*NAMES, *FOREIGN))
-        raise BackendError(f"unknown backend {name!r}; there are {known}")
+        raise BackendError(unknown("backend", name, (*NAMES, *FOREIGN)))
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -143,7 +143,7 @@ def test_every_limit_names_its_source() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(NetworkError, match="unknown target 'loihi3'; there are loihi1, loihi2"):
+    with pytest.raises(NetworkError, match="unknown target 'loihi3'; did you mean 'loihi2'"):
         check(chain(), "loihi3")
     with pytest.raises(NetworkError, match="float"):
         check(float_network(), "loihi1")

@@ -106,7 +106,7 @@ def test_open_network_refuses_what_is_not_declared() -> None:
         backends.open_network("event", net, device="cuda")
     with pytest.raises(BackendError, match="'event' runs integer networks"):
         backends.open_network("event", float_network())
-    with pytest.raises(BackendError, match="unknown backend 'gpu'; there are reference, "):
+    with pytest.raises(BackendError, match="unknown backend 'gpu'; the backends are reference, "):
         backends.open_network("gpu", net)
 
 

@@ -500,7 +500,7 @@ def test_an_instruction_set_is_forced(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("LMHT_ISA", "generic")
     assert netx.Simulator(net).isa == "generic"
     monkeypatch.setenv("LMHT_ISA", "mmx")
-    with pytest.raises(BackendError, match=r"'mmx' is not available here; there are: .*generic"):
+    with pytest.raises(BackendError, match=r"'mmx' is not available; this CPU runs: .*generic"):
         netx.Simulator(net)
 
 
