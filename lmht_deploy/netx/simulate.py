@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -190,7 +190,7 @@ def _add(core: Any, network: _core.Network, layer: NetXInput | NetXConv | NetXDe
                 _shape(core, layer.shape),
                 cuba,
                 bias=_bias(layer.bias).ravel(),
-                weight=np.ascontiguousarray(layer.weight, np.int32),
+                weight=_int32(layer.weight),
                 stride=layer.stride,
                 padding=layer.padding,
                 dilation=layer.dilation,
@@ -198,19 +198,22 @@ def _add(core: Any, network: _core.Network, layer: NetXInput | NetXConv | NetXDe
             )
         case NetXDense():
             weight, recurrent = effective_weights(layer)
-            delay = None if layer.delay is None else np.ascontiguousarray(layer.delay, np.int32)
             network.add_dense(
                 layer.shape[0],
                 cuba,
                 bias=_bias(layer.bias),
-                weight=np.ascontiguousarray(weight),
-                delay=delay,
-                recurrent=_contiguous(recurrent),
+                weight=_int32(weight),
+                delay=_int32(layer.delay),
+                recurrent=_int32(recurrent),
             )
 
 
-def _contiguous(array: np.ndarray | None) -> np.ndarray | None:
-    return None if array is None else np.ascontiguousarray(array)
+@overload
+def _int32(array: np.ndarray) -> np.ndarray: ...
+@overload
+def _int32(array: np.ndarray | None) -> np.ndarray | None: ...
+def _int32(array: np.ndarray | None) -> np.ndarray | None:
+    return None if array is None else np.ascontiguousarray(array, np.int32)
 
 
 def _bias(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Stock-exact NetX files: the golden model's spikes and logits from unmodified LIF neurons, by the simulation and by stock lava-dl."""
+"""Stock-exact NetX files: unmodified LIF neurons give the reference model's spikes and logits.
+
+They run in the simulation and in stock lava-dl.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def levels() -> Network:
 
 
 def mixing() -> Network:
-    """T-GIM that is not causal, other T and L in each layer, dense layers, thresholds beyond a weight."""
+    """A T-GIM that is not causal, T and L differ by layer, thresholds beyond a weight."""
     b = Small(1, shape=(9,), steps=3, max_value=5)
     a = b.neurons("a", b.linear("input", 8), steps=2, levels=2, omega="random")
     c = b.neurons("c", b.linear(a, 6), steps=3, levels=1, omega="random", threshold=(300, 800))
@@ -164,7 +167,7 @@ def test_random_networks(data: st.DataObject, tmp_path_factory: pytest.TempPathF
 
 
 def changed(net: Network, **fields: object) -> Network:
-    """`net` with its first layer of neurons so."""
+    """`net` with other fields in its first layer of neurons."""
     first = dataclasses.replace(net.neurons[0], **fields)  # type: ignore[arg-type]
     return Network(tuple(first if layer is net.neurons[0] else layer for layer in net.layers))
 
@@ -243,7 +246,7 @@ def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "windows.npz", windows=windows_for(levels(), 3).astype(np.uint8))
     assert lmht("run", tmp_path / "net.net", "--data", tmp_path / "windows.npz") == 0
     assert "net.net on netx, 3 windows" in capsys.readouterr().out
-    assert "--stock-exact writes" in refused(
+    assert "'stock_exact' is for .net files" in refused(
         capsys, "export", tmp_path / "net.lmht", "--out", tmp_path / "net.onnx", "--stock-exact"
     )
     assert "for backend 'lava', not 'netx'" in refused(
@@ -252,7 +255,7 @@ def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_neurons_are_stock(tmp_path: Path) -> None:
-    """The file has nothing but LIF neurons in dense layers, whose current is kept and whose potential is not."""
+    """The file holds only LIF neurons in dense layers; their current is kept, the potential not."""
     export_netx_exact(shortcuts(), tmp_path / "net.net")
     net = shortcuts()
     with h5py.File(tmp_path / "net.net") as file:

@@ -1,4 +1,8 @@
-"""NetX files of others without Lava: against the recordings in lava-dl's wheel, against Lava itself, against literal steps."""
+"""The simulation of NetX files from other tools.
+
+It is compared with the recordings in lava-dl's wheel, with Lava itself, with an oracle, and with
+literal steps.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ needs_lava = pytest.mark.skipif(lava.unavailable() is not None, reason=str(lava.
 
 @pytest.fixture(scope="module")
 def wheel() -> Path:
-    """The NetX files and recordings that the wheel of lava-dl brings."""
+    """The NetX files and recordings in the wheel of lava-dl."""
     if reason := lava.unavailable():
         pytest.skip(reason)
     python = environment.python_of()
@@ -39,11 +43,11 @@ def chw(array: np.ndarray) -> np.ndarray:
     return array.T
 
 
-# ------------------------------------------------------------------------------------------------ recordings of lava-dl
+# ---------------------------------------------------------------------------- recordings of lava-dl
 
 
 def test_pilotnet(wheel: Path) -> None:
-    """u, v and spikes of every layer at every step, as recorded on Loihi with a reset every 17 steps."""
+    """u, v and spikes of all layers and steps, as recorded on Loihi; a reset every 17 steps."""
     recorded = wheel / "gts/pilotnet_lif"
     net = netx.load_netx(recorded / "network.net")
     image = np.load(recorded / "image.npy").T[None]
@@ -107,7 +111,7 @@ def test_what_is_not_run(wheel: Path, file: str, refusal: str) -> None:
         netx.load_netx(wheel / file)
 
 
-# ------------------------------------------------------------------------------------------------ Lava itself
+# -------------------------------------------------------------------------------------- Lava itself
 
 
 class File:
@@ -194,7 +198,7 @@ def convolutions(path: Path) -> None:
 
 
 def signs(path: Path) -> None:
-    """Dense weights of both signs, of one sign, beyond what lava-dl can hold, and those that it loses."""
+    """Dense weights of both signs and of one, beyond what lava-dl holds, and ones that it loses."""
     f = File(path, 2, (12,))
     f.dense(30, -400, 300, threshold=300)
     f.dense(30, 0, 255, threshold=4000, bias=0)
@@ -221,7 +225,7 @@ def delays(path: Path) -> None:
 
 
 def wrapping(path: Path) -> None:
-    """Currents, potentials and biases beyond their bits."""
+    """Currents, potentials and biases that exceed their bits."""
     f = File(path, 5, (2, 8, 6))
     f.conv(4, weights=3_000_000, threshold=3000, decays=(300, 3))
     f.conv(4, weights=60_000, threshold=9000, bias=60_000, decays=(1, 1))
@@ -283,7 +287,10 @@ def any_decay(rng: np.random.Generator) -> int:
 
 @needs_lava
 def test_equal_to_lava(tmp_path: Path) -> None:
-    """u, v and spikes of every layer at every step, graded and boolean inputs, with and without reset; and of files that lmht-deploy exports."""
+    """u, v and spikes of every layer at every step are equal.
+
+    The files are random or exported, the inputs graded or boolean, with and without reset.
+    """
     runs, rng = [], np.random.default_rng(0)
 
     def add(name: str, steps: int = 40, **options: Any) -> None:
@@ -333,7 +340,7 @@ def test_equal_to_lava(tmp_path: Path) -> None:
 
 @needs_lava
 def test_biases_drive_lava_too(tmp_path: Path) -> None:
-    """Two samples, of which the child tells, and Lava's convolutions by matrix products."""
+    """Two samples with progress, and Lava's convolutions by matrix products."""
     path = tmp_path / "net.net"
     driven(path)
     one = stock.Run(
@@ -360,21 +367,25 @@ rng = np.random.default_rng(0)
 def never(*_): raise AssertionError
 for case in range(200):
     groups = int(rng.choice([1, 2])); channels, outputs = 2 * rng.integers(1, 4, 2)
-    kernel, stride, padding, dilation = rng.integers(1, 5, 2), rng.integers(1, 3, 2), rng.integers(0, 3, 2), rng.integers(1, 3, 2)
-    spikes = rng.integers(-300, 300, (*rng.integers(9, 14, 2), channels)) if case % 2 else rng.random((11, 12, channels)) < 0.3
+    limits = ((1, 5), (1, 3), (0, 3), (1, 3))
+    kernel, stride, padding, dilation = (rng.integers(*ends, 2) for ends in limits)
+    graded = rng.integers(-300, 300, (*rng.integers(9, 14, 2), channels))
+    spikes = graded if case % 2 else rng.random((11, 12, channels)) < 0.3
     weight = rng.integers(-128, 128, (outputs, *kernel, channels // groups)).astype(np.int32)
     geometry = (kernel, stride, padding, dilation, groups)
-    expected, found = utils.conv(spikes, weight, *geometry), convolve(never, spikes, weight, *geometry)
+    expected = utils.conv(spikes, weight, *geometry)
+    found = convolve(never, spikes, weight, *geometry)
     assert found.dtype == expected.dtype and np.array_equal(found, expected), case
 huge = np.full((1, 1, 1, 1), 2**30, np.int64)
-assert convolve(lambda *_: "slowly", np.full((1, 1, 1), 2**23), huge, [1, 1], [1, 1], [0, 0], [1, 1], 1) == "slowly"
+spikes, one, none = np.full((1, 1, 1), 2**23), [1, 1], [0, 0]
+assert convolve(lambda *_: "slowly", spikes, huge, one, one, none, one, 1) == "slowly"
 print("equal")
 """
 
 
 @needs_lava
 def test_fast_convolutions() -> None:
-    """Equal to Lava's own in 200 random cases; beyond 2^53, where float64 is not exact, Lava's own is called."""
+    """Equal to Lava's own in 200 random cases; beyond 2^53 Lava's own is called."""
     command = [
         str(environment.python_of()),
         "-I",
@@ -422,7 +433,7 @@ def assert_equal(found: Sequence[Any], expected: Sequence[Any], what: str) -> No
             )
 
 
-# ------------------------------------------------------------------------------------------------ the oracle
+# --------------------------------------------------------------------------------------- the oracle
 
 
 @settings(max_examples=60, deadline=None)
@@ -441,7 +452,7 @@ def test_equal_to_the_oracle(
     activity: float,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """u, v and spikes of random networks, on every instruction set, on one thread and on two, busy and at rest."""
+    """u, v and spikes of random networks, on every instruction set, at all activities."""
     path = tmp_path_factory.getbasetemp() / "oracle.net"
     random_network(seed, path)
     net, rng = netx.load_netx(path), np.random.default_rng(seed)
@@ -463,7 +474,10 @@ def test_equal_to_the_oracle(
 
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "generic"])
 def test_currents_at_the_end_of_16_bits(isa: str, tmp_path: Path) -> None:
-    """Sums of weights of 32767 and -32767, which 16 bits hold, and of 32768, which they do not; the runs of every tier count beyond a byte."""
+    """Sums of weights of ±32767, which 16 bits hold, and of ±32768, which they do not.
+
+    The neurons fire so often that counts exceed one byte.
+    """
     if isa not in netx.isas():
         pytest.skip(f"tier {isa} is not available on this CPU")
     for channels, last in ((3, 0), (3, 1), (5, 0), (5, 1)):  # by patterns of bits, and without
@@ -505,7 +519,7 @@ def test_an_instruction_set_is_forced(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_layers_at_rest_wake_up(tmp_path: Path) -> None:
-    """A biased neuron in the clip of its potential rests; a current, or a reset, moves it again."""
+    """A neuron whose potential is clipped rests; a current or a reset wakes it up."""
     net = one_neuron(tmp_path / "net.net", bias=-30_000, vThMant=131_071)
     inputs = np.zeros((1, 400, 1), int)
     inputs[0, 350] = 9
@@ -518,7 +532,7 @@ def test_layers_at_rest_wake_up(tmp_path: Path) -> None:
     assert found[0].v[0, 290, 0] == 1 - 2**23 < found[0].v[0, 301, 0]  # type: ignore[index]
 
 
-# ------------------------------------------------------------------------------------------------ literal steps
+# ------------------------------------------------------------------------------------ literal steps
 
 
 def one_neuron(
@@ -586,7 +600,7 @@ def test_negative_weight_of_one_is_lost_as_in_lava(tmp_path: Path) -> None:
     assert steps(one_neuron(tmp_path / "net.net", weight=-1), 1, 1)[1] == [0, 0]
 
 
-# ------------------------------------------------------------------------------------------------ files and inputs
+# --------------------------------------------------------------------------------- files and inputs
 
 
 def refused(path: Path) -> str:

@@ -84,6 +84,8 @@ class Source(AbstractProcess):
 
 @model(Source)
 class SourceModel(PyLoihiProcessModel):
+    """Sends one input step per block."""
+
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def __init__(self, proc_params: dict[str, Any]) -> None:
@@ -93,6 +95,7 @@ class SourceModel(PyLoihiProcessModel):
         self.nothing = np.zeros(proc_params["shape"], np.int32)
 
     def run_spk(self) -> None:
+        """Run one Lava step."""
         window, phase = divmod(self.time_step - 1, self.steps * self.substeps)
         block, substep = divmod(phase, self.substeps)
         sends = window < len(self.windows) and substep == 0 and block < self.windows.shape[1]
@@ -134,16 +137,19 @@ class SynapseModel(PyLoihiProcessModel):
         self.queue = [self.nothing] * (1 + proc_params["delay"])
 
     def run_spk(self) -> None:
+        """Run one Lava step."""
         slot = self.time_step % len(self.queue)
         self.a_out.send(self.queue[slot])
         spikes = self.s_in.recv()
         self.queue[slot] = self.current(spikes.astype(np.float64)) if spikes.any() else self.nothing
 
     def current(self, k: np.ndarray) -> np.ndarray:
+        """Return the current of spikes k, int32 of the target's shape."""
         current = self.weight @ k.ravel() if self.weight.ndim == 2 else self.convolve(k)
         return current.reshape(self._shape).astype(np.int32)
 
     def convolve(self, k: np.ndarray) -> np.ndarray:
+        """Return the convolution of k by one matrix product per group."""
         (h, w), (sh, sw), (ph, pw), (dh, dw) = (
             self._extent,
             self._stride,
@@ -187,6 +193,11 @@ class LMHT(AbstractProcess):
         slot: Slot of the record, per step of a window, to which spikes are added.
     """
 
+    PARAMETERS = (
+        *("steps", "substeps", "omega", "theta", "bias", "v0", "leak", "leak_bits"),
+        *("fires", "max_spike", "uniform", "depth", "slot"),
+    )
+
     def __init__(self, *, shape: Shape, **parameters: Any) -> None:
         super().__init__(shape=shape, **parameters)
         self.a_in = InPort(shape=shape)
@@ -195,26 +206,14 @@ class LMHT(AbstractProcess):
 
 @model(LMHT)
 class LMHTModel(PyLoihiProcessModel):
+    """Adds currents over a window, and fires in the next one."""
+
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
-        for name in (
-            "steps",
-            "substeps",
-            "omega",
-            "theta",
-            "bias",
-            "v0",
-            "leak",
-            "leak_bits",
-            "fires",
-            "max_spike",
-            "uniform",
-            "depth",
-            "slot",
-        ):
+        for name in LMHT.PARAMETERS:
             setattr(self, "_" + name, proc_params[name])
         self.window = self._steps * self._substeps
         self.record = np.load(proc_params["record"], mmap_mode="r+")
@@ -224,6 +223,7 @@ class LMHTModel(PyLoihiProcessModel):
         self.v = np.zeros(shape, np.int64)
 
     def run_spk(self) -> None:
+        """Run one Lava step."""
         now = self.time_step - 1
         phase = now % self.window
         self.current[(now - 1) % self.window // self._substeps] += self.a_in.recv()
@@ -239,12 +239,14 @@ class LMHTModel(PyLoihiProcessModel):
             self.record[window, self._slot[phase]] += spikes
 
     def begin_window(self) -> None:
+        """Mix the currents of the previous window, and set v to v0."""
         steps_in = self._omega.shape[1]
         self.drive = np.tensordot(self._omega, self.current[:steps_in] + self._bias, axes=1)
         self.current[:] = 0
         self.v[:] = self._v0
 
     def fire(self, block: int, substep: int) -> np.ndarray:
+        """Return the spikes of one step, and subtract what they reset."""
         if substep == 0:
             product = self.v * self._leak
             self.v = np.sign(product) * (np.abs(product) >> self._leak_bits)
@@ -273,6 +275,8 @@ class Readout(AbstractProcess):
 
 @model(Readout)
 class ReadoutModel(PyLoihiProcessModel):
+    """Adds the currents of a window to its logits."""
+
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
 
     def __init__(self, proc_params: dict[str, Any]) -> None:
@@ -282,6 +286,7 @@ class ReadoutModel(PyLoihiProcessModel):
         self.record[:] = proc_params["bias"]
 
     def run_spk(self) -> None:
+        """Run one Lava step."""
         current = self.a_in.recv()
         # a current that arrives at step t was sent at t - 1
         window = (self.time_step - 2) // self.window - self.depth
