@@ -15,8 +15,8 @@ from lmht_deploy.errors import NetworkError, StorageError
 from lmht_deploy.exporters import netx as exporter
 from lmht_deploy.ir import Input, Layer, Linear, Network, Readout
 from tests.cli.test_cli import lmht, refused
-from tests.netx.test_netx import File
 from tests.support.networks import SPECIAL, chain, float_network, residual
+from tests.support.netx_files import File
 
 
 def found(net: Network, target: str, what: str, layer: str | None = None) -> Finding:

@@ -160,10 +160,10 @@ def endless() -> np.ndarray:
 
 @needs_lava
 def test_child_reports_finished_windows(net: Path) -> None:
-    told: list[int] = []
+    reported: list[int] = []
     windows = windows_for(SPECIAL["residual"](), 60)  # of which 50 in a first call
-    backends.run_windows(lava.open_artifact(net), windows, progress=told.append)
-    assert told == sorted(told) and {50, 60} < {*told}
+    backends.run_windows(lava.open_artifact(net), windows, progress=reported.append)
+    assert reported == sorted(reported) and {50, 60} < {*reported}
 
 
 @needs_lava

@@ -14,8 +14,8 @@ from lmht_deploy.errors import BackendError, DataError, StorageError
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.formats.windows import save_windows
 from tests.cli.test_cli import lmht, refused
-from tests.netx.test_netx import File, convolutions, recurrent
 from tests.support.networks import SPECIAL, windows_for
+from tests.support.netx_files import File, convolutions, recurrent
 
 RNG = np.random.default_rng(0)
 

@@ -14,8 +14,8 @@ from lmht_deploy.exporters.onnx import export_onnx
 from lmht_deploy.formats import onnx as onnx_format
 from lmht_deploy.formats.netx import SCHEMAS, exact, is_foreign, network, read_network
 from lmht_deploy.formats.schema import Schema, to_markdown
-from tests.exporters.test_netx_exact import shortcuts
 from tests.formats.golden.write import small
+from tests.support.exact_networks import shortcuts
 
 
 def keys_of(path: Path) -> set[tuple[str, str]]:

@@ -18,7 +18,7 @@ from lmht_deploy.exporters import export
 from lmht_deploy.formats import onnx
 from lmht_deploy.formats.netx import exact, network
 from lmht_deploy.ir import Network
-from tests.exporters.test_netx_exact import shortcuts
+from tests.support.exact_networks import shortcuts
 from tests.support.networks import Builder, windows_for
 
 FOLDER = Path(__file__).parent
