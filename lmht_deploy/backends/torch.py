@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,20 +133,22 @@ class TorchBackend:
     def _currents(self, layer: Neurons | Readout, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
         total = None
         for synapse in layer.synapses:
-            k = outputs[synapse.source].unflatten(1, (self.net.blocks(synapse.source), -1)).sum(2)
+            k = outputs[synapse.source]
+            k = k.reshape(len(k), self.net.blocks(synapse.source), -1, *k.shape[2:]).sum(2)
             current = _apply_synapse(synapse, k) * 2.0**synapse.exponent
             total = current if total is None else total + current
         assert total is not None  # a layer has at least one synapse
         return total + _per_channel(layer.bias, total)
 
 
-def _merged(k: torch.Tensor, function) -> torch.Tensor:  # type: ignore[no-untyped-def]
-    """`function` of k with batch and steps merged."""
-    return function(k.flatten(0, 1)).unflatten(0, k.shape[:2])
+def _merged(k: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Apply `function` to k with batch and steps merged."""
+    result = function(k.flatten(0, 1))
+    return result.reshape(*k.shape[:2], *result.shape[1:])
 
 
 def _per_channel(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    """`values` [C] shaped to broadcast over `like` [.., .., C, ...], on its device."""
+    """Return `values` [C] on the device of `like`, to broadcast over `like` [B, T, C, ...]."""
     import torch
 
     return torch.tensor(values, dtype=torch.float64, device=like.device).reshape(
@@ -179,7 +182,11 @@ def _apply_synapse(synapse: Synapse, k: torch.Tensor) -> torch.Tensor:
 
 
 def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
-    """Spikes [B, T·S, ...] (float64 holding integers) of the currents X [B, T_in, ...]."""
+    """Return the spikes of neurons under the currents X.
+
+    Shape:
+        current: float64 [B, T_in, ...]. Result: float64 [B, T·S, ...] of integers.
+    """
     import torch
 
     omega = torch.tensor(layer.unrolled_omega(), dtype=torch.float64, device=current.device)

@@ -125,10 +125,10 @@ class EventValidator:
     def _drop_invalid(self, packet: np.ndarray) -> np.ndarray:
         """Valid events of `packet`; the others are counted."""
         valid = np.empty(len(packet), EVENT)
-        number, dropped = core().sift(packet, self.sensor, self._latest, as_bytes(valid))
-        for fault, count in zip(self.dropped, dropped, strict=True):
+        sifted = core().sift(packet, self.sensor, self._latest, admitted=as_bytes(valid))
+        for fault, count in sifted.dropped.items():
             self.dropped[fault] += count
-        return valid[:number]
+        return valid[: sifted.admitted]
 
 
 def as_bytes(events: np.ndarray) -> np.ndarray:

@@ -8,6 +8,9 @@ the format use the names of the schema, and `to_markdown` renders it for the doc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from lmht_deploy.errors import StorageError
 
 __all__ = ["COMPATIBILITY", "Field", "Group", "Schema", "to_markdown"]
 
@@ -78,7 +81,7 @@ class Schema:
         title: Heading of its documentation.
         suffix: File name extension, with the dot.
         format: Text that identifies the format inside a file; empty where a file has none.
-        version: Version that this release writes.
+        version: Version that this release writes; 0 where a file has none.
         summary: What the file is, as Markdown.
         groups: Keys by place.
         checksum: Rule of the checksum, as Markdown; empty where a file has none.
@@ -92,6 +95,27 @@ class Schema:
     groups: tuple[Group, ...]
     checksum: str = ""
 
+    def check(self, path: str | Path, format: object, version: object) -> None:
+        """Require that a file holds this format, in a version that this release reads.
+
+        Args:
+            path: File, for messages.
+            format: Identification of the format that the file holds.
+            version: Version that the file holds.
+
+        Raises:
+            StorageError: If the file is of another format or of an unknown version.
+        """
+        if format != self.format:
+            raise StorageError(
+                f"{path}: is not a {self.suffix} file of lmht-deploy: its 'format' is {format!r}, "
+                f"and should be {self.format!r}"
+            )
+        if version != self.version:
+            raise StorageError(
+                f"{path}: has format version {version!r}; this release reads version {self.version}"
+            )
+
 
 def to_markdown(schema: Schema, *, level: int = 2) -> str:
     """Render `schema` as Markdown, with a heading of `level` and one table per group."""
@@ -104,8 +128,9 @@ def to_markdown(schema: Schema, *, level: int = 2) -> str:
 
 
 def _identity(schema: Schema) -> str:
-    name = f"format `{schema.format}`, " if schema.format else ""
-    return f"File name extension `{schema.suffix}`, {name}version {schema.version}."
+    name = f", format `{schema.format}`" if schema.format else ""
+    version = f", version {schema.version}" if schema.version else ""
+    return f"File name extension `{schema.suffix}`{name}{version}."
 
 
 def _table(group: Group) -> str:

@@ -23,7 +23,7 @@ from .layers import (
     leak_integer,
     sources,
 )
-from .network import Network
+from .network import Network, require_network
 from .records import Pair, Shape
 from .synapses import MAX_EXPONENT, Conv, Linear, Scale, Synapse
 
@@ -53,5 +53,6 @@ __all__ = [
     "SumPool",
     "Synapse",
     "leak_integer",
+    "require_network",
     "sources",
 ]

@@ -16,6 +16,9 @@ from .checks import INT32_MAX
 from .layers import Flatten, Input, Layer, MaxPool, Neurons, Readout, SumPool, sources
 from .records import Pair, Record, Shape
 
+MAX_COUNT = 2**53
+"""Largest spike count per time-step; pooling can add counts without any weight that limits them."""
+
 Value = TypeVar("Value", int, Shape)
 
 
@@ -191,6 +194,17 @@ class Network(Record):
         return shape
 
 
+def require_network(net: object) -> Network:
+    """Return `net`.
+
+    Raises:
+        NetworkError: If it is not a `Network`.
+    """
+    if isinstance(net, Network):
+        return net
+    raise NetworkError(f"a Network is needed, not an object of type {type(net).__name__}")
+
+
 def _metadata(metadata: object) -> dict[str, str]:
     if not isinstance(metadata, Mapping):
         raise NetworkError(f"metadata must be texts by key, not {checks.show(metadata)}")
@@ -212,14 +226,14 @@ def _check_ends(layers: tuple[Layer, ...]) -> None:
 
 
 def _check_output(layer: Layer, output: _Output) -> None:
-    """Require that sizes and spike counts fit 32 bits."""
+    """Require that the size fits 32 bits, and that spike counts are exact in float64."""
     if prod(output.shape) > INT32_MAX:
         raise NetworkError(f"layer {layer.name!r}: shape {output.shape} has too many entries")
     largest = max(abs(value) * output.substeps for value in output.range)
-    if largest > INT32_MAX:
+    if largest > MAX_COUNT:
         raise NetworkError(
-            f"layer {layer.name!r}: a spike count can reach {largest} per time-step, beyond 32 "
-            f"bits ({INT32_MAX})"
+            f"layer {layer.name!r}: a spike count can reach {largest} per time-step, beyond "
+            f"{MAX_COUNT}"
         )
 
 

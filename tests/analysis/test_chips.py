@@ -76,7 +76,7 @@ def test_what_is_unknown_is_said_to_be() -> None:
     assert finding.kept is None
     assert (
         str(finding)
-        == "layer 'a': sources of one neuron, each an input axon, 18, limit unknown, input axons a core (no public source found)"
+        == "layer 'a': sources of one neuron, each an input axon, 18, limit unknown, input axons per core (no public source found)"
     )
 
 

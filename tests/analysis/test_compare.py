@@ -10,7 +10,7 @@ import pytest
 
 from lmht_deploy import backends, reference
 from lmht_deploy.analysis import energy
-from lmht_deploy.analysis.compare import compare, compare_artifacts, difference
+from lmht_deploy.analysis.compare import compare_artifacts, difference
 from lmht_deploy.backends import torch as torch_backend
 from lmht_deploy.errors import BackendError, LmhtError, StorageError
 from lmht_deploy.formats.lmht import save_network

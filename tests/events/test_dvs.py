@@ -111,15 +111,15 @@ def test_a_pixel_does_what_the_oracle_does(
     none = as_bytes(make_events(*np.empty((4, 0), int)))
     levels, off, on = levels.astype(np.float32), off.astype(np.float32), on.astype(np.float32)
     raw = core().emulate(
-        levels[:, None],
-        np.arange(frames),
-        1000 * np.arange(frames),
-        off,
-        on,
-        refractory_time,
-        leak,
-        0.0,
-        none,
+        levels=levels[:, None],
+        order=np.arange(frames),
+        times=1000 * np.arange(frames),
+        off=off,
+        on=on,
+        refractory=refractory_time,
+        leak=leak,
+        readout=0.0,
+        noise=none,
     )
     events = (
         validate_events(raw.view(EVENT)[:, 0], Sensor(1, 3)) if len(raw) else np.empty(0, EVENT)

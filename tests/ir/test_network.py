@@ -25,9 +25,14 @@ def test_derives_shapes_steps_and_ranges() -> None:
     assert (net.steps["a"], net.window_shape, net.classes) == (2, (2, 1, 2, 2), 3)
 
 
-def large_pool() -> list[Layer]:
-    pool = SumPool(name="p", source="a", kernel=2, stride=1, padding=1)
-    return [neurons(levels=2**29 + 1, synapses=(conv(exponent=16),)), pool]
+def large_pools() -> list[Layer]:
+    """Sums of four counts up to 2^31 - 1, twelve times."""
+    names = ["a", *(f"p{i}" for i in range(12))]
+    pools = [
+        SumPool(name=name, source=source, kernel=2, stride=1, padding=1)
+        for source, name in zip(names, names[1:], strict=False)
+    ]
+    return [neurons(levels=2**31 - 1, synapses=(conv(exponent=16),)), *pools]
 
 
 def conv(source: str = "in", inputs: int = 1, kernel: int = 1, exponent: int = 0) -> Conv:
@@ -58,7 +63,10 @@ def conv(source: str = "in", inputs: int = 1, kernel: int = 1, exponent: int = 0
         (lambda: [neurons("b"), neurons("a")], "nothing reads layer 'b'"),
         (lambda: [neurons(bias=np.zeros(2))], "mixes integers and floats"),
         (lambda: [Input(name="x", shape=(1, 1, 1), steps=1)], "only the first layer is an Input"),
-        (large_pool, "layer 'p': a spike count can reach 2147483652 per time-step, beyond 32 bits"),
+        (
+            large_pools,
+            "layer 'p11': a spike count can reach 36028797002186752 per time-step, beyond",
+        ),
     ],
 )
 def test_refuses(build: Callable[[], list[Layer]], message: str) -> None:

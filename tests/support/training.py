@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from lmht_deploy import reference
+from lmht_deploy.data import Windows
 from lmht_deploy.ir import Input, Network
 from lmht_deploy.training import LMHT, Neuron, Recipe, SpikingModel, load_recipe, lower
 from lmht_deploy.training.data import Data
 
 
-@dataclass
-class Synthetic:
+@dataclass(frozen=True)
+class Synthetic(Windows):
     """Events of four classes: from the second step on, a bright bar at one of four rows, in noise.
 
     Attributes:
@@ -28,8 +29,6 @@ class Synthetic:
         classes: Names of the classes.
     """
 
-    windows: np.ndarray
-    labels: np.ndarray
     classes: tuple[str, ...] = ("a", "b", "c", "d")
 
 

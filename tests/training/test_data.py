@@ -18,7 +18,7 @@ from tests.support.images import write_parquet
 
 
 def test_images_train_and_lower(tmp_path: Path) -> None:
-    """Dark images against bright ones; one input step, signed pixels, MACs instead of SOPs at the entrance."""
+    """Dark and bright images: one input step, signed pixels; the input counts as MACs."""
     rng = np.random.default_rng(0)
     for split, number in (("train", 80), ("test", 20)):
         labels = rng.integers(0, 2, number)
@@ -72,7 +72,7 @@ def test_unknown_data_set() -> None:
     """The message names what there is, images among them."""
     with pytest.raises(
         DataError,
-        match=r"unknown data set 'cifar-10'; did you mean 'cifar10'\? The data sets are digits, nmnist",
+        match=r"unknown data set 'cifar-10'; did you mean 'cifar10'\? The data sets are digits,",
     ) as caught:
         data.load_data(recipe.load_recipe("digits", ["data.name=cifar-10"]))
     assert all(name in str(caught.value) for name in images.SETS)
