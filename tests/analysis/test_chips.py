@@ -75,8 +75,8 @@ def test_what_is_unknown_is_said_to_be() -> None:
     finding = found(chain(), "loihi2", "sources of one neuron", "a")
     assert finding.kept is None
     assert (
-        str(finding)
-        == "layer 'a': sources of one neuron, each an input axon, 18, limit unknown, input axons per core (no public source found)"
+        str(finding) == "layer 'a': sources of one neuron, each an input axon, 18, "
+        "limit unknown, input axons per core (no public source found)"
     )
 
 
@@ -149,7 +149,7 @@ def test_refusals() -> None:
         check(float_network(), "loihi1")
 
 
-# ------------------------------------------------------------------------------------------------ NetX files
+# ------------------------------------------------------------------------------------- NetX files
 
 
 def test_foreign_netx_file(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_foreign_netx_file(tmp_path: Path) -> None:
 
 
 def test_exported_netx_file(tmp_path: Path) -> None:
-    """It asks for what its network asks for, but for potentials, of which a file has no proof, and for one spike a step."""
+    """The file needs what its network needs, without potentials, and one spike per step."""
     net = residual()
     exporter.export_netx(net, tmp_path / "net.net")
     exporter.export_netx(net, tmp_path / "graded.net", graded=True)
