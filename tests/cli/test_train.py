@@ -183,7 +183,7 @@ def test_validate(
 def test_reports(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line an epoch where stderr is no terminal, the paper's figure beside ours, and TensorBoard's file."""
+    """One line per epoch on standard error, the figure of the paper, and the file of TensorBoard."""
     capsys.readouterr()
     (tmp_path / "paper.toml").write_text(
         'extends = "digits"\n[paper]\ntable = "3"\naccuracy = 96.25\n'
