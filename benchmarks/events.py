@@ -57,7 +57,7 @@ def best(run: Callable[[], object], rounds: int) -> float:
 
 def streamed(net: Network, rule: Rule, hop: int | None = None) -> Windower:
     """A windower whose windows go through `net`, as `lmht stream` does it."""
-    return Windower(rule, SharedSteps(engine.Steps(engine.Model(net)), net.input.high, STEPS, SENSOR, SIZE), hop)
+    return Windower(rule, SharedSteps(engine.IncrementalEngine(engine.Model(net)), net.input.high, STEPS, SENSOR, SIZE), hop)
 
 
 def throughput(events: np.ndarray, per_window: int, packet: int, rounds: int) -> None:

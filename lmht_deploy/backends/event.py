@@ -38,11 +38,12 @@ class EventBackend:
             raise BackendError("the backend is closed")
         return self._engine.run(windows, trace=trace)
 
-    def steps(self) -> engine.Steps | None:
-        """What runs windows that come step by step, where the network allows it."""
+    def steps(self) -> engine.IncrementalEngine | None:
+        """Return an engine for windows whose steps arrive one by one; None if the network does not allow it."""
         if self._engine is None:
             raise BackendError("the backend is closed")
-        return engine.Steps(self._engine.model, threads=self._threads) if engine.Steps.fits(self._engine.model) else None
+        model = self._engine.model
+        return engine.IncrementalEngine(model, threads=self._threads) if engine.IncrementalEngine.supports(model) else None
 
     def close(self) -> None:
         """Give back threads and buffers."""

@@ -178,11 +178,11 @@ class WholeWindows(Counts):
 
 
 class StepRunner(Protocol):
-    """Runs windows that come step by step: `engine.Steps`."""
+    """Incremental inference of overlapping windows: `engine.IncrementalEngine`."""
 
-    def put(self, step: int, counts: np.ndarray) -> None: ...
+    def put(self, slot: int, counts: np.ndarray) -> None: ...
 
-    def run(self, first: int) -> Result: ...
+    def run(self, oldest: int) -> Result: ...
 
 
 class SharedSteps(Counts):

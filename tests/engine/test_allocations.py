@@ -59,8 +59,8 @@ for name, net in [("deep", deep()), ("graded", deep(levels=3)), ("wide", deep(hi
         runner._core = counting = Counting(runner._core)
         for batch in (windows[:1], windows, windows):
             runner.run(batch)
-        if engine.Steps.fits(runner.model):
-            steps = engine.Steps(runner.model, threads=threads)
+        if engine.IncrementalEngine.supports(runner.model):
+            steps = engine.IncrementalEngine(runner.model, threads=threads)
             steps.put(0, windows[1, 0])
             steps.run(1)
             counting.core, steps._core = steps._core, counting

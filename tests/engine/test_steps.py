@@ -24,7 +24,7 @@ def check(net: Network, *, isa: str | None = None, path: str | None = None, thre
         rng.random((windows, *net.input.shape)) < rng.random((windows, *(1 for _ in net.input.shape)))
     )
     stream = np.concatenate([np.zeros((steps, *net.input.shape), np.int32), drawn.astype(np.int32)])
-    ring = engine.Steps(model, threads=threads)
+    ring = engine.IncrementalEngine(model, threads=threads)
     for number in range(1, windows + 1):
         slot = (number - 1) % steps
         ring.put(slot, stream[steps + number - 1])
@@ -78,12 +78,12 @@ def test_any_path_and_number_of_threads(path: str, threads: int) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(net=networks(), seed=st.integers(0, 99))
 def test_random_graphs(net: Network, seed: int) -> None:
-    if engine.Steps.fits(engine.Model(net)):
+    if engine.IncrementalEngine.supports(engine.Model(net)):
         check(net, seed=seed, windows=net.input.steps + 2)
 
 
 def test_most_event_networks_fit_and_others_are_refused() -> None:
-    fitting = {name for name in SPECIAL if engine.Steps.fits(engine.Model(SPECIAL[name]()))}
+    fitting = {name for name in SPECIAL if engine.IncrementalEngine.supports(engine.Model(SPECIAL[name]()))}
     assert {"lm-ht", "residual"} <= fitting
     for name in fitting:
         check(SPECIAL[name]())
@@ -91,4 +91,4 @@ def test_most_event_networks_fit_and_others_are_refused() -> None:
     assert others
     for name in others:
         with pytest.raises(BackendError, match="does not read its input step by step"):
-            engine.Steps(engine.Model(SPECIAL[name]()))
+            engine.IncrementalEngine(engine.Model(SPECIAL[name]()))

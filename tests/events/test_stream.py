@@ -163,7 +163,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
     x, y = rng.integers(16, size=(2, 2500))
     events = make_events(times, x, y, rng.integers(2, size=2500))
     rule = Rule(4, by, 2500 if by == "time" else 90)
-    shared = SharedSteps(engine.Steps(engine.Model(NET)), NET.input.high, 4, sensor, Sensor(8, 8))
+    shared = SharedSteps(engine.IncrementalEngine(engine.Model(NET)), NET.input.high, 4, sensor, Sensor(8, 8))
     whole = WholeWindows(Golden(), NET.input.high, 4, sensor, Sensor(8, 8))
     found, expected = (
         [

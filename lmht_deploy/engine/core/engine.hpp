@@ -44,6 +44,7 @@ public:
     void put_step(int step, const int32_t* counts);
     void run_steps(int first, const RunOutputs& outputs);
 
+    const Model& model() const { return *model_; }
     size_t buffer_bytes() const { return arena_bytes_ + kept_bytes_; }
     int threads() const { return workers_.threads(); }
 

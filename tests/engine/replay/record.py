@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from lmht_deploy import reference
-from lmht_deploy.engine.plan import Planner
-from lmht_deploy.network import Network
+from lmht_deploy.engine import _core
+from lmht_deploy.engine._plan import Planner
+from lmht_deploy.network import Network, Pair
 from tests.conformance.networks import SPECIAL, windows_for
 from tests.engine.test_exact import deep
 
@@ -22,7 +23,7 @@ INPUT, POOL, FLATTEN, NEURONS, READOUT, RUN = range(6)
 
 
 class Recorder:
-    """Stands in for `_core.Model` and writes down what is asked of it."""
+    """Has the methods of `_core.Model` and writes their arguments to a file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -38,30 +39,30 @@ class Recorder:
         self._tensors += 1
         return self._tensors - 1
 
-    def _synapses(self, synapses: list[tuple[Any, ...]]) -> None:
+    def _synapses(self, synapses: list[_core.Synapse]) -> None:
         self.write(len(synapses))
-        for source, weight, stride, padding, dilation, groups, exponent, counted in synapses:
-            self.write(source, weight, stride, padding, dilation, groups, exponent, counted)
+        for it in synapses:
+            self.write(it.source, it.weight, it.stride, it.padding, it.dilation, it.groups, it.exponent, it.counted)
 
-    def add_input(self, *sizes: int) -> int:
-        self.write(INPUT, *sizes)
+    def add_input(self, *, channels: int, height: int, width: int, steps: int, min_count: int, max_count: int) -> int:
+        self.write(INPUT, channels, height, width, steps, min_count, max_count)
         return self._tensor()
 
-    def add_pool(self, source: int, kernel: Any, stride: Any, padding: Any, is_max: bool) -> int:
-        self.write(POOL, source, kernel, stride, padding, is_max)
+    def add_pool(self, *, source: int, kernel: Pair, stride: Pair, padding: Pair, max: bool) -> int:
+        self.write(POOL, source, kernel, stride, padding, max)
         return self._tensor()
 
-    def add_flatten(self, source: int) -> int:
+    def add_flatten(self, *, source: int) -> int:
         self.write(FLATTEN, source)
         return self._tensor()
 
-    def add_neurons(self, synapses: list[tuple[Any, ...]], *neurons: Any) -> int:
+    def add_neurons(self, *, synapses: list[_core.Synapse], substeps: int, levels: int, leak: int, **arrays: np.ndarray) -> int:
         self.write(NEURONS)
         self._synapses(synapses)
-        self.write(*neurons)
+        self.write(*(arrays[name] for name in ("bias", "threshold", "v0", "omega")), substeps, levels, leak)
         return self._tensor()
 
-    def add_readout(self, synapses: list[tuple[Any, ...]], bias: np.ndarray, summable: bool) -> None:
+    def add_readout(self, *, synapses: list[_core.Synapse], bias: np.ndarray, summable: bool) -> None:
         self.write(READOUT)
         self._synapses(synapses)
         self.write(bias, summable)
@@ -70,7 +71,7 @@ class Recorder:
 def record(file: BinaryIO, net: Network, windows: np.ndarray) -> None:
     """Append `net`, `windows` and what the golden model computes: logits, then k of every layer of neurons."""
     recorder = Recorder(file)
-    Planner(net, recorder)
+    Planner(net, cast(_core.Model, recorder), _core.Synapse)
     expected = reference.run(net, windows, trace=True)
     assert expected.traces is not None
     recorder.write(RUN, windows.reshape(len(windows), -1), expected.logits)
