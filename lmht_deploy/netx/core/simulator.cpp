@@ -1,26 +1,21 @@
 #include "simulator.hpp"
 
 #include <algorithm>
-#include <stdexcept>
 #include <utility>
+
+#include "native/tiers.hpp"
 
 namespace lmht::netx {
 namespace {
 
-std::vector<const Kernels*> available() {
-    std::vector<const Kernels*> found;
+const Tiers<Kernels>& tiers() {
+    static const Tiers<Kernels> tiers{
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    // What each translation unit is compiled for: see CMakeLists.txt.
-#define HAS __builtin_cpu_supports
-    const bool avx2 = HAS("avx2") && HAS("bmi") && HAS("lzcnt") && HAS("popcnt");
-    if (avx2 && HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl"))
-        found.push_back(kernels_avx512());
-    if (avx2) found.push_back(kernels_avx2());
-#undef HAS
+        {Isa::avx512, kernels_avx512},
+        {Isa::avx2, kernels_avx2},
 #endif
-    found.push_back(kernels_generic());
-    return found;
+        {Isa::generic, kernels_generic}};
+    return tiers;
 }
 
 // (C, H, W) -> [H][W][pitch], zeros in the padding.
@@ -63,21 +58,15 @@ void list(const int16_t* from, Active& to) {
 }  // namespace
 
 std::vector<std::string> available_isas() {
-    std::vector<std::string> names;
-    for (const Kernels* kernels : available()) names.push_back(kernels->name);
-    return names;
+    return tiers().names();
 }
 
-Network::Network(Shape input, const std::string& isa) : input(input), kernels(nullptr) {
+Network::Network(Shape input, const std::string& isa) : input(input), kernels(tiers().choose(isa)) {
     this->input.packed = true;
-    for (const Kernels* one : available())
-        if (!kernels && (isa.empty() || isa == one->name)) kernels = one;
-    if (!kernels)
-        throw std::invalid_argument("instruction set '" + isa + "' is not available here");
 }
 
 Layer& Network::add(Layer layer) {
-    Lines<int32_t> bias(layer.shape.padded());
+    AlignedVector<int32_t> bias(layer.shape.padded());
     pad(layer.shape, layer.bias.data(), bias.data());
     layer.bias = std::move(bias);
     layers.push_back(std::move(layer));
@@ -87,12 +76,12 @@ Layer& Network::add(Layer layer) {
 // Neurons of one layer and what is on its way to them.
 struct Simulation::State {
     const Layer& layer;
-    Lines<int32_t> u, v, counts;  // `counts`: of spikes
-    Lines<uint8_t>
+    AlignedVector<int32_t> u, v, counts;  // `counts`: of spikes
+    AlignedVector<uint8_t>
         recent;  // spikes of up to 255 steps, not yet in `counts`: they stay in the cache
-    Lines<int32_t> driven;       // biases that the sample brings, in place of the layer's
-    std::vector<uint8_t> rests;  // by row; see RowResult
-    std::vector<uint8_t> heard;  // of a row; see NeuronRow
+    AlignedVector<int32_t> driven;  // biases that the sample brings, in place of the layer's
+    std::vector<uint8_t> rests;     // by row; see RowResult
+    std::vector<uint8_t> heard;     // of a row; see NeuronRow
     bool shows_u = true;
     Arrivals arrivals;
     Active active;

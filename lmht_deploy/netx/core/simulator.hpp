@@ -12,7 +12,7 @@ std::vector<std::string> available_isas();
 struct Layer {
     Shape shape;
     Neurons neurons;
-    Lines<int32_t> bias;                          // padded
+    AlignedVector<int32_t> bias;                  // padded
     std::unique_ptr<Synapse> forward, recurrent;  // either may be null
 };
 

@@ -25,7 +25,7 @@ public:
 
 private:
     bool narrow_;
-    Lines<uint8_t> bytes_;
+    AlignedVector<uint8_t> bytes_;
 };
 
 // The largest sum of absolute weights of one of `outputs`, [outputs][inputs].

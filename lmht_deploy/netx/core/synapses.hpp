@@ -3,30 +3,12 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <new>
 #include <vector>
 
 #include "kernels.hpp"
+#include "native/aligned.hpp"
 
 namespace lmht::netx {
-
-// A vector that begins with a cache line: rows of lanes then cross as few as they can.
-template <class Number>
-struct LineAllocator {
-    using value_type = Number;
-    static constexpr std::align_val_t LINE{64};
-    LineAllocator() = default;
-    template <class Other>
-    LineAllocator(const LineAllocator<Other>&) {}
-    Number* allocate(size_t n) {
-        return static_cast<Number*>(::operator new(n * sizeof(Number), LINE));
-    }
-    void deallocate(Number* numbers, size_t) { ::operator delete(numbers, LINE); }
-    bool operator==(const LineAllocator&) const { return true; }
-    bool operator!=(const LineAllocator&) const { return false; }
-};
-template <class Number>
-using Lines = std::vector<Number, LineAllocator<Number>>;
 
 struct Pair {
     int y, x;
@@ -94,7 +76,7 @@ private:
 
     size_t size_, rows_;
     int slots_, now_ = 0, bytes_ = 4;
-    Lines<int32_t> currents_;
+    AlignedVector<int32_t> currents_;
     std::vector<uint8_t> touched_;
 };
 

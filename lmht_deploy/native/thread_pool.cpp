@@ -1,4 +1,6 @@
-#include "workers.hpp"
+#include "native/thread_pool.hpp"
+
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -8,12 +10,12 @@ namespace lmht {
 namespace {
 
 // Spins bridge the gap between two layers or two windows. Yields are few: where another program
-// wants the core, each gives away a whole slice of the scheduler, and the thread would never take
-// part.
+// wants the core, each yield gives away a whole slice of the scheduler, and a thread with many of
+// them would never take part.
 constexpr int SPINS = 8000;
 constexpr int YIELDS = 2;
 
-// One more turn of waiting: pauses first, then lets others run. False when it is time to sleep.
+// Waits for one turn: by a pause at first, then by a yield. False when it is time to sleep.
 bool idle(int& turns) {
     if (++turns <= SPINS) {
 #if defined(__x86_64__)
@@ -27,11 +29,11 @@ bool idle(int& turns) {
 
 }  // namespace
 
-Workers::Workers(int threads) {
+ThreadPool::ThreadPool(int threads) {
     for (int i = 1; i < threads; ++i) pool_.emplace_back([this, i] { serve(i); });
 }
 
-Workers::~Workers() {
+ThreadPool::~ThreadPool() {
     {
         std::lock_guard lock(mutex_);
         stop_.store(true);
@@ -40,7 +42,7 @@ Workers::~Workers() {
     for (auto& thread : pool_) thread.join();
 }
 
-void Workers::start(int n, Call call, const void* task) {
+void ThreadPool::start(int n, Call call, const void* task) {
     call_ = call;
     task_ = task;
     n_ = n;
@@ -53,26 +55,32 @@ void Workers::start(int n, Call call, const void* task) {
         }
         wake_.notify_all();
     }
-    take(0);
-    open_.store(0);  // who enters from here on sees it; who entered before is waited for
+    take_tasks(0);
+    open_.store(0);  // a thread that enters later sees it; threads that entered before are awaited
     for (int turns = 0; inside_.load() > 0;) idle(turns);
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-void Workers::take(int thread) {
+void ThreadPool::take_tasks(int thread) try {
     for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) call_(task_, i, thread);
+} catch (...) {
+    next_.store(n_, std::memory_order_relaxed);
+    std::lock_guard lock(mutex_);
+    if (!failure_) failure_ = std::current_exception();
 }
 
-void Workers::serve(int thread) {
+void ThreadPool::serve(int thread) {
     for (unsigned round = 0;;) {
-        round = wait_for_other_than(round);
+        round = wait_for_round_after(round);
         if (stop_.load()) return;
         inside_.fetch_add(1);
-        if (open_.load() == round) take(thread);
+        if (open_.load() == round) take_tasks(thread);
         inside_.fetch_sub(1);
     }
 }
 
-unsigned Workers::wait_for_other_than(unsigned round) {
+// Waits until a round other than `round` is open and returns it; also returns when the pool stops.
+unsigned ThreadPool::wait_for_round_after(unsigned round) {
     unsigned open = 0;
     const auto ready = [&] {
         return ((open = open_.load()) != 0 && open != round) || stop_.load();
