@@ -72,6 +72,11 @@ class Engine:
         """Bytes of all buffers. They are allocated once, when the engine is made."""
         return self._core.buffer_bytes
 
+    @property
+    def memory_plan(self) -> str:
+        """Table of all buffers: offset, bytes, the layers that use it (both included), name."""
+        return self._core.memory_plan
+
     def run(self, windows: Integers, *, trace: bool = False) -> Result:
         """Run a batch of windows.
 

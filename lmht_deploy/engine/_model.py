@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal, TypeAlias
 
 from ..errors import BackendError
@@ -81,7 +80,7 @@ class Model:
         self.net = net
         self.macs = macs(net)
         try:
-            self._core = core.Model(isa=_tier(isa), path=path or "")
+            self._core = core.Model(isa=isa or "", path=path or "")
             self.places = Planner(net, self._core, core.Synapse).places
         except (ValueError, OverflowError, MemoryError) as error:
             raise BackendError(
@@ -102,11 +101,6 @@ class Model:
     def core(self) -> core.Model:
         """The core's model, for the engines of this package."""
         return self._core
-
-
-def _tier(isa: str | None) -> str:
-    """Name of the tier asked for; empty for the fastest one of this CPU."""
-    return os.environ.get("LMHT_ISA", "") if isa is None else isa
 
 
 def check_threads(threads: int) -> int:

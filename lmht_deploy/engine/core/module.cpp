@@ -9,10 +9,10 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <map>
 #include <stdexcept>
 
 #include "engine.hpp"
+#include "incremental.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -44,19 +44,12 @@ bool has_shape(const A& array, std::initializer_list<size_t> shape) {
 // ----------------------------------------------------------------------------------------------
 // models
 
-// The tier `isa`. With `path` ("list", "shared" or "dense") a copy of it that finds the other ways
-// too dear wherever there is a choice.
-const lmht::Kernels* choose_kernels(const std::string& isa, const std::string& path) {
-    const lmht::Kernels* const kernels = lmht::choose_kernels(isa);
-    if (path.empty()) return kernels;
-    require(path == "list" || path == "shared" || path == "dense",
-            "a path is 'list', 'shared' or 'dense'");
-    static std::map<std::pair<std::string, std::string>, lmht::Kernels>
-        forced;  // models keep pointers to them; the GIL guards it
-    lmht::Kernels& copy = forced.try_emplace({kernels->name, path}, *kernels).first->second;
-    (path == "dense" ? copy.costs.pixel : copy.costs.dense) = 1e30f;
-    copy.costs.split = path == "shared" ? -1e30f : 1e30f;
-    return &copy;
+lmht::PathPolicy policy_of(const std::string& path) {
+    if (path.empty()) return lmht::PathPolicy::Cheapest;
+    if (path == "list") return lmht::PathPolicy::List;
+    if (path == "shared") return lmht::PathPolicy::Shared;
+    require(path == "dense", "a path is 'list', 'shared' or 'dense'");
+    return lmht::PathPolicy::Dense;
 }
 
 // The arguments of one synapse. It keeps the weights alive until a model has packed them.
@@ -143,7 +136,7 @@ void bind_model(nb::module_& m) {
         .def(
             "__init__",
             [](lmht::Model* self, const std::string& isa, const std::string& path) {
-                new (self) lmht::Model(choose_kernels(isa, path));
+                new (self) lmht::Model(lmht::choose_kernels(isa), policy_of(path));
             },
             nb::kw_only(), "isa"_a = "", "path"_a = "")
         .def("add_input", &lmht::Model::add_input, nb::kw_only(), "channels"_a, "height"_a,
@@ -160,7 +153,7 @@ void bind_model(nb::module_& m) {
              nb::arg("omega").noconvert(), "substeps"_a, "levels"_a, "leak"_a)
         .def("add_readout", &add_readout, nb::kw_only(), "synapses"_a, nb::arg("bias").noconvert(),
              "summable"_a)
-        .def_prop_ro("supports_incremental", &lmht::Engine::by_steps)
+        .def_prop_ro("supports_incremental", &lmht::IncrementalEngine::supports)
         .def_prop_ro("isa", [](const lmht::Model& model) { return model.kernels->name; })
         .def_prop_ro("weight_bytes", &lmht::Model::weight_bytes);
 }
@@ -183,7 +176,7 @@ std::vector<int32_t*> traces_of(const lmht::Model& model, size_t batch,
     require(traces.size() == size_t(model.neuron_layers),
             "there is one trace for each layer of neurons");
     for (const lmht::Layer& layer : model.layers) {
-        if (!layer.synaptic || layer.synaptic->out < 0) continue;
+        if (!layer.synaptic || layer.synaptic->is_readout()) continue;
         const lmht::Tensor& tensor = model.tensors[layer.synaptic->out];
         const Trace& trace = traces[found.size()];
         require(has_shape(trace, {batch, size_t(tensor.steps), size_t(tensor.channels),
@@ -233,7 +226,7 @@ void require_range(const A& counts, const lmht::Tensor& input) {
         min = std::min(min, counts.data()[i]);
         max = std::max(max, counts.data()[i]);
     }
-    require(min >= input.low && max <= input.high, "a count lies outside of the input's range");
+    require(min >= input.min && max <= input.max, "a count lies outside of the input's range");
 }
 
 void run(lmht::Engine& engine, Array<const int32_t, 5> windows, const Outputs& outputs) {
@@ -248,35 +241,25 @@ void run(lmht::Engine& engine, Array<const int32_t, 5> windows, const Outputs& o
     engine.run(windows.data(), int(batch), to);
 }
 
-// An engine whose windows come step by step.
-struct IncrementalEngine {
-    lmht::Engine engine;
-
-    IncrementalEngine(std::shared_ptr<const lmht::Model> model, int threads)
-        : engine(std::move(model), threads) {
-        engine.begin_steps();
-    }
-};
-
-void require_slot(const IncrementalEngine& self, int slot) {
-    require(slot >= 0 && slot < self.engine.model().tensors[0].steps, "there is no such slot");
+void require_slot(const lmht::IncrementalEngine& self, int slot) {
+    require(slot >= 0 && slot < self.model().tensors[0].steps, "there is no such slot");
 }
 
-void put(IncrementalEngine& self, int slot, Array<const int32_t, 3> counts) {
-    const lmht::Tensor& input = self.engine.model().tensors[0];
+void put(lmht::IncrementalEngine& self, int slot, Array<const int32_t, 3> counts) {
+    const lmht::Tensor& input = self.model().tensors[0];
     require(has_shape(counts, {size_t(input.channels), size_t(input.height), size_t(input.width)}),
             "counts do not fit the model's input");
     require_range(counts, input);
     require_slot(self, slot);
     nb::gil_scoped_release released;
-    self.engine.put_step(slot, counts.data());
+    self.put(slot, counts.data());
 }
 
-void run_oldest(IncrementalEngine& self, int oldest, const Outputs& outputs) {
+void run_oldest(lmht::IncrementalEngine& self, int oldest, const Outputs& outputs) {
     require_slot(self, oldest);
-    const lmht::RunOutputs to = outputs_of(self.engine.model(), 1, outputs);
+    const lmht::RunOutputs to = outputs_of(self.model(), 1, outputs);
     nb::gil_scoped_release released;
-    self.engine.run_steps(oldest, to);
+    self.run(oldest, to);
 }
 
 void bind_engines(nb::module_& m) {
@@ -303,24 +286,26 @@ void bind_engines(nb::module_& m) {
             },
             "model"_a, "threads"_a)
         .def("run", &run, nb::arg("windows").noconvert(), "outputs"_a)
+        .def_prop_ro("memory_plan",
+                     [](const lmht::Engine& self) { return to_string(self.memory_plan()); })
         .def_prop_ro("buffer_bytes", &lmht::Engine::buffer_bytes);
 
-    nb::class_<IncrementalEngine>(m, "IncrementalEngine",
-                                  "Runs windows whose steps lie in the slots of a ring.")
+    nb::class_<lmht::IncrementalEngine>(m, "IncrementalEngine",
+                                        "Runs windows whose steps lie in the slots of a ring.")
         .def(
             "__init__",
-            [](IncrementalEngine* self, std::shared_ptr<const lmht::Model> model, int threads) {
+            [](lmht::IncrementalEngine* self, std::shared_ptr<const lmht::Model> model,
+               int threads) {
                 model = checked(std::move(model), threads);
-                require(lmht::Engine::by_steps(*model),
+                require(lmht::IncrementalEngine::supports(*model),
                         "the first layer of this model does not read its input step by step");
                 nb::gil_scoped_release released;
-                new (self) IncrementalEngine(std::move(model), threads);
+                new (self) lmht::IncrementalEngine(std::move(model), threads);
             },
             "model"_a, "threads"_a)
         .def("put", &put, "slot"_a, nb::arg("counts").noconvert())
         .def("run", &run_oldest, "oldest"_a, "outputs"_a)
-        .def_prop_ro("buffer_bytes",
-                     [](const IncrementalEngine& self) { return self.engine.buffer_bytes(); });
+        .def_prop_ro("buffer_bytes", &lmht::IncrementalEngine::buffer_bytes);
 }
 
 }  // namespace
