@@ -1,14 +1,19 @@
-# `make demo` and `make test` set up their own environment in .venv; PYTHON chooses the interpreter (>= 3.11).
+# `make demo` and `make test` set up their own environment in .venv. PYTHON chooses the interpreter
+# (>= 3.11), PYTEST adds options of pytest: make test PYTEST='--cov tests/engine'
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test sanitize lint clean
+.PHONY: demo test sanitize release-check lint clean
 demo: .venv/installed
 	$(BIN)/lmht demo
 
 test: .venv/installed
 	$(BIN)/lmht lava install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
+
+# Builds the sdist and the wheel, and runs them in empty environments.
+release-check: .venv/installed
+	$(BIN)/python -m tests.release.check
 
 sanitize: .venv/installed
 	tests/sanitize
@@ -17,9 +22,11 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	git ls-files '*.cpp' '*.hpp' | xargs $(BIN)/clang-format --dry-run -Werror
 
 # Rebuilt when the dependencies or the C++ core change; Python files are used in place.
-.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard lmht_deploy/engine/core/* lmht_deploy/engine/core/*/* lmht_deploy/events/core/* lmht_deploy/netx/core/* lmht_deploy/netx/core/*/*)
+CORES := lmht_deploy/native lmht_deploy/engine/core lmht_deploy/events/core lmht_deploy/netx/core
+.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find $(CORES) -type f)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("lmht-deploy needs Python >= 3.11; say make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmht_deploy.events import cifar10dvs
+from lmht_deploy.data import cifar10dvs
 from lmht_deploy.events.recordings import write_aedat4
 from lmht_deploy.events.windows import Rule, windows
 
@@ -30,20 +30,38 @@ def random_images(per_class: int, seed: int) -> list[list[np.ndarray]]:
     table = parquet.read_table(DATA / "cifar10" / "train.parquet", columns=["img", "label"])
     labels = table["label"].to_numpy()
     rng = np.random.default_rng(seed)
-    chosen = [rng.choice(np.flatnonzero(labels == label), per_class, replace=False) for label in range(10)]
-    return [[np.asarray(Image.open(io.BytesIO(table["img"][int(index)].as_py()["bytes"])).convert("RGB")) for index in indices] for indices in chosen]
+    chosen = [
+        rng.choice(np.flatnonzero(labels == label), per_class, replace=False) for label in range(10)
+    ]
+    return [
+        [
+            np.asarray(
+                Image.open(io.BytesIO(table["img"][int(index)].as_py()["bytes"])).convert("RGB")
+            )
+            for index in indices
+        ]
+        for indices in chosen
+    ]
 
 
 def of_many(images: list[list[np.ndarray]], seed: int) -> dict[str, float]:
     """Figures of recordings of `images`, which are given by class."""
-    recordings = [[cifar10dvs.record(image, np.random.default_rng((seed, label, n))) for n, image in enumerate(shown)] for label, shown in enumerate(images)]
+    recordings = [
+        [
+            cifar10dvs.record(image, np.random.default_rng((seed, label, n)))
+            for n, image in enumerate(shown)
+        ]
+        for label, shown in enumerate(images)
+    ]
     means = [np.mean([len(events) for events in of_class]) for of_class in recordings]
     everything = [events for of_class in recordings for events in of_class]
     return {
         "mean events": float(np.mean([len(events) for events in everything])),
         "largest / smallest mean of a class": float(max(means) / min(means)),
-        "ON share": sum(int(events["p"].sum()) for events in everything) / sum(map(len, everything)),
-        "duration, s": float(np.mean([events["t"][-1] - events["t"][0] for events in everything])) * 1e-6,
+        "ON share": sum(int(events["p"].sum()) for events in everything)
+        / sum(map(len, everything)),
+        "duration, s": float(np.mean([events["t"][-1] - events["t"][0] for events in everything]))
+        * 1e-6,
     }
 
 
@@ -52,7 +70,10 @@ def of_airplane(seed: int) -> dict[str, float]:
     from PIL import Image
 
     real = np.load(AIRPLANE / "airplane0_counts.npz")
-    events = cifar10dvs.record(np.asarray(Image.open(AIRPLANE / "cifar10_train_airplane_4678.jpg").convert("RGB")), np.random.default_rng(seed))
+    events = cifar10dvs.record(
+        np.asarray(Image.open(AIRPLANE / "cifar10_train_airplane_4678.jpg").convert("RGB")),
+        np.random.default_rng(seed),
+    )
     (window,) = windows(events, cifar10dvs.SENSOR, Rule(10))
     emulated_frame, real_frame = window.sum((0, 1)), real["bins5_merged"].sum(0, dtype=int)
     return {
@@ -61,7 +82,9 @@ def of_airplane(seed: int) -> dict[str, float]:
         "cells of ten bins that are not zero": float((window > 0).mean()),
         "most events in a cell": int(window.max()),
         "correlation of the frames": correlation(emulated_frame, real_frame),
-        "the same, averaged over 3 x 3 pixels": correlation(smoothed(emulated_frame), smoothed(real_frame)),
+        "the same, averaged over 3 x 3 pixels": correlation(
+            smoothed(emulated_frame), smoothed(real_frame)
+        ),
     }
 
 
@@ -75,7 +98,10 @@ def costs(images: list[list[np.ndarray]]) -> tuple[float, float]:
             events = cifar10dvs.record(image, np.random.default_rng(number))
             between = time.process_time()
             write_aedat4(Path(folder) / "recording.aedat4", events, cifar10dvs.SENSOR)
-            emulating, writing = emulating + between - start, writing + time.process_time() - between
+            emulating, writing = (
+                emulating + between - start,
+                writing + time.process_time() - between,
+            )
     return emulating / len(shown), writing / len(shown)
 
 
@@ -118,7 +144,9 @@ def main() -> None:
         for name, value in found.items():
             print(f"  {name:38s} {value:12,.3f}   {known.get(name, '')}")
     emulating, writing = costs(images)
-    print(f"CPU time of a recording: {emulating * 1e3:.0f} ms to emulate, {writing * 1e3:.0f} ms to write; {1 / (emulating + writing):.0f} a second and core")
+    print(
+        f"CPU time of a recording: {emulating * 1e3:.0f} ms to emulate, {writing * 1e3:.0f} ms to write; {1 / (emulating + writing):.0f} a second and core"
+    )
 
 
 if __name__ == "__main__":

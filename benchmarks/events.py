@@ -18,7 +18,7 @@ from lmht_deploy.events.arrays import Door, Sensor, make_events
 from lmht_deploy.events.live import in_real_time
 from lmht_deploy.events.stream import Counts, Packet, SharedSteps, Windower, decide
 from lmht_deploy.events.windows import Rule
-from lmht_deploy.network import Network
+from lmht_deploy.ir import Network
 
 from .networks import Grower, resnet18
 
@@ -31,13 +31,16 @@ def recording(events: int, seed: int = 0) -> np.ndarray:
     t = np.sort(rng.integers(int(events / 0.158), size=events))
     angle, radius = rng.uniform(0, 2 * np.pi, events), rng.normal(40, 2, events)
     ring = rng.random(events) < 0.5
-    x, y = (np.where(ring, 64 + radius * turned, rng.uniform(0, 128, events)).astype(int) for turned in (np.cos(angle), np.sin(angle)))
+    x, y = (
+        np.where(ring, 64 + radius * turned, rng.uniform(0, 128, events)).astype(int)
+        for turned in (np.cos(angle), np.sin(angle))
+    )
     return make_events(t, x, y, rng.random(events) < 0.57)
 
 
 def first_layer(channels: int = 64) -> Network:
     """Input, the 3 x 3 stem of the ResNet-18, and as little as can be behind it: the maximum over the image, and a read-out."""
-    from lmht_deploy.network import MaxPool
+    from lmht_deploy.ir import MaxPool
 
     g = Grower((2, *SIZE), STEPS, 1, "identity", 0.1)
     stem = g.neurons(g.conv("input", channels))
@@ -57,7 +60,13 @@ def best(run: Callable[[], object], rounds: int) -> float:
 
 def streamed(net: Network, rule: Rule, hop: int | None = None) -> Windower:
     """A windower whose windows go through `net`, as `lmht stream` does it."""
-    return Windower(rule, SharedSteps(engine.IncrementalEngine(engine.Model(net)), net.input.high, STEPS, SENSOR, SIZE), hop)
+    return Windower(
+        rule,
+        SharedSteps(
+            engine.IncrementalEngine(engine.Model(net)), net.input.max_value, STEPS, SENSOR, SIZE
+        ),
+        hop,
+    )
 
 
 def throughput(events: np.ndarray, per_window: int, packet: int, rounds: int) -> None:
@@ -81,7 +90,9 @@ def throughput(events: np.ndarray, per_window: int, packet: int, rounds: int) ->
     def counted() -> Windower:
         return Windower(rule, Counts(STEPS, SENSOR, SIZE))
 
-    print(f"\n{per_window:,} events a window of {STEPS} x 2 x 48 x 48, packets of {packet:,}; million events a second, one core")
+    print(
+        f"\n{per_window:,} events a window of {STEPS} x 2 x 48 x 48, packets of {packet:,}; million events a second, one core"
+    )
     for name, run in (
         ("door", door_only),
         ("window", through(counted(), checked=False)),
@@ -94,15 +105,27 @@ def throughput(events: np.ndarray, per_window: int, packet: int, rounds: int) ->
 
 def latency(events: np.ndarray, per_window: int, packet: int) -> None:
     """From the arrival of the packet with a window's last event to the decision, beside the engine's time for a whole window that it is given at once."""
-    print(f"\nlatency after a window's last event, {per_window:,} events a window, packets of {packet:,}; wall time in ms")
+    print(
+        f"\nlatency after a window's last event, {per_window:,} events a window, packets of {packet:,}; wall time in ms"
+    )
     rule = Rule(STEPS, "events", per_window // STEPS)
-    counts = next(window for _, window in Windower(rule, Counts(STEPS, SENSOR, SIZE)).push(events[:per_window]))
+    counts = next(
+        window
+        for _, window in Windower(rule, Counts(STEPS, SENSOR, SIZE)).push(events[:per_window])
+    )
     for name, net in (("first layer", first_layer()), ("ResNet-18", resnet18())):
-        packets = (Packet(events[start : start + packet], time.perf_counter()) for start in range(0, len(events), packet))
-        found = [decision.latency for decision in decide(packets, streamed(net, rule), Door(SENSOR))]
+        packets = (
+            Packet(events[start : start + packet], time.perf_counter())
+            for start in range(0, len(events), packet)
+        )
+        found = [
+            decision.latency for decision in decide(packets, streamed(net, rule), Door(SENSOR))
+        ]
         alone = engine.Engine(net)
-        whole = [alone.run(np.minimum(counts, net.input.high)[None]).seconds for _ in found]
-        (p50, p99), (whole50, whole99) = (np.percentile(seconds, [50, 99]) * 1e3 for seconds in (found, whole))
+        whole = [alone.run(np.minimum(counts, net.input.max_value)[None]).seconds for _ in found]
+        (p50, p99), (whole50, whole99) = (
+            np.percentile(seconds, [50, 99]) * 1e3 for seconds in (found, whole)
+        )
         print(
             f"  {name:12s} p50 {p50:6.2f}  p99 {p99:6.2f}   the engine, whole windows: p50 {whole50:6.2f}  p99 {whole99:6.2f}   ({len(found)} windows)",
             flush=True,
@@ -117,8 +140,10 @@ def paced(events: np.ndarray, bin_us: int = 25_000) -> None:
     alone, whole = engine.Engine(net), []
     for _, counts in Windower(rule, Counts(STEPS, SENSOR, SIZE)).push(events):
         time.sleep(STEPS * bin_us * 1e-6)
-        whole.append(alone.run(np.minimum(counts, net.input.high)[None]).seconds)
-    print(f"\nlatency after a window's last event, played in real time, the first layer alone, {STEPS * bin_us // 1000} ms a window; wall time in ms")
+        whole.append(alone.run(np.minimum(counts, net.input.max_value)[None]).seconds)
+    print(
+        f"\nlatency after a window's last event, played in real time, the first layer alone, {STEPS * bin_us // 1000} ms a window; wall time in ms"
+    )
     for name, seconds in (
         ("from when the event was due to the decision", [decision.latency for decision in found]),
         ("the network's part of it", [decision.seconds for decision in found]),

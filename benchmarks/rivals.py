@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lmht_deploy.network import LEAK_ONE, Conv, Flatten, Input, Linear, MaxPool, Network, Neurons, Readout, Scale, SumPool, Synapse
+from lmht_deploy.ir import (
+    LEAK_ONE,
+    Conv,
+    Flatten,
+    Input,
+    Linear,
+    MaxPool,
+    Network,
+    Neurons,
+    Readout,
+    Scale,
+    SumPool,
+    Synapse,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +50,12 @@ def build(net: Network, windows: np.ndarray, threads: int) -> dict[str, Run]:
     if "torch" in absent:
         return runs
     runs["torch"] = torch_eager(net, windows, threads)
-    plain = all(layer.leak == LEAK_ONE and (layer.threshold == layer.threshold[0]).all() and not layer.v0.any() for layer in net.neurons)
+    plain = all(
+        layer.leak == LEAK_ONE
+        and (layer.threshold == layer.threshold[0]).all()
+        and not layer.v0.any()
+        for layer in net.neurons
+    )
     if plain and "sinabs" not in absent:
         runs["sinabs"] = sinabs(net, windows, threads)
     if plain and "spikingjelly" not in absent and all(layer.levels == 1 for layer in net.neurons):
@@ -47,18 +65,29 @@ def build(net: Network, windows: np.ndarray, threads: int) -> dict[str, Run]:
 
 def runtimes(net: Network, windows: np.ndarray, threads: int) -> dict[str, Run]:
     """The inference runtimes that are installed, with fp32 and int8 weights."""
-    return {f"{name} {weights}": make(net, windows, weights, threads) for name, make in _installed().items() for weights in ("fp32", "int8")}
+    return {
+        f"{name} {weights}": make(net, windows, weights, threads)
+        for name, make in _installed().items()
+        for weights in ("fp32", "int8")
+    }
 
 
 def one_window(net: Network, windows: np.ndarray, threads: int) -> dict[str, Run]:
     """The runtimes with ONE int8 convolution a layer over the summed window, and a ReLU in place of the neurons."""
-    return {f"{name} int8, one window": make(net, windows, "int8", threads, one_window=True) for name, make in _installed().items()}
+    return {
+        f"{name} int8, one window": make(net, windows, "int8", threads, one_window=True)
+        for name, make in _installed().items()
+    }
 
 
 def _installed() -> dict[str, Callable[..., Run]]:
     absent = missing()
     found = {"ORT": onnxruntime} if "onnxruntime" not in absent else {}
-    return {} if "onnx" in absent else found | ({"OpenVINO": openvino} if "openvino" not in absent else {})
+    return (
+        {}
+        if "onnx" in absent
+        else found | ({"OpenVINO": openvino} if "openvino" not in absent else {})
+    )
 
 
 def _as_batch(windows: np.ndarray) -> np.ndarray:
@@ -74,7 +103,9 @@ def _summed(windows: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------ ONNX Runtime and OpenVINO
 
 
-def onnxruntime(net: Network, windows: np.ndarray, weights: Weights, threads: int, *, one_window: bool = False) -> Run:
+def onnxruntime(
+    net: Network, windows: np.ndarray, weights: Weights, threads: int, *, one_window: bool = False
+) -> Run:
     """`net` in ONNX Runtime, its neurons unrolled over the steps.
 
     With `one_window`, ONE convolution a layer over the summed window and a ReLU in place of the neurons.
@@ -82,10 +113,21 @@ def onnxruntime(net: Network, windows: np.ndarray, weights: Weights, threads: in
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-    session = ort.InferenceSession(_OnnxGraph(net, weights, len(windows), one_window).model(), options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = (
+        threads,
+        1,
+        3,
+    )
+    session = ort.InferenceSession(
+        _OnnxGraph(net, weights, len(windows), one_window).model(),
+        options,
+        providers=["CPUExecutionProvider"],
+    )
     binding = session.io_binding()
-    binding.bind_ortvalue_input("input", ort.OrtValue.ortvalue_from_numpy(_as_batch(_summed(windows) if one_window else windows)))
+    binding.bind_ortvalue_input(
+        "input",
+        ort.OrtValue.ortvalue_from_numpy(_as_batch(_summed(windows) if one_window else windows)),
+    )
     binding.bind_output("logits")
 
     def run() -> Mapping[str, Any]:
@@ -95,13 +137,22 @@ def onnxruntime(net: Network, windows: np.ndarray, weights: Weights, threads: in
     return run
 
 
-def openvino(net: Network, windows: np.ndarray, weights: Weights, threads: int, *, one_window: bool = False) -> Run:
+def openvino(
+    net: Network, windows: np.ndarray, weights: Weights, threads: int, *, one_window: bool = False
+) -> Run:
     """`net` in OpenVINO, from the graphs that ONNX Runtime runs. Its fp32 is exact (bfloat16, its default where there is AMX, is not)."""
     import openvino as ov
 
-    options = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    options = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     core = ov.Core()
-    request = core.compile_model(core.read_model(_OnnxGraph(net, weights, len(windows), one_window).model()), "CPU", options).create_infer_request()
+    request = core.compile_model(
+        core.read_model(_OnnxGraph(net, weights, len(windows), one_window).model()), "CPU", options
+    ).create_infer_request()
     request.set_input_tensor(ov.Tensor(_as_batch(_summed(windows) if one_window else windows)))
 
     def run() -> Mapping[str, Any]:
@@ -116,10 +167,17 @@ class _OnnxGraph:
     which ONNX Runtime fuses into QLinearConv."""
 
     def __init__(self, net: Network, weights: Weights, batch: int, one_window: bool) -> None:
-        self._net, self._int8, self._one_window, self._batch = net, weights == "int8", one_window, batch
+        self._net, self._int8, self._one_window, self._batch = (
+            net,
+            weights == "int8",
+            one_window,
+            batch,
+        )
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
-        self._factors: dict[str, float] = {}  # by which the values of a layer are too small: divisors of average pooling
+        self._factors: dict[
+            str, float
+        ] = {}  # by which the values of a layer are too small: divisors of average pooling
         for layer in net.layers:
             self._add(layer)
 
@@ -127,12 +185,25 @@ class _OnnxGraph:
         from onnx import TensorProto, helper
 
         steps = 1 if self._one_window else self._net.input.steps
-        inputs = helper.make_tensor_value_info("input", TensorProto.FLOAT, [steps * self._batch, *self._net.input.shape])
-        outputs = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [None, self._net.classes])
+        inputs = helper.make_tensor_value_info(
+            "input", TensorProto.FLOAT, [steps * self._batch, *self._net.input.shape]
+        )
+        outputs = helper.make_tensor_value_info(
+            "logits", TensorProto.FLOAT, [None, self._net.classes]
+        )
         graph = helper.make_graph(self._nodes, "net", [inputs], [outputs], self._constants)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+        ).SerializeToString()
 
-    def _op(self, kind: str, inputs: list[str], output: str | None = None, outputs: int = 1, **attributes: Any) -> str:
+    def _op(
+        self,
+        kind: str,
+        inputs: list[str],
+        output: str | None = None,
+        outputs: int = 1,
+        **attributes: Any,
+    ) -> str:
         from onnx import helper
 
         output = output or f"{kind}{len(self._nodes)}"
@@ -147,70 +218,151 @@ class _OnnxGraph:
         self._constants.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
-    def _quantized(self, value: str, scale: float, zero: np.ndarray, output: str | None = None) -> str:
+    def _quantized(
+        self, value: str, scale: float, zero: np.ndarray, output: str | None = None
+    ) -> str:
         if not self._int8:
             return self._op("Identity", [value], output) if output else value
         parameters = [self._constant(np.float32(scale)), self._constant(zero)]
-        return self._op("DequantizeLinear", [self._op("QuantizeLinear", [value, *parameters]), *parameters], output)
+        return self._op(
+            "DequantizeLinear",
+            [self._op("QuantizeLinear", [value, *parameters]), *parameters],
+            output,
+        )
 
     def _add(self, layer: object) -> None:
         match layer:
             case Input():
                 self._quantized("input", 1.0, np.uint8(0), output=self._value(layer.name))
             case Neurons():
-                current = self._sum([self._synapse(synapse, layer.bias if i == 0 else None) for i, synapse in enumerate(layer.synapses)], layer)
-                spikes = self._op("Relu", [current]) if self._one_window else self._fire(current, layer)
+                current = self._sum(
+                    [
+                        self._synapse(synapse, layer.bias if i == 0 else None)
+                        for i, synapse in enumerate(layer.synapses)
+                    ],
+                    layer,
+                )
+                spikes = (
+                    self._op("Relu", [current]) if self._one_window else self._fire(current, layer)
+                )
                 self._quantized(spikes, 1.0, np.uint8(0), output=self._value(layer.name))
             case SumPool():  # average pooling, the operator that frameworks tune
                 area = layer.kernel[0] * layer.kernel[1]
                 pads = [*layer.padding] * 2
-                pooled = self._op("AveragePool", [self._value(layer.source)], kernel_shape=layer.kernel, strides=layer.stride, pads=pads, count_include_pad=1)
+                pooled = self._op(
+                    "AveragePool",
+                    [self._value(layer.source)],
+                    kernel_shape=layer.kernel,
+                    strides=layer.stride,
+                    pads=pads,
+                    count_include_pad=1,
+                )
                 self._quantized(pooled, 1 / area, np.uint8(0), output=self._value(layer.name))
                 self._factors[layer.name] = self._factors.get(layer.source, 1.0) * area
             case MaxPool():
                 value, pads = self._value(layer.source), [*layer.padding] * 2
-                self._op("MaxPool", [value], self._value(layer.name), kernel_shape=layer.kernel, strides=layer.stride, pads=pads)
+                self._op(
+                    "MaxPool",
+                    [value],
+                    self._value(layer.name),
+                    kernel_shape=layer.kernel,
+                    strides=layer.stride,
+                    pads=pads,
+                )
                 self._factors[layer.name] = self._factors.get(layer.source, 1.0)
             case Flatten():
                 self._op("Flatten", [self._value(layer.source)], self._value(layer.name))
                 self._factors[layer.name] = self._factors.get(layer.source, 1.0)
             case Readout():
-                currents = [self._synapse(synapse, layer.bias if i == 0 else None) for i, synapse in enumerate(layer.synapses)]
+                currents = [
+                    self._synapse(synapse, layer.bias if i == 0 else None)
+                    for i, synapse in enumerate(layer.synapses)
+                ]
                 self._op("Identity", [self._sum(currents, None)], "logits")
 
     def _value(self, layer: str) -> str:
         return f"k.{layer}"
 
     def _synapse(self, synapse: Synapse, bias: np.ndarray | None) -> str:
-        source, factor = self._value(synapse.source), self._factors.get(synapse.source, 1.0) * 2.0**synapse.exponent
+        source, factor = (
+            self._value(synapse.source),
+            self._factors.get(synapse.source, 1.0) * 2.0**synapse.exponent,
+        )
         match synapse:
             case Conv():
-                (ph, pw), attributes = synapse.padding, {"strides": synapse.stride, "dilations": synapse.dilation, "group": synapse.groups}
+                (ph, pw), attributes = (
+                    synapse.padding,
+                    {
+                        "strides": synapse.stride,
+                        "dilations": synapse.dilation,
+                        "group": synapse.groups,
+                    },
+                )
                 return self._op(
-                    "Conv", [source, *self._weights(synapse.weight, factor, bias)], kernel_shape=synapse.kernel, pads=[ph, pw, ph, pw], **attributes
+                    "Conv",
+                    [source, *self._weights(synapse.weight, factor, bias)],
+                    kernel_shape=synapse.kernel,
+                    pads=[ph, pw, ph, pw],
+                    **attributes,
                 )
             case Linear():
-                return self._op("Gemm", [source, *self._weights(synapse.weight, factor, bias)], transB=1)
+                return self._op(
+                    "Gemm", [source, *self._weights(synapse.weight, factor, bias)], transB=1
+                )
         assert isinstance(synapse, Scale)
-        scaled = self._op("Mul", [source, self._constant(_per_channel(synapse.weight * factor, self._net.shapes[synapse.source]))])
-        return scaled if bias is None else self._op("Add", [scaled, self._constant(_per_channel(bias, self._net.shapes[synapse.source]))])
+        scaled = self._op(
+            "Mul",
+            [
+                source,
+                self._constant(
+                    _per_channel(synapse.weight * factor, self._net.shapes[synapse.source])
+                ),
+            ],
+        )
+        return (
+            scaled
+            if bias is None
+            else self._op(
+                "Add",
+                [scaled, self._constant(_per_channel(bias, self._net.shapes[synapse.source]))],
+            )
+        )
 
     def _weights(self, weight: np.ndarray, factor: float, bias: np.ndarray | None) -> list[str]:
         """Weights times `factor`, and biases."""
         if not self._int8:
-            return [self._constant(a.astype(np.float32)) for a in (weight * np.float32(factor), bias) if a is not None]
+            return [
+                self._constant(a.astype(np.float32))
+                for a in (weight * np.float32(factor), bias)
+                if a is not None
+            ]
         channels, scale = len(weight), np.float32(factor)
-        parameters = [self._constant(np.full(channels, scale)), self._constant(np.zeros(channels, np.int8))]
+        parameters = [
+            self._constant(np.full(channels, scale)),
+            self._constant(np.zeros(channels, np.int8)),
+        ]
         found = [self._op("DequantizeLinear", [self._constant(weight), *parameters], axis=0)]
         if bias is not None:
-            parameters = [self._constant(np.full(channels, scale)), self._constant(np.zeros(channels, np.int32))]
-            found.append(self._op("DequantizeLinear", [self._constant(np.rint(bias / scale).astype(np.int32)), *parameters], axis=0))
+            parameters = [
+                self._constant(np.full(channels, scale)),
+                self._constant(np.zeros(channels, np.int32)),
+            ]
+            found.append(
+                self._op(
+                    "DequantizeLinear",
+                    [self._constant(np.rint(bias / scale).astype(np.int32)), *parameters],
+                    axis=0,
+                )
+            )
         return found
 
     def _sum(self, currents: list[str], layer: Neurons | None) -> str:
         scale = 1.0 if layer is None else float(layer.threshold.mean()) / 32
         zero = np.uint8(0 if self._one_window and len(currents) == 1 else 128)
-        currents = [self._quantized(current, scale, zero) if layer is not None else current for current in currents]
+        currents = [
+            self._quantized(current, scale, zero) if layer is not None else current
+            for current in currents
+        ]
         total = currents[0]
         for current in currents[1:]:
             total = self._op("Add", [total, current])
@@ -220,11 +372,17 @@ class _OnnxGraph:
         shape, steps = self._net.shapes[layer.name], layer.steps
         threshold = self._constant(_per_channel(layer.threshold, shape))
         if not _is_identity(layer.omega):
-            flat = self._op("Reshape", [current, self._constant(np.array([layer.omega.shape[1], -1]))])
+            flat = self._op(
+                "Reshape", [current, self._constant(np.array([layer.omega.shape[1], -1]))]
+            )
             mixed = self._op("MatMul", [self._constant(layer.omega.astype(np.float32)), flat])
-            current = self._op("Reshape", [mixed, self._constant(np.array([steps * self._batch, *shape]))])
+            current = self._op(
+                "Reshape", [mixed, self._constant(np.array([steps * self._batch, *shape]))]
+            )
         split = self._op("Split", [current], outputs=steps, axis=0) if steps > 1 else current
-        v0 = layer.v0 + (0.5 if layer.levels > 1 else 0)  # v / threshold is never a whole number then: runtimes may divide by multiplying
+        v0 = layer.v0 + (
+            0.5 if layer.levels > 1 else 0
+        )  # v / threshold is never a whole number then: runtimes may divide by multiplying
         v, spikes = self._constant(_per_channel(v0, shape)) if v0.any() else "", []
         for step in range(steps):
             x = f"{split}.{step}" if steps > 1 else split
@@ -239,7 +397,9 @@ class _OnnxGraph:
         if levels == 1:
             return self._op("Cast", [self._op("GreaterOrEqual", [v, threshold])], to=1)
         k = self._op("Floor", [self._op("Div", [v, threshold])])
-        return self._op("Clip", [k, self._constant(np.float32(0)), self._constant(np.float32(levels))])
+        return self._op(
+            "Clip", [k, self._constant(np.float32(0)), self._constant(np.float32(levels))]
+        )
 
 
 def _per_channel(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -264,14 +424,21 @@ def torch_eager(net: Network, windows: np.ndarray, threads: int) -> Run:
 
     def neurons(layer: Neurons) -> Fire:
         shape = net.shapes[layer.name]
-        threshold, v0 = (torch.from_numpy(np.asarray(_per_channel(values, shape))) for values in (layer.threshold, layer.v0))
+        threshold, v0 = (
+            torch.from_numpy(np.asarray(_per_channel(values, shape)))
+            for values in (layer.threshold, layer.v0)
+        )
         leak = layer.leak / LEAK_ONE
 
         def fire(current: Tensor) -> Tensor:
             v, spikes = v0, []
             for x in current:
                 v = x + (v if leak == 1 else torch.trunc(v * leak))
-                spikes.append((v >= threshold).to(torch.float32) if layer.levels == 1 else torch.floor(v / threshold).clamp_(0, layer.levels))
+                spikes.append(
+                    (v >= threshold).to(torch.float32)
+                    if layer.levels == 1
+                    else torch.floor(v / threshold).clamp_(0, layer.levels)
+                )
                 v = v - spikes[-1] * threshold
             return torch.stack(spikes)
 
@@ -285,7 +452,9 @@ def spikingjelly(net: Network, windows: np.ndarray, threads: int) -> Run:
     from spikingjelly.activation_based import functional, neuron
 
     def neurons(layer: Neurons) -> Fire:
-        node = neuron.IFNode(v_threshold=float(layer.threshold[0]), v_reset=None, step_mode="m").eval()
+        node = neuron.IFNode(
+            v_threshold=float(layer.threshold[0]), v_reset=None, step_mode="m"
+        ).eval()
 
         def fire(current: Tensor) -> Tensor:
             functional.reset_net(node)
@@ -304,7 +473,9 @@ def sinabs(net: Network, windows: np.ndarray, threads: int) -> Run:
 
     def neurons(layer: Neurons) -> Fire:
         spikes = SingleSpike if layer.levels == 1 else MaxSpike(layer.levels)
-        node = IAF(spike_threshold=torch.tensor(float(layer.threshold[0])), spike_fn=spikes, min_v_mem=None).eval()
+        node = IAF(
+            spike_threshold=torch.tensor(float(layer.threshold[0])), spike_fn=spikes, min_v_mem=None
+        ).eval()
 
         def fire(current: Tensor) -> Tensor:
             node.reset_states()
@@ -315,7 +486,9 @@ def sinabs(net: Network, windows: np.ndarray, threads: int) -> Run:
     return _torch_network(net, windows, threads, neurons)
 
 
-def _torch_network(net: Network, windows: np.ndarray, threads: int, neurons: Callable[[Neurons], Fire]) -> Run:
+def _torch_network(
+    net: Network, windows: np.ndarray, threads: int, neurons: Callable[[Neurons], Fire]
+) -> Run:
     """`net` in PyTorch, fp32 and channels last, with the neurons that `neurons` makes of each layer."""
     import torch
     from torch.nn import functional
@@ -325,9 +498,15 @@ def _torch_network(net: Network, windows: np.ndarray, threads: int, neurons: Cal
         return found.to(memory_format=torch.channels_last) if found.ndim == 4 else found
 
     synapses = [synapse for layer in net.layers for synapse in getattr(layer, "synapses", ())]
-    weights = {id(synapse): tensor(synapse.weight * np.float32(2.0**synapse.exponent)) for synapse in synapses}
+    weights = {
+        id(synapse): tensor(synapse.weight * np.float32(2.0**synapse.exponent))
+        for synapse in synapses
+    }
     biases = {layer.name: tensor(layer.bias) for layer in (*net.neurons, net.readout)}
-    omegas = {layer.name: None if _is_identity(layer.omega) else tensor(layer.omega) for layer in net.neurons}
+    omegas = {
+        layer.name: None if _is_identity(layer.omega) else tensor(layer.omega)
+        for layer in net.neurons
+    }
     fires = {layer.name: neurons(layer) for layer in net.neurons}
     inputs = tensor(_as_batch(windows))
 
@@ -335,11 +514,23 @@ def _torch_network(net: Network, windows: np.ndarray, threads: int, neurons: Cal
         weight = weights[id(synapse)]
         match synapse:
             case Conv():
-                return functional.conv2d(k, weight, bias, synapse.stride, synapse.padding, synapse.dilation, synapse.groups)
+                return functional.conv2d(
+                    k,
+                    weight,
+                    bias,
+                    synapse.stride,
+                    synapse.padding,
+                    synapse.dilation,
+                    synapse.groups,
+                )
             case Linear():
                 return functional.linear(k, weight, bias)
         shape = (-1, *[1] * (k.ndim - 2))
-        return k * weight.reshape(shape) if bias is None else k * weight.reshape(shape) + bias.reshape(shape)
+        return (
+            k * weight.reshape(shape)
+            if bias is None
+            else k * weight.reshape(shape) + bias.reshape(shape)
+        )
 
     def current_of(layer: Neurons | Readout, outputs: Mapping[str, Tensor]) -> Tensor:
         first, *others = layer.synapses
@@ -350,7 +541,9 @@ def _torch_network(net: Network, windows: np.ndarray, threads: int, neurons: Cal
 
     def spikes_of(layer: Neurons, current: Tensor) -> Tensor:
         current, omega = current.unflatten(0, (-1, len(windows))), omegas[layer.name]
-        return fires[layer.name](current if omega is None else torch.einsum("tj,j...->t...", omega, current)).flatten(0, 1)
+        return fires[layer.name](
+            current if omega is None else torch.einsum("tj,j...->t...", omega, current)
+        ).flatten(0, 1)
 
     def run() -> Mapping[str, Any]:
         torch.set_num_threads(threads)
@@ -363,9 +556,17 @@ def _torch_network(net: Network, windows: np.ndarray, threads: int, neurons: Cal
                     case Readout():
                         outputs[layer.name] = current_of(layer, outputs)
                     case SumPool():
-                        outputs[layer.name] = functional.avg_pool2d(outputs[layer.source], layer.kernel, layer.stride, layer.padding, divisor_override=1)
+                        outputs[layer.name] = functional.avg_pool2d(
+                            outputs[layer.source],
+                            layer.kernel,
+                            layer.stride,
+                            layer.padding,
+                            divisor_override=1,
+                        )
                     case MaxPool():
-                        outputs[layer.name] = functional.max_pool2d(outputs[layer.source], layer.kernel, layer.stride, layer.padding)
+                        outputs[layer.name] = functional.max_pool2d(
+                            outputs[layer.source], layer.kernel, layer.stride, layer.padding
+                        )
                     case Flatten():
                         outputs[layer.name] = outputs[layer.source].flatten(1)
         return outputs

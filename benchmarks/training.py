@@ -28,10 +28,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lmht_deploy.storage import atomic
-from training import neurons
-from training.architectures import ARCHITECTURES, Convolution, Residual, build
-from training.neurons import LMHT, Neuron, lmht
+from lmht_deploy.formats.files import atomic_write
+from lmht_deploy.training import neurons
+from lmht_deploy.training.architectures import ARCHITECTURES, Convolution, Residual, build
+from lmht_deploy.training.neurons import LMHT, Neuron, lmht
 
 Run = Callable[[], object]
 
@@ -62,7 +62,13 @@ class Scale:
         return bool(triton.knobs.runtime.interpret)
 
 
-GPU = Scale("cuda", 256, 2**30, 30, tuple((block, warps) for block in (512, 1024, 2048, 4096) for warps in (2, 4, 8)))
+GPU = Scale(
+    "cuda",
+    256,
+    2**30,
+    30,
+    tuple((block, warps) for block in (512, 1024, 2048, 4096) for warps in (2, 4, 8)),
+)
 CPU = Scale("cpu", 2, 2**12, 1, ((512, 4), (1024, 4)))
 
 # ------------------------------------------------------------------------------------------------ timing
@@ -81,7 +87,9 @@ def seconds_each(runs: Sequence[Run], scale: Scale) -> float:
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        kept = [run() for run in runs]  # every result keeps its memory: none is written over while it is in the cache
+        kept = [
+            run() for run in runs
+        ]  # every result keeps its memory: none is written over while it is in the cache
     found = seconds(graph.replay, scale) / len(runs)
     del kept
     return found
@@ -124,12 +132,18 @@ def copy_bandwidth(scale: Scale) -> float:
 def parameters(steps_in: int, device: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     """Ω, λ, θ and v0 of a general kind; all are exact in every dtype."""
     omega = torch.tensor([[0.75, 0.5], [0.25, 0.5]])[:, :steps_in]
-    return [value.to(device, dtype) for value in (omega, torch.tensor(0.875), torch.tensor(0.5), torch.tensor(0.25))]
+    return [
+        value.to(device, dtype)
+        for value in (omega, torch.tensor(0.875), torch.tensor(0.5), torch.tensor(0.25))
+    ]
 
 
 def correctness(scale: Scale) -> dict[str, str]:
     """By dtype, "equal": the oracle's bits on numbers that no sum rounds, its results in float64 on random ones, and twice the same bits."""
-    return {str(dtype).removeprefix("torch."): _correct(dtype, scale) for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}
+    return {
+        str(dtype).removeprefix("torch."): _correct(dtype, scale)
+        for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+    }
 
 
 def _correct(dtype: torch.dtype, scale: Scale) -> str:
@@ -139,8 +153,14 @@ def _correct(dtype: torch.dtype, scale: Scale) -> str:
         return "other bits than the oracle's"
     for many in (2048, 2051) if scale.device == "cpu" else (2**20, 2**20 + 3):
         drawn = [torch.randn(2, many, generator=g).to(dtype) for _ in range(2)]
-        true, found = _learn("plain", *drawn, torch.float64, scale), _learn("fused", *drawn, dtype, scale)
-        far = max(((one.double() - other).norm() / other.norm()).item() for one, other in zip(found, true, strict=True))
+        true, found = (
+            _learn("plain", *drawn, torch.float64, scale),
+            _learn("fused", *drawn, dtype, scale),
+        )
+        far = max(
+            ((one.double() - other).norm() / other.norm()).item()
+            for one, other in zip(found, true, strict=True)
+        )
         # A potential within a rounding of a threshold may fall to either side: one neuron in a million is an error of 1e-3.
         if not far <= (1e-10 if dtype == torch.float64 else max(4 * torch.finfo(dtype).eps, 4e-3)):
             return f"{many} neurons are {far:.1e} from the oracle in float64"
@@ -149,9 +169,14 @@ def _correct(dtype: torch.dtype, scale: Scale) -> str:
     return "equal"
 
 
-def _learn(path: neurons.Path, x: Tensor, grad: Tensor, dtype: torch.dtype, scale: Scale) -> list[Tensor]:
+def _learn(
+    path: neurons.Path, x: Tensor, grad: Tensor, dtype: torch.dtype, scale: Scale
+) -> list[Tensor]:
     """Amplitudes and gradients by x, Ω, λ and θ."""
-    *learnt, v0 = x.to(scale.device, dtype), *parameters(2, scale.device, torch.promote_types(dtype, torch.float32))
+    *learnt, v0 = (
+        x.to(scale.device, dtype),
+        *parameters(2, scale.device, torch.promote_types(dtype, torch.float32)),
+    )
     leaves = [tensor.requires_grad_() for tensor in learnt]
     out = lmht(*leaves, v0, LEVELS, path)  # type: ignore[arg-type, misc]
     return [out.detach(), *torch.autograd.grad(out, leaves, grad.to(scale.device, dtype))]
@@ -179,34 +204,56 @@ def layers(scale: Scale) -> Counter[tuple[int, int]]:
 
 def bandwidths(steps_in: int, many: int, scale: Scale) -> dict[str, dict[str, float]]:
     """Seconds, and bytes that must be moved, of one layer of `many` neurons in bfloat16, forward and backward, Ω and λ learnt."""
-    from training import fused
+    from lmht_deploy.training import fused
 
     drawn = [
-        (torch.randn(steps_in, many, device=scale.device, dtype=torch.bfloat16), torch.randn(STEPS, many, device=scale.device, dtype=torch.bfloat16))
+        (
+            torch.randn(steps_in, many, device=scale.device, dtype=torch.bfloat16),
+            torch.randn(STEPS, many, device=scale.device, dtype=torch.bfloat16),
+        )
         for _ in range(max(2, scale.buffer // (4 * many * STEPS)))
     ]
     arguments = parameters(steps_in, scale.device)
     forward: list[Run] = [lambda x=x: fused.amplitudes(x, *arguments, LEVELS) for x, _ in drawn]
-    backward: list[Run] = [lambda x=x, grad=grad: fused.amplitudes_backward(grad, x, *arguments, LEVELS, True, False) for x, grad in drawn]
+    backward: list[Run] = [
+        lambda x=x, grad=grad: fused.amplitudes_backward(grad, x, *arguments, LEVELS, True, False)
+        for x, grad in drawn
+    ]
     return {
-        "forward": {"seconds": seconds_each(forward, scale), "bytes": 2 * many * (steps_in + STEPS)},
-        "backward": {"seconds": seconds_each(backward, scale), "bytes": 2 * many * (steps_in + STEPS + steps_in)},
+        "forward": {
+            "seconds": seconds_each(forward, scale),
+            "bytes": 2 * many * (steps_in + STEPS),
+        },
+        "backward": {
+            "seconds": seconds_each(backward, scale),
+            "bytes": 2 * many * (steps_in + STEPS + steps_in),
+        },
     }
 
 
 def all_layers(scale: Scale) -> list[dict[str, Any]]:
-    return [{"steps_in": steps_in, "neurons": many, "layers": count, **bandwidths(steps_in, many, scale)} for (steps_in, many), count in layers(scale).items()]
+    return [
+        {
+            "steps_in": steps_in,
+            "neurons": many,
+            "layers": count,
+            **bandwidths(steps_in, many, scale),
+        }
+        for (steps_in, many), count in layers(scale).items()
+    ]
 
 
 def other_tiles(scale: Scale) -> list[dict[str, Any]]:
     """The layers of most neurons under every tile of `scale`."""
-    from training import fused
+    from lmht_deploy.training import fused
 
     largest = max(many for _, many in layers(scale))
     found = []
     for tile in scale.tiles:
         with mock.patch.object(fused, "tile", lambda steps, steps_in, tile=tile: tile):
-            found.append({"neurons": tile[0], "warps": tile[1], **bandwidths(STEPS, largest, scale)})
+            found.append(
+                {"neurons": tile[0], "warps": tile[1], **bandwidths(STEPS, largest, scale)}
+            )
     return found
 
 
@@ -238,17 +285,29 @@ class _Spike(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         v, threshold = ctx.saved_tensors
-        return grad * ((v >= 0.5 * threshold) & (v <= (ctx.levels + 0.5) * threshold)).to(grad.dtype), None, None
+        return (
+            grad * ((v >= 0.5 * threshold) & (v <= (ctx.levels + 0.5) * threshold)).to(grad.dtype),
+            None,
+            None,
+        )
 
 
 def network(scale: Scale, kind: type[LMHT]) -> tuple[nn.Module, Tensor, Tensor]:
     """Model on the device, and a batch of windows [B, 1, 3, 32, 32] with labels; the same numbers for every kind of neurons."""
     torch.manual_seed(0)
-    blocks = ARCHITECTURES["resnet-18"] if scale.device == "cuda" else (Convolution(4), Residual(6, 2))
+    blocks = (
+        ARCHITECTURES["resnet-18"] if scale.device == "cuda" else (Convolution(4), Residual(6, 2))
+    )
     size = 32 if scale.device == "cuda" else 8
-    model = build(blocks, (3, size, size), 10, lambda steps_in: kind(LEVELS, STEPS, steps_in), steps_in=1)
+    model = build(
+        blocks, (3, size, size), 10, lambda steps_in: kind(LEVELS, STEPS, steps_in), steps_in=1
+    )
     windows = torch.randn(scale.batch, 1, 3, size, size)
-    return model.to(scale.device), windows.to(scale.device), torch.randint(10, (scale.batch,)).to(scale.device)
+    return (
+        model.to(scale.device),
+        windows.to(scale.device),
+        torch.randint(10, (scale.batch,)).to(scale.device),
+    )
 
 
 @contextmanager
@@ -262,8 +321,16 @@ def step_of(scale: Scale, kind: type[LMHT], *, narrow: bool, compiled: bool = Fa
     model, windows, labels = network(scale, kind)
     if narrow:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = torch.compile(model, backend="inductor" if scale.device == "cuda" else "aot_eager", dynamic=False) if compiled else model
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    run = (
+        torch.compile(
+            model, backend="inductor" if scale.device == "cuda" else "aot_eager", dynamic=False
+        )
+        if compiled
+        else model
+    )
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
 
     def step() -> None:
         with torch.autocast(scale.device, torch.bfloat16, enabled=narrow):
@@ -289,7 +356,10 @@ def whole_step(scale: Scale) -> dict[str, dict[str, float]]:
             if scale.device == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-            found[name] = {"seconds": seconds(make(), scale), "bytes": torch.cuda.max_memory_allocated() if scale.device == "cuda" else 0}
+            found[name] = {
+                "seconds": seconds(make(), scale),
+                "bytes": torch.cuda.max_memory_allocated() if scale.device == "cuda" else 0,
+            }
     return found
 
 
@@ -300,9 +370,17 @@ def measure(scale: Scale, after: Callable[[dict[str, Any]], None]) -> dict[str, 
     """Everything, what matters most first; `after` gets all figures so far as each part ends. A part that fails says why, and leaves the others alone."""
     parts: dict[str, Callable[[Scale], Any]] = {"copy": copy_bandwidth, "step": whole_step}
     if scale.fused:
-        parts = {"copy": copy_bandwidth, "correctness": correctness, "neurons": all_layers, "step": whole_step, "tiles": other_tiles}
+        parts = {
+            "copy": copy_bandwidth,
+            "correctness": correctness,
+            "neurons": all_layers,
+            "step": whole_step,
+            "tiles": other_tiles,
+        }
     found: dict[str, Any] = {
-        "device": torch.cuda.get_device_name() if scale.device == "cuda" else "cpu, in a tiny form: the figures mean nothing",
+        "device": torch.cuda.get_device_name()
+        if scale.device == "cuda"
+        else "cpu, in a tiny form: the figures mean nothing",
         "torch": torch.__version__,
         "took": {},
     }
@@ -310,7 +388,9 @@ def measure(scale: Scale, after: Callable[[dict[str, Any]], None]) -> dict[str, 
         begun = time.perf_counter()
         try:
             found[name] = part(scale)
-        except Exception as error:  # whatever a driver or a compiler says: the rest is still worth its time
+        except (
+            Exception
+        ) as error:  # whatever a driver or a compiler says: the rest is still worth its time
             found[name] = None
             found.setdefault("failed", {})[name] = f"{type(error).__name__}: {error}"
         found["took"][name] = time.perf_counter() - begun
@@ -325,13 +405,22 @@ def verdict(found: dict[str, Any]) -> dict[str, float]:
     layers, step = found.get("neurons"), found.get("step")
     if layers and found["copy"]:
         for way in ("forward", "backward"):
-            moved, taken = (sum(layer["layers"] * layer[way][what] for layer in layers) for what in ("bytes", "seconds"))
+            moved, taken = (
+                sum(layer["layers"] * layer[way][what] for layer in layers)
+                for what in ("bytes", "seconds")
+            )
             figures[way] = moved / taken / found["copy"]
     if step:
         ours = min(one["seconds"] for one in ours_of(step))
         figures["step"] = step["step loop, bfloat16"]["seconds"] / ours
         if layers:
-            figures["share"] = sum(layer["layers"] * (layer["forward"]["seconds"] + layer["backward"]["seconds"]) for layer in layers) / ours
+            figures["share"] = (
+                sum(
+                    layer["layers"] * (layer["forward"]["seconds"] + layer["backward"]["seconds"])
+                    for layer in layers
+                )
+                / ours
+            )
     return figures
 
 
@@ -345,15 +434,24 @@ def show(found: dict[str, Any]) -> None:
     print(f"copy: {copy / 1e9:.0f} GB/s, read and written")
     for dtype, said in (found.get("correctness") or {}).items():
         print(f"fused against plain, {dtype}: {said}")
-    for name, columns in (("neurons", ("layers", "steps_in", "neurons")), ("tiles", ("neurons", "warps"))):
+    for name, columns in (
+        ("neurons", ("layers", "steps_in", "neurons")),
+        ("tiles", ("neurons", "warps")),
+    ):
         for row in found.get(name) or ():
             shares = "   ".join(
-                f"{way} {row[way]['seconds'] * 1e6:.1f} us = {row[way]['bytes'] / row[way]['seconds'] / copy:.0%}" for way in TARGETS if way in row
+                f"{way} {row[way]['seconds'] * 1e6:.1f} us = {row[way]['bytes'] / row[way]['seconds'] / copy:.0%}"
+                for way in TARGETS
+                if way in row
             )
-            print(f"{name}: {', '.join(f'{column} {row[column]}' for column in columns)}:   {shares} of the copy's bandwidth")
+            print(
+                f"{name}: {', '.join(f'{column} {row[column]}' for column in columns)}:   {shares} of the copy's bandwidth"
+            )
     for name, step in (found["step"] or {}).items():
         ours = min(one["seconds"] for one in ours_of(found["step"]))
-        print(f"step: {name}: {step['seconds'] * 1e3:.2f} ms = {step['seconds'] / ours:.2f}x our best, {step['bytes'] / 2**30:.2f} GiB")
+        print(
+            f"step: {name}: {step['seconds'] * 1e3:.2f} ms = {step['seconds'] / ours:.2f}x our best, {step['bytes'] / 2**30:.2f} GiB"
+        )
     for name, why in found.get("failed", {}).items():
         print(f"FAILED: {name}: {why}")
     for name, figure in found["verdict"].items():
@@ -362,8 +460,12 @@ def show(found: dict[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all figures to FILE as well"
+    )
     chosen = parser.parse_args(arguments)
 
     def after(found: dict[str, Any]) -> None:
@@ -371,7 +473,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name, took = list(found["took"].items())[-1]
         print(f"{name}: measured in {took:.0f} s", file=sys.stderr, flush=True)
         if chosen.json:
-            with atomic(chosen.json) as temporary:
+            with atomic_write(chosen.json) as temporary:
                 temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
     found = measure(GPU if torch.cuda.is_available() else CPU, after)

@@ -21,11 +21,11 @@ import numpy as np
 
 from lmht_deploy import reference
 from lmht_deploy.errors import ExportError
-from lmht_deploy.network import LEAK_ONE, Conv, Network, Neurons, Readout, Shape
+from lmht_deploy.formats.files import atomic_write, hdf5_checksum
+from lmht_deploy.ir import LEAK_ONE, Conv, Network, Neurons, Readout, Shape
 from lmht_deploy.netx import Dense
 from lmht_deploy.netx.dense import effective_weights
 from lmht_deploy.netx.file import READOUT
-from lmht_deploy.storage import atomic, checksum
 
 from .netx import STOCK_BIAS, STOCK_THRESHOLD, Folded, fold
 
@@ -36,7 +36,7 @@ LARGEST = 32_000_000
 WAY_OUT = "export without --stock-exact: Lava as run by lmht-deploy is exact with that file"
 
 
-def export_exact(net: Network, path: str | Path) -> None:
+def export_netx_exact(net: Network, path: str | Path) -> None:
     """Write the integer network `net` to the NetX file `path` for stock lava-dl, exactly; whole or not at all.
 
     Raises ExportError, naming the layer and a way out, for what stock neurons cannot do: float networks, max pooling, a leak over
@@ -44,12 +44,14 @@ def export_exact(net: Network, path: str | Path) -> None:
     24 bits, a read-out's bias beyond 16, and layers of more than 32 million unrolled weights. StorageError where the file cannot be written.
     """
     if not net.integer:
-        raise ExportError("a NetX file holds integers, and this network is a float one; quantise it first")
+        raise ExportError(
+            "a NetX file holds integers, and this network is a float one; quantise it first"
+        )
     layers = _Unroller(net).layers()
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         _write(file, net, layers)
         file.attrs.update(metadata=json.dumps(dict(net.metadata), sort_keys=True))
-        file.attrs["checksum"] = checksum(file)
+        file.attrs["checksum"] = hdf5_checksum(file)
 
 
 @dataclass
@@ -89,19 +91,41 @@ class _Unroller:
     def __init__(self, net: Network) -> None:
         self.net = net
         self.stages = [layer for layer in net.layers if isinstance(layer, Neurons | Readout)]
-        self.folded = {layer.name: [fold(net, layer.name, synapse) for synapse in layer.synapses] for layer in self.stages}
+        self.folded = {
+            layer.name: [fold(net, layer.name, synapse) for synapse in layer.synapses]
+            for layer in self.stages
+        }
 
     def layers(self) -> list[_Unrolled]:
         """The layers of the file, the input as the first of them."""
         net = self.net
         steps, units = net.input.steps, int(np.prod(net.input.shape))
         block = _Block(net.input.name, 0, self._copies(net.input.name, 0), steps, units, 1)
-        found = [_Unrolled(net.input.name, np.zeros((block.size, 0)), None, np.zeros(block.size), {block.name: block}, last=1)]
+        found = [
+            _Unrolled(
+                net.input.name,
+                np.zeros((block.size, 0)),
+                None,
+                np.zeros(block.size),
+                {block.name: block},
+                last=1,
+            )
+        ]
         for number, layer in enumerate(self.stages):
-            later = {folded.source for other in self.stages[number + 1 :] for folded in self.folded[other.name]}
+            later = {
+                folded.source
+                for other in self.stages[number + 1 :]
+                for folded in self.folded[other.name]
+            }
             if net.input.name in later:
-                raise ExportError(f"layer {layer.name!r} is not the only one that reads the input, whose graded values no LIF neuron can relay; {WAY_OUT}")
-            found.append(self._neurons(layer, found[-1], later) if isinstance(layer, Neurons) else self._readout(layer, found[-1]))
+                raise ExportError(
+                    f"layer {layer.name!r} is not the only one that reads the input, whose graded values no LIF neuron can relay; {WAY_OUT}"
+                )
+            found.append(
+                self._neurons(layer, found[-1], later)
+                if isinstance(layer, Neurons)
+                else self._readout(layer, found[-1])
+            )
             _check_weights(found[-1])
         return found
 
@@ -110,42 +134,72 @@ class _Unroller:
         largest = threshold
         for layer in self.stages:
             gain = int(np.abs(np.cumsum(layer.omega, 0)).max()) if isinstance(layer, Neurons) else 1
-            largest = max([largest, *(gain * int(np.abs(folded.weight).max()) for folded in self.folded[layer.name] if folded.source == name)])
+            largest = max(
+                [
+                    largest,
+                    *(
+                        gain * int(np.abs(folded.weight).max())
+                        for folded in self.folded[layer.name]
+                        if folded.source == name
+                    ),
+                ]
+            )
         return max(1, -(-largest // WEIGHT))
 
     def _neurons(self, layer: Neurons, before: _Unrolled, later: set[str]) -> _Unrolled:
         steps, fires = len(layer.omega), _fires(layer)
         units = int(np.prod(self.net.shapes[layer.name]))
-        own = _Block(layer.name, 0, self._copies(layer.name, int(layer.threshold.max())), steps, units, fires)
+        own = _Block(
+            layer.name, 0, self._copies(layer.name, int(layer.threshold.max())), steps, units, fires
+        )
         relayed = [block for name, block in before.blocks.items() if name in later]
         starts = np.cumsum([own.size, *(block.size for block in relayed)])
-        blocks = [own, *(_Block(b.name, int(start), b.copies, b.steps, b.units, b.most) for b, start in zip(relayed, starts, strict=False))]
+        blocks = [
+            own,
+            *(
+                _Block(b.name, int(start), b.copies, b.steps, b.units, b.most)
+                for b, start in zip(relayed, starts, strict=False)
+            ),
+        ]
         first = before.last + 1
         size = self._size(layer.name, int(starts[-1]), before)
 
         # What reaches the neurons [steps, units] at most and at least, the constants being in their biases.
         gains = np.cumsum(layer.omega, 0)
         weight, highest, lowest = self._currents(layer, before, gains, own, size)
-        per_unit = {name: np.repeat(getattr(layer, name).astype(np.int64), units // len(layer.threshold)) for name in ("threshold", "v0", "bias")}
+        per_unit = {
+            name: np.repeat(getattr(layer, name).astype(np.int64), units // len(layer.threshold))
+            for name in ("threshold", "v0", "bias")
+        }
         v0 = np.sign(per_unit["v0"]) * (np.abs(per_unit["v0"]) * layer.leak // LEAK_ONE)
         constant = v0 + per_unit["bias"] * gains.sum(1)[:, None]
-        hold = np.maximum(1, (constant + highest - per_unit["threshold"] + 1).max(1))  # of each time-step: below the threshold, whatever arrives
+        hold = np.maximum(
+            1, (constant + highest - per_unit["threshold"] + 1).max(1)
+        )  # of each time-step: below the threshold, whatever arrives
         bias = constant - (per_unit["threshold"] - 1) - hold[:, None]
         lowest = lowest - per_unit["threshold"] * fires * np.arange(1, steps + 1)[:, None]
         within = np.clip(bias, -STOCK_BIAS, STOCK_BIAS)
         rest = bias - within  # enters u, with the first inputs
-        self._check_range(layer.name, int(max((highest + hold[:, None]).max(), (np.abs(rest) - lowest).max())))
+        self._check_range(
+            layer.name, int(max((highest + hold[:, None]).max(), (np.abs(rest) - lowest).max()))
+        )
 
         clock = _Clock(int(starts[-1]), first + steps * fires)
         pulses = [(first + t * fires - 1, t, sign) for t in range(steps) for sign in (1, -1)]
-        gates = [(sign, t, part, at + (fires if sign < 0 else 0)) for at, t, sign in pulses for part in _parts(int(hold[t]))]
+        gates = [
+            (sign, t, part, at + (fires if sign < 0 else 0))
+            for at, t, sign in pulses
+            for part in _parts(int(hold[t]))
+        ]
         rests = _split(rest, -(-int(np.abs(rest).max()) // WEIGHT))
         total = clock.start + clock.steps + len(gates) + len(rests)
         self._size(layer.name, total, before)
 
         weight = np.pad(weight, ((0, total - size), (0, 0)))
         recurrent = np.zeros((total, total), np.int32)
-        for block, source in zip(blocks[1:], relayed, strict=True):  # a relay fires one step after what it relays
+        for block, source in zip(
+            blocks[1:], relayed, strict=True
+        ):  # a relay fires one step after what it relays
             weight[block.index(), source.index()] = 1
             recurrent[block.index(), block.index()] = -1
         index, theta = own.index(), _split(-per_unit["threshold"], own.copies)
@@ -163,21 +217,34 @@ class _Unroller:
         for number, part in enumerate(rests):
             clock.pulse(recurrent, biases, total - 1 - number, 1)
             recurrent[index, total - 1 - number] = part
-        return _Unrolled(layer.name, weight, recurrent, biases, {block.name: block for block in blocks}, last=first + steps * fires - 1)
+        return _Unrolled(
+            layer.name,
+            weight,
+            recurrent,
+            biases,
+            {block.name: block for block in blocks},
+            last=first + steps * fires - 1,
+        )
 
     def _readout(self, layer: Readout, before: _Unrolled) -> _Unrolled:
         units = len(layer.bias)
         size = self._size(layer.name, units, before)
         steps = self.net.blocks(layer.synapses[0].source)
         own = _Block(layer.name, 0, 1, 1, units, 1)
-        weight, highest, lowest = self._currents(layer, before, np.ones((1, steps), np.int64), own, size)
+        weight, highest, lowest = self._currents(
+            layer, before, np.ones((1, steps), np.int64), own, size
+        )
         bias = layer.bias.astype(np.int64) * steps
         self._check_range(layer.name, int(max((highest + bias).max(), -(lowest + bias).min())))
         if np.abs(bias).max() > STOCK_BIAS:
-            raise ExportError(f"layer {layer.name!r} has a bias of {np.abs(bias).max():,} a window, and LIF neurons hold up to {STOCK_BIAS:,}; {WAY_OUT}")
+            raise ExportError(
+                f"layer {layer.name!r} has a bias of {np.abs(bias).max():,} a window, and LIF neurons hold up to {STOCK_BIAS:,}; {WAY_OUT}"
+            )
         return _Unrolled(layer.name, weight, None, bias, last=before.last + 1)
 
-    def _currents(self, layer: Neurons | Readout, before: _Unrolled, gains: np.ndarray, own: _Block, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _currents(
+        self, layer: Neurons | Readout, before: _Unrolled, gains: np.ndarray, own: _Block, size: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights [size, before]; the largest and least sums [steps, units] of what arrives through them."""
         weight = np.zeros((size, len(before.bias)), np.int32)
         highest, lowest = np.zeros((2, own.steps, own.units), np.int64)
@@ -185,7 +252,11 @@ class _Unroller:
             block = before.blocks[folded.source]
             shape = self.net.shapes[folded.source]
             matrix = _matrix(folded, shape, own.units)
-            low, high = (self.net.input.low, self.net.input.high) if folded.source == self.net.input.name else (0, block.most)
+            low, high = (
+                (self.net.input.min_value, self.net.input.max_value)
+                if folded.source == self.net.input.name
+                else (0, block.most)
+            )
             for t in range(own.steps):
                 for j in range(block.steps):
                     scaled = matrix * gains[t, j]
@@ -200,7 +271,9 @@ class _Unroller:
     def _size(self, name: str, neurons: int, before: _Unrolled) -> int:
         weights = neurons * (neurons + len(before.bias))
         if weights > LARGEST:
-            raise ExportError(f"layer {name!r} unrolls into {weights:,} weights, beyond {LARGEST:,}: a stock-exact file is for small networks; {WAY_OUT}")
+            raise ExportError(
+                f"layer {name!r} unrolls into {weights:,} weights, beyond {LARGEST:,}: a stock-exact file is for small networks; {WAY_OUT}"
+            )
         return neurons
 
     def _check_range(self, name: str, potential: int) -> None:
@@ -238,7 +311,9 @@ def _fires(layer: Neurons) -> int:
             f"layer {layer.name!r} has {layer.levels} levels and {layer.substeps} sub-steps at once; export the network before it was reparameterised"
         )
     if layer.substeps > 1 and layer.injection == "uniform":
-        raise ExportError(f"layer {layer.name!r} spreads its current over sub-steps; reparameterise with the current at the block's start")
+        raise ExportError(
+            f"layer {layer.name!r} spreads its current over sub-steps; reparameterise with the current at the block's start"
+        )
     if layer.leaks and len(layer.omega) > 1:
         raise ExportError(
             f"layer {layer.name!r} has a leak over {len(layer.omega)} time-steps, which LIF neurons without a reset do not do; train without leak, or {WAY_OUT}"
@@ -253,7 +328,14 @@ def _matrix(folded: Folded, source: Shape, units: int) -> np.ndarray:
     inputs = int(np.prod(source))
     columns = []
     weight = folded.weight.astype(np.float64)
-    geometry = Conv(source="-", weight=weight, stride=folded.stride, padding=folded.padding, dilation=folded.dilation, groups=folded.groups)
+    geometry = Conv(
+        source="-",
+        weight=weight,
+        stride=folded.stride,
+        padding=folded.padding,
+        dilation=folded.dilation,
+        groups=folded.groups,
+    )
     for start in range(0, inputs, 256):
         unit = np.zeros((min(256, inputs - start), inputs))
         unit[np.arange(len(unit)), start + np.arange(len(unit))] = 1
@@ -277,9 +359,17 @@ def _check_weights(layer: _Unrolled) -> None:
     """lava-dl loses some matrices of one sign without a word; see lmht_deploy.netx.dense."""
     shape = (len(layer.weight),)
     what = Dense(shape, READOUT, layer.weight, np.zeros(shape, np.int64), None, layer.recurrent)
-    kept, kept_recurrent = effective_weights(what) if layer.weight.any() else (None, None)  # all zero: an OverflowError in lava-dl
-    if kept is None or (kept != layer.weight).any() or (kept_recurrent is not None and (kept_recurrent != layer.recurrent).any()):
-        raise ExportError(f"layer {layer.name!r} has weights that lava-dl 0.6 does not keep ({layer.weight.min()}..{layer.weight.max()}); {WAY_OUT}")
+    kept, kept_recurrent = (
+        effective_weights(what) if layer.weight.any() else (None, None)
+    )  # all zero: an OverflowError in lava-dl
+    if (
+        kept is None
+        or (kept != layer.weight).any()
+        or (kept_recurrent is not None and (kept_recurrent != layer.recurrent).any())
+    ):
+        raise ExportError(
+            f"layer {layer.name!r} has weights that lava-dl 0.6 does not keep ({layer.weight.min()}..{layer.weight.max()}); {WAY_OUT}"
+        )
 
 
 def _write(file: h5py.File, net: Network, layers: list[_Unrolled]) -> None:
@@ -287,7 +377,7 @@ def _write(file: h5py.File, net: Network, layers: list[_Unrolled]) -> None:
     file.attrs.update(
         lmht_exact=1,
         lmht_window=(entrance.steps, *net.input.shape),
-        lmht_range=(net.input.low, net.input.high),
+        lmht_range=(net.input.min_value, net.input.max_value),
         lmht_copies=entrance.copies,
         lmht_scale=net.readout.scale,
     )
@@ -306,10 +396,21 @@ def _write(file: h5py.File, net: Network, layers: list[_Unrolled]) -> None:
         if layer.recurrent is None:
             continue
         own = layer.blocks[layer.name]
-        group.attrs.update(lmht_steps=own.steps, lmht_fires=own.most, lmht_first=layer.last + 1 - own.steps * own.most, lmht_units=own.units)
+        group.attrs.update(
+            lmht_steps=own.steps,
+            lmht_fires=own.most,
+            lmht_first=layer.last + 1 - own.steps * own.most,
+            lmht_units=own.units,
+        )
         _data(group, "weight_rec", layer.recurrent.astype(np.int16))
         group.create_dataset("neuron/type", data="CUBA", track_times=False)
-        for key, value in {"iDecay": 0, "vDecay": 4096, "vThMant": 0, "refDelay": 1, "gradedSpike": False}.items():
+        for key, value in {
+            "iDecay": 0,
+            "vDecay": 4096,
+            "vThMant": 0,
+            "refDelay": 1,
+            "gradedSpike": False,
+        }.items():
             _data(group, f"neuron/{key}", value)
 
 

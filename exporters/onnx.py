@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from lmht_deploy.errors import ExportError
-from lmht_deploy.network import (
+from lmht_deploy.formats.files import atomic_write
+from lmht_deploy.ir import (
     INT32_MAX,
     LEAK_ONE,
     Conv,
@@ -42,7 +43,6 @@ from lmht_deploy.network import (
     Synapse,
 )
 from lmht_deploy.result import macs
-from lmht_deploy.storage import atomic
 
 if TYPE_CHECKING:
     import onnx
@@ -57,7 +57,7 @@ MAX_BYTES = 2_000_000_000
 """Constants that a file holds; a protocol buffer, nodes included, ends at 2^31 bytes."""
 
 
-def export(net: Network, path: str | Path, *, trace: bool = False) -> None:
+def export_onnx(net: Network, path: str | Path, *, trace: bool = False) -> None:
     """Write the integer network `net` to `path` (`.onnx`, opset 17, IR 8); the file appears whole or not at all.
 
     With `trace` the graph puts out k of every neuron layer too. Its inputs, outputs and metadata: docs/onnx.md. The same
@@ -65,11 +65,13 @@ def export(net: Network, path: str | Path, *, trace: bool = False) -> None:
     installed; StorageError where `path` cannot be written.
     """
     if not net.integer:
-        raise ExportError("an .onnx file carries an integer network, and this one holds floats; quantise it first")
+        raise ExportError(
+            "an .onnx file carries an integer network, and this one holds floats; quantise it first"
+        )
     if importlib.util.find_spec("onnx") is None:
         raise ExportError("the package onnx is not installed; run: pip install 'lmht-deploy[onnx]'")
     content = _Exporter(net, trace).model().SerializeToString(deterministic=True)
-    with atomic(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content + checksum(content))
 
 
@@ -113,7 +115,13 @@ class _Exporter:
         entrance = self.net.input
         return {
             "version": str(VERSION),
-            "input": json.dumps({"kind": entrance.kind, "low": entrance.low, "high": entrance.high}),
+            "input": json.dumps(
+                {
+                    "kind": entrance.kind,
+                    "min_value": entrance.min_value,
+                    "max_value": entrance.max_value,
+                }
+            ),
             "scale": repr(self.net.readout.scale),
             "macs": json.dumps(macs(self.net)),
             "metadata": json.dumps(dict(self.net.metadata), sort_keys=True),
@@ -128,14 +136,36 @@ class _Exporter:
             case Neurons():
                 k = self._neurons(layer, self._currents(layer))
                 if self.trace:
-                    self.g.output(f"k/{layer.name}", self._channels_first(k, layer.name), _dtype(self._range(layer.name)), self._shape(layer.name))
+                    self.g.output(
+                        f"k/{layer.name}",
+                        self._channels_first(k, layer.name),
+                        _dtype(self._range(layer.name)),
+                        self._shape(layer.name),
+                    )
                 return k
             case SumPool():
-                taps = _taps(self.net.shapes[layer.source], layer.kernel, layer.stride, layer.padding)
-                return self._sum(self._windows(layer.source, self.k[layer.source], taps), 3, self._range(layer.name))
+                taps = _taps(
+                    self.net.shapes[layer.source], layer.kernel, layer.stride, layer.padding
+                )
+                return self._sum(
+                    self._windows(layer.source, self.k[layer.source], taps),
+                    3,
+                    self._range(layer.name),
+                )
             case MaxPool():
-                taps = _taps(self.net.shapes[layer.source], layer.kernel, layer.stride, layer.padding, nearest=True)
-                return self.g("ReduceMax", self._windows(layer.source, self.k[layer.source], taps), axes=[3], keepdims=0)
+                taps = _taps(
+                    self.net.shapes[layer.source],
+                    layer.kernel,
+                    layer.stride,
+                    layer.padding,
+                    nearest=True,
+                )
+                return self.g(
+                    "ReduceMax",
+                    self._windows(layer.source, self.k[layer.source], taps),
+                    axes=[3],
+                    keepdims=0,
+                )
             case Flatten():
                 k = self._channels_first(self.k[layer.source], layer.source)
                 return self.g.reshape(k, 0, 0, 1, *self.net.shapes[layer.name])
@@ -199,12 +229,20 @@ class _Exporter:
         k, span = self._blocks(synapse.source)
         match synapse:
             case Scale():
-                current = self.g("Mul", self.g.cast(k, np.int32), self.g.constant(synapse.weight.astype(np.int32)))
+                current = self.g(
+                    "Mul",
+                    self.g.cast(k, np.int32),
+                    self.g.constant(synapse.weight.astype(np.int32)),
+                )
             case Linear():
                 current = self._product(k, synapse.weight.T, span)
             case Conv():
                 current = self._convolution(synapse, k, span)
-        return self.g("Mul", current, self.g.constant(np.int32(2**synapse.exponent))) if synapse.exponent else current
+        return (
+            self.g("Mul", current, self.g.constant(np.int32(2**synapse.exponent)))
+            if synapse.exponent
+            else current
+        )
 
     def _blocks(self, source: str) -> tuple[str, Pair]:
         """k [B, T_in, P, C] as a synapse sees it, and its range: the sub-steps of a time-step are summed first."""
@@ -212,7 +250,9 @@ class _Exporter:
         if substeps == 1:
             return self.k[source], (low, high)
         span = (low * substeps, high * substeps)
-        k = self.g.reshape(self.k[source], 0, self.net.blocks(source), substeps, *_places(self.net.shapes[source]))
+        k = self.g.reshape(
+            self.k[source], 0, self.net.blocks(source), substeps, *_places(self.net.shapes[source])
+        )
         return self._sum(k, 2, span), span
 
     def _convolution(self, conv: Conv, k: str, span: Pair) -> str:
@@ -220,12 +260,18 @@ class _Exporter:
         shape, groups = self.net.shapes[conv.source], conv.groups
         taps = _taps(shape, conv.kernel, conv.stride, conv.padding, conv.dilation)
         (places, area), outputs = taps.shape, len(conv.weight)
-        weight = conv.weight.reshape(groups, outputs // groups, -1, area).transpose(0, 3, 2, 1).reshape(groups, -1, outputs // groups)
+        weight = (
+            conv.weight.reshape(groups, outputs // groups, -1, area)
+            .transpose(0, 3, 2, 1)
+            .reshape(groups, -1, outputs // groups)
+        )
         rows = self._windows(conv.source, k, taps)
         if groups == 1:
             return self._product(self.g.reshape(rows, 0, 0, places, -1), weight[0], span)
         rows = self.g.reshape(rows, 0, 0, places, area, groups, -1)
-        rows = self.g.reshape(self.g("Transpose", rows, perm=[0, 1, 4, 2, 3, 5]), 0, 0, groups, places, -1)
+        rows = self.g.reshape(
+            self.g("Transpose", rows, perm=[0, 1, 4, 2, 3, 5]), 0, 0, groups, places, -1
+        )
         current = self.g("Transpose", self._product(rows, weight, span), perm=[0, 1, 3, 2, 4])
         return self.g.reshape(current, 0, 0, places, outputs)
 
@@ -234,7 +280,10 @@ class _Exporter:
         constant = self.g.constant(weight)
         if span[0] >= 0 and span[1] <= EXACT_UINT8:
             return self.g("MatMulInteger", k, constant)
-        return self.g.cast(self.g("MatMul", self.g.cast(k, np.float64), self.g.cast(constant, np.float64)), np.int32)
+        return self.g.cast(
+            self.g("MatMul", self.g.cast(k, np.float64), self.g.cast(constant, np.float64)),
+            np.int32,
+        )
 
     # -- neurons
 
@@ -245,15 +294,25 @@ class _Exporter:
         """
         g = self.g
         drives = self._mix(layer, current)
-        theta, levels = g.constant(layer.threshold), g.constant(np.int32(min(layer.levels, INT32_MAX)))
+        theta, levels = (
+            g.constant(layer.threshold),
+            g.constant(np.int32(min(layer.levels, INT32_MAX))),
+        )
         v, spikes = g.constant(layer.v0), []
         for step in range(layer.steps):
             block, substep = divmod(step, layer.substeps)
-            if layer.leaks and substep == 0:  # v·λq / 4096 has at most 45 bits: exact in float64, and Cast truncates
-                v = g.cast(g("Mul", g.cast(v, np.float64), g.constant(np.float64(layer.leak / LEAK_ONE))), np.int32)
+            if (
+                layer.leaks and substep == 0
+            ):  # v·λq / 4096 has at most 45 bits: exact in float64, and Cast truncates
+                v = g.cast(
+                    g("Mul", g.cast(v, np.float64), g.constant(np.float64(layer.leak / LEAK_ONE))),
+                    np.int32,
+                )
             if layer.injection == "uniform" or substep == 0:
                 v = g("Add", v, drives[block])
-            k = g("Clip", g("Div", v, theta), g.constant(np.int32(0)), levels)  # Div truncates: above the floor only where k is clipped to 0
+            k = g(
+                "Clip", g("Div", v, theta), g.constant(np.int32(0)), levels
+            )  # Div truncates: above the floor only where k is clipped to 0
             spikes.append(g.cast(k, _dtype(self._range(layer.name))))
             if step < layer.steps - 1:
                 v = g("Sub", v, g("Mul", k, theta))
@@ -265,7 +324,9 @@ class _Exporter:
         if not np.array_equal(layer.omega, np.eye(steps)):
             places, channels = _places(self.net.shapes[layer.name])
             flat = self.g.reshape(current, 0, 0, places * channels)
-            current = self.g.reshape(self.g("MatMul", self.g.constant(layer.omega), flat), 0, 0, places, channels)
+            current = self.g.reshape(
+                self.g("MatMul", self.g.constant(layer.omega), flat), 0, 0, places, channels
+            )
         return self.g.split(current, steps)
 
     # -- counting
@@ -274,8 +335,15 @@ class _Exporter:
         """Outputs int64 [B]: spikes and events of `layer`, SOPs of its synapses, by either count."""
         for spikes, sops, events in (("spikes", "sops", False), ("events", "event_sops", True)):
             if isinstance(layer, Neurons):
-                self.g.output(f"{spikes}/{layer.name}", self.g.sum(self._total(layer.name, events), 1), np.int64, ("batch",))
-            self.g.output(f"{sops}/{layer.name}", self._crossed(layer, events), np.int64, ("batch",))
+                self.g.output(
+                    f"{spikes}/{layer.name}",
+                    self.g.sum(self._total(layer.name, events), 1),
+                    np.int64,
+                    ("batch",),
+                )
+            self.g.output(
+                f"{sops}/{layer.name}", self._crossed(layer, events), np.int64, ("batch",)
+            )
 
     def _crossed(self, layer: Neurons | Readout, events: bool) -> str:
         """SOPs [B]: at every place, the spikes of all steps and channels, times the synapses that one of them crosses."""
@@ -285,7 +353,9 @@ class _Exporter:
                 continue
             shape = self.net.shapes[synapse.source]
             fan_out = np.broadcast_to(synapse.fan_out(shape), (1, *shape[1:])).reshape(-1)
-            crossed = self.g("MatMul", self._total(synapse.source, events), self.g.constant(fan_out))
+            crossed = self.g(
+                "MatMul", self._total(synapse.source, events), self.g.constant(fan_out)
+            )
             total = crossed if total is None else self.g("Add", total, crossed)
         return total or self.g.zeros()
 
@@ -297,9 +367,15 @@ class _Exporter:
         if (name, events) not in self._totals:
             k, dtype = self.k[name], _dtype((low, high))
             if events:
-                k, dtype, high = self.g.cast(self.g.cast(k, np.bool_), np.uint8), np.dtype(np.uint8), 1
+                k, dtype, high = (
+                    self.g.cast(self.g.cast(k, np.bool_), np.uint8),
+                    np.dtype(np.uint8),
+                    1,
+                )
             channels = _places(self.net.shapes[name])[1]
-            if dtype == np.uint8 and channels * high <= INT32_MAX:  # the fastest sum over channels; 2·255·1 saturates nowhere
+            if (
+                dtype == np.uint8 and channels * high <= INT32_MAX
+            ):  # the fastest sum over channels; 2·255·1 saturates nowhere
                 k = self.g("MatMulInteger", k, self.g.constant(np.ones((channels, 1), np.int8)))
             self._totals[name, events] = self.g.sum(self.g.cast(k, np.int64), 1, 3)
         return self._totals[name, events]
@@ -317,25 +393,42 @@ def _dtype(span: Pair) -> np.dtype:
 
 def _smallest(span: Pair, *dtypes: type[np.integer]) -> np.dtype:
     """The first of `dtypes` that holds `span`, else the last."""
-    fitting = (dtype for dtype in dtypes if np.iinfo(dtype).min <= span[0] and span[1] <= np.iinfo(dtype).max)
+    fitting = (
+        dtype
+        for dtype in dtypes
+        if np.iinfo(dtype).min <= span[0] and span[1] <= np.iinfo(dtype).max
+    )
     return np.dtype(next(fitting, dtypes[-1]))
 
 
-def _taps(shape: Shape, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), nearest: bool = False) -> np.ndarray:
+def _taps(
+    shape: Shape,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair = (1, 1),
+    nearest: bool = False,
+) -> np.ndarray:
     """Index y·W + x of the place under every tap of every window, int32 [P', taps].
 
     Beyond the border it is H·W, or with `nearest` the nearest place, which belongs to the same window (a pooling is padded
     by half its kernel at most), so that a maximum does not see it.
     """
     rows, columns = (
-        (np.arange(0, size + 2 * p - d * (k - 1), s)[:, None] + d * np.arange(k) - p)  # [outputs, taps] along one axis
+        (
+            np.arange(0, size + 2 * p - d * (k - 1), s)[:, None] + d * np.arange(k) - p
+        )  # [outputs, taps] along one axis
         for size, k, s, p, d in zip(shape[1:], kernel, stride, padding, dilation, strict=True)
     )
     height, width = shape[1:]
     if nearest:
         rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
-    inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[None, :, None, :]
-    index = np.where(inside, rows[:, None, :, None] * width + columns[None, :, None, :], height * width)
+    inside = ((rows >= 0) & (rows < height))[:, None, :, None] & (
+        (columns >= 0) & (columns < width)
+    )[None, :, None, :]
+    index = np.where(
+        inside, rows[:, None, :, None] * width + columns[None, :, None, :], height * width
+    )
     return index.reshape(len(rows) * len(columns), -1).astype(np.int32)
 
 
@@ -389,13 +482,17 @@ class _Graph:
         array = np.ascontiguousarray(values).reshape(np.shape(values))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = numpy_helper.from_array(array, f"{self.scope}/constant:{len(self._constants)}")
+            self._constants[key] = numpy_helper.from_array(
+                array, f"{self.scope}/constant:{len(self._constants)}"
+            )
         return self._constants[key].name
 
     def input(self, name: str, dtype: DTypeLike, shape: tuple[str | int, ...]) -> None:
         self._inputs.append(self._value(name, dtype, shape))
 
-    def output(self, name: str, tensor: str, dtype: DTypeLike, shape: tuple[str | int, ...]) -> None:
+    def output(
+        self, name: str, tensor: str, dtype: DTypeLike, shape: tuple[str | int, ...]
+    ) -> None:
         """Put `tensor` out as `name`."""
         self._outputs.append(self._value(name, dtype, shape))
         self._node("Identity", [tensor], [name])
@@ -405,13 +502,24 @@ class _Graph:
 
         size = sum(len(content) for _, _, content in self._constants)
         if size > MAX_BYTES:
-            raise ExportError(f"weights and tables take {size} bytes; an .onnx file holds {MAX_BYTES}")
-        graph = helper.make_graph(self._nodes, "lmht-deploy", self._inputs, self._outputs, list(self._constants.values()))
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="lmht-deploy")
+            raise ExportError(
+                f"weights and tables take {size} bytes; an .onnx file holds {MAX_BYTES}"
+            )
+        graph = helper.make_graph(
+            self._nodes, "lmht-deploy", self._inputs, self._outputs, list(self._constants.values())
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="lmht-deploy",
+        )
         helper.set_model_props(model, metadata)
         return model
 
-    def _node(self, operator: str, inputs: Any, outputs: int | list[str], **attributes: Any) -> list[str]:
+    def _node(
+        self, operator: str, inputs: Any, outputs: int | list[str], **attributes: Any
+    ) -> list[str]:
         from onnx import helper
 
         name = f"{self.scope}/{operator}"
@@ -420,11 +528,15 @@ class _Graph:
             name = f"{name}_{self._names[name]}"
         if isinstance(outputs, int):
             outputs = [f"{name}:{i}" for i in range(outputs)]
-        self._nodes.append(helper.make_node(operator, list(inputs), outputs, name=name, **attributes))
+        self._nodes.append(
+            helper.make_node(operator, list(inputs), outputs, name=name, **attributes)
+        )
         return outputs
 
     @staticmethod
     def _value(name: str, dtype: DTypeLike, shape: tuple[str | int, ...]) -> onnx.ValueInfoProto:
         from onnx import helper
 
-        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+        return helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape
+        )

@@ -17,7 +17,7 @@ import dataclasses
 import numpy as np
 
 from .errors import NetworkError, QuantizationError
-from .network import LEAK_ONE, MAX_EXPONENT, Network, Neurons, Readout, Synapse
+from .ir import LEAK_ONE, MAX_EXPONENT, Network, Neurons, Readout, Synapse
 
 WEIGHT_MAX = 127
 MAX_D = 2**8
@@ -30,23 +30,33 @@ def quantize(net: Network) -> Network:
     """
     if net.integer:
         return net
-    layers = [_quantize_layer(net, layer) if isinstance(layer, Neurons | Readout) else layer for layer in net.layers]
+    layers = [
+        _quantize_layer(net, layer) if isinstance(layer, Neurons | Readout) else layer
+        for layer in net.layers
+    ]
     return Network(tuple(layers), net.metadata)
 
 
 def _quantize_layer(net: Network, layer: Neurons | Readout) -> Neurons | Readout:
     scale, exponents = _scales(layer)
-    synapses = tuple(_quantize_synapse(synapse, scale, e) for synapse, e in zip(layer.synapses, exponents, strict=True))
+    synapses = tuple(
+        _quantize_synapse(synapse, scale, e)
+        for synapse, e in zip(layer.synapses, exponents, strict=True)
+    )
     try:
         bias = _round(layer.bias / scale)
         if isinstance(layer, Readout):
             unit = float(scale[0])
-            quantized = dataclasses.replace(layer, synapses=synapses, bias=bias, scale=layer.scale * unit)
+            quantized = dataclasses.replace(
+                layer, synapses=synapses, bias=bias, scale=layer.scale * unit
+            )
             net.prove(quantized)
             return quantized
         return _quantize_neurons(net, layer, scale, {"synapses": synapses, "bias": bias})
     except NetworkError as error:
-        raise QuantizationError(f"layer {layer.name!r} has no integer form that can be proved: {error}") from None
+        raise QuantizationError(
+            f"layer {layer.name!r} has no integer form that can be proved: {error}"
+        ) from None
 
 
 def _quantize_neurons(net: Network, layer: Neurons, scale: np.ndarray, fields: dict) -> Neurons:
@@ -86,7 +96,9 @@ def _scales(layer: Neurons | Readout) -> tuple[np.ndarray, list[int]]:
     """
     largest = np.stack([np.abs(s.weight).reshape(len(s.weight), -1).max(1) for s in layer.synapses])
     if isinstance(layer, Readout):
-        largest = np.broadcast_to(largest.max(1, keepdims=True), largest.shape)  # one scale for all logits
+        largest = np.broadcast_to(
+            largest.max(1, keepdims=True), largest.shape
+        )  # one scale for all logits
     exponents = _exponents(largest)
     scale = (largest / (WEIGHT_MAX * 2.0 ** np.array(exponents)[:, None])).max(0)
     return np.where(scale > 0, scale, _scale_without_weights(layer)), exponents
@@ -116,5 +128,7 @@ def _round(values: np.ndarray) -> np.ndarray:
     """Nearest integers, int64; NetworkError where they leave int64 (the network then checks the narrower types)."""
     rounded = np.rint(values)
     if np.abs(rounded).max(initial=0) >= 2.0**62:
-        raise NetworkError(f"a quantised value of {np.abs(rounded).max():.3g} does not fit an integer")
+        raise NetworkError(
+            f"a quantised value of {np.abs(rounded).max():.3g} does not fit an integer"
+        )
     return rounded.astype(np.int64)

@@ -11,7 +11,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .network import Conv, Flatten, Input, Linear, MaxPool, Network, Neurons, Pair, Readout, Scale, SumPool, Synapse, leak_integer
+from .ir import (
+    Conv,
+    Flatten,
+    Input,
+    Linear,
+    MaxPool,
+    Network,
+    Neurons,
+    Pair,
+    Readout,
+    Scale,
+    SumPool,
+    Synapse,
+    leak_integer,
+)
 from .result import Result, check_windows, tally
 
 
@@ -20,7 +34,9 @@ def run(net: Network, windows: np.ndarray, *, trace: bool = False) -> Result:
 
     With `trace`, the result holds every neuron layer's k. Raises DataError where the windows do not fit.
     """
-    windows = check_windows(net.window_shape, net.input.low, net.input.high, windows, net.integer)
+    windows = check_windows(
+        net.window_shape, net.input.min_value, net.input.max_value, windows, net.integer
+    )
     start = time.perf_counter()
     outputs: dict[str, np.ndarray] = {}
     for layer in net.layers:
@@ -28,13 +44,19 @@ def run(net: Network, windows: np.ndarray, *, trace: bool = False) -> Result:
     return tally(net, "reference", outputs, time.perf_counter() - start, trace=trace)
 
 
-def _apply(net: Network, layer: object, outputs: dict[str, np.ndarray], windows: np.ndarray) -> np.ndarray:
+def _apply(
+    net: Network, layer: object, outputs: dict[str, np.ndarray], windows: np.ndarray
+) -> np.ndarray:
     match layer:
         case Input():
             return windows.astype(np.int64 if net.integer else np.float64)
         case Neurons():
             current = currents(net, layer, outputs)
-            drive = np.einsum("tj,bj...->bt...", layer.unrolled_omega().astype(np.int64 if net.integer else np.float64), current)
+            drive = np.einsum(
+                "tj,bj...->bt...",
+                layer.unrolled_omega().astype(np.int64 if net.integer else np.float64),
+                current,
+            )
             return fire(layer, drive)
         case Readout():
             return currents(net, layer, outputs).sum(1)
@@ -78,16 +100,25 @@ def convolve(k: np.ndarray, weight: np.ndarray, conv: Conv) -> np.ndarray:
     windows = sliding_windows(k, conv.kernel, conv.stride, conv.padding, conv.dilation, 0)
     inputs = np.split(windows, conv.groups, axis=2)
     weights = np.split(weight, conv.groups, axis=0)
-    parts = [np.tensordot(x, w, axes=((2, 5, 6), (1, 2, 3))) for x, w in zip(inputs, weights, strict=True)]
+    parts = [
+        np.tensordot(x, w, axes=((2, 5, 6), (1, 2, 3)))
+        for x, w in zip(inputs, weights, strict=True)
+    ]
     return np.moveaxis(np.concatenate(parts, axis=-1), -1, 2)
 
 
-def pool(k: np.ndarray, layer: SumPool | MaxPool, reduce: Callable[..., np.ndarray], border: int | float) -> np.ndarray:
+def pool(
+    k: np.ndarray, layer: SumPool | MaxPool, reduce: Callable[..., np.ndarray], border: int | float
+) -> np.ndarray:
     """`reduce` over the windows of k [B, T, C, H, W], padded with `border`: [B, T, C, H', W']."""
-    return reduce(sliding_windows(k, layer.kernel, layer.stride, layer.padding, (1, 1), border), axis=(-2, -1))
+    return reduce(
+        sliding_windows(k, layer.kernel, layer.stride, layer.padding, (1, 1), border), axis=(-2, -1)
+    )
 
 
-def sliding_windows(k: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, border: int | float) -> np.ndarray:
+def sliding_windows(
+    k: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, border: int | float
+) -> np.ndarray:
     """View [..., H', W', kh, kw] of the windows that a convolution or pooling sees in k [..., H, W]."""
     k = np.pad(k, [(0, 0)] * (k.ndim - 2) + [(p, p) for p in padding], constant_values=border)
     spans = tuple(d * (n - 1) + 1 for n, d in zip(kernel, dilation, strict=True))
@@ -104,7 +135,9 @@ def fire(layer: Neurons, drive: np.ndarray) -> np.ndarray:
     """Spikes k of LM-HT neurons, [B, T·S, C, ...], under the mixed currents `drive` of the same shape."""
     integer = drive.dtype.kind == "i"
     theta = per_channel(layer.threshold, drive.ndim - 2).astype(drive.dtype)
-    v = np.broadcast_to(per_channel(layer.v0, drive.ndim - 2).astype(drive.dtype), drive[:, 0].shape)
+    v = np.broadcast_to(
+        per_channel(layer.v0, drive.ndim - 2).astype(drive.dtype), drive[:, 0].shape
+    )
     k = np.empty(drive.shape, np.int64)
     for step in range(drive.shape[1]):
         if layer.leaks and step % layer.substeps == 0:

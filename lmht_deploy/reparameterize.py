@@ -8,10 +8,12 @@ from typing import Literal
 import numpy as np
 
 from .errors import NetworkError
-from .network import Network, Neurons
+from .ir import Network, Neurons
 
 
-def reparameterize(net: Network, injection: Literal["block-start", "uniform"] = "block-start") -> Network:
+def reparameterize(
+    net: Network, injection: Literal["block-start", "uniform"] = "block-start"
+) -> Network:
     """The single-threshold network of `net`: every neuron fires at most one spike at each of its L·T sub-steps.
 
     "block-start" (exact, always): the whole current I[t] enters at the first of the L sub-steps, so that their spikes
@@ -23,13 +25,20 @@ def reparameterize(net: Network, injection: Literal["block-start", "uniform"] = 
     """
     if injection not in ("block-start", "uniform"):
         raise NetworkError(f"injection must be 'block-start' or 'uniform', not {injection!r}")
-    layers = tuple(_single_threshold(layer, injection) if isinstance(layer, Neurons) and layer.levels > 1 else layer for layer in net.layers)
+    layers = tuple(
+        _single_threshold(layer, injection)
+        if isinstance(layer, Neurons) and layer.levels > 1
+        else layer
+        for layer in net.layers
+    )
     return dataclasses.replace(net, layers=layers)
 
 
 def _single_threshold(layer: Neurons, injection: Literal["block-start", "uniform"]) -> Neurons:
     if layer.substeps > 1:
-        raise NetworkError(f"layer {layer.name!r} has {layer.substeps} sub-steps and {layer.levels} levels; it cannot be unrolled twice")
+        raise NetworkError(
+            f"layer {layer.name!r} has {layer.substeps} sub-steps and {layer.levels} levels; it cannot be unrolled twice"
+        )
     larger = layer.levels if injection == "uniform" else 1
     return dataclasses.replace(
         layer,

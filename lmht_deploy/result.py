@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .errors import DataError
-from .network import Network, Neurons, Readout, Synapse
+from .ir import Network, Neurons, Readout, Synapse
 
 Counts = dict[str, np.ndarray]
 """int64 [B] by layer name: one figure a window."""
@@ -62,15 +62,25 @@ def concatenate(parts: Sequence[Result]) -> Result:
         events=joined([part.events for part in parts]),
         event_sops=joined([part.event_sops for part in parts]),
         seconds=sum(part.seconds for part in parts),
-        traces=joined([part.traces for part in parts if part.traces is not None]) if first.traces is not None else None,
+        traces=joined([part.traces for part in parts if part.traces is not None])
+        if first.traces is not None
+        else None,
     )
 
 
-def check_windows(shape: tuple[int, ...], low: int, high: int, windows: np.ndarray, integer: bool = True) -> np.ndarray:
+def check_windows(
+    shape: tuple[int, ...],
+    min_value: int,
+    max_value: int,
+    windows: np.ndarray,
+    integer: bool = True,
+) -> np.ndarray:
     """`windows` as an array [B, T_in, ...]; DataError where shape, dtype or range do not fit the network's input."""
     windows = np.asarray(windows)
     if windows.ndim != len(shape) + 1 or windows.shape[1:] != shape:
-        raise DataError(f"windows must have shape [batch, {', '.join(map(str, shape))}], not {list(windows.shape)}")
+        raise DataError(
+            f"windows must have shape [batch, {', '.join(map(str, shape))}], not {list(windows.shape)}"
+        )
     if len(windows) == 0:
         raise DataError("there is no window to run")
     if windows.dtype == bool:
@@ -80,13 +90,19 @@ def check_windows(shape: tuple[int, ...], low: int, high: int, windows: np.ndarr
     if not integer and not np.isfinite(windows).all():
         raise DataError("windows hold values that are not finite")
     least, largest = windows.min(), windows.max()
-    if integer and (least < low or largest > high):
-        at = np.unravel_index(int(windows.argmin() if least < low else windows.argmax()), windows.shape)
-        raise DataError(f"windows must lie within {low}..{high}; window {at[0]} holds {windows[at]} at {tuple(int(i) for i in at[1:])}")
+    if integer and (least < min_value or largest > max_value):
+        at = np.unravel_index(
+            int(windows.argmin() if least < min_value else windows.argmax()), windows.shape
+        )
+        raise DataError(
+            f"windows must lie within {min_value}..{max_value}; window {at[0]} holds {windows[at]} at {tuple(int(i) for i in at[1:])}"
+        )
     return windows
 
 
-def tally(net: Network, backend: str, outputs: Mapping[str, np.ndarray], seconds: float, *, trace: bool) -> Result:
+def tally(
+    net: Network, backend: str, outputs: Mapping[str, np.ndarray], seconds: float, *, trace: bool
+) -> Result:
     """The result of a backend that gives every layer's `outputs`: k [B, steps, ...] by layer, and the logits [B, K]."""
     batch = len(outputs[net.readout.name])
     spikes: Counts = {layer.name: per_window(outputs[layer.name]) for layer in net.neurons}
@@ -96,7 +112,10 @@ def tally(net: Network, backend: str, outputs: Mapping[str, np.ndarray], seconds
     for layer in net.layers:
         if not isinstance(layer, Neurons | Readout):
             continue
-        sops[layer.name], event_sops[layer.name] = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
+        sops[layer.name], event_sops[layer.name] = (
+            np.zeros(batch, np.int64),
+            np.zeros(batch, np.int64),
+        )
         for synapse in layer.synapses:
             if synapse.source in net.pixels:
                 continue
@@ -124,7 +143,11 @@ def per_window(k: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:
 
 def macs(net: Network) -> dict[str, int]:
     """Multiply-accumulates a window, by layer that reads pixels: every synapse at every step."""
-    sums = {layer.name: sum(synapse_macs(net, s) for s in layer.synapses) for layer in net.layers if isinstance(layer, Neurons | Readout)}
+    sums = {
+        layer.name: sum(synapse_macs(net, s) for s in layer.synapses)
+        for layer in net.layers
+        if isinstance(layer, Neurons | Readout)
+    }
     return {name: count for name, count in sums.items() if count}
 
 

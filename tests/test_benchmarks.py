@@ -11,8 +11,8 @@ import pytest
 from benchmarks import rivals
 from benchmarks.networks import event_windows, resnet18, vgg
 from lmht_deploy import reference
-from lmht_deploy.network import Network
-from tests.conformance.networks import SPECIAL, windows_for
+from lmht_deploy.ir import Network
+from tests.support.networks import SPECIAL, windows_for
 
 IN_FP32 = {
     "torch": ("torch",),
@@ -31,7 +31,12 @@ def case(request: pytest.FixtureRequest) -> Case:
         net = SPECIAL["residual"]()
         windows = windows_for(net, 2)
     else:
-        build, options = {"resnet": (resnet18, {}), "vgg": (vgg, {}), "L=2": (vgg, {"levels": 2}), "general T-GIM": (vgg, {"omega": "general"})}[request.param]
+        build, options = {
+            "resnet": (resnet18, {}),
+            "vgg": (vgg, {}),
+            "L=2": (vgg, {"levels": 2}),
+            "general T-GIM": (vgg, {"omega": "general"}),
+        }[request.param]
         net = build(16, 2, density=0.2, **options)
         windows = event_windows((2, 16, 16), 2, batch=2)
     return net, windows, rivals.build(net, windows, 1)
@@ -47,7 +52,21 @@ def test_rivals_fire_the_same_spikes_in_fp32(name: str, case: Case) -> None:
     assert_same(net, windows, runs[name]())
 
 
-@pytest.mark.parametrize("name", ["if", "lm-ht", "leak-above-one", "negative-v0", "pooled", "averaged", "geometry", "dense", "steps-differ", "pooled-image"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "if",
+        "lm-ht",
+        "leak-above-one",
+        "negative-v0",
+        "pooled",
+        "averaged",
+        "geometry",
+        "dense",
+        "steps-differ",
+        "pooled-image",
+    ],
+)
 def test_torch_runs_every_network(name: str) -> None:
     pytest.importorskip("torch")
     net = SPECIAL[name]()
@@ -59,7 +78,10 @@ def assert_same(net: Network, windows: np.ndarray, found: Mapping[str, Any]) -> 
     """The logits of `found`, and k of the layers that are in it, are the golden model's."""
     expected = reference.run(net, windows, trace=True)
     assert expected.traces is not None
-    values = {layer: np.asarray(array).reshape(-1, len(windows), *array.shape[1:]).swapaxes(0, 1) for layer, array in found.items()}
+    values = {
+        layer: np.asarray(array).reshape(-1, len(windows), *array.shape[1:]).swapaxes(0, 1)
+        for layer, array in found.items()
+    }
     np.testing.assert_array_equal(values[net.readout.name].sum(1), expected.logits)
     for layer in expected.traces.keys() & values.keys():
         np.testing.assert_array_equal(values[layer], expected.traces[layer])

@@ -9,25 +9,44 @@ import pytest
 
 from lmht_deploy import reference
 from lmht_deploy.errors import QuantizationError
-from lmht_deploy.network import Conv, Flatten, Input, Linear, Network, Neurons, Readout, Scale
+from lmht_deploy.ir import Conv, Flatten, Input, Linear, Network, Neurons, Readout, Scale
 from lmht_deploy.quantize import quantize
 
 
-def float_network(seed: int = 0, omega: np.ndarray | None = None, channels: int = 12, **neuron) -> Network:
+def float_network(
+    seed: int = 0, omega: np.ndarray | None = None, channels: int = 12, **neuron
+) -> Network:
     rng = np.random.default_rng(seed)
     omega = rng.random((4, 4)) * 0.5 if omega is None else omega
 
     def layer(name: str, *synapses) -> Neurons:
-        values = {"bias": rng.normal(0, 0.1, channels), "threshold": np.ones(channels), "v0": np.full(channels, 0.25), "leak": 0.9, "levels": 2}
+        values = {
+            "bias": rng.normal(0, 0.1, channels),
+            "threshold": np.ones(channels),
+            "v0": np.full(channels, 0.25),
+            "leak": 0.9,
+            "levels": 2,
+        }
         return Neurons(name=name, synapses=synapses, omega=omega, **(values | neuron))
 
     return Network(
         (
-            Input(name="in", shape=(2, 8, 8), steps=4, high=4),
-            layer("a", Conv(source="in", weight=rng.normal(0, 0.3, (channels, 2, 3, 3)), padding=1)),
-            layer("b", Conv(source="a", weight=rng.normal(0, 0.08, (channels, channels, 3, 3)), padding=1), Scale(source="a", weight=np.ones(channels))),
+            Input(name="in", shape=(2, 8, 8), steps=4, max_value=4),
+            layer(
+                "a", Conv(source="in", weight=rng.normal(0, 0.3, (channels, 2, 3, 3)), padding=1)
+            ),
+            layer(
+                "b",
+                Conv(source="a", weight=rng.normal(0, 0.08, (channels, channels, 3, 3)), padding=1),
+                Scale(source="a", weight=np.ones(channels)),
+            ),
             Flatten(name="f", source="b"),
-            Readout(name="out", synapses=(Linear(source="f", weight=rng.normal(0, 0.1, (5, channels * 64))),), bias=rng.normal(0, 0.1, 5), scale=0.25),
+            Readout(
+                name="out",
+                synapses=(Linear(source="f", weight=rng.normal(0, 0.1, (5, channels * 64))),),
+                bias=rng.normal(0, 0.1, 5),
+                scale=0.25,
+            ),
         ),
         {"made by": "test"},
     )
@@ -38,7 +57,10 @@ def test_stays_close_to_the_float_network() -> None:
     quantized = quantize(net)
     assert quantized.integer and quantized.metadata == net.metadata
     windows = np.random.default_rng(1).integers(0, 3, (8, *net.window_shape))
-    expected, found = reference.run(net, windows, trace=True), reference.run(quantized, windows, trace=True)
+    expected, found = (
+        reference.run(net, windows, trace=True),
+        reference.run(quantized, windows, trace=True),
+    )
     assert expected.traces is not None and found.traces is not None
     assert (found.traces["a"] != expected.traces["a"]).mean() < 0.01
     correlation = np.corrcoef(found.logits.ravel(), expected.logits.ravel())[0, 1]
@@ -62,11 +84,19 @@ def test_follows_the_formulas() -> None:
             unit = (scale * 2**coarse.exponent).reshape(-1, *(1,) * (fine.weight.ndim - 1))
             np.testing.assert_array_equal(coarse.weight, np.rint(fine.weight / unit))
             assert np.abs(coarse.weight.astype(int)).max() <= 127
-    assert [s.exponent for s in quantize(net)["b"].synapses] == [0, 2]  # the shortcut is about four times larger
+    assert [s.exponent for s in quantize(net)["b"].synapses] == [
+        0,
+        2,
+    ]  # the shortcut is about four times larger
 
 
 @pytest.mark.parametrize(
-    ("omega", "exact"), [(np.full((4, 4), 0.25), np.ones((4, 4))), (np.eye(4), np.eye(4)), (np.full((4, 1), 1.0).repeat(4, 1), np.ones((4, 4)))]
+    ("omega", "exact"),
+    [
+        (np.full((4, 4), 0.25), np.ones((4, 4))),
+        (np.eye(4), np.eye(4)),
+        (np.full((4, 1), 1.0).repeat(4, 1), np.ones((4, 4))),
+    ],
 )
 def test_special_matrices_are_exact(omega: np.ndarray, exact: np.ndarray) -> None:
     net = quantize(float_network(omega=omega))
@@ -93,8 +123,12 @@ def test_a_scaled_integer_network_comes_back() -> None:
         v0=v0 * unit / 4,
         levels=3,
     )
-    readout = Readout(name="out", synapses=(Linear(source="n", weight=readout_weight / 64),), bias=np.array([1, -2, 3]) / 64)
-    net = Network((Input(name="in", shape=(8,), steps=4, high=3), neurons, readout))
+    readout = Readout(
+        name="out",
+        synapses=(Linear(source="n", weight=readout_weight / 64),),
+        bias=np.array([1, -2, 3]) / 64,
+    )
+    net = Network((Input(name="in", shape=(8,), steps=4, max_value=3), neurons, readout))
     found = quantize(net)
     np.testing.assert_array_equal(found["n"].synapses[0].weight, weight)
     for name, values in {"bias": bias, "threshold": theta, "v0": v0}.items():
@@ -120,8 +154,17 @@ def test_takes_the_largest_d_that_can_be_proved() -> None:
             v0=np.zeros(2),
             levels=1,
         )
-        readout = Readout(name="out", synapses=(Linear(source="f", weight=np.ones((2, 2))),), bias=np.zeros(2))
-        net = Network((Input(name="in", shape=(channels, 1, 1), steps=2, high=255), layer, Flatten(name="f", source="n"), readout))
+        readout = Readout(
+            name="out", synapses=(Linear(source="f", weight=np.ones((2, 2))),), bias=np.zeros(2)
+        )
+        net = Network(
+            (
+                Input(name="in", shape=(channels, 1, 1), steps=2, max_value=255),
+                layer,
+                Flatten(name="f", source="n"),
+                readout,
+            )
+        )
         omega = quantize(net)["n"].omega
         assert (omega == d / 4).all()
 
@@ -134,11 +177,15 @@ def test_channels_without_weights_keep_their_threshold_and_bias() -> None:
     a = dataclasses.replace(a, synapses=(dataclasses.replace(a.synapses[0], weight=dead),))
     quantized = quantize(Network((net.layers[0], a, *net.layers[2:])))["a"]
     assert quantized.threshold[3] > 1000
-    assert quantized.bias[3] / quantized.threshold[3] * 256 == pytest.approx(a.bias[3] / a.threshold[3], rel=0.01)
+    assert quantized.bias[3] / quantized.threshold[3] * 256 == pytest.approx(
+        a.bias[3] / a.threshold[3], rel=0.01
+    )
 
 
 def test_refuses_what_cannot_be_proved() -> None:
-    with pytest.raises(QuantizationError, match=r"layer 'a'.*beyond 32 bits|layer 'a'.*must lie within"):
+    with pytest.raises(
+        QuantizationError, match=r"layer 'a'.*beyond 32 bits|layer 'a'.*must lie within"
+    ):
         quantize(float_network(bias=np.full(12, 1e9)))
     with pytest.raises(QuantizationError, match="layer 'a'"):
         quantize(float_network(threshold=np.full(12, 1e30)))

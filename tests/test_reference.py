@@ -8,12 +8,32 @@ from hypothesis import HealthCheck, given, settings
 
 from lmht_deploy import reference
 from lmht_deploy.errors import DataError
-from lmht_deploy.network import Conv, Flatten, Linear, MaxPool, Network, Neurons, Readout, Scale, SumPool, Synapse
+from lmht_deploy.ir import (
+    Conv,
+    Flatten,
+    Linear,
+    MaxPool,
+    Network,
+    Neurons,
+    Readout,
+    Scale,
+    SumPool,
+    Synapse,
+)
+from tests.support.networks import SPECIAL, networks, windows_for
 
-from .conformance.networks import SPECIAL, networks, windows_for
 
-
-def one_neuron(current: list[float], *, threshold=10, levels=1, leak=4096, v0=0, omega=None, integer=True, **form) -> list[int]:
+def one_neuron(
+    current: list[float],
+    *,
+    threshold=10,
+    levels=1,
+    leak=4096,
+    v0=0,
+    omega=None,
+    integer=True,
+    **form,
+) -> list[int]:
     """Spikes of one neuron under the currents X[1..T_in]."""
     steps = len(current)
     kind = int if integer else float
@@ -43,8 +63,16 @@ def one_neuron(current: list[float], *, threshold=10, levels=1, leak=4096, v0=0,
         ([9, 2, 0, 0], {"leak": 2048}, [0, 0, 0, 0]),  # 9, trunc(4.5) + 2 = 6, 3, 1
         ([-9, 14, 0, 0], {"leak": 2048}, [0, 1, 0, 0]),  # trunc(-4.5) = -4, not -5: 10 fires
         ([8, 0, 0, 0], {"leak": 6144}, [0, 1, 0, 0]),  # 8, 12 -> 2, 3, 4
-        ([0, 0, 0, 20], {"omega": [[1, 1, 1, 1]] * 2, "levels": 4}, [2, 2]),  # T-GIM: later input counts at once
-        ([10, 20], {"omega": [[1, 0], [0, 1], [-1, 1]], "levels": 4}, [1, 2, 1]),  # rectangular: T = 3, T_in = 2
+        (
+            [0, 0, 0, 20],
+            {"omega": [[1, 1, 1, 1]] * 2, "levels": 4},
+            [2, 2],
+        ),  # T-GIM: later input counts at once
+        (
+            [10, 20],
+            {"omega": [[1, 0], [0, 1], [-1, 1]], "levels": 4},
+            [1, 2, 1],
+        ),  # rectangular: T = 3, T_in = 2
         ([5, 5, 5, 5], {"v0": 5}, [1, 0, 1, 0]),
     ],
 )
@@ -59,13 +87,31 @@ def test_single_threshold_sequences() -> None:
     assert one_neuron([25, 0, 3], substeps=3) == [1, 1, 0, 0, 0, 0, 0, 0, 0]
     assert one_neuron([25, -30, 50], substeps=2) == [1, 1, 0, 0, 1, 1]
     # the paper's form, everything three times larger: 8 1/3 at every sub-step
-    assert one_neuron([25, 0, 3], substeps=3, threshold=30, injection="uniform") == [0, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert one_neuron([25, 0, 3], substeps=3, threshold=30, injection="uniform") == [
+        0,
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_qcfs_is_a_quantised_relu() -> None:
     """Ω = 1/T, λ = 1, v0 = θ/2: Σ k = clip(floor(x·T_q/θ' + 1/2), 0, T_q) with T_q = L·T (Theorem 4.2 (ii))."""
     for x in np.linspace(-3, 12, 61):
-        k = one_neuron([x] * 4, threshold=2.0, levels=3, v0=1.0, leak=1.0, omega=np.full((4, 4), 0.25), integer=False)
+        k = one_neuron(
+            [x] * 4,
+            threshold=2.0,
+            levels=3,
+            v0=1.0,
+            leak=1.0,
+            omega=np.full((4, 4), 0.25),
+            integer=False,
+        )
         assert sum(k) == np.clip(np.floor(4 * x / 2.0 + 0.5), 0, 12)
 
 
@@ -77,14 +123,18 @@ def test_equals_the_definition_in_loops(net: Network) -> None:
     spikes, logits, sops = by_definition(net, window[0].tolist())
     assert found.traces is not None
     for name, k in spikes.items():
-        np.testing.assert_array_equal(found.traces[name][0], np.array(k).reshape(found.traces[name].shape[1:]))
+        np.testing.assert_array_equal(
+            found.traces[name][0], np.array(k).reshape(found.traces[name].shape[1:])
+        )
     assert found.logits[0].tolist() == logits
     assert {name: int(count[0]) for name, count in found.sops.items()} == sops
 
 
 def by_definition(net: Network, window: list) -> tuple[dict, list[int], dict[str, int]]:
     """docs/semantics.md with dictionaries and integers, one synapse at a time."""
-    k: dict[str, list[dict]] = {net.input.name: [dict(np.ndenumerate(np.array(step, object))) for step in window]}
+    k: dict[str, list[dict]] = {
+        net.input.name: [dict(np.ndenumerate(np.array(step, object))) for step in window]
+    }
     spikes, sops, logits = {}, {}, []
     for layer in net.layers[1:]:
         places = list(np.ndindex(*net.shapes[layer.name]))
@@ -110,14 +160,20 @@ def by_definition(net: Network, window: list) -> tuple[dict, list[int], dict[str
                     spikes[layer.name] = [[now[place] for place in places] for now in k[layer.name]]
             case Flatten():
                 shape = net.shapes[layer.source]
-                k[layer.name] = [{(int(np.ravel_multi_index(p, shape)),): n for p, n in now.items()} for now in k[layer.source]]
+                k[layer.name] = [
+                    {(int(np.ravel_multi_index(p, shape)),): n for p, n in now.items()}
+                    for now in k[layer.source]
+                ]
             case SumPool() | MaxPool():
                 reduce = sum if isinstance(layer, SumPool) else max
                 (kh, kw), (sh, sw), (ph, pw) = layer.kernel, layer.stride, layer.padding
                 k[layer.name] = [
                     {
                         (c, y, x): reduce(
-                            now[c, y * sh + i - ph, x * sw + j - pw] for i in range(kh) for j in range(kw) if (c, y * sh + i - ph, x * sw + j - pw) in now
+                            now[c, y * sh + i - ph, x * sw + j - pw]
+                            for i in range(kh)
+                            for j in range(kw)
+                            if (c, y * sh + i - ph, x * sw + j - pw) in now
                         )
                         for c, y, x in places
                     }
@@ -130,14 +186,26 @@ def crossed(synapse: Synapse, shape: tuple[int, ...], places: list):
     """Every single synapse: (source place, target place, weight)."""
     match synapse:
         case Linear():
-            yield from (((i,), (o,), int(synapse.weight[o, i])) for (o,) in places for i in range(shape[0]))
+            yield from (
+                ((i,), (o,), int(synapse.weight[o, i])) for (o,) in places for i in range(shape[0])
+            )
         case Scale():
             yield from ((place, place, int(synapse.weight[place[0]])) for place in places)
         case Conv():
             outputs, inputs, kh, kw = synapse.weight.shape
             (sh, sw), (ph, pw), (dh, dw) = synapse.stride, synapse.padding, synapse.dilation
-            for (o, y, x), c, i, j in ((p, c, i, j) for p in places for c in range(inputs) for i in range(kh) for j in range(kw)):
-                source = (o // (outputs // synapse.groups) * inputs + c, y * sh + i * dh - ph, x * sw + j * dw - pw)
+            for (o, y, x), c, i, j in (
+                (p, c, i, j)
+                for p in places
+                for c in range(inputs)
+                for i in range(kh)
+                for j in range(kw)
+            ):
+                source = (
+                    o // (outputs // synapse.groups) * inputs + c,
+                    y * sh + i * dh - ph,
+                    x * sw + j * dw - pw,
+                )
                 if 0 <= source[1] < shape[1] and 0 <= source[2] < shape[2]:
                     yield source, (o, y, x), int(synapse.weight[o, c, i, j])
 
@@ -181,7 +249,10 @@ def test_image_input_counts_macs_not_sops() -> None:
 @pytest.mark.parametrize(
     ("windows", "message"),
     [
-        (np.zeros((1, 4, 2, 8, 7), int), "must have shape \\[batch, 4, 2, 8, 8\\], not \\[1, 4, 2, 8, 7\\]"),
+        (
+            np.zeros((1, 4, 2, 8, 7), int),
+            "must have shape \\[batch, 4, 2, 8, 8\\], not \\[1, 4, 2, 8, 7\\]",
+        ),
         (np.zeros((0, 4, 2, 8, 8), int), "no window"),
         (np.zeros((1, 4, 2, 8, 8)), "must hold integers, not float64"),
         (np.full((1, 4, 2, 8, 8), 4), "within 0..3; window 0 holds 4 at"),

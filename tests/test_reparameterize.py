@@ -9,19 +9,23 @@ from hypothesis import strategies as st
 
 from lmht_deploy import reference
 from lmht_deploy.errors import NetworkError
-from lmht_deploy.network import Input, Linear, Network, Neurons, Readout
+from lmht_deploy.ir import Input, Linear, Network, Neurons, Readout
 from lmht_deploy.reparameterize import reparameterize
-
-from .conformance.networks import SPECIAL, chain, networks, windows_for
+from tests.support.networks import SPECIAL, chain, networks, windows_for
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(net=networks(), seed=st.integers(0, 99))
 def test_block_start_is_exact(net: Network, seed: int) -> None:
-    if any(layer.substeps > 1 for layer in net.neurons):  # the strategy draws reparameterised networks too
+    if any(
+        layer.substeps > 1 for layer in net.neurons
+    ):  # the strategy draws reparameterised networks too
         return
     windows = windows_for(net, 3, seed)
-    graded, single = reference.run(net, windows, trace=True), reference.run(reparameterize(net), windows, trace=True)
+    graded, single = (
+        reference.run(net, windows, trace=True),
+        reference.run(reparameterize(net), windows, trace=True),
+    )
     np.testing.assert_array_equal(graded.logits, single.logits)
     assert graded.traces is not None and single.traces is not None
     for layer in net.neurons:
@@ -29,7 +33,9 @@ def test_block_start_is_exact(net: Network, seed: int) -> None:
         s = single.traces[layer.name].reshape(*k.shape[:2], layer.levels, *k.shape[2:])
         assert s.max(initial=0) <= 1
         np.testing.assert_array_equal(s.sum(2), k)
-        assert (np.diff(s, axis=2) <= 0).all(), "a thermometer code: the spikes of a block come first"
+        assert (np.diff(s, axis=2) <= 0).all(), (
+            "a thermometer code: the spikes of a block come first"
+        )
         np.testing.assert_array_equal(graded.sops[layer.name], single.sops[layer.name])
 
 
@@ -38,7 +44,9 @@ def test_float_networks_too() -> None:
     layers = tuple(_as_float(layer) for layer in net.layers)
     net = Network(layers)
     windows = windows_for(net)
-    np.testing.assert_array_equal(reference.run(net, windows).logits, reference.run(reparameterize(net), windows).logits)
+    np.testing.assert_array_equal(
+        reference.run(net, windows).logits, reference.run(reparameterize(net), windows).logits
+    )
 
 
 def _as_float(layer):
@@ -47,10 +55,20 @@ def _as_float(layer):
 
     if not isinstance(layer, Neurons | Readout):
         return layer
-    changes = {f.name: getattr(layer, f.name).astype(float) for f in dataclasses.fields(layer) if isinstance(getattr(layer, f.name), np.ndarray)}
+    changes = {
+        f.name: getattr(layer, f.name).astype(float)
+        for f in dataclasses.fields(layer)
+        if isinstance(getattr(layer, f.name), np.ndarray)
+    }
     if isinstance(layer, Neurons):
         changes["leak"] = layer.leak / 4096
-    return dataclasses.replace(layer, synapses=tuple(dataclasses.replace(s, weight=s.weight.astype(float)) for s in layer.synapses), **changes)
+    return dataclasses.replace(
+        layer,
+        synapses=tuple(
+            dataclasses.replace(s, weight=s.weight.astype(float)) for s in layer.synapses
+        ),
+        **changes,
+    )
 
 
 def one_layer(seed: int, weight: tuple[int, int], threshold: int = 300) -> Network:
@@ -66,14 +84,21 @@ def one_layer(seed: int, weight: tuple[int, int], threshold: int = 300) -> Netwo
         v0=np.full(n, threshold // 2),
         levels=4,
     )
-    readout = Readout(name="out", synapses=(Linear(source="n", weight=np.ones((2, n), int)),), bias=np.zeros(2, int))
-    return Network((Input(name="in", shape=(8,), steps=4, high=1), layer, readout))
+    readout = Readout(
+        name="out",
+        synapses=(Linear(source="n", weight=np.ones((2, n), int)),),
+        bias=np.zeros(2, int),
+    )
+    return Network((Input(name="in", shape=(8,), steps=4, max_value=1), layer, readout))
 
 
 def test_uniform_is_exact_under_the_conditions_of_theorem_4_2() -> None:
     net = one_layer(0, (0, 100))  # 0 <= I[t] < Lθ
     windows = windows_for(net, 20, density=0.5)
-    graded, uniform = reference.run(net, windows, trace=True), reference.run(reparameterize(net, "uniform"), windows, trace=True)
+    graded, uniform = (
+        reference.run(net, windows, trace=True),
+        reference.run(reparameterize(net, "uniform"), windows, trace=True),
+    )
     k, s = graded.traces["n"], uniform.traces["n"]  # type: ignore[index]
     np.testing.assert_array_equal(s.reshape(20, 4, 4, -1).sum(2), k)
 
@@ -81,7 +106,10 @@ def test_uniform_is_exact_under_the_conditions_of_theorem_4_2() -> None:
 def test_uniform_differs_beyond_them() -> None:
     net = one_layer(1, (-127, 128), threshold=40)
     windows = windows_for(net, 20, density=0.5)
-    graded, uniform = reference.run(net, windows, trace=True), reference.run(reparameterize(net, "uniform"), windows, trace=True)
+    graded, uniform = (
+        reference.run(net, windows, trace=True),
+        reference.run(reparameterize(net, "uniform"), windows, trace=True),
+    )
     k, s = graded.traces["n"], uniform.traces["n"]  # type: ignore[index]
     assert 0 < (s.reshape(20, 4, 4, -1).sum(2) != k).mean() < 0.1
 

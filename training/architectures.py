@@ -37,7 +37,9 @@ class Convolution:
     stride: int = 1
 
     def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
-        return _named(**_synapse(shape, self.channels, self.kernel, self.stride), neuron=neuron()), _convolved(shape, self.channels, self.stride)
+        return _named(
+            **_synapse(shape, self.channels, self.kernel, self.stride), neuron=neuron()
+        ), _convolved(shape, self.channels, self.stride)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,11 @@ class Residual:
         out = _convolved(shape, self.channels, self.stride)
         inner = _named(**_synapse(shape, self.channels, 3, self.stride), neuron=neuron())
         current = _named(**_synapse(out, self.channels, 3, 1))
-        shortcut = nn.Identity() if out == shape else _named(**_synapse(shape, self.channels, 1, self.stride))
+        shortcut = (
+            nn.Identity()
+            if out == shape
+            else _named(**_synapse(shape, self.channels, 1, self.stride))
+        )
         return ResidualBlock(inner, current, shortcut, neuron()), out
 
 
@@ -67,7 +73,9 @@ class Current:
     stride: int = 1
 
     def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
-        return _named(**_synapse(shape, self.channels, self.kernel, self.stride)), _convolved(shape, self.channels, self.stride)
+        return _named(**_synapse(shape, self.channels, self.kernel, self.stride)), _convolved(
+            shape, self.channels, self.stride
+        )
 
 
 @dataclass(frozen=True)
@@ -86,10 +94,16 @@ class MembraneResidual:
         first, second = neuron(), neuron()
         if first.steps_in != second.steps:
             steps = f"the {first.steps_in} input steps to those of {second.steps} time-steps"
-            raise DataError(f"membrane shortcuts add currents of {steps}: make them as many (in a recipe: data.steps, network.steps)")
+            raise DataError(
+                f"membrane shortcuts add currents of {steps}: make them as many (in a recipe: data.steps, network.steps)"
+            )
         inner = _named(first=first, **_synapse(shape, self.channels, 3, self.stride), second=second)
         current = _named(**_synapse(out, self.channels, 3, 1))
-        shortcut = nn.Identity() if out == shape else _named(**_synapse(shape, self.channels, 1, self.stride))
+        shortcut = (
+            nn.Identity()
+            if out == shape
+            else _named(**_synapse(shape, self.channels, 1, self.stride))
+        )
         return MembraneBlock(inner, current, shortcut), out
 
 
@@ -123,7 +137,9 @@ class MaxPool:
 
     def build(self, shape: Shape, neuron: MakeNeuron) -> tuple[nn.Module, Shape]:
         stride = self.stride or self.size
-        return nn.MaxPool2d(self.size, stride, self.padding), _pooled(shape, self.size, stride, self.padding)
+        return nn.MaxPool2d(self.size, stride, self.padding), _pooled(
+            shape, self.size, stride, self.padding
+        )
 
 
 @dataclass(frozen=True)
@@ -146,7 +162,9 @@ class Dense:
 
 
 class ResidualBlock(nn.Module):
-    def __init__(self, inner: nn.Module, current: nn.Module, shortcut: nn.Module, neuron: Neuron) -> None:
+    def __init__(
+        self, inner: nn.Module, current: nn.Module, shortcut: nn.Module, neuron: Neuron
+    ) -> None:
         super().__init__()
         self.inner, self.current, self.shortcut, self.neuron = inner, current, shortcut, neuron
 
@@ -186,13 +204,24 @@ def _ms_resnet(stem: str, *stages: tuple[int, int]) -> tuple[Block, ...]:
     """Hu et al. (2024): the stem gives currents, which cannot be pooled, so for ImageNet the first stage has a stride instead."""
     first = stages[0][0]
     stems = {"cifar": Current(first), "imagenet": Current(first, 7, 2), "dvs": Current(first, 3, 2)}
-    return stems[stem], *_staged(MembraneResidual, stages, 2 if stem == "imagenet" else 1), Firing(), GlobalAveragePool()
+    return (
+        stems[stem],
+        *_staged(MembraneResidual, stages, 2 if stem == "imagenet" else 1),
+        Firing(),
+        GlobalAveragePool(),
+    )
 
 
-def _staged(block: Callable[[int, int], Block], stages: Sequence[tuple[int, int]], stride: int) -> list[Block]:
+def _staged(
+    block: Callable[[int, int], Block], stages: Sequence[tuple[int, int]], stride: int
+) -> list[Block]:
     """The blocks of all stages; the first stage begins with `stride`, every other one with 2."""
     strides = [stride, *(2,) * (len(stages) - 1)]
-    return [block(channels, stride if not index else 1) for (channels, number), stride in zip(stages, strides, strict=True) for index in range(number)]
+    return [
+        block(channels, stride if not index else 1)
+        for (channels, number), stride in zip(stages, strides, strict=True)
+        for index in range(number)
+    ]
 
 
 def _vgg(*stages: tuple[int, int]) -> tuple[Block, ...]:
@@ -205,11 +234,17 @@ def _vgg(*stages: tuple[int, int]) -> tuple[Block, ...]:
 
 _RESNETS: dict[str, tuple[str, Callable[[str], tuple[Block, ...]]]] = {
     "resnet-18": ("cifar", lambda stem: _resnet(stem, (64, 2), (128, 2), (256, 2), (512, 2))),
-    "resnet-19": ("cifar", lambda stem: (*_resnet(stem, (128, 3), (256, 3), (512, 2)), Dense(256))),  # of Zheng et al. (2021)
+    "resnet-19": (
+        "cifar",
+        lambda stem: (*_resnet(stem, (128, 3), (256, 3), (512, 2)), Dense(256)),
+    ),  # of Zheng et al. (2021)
     "resnet-20": ("cifar", lambda stem: _resnet(stem, (16, 3), (32, 3), (64, 3))),
     "resnet-34": ("imagenet", lambda stem: _resnet(stem, (64, 3), (128, 4), (256, 6), (512, 3))),
     "ms-resnet-18": ("cifar", lambda stem: _ms_resnet(stem, (64, 2), (128, 2), (256, 2), (512, 2))),
-    "ms-resnet-34": ("imagenet", lambda stem: _ms_resnet(stem, (64, 3), (128, 4), (256, 6), (512, 3))),
+    "ms-resnet-34": (
+        "imagenet",
+        lambda stem: _ms_resnet(stem, (64, 3), (128, 4), (256, 6), (512, 3)),
+    ),
 }
 """Name in the LM-HT paper, the stem that it stands for there, and the blocks behind any stem."""
 
@@ -217,7 +252,12 @@ ARCHITECTURES: dict[str, tuple[Block, ...]] = {
     "residual-small": (Convolution(16), AveragePool(2), Residual(32), AveragePool(2)),
     "residual-strided": (Convolution(16, 5, 2), AveragePool(2), Residual(32), AveragePool(2)),
     **{name: blocks(stem) for name, (stem, blocks) in _RESNETS.items()},
-    **{f"{name}-{stem}": blocks(stem) for name, (usual, blocks) in _RESNETS.items() for stem in STEMS if stem != usual},
+    **{
+        f"{name}-{stem}": blocks(stem)
+        for name, (usual, blocks) in _RESNETS.items()
+        for stem in STEMS
+        if stem != usual
+    },
     # VGG (Simonyan and Zisserman 2015) with batch norm and average pooling, as Bu et al. (2022) have it.
     "vgg-13": _vgg((64, 2), (128, 2), (256, 2), (512, 2), (512, 2)),
     "vgg-16": _vgg((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)),
@@ -227,7 +267,15 @@ ARCHITECTURES: dict[str, tuple[Block, ...]] = {
 # ------------------------------------------------------------------------------------------------ building
 
 
-def build(blocks: Sequence[Block], shape: Shape, classes: int, neuron: Callable[[int], Neuron], *, steps_in: int, input_scale: float = 1.0) -> SpikingModel:
+def build(
+    blocks: Sequence[Block],
+    shape: Shape,
+    classes: int,
+    neuron: Callable[[int], Neuron],
+    *,
+    steps_in: int,
+    input_scale: float = 1.0,
+) -> SpikingModel:
     """Model of `blocks`, a Flatten and a linear read-out over an input of `shape` (C, H, W) with `steps_in` steps.
 
     `neuron(steps_in)` gives a neuron layer for so many input steps; the first one meets the steps of the input, every
@@ -246,7 +294,9 @@ def build(blocks: Sequence[Block], shape: Shape, classes: int, neuron: Callable[
         name = f"{type(block).__name__.lower()}{index}"
         body[name], shape = block.build(shape, following)
         if min(shape) < 1:
-            raise DataError(f"an input of {size[0]} x {size[1]} is too small for the architecture: nothing is left behind {name}")
+            raise DataError(
+                f"an input of {size[0]} x {size[1]} is too small for the architecture: nothing is left behind {name}"
+            )
     body["flatten"] = nn.Flatten()
     body["logits"] = nn.Linear(shape[0] * shape[1] * shape[2], classes)
     return SpikingModel(nn.Sequential(body), steps_in, input_scale=input_scale)

@@ -36,13 +36,21 @@ class Augmentation:
         self.recipe, self.classes, self.image = recipe, classes, image
         self._transforms: list[Callable[[Tensor], Tensor]] | None = None
         self._mixers: list[Callable[[Tensor, Tensor], Sequence[Tensor]]] | None = None
-        library = [name for name in ("rotate", "auto", "cutout", "mixup", "cutmix") if getattr(recipe, name) not in (0, "none")]
+        library = [
+            name
+            for name in ("rotate", "auto", "cutout", "mixup", "cutmix")
+            if getattr(recipe, name) not in (0, "none")
+        ]
         if recipe.auto != "none" and not image:
             raise RecipeError("augmentation.auto is for images, the recipe's data are events")
         if library and importlib.util.find_spec("kornia") is None:
-            raise RecipeError(f"augmentation.{library[0]} needs the package 'kornia'; run: pip install 'lmht-deploy[train]'")
+            raise RecipeError(
+                f"augmentation.{library[0]} needs the package 'kornia'; run: pip install 'lmht-deploy[train]'"
+            )
 
-    def __call__(self, windows: Tensor, labels: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, windows: Tensor, labels: Tensor, seeds: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
         """`windows` float [B, T, C, H, W] and `labels` int64 [B], the groups of `GROUP` from `seeds`, one each.
 
         Labels become shares [B, K] where windows are mixed. Leaves PyTorch's generators as they were.
@@ -50,13 +58,20 @@ class Augmentation:
         if self.recipe == AugmentationRecipe(zoom=self.recipe.zoom):
             return windows, labels
         with torch.random.fork_rng(devices=[]):
-            treated = [self._group(*group) for group in zip(windows.split(GROUP), labels.split(GROUP), seeds, strict=True)]
-        return torch.cat([group[0] for group in treated]), torch.cat([group[1] for group in treated])
+            treated = [
+                self._group(*group)
+                for group in zip(windows.split(GROUP), labels.split(GROUP), seeds, strict=True)
+            ]
+        return torch.cat([group[0] for group in treated]), torch.cat(
+            [group[1] for group in treated]
+        )
 
     def _group(self, windows: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         torch.manual_seed(seed)
         recipe, steps = self.recipe, windows.shape[1]
-        x = windows[:, 0] if self.image else windows.flatten(1, 2)  # the library knows [B, C, H, W], and an image is the same at every step
+        x = (
+            windows[:, 0] if self.image else windows.flatten(1, 2)
+        )  # the library knows [B, C, H, W], and an image is the same at every step
         x = moved(x, recipe.shift) if recipe.shift else x
         x = moved(x, recipe.roll, around=True) if recipe.roll else x
         x = mirrored(x) if recipe.mirror else x
@@ -65,7 +80,9 @@ class Augmentation:
         for transform in self._transforms:
             x = transform(x)
         x, targets = self._mixed(x, labels)
-        return x[:, None].expand(-1, steps, -1, -1, -1) if self.image else x.unflatten(1, (steps, -1)), targets
+        return x[:, None].expand(-1, steps, -1, -1, -1) if self.image else x.unflatten(
+            1, (steps, -1)
+        ), targets
 
     def _library(self, size: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
         """Transforms that kornia has, in the order of their use."""
@@ -84,7 +101,9 @@ class Augmentation:
             from kornia.augmentation import RandomErasing
 
             share = min(recipe.cutout**2 / (size[0] * size[1]), 1.0)
-            transforms.append(RandomErasing(scale=(share, share), ratio=(1.0, 1.0), value=0.0, p=1.0))
+            transforms.append(
+                RandomErasing(scale=(share, share), ratio=(1.0, 1.0), value=0.0, p=1.0)
+            )
         return transforms
 
     def _mixed(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +125,9 @@ class Augmentation:
         from kornia.augmentation import RandomCutMixV2, RandomMixUpV2
 
         keys: Any = ["input", "class"]
-        cut = RandomCutMixV2(p=self.recipe.cutmix, data_keys=keys, use_correct_lambda=True)  # which gives the share that is left
+        cut = RandomCutMixV2(
+            p=self.recipe.cutmix, data_keys=keys, use_correct_lambda=True
+        )  # which gives the share that is left
 
         def cutmix(x: Tensor, places: Tensor) -> Sequence[Tensor]:
             x, pairs = cut(x, places)
@@ -125,12 +146,20 @@ def moved(x: Tensor, most: int, *, around: bool = False) -> Tensor:
     """
     batch, _, height, width = x.shape
     offsets = torch.randint(2 * most + 1, (2, batch, 1)).to(x.device)
-    rows, columns = offsets[0] + torch.arange(height, device=x.device), offsets[1] + torch.arange(width, device=x.device)
+    rows, columns = (
+        offsets[0] + torch.arange(height, device=x.device),
+        offsets[1] + torch.arange(width, device=x.device),
+    )
     if around:
         rows, columns = (rows - most) % height, (columns - most) % width
     else:
         x = functional.pad(x, (most, most, most, most))
-    chosen = x[torch.arange(batch, device=x.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [B, H, W, C]
+    chosen = x[
+        torch.arange(batch, device=x.device)[:, None, None],
+        :,
+        rows[:, :, None],
+        columns[:, None, :],
+    ]  # [B, H, W, C]
     return chosen.permute(0, 3, 1, 2).contiguous()
 
 

@@ -9,9 +9,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from lmht_deploy.data import images
 from lmht_deploy.errors import DataError
 
-from . import images
 from .recipe import Recipe
 
 
@@ -38,14 +38,23 @@ class Data:
         for split, data in (("training", self.train), ("test", self.test)):
             shape = data.windows.shape
             if len(shape) != 5 or len(data.labels) != len(data.windows) or len(data.windows) == 0:
-                raise DataError(f"{split} data must be windows [N, T_in, C, H, W] and N >= 1 labels, not {list(shape)} and {len(data.labels)}")
+                raise DataError(
+                    f"{split} data must be windows [N, T_in, C, H, W] and N >= 1 labels, not {list(shape)} and {len(data.labels)}"
+                )
             if data.labels.min() < 0 or data.labels.max() >= len(data.classes):
-                raise DataError(f"{split} labels must lie within 0..{len(data.classes) - 1}, found {data.labels.min()}..{data.labels.max()}")
-        if self.train.windows.shape[1:] != self.test.windows.shape[1:] or self.train.classes != self.test.classes:
-            raise DataError(f"training and test data differ in shape or classes: {self.train.windows.shape[1:]} and {self.test.windows.shape[1:]}")
+                raise DataError(
+                    f"{split} labels must lie within 0..{len(data.classes) - 1}, found {data.labels.min()}..{data.labels.max()}"
+                )
+        if (
+            self.train.windows.shape[1:] != self.test.windows.shape[1:]
+            or self.train.classes != self.test.classes
+        ):
+            raise DataError(
+                f"training and test data differ in shape or classes: {self.train.windows.shape[1:]} and {self.test.windows.shape[1:]}"
+            )
 
 
-def load(
+def load_data(
     recipe: Recipe,
     *,
     root: str | Path | None = None,
@@ -58,7 +67,10 @@ def load(
     `subset` accepts less than the complete data set, and `cache` is a folder that keeps what was read for the next time.
     `progress(done, total)` is called as recordings or images are read, one split after the other. Raises DataError.
     """
-    train, test = (load_split(recipe, name, root=root, subset=subset, cache=cache, progress=progress) for name in ("train", "test"))
+    train, test = (
+        load_split(recipe, name, root=root, subset=subset, cache=cache, progress=progress)
+        for name in ("train", "test")
+    )
     return Data(train, test, kind="image" if recipe.data.name in images.SETS else "events")
 
 
@@ -74,16 +86,25 @@ def load_split(
     """The `split` "train" or "test" of the recipe's data set, as `load` reads it."""
     chosen = recipe.data
     if chosen.name in images.SETS:
-        return images.load(chosen.name, split=split, steps=chosen.steps, size=chosen.size, first=chosen.classes, root=root, cache=cache, progress=progress)
-    from lmht_deploy.events import datasets
+        return images.load_images(
+            chosen.name,
+            split=split,
+            steps=chosen.steps,
+            size=chosen.size,
+            first=chosen.classes,
+            root=root,
+            cache=cache,
+            progress=progress,
+        )
+    from lmht_deploy.data import datasets
 
-    return datasets.load(
+    return datasets.load_events(
         chosen.name,
         root=root,
         split=split,  # type: ignore[arg-type]
         steps=chosen.steps,
         size=chosen.size or None,
-        high=chosen.high,
+        max_count=chosen.max_count,
         subset=subset,
         cache=cache,
         progress=progress,

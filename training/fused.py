@@ -136,7 +136,11 @@ def _backward(
         v = before - k * theta
         at_step += neurons
     for j in tl.static_range(STEPS_IN):
-        tl.store(grad_x_ptr + at, _mixed(omega_ptr, passed, j, STEPS_IN, STEPS).to(grad_x_ptr.dtype.element_ty), inside)
+        tl.store(
+            grad_x_ptr + at,
+            _mixed(omega_ptr, passed, j, STEPS_IN, STEPS).to(grad_x_ptr.dtype.element_ty),
+            inside,
+        )
         at += neurons
     place = sums_ptr + tl.program_id(0)
     if MIXING:
@@ -154,10 +158,14 @@ def _backward(
 
 
 @torch.library.custom_op("lmht::amplitudes", mutates_args=())
-def amplitudes(x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int) -> Tensor:
+def amplitudes(
+    x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int
+) -> Tensor:
     """Amplitudes k·θ [T, neurons] under the currents `x` [T_in, neurons], of its dtype; see `training.neurons.lmht`."""
     if not (x.is_cuda or triton.knobs.runtime.interpret):
-        raise TrainingError(f"fused neurons run on a GPU, not on {x.device.type}: take the path 'plain', or set TRITON_INTERPRET=1 to try them slowly")
+        raise TrainingError(
+            f"fused neurons run on a GPU, not on {x.device.type}: take the path 'plain', or set TRITON_INTERPRET=1 to try them slowly"
+        )
     out = x.new_empty(len(omega), x.shape[1])
     _launch(_forward, [x], [omega, leak, threshold, v0], [out], LEVELS=levels)
     return out
@@ -170,20 +178,46 @@ def _(x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, lev
 
 @torch.library.custom_op("lmht::amplitudes_backward", mutates_args=())
 def amplitudes_backward(
-    grad: Tensor, x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int, mixing: bool, of_threshold: bool
+    grad: Tensor,
+    x: Tensor,
+    omega: Tensor,
+    leak: Tensor,
+    threshold: Tensor,
+    v0: Tensor,
+    levels: int,
+    mixing: bool,
+    of_threshold: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradient of x [T_in, neurons], and in one vector those of Ω (row by row) and λ where `mixing`, then of θ where `of_threshold`."""
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     sums = x.new_empty(_sums(omega, mixing, of_threshold), _programs(x, omega), dtype=_wide(x))
-    _launch(_backward, [grad, x], [omega, leak, threshold, v0], [grad_x, sums], LEVELS=levels, MIXING=mixing, THRESHOLD=of_threshold)
+    _launch(
+        _backward,
+        [grad, x],
+        [omega, leak, threshold, v0],
+        [grad_x, sums],
+        LEVELS=levels,
+        MIXING=mixing,
+        THRESHOLD=of_threshold,
+    )
     return grad_x, sums.sum(1)
 
 
 @amplitudes_backward.register_fake
 def _(
-    grad: Tensor, x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int, mixing: bool, of_threshold: bool
+    grad: Tensor,
+    x: Tensor,
+    omega: Tensor,
+    leak: Tensor,
+    threshold: Tensor,
+    v0: Tensor,
+    levels: int,
+    mixing: bool,
+    of_threshold: bool,
 ) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x, memory_format=torch.contiguous_format), x.new_empty(_sums(omega, mixing, of_threshold), dtype=_wide(x))
+    return torch.empty_like(x, memory_format=torch.contiguous_format), x.new_empty(
+        _sums(omega, mixing, of_threshold), dtype=_wide(x)
+    )
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -197,7 +231,9 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     grad_x, sums = amplitudes_backward(grad, x, *parameters, ctx.levels, mixing, of_threshold)
     grads: list[Tensor | None] = [None] * 3  # of Ω, λ and θ
     summed = [index for index, learns in enumerate((mixing, mixing, of_threshold)) if learns]
-    for index, part in zip(summed, sums.split([parameters[index].numel() for index in summed]), strict=True):
+    for index, part in zip(
+        summed, sums.split([parameters[index].numel() for index in summed]), strict=True
+    ):
         grads[index] = part.view_as(parameters[index]).to(parameters[index].dtype)
     return grad_x, *grads, None, None
 
@@ -216,15 +252,31 @@ def tile(steps: int, steps_in: int) -> tuple[int, int]:
     return 256, 4
 
 
-def _launch(kernel: Any, inputs: list[Tensor], parameters: list[Tensor], outputs: list[Tensor], **constants: int) -> None:
+def _launch(
+    kernel: Any,
+    inputs: list[Tensor],
+    parameters: list[Tensor],
+    outputs: list[Tensor],
+    **constants: int,
+) -> None:
     """`kernel` over the neurons of `inputs`, x last; `parameters` are Ω, λ, θ and v0."""
     x, omega = inputs[-1], parameters[0]
     block, warps = tile(*omega.shape)
     wide = tl.float64 if _wide(x) == torch.float64 else tl.float32
-    tensors = [tensor.contiguous() for tensor in (*inputs, *(parameter.to(_wide(x)) for parameter in parameters), *outputs)]
+    tensors = [
+        tensor.contiguous()
+        for tensor in (*inputs, *(parameter.to(_wide(x)) for parameter in parameters), *outputs)
+    ]
     with torch.cuda.device_of(x):
         kernel[(_programs(x, omega),)](
-            *tensors, x.shape[1], STEPS=omega.shape[0], STEPS_IN=omega.shape[1], WIDE=wide, BLOCK=block, num_warps=warps, **constants
+            *tensors,
+            x.shape[1],
+            STEPS=omega.shape[0],
+            STEPS_IN=omega.shape[1],
+            WIDE=wide,
+            BLOCK=block,
+            num_warps=warps,
+            **constants,
         )
 
 

@@ -29,15 +29,32 @@ def start_from(model: SpikingModel, ann: SpikingModel) -> None:
         if isinstance(neuron, Neuron) and not isinstance(neuron, QCFS):
             if not isinstance(activation := theirs.get(path), QCFS):
                 there = "nothing" if activation is None else type(activation).__name__
-                raise TrainingError(f"{path}: spiking neurons start from a QCFS activation, the ANN has {there} there; both must be of one architecture")
+                raise TrainingError(
+                    f"{path}: spiking neurons start from a QCFS activation, the ANN has {there} there; both must be of one architecture"
+                )
             if neuron.initial != 0.5:
-                raise TrainingError(f"{path}: neurons that start from an ANN need v0 = 0.5 (of θ), not {float(neuron.initial):g}")
+                raise TrainingError(
+                    f"{path}: neurons that start from an ANN need v0 = 0.5 (of θ), not {float(neuron.initial):g}"
+                )
             neuron.threshold.copy_(activation.threshold * activation.levels / neuron.levels)
-    own = {f"{path}.{name}" for path, neuron in model.named_modules() if isinstance(neuron, Neuron) for name in neuron.state_dict()}
-    weights = {name: value for name, value in ann.state_dict().items() if name in model.state_dict() and name not in own}
+    own = {
+        f"{path}.{name}"
+        for path, neuron in model.named_modules()
+        if isinstance(neuron, Neuron)
+        for name in neuron.state_dict()
+    }
+    weights = {
+        name: value
+        for name, value in ann.state_dict().items()
+        if name in model.state_dict() and name not in own
+    }
     if missing := model.state_dict().keys() - weights.keys() - own:
-        raise TrainingError(f"{min(missing)}: the ANN has no such weight; both must be of one architecture")
+        raise TrainingError(
+            f"{min(missing)}: the ANN has no such weight; both must be of one architecture"
+        )
     try:
         model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
-        raise TrainingError(f"the ANN does not fit: {str(error).splitlines()[-1].strip()}") from None
+        raise TrainingError(
+            f"the ANN does not fit: {str(error).splitlines()[-1].strip()}"
+        ) from None

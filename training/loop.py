@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lmht_deploy.data import images
 from lmht_deploy.errors import DataError, TrainingError
-from lmht_deploy.network import Input
-from lmht_deploy.storage import atomic
+from lmht_deploy.formats.files import atomic_write
+from lmht_deploy.ir import Input
 
-from . import hybrid, images, parallel, runs
+from . import hybrid, parallel, runs
 from . import recipe as recipes
 from .augment import GROUP, Augmentation
 from .data import Data, Windows
@@ -108,16 +109,20 @@ def train(
     while session.epoch < recipe.training.epochs:
         session.run_epoch()
     parallel.wait()
-    return runs.load(folder)
+    return runs.load_run(folder)
 
 
 def check(recipe: Recipe, folder: Path, *, resume: bool, started: bool) -> None:
     """What is wrong with a run before any data is read, as TrainingError: what `train` says of `folder`, or that it was not `started` from an ANN."""
     if resume:
         if not (folder / runs.STATE).exists():
-            raise TrainingError(f"{folder} holds no state to resume from; start the run without resuming")
-        if changed := recipes.changes(recipes.load(folder / runs.RECIPE), recipe):
-            raise TrainingError(f"{folder} was begun with another recipe: {changed}; resume it with its own {runs.RECIPE}")
+            raise TrainingError(
+                f"{folder} holds no state to resume from; start the run without resuming"
+            )
+        if changed := recipes.changes(recipes.load_recipe(folder / runs.RECIPE), recipe):
+            raise TrainingError(
+                f"{folder} was begun with another recipe: {changed}; resume it with its own {runs.RECIPE}"
+            )
     elif (folder / runs.RECIPE).exists():
         raise TrainingError(f"{folder} already holds a run; resume it, or choose another folder")
     elif recipe.training.start and not started:
@@ -132,19 +137,37 @@ def evaluate(model: SpikingModel, data: Windows, *, batch: int = 256) -> Evaluat
     training, device = model.training, next(model.parameters()).device
     model.eval()
     density: dict[str, Tensor] = {}
-    hooks = [neuron.register_forward_hook(_counting(density, path)) for path, neuron in model.body.named_modules() if isinstance(neuron, Neuron)]
+    hooks = [
+        neuron.register_forward_hook(_counting(density, path))
+        for path, neuron in model.body.named_modules()
+        if isinstance(neuron, Neuron)
+    ]
     sums = torch.zeros(2, dtype=torch.float64, device=device)  # of the loss, of what is right
     mine = np.arange(parallel.rank(), len(data.windows), parallel.world())
     for chosen in np.array_split(mine, max(1, math.ceil(len(mine) / batch))):
-        windows, labels = torch.from_numpy(data.windows[chosen]).to(device), torch.from_numpy(data.labels[chosen]).to(device).long()
+        windows, labels = (
+            torch.from_numpy(data.windows[chosen]).to(device),
+            torch.from_numpy(data.labels[chosen]).to(device).long(),
+        )
         logits = model(windows.float())
-        sums += torch.stack([functional.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()])
+        sums += torch.stack(
+            [
+                functional.cross_entropy(logits, labels, reduction="sum"),
+                (logits.argmax(1) == labels).sum(),
+            ]
+        )
     for hook in hooks:
         hook.remove()
     model.train(training)
-    loss, right, *spikes = parallel.total(torch.stack([*sums, *(count.to(sums) for count in density.values())])).tolist()
+    loss, right, *spikes = parallel.total(
+        torch.stack([*sums, *(count.to(sums) for count in density.values())])
+    ).tolist()
     number = len(data.windows)
-    return Evaluation(loss / number, right / number, {path: count / number for path, count in zip(density, spikes, strict=True)})
+    return Evaluation(
+        loss / number,
+        right / number,
+        {path: count / number for path, count in zip(density, spikes, strict=True)},
+    )
 
 
 def _counting(density: dict[str, Tensor], path: str) -> Callable[..., None]:
@@ -163,14 +186,38 @@ def _counting(density: dict[str, Tensor], path: str) -> Callable[..., None]:
 class _Session:
     """Model, optimisation and counters of one run, between its start (or resumption) and its end."""
 
-    def __init__(self, recipe: Recipe, data: Data, folder: Path, report: Callable[[Progress], None], device: torch.device) -> None:
-        self.recipe, self.data, self.folder, self.report, self.device = recipe, data, folder, report, device
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Data,
+        folder: Path,
+        report: Callable[[Progress], None],
+        device: torch.device,
+    ) -> None:
+        self.recipe, self.data, self.folder, self.report, self.device = (
+            recipe,
+            data,
+            folder,
+            report,
+            device,
+        )
         self.input, self.classes = _input(recipe, data), tuple(data.train.classes)
-        self.batch, self.share = min(recipe.training.batch, len(data.train.windows)), _share(recipe, data)
-        self.augment = Augmentation(recipe.augmentation, len(self.classes), image=data.kind == "image")
+        self.batch, self.share = (
+            min(recipe.training.batch, len(data.train.windows)),
+            _share(recipe, data),
+        )
+        self.augment = Augmentation(
+            recipe.augmentation, len(self.classes), image=data.kind == "image"
+        )
         layout = torch.channels_last if recipe.training.channels_last else torch.contiguous_format
-        with _memory(lambda: f"the network does not fit {device}; try a network.width below {recipe.network.width:g}"):
-            model = runs.make(recipe, self.input, len(self.classes)).to(device, memory_format=layout)  # type: ignore[call-overload]
+        with _memory(
+            lambda: (
+                f"the network does not fit {device}; try a network.width below {recipe.network.width:g}"
+            )
+        ):
+            model = runs.make(recipe, self.input, len(self.classes)).to(
+                device, memory_format=layout
+            )  # type: ignore[call-overload]
         self.model: SpikingModel = parallel.synchronised(model, device)  # type: ignore[assignment]
         self.optimisation = Optimisation(recipe.training, self.model, device)
         self.epoch = 0
@@ -194,7 +241,9 @@ class _Session:
             raise TrainingError(f"{self.folder} cannot be created ({error.strerror})") from None
         self._save()
         if parallel.rank() == 0:
-            with atomic(self.folder / runs.RECIPE) as temporary:  # last: from here on the folder holds a run
+            with atomic_write(
+                self.folder / runs.RECIPE
+            ) as temporary:  # last: from here on the folder holds a run
                 temporary.write_text(recipes.dumps(self.recipe), encoding="utf-8")
 
     def restore(self) -> None:
@@ -206,7 +255,9 @@ class _Session:
             self.optimisation.restore(tensors)
             self.epoch = int(header["epoch"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise TrainingError(f"{self.folder / runs.STATE} does not fit the recipe and the data: {str(error).splitlines()[0]}") from None
+            raise TrainingError(
+                f"{self.folder / runs.STATE} does not fit the recipe and the data: {str(error).splitlines()[0]}"
+            ) from None
         # A run may be stopped between the two files: the state counts.
         self.metrics = list(runs.read_metrics(self.folder)[: self.epoch]) if self.epoch else []
 
@@ -218,41 +269,73 @@ class _Session:
         if self.epoch:
             runs.save_model(self.folder, self.kept, self.input, self.classes)
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        runs.write(self.folder / runs.STATE, tensors | self.optimisation.tensors(), {"epoch": self.epoch})
+        runs.write(
+            self.folder / runs.STATE, tensors | self.optimisation.tensors(), {"epoch": self.epoch}
+        )
 
     # -- training
 
     def run_epoch(self) -> None:
         begun = time.perf_counter()
-        with torch.random.fork_rng(devices=[] if self.device.type == "cpu" else [self.device]), _memory(self._too_much):
+        with (
+            torch.random.fork_rng(devices=[] if self.device.type == "cpu" else [self.device]),
+            _memory(self._too_much),
+        ):
             progress = self._steps(begun)
             evaluation = evaluate(self.kept, self.data.test)
-        self._check(all(bool(value.isfinite().all()) for value in self.model.state_dict().values()), progress.step, "a weight")
+        self._check(
+            all(bool(value.isfinite().all()) for value in self.model.state_dict().values()),
+            progress.step,
+            "a weight",
+        )
         self.epoch += 1
         seconds = time.perf_counter() - begun
-        kept = {name: getattr(progress, name) for name in ("epoch", "step", "loss", "accuracy", "rate", "windows_per_second")}
-        tested = {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy, "density": evaluation.density}
+        kept = {
+            name: getattr(progress, name)
+            for name in ("epoch", "step", "loss", "accuracy", "rate", "windows_per_second")
+        }
+        tested = {
+            "test_loss": evaluation.loss,
+            "test_accuracy": evaluation.accuracy,
+            "density": evaluation.density,
+        }
         self.metrics.append(kept | tested | {"seconds": seconds})
         self._save()
-        self.report(Progress(**(vars(progress) | tested | {"remaining": seconds * (self.recipe.training.epochs - self.epoch)})))
+        self.report(
+            Progress(
+                **(
+                    vars(progress)
+                    | tested
+                    | {"remaining": seconds * (self.recipe.training.epochs - self.epoch)}
+                )
+            )
+        )
 
     def _steps(self, begun: float) -> Progress:
         """Every batch of one epoch; the progress after the last."""
         recipe, forward = self.recipe.training, self._forward()
         per_epoch = len(self.data.train.windows) // self.batch
         quiet = 1 if self.device.type == "cpu" else QUIET
-        sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # of the loss, of what is right
+        sums = torch.zeros(
+            2, dtype=torch.float64, device=self.device
+        )  # of the loss, of what is right
         self.model.train()
         for number, (windows, labels, seeds) in enumerate(_ahead(self._batches(per_epoch))):
             step = self.epoch * per_epoch + number
             windows, targets = self.augment(windows, labels, seeds)  # noqa: PLW2901
-            torch.manual_seed(recipe.seed_of(self.epoch + 1, number, parallel.rank()))  # for layers that draw, as Dropout
+            torch.manual_seed(
+                recipe.seed_of(self.epoch + 1, number, parallel.rank())
+            )  # for layers that draw, as Dropout
             rate = learning_rate(recipe, step, per_epoch)
             with self.optimisation.autocast():
                 logits = forward(windows).float()
-                loss = functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+                loss = functional.cross_entropy(
+                    logits, targets, label_smoothing=recipe.label_smoothing
+                )
             self.optimisation.step(loss, rate)
-            sums += torch.stack([loss.detach() * len(labels), (logits.detach().argmax(1) == labels).sum()])
+            sums += torch.stack(
+                [loss.detach() * len(labels), (logits.detach().argmax(1) == labels).sum()]
+            )
             if (number + 1) % quiet and number + 1 < per_epoch:
                 continue
             seen, seconds = (number + 1) * self.batch, time.perf_counter() - begun
@@ -291,14 +374,24 @@ class _Session:
             chosen = order[number * self.batch :][first : first + self.share]
             groups = range(first // GROUP, first // GROUP + math.ceil(len(chosen) / GROUP))
             labels = torch.from_numpy(data.labels[chosen]).long().to(self.device)
-            yield self._windows(chosen), labels, [recipe.training.seed_of(epoch, number, group) for group in groups]
+            yield (
+                self._windows(chosen),
+                labels,
+                [recipe.training.seed_of(epoch, number, group) for group in groups],
+            )
 
     def _windows(self, chosen: np.ndarray) -> Tensor:
         """The training windows `chosen`, on the device, where all of them stay if there is room."""
         windows = self.data.train.windows
         if isinstance(windows, images.Decoded):
             epoch_seed = self.recipe.training.seed_of(self.epoch + 1)
-            return torch.from_numpy(windows.read(chosen, zoom=self.recipe.augmentation.zoom, seed=epoch_seed)).to(self.device).float()
+            return (
+                torch.from_numpy(
+                    windows.read(chosen, zoom=self.recipe.augmentation.zoom, seed=epoch_seed)
+                )
+                .to(self.device)
+                .float()
+            )
         if self.device.type == "cpu" or windows.nbytes > RESIDENT:
             return torch.from_numpy(windows[chosen]).to(self.device).float()
         if not hasattr(self, "_resident"):
@@ -308,7 +401,10 @@ class _Session:
     # -- what goes wrong
 
     def _too_much(self) -> str:
-        training, narrow = self.recipe.training, self.recipe.training.precision != "float32" or self.device.type == "cpu"
+        training, narrow = (
+            self.recipe.training,
+            self.recipe.training.precision != "float32" or self.device.type == "cpu",
+        )
         precision = "" if narrow else ", or training.precision=bfloat16"
         return f"epoch {self.epoch + 1}, on {self.device}; {self._kept_state()}. Try a training.batch below {training.batch}{precision}"
 
@@ -329,7 +425,9 @@ def _memory(say: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not isinstance(
+            error, MemoryError | torch.OutOfMemoryError
+        ) and "can't allocate memory" not in str(error):
             raise
         raise TrainingError(f"out of memory: {say()}") from None
 
@@ -360,11 +458,25 @@ def _share(recipe: Recipe, data: Data) -> int:
 def _input(recipe: Recipe, data: Data) -> Input:
     windows = data.train.windows
     if windows.shape[1] != recipe.data.steps:
-        raise DataError(f"the windows have {windows.shape[1]} input steps, the recipe's data.steps is {recipe.data.steps}")
+        raise DataError(
+            f"the windows have {windows.shape[1]} input steps, the recipe's data.steps is {recipe.data.steps}"
+        )
     if data.kind == "image":  # int8, all of whose values are grey levels
-        return Input(name="input", shape=windows.shape[2:], steps=windows.shape[1], low=images.LOW, high=images.HIGH, kind="image")
-    high = recipe.data.high
-    least, largest = (int(pick([pick(split.windows) for split in (data.train, data.test)])) for pick in (np.min, np.max))
-    if least < 0 or largest > high:
-        raise DataError(f"the windows lie within {least}..{largest}, beyond the 0..{high} of the input (data.high)")
-    return Input(name="input", shape=windows.shape[2:], steps=windows.shape[1], high=high)
+        return Input(
+            name="input",
+            shape=windows.shape[2:],
+            steps=windows.shape[1],
+            min_value=images.LOW,
+            max_value=images.HIGH,
+            kind="image",
+        )
+    max_count = recipe.data.max_count
+    least, largest = (
+        int(pick([pick(split.windows) for split in (data.train, data.test)]))
+        for pick in (np.min, np.max)
+    )
+    if least < 0 or largest > max_count:
+        raise DataError(
+            f"the windows lie within {least}..{largest}, beyond the 0..{max_count} of the input (data.max_count)"
+        )
+    return Input(name="input", shape=windows.shape[2:], steps=windows.shape[1], max_value=max_count)

@@ -17,7 +17,9 @@ class SpikingModel(nn.Module):
     def __init__(self, body: nn.Module, steps_in: int, *, input_scale: float = 1.0) -> None:
         super().__init__()
         if steps_in < 1 or input_scale <= 0:
-            raise ValueError(f"input steps must be >= 1 and the input's scale > 0, not {steps_in} and {input_scale}")
+            raise ValueError(
+                f"input steps must be >= 1 and the input's scale > 0, not {steps_in} and {input_scale}"
+            )
         self.body = body
         self.steps_in = steps_in
         self.input_scale = input_scale
@@ -25,7 +27,9 @@ class SpikingModel(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         batch, steps_in = windows.shape[:2]
         if steps_in != self.steps_in:
-            raise ValueError(f"windows have {steps_in} input steps, the model takes {self.steps_in}")
+            raise ValueError(
+                f"windows have {steps_in} input steps, the model takes {self.steps_in}"
+            )
         x = windows.transpose(0, 1).flatten(0, 1)
         if self.input_scale != 1:
             x = x * self.input_scale

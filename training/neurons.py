@@ -30,7 +30,15 @@ _TRITON = importlib.util.find_spec("triton") is not None
 # ------------------------------------------------------------------------------------------------ function
 
 
-def lmht(current: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int, path: Path = "auto") -> Tensor:
+def lmht(
+    current: Tensor,
+    omega: Tensor,
+    leak: Tensor,
+    threshold: Tensor,
+    v0: Tensor,
+    levels: int,
+    path: Path = "auto",
+) -> Tensor:
     """Amplitudes k·θ [T, ...] of LM-HT neurons under the synaptic currents `current` [T_in, ...]. For t = 1..T:
 
         I[t] = Σ_j Ω[t, j] · x[j]
@@ -49,9 +57,15 @@ def lmht(current: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Te
 
     Raises TrainingError where `path` is "fused" and the fused kernels cannot run.
     """
-    channels_last = current.ndim == 5 and not current.is_contiguous() and current[0].is_contiguous(memory_format=torch.channels_last)
+    channels_last = (
+        current.ndim == 5
+        and not current.is_contiguous()
+        and current[0].is_contiguous(memory_format=torch.channels_last)
+    )
     if channels_last:
-        current = current.permute(0, 1, 3, 4, 2)  # as they lie in memory, so that to flatten them needs no copy
+        current = current.permute(
+            0, 1, 3, 4, 2
+        )  # as they lie in memory, so that to flatten them needs no copy
     suits = current.is_cuda and _TRITON and omega.numel() <= MOST_MIXING
     fire = _fused if path == "fused" or (path == "auto" and suits) else _plain
     out = fire(current.flatten(1), omega, leak, threshold, v0, levels)
@@ -59,15 +73,21 @@ def lmht(current: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Te
     return out.permute(0, 1, 4, 2, 3) if channels_last else out
 
 
-def _fused(x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int) -> Tensor:
+def _fused(
+    x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int
+) -> Tensor:
     if not _TRITON:
-        raise TrainingError("fused neurons need the package 'triton', which comes with PyTorch for CUDA; take the path 'plain'")
+        raise TrainingError(
+            "fused neurons need the package 'triton', which comes with PyTorch for CUDA; take the path 'plain'"
+        )
     from .fused import amplitudes  # here, for Triton takes a while to import
 
     return amplitudes(x, omega, leak, threshold, v0, levels)
 
 
-def _plain(x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int) -> Tensor:
+def _plain(
+    x: Tensor, omega: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int
+) -> Tensor:
     wide = torch.promote_types(x.dtype, torch.float32)
     with torch.autocast(x.device.type, enabled=False):
         drive = omega.to(wide) @ x.to(wide)
@@ -79,8 +99,12 @@ class _Fire(torch.autograd.Function):
     """From the mixed currents I [T, ...] to the amplitudes k·θ [T, ...]."""
 
     @staticmethod
-    def forward(ctx: Any, drive: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int) -> Tensor:  # type: ignore[override]
-        before, after, out = (torch.empty_like(drive) for _ in range(3))  # v before and after the reset, amplitudes
+    def forward(
+        ctx: Any, drive: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int
+    ) -> Tensor:  # type: ignore[override]
+        before, after, out = (
+            torch.empty_like(drive) for _ in range(3)
+        )  # v before and after the reset, amplitudes
         v = v0.expand(drive.shape[1:])
         for t, now in enumerate(drive):
             torch.addcmul(now, v, leak, out=before[t])
@@ -97,8 +121,12 @@ class _Fire(torch.autograd.Function):
         of_leak = of_threshold = None
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             of_leak = torch.dot(passed[1:].flatten(), after[:-1].flatten()) + v0 * passed[0].sum()
-        if ctx.needs_input_grad[2]:  # Σ grad·k - passed·I/θ, with I = v before the reset - λ·(v after the last one)
-            of_threshold = ((grad * (before - after)).sum() - (passed * before).sum() + leak * of_leak) / threshold
+        if ctx.needs_input_grad[
+            2
+        ]:  # Σ grad·k - passed·I/θ, with I = v before the reset - λ·(v after the last one)
+            of_threshold = (
+                (grad * (before - after)).sum() - (passed * before).sum() + leak * of_leak
+            ) / threshold
         return passed, of_leak, of_threshold, None, None
 
 
@@ -119,7 +147,9 @@ class Neuron(nn.Module):
     def __init__(self, levels: int, steps: int, steps_in: int, threshold: float, v0: float) -> None:
         super().__init__()
         if min(levels, steps, steps_in) < 1 or threshold <= 0:
-            raise ValueError(f"levels, steps and input steps must be >= 1 and the threshold > 0, not {levels}, {steps}, {steps_in} and {threshold}")
+            raise ValueError(
+                f"levels, steps and input steps must be >= 1 and the threshold > 0, not {levels}, {steps}, {steps_in} and {threshold}"
+            )
         self.levels, self.steps, self.steps_in = levels, steps, steps_in
         self.threshold = nn.Parameter(torch.tensor(float(threshold)), requires_grad=False)
         self.register_buffer("initial", torch.tensor(float(v0)))
@@ -141,9 +171,13 @@ class Neuron(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) % self.steps_in:
-            raise ValueError(f"neurons that take {self.steps_in} input steps meet {len(x)} currents, which is no multiple")
+            raise ValueError(
+                f"neurons that take {self.steps_in} input steps meet {len(x)} currents, which is no multiple"
+            )
         current = x.unflatten(0, (self.steps_in, len(x) // self.steps_in))
-        return lmht(current, self.omega, self.leak, self.threshold, self.v0, self.levels, self.path).flatten(0, 1)
+        return lmht(
+            current, self.omega, self.leak, self.threshold, self.v0, self.levels, self.path
+        ).flatten(0, 1)
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}, steps={self.steps}, steps_in={self.steps_in}"
@@ -156,7 +190,15 @@ class LMHT(Neuron):
     from which hybrid training sets out.
     """
 
-    def __init__(self, levels: int, steps: int, steps_in: int | None = None, *, threshold: float = 1.0, v0: float = 0.0) -> None:
+    def __init__(
+        self,
+        levels: int,
+        steps: int,
+        steps_in: int | None = None,
+        *,
+        threshold: float = 1.0,
+        v0: float = 0.0,
+    ) -> None:
         super().__init__(levels, steps, steps if steps_in is None else steps_in, threshold, v0)
         self.m = nn.Parameter(torch.zeros(self.steps, self.steps_in))
         self.alpha = nn.Parameter(torch.zeros(()))
@@ -176,7 +218,15 @@ class Fixed(Neuron):
     _omega: Tensor
     _leak: Tensor
 
-    def __init__(self, levels: int, omega: Tensor | Sequence[Sequence[float]], *, threshold: float = 1.0, leak: float = 1.0, v0: float = 0.0) -> None:
+    def __init__(
+        self,
+        levels: int,
+        omega: Tensor | Sequence[Sequence[float]],
+        *,
+        threshold: float = 1.0,
+        leak: float = 1.0,
+        v0: float = 0.0,
+    ) -> None:
         omega = torch.as_tensor(omega, dtype=torch.get_default_dtype())
         if omega.ndim != 2:
             raise ValueError(f"a T-GIM is [T, T_in], not of shape {tuple(omega.shape)}")
@@ -199,9 +249,20 @@ class MHT(Fixed):
     With one input step, a still image, Ω is I summed over its columns: every time-step receives the whole current.
     """
 
-    def __init__(self, levels: int, steps: int, steps_in: int | None = None, *, threshold: float = 1.0, leak: float = 1.0, v0: float = 0.0) -> None:
+    def __init__(
+        self,
+        levels: int,
+        steps: int,
+        steps_in: int | None = None,
+        *,
+        threshold: float = 1.0,
+        leak: float = 1.0,
+        v0: float = 0.0,
+    ) -> None:
         if steps_in not in (None, 1, steps):
-            raise ValueError(f"neurons without a T-GIM take as many input steps as time-steps ({steps}), or a single one, not {steps_in}")
+            raise ValueError(
+                f"neurons without a T-GIM take as many input steps as time-steps ({steps}), or a single one, not {steps_in}"
+            )
         omega = torch.ones(steps, 1) if steps_in == 1 else torch.eye(steps)
         super().__init__(levels, omega, threshold=threshold, leak=leak, v0=v0)
 
@@ -209,7 +270,9 @@ class MHT(Fixed):
 class IF(MHT):
     """Vanilla integrate-and-fire neurons (STBP): one level, Ω = I, λ = 1."""
 
-    def __init__(self, steps: int, steps_in: int | None = None, *, threshold: float = 1.0, v0: float = 0.0) -> None:
+    def __init__(
+        self, steps: int, steps_in: int | None = None, *, threshold: float = 1.0, v0: float = 0.0
+    ) -> None:
         super().__init__(1, steps, steps_in, threshold=threshold, v0=v0)
 
 

@@ -20,16 +20,28 @@ def learning_rate(recipe: TrainingRecipe, step: int, steps_per_epoch: int) -> fl
     warmup, steps = recipe.warmup * steps_per_epoch, recipe.epochs * steps_per_epoch
     if step + 1 < warmup:
         return recipe.rate * (step + 1) / warmup
-    return recipe.rate * 0.5 * (1 + math.cos(math.pi * (step - warmup + 1) / max(steps - warmup + 1, 1)))
+    return (
+        recipe.rate
+        * 0.5
+        * (1 + math.cos(math.pi * (step - warmup + 1) / max(steps - warmup + 1, 1)))
+    )
 
 
 def make_optimiser(recipe: TrainingRecipe, model: nn.Module) -> torch.optim.Optimizer:
     """Weights decay; biases, norms and the parameters of neurons do not."""
     learnt = [p for p in model.parameters() if p.requires_grad]
-    neurons = {id(p) for module in model.modules() if isinstance(module, Neuron) for p in module.parameters()}
+    neurons = {
+        id(p)
+        for module in model.modules()
+        if isinstance(module, Neuron)
+        for p in module.parameters()
+    }
     decays = [p for p in learnt if p.ndim > 1 and id(p) not in neurons]
     chosen = {id(p) for p in decays}
-    groups = [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": [p for p in learnt if id(p) not in chosen], "weight_decay": 0.0}]
+    groups = [
+        {"params": decays, "weight_decay": recipe.weight_decay},
+        {"params": [p for p in learnt if id(p) not in chosen], "weight_decay": 0.0},
+    ]
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.rate)
     return torch.optim.SGD(groups, lr=recipe.rate, momentum=0.9, nesterov=True)
@@ -45,12 +57,20 @@ class Optimisation:
         self.recipe, self.model, self.device = recipe, model, device
         self.optimiser = make_optimiser(recipe, model)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True) if recipe.ema else None
+        self.average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+            if recipe.ema
+            else None
+        )
 
     def autocast(self) -> torch.autocast:
         """Context of the forward pass."""
         precision = PRECISIONS[self.recipe.precision]
-        return torch.autocast(self.device.type, precision if precision != torch.float32 else None, enabled=precision != torch.float32)
+        return torch.autocast(
+            self.device.type,
+            precision if precision != torch.float32 else None,
+            enabled=precision != torch.float32,
+        )
 
     def step(self, loss: Tensor, rate: float) -> None:
         """One step down the gradient of `loss`, at `rate`."""
@@ -71,9 +91,20 @@ class Optimisation:
     def tensors(self) -> dict[str, Tensor]:
         """The state as flat tensors: optimiser.<parameter>.<name>, scaler.<name>, average.<name>."""
         states = self.optimiser.state_dict()["state"].items()
-        tensors = {f"optimiser.{index}.{name}": value for index, state in states for name, value in state.items()}
-        tensors |= {f"scaler.{name}": torch.tensor(value) for name, value in self.scaler.state_dict().items()}
-        return tensors | ({f"average.{name}": value for name, value in self.average.state_dict().items()} if self.average else {})
+        tensors = {
+            f"optimiser.{index}.{name}": value
+            for index, state in states
+            for name, value in state.items()
+        }
+        tensors |= {
+            f"scaler.{name}": torch.tensor(value)
+            for name, value in self.scaler.state_dict().items()
+        }
+        return tensors | (
+            {f"average.{name}": value for name, value in self.average.state_dict().items()}
+            if self.average
+            else {}
+        )
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` gave. Raises KeyError, ValueError or RuntimeError where it is of another model."""
@@ -81,12 +112,20 @@ class Optimisation:
         for key, value in under("optimiser.", tensors).items():
             index, _, name = key.partition(".")
             state.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self.scaler.load_state_dict({name: value.item() for name, value in under("scaler.", tensors).items()})
+        self.optimiser.load_state_dict(
+            {"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]}
+        )
+        self.scaler.load_state_dict(
+            {name: value.item() for name, value in under("scaler.", tensors).items()}
+        )
         if self.average is not None:
             self.average.load_state_dict(under("average.", tensors))
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The `tensors` whose names begin with `prefix`, without it."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

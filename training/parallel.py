@@ -52,7 +52,9 @@ def shared(model: nn.Module, device: torch.device) -> nn.Module:
     """`model` with gradients that are means over all processes."""
     if world() == 1:
         return model
-    return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=[device] if device.type == "cuda" else None
+    )
 
 
 class GatheredBatchNorm2d(nn.BatchNorm2d):
@@ -62,7 +64,9 @@ class GatheredBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         dims, number = (0, 2, 3), x.numel() // x.shape[1] * world()
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # statistics are not rounded to what convolutions give under autocast
+        wide = x.to(
+            torch.promote_types(x.dtype, torch.float32)
+        )  # statistics are not rounded to what convolutions give under autocast
         mean: Tensor = _Total.apply(wide.sum(dims)) / number  # type: ignore[no-untyped-call]
         centred = wide - mean[:, None, None]
         variance: Tensor = _Total.apply(centred.square().sum(dims)) / number  # type: ignore[no-untyped-call]
@@ -72,7 +76,11 @@ class GatheredBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert (
+            self.running_mean is not None
+            and self.running_var is not None
+            and self.num_batches_tracked is not None
+        )
         assert self.momentum is not None
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)

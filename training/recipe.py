@@ -27,9 +27,9 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from lmht_deploy.data import images
 from lmht_deploy.errors import RecipeError
 
-from . import images
 from .architectures import ARCHITECTURES
 
 
@@ -46,13 +46,13 @@ class DataRecipe:
     """`name` of the data set (lmht_deploy.events.datasets, training.images), and how its recordings become windows.
 
     `steps` is T_in; `size` the height and width to which events are down-sampled by address, or images are resized (0: as they
-    are); counts are clipped to `high`; of images only the first `classes` classes are taken (0: all).
+    are); counts are clipped to `max_count`; of images only the first `classes` classes are taken (0: all).
     """
 
     name: str
     steps: int = _within(1, 1024, 4)
     size: int = _within(0, 4096, 0)
-    high: int = _within(1, 2**15, 255)
+    max_count: int = _within(1, 2**15, 255)
     classes: int = _within(0, 2**16, 0)
 
 
@@ -156,13 +156,19 @@ class Recipe:
                 f"network.neuron {network.neuron!r} has no T-GIM: network.steps ({network.steps}) must be data.steps ({data.steps}), or that be 1"
             )
         if self.augmentation.zoom and (data.name not in images.SETS or images.SETS[data.name].size):
-            raise RecipeError(f"augmentation.zoom is for images that differ in size and are decoded as they are used (imagenet), not for {data.name}")
+            raise RecipeError(
+                f"augmentation.zoom is for images that differ in size and are decoded as they are used (imagenet), not for {data.name}"
+            )
         if data.classes and data.name not in images.SETS:
             raise RecipeError(f"data.classes is for images, not for {data.name}")
         if network.neuron == "if" and network.levels != 1:
-            raise RecipeError(f"network.neuron 'if' has one level: network.levels must be 1, not {network.levels}")
+            raise RecipeError(
+                f"network.neuron 'if' has one level: network.levels must be 1, not {network.levels}"
+            )
         if network.neuron == "qcfs" and (network.steps, network.v0) != (1, 0.5):
-            raise RecipeError(f"network.neuron 'qcfs' has network.steps 1 and network.v0 0.5, not {network.steps} and {network.v0}")
+            raise RecipeError(
+                f"network.neuron 'qcfs' has network.steps 1 and network.v0 0.5, not {network.steps} and {network.v0}"
+            )
 
 
 # ------------------------------------------------------------------------------------------------ reading and writing
@@ -171,10 +177,12 @@ class Recipe:
 def packaged() -> tuple[str, ...]:
     """Names of the recipes that come with the package."""
     files = (resources.files(__package__) / "recipes").iterdir()
-    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+    return tuple(
+        sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+    )
 
 
-def load(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """The packaged recipe `name`, or the one in the file `name` (.toml), with `overrides` of the form "section.key=value".
 
     Raises RecipeError for a missing or malformed file, an unknown section or key, and a value of a wrong type or out of range.
@@ -193,7 +201,9 @@ def _read(name: str | Path, beside: Path = Path(), seen: tuple[str, ...] = ()) -
     elif name in packaged():
         file, what = resources.files(__package__) / "recipes" / f"{name}.toml", f"recipe {name!r}"  # type: ignore[assignment]
     else:
-        raise RecipeError(f"there is no recipe {str(name)!r}; there are {', '.join(packaged())}, or give the path of a .toml file")
+        raise RecipeError(
+            f"there is no recipe {str(name)!r}; there are {', '.join(packaged())}, or give the path of a .toml file"
+        )
     if what in seen:
         raise RecipeError(f"{what} extends itself, by way of {' and '.join(seen)}")
     try:
@@ -209,7 +219,9 @@ def _read(name: str | Path, beside: Path = Path(), seen: tuple[str, ...] = ()) -
         raise RecipeError(f"{what}: extends must be the name or the path of a recipe, not {base!r}")
     merged = _read(base, Path(str(file)).parent, (*seen, what))
     for section, changes in values.items():
-        merged[section] = {**merged.get(section, {}), **changes} if isinstance(changes, Mapping) else changes
+        merged[section] = (
+            {**merged.get(section, {}), **changes} if isinstance(changes, Mapping) else changes
+        )
     return merged
 
 
@@ -217,29 +229,48 @@ def parse(values: Mapping[str, Any]) -> Recipe:
     """The recipe of nested `values`, {section: {key: value}}; RecipeError as for `load`."""
     sections = get_type_hints(Recipe)
     _known("section", values, sections)
-    return Recipe(**{section: _section(section, kind, values.get(section, {})) for section, kind in sections.items()})
+    return Recipe(
+        **{
+            section: _section(section, kind, values.get(section, {}))
+            for section, kind in sections.items()
+        }
+    )
 
 
 def dumps(recipe: Recipe) -> str:
     """`recipe` as TOML, every key written out; `load` reads the very same recipe."""
     sections = []
     for section, values in dataclasses.asdict(recipe).items():
-        sections.append("\n".join([f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]))
+        sections.append(
+            "\n".join(
+                [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+            )
+        )
     return "\n\n".join(sections) + "\n"
 
 
 def changes(before: Recipe, after: Recipe) -> str:
     """What `after` has otherwise than `before`, as "training.epochs (20, now 30), ..."."""
     old, new = dataclasses.asdict(before), dataclasses.asdict(after)
-    keys = [(section, key) for section, values in old.items() for key in values if old[section][key] != new[section][key]]
-    return ", ".join(f"{section}.{key} ({old[section][key]!r}, now {new[section][key]!r})" for section, key in keys)
+    keys = [
+        (section, key)
+        for section, values in old.items()
+        for key in values
+        if old[section][key] != new[section][key]
+    ]
+    return ", ".join(
+        f"{section}.{key} ({old[section][key]!r}, now {new[section][key]!r})"
+        for section, key in keys
+    )
 
 
 def _override(values: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     section, dot, key = name.strip().partition(".")
     if not (equals and dot):
-        raise RecipeError(f"an override has the form section.key=value, for example training.epochs=10, not {override!r}")
+        raise RecipeError(
+            f"an override has the form section.key=value, for example training.epochs=10, not {override!r}"
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -253,7 +284,9 @@ def _known(what: str, found: object, allowed: Iterable[str]) -> None:
         raise RecipeError(f"{what} must be a table, not {found!r}")
     for key in found:
         if key not in allowed:
-            raise RecipeError(f"unknown {what} {key!r} in the recipe; there are {', '.join(allowed)}")
+            raise RecipeError(
+                f"unknown {what} {key!r} in the recipe; there are {', '.join(allowed)}"
+            )
 
 
 def _section(section: str, kind: type, values: Any) -> Any:
@@ -263,7 +296,12 @@ def _section(section: str, kind: type, values: Any) -> Any:
         if item.default is MISSING and item.name not in values:
             raise RecipeError(f"the recipe lacks {section}.{item.name}{_allowed(item.metadata)}")
     fields = {item.name: item for item in dataclasses.fields(kind)}
-    return kind(**{key: _value(f"{section}.{key}", hints[key], fields[key].metadata, value) for key, value in values.items()})
+    return kind(
+        **{
+            key: _value(f"{section}.{key}", hints[key], fields[key].metadata, value)
+            for key, value in values.items()
+        }
+    )
 
 
 def _value(name: str, kind: type[Any], limits: Mapping[str, Any], value: Any) -> Any:
@@ -273,7 +311,9 @@ def _value(name: str, kind: type[Any], limits: Mapping[str, Any], value: Any) ->
         raise RecipeError(f"{name} must be {_KINDS[kind]}{_allowed(limits)}, not {value!r}")
     if value not in limits.get("choices", (value,)):
         raise RecipeError(f"{name} must be{_allowed(limits, '')}, not {value!r}")
-    if "least" in limits and not (math.isfinite(value) and limits["least"] <= value <= limits["most"]):
+    if "least" in limits and not (
+        math.isfinite(value) and limits["least"] <= value <= limits["most"]
+    ):
         raise RecipeError(f"{name} must lie{_allowed(limits, '')}, not be {value!r}")
     return value
 

@@ -20,10 +20,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from .. import storage
-from ..errors import BackendError
-from ..network import Network
-from ..result import Result, concatenate
+from lmht_deploy.errors import BackendError
+from lmht_deploy.formats.lmht import load_network
+from lmht_deploy.ir import Network
+from lmht_deploy.result import Result, concatenate
 
 NAMES = ("reference", "event", "torch", "onnx", "lava")
 FOREIGN = ("netx",)
@@ -35,7 +35,7 @@ class Backend(Protocol):
 
     window_shape: tuple[int, ...]
     """of one window: (T_in, C, H, W) or (T_in, N)"""
-    high: int
+    max_value: int
     """the largest count that the network's input takes"""
     chunk: int | None
     """windows of one call that keep memory small; None: all at once"""
@@ -49,12 +49,12 @@ class Backend(Protocol):
         ...
 
 
-def silent(done: int) -> None:
+def no_progress(done: int) -> None:
     """Progress that nobody wants to hear of."""
 
 
 @runtime_checkable
-class Telling(Protocol):
+class ReportsProgress(Protocol):
     """A backend whose calls take long: it calls `progress` with the number of windows that are done, when that changes or oftener."""
 
     progress: Callable[[int], None]
@@ -67,17 +67,17 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def suffix(name: str) -> str:
+def artifact_suffix(name: str) -> str:
     """File suffix of the artifact that backend `name` runs."""
     return module(name).SUFFIX
 
 
-def missing(name: str) -> str | None:
+def unavailable(name: str) -> str | None:
     """Why backend `name` cannot run here, with the command that mends it; None where it can."""
-    return module(name).missing()
+    return module(name).unavailable()
 
 
-def load(name: str, path: str | Path, *, threads: int = 1) -> Backend:
+def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
     """Open the artifact at `path` with backend `name`, using up to `threads` threads.
 
     Raises BackendError for an unknown backend, an artifact of another kind or a missing package, and StorageError for
@@ -86,12 +86,18 @@ def load(name: str, path: str | Path, *, threads: int = 1) -> Backend:
     backend = module(name)
     if Path(path).suffix != backend.SUFFIX:
         raise BackendError(f"backend {name!r} runs {backend.SUFFIX} files, not {Path(path).name!r}")
-    if reason := backend.missing():
+    if reason := backend.unavailable():
         raise BackendError(f"backend {name!r} cannot run here: {reason}")
-    return backend.load(Path(path), threads=threads)
+    return backend.open_artifact(Path(path), threads=threads)
 
 
-def run(backend: Backend, windows: np.ndarray, *, trace: bool = False, progress: Callable[[int], None] = silent) -> Result:
+def run_windows(
+    backend: Backend,
+    windows: np.ndarray,
+    *,
+    trace: bool = False,
+    progress: Callable[[int], None] = no_progress,
+) -> Result:
     """Run any number of `windows` through an open backend, in chunks that keep memory small.
 
     `progress` is told how many windows are done. Raises DataError where the windows do not fit.
@@ -99,7 +105,7 @@ def run(backend: Backend, windows: np.ndarray, *, trace: bool = False, progress:
     chunk = backend.chunk or max(1, len(windows))
     parts = []
     for start in range(0, max(1, len(windows)), chunk):
-        if isinstance(backend, Telling):
+        if isinstance(backend, ReportsProgress):
             backend.progress = partial(_further, progress, start)
         parts.append(backend.run(windows[start : start + chunk], trace=trace))
         progress(min(len(windows), start + chunk))
@@ -110,9 +116,11 @@ def _further(progress: Callable[[int], None], before: int, done: int) -> None:
     progress(before + done)
 
 
-def integer_network(name: str, path: Path) -> Network:
+def load_integer_network(name: str, path: Path) -> Network:
     """The network of a `.lmht` file; BackendError where it is a float one, which backend `name` does not run."""
-    net = storage.load(path)
+    net = load_network(path)
     if not net.integer:
-        raise BackendError(f"{path}: holds a float network; backend {name!r} runs integer ones; see `lmht convert`")
+        raise BackendError(
+            f"{path}: holds a float network; backend {name!r} runs integer ones; see `lmht convert`"
+        )
     return net

@@ -6,30 +6,31 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import engine
-from ..errors import BackendError
-from ..network import Network
-from ..result import Result
-from . import integer_network
+from lmht_deploy import engine
+from lmht_deploy.errors import BackendError
+from lmht_deploy.ir import Network
+from lmht_deploy.result import Result
+
+from . import load_integer_network
 
 SUFFIX = ".lmht"
 
 
-def missing() -> str | None:
+def unavailable() -> str | None:
     """Whether the engine's extension was built."""
-    return engine.missing()
+    return engine.unavailable()
 
 
-def load(path: Path, *, threads: int = 1) -> EventBackend:
+def open_artifact(path: Path, *, threads: int = 1) -> EventBackend:
     """Open a `.lmht` file of an integer network; BackendError for a float one."""
-    return EventBackend(integer_network("event", path), threads)
+    return EventBackend(load_integer_network("event", path), threads)
 
 
 class EventBackend:
     chunk = 32
 
     def __init__(self, net: Network, threads: int) -> None:
-        self.window_shape, self.high = net.window_shape, net.input.high
+        self.window_shape, self.max_value = net.window_shape, net.input.max_value
         self._engine: engine.Engine | None = engine.Engine(net, threads=threads)
         self._threads = threads
 
@@ -39,11 +40,16 @@ class EventBackend:
         return self._engine.run(windows, trace=trace)
 
     def steps(self) -> engine.IncrementalEngine | None:
-        """Return an engine for windows whose steps arrive one by one; None if the network does not allow it."""
+        """Return an engine for windows whose steps arrive one by one.
+
+        None if the network does not allow it.
+        """
         if self._engine is None:
             raise BackendError("the backend is closed")
         model = self._engine.model
-        return engine.IncrementalEngine(model, threads=self._threads) if engine.IncrementalEngine.supports(model) else None
+        if not engine.IncrementalEngine.supports(model):
+            return None
+        return engine.IncrementalEngine(model, threads=self._threads)
 
     def close(self) -> None:
         """Give back threads and buffers."""

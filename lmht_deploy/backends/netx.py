@@ -12,20 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import network
-from ..netx import NetX, Simulator, counting
-from ..netx import load as load_netx
-from ..result import Result
+from lmht_deploy import ir
+from lmht_deploy.netx import NetX, Simulator, counting, load_netx
+from lmht_deploy.result import Result
 
 SUFFIX = ".net"
 
 
-def missing() -> str | None:
+def unavailable() -> str | None:
     """Nothing: the simulation is part of this package."""
     return None
 
 
-def load(path: Path, *, threads: int = 1) -> NetxBackend:
+def open_artifact(path: Path, *, threads: int = 1) -> NetxBackend:
     """Open a NetX file. Raises StorageError for what is missing, damaged or not run here."""
     return NetxBackend(load_netx(path), threads)
 
@@ -40,7 +39,7 @@ class NetxBackend:
 
     def __init__(self, net: NetX, threads: int = 1) -> None:
         self.net = net
-        self.high = net.encoding.high if net.encoding else network.MAX_INPUT
+        self.max_value = net.encoding.max_value if net.encoding else ir.MAX_INPUT
         self._simulator = Simulator(net, threads=threads)
         self.window_shape = counting.window_shape(net)
 
@@ -48,8 +47,12 @@ class NetxBackend:
         windows = np.asarray(windows)
         sample = counting.samples(self.net, windows)
         start = time.perf_counter()
-        recordings = self._simulator.run(sample.inputs, sample.steps, graded=sample.graded, spikes=trace)
-        return counting.result("netx", self.net, windows, recordings, time.perf_counter() - start, trace=trace)
+        recordings = self._simulator.run(
+            sample.inputs, sample.steps, graded=sample.graded, spikes=trace
+        )
+        return counting.result(
+            "netx", self.net, windows, recordings, time.perf_counter() - start, trace=trace
+        )
 
     def close(self) -> None:
         """Nothing to give back."""

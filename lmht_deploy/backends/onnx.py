@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import BackendError, StorageError
-from ..result import Counts, Result, check_windows
-from ..storage import reading
+from lmht_deploy.errors import BackendError, StorageError
+from lmht_deploy.formats.files import reading
+from lmht_deploy.result import Counts, Result, check_windows
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -26,24 +26,34 @@ CHECKSUM_BYTES = 78
 """Length of the property that ends a file: two bytes of field, "checksum" and 64 hexadecimal digits with two bytes each before them."""
 
 
-def missing() -> str | None:
+def unavailable() -> str | None:
     """Whether ONNX Runtime is installed."""
-    return None if importlib.util.find_spec("onnxruntime") else "ONNX Runtime is not installed; run: pip install 'lmht-deploy[onnx]'"
+    return (
+        None
+        if importlib.util.find_spec("onnxruntime")
+        else "ONNX Runtime is not installed; run: pip install 'lmht-deploy[onnx]'"
+    )
 
 
-def load(path: Path, *, threads: int = 1) -> OnnxBackend:
+def open_artifact(path: Path, *, threads: int = 1) -> OnnxBackend:
     """Open a `.onnx` file with `threads` threads. Raises StorageError where it is missing, damaged, foreign or of another version."""
     with reading(path, "an .onnx file"):
         content = path.read_bytes()
         session = _session(path, content, threads)
         metadata = session.get_modelmeta().custom_metadata_map
         if metadata.get("format") != FORMAT:
-            raise StorageError(f"{path}: is ONNX, but not a network of lmht-deploy (its 'format' property is {metadata.get('format')!r})")
+            raise StorageError(
+                f"{path}: is ONNX, but not a network of lmht-deploy (its 'format' property is {metadata.get('format')!r})"
+            )
         if metadata.get("version") != VERSION:
-            raise StorageError(f"{path}: has format version {metadata.get('version')}, this release reads version {VERSION}")
+            raise StorageError(
+                f"{path}: has format version {metadata.get('version')}, this release reads version {VERSION}"
+            )
         content, end = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
         if not end.endswith(hashlib.sha256(content).hexdigest().encode()):
-            raise StorageError(f"{path}: the checksum does not match the content; the file is damaged or was edited")
+            raise StorageError(
+                f"{path}: the checksum does not match the content; the file is damaged or was edited"
+            )
         return OnnxBackend(path, session, metadata)
 
 
@@ -57,7 +67,9 @@ def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceS
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its dozen exception types have no base class of their own
-        raise StorageError(f"{path}: is not an .onnx file that ONNX Runtime {onnxruntime.__version__} runs, or is truncated ({_first_line(error)})") from None
+        raise StorageError(
+            f"{path}: is not an .onnx file that ONNX Runtime {onnxruntime.__version__} runs, or is truncated ({_first_line(error)})"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:
@@ -69,24 +81,34 @@ class OnnxBackend:
 
     chunk = 32
 
-    def __init__(self, path: Path, session: onnxruntime.InferenceSession, metadata: dict[str, str]) -> None:
+    def __init__(
+        self, path: Path, session: onnxruntime.InferenceSession, metadata: dict[str, str]
+    ) -> None:
         self._path = path
         self._session = session
         entrance = json.loads(metadata["input"])
-        self._low, self.high = int(entrance["low"]), int(entrance["high"])
+        self._min_value, self.max_value = int(entrance["min_value"]), int(entrance["max_value"])
         self._scale = float(metadata["scale"])
         self._macs: dict[str, int] = json.loads(metadata["macs"])
         (windows,) = session.get_inputs()
         self.window_shape = tuple(windows.shape[1:])
         self._dtype = np.dtype(windows.type.removeprefix("tensor(").removesuffix(")"))
         self._names = [output.name for output in session.get_outputs()]
-        self._traced = all(f"k/{name.removeprefix('spikes/')}" in self._names for name in self._names if name.startswith("spikes/"))
+        self._traced = all(
+            f"k/{name.removeprefix('spikes/')}" in self._names
+            for name in self._names
+            if name.startswith("spikes/")
+        )
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows` [B, T_in, ...]; BackendError where `trace` is asked of a file without traces."""
-        windows = check_windows(self.window_shape, self._low, self.high, windows).astype(self._dtype)
+        windows = check_windows(self.window_shape, self._min_value, self.max_value, windows).astype(
+            self._dtype
+        )
         if trace and not self._traced:
-            raise BackendError(f"{self._path}: holds no traces; write it with `lmht export --trace`, or exporters.onnx.export(net, path, trace=True)")
+            raise BackendError(
+                f"{self._path}: holds no traces; write it with `lmht export --trace`, or lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True)"
+            )
         names = [name for name in self._names if trace or not name.startswith("k/")]
         start = time.perf_counter()
         outputs = dict(zip(names, self._session.run(names, {"windows": windows}), strict=True))
@@ -111,4 +133,8 @@ class OnnxBackend:
 
 def _by_layer(kind: str, outputs: Mapping[str, np.ndarray]) -> Counts:
     """Outputs named `<kind>/<layer>`, by layer."""
-    return {name.removeprefix(f"{kind}/"): values for name, values in outputs.items() if name.startswith(f"{kind}/")}
+    return {
+        name.removeprefix(f"{kind}/"): values
+        for name, values in outputs.items()
+        if name.startswith(f"{kind}/")
+    }

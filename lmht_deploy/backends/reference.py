@@ -6,21 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import reference, storage
-from ..network import Network
-from ..result import Result
+from lmht_deploy import reference
+from lmht_deploy.formats.lmht import load_network
+from lmht_deploy.ir import Network
+from lmht_deploy.result import Result
 
 SUFFIX = ".lmht"
 
 
-def missing() -> str | None:
+def unavailable() -> str | None:
     """Nothing: the golden model needs NumPy only."""
     return None
 
 
-def load(path: Path, *, threads: int = 1) -> ReferenceBackend:
+def open_artifact(path: Path, *, threads: int = 1) -> ReferenceBackend:
     """Open a `.lmht` file; NumPy chooses its own threads."""
-    return ReferenceBackend(storage.load(path))
+    return ReferenceBackend(load_network(path))
 
 
 class ReferenceBackend:
@@ -28,7 +29,7 @@ class ReferenceBackend:
 
     def __init__(self, net: Network) -> None:
         self.net = net
-        self.window_shape, self.high = net.window_shape, net.input.high
+        self.window_shape, self.max_value = net.window_shape, net.input.max_value
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         return reference.run(self.net, windows, trace=trace)

@@ -13,9 +13,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..network import LEAK_ONE, Conv, Flatten, Input, Linear, MaxPool, Network, Neurons, Readout, SumPool, Synapse
-from ..result import Result, check_windows, tally
-from . import integer_network
+from lmht_deploy.ir import (
+    LEAK_ONE,
+    Conv,
+    Flatten,
+    Input,
+    Linear,
+    MaxPool,
+    Network,
+    Neurons,
+    Readout,
+    SumPool,
+    Synapse,
+)
+from lmht_deploy.result import Result, check_windows, tally
+
+from . import load_integer_network
 
 if TYPE_CHECKING:
     import torch
@@ -23,14 +36,18 @@ if TYPE_CHECKING:
 SUFFIX = ".lmht"
 
 
-def missing() -> str | None:
+def unavailable() -> str | None:
     """Whether PyTorch is installed."""
-    return None if importlib.util.find_spec("torch") else "PyTorch is not installed; run: pip install 'lmht-deploy[train]'"
+    return (
+        None
+        if importlib.util.find_spec("torch")
+        else "PyTorch is not installed; run: pip install 'lmht-deploy[train]'"
+    )
 
 
-def load(path: Path, *, threads: int = 1) -> TorchBackend:
+def open_artifact(path: Path, *, threads: int = 1) -> TorchBackend:
     """Open a `.lmht` file of an integer network; `threads` sets PyTorch's number of threads while it runs."""
-    return TorchBackend(integer_network("torch", path), threads)
+    return TorchBackend(load_integer_network("torch", path), threads)
 
 
 class TorchBackend:
@@ -38,25 +55,32 @@ class TorchBackend:
 
     def __init__(self, net: Network, threads: int = 1, device: str = "cpu") -> None:
         self.net = net
-        self.window_shape, self.high = net.window_shape, net.input.high
+        self.window_shape, self.max_value = net.window_shape, net.input.max_value
         self._threads, self._device = threads, device
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         import torch
 
         net = self.net
-        windows = check_windows(net.window_shape, net.input.low, net.input.high, windows, net.integer)
+        windows = check_windows(
+            net.window_shape, net.input.min_value, net.input.max_value, windows, net.integer
+        )
         before = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:
             start = time.perf_counter()
             with torch.inference_mode():
-                outputs = self._forward(torch.from_numpy(windows.astype(np.float64)).to(self._device))
+                outputs = self._forward(
+                    torch.from_numpy(windows.astype(np.float64)).to(self._device)
+                )
             seconds = time.perf_counter() - start
         finally:
             torch.set_num_threads(before)
         arrays = {name: output.cpu().numpy() for name, output in outputs.items()}
-        arrays = {name: array.astype(np.int64) if net.integer or name != net.readout.name else array for name, array in arrays.items()}
+        arrays = {
+            name: array.astype(np.int64) if net.integer or name != net.readout.name else array
+            for name, array in arrays.items()
+        }
         return tally(net, "torch", arrays, seconds, trace=trace)
 
     def close(self) -> None:
@@ -68,7 +92,9 @@ class TorchBackend:
             outputs[layer.name] = self._apply(layer, outputs, windows)
         return outputs
 
-    def _apply(self, layer: object, outputs: dict[str, torch.Tensor], windows: torch.Tensor) -> torch.Tensor:
+    def _apply(
+        self, layer: object, outputs: dict[str, torch.Tensor], windows: torch.Tensor
+    ) -> torch.Tensor:
         from torch.nn import functional
 
         match layer:
@@ -79,9 +105,17 @@ class TorchBackend:
             case Readout():
                 return self._currents(layer, outputs).sum(1)
             case SumPool():
-                return _merged(outputs[layer.source], lambda k: functional.avg_pool2d(k, layer.kernel, layer.stride, layer.padding, divisor_override=1))
+                return _merged(
+                    outputs[layer.source],
+                    lambda k: functional.avg_pool2d(
+                        k, layer.kernel, layer.stride, layer.padding, divisor_override=1
+                    ),
+                )
             case MaxPool():
-                return _merged(outputs[layer.source], lambda k: functional.max_pool2d(k, layer.kernel, layer.stride, layer.padding))
+                return _merged(
+                    outputs[layer.source],
+                    lambda k: functional.max_pool2d(k, layer.kernel, layer.stride, layer.padding),
+                )
             case Flatten():
                 return outputs[layer.source].flatten(2)
         raise TypeError(f"unknown layer {layer!r}")
@@ -105,7 +139,9 @@ def _per_channel(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     """`values` [C] shaped to broadcast over `like` [.., .., C, ...], on its device."""
     import torch
 
-    return torch.tensor(values, dtype=torch.float64, device=like.device).reshape(-1, *(1,) * (like.ndim - 3))
+    return torch.tensor(values, dtype=torch.float64, device=like.device).reshape(
+        -1, *(1,) * (like.ndim - 3)
+    )
 
 
 def _apply_synapse(synapse: Synapse, k: torch.Tensor) -> torch.Tensor:
@@ -117,7 +153,18 @@ def _apply_synapse(synapse: Synapse, k: torch.Tensor) -> torch.Tensor:
         case Linear():
             return k @ weight.T
         case Conv():
-            return _merged(k, lambda k: functional.conv2d(k, weight, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups))
+            return _merged(
+                k,
+                lambda k: functional.conv2d(
+                    k,
+                    weight,
+                    None,
+                    synapse.stride,
+                    synapse.padding,
+                    synapse.dilation,
+                    synapse.groups,
+                ),
+            )
         case _:
             return k * _per_channel(synapse.weight, k)
 
@@ -128,13 +175,19 @@ def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
 
     omega = torch.tensor(layer.unrolled_omega(), dtype=torch.float64, device=current.device)
     integer = layer.threshold.dtype.kind == "i"
-    drive = torch.einsum("tj,bj...->tb...", omega, current).to(torch.int64 if integer else torch.float64)
+    drive = torch.einsum("tj,bj...->tb...", omega, current).to(
+        torch.int64 if integer else torch.float64
+    )
     theta = _per_channel(layer.threshold, drive).to(drive.dtype)
     v = _per_channel(layer.v0, drive).to(drive.dtype).expand(drive.shape[1:])
     spikes = []
     for step, now in enumerate(drive):
         if layer.leaks and step % layer.substeps == 0:
-            v = torch.div(v * layer.leak, LEAK_ONE, rounding_mode="trunc") if integer else v * layer.leak
+            v = (
+                torch.div(v * layer.leak, LEAK_ONE, rounding_mode="trunc")
+                if integer
+                else v * layer.leak
+            )
         v = v + now
         k = torch.div(v, theta, rounding_mode="floor").clamp(0, layer.levels)
         v = v - k * theta

@@ -8,8 +8,9 @@ from typing import NoReturn
 
 import typer
 
-from .. import __version__
-from ..errors import LmhtError
+from lmht_deploy import __version__
+from lmht_deploy.errors import LmhtError
+
 from . import common, lava
 from .compare import compare
 from .convert import convert
@@ -25,7 +26,13 @@ from .validate import validate
 USER_ERROR = 2
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
-app = typer.Typer(name="lmht", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = typer.Typer(
+    name="lmht",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
 for verb, example in (
     (demo, "lmht demo --out demo"),
     (train, "lmht train digits --out runs/digits training.epochs=10"),
@@ -49,18 +56,31 @@ def _version(asked: bool) -> None:
 
 
 @app.callback()
-def _root(version: bool = typer.Option(False, "--version", is_eager=True, callback=_version, help="Print the version and exit.")) -> None:
+def _root(
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_version, help="Print the version and exit."
+    ),
+) -> None:
     """Spiking networks trained with the LM-HT model: convert, export, run and compare them, with the very same spikes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `lmht`: exits with 0, with 1 where backends disagree, with 2 and one line on stderr for a user's error, with 130 after Ctrl-C."""
     try:
-        code = app(args=list(arguments) if arguments is not None else None, prog_name="lmht", standalone_mode=False) or 0
+        code = (
+            app(
+                args=list(arguments) if arguments is not None else None,
+                prog_name="lmht",
+                standalone_mode=False,
+            )
+            or 0
+        )
     except LmhtError as error:
         _fail(str(error))
     except Exception as error:
-        if not hasattr(error, "format_message"):  # not a usage error of the command line: a defect, to be seen whole
+        if not hasattr(
+            error, "format_message"
+        ):  # not a usage error of the command line: a defect, to be seen whole
             raise
         _fail(error.format_message() or "nothing to do; see lmht --help")
     if code == INTERRUPTED:
@@ -69,5 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    common.err.print(f"lmht: {' '.join(message.split())}", soft_wrap=True, markup=False, highlight=False)
+    common.err.print(
+        f"lmht: {' '.join(message.split())}", soft_wrap=True, markup=False, highlight=False
+    )
     sys.exit(USER_ERROR)

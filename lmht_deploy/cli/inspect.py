@@ -9,28 +9,63 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import BackendError, DataError
+from lmht_deploy.errors import BackendError, DataError
+
 from . import common
 
 if TYPE_CHECKING:
-    from ..limits import Finding
-    from ..network import Layer, Network
+    from lmht_deploy.analysis.chips import Finding
+    from lmht_deploy.ir import Layer, Network
 
-COLUMNS = ("layer", "kind", "reads", "shape", "steps", "levels", "T-GIM", "leak", "parameters", "bits X/I/v")
+COLUMNS = (
+    "layer",
+    "kind",
+    "reads",
+    "shape",
+    "steps",
+    "levels",
+    "T-GIM",
+    "leak",
+    "parameters",
+    "bits X/I/v",
+)
 MEASURED = ("spikes", "SOPs")
-NETX = ("layer", "neurons", "synapses", "fan-in", "fan-out", "weight bits", "threshold bits", "bias bits", "spike", "delay")
+NETX = (
+    "layer",
+    "neurons",
+    "synapses",
+    "fan-in",
+    "fan-out",
+    "weight bits",
+    "threshold bits",
+    "bias bits",
+    "spike",
+    "delay",
+)
 ENGINE_THREADS = (1, 2, 4, 8)
 """Numbers of threads for which the event engine's memory is stated."""
 
 
 def inspect(
-    network: Annotated[Path, typer.Argument(help="A network (.lmht), or a NetX file (.net) of anyone.")],
-    run: Annotated[Path | None, typer.Option("--run", metavar="FILE", help="What `lmht run --json` wrote: adds measured spikes and SOPs.")] = None,
-    target: Annotated[str | None, typer.Option("--target", help="Chip to hold the network against: 'loihi1' or 'loihi2'.")] = None,
+    network: Annotated[
+        Path, typer.Argument(help="A network (.lmht), or a NetX file (.net) of anyone.")
+    ],
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run",
+            metavar="FILE",
+            help="What `lmht run --json` wrote: adds measured spikes and SOPs.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help="Chip to hold the network against: 'loihi1' or 'loihi2'."),
+    ] = None,
     json: common.Json = None,
 ) -> None:
     """Draw a network: layers, shapes, parameters, and the bits that its accumulators are proved to need."""
-    from .. import limits
+    from lmht_deploy.analysis import chips as limits
 
     if network.suffix == ".net":
         _inspect_netx(network, run, target, json)
@@ -53,19 +88,28 @@ def inspect(
         common.out.print(_memory_line(memory), markup=False, highlight=False)
     if findings:
         _show_limits(findings, limits.chip(target).name)  # type: ignore[arg-type]
-    content = {"network": network, "integer": net.integer, "metadata": dict(net.metadata), "layers": rows, "engine": memory}
+    content = {
+        "network": network,
+        "integer": net.integer,
+        "metadata": dict(net.metadata),
+        "layers": rows,
+        "engine": memory,
+    }
     common.write_json(json, content | {"limits": [_plain(finding) for finding in findings]})
 
 
 def _engine_memory(net: Network) -> dict[str, Any] | None:
     """Bytes that the event engine takes for an integer network, by number of threads, without running it; or why it cannot run it."""
-    from .. import engine
+    from lmht_deploy import engine
 
     if not net.integer:
         return None
     try:
         model = engine.Model(net)
-        buffers = {threads: engine.Engine(model, threads=threads).buffer_bytes for threads in ENGINE_THREADS}
+        buffers = {
+            threads: engine.Engine(model, threads=threads).buffer_bytes
+            for threads in ENGINE_THREADS
+        }
     except BackendError as error:
         return {"refused": str(error)}
     return {"isa": model.isa, "weight_bytes": model.weight_bytes, "buffer_bytes": buffers}
@@ -84,42 +128,79 @@ def _mebibytes(taken: int) -> str:
 
 
 def _inspect_netx(path: Path, run: Path | None, target: str | None, json: Path | None) -> None:
-    from .. import limits, netx
+    from lmht_deploy import netx
+    from lmht_deploy.analysis import chips as limits
 
     if run is not None:
         raise DataError(f"--run needs a network (.lmht), and {path} is a NetX file")
-    demands = limits.demands(netx.load(path)) if netx.is_foreign(path) else limits.of_exported(path)
+    demands = (
+        limits.demands(netx.load_netx(path)) if netx.is_foreign(path) else limits.of_exported(path)
+    )
     findings = limits.findings(demands, limits.chip(target)) if target else []
-    table = common.table(f"{path.name}: NetX, {sum(d.neurons for d in demands):,} neurons, {sum(d.synapses for d in demands):,} synapses", NETX, left=NETX[:1])
+    table = common.table(
+        f"{path.name}: NetX, {sum(d.neurons for d in demands):,} neurons, {sum(d.synapses for d in demands):,} synapses",
+        NETX,
+        left=NETX[:1],
+    )
     rows = [dataclasses.asdict(demand) for demand in demands]
     for row in rows:
         table.add_row(*(_cell(row[column.replace(" ", "_").replace("-", "_")]) for column in NETX))
     common.out.print(table)
     if target:
         _show_limits(findings, limits.chip(target).name)
-    common.write_json(json, {"network": path, "layers": rows, "limits": [_plain(finding) for finding in findings]})
+    common.write_json(
+        json, {"network": path, "layers": rows, "limits": [_plain(finding) for finding in findings]}
+    )
 
 
 def _show_limits(findings: list[Finding], chip: str) -> None:
-    table = common.table(f"published limits of {chip}", ("of", "what", "found", "limit", "", "source"), left=("of", "what", "", "source"))
+    table = common.table(
+        f"published limits of {chip}",
+        ("of", "what", "found", "limit", "", "source"),
+        left=("of", "what", "", "source"),
+    )
     for finding in findings:
         verdict = {True: "[green]within[/]", False: "[red]beyond[/]", None: "unknown"}[finding.kept]
-        limit = "" if finding.limit.value is None else f"{finding.limit.value:,} {finding.limit.unit}"
-        table.add_row(finding.layer or "network", finding.what.rstrip(","), f"{finding.found:,}", limit, verdict, finding.limit.source)
+        limit = (
+            "" if finding.limit.value is None else f"{finding.limit.value:,} {finding.limit.unit}"
+        )
+        table.add_row(
+            finding.layer or "network",
+            finding.what.rstrip(","),
+            f"{finding.found:,}",
+            limit,
+            verdict,
+            finding.limit.source,
+        )
     common.out.print(table)
 
 
 def _plain(finding: Finding) -> dict[str, Any]:
     limit = finding.limit
-    return {"layer": finding.layer, "what": finding.what, "found": finding.found, "limit": limit.value, "kept": finding.kept, "source": limit.source}
+    return {
+        "layer": finding.layer,
+        "what": finding.what,
+        "found": finding.found,
+        "limit": limit.value,
+        "kept": finding.kept,
+        "source": limit.source,
+    }
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if isinstance(value, float) else str(value)
+    return (
+        ""
+        if value is None
+        else f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:,.1f}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _row(net: Network, layer: Layer, measured: dict[str, Any]) -> dict[str, Any]:
-    from ..network import LEAK_ONE, Neurons, sources
+    from lmht_deploy.ir import LEAK_ONE, Neurons, sources
 
     row: dict[str, Any] = {
         "layer": layer.name,
@@ -152,7 +233,11 @@ def _omega(omega: Any) -> str:
 
 def _parameters(layer: Layer) -> int:
     """Weights, biases, thresholds, initial potentials and T-GIM entries."""
-    arrays = [getattr(layer, name) for name in ("bias", "threshold", "v0", "omega") if hasattr(layer, name)]
+    arrays = [
+        getattr(layer, name)
+        for name in ("bias", "threshold", "v0", "omega")
+        if hasattr(layer, name)
+    ]
     return sum(a.size for a in arrays) + sum(s.weight.size for s in getattr(layer, "synapses", ()))
 
 
@@ -161,7 +246,10 @@ def _bits(net: Network, layer: Layer) -> str | None:
     bounds = net.bounds.get(layer.name)
     if bounds is None:
         return None
-    return "/".join(str(value.bit_length() + 1) if value else "-" for value in (bounds.current, bounds.drive, bounds.potential))
+    return "/".join(
+        str(value.bit_length() + 1) if value else "-"
+        for value in (bounds.current, bounds.drive, bounds.potential)
+    )
 
 
 def _read_run(path: Path, net: Network) -> dict[str, Any]:
@@ -171,7 +259,9 @@ def _read_run(path: Path, net: Network) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError(f"{path}: is not what `lmht run --json` writes") from None
     if not names <= {layer.name for layer in net.layers}:
-        raise DataError(f"{path}: is a run of another network; it has layers {', '.join(sorted(names))}")
+        raise DataError(
+            f"{path}: is a run of another network; it has layers {', '.join(sorted(names))}"
+        )
     return content
 
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import LmhtError
+from lmht_deploy.errors import LmhtError
+
 from . import common
 from .convert import lowered
 from .train import need_torch
 
 if TYPE_CHECKING:
-    from training.recipe import PaperRecipe
-
-    from ..validate import Row, Validation
+    from lmht_deploy.analysis.validate import Row, Validation
+    from lmht_deploy.training.recipe import PaperRecipe
 
 FORMS = {"before": "", "block-start": "block-start", "uniform": "uniform (the paper's)"}
 
@@ -30,7 +30,9 @@ def validate(
     cache: common.Cache = None,
     threads: common.Threads = 1,
     device: common.Device = "auto",
-    energy_model: Annotated[str, typer.Option("--energy", help="Energy model: '45nm' or 'loihi1'.")] = "45nm",
+    energy_model: Annotated[
+        str, typer.Option("--energy", help="Energy model: '45nm' or 'loihi1'.")
+    ] = "45nm",
     json: common.Json = None,
 ) -> None:
     """Evaluate a trained network before and after reparameterisation, as floats and as integers: accuracy, SOPs and energy.
@@ -39,35 +41,74 @@ def validate(
     they part first.
     """
     need_torch()
-    from training import data, runs
-
-    from ..validate import validate as validate_network
+    from lmht_deploy.analysis.validate import validate as validate_network
+    from lmht_deploy.training import data, runs
 
     common.check_writable(json)
     if split not in ("train", "test"):
         raise LmhtError(f"split must be 'train' or 'test', not {split!r}")
     if not folder.is_dir():
         raise LmhtError(f"{folder}: there is no such run folder")
-    run, device = runs.load(folder), common.device(device)
+    run, device = runs.load_run(folder), common.device(device)
     with common.progress(f"reading {run.recipe.data.name}") as show:
-        found = data.load_split(run.recipe, split, root=root, subset=subset, cache=cache, progress=lambda done, total: show("", done, total))
+        found = data.load_split(
+            run.recipe,
+            split,
+            root=root,
+            subset=subset,
+            cache=cache,
+            progress=lambda done, total: show("", done, total),
+        )
     with common.progress("validating") as report:
         windows, labels = found.windows[:limit], found.labels[:limit]
-        validation = validate_network(lowered(run), windows, labels, threads=threads, device=device, energy_model=energy_model, report=report)
+        validation = validate_network(
+            lowered(run),
+            windows,
+            labels,
+            threads=threads,
+            device=device,
+            energy_model=energy_model,
+            report=report,
+        )
     _show(validation, run.recipe.network.architecture, run.recipe.paper)
     rows = [dataclasses.asdict(row) for row in validation.rows]
-    content = {"exact": validation.exact, "energy_model": energy_model, "rows": rows, "omitted": validation.omitted}
-    common.write_json(json, {"run": folder, "recipe": dataclasses.asdict(run.recipe), "trained_accuracy": run.accuracy, **content})
+    content = {
+        "exact": validation.exact,
+        "energy_model": energy_model,
+        "rows": rows,
+        "omitted": validation.omitted,
+    }
+    common.write_json(
+        json,
+        {
+            "run": folder,
+            "recipe": dataclasses.asdict(run.recipe),
+            "trained_accuracy": run.accuracy,
+            **content,
+        },
+    )
     if not validation.exact:
         raise typer.Exit(1)
 
 
 def _show(validation: Validation, architecture: str, paper: PaperRecipe) -> None:
-    from .. import energy
+    from lmht_deploy.analysis import energy
 
     model = energy.model(validation.energy_model)
     macs = any(row.macs for row in validation.rows)
-    columns = ("numbers", "Arch.", "L", "T", "reparameterised", "Acc.(%)", "rate", "SOPs(G)", "E.(mJ)", *(["E. with MACs"] if macs else []), "against before")
+    columns = (
+        "numbers",
+        "Arch.",
+        "L",
+        "T",
+        "reparameterised",
+        "Acc.(%)",
+        "rate",
+        "SOPs(G)",
+        "E.(mJ)",
+        *(["E. with MACs"] if macs else []),
+        "against before",
+    )
     left = ("numbers", "Arch.", "reparameterised", "against before")
     caption = f"means a window, of {validation.rows[0].windows:,}; rate: spikes a neuron and step; energy is an estimate: {model.source}"
     table = common.table("before and after reparameterisation", columns, left=left, caption=caption)
@@ -86,14 +127,30 @@ def _show(validation: Validation, architecture: str, paper: PaperRecipe) -> None
             _against(row),
         )
     if paper.accuracy:
-        figures = (f"{figure:g}" if figure else "" for figure in (paper.accuracy, 0, paper.sops, paper.energy))
-        table.add_row(f"paper, Table {paper.table}", architecture, "", "", "", *figures, *([""] if macs else []), "")
+        figures = (
+            f"{figure:g}" if figure else ""
+            for figure in (paper.accuracy, 0, paper.sops, paper.energy)
+        )
+        table.add_row(
+            f"paper, Table {paper.table}",
+            architecture,
+            "",
+            "",
+            "",
+            *figures,
+            *([""] if macs else []),
+            "",
+        )
     common.out.print(table)
     for why in validation.omitted:
         common.err.print(f"left out: {why}", markup=False, highlight=False, soft_wrap=True)
     for row in validation.rows:
         if row.form == "block-start" and row.difference is not None:
-            common.err.print(f"lmht: the block-start form is not what it was before: {row.difference}", markup=False, soft_wrap=True)
+            common.err.print(
+                f"lmht: the block-start form is not what it was before: {row.difference}",
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 def _percent(share: float | None) -> str:

@@ -14,7 +14,7 @@ Example:
 from __future__ import annotations
 
 from ._engine import Engine, LayerProfile
-from ._extension import missing
+from ._extension import unavailable
 from ._incremental import IncrementalEngine
 from ._model import PATHS, TIERS, ForcedPath, Model, isas
 
@@ -27,5 +27,5 @@ __all__ = [
     "LayerProfile",
     "Model",
     "isas",
-    "missing",
+    "unavailable",
 ]

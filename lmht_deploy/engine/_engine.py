@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError
-from ..network import Network
-from ..result import Result, check_windows
+from lmht_deploy.errors import DataError
+from lmht_deploy.ir import Network
+from lmht_deploy.result import Result, check_windows
+
 from ._extension import core
 from ._model import PATHS, Model, check_threads
 from ._outputs import RunArrays
@@ -129,7 +130,7 @@ class Engine:
         at = np.ravel_multi_index(tuple(events.T), self._window.shape)
         places, counts = np.unique(at, return_counts=True)
         window = self._window.reshape(-1)
-        largest, limit = int((window[places] + counts).max()), self._model.net.input.high
+        largest, limit = int((window[places] + counts).max()), self._model.net.input.max_value
         if largest > limit:
             raise DataError(
                 f"a place would count {largest} events; the network's input takes at most {limit}"
@@ -157,7 +158,7 @@ class Engine:
         self, windows: Integers, *, trace: bool = False, profile: bool = False
     ) -> tuple[Result, RunArrays]:
         net = self._model.net
-        windows = check_windows(net.window_shape, net.input.low, net.input.high, windows)
+        windows = check_windows(net.window_shape, net.input.min_value, net.input.max_value, windows)
         shape = len(windows), net.input.steps, *image_shape(net.input.shape)
         inputs = np.ascontiguousarray(windows, np.int32).reshape(shape)
         arrays = RunArrays(self._model, len(windows), trace=trace, profile=profile)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import BackendError
+from lmht_deploy.errors import BackendError
 
 _import_error: str | None = None
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ else:
     except ImportError as error:  # a source tree that was not built
         core, _import_error = None, str(error)
 
-__all__ = ["core", "missing", "require"]
+__all__ = ["core", "require", "unavailable"]
 
 
-def missing() -> str | None:
+def unavailable() -> str | None:
     """Return why the engine cannot run, with the command that installs it; None if it can run."""
     if _import_error is None:
         return None
@@ -27,5 +27,5 @@ def missing() -> str | None:
 
 def require() -> None:
     """Raise BackendError if the extension was not built."""
-    if reason := missing():
+    if reason := unavailable():
         raise BackendError(f"the event-driven engine cannot run here: {reason}")

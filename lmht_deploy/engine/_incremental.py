@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BackendError
-from ..result import Result
+from lmht_deploy.errors import BackendError
+from lmht_deploy.result import Result
+
 from ._extension import core
 from ._model import Model, check_threads
 from ._outputs import RunArrays
@@ -52,7 +53,7 @@ class IncrementalEngine:
         The first layer alone must read the input, by one synapse that computes a current per step,
         and the input must not be negative.
         """
-        return model.core.supports_incremental and model.net.input.low >= 0
+        return model.core.supports_incremental and model.net.input.min_value >= 0
 
     @property
     def model(self) -> Model:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from ..errors import BackendError
-from ..network import Network
-from ..result import macs
+from lmht_deploy.errors import BackendError
+from lmht_deploy.ir import Network
+from lmht_deploy.result import macs
+
 from ._extension import core, require
 from ._plan import Planner
 

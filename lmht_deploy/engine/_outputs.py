@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ..result import Result
+from lmht_deploy.result import Result
+
 from ._extension import core
 from ._model import PATHS, Model
 from ._plan import image_shape

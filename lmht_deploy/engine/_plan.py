@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..network import (
+from lmht_deploy.ir import (
     INT32_MAX,
     Conv,
     Flatten,
@@ -23,6 +23,7 @@ from ..network import (
     SumPool,
     Synapse,
 )
+
 from ._extension import core
 
 
@@ -79,8 +80,8 @@ class Planner:
             height=height,
             width=width,
             steps=layer.steps,
-            min_count=layer.low,
-            max_count=layer.high,
+            min_count=layer.min_value,
+            max_count=layer.max_value,
         )
 
     def _add_neurons(self, layer: Neurons) -> int:

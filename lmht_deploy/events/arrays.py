@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError
+from lmht_deploy.errors import DataError
+
 from .extension import core
 
 EVENT = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)])
@@ -90,18 +91,29 @@ def _table(events: np.ndarray) -> np.ndarray:
     table = np.empty((len(events), 4), np.int64)
     for column, name in enumerate("txyp"):
         field = events[name]
-        table[:, column] = np.minimum(field, np.uint64(MAX_TIME + 1)) if field.dtype == np.uint64 else field
+        table[:, column] = (
+            np.minimum(field, np.uint64(MAX_TIME + 1)) if field.dtype == np.uint64 else field
+        )
     return table
 
 
 def _check_fields(events: np.ndarray) -> None:
-    if not isinstance(events, np.ndarray) or events.ndim != 1 or events.dtype.names is None or not set("txyp") <= set(events.dtype.names):
+    if (
+        not isinstance(events, np.ndarray)
+        or events.ndim != 1
+        or events.dtype.names is None
+        or not set("txyp") <= set(events.dtype.names)
+    ):
         found = events.dtype if isinstance(events, np.ndarray) else type(events).__name__
-        raise DataError(f"events must be a one-dimensional structured array with the fields t, x, y, p, not {found}")
+        raise DataError(
+            f"events must be a one-dimensional structured array with the fields t, x, y, p, not {found}"
+        )
     for name in "txyp":
         kind = events.dtype[name].kind
         if kind not in ("iub" if name == "p" else "iu"):
-            raise DataError(f"the field {name} of events must hold integers{' (microseconds)' if name == 't' else ''}, not {events.dtype[name]}")
+            raise DataError(
+                f"the field {name} of events must hold integers{' (microseconds)' if name == 't' else ''}, not {events.dtype[name]}"
+            )
 
 
 def _fault(event: np.void, sensor: Sensor) -> str:

@@ -41,7 +41,9 @@ class Dvs:
     noise_off: float = 0.1
 
 
-def emulate(scenes: np.ndarray, order: np.ndarray, times: np.ndarray, dvs: Dvs, rng: np.random.Generator) -> list[np.ndarray]:
+def emulate(
+    scenes: np.ndarray, order: np.ndarray, times: np.ndarray, dvs: Dvs, rng: np.random.Generator
+) -> list[np.ndarray]:
     """What the sensor sends while it sees B scenes side by side: B arrays EVENT [n], in order of time from 0.
 
     `scenes` are intensities float [B, S, H, W] within 0..1: every scene has S frames, which are seen in the `order` int [F] at the `times` int [F] (us,
@@ -49,13 +51,26 @@ def emulate(scenes: np.ndarray, order: np.ndarray, times: np.ndarray, dvs: Dvs, 
     All scenes are seen by the same pixels: their thresholds are drawn once, from `rng`, before the noise.
     """
     shape = scenes.shape[2:]
-    off, on = (np.maximum(mean + dvs.mismatch * rng.standard_normal(shape), 0.01).astype(np.float32) for mean in (dvs.off, dvs.on))
+    off, on = (
+        np.maximum(mean + dvs.mismatch * rng.standard_normal(shape), 0.01).astype(np.float32)
+        for mean in (dvs.off, dvs.on)
+    )
     order, times = (np.ascontiguousarray(given, np.int64) for given in (order, times))
     found = []
     for scene in scenes:
         levels = np.log(scene + np.float32(dvs.dark), dtype=np.float32, order="C")
         noise = _noise(shape, int(times[-1]), dvs, rng)
-        events = core().emulate(levels, order, times, off, on, dvs.refractory, dvs.leak * 1e-6, dvs.readout, packed(noise))
+        events = core().emulate(
+            levels,
+            order,
+            times,
+            off,
+            on,
+            dvs.refractory,
+            dvs.leak * 1e-6,
+            dvs.readout,
+            packed(noise),
+        )
         found.append(events.view(EVENT)[:, 0])
     return found
 
@@ -66,4 +81,9 @@ def _noise(shape: tuple[int, ...], duration: int, dvs: Dvs, rng: np.random.Gener
     numbers = rng.poisson(rates * duration * 1e-6 * np.prod(shape))
     total = int(numbers.sum())
     polarities = np.repeat([False, True], numbers)[rng.permutation(total)]
-    return make_events(np.sort(rng.integers(max(duration, 1), size=total)), rng.integers(shape[1], size=total), rng.integers(shape[0], size=total), polarities)
+    return make_events(
+        np.sort(rng.integers(max(duration, 1), size=total)),
+        rng.integers(shape[1], size=total),
+        rng.integers(shape[0], size=total),
+        polarities,
+    )

@@ -6,7 +6,7 @@ import importlib
 from functools import cache
 from typing import Any
 
-from ..errors import DataError
+from lmht_deploy.errors import DataError
 
 
 @cache
@@ -15,4 +15,6 @@ def core() -> Any:
     try:
         return importlib.import_module("._core", __package__)
     except ImportError as error:  # a source tree that was not built
-        raise DataError(f"the extension for events was not built ({error}); run: pip install -e .") from None
+        raise DataError(
+            f"the extension for events was not built ({error}); run: pip install -e ."
+        ) from None

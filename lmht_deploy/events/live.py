@@ -12,9 +12,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..errors import DataError
+from lmht_deploy._packages import need
+from lmht_deploy.errors import DataError
+
 from .arrays import EVENT, Sensor, make_events
-from .packages import need
 from .stream import Packet
 
 TICK = 1000
@@ -63,7 +64,9 @@ def _wait(due: float) -> None:
     """Until `due` (`time.perf_counter`): asleep, but awake at the end, as the system wakes a sleeper late."""
     while (left := due - time.perf_counter()) > 0:
         if left > AWAKE:
-            time.sleep(min(left - AWAKE, POLL))  # a damaged time may be further off than sleep takes
+            time.sleep(
+                min(left - AWAKE, POLL)
+            )  # a damaged time may be further off than sleep takes
 
 
 def text(stream: BinaryIO, block: int = 2**16) -> Iterator[Packet]:
@@ -86,11 +89,19 @@ def text(stream: BinaryIO, block: int = 2**16) -> Iterator[Packet]:
 
 def _parsed(lines: bytes, first: int) -> np.ndarray:
     try:
-        rows = np.loadtxt(io.BytesIO(lines.replace(b",", b" ")), dtype=np.int64, ndmin=2, comments=None) if lines.strip() else np.empty((0, 4), np.int64)
+        rows = (
+            np.loadtxt(
+                io.BytesIO(lines.replace(b",", b" ")), dtype=np.int64, ndmin=2, comments=None
+            )
+            if lines.strip()
+            else np.empty((0, 4), np.int64)
+        )
         if rows.shape[1] != 4:
             raise ValueError(f"{rows.shape[1]} columns")
     except (ValueError, OverflowError, UnicodeDecodeError) as error:
-        raise DataError(f"a line must hold four integers 't x y p': {error} (counted from line {first})") from None
+        raise DataError(
+            f"a line must hold four integers 't x y p': {error} (counted from line {first})"
+        ) from None
     return rows.view(np.dtype([(name, np.int64) for name in "txyp"]))[:, 0]
 
 
@@ -108,10 +119,14 @@ class Udp:
         if not 0 <= port <= 65535:
             raise DataError(f"udp://{host}:{port}: a port lies within 0..65535")
         try:
-            family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)[0]
+            family, kind, _, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+            )[0]
             self._socket = _bound(socket.socket(family, kind), address)
         except OSError as error:
-            raise DataError(f"udp://{host}:{port}: cannot be listened to ({error.strerror or error})") from None
+            raise DataError(
+                f"udp://{host}:{port}: cannot be listened to ({error.strerror or error})"
+            ) from None
         self._socket.settimeout(POLL)
         self._counts = self._count_losses()
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
@@ -159,19 +174,26 @@ def camera() -> tuple[Sensor, Iterator[Packet]]:
     import faery
 
     if not any(importlib.util.find_spec(name) for name in DRIVERS):
-        raise DataError(f"faery has no drivers for cameras here; run: pip install {DRIVERS[0].replace('_', '-')}")
+        raise DataError(
+            f"faery has no drivers for cameras here; run: pip install {DRIVERS[0].replace('_', '-')}"
+        )
     try:
         stream = faery.events_stream_from_camera()
         width, height = stream.dimensions()
     except Exception as error:  # every driver has errors of its own
-        raise DataError(f"no event camera could be opened ({' '.join(str(error).split())}); plug it in, and see its udev rules") from None
+        raise DataError(
+            f"no event camera could be opened ({' '.join(str(error).split())}); plug it in, and see its udev rules"
+        ) from None
     return Sensor(height, width), _from_camera(stream)
 
 
 def _from_camera(stream: Iterable[np.ndarray]) -> Iterator[Packet]:
     try:
         for events in stream:
-            yield Packet(make_events(events["t"], events["x"], events["y"], events["on"]), time.perf_counter())
+            yield Packet(
+                make_events(events["t"], events["x"], events["y"], events["on"]),
+                time.perf_counter(),
+            )
     except Exception as error:
         raise DataError(f"the camera was lost ({' '.join(str(error).split())})") from None
 

@@ -22,10 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, StorageError
-from ..storage import atomic
+from lmht_deploy._packages import need
+from lmht_deploy.errors import DataError, StorageError
+from lmht_deploy.formats.files import atomic_write
+
 from .arrays import Door, Sensor, make_events
-from .packages import need
 
 PROPHESEE = {
     "gen3": Sensor(480, 640),
@@ -68,11 +69,15 @@ def open_recording(path: str | Path, sensor: Sensor | None = None) -> Recording:
         found, packets = opener(path)
     sensor = sensor or found
     if sensor is None:
-        raise DataError(f"{path}: does not say how large its sensor is; give its size (on the command line --sensor WxH)")
+        raise DataError(
+            f"{path}: does not say how large its sensor is; give its size (on the command line --sensor WxH)"
+        )
     return Recording(sensor, _guarded(path, packets))
 
 
-def read(path: str | Path, sensor: Sensor | None = None, drop: bool = False) -> tuple[np.ndarray, Door]:
+def read(
+    path: str | Path, sensor: Sensor | None = None, drop: bool = False
+) -> tuple[np.ndarray, Door]:
     """The whole recording as EVENT [n], n >= 1, and the `Door` that it passed (with its sensor, and what was dropped).
 
     With `drop`, events that do not fit are dropped and counted; else the first of them raises DataError.
@@ -102,7 +107,9 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except BaseException as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: is damaged, truncated or not what its name says ({reason})") from None
+        raise DataError(
+            f"{path}: is damaged, truncated or not what its name says ({reason})"
+        ) from None
 
 
 # ------------------------------------------------------------------------------------------------ through faery
@@ -175,7 +182,9 @@ def _open_dat(path: Path) -> Opened:
         return _open_faery(path)
     words = _words(path, start + 2, "<u4")
     t, address = words[:, 0], words[:, 1]
-    return None, iter([make_events(t, address & 0x3FFF, address >> 14 & 0x3FFF, address >> 28 != 0)])
+    return None, iter(
+        [make_events(t, address & 0x3FFF, address >> 14 & 0x3FFF, address >> 28 != 0)]
+    )
 
 
 def _open_aedat(path: Path) -> Opened:
@@ -187,13 +196,23 @@ def _open_aedat(path: Path) -> Opened:
         return _open_aedat31(path)
     if first == b"#!AER-DAT2.0":
         return _open_aedat2(path)
-    raise DataError(f"{path}: starts with {first[:20]!r}; AEDAT 4, 3.1 and 2.0 can be read. iniVation's DV converts others to AEDAT 4")
+    raise DataError(
+        f"{path}: starts with {first[:20]!r}; AEDAT 4, 3.1 and 2.0 can be read. iniVation's DV converts others to AEDAT 4"
+    )
 
 
-INIVATION = (("DVS128", Sensor(128, 128)), ("DAVIS240", Sensor(180, 240)), ("DAVIS128", Sensor(128, 128)), ("DAVIS346", Sensor(260, 346)))
+INIVATION = (
+    ("DVS128", Sensor(128, 128)),
+    ("DAVIS240", Sensor(180, 240)),
+    ("DAVIS128", Sensor(128, 128)),
+    ("DAVIS346", Sensor(260, 346)),
+)
 """Sensors by the beginning of the source's name in an AEDAT 3.1 file."""
 
-BLOCK = np.dtype([("kind", "<i2"), ("source", "<i2")] + [(name, "<i4") for name in ("size", "time_at", "overflow", "capacity", "number", "valid")])
+BLOCK = np.dtype(
+    [("kind", "<i2"), ("source", "<i2")]
+    + [(name, "<i4") for name in ("size", "time_at", "overflow", "capacity", "number", "valid")]
+)
 """What an AEDAT 3.1 file says before each packet."""
 
 POLARITY = 1
@@ -204,14 +223,21 @@ def _open_aedat31(path: Path) -> Opened:
     """AEDAT 3.1 as iniVation specifies it, not compressed; packets of other kinds (frames, inertia, triggers) are passed over."""
     header = {}
     with path.open("rb") as file:
-        while (line := file.readline(4096)).startswith(b"#") and not line.startswith(b"#!END-HEADER"):
+        while (line := file.readline(4096)).startswith(b"#") and not line.startswith(
+            b"#!END-HEADER"
+        ):
             key, _, value = line[1:].decode("latin-1").strip().partition(": ")
             header[key] = value
         start = file.tell()
     if header.get("Format", "RAW") != "RAW":
-        raise DataError(f"{path}: AEDAT 3.1 of the format {header['Format']}; only RAW is read. iniVation's DV converts others to AEDAT 4")
+        raise DataError(
+            f"{path}: AEDAT 3.1 of the format {header['Format']}; only RAW is read. iniVation's DV converts others to AEDAT 4"
+        )
     names = [value for key, value in header.items() if key.startswith("Source")]
-    sensor = next((size for name in names for known, size in INIVATION if name.upper().startswith(known)), None)
+    sensor = next(
+        (size for name in names for known, size in INIVATION if name.upper().startswith(known)),
+        None,
+    )
     return sensor, _aedat31_packets(path, start)
 
 
@@ -220,19 +246,34 @@ def _aedat31_packets(path: Path, start: int) -> Iterator[np.ndarray]:
         file.seek(start)
         while head := file.read(BLOCK.itemsize):
             if len(head) < BLOCK.itemsize:
-                raise DataError(f"{path}: is truncated, {len(head)} bytes are left over behind the last packet")
+                raise DataError(
+                    f"{path}: is truncated, {len(head)} bytes are left over behind the last packet"
+                )
             (block,) = np.frombuffer(head, BLOCK)
             length = int(block["size"]) * int(block["number"])
-            if block["size"] <= 0 or block["number"] < 0 or length > path.stat().st_size - file.tell():
-                raise DataError(f"{path}: is damaged or truncated, a packet of {block['number']} events of {block['size']} bytes does not fit")
+            if (
+                block["size"] <= 0
+                or block["number"] < 0
+                or length > path.stat().st_size - file.tell()
+            ):
+                raise DataError(
+                    f"{path}: is damaged or truncated, a packet of {block['number']} events of {block['size']} bytes does not fit"
+                )
             body = file.read(length)
             if block["kind"] != POLARITY:
                 continue
             if block["size"] != 8 or block["time_at"] != 4:
-                raise DataError(f"{path}: is damaged, an event of a pixel has 8 bytes, not {block['size']}")
+                raise DataError(
+                    f"{path}: is damaged, an event of a pixel has 8 bytes, not {block['size']}"
+                )
             words = np.frombuffer(body, "<u4").reshape(-1, 2)
             address, t = words[words[:, 0] & 1 == 1].T  # bit 0: valid
-            yield make_events(t.astype(np.int64) + (int(block["overflow"]) << 31), address >> 17, address >> 2 & 0x7FFF, address >> 1 & 1 == 1)
+            yield make_events(
+                t.astype(np.int64) + (int(block["overflow"]) << 31),
+                address >> 17,
+                address >> 2 & 0x7FFF,
+                address >> 1 & 1 == 1,
+            )
 
 
 def _open_aedat2(path: Path) -> Opened:
@@ -247,10 +288,14 @@ def _open_aedat2(path: Path) -> Opened:
             if line.startswith(b"# AEChip:"):
                 chip = line.decode("latin-1").split(".")[-1].strip()
     if chip not in ("", "DVS128"):
-        raise DataError(f"{path}: AEDAT 2.0 of a {chip}; only the addresses of a DVS128 are known here")
+        raise DataError(
+            f"{path}: AEDAT 2.0 of a {chip}; only the addresses of a DVS128 are known here"
+        )
     words = _words(path, end, ">u4")
     address, t = (words[(words[:, 0] & 0x8000) == 0, column] for column in (0, 1))
-    events = make_events(_unwrapped(t), 127 - (address >> 1 & 0x7F), 127 - (address >> 8 & 0x7F), address & 1 == 0)
+    events = make_events(
+        _unwrapped(t), 127 - (address >> 1 & 0x7F), 127 - (address >> 8 & 0x7F), address & 1 == 0
+    )
     return Sensor(128, 128), iter([events])
 
 
@@ -258,7 +303,9 @@ def _words(path: Path, start: int, dtype: str) -> np.ndarray:
     """[n, 2]: the pairs of 32-bit words from byte `start` on; a last, incomplete one is an error."""
     data = path.read_bytes()[start:]
     if len(data) % 8:
-        raise DataError(f"{path}: is truncated, {len(data) % 8} bytes are left over behind the last event")
+        raise DataError(
+            f"{path}: is truncated, {len(data) % 8} bytes are left over behind the last event"
+        )
     return np.frombuffer(data, dtype).reshape(-1, 2)
 
 
@@ -272,7 +319,9 @@ def _open_bin(path: Path) -> Opened:
     need("tonic", "events")
     from tonic.io import read_mnist_file
 
-    return None, iter([read_mnist_file(path, dtype=np.dtype([(name, np.int64) for name in "xytp"]))])
+    return None, iter(
+        [read_mnist_file(path, dtype=np.dtype([(name, np.int64) for name in "xytp"]))]
+    )
 
 
 def _open_numpy(path: Path) -> Opened:
@@ -299,14 +348,22 @@ def _open_hdf5(path: Path) -> Opened:
         visit("/", file)
         file.visititems(visit)
     if len(found) != 1:
-        raise DataError(f"{path}: must hold one group with the arrays t, x, y, p; it holds {len(found) or 'none'}")
+        raise DataError(
+            f"{path}: must hold one group with the arrays t, x, y, p; it holds {len(found) or 'none'}"
+        )
     return None, iter(found)
 
 
 def _columns(path: Path, columns: dict[str, np.ndarray]) -> np.ndarray:
     """One structured array of the arrays t, x, y, p; float seconds become integer microseconds."""
-    if not set("txyp") <= columns.keys() or len({columns[name].shape for name in "txyp"}) > 1 or columns["t"].ndim != 1:
-        raise DataError(f"{path}: must hold four arrays t, x, y, p of one length; it holds {', '.join(sorted(columns)) or 'nothing'}")
+    if (
+        not set("txyp") <= columns.keys()
+        or len({columns[name].shape for name in "txyp"}) > 1
+        or columns["t"].ndim != 1
+    ):
+        raise DataError(
+            f"{path}: must hold four arrays t, x, y, p of one length; it holds {', '.join(sorted(columns)) or 'nothing'}"
+        )
     if columns["t"].dtype.kind == "f":
         columns = columns | {"t": np.rint(columns["t"] * 1e6).astype(np.int64)}
     events = np.empty(len(columns["t"]), [(name, columns[name].dtype) for name in "txyp"])
@@ -340,5 +397,7 @@ def write_aedat4(path: str | Path, events: np.ndarray, sensor: Sensor) -> None:
     packet = np.empty(len(events), faery.EVENTS_DTYPE)
     for field, name in {"t": "t", "x": "x", "y": "y", "on": "p"}.items():
         packet[field] = events[name]
-    with atomic(path) as temporary:
-        faery.events_stream_from_array(packet, (sensor.width, sensor.height)).to_file(temporary, file_type="aedat", compression=("lz4", 1), zero_t0=False)
+    with atomic_write(path) as temporary:
+        faery.events_stream_from_array(packet, (sensor.width, sensor.height)).to_file(
+            temporary, file_type="aedat", compression=("lz4", 1), zero_t0=False
+        )

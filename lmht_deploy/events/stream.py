@@ -18,8 +18,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..errors import DataError
-from ..result import Result
+from lmht_deploy.errors import DataError
+from lmht_deploy.result import Result
+
 from .arrays import EVENT, Door, Sensor
 from .windows import Rule, count, fitting, saturated
 
@@ -70,11 +71,15 @@ class Windower:
 
     def __init__(self, rule: Rule, into: Counts, hop: int | None = None) -> None:
         if rule.by == "recording":
-            raise DataError("a stream has no end to be cut by; its windows are cut by 'time' or by 'events'")
+            raise DataError(
+                "a stream has no end to be cut by; its windows are cut by 'time' or by 'events'"
+            )
         self.rule, self.into = rule, into
         self.hop = rule.steps if hop is None else hop
         if not 1 <= self.hop <= rule.steps:
-            raise DataError(f"windows of {rule.steps} bins move on by 1 to {rule.steps} bins, not by {hop}")
+            raise DataError(
+                f"windows of {rule.steps} bins move on by 1 to {rule.steps} bins, not by {hop}"
+            )
         self.late = 0
         self._bin = 0
         self._seen = 0
@@ -120,7 +125,9 @@ class Windower:
         """Bin of the next event, at time `t`."""
         index = self.rule.bin(t, self._seen, self._start)
         if index - self._bin > MAX_SILENCE:
-            raise DataError(f"event {self._seen}: its time lies {index - self._bin} bins of {self.rule.length} us behind the event before it")
+            raise DataError(
+                f"event {self._seen}: its time lies {index - self._bin} bins of {self.rule.length} us behind the event before it"
+            )
         return index
 
     def _advance(self, index: int) -> Iterator[tuple[int, Any]]:
@@ -131,7 +138,11 @@ class Windower:
             self._bin += 1
             slot = self._bin % steps  # of the oldest bin, and then of the next
             if self._bin >= steps and (self._bin - steps) % self.hop == 0:
-                end = self._start + self._bin * self.rule.length if self.rule.by == "time" else self._last
+                end = (
+                    self._start + self._bin * self.rule.length
+                    if self.rule.by == "time"
+                    else self._last
+                )
                 self._pending = False
                 yield end, self.into.window(slot)
             self.into.clear(slot)
@@ -162,9 +173,11 @@ class Runner(Protocol):
 class WholeWindows(Counts):
     """Bins whose windows are run from the beginning, by any backend."""
 
-    def __init__(self, runner: Runner, high: int, steps: int, sensor: Sensor, size: Sensor | None = None) -> None:
+    def __init__(
+        self, runner: Runner, max_count: int, steps: int, sensor: Sensor, size: Sensor | None = None
+    ) -> None:
         super().__init__(steps, sensor, size)
-        self._runner, self._high = runner, high
+        self._runner, self._max_count = runner, max_count
         self._since = 0.0
 
     def complete(self, slot: int) -> None:
@@ -172,7 +185,7 @@ class WholeWindows(Counts):
 
     def window(self, oldest: int) -> Outcome:
         counts = super().window(oldest)
-        clipped, lost = saturated(counts, self._high)
+        clipped, lost = saturated(counts, self._max_count)
         result = self._runner.run(clipped[None])
         return Outcome(result, int(counts.sum()), lost, self._since, result.seconds)
 
@@ -188,9 +201,16 @@ class StepRunner(Protocol):
 class SharedSteps(Counts):
     """Bins of which each goes to the network when it is complete, once for all windows that it is in."""
 
-    def __init__(self, runner: StepRunner, high: int, steps: int, sensor: Sensor, size: Sensor | None = None) -> None:
+    def __init__(
+        self,
+        runner: StepRunner,
+        max_count: int,
+        steps: int,
+        sensor: Sensor,
+        size: Sensor | None = None,
+    ) -> None:
         super().__init__(steps, sensor, size)
-        self._runner, self._high = runner, high
+        self._runner, self._max_count = runner, max_count
         self._clipped = np.empty((2, *self.size), np.int32)
         self._events, self._lost = [0] * steps, [0] * steps
         self._since = self._put = 0.0
@@ -201,7 +221,7 @@ class SharedSteps(Counts):
 
     def complete(self, slot: int) -> None:
         self._since = time.perf_counter()
-        np.minimum(self._frames[slot], self._high, out=self._clipped, casting="same_kind")
+        np.minimum(self._frames[slot], self._max_count, out=self._clipped, casting="same_kind")
         self._lost[slot] = self._events[slot] - int(self._clipped.sum())
         start = time.perf_counter()
         self._runner.put(slot, self._clipped)
@@ -213,7 +233,9 @@ class SharedSteps(Counts):
 
     def window(self, oldest: int) -> Outcome:
         result = self._runner.run(oldest)
-        return Outcome(result, sum(self._events), sum(self._lost), self._since, self._put + result.seconds)
+        return Outcome(
+            result, sum(self._events), sum(self._lost), self._since, self._put + result.seconds
+        )
 
 
 @dataclass(frozen=True)
@@ -243,20 +265,29 @@ class Decision:
     seconds: float
 
 
-def decide(packets: Iterable[Packet], windower: Windower, door: Door, clock: Clock | None = None) -> Iterator[Decision]:
+def decide(
+    packets: Iterable[Packet], windower: Windower, door: Door, clock: Clock | None = None
+) -> Iterator[Decision]:
     """A decision for every window of `packets`, the incomplete last one included; `windower` counts into `WholeWindows` or `SharedSteps`.
 
     With a `clock`, of a source in real time, windows end on time though no event comes. Raises DataError for an event that `door` refuses.
     """
     number = 0
 
-    def decided(windows: Iterator[tuple[int, Outcome]], arrived: float | None) -> Iterator[Decision]:
+    def decided(
+        windows: Iterator[tuple[int, Outcome]], arrived: float | None
+    ) -> Iterator[Decision]:
         nonlocal number
         for end, (result, events, lost, since, seconds) in windows:
             label = int(result.predictions[0])
             latency = time.perf_counter() - (since if arrived is None else arrived)
-            spikes, sops = (sum(int(layer[0]) for layer in counted.values()) for counted in (result.spikes, result.sops))
-            yield Decision(number, end, label, _margin(result), events, lost, spikes, sops, latency, seconds)
+            spikes, sops = (
+                sum(int(layer[0]) for layer in counted.values())
+                for counted in (result.spikes, result.sops)
+            )
+            yield Decision(
+                number, end, label, _margin(result), events, lost, spikes, sops, latency, seconds
+            )
             number += 1
 
     for packet in packets:
@@ -264,7 +295,11 @@ def decide(packets: Iterable[Packet], windower: Windower, door: Door, clock: Clo
         if clock and len(events) and packet.arrived is not None:
             clock.saw(int(events["t"][-1]), packet.arrived)
         yield from decided(windower.push(events), packet.arrived)
-        if clock and len(packet.events) == 0 and (now := clock.now(time.perf_counter())) is not None:  # nothing waits in the queue
+        if (
+            clock
+            and len(packet.events) == 0
+            and (now := clock.now(time.perf_counter())) is not None
+        ):  # nothing waits in the queue
             yield from decided(windower.elapse(now), None)
     yield from decided(windower.finish(), None)
 
@@ -306,7 +341,11 @@ class Clock:
 
 
 def _margin(result: Result) -> float:
-    first, second = np.sort(result.logits[0])[::-1][:2] if result.logits.shape[1] > 1 else (result.logits[0, 0], 0)
+    first, second = (
+        np.sort(result.logits[0])[::-1][:2]
+        if result.logits.shape[1] > 1
+        else (result.logits[0, 0], 0)
+    )
     return float(first - second) * result.scale
 
 
@@ -320,7 +359,13 @@ class Buffered:
     `lost`. With `tick`, an empty packet comes whenever there was none for so many seconds. Leaving the `with` block ends the thread.
     """
 
-    def __init__(self, source: Iterable[Packet], size: int = 64, lossy: bool = False, tick: float | None = None) -> None:
+    def __init__(
+        self,
+        source: Iterable[Packet],
+        size: int = 64,
+        lossy: bool = False,
+        tick: float | None = None,
+    ) -> None:
         self.lost = 0
         self._source, self._lossy, self._tick = source, lossy, tick
         self._queue: queue.Queue[Packet | BaseException | None] = queue.Queue(size)

@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from ..errors import DataError
+from lmht_deploy.errors import DataError
+
 from .arrays import MAX_TIME, Sensor, packed
 from .extension import core
 
@@ -40,11 +41,17 @@ class Rule:
         if self.steps < 1:
             raise DataError(f"a window needs at least one bin, not {self.steps}")
         if self.by not in ("recording", "time", "events"):
-            raise DataError(f"windows are cut by 'recording', 'time' or 'events', not by {self.by!r}")
+            raise DataError(
+                f"windows are cut by 'recording', 'time' or 'events', not by {self.by!r}"
+            )
         if self.by == "recording" and self.length:
-            raise DataError("a window of the whole recording has no bin length; give it with by='time' or by='events'")
+            raise DataError(
+                "a window of the whole recording has no bin length; give it with by='time' or by='events'"
+            )
         if self.by != "recording" and self.length < 1:
-            raise DataError(f"windows by {self.by} need a bin length >= 1 ({'microseconds' if self.by == 'time' else 'events'}), not {self.length}")
+            raise DataError(
+                f"windows by {self.by} need a bin length >= 1 ({'microseconds' if self.by == 'time' else 'events'}), not {self.length}"
+            )
 
     def bin(self, t: int, index: int, start: int, end: int = 0) -> int:
         """The bin, counted from the start, of event `index` at time `t`; `start` and `end` are t0 and t1 (only "recording" asks for this)."""
@@ -77,7 +84,9 @@ def _earlier(events: np.ndarray, time: int) -> int:
     return core().first_at(packed(events), min(time, MAX_TIME + 1))
 
 
-def windows(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None = None) -> np.ndarray:
+def windows(
+    events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None = None
+) -> np.ndarray:
     """All windows of a recording, as counts int64 [N, T_in, 2, H, W].
 
     `events` is EVENT [n] as `checked` returns it, n >= 1. Where `size` is given, addresses are mapped to it (x·W' // W),
@@ -87,11 +96,15 @@ def windows(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None 
     size = fitting(size, sensor)
     number = rule.number(events)
     if number * rule.steps * 2 * size.height * size.width > MAX_CELLS:
-        raise DataError(f"the recording makes {number} windows of {rule.steps} x 2 x {size.height} x {size.width}; choose a longer bin or a smaller size")
+        raise DataError(
+            f"the recording makes {number} windows of {rule.steps} x 2 x {size.height} x {size.width}; choose a longer bin or a smaller size"
+        )
     return np.stack(list(iterate(events, sensor, rule, size)))
 
 
-def iterate(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None = None) -> Iterator[np.ndarray]:
+def iterate(
+    events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None = None
+) -> Iterator[np.ndarray]:
     """The windows of `windows` one after another, each int64 [T_in, 2, H, W]."""
     size = fitting(size, sensor)
     number = rule.number(events)
@@ -109,8 +122,12 @@ def iterate(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor | None 
 
 def fitting(size: Sensor | None, sensor: Sensor) -> Sensor:
     """`size`, by default that of the sensor; DataError where it is larger than this."""
-    if size is not None and not (1 <= size.height <= sensor.height and 1 <= size.width <= sensor.width):
-        raise DataError(f"windows of {size.width} x {size.height} cannot be made from a sensor of {sensor.width} x {sensor.height}; they must not be larger")
+    if size is not None and not (
+        1 <= size.height <= sensor.height and 1 <= size.width <= sensor.width
+    ):
+        raise DataError(
+            f"windows of {size.width} x {size.height} cannot be made from a sensor of {sensor.width} x {sensor.height}; they must not be larger"
+        )
     return size or sensor
 
 
@@ -119,9 +136,11 @@ def count(events: np.ndarray, first: int, last: int, sensor: Sensor, frame: np.n
     core().count(packed(events), first, last, sensor, frame)
 
 
-def saturated(counts: np.ndarray, high: int = 255) -> tuple[np.ndarray, int]:
-    """`counts` clipped to the input range 0..`high` of a network (uint8 up to 255, else uint16), and the events lost by it."""
-    if not 1 <= high <= np.iinfo(np.uint16).max:
-        raise DataError(f"the largest count of an input must lie within 1..{np.iinfo(np.uint16).max}, not {high}")
-    lost = int(np.maximum(counts - high, 0).sum())
-    return np.minimum(counts, high).astype(np.uint8 if high <= 255 else np.uint16), lost
+def saturated(counts: np.ndarray, max_count: int = 255) -> tuple[np.ndarray, int]:
+    """`counts` clipped to the input range 0..`max_count` of a network (uint8 up to 255, else uint16), and the events lost by it."""
+    if not 1 <= max_count <= np.iinfo(np.uint16).max:
+        raise DataError(
+            f"the largest count of an input must lie within 1..{np.iinfo(np.uint16).max}, not {max_count}"
+        )
+    lost = int(np.maximum(counts - max_count, 0).sum())
+    return np.minimum(counts, max_count).astype(np.uint8 if max_count <= 255 else np.uint16), lost

@@ -9,7 +9,19 @@
 neurons in them: docs/netx.md.)
 """
 
-from .file import CUBA, READOUT, Approximation, Conv, Dense, Encoding, Flatten, InputLayer, NetX, is_foreign, load
+from .file import (
+    CUBA,
+    READOUT,
+    Approximation,
+    Conv,
+    Dense,
+    Encoding,
+    Flatten,
+    InputLayer,
+    NetX,
+    is_foreign,
+    load_netx,
+)
 from .simulate import Recording, Simulator, isas
 
 __all__ = [
@@ -26,5 +38,5 @@ __all__ = [
     "Simulator",
     "is_foreign",
     "isas",
-    "load",
+    "load_netx",
 ]

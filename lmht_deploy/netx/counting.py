@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import network
-from ..errors import DataError
-from ..result import Counts, Result, check_windows, per_window
+from lmht_deploy import ir
+from lmht_deploy.errors import DataError
+from lmht_deploy.result import Counts, Result, check_windows, per_window
+
 from .file import READOUT, Approximation, Conv, Dense, Encoding, InputLayer, NetX
 from .simulate import UNIT, Recording
 
@@ -41,29 +42,48 @@ def samples(net: NetX, windows: np.ndarray) -> Sample:
     if not isinstance(net.spiking[0], InputLayer):
         return Sample(windows)
     if windows.ndim < 2 or windows.shape[1] != 1 or net.steps is None:
-        raise DataError(f"this network is driven by biases [batch, 1, ...] for the file's 'simulation/tSample' ({net.steps}) steps")
+        raise DataError(
+            f"this network is driven by biases [batch, 1, ...] for the file's 'simulation/tSample' ({net.steps}) steps"
+        )
     return Sample(windows[:, 0], net.steps)
 
 
 def _encoded(net: NetX, encoding: Encoding | Approximation, windows: np.ndarray) -> Sample:
-    windows = check_windows(encoding.window, encoding.low, encoding.high, windows)
+    windows = check_windows(encoding.window, encoding.min_value, encoding.max_value, windows)
     assert net.steps is not None
     if isinstance(encoding, Encoding):
         frames = np.zeros((len(windows), net.steps, *net.input_shape), np.int16)
         frames[:, 0] = np.tile(windows.reshape(len(windows), -1), encoding.copies)
     else:  # every layer is a step behind the one before
-        frames = np.zeros((len(windows), net.steps + len(net.spiking), *encoding.window[1:]), np.int16)
+        frames = np.zeros(
+            (len(windows), net.steps + len(net.spiking), *encoding.window[1:]), np.int16
+        )
         frames[:, : windows.shape[1] * encoding.substeps : encoding.substeps] = windows
         frames = frames.reshape(*frames.shape[:2], *net.input_shape)
     return Sample(frames, graded=True)
 
 
-def result(backend: str, net: NetX, windows: np.ndarray, recordings: Sequence[Recording], seconds: float, *, trace: bool) -> Result:
+def result(
+    backend: str,
+    net: NetX,
+    windows: np.ndarray,
+    recordings: Sequence[Recording],
+    seconds: float,
+    *,
+    trace: bool,
+) -> Result:
     """What `backend` made of `windows`. Logits are the last layer's spikes; the potential it ends with, where it is a read-out."""
     if isinstance(net.encoding, Encoding):
         return _decoded(backend, net.encoding, recordings, seconds, trace=trace)
-    names = [f"layer {i}" for i, layer in enumerate(net.layers) if any(layer is other for other in net.spiking)]
-    counts = {name: recording.counts[:, None].astype(np.int64) for name, recording in zip(names, recordings, strict=True)}
+    names = [
+        f"layer {i}"
+        for i, layer in enumerate(net.layers)
+        if any(layer is other for other in net.spiking)
+    ]
+    counts = {
+        name: recording.counts[:, None].astype(np.int64)
+        for name, recording in zip(names, recordings, strict=True)
+    }
     last = recordings[-1]
     logits = last.potential if net.spiking[-1].neurons == READOUT else last.counts
     if net.encoding:
@@ -76,20 +96,33 @@ def result(backend: str, net: NetX, windows: np.ndarray, recordings: Sequence[Re
         spikes={name: per_window(k) for name, k in counts.items()},
         sops=_sops(net, (windows != 0).astype(np.int64), counts),
         seconds=seconds,
-        traces={name: _trace(recording) for name, recording in zip(names, recordings, strict=True)} if trace else None,
+        traces={name: _trace(recording) for name, recording in zip(names, recordings, strict=True)}
+        if trace
+        else None,
     )
 
 
-def _decoded(backend: str, encoding: Encoding, recordings: Sequence[Recording], seconds: float, *, trace: bool) -> Result:
+def _decoded(
+    backend: str,
+    encoding: Encoding,
+    recordings: Sequence[Recording],
+    seconds: float,
+    *,
+    trace: bool,
+) -> Result:
     """In terms of the network that was encoded; synaptic operations are not counted, as the file has others."""
     if trace:
-        raise DataError("a stock-exact file unrolls time in space, and has no traces of its network")
+        raise DataError(
+            "a stock-exact file unrolls time in space, and has no traces of its network"
+        )
     own = zip(encoding.layers, recordings, strict=False)
     return Result(
         backend=backend,
         logits=recordings[-1].potential.astype(np.int64) // UNIT,
         scale=encoding.scale,
-        spikes={name: per_window(recording.counts[:, :neurons]) for (name, neurons), recording in own},
+        spikes={
+            name: per_window(recording.counts[:, :neurons]) for (name, neurons), recording in own
+        },
         sops={},
         seconds=seconds,
     )
@@ -117,5 +150,12 @@ def fan_out(layer: Conv | Dense, shape: tuple[int, ...]) -> np.ndarray | int:
     """Synapses that one spike crosses, at each place of the layer before, of `shape`."""
     if isinstance(layer, Dense):
         return len(layer.weight)
-    geometry = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
-    return network.Conv(source="before", weight=np.zeros(layer.weight.shape, np.int8), **geometry).fan_out(shape)  # type: ignore[arg-type]
+    geometry = {
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "dilation": layer.dilation,
+        "groups": layer.groups,
+    }
+    return ir.Conv(
+        source="before", weight=np.zeros(layer.weight.shape, np.int8), **geometry
+    ).fan_out(shape)  # type: ignore[arg-type]

@@ -14,9 +14,13 @@ def effective_weights(layer: Dense) -> tuple[np.ndarray, np.ndarray | None]:
     the shift may as well come first.
     """
     inputs = layer.weight.shape[1]
-    joint, bits, exponent = prepare_dense(layer.weight if layer.recurrent is None else np.hstack((layer.weight, layer.recurrent)))
+    joint, bits, exponent = prepare_dense(
+        layer.weight if layer.recurrent is None else np.hstack((layer.weight, layer.recurrent))
+    )
     kept = [truncate_dense(part, bits) for part in np.split(joint, [inputs], axis=1) if part.size]
-    shifted = [(part << exponent if exponent > 0 else part >> -exponent).astype(np.int32) for part in kept]
+    shifted = [
+        (part << exponent if exponent > 0 else part >> -exponent).astype(np.int32) for part in kept
+    ]
     return shifted[0], shifted[1] if layer.recurrent is not None else None
 
 
@@ -31,10 +35,18 @@ def prepare_dense(weight: np.ndarray) -> tuple[np.ndarray, int, int]:
     least, largest = int(weight.min()), int(weight.max())
     mixed = least < 0 <= largest
     largest_scale = 127 / largest if mixed and largest else np.inf
-    scale = min(largest_scale, -128 / least) if mixed else -256 / least if largest < 0 else 255 / largest
+    scale = (
+        min(largest_scale, -128 / least)
+        if mixed
+        else -256 / least
+        if largest < 0
+        else 255 / largest
+    )
     shift = int(np.floor(np.log2(scale))) + mixed
     low_bits = int(np.bitwise_or.reduce(weight, axis=None)) & 255
-    zeros = (8 if not low_bits else (low_bits & -low_bits).bit_length() - 1) - mixed  # low bits that no weight needs
+    zeros = (
+        8 if not low_bits else (low_bits & -low_bits).bit_length() - 1
+    ) - mixed  # low bits that no weight needs
     return weight << shift if shift >= 0 else np.zeros_like(weight), 8 - shift - zeros, -shift
 
 

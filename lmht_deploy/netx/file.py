@@ -13,9 +13,9 @@ from typing import TypeAlias
 import h5py
 import numpy as np
 
-from ..errors import StorageError
-from ..network import Pair, Shape
-from ..storage import checksum, reading
+from lmht_deploy.errors import StorageError
+from lmht_deploy.formats.files import hdf5_checksum, reading
+from lmht_deploy.ir import Pair, Shape
 
 MAX_DELAY = 62
 STATE_ONE = 4096
@@ -90,14 +90,14 @@ Layer: TypeAlias = InputLayer | Conv | Dense | Flatten
 class Encoding:
     """How windows of a network enter a file that `lmht export --stock-exact` made of it, and what its layers are in the file.
 
-    window   (T_in, ...) of a window of counts within low..high; it enters, `copies` times over, as one frame of graded spikes
+    window   (T_in, ...) of a window of counts within min_value..max_value; it enters, `copies` times over, as one frame of graded spikes
     scale    real value of one unit of a logit
     layers   by layer of neurons in the file: the network's name of it, and how many neurons, the first ones, count as its own
     """
 
     window: Shape
-    low: int
-    high: int
+    min_value: int
+    max_value: int
     copies: int
     scale: float
     layers: tuple[tuple[str, int], ...]
@@ -107,13 +107,13 @@ class Encoding:
 class Approximation:
     """How windows enter a file that `lmht export` made for its own Lava processes, where it is read as stock lava-dl reads it.
 
-    window    (T_in, ...) of a window of counts within low..high; its step j enters at the first of the `substeps` of block j
+    window    (T_in, ...) of a window of counts within min_value..max_value; its step j enters at the first of the `substeps` of block j
     scale     real value of one unit of a logit
     """
 
     window: Shape
-    low: int
-    high: int
+    min_value: int
+    max_value: int
     substeps: int
     scale: float
 
@@ -130,14 +130,18 @@ class NetX:
     @property
     def spiking(self) -> tuple[InputLayer | Conv | Dense, ...]:
         """The layers that have neurons: those that lava-dl makes blocks of."""
-        return tuple(layer for layer in self.layers if not isinstance(layer, Flatten) and layer.neurons is not None)
+        return tuple(
+            layer
+            for layer in self.layers
+            if not isinstance(layer, Flatten) and layer.neurons is not None
+        )
 
 
 READOUT = CUBA(current_decay=0, voltage_decay=STATE_ONE, threshold=1 << 17)
 """What lava-dl takes for a dense layer without neurons: u integrates, v = u + bias never reaches the threshold."""
 
 
-def load(path: str | Path, layers: int | None = None) -> NetX:
+def load_netx(path: str | Path, layers: int | None = None) -> NetX:
     """Read the first `layers` layers (all by default) of the NetX file at `path`.
 
     Raises StorageError for a file that is missing or damaged, and, naming the layer, for what it may rightly hold but
@@ -146,29 +150,46 @@ def load(path: str | Path, layers: int | None = None) -> NetX:
     with reading(path, "a NetX file"), h5py.File(path, "r") as file:
         groups = file["layer"]
         count = len(groups) if layers is None else min(layers, len(groups))
-        net = _chain([_read(f"{path}: layer {index}", groups[str(index)]) for index in range(count)], str(path))
+        net = _chain(
+            [_read(f"{path}: layer {index}", groups[str(index)]) for index in range(count)],
+            str(path),
+        )
         steps = int(_scalar(file["simulation/tSample"])) if "simulation/tSample" in file else None
-        return dataclasses.replace(net, steps=steps, encoding=_encoding(file) if count == len(groups) else None)
+        return dataclasses.replace(
+            net, steps=steps, encoding=_encoding(file) if count == len(groups) else None
+        )
 
 
 def _encoding(file: h5py.File) -> Encoding | Approximation | None:
     if not {"lmht_exact", "lmht_steps"} & set(file.attrs):
         return None
-    if file.attrs["checksum"] != checksum(file):
-        raise StorageError(f"{file.filename}: the checksum does not match the content; the file is damaged or was edited")
+    if file.attrs["checksum"] != hdf5_checksum(file):
+        raise StorageError(
+            f"{file.filename}: the checksum does not match the content; the file is damaged or was edited"
+        )
     groups = [file["layer"][str(index)] for index in range(len(file["layer"]))]
     if "lmht_exact" not in file.attrs:
         first, scale = groups[0].attrs, float(groups[-1]["lmht_readout"].attrs["scale"])
         window = (int(first["lmht_steps"]), *_shape(groups[0]))
-        return Approximation(window, int(first["lmht_low"]), int(first["lmht_high"]), int(file.attrs["lmht_substeps"]), scale)
+        return Approximation(
+            window,
+            int(first["lmht_min_value"]),
+            int(first["lmht_max_value"]),
+            int(file.attrs["lmht_substeps"]),
+            scale,
+        )
     low, high = (int(n) for n in file.attrs["lmht_range"])
     return Encoding(
         window=tuple(int(n) for n in file.attrs["lmht_window"]),
-        low=low,
-        high=high,
+        min_value=low,
+        max_value=high,
         copies=int(file.attrs["lmht_copies"]),
         scale=float(file.attrs["lmht_scale"]),
-        layers=tuple((g.attrs["lmht_name"], int(g.attrs["lmht_steps"]) * int(g.attrs["lmht_units"])) for g in groups if "neuron" in g),
+        layers=tuple(
+            (g.attrs["lmht_name"], int(g.attrs["lmht_steps"]) * int(g.attrs["lmht_units"]))
+            for g in groups
+            if "neuron" in g
+        ),
     )
 
 
@@ -183,7 +204,10 @@ def _read(what: str, group: h5py.Group) -> Layer:
     match kind:
         case "input":
             neurons = _neurons(what, group["neuron"]) if "neuron" in group else None
-            weight, bias = (int(_scalar(group[key])) if key in group else default for key, default in (("weight", 64), ("bias", 0)))
+            weight, bias = (
+                int(_scalar(group[key])) if key in group else default
+                for key, default in (("weight", 64), ("bias", 0))
+            )
             return InputLayer(_shape(group), neurons, weight, bias)
         case "conv":
             return _read_conv(what, group)
@@ -191,7 +215,9 @@ def _read(what: str, group: h5py.Group) -> Layer:
             return _read_dense(what, group, kind)
         case "flatten":
             return Flatten()
-    raise StorageError(f"{what} is of type {kind!r}; lava-dl 0.6 runs input, conv, dense, dense_rec and flatten")
+    raise StorageError(
+        f"{what} is of type {kind!r}; lava-dl 0.6 runs input, conv, dense, dense_rec and flatten"
+    )
 
 
 def _read_conv(what: str, group: h5py.Group) -> Conv:
@@ -213,14 +239,20 @@ def _read_conv(what: str, group: h5py.Group) -> Conv:
 def _read_dense(what: str, group: h5py.Group, kind: str) -> Dense:
     shape = (int(np.prod(group["shape"][()])),)
     weight = _integers(group["weight"]).reshape(shape[0], -1)
-    recurrent = _integers(group["weight_rec"]).reshape(shape[0], -1) if kind == "dense_rec" else None
+    recurrent = (
+        _integers(group["weight_rec"]).reshape(shape[0], -1) if kind == "dense_rec" else None
+    )
     if recurrent is not None and "delay" in group:
-        raise StorageError(f"{what} is recurrent and has delays, for which lava-dl 0.6 forgets the weight exponent")
+        raise StorageError(
+            f"{what} is recurrent and has delays, for which lava-dl 0.6 forgets the weight exponent"
+        )
     return Dense(
         shape=shape,
         neurons=_neurons(what, group["neuron"]) if "neuron" in group else READOUT,
         weight=weight,
-        bias=np.broadcast_to(_integers(group["bias"]) if "bias" in group else np.zeros(1, np.int64), shape),
+        bias=np.broadcast_to(
+            _integers(group["bias"]) if "bias" in group else np.zeros(1, np.int64), shape
+        ),
         delay=_delay(what, group["delay"][()], weight.shape) if "delay" in group else None,
         recurrent=recurrent,
     )
@@ -230,12 +262,18 @@ def _neurons(what: str, group: h5py.Group) -> CUBA:
     kind = _text(group["type"])
     if kind not in ("LOIHI", "CUBA"):
         names = {"SDNN": "sigma-delta"}
-        raise StorageError(f"{what} has {names.get(kind, 'resonate-and-fire' if 'RF' in kind else 'unknown')} neurons ({kind}); CUBA and LOIHI are run")
+        raise StorageError(
+            f"{what} has {names.get(kind, 'resonate-and-fire' if 'RF' in kind else 'unknown')} neurons ({kind}); CUBA and LOIHI are run"
+        )
     if "messageBits" in group:
-        raise StorageError(f"{what} has graded spikes (neuron/messageBits), with which lava-dl 0.6 hangs")
+        raise StorageError(
+            f"{what} has graded spikes (neuron/messageBits), with which lava-dl 0.6 hangs"
+        )
     decays = int(group["iDecay"][()]), int(group["vDecay"][()])
     if not all(0 <= decay <= STATE_ONE for decay in decays):
-        raise StorageError(f"{what} has decays {decays[0]} and {decays[1]}; they are within 0..{STATE_ONE}")
+        raise StorageError(
+            f"{what} has decays {decays[0]} and {decays[1]}; they are within 0..{STATE_ONE}"
+        )
     return CUBA(*decays, int(group["vThMant"][()]))
 
 
@@ -254,10 +292,14 @@ def _chain(layers: list[Layer], path: str) -> NetX:
     first = layers[0] if layers else None
     shape = first.shape if isinstance(first, InputLayer) else None
     if shape is None:
-        raise StorageError(f"{path}: does not begin with a layer of type input, which says what enters")
+        raise StorageError(
+            f"{path}: does not begin with a layer of type input, which says what enters"
+        )
     for index, layer in enumerate(layers):
         if not isinstance(layer, Flatten) and min(layer.shape, default=0) < 1:
-            raise StorageError(f"{path}: layer {index} has the shape {layer.shape}, which has no places")
+            raise StorageError(
+                f"{path}: layer {index} has the shape {layer.shape}, which has no places"
+            )
     flat = first.neurons is None and isinstance(layers[1] if len(layers) > 1 else None, Flatten)  # type: ignore[union-attr]
     entrance = (int(np.prod(shape)),) if flat else shape
     for index, layer in enumerate(layers[1:], 1):
@@ -266,7 +308,10 @@ def _chain(layers: list[Layer], path: str) -> NetX:
                 shape = (int(np.prod(shape)),)
                 continue
             case Conv():
-                possible = min(*layer.stride, *layer.dilation, layer.groups) >= 1 and min(layer.padding) >= 0
+                possible = (
+                    min(*layer.stride, *layer.dilation, layer.groups) >= 1
+                    and min(layer.padding) >= 0
+                )
                 fits = (
                     possible
                     and len(layer.weight) % layer.groups == 0
@@ -285,7 +330,9 @@ def _chain(layers: list[Layer], path: str) -> NetX:
 
 
 def _conv_shape(layer: Conv, shape: Shape) -> Shape:
-    sizes = zip(shape[1:], layer.weight.shape[2:], layer.stride, layer.padding, layer.dilation, strict=True)
+    sizes = zip(
+        shape[1:], layer.weight.shape[2:], layer.stride, layer.padding, layer.dilation, strict=True
+    )
     return (len(layer.weight), *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes))
 
 

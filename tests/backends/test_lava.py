@@ -19,23 +19,24 @@ import h5py
 import numpy as np
 import pytest
 
-from exporters import netx
-from lmht_deploy import backends, reference, storage
+from lmht_deploy import backends, reference
+from lmht_deploy.analysis.compare import difference
 from lmht_deploy.backends import lava
 from lmht_deploy.backends.lava import environment
-from lmht_deploy.compare import difference
 from lmht_deploy.errors import BackendError, DataError, LmhtError, StorageError
-from lmht_deploy.network import Network, Neurons
+from lmht_deploy.exporters import netx
+from lmht_deploy.formats.files import hdf5_checksum
+from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.ir import Network, Neurons
+from tests.support.networks import SPECIAL, chain, windows_for
+from tests.support.results import assert_equal
 
-from ..conformance.networks import SPECIAL, chain, windows_for
-from ..conformance.test_conformance import assert_equal
-
-needs_lava = pytest.mark.skipif(lava.missing() is not None, reason=str(lava.missing()))
+needs_lava = pytest.mark.skipif(lava.unavailable() is not None, reason=str(lava.unavailable()))
 
 
 @pytest.fixture
 def net(tmp_path: Path) -> Path:
-    netx.export(SPECIAL["residual"](), tmp_path / "net.net")
+    netx.export_netx(SPECIAL["residual"](), tmp_path / "net.net")
     return tmp_path / "net.net"
 
 
@@ -43,7 +44,7 @@ def edit(path: Path, change: Callable[[h5py.File], None]) -> None:
     """Change a file and give it the checksum of what it says now."""
     with h5py.File(path, "r+") as file:
         change(file)
-        file.attrs["checksum"] = storage.checksum(file)
+        file.attrs["checksum"] = hdf5_checksum(file)
 
 
 # ------------------------------------------------------------------------------------------------ files and windows
@@ -51,7 +52,7 @@ def edit(path: Path, change: Callable[[h5py.File], None]) -> None:
 
 def refused(path: Path) -> str:
     with pytest.raises(StorageError) as error:
-        lava.load(path)
+        lava.open_artifact(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
     return str(error.value)
 
@@ -70,7 +71,7 @@ def test_foreign_file(net: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.net"
     text.write_text("not HDF5")
     assert "is not a NetX file" in refused(text)
-    storage.save(SPECIAL["if"](), tmp_path / "other.net")
+    save_network(SPECIAL["if"](), tmp_path / "other.net")
     assert "was not written by `lmht export`" in refused(tmp_path / "other.net")
 
 
@@ -93,12 +94,12 @@ def test_file_without_a_read_out(net: Path) -> None:
 @needs_lava
 def test_windows_that_do_not_fit(net: Path) -> None:
     with pytest.raises(DataError, match="must have shape"):
-        lava.load(net).run(np.zeros((1, 2, 3), int))
+        lava.open_artifact(net).run(np.zeros((1, 2, 3), int))
 
 
 def test_suffix_is_checked(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"runs \.net files"):
-        backends.load("lava", tmp_path / "net.lmht")
+        backends.open_backend("lava", tmp_path / "net.lmht")
 
 
 # ------------------------------------------------------------------------------------------------ how a run ends
@@ -113,7 +114,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     before = set(os.listdir("/dev/shm"))
     yield folder
     deadline = time.monotonic() + 10
-    while (left := left_behind(folder) + sorted(set(os.listdir("/dev/shm")) - before)) and time.monotonic() < deadline:
+    while (
+        left := left_behind(folder) + sorted(set(os.listdir("/dev/shm")) - before)
+    ) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert left == []
 
@@ -156,14 +159,14 @@ def endless() -> np.ndarray:
 def test_child_says_how_many_windows_are_done(net: Path) -> None:
     told: list[int] = []
     windows = windows_for(SPECIAL["residual"](), 60)  # of which 50 in a first call
-    backends.run(lava.load(net), windows, progress=told.append)
+    backends.run_windows(lava.open_artifact(net), windows, progress=told.append)
     assert told == sorted(told) and {50, 60} < {*told}
 
 
 @needs_lava
 def test_success_leaves_nothing(net: Path, temporary: Path) -> None:
     windows = windows_for(SPECIAL["residual"]())
-    found = lava.load(net).run(windows)
+    found = lava.open_artifact(net).run(windows)
     assert difference(found, reference.run(SPECIAL["residual"](), windows)) is None
     assert found.traces is None and found.seconds > 0
 
@@ -171,7 +174,7 @@ def test_success_leaves_nothing(net: Path, temporary: Path) -> None:
 @needs_lava
 def test_time_limit(net: Path, temporary: Path) -> None:
     with pytest.raises(BackendError, match=r"did not finish net\.net within 3 s"):
-        lava.load(net, seconds=3).run(endless())
+        lava.open_artifact(net, seconds=3).run(endless())
 
 
 @needs_lava
@@ -183,25 +186,32 @@ def test_exception_in_a_process(net: Path, temporary: Path) -> None:
         neurons["omega"] = omega
 
     edit(net, widen)
-    with pytest.raises(BackendError, match=r"^Lava failed on net\.net: ValueError in LMHT: shape-mismatch"):
-        lava.load(net).run(windows_for(SPECIAL["residual"]()))
+    with pytest.raises(
+        BackendError, match=r"^Lava failed on net\.net: ValueError in LMHT: shape-mismatch"
+    ):
+        lava.open_artifact(net).run(windows_for(SPECIAL["residual"]()))
 
 
 @needs_lava
 def test_file_that_cannot_be_built(net: Path, temporary: Path) -> None:
     edit(net, lambda file: file["layer/1"].pop("stride"))
     with pytest.raises(BackendError, match=r"^Lava failed on net\.net: TypeError in Synapse: "):
-        lava.load(net).run(windows_for(SPECIAL["residual"]()))
+        lava.open_artifact(net).run(windows_for(SPECIAL["residual"]()))
 
 
 @needs_lava
 @pytest.mark.parametrize("victim", [0, 5, -1])
 def test_killed_process(net: Path, temporary: Path, victim: int) -> None:
     """The child itself (the oldest of its session), or one of Lava's processes, is killed while it computes."""
-    timer = threading.Thread(target=lambda: os.kill(wait_for_run(temporary)[victim], signal.SIGKILL))
+    timer = threading.Thread(
+        target=lambda: os.kill(wait_for_run(temporary)[victim], signal.SIGKILL)
+    )
     timer.start()
-    with pytest.raises(BackendError, match=r"ended without a result on net\.net: killed by SIGKILL$|died with exit code -9"):
-        lava.load(net, seconds=60).run(endless())
+    with pytest.raises(
+        BackendError,
+        match=r"ended without a result on net\.net: killed by SIGKILL$|died with exit code -9",
+    ):
+        lava.open_artifact(net, seconds=60).run(endless())
     timer.join()
 
 
@@ -210,7 +220,7 @@ def test_killed_process(net: Path, temporary: Path, victim: int) -> None:
 def test_client_that_ends(net: Path, temporary: Path, number: int) -> None:
     code = (
         "import sys, tempfile; from lmht_deploy.backends import lava; from tests.backends.test_lava import endless, Path;"
-        f"tempfile.tempdir = {str(temporary)!r}; lava.load(Path({str(net)!r})).run(endless())"
+        f"tempfile.tempdir = {str(temporary)!r}; lava.open_artifact(Path({str(net)!r})).run(endless())"
     )
     client = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     wait_for_run(temporary)
@@ -222,24 +232,41 @@ def test_client_that_ends(net: Path, temporary: Path, number: int) -> None:
 
 
 @needs_lava
-@pytest.mark.parametrize("name", ["residual", "steps-differ", "image", "single-threshold-residual", "levels-and-substeps"])
+@pytest.mark.parametrize(
+    "name",
+    ["residual", "steps-differ", "image", "single-threshold-residual", "levels-and-substeps"],
+)
 def test_graded_spikes(name: str, tmp_path: Path) -> None:
-    net = SPECIAL[name]() if name in SPECIAL else Network(tuple(dataclasses.replace(x, substeps=3) if isinstance(x, Neurons) else x for x in chain().layers))
-    netx.export(net, tmp_path / "net.net", graded=True)
+    net = (
+        SPECIAL[name]()
+        if name in SPECIAL
+        else Network(
+            tuple(
+                dataclasses.replace(x, substeps=3) if isinstance(x, Neurons) else x
+                for x in chain().layers
+            )
+        )
+    )
+    netx.export_netx(net, tmp_path / "net.net", graded=True)
     windows = windows_for(net)
-    assert_equal(lava.load(tmp_path / "net.net").run(windows, trace=True), reference.run(net, windows, trace=True))
+    assert_equal(
+        lava.open_artifact(tmp_path / "net.net").run(windows, trace=True),
+        reference.run(net, windows, trace=True),
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the environment
 
 
-def test_missing_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, net: Path) -> None:
+def test_missing_names_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, net: Path
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert "lmht lava install" in str(backends.missing("lava"))
+    assert "lmht lava install" in str(backends.unavailable("lava"))
     with pytest.raises(BackendError, match="lmht lava install"):
-        backends.load("lava", net)
+        backends.open_backend("lava", net)
     with pytest.raises(BackendError, match="lmht lava install"):
-        lava.load(net, folder=tmp_path / "elsewhere")
+        lava.open_artifact(net, folder=tmp_path / "elsewhere")
 
 
 def stand_in(folder: Path, version: str = "3.10", fails: str = "nothing") -> Path:
@@ -259,7 +286,11 @@ def test_install(tmp_path: Path) -> None:
     python = environment.install(folder, stand_in(tmp_path), steps.append)
     assert python == folder / "bin" / "python" == environment.python_of(folder)
     assert [step.split()[0] for step in steps] == ["making", "installing", "importing"]
-    assert environment.install(folder, None, steps.append) == environment.install(folder, stand_in(tmp_path), steps.append) == python
+    assert (
+        environment.install(folder, None, steps.append)
+        == environment.install(folder, stand_in(tmp_path), steps.append)
+        == python
+    )
     assert len(steps) == 3
     assert os.listdir(folder.parent) == ["lava"]
 
@@ -267,11 +298,16 @@ def test_install(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        ("3.11", r"installed there already, with Python 3\.10; remove that folder to install it with Python 3\.11$"),
+        (
+            "3.11",
+            r"installed there already, with Python 3\.10; remove that folder to install it with Python 3\.11$",
+        ),
         ("3.13", "Lava runs on Python"),
     ],
 )
-def test_install_with_another_python_than_what_is_there(tmp_path: Path, version: str, message: str) -> None:
+def test_install_with_another_python_than_what_is_there(
+    tmp_path: Path, version: str, message: str
+) -> None:
     python = environment.install(tmp_path / "lava", stand_in(tmp_path))
     before = python.read_bytes()
     with pytest.raises(BackendError, match=message):
@@ -284,7 +320,9 @@ def test_install_with_another_python_than_what_is_there(tmp_path: Path, version:
 @pytest.mark.parametrize("fails", ["venv", "pip", "lava.proc"])
 def test_failed_install_leaves_nothing(tmp_path: Path, fails: str) -> None:
     folder = tmp_path / "cache" / "lava"
-    with pytest.raises(BackendError, match=rf"^Lava's environment could not be built: no {fails} today$"):
+    with pytest.raises(
+        BackendError, match=rf"^Lava's environment could not be built: no {fails} today$"
+    ):
         environment.install(folder, stand_in(tmp_path, fails=fails))
     assert environment.python_of(folder) is None
     assert os.listdir(folder.parent) == []
@@ -336,13 +374,27 @@ def test_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from lmht_deploy.cli.lava import app
 
     folder = tmp_path / "lava"
-    app(["install", "--folder", str(folder), "--python", str(stand_in(tmp_path)), "--json", str(tmp_path / "it.json")], standalone_mode=False)
+    app(
+        [
+            "install",
+            "--folder",
+            str(folder),
+            "--python",
+            str(stand_in(tmp_path)),
+            "--json",
+            str(tmp_path / "it.json"),
+        ],
+        standalone_mode=False,
+    )
     said = capsys.readouterr()
     assert f"Lava is installed, with Python 3.10: {folder}/bin/python" in said.out
     assert "installing lava-nc==0.10.0" in said.err
     assert json.loads((tmp_path / "it.json").read_text()) == {"python": f"{folder}/bin/python"}
     app(["install", "--folder", str(folder)], standalone_mode=False)
-    assert capsys.readouterr().out == f"Lava is installed already, with Python 3.10: {folder}/bin/python\n"
+    assert (
+        capsys.readouterr().out
+        == f"Lava is installed already, with Python 3.10: {folder}/bin/python\n"
+    )
     with pytest.raises(LmhtError):
         app(["check", "--folder", str(tmp_path / "elsewhere")], standalone_mode=False)
 

@@ -9,13 +9,13 @@ import h5py
 import numpy as np
 import pytest
 
-from lmht_deploy import backends, netx, storage
+from lmht_deploy import backends, netx
 from lmht_deploy.errors import BackendError, DataError, StorageError
-from lmht_deploy.events.files import save_windows
-
-from ..cli.test_cli import lmht, refused
-from ..conformance.networks import SPECIAL, windows_for
-from ..netx.test_netx import File, convolutions, recurrent
+from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.formats.windows import save_windows
+from tests.cli.test_cli import lmht, refused
+from tests.netx.test_netx import File, convolutions, recurrent
+from tests.support.networks import SPECIAL, windows_for
 
 RNG = np.random.default_rng(0)
 
@@ -23,7 +23,12 @@ RNG = np.random.default_rng(0)
 def crossings(net: netx.NetX, layer: netx.Conv, spikes: np.ndarray) -> int:
     """Synapses that `spikes` [steps, C, H, W] cross, one output and one tap at a time."""
     total = 0
-    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = layer.weight.shape[2:], layer.stride, layer.padding, layer.dilation
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = (
+        layer.weight.shape[2:],
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+    )
     for y, x, i, j in np.ndindex(*layer.shape[1:], kh, kw):
         row, column = y * sh + i * dh - ph, x * sw + j * dw - pw
         if 0 <= row < spikes.shape[2] and 0 <= column < spikes.shape[3]:
@@ -33,15 +38,18 @@ def crossings(net: netx.NetX, layer: netx.Conv, spikes: np.ndarray) -> int:
 
 def test_counts_spikes_and_operations(tmp_path: Path) -> None:
     convolutions(tmp_path / "a.net")
-    net = netx.load(tmp_path / "a.net")
+    net = netx.load_netx(tmp_path / "a.net")
     windows = (RNG.random((2, 12, 2, 9, 7)) < 0.4).astype(int)
-    found = backends.load("netx", tmp_path / "a.net").run(windows, trace=True)
+    found = backends.open_backend("netx", tmp_path / "a.net").run(windows, trace=True)
     expected = netx.Simulator(net).run(windows)
     assert list(found.spikes) == ["layer 1", "layer 2", "layer 4"]
     assert found.traces is not None
     for name, recording in zip(found.spikes, expected, strict=True):
         np.testing.assert_array_equal(found.traces[name], recording.spikes)
-        assert found.spikes[name].tolist() == recording.counts.sum(tuple(range(1, recording.counts.ndim))).tolist()
+        assert (
+            found.spikes[name].tolist()
+            == recording.counts.sum(tuple(range(1, recording.counts.ndim))).tolist()
+        )
     assert found.sops["layer 1"][1] == crossings(net, net.layers[1], windows[1])  # type: ignore[arg-type]
     assert found.sops["layer 2"][1] == crossings(net, net.layers[2], expected[0].spikes[1])  # type: ignore[arg-type]
     assert found.sops["layer 4"].tolist() == (found.spikes["layer 2"] * 7).tolist()
@@ -54,7 +62,9 @@ def test_dense_layers_of_several_sizes(tmp_path: Path) -> None:
     for units in (16, 9, 5):
         f.dense(units, -60, 100)
     f.file.close()
-    found = backends.load("netx", tmp_path / "d.net").run((RNG.random((3, 20, 12)) < 0.4).astype(int))
+    found = backends.open_backend("netx", tmp_path / "d.net").run(
+        (RNG.random((3, 20, 12)) < 0.4).astype(int)
+    )
     assert list(found.spikes) == ["layer 1", "layer 2", "layer 3"]
     assert found.sops["layer 3"].tolist() == (found.spikes["layer 2"] * 5).tolist()
     assert found.spikes["layer 2"].any()
@@ -63,20 +73,32 @@ def test_dense_layers_of_several_sizes(tmp_path: Path) -> None:
 def test_recurrent_synapses_count_too(tmp_path: Path) -> None:
     recurrent(tmp_path / "r.net")
     windows = (RNG.random((3, 20, 12)) < 0.4).astype(int)
-    found = backends.load("netx", tmp_path / "r.net").run(windows)
-    assert found.sops["layer 1"].tolist() == (windows.sum((1, 2)) * 16 + found.spikes["layer 1"] * 16).tolist()
+    found = backends.open_backend("netx", tmp_path / "r.net").run(windows)
+    assert (
+        found.sops["layer 1"].tolist()
+        == (windows.sum((1, 2)) * 16 + found.spikes["layer 1"] * 16).tolist()
+    )
     assert found.spikes["layer 1"].any()
 
 
 def test_run_finds_out_whose_file_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recurrent(tmp_path / "r.net")
-    save_windows(tmp_path / "w.npz", (RNG.random((3, 20, 12)) < 0.4).astype(np.uint8))
-    assert lmht("run", tmp_path / "r.net", "--data", tmp_path / "w.npz", "--json", tmp_path / "run.json") == 0
+    save_windows((RNG.random((3, 20, 12)) < 0.4).astype(np.uint8), tmp_path / "w.npz")
+    assert (
+        lmht(
+            "run", tmp_path / "r.net", "--data", tmp_path / "w.npz", "--json", tmp_path / "run.json"
+        )
+        == 0
+    )
     assert json.loads((tmp_path / "run.json").read_text())["backend"] == "netx"
     capsys.readouterr()
-    save_windows(tmp_path / "w.npz", np.zeros((3, 20, 11), np.uint8))
-    assert "spikes [batch, steps, (12,)]" in refused(capsys, "run", tmp_path / "r.net", "--data", tmp_path / "w.npz")
-    assert "runs files of others" in refused(capsys, "compare", tmp_path / "r.net", "--data", tmp_path / "w.npz", "--backends", "netx")
+    save_windows(np.zeros((3, 20, 11), np.uint8), tmp_path / "w.npz")
+    assert "spikes [batch, steps, (12,)]" in refused(
+        capsys, "run", tmp_path / "r.net", "--data", tmp_path / "w.npz"
+    )
+    assert "runs files of others" in refused(
+        capsys, "compare", tmp_path / "r.net", "--data", tmp_path / "w.npz", "--backends", "netx"
+    )
     (tmp_path / "r.net").write_bytes((tmp_path / "r.net").read_bytes()[:2000])
     assert "truncated" in refused(capsys, "run", tmp_path / "r.net", "--data", tmp_path / "w.npz")
 
@@ -88,36 +110,44 @@ def test_networks_driven_by_their_bias(tmp_path: Path) -> None:
             file[f"layer/0/neuron/{name}"] = value
     windows = RNG.integers(0, 30, (2, 1, 12))
     with pytest.raises(DataError, match="tSample"):
-        backends.load("netx", tmp_path / "r.net").run(windows)
+        backends.open_backend("netx", tmp_path / "r.net").run(windows)
     with h5py.File(tmp_path / "r.net", "r+") as file:
         file["simulation/tSample"] = 25
-    found = backends.load("netx", tmp_path / "r.net").run(windows, trace=True)
+    found = backends.open_backend("netx", tmp_path / "r.net").run(windows, trace=True)
     assert found.traces is not None
-    np.testing.assert_array_equal(found.traces["layer 0"], netx.Simulator(netx.load(tmp_path / "r.net")).run(windows[:, 0], 25)[0].spikes)
+    np.testing.assert_array_equal(
+        found.traces["layer 0"],
+        netx.Simulator(netx.load_netx(tmp_path / "r.net")).run(windows[:, 0], 25)[0].spikes,
+    )
     assert list(found.sops) == ["layer 1", "layer 2"]
-    assert found.sops["layer 1"][0] == found.spikes["layer 0"][0] * 16 + found.spikes["layer 1"][0] * 16
+    assert (
+        found.sops["layer 1"][0]
+        == found.spikes["layer 0"][0] * 16 + found.spikes["layer 1"][0] * 16
+    )
 
 
 def test_refuses(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no such file"):
-        backends.load("netx", tmp_path / "none.net")
+        backends.open_backend("netx", tmp_path / "none.net")
     with pytest.raises(BackendError, match=r"runs \.net files"):
-        backends.load("netx", tmp_path / "net.lmht")
+        backends.open_backend("netx", tmp_path / "net.lmht")
 
 
-def test_exported_file_as_stock_lava_dl_reads_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exported_file_as_stock_lava_dl_reads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Step j of a window enters at the first step of block j; the read-out is read when the last spike has arrived."""
     net = SPECIAL["m-ht"]()  # T = 4, L = 3: 12 steps, and one for each of three layers
-    storage.save(net, tmp_path / "net.lmht")
+    save_network(net, tmp_path / "net.lmht")
     assert lmht("export", tmp_path / "net.lmht", "--out", tmp_path / "net.net") == 0
     assert "measure it: lmht run" in capsys.readouterr().err
     windows = windows_for(net, 5)
-    backend = backends.load("netx", tmp_path / "net.net")
+    backend = backends.open_backend("netx", tmp_path / "net.net")
     assert backend.window_shape == windows.shape[1:]
     found = backend.run(windows)
     inputs = np.zeros((5, 15, *windows.shape[2:]), int)
     inputs[:, 0:12:3] = windows
-    expected = netx.Simulator(netx.load(tmp_path / "net.net")).run(inputs, graded=True)
+    expected = netx.Simulator(netx.load_netx(tmp_path / "net.net")).run(inputs, graded=True)
     assert found.logits.tolist() == (expected[-1].potential // 64).tolist()
     assert found.spikes["layer 1"].tolist() == expected[0].counts.sum((1, 2, 3)).tolist()
     assert found.spikes["layer 2"].any() and found.scale == net.readout.scale

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmht_deploy.events import cifar10dvs, datasets
+from lmht_deploy.data import cifar10dvs, datasets
 from lmht_deploy.events.recordings import read
 
 from .test_cli import lmht, refused
@@ -29,10 +29,14 @@ def images(tmp_path: Path) -> Path:
     encoded, labels = [], []
     for label in (*range(10), *range(10)):
         buffer = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((32, 32)).save(buffer, "PNG")
+        Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((32, 32)).save(
+            buffer, "PNG"
+        )
         encoded.append({"bytes": buffer.getvalue(), "path": None})
         labels.append(label)
-    parquet.write_table(pyarrow.table({"img": encoded, "label": labels}), tmp_path / "train.parquet")
+    parquet.write_table(
+        pyarrow.table({"img": encoded, "label": labels}), tmp_path / "train.parquet"
+    )
     return tmp_path
 
 
@@ -43,12 +47,17 @@ def recorded(out: Path) -> dict[str, bytes]:
 def test_recordings_that_tonic_reads(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = images / "out"
     out.mkdir()
-    assert lmht("emulate", images, "--out", out, "--per-class", 1, "--json", images / "emulated.json") == 0
+    assert (
+        lmht("emulate", images, "--out", out, "--per-class", 1, "--json", images / "emulated.json")
+        == 0
+    )
     assert "10 recordings, 10 of them new" in capsys.readouterr().out
     assert json.loads((images / "emulated.json").read_text())["dvs"] == vars(cifar10dvs.DVS)
     first = recorded(out)
     assert len(first) == 10 and not list(out.rglob("*.partial"))
-    test = datasets.load("tonic:CIFAR10DVS", root=out, subset=True, split="train", steps=10, size=48)
+    test = datasets.load_events(
+        "tonic:CIFAR10DVS", root=out, subset=True, split="train", steps=10, size=48
+    )
     assert test.classes == cifar10dvs.CLASSES and test.labels.tolist() == list(range(10))
     total = sum(len(read(path)[0]) for path in out.rglob("*.aedat4"))
     assert test.provenance["events"] == total > 100_000
@@ -63,15 +72,37 @@ def test_recordings_that_tonic_reads(images: Path, capsys: pytest.CaptureFixture
 
 def test_several_processes_make_the_same(images: Path) -> None:
     for workers in (1, 2):
-        assert lmht("emulate", images, "--out", images / f"out{workers}", "--per-class", 1, "--workers", workers, "--seed", 3) == 0
+        assert (
+            lmht(
+                "emulate",
+                images,
+                "--out",
+                images / f"out{workers}",
+                "--per-class",
+                1,
+                "--workers",
+                workers,
+                "--seed",
+                3,
+            )
+            == 0
+        )
     assert recorded(images / "out1") == recorded(images / "out2")
 
 
 def test_mistakes(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = images / "out"
-    assert "there is no file test*.parquet" in refused(capsys, "emulate", images, "--out", out, "--split", "test")
-    assert "split must be 'train' or 'test'" in refused(capsys, "emulate", images, "--out", out, "--split", "all")
-    assert "class 'airplane' has 2 images, 3 were asked for" in refused(capsys, "emulate", images, "--out", out, "--per-class", 3)
+    assert "there is no file test*.parquet" in refused(
+        capsys, "emulate", images, "--out", out, "--split", "test"
+    )
+    assert "split must be 'train' or 'test'" in refused(
+        capsys, "emulate", images, "--out", out, "--split", "all"
+    )
+    assert "class 'airplane' has 2 images, 3 were asked for" in refused(
+        capsys, "emulate", images, "--out", out, "--per-class", 3
+    )
     (out / "CIFAR10DVS" / "airplane").mkdir(parents=True, exist_ok=True)
     (out / "CIFAR10DVS" / "airplane" / "cifar10_airplane_0.aedat4").touch()
-    assert "holds other recordings" in refused(capsys, "emulate", images, "--out", out, "--per-class", 1, "--seed", 5)
+    assert "holds other recordings" in refused(
+        capsys, "emulate", images, "--out", out, "--per-class", 1, "--seed", 5
+    )

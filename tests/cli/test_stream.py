@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmht_deploy import reference, storage
+from lmht_deploy import reference
 from lmht_deploy.events.arrays import Sensor, make_events
 from lmht_deploy.events.live import WIRE
 from lmht_deploy.events.windows import Rule, windows
+from lmht_deploy.formats.lmht import save_network
+from tests.support.networks import SPECIAL
 
-from ..conformance.networks import SPECIAL
 from .test_cli import lmht, refused
 
 NET = SPECIAL["lm-ht"]()
@@ -28,90 +29,196 @@ SENSOR = Sensor(*NET.input.shape[1:])
 
 @pytest.fixture
 def net(tmp_path: Path) -> Path:
-    storage.save(NET, tmp_path / "net.lmht")
+    save_network(NET, tmp_path / "net.lmht")
     return tmp_path / "net.lmht"
 
 
 @pytest.fixture
 def events(tmp_path: Path) -> np.ndarray:
     rng = np.random.default_rng(0)
-    found = make_events(np.sort(rng.integers(0, 100_000, 900)), rng.integers(3, size=900), rng.integers(4, 8, 900), rng.integers(2, size=900))
+    found = make_events(
+        np.sort(rng.integers(0, 100_000, 900)),
+        rng.integers(3, size=900),
+        rng.integers(4, 8, 900),
+        rng.integers(2, size=900),
+    )
     np.save(tmp_path / "recording.npy", found)
     return found
 
 
 def expected(events: np.ndarray, rule: Rule) -> list[tuple[int, int, int]]:
     """Class, spikes and SOPs of every window, by the golden model."""
-    result = reference.run(NET, np.minimum(windows(events, SENSOR, rule), NET.input.high))
-    return list(zip(result.predictions.tolist(), sum(result.spikes.values()).tolist(), sum(result.sops.values()).tolist(), strict=True))  # type: ignore[union-attr]
+    result = reference.run(NET, np.minimum(windows(events, SENSOR, rule), NET.input.max_value))
+    return list(
+        zip(
+            result.predictions.tolist(),
+            sum(result.spikes.values()).tolist(),
+            sum(result.sops.values()).tolist(),
+            strict=True,
+        )
+    )  # type: ignore[union-attr]
 
 
 def decisions(text: str) -> list[tuple[int, int, int]]:
-    return [(line["label"], line["spikes"], line["sops"]) for line in map(json.loads, text.splitlines())]
+    return [
+        (line["label"], line["spikes"], line["sops"]) for line in map(json.loads, text.splitlines())
+    ]
 
 
 @pytest.mark.parametrize("backend", ["event", "reference"])
 @pytest.mark.parametrize("pace", [[], ["--speed", 10]])
-def test_a_recording(net: Path, events: np.ndarray, backend: str, pace: list, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recording(
+    net: Path, events: np.ndarray, backend: str, pace: list, capsys: pytest.CaptureFixture[str]
+) -> None:
     recording, written = net.with_name("recording.npy"), net.with_name("out.jsonl")
-    assert lmht("stream", net, recording, "--bin-us", 2500, "--sensor", "8x8", "--backend", backend, "--json", written, *pace) == 0
+    assert (
+        lmht(
+            "stream",
+            net,
+            recording,
+            "--bin-us",
+            2500,
+            "--sensor",
+            "8x8",
+            "--backend",
+            backend,
+            "--json",
+            written,
+            *pace,
+        )
+        == 0
+    )
     rule = Rule(NET.input.steps, "time", 2500)
     assert decisions(written.read_text()) == expected(events, rule)
-    lost = int(np.maximum(windows(events, SENSOR, rule) - NET.input.high, 0).sum())
+    lost = int(np.maximum(windows(events, SENSOR, rule) - NET.input.max_value, 0).sum())
     assert lost > 0 and f"{lost} events above the input range" in capsys.readouterr().err
 
 
-def test_lines_for_people_and_a_limit(net: Path, events: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
-    assert lmht("stream", net, net.with_name("recording.npy"), "--bin-events", 20, "--sensor", "8x8", "--limit", 3) == 0
+def test_lines_for_people_and_a_limit(
+    net: Path, events: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        lmht(
+            "stream",
+            net,
+            net.with_name("recording.npy"),
+            "--bin-events",
+            20,
+            "--sensor",
+            "8x8",
+            "--limit",
+            3,
+        )
+        == 0
+    )
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert len(lines) == 3
-    assert re.search(r"3 windows of 240 events, [\d,]+ events a second; latency p50 [\d.]+ ms, p99 [\d.]+ ms, the network's part of it p50", said.err)
-    for line, (label, spikes, sops) in zip(lines, expected(events, Rule(NET.input.steps, "events", 20)), strict=False):
-        assert f"class {label:3d}" in line and f"{spikes:,} spikes" in line and f"{sops:,} SOPs" in line
+    assert re.search(
+        r"3 windows of 240 events, [\d,]+ events a second; latency p50 [\d.]+ ms, p99 [\d.]+ ms, the network's part of it p50",
+        said.err,
+    )
+    for line, (label, spikes, sops) in zip(
+        lines, expected(events, Rule(NET.input.steps, "events", 20)), strict=False
+    ):
+        assert (
+            f"class {label:3d}" in line
+            and f"{spikes:,} spikes" in line
+            and f"{sops:,} SOPs" in line
+        )
 
 
-def test_classes_have_names_where_the_network_carries_them(net: Path, events: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+def test_classes_have_names_where_the_network_carries_them(
+    net: Path, events: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = [f"kind {label}" for label in range(NET.classes)]
-    storage.save(dataclasses.replace(NET, metadata={"classes": ", ".join(names)}), net)
+    save_network(dataclasses.replace(NET, metadata={"classes": ", ".join(names)}), net)
     arguments = ["stream", net, net.with_name("recording.npy"), "--bin-us", 2500, "--sensor", "8x8"]
     assert lmht(*arguments) == 0
     labels = [label for label, _, _ in expected(events, Rule(NET.input.steps, "time", 2500))]
     for line, label in zip(capsys.readouterr().out.splitlines(), labels, strict=True):
         assert f"class {names[label]} " in line
     assert lmht(*arguments, "--json", "-") == 0
-    assert [json.loads(line)["class"] for line in capsys.readouterr().out.splitlines()] == [names[label] for label in labels]
+    assert [json.loads(line)["class"] for line in capsys.readouterr().out.splitlines()] == [
+        names[label] for label in labels
+    ]
 
 
 @pytest.mark.parametrize("hop", [1, 3])
-def test_overlapping_windows(net: Path, events: np.ndarray, hop: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_overlapping_windows(
+    net: Path, events: np.ndarray, hop: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = []
     for backend in ("event", "reference"):
-        arguments = ["stream", net, net.with_name("recording.npy"), "--bin-us", 2500, "--sensor", "8x8", "--hop", hop, "--json", "-"]
+        arguments = [
+            "stream",
+            net,
+            net.with_name("recording.npy"),
+            "--bin-us",
+            2500,
+            "--sensor",
+            "8x8",
+            "--hop",
+            hop,
+            "--json",
+            "-",
+        ]
         assert lmht(*arguments, "--backend", backend) == 0
-        found.append([{k: v for k, v in json.loads(line).items() if k not in ("latency", "seconds")} for line in capsys.readouterr().out.splitlines()])
+        found.append(
+            [
+                {k: v for k, v in json.loads(line).items() if k not in ("latency", "seconds")}
+                for line in capsys.readouterr().out.splitlines()
+            ]
+        )
     assert found[0] == found[1] and len(found[0]) > 100_000 // 2500 // hop - 4
 
 
 def test_a_live_window_ends_though_no_event_comes(net: Path) -> None:
-    process = start("stream", net, "-", "--bin-us", 2500, "--live", "--limit", 3, "--json", "-", stdin=subprocess.PIPE)
+    process = start(
+        "stream",
+        net,
+        "-",
+        "--bin-us",
+        2500,
+        "--live",
+        "--limit",
+        3,
+        "--json",
+        "-",
+        stdin=subprocess.PIPE,
+    )
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write("0 1 1 1\n5 2 2 0\n")
     process.stdin.flush()
-    lines = [json.loads(process.stdout.readline()) for _ in range(3)]  # standard input stays open, and silent
+    lines = [
+        json.loads(process.stdout.readline()) for _ in range(3)
+    ]  # standard input stays open, and silent
     process.communicate()
-    assert [line["events"] for line in lines] == [2, 0, 0] and [line["time"] for line in lines] == [10_000, 20_000, 30_000]
+    assert [line["events"] for line in lines] == [2, 0, 0] and [line["time"] for line in lines] == [
+        10_000,
+        20_000,
+        30_000,
+    ]
     assert process.returncode == 0
 
 
 def start(*arguments: object, stdin: int = subprocess.DEVNULL) -> subprocess.Popen:
-    command = [sys.executable, "-c", "from lmht_deploy.cli import main; main()", *map(str, arguments)]
-    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-c",
+        "from lmht_deploy.cli import main; main()",
+        *map(str, arguments),
+    ]
+    return subprocess.Popen(
+        command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_standard_input(net: Path, events: np.ndarray) -> None:
     lines = "\n".join(f"{t} {x} {y} {int(p)}" for t, x, y, p in events.tolist())
-    out, err = start("stream", net, "-", "--bin-us", 2500, "--json", "-", stdin=subprocess.PIPE).communicate(lines)
+    out, err = start(
+        "stream", net, "-", "--bin-us", 2500, "--json", "-", stdin=subprocess.PIPE
+    ).communicate(lines)
     assert decisions(out) == expected(events, Rule(NET.input.steps, "time", 2500)), err
     process = start("stream", net, "-", "--bin-us", 2500, stdin=subprocess.PIPE)
     _, err = process.communicate("1 2 3\n")
@@ -119,7 +226,17 @@ def test_standard_input(net: Path, events: np.ndarray) -> None:
 
 
 def test_a_reader_that_leaves_early_is_no_error(net: Path, events: np.ndarray) -> None:
-    process = start("stream", net, net.with_name("recording.npy"), "--bin-us", 1, "--sensor", "8x8", "--json", "-")
+    process = start(
+        "stream",
+        net,
+        net.with_name("recording.npy"),
+        "--bin-us",
+        1,
+        "--sensor",
+        "8x8",
+        "--json",
+        "-",
+    )
     assert process.stdout is not None and process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
@@ -132,10 +249,25 @@ def test_udp(net: Path, events: np.ndarray) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = start("stream", net, f"udp://127.0.0.1:{port}", "--bin-us", 2500, "--silence", 3, "--drop", "--json", "-", "--limit", 9)
+    process = start(
+        "stream",
+        net,
+        f"udp://127.0.0.1:{port}",
+        "--bin-us",
+        2500,
+        "--silence",
+        3,
+        "--drop",
+        "--json",
+        "-",
+        "--limit",
+        9,
+    )
     wire = events.astype(WIRE)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        while process.poll() is None:  # the process listens some time after its start: what comes before is refused, or lost
+        while (
+            process.poll() is None
+        ):  # the process listens some time after its start: what comes before is refused, or lost
             try:
                 sender.sendto(wire.tobytes(), ("127.0.0.1", port))
             except ConnectionRefusedError:
@@ -154,37 +286,75 @@ def test_udp(net: Path, events: np.ndarray) -> None:
         (["recording.npy", "--bin-us", "5", "--bin-events", "5"], "one of the two"),
         (["recording.npy", "--bin-us", "0"], "bin length >= 1"),
         (["recording.npy", "--bin-us", "5"], "does not say how large its sensor is"),
-        (["recording.npy", "--bin-us", "5", "--sensor", "8"], "a size is given as WIDTHxHEIGHT, as in 128x128, not '8'"),
-        (["recording.npy", "--bin-us", "5", "--sensor", "7x7"], "lies beside the sensor|must not be larger"),
-        (["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--hop", "9"], "move on by 1 to 4 bins, not by 9"),
+        (
+            ["recording.npy", "--bin-us", "5", "--sensor", "8"],
+            "a size is given as WIDTHxHEIGHT, as in 128x128, not '8'",
+        ),
+        (
+            ["recording.npy", "--bin-us", "5", "--sensor", "7x7"],
+            "lies beside the sensor|must not be larger",
+        ),
+        (
+            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--hop", "9"],
+            "move on by 1 to 4 bins, not by 9",
+        ),
         (["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--speed", "0"], "a speed > 0"),
-        (["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--json", "absent/a.json"], "cannot be written"),
-        (["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--silence", "1"], "--silence ends a UDP source"),
+        (
+            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--json", "absent/a.json"],
+            "cannot be written",
+        ),
+        (
+            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--silence", "1"],
+            "--silence ends a UDP source",
+        ),
         (["absent.npy", "--bin-us", "5"], "there is no such file"),
         (["-", "--bin-us", "5", "--speed", "1"], "--speed plays a recording"),
-        (["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--live"], "--live is for standard input, UDP and cameras"),
+        (
+            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--live"],
+            "--live is for standard input, UDP and cameras",
+        ),
         (["-", "--bin-events", "5", "--live"], "--live ends windows by time"),
-        (["camera", "--bin-us", "5"], "faery has no drivers for cameras here; run: pip install neuromorphic-drivers|no event camera could be opened"),
+        (
+            ["camera", "--bin-us", "5"],
+            "faery has no drivers for cameras here; run: pip install neuromorphic-drivers|no event camera could be opened",
+        ),
         (["udp://127.0.0.1", "--bin-us", "5"], "an address is given as udp://HOST:PORT"),
         (["udp://127.0.0.1:99999", "--bin-us", "5"], "a port lies within"),
     ],
 )
 def test_mistakes(
-    arguments: list[str], message: str, net: Path, events: np.ndarray, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    net: Path,
+    events: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(net.parent)
     assert re.search(message, refused(capsys, "stream", net, *arguments))
 
 
-def test_a_network_for_images_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    storage.save(SPECIAL["image"](), tmp_path / "image.lmht")
-    assert "takes image of shape (3, 8, 8)" in refused(capsys, "stream", tmp_path / "image.lmht", "-", "--bin-us", 5)
+def test_a_network_for_images_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_network(SPECIAL["image"](), tmp_path / "image.lmht")
+    assert "takes image of shape (3, 8, 8)" in refused(
+        capsys, "stream", tmp_path / "image.lmht", "-", "--bin-us", 5
+    )
 
 
-@pytest.mark.skipif(signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="who started the tests has them ignore SIGINT")
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
+    reason="who started the tests has them ignore SIGINT",
+)
 def test_a_recording_played_in_real_time_is_left_with_ctrl_c(net: Path) -> None:
-    np.save(net.with_name("long.npy"), make_events(np.arange(0, 60_000_000, 1000), *np.zeros((3, 60_000), np.int64)))
-    with start("stream", net, net.with_name("long.npy"), "--bin-us", 2500, "--sensor", "8x8", "--speed", 1) as process:
+    np.save(
+        net.with_name("long.npy"),
+        make_events(np.arange(0, 60_000_000, 1000), *np.zeros((3, 60_000), np.int64)),
+    )
+    with start(
+        "stream", net, net.with_name("long.npy"), "--bin-us", 2500, "--sensor", "8x8", "--speed", 1
+    ) as process:
         assert process.stdout is not None and process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=50)

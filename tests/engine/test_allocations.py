@@ -13,7 +13,7 @@ import pytest
 
 from lmht_deploy import engine
 
-if reason := engine.missing():
+if reason := engine.unavailable():
     pytest.skip(reason, allow_module_level=True)
 
 COUNTER = """
@@ -33,7 +33,7 @@ long allocations(void) { return __atomic_load_n(&calls, __ATOMIC_RELAXED); }
 SCRIPT = """
 import ctypes, sys
 from lmht_deploy import engine
-from tests.conformance.networks import SPECIAL, windows_for
+from tests.support.networks import SPECIAL, windows_for
 from tests.engine.test_exact import deep
 
 count = ctypes.CDLL(None).allocations
@@ -51,7 +51,7 @@ class Counting:
 before = count()
 bytearray(10**6)
 assert count() > before, "malloc is not counted"
-for name, net in [("deep", deep()), ("graded", deep(levels=3)), ("wide", deep(high=300)), *((name, build()) for name, build in SPECIAL.items())]:
+for name, net in [("deep", deep()), ("graded", deep(levels=3)), ("wide", deep(max_value=300)), *((name, build()) for name, build in SPECIAL.items())]:
     windows = windows_for(net, 5)
     for threads in (1, 2):
         runner = engine.Engine(net, threads=threads)
@@ -79,10 +79,20 @@ def test_nothing_is_allocated_after_the_first_window(tmp_path: Path) -> None:
         pytest.skip("another library stands in for malloc")
     (tmp_path / "counter.c").write_text(COUNTER)
     counter = tmp_path / "counter.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-fno-builtin", "-o", counter, tmp_path / "counter.c"], check=True)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-fno-builtin", "-o", counter, tmp_path / "counter.c"],
+        check=True,
+    )
     root = Path(__file__).parents[2]
     environment = os.environ | {"LD_PRELOAD": str(counter), "PYTHONPATH": str(root)}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) > 20

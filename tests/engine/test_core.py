@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lmht_deploy import engine
-from tests.conformance.networks import SPECIAL, Builder, windows_for
+from tests.support.networks import SPECIAL, Builder, windows_for
 
-if reason := engine.missing():
+if reason := engine.unavailable():
     pytest.skip(reason, allow_module_level=True)
 
 from lmht_deploy.engine import _core
@@ -107,7 +107,7 @@ def test_synapse_is_named_fields() -> None:
 
 
 def test_ring_is_checked() -> None:
-    b = Builder(1, shape=(2, 5, 5), steps=4, high=3)
+    b = Builder(1, shape=(2, 5, 5), steps=4, max_value=3)
     net = b.finish(b.neurons("first", b.conv("input", 6), omega="identity"))
     model = engine.Model(net)
     ring = engine.IncrementalEngine(model)
@@ -127,7 +127,7 @@ def test_ring_is_checked() -> None:
 
 @pytest.mark.parametrize("count", [-1, 10, 2**31 - 1])
 def test_counts_beyond_the_range_are_refused(count: int) -> None:
-    b = Builder(1, shape=(2, 5, 5), steps=4, high=9)
+    b = Builder(1, shape=(2, 5, 5), steps=4, max_value=9)
     net = b.finish(b.neurons("first", b.conv("input", 6), omega="identity"))
     model = engine.Model(net)
     window = np.zeros((1, *net.window_shape), np.int32)

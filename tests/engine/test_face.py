@@ -11,14 +11,15 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from lmht_deploy import backends, engine, reference, storage
+from lmht_deploy import backends, engine, reference
 from lmht_deploy.cli import main
 from lmht_deploy.errors import BackendError, DataError
-from lmht_deploy.network import Input, Linear, Network, Readout
-from tests.conformance.networks import SPECIAL, Builder, windows_for
-from tests.conformance.test_conformance import assert_equal
+from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.ir import Input, Linear, Network, Readout
+from tests.support.networks import SPECIAL, Builder, windows_for
+from tests.support.results import assert_equal
 
-if reason := engine.missing():
+if reason := engine.unavailable():
     pytest.skip(reason, allow_module_level=True)
 
 
@@ -29,18 +30,28 @@ def test_memory_is_known_before_anything_runs() -> None:
 
 
 def test_inspect_states_the_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    storage.save(net := SPECIAL["wide"](), tmp_path / "net.lmht")
+    save_network(net := SPECIAL["wide"](), tmp_path / "net.lmht")
     with pytest.raises(SystemExit, match="0"):
         main(["inspect", str(tmp_path / "net.lmht"), "--json", str(tmp_path / "net.json")])
     model = engine.Model(net)
     stated = json.loads((tmp_path / "net.json").read_text())["engine"]
     assert stated["weight_bytes"] == model.weight_bytes
-    assert stated["buffer_bytes"] == {str(threads): engine.Engine(model, threads=threads).buffer_bytes for threads in (1, 2, 4, 8)}
-    assert f"event engine ({model.isa}): {model.weight_bytes / 2**20:.2f} MiB of weights" in capsys.readouterr().out
+    assert stated["buffer_bytes"] == {
+        str(threads): engine.Engine(model, threads=threads).buffer_bytes for threads in (1, 2, 4, 8)
+    }
+    assert (
+        f"event engine ({model.isa}): {model.weight_bytes / 2**20:.2f} MiB of weights"
+        in capsys.readouterr().out
+    )
 
 
-def test_inspect_says_why_the_engine_does_not_run_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    storage.save(Network((Input(name="x", shape=(1, 1, 2**23), steps=2**20), *_readout_of_one_pixel())), tmp_path / "net.lmht")
+def test_inspect_says_why_the_engine_does_not_run_a_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_network(
+        Network((Input(name="x", shape=(1, 1, 2**23), steps=2**20), *_readout_of_one_pixel())),
+        tmp_path / "net.lmht",
+    )
     with pytest.raises(SystemExit, match="0"):
         main(["inspect", str(tmp_path / "net.lmht")])
     assert "the event-driven engine cannot run this network: " in capsys.readouterr().out
@@ -48,14 +59,20 @@ def test_inspect_says_why_the_engine_does_not_run_a_network(tmp_path: Path, caps
 
 @pytest.mark.parametrize("path", ["list", "shared", "dense"])
 @pytest.mark.parametrize("density", [0.0, 0.02, 1.0])
-def test_forced_path_gives_the_same_integers(path: Literal["list", "shared", "dense"], density: float) -> None:
+def test_forced_path_gives_the_same_integers(
+    path: Literal["list", "shared", "dense"], density: float
+) -> None:
     b = Builder(31, shape=(70, 6, 6))
     net = b.finish(b.neurons("c", b.conv(b.neurons("a", b.conv("input", 130)), 6)))
     windows = (np.random.default_rng(0).random((2, *net.window_shape)) < density).astype(int)
     runner = engine.Engine(engine.Model(net, path=path))
     assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
     (rows,) = ({*layer.rows} for layer in runner.profile(windows) if layer.name == "a")
-    assert rows == {"dense"} if path == "dense" and engine.isas()[0] != "generic" else "dense" not in rows
+    assert (
+        rows == {"dense"}
+        if path == "dense" and engine.isas()[0] != "generic"
+        else "dense" not in rows
+    )
 
 
 @pytest.mark.parametrize("isa", engine.TIERS)
@@ -67,8 +84,20 @@ def test_what_two_steps_share_is_added_once(steps: int, channels: int, isa: str)
     b = Builder(33, shape=(3, 7, 6), steps=steps)
     binary = {"steps": steps, "levels": 1}
     last = b.neurons("a", b.conv("input", channels), **binary)
-    last = b.neurons("b", b.conv(last, channels, stride=2, exponent=1), b.conv(last, channels, 1, 2, padding=0), **binary)
-    net = b.finish(b.neurons("c", b.conv(last, 70), b.scale(last) if channels == 70 else b.conv(last, 70, 1, padding=0), **binary))
+    last = b.neurons(
+        "b",
+        b.conv(last, channels, stride=2, exponent=1),
+        b.conv(last, channels, 1, 2, padding=0),
+        **binary,
+    )
+    net = b.finish(
+        b.neurons(
+            "c",
+            b.conv(last, 70),
+            b.scale(last) if channels == 70 else b.conv(last, 70, 1, padding=0),
+            **binary,
+        )
+    )
     windows = (np.random.default_rng(0).random((2, *net.window_shape)) < 0.3).astype(int)
     runner = engine.Engine(engine.Model(net, path="shared", isa=isa), threads=2)
     assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
@@ -97,7 +126,12 @@ def test_windows_that_do_not_fit() -> None:
 
 
 def test_float_network_is_refused() -> None:
-    net = Network((Input(name="x", shape=(2,), steps=1), Readout(name="y", synapses=(Linear(source="x", weight=[[0.5, 1.0]]),), bias=[0.0])))
+    net = Network(
+        (
+            Input(name="x", shape=(2,), steps=1),
+            Readout(name="y", synapses=(Linear(source="x", weight=[[0.5, 1.0]]),), bias=[0.0]),
+        )
+    )
     with pytest.raises(BackendError, match="integer"):
         engine.Engine(net)
 
@@ -126,30 +160,36 @@ def test_network_beyond_the_engine_is_refused_before_memory_is() -> None:
 
 
 def _readout_of_one_pixel() -> tuple:
-    from lmht_deploy.network import Flatten, MaxPool
+    from lmht_deploy.ir import Flatten, MaxPool
 
     pool = MaxPool(name="p", source="x", kernel=(1, 2**23), stride=1)
-    return pool, Flatten(name="f", source="p"), Readout(name="y", synapses=(Linear(source="f", weight=[[1]]),), bias=[0])
+    return (
+        pool,
+        Flatten(name="f", source="p"),
+        Readout(name="y", synapses=(Linear(source="f", weight=[[1]]),), bias=[0]),
+    )
 
 
 def test_unbuilt_extension_is_a_clean_message(monkeypatch: pytest.MonkeyPatch) -> None:
     script = (
         "import sys; sys.modules['lmht_deploy.engine._core'] = None\n"
         "from lmht_deploy import backends, engine\n"
-        "print(backends.missing('event'))\n"
+        "print(backends.unavailable('event'))\n"
         "from lmht_deploy.errors import BackendError\n"
         "try: engine.isas()\n"
         "except BackendError as error: print('refused:', error)\n"
     )
-    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
     assert "pip install" in printed
     assert "refused: the event-driven engine cannot run here" in printed
 
 
 def test_closed_backend(tmp_path: Path) -> None:
     net = SPECIAL["if"]()
-    storage.save(net, tmp_path / "net.lmht")
-    backend = backends.load("event", tmp_path / "net.lmht", threads=2)
+    save_network(net, tmp_path / "net.lmht")
+    backend = backends.open_backend("event", tmp_path / "net.lmht", threads=2)
     windows = windows_for(net)
     np.testing.assert_array_equal(backend.run(windows).logits, backend.run(windows).logits)
     backend.close()
@@ -170,7 +210,10 @@ def test_pushed_events_are_the_window(name: str) -> None:
         runner.push(part)
     runner.push(events[:0])
     assert_equal(runner.finish_window(trace=True), reference.run(net, window[None], trace=True))
-    assert_equal(runner.finish_window(trace=True), reference.run(net, np.zeros_like(window)[None], trace=True))
+    assert_equal(
+        runner.finish_window(trace=True),
+        reference.run(net, np.zeros_like(window)[None], trace=True),
+    )
 
 
 def test_events_that_do_not_fit() -> None:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import EVENT, MAX_TIME, Door, checked, make_events
-
-from .recordings import SENSOR, recordings
+from tests.support.recordings import SENSOR, recordings
 
 FOREIGN = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
 """As Tonic gives N-MNIST."""
@@ -40,20 +39,35 @@ def test_other_field_orders_and_dtypes_are_converted() -> None:
 @pytest.mark.parametrize(
     ("events", "message"),
     [
-        (foreign((0, 0, 5, 1), (5, 0, 6, 1)), "event 1: address x=5, y=0 lies beside the sensor of 5 x 3 pixels"),
+        (
+            foreign((0, 0, 5, 1), (5, 0, 6, 1)),
+            "event 1: address x=5, y=0 lies beside the sensor of 5 x 3 pixels",
+        ),
         (foreign((0, 3, 5, 1)), "event 0: address x=0, y=3"),
         (foreign((0, -1, 5, 1)), "event 0: address x=0, y=-1"),
-        (foreign((0, 0, 5, 1), (0, 0, 5, 1), (0, 0, 4, 1)), "event 2: its time 4 us lies before that of an event before it"),
+        (
+            foreign((0, 0, 5, 1), (0, 0, 5, 1), (0, 0, 4, 1)),
+            "event 2: its time 4 us lies before that of an event before it",
+        ),
         (foreign((0, 0, 5, 2)), r"event 0: polarity must be 0 \(OFF\) or 1 \(ON\), not 2"),
         (foreign((0, 0, 5, -1)), "event 0: polarity must be 0"),
         (foreign((0, 0, 5, 1), (0, 0, 4, 1), (9, 9, 9, 9)), "event 1: its time"),
-        (foreign((0, 0, 5, 1), (0, 0, MAX_TIME + 1, 1)), "event 1: its time 4611686018427387905 us lies beyond"),
+        (
+            foreign((0, 0, 5, 1), (0, 0, MAX_TIME + 1, 1)),
+            "event 1: its time 4611686018427387905 us lies beyond",
+        ),
         (foreign(), "holds no event"),
-        (np.zeros(3), "must be a one-dimensional structured array with the fields t, x, y, p, not float64"),
+        (
+            np.zeros(3),
+            "must be a one-dimensional structured array with the fields t, x, y, p, not float64",
+        ),
         (np.zeros((3, 1), EVENT), "one-dimensional"),
         ([(0, 0, 0, 0)], "not list"),
         (np.zeros(3, [("t", int), ("x", int), ("y", int)]), "fields t, x, y, p"),
-        (np.zeros(3, [("t", float), ("x", int), ("y", int), ("p", int)]), r"field t of events must hold integers \(microseconds\), not float64"),
+        (
+            np.zeros(3, [("t", float), ("x", int), ("y", int), ("p", int)]),
+            r"field t of events must hold integers \(microseconds\), not float64",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(events: np.ndarray, message: str) -> None:
@@ -75,7 +89,9 @@ def test_unsigned_times_beyond_63_bits_are_named() -> None:
         checked(events, SENSOR)
 
 
-FAULTY = foreign((0, 0, 5, 1), (7, 0, 99, 1), (0, 0, 4, 1), (0, 0, 6, 3), (8, 8, 6, 3), (1, 1, 6, 0))
+FAULTY = foreign(
+    (0, 0, 5, 1), (7, 0, 99, 1), (0, 0, 4, 1), (0, 0, 6, 3), (8, 8, 6, 3), (1, 1, 6, 0)
+)
 
 
 def test_dropping_is_counted() -> None:
@@ -115,13 +131,27 @@ def damaged(draw: st.DrawFn) -> np.ndarray:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     table = np.stack([events[name].astype(np.int64) for name in "txyp"], 1)
     foreign = draw(st.booleans())
-    values = {0: [-(2**50), 0, MAX_TIME, MAX_TIME + 1, -MAX_TIME - 1], 1: [4, 5, 65535], 2: [2, 3, 65535], 3: [0, 1]}
+    values = {
+        0: [-(2**50), 0, MAX_TIME, MAX_TIME + 1, -MAX_TIME - 1],
+        1: [4, 5, 65535],
+        2: [2, 3, 65535],
+        3: [0, 1],
+    }
     if foreign:
-        values = {0: values[0], 1: [*values[1], -1, 2**40], 2: [*values[2], -1, 65536], 3: [0, 1, 2, -1, 256]}
+        values = {
+            0: values[0],
+            1: [*values[1], -1, 2**40],
+            2: [*values[2], -1, 65536],
+            3: [0, 1, 2, -1, 256],
+        }
     for _ in range(draw(st.integers(0, 8))):
         column = int(rng.integers(4))
         table[rng.integers(len(table)), column] = rng.choice(values[column])
-    return table.view(np.dtype([(name, np.int64) for name in "txyp"]))[:, 0] if foreign else make_events(*table.T)
+    return (
+        table.view(np.dtype([(name, np.int64) for name in "txyp"]))[:, 0]
+        if foreign
+        else make_events(*table.T)
+    )
 
 
 def faults(events: np.ndarray) -> list[str]:
@@ -148,7 +178,9 @@ def test_every_fault_is_found(events: np.ndarray, cut: int) -> None:
     found = np.concatenate([door.admit(events[:cut]), door.admit(events[cut:])])
     assert found.dtype == EVENT
     assert found.tolist() == [(t, x, y, bool(p)) for t, x, y, p in events[valid].tolist()]
-    assert door.dropped == {name: expected.count(name) for name in ("range", "polarity", "order")} and door.seen == len(events)
+    assert door.dropped == {
+        name: expected.count(name) for name in ("range", "polarity", "order")
+    } and door.seen == len(events)
     if valid.all():
         np.testing.assert_array_equal(checked(events, SENSOR), found)
     else:
@@ -172,5 +204,10 @@ def test_an_unbuilt_extension_is_a_clean_message() -> None:
         "try: checked(numpy.zeros(1, EVENT), Sensor(1, 1))\n"
         "except DataError as error: print('refused:', error)\n"
     )
-    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert "refused: the extension for events was not built" in printed and "pip install -e ." in printed
+    printed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    assert (
+        "refused: the extension for events was not built" in printed
+        and "pip install -e ." in printed
+    )

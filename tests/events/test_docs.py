@@ -19,8 +19,8 @@ def test_snippet(snippet: str) -> None:
 
 
 def test_every_format_and_data_set_is_documented() -> None:
+    from lmht_deploy.data.tonic_sets import KNOWN
     from lmht_deploy.events.recordings import OPENERS
-    from lmht_deploy.events.tonic_sets import KNOWN
 
     assert len(SNIPPETS) >= 2
     for name in (*OPENERS, *KNOWN):

@@ -13,21 +13,68 @@ import pytest
 from lmht_deploy.errors import DataError, LmhtError, StorageError
 from lmht_deploy.events.arrays import EVENT, Sensor, make_events
 from lmht_deploy.events.recordings import open_recording, read, write_aedat4
-
-from .recordings import SENSOR, data
+from tests.support.recordings import SENSOR, data
 
 NMNIST = Sensor(34, 34)
 REAL = {
-    "davis346_short.aedat4": (None, Sensor(260, 346), 6676, (1589163147368868, 215, 164, True), (1589163147538809, 96, 229, True)),
-    "tonic_sample_320x240.aedat4": (None, Sensor(240, 320), 111954, (1605537493718345, 154, 204, False), (1605537494308262, 88, 237, True)),
+    "davis346_short.aedat4": (
+        None,
+        Sensor(260, 346),
+        6676,
+        (1589163147368868, 215, 164, True),
+        (1589163147538809, 96, 229, True),
+    ),
+    "tonic_sample_320x240.aedat4": (
+        None,
+        Sensor(240, 320),
+        111954,
+        (1605537493718345, 154, 204, False),
+        (1605537494308262, 88, 237, True),
+    ),
     "dvs.es": (None, Sensor(240, 320), 473225, (0, 0, 0, True), (999000, 38, 193, True)),
-    "dvs128_aedat2_walking2.aedat": (None, Sensor(128, 128), 70304, (135707767, 106, 90, True), (144951371, 42, 74, True)),
-    "evt2_gen3_faery.raw": (None, Sensor(480, 640), 521252, (913716224, 35, 443, True), (913812095, 12, 471, False)),
-    "evt3_gen41_sample.raw": (None, Sensor(720, 1280), 219596, (11718656, 874, 200, False), (11727467, 1218, 572, True)),
-    "ncars_sample.dat": (Sensor(100, 120), Sensor(100, 120), 2009, (0, 25, 8, False), (99952, 75, 28, True)),
+    "dvs128_aedat2_walking2.aedat": (
+        None,
+        Sensor(128, 128),
+        70304,
+        (135707767, 106, 90, True),
+        (144951371, 42, 74, True),
+    ),
+    "evt2_gen3_faery.raw": (
+        None,
+        Sensor(480, 640),
+        521252,
+        (913716224, 35, 443, True),
+        (913812095, 12, 471, False),
+    ),
+    "evt3_gen41_sample.raw": (
+        None,
+        Sensor(720, 1280),
+        219596,
+        (11718656, 874, 200, False),
+        (11727467, 1218, 572, True),
+    ),
+    "ncars_sample.dat": (
+        Sensor(100, 120),
+        Sensor(100, 120),
+        2009,
+        (0, 25, 8, False),
+        (99952, 75, 28, True),
+    ),
     "nmnist_sample.bin": (NMNIST, NMNIST, 4325, (654, 7, 15, True), (311175, 21, 14, True)),
-    "ncaltech101_faces_easy_0001.bin": (Sensor(180, 240), Sensor(180, 240), 67445, (6, 131, 2, True), (299364, 40, 15, True)),
-    "tiny_event.hdf5": (Sensor(260, 346), Sensor(260, 346), 17, (0, 134, 30, False), (5748, 74, 181, False)),
+    "ncaltech101_faces_easy_0001.bin": (
+        Sensor(180, 240),
+        Sensor(180, 240),
+        67445,
+        (6, 131, 2, True),
+        (299364, 40, 15, True),
+    ),
+    "tiny_event.hdf5": (
+        Sensor(260, 346),
+        Sensor(260, 346),
+        17,
+        (0, 134, 30, False),
+        (5748, 74, 181, False),
+    ),
 }
 
 
@@ -54,11 +101,22 @@ def test_aedat4_agrees_with_aedat(name: str, library: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "encoding", "fields"), [("evt2_gen3_faery.raw", "evt2", "txyp"), ("evt3_gen41_sample.raw", "evt3", "xyp"), ("ncars_sample.dat", "dat", "txyp")]
+    ("name", "encoding", "fields"),
+    [
+        ("evt2_gen3_faery.raw", "evt2", "txyp"),
+        ("evt3_gen41_sample.raw", "evt3", "xyp"),
+        ("ncars_sample.dat", "dat", "txyp"),
+    ],
 )
-def test_prophesee_agrees_with_expelliarmus(name: str, encoding: str, fields: str, library: None) -> None:
+def test_prophesee_agrees_with_expelliarmus(
+    name: str, encoding: str, fields: str, library: None
+) -> None:
     """Its version 1.1.12 reads wrong times from EVT3, so these are left out."""
-    expected = pytest.importorskip("expelliarmus").Wizard(encoding=encoding).read(str(data(f"event_formats/{name}")))
+    expected = (
+        pytest.importorskip("expelliarmus")
+        .Wizard(encoding=encoding)
+        .read(str(data(f"event_formats/{name}")))
+    )
     events, _ = read(data(f"event_formats/{name}"), REAL[name][0])
     for field in fields:
         np.testing.assert_array_equal(events[field], expected[field])
@@ -72,7 +130,12 @@ def assert_same(events: np.ndarray, expected: np.ndarray, p: str = "p") -> None:
 def random_events(sensor: Sensor, number: int = 500, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     t = np.cumsum(rng.integers(0, 300, number))
-    return make_events(t - t[0], rng.integers(sensor.width, size=number), rng.integers(sensor.height, size=number), rng.integers(2, size=number))
+    return make_events(
+        t - t[0],
+        rng.integers(sensor.width, size=number),
+        rng.integers(sensor.height, size=number),
+        rng.integers(2, size=number),
+    )
 
 
 # ------------------------------------------------------------------------------------------------ written and read
@@ -136,26 +199,42 @@ def aedat2(*records: tuple[int, int], chip: str = "ch.unizh.ini.jaer.chip.retina
 
 
 def aedat31(*packets: bytes, format: str = "RAW", source: str = "DVS128") -> bytes:
-    return f"#!AER-DAT3.1\r\n#Format: {format}\r\n#Source 1: {source}\r\n#!END-HEADER\r\n".encode() + b"".join(packets)
+    return (
+        f"#!AER-DAT3.1\r\n#Format: {format}\r\n#Source 1: {source}\r\n#!END-HEADER\r\n".encode()
+        + b"".join(packets)
+    )
 
 
-def packet31(events: list[tuple[int, int]], kind: int = 1, size: int = 8, overflow: int = 0) -> bytes:
+def packet31(
+    events: list[tuple[int, int]], kind: int = 1, size: int = 8, overflow: int = 0
+) -> bytes:
     """Of (data, time): bit 0 valid, bit 1 polarity, bits 2 to 16 y, bits 17 to 31 x."""
-    head = struct.pack("<hhiiiiii", kind, 1, size, 4, overflow, len(events), len(events), len(events))
+    head = struct.pack(
+        "<hhiiiiii", kind, 1, size, 4, overflow, len(events), len(events), len(events)
+    )
     return head + b"".join(struct.pack("<II", *event) for event in events)
 
 
 def test_aedat31_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "recording.aedat"
     packets = [
-        packet31([(100 << 17 | 7 << 2 | 3, 5), (1 << 17 | 2 << 2 | 1, 6), (3 << 17 | 3, 2**31 - 1)]),
+        packet31(
+            [(100 << 17 | 7 << 2 | 3, 5), (1 << 17 | 2 << 2 | 1, 6), (3 << 17 | 3, 2**31 - 1)]
+        ),
         packet31([(1, 9)], kind=0),  # a special event, as of a trigger
-        packet31([(4 << 17 | 4 << 2 | 2, 8), (4 << 17 | 5 << 2 | 1, 9)], overflow=1),  # the first is not valid
+        packet31(
+            [(4 << 17 | 4 << 2 | 2, 8), (4 << 17 | 5 << 2 | 1, 9)], overflow=1
+        ),  # the first is not valid
     ]
     path.write_bytes(aedat31(*packets))
     events, door = read(path)
     assert door.sensor == Sensor(128, 128)
-    assert events.tolist() == [(5, 100, 7, True), (6, 1, 2, False), (2**31 - 1, 3, 0, True), (2**31 + 9, 4, 5, False)]
+    assert events.tolist() == [
+        (5, 100, 7, True),
+        (6, 1, 2, False),
+        (2**31 - 1, 3, 0, True),
+        (2**31 + 9, 4, 5, False),
+    ]
 
 
 def test_aedat31_agrees_with_tonic(tmp_path: Path) -> None:
@@ -164,13 +243,22 @@ def test_aedat31_agrees_with_tonic(tmp_path: Path) -> None:
     path = tmp_path / "recording.aedat"
     rng = np.random.default_rng(0)
     t = np.sort(rng.integers(0, 10**6, 300))
-    data = rng.integers(128, size=300) << 17 | rng.integers(128, size=300) << 2 | rng.integers(2, size=300) << 1 | 1
+    data = (
+        rng.integers(128, size=300) << 17
+        | rng.integers(128, size=300) << 2
+        | rng.integers(2, size=300) << 1
+        | 1
+    )
     rows = list(zip(data.tolist(), t.tolist(), strict=True))
     path.write_bytes(aedat31(packet31(rows[:100]), packet31(rows[100:])))
     expected = io.get_aer_events_from_file(str(path), 3.1, len(aedat31()))
     events, _ = read(path)
     np.testing.assert_array_equal(events["t"], expected["timeStamp"])
-    for name, lowest, bits in (("x", 17, 13), ("y", 2, 13), ("p", 1, 1)):  # as in tonic.io.read_dvs_ibm
+    for name, lowest, bits in (
+        ("x", 17, 13),
+        ("y", 2, 13),
+        ("p", 1, 1),
+    ):  # as in tonic.io.read_dvs_ibm
         np.testing.assert_array_equal(events[name], expected["address"] >> lowest & 2**bits - 1)
 
 
@@ -179,7 +267,10 @@ def test_aedat2_by_hand(tmp_path: Path) -> None:
     on, off, sync = (127 << 8) | (0 << 1), (0 << 8) | (127 << 1) | 1, 0x8000
     path.write_bytes(aedat2((on, 2**32 - 5), (sync, 2**32 - 4), (off, 3)))
     events, door = read(path)
-    assert events.tolist() == [(2**32 - 5, 127, 0, True), (2**32 + 3, 0, 127, False)]  # the 32-bit clock ran over
+    assert events.tolist() == [
+        (2**32 - 5, 127, 0, True),
+        (2**32 + 3, 0, 127, False),
+    ]  # the 32-bit clock ran over
     assert door.sensor == Sensor(128, 128)
 
 
@@ -196,14 +287,38 @@ def test_packets_need_not_be_read_at_once(library: None) -> None:
     ("name", "content", "message"),
     [
         ("a.txt", b"", "a recording ends in .aedat4"),
-        ("a.aedat", b"#!AER-DAT3.0\r\n", "AEDAT 4, 3.1 and 2.0 can be read. iniVation's DV converts others"),
-        ("a.aedat", aedat31(b"", format="SerializedTS"), "of the format SerializedTS; only RAW is read. iniVation's DV"),
-        ("a.aedat", aedat31(packet31([(1, 1)])[:-3]), "is damaged or truncated, a packet of 1 events"),
+        (
+            "a.aedat",
+            b"#!AER-DAT3.0\r\n",
+            "AEDAT 4, 3.1 and 2.0 can be read. iniVation's DV converts others",
+        ),
+        (
+            "a.aedat",
+            aedat31(b"", format="SerializedTS"),
+            "of the format SerializedTS; only RAW is read. iniVation's DV",
+        ),
+        (
+            "a.aedat",
+            aedat31(packet31([(1, 1)])[:-3]),
+            "is damaged or truncated, a packet of 1 events",
+        ),
         ("a.aedat", aedat31(packet31([(1, 1)])[:20]), "is truncated, 20 bytes are left over"),
-        ("a.aedat", aedat31(packet31([(1, 1)], size=-8)), "is damaged or truncated, a packet of 1 events of -8 bytes"),
+        (
+            "a.aedat",
+            aedat31(packet31([(1, 1)], size=-8)),
+            "is damaged or truncated, a packet of 1 events of -8 bytes",
+        ),
         ("a.aedat", aedat31(packet31([(1, 1)], size=4)), "an event of a pixel has 8 bytes, not 4"),
-        ("a.aedat", aedat31(packet31([(1, 1)]), source="Unheard of"), "does not say how large its sensor is"),
-        ("a.aedat", aedat2(chip="eu.seebetter.ini.chips.davis.DAVIS240C"), "AEDAT 2.0 of a DAVIS240C"),
+        (
+            "a.aedat",
+            aedat31(packet31([(1, 1)]), source="Unheard of"),
+            "does not say how large its sensor is",
+        ),
+        (
+            "a.aedat",
+            aedat2(chip="eu.seebetter.ini.chips.davis.DAVIS240C"),
+            "AEDAT 2.0 of a DAVIS240C",
+        ),
         ("a.aedat", aedat2((0, 1)) + b"abc", "3 bytes are left over"),
         ("a.aedat", aedat2(), "holds no event$"),
         ("a.aedat", aedat2((0, 5), (0, 4)), "event 1: its time 4 us lies before"),
@@ -211,9 +326,17 @@ def test_packets_need_not_be_read_at_once(library: None) -> None:
         ("a.aedat4", b"#!AER-DAT4.0\r\nabc", "is damaged"),
         ("a.aedat4", b"#!AER-DAT4.0\r\n" + bytes(99), "is damaged"),
         ("a.es", b"Event", "is damaged"),
-        ("a.raw", b"% evt 3.0\n", r"does not say how large its sensor is; give its size \(on the command line --sensor WxH\)"),
+        (
+            "a.raw",
+            b"% evt 3.0\n",
+            r"does not say how large its sensor is; give its size \(on the command line --sensor WxH\)",
+        ),
         ("a.raw", b"% evt 3.0\n" + bytes(7), "is truncated, 1 bytes are left over"),
-        ("a.raw", b"% format EVT21;height=720;width=1280\n% end\n" + bytes(9), "is truncated, 1 bytes are left over"),
+        (
+            "a.raw",
+            b"% format EVT21;height=720;width=1280\n% end\n" + bytes(9),
+            "is truncated, 1 bytes are left over",
+        ),
         ("a.raw", b"% evt 2.0\n" + bytes(7), "is truncated, 3 bytes are left over"),
         ("a.dat", b"% Version 2\n\x00\x08123", "3 bytes are left over"),
         ("a.h5", b"abc", "is damaged"),
@@ -221,7 +344,9 @@ def test_packets_need_not_be_read_at_once(library: None) -> None:
         ("a.npz", b"PK", "is damaged"),
     ],
 )
-def test_what_is_no_recording_is_named_in_one_line(tmp_path: Path, name: str, content: bytes, message: str, library: None) -> None:
+def test_what_is_no_recording_is_named_in_one_line(
+    tmp_path: Path, name: str, content: bytes, message: str, library: None
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
         read(tmp_path / name)
@@ -229,9 +354,19 @@ def test_what_is_no_recording_is_named_in_one_line(tmp_path: Path, name: str, co
 
 
 @pytest.mark.parametrize(
-    "name", ["davis346_short.aedat4", "dvs.es", "evt2_gen3_faery.raw", "evt3_gen41_sample.raw", "dvs128_aedat2_walking2.aedat", "tiny_event.hdf5"]
+    "name",
+    [
+        "davis346_short.aedat4",
+        "dvs.es",
+        "evt2_gen3_faery.raw",
+        "evt3_gen41_sample.raw",
+        "dvs128_aedat2_walking2.aedat",
+        "tiny_event.hdf5",
+    ],
 )
-def test_truncated_real_recordings_give_events_or_an_error(tmp_path: Path, name: str, library: None) -> None:
+def test_truncated_real_recordings_give_events_or_an_error(
+    tmp_path: Path, name: str, library: None
+) -> None:
     content = data(f"event_formats/{name}").read_bytes()
     for size in (0, 1, 15, 60, 300, len(content) // 3, len(content) // 2 + 1, len(content) - 1):
         (tmp_path / name).write_bytes(content[:size])
@@ -263,7 +398,10 @@ def test_arrays_of_another_kind_are_refused(tmp_path: Path) -> None:
 
 def test_bad_events_are_dropped_only_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "recording.npy"
-    np.save(path, make_events(np.array([5, 6, 4]), np.array([1, 99, 1]), np.zeros(3, int), np.ones(3, int)))
+    np.save(
+        path,
+        make_events(np.array([5, 6, 4]), np.array([1, 99, 1]), np.zeros(3, int), np.ones(3, int)),
+    )
     with pytest.raises(DataError, match=r"recording\.npy: event 1: address x=99"):
         read(path, NMNIST)
     events, door = read(path, NMNIST, drop=True)
@@ -272,10 +410,14 @@ def test_bad_events_are_dropped_only_when_asked(tmp_path: Path) -> None:
         read(path, Sensor(1, 1), drop=True)
 
 
-def test_a_missing_file_or_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_or_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(StorageError, match="there is no such file"):
         read(tmp_path / "absent.raw")
     (tmp_path / "a.raw").write_bytes(b"% evt 3.0\n")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(DataError, match=r"package 'faery'; run: pip install 'lmht-deploy\[events\]'"):
+    with pytest.raises(
+        DataError, match=r"package 'faery'; run: pip install 'lmht-deploy\[events\]'"
+    ):
         read(tmp_path / "a.raw")

@@ -22,12 +22,21 @@ from lmht_deploy.errors import DataError
 from lmht_deploy.events import live
 from lmht_deploy.events.arrays import EVENT, Door, Sensor, make_events
 from lmht_deploy.events.live import WIRE, Udp, at_once, in_real_time, text
-from lmht_deploy.events.stream import MAX_SILENCE, Buffered, Clock, Counts, Packet, SharedSteps, WholeWindows, Windower, decide
+from lmht_deploy.events.stream import (
+    MAX_SILENCE,
+    Buffered,
+    Clock,
+    Counts,
+    Packet,
+    SharedSteps,
+    WholeWindows,
+    Windower,
+    decide,
+)
 from lmht_deploy.events.windows import Rule, windows
 from lmht_deploy.result import Result
-
-from ..conformance.networks import SPECIAL
-from .recordings import SENSOR, at, data, recordings
+from tests.support.networks import SPECIAL
+from tests.support.recordings import SENSOR, at, data, recordings
 
 
 def pieces(events: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -36,7 +45,9 @@ def pieces(events: np.ndarray, seed: int) -> list[np.ndarray]:
     return np.split(events, np.sort(rng.integers(0, len(events) + 1, rng.integers(0, 6))))
 
 
-def counting(rule: Rule, sensor: Sensor = SENSOR, size: Sensor | None = None, hop: int | None = None) -> Windower:
+def counting(
+    rule: Rule, sensor: Sensor = SENSOR, size: Sensor | None = None, hop: int | None = None
+) -> Windower:
     """A windower whose windows are counts."""
     return Windower(rule, Counts(rule.steps, sensor, size), hop)
 
@@ -49,26 +60,54 @@ def pushed(windower: Windower, packets: list[np.ndarray]) -> list[tuple[int, np.
 # ------------------------------------------------------------------------------------------------ windows
 
 
-@given(events=recordings(), steps=st.integers(1, 5), length=st.integers(1, 20), seed=st.integers(0, 99))
-def test_by_events_as_from_the_whole_recording(events: np.ndarray, steps: int, length: int, seed: int) -> None:
+@given(
+    events=recordings(), steps=st.integers(1, 5), length=st.integers(1, 20), seed=st.integers(0, 99)
+)
+def test_by_events_as_from_the_whole_recording(
+    events: np.ndarray, steps: int, length: int, seed: int
+) -> None:
     rule = Rule(steps, "events", length)
     found = pushed(counting(rule, SENSOR), pieces(events, seed))
-    np.testing.assert_array_equal(np.stack([window for _, window in found]), windows(events, SENSOR, rule))
-    last = [min(end, len(events)) - 1 for end in range(steps * length, len(events) + steps * length, steps * length)]
+    np.testing.assert_array_equal(
+        np.stack([window for _, window in found]), windows(events, SENSOR, rule)
+    )
+    last = [
+        min(end, len(events)) - 1
+        for end in range(steps * length, len(events) + steps * length, steps * length)
+    ]
     assert [end for end, _ in found] == events["t"][last].tolist()
 
 
-@given(events=recordings(), steps=st.integers(1, 5), length=st.integers(1, 10**6), seed=st.integers(0, 99))
-def test_by_time_as_from_the_whole_recording(events: np.ndarray, steps: int, length: int, seed: int) -> None:
+@given(
+    events=recordings(),
+    steps=st.integers(1, 5),
+    length=st.integers(1, 10**6),
+    seed=st.integers(0, 99),
+)
+def test_by_time_as_from_the_whole_recording(
+    events: np.ndarray, steps: int, length: int, seed: int
+) -> None:
     length = max(length, int(events["t"][-1] - events["t"][0]) // 200)
     rule = Rule(steps, "time", length)
     found = pushed(counting(rule, SENSOR, Sensor(2, 2)), pieces(events, seed))
-    np.testing.assert_array_equal(np.stack([window for _, window in found]), windows(events, SENSOR, rule, Sensor(2, 2)))
-    assert [end for end, _ in found] == [int(events["t"][0]) + (index + 1) * steps * length for index in range(len(found))]
+    np.testing.assert_array_equal(
+        np.stack([window for _, window in found]), windows(events, SENSOR, rule, Sensor(2, 2))
+    )
+    assert [end for end, _ in found] == [
+        int(events["t"][0]) + (index + 1) * steps * length for index in range(len(found))
+    ]
 
 
-@given(events=recordings(), steps=st.integers(1, 5), hop=st.integers(1, 5), by=st.sampled_from(["time", "events"]), seed=st.integers(0, 99))
-def test_overlapping_windows_are_runs_of_bins(events: np.ndarray, steps: int, hop: int, by: str, seed: int) -> None:
+@given(
+    events=recordings(),
+    steps=st.integers(1, 5),
+    hop=st.integers(1, 5),
+    by=st.sampled_from(["time", "events"]),
+    seed=st.integers(0, 99),
+)
+def test_overlapping_windows_are_runs_of_bins(
+    events: np.ndarray, steps: int, hop: int, by: str, seed: int
+) -> None:
     hop = min(hop, steps)
     length = 7 if by == "events" else max(1, int(events["t"][-1] - events["t"][0]) // 20)
     bins = windows(events, SENSOR, Rule(1, by, length))[:, 0]  # type: ignore[arg-type]
@@ -99,13 +138,19 @@ def test_memory_does_not_grow_with_the_stream() -> None:
         tracemalloc.stop()
         return found
 
-    assert peak(900) < 2 * peak(10)  # which varies by what the interpreter has not collected yet; 900 packets hold 1.2 MB
+    assert peak(900) < 2 * peak(
+        10
+    )  # which varies by what the interpreter has not collected yet; 900 packets hold 1.2 MB
 
 
 def test_silence_gives_empty_windows_but_not_without_end() -> None:
     windower = counting(Rule(2, "time", 10), SENSOR)
-    assert [int(window.sum()) for packet in (at(0, 5), at(65)) for _, window in windower.push(packet)] == [2, 0, 0]
-    with pytest.raises(DataError, match=r"event 3: its time lies \d+ bins of 10 us behind the event before it"):
+    assert [
+        int(window.sum()) for packet in (at(0, 5), at(65)) for _, window in windower.push(packet)
+    ] == [2, 0, 0]
+    with pytest.raises(
+        DataError, match=r"event 3: its time lies \d+ bins of 10 us behind the event before it"
+    ):
         list(windower.push(at(65 + 10 * (MAX_SILENCE + 2))))
 
 
@@ -130,45 +175,66 @@ class Golden:
 
 def golden(rule: Rule, hop: int | None = None) -> Windower:
     """A windower whose windows the golden model runs."""
-    return Windower(rule, WholeWindows(Golden(), NET.input.high, rule.steps, Sensor(8, 8)), hop)
+    return Windower(
+        rule, WholeWindows(Golden(), NET.input.max_value, rule.steps, Sensor(8, 8)), hop
+    )
 
 
 def test_decisions_are_those_of_the_golden_model() -> None:
     rng = np.random.default_rng(0)
     sensor = Sensor(8, 8)
-    events = make_events(np.sort(rng.integers(0, 100_000, 4000)), rng.integers(8, size=4000), rng.integers(8, size=4000), rng.integers(2, size=4000))
+    events = make_events(
+        np.sort(rng.integers(0, 100_000, 4000)),
+        rng.integers(8, size=4000),
+        rng.integers(8, size=4000),
+        rng.integers(2, size=4000),
+    )
     rule = Rule(4, "time", 2500)
     counts = windows(events, sensor, rule)
-    expected = reference.run(NET, np.minimum(counts, NET.input.high))
+    expected = reference.run(NET, np.minimum(counts, NET.input.max_value))
     packets = [Packet(part, time.perf_counter()) for part in pieces(events, 3)]
     found = list(decide(packets, golden(rule), Door(sensor)))
     assert [decision.label for decision in found] == expected.predictions.tolist()
     assert [decision.events for decision in found] == counts.sum((1, 2, 3, 4)).tolist()
-    assert [decision.lost for decision in found] == np.maximum(counts - NET.input.high, 0).sum((1, 2, 3, 4)).tolist()
+    assert [decision.lost for decision in found] == np.maximum(counts - NET.input.max_value, 0).sum(
+        (1, 2, 3, 4)
+    ).tolist()
     assert [decision.spikes for decision in found] == sum(expected.spikes.values()).tolist()  # type: ignore[union-attr]
     assert [decision.sops for decision in found] == sum(expected.sops.values()).tolist()  # type: ignore[union-attr]
     ordered = np.sort(expected.logits, axis=1)
-    assert [decision.margin for decision in found] == ((ordered[:, -1] - ordered[:, -2]) * expected.scale).tolist()
-    assert [decision.window for decision in found] == list(range(10)) and all(decision.latency >= 0 for decision in found)
+    assert [decision.margin for decision in found] == (
+        (ordered[:, -1] - ordered[:, -2]) * expected.scale
+    ).tolist()
+    assert [decision.window for decision in found] == list(range(10)) and all(
+        decision.latency >= 0 for decision in found
+    )
 
 
 @pytest.mark.parametrize("hop", [1, 2, 4])
 @pytest.mark.parametrize("by", ["time", "events"])
 def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], hop: int) -> None:
-    if reason := engine.missing():
+    if reason := engine.unavailable():
         pytest.skip(reason)
     rng = np.random.default_rng(hop)
     sensor = Sensor(16, 16)
-    times = np.sort(np.concatenate([rng.integers(0, 50_000, 2000), rng.integers(90_000, 100_000, 500)]))  # a silence between
+    times = np.sort(
+        np.concatenate([rng.integers(0, 50_000, 2000), rng.integers(90_000, 100_000, 500)])
+    )  # a silence between
     x, y = rng.integers(16, size=(2, 2500))
     events = make_events(times, x, y, rng.integers(2, size=2500))
     rule = Rule(4, by, 2500 if by == "time" else 90)
-    shared = SharedSteps(engine.IncrementalEngine(engine.Model(NET)), NET.input.high, 4, sensor, Sensor(8, 8))
-    whole = WholeWindows(Golden(), NET.input.high, 4, sensor, Sensor(8, 8))
+    shared = SharedSteps(
+        engine.IncrementalEngine(engine.Model(NET)), NET.input.max_value, 4, sensor, Sensor(8, 8)
+    )
+    whole = WholeWindows(Golden(), NET.input.max_value, 4, sensor, Sensor(8, 8))
     found, expected = (
         [
             dataclasses.replace(decision, latency=0, seconds=0)
-            for decision in decide([Packet(part, None) for part in pieces(events, 3)], Windower(rule, into, hop), Door(sensor))
+            for decision in decide(
+                [Packet(part, None) for part in pieces(events, 3)],
+                Windower(rule, into, hop),
+                Door(sensor),
+            )
         ]
         for into in (shared, whole)
     )
@@ -196,7 +262,9 @@ def test_a_live_source_is_decided_on_time() -> None:
     packets = [Packet(at(0, 5), now - 1.0), Packet(at(), None)]
     rule = Rule(4, "time", 25_000)
     expected_at_least = int((1.0 - Clock.GRACE) / 0.1)
-    assert len(list(decide(packets, golden(rule), Door(Sensor(8, 8)), Clock()))) >= expected_at_least
+    assert (
+        len(list(decide(packets, golden(rule), Door(Sensor(8, 8)), Clock()))) >= expected_at_least
+    )
     assert len(list(decide(packets, golden(rule), Door(Sensor(8, 8))))) == 1
 
 
@@ -213,7 +281,11 @@ def test_the_clock_goes_by_the_least_delay_and_forgives_drift() -> None:
 
 def test_a_live_event_from_the_future_is_not_believed() -> None:
     start = time.perf_counter()
-    packets = [Packet(at(0), start), Packet(at(1_000, 2**61), start + 0.001), Packet(at(50_000), start + 0.05)]
+    packets = [
+        Packet(at(0), start),
+        Packet(at(1_000, 2**61), start + 0.001),
+        Packet(at(50_000), start + 0.05),
+    ]
     clock, door = Clock(), Door(Sensor(8, 8))
     decisions = list(decide(packets, golden(Rule(4, "time", 25_000)), door, clock))
     assert sum(decision.events for decision in decisions) == 3 and clock.early == 1
@@ -295,7 +367,11 @@ def until(condition: object) -> None:
 def test_a_recording_in_real_time_gives_the_same_events_not_before_they_are_due() -> None:
     events = np.concatenate([at(*range(0, 30_000, 100)), at(60_000)])
     start = time.perf_counter()
-    played = [(time.perf_counter(), packet) for packet in in_real_time([events[:150], events[:0], events[150:]], speed=2) if len(packet.events)]
+    played = [
+        (time.perf_counter(), packet)
+        for packet in in_real_time([events[:150], events[:0], events[150:]], speed=2)
+        if len(packet.events)
+    ]
     np.testing.assert_array_equal(np.concatenate([packet.events for _, packet in played]), events)
     for now, packet in played:
         assert packet.arrived is not None and now >= packet.arrived
@@ -305,7 +381,9 @@ def test_a_recording_in_real_time_gives_the_same_events_not_before_they_are_due(
         next(in_real_time([events], 0))
 
 
-def test_a_damaged_time_is_waited_for_asleep_and_can_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_time_is_waited_for_asleep_and_can_be_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def interrupted(seconds: float) -> None:
         assert 0 < seconds < 1
         raise KeyboardInterrupt
@@ -323,7 +401,11 @@ def test_a_real_recording_at_once() -> None:
     rule = Rule(4, "time", 1000)
     with Buffered(at_once(recording.packets), size=2) as source:
         door, windower = Door(recording.sensor), counting(rule, recording.sensor, Sensor(32, 32))
-        total = sum(int(window.sum()) for packet in source for _, window in windower.push(door.admit(packet.events)))
+        total = sum(
+            int(window.sum())
+            for packet in source
+            for _, window in windower.push(door.admit(packet.events))
+        )
     assert total + sum(int(window.sum()) for _, window in windower.finish()) == 521252
 
 
@@ -350,8 +432,12 @@ def test_text(separator: str, block: int) -> None:
     rows = [(time, time % 5, time % 3, time % 2) for time in range(0, 300, 7)]
     lines = "\n".join(separator.join(map(str, row)) for row in rows)
     for end in ("", "\n", "\n\n"):
-        packets = [packet.events for packet in text(io.BytesIO((lines + end).encode()), max(block, 20))]
-        assert np.concatenate([Door(SENSOR).admit(packet) for packet in packets]).tolist() == [(t, x, y, bool(p)) for t, x, y, p in rows]
+        packets = [
+            packet.events for packet in text(io.BytesIO((lines + end).encode()), max(block, 20))
+        ]
+        assert np.concatenate([Door(SENSOR).admit(packet) for packet in packets]).tolist() == [
+            (t, x, y, bool(p)) for t, x, y, p in rows
+        ]
 
 
 @pytest.mark.parametrize(
@@ -374,18 +460,28 @@ def test_text_that_is_none_is_named(content: bytes, message: str) -> None:
 
 def test_udp() -> None:
     sent = np.array([(5, 1, 2, 1), (6, 3, 0, 0), (6, 4, 1, 1)], WIRE)
-    with Udp("127.0.0.1", 0, silence=0.5) as udp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    with (
+        Udp("127.0.0.1", 0, silence=0.5) as udp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
         for datagram in (sent[:2].tobytes(), b"stray", sent[2:].tobytes(), b""):
             sender.sendto(datagram, udp.address)
         door = Door(SENSOR)
         packets = [door.admit(packet.events) for packet in udp]
         found = np.concatenate(packets)
-    assert found.dtype == EVENT and found.tolist() == [(5, 1, 2, True), (6, 3, 0, False), (6, 4, 1, True)]
+    assert found.dtype == EVENT and found.tolist() == [
+        (5, 1, 2, True),
+        (6, 3, 0, False),
+        (6, 4, 1, True),
+    ]
     assert udp.malformed == 1 and udp.lost == 0
 
 
 def test_udp_counts_what_the_system_dropped() -> None:
-    with Udp("127.0.0.1", 0, silence=0.3) as udp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    with (
+        Udp("127.0.0.1", 0, silence=0.3) as udp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
         if not udp._counts:
             pytest.skip("this system does not tell how many datagrams it dropped")
         datagram = np.zeros(1000, WIRE).tobytes()
@@ -431,7 +527,9 @@ class FakeCamera:
 def test_a_camera_through_faery(monkeypatch: pytest.MonkeyPatch) -> None:
     faery = pytest.importorskip("faery")
     monkeypatch.setattr(live, "DRIVERS", ("absent_drivers",))
-    with pytest.raises(DataError, match="faery has no drivers for cameras here; run: pip install absent-drivers"):
+    with pytest.raises(
+        DataError, match="faery has no drivers for cameras here; run: pip install absent-drivers"
+    ):
         live.camera()
     monkeypatch.setattr(live, "DRIVERS", ("json",))  # a package that is there
     with pytest.raises(DataError, match="no event camera could be opened"):
@@ -440,7 +538,10 @@ def test_a_camera_through_faery(monkeypatch: pytest.MonkeyPatch) -> None:
     sensor, packets = live.camera()
     assert sensor == SENSOR
     found = [next(packets), next(packets)]
-    assert [event for packet in found for event in packet.events.tolist()] == [(5, 1, 2, True), (6, 3, 0, False)]
+    assert [event for packet in found for event in packet.events.tolist()] == [
+        (5, 1, 2, True),
+        (6, 3, 0, False),
+    ]
     with pytest.raises(DataError, match=r"the camera was lost \(usb: gone\)"):
         next(packets)
 
@@ -450,7 +551,10 @@ def test_an_address_that_cannot_be_used_is_named() -> None:
         Udp("256.1.1.1", 1)
     with pytest.raises(DataError, match=r"udp://127.0.0.1:99999: a port lies within 0\.\.65535"):
         Udp("127.0.0.1", 99999)
-    with Udp("127.0.0.1", 0) as udp, pytest.raises(DataError, match=r"cannot be listened to .*in use"):
+    with (
+        Udp("127.0.0.1", 0) as udp,
+        pytest.raises(DataError, match=r"cannot be listened to .*in use"),
+    ):
         Udp(*udp.address)
 
 

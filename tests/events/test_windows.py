@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, make_events
 from lmht_deploy.events.windows import Rule, iterate, saturated, windows
-
-from .recordings import SENSOR, at, bins, counted, recordings
+from tests.support.recordings import SENSOR, at, bins, counted, recordings
 
 rules = st.one_of(
     st.builds(Rule, st.integers(1, 9)),
@@ -23,12 +22,20 @@ rules = st.one_of(
     ("rule", "times", "expected"),
     [
         (Rule(4), (0, 1, 2, 3, 4), [0, 1, 2, 3, 3]),  # edges at 1, 2, 3; the last event is included
-        (Rule(4), (100, 101, 199, 200, 201, 299, 300, 399, 400, 500), [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]),
+        (
+            Rule(4),
+            (100, 101, 199, 200, 201, 299, 300, 399, 400, 500),
+            [0, 0, 0, 1, 1, 1, 2, 2, 3, 3],
+        ),
         (Rule(3), (0, 3, 4, 6, 7, 10), [0, 0, 1, 1, 2, 2]),  # edges at 3 1/3 and 6 2/3
         (Rule(4), (7, 7, 7), [0, 0, 0]),  # no duration
         (Rule(4), (7, 8), [0, 3]),  # shorter than the number of bins
         (Rule(1), (7, 8, 900), [0, 0, 0]),
-        (Rule(2, "time", 10), (5, 14, 15, 24, 25, 44), [0, 0, 1, 1, 2, 3]),  # counted from the first event
+        (
+            Rule(2, "time", 10),
+            (5, 14, 15, 24, 25, 44),
+            [0, 0, 1, 1, 2, 3],
+        ),  # counted from the first event
         (Rule(2, "time", 1), (-3, -2, 2), [0, 1, 5]),
         (Rule(2, "events", 2), (0, 0, 0, 1, 2), [0, 0, 1, 1, 2]),
     ],
@@ -42,7 +49,12 @@ def test_bins(rule: Rule, times: tuple[int, ...], expected: list[int]) -> None:
 
 
 def test_a_whole_recording_by_hand() -> None:
-    events = make_events(np.array([0, 1, 5, 10, 10]), np.array([0, 4, 4, 2, 2]), np.array([0, 2, 2, 1, 1]), np.array([1, 0, 1, 1, 1]))
+    events = make_events(
+        np.array([0, 1, 5, 10, 10]),
+        np.array([0, 4, 4, 2, 2]),
+        np.array([0, 2, 2, 1, 1]),
+        np.array([1, 0, 1, 1, 1]),
+    )
     (window,) = windows(events, SENSOR, Rule(2))
     expected = np.zeros((2, 2, 3, 5), int)
     expected[0, 1, 0, 0] = expected[0, 0, 2, 4] = expected[1, 1, 2, 4] = 1
@@ -58,7 +70,9 @@ def test_an_incomplete_last_window_has_empty_bins() -> None:
 
 
 def test_down_sampling_sums_counts_by_address() -> None:
-    events = make_events(np.arange(6), np.array([0, 1, 2, 3, 4, 5]), np.zeros(6, int), np.ones(6, int))
+    events = make_events(
+        np.arange(6), np.array([0, 1, 2, 3, 4, 5]), np.zeros(6, int), np.ones(6, int)
+    )
     (window,) = windows(events, Sensor(2, 6), Rule(1), Sensor(1, 3))
     assert window[0, 1].tolist() == [[2, 2, 2]]
     (window,) = windows(events, Sensor(2, 6), Rule(1), Sensor(2, 4))  # 6 pixels in 4: 2, 1, 2, 1
@@ -74,19 +88,30 @@ def test_no_event_is_ever_lost(events: np.ndarray, rule: Rule, height: int, widt
 
 
 @given(events=recordings(), rule=rules, height=st.integers(1, 3), width=st.integers(1, 5))
-def test_counts_are_those_of_the_oracle(events: np.ndarray, rule: Rule, height: int, width: int) -> None:
+def test_counts_are_those_of_the_oracle(
+    events: np.ndarray, rule: Rule, height: int, width: int
+) -> None:
     size = Sensor(height, width)
-    np.testing.assert_array_equal(windows(events, SENSOR, rule, size), counted(events, SENSOR, rule, size))
+    np.testing.assert_array_equal(
+        windows(events, SENSOR, rule, size), counted(events, SENSOR, rule, size)
+    )
 
 
 LARGE = Sensor(720, 1279)
 
 
-@given(events=recordings(LARGE), steps=st.integers(1, 4), width=st.integers(1, 1279), length=st.integers(1, 10**6))
+@given(
+    events=recordings(LARGE),
+    steps=st.integers(1, 4),
+    width=st.integers(1, 1279),
+    length=st.integers(1, 10**6),
+)
 def test_counts_of_a_large_sensor(events: np.ndarray, steps: int, width: int, length: int) -> None:
     rule = Rule(steps, "time", max(length, int(events["t"][-1] - events["t"][0]) // 20))
     size = Sensor(7, width)
-    np.testing.assert_array_equal(windows(events, LARGE, rule, size), counted(events, LARGE, rule, size))
+    np.testing.assert_array_equal(
+        windows(events, LARGE, rule, size), counted(events, LARGE, rule, size)
+    )
 
 
 @pytest.mark.parametrize("width", [2, 3, 255, 641, 32768, 65535, 65536, 10**6])
@@ -95,7 +120,9 @@ def test_every_column_falls_into_its_cell(width: int) -> None:
     events = make_events(np.arange(len(x)), x, np.zeros(len(x), int), np.ones(len(x), int))
     for cells in {1, 2, width // 3 + 1, min(width, 65536)}:
         (window,) = windows(events, Sensor(1, width), Rule(1), Sensor(1, cells))
-        np.testing.assert_array_equal(window[0, 1, 0], np.bincount(x * cells // width, minlength=cells))
+        np.testing.assert_array_equal(
+            window[0, 1, 0], np.bincount(x * cells // width, minlength=cells)
+        )
 
 
 def test_the_longest_recording() -> None:
@@ -105,7 +132,9 @@ def test_the_longest_recording() -> None:
 
 def test_events_that_do_not_lie_side_by_side() -> None:
     events = at(*range(20))
-    np.testing.assert_array_equal(windows(events[::3], SENSOR, Rule(4)), windows(events[::3].copy(), SENSOR, Rule(4)))
+    np.testing.assert_array_equal(
+        windows(events[::3], SENSOR, Rule(4)), windows(events[::3].copy(), SENSOR, Rule(4))
+    )
 
 
 @given(events=recordings(), steps=st.integers(1, 5), length=st.integers(1, 10**6))
@@ -130,17 +159,23 @@ def test_bins_of_a_recording_are_those_of_a_histogram(events: np.ndarray, steps:
 
 @given(events=recordings(), rule=rules)
 def test_one_by_one_equals_all_at_once(events: np.ndarray, rule: Rule) -> None:
-    np.testing.assert_array_equal(np.stack(list(iterate(events, SENSOR, rule))), windows(events, SENSOR, rule))
+    np.testing.assert_array_equal(
+        np.stack(list(iterate(events, SENSOR, rule))), windows(events, SENSOR, rule)
+    )
 
 
 @given(events=recordings(), steps=st.integers(1, 6), bin_width=st.integers(1, 1000))
-def test_tonic_gives_the_same_frames_but_loses_the_last_event(events: np.ndarray, steps: int, bin_width: int) -> None:
+def test_tonic_gives_the_same_frames_but_loses_the_last_event(
+    events: np.ndarray, steps: int, bin_width: int
+) -> None:
     tonic = pytest.importorskip("tonic")
     duration = steps * bin_width
     events = events.copy()
     events["t"] = np.sort(events["t"] % duration)
     events = np.concatenate([at(0), events, at(duration)])
-    frames = tonic.transforms.ToFrame(sensor_size=(SENSOR.width, SENSOR.height, 2), n_time_bins=steps)(events)
+    frames = tonic.transforms.ToFrame(
+        sensor_size=(SENSOR.width, SENSOR.height, 2), n_time_bins=steps
+    )(events)
     (window,) = windows(events, SENSOR, Rule(steps))
     assert window.sum() - frames.sum() == 1
     window[-1, 1, 0, 0] -= 1

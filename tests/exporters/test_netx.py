@@ -14,31 +14,61 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from exporters import netx
 from lmht_deploy import reference
 from lmht_deploy.backends import lava
 from lmht_deploy.backends.lava import environment
 from lmht_deploy.errors import ExportError, NetworkError, StorageError
-from lmht_deploy.network import LEAK_ONE, Conv, Flatten, Input, Linear, Network, Neurons, Readout, SumPool
+from lmht_deploy.exporters import netx
+from lmht_deploy.ir import (
+    LEAK_ONE,
+    Conv,
+    Flatten,
+    Input,
+    Linear,
+    Network,
+    Neurons,
+    Readout,
+    SumPool,
+)
+from tests.support.networks import SPECIAL, Builder, residual
 
-from ..conformance.networks import SPECIAL, Builder, residual
-
-needs_lava = pytest.mark.skipif(lava.missing() is not None, reason=str(lava.missing()))
+needs_lava = pytest.mark.skipif(lava.unavailable() is not None, reason=str(lava.unavailable()))
 
 
 def neurons(name: str, *synapses: object, **fields: object) -> Neurons:
     """Neurons with θ = 8, Ω = I over 2 steps, no leak, bias and v0 zero, where `fields` do not say otherwise."""
     channels = len(synapses[0].weight)  # type: ignore[attr-defined]
     zeros = np.zeros(channels, int)
-    default = {"bias": zeros, "threshold": zeros + 8, "omega": np.eye(2, dtype=int), "leak": LEAK_ONE, "v0": zeros, "levels": 2}
+    default = {
+        "bias": zeros,
+        "threshold": zeros + 8,
+        "omega": np.eye(2, dtype=int),
+        "leak": LEAK_ONE,
+        "v0": zeros,
+        "levels": 2,
+    }
     return Neurons(name=name, synapses=synapses, **default | fields)  # type: ignore[arg-type]
 
 
 def small(**fields: object) -> Network:
     """2x2 pixels in one channel -> 1x1 convolution of two channels -> three logits."""
-    first = neurons("first", Conv(source="input", weight=np.array([3, -2]).reshape(2, 1, 1, 1), exponent=2), **fields)
-    readout = Readout(name="logits", synapses=(Linear(source="flat", weight=np.arange(24).reshape(3, 8)),), bias=np.array([1, -2, 3]), scale=0.5)
-    layers = (Input(name="input", shape=(1, 2, 2), steps=2, high=3), first, Flatten(name="flat", source="first"), readout)
+    first = neurons(
+        "first",
+        Conv(source="input", weight=np.array([3, -2]).reshape(2, 1, 1, 1), exponent=2),
+        **fields,
+    )
+    readout = Readout(
+        name="logits",
+        synapses=(Linear(source="flat", weight=np.arange(24).reshape(3, 8)),),
+        bias=np.array([1, -2, 3]),
+        scale=0.5,
+    )
+    layers = (
+        Input(name="input", shape=(1, 2, 2), steps=2, max_value=3),
+        first,
+        Flatten(name="flat", source="first"),
+        readout,
+    )
     return Network(layers, {"accuracy": "0.97"})
 
 
@@ -46,7 +76,13 @@ def tree(path: Path) -> dict[str, object]:
     """Every data set of a file, by name, as plain Python."""
     found: dict[str, object] = {}
     with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.__setitem__(name, item[()].tolist() if item.shape else item[()]) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(
+            lambda name, item: (
+                found.__setitem__(name, item[()].tolist() if item.shape else item[()])
+                if isinstance(item, h5py.Dataset)
+                else None
+            )
+        )
     return found
 
 
@@ -54,58 +90,70 @@ def tree(path: Path) -> dict[str, object]:
 
 
 def test_content(tmp_path: Path) -> None:
-    net = small(bias=np.array([9, -4]), threshold=np.array([8, 12]), omega=np.array([[1, 2], [0, 1]]), v0=np.array([5, 6]), leak=3000)
-    netx.export(net, tmp_path / "net.net")
-    assert tree(tmp_path / "net.net") == {
-        "simulation/Ts": 1,
-        "simulation/tSample": 4,  # two time-steps of two sub-steps
-        "layer/0/type": [b"input"],
-        "layer/0/shape": [1, 2, 2],
-        "layer/1/type": [b"conv"],
-        "layer/1/shape": [2, 2, 2],
-        "layer/1/weight": [[[[12]]], [[[-8]]]],  # 3 and -2 with exponent 2
-        "layer/1/lmht_fanOut": [[[2, 2], [2, 2]]],
-        "layer/1/inChannels": 1,
-        "layer/1/outChannels": 2,
-        "layer/1/kernelSize": [1, 1],
-        "layer/1/stride": [1, 1],
-        "layer/1/padding": [0, 0],
-        "layer/1/dilation": [1, 1],
-        "layer/1/groups": 1,
-        "layer/1/bias": [4, -2],  # for each of 4 sub-steps: half of the bias of a time-step
-        "layer/1/neuron/type": b"CUBA",
-        "layer/1/neuron/iDecay": 4096,
-        "layer/1/neuron/vDecay": 0,
-        "layer/1/neuron/vThMant": 4,  # the median threshold 10 over the gain 2 of the T-GIM, with > for >=
-        "layer/1/neuron/refDelay": 1,
-        "layer/1/neuron/gradedSpike": False,
-        "layer/1/neuron/lmht/levels": 2,
-        "layer/1/neuron/lmht/substeps": 1,
-        "layer/1/neuron/lmht/steps": 2,
-        "layer/1/neuron/lmht/leak": 3000,
-        "layer/1/neuron/lmht/leakBits": 12,
-        "layer/1/neuron/lmht/omega": [[1, 2], [0, 1]],
-        "layer/1/neuron/lmht/theta": [8, 12],
-        "layer/1/neuron/lmht/bias": [9, -4],
-        "layer/1/neuron/lmht/vInit": [5, 6],
-        "layer/2/type": [b"flatten"],
-        "layer/2/shape": [1, 1, 8],
-        "layer/3/type": [b"dense"],
-        "layer/3/shape": [3],
-        "layer/3/weight": np.arange(24).reshape(3, 8).tolist(),
-        "layer/3/lmht_fanOut": [[[3, 3], [3, 3]]] * 2,
-        "layer/3/outFeatures": 3,
-        "layer/3/inFeatures": 8,
-        "layer/3/bias": [2, -4, 6],  # once, for both time-steps
-        "layer/3/lmht_readout/steps": 2,
-        "layer/3/lmht_readout/bias": [1, -2, 3],
-    }
+    net = small(
+        bias=np.array([9, -4]),
+        threshold=np.array([8, 12]),
+        omega=np.array([[1, 2], [0, 1]]),
+        v0=np.array([5, 6]),
+        leak=3000,
+    )
+    netx.export_netx(net, tmp_path / "net.net")
+    assert (
+        tree(tmp_path / "net.net")
+        == {
+            "simulation/Ts": 1,
+            "simulation/tSample": 4,  # two time-steps of two sub-steps
+            "layer/0/type": [b"input"],
+            "layer/0/shape": [1, 2, 2],
+            "layer/1/type": [b"conv"],
+            "layer/1/shape": [2, 2, 2],
+            "layer/1/weight": [[[[12]]], [[[-8]]]],  # 3 and -2 with exponent 2
+            "layer/1/lmht_fanOut": [[[2, 2], [2, 2]]],
+            "layer/1/inChannels": 1,
+            "layer/1/outChannels": 2,
+            "layer/1/kernelSize": [1, 1],
+            "layer/1/stride": [1, 1],
+            "layer/1/padding": [0, 0],
+            "layer/1/dilation": [1, 1],
+            "layer/1/groups": 1,
+            "layer/1/bias": [4, -2],  # for each of 4 sub-steps: half of the bias of a time-step
+            "layer/1/neuron/type": b"CUBA",
+            "layer/1/neuron/iDecay": 4096,
+            "layer/1/neuron/vDecay": 0,
+            "layer/1/neuron/vThMant": 4,  # the median threshold 10 over the gain 2 of the T-GIM, with > for >=
+            "layer/1/neuron/refDelay": 1,
+            "layer/1/neuron/gradedSpike": False,
+            "layer/1/neuron/lmht/levels": 2,
+            "layer/1/neuron/lmht/substeps": 1,
+            "layer/1/neuron/lmht/steps": 2,
+            "layer/1/neuron/lmht/leak": 3000,
+            "layer/1/neuron/lmht/leakBits": 12,
+            "layer/1/neuron/lmht/omega": [[1, 2], [0, 1]],
+            "layer/1/neuron/lmht/theta": [8, 12],
+            "layer/1/neuron/lmht/bias": [9, -4],
+            "layer/1/neuron/lmht/vInit": [5, 6],
+            "layer/2/type": [b"flatten"],
+            "layer/2/shape": [1, 1, 8],
+            "layer/3/type": [b"dense"],
+            "layer/3/shape": [3],
+            "layer/3/weight": np.arange(24).reshape(3, 8).tolist(),
+            "layer/3/lmht_fanOut": [[[3, 3], [3, 3]]] * 2,
+            "layer/3/outFeatures": 3,
+            "layer/3/inFeatures": 8,
+            "layer/3/bias": [2, -4, 6],  # once, for both time-steps
+            "layer/3/lmht_readout/steps": 2,
+            "layer/3/lmht_readout/bias": [1, -2, 3],
+        }
+    )
     with h5py.File(tmp_path / "net.net") as file:
-        assert {name: file["layer/0"].attrs[f"lmht_{name}"] for name in ("name", "steps", "low", "high", "kind")} == {
+        assert {
+            name: file["layer/0"].attrs[f"lmht_{name}"]
+            for name in ("name", "steps", "min_value", "max_value", "kind")
+        } == {
             "name": "input",
             "steps": 2,
-            "low": 0,
-            "high": 3,
+            "min_value": 0,
+            "max_value": 3,
             "kind": "events",
         }
         assert json.loads(file.attrs["metadata"]) == {"accuracy": "0.97"}
@@ -114,20 +162,24 @@ def test_content(tmp_path: Path) -> None:
 
 
 def test_residual_sums(tmp_path: Path) -> None:
-    netx.export(residual(), tmp_path / "net.net")
+    netx.export_netx(residual(), tmp_path / "net.net")
     with h5py.File(tmp_path / "net.net") as file:
         names = [file[f"layer/{i}"].attrs.get("lmht_name") for i in range(len(file["layer"]))]
         assert names == ["input", "a", "c", "d", "e", "f", None, "logits"]
         skip = file["layer/3/lmht_skip/0"]  # identity from a to d: one weight a channel
-        assert (skip.attrs["lmht_from"], skip["weight"].shape, skip["groups"][()]) == (1, (6, 1, 1, 1), 6)
+        assert (skip.attrs["lmht_from"], skip["weight"].shape, skip["groups"][()]) == (
+            1,
+            (6, 1, 1, 1),
+            6,
+        )
         sources = [file[f"layer/5/lmht_skip/{i}"].attrs["lmht_from"] for i in range(2)]
         assert sources == [3, 1]
 
 
 def test_equal_networks_give_equal_bytes(tmp_path: Path) -> None:
-    netx.export(residual(), tmp_path / "one.net")
+    netx.export_netx(residual(), tmp_path / "one.net")
     time.sleep(1.1)  # HDF5 keeps times in seconds, where it is let
-    netx.export(residual(), tmp_path / "two.net")
+    netx.export_netx(residual(), tmp_path / "two.net")
     assert (tmp_path / "one.net").read_bytes() == (tmp_path / "two.net").read_bytes()
 
 
@@ -137,14 +189,29 @@ def test_equal_networks_give_equal_bytes(tmp_path: Path) -> None:
 @given(data=st.data())
 def test_folded_pooling_equals_pooling(data: st.DataObject) -> None:
     """Currents and synaptic operations through two sum poolings, and through the one synapse they fold into."""
-    b = Builder(data.draw(st.integers(0, 99)), shape=(2, data.draw(st.integers(4, 11)), data.draw(st.integers(4, 11))), steps=1, low=-5, high=5, kind="image")
+    b = Builder(
+        data.draw(st.integers(0, 99)),
+        shape=(2, data.draw(st.integers(4, 11)), data.draw(st.integers(4, 11))),
+        steps=1,
+        min_value=-5,
+        max_value=5,
+        kind="image",
+    )
     last = "input"
     for number in range(data.draw(st.integers(1, 2))):
         kernel = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
         padding = tuple(data.draw(st.integers(0, k // 2)) for k in kernel)
         stride = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
         try:
-            last = b.add(SumPool(name=f"pool-{number}", source=last, kernel=kernel, stride=stride, padding=padding))  # type: ignore[arg-type]
+            last = b.add(
+                SumPool(
+                    name=f"pool-{number}",
+                    source=last,
+                    kernel=kernel,
+                    stride=stride,
+                    padding=padding,
+                )
+            )  # type: ignore[arg-type]
         except NetworkError:
             reject()
     geometry = {
@@ -169,7 +236,9 @@ def test_folded_pooling_equals_pooling(data: st.DataObject) -> None:
     try:
         folded = netx.fold(net, "a", synapse)
     except ExportError:
-        assert any(geometry["padding"]) or any(any(layer.padding) for layer in net.layers if isinstance(layer, SumPool))
+        assert any(geometry["padding"]) or any(
+            any(layer.padding) for layer in net.layers if isinstance(layer, SumPool)
+        )
         return
     k = b.rng.integers(-5, 6, (1, 1, *net.input.shape)).astype(float)
     outputs = {"input": k}
@@ -181,12 +250,23 @@ def test_folded_pooling_equals_pooling(data: st.DataObject) -> None:
         found = k.reshape(1, 1, -1) @ folded.weight.T
     else:
         seen = np.zeros_like(k)
-        seen[..., : folded.extent[0], : folded.extent[1]] = k[..., : folded.extent[0], : folded.extent[1]]
+        seen[..., : folded.extent[0], : folded.extent[1]] = k[
+            ..., : folded.extent[0], : folded.extent[1]
+        ]
         weight = folded.weight.astype(float)
-        conv = Conv(source="input", weight=weight, stride=folded.stride, padding=folded.padding, dilation=folded.dilation, groups=folded.groups)
+        conv = Conv(
+            source="input",
+            weight=weight,
+            stride=folded.stride,
+            padding=folded.padding,
+            dilation=folded.dilation,
+            groups=folded.groups,
+        )
         found = reference.convolve(seen, weight, conv)
     np.testing.assert_array_equal(found, expected)
-    assert (k * folded.fan_out).sum() == (pooled * synapse.fan_out(net.shapes[synapse.source])).sum()
+    assert (k * folded.fan_out).sum() == (
+        pooled * synapse.fan_out(net.shapes[synapse.source])
+    ).sum()
 
 
 # ------------------------------------------------------------------------------------------------ refusals and warnings
@@ -194,7 +274,7 @@ def test_folded_pooling_equals_pooling(data: st.DataObject) -> None:
 
 def refusal(net: Network, folder: Path) -> str:
     with pytest.raises(ExportError) as error:
-        netx.export(net, folder / "net.net")
+        netx.export_netx(net, folder / "net.net")
     assert list(folder.iterdir()) == []
     return str(error.value)
 
@@ -204,7 +284,7 @@ def test_what_the_suite_leaves_out(tmp_path: Path) -> None:
     refused = set()
     for name, make in SPECIAL.items():
         try:
-            netx.export(make(), tmp_path / "net.net")
+            netx.export_netx(make(), tmp_path / "net.net")
         except ExportError as error:
             assert "layer 'c' reads the max pooling 'a-max'" in str(error)
             refused.add(name)
@@ -213,7 +293,14 @@ def test_what_the_suite_leaves_out(tmp_path: Path) -> None:
 
 def test_float_network(tmp_path: Path) -> None:
     net = Network(
-        (Input(name="input", shape=(2,), steps=1), Readout(name="logits", synapses=(Linear(source="input", weight=np.ones((3, 2)) / 2),), bias=np.zeros(3)))
+        (
+            Input(name="input", shape=(2,), steps=1),
+            Readout(
+                name="logits",
+                synapses=(Linear(source="input", weight=np.ones((3, 2)) / 2),),
+                bias=np.zeros(3),
+            ),
+        )
     )
     assert "quantise it first" in refusal(net, tmp_path)
 
@@ -222,20 +309,24 @@ def test_overlapping_pooling_under_padding(tmp_path: Path) -> None:
     b = Builder(0)
     a = b.neurons("a", b.conv("input", 3))
     c = b.neurons("c", b.conv(b.sum_pool(a, 3, 1, 1), 3))
-    assert "layer 'c' convolves, with padding, the overlapping sum pooling 'a-sum'" in refusal(b.finish(c), tmp_path)
+    assert "layer 'c' convolves, with padding, the overlapping sum pooling 'a-sum'" in refusal(
+        b.finish(c), tmp_path
+    )
 
 
 def test_levels_and_substeps(tmp_path: Path) -> None:
-    assert "layer 'first' has 3 levels and 2 sub-steps" in refusal(small(levels=3, substeps=2), tmp_path)
+    assert "layer 'first' has 3 levels and 2 sub-steps" in refusal(
+        small(levels=3, substeps=2), tmp_path
+    )
 
 
 def test_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written"):
-        netx.export(small(), tmp_path / "none" / "net.net")
+        netx.export_netx(small(), tmp_path / "none" / "net.net")
 
 
 def test_no_warning_where_stock_has_nothing_to_miss(tmp_path: Path) -> None:
-    assert netx.export(small(), tmp_path / "net.net") == []
+    assert netx.export_netx(small(), tmp_path / "net.net") == []
 
 
 def wide_bias() -> Network:
@@ -253,7 +344,14 @@ def disconnected() -> Network:
 
 def zero_readout() -> Network:
     net = small()
-    return Network((*net.layers[:-1], dataclasses.replace(net.readout, synapses=(Linear(source="flat", weight=np.zeros((3, 8), int)),))))
+    return Network(
+        (
+            *net.layers[:-1],
+            dataclasses.replace(
+                net.readout, synapses=(Linear(source="flat", weight=np.zeros((3, 8), int)),)
+            ),
+        )
+    )
 
 
 def odd_pooling() -> Network:
@@ -262,7 +360,7 @@ def odd_pooling() -> Network:
 
 
 def test_graded_spikes_warn_of_stock(tmp_path: Path) -> None:
-    assert netx.export(small(), tmp_path / "net.net", graded=True) == [
+    assert netx.export_netx(small(), tmp_path / "net.net", graded=True) == [
         "layer 'first' in stock lava-dl: it fires at most once where its graded spikes count up to 2"
     ]
 
@@ -270,27 +368,52 @@ def test_graded_spikes_warn_of_stock(tmp_path: Path) -> None:
 WARNINGS = {
     "skip": (residual, "layer 'd' in stock lava-dl: 1 of its 2 synapses are dropped"),
     "order": (disconnected, "layer 'c' in stock lava-dl: it is fed by 'a', not by 'input'"),
-    "bias": (wide_bias, "layer 'first' in stock lava-dl: its bias of up to 524288 a step does not fit 16 bits"),
+    "bias": (
+        wide_bias,
+        "layer 'first' in stock lava-dl: its bias of up to 524288 a step does not fit 16 bits",
+    ),
     "zero": (zero_readout, "layer 'logits' in stock lava-dl: the file does not load"),
-    "pooling": (odd_pooling, "layer 'a' in stock lava-dl: it also reads rows or columns beyond (4, 4)"),
-    "weights": (lambda: _exponent_in_readout(3), "layer 'logits' in stock lava-dl: its dense weights 0..368 are clipped"),
-    "thresholds": (lambda: small(threshold=np.array([8, 80])), "layer 'first' in stock lava-dl: its thresholds 8..80 become one"),
+    "pooling": (
+        odd_pooling,
+        "layer 'a' in stock lava-dl: it also reads rows or columns beyond (4, 4)",
+    ),
+    "weights": (
+        lambda: _exponent_in_readout(3),
+        "layer 'logits' in stock lava-dl: its dense weights 0..368 are clipped",
+    ),
+    "thresholds": (
+        lambda: small(threshold=np.array([8, 80])),
+        "layer 'first' in stock lava-dl: its thresholds 8..80 become one",
+    ),
     "leak": (lambda: small(leak=3000), "layer 'first' in stock lava-dl: its leak of 3000/4096"),
-    "T-GIM": (lambda: small(omega=-np.eye(2, dtype=int)), "layer 'first' in stock lava-dl: its T-GIM sums to -1"),
-    "threshold": (lambda: small(threshold=np.array([2**20, 2**20])), "layer 'first' in stock lava-dl: its threshold of 1048576 is beyond"),
+    "T-GIM": (
+        lambda: small(omega=-np.eye(2, dtype=int)),
+        "layer 'first' in stock lava-dl: its T-GIM sums to -1",
+    ),
+    "threshold": (
+        lambda: small(threshold=np.array([2**20, 2**20])),
+        "layer 'first' in stock lava-dl: its threshold of 1048576 is beyond",
+    ),
 }
 
 
 def _exponent_in_readout(exponent: int) -> Network:
     net = small()
     weight = np.arange(24).reshape(3, 8) * np.array([1, 1, 2])[:, None]
-    return Network((*net.layers[:-1], dataclasses.replace(net.readout, synapses=(Linear(source="flat", weight=weight, exponent=exponent),))))
+    return Network(
+        (
+            *net.layers[:-1],
+            dataclasses.replace(
+                net.readout, synapses=(Linear(source="flat", weight=weight, exponent=exponent),)
+            ),
+        )
+    )
 
 
 @pytest.mark.parametrize("name", WARNINGS)
 def test_warnings(name: str, tmp_path: Path) -> None:
     make, expected = WARNINGS[name]
-    warnings = netx.export(make(), tmp_path / "net.net")
+    warnings = netx.export_netx(make(), tmp_path / "net.net")
     assert any(warning.startswith(expected) for warning in warnings), warnings
 
 
@@ -311,13 +434,18 @@ def stock_layers(path: Path) -> list[list[object]]:
     """Block, neuron and shape (WHC) of each layer that stock lava-dl 0.6 makes of the file."""
     out = path.with_suffix(".json")
     worker = Path(lava.__file__).parent
-    subprocess.run([str(environment.python_of()), "-I", "-c", STOCK, str(worker), str(path), str(out)], check=True, timeout=120, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [str(environment.python_of()), "-I", "-c", STOCK, str(worker), str(path), str(out)],
+        check=True,
+        timeout=120,
+        stdout=subprocess.DEVNULL,
+    )
     return json.loads(out.read_text())
 
 
 @needs_lava
 def test_stock_lava_dl_loads_the_file(tmp_path: Path) -> None:
-    netx.export(residual(), tmp_path / "net.net")
+    netx.export_netx(residual(), tmp_path / "net.net")
     assert stock_layers(tmp_path / "net.net") == [
         ["Conv", "LIF", [8, 8, 6]],
         ["Conv", "LIF", [8, 8, 6]],
@@ -332,6 +460,10 @@ def test_stock_lava_dl_loads_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["averaged", "geometry", "dense", "image", "single-threshold"])
 def test_stock_lava_dl_loads_chains_with(name: str, tmp_path: Path) -> None:
     net = SPECIAL[name]()
-    netx.export(net, tmp_path / "net.net")
-    shapes = [list(net.shapes[layer.name])[::-1] for layer in net.layers if isinstance(layer, Neurons | Readout)]
+    netx.export_netx(net, tmp_path / "net.net")
+    shapes = [
+        list(net.shapes[layer.name])[::-1]
+        for layer in net.layers
+        if isinstance(layer, Neurons | Readout)
+    ]
     assert [shape for _, _, shape in stock_layers(tmp_path / "net.net")] == shapes

@@ -13,18 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters.netx_exact import export_exact
-from lmht_deploy import backends, reference, storage
+from lmht_deploy import backends, reference
 from lmht_deploy.backends import lava
 from lmht_deploy.errors import DataError, ExportError, NetworkError, StorageError
-from lmht_deploy.network import Network, Neurons, Readout, Synapse
+from lmht_deploy.exporters.netx_exact import export_netx_exact
+from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.ir import Network, Neurons, Readout, Synapse
 from lmht_deploy.reparameterize import reparameterize
 from lmht_deploy.result import Result
+from tests.cli.test_cli import lmht, refused
+from tests.support.networks import SPECIAL, Builder, windows_for
 
-from ..cli.test_cli import lmht, refused
-from ..conformance.networks import SPECIAL, Builder, windows_for
-
-needs_lava = pytest.mark.skipif(lava.missing() is not None, reason=str(lava.missing()))
+needs_lava = pytest.mark.skipif(lava.unavailable() is not None, reason=str(lava.unavailable()))
 
 
 class Small(Builder):
@@ -46,7 +46,7 @@ def levels() -> Network:
 
 def mixing() -> Network:
     """T-GIM that is not causal, other T and L in each layer, dense layers, thresholds beyond a weight."""
-    b = Small(1, shape=(9,), steps=3, high=5)
+    b = Small(1, shape=(9,), steps=3, max_value=5)
     a = b.neurons("a", b.linear("input", 8), steps=2, levels=2, omega="random")
     c = b.neurons("c", b.linear(a, 6), steps=3, levels=1, omega="random", threshold=(300, 800))
     return b.finish(b.neurons("d", b.linear(c, 7), steps=2, levels=3, omega="uniform"))
@@ -68,17 +68,28 @@ def single_threshold() -> Network:
 
 def negative_input() -> Network:
     """A signed image."""
-    b = Small(3, shape=(1, 4, 4), steps=1, low=-9, high=9, kind="image")
+    b = Small(3, shape=(1, 4, 4), steps=1, min_value=-9, max_value=9, kind="image")
     return b.finish(b.neurons("a", b.conv("input", 2), steps=2, levels=2, omega="uniform"))
 
 
 def wide_bias() -> Network:
     """Potentials that need more than a bias of 16 bits to be held."""
-    b = Small(4, shape=(30,), steps=2, high=8)
-    return b.finish(b.neurons("a", b.linear("input", 4), steps=2, levels=2, threshold=(300, 900), bias=(20_000, 30_000)))
+    b = Small(4, shape=(30,), steps=2, max_value=8)
+    return b.finish(
+        b.neurons(
+            "a",
+            b.linear("input", 4),
+            steps=2,
+            levels=2,
+            threshold=(300, 900),
+            bias=(20_000, 30_000),
+        )
+    )
 
 
-NETWORKS: dict[str, Callable[[], Network]] = {f.__name__: f for f in (levels, mixing, shortcuts, single_threshold, negative_input, wide_bias)}
+NETWORKS: dict[str, Callable[[], Network]] = {
+    f.__name__: f for f in (levels, mixing, shortcuts, single_threshold, negative_input, wide_bias)
+}
 
 
 def assert_exact(found: Result, net: Network, windows: np.ndarray) -> None:
@@ -92,9 +103,9 @@ def assert_exact(found: Result, net: Network, windows: np.ndarray) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_exact_in_the_simulation(name: str, tmp_path: Path) -> None:
     net = NETWORKS[name]()
-    export_exact(net, tmp_path / "net.net")
+    export_netx_exact(net, tmp_path / "net.net")
     windows = windows_for(net, 20)
-    assert_exact(backends.load("netx", tmp_path / "net.net").run(windows), net, windows)
+    assert_exact(backends.open_backend("netx", tmp_path / "net.net").run(windows), net, windows)
     assert all((counts > 0).any() for counts in reference.run(net, windows).spikes.values())
 
 
@@ -102,33 +113,54 @@ def test_exact_in_the_simulation(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mixing", "shortcuts"])
 def test_exact_in_stock_lava(name: str, tmp_path: Path) -> None:
     net = NETWORKS[name]()
-    export_exact(net, tmp_path / "net.net")
+    export_netx_exact(net, tmp_path / "net.net")
     windows = windows_for(net, 2)
-    assert_exact(backends.load("lava", tmp_path / "net.net").run(windows), net, windows)
+    assert_exact(backends.open_backend("lava", tmp_path / "net.net").run(windows), net, windows)
 
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_random_networks(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "exact.net"
-    b = Small(data.draw(st.integers(0, 999)), shape=(data.draw(st.integers(1, 9)),), steps=data.draw(st.integers(1, 3)))
+    b = Small(
+        data.draw(st.integers(0, 999)),
+        shape=(data.draw(st.integers(1, 9)),),
+        steps=data.draw(st.integers(1, 3)),
+    )
     names = ["input"]
     for name in "acd"[: data.draw(st.integers(1, 3))]:
         synapses = [b.linear(names[-1], data.draw(st.integers(1, 6)))]
         older = [other for other in names[1:-1] if data.draw(st.booleans())]
-        synapses += [b.linear(other, len(synapses[0].weight)) for other in older if b.steps[other] == b.steps[names[-1]]]
-        steps, levels, omega = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3)), data.draw(st.sampled_from(["identity", "uniform", "random"]))
-        names.append(b.neurons(name, *synapses, steps=steps, levels=levels, omega=omega, threshold=(20, data.draw(st.sampled_from([100, 900])))))
+        synapses += [
+            b.linear(other, len(synapses[0].weight))
+            for other in older
+            if b.steps[other] == b.steps[names[-1]]
+        ]
+        steps, levels, omega = (
+            data.draw(st.integers(1, 3)),
+            data.draw(st.integers(1, 3)),
+            data.draw(st.sampled_from(["identity", "uniform", "random"])),
+        )
+        names.append(
+            b.neurons(
+                name,
+                *synapses,
+                steps=steps,
+                levels=levels,
+                omega=omega,
+                threshold=(20, data.draw(st.sampled_from([100, 900]))),
+            )
+        )
     try:
         net = b.finish(names[-1], classes=data.draw(st.integers(1, 4)))
-        export_exact(net, path)
+        export_netx_exact(net, path)
     except NetworkError:
         return
     except ExportError as error:
         assert "weights that lava-dl 0.6 does not keep" in str(error)  # a read-out of one sign
         return
     windows = windows_for(net, 4)
-    assert_exact(backends.load("netx", path).run(windows), net, windows)
+    assert_exact(backends.open_backend("netx", path).run(windows), net, windows)
 
 
 def changed(net: Network, **fields: object) -> Network:
@@ -145,7 +177,10 @@ def shortcut_from_the_input() -> Network:
 
 def silent_readout() -> Network:
     net = mixing()
-    zero = dataclasses.replace(net.readout, synapses=(dataclasses.replace(net.readout.synapses[0], weight=np.zeros((5, 7), int)),))
+    zero = dataclasses.replace(
+        net.readout,
+        synapses=(dataclasses.replace(net.readout.synapses[0], weight=np.zeros((5, 7), int)),),
+    )
     return Network(tuple(zero if isinstance(layer, Readout) else layer for layer in net.layers))
 
 
@@ -153,10 +188,19 @@ REFUSED: dict[str, tuple[Callable[[], Network], str]] = {
     "leak": (lambda: changed(mixing(), leak=3000), "layer 'a' has a leak over 2 time-steps"),
     "max pooling": (SPECIAL["pooled"], "layer 'c' reads the max pooling 'a-max'"),
     "size": (SPECIAL["wide"], "layer 'a' unrolls into 197,400,000 weights"),
-    "both": (lambda: changed(mixing(), substeps=2), "layer 'a' has 2 levels and 2 sub-steps at once"),
-    "uniform": (lambda: changed(mixing(), levels=1, substeps=2, injection="uniform"), "layer 'a' spreads its current"),
+    "both": (
+        lambda: changed(mixing(), substeps=2),
+        "layer 'a' has 2 levels and 2 sub-steps at once",
+    ),
+    "uniform": (
+        lambda: changed(mixing(), levels=1, substeps=2, injection="uniform"),
+        "layer 'a' spreads its current",
+    ),
     "input": (shortcut_from_the_input, "layer 'a' is not the only one that reads the input"),
-    "range": (lambda: changed(mixing(), bias=np.full(8, 2**17)), "layer 'a' has potentials of up to"),
+    "range": (
+        lambda: changed(mixing(), bias=np.full(8, 2**17)),
+        "layer 'a' has potentials of up to",
+    ),
     "read-out": (silent_readout, "layer 'logits' has weights that lava-dl 0.6 does not keep"),
 }
 
@@ -165,22 +209,22 @@ REFUSED: dict[str, tuple[Callable[[], Network], str]] = {
 def test_refusals(name: str, tmp_path: Path) -> None:
     make, what = REFUSED[name]
     with pytest.raises(ExportError) as error:
-        export_exact(make(), tmp_path / "net.net")
+        export_netx_exact(make(), tmp_path / "net.net")
     assert str(error.value).startswith(what) and "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_equal_networks_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        export_exact(levels(), tmp_path / f"{name}.net")
+        export_netx_exact(levels(), tmp_path / f"{name}.net")
     assert (tmp_path / "one.net").read_bytes() == (tmp_path / "two.net").read_bytes()
 
 
 def test_the_reader_checks(tmp_path: Path) -> None:
     path = tmp_path / "net.net"
-    export_exact(levels(), path)
-    backend = backends.load("netx", path)
-    assert backend.window_shape == (1, 2, 4, 4) and backend.high == 3
+    export_netx_exact(levels(), path)
+    backend = backends.open_backend("netx", path)
+    assert backend.window_shape == (1, 2, 4, 4) and backend.max_value == 3
     with pytest.raises(DataError, match="must have shape"):
         backend.run(np.zeros((1, 2, 4), int))
     with pytest.raises(DataError, match="no traces"):
@@ -188,29 +232,42 @@ def test_the_reader_checks(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["layer/1/bias"][0] += 1
     with pytest.raises(StorageError, match="checksum"):
-        backends.load("netx", path)
+        backends.open_backend("netx", path)
 
 
 def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    storage.save(levels(), tmp_path / "net.lmht")
-    assert lmht("export", tmp_path / "net.lmht", "--out", tmp_path / "net.net", "--stock-exact") == 0
+    save_network(levels(), tmp_path / "net.lmht")
+    assert (
+        lmht("export", tmp_path / "net.lmht", "--out", tmp_path / "net.net", "--stock-exact") == 0
+    )
     np.savez(tmp_path / "windows.npz", windows=windows_for(levels(), 3).astype(np.uint8))
     assert lmht("run", tmp_path / "net.net", "--data", tmp_path / "windows.npz") == 0
     assert "net.net on netx, 3 windows" in capsys.readouterr().out
-    assert "--stock-exact writes" in refused(capsys, "export", tmp_path / "net.lmht", "--out", tmp_path / "net.onnx", "--stock-exact")
-    assert "for backend 'lava', not 'netx'" in refused(capsys, "run", tmp_path / "net.net", "--data", tmp_path / "windows.npz", "--fast-conv")
+    assert "--stock-exact writes" in refused(
+        capsys, "export", tmp_path / "net.lmht", "--out", tmp_path / "net.onnx", "--stock-exact"
+    )
+    assert "for backend 'lava', not 'netx'" in refused(
+        capsys, "run", tmp_path / "net.net", "--data", tmp_path / "windows.npz", "--fast-conv"
+    )
 
 
 def test_neurons_are_stock(tmp_path: Path) -> None:
     """The file has nothing but LIF neurons in dense layers, whose current is kept and whose potential is not."""
-    export_exact(shortcuts(), tmp_path / "net.net")
+    export_netx_exact(shortcuts(), tmp_path / "net.net")
     net = shortcuts()
     with h5py.File(tmp_path / "net.net") as file:
         groups = [file[f"layer/{i}"] for i in range(len(file["layer"]))]
         assert [group["type"][0] for group in groups] == [b"input", *[b"dense_rec"] * 4, b"dense"]
         assert [group.attrs["lmht_name"] for group in groups] == [
-            layer.name for layer in net.layers if layer.name == "input" or isinstance(layer, Neurons | Readout)
+            layer.name
+            for layer in net.layers
+            if layer.name == "input" or isinstance(layer, Neurons | Readout)
         ]
         for group in groups[1:-1]:
-            assert {key: int(group[f"neuron/{key}"][()]) for key in ("iDecay", "vDecay", "vThMant")} == {"iDecay": 0, "vDecay": 4096, "vThMant": 0}
-            assert np.abs(group["weight"][()]).max() <= 254 and np.abs(group["weight_rec"][()]).max() <= 254
+            assert {
+                key: int(group[f"neuron/{key}"][()]) for key in ("iDecay", "vDecay", "vThMant")
+            } == {"iDecay": 0, "vDecay": 4096, "vThMant": 0}
+            assert (
+                np.abs(group["weight"][()]).max() <= 254
+                and np.abs(group["weight_rec"][()]).max() <= 254
+            )

@@ -12,14 +12,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import exporters.onnx
+import lmht_deploy.exporters.onnx
 from lmht_deploy import backends, reference
 from lmht_deploy.errors import BackendError, DataError, ExportError, NetworkError, StorageError
-from lmht_deploy.network import INT32_MAX, LEAK_ONE, Conv, Flatten, Input, Linear, MaxPool, Network, Neurons, Readout, Scale, SumPool
+from lmht_deploy.ir import (
+    INT32_MAX,
+    LEAK_ONE,
+    Conv,
+    Flatten,
+    Input,
+    Linear,
+    MaxPool,
+    Network,
+    Neurons,
+    Readout,
+    Scale,
+    SumPool,
+)
 from lmht_deploy.reparameterize import reparameterize
-
-from ..conformance.networks import SPECIAL, Builder, chain, windows_for
-from ..conformance.test_conformance import assert_equal
+from tests.support.networks import SPECIAL, Builder, chain, windows_for
+from tests.support.results import assert_equal
 
 onnx = pytest.importorskip("onnx")
 onnx_reference = pytest.importorskip("onnx.reference")
@@ -32,12 +44,23 @@ def neurons(name: str, *synapses: object, **fields: object) -> Neurons:
     """Neurons with θ = 1, Ω = I over 2 steps, no leak, bias and v0 zero, where `fields` do not say otherwise."""
     channels = len(synapses[0].weight)  # type: ignore[attr-defined]
     zeros, ones = np.zeros(channels, int), np.ones(channels, int)
-    default = {"bias": zeros, "threshold": ones, "omega": np.eye(2, dtype=int), "leak": LEAK_ONE, "v0": zeros, "levels": 2}
+    default = {
+        "bias": zeros,
+        "threshold": ones,
+        "omega": np.eye(2, dtype=int),
+        "leak": LEAK_ONE,
+        "v0": zeros,
+        "levels": 2,
+    }
     return Neurons(name=name, synapses=synapses, **default | fields)  # type: ignore[arg-type]
 
 
 def readout(source: str, width: int, weight: int = 1) -> Readout:
-    return Readout(name="logits", synapses=(Linear(source=source, weight=np.full((3, width), weight)),), bias=np.array([-7, 0, 7]))
+    return Readout(
+        name="logits",
+        synapses=(Linear(source=source, weight=np.full((3, width), weight)),),
+        bias=np.array([-7, 0, 7]),
+    )
 
 
 def flat(levels: int, *, threshold: int = 1, **fields: object) -> Network:
@@ -45,21 +68,33 @@ def flat(levels: int, *, threshold: int = 1, **fields: object) -> Network:
     rng = np.random.default_rng(levels)
     extreme = rng.choice([-128, 127], (6, 8))
     extreme[:2] = [[-128], [127]]
-    first = neurons("a", Scale(source="input", weight=np.ones(8, int)), levels=levels, threshold=np.full(8, threshold), **fields)
-    second = neurons("c", Linear(source="a", weight=extreme), levels=3, threshold=rng.integers(1, 9000, 6))
-    return Network((Input(name="input", shape=(8,), steps=2, high=4096), first, second, readout("c", 6)))
+    first = neurons(
+        "a",
+        Scale(source="input", weight=np.ones(8, int)),
+        levels=levels,
+        threshold=np.full(8, threshold),
+        **fields,
+    )
+    second = neurons(
+        "c", Linear(source="a", weight=extreme), levels=3, threshold=rng.integers(1, 9000, 6)
+    )
+    return Network(
+        (Input(name="input", shape=(8,), steps=2, max_value=4096), first, second, readout("c", 6))
+    )
 
 
 def in_float64(path: Path, layer: str) -> bool:
     """Whether the synapses of `layer` take the encoding for large counts."""
     casts = [node for node in onnx.load(path).graph.node if node.name.startswith(f"{layer}/Cast")]
-    return any(attribute.i == onnx.TensorProto.DOUBLE for node in casts for attribute in node.attribute)
+    return any(
+        attribute.i == onnx.TensorProto.DOUBLE for node in casts for attribute in node.attribute
+    )
 
 
 def assert_exact(net: Network, windows: np.ndarray, folder: Path, *, threads: int = 1) -> Path:
     path = folder / "net.onnx"
-    exporters.onnx.export(net, path, trace=True)
-    runner = backends.load("onnx", path, threads=threads)
+    lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True)
+    runner = backends.open_backend("onnx", path, threads=threads)
     assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
     runner.close()
     return path
@@ -99,9 +134,28 @@ def test_substeps_summed_around_the_limit(levels: int, tmp_path: Path) -> None:
     ],
 )
 def test_windows_of_every_range(low: int, high: int, dtype: type, tmp_path: Path) -> None:
-    b = Builder(0, shape=(3, 6, 5), steps=2, low=low, high=high, kind="image" if low < 0 else "events")
-    a = b.neurons("a", b.conv("input", 4, exponent=1), b.conv(b.sum_pool("input", 3, 1, 1), 4), steps=2, threshold=(100 * high, 900 * high))
-    c = b.neurons("c", b.conv(a, 4), b.conv(b.max_pool("input", 3, 1, 1), 4), steps=2, threshold=(100 * high, 900 * high))
+    b = Builder(
+        0,
+        shape=(3, 6, 5),
+        steps=2,
+        min_value=low,
+        max_value=high,
+        kind="image" if low < 0 else "events",
+    )
+    a = b.neurons(
+        "a",
+        b.conv("input", 4, exponent=1),
+        b.conv(b.sum_pool("input", 3, 1, 1), 4),
+        steps=2,
+        threshold=(100 * high, 900 * high),
+    )
+    c = b.neurons(
+        "c",
+        b.conv(a, 4),
+        b.conv(b.max_pool("input", 3, 1, 1), 4),
+        steps=2,
+        threshold=(100 * high, 900 * high),
+    )
     net = b.finish(c)
     windows = np.random.default_rng(high).integers(low, high + 1, (4, *net.window_shape))
     windows[:2] = [[[[[low]]]], [[[[high]]]]]
@@ -111,15 +165,26 @@ def test_windows_of_every_range(low: int, high: int, dtype: type, tmp_path: Path
 
 def test_currents_near_the_bound(tmp_path: Path) -> None:
     weight = np.array([[127, 0], [-128, 0], [127, 1], [0, -127]])
-    source = Input(name="input", shape=(2,), steps=1, high=255)
+    source = Input(name="input", shape=(2,), steps=1, max_value=255)
     synapse = Linear(source="input", weight=weight, exponent=16)
-    first = neurons("a", synapse, threshold=np.array([2**31 - 1, 1, 2**30, 7]), bias=np.array([0, 0, 0, 2**24]), omega=[[1]], levels=300_000_000)
+    first = neurons(
+        "a",
+        synapse,
+        threshold=np.array([2**31 - 1, 1, 2**30, 7]),
+        bias=np.array([0, 0, 0, 2**24]),
+        omega=[[1]],
+        levels=300_000_000,
+    )
     net = Network((source, first, readout("a", 4, weight=0)))
     assert net.bounds["a"].current > 0.99 * INT32_MAX
-    assert_exact(net, np.array([[[0, 0]], [[255, 255]], [[255, 0]], [[0, 255]], [[129, 3]]]), tmp_path)
+    assert_exact(
+        net, np.array([[[0, 0]], [[255, 255]], [[255, 0]], [[0, 255]], [[129, 3]]]), tmp_path
+    )
 
 
-@pytest.mark.parametrize("leak", [LEAK_ONE, 0, 1, LEAK_ONE - 1, LEAK_ONE + 1, 3 * LEAK_ONE, 4 * LEAK_ONE])
+@pytest.mark.parametrize(
+    "leak", [LEAK_ONE, 0, 1, LEAK_ONE - 1, LEAK_ONE + 1, 3 * LEAK_ONE, 4 * LEAK_ONE]
+)
 def test_neurons_of_random_magnitudes(leak: int, tmp_path: Path) -> None:
     """Thresholds, potentials, levels and T-GIMs of every magnitude that 32 bits allow."""
     rng = np.random.default_rng(leak)
@@ -134,9 +199,17 @@ def test_neurons_of_random_magnitudes(leak: int, tmp_path: Path) -> None:
             "levels": int(magnitude[4]),
             "leak": leak,
         }
-        synapse = Scale(source="input", weight=rng.integers(-128, 128, 8), exponent=int(rng.integers(0, 12)))
+        synapse = Scale(
+            source="input", weight=rng.integers(-128, 128, 8), exponent=int(rng.integers(0, 12))
+        )
         try:
-            net = Network((Input(name="input", shape=(8,), steps=2), neurons("a", synapse, **fields), readout("a", 8, weight=0)))
+            net = Network(
+                (
+                    Input(name="input", shape=(8,), steps=2),
+                    neurons("a", synapse, **fields),
+                    readout("a", 8, weight=0),
+                )
+            )
         except NetworkError:
             continue
         accepted += 1
@@ -146,16 +219,23 @@ def test_neurons_of_random_magnitudes(leak: int, tmp_path: Path) -> None:
 
 def test_leaked_potential_near_the_bound(tmp_path: Path) -> None:
     v0, bias = np.array([-(2**29) + 1, -(2**29) + 2**20]), np.full(2, 3 * 2**29)
-    first = neurons("a", Scale(source="input", weight=[127, -128]), v0=v0, bias=bias, leak=4 * LEAK_ONE)
-    net = Network((Input(name="input", shape=(2,), steps=2, high=9), first, readout("a", 2)))
+    first = neurons(
+        "a", Scale(source="input", weight=[127, -128]), v0=v0, bias=bias, leak=4 * LEAK_ONE
+    )
+    net = Network((Input(name="input", shape=(2,), steps=2, max_value=9), first, readout("a", 2)))
     assert net.bounds["a"].potential > 0.99 * INT32_MAX
     assert_exact(net, np.array([[[0, 9], [9, 0]], [[9, 0], [0, 9]], [[0, 0], [9, 9]]]), tmp_path)
 
 
 def test_counts_beyond_32_bits(tmp_path: Path) -> None:
     """The largest spikes there are, summed by a pooling, silent at the next weights but counted exactly."""
-    first = neurons("a", Conv(source="input", weight=np.full((1, 1, 1, 1), 127), exponent=16), levels=2**31 + 5)
-    pooled = (SumPool(name="sum", source="a", kernel=2, stride=1, padding=1), MaxPool(name="max", source="sum", kernel=2, stride=1))
+    first = neurons(
+        "a", Conv(source="input", weight=np.full((1, 1, 1, 1), 127), exponent=16), levels=2**31 + 5
+    )
+    pooled = (
+        SumPool(name="sum", source="a", kernel=2, stride=1, padding=1),
+        MaxPool(name="max", source="sum", kernel=2, stride=1),
+    )
     end = (Flatten(name="flatten", source="max"), readout("flatten", 4, weight=0))
     net = Network((Input(name="input", shape=(1, 2, 2), steps=2), first, *pooled, *end))
     windows = np.full((2, 2, 1, 2, 2), 255)
@@ -167,7 +247,14 @@ def test_counts_beyond_32_bits(tmp_path: Path) -> None:
 def test_spikes_of_one_place_beyond_32_bits(tmp_path: Path) -> None:
     width = 2**31 // 255 + 2
     net = Network(
-        (Input(name="input", shape=(width,), steps=1), Readout(name="logits", synapses=(Linear(source="input", weight=np.zeros((1, width), int)),), bias=[3]))
+        (
+            Input(name="input", shape=(width,), steps=1),
+            Readout(
+                name="logits",
+                synapses=(Linear(source="input", weight=np.zeros((1, width), int)),),
+                bias=[3],
+            ),
+        )
     )
     windows = np.full((1, 1, width), 255, np.uint8)
     assert reference.run(net, windows).sops["logits"][0] > 2**31
@@ -191,18 +278,28 @@ def test_layer_names_that_look_like_the_graphs_own(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ runtimes
 
 
-@pytest.mark.parametrize("name", ["dense", "pooled", "geometry", "image", "leak-above-one", "single-threshold-uniform"])
+@pytest.mark.parametrize(
+    "name", ["dense", "pooled", "geometry", "image", "leak-above-one", "single-threshold-uniform"]
+)
 def test_reference_evaluator_gives_the_same_integers(name: str, tmp_path: Path) -> None:
     net = SPECIAL[name]()
-    exporters.onnx.export(net, tmp_path / "net.onnx", trace=True)
+    lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx", trace=True)
     evaluator = onnx_reference.ReferenceEvaluator(onnx.load(tmp_path / "net.onnx"))
     windows = windows_for(net, 2)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(evaluator.input_types[0].tensor_type.elem_type)
-    found = dict(zip(evaluator.output_names, evaluator.run(None, {"windows": windows.astype(dtype)}), strict=True))
+    found = dict(
+        zip(
+            evaluator.output_names,
+            evaluator.run(None, {"windows": windows.astype(dtype)}),
+            strict=True,
+        )
+    )
     expected = reference.run(net, windows, trace=True)
     assert expected.traces is not None
     np.testing.assert_array_equal(found.pop("logits"), expected.logits)
-    kinds = {"k": expected.traces} | {kind: getattr(expected, kind) for kind in ("spikes", "sops", "events", "event_sops")}
+    kinds = {"k": expected.traces} | {
+        kind: getattr(expected, kind) for kind in ("spikes", "sops", "events", "event_sops")
+    }
     assert found.keys() == {f"{kind}/{layer}" for kind, counts in kinds.items() for layer in counts}
     for output, values in found.items():
         kind, layer = output.split("/")
@@ -213,13 +310,17 @@ def test_reference_evaluator_gives_the_same_integers(name: str, tmp_path: Path) 
 def test_neither_optimisation_nor_threads_change_an_integer(name: str, tmp_path: Path) -> None:
     net = SPECIAL[name]()
     path = tmp_path / "net.onnx"
-    exporters.onnx.export(net, path, trace=True)
+    lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True)
     windows = windows_for(net, 5)
     logits = reference.run(net, windows).logits
     found = []
-    for level, threads in itertools.product(("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL"), (1, 2)):
+    for level, threads in itertools.product(
+        ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL"), (1, 2)
+    ):
         options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{level}")
+        options.graph_optimization_level = getattr(
+            onnxruntime.GraphOptimizationLevel, f"ORT_{level}"
+        )
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -229,20 +330,29 @@ def test_neither_optimisation_nor_threads_change_an_integer(name: str, tmp_path:
         found.append(dict(zip(names, session.run(names, {"windows": windows}), strict=True)))
         np.testing.assert_array_equal(found[-1]["logits"], logits)
         for output, values in found[-1].items():
-            np.testing.assert_array_equal(values, found[0][output], err_msg=f"{output}, {level}, {threads} threads")
+            np.testing.assert_array_equal(
+                values, found[0][output], err_msg=f"{output}, {level}, {threads} threads"
+            )
 
 
 def test_backend_with_two_threads(tmp_path: Path) -> None:
     net = SPECIAL["wide"]()
     path = assert_exact(net, windows_for(net, 4), tmp_path, threads=2)
     for threads in (1, 2):
-        assert backends.load("onnx", path, threads=threads)._session.get_session_options().intra_op_num_threads == threads  # type: ignore[attr-defined]
+        assert (
+            backends.open_backend("onnx", path, threads=threads)
+            ._session.get_session_options()
+            .intra_op_num_threads
+            == threads
+        )  # type: ignore[attr-defined]
 
 
-def test_snippet_of_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_snippet_of_the_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     net = SPECIAL["residual"]()
     windows = windows_for(net, 4)
-    exporters.onnx.export(net, tmp_path / "net.onnx")
+    lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx")
     np.save(tmp_path / "windows.npy", windows)
     monkeypatch.chdir(tmp_path)
     (snippet,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
@@ -260,7 +370,7 @@ def test_snippet_of_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", SPECIAL)
 def test_graph_is_standard(name: str, tmp_path: Path) -> None:
     net = SPECIAL[name]()
-    exporters.onnx.export(net, tmp_path / "net.onnx", trace=True)
+    lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx", trace=True)
     model = onnx.load(tmp_path / "net.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
@@ -279,32 +389,42 @@ def test_graph_is_standard(name: str, tmp_path: Path) -> None:
 def test_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("residual", "pooled"):
         for path in ("first.onnx", "second.onnx"):
-            exporters.onnx.export(dataclasses.replace(SPECIAL[name](), metadata={"b": 1, "a": [2]}), tmp_path / path)
+            lmht_deploy.exporters.onnx.export_onnx(
+                dataclasses.replace(SPECIAL[name](), metadata={"b": 1, "a": [2]}), tmp_path / path
+            )
         assert (tmp_path / "first.onnx").read_bytes() == (tmp_path / "second.onnx").read_bytes()
-    exporters.onnx.export(dataclasses.replace(SPECIAL["pooled"](), metadata={"a": [2], "b": 1}), tmp_path / "second.onnx")
+    lmht_deploy.exporters.onnx.export_onnx(
+        dataclasses.replace(SPECIAL["pooled"](), metadata={"a": [2], "b": 1}),
+        tmp_path / "second.onnx",
+    )
     assert (tmp_path / "first.onnx").read_bytes() == (tmp_path / "second.onnx").read_bytes()
 
 
 def test_metadata(tmp_path: Path) -> None:
     net = dataclasses.replace(SPECIAL["image"](), metadata={"recipe": "test"})
-    exporters.onnx.export(net, tmp_path / "net.onnx")
+    lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx")
     content = (tmp_path / "net.onnx").read_bytes()
     metadata = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
-    assert metadata == {
-        "checksum": hashlib.sha256(content[:-78]).hexdigest(),
-        "format": "lmht-deploy onnx",
-        "version": "1",
-        "input": '{"kind": "image", "low": -128, "high": 127}',
-        "scale": "0.01",
-        "macs": '{"a": 8712}',  # 22 taps along each axis of 8 (3·8, less 2 beyond the border), 3 -> 6 channels
-        "metadata": '{"recipe": "test"}',
-    }
+    assert (
+        metadata
+        == {
+            "checksum": hashlib.sha256(content[:-78]).hexdigest(),
+            "format": "lmht-deploy onnx",
+            "version": "1",
+            "input": '{"kind": "image", "min_value": -128, "max_value": 127}',
+            "scale": "0.01",
+            "macs": '{"a": 8712}',  # 22 taps along each axis of 8 (3·8, less 2 beyond the border), 3 -> 6 channels
+            "metadata": '{"recipe": "test"}',
+        }
+    )
 
 
 def test_every_convolution_is_stored_once(tmp_path: Path) -> None:
     net = SPECIAL["wide"]()
-    exporters.onnx.export(net, tmp_path / "net.onnx")
-    weights = sum(synapse.weight.size for layer in net.layers for synapse in getattr(layer, "synapses", ()))
+    lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx")
+    weights = sum(
+        synapse.weight.size for layer in net.layers for synapse in getattr(layer, "synapses", ())
+    )
     assert weights < (tmp_path / "net.onnx").stat().st_size < weights + 40_000
 
 
@@ -319,78 +439,95 @@ def one_line(error: pytest.ExceptionInfo[Exception], *parts: str) -> None:
 
 
 def test_float_network_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    layer = Neurons(name="a", synapses=(Linear(source="input", weight=[[0.5]]),), bias=[0.0], threshold=[1.0], omega=[[1.0]], leak=1.0, v0=[0.0], levels=1)
+    layer = Neurons(
+        name="a",
+        synapses=(Linear(source="input", weight=[[0.5]]),),
+        bias=[0.0],
+        threshold=[1.0],
+        omega=[[1.0]],
+        leak=1.0,
+        v0=[0.0],
+        levels=1,
+    )
     end = Readout(name="logits", synapses=(Linear(source="a", weight=[[1.0]]),), bias=[0.0])
     with pytest.raises(ExportError) as error:
-        exporters.onnx.export(Network((Input(name="input", shape=(1,), steps=1), layer, end)), tmp_path / "net.onnx")
+        lmht_deploy.exporters.onnx.export_onnx(
+            Network((Input(name="input", shape=(1,), steps=1), layer, end)), tmp_path / "net.onnx"
+        )
     one_line(error, "floats", "quantise")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_that_fails_leaves_the_file_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_fails_leaves_the_file_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "net.onnx"
-    exporters.onnx.export(SPECIAL["dense"](), path)
+    lmht_deploy.exporters.onnx.export_onnx(SPECIAL["dense"](), path)
     before = path.read_bytes()
-    monkeypatch.setattr(exporters.onnx, "MAX_BYTES", 1000)
+    monkeypatch.setattr(lmht_deploy.exporters.onnx, "MAX_BYTES", 1000)
     with pytest.raises(ExportError, match="bytes"):
-        exporters.onnx.export(SPECIAL["residual"](), path)
+        lmht_deploy.exporters.onnx.export_onnx(SPECIAL["residual"](), path)
 
     def full(self: Path, content: bytes) -> int:
         with self.open("wb") as file:
             file.write(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(exporters.onnx, "MAX_BYTES", 10**9)
+    monkeypatch.setattr(lmht_deploy.exporters.onnx, "MAX_BYTES", 10**9)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match="No space left"):
-        exporters.onnx.export(SPECIAL["residual"](), path)
+        lmht_deploy.exporters.onnx.export_onnx(SPECIAL["residual"](), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written"):
-        exporters.onnx.export(SPECIAL["dense"](), tmp_path / "nowhere" / "net.onnx")
+        lmht_deploy.exporters.onnx.export_onnx(
+            SPECIAL["dense"](), tmp_path / "nowhere" / "net.onnx"
+        )
 
 
 def test_packages_that_are_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ExportError, match="pip install"):
-        exporters.onnx.export(SPECIAL["dense"](), tmp_path / "net.onnx")
+        lmht_deploy.exporters.onnx.export_onnx(SPECIAL["dense"](), tmp_path / "net.onnx")
     with pytest.raises(BackendError, match="pip install"):
-        backends.load("onnx", tmp_path / "net.onnx")
+        backends.open_backend("onnx", tmp_path / "net.onnx")
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as error:
-        backends.load("onnx", tmp_path / "net.onnx")
+        backends.open_backend("onnx", tmp_path / "net.onnx")
     one_line(error, "net.onnx", "no such file")
 
 
 def test_truncated_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "net.onnx"
-    exporters.onnx.export(dataclasses.replace(chain(), metadata={"recipe": "test"}), path)
+    lmht_deploy.exporters.onnx.export_onnx(
+        dataclasses.replace(chain(), metadata={"recipe": "test"}), path
+    )
     content = path.read_bytes()
     for length in [0, 1, 2, 100, len(content) // 2, *range(len(content) - 300, len(content))]:
         path.write_bytes(content[:length])
         with pytest.raises(StorageError) as error:
-            backends.load("onnx", path)
+            backends.open_backend("onnx", path)
         one_line(error, str(path))
     assert capfd.readouterr() == ("", "")
 
 
 def test_strange_files(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    exporters.onnx.export(chain(), path)
+    lmht_deploy.exporters.onnx.export_onnx(chain(), path)
     model = onnx.load(path)
     del model.metadata_props[-1]  # the checksum
     values = {entry.key: entry for entry in model.metadata_props}
 
     def refuse(*parts: str) -> None:
         content = model.SerializeToString()
-        path.write_bytes(content + exporters.onnx.checksum(content))
+        path.write_bytes(content + lmht_deploy.exporters.onnx.checksum(content))
         with pytest.raises(StorageError) as error:
-            backends.load("onnx", path)
+            backends.open_backend("onnx", path)
         one_line(error, str(path), *parts)
 
     values["version"].value = "2"
@@ -400,7 +537,7 @@ def test_strange_files(tmp_path: Path) -> None:
     refuse("damaged")
     values["macs"].value = "{}"
     values["input"].value = "{}"
-    refuse("damaged", "low")
+    refuse("damaged", "min_value")
     values["format"].value = "somebody else's"
     refuse("not a network of lmht-deploy")
     del model.metadata_props[:]
@@ -409,26 +546,28 @@ def test_strange_files(tmp_path: Path) -> None:
     refuse("ONNX Runtime")
     path.write_bytes(b"neither protocol buffer nor network" * 99)
     with pytest.raises(StorageError) as error:
-        backends.load("onnx", path)
+        backends.open_backend("onnx", path)
     one_line(error, str(path))
 
 
 def test_edited_file(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    exporters.onnx.export(chain(), path)
+    lmht_deploy.exporters.onnx.export_onnx(chain(), path)
     model = onnx.load(path)
-    weight = next(tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8)
+    weight = next(
+        tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8
+    )
     weight.raw_data = bytes([weight.raw_data[0] ^ 1]) + weight.raw_data[1:]
     onnx.save(model, path)
     with pytest.raises(StorageError) as error:
-        backends.load("onnx", path)
+        backends.open_backend("onnx", path)
     one_line(error, str(path), "checksum")
 
 
 def test_trace_of_a_file_without_traces(tmp_path: Path) -> None:
     net = SPECIAL["dense"]()
-    exporters.onnx.export(net, tmp_path / "net.onnx")
-    runner = backends.load("onnx", tmp_path / "net.onnx")
+    lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx")
+    runner = backends.open_backend("onnx", tmp_path / "net.onnx")
     with pytest.raises(BackendError) as error:
         runner.run(windows_for(net), trace=True)
     one_line(error, "net.onnx", "trace=True")
@@ -439,8 +578,8 @@ def test_trace_of_a_file_without_traces(tmp_path: Path) -> None:
 
 def test_windows_that_do_not_fit(tmp_path: Path) -> None:
     net = SPECIAL["dense"]()
-    exporters.onnx.export(net, tmp_path / "net.onnx")
-    runner = backends.load("onnx", tmp_path / "net.onnx")
+    lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx")
+    runner = backends.open_backend("onnx", tmp_path / "net.onnx")
     for windows, message in [
         (np.zeros((1, 3, 36), int), "shape"),
         (np.full((1, 3, 37), 4), "within 0..3"),

@@ -13,22 +13,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters import netx as exporter
 from lmht_deploy import netx
 from lmht_deploy.backends import lava
 from lmht_deploy.backends.lava import environment, stock
 from lmht_deploy.errors import BackendError, DataError, StorageError
+from lmht_deploy.exporters import netx as exporter
+from tests.support import netx_oracle as oracle
+from tests.support.networks import SPECIAL
 
-from ..conformance.networks import SPECIAL
-from . import oracle
-
-needs_lava = pytest.mark.skipif(lava.missing() is not None, reason=str(lava.missing()))
+needs_lava = pytest.mark.skipif(lava.unavailable() is not None, reason=str(lava.unavailable()))
 
 
 @pytest.fixture(scope="module")
 def wheel() -> Path:
     """The NetX files and recordings that the wheel of lava-dl brings."""
-    if reason := lava.missing():
+    if reason := lava.unavailable():
         pytest.skip(reason)
     python = environment.python_of()
     assert python is not None
@@ -46,16 +45,24 @@ def chw(array: np.ndarray) -> np.ndarray:
 def test_pilotnet(wheel: Path) -> None:
     """u, v and spikes of every layer at every step, as recorded on Loihi with a reset every 17 steps."""
     recorded = wheel / "gts/pilotnet_lif"
-    net = netx.load(recorded / "network.net")
+    net = netx.load_netx(recorded / "network.net")
     image = np.load(recorded / "image.npy").T[None]
     found = netx.Simulator(net).run(image, 24, states=True, reset_interval=17)
     np.testing.assert_array_equal(found[0].spikes[0], chw(np.load(recorded / "input.npy")))
     # The last layer's recording contradicts the recorded spikes that enter it; it is left out.
-    for name, layer in zip([f"conv-{i}" for i in range(5)] + [f"fc-{i}" for i in range(3)], found[1:], strict=False):
+    for name, layer in zip(
+        [f"conv-{i}" for i in range(5)] + [f"fc-{i}" for i in range(3)], found[1:], strict=False
+    ):
         assert layer.u is not None and layer.v is not None
-        np.testing.assert_array_equal(layer.spikes[0], chw(np.load(recorded / f"{name}.npy")), err_msg=name)
-        np.testing.assert_array_equal(layer.u[0], chw(np.load(recorded / f"{name}-u.npy")), err_msg=name)
-        v = np.where(layer.spikes[0], 0, chw(np.load(recorded / f"{name}-v.npy")))  # the chip keeps a counter there after a spike
+        np.testing.assert_array_equal(
+            layer.spikes[0], chw(np.load(recorded / f"{name}.npy")), err_msg=name
+        )
+        np.testing.assert_array_equal(
+            layer.u[0], chw(np.load(recorded / f"{name}-u.npy")), err_msg=name
+        )
+        v = np.where(
+            layer.spikes[0], 0, chw(np.load(recorded / f"{name}-v.npy"))
+        )  # the chip keeps a counter there after a spike
         np.testing.assert_array_equal(layer.v[0], v, err_msg=name)
     assert len(found) == 10
 
@@ -63,33 +70,41 @@ def test_pilotnet(wheel: Path) -> None:
 def test_tinynet(wheel: Path) -> None:
     bias = np.load(wheel / "gts/tinynet/input_bias.npy").astype(int).T[None]
     expected = np.load(wheel / "gts/tinynet/output.npy")[0]
-    found = netx.Simulator(netx.load(wheel / "tiny.net")).run(bias, 17, reset_interval=17)
+    found = netx.Simulator(netx.load_netx(wheel / "tiny.net")).run(bias, 17, reset_interval=17)
     np.testing.assert_array_equal(found[-1].spikes[0, 2:], np.moveaxis(expected[..., 1:], -1, 0))
     assert expected.sum() > 50
 
 
 def test_delays_of_ntidigits(wheel: Path) -> None:
-    net = netx.load(wheel / "gts/ntidigits/ntidigits.net", layers=5)
+    net = netx.load_netx(wheel / "gts/ntidigits/ntidigits.net", layers=5)
     inputs = np.load(wheel / "gts/ntidigits/input.npy").astype(int).T[None, :1000]
     found = netx.Simulator(net).run(inputs)
-    expected = chw(np.load(wheel / "gts/ntidigits/output.npy"))[1:1001]  # recorded behind one more step
+    expected = chw(np.load(wheel / "gts/ntidigits/output.npy"))[
+        1:1001
+    ]  # recorded behind one more step
     np.testing.assert_array_equal(found[-1].spikes[0], expected)
     assert expected.sum() > 1000
 
 
 def test_mnist(wheel: Path) -> None:
-    net = netx.load(wheel / "mnist.net")
+    net = netx.load_netx(wheel / "mnist.net")
     assert [layer.shape for layer in net.spiking] == [(784,), (512,), (512,), (10,)]
-    assert net.spiking[-1].neurons == netx.CUBA(current_decay=0, voltage_decay=4096, threshold=1 << 17)
+    assert net.spiking[-1].neurons == netx.CUBA(
+        current_decay=0, voltage_decay=4096, threshold=1 << 17
+    )
     assert net.layers[0] == netx.InputLayer((784,), netx.CUBA(4096, 123, 80), weight=76, bias=64)
 
 
 @pytest.mark.parametrize(
-    ("file", "refusal"), [("gts/pilotnet_sdnn/network.net", "layer 0 has sigma-delta neurons"), ("gts/ntidigits/ntidigits.net", "layer 5 is of type 'average'")]
+    ("file", "refusal"),
+    [
+        ("gts/pilotnet_sdnn/network.net", "layer 0 has sigma-delta neurons"),
+        ("gts/ntidigits/ntidigits.net", "layer 5 is of type 'average'"),
+    ],
 )
 def test_what_is_not_run(wheel: Path, file: str, refusal: str) -> None:
     with pytest.raises(StorageError, match=refusal):
-        netx.load(wheel / file)
+        netx.load_netx(wheel / file)
 
 
 # ------------------------------------------------------------------------------------------------ Lava itself
@@ -104,7 +119,9 @@ class File:
         self.layer("input", shape)
 
     def layer(self, kind: str, shape: tuple[int, ...], **data: object) -> h5py.Group:
-        group = self.file.create_group(f"layer/{len(self.file['layer']) if 'layer' in self.file else 0}")
+        group = self.file.create_group(
+            f"layer/{len(self.file['layer']) if 'layer' in self.file else 0}"
+        )
         group["type"] = np.array([kind.encode()], "S10")
         group["shape"] = np.array(shape)
         for name, value in data.items():
@@ -112,25 +129,60 @@ class File:
         self.shape = shape
         return group
 
-    def neurons(self, group: h5py.Group, threshold: int, decays: tuple[int, int], bias: int) -> None:
+    def neurons(
+        self, group: h5py.Group, threshold: int, decays: tuple[int, int], bias: int
+    ) -> None:
         group["neuron/type"] = "LOIHI"
         for name, value in zip(("iDecay", "vDecay", "vThMant"), (*decays, threshold), strict=True):
             group[f"neuron/{name}"] = value
         group["bias"] = self.rng.integers(-bias, bias + 1, group["shape"][0])
 
-    def conv(self, channels: int, weights: int = 40, threshold: int = 100, decays: tuple[int, int] = (4096, 500), bias: int = 20, **geometry: object) -> None:
+    def conv(
+        self,
+        channels: int,
+        weights: int = 40,
+        threshold: int = 100,
+        decays: tuple[int, int] = (4096, 500),
+        bias: int = 20,
+        **geometry: object,
+    ) -> None:
         geometry = {"stride": 1, "padding": np.array([1, 0]), "dilation": 1, "groups": 1} | geometry
-        weight = self.rng.integers(-weights, weights + 1, (channels, self.shape[0] // int(geometry["groups"]), 3, 2))  # type: ignore[call-overload]
-        stride, padding, dilation = (np.broadcast_to(geometry[name], 2) for name in ("stride", "padding", "dilation"))
-        places = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(self.shape[1:], (3, 2), stride, padding, dilation, strict=True))
-        self.neurons(self.layer("conv", (channels, *map(int, places)), weight=weight.astype(np.float32), **geometry), threshold, decays, bias)
+        weight = self.rng.integers(
+            -weights, weights + 1, (channels, self.shape[0] // int(geometry["groups"]), 3, 2)
+        )  # type: ignore[call-overload]
+        stride, padding, dilation = (
+            np.broadcast_to(geometry[name], 2) for name in ("stride", "padding", "dilation")
+        )
+        places = (
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(self.shape[1:], (3, 2), stride, padding, dilation, strict=True)
+        )
+        self.neurons(
+            self.layer(
+                "conv", (channels, *map(int, places)), weight=weight.astype(np.float32), **geometry
+            ),
+            threshold,
+            decays,
+            bias,
+        )
 
-    def dense(self, units: int, low: int, high: int, threshold: int = 100, decays: tuple[int, int] = (1024, 500), bias: int = 20, **data: object) -> None:
+    def dense(
+        self,
+        units: int,
+        low: int,
+        high: int,
+        threshold: int = 100,
+        decays: tuple[int, int] = (1024, 500),
+        bias: int = 20,
+        **data: object,
+    ) -> None:
         inputs = int(np.prod(self.shape))
         if len(self.shape) == 3:
             self.layer("flatten", (1, 1, inputs))
         kind = "dense_rec" if "weight_rec" in data else "dense"
-        group = self.layer(kind, (units,), weight=self.rng.integers(low, high + 1, (units, inputs)), **data)
+        group = self.layer(
+            kind, (units,), weight=self.rng.integers(low, high + 1, (units, inputs)), **data
+        )
         self.neurons(group, threshold, decays, bias)
 
 
@@ -176,7 +228,9 @@ def wrapping(path: Path) -> None:
     f.dense(6, -250, 250, threshold=100_000, bias=40_000, decays=(0, 0))
 
 
-FILES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (convolutions, signs, recurrent, delays, wrapping)}
+FILES: dict[str, Callable[[Path], None]] = {
+    f.__name__: f for f in (convolutions, signs, recurrent, delays, wrapping)
+}
 
 
 def random_network(seed: int, path: Path) -> None:
@@ -186,19 +240,37 @@ def random_network(seed: int, path: Path) -> None:
     f = File(path, seed, shape if seed % 4 else shape[:1])
 
     def neurons() -> dict[str, Any]:
-        return {"threshold": int(rng.choice([3, 60, 900])), "decays": (any_decay(rng), any_decay(rng)), "bias": int(rng.choice([0, 3, 200, 40_000]))}
+        return {
+            "threshold": int(rng.choice([3, 60, 900])),
+            "decays": (any_decay(rng), any_decay(rng)),
+            "bias": int(rng.choice([0, 3, 200, 40_000])),
+        }
 
     for _ in range(rng.integers(0, 3) if len(f.shape) == 3 else 0):
         groups = int(rng.choice([1, 1, 2]))
-        geometry: dict[str, Any] = {"groups": groups, "stride": rng.integers(1, 3, 2), "padding": rng.integers(2, 4, 2), "dilation": rng.integers(1, 3, 2)}
-        f.conv(2 * int(rng.integers(1, 12)), weights=int(rng.choice([5, 100, 40_000])), **geometry, **neurons())
+        geometry: dict[str, Any] = {
+            "groups": groups,
+            "stride": rng.integers(1, 3, 2),
+            "padding": rng.integers(2, 4, 2),
+            "dilation": rng.integers(1, 3, 2),
+        }
+        f.conv(
+            2 * int(rng.integers(1, 12)),
+            weights=int(rng.choice([5, 100, 40_000])),
+            **geometry,
+            **neurons(),
+        )
     for _ in range(rng.integers(1, 4)):
         units, inputs = int(rng.integers(3, 40)), int(np.prod(f.shape))
         data: dict[str, Any] = {}
         if rng.random() < 0.3:
             data["weight_rec"] = rng.integers(-90, 90, (units, units))
         elif rng.random() < 0.5:
-            delays: Any = [rng.integers(0, 12, (units, inputs)), rng.integers(0, 63, units), np.int64(5)]
+            delays: Any = [
+                rng.integers(0, 12, (units, inputs)),
+                rng.integers(0, 63, units),
+                np.int64(5),
+            ]
             data["delay"] = delays[rng.integers(3)]
         low, high = (int(n) for n in rng.choice([(-100, 100), (-256, 254), (0, 40), (-300, -2)]))
         f.dense(units, low, high, **neurons(), **data)
@@ -215,25 +287,47 @@ def test_equal_to_lava(tmp_path: Path) -> None:
     runs, rng = [], np.random.default_rng(0)
 
     def add(name: str, steps: int = 40, **options: Any) -> None:
-        net = netx.load(tmp_path / name)
-        inputs = rng.integers(-2 if options.get("graded") else 0, 4 if options.get("graded") else 2, (1, steps, *net.input_shape))
+        net = netx.load_netx(tmp_path / name)
+        inputs = rng.integers(
+            -2 if options.get("graded") else 0,
+            4 if options.get("graded") else 2,
+            (1, steps, *net.input_shape),
+        )
         runs.append(stock.Run(tmp_path / name, inputs, states=True, **options))
 
     for name, make in FILES.items():
         make(tmp_path / f"{name}.net")
-        add(f"{name}.net", graded=name == "wrapping", reset_interval=13 if name in ("recurrent", "convolutions") else None)
+        add(
+            f"{name}.net",
+            graded=name == "wrapping",
+            reset_interval=13 if name in ("recurrent", "convolutions") else None,
+        )
     for name in ("averaged", "geometry", "dense"):
-        exporter.export(SPECIAL[name](), tmp_path / f"{name}.net")
+        exporter.export_netx(SPECIAL[name](), tmp_path / f"{name}.net")
         add(f"{name}.net", graded=True)
     for seed in range(10):
         random_network(seed, tmp_path / f"{seed}.net")
-        add(f"{seed}.net", 20, graded=bool(seed % 2), reset_interval=5 if seed % 3 == 0 else None, reset_offset=seed % 5)
+        add(
+            f"{seed}.net",
+            20,
+            graded=bool(seed % 2),
+            reset_interval=5 if seed % 3 == 0 else None,
+            reset_offset=seed % 5,
+        )
     for one, expected in zip(runs, in_lava(runs), strict=True):
         found = in_core(one)
         assert_equal(found, expected, one.path.name)
-        assert_equal(found, oracle.run(netx.load(one.path), one.inputs, **options_of(one)), one.path.name)
+        assert_equal(
+            found,
+            oracle.run(netx.load_netx(one.path), one.inputs, **options_of(one)),
+            one.path.name,
+        )
         if one.path.stem in FILES:
-            silent = [i for i, layer in enumerate(found[:-1]) if not layer.spikes.any() or layer.spikes.all()]  # type: ignore[union-attr]
+            silent = [
+                i
+                for i, layer in enumerate(found[:-1])
+                if not layer.spikes.any() or layer.spikes.all()
+            ]  # type: ignore[union-attr]
             assert not silent, f"layers of {one.path.stem} that show nothing"
 
 
@@ -242,7 +336,13 @@ def test_biases_drive_lava_too(tmp_path: Path) -> None:
     """Two samples, of which the child tells, and Lava's convolutions by matrix products."""
     path = tmp_path / "net.net"
     driven(path)
-    one = stock.Run(path, np.random.default_rng(0).integers(0, 50, (2, 2, 5, 4)), 30, states=True, reset_interval=9)
+    one = stock.Run(
+        path,
+        np.random.default_rng(0).integers(0, 50, (2, 2, 5, 4)),
+        30,
+        states=True,
+        reset_interval=9,
+    )
     told: list[int] = []
     assert_equal(in_core(one), in_lava([one], fast_conv=True, progress=told.append)[0], "driven")
     assert {1, 2} == {*told} and told == sorted(told)
@@ -275,8 +375,16 @@ print("equal")
 @needs_lava
 def test_fast_convolutions() -> None:
     """Equal to Lava's own in 200 random cases; beyond 2^53, where float64 is not exact, Lava's own is called."""
-    command = [str(environment.python_of()), "-I", "-c", CONVOLUTIONS, str(Path(lava.__file__).parent)]
-    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.endswith("equal\n")
+    command = [
+        str(environment.python_of()),
+        "-I",
+        "-c",
+        CONVOLUTIONS,
+        str(Path(lava.__file__).parent),
+    ]
+    assert subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=120
+    ).stdout.endswith("equal\n")
 
 
 def driven(path: Path) -> None:
@@ -295,18 +403,23 @@ def in_lava(runs: list[stock.Run], **options: Any) -> list[list[netx.Recording]]
 
 
 def in_core(one: stock.Run, **options: Any) -> list[netx.Recording]:
-    return netx.Simulator(netx.load(one.path), **options).run(one.inputs, **options_of(one))
+    return netx.Simulator(netx.load_netx(one.path), **options).run(one.inputs, **options_of(one))
 
 
 def options_of(one: stock.Run) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in ("steps", "graded", "states", "reset_interval", "reset_offset")}
+    return {
+        name: getattr(one, name)
+        for name in ("steps", "graded", "states", "reset_interval", "reset_offset")
+    }
 
 
 def assert_equal(found: Sequence[Any], expected: Sequence[Any], what: str) -> None:
     assert len(found) == len(expected)
     for index, (a, b) in enumerate(zip(found, expected, strict=True)):
         for name in ("spikes", "u", "v"):
-            np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=f"{name} of layer {index} of {what}")
+            np.testing.assert_array_equal(
+                getattr(a, name), getattr(b, name), err_msg=f"{name} of layer {index} of {what}"
+            )
 
 
 # ------------------------------------------------------------------------------------------------ the oracle
@@ -320,12 +433,23 @@ def assert_equal(found: Sequence[Any], expected: Sequence[Any], what: str) -> No
     interval=st.sampled_from([None, 1, 4]),
     activity=st.sampled_from([0.02, 0.3, 1.0]),
 )
-def test_equal_to_the_oracle(seed: int, graded: bool, steps: int, interval: int | None, activity: float, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_equal_to_the_oracle(
+    seed: int,
+    graded: bool,
+    steps: int,
+    interval: int | None,
+    activity: float,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     """u, v and spikes of random networks, on every instruction set, on one thread and on two, busy and at rest."""
     path = tmp_path_factory.getbasetemp() / "oracle.net"
     random_network(seed, path)
-    net, rng = netx.load(path), np.random.default_rng(seed)
-    inputs = np.where(rng.random((3, steps, *net.input_shape)) < activity, rng.integers(-3000, 3000, (3, steps, *net.input_shape)) if graded else 1, 0)
+    net, rng = netx.load_netx(path), np.random.default_rng(seed)
+    inputs = np.where(
+        rng.random((3, steps, *net.input_shape)) < activity,
+        rng.integers(-3000, 3000, (3, steps, *net.input_shape)) if graded else 1,
+        0,
+    )
     one = stock.Run(path, inputs, graded=graded, states=True, reset_interval=interval)
     expected = oracle.run(net, inputs, **options_of(one))
     for isa in netx.isas():
@@ -341,32 +465,42 @@ def test_equal_to_the_oracle(seed: int, graded: bool, steps: int, interval: int 
 def test_currents_at_the_end_of_16_bits(isa: str, tmp_path: Path) -> None:
     """Sums of weights of 32767 and -32767, which 16 bits hold, and of 32768, which they do not; the runs of every tier count beyond a byte."""
     if isa not in netx.isas():
-        pytest.skip(f"this processor has no {isa}")
+        pytest.skip(f"tier {isa} is not available on this CPU")
     for channels, last in ((3, 0), (3, 1), (5, 0), (5, 1)):  # by patterns of bits, and without
         path = tmp_path / "net.net"
         f = File(path, 8, (channels, 4, 9))
         weight = np.zeros((4, channels, 1, 2))
         weight[0, :2, 0] = [[16_000, 16_000], [767, last]]
         weight[1] = -weight[0]
-        group = f.layer("conv", (4, 4, 5), weight=weight, stride=np.array([1, 2]), padding=np.array([0, 1]), dilation=1, groups=1)
+        group = f.layer(
+            "conv",
+            (4, 4, 5),
+            weight=weight,
+            stride=np.array([1, 2]),
+            padding=np.array([0, 1]),
+            dilation=1,
+            groups=1,
+        )
         f.neurons(group, 20_000, (4096, 300), 0)
         f.file.close()
-        net = netx.load(path)
+        net = netx.load_netx(path)
         inputs = np.ones((1, 300, channels, 4, 9), int)
         found = netx.Simulator(net, isa=isa).run(inputs, states=True)
         assert_equal(found, oracle.run(net, inputs, states=True), isa)
         np.testing.assert_array_equal(found[0].counts, found[0].spikes.sum(1))  # type: ignore[union-attr]
         assert found[0].counts.max() == 299
-        assert found[0].u is not None and found[0].u.max() == 64 * (32_767 + last) == -found[0].u.min()
+        assert (
+            found[0].u is not None and found[0].u.max() == 64 * (32_767 + last) == -found[0].u.min()
+        )
 
 
 def test_an_instruction_set_is_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = one_neuron(tmp_path / "net.net")
     assert netx.Simulator(net).isa == netx.isas()[0]
-    monkeypatch.setenv("LMHT_NETX_ISA", "generic")
+    monkeypatch.setenv("LMHT_ISA", "generic")
     assert netx.Simulator(net).isa == "generic"
-    monkeypatch.setenv("LMHT_NETX_ISA", "mmx")
-    with pytest.raises(BackendError, match=r"'mmx' is not available here; there are: .*generic"):
+    monkeypatch.setenv("LMHT_ISA", "mmx")
+    with pytest.raises(BackendError, match=r"'mmx' is not available; this CPU runs: .*generic"):
         netx.Simulator(net)
 
 
@@ -385,26 +519,42 @@ def test_layers_at_rest_wake_up(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ literal steps
 
 
-def one_neuron(path: Path, weight: int = 1, delay: int | None = None, bias: int = 0, **neuron: int) -> netx.NetX:
+def one_neuron(
+    path: Path, weight: int = 1, delay: int | None = None, bias: int = 0, **neuron: int
+) -> netx.NetX:
     f = File(path, 0, (1,))
-    group = f.layer("dense", (1,), weight=np.array([[weight]]), **({} if delay is None else {"delay": delay}), bias=np.array([bias]))
+    group = f.layer(
+        "dense",
+        (1,),
+        weight=np.array([[weight]]),
+        **({} if delay is None else {"delay": delay}),
+        bias=np.array([bias]),
+    )
     group["neuron/type"] = "CUBA"
     for name, value in ({"iDecay": 4096, "vDecay": 0, "vThMant": 2} | neuron).items():
         group[f"neuron/{name}"] = value
     f.file.close()
-    return netx.load(path)
+    return netx.load_netx(path)
 
 
 def steps(net: netx.NetX, *spikes: int) -> tuple[list[int], list[int], list[int]]:
     """Spikes, u and v of its neuron after each step."""
     (found,) = netx.Simulator(net).run(np.array(spikes)[None, :, None], graded=True, states=True)
     assert found.u is not None and found.v is not None
-    return found.spikes[0, :, 0].astype(int).tolist(), found.u[0, :, 0].tolist(), found.v[0, :, 0].tolist()
+    return (
+        found.spikes[0, :, 0].astype(int).tolist(),
+        found.u[0, :, 0].tolist(),
+        found.v[0, :, 0].tolist(),
+    )
 
 
 def test_spike_above_the_threshold_and_hard_reset(tmp_path: Path) -> None:
     net = one_neuron(tmp_path / "net.net")
-    assert steps(net, 1, 1, 1, 0, 7, 0, 0) == ([0, 0, 0, 1, 0, 1, 0], [0, 64, 64, 64, 0, 448, 0], [0, 64, 128, 0, 0, 0, 0])
+    assert steps(net, 1, 1, 1, 0, 7, 0, 0) == (
+        [0, 0, 0, 1, 0, 1, 0],
+        [0, 64, 64, 64, 0, 448, 0],
+        [0, 64, 128, 0, 0, 0, 0],
+    )
 
 
 def test_decays_truncate_towards_zero(tmp_path: Path) -> None:
@@ -413,11 +563,21 @@ def test_decays_truncate_towards_zero(tmp_path: Path) -> None:
 
 
 def test_bias_acts_at_every_step(tmp_path: Path) -> None:
-    assert steps(one_neuron(tmp_path / "net.net", bias=1), 0, 0, 0, 0)[::2] == ([0, 0, 1, 0], [64, 128, 0, 64])
+    assert steps(one_neuron(tmp_path / "net.net", bias=1), 0, 0, 0, 0)[::2] == (
+        [0, 0, 1, 0],
+        [64, 128, 0, 64],
+    )
 
 
 def test_delay(tmp_path: Path) -> None:
-    assert steps(one_neuron(tmp_path / "net.net", delay=2), 1, 0, 2, 0, 0, 0)[1] == [0, 0, 0, 64, 0, 128]
+    assert steps(one_neuron(tmp_path / "net.net", delay=2), 1, 0, 2, 0, 0, 0)[1] == [
+        0,
+        0,
+        0,
+        64,
+        0,
+        128,
+    ]
 
 
 def test_negative_weight_of_one_is_lost_as_in_lava(tmp_path: Path) -> None:
@@ -429,7 +589,7 @@ def test_negative_weight_of_one_is_lost_as_in_lava(tmp_path: Path) -> None:
 
 def refused(path: Path) -> str:
     with pytest.raises(StorageError) as error:
-        netx.load(path)
+        netx.load_netx(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
     return str(error.value)
 
@@ -482,7 +642,10 @@ def test_what_the_file_may_not_hold(tmp_path: Path) -> None:
     assert "does not begin with a layer of type input" in refused(path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("stride", 0), ("groups", 0), ("groups", 4), ("padding", -1), ("dilation", [1, 0])])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("stride", 0), ("groups", 0), ("groups", 4), ("padding", -1), ("dilation", [1, 0])],
+)
 def test_impossible_convolutions(tmp_path: Path, name: str, value: object) -> None:
     convolutions(tmp_path / "net.net")
     with h5py.File(tmp_path / "net.net", "r+") as file:
@@ -498,7 +661,15 @@ def test_stock_lava_is_not_asked_for_what_does_not_fit(tmp_path: Path) -> None:
         in_lava([stock.Run(tmp_path / "net.net", np.zeros((1, 4, 2), int))])
 
 
-@pytest.mark.parametrize("inputs", [np.zeros((1, 4, 2), int), np.zeros((4, 1), int), np.zeros((1, 4, 1)), np.full((1, 4, 1), 2**15)])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        np.zeros((1, 4, 2), int),
+        np.zeros((4, 1), int),
+        np.zeros((1, 4, 1)),
+        np.full((1, 4, 1), 2**15),
+    ],
+)
 def test_inputs_that_do_not_fit(tmp_path: Path, inputs: np.ndarray) -> None:
     with pytest.raises(DataError):
         netx.Simulator(one_neuron(tmp_path / "net.net")).run(inputs, graded=True)

@@ -12,13 +12,23 @@ from torch import nn
 
 from lmht_deploy import reference
 from lmht_deploy.errors import DataError
-from lmht_deploy.network import Input, Neurons, Readout
+from lmht_deploy.ir import Input, Neurons, Readout
 from lmht_deploy.quantize import quantize
-from tests.conformance.test_conformance import assert_conforms
-from training.architectures import ARCHITECTURES, Block, Convolution, Current, Dense, MembraneResidual, Residual, build, parameters
-from training.lowering import lower
-from training.model import SpikingModel
-from training.neurons import IF, LMHT, Neuron
+from lmht_deploy.training.architectures import (
+    ARCHITECTURES,
+    Block,
+    Convolution,
+    Current,
+    Dense,
+    MembraneResidual,
+    Residual,
+    build,
+    parameters,
+)
+from lmht_deploy.training.lowering import lower
+from lmht_deploy.training.model import SpikingModel
+from lmht_deploy.training.neurons import IF, LMHT, Neuron
+from tests.support.results import assert_conforms
 
 from .test_lowering import assert_lowers, randomised
 
@@ -26,18 +36,33 @@ SIZES = {"residual-small": 16, "residual-strided": 34}
 """Height and width of the input that a network is tested with, where its stem does not say."""
 
 
-def made(name: str, blocks: tuple[Block, ...] | None = None, channels: int = 3) -> tuple[SpikingModel, Input]:
-    size = SIZES.get(name, 64 if name in ("resnet-34", "ms-resnet-34") or name.endswith(("imagenet", "dvs")) else 32)
+def made(
+    name: str, blocks: tuple[Block, ...] | None = None, channels: int = 3
+) -> tuple[SpikingModel, Input]:
+    size = SIZES.get(
+        name,
+        64 if name in ("resnet-34", "ms-resnet-34") or name.endswith(("imagenet", "dvs")) else 32,
+    )
     steps = 2 if name.startswith("ms") else 1
-    model = build(blocks or ARCHITECTURES[name], (channels, size, size), 10, lambda steps_in: LMHT(2, 2, steps_in), steps_in=steps)
-    return model, Input(name="input", shape=(channels, size, size), steps=steps, high=255)
+    model = build(
+        blocks or ARCHITECTURES[name],
+        (channels, size, size),
+        10,
+        lambda steps_in: LMHT(2, 2, steps_in),
+        steps_in=steps,
+    )
+    return model, Input(name="input", shape=(channels, size, size), steps=steps, max_value=255)
 
 
 def narrowed(block: Block) -> Block:
     """`block` with an eighth of its channels or units, 2 at least."""
     if isinstance(block, Convolution | Residual | Current | MembraneResidual):
         return dataclasses.replace(block, channels=max(block.channels // 8, 2))
-    return dataclasses.replace(block, units=max(block.units // 64, 2)) if isinstance(block, Dense) else block
+    return (
+        dataclasses.replace(block, units=max(block.units // 64, 2))
+        if isinstance(block, Dense)
+        else block
+    )
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -82,25 +107,55 @@ def test_size(name: str, weighted: int, millions: float, synapses: int, weights:
     model, input = made(name)
     neurons = [module for module in model.modules() if isinstance(module, Neuron)]
     assert len(neurons) + 1 == weighted
-    assert round((parameters(model) - sum(parameters(neuron) for neuron in neurons)) / 1e6, 2) == millions
+    assert (
+        round((parameters(model) - sum(parameters(neuron) for neuron in neurons)) / 1e6, 2)
+        == millions
+    )
     net = lower(model, input)
     assert sum(isinstance(layer, Neurons) for layer in net.layers) + 1 == weighted
     assert net.classes == 10
-    lowered = [synapse for layer in net.layers if isinstance(layer, Neurons | Readout) for synapse in layer.synapses]
-    assert (len(lowered), round(sum(synapse.weight.size for synapse in lowered) / 1e6, 1)) == (synapses, weights)
+    lowered = [
+        synapse
+        for layer in net.layers
+        if isinstance(layer, Neurons | Readout)
+        for synapse in layer.synapses
+    ]
+    assert (len(lowered), round(sum(synapse.weight.size for synapse in lowered) / 1e6, 1)) == (
+        synapses,
+        weights,
+    )
 
 
 def test_steps_of_the_input_meet_the_first_neurons_only() -> None:
-    model = build((Convolution(4), Residual(6)), (2, 8, 8), 3, lambda steps_in: LMHT(1, 3, steps_in), steps_in=5)
-    assert [(n.steps_in, n.steps) for n in model.modules() if isinstance(n, Neuron)] == [(5, 3), (3, 3), (3, 3)]
+    model = build(
+        (Convolution(4), Residual(6)),
+        (2, 8, 8),
+        3,
+        lambda steps_in: LMHT(1, 3, steps_in),
+        steps_in=5,
+    )
+    assert [(n.steps_in, n.steps) for n in model.modules() if isinstance(n, Neuron)] == [
+        (5, 3),
+        (3, 3),
+        (3, 3),
+    ]
     assert model(torch.zeros(7, 5, 2, 8, 8)).shape == (7, 3)
     with pytest.raises(ValueError, match="windows have 4 input steps, the model takes 5"):
         model(torch.zeros(7, 4, 2, 8, 8))
 
 
 def test_membrane_shortcuts_need_as_many_input_steps() -> None:
-    with pytest.raises(DataError, match="membrane shortcuts add currents of the 1 input steps to those of 2 time-steps: make them as many"):
-        build(ARCHITECTURES["ms-resnet-18"], (3, 32, 32), 10, lambda steps_in: LMHT(2, 2, steps_in), steps_in=1)
+    with pytest.raises(
+        DataError,
+        match="membrane shortcuts add currents of the 1 input steps to those of 2 time-steps: make them as many",
+    ):
+        build(
+            ARCHITECTURES["ms-resnet-18"],
+            (3, 32, 32),
+            10,
+            lambda steps_in: LMHT(2, 2, steps_in),
+            steps_in=1,
+        )
 
 
 def test_model_is_the_mean_over_time() -> None:
@@ -108,7 +163,9 @@ def test_model_is_the_mean_over_time() -> None:
     with torch.no_grad():
         body[1].weight.copy_(torch.eye(2))
         body[1].bias.zero_()
-    windows = torch.tensor([[1.0, 0.5], [1.0, 0.5], [0.0, 0.5]]).reshape(1, 3, 2)  # fires at steps 1, 2 and at step 2
+    windows = torch.tensor([[1.0, 0.5], [1.0, 0.5], [0.0, 0.5]]).reshape(
+        1, 3, 2
+    )  # fires at steps 1, 2 and at step 2
     assert SpikingModel(body, 3)(windows).tolist() == [[pytest.approx(2 / 3), pytest.approx(1 / 3)]]
     assert SpikingModel(body, 3, input_scale=2.0)(windows).tolist() == [[1.0, 1.0]]
     with pytest.raises(ValueError, match="input steps must be >= 1"):
@@ -116,5 +173,14 @@ def test_model_is_the_mean_over_time() -> None:
 
 
 def test_maps_that_are_pooled_away() -> None:
-    with pytest.raises(DataError, match="an input of 16 x 16 is too small for the architecture: nothing is left behind averagepool17"):
-        build(ARCHITECTURES["vgg-16"], (3, 16, 16), 10, lambda steps_in: LMHT(2, 2, steps_in), steps_in=1)
+    with pytest.raises(
+        DataError,
+        match="an input of 16 x 16 is too small for the architecture: nothing is left behind averagepool17",
+    ):
+        build(
+            ARCHITECTURES["vgg-16"],
+            (3, 16, 16),
+            10,
+            lambda steps_in: LMHT(2, 2, steps_in),
+            steps_in=1,
+        )

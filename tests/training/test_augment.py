@@ -9,18 +9,26 @@ import torch
 from torch import Tensor
 
 from lmht_deploy.errors import RecipeError
-from training.augment import GROUP, Augmentation, mirrored, moved
-from training.recipe import AugmentationRecipe
+from lmht_deploy.training.augment import GROUP, Augmentation, mirrored, moved
+from lmht_deploy.training.recipe import AugmentationRecipe
 
-EVERYTHING = AugmentationRecipe(shift=2, roll=1, mirror=True, rotate=20.0, auto="cifar10", cutout=3, mixup=0.5, cutmix=0.5)
+EVERYTHING = AugmentationRecipe(
+    shift=2, roll=1, mirror=True, rotate=20.0, auto="cifar10", cutout=3, mixup=0.5, cutmix=0.5
+)
 
 
-def windows(number: int, steps: int = 1, channels: int = 3, size: int = 12) -> tuple[Tensor, Tensor]:
+def windows(
+    number: int, steps: int = 1, channels: int = 3, size: int = 12
+) -> tuple[Tensor, Tensor]:
     g = torch.Generator().manual_seed(0)
-    return torch.randint(-128, 128, (number, steps, channels, size, size), generator=g).float(), torch.randint(5, (number,), generator=g)
+    return torch.randint(
+        -128, 128, (number, steps, channels, size, size), generator=g
+    ).float(), torch.randint(5, (number,), generator=g)
 
 
-def treated(recipe: AugmentationRecipe, x: Tensor, labels: Tensor, seeds: list[int], *, image: bool = True) -> tuple[Tensor, Tensor]:
+def treated(
+    recipe: AugmentationRecipe, x: Tensor, labels: Tensor, seeds: list[int], *, image: bool = True
+) -> tuple[Tensor, Tensor]:
     return Augmentation(recipe, 5, image=image)(x, labels, seeds)
 
 
@@ -46,7 +54,9 @@ def test_policies_keep_the_range_of_pixels(policies: str) -> None:
     x, labels = windows(4)
     recipe = AugmentationRecipe(auto=policies)
     found = [treated(recipe, x, labels, [seed])[0] for seed in range(12)]
-    assert all(one.isfinite().all() and one.min() >= -128.01 and one.max() <= 127.01 for one in found)
+    assert all(
+        one.isfinite().all() and one.min() >= -128.01 and one.max() <= 127.01 for one in found
+    )
     assert sum(not torch.allclose(one, x, atol=1e-3) for one in found) > 6
 
 
@@ -73,13 +83,17 @@ def test_shift_and_roll() -> None:
     found = moved(x, 2)
     assert found.shape == x.shape and found.sum() == x.sum()
     places = (found[:, 0] > 0).nonzero()[:, 1:]
-    assert {tuple(place) for place in places.tolist()} == {(row, column) for row in range(5) for column in range(1, 6)}
+    assert {tuple(place) for place in places.tolist()} == {
+        (row, column) for row in range(5) for column in range(1, 6)
+    }
     edge = torch.ones(8, 1, 4, 4)
     assert moved(edge, 3).sum() < edge.sum()  # what leaves is lost, zeros come in
     one = torch.arange(20.0).reshape(1, 1, 4, 5).repeat(50, 1, 1, 1)
     rolled = moved(one, 2, around=True)
     offsets = [(a, b) for a in range(-2, 3) for b in range(-2, 3)]
-    assert all(any(image[0].equal(one[0, 0].roll((a, b), (0, 1))) for a, b in offsets) for image in rolled)
+    assert all(
+        any(image[0].equal(one[0, 0].roll((a, b), (0, 1))) for a, b in offsets) for image in rolled
+    )
     assert len({tuple(image.flatten().tolist()) for image in rolled}) > 12
 
 
@@ -110,13 +124,20 @@ def test_labels_are_mixed_as_windows_are(kind: str) -> None:
     if kind == "cutmix":
         assert set(found.unique().tolist()) <= {0, 1, 2, 3, 4}
     never, whole = treated(AugmentationRecipe(**{kind: 1e-9}), x, labels, [0])
-    assert never.equal(x) and whole.argmax(1).equal(labels) and set(whole.unique().tolist()) == {0, 1}
+    assert (
+        never.equal(x) and whole.argmax(1).equal(labels) and set(whole.unique().tolist()) == {0, 1}
+    )
 
 
 def test_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RecipeError, match=r"augmentation\.auto is for images, the recipe's data are events"):
+    with pytest.raises(
+        RecipeError, match=r"augmentation\.auto is for images, the recipe's data are events"
+    ):
         Augmentation(EVERYTHING, 5, image=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     Augmentation(AugmentationRecipe(shift=1, mirror=True), 5, image=False)
-    with pytest.raises(RecipeError, match=r"augmentation\.rotate needs the package 'kornia'; run: pip install 'lmht-deploy\[train\]'"):
+    with pytest.raises(
+        RecipeError,
+        match=r"augmentation\.rotate needs the package 'kornia'; run: pip install 'lmht-deploy\[train\]'",
+    ):
         Augmentation(dataclasses.replace(EVERYTHING, auto="none"), 5, image=False)

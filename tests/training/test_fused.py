@@ -16,20 +16,25 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lmht_deploy.errors import TrainingError
-from training import neurons
-from training.architectures import Convolution, Residual, build
-from training.model import SpikingModel
-from training.neurons import LMHT, QCFS, Neuron, Path, lmht
+from lmht_deploy.training import neurons
+from lmht_deploy.training.architectures import Convolution, Residual, build
+from lmht_deploy.training.model import SpikingModel
+from lmht_deploy.training.neurons import LMHT, QCFS, Neuron, Path, lmht
 
 pytest.importorskip("triton", reason="Triton is not installed")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def both(*inputs: Tensor, grad: Tensor, levels: int = 2, learnt: tuple[bool, ...] = (True,) * 4) -> tuple[list[Any], list[Any]]:
+def both(
+    *inputs: Tensor, grad: Tensor, levels: int = 2, learnt: tuple[bool, ...] = (True,) * 4
+) -> tuple[list[Any], list[Any]]:
     """Amplitudes and gradients by x, Ω, λ and θ, where `learnt`, of the plain and of the fused path."""
     found = []
     for path in ("plain", "fused"):
-        leaves = [tensor.detach().to(DEVICE).requires_grad_(learns) for tensor, learns in zip(inputs, (*learnt, False), strict=True)]
+        leaves = [
+            tensor.detach().to(DEVICE).requires_grad_(learns)
+            for tensor, learns in zip(inputs, (*learnt, False), strict=True)
+        ]
         out = lmht(*leaves, levels, path)  # type: ignore[arg-type, misc]
         out.backward(grad.to(DEVICE))
         found.append([out.detach(), *(leaf.grad for leaf in leaves[:4])])
@@ -60,7 +65,15 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     seed=st.integers(0, 10**6),
 )
 def test_equal_where_arithmetic_is_exact(
-    steps: int, steps_in: int, levels: int, shape: tuple[int, ...], dtype: torch.dtype, layout: str, grad_layout: str, theta: float, seed: int
+    steps: int,
+    steps_in: int,
+    levels: int,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    layout: str,
+    grad_layout: str,
+    theta: float,
+    seed: int,
 ) -> None:
     """Eighths in, so that no potential is rounded, and many meet thresholds and the surrogate's limits: the oracle's bits, and its layout.
 
@@ -74,15 +87,33 @@ def test_equal_where_arithmetic_is_exact(
     x = LAYOUTS[layout](eighths(-8, 16, steps_in, *shape).to(dtype))
     grad = LAYOUTS[grad_layout](eighths(-8, 8, steps, *shape).to(dtype))
     wide = torch.promote_types(dtype, torch.float32)
-    parameters = [value.to(wide) for value in (eighths(-4, 8, steps, steps_in), eighths(2, 4) * 2, torch.tensor(theta), eighths(-4, 4))]
+    parameters = [
+        value.to(wide)
+        for value in (
+            eighths(-4, 8, steps, steps_in),
+            eighths(2, 4) * 2,
+            torch.tensor(theta),
+            eighths(-4, 4),
+        )
+    ]
     plain, fused = both(x, *parameters, grad=grad, levels=levels)
     for one, other in zip(plain, fused, strict=True):
-        torch.testing.assert_close(other, one, **({"rtol": 0, "atol": 0} if one.ndim == 5 else {"rtol": 1e-5, "atol": 1e-3}))
+        torch.testing.assert_close(
+            other,
+            one,
+            **({"rtol": 0, "atol": 0} if one.ndim == 5 else {"rtol": 1e-5, "atol": 1e-3}),
+        )
         assert other.stride() == one.stride()
 
 
 @settings(max_examples=10, deadline=None)
-@given(steps=st.integers(1, 4), steps_in=st.integers(1, 4), levels=st.integers(1, 4), many=st.integers(2000, 2500), seed=st.integers(0, 10**6))
+@given(
+    steps=st.integers(1, 4),
+    steps_in=st.integers(1, 4),
+    levels=st.integers(1, 4),
+    many=st.integers(2000, 2500),
+    seed=st.integers(0, 10**6),
+)
 def test_gradients_in_float64(steps: int, steps_in: int, levels: int, many: int, seed: int) -> None:
     """Any real numbers, and more neurons than one program has."""
     g = torch.Generator().manual_seed(seed)
@@ -90,7 +121,13 @@ def test_gradients_in_float64(steps: int, steps_in: int, levels: int, many: int,
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, dtype=torch.float64, generator=g)
 
-    inputs = (draw(steps_in, many) + 0.5, draw(steps, steps_in), draw().abs(), draw().abs() + 0.1, draw() * 0.3)
+    inputs = (
+        draw(steps_in, many) + 0.5,
+        draw(steps, steps_in),
+        draw().abs(),
+        draw().abs() + 0.1,
+        draw() * 0.3,
+    )
     for one, other in zip(*both(*inputs, grad=draw(steps, many), levels=levels), strict=True):
         torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-10)
 
@@ -100,21 +137,36 @@ def test_sums_of_narrow_dtypes_are_float32(dtype: torch.dtype) -> None:
     """Against the oracle in float64 on the same numbers: amplitudes and ∂x are rounded once, to their dtype; the sums are near to float64."""
     g = torch.Generator().manual_seed(5)
     x, grad = (torch.randn(2, 3000, generator=g).to(dtype) for _ in range(2))
-    parameters = [torch.tensor([[0.5, 0.25], [0.75, 0.5]]), torch.tensor(0.75), torch.tensor(0.5), torch.tensor(0.25)]
+    parameters = [
+        torch.tensor([[0.5, 0.25], [0.75, 0.5]]),
+        torch.tensor(0.75),
+        torch.tensor(0.5),
+        torch.tensor(0.25),
+    ]
     _, narrow = both(x, *parameters, grad=grad)
-    exact, _ = both(x.double(), *(parameter.double() for parameter in parameters), grad=grad.double())
+    exact, _ = both(
+        x.double(), *(parameter.double() for parameter in parameters), grad=grad.double()
+    )
     for one, true, kind in zip(narrow, exact, [dtype] * 2 + [torch.float32] * 3, strict=True):
         assert one.dtype == kind
         torch.testing.assert_close(one.double(), true, rtol=2 * torch.finfo(kind).eps, atol=1e-4)
 
 
-FROZEN = [(True, False, False, False), (True, True, False, False), (True, False, True, False), (True, False, False, True), (False, True, True, True)]
+FROZEN = [
+    (True, False, False, False),
+    (True, True, False, False),
+    (True, False, True, False),
+    (True, False, False, True),
+    (False, True, True, True),
+]
 
 
 @pytest.mark.parametrize("learnt", FROZEN)
 def test_what_is_frozen_has_no_gradient(learnt: tuple[bool, ...]) -> None:
     g = torch.Generator().manual_seed(1)
-    x, omega, grad = (torch.rand(shape, dtype=torch.float64, generator=g) for shape in ((3, 70), (2, 3), (2, 70)))
+    x, omega, grad = (
+        torch.rand(shape, dtype=torch.float64, generator=g) for shape in ((3, 70), (2, 3), (2, 70))
+    )
     scalars = [torch.tensor(value, dtype=torch.float64) for value in (0.9, 0.6, 0.1)]
     plain, fused = both(x, omega, *scalars, grad=grad, learnt=learnt)
     assert [one is not None for one in fused[1:]] == list(learnt)
@@ -137,26 +189,41 @@ def test_what_is_not_a_number_stays_so() -> None:
 def small(path: Path, dtype: torch.dtype = torch.float32) -> SpikingModel:
     """A model of three neuron layers on the path given, in channels_last; every path gets the same weights."""
     torch.manual_seed(0)
-    model = build((Convolution(4), Residual(6, 2)), (2, 6, 6), 3, lambda steps_in: LMHT(2, 2, steps_in), steps_in=3)
+    model = build(
+        (Convolution(4), Residual(6, 2)),
+        (2, 6, 6),
+        3,
+        lambda steps_in: LMHT(2, 2, steps_in),
+        steps_in=3,
+    )
     for module in model.modules():
         if isinstance(module, Neuron):
             module.path = path
     return model.to(DEVICE, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def learn(model: SpikingModel, run: Callable[[Tensor], Tensor], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def learn(
+    model: SpikingModel, run: Callable[[Tensor], Tensor], dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
     """Logits of `model`, called by `run`, and every gradient of a loss."""
     windows = torch.rand(4, 3, 2, 6, 6, generator=torch.Generator().manual_seed(1)) * 3
     model.zero_grad()
     logits = run(windows.to(DEVICE, dtype))
     logits.float().square().sum().backward()
-    grads = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+    grads = {
+        name: parameter.grad.clone()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
     assert sum(name.endswith(("neuron.m", "neuron.alpha")) for name in grads) == 6
     return {"logits": logits.detach(), **grads}
 
 
 def test_whole_model() -> None:
-    plain, fused = (learn(model, model, torch.float64) for model in (small("plain", torch.float64), small("fused", torch.float64)))
+    plain, fused = (
+        learn(model, model, torch.float64)
+        for model in (small("plain", torch.float64), small("fused", torch.float64))
+    )
     torch.testing.assert_close(fused, plain)
 
 
@@ -165,7 +232,9 @@ def test_compiled(path: Path) -> None:
     """One graph without breaks, forward and backward, under autocast."""
     model = small(path)
     with torch.autocast(DEVICE, torch.bfloat16):
-        found = learn(model, torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=False))
+        found = learn(
+            model, torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=False)
+        )
         torch.testing.assert_close(found, learn(model, model))
 
 
@@ -183,7 +252,10 @@ def test_compiled_for_any_shape() -> None:
 @pytest.mark.parametrize("path", ["plain", "fused"])
 def test_checkpointed(path: Path) -> None:
     model = small(path).eval()  # running statistics would be updated twice
-    torch.testing.assert_close(learn(model, lambda windows: checkpoint(model, windows, use_reentrant=False)), learn(model, model))
+    torch.testing.assert_close(
+        learn(model, lambda windows: checkpoint(model, windows, use_reentrant=False)),
+        learn(model, model),
+    )
 
 
 @pytest.mark.parametrize("path", ["plain", "fused"])
@@ -205,9 +277,15 @@ def test_channels_last_is_neither_copied_nor_lost(path: Path) -> None:
     """What is kept for the backward pass of the fused path is the current itself."""
     neuron = LMHT(2, 2, 3).to(DEVICE)
     neuron.path = path
-    x = torch.rand(3 * 2, 5, 4, 4, device=DEVICE).to(memory_format=torch.channels_last).requires_grad_()
+    x = (
+        torch.rand(3 * 2, 5, 4, 4, device=DEVICE)
+        .to(memory_format=torch.channels_last)
+        .requires_grad_()
+    )
     kept: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: (kept.append(tensor.data_ptr()), tensor)[1], lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: (kept.append(tensor.data_ptr()), tensor)[1], lambda tensor: tensor
+    ):
         out = neuron(x)
     assert out.shape == (2 * 2, 5, 4, 4) and out.is_contiguous(memory_format=torch.channels_last)
     assert x.data_ptr() in kept
@@ -218,14 +296,18 @@ def test_channels_last_is_neither_copied_nor_lost(path: Path) -> None:
 def test_registration() -> None:
     """Schema, fake tensors, autograd and tracing, as PyTorch checks an operator."""
     x = torch.rand(2, 70, device=DEVICE, requires_grad=True)
-    parameters = [torch.rand(shape, device=DEVICE, requires_grad=True) for shape in ((3, 2), (), ())]
+    parameters = [
+        torch.rand(shape, device=DEVICE, requires_grad=True) for shape in ((3, 2), (), ())
+    ]
     v0 = torch.zeros((), device=DEVICE)
-    import training.fused  # noqa: F401 (registers)
+    import lmht_deploy.training.fused  # noqa: F401 (registers)
 
     torch.library.opcheck(torch.ops.lmht.amplitudes.default, (x, *parameters, v0, 2))
     detached = [tensor.detach() for tensor in (x, *parameters, v0)]
     torch.library.opcheck(
-        torch.ops.lmht.amplitudes_backward.default, (torch.rand(3, 70, device=DEVICE), *detached, 2, True, True), test_utils=("test_schema", "test_faketensor")
+        torch.ops.lmht.amplitudes_backward.default,
+        (torch.rand(3, 70, device=DEVICE), *detached, 2, True, True),
+        test_utils=("test_schema", "test_faketensor"),
     )
 
 
@@ -258,7 +340,9 @@ def test_fused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     neuron = LMHT(2, 2)
     neuron.path = "fused"
     monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
-    with pytest.raises(TrainingError, match="fused neurons run on a GPU, not on cpu: take the path 'plain'"):
+    with pytest.raises(
+        TrainingError, match="fused neurons run on a GPU, not on cpu: take the path 'plain'"
+    ):
         neuron(torch.ones(4, 3))
     monkeypatch.setattr(neurons, "_TRITON", False)
     with pytest.raises(TrainingError, match="need the package 'triton'"):
@@ -274,7 +358,7 @@ import triton
 from triton import language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from training import fused
+from lmht_deploy.training import fused
 
 def compiled(kernel, dtype, wide, steps, steps_in, tile, neurons="i32", aligned=True, mixing=True, threshold=True):
     block, warps = tile
@@ -310,7 +394,9 @@ def compiled_for_hopper(cases: str) -> list[list[int]]:
     """Of the forward and the backward kernel of each of `cases`: reads and writes of 16 bytes, and bytes of registers that were spilled."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     script = COMPILE.replace("CASES", f"cases = {cases}")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr
     return [[int(figure) for figure in line.split()] for line in done.stdout.splitlines()]
 
@@ -325,7 +411,9 @@ def compiled_for_hopper(cases: str) -> list[list[int]]:
         ("*fp64", "float64", 2, [[0, 0, 0], [0, 0, 0]]),  # pairs are read
     ],
 )
-def test_compiles_for_hopper(dtype: str, wide: str, steps_in: int, expected: list[list[int]]) -> None:
+def test_compiles_for_hopper(
+    dtype: str, wide: str, steps_in: int, expected: list[list[int]]
+) -> None:
     """Without a GPU: both kernels become machine code for an H100, that reads and writes 16 bytes at once and spills no register."""
     case = f"dict(dtype={dtype!r}, wide=tl.{wide}, steps=2, steps_in={steps_in}, tile=fused.tile(2, {steps_in}))"
     assert compiled_for_hopper(f"[{case}]") == expected
@@ -340,4 +428,6 @@ def test_every_shape_compiles_for_hopper() -> None:
     assert len(found) == 2 * 9 and all(spilled == 0 for *_, spilled in found)
     from benchmarks.training import GPU
 
-    assert len(compiled_for_hopper(f"[{base} | dict(tile=tile) for tile in {GPU.tiles}]")) == 2 * len(GPU.tiles)
+    assert len(
+        compiled_for_hopper(f"[{base} | dict(tile=tile) for tile in {GPU.tiles}]")
+    ) == 2 * len(GPU.tiles)

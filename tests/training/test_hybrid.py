@@ -11,15 +11,15 @@ import torch
 
 from lmht_deploy import reference
 from lmht_deploy.errors import TrainingError
-from training import recipe, runs
-from training.architectures import AveragePool, Convolution, Dense, Residual, build
-from training.hybrid import start_from
-from training.loop import evaluate, train
-from training.lowering import lower
-from training.model import SpikingModel
-from training.neurons import LMHT, MHT, QCFS, Neuron
-from training.recipe import Recipe
-from training.runs import Run
+from lmht_deploy.training import recipe, runs
+from lmht_deploy.training.architectures import AveragePool, Convolution, Dense, Residual, build
+from lmht_deploy.training.hybrid import start_from
+from lmht_deploy.training.loop import evaluate, train
+from lmht_deploy.training.lowering import lower
+from lmht_deploy.training.model import SpikingModel
+from lmht_deploy.training.neurons import LMHT, MHT, QCFS, Neuron
+from lmht_deploy.training.recipe import Recipe
+from lmht_deploy.training.runs import Run
 
 from .test_loop import Data, Synthetic, synthetic
 from .test_lowering import randomised
@@ -36,8 +36,15 @@ DATA = Data(summed(synthetic(120, 0)), summed(synthetic(40, 1)))
 
 
 def plan(neuron: str, levels: int, steps: int, *overrides: str) -> Recipe:
-    network = [f"network.neuron={neuron}", f"network.levels={levels}", f"network.steps={steps}", "network.v0=0.5"]
-    return recipe.load("digits", ["data.steps=1", *network, "training.epochs=4", "training.batch=20", *overrides])
+    network = [
+        f"network.neuron={neuron}",
+        f"network.levels={levels}",
+        f"network.steps={steps}",
+        "network.v0=0.5",
+    ]
+    return recipe.load_recipe(
+        "digits", ["data.steps=1", *network, "training.epochs=4", "training.batch=20", *overrides]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +54,19 @@ def ann(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def small_ann(levels: int, seed: int = 0) -> SpikingModel:
     torch.manual_seed(seed)
-    return randomised(build(BLOCKS, (2, 8, 8), 5, lambda steps_in: QCFS(levels, ceiling=2.0), steps_in=1), seed)
+    return randomised(
+        build(BLOCKS, (2, 8, 8), 5, lambda steps_in: QCFS(levels, ceiling=2.0), steps_in=1), seed
+    )
 
 
 def spiking(levels: int, steps: int, v0: float = 0.5) -> SpikingModel:
-    return build(BLOCKS, (2, 8, 8), 5, lambda steps_in: LMHT(levels, steps, steps_in, v0=v0), steps_in=1).double().eval()
+    return (
+        build(
+            BLOCKS, (2, 8, 8), 5, lambda steps_in: LMHT(levels, steps, steps_in, v0=v0), steps_in=1
+        )
+        .double()
+        .eval()
+    )
 
 
 # ------------------------------------------------------------------------------------------------ Theorem 4.4
@@ -63,7 +78,9 @@ def spiking(levels: int, steps: int, v0: float = 0.5) -> SpikingModel:
 def test_expectation_for_any_levels_and_steps(levels: int, steps: int, quantised: int) -> None:
     """E(mean amplitude - QCFS) = 0 over currents that are uniform within 0..ϑ, for arbitrary L, T and T_q."""
     ceiling = 2.0
-    grid = 2 * math.lcm(levels * steps, quantised) * 5  # an even number of points in every half step of both staircases
+    grid = (
+        2 * math.lcm(levels * steps, quantised) * 5
+    )  # an even number of points in every half step of both staircases
     x = (torch.arange(grid, dtype=torch.float64) + 0.5) * ceiling / grid
     activation = QCFS(quantised, ceiling=ceiling).double()
     neuron = LMHT(levels, steps, 1, threshold=ceiling / levels, v0=0.5).double()
@@ -79,13 +96,22 @@ def test_whole_network_starts_as_the_ann(levels: int, steps: int) -> None:
     """Where L·T = n: every layer's spikes sum to the ANN's level, and the logits are its logits."""
     ann, model = small_ann(4), spiking(levels, steps)
     start_from(model, ann)
-    windows = torch.randint(0, 4, (6, 1, 2, 8, 8), generator=torch.Generator().manual_seed(1)).double()
+    windows = torch.randint(
+        0, 4, (6, 1, 2, 8, 8), generator=torch.Generator().manual_seed(1)
+    ).double()
     counts: dict[tuple[str, str], torch.Tensor] = {}
     for name, network in (("ann", ann), ("model", model)):
         for path, module in network.body.named_modules():
             if isinstance(module, Neuron):
                 module.register_forward_hook(
-                    lambda neuron, _, out, key=(name, path): counts.update({key: (out / neuron.threshold).round().unflatten(0, (neuron.steps, -1)).sum(0)})
+                    lambda neuron, _, out, key=(name, path): counts.update(
+                        {
+                            key: (out / neuron.threshold)
+                            .round()
+                            .unflatten(0, (neuron.steps, -1))
+                            .sum(0)
+                        }
+                    )
                 )
     with torch.no_grad():
         torch.testing.assert_close(model(windows), ann(windows), rtol=0, atol=1e-9)
@@ -100,13 +126,23 @@ def test_whole_network_starts_as_the_ann(levels: int, steps: int) -> None:
 def test_conversion_without_mixing(levels: int, steps: int) -> None:
     """IF and M-HT neurons, a still image, L·T = n: the first layer's mean amplitude is the very activation of the ANN."""
     ann = small_ann(8)
-    model = build(BLOCKS, (2, 8, 8), 5, lambda steps_in: MHT(levels, steps, steps_in, v0=0.5), steps_in=1).double().eval()
+    model = (
+        build(
+            BLOCKS, (2, 8, 8), 5, lambda steps_in: MHT(levels, steps, steps_in, v0=0.5), steps_in=1
+        )
+        .double()
+        .eval()
+    )
     start_from(model, ann)
-    windows = torch.randint(0, 4, (20, 1, 2, 8, 8), generator=torch.Generator().manual_seed(1)).double()
+    windows = torch.randint(
+        0, 4, (20, 1, 2, 8, 8), generator=torch.Generator().manual_seed(1)
+    ).double()
     first = [network.body.convolution0.conv(windows[:, 0]) for network in (ann, model)]
     assert first[0].equal(first[1])
     amplitude, activation = (network.body.convolution0(windows[:, 0]) for network in (model, ann))
-    torch.testing.assert_close(amplitude.unflatten(0, (steps, -1)).mean(0), activation, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        amplitude.unflatten(0, (steps, -1)).mean(0), activation, rtol=0, atol=1e-9
+    )
     assert activation.count_nonzero() > 100
 
 
@@ -125,7 +161,9 @@ def test_the_papers_form_is_the_same_network() -> None:
             elif isinstance(module, torch.nn.Linear):
                 module.bias *= 2
     scaled.input_scale = 2.0
-    windows = torch.randint(0, 4, (6, 1, 2, 8, 8), generator=torch.Generator().manual_seed(1)).double()
+    windows = torch.randint(
+        0, 4, (6, 1, 2, 8, 8), generator=torch.Generator().manual_seed(1)
+    ).double()
     with torch.no_grad():
         torch.testing.assert_close(scaled(windows), 2 * model(windows))
 
@@ -135,17 +173,29 @@ def test_the_papers_form_is_the_same_network() -> None:
 
 def test_ann_learns_lowers_and_hands_over(ann: Run, tmp_path: Path) -> None:
     assert ann.accuracy >= 0.9
-    assert any(module.threshold != 1 for module in ann.model.modules() if isinstance(module, QCFS))  # θ has learnt
+    assert any(
+        module.threshold != 1 for module in ann.model.modules() if isinstance(module, QCFS)
+    )  # θ has learnt
     net = lower(ann.model, ann.input)
     predictions = reference.run(net, DATA.test.windows).predictions
     assert (predictions == DATA.test.labels).mean() == pytest.approx(ann.accuracy, abs=0.03)
 
     model = runs.make(plan("lmht", 2, 2), ann.input, 4)
     start_from(model, ann.model)
-    assert evaluate(model, DATA.test).accuracy == pytest.approx(ann.accuracy, abs=0.03)  # before any training
-    run = train(plan("lmht", 2, 2, "training.epochs=1", "training.rate=1e-3"), DATA, tmp_path / "hybrid", start=ann.model)
+    assert evaluate(model, DATA.test).accuracy == pytest.approx(
+        ann.accuracy, abs=0.03
+    )  # before any training
+    run = train(
+        plan("lmht", 2, 2, "training.epochs=1", "training.rate=1e-3"),
+        DATA,
+        tmp_path / "hybrid",
+        start=ann.model,
+    )
     assert run.accuracy >= 0.9
-    ours, theirs = ([m.threshold.item() for m in model.modules() if isinstance(m, Neuron)] for model in (run.model, ann.model))
+    ours, theirs = (
+        [m.threshold.item() for m in model.modules() if isinstance(m, Neuron)]
+        for model in (run.model, ann.model)
+    )
     assert ours == pytest.approx([theta * 4 / 2 for theta in theirs])
 
 
@@ -154,15 +204,35 @@ def test_ann_learns_lowers_and_hands_over(ann: Run, tmp_path: Path) -> None:
 
 def test_what_does_not_fit() -> None:
     ann = small_ann(4)
-    with pytest.raises(TrainingError, match=r"body\.convolution0\.neuron: neurons that start from an ANN need v0 = 0\.5 \(of θ\), not 0"):
+    with pytest.raises(
+        TrainingError,
+        match=r"body\.convolution0\.neuron: neurons that start from an ANN need v0 = 0\.5 \(of θ\), not 0",
+    ):
         start_from(spiking(2, 2, v0=0.0), ann)
-    with pytest.raises(TrainingError, match=r"body\.convolution0\.neuron: spiking neurons start from a QCFS activation, the ANN has LMHT there"):
+    with pytest.raises(
+        TrainingError,
+        match=r"body\.convolution0\.neuron: spiking neurons start from a QCFS activation, the ANN has LMHT there",
+    ):
         start_from(spiking(2, 2), spiking(2, 2))
-    deeper = build((*BLOCKS[:2], Residual(7), *BLOCKS[2:]), (2, 8, 8), 5, lambda s: LMHT(2, 2, s, v0=0.5), steps_in=1)
-    with pytest.raises(TrainingError, match=r"residual.*the ANN has nothing there; both must be of one architecture"):
+    deeper = build(
+        (*BLOCKS[:2], Residual(7), *BLOCKS[2:]),
+        (2, 8, 8),
+        5,
+        lambda s: LMHT(2, 2, s, v0=0.5),
+        steps_in=1,
+    )
+    with pytest.raises(
+        TrainingError,
+        match=r"residual.*the ANN has nothing there; both must be of one architecture",
+    ):
         start_from(deeper, ann)
-    wider = build((Convolution(7), *BLOCKS[1:]), (2, 8, 8), 5, lambda s: LMHT(2, 2, s, v0=0.5), steps_in=1)
-    with pytest.raises(TrainingError, match=r"body.residual2.shortcut.conv.weight: the ANN has no such weight; both must be of one architecture"):
+    wider = build(
+        (Convolution(7), *BLOCKS[1:]), (2, 8, 8), 5, lambda s: LMHT(2, 2, s, v0=0.5), steps_in=1
+    )
+    with pytest.raises(
+        TrainingError,
+        match=r"body.residual2.shortcut.conv.weight: the ANN has no such weight; both must be of one architecture",
+    ):
         start_from(wider, ann)
     other = build(BLOCKS, (2, 8, 8), 6, lambda s: LMHT(2, 2, s, v0=0.5), steps_in=1)
     with pytest.raises(TrainingError, match=r"the ANN does not fit: size mismatch for body.logits"):

@@ -20,11 +20,11 @@ from torch.nn import functional
 
 from lmht_deploy import reference
 from lmht_deploy.errors import DataError, LmhtError, RecipeError, StorageError, TrainingError
-from training import loop, optimisation, parallel, recipe, runs
-from training.data import Data
-from training.loop import Progress, evaluate, train
-from training.lowering import lower
-from training.recipe import Recipe, TrainingRecipe
+from lmht_deploy.training import loop, optimisation, parallel, recipe, runs
+from lmht_deploy.training.data import Data
+from lmht_deploy.training.loop import Progress, evaluate, train
+from lmht_deploy.training.lowering import lower
+from lmht_deploy.training.recipe import Recipe, TrainingRecipe
 
 
 @dataclass
@@ -49,7 +49,10 @@ DATA = Data(synthetic(120, 0), synthetic(40, 1))
 
 
 def small(*overrides: str) -> Recipe:
-    return recipe.load("digits", ["data.steps=3", "network.steps=2", "training.epochs=4", "training.batch=20", *overrides])
+    return recipe.load_recipe(
+        "digits",
+        ["data.steps=3", "network.steps=2", "training.epochs=4", "training.batch=20", *overrides],
+    )
 
 
 NO_MEMORY = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
@@ -58,7 +61,7 @@ NO_MEMORY = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate
 def processes() -> multiprocessing.context.ForkServerContext:
     """Begins processes by a server that has run nothing yet: in a fork of this process OpenMP would wait for ever for threads that did not survive it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.loop", "kornia.augmentation"])
+    context.set_forkserver_preload(["lmht_deploy.training.loop", "kornia.augmentation"])
     return context
 
 
@@ -77,18 +80,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_learns_and_keeps_what_it_learnt(finished: Path) -> None:
-    run = runs.load(finished)
+    run = runs.load_run(finished)
     assert run.accuracy >= 0.9
     assert run.recipe == small() and run.classes == DATA.test.classes
     assert run.accuracy == evaluate(run.model, DATA.test).accuracy
     assert [line["epoch"] for line in run.metrics] == [1, 2, 3, 4]
     assert run.metrics[-1]["loss"] < run.metrics[0]["loss"] / 2
-    assert {path.name for path in finished.iterdir()} == {runs.MODEL, runs.RECIPE, runs.METRICS, runs.STATE}
+    assert {path.name for path in finished.iterdir()} == {
+        runs.MODEL,
+        runs.RECIPE,
+        runs.METRICS,
+        runs.STATE,
+    }
 
 
 def test_a_run_lowers(finished: Path) -> None:
     """The network of a run gives the float64 model's logits on the test data."""
-    run = runs.load(finished)
+    run = runs.load_run(finished)
     result = reference.run(lower(run.model, run.input), DATA.test.windows)
     with torch.no_grad():
         logits = run.model.double()(torch.from_numpy(DATA.test.windows).double())
@@ -97,13 +105,15 @@ def test_a_run_lowers(finished: Path) -> None:
 
 def test_density_is_mean_spikes(finished: Path) -> None:
     """As the golden model counts them: a neuron and time-step, on the test data."""
-    run = runs.load(finished)
+    run = runs.load_run(finished)
     net = lower(run.model.double(), run.input)
     spikes = reference.run(net, DATA.test.windows).spikes
-    density = evaluate(runs.load(finished).model, DATA.test, batch=7).density
+    density = evaluate(runs.load_run(finished).model, DATA.test, batch=7).density
     assert density.keys() == spikes.keys()
     for name, count in spikes.items():
-        assert density[name] == pytest.approx(count.mean() / (2 * np.prod(net.shapes[name])), rel=1e-4)
+        assert density[name] == pytest.approx(
+            count.mean() / (2 * np.prod(net.shapes[name])), rel=1e-4
+        )
 
 
 def test_progress(tmp_path: Path) -> None:
@@ -116,7 +126,10 @@ def test_progress(tmp_path: Path) -> None:
     assert [p.test_accuracy for p in ends] == [line["test_accuracy"] for line in run.metrics]
     assert ends[-1].density == run.metrics[-1]["density"] and ends[-1].remaining == 0
     assert found[0].density == {} and found[7].density == ends[0].density
-    assert all(0 <= p.accuracy <= 1 and p.loss > 0 and p.windows_per_second > 0 and p.remaining >= 0 for p in found)
+    assert all(
+        0 <= p.accuracy <= 1 and p.loss > 0 and p.windows_per_second > 0 and p.remaining >= 0
+        for p in found
+    )
 
 
 def test_same_seed_same_weights(finished: Path, tmp_path: Path) -> None:
@@ -138,9 +151,16 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
-@pytest.mark.parametrize("stop", [3, 6, 15])  # in the first epoch, at the end of one, within a later one
+@pytest.mark.parametrize(
+    "stop", [3, 6, 15]
+)  # in the first epoch, at the end of one, within a later one
 def test_resumed_run_ends_with_the_same_bits(optimiser: str, stop: int, tmp_path: Path) -> None:
-    chosen = small(f"training.optimiser={optimiser}", "training.rate=0.01", "training.epochs=3", "augmentation.shift=1")
+    chosen = small(
+        f"training.optimiser={optimiser}",
+        "training.rate=0.01",
+        "training.epochs=3",
+        "augmentation.shift=1",
+    )
 
     def die(progress: Progress) -> None:
         if progress.step == stop:
@@ -151,13 +171,24 @@ def test_resumed_run_ends_with_the_same_bits(optimiser: str, stop: int, tmp_path
     train(chosen, DATA, tmp_path / "resumed", resume=True)
     train(chosen, DATA, tmp_path / "whole")
     for name in (runs.MODEL, runs.STATE, runs.RECIPE):
-        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    resumed, whole = (runs.load(tmp_path / name).metrics for name in ("resumed", "whole"))
+        assert (tmp_path / "resumed" / name).read_bytes() == (
+            tmp_path / "whole" / name
+        ).read_bytes(), name
+    resumed, whole = (runs.load_run(tmp_path / name).metrics for name in ("resumed", "whole"))
     timings = {"seconds", "windows_per_second"}
-    assert [{k: v for k, v in line.items() if k not in timings} for line in resumed] == [{k: v for k, v in line.items() if k not in timings} for line in whole]
+    assert [{k: v for k, v in line.items() if k not in timings} for line in resumed] == [
+        {k: v for k, v in line.items() if k not in timings} for line in whole
+    ]
 
 
-EVERYTHING = ("augmentation.shift=1", "augmentation.roll=1", "augmentation.mirror=true", "augmentation.cutout=2", "augmentation.mixup=0.5", "training.ema=0.9")
+EVERYTHING = (
+    "augmentation.shift=1",
+    "augmentation.roll=1",
+    "augmentation.mirror=true",
+    "augmentation.cutout=2",
+    "augmentation.mixup=0.5",
+    "training.ema=0.9",
+)
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
@@ -172,7 +203,12 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     (killed / f".{runs.STATE}.abc.partial").write_bytes(b"half")
     assert _killed_in_epoch(chosen, killed, None, 0) == 0
     assert runs.read_metrics(killed)[-1]["epoch"] == 12
-    assert {path.name for path in killed.iterdir()} == {runs.MODEL, runs.RECIPE, runs.METRICS, runs.STATE}
+    assert {path.name for path in killed.iterdir()} == {
+        runs.MODEL,
+        runs.RECIPE,
+        runs.METRICS,
+        runs.STATE,
+    }
     for name in (runs.MODEL, runs.STATE, runs.RECIPE):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
 
@@ -210,7 +246,9 @@ def _train(chosen: Recipe, folder: Path, reached: Synchronized) -> None:
     train(chosen, DATA, folder, resume=(folder / runs.RECIPE).exists(), report=report)
 
 
-def test_killed_between_two_files(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_between_two_files(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Metrics and model of an epoch are there, its state is not: the epoch is trained again."""
     write = runs.write
 
@@ -223,13 +261,15 @@ def test_killed_between_two_files(finished: Path, tmp_path: Path, monkeypatch: p
     with pytest.raises(KilledError):
         train(small(), DATA, tmp_path / "run")
     monkeypatch.undo()
-    assert len(runs.load(tmp_path / "run").metrics) == 2
+    assert len(runs.load_run(tmp_path / "run").metrics) == 2
     run = train(small(), DATA, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / runs.MODEL).read_bytes() == (finished / runs.MODEL).read_bytes()
     assert len(run.metrics) == 4
 
 
-def test_killed_before_it_began(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_before_it_began(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder without a recipe holds no run yet: training starts anew."""
 
     def die(found: Recipe) -> str:
@@ -245,17 +285,20 @@ def test_killed_before_it_began(finished: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_resuming_a_finished_run_trains_no_more(finished: Path) -> None:
     before = (finished / runs.STATE).stat().st_mtime_ns
-    assert train(small(), DATA, finished, resume=True).accuracy == runs.load(finished).accuracy
+    assert train(small(), DATA, finished, resume=True).accuracy == runs.load_run(finished).accuracy
     assert (finished / runs.STATE).stat().st_mtime_ns == before
 
 
 def test_what_cannot_be_resumed(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"already holds a run; resume it, or choose another folder"):
+    with pytest.raises(
+        TrainingError, match=r"already holds a run; resume it, or choose another folder"
+    ):
         train(small(), DATA, finished)
     with pytest.raises(TrainingError, match=r"holds no state to resume from"):
         train(small(), DATA, tmp_path / "none", resume=True)
     with pytest.raises(
-        TrainingError, match=r"with another recipe: training.epochs \(\d+, now 5\), training.clip \(0.0, now 1.0\); resume it with its own recipe.toml"
+        TrainingError,
+        match=r"with another recipe: training.epochs \(\d+, now 5\), training.clip \(0.0, now 1.0\); resume it with its own recipe.toml",
     ):
         train(small("training.epochs=5", "training.clip=1"), DATA, finished, resume=True)
 
@@ -267,7 +310,9 @@ def test_damaged_state(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"state.safetensors: is damaged"):
         train(small(), DATA, folder, resume=True)
     runs.write(folder / runs.STATE, {"model.body.flatten": torch.zeros(1)}, {"epoch": 1})
-    with pytest.raises(TrainingError, match=r"state\.safetensors does not fit the recipe and the data"):
+    with pytest.raises(
+        TrainingError, match=r"state\.safetensors does not fit the recipe and the data"
+    ):
         train(small(), DATA, folder, resume=True)
 
 
@@ -289,20 +334,26 @@ def copied(source: Path, target: Path) -> Path:
         (runs.MODEL, b"PK" * 99, "model.safetensors: is damaged"),
         (runs.METRICS, b"{", "metrics.jsonl: is missing or damaged"),
         (runs.METRICS, None, "metrics.jsonl: is missing or damaged"),
-        (runs.METRICS, b'{"epoch": 1}', "metrics.jsonl: is missing or damaged \\(line 1 is of no epoch\\)"),
+        (
+            runs.METRICS,
+            b'{"epoch": 1}',
+            "metrics.jsonl: is missing or damaged \\(line 1 is of no epoch\\)",
+        ),
         (runs.METRICS, b"3", "metrics.jsonl: is missing or damaged \\(line 1 is of no epoch\\)"),
         (runs.METRICS, b"", "metrics.jsonl: is damaged \\(there is a model, but no epoch\\)"),
         (runs.RECIPE, b"x = 1", "unknown section 'x'"),
     ],
 )
-def test_damaged_folder(finished: Path, tmp_path: Path, file: str, content: bytes | None, message: str) -> None:
+def test_damaged_folder(
+    finished: Path, tmp_path: Path, file: str, content: bytes | None, message: str
+) -> None:
     folder = copied(finished, tmp_path / "run")
     if content is None:
         (folder / file).unlink()
     else:
         (folder / file).write_bytes(content)
     with pytest.raises((StorageError, RecipeError), match=message):
-        runs.load(folder)
+        runs.load_run(folder)
 
 
 @pytest.mark.parametrize(
@@ -320,8 +371,10 @@ def test_edited_model(finished: Path, tmp_path: Path, change) -> None:  # type: 
     weights, header = runs.read(folder / runs.MODEL)
     change(header)
     runs.write(folder / runs.MODEL, weights, header)
-    with pytest.raises(StorageError, match=r"model\.safetensors: does not fit recipe\.toml, or was edited"):
-        runs.load(folder)
+    with pytest.raises(
+        StorageError, match=r"model\.safetensors: does not fit recipe\.toml, or was edited"
+    ):
+        runs.load_run(folder)
 
 
 def test_a_safetensors_file_of_others(finished: Path, tmp_path: Path) -> None:
@@ -330,13 +383,15 @@ def test_a_safetensors_file_of_others(finished: Path, tmp_path: Path) -> None:
     folder = copied(finished, tmp_path / "run")
     save_file({"x": torch.zeros(1)}, folder / runs.MODEL)
     with pytest.raises(StorageError, match=r"was not written by a training run"):
-        runs.load(folder)
+        runs.load_run(folder)
 
 
 # ------------------------------------------------------------------------------------------------ what goes wrong
 
 
-def test_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_that_is_not_finite_keeps_the_last_good_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "run"
     cross_entropy, calls = functional.cross_entropy, []
 
@@ -347,15 +402,18 @@ def test_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path: Path, monke
 
     monkeypatch.setattr(functional, "cross_entropy", breaks)
     with pytest.raises(
-        TrainingError, match=r"the loss is not finite at step 8, in epoch 2; the state after epoch 1 is kept in .*run\. Try a training\.rate below"
+        TrainingError,
+        match=r"the loss is not finite at step 8, in epoch 2; the state after epoch 1 is kept in .*run\. Try a training\.rate below",
     ):
         train(small(), DATA, folder)
     monkeypatch.undo()
-    assert len(runs.load(folder).metrics) == 1
+    assert len(runs.load_run(folder).metrics) == 1
     assert train(small(), DATA, folder, resume=True).accuracy >= 0.9
 
 
-def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_not_finite_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last step of an epoch may spoil the weights after a finite loss."""
     step = torch.optim.AdamW.step
     calls = []
@@ -367,28 +425,45 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path, monkeypatch: p
             optimiser.param_groups[0]["params"][0].data.fill_(float("inf"))
 
     monkeypatch.setattr(torch.optim.AdamW, "step", breaks)
-    with pytest.raises(TrainingError, match=r"a weight is not finite at step 12, in epoch 2; the state after epoch 1 is kept"):
+    with pytest.raises(
+        TrainingError,
+        match=r"a weight is not finite at step 12, in epoch 2; the state after epoch 1 is kept",
+    ):
         train(small(), DATA, tmp_path / "run")
-    assert len(runs.load(tmp_path / "run").metrics) == 1
+    assert len(runs.load_run(tmp_path / "run").metrics) == 1
 
 
 def test_data_must_fit() -> None:
     train_set = synthetic(5, 0)
     for test_set, message in [
-        (Synthetic(train_set.windows[:, 0], train_set.labels), r"test data must be windows \[N, T_in, C, H, W\]"),
-        (Synthetic(train_set.windows, train_set.labels[:3]), "test data must be windows .* labels, not .* and 3"),
+        (
+            Synthetic(train_set.windows[:, 0], train_set.labels),
+            r"test data must be windows \[N, T_in, C, H, W\]",
+        ),
+        (
+            Synthetic(train_set.windows, train_set.labels[:3]),
+            "test data must be windows .* labels, not .* and 3",
+        ),
         (Synthetic(train_set.windows, train_set.labels + 4), r"test labels must lie within 0\.\.3"),
-        (Synthetic(train_set.windows[:, :, :1], train_set.labels), "training and test data differ in shape or classes"),
+        (
+            Synthetic(train_set.windows[:, :, :1], train_set.labels),
+            "training and test data differ in shape or classes",
+        ),
     ]:
         with pytest.raises(DataError, match=message):
             Data(train_set, test_set)
 
 
 def test_data_must_fit_the_recipe(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the windows have 3 input steps, the recipe's data.steps is 4"):
+    with pytest.raises(
+        DataError, match=r"the windows have 3 input steps, the recipe's data.steps is 4"
+    ):
         train(small("data.steps=4"), DATA, tmp_path / "run")
-    with pytest.raises(DataError, match=r"the windows lie within 0\.\..*, beyond the 0\.\.1 of the input \(data\.high\)"):
-        train(small("data.high=1"), DATA, tmp_path / "run")
+    with pytest.raises(
+        DataError,
+        match=r"the windows lie within 0\.\..*, beyond the 0\.\.1 of the input \(data\.max_count\)",
+    ):
+        train(small("data.max_count=1"), DATA, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -405,15 +480,26 @@ def test_full_disk_keeps_the_last_good_state(finished: Path, tmp_path: Path) -> 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes of a file
-        with pytest.raises(StorageError, match=r"state\.safetensors: cannot be written \(.*File too large"):
+        with pytest.raises(
+            StorageError, match=r"state\.safetensors: cannot be written \(.*File too large"
+        ):
             runs.write(folder / runs.STATE, runs.read(folder / runs.STATE)[0], {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (folder / runs.STATE).read_bytes() == before and not list(folder.glob(".*"))
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), RuntimeError(NO_MEMORY)])
-def test_out_of_memory_keeps_the_last_good_state(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError(NO_MEMORY),
+    ],
+)
+def test_out_of_memory_keeps_the_last_good_state(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cross_entropy, calls = functional.cross_entropy, []
 
     def breaks(*arguments, **options):  # type: ignore[no-untyped-def]
@@ -423,14 +509,22 @@ def test_out_of_memory_keeps_the_last_good_state(error: Exception, tmp_path: Pat
         return cross_entropy(*arguments, **options)
 
     monkeypatch.setattr(functional, "cross_entropy", breaks)
-    with pytest.raises(TrainingError, match=r"out of memory: epoch 2, on cpu; the state after epoch 1 is kept in .*run\. Try a training\.batch below 20$"):
+    with pytest.raises(
+        TrainingError,
+        match=r"out of memory: epoch 2, on cpu; the state after epoch 1 is kept in .*run\. Try a training\.batch below 20$",
+    ):
         train(small(), DATA, tmp_path / "run")
-    assert len(runs.load(tmp_path / "run").metrics) == 1
+    assert len(runs.load_run(tmp_path / "run").metrics) == 1
     monkeypatch.setattr(runs, "make", breaks)
-    with pytest.raises(TrainingError, match=r"out of memory: the network does not fit cpu; try a network\.width below 1$"):
+    with pytest.raises(
+        TrainingError,
+        match=r"out of memory: the network does not fit cpu; try a network\.width below 1$",
+    ):
         train(small(), DATA, tmp_path / "large")
     monkeypatch.undo()
-    monkeypatch.setattr(functional, "cross_entropy", lambda *_, **__: exec("raise RuntimeError('another')"))
+    monkeypatch.setattr(
+        functional, "cross_entropy", lambda *_, **__: exec("raise RuntimeError('another')")
+    )
     with pytest.raises(RuntimeError, match="another"):
         train(small(), DATA, tmp_path / "other")
 
@@ -438,29 +532,52 @@ def test_out_of_memory_keeps_the_last_good_state(error: Exception, tmp_path: Pat
 # ------------------------------------------------------------------------------------------------ precision, and what a step does
 
 
-@pytest.mark.parametrize("override", ["training.precision=bfloat16", "training.channels_last=true", "training.compile=true", "training.clip=0.5"])
-def test_it_learns_in_every_way(override: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.precision=bfloat16",
+        "training.channels_last=true",
+        "training.compile=true",
+        "training.clip=0.5",
+    ],
+)
+def test_it_learns_in_every_way(
+    override: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiled = []
     compile = torch.compile  # without a C++ compiler, which inductor would take a minute for
-    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(1) or compile(model, backend="eager"))
+    monkeypatch.setattr(
+        torch, "compile", lambda model: compiled.append(1) or compile(model, backend="eager")
+    )
     run = train(small(override), DATA, tmp_path / "run")
     assert run.accuracy >= 0.85
-    assert {value.dtype for value in run.model.state_dict().values()} <= {torch.float32, torch.int64}
+    assert {value.dtype for value in run.model.state_dict().values()} <= {
+        torch.float32,
+        torch.int64,
+    }
     assert len(compiled) == ("compile" in override)
 
 
 def test_the_running_mean_is_what_is_tested_and_kept(tmp_path: Path) -> None:
     """Its weights are the mean by hand; training goes on from the others."""
     chosen = small("training.epochs=1", "training.ema=0.5")
-    session = loop._Session(chosen, DATA, tmp_path / "run", lambda progress: None, torch.device("cpu"))
+    session = loop._Session(
+        chosen, DATA, tmp_path / "run", lambda progress: None, torch.device("cpu")
+    )
     session.begin(None)
-    session.report = lambda progress: after.append({name: value.clone() for name, value in session.model.state_dict().items()})
+    session.report = lambda progress: after.append(
+        {name: value.clone() for name, value in session.model.state_dict().items()}
+    )
     after: list[dict[str, torch.Tensor]] = []
     session.run_epoch()
     mean = after[0]
     for weights in after[1:-1]:  # the last report is the epoch's
-        mean = {name: mean[name] * 0.5 + weights[name] * 0.5 for name in mean if mean[name].is_floating_point()}
-    run = runs.load(tmp_path / "run")
+        mean = {
+            name: mean[name] * 0.5 + weights[name] * 0.5
+            for name in mean
+            if mean[name].is_floating_point()
+        }
+    run = runs.load_run(tmp_path / "run")
     for name, value in mean.items():
         torch.testing.assert_close(run.model.state_dict()[name], value)
     assert not run.model.state_dict()["body.logits.weight"].equal(after[-1]["body.logits.weight"])
@@ -470,9 +587,15 @@ def test_the_running_mean_is_what_is_tested_and_kept(tmp_path: Path) -> None:
 def test_clipping_bounds_the_gradient() -> None:
     model = torch.nn.Linear(3, 2)
     for clip, norm in ((0.0, None), (0.5, 0.5)):
-        step = optimisation.Optimisation(TrainingRecipe(clip=clip, optimiser="sgd"), model, torch.device("cpu"))
+        step = optimisation.Optimisation(
+            TrainingRecipe(clip=clip, optimiser="sgd"), model, torch.device("cpu")
+        )
         step.step(100 * model(torch.ones(4, 3)).square().sum(), 1e-9)
-        found = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm().item()
+        found = (
+            torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None])
+            .norm()
+            .item()
+        )
         assert found > 10 if norm is None else found == pytest.approx(norm, rel=1e-3)
 
 
@@ -496,9 +619,19 @@ def test_float16_scales_its_gradients() -> None:
 def test_windows_that_do_not_fill_a_batch_wait(tmp_path: Path) -> None:
     """120 windows by 50 are two steps; all of them where there is no whole batch."""
     steps: list[int] = []
-    train(small("training.batch=50", "training.epochs=1"), DATA, tmp_path / "a", report=lambda p: steps.append(p.steps))
+    train(
+        small("training.batch=50", "training.epochs=1"),
+        DATA,
+        tmp_path / "a",
+        report=lambda p: steps.append(p.steps),
+    )
     assert set(steps) == {2} and len(steps) == 3
-    train(small("training.batch=500", "training.epochs=1"), DATA, tmp_path / "b", report=lambda p: steps.append(p.steps))
+    train(
+        small("training.batch=500", "training.epochs=1"),
+        DATA,
+        tmp_path / "b",
+        report=lambda p: steps.append(p.steps),
+    )
     assert steps[-1] == 1
 
 
@@ -509,7 +642,8 @@ def test_what_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(parallel, "world", lambda: 2)
     for batch in (20, 96, 128):  # not a multiple of 64; more than the data
         with pytest.raises(
-            TrainingError, match=rf"2 processes share batches that are multiples of 64 .* not larger than the data .* training.batch is {batch}"
+            TrainingError,
+            match=rf"2 processes share batches that are multiples of 64 .* not larger than the data .* training.batch is {batch}",
         ):
             train(small(f"training.batch={batch}"), DATA, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -529,20 +663,34 @@ def test_two_processes_draw_what_one_does(tmp_path: Path) -> None:
         process.kill()
     assert codes == [0, 0]
     one = train(chosen, DATA, tmp_path / "one")
-    two = runs.load(tmp_path / "two")
+    two = runs.load_run(tmp_path / "two")
     for name, value in two.model.state_dict().items():
-        torch.testing.assert_close(value, one.model.state_dict()[name], rtol=1e-2, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            value,
+            one.model.state_dict()[name],
+            rtol=1e-2,
+            atol=2e-4,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
     for mine, theirs in zip(two.metrics, one.metrics, strict=True):
-        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3) and mine["test_loss"] == pytest.approx(theirs["test_loss"], rel=5e-3)
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3) and mine[
+            "test_loss"
+        ] == pytest.approx(theirs["test_loss"], rel=5e-3)
 
 
 def _joined(rank: int, chosen: Recipe, folder: Path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
     train(chosen, DATA, folder / "two")
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float32, 1e-4), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)],
+    ids=str,
+)
 def test_gathered_batch_norm_is_batch_norm(dtype: torch.dtype, tolerance: float) -> None:
     """Of one process, and in evaluation: the same output, statistics and gradients, of what convolutions give under autocast too."""
     torch.manual_seed(0)
@@ -554,7 +702,16 @@ def test_gathered_batch_norm_is_batch_norm(dtype: torch.dtype, tolerance: float)
         out = norm(inside)
         out.pow(3).sum().backward()
         assert inside.grad is not None and norm.weight.grad is not None
-        found.append([out, inside.grad, norm.weight.grad, norm.running_mean, norm.running_var, norm.eval()(x)])
+        found.append(
+            [
+                out,
+                inside.grad,
+                norm.weight.grad,
+                norm.running_mean,
+                norm.running_var,
+                norm.eval()(x),
+            ]
+        )
     for expected, mine in zip(*found, strict=True):
         assert mine.dtype == expected.dtype
         torch.testing.assert_close(mine, expected, rtol=tolerance, atol=tolerance)
@@ -574,18 +731,27 @@ def test_learning_rate() -> None:
 
 
 def test_only_weights_decay() -> None:
-    from training.neurons import Neuron
+    from lmht_deploy.training.neurons import Neuron
 
     model = runs.make(small(), runs_input(), 4)
-    decays, others = (group["params"] for group in optimisation.make_optimiser(small().training, model).param_groups)
+    decays, others = (
+        group["params"]
+        for group in optimisation.make_optimiser(small().training, model).param_groups
+    )
     names = {id(p): name for name, p in model.named_parameters()}
     assert {names[id(p)].rsplit(".", 2)[-2] for p in decays} == {"conv", "logits"}
-    learnt = [p for neuron in model.modules() if isinstance(neuron, Neuron) for p in neuron.parameters() if p.requires_grad]
+    learnt = [
+        p
+        for neuron in model.modules()
+        if isinstance(neuron, Neuron)
+        for p in neuron.parameters()
+        if p.requires_grad
+    ]
     assert {id(p) for p in learnt} <= {id(p) for p in others}
 
 
 def runs_input():  # type: ignore[no-untyped-def]
-    from lmht_deploy.network import Input
+    from lmht_deploy.ir import Input
 
     return Input(name="input", shape=(2, 8, 8), steps=3)
 

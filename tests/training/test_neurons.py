@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from training.neurons import IF, LMHT, MHT, QCFS, Fixed, Neuron, lmht
+from lmht_deploy.training.neurons import IF, LMHT, MHT, QCFS, Fixed, Neuron, lmht
 
 DTYPE = torch.float64
 
@@ -55,7 +55,9 @@ def test_given_mixing_and_leak() -> None:
     """Frames averaged (I = 3 each), λ = 0.5: v 3 -> k 2, rest 1 | 0.5 + 3 -> k 2."""
     assert amplitudes(Fixed(2, [[1 / 3] * 3] * 2, leak=0.5), 1.0, 2.0, 6.0) == [2, 2]
     assert amplitudes(Fixed(1, torch.tensor([[0.0, 1.0], [1.0, 0.0]])), 0.25, 1.0) == [1, 0]
-    assert not [parameter for parameter in Fixed(1, torch.eye(2)).parameters() if parameter.requires_grad]
+    assert not [
+        parameter for parameter in Fixed(1, torch.eye(2)).parameters() if parameter.requires_grad
+    ]
     with pytest.raises(ValueError, match=r"a T-GIM is \[T, T_in\], not of shape \(2,\)"):
         Fixed(1, torch.ones(2))
 
@@ -64,12 +66,16 @@ def test_a_still_image_enters_every_step() -> None:
     """Without a T-GIM, and with one input step: v 0.75 | 1.5 -> fires, 0.5 | 1.25 -> fires."""
     assert amplitudes(IF(3, 1), 0.75) == [0, 1, 1]
     assert amplitudes(MHT(3, 2, 1, v0=0.5), 2.0) == [2, 2]
-    with pytest.raises(ValueError, match=r"take as many input steps as time-steps \(4\), or a single one, not 2"):
+    with pytest.raises(
+        ValueError, match=r"take as many input steps as time-steps \(4\), or a single one, not 2"
+    ):
         MHT(1, 4, 2)
 
 
 def test_currents_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match="neurons that take 3 input steps meet 7 currents, which is no multiple"):
+    with pytest.raises(
+        ValueError, match="neurons that take 3 input steps meet 7 currents, which is no multiple"
+    ):
         LMHT(1, 2, 3)(torch.ones(7, 4))
 
 
@@ -104,7 +110,9 @@ def test_initial_parameters() -> None:
     torch.testing.assert_close(neuron.leak, torch.tensor(0.75))
 
 
-@pytest.mark.parametrize("wrong", [{"levels": 0}, {"steps": 0}, {"steps_in": 0}, {"threshold": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"levels": 0}, {"steps": 0}, {"steps_in": 0}, {"threshold": 0.0}]
+)
 def test_wrong_parameters(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be >= 1"):
         LMHT(**({"levels": 1, "steps": 1} | wrong))  # type: ignore[arg-type]
@@ -113,7 +121,15 @@ def test_wrong_parameters(wrong: dict[str, int]) -> None:
 # ------------------------------------------------------------------------------------------------ against a loop
 
 
-def by_hand(x: list[float], omega: list[list[float]], leak: float, theta: float, v0: float, levels: int, grad: list[float]) -> tuple:
+def by_hand(
+    x: list[float],
+    omega: list[list[float]],
+    leak: float,
+    theta: float,
+    v0: float,
+    levels: int,
+    grad: list[float],
+) -> tuple:
     """k·θ of one neuron, and the gradients of Σ grad·k·θ by x, Ω, λ and θ, written out from the docstring of `lmht`."""
     v, out = v0, []
     of_x, of_omega = [0.0] * len(x), [[0.0] * len(x) for _ in omega]
@@ -134,7 +150,12 @@ def by_hand(x: list[float], omega: list[list[float]], leak: float, theta: float,
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), steps=st.integers(1, 5), steps_in=st.integers(1, 5), levels=st.integers(1, 4))
+@given(
+    seed=st.integers(0, 10**6),
+    steps=st.integers(1, 5),
+    steps_in=st.integers(1, 5),
+    levels=st.integers(1, 4),
+)
 def test_function_and_gradients(seed: int, steps: int, steps_in: int, levels: int) -> None:
     g = torch.Generator().manual_seed(seed)
 
@@ -147,19 +168,42 @@ def test_function_and_gradients(seed: int, steps: int, steps_in: int, levels: in
     out = lmht(x, omega, leak, theta, v0, levels)
     found = torch.autograd.grad(out, leaves, grad)
 
-    rows = [by_hand(x[:, n].tolist(), omega.tolist(), leak.item(), theta.item(), v0.item(), levels, grad[:, n].tolist()) for n in range(7)]
-    torch.testing.assert_close(out.T, torch.tensor([row[0] for row in rows], dtype=DTYPE), rtol=0, atol=1e-12)
+    rows = [
+        by_hand(
+            x[:, n].tolist(),
+            omega.tolist(),
+            leak.item(),
+            theta.item(),
+            v0.item(),
+            levels,
+            grad[:, n].tolist(),
+        )
+        for n in range(7)
+    ]
+    torch.testing.assert_close(
+        out.T, torch.tensor([row[0] for row in rows], dtype=DTYPE), rtol=0, atol=1e-12
+    )
     torch.testing.assert_close(found[0].T, torch.tensor([row[1] for row in rows], dtype=DTYPE))
     for index in (1, 2, 3):
-        torch.testing.assert_close(found[index], torch.tensor([row[index + 1] for row in rows], dtype=DTYPE).sum(0))
+        torch.testing.assert_close(
+            found[index], torch.tensor([row[index + 1] for row in rows], dtype=DTYPE).sum(0)
+        )
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10**6), steps=st.integers(1, 4), steps_in=st.integers(1, 4), levels=st.integers(1, 3))
+@given(
+    seed=st.integers(0, 10**6),
+    steps=st.integers(1, 4),
+    steps_in=st.integers(1, 4),
+    levels=st.integers(1, 3),
+)
 def test_gradients_by_finite_differences(seed: int, steps: int, steps_in: int, levels: int) -> None:
     """The surrogate is the derivative of clip(v, 0.5·θ, (L + 0.5)·θ) with the potentials before each step held constant."""
     g = torch.Generator().manual_seed(seed)
-    x, omega, grad = (torch.rand(shape, dtype=DTYPE, generator=g) * 2 - 0.5 for shape in ((steps_in, 3), (steps, steps_in), (steps, 3)))
+    x, omega, grad = (
+        torch.rand(shape, dtype=DTYPE, generator=g) * 2 - 0.5
+        for shape in ((steps_in, 3), (steps, steps_in), (steps, 3))
+    )
     leak, theta, v0 = (torch.tensor(value, dtype=DTYPE) for value in (0.9, 0.7, 0.2))
     leaves = [tensor.requires_grad_() for tensor in (x, omega, leak)]
     out = lmht(x, omega, leak, theta, v0, levels)
@@ -173,7 +217,9 @@ def test_gradients_by_finite_differences(seed: int, steps: int, steps_in: int, l
         return (leak * torch.stack(held) + omega @ x).clamp(0.5 * theta, (levels + 0.5) * theta)
 
     assert torch.autograd.gradcheck(smooth, leaves)
-    torch.testing.assert_close(torch.autograd.grad(out, leaves, grad), torch.autograd.grad(smooth(*leaves), leaves, grad))
+    torch.testing.assert_close(
+        torch.autograd.grad(out, leaves, grad), torch.autograd.grad(smooth(*leaves), leaves, grad)
+    )
 
 
 def test_surrogate_limits() -> None:

@@ -9,10 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from lmht_deploy.data import images
 from lmht_deploy.errors import RecipeError
-from training import data, images, recipe, runs
-from training.loop import train
-from training.recipe import AugmentationRecipe, DataRecipe, NetworkRecipe, PaperRecipe, Recipe, TrainingRecipe
+from lmht_deploy.training import data, recipe, runs
+from lmht_deploy.training.loop import train
+from lmht_deploy.training.recipe import (
+    AugmentationRecipe,
+    DataRecipe,
+    NetworkRecipe,
+    PaperRecipe,
+    Recipe,
+    TrainingRecipe,
+)
 
 SMALL = {"data": {"name": "digits"}, "network": {"architecture": "residual-small"}}
 
@@ -30,9 +38,18 @@ def test_defaults() -> None:
 @pytest.mark.parametrize("name", recipe.packaged())
 def test_packaged_recipes_train_and_round_trip(name: str, tmp_path: Path) -> None:
     """A step on data of the recipe's own shape, by a network of few channels; then the recipe that the run holds."""
-    found = recipe.load(name, ["network.width=0.02", "training.epochs=1", "training.batch=4", "training.warmup=0", "training.start="])
+    found = recipe.load_recipe(
+        name,
+        [
+            "network.width=0.02",
+            "training.epochs=1",
+            "training.batch=4",
+            "training.warmup=0",
+            "training.start=",
+        ],
+    )
     run = train(found, fake(found), tmp_path / "run")
-    assert len(run.metrics) == 1 and runs.load(tmp_path / "run").recipe == found
+    assert len(run.metrics) == 1 and runs.load_run(tmp_path / "run").recipe == found
     assert run.model(torch.from_numpy(fake(found).test.windows[:2]).float()).shape == (2, 3)
 
 
@@ -41,7 +58,11 @@ def fake(found: Recipe) -> data.Data:
     events = found.data.name not in images.SETS
     size = found.data.size or (34 if events else images.SETS[found.data.name].size)
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 3, (8, found.data.steps, 2, size, size)) if events else rng.integers(-128, 128, (8, found.data.steps, 3, size, size))
+    pixels = (
+        rng.integers(0, 3, (8, found.data.steps, 2, size, size))
+        if events
+        else rng.integers(-128, 128, (8, found.data.steps, 3, size, size))
+    )
     windows = Fake(pixels.astype(np.uint8 if events else np.int8), rng.integers(0, 3, 8))
     return data.Data(windows, windows, kind="events" if events else "image")
 
@@ -53,7 +74,12 @@ class Fake:
     classes: tuple[str, ...] = ("a", "b", "c")
 
 
-I100, I1K, TINY, DVS = ("imagenet", 100), ("imagenet", 0), ("tiny-imagenet", 0), ("tonic:CIFAR10DVS", 0)
+I100, I1K, TINY, DVS = (
+    ("imagenet", 100),
+    ("imagenet", 0),
+    ("tiny-imagenet", 0),
+    ("tonic:CIFAR10DVS", 0),
+)
 C10, C100 = ("cifar10", 0), ("cifar100", 0)
 ROWS = [  # Of the paper: table, data set (and how many of its classes), architecture, neurons, L, T, accuracy, SOPs (G) and energy (mJ).
     ("1", I100, "resnet-18-imagenet", "if", 1, 4, 76.22, 1.60, 1.44),
@@ -75,8 +101,14 @@ ROWS = [  # Of the paper: table, data set (and how many of its classes), archite
     ("3", DVS, "resnet-18-dvs", "lmht", 2, 2, 80.70, 0, 0),
     ("3", DVS, "resnet-18-dvs", "lmht", 2, 4, 81.00, 0, 0),
     ("3", DVS, "resnet-18-dvs", "lmht", 4, 2, 81.90, 0, 0),
-    *(("4", C100, "vgg-16", "qcfs", n, 1, accuracy, 0, 0) for n, accuracy in ((4, 76.11), (8, 77.31))),
-    *(("4", C100, "resnet-20", "qcfs", n, 1, accuracy, 0, 0) for n, accuracy in ((4, 63.90), (8, 69.56))),
+    *(
+        ("4", C100, "vgg-16", "qcfs", n, 1, accuracy, 0, 0)
+        for n, accuracy in ((4, 76.11), (8, 77.31))
+    ),
+    *(
+        ("4", C100, "resnet-20", "qcfs", n, 1, accuracy, 0, 0)
+        for n, accuracy in ((4, 63.90), (8, 69.56))
+    ),
 ]
 HYBRID = {  # Table 4, accuracy by architecture and levels of the ANN: with L = 2, T = 2; L = 2, T = 4; L = 4, T = 2.
     ("vgg-16", 4): (75.97, 76.49, 76.38),
@@ -89,7 +121,17 @@ HYBRID = {  # Table 4, accuracy by architecture and levels of the ANN: with L = 
 def row(plan: Recipe) -> tuple[object, ...]:
     paper, network = plan.paper, plan.network
     data_set = (plan.data.name, plan.data.classes)
-    return paper.table, data_set, network.architecture, network.neuron, network.levels, network.steps, paper.accuracy, paper.sops, paper.energy
+    return (
+        paper.table,
+        data_set,
+        network.architecture,
+        network.neuron,
+        network.levels,
+        network.steps,
+        paper.accuracy,
+        paper.sops,
+        paper.energy,
+    )
 
 
 def test_every_row_of_the_paper_has_a_recipe() -> None:
@@ -99,8 +141,10 @@ def test_every_row_of_the_paper_has_a_recipe() -> None:
         for (architecture, _), figures in HYBRID.items()
         for (levels, steps), accuracy in zip(((2, 2), (2, 4), (4, 2)), figures, strict=True)
     ]
-    plans = {name: recipe.load(name) for name in recipe.packaged()}
-    found = [row(plan) for name, plan in plans.items() if plan.paper.table and name != "cifar10-fast"]
+    plans = {name: recipe.load_recipe(name) for name in recipe.packaged()}
+    found = [
+        row(plan) for name, plan in plans.items() if plan.paper.table and name != "cifar10-fast"
+    ]
     assert sorted(found, key=str) == sorted([*ROWS, *hybrid], key=str)
     assert row(plans["cifar10-fast"]) == row(plans["cifar10-resnet-18"])
 
@@ -108,33 +152,53 @@ def test_every_row_of_the_paper_has_a_recipe() -> None:
 def test_hybrid_recipes_begin_where_their_ann_ends() -> None:
     """By name: the ANN of the recipe has as many levels as it says; 30 epochs at most, and what Theorem 4.4 asks of v0."""
     for (architecture, levels), figures in HYBRID.items():
-        ann = recipe.load(f"cifar100-{architecture}-qcfs-{levels}")
-        assert (ann.network.neuron, ann.network.levels, ann.network.architecture) == ("qcfs", levels, architecture)
+        ann = recipe.load_recipe(f"cifar100-{architecture}-qcfs-{levels}")
+        assert (ann.network.neuron, ann.network.levels, ann.network.architecture) == (
+            "qcfs",
+            levels,
+            architecture,
+        )
         for (own, steps), accuracy in zip(((2, 2), (2, 4), (4, 2)), figures, strict=True):
-            plan = recipe.load(f"cifar100-{architecture}-hybrid-{levels}-l{own}-t{steps}")
-            assert (plan.network.levels, plan.network.steps, plan.network.v0, plan.paper.accuracy) == (own, steps, 0.5, accuracy)
-            assert plan.training.epochs <= 30 and (plan.data, plan.network.architecture) == (ann.data, architecture)
+            plan = recipe.load_recipe(f"cifar100-{architecture}-hybrid-{levels}-l{own}-t{steps}")
+            assert (
+                plan.network.levels,
+                plan.network.steps,
+                plan.network.v0,
+                plan.paper.accuracy,
+            ) == (own, steps, 0.5, accuracy)
+            assert plan.training.epochs <= 30 and (plan.data, plan.network.architecture) == (
+                ann.data,
+                architecture,
+            )
             assert plan.training.start == f"cifar100-{architecture}-qcfs-{levels}"
 
 
 def test_extends(tmp_path: Path) -> None:
-    (tmp_path / "base.toml").write_text('extends = "digits"\n[network]\nlevels = 4\n[training]\nrate = 0.1\n')
+    (tmp_path / "base.toml").write_text(
+        'extends = "digits"\n[network]\nlevels = 4\n[training]\nrate = 0.1\n'
+    )
     (tmp_path / "deeper").mkdir()
     path = tmp_path / "deeper" / "mine.toml"
     path.write_text('extends = "../base.toml"\n[training]\nrate = 0.2\n[paper]\naccuracy = 50\n')
-    found = recipe.load(path, ["training.epochs=3"])
-    expected = recipe.load("digits", ["network.levels=4", "training.rate=0.2", "training.epochs=3", "paper.accuracy=50"])
+    found = recipe.load_recipe(path, ["training.epochs=3"])
+    expected = recipe.load_recipe(
+        "digits",
+        ["network.levels=4", "training.rate=0.2", "training.epochs=3", "paper.accuracy=50"],
+    )
     assert found == expected and found.paper.accuracy == 50
     (tmp_path / "base.toml").write_text('extends = "deeper/mine.toml"\n')
     with pytest.raises(RecipeError, match=r"mine\.toml extends itself, by way of"):
-        recipe.load(path)
-    for content, message in (("extends = 3", "extends must be the name or the path of a recipe, not 3"), ('extends = "fly"', "there is no recipe 'fly'")):
+        recipe.load_recipe(path)
+    for content, message in (
+        ("extends = 3", "extends must be the name or the path of a recipe, not 3"),
+        ('extends = "fly"', "there is no recipe 'fly'"),
+    ):
         path.write_text(content)
         with pytest.raises(RecipeError, match=message):
-            recipe.load(path)
+            recipe.load_recipe(path)
     path.write_text('extends = "absent.toml"')
     with pytest.raises(RecipeError, match=r"deeper.absent\.toml: cannot be read"):
-        recipe.load(path)
+        recipe.load_recipe(path)
 
 
 def test_packaged_names() -> None:
@@ -142,17 +206,37 @@ def test_packaged_names() -> None:
 
 
 def test_overrides() -> None:
-    found = recipe.load("digits", ["training.epochs=3", "training.optimiser=sgd", 'network.neuron="mht"', "training.rate = 1", "augmentation.mirror=true"])
+    found = recipe.load_recipe(
+        "digits",
+        [
+            "training.epochs=3",
+            "training.optimiser=sgd",
+            'network.neuron="mht"',
+            "training.rate = 1",
+            "augmentation.mirror=true",
+        ],
+    )
     assert found.augmentation.mirror
-    assert (found.training.epochs, found.training.optimiser, found.network.neuron, found.training.rate) == (3, "sgd", "mht", 1.0)
-    assert found.data == recipe.load("digits").data
+    assert (
+        found.training.epochs,
+        found.training.optimiser,
+        found.network.neuron,
+        found.training.rate,
+    ) == (3, "sgd", "mht", 1.0)
+    assert found.data == recipe.load_recipe("digits").data
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.epoch=3", r"unknown key of \[training\] 'epoch' in the recipe; there are epochs, batch, optimiser"),
-        ("train.epochs=3", "unknown section 'train' in the recipe; there are data, augmentation, network, training, paper"),
+        (
+            "training.epoch=3",
+            r"unknown key of \[training\] 'epoch' in the recipe; there are epochs, batch, optimiser",
+        ),
+        (
+            "train.epochs=3",
+            "unknown section 'train' in the recipe; there are data, augmentation, network, training, paper",
+        ),
         ("training.epochs=0", "training.epochs must lie within 1..100000, not be 0"),
         ("training.epochs=2.5", "training.epochs must be an integer, within 1..100000, not 2.5"),
         ("training.epochs=true", "training.epochs must be an integer"),
@@ -165,28 +249,42 @@ def test_overrides() -> None:
         ("training.epochs", "an override has the form section.key=value"),
         ("epochs=3", "an override has the form section.key=value"),
         ("network.neuron=if", "network.neuron 'if' has one level: network.levels must be 1, not 2"),
-        ("network.neuron=qcfs", "network.neuron 'qcfs' has network.steps 1 and network.v0 0.5, not 4 and 0.0"),
-        ("augmentation.zoom=0.5", r"augmentation.zoom is for images that differ in size and are decoded as they are used \(imagenet\), not for digits"),
+        (
+            "network.neuron=qcfs",
+            "network.neuron 'qcfs' has network.steps 1 and network.v0 0.5, not 4 and 0.0",
+        ),
+        (
+            "augmentation.zoom=0.5",
+            r"augmentation.zoom is for images that differ in size and are decoded as they are used \(imagenet\), not for digits",
+        ),
         ("data.classes=5", "data.classes is for images, not for digits"),
-        ("augmentation.auto=svhn", "augmentation.auto must be one of none, cifar10, imagenet, not 'svhn'"),
+        (
+            "augmentation.auto=svhn",
+            "augmentation.auto must be one of none, cifar10, imagenet, not 'svhn'",
+        ),
         ("data.steps=7", None),
     ],
 )
 def test_wrong_values(override: str, message: str | None) -> None:
     if message is None:  # a T-GIM may be rectangular
-        assert recipe.load("digits", [override]).data.steps == 7
+        assert recipe.load_recipe("digits", [override]).data.steps == 7
         return
     with pytest.raises(RecipeError, match=message):
-        recipe.load("digits", [override])
+        recipe.load_recipe("digits", [override])
 
 
 def test_neurons_without_mixing_need_equal_steps() -> None:
-    with pytest.raises(RecipeError, match=r"network.neuron 'mht' has no T-GIM: network.steps \(4\) must be data.steps \(8\), or that be 1"):
-        recipe.load("digits", ["network.neuron=mht", "data.steps=8"])
+    with pytest.raises(
+        RecipeError,
+        match=r"network.neuron 'mht' has no T-GIM: network.steps \(4\) must be data.steps \(8\), or that be 1",
+    ):
+        recipe.load_recipe("digits", ["network.neuron=mht", "data.steps=8"])
 
 
 def test_missing_key() -> None:
-    with pytest.raises(RecipeError, match=r"the recipe lacks network.architecture, one of residual-small"):
+    with pytest.raises(
+        RecipeError, match=r"the recipe lacks network.architecture, one of residual-small"
+    ):
         recipe.parse({"data": {"name": "digits"}})
     with pytest.raises(RecipeError, match=r"key of \[data\] must be a table, not 3"):
         recipe.parse(SMALL | {"data": 3})
@@ -194,10 +292,10 @@ def test_missing_key() -> None:
 
 def test_files_that_are_not_recipes(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"there is no recipe 'digit'; there are cifar10-cpu"):
-        recipe.load("digit")
+        recipe.load_recipe("digit")
     with pytest.raises(RecipeError, match=r"absent.toml: cannot be read"):
-        recipe.load(tmp_path / "absent.toml")
+        recipe.load_recipe(tmp_path / "absent.toml")
     for content in (b"[data", b"\xff\xfe"):
         (tmp_path / "bad.toml").write_bytes(content)
         with pytest.raises(RecipeError, match=r"bad.toml: is not TOML"):
-            recipe.load(tmp_path / "bad.toml")
+            recipe.load_recipe(tmp_path / "bad.toml")

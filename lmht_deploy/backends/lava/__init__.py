@@ -17,11 +17,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ...errors import BackendError, StorageError
-from ...netx import is_foreign
-from ...result import Result, check_windows, per_window
-from ...storage import checksum, reading
-from .. import silent
+from lmht_deploy.backends import no_progress
+from lmht_deploy.errors import BackendError, StorageError
+from lmht_deploy.formats.files import hdf5_checksum, reading
+from lmht_deploy.netx import is_foreign
+from lmht_deploy.result import Result, check_windows, per_window
+
 from . import child, environment, stock
 
 SUFFIX = ".net"
@@ -29,12 +30,23 @@ FORMAT = "lmht-deploy NetX"
 VERSION = 1
 
 
-def missing() -> str | None:
+def unavailable() -> str | None:
     """Whether Lava's environment is installed."""
-    return None if environment.python_of() else "Lava's environment is not installed; run: lmht lava install"
+    return (
+        None
+        if environment.python_of()
+        else "Lava's environment is not installed; run: lmht lava install"
+    )
 
 
-def load(path: Path, *, threads: int = 1, seconds: float = 600.0, folder: Path | None = None, fast_conv: bool = False) -> LavaBackend | stock.StockBackend:
+def open_artifact(
+    path: Path,
+    *,
+    threads: int = 1,
+    seconds: float = 600.0,
+    folder: Path | None = None,
+    fast_conv: bool = False,
+) -> LavaBackend | stock.StockBackend:
     """Open a NetX file: one that lmht-deploy wrote for its own processes, or any other, which unmodified lava-dl will run.
 
     A run may take `seconds`, and uses the environment in `folder`. `fast_conv` has lava-dl convolve by matrix products,
@@ -49,7 +61,9 @@ def load(path: Path, *, threads: int = 1, seconds: float = 600.0, folder: Path |
     if net is None:
         return stock.StockBackend(path, python, threads, seconds, fast_conv)
     if fast_conv:
-        raise BackendError(f"{path}: runs in lmht-deploy's own processes, whose convolutions are fast; fast convolutions are for NetX files of stock lava-dl")
+        raise BackendError(
+            f"{path}: runs in lmht-deploy's own processes, whose convolutions are fast; fast convolutions are for NetX files of stock lava-dl"
+        )
     return LavaBackend(path, net, python, threads, seconds)
 
 
@@ -57,27 +71,46 @@ class LavaBackend:
     chunk: int | None = 50
 
     def __init__(self, path: Path, net: _Net, python: Path, threads: int, seconds: float) -> None:
-        self.net, self.path, self.window_shape, self.high = net, path, net.window_shape, net.high
+        self.net, self.path, self.window_shape, self.max_value = (
+            net,
+            path,
+            net.window_shape,
+            net.max_value,
+        )
         self._python, self._threads, self._seconds = python, threads, seconds
-        self.progress: Callable[[int], None] = silent
+        self.progress: Callable[[int], None] = no_progress
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         net = self.net
-        windows = check_windows(net.window_shape, net.low, net.high, windows)
+        windows = check_windows(net.window_shape, net.min_value, net.max_value, windows)
         job = {"net": str(self.path.resolve()), "trace": trace, "threads": self._threads}
         files = {"windows.npy": windows.astype(np.int32)}
-        with child.run(self._python, self.path.name, job, files, seconds=self._seconds, progress=self.progress) as (folder, report):
+        with child.run(
+            self._python, self.path.name, job, files, seconds=self._seconds, progress=self.progress
+        ) as (folder, report):
             logits = np.load(folder / "logits.npy")
-            spikes = {0: windows} | {layer.index: np.load(folder / f"layer-{layer.index}.npy") for layer in net.layers if layer.fires}
+            spikes = {0: windows} | {
+                layer.index: np.load(folder / f"layer-{layer.index}.npy")
+                for layer in net.layers
+                if layer.fires
+            }
         return Result(
             backend="lava",
             logits=logits,
             scale=net.scale,
-            spikes={layer.name: per_window(spikes[layer.index]) for layer in net.layers if layer.fires},
+            spikes={
+                layer.name: per_window(spikes[layer.index]) for layer in net.layers if layer.fires
+            },
             sops={layer.name: layer.sops(spikes) for layer in net.layers},
             macs=net.macs(),
             seconds=report["seconds"],
-            traces={layer.name: layer.trace(spikes[layer.index], net.substeps) for layer in net.layers if layer.fires} if trace else None,
+            traces={
+                layer.name: layer.trace(spikes[layer.index], net.substeps)
+                for layer in net.layers
+                if layer.fires
+            }
+            if trace
+            else None,
         )
 
     def close(self) -> None:
@@ -117,15 +150,17 @@ class _Layer:
 
     def trace(self, spikes: np.ndarray, substeps: int) -> np.ndarray:
         """Spikes [B, window, ...] as the network has them: [B, T, ...] counts k, or [B, T·S, ...] sub-steps."""
-        blocks = spikes.reshape(len(spikes), -1, substeps, *spikes.shape[2:])[:, : self.steps, : self.fires].astype(np.int64)
+        blocks = spikes.reshape(len(spikes), -1, substeps, *spikes.shape[2:])[
+            :, : self.steps, : self.fires
+        ].astype(np.int64)
         return blocks.sum(2) if self.summed else blocks.reshape(len(spikes), -1, *spikes.shape[2:])
 
 
 @dataclass(frozen=True)
 class _Net:
     window_shape: tuple[int, ...]
-    low: int
-    high: int
+    min_value: int
+    max_value: int
     substeps: int
     scale: float
     layers: tuple[_Layer, ...]
@@ -143,27 +178,45 @@ def _read(path: Path) -> _Net:
                 f"{path}: was not written by `lmht export` (its 'format' attribute is {file.attrs.get('format')!r}); lmht_deploy.netx reads other NetX files"
             )
         if file.attrs.get("version") != VERSION:
-            raise StorageError(f"{path}: has format version {file.attrs.get('version')}, this release reads version {VERSION}")
-        if file.attrs.get("checksum") != checksum(file):
-            raise StorageError(f"{path}: the checksum does not match the content; the file is damaged or was edited")
+            raise StorageError(
+                f"{path}: has format version {file.attrs.get('version')}, this release reads version {VERSION}"
+            )
+        if file.attrs.get("checksum") != hdf5_checksum(file):
+            raise StorageError(
+                f"{path}: the checksum does not match the content; the file is damaged or was edited"
+            )
         groups = [file["layer"][str(index)] for index in range(len(file["layer"]))]
         source, readout = groups[0], groups[-1]["lmht_readout"]
         return _Net(
             window_shape=(int(source.attrs["lmht_steps"]), *(int(n) for n in source["shape"])),
-            low=int(source.attrs["lmht_low"]),
-            high=int(source.attrs["lmht_high"]),
+            min_value=int(source.attrs["lmht_min_value"]),
+            max_value=int(source.attrs["lmht_max_value"]),
             substeps=int(file.attrs["lmht_substeps"]),
             scale=float(readout.attrs["scale"]),
-            layers=tuple(_read_layer(index, group, bool(file.attrs["lmht_graded"])) for index, group in enumerate(groups) if "weight" in group),
+            layers=tuple(
+                _read_layer(index, group, bool(file.attrs["lmht_graded"]))
+                for index, group in enumerate(groups)
+                if "weight" in group
+            ),
         )
 
 
 def _read_layer(index: int, group: h5py.Group, graded: bool) -> _Layer:
     synapses = [group, *group.get("lmht_skip", {}).values()]
-    fans = tuple(_Fan(int(s.attrs["lmht_from"]), s["lmht_fanOut"][()], int(s.attrs["lmht_macs"])) for s in synapses)
+    fans = tuple(
+        _Fan(int(s.attrs["lmht_from"]), s["lmht_fanOut"][()], int(s.attrs["lmht_macs"]))
+        for s in synapses
+    )
     if "neuron" not in group:
         return _Layer(group.attrs["lmht_name"], index, fans)
     neurons = group["neuron/lmht"]
     levels, substeps = int(neurons["levels"][()]), int(neurons["substeps"][()])
     fires = substeps if graded else substeps * levels
-    return _Layer(group.attrs["lmht_name"], index, fans, int(neurons["steps"][()]), fires, summed=substeps == 1)
+    return _Layer(
+        group.attrs["lmht_name"],
+        index,
+        fans,
+        int(neurons["steps"][()]),
+        fires,
+        summed=substeps == 1,
+    )

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import BackendError
+from lmht_deploy.errors import BackendError
 
 WORKER = Path(__file__).with_name("worker") / "main.py"
 GRACE = 5.0
@@ -24,7 +24,13 @@ GRACE = 5.0
 
 @contextlib.contextmanager
 def run(
-    python: Path, what: str, job: Mapping[str, Any], files: Mapping[str, np.ndarray], *, seconds: float, progress: Callable[[int], None]
+    python: Path,
+    what: str,
+    job: Mapping[str, Any],
+    files: Mapping[str, np.ndarray],
+    *,
+    seconds: float,
+    progress: Callable[[int], None],
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Run `job` (see worker/main.py) with arrays as `files` beside it; yields the folder of the results and what the child reports.
 
@@ -47,9 +53,13 @@ def run(
         elif (report := folder / "failure.json").is_file():
             raise BackendError(f"Lava failed on {what}: {json.loads(report.read_text())['reason']}")
         elif output is None:
-            raise BackendError(f"Lava did not finish {what} within {seconds:g} s; run fewer windows at once, or allow more time")
+            raise BackendError(
+                f"Lava did not finish {what} within {seconds:g} s; run fewer windows at once, or allow more time"
+            )
         else:
-            raise BackendError(f"Lava ended without a result on {what}{': ' + output[-1] if output else ''}")
+            raise BackendError(
+                f"Lava ended without a result on {what}{': ' + output[-1] if output else ''}"
+            )
 
 
 def _run(command: list[str], seconds: float, look: Callable[[], None]) -> list[str] | None:
@@ -59,8 +69,16 @@ def _run(command: list[str], seconds: float, look: Callable[[], None]) -> list[s
 
     Its output is a pipe that every process of the session holds, so that the pipe's end is the end of them all.
     """
-    alive, client = os.pipe()  # the end of its standard input tells the child that this process is gone
-    child = subprocess.Popen(command, stdin=alive, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    alive, client = (
+        os.pipe()
+    )  # the end of its standard input tells the child that this process is gone
+    child = subprocess.Popen(
+        command,
+        stdin=alive,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     os.close(alive)
     deadline = time.monotonic() + seconds
     output = None

@@ -15,9 +15,17 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ...errors import BackendError
+from lmht_deploy.errors import BackendError
 
-PACKAGES = ("lava-nc==0.10.0", "lava-dl==0.6.0", "numpy==1.26.4", "scipy==1.15.3", "h5py==3.16.0", "networkx==2.8.7", "asteval==0.9.33")
+PACKAGES = (
+    "lava-nc==0.10.0",
+    "lava-dl==0.6.0",
+    "numpy==1.26.4",
+    "scipy==1.15.3",
+    "h5py==3.16.0",
+    "networkx==2.8.7",
+    "asteval==0.9.33",
+)
 """Everything that importing the simulator takes; installed without dependencies, so that nothing else comes along."""
 VERSIONS = ("3.10", "3.11", "3.12")
 """Pythons that Lava was seen to run on, the best one first: beyond 3.10 it needs `worker/shims.py`."""
@@ -27,7 +35,11 @@ IMPORTS = "import h5py, lava.lib.dl.netx.hdf5, lava.proc.conv.models, lava.proc.
 def default_folder() -> Path:
     """Where the environment lies unless told otherwise: in the user's cache folder, one for each set of packages."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "lmht-deploy" / f"lava-{hashlib.sha256(' '.join(PACKAGES).encode()).hexdigest()[:12]}"
+    return (
+        cache
+        / "lmht-deploy"
+        / f"lava-{hashlib.sha256(' '.join(PACKAGES).encode()).hexdigest()[:12]}"
+    )
 
 
 def python_of(folder: Path | None = None) -> Path | None:
@@ -40,13 +52,19 @@ def version_of(python: Path) -> str:
     """The version of an interpreter, as "3.10"; "" where it does not run, as pyenv's placeholders do not."""
     ask: list[str | Path] = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     try:
-        said = subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60).stdout
+        said = subprocess.run(
+            ask, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
     return said.decode().strip() if re.fullmatch(rb"\d+\.\d+\s*", said) else ""
 
 
-def install(folder: Path | None = None, python: Path | None = None, progress: Callable[[str], None] = lambda step: None) -> Path:
+def install(
+    folder: Path | None = None,
+    python: Path | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Path:
     """Build the environment in `folder` with the interpreter `python`, unless it is there; returns its Python.
 
     It is built beside, proved by importing Lava, and renamed: a half-built one is never taken for a whole one.
@@ -57,12 +75,19 @@ def install(folder: Path | None = None, python: Path | None = None, progress: Ca
     version = None if python is None else _suitable(python)
     if found := python_of(folder):
         if version and version != (there := version_of(found)):
-            raise BackendError(f"{folder}: Lava is installed there already, with Python {there}; remove that folder to install it with Python {version}")
+            raise BackendError(
+                f"{folder}: Lava is installed there already, with Python {there}; remove that folder to install it with Python {version}"
+            )
         return found
     python = python or _find_python()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent, ignore_cleanup_errors=True)
+        beside = tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}.",
+            suffix=".partial",
+            dir=folder.parent,
+            ignore_cleanup_errors=True,
+        )
     except OSError as error:
         raise BackendError(f"{folder}: cannot be made ({error.strerror})") from None
     with beside as name:
@@ -72,7 +97,19 @@ def install(folder: Path | None = None, python: Path | None = None, progress: Ca
         inside = partial / "bin" / "python"
         progress(f"installing {', '.join(PACKAGES)}")
         # lava-nc declares Python < 3.11; what it lacks beyond is in worker/shims.py
-        _run([inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--ignore-requires-python", *PACKAGES])
+        _run(
+            [
+                inside,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--ignore-requires-python",
+                *PACKAGES,
+            ]
+        )
         progress("importing Lava")
         worker = Path(__file__).parent
         shims = f"import sys; sys.path.append({str(worker)!r}); from worker import shims; shims.newer_python(); shims.without_torch(); {IMPORTS}"
@@ -81,7 +118,9 @@ def install(folder: Path | None = None, python: Path | None = None, progress: Ca
             partial.rename(folder)
         except OSError as error:  # another process was faster, or something else is in the way
             if python_of(folder) is None:
-                raise BackendError(f"{folder}: cannot be put in place ({error.strerror}); remove what is there") from None
+                raise BackendError(
+                    f"{folder}: cannot be put in place ({error.strerror}); remove what is there"
+                ) from None
     return folder / "bin" / "python"
 
 
@@ -90,7 +129,9 @@ def _find_python() -> Path:
     for python in _candidates():
         if version_of(python) in VERSIONS:
             return python
-    raise BackendError(f"found no Python {_any_version()} for Lava; install one, or name it with --python")
+    raise BackendError(
+        f"found no Python {_any_version()} for Lava; install one, or name it with --python"
+    )
 
 
 def _candidates() -> Iterator[Path]:
@@ -114,10 +155,20 @@ def _suitable(python: Path) -> str:
 
 
 def _run(command: list[str | Path]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
-        raise BackendError(f"Lava's environment could not be built: {lines[-1].strip() if lines else f'{command[0]} failed'}")
+        raise BackendError(
+            f"Lava's environment could not be built: {lines[-1].strip() if lines else f'{command[0]} failed'}"
+        )
 
 
 def _any_version() -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ... import network
-from ...netx import NetX, Recording, counting
-from ...netx import load as load_netx
-from ...netx.simulate import check
-from ...result import Result
-from .. import silent
+from lmht_deploy import ir
+from lmht_deploy.backends import no_progress
+from lmht_deploy.netx import NetX, Recording, counting, load_netx
+from lmht_deploy.netx.simulate import check
+from lmht_deploy.result import Result
+
 from . import child
 
 
@@ -31,7 +31,13 @@ class Run:
 
 
 def run(
-    python: Path, runs: Sequence[Run], *, fast_conv: bool = False, threads: int = 1, seconds: float = 600.0, progress: Callable[[int], None] = silent
+    python: Path,
+    runs: Sequence[Run],
+    *,
+    fast_conv: bool = False,
+    threads: int = 1,
+    seconds: float = 600.0,
+    progress: Callable[[int], None] = no_progress,
 ) -> tuple[list[list[Recording]], float]:
     """Run every sample of `runs`, each in a network of its own; their recordings, and the seconds that Lava ran.
 
@@ -44,19 +50,47 @@ def run(
     entries, files = [], {}
     for number, one in enumerate(runs):
         files[f"inputs-{number}.npy"] = one.inputs.astype(np.int32)
-        options = {"graded": one.graded, "states": one.states, "reset_interval": one.reset_interval, "reset_offset": one.reset_offset}
+        options = {
+            "graded": one.graded,
+            "states": one.states,
+            "reset_interval": one.reset_interval,
+            "reset_offset": one.reset_offset,
+        }
         steps = check(nets[number], one.inputs, one.steps, one.graded)
-        entries.append({"net": str(one.path.resolve()), "inputs": f"inputs-{number}.npy", "steps": steps, "out": f"out-{number}", **options})
+        entries.append(
+            {
+                "net": str(one.path.resolve()),
+                "inputs": f"inputs-{number}.npy",
+                "steps": steps,
+                "out": f"out-{number}",
+                **options,
+            }
+        )
     job = {"stock": entries, "fast_conv": fast_conv, "threads": threads}
-    with child.run(python, ", ".join(one.path.name for one in runs), job, files, seconds=seconds, progress=progress) as (folder, report):
-        return [_recordings(net, one, folder / f"out-{number}") for number, (net, one) in enumerate(zip(nets, runs, strict=True))], report["seconds"]
+    with child.run(
+        python,
+        ", ".join(one.path.name for one in runs),
+        job,
+        files,
+        seconds=seconds,
+        progress=progress,
+    ) as (folder, report):
+        return [
+            _recordings(net, one, folder / f"out-{number}")
+            for number, (net, one) in enumerate(zip(nets, runs, strict=True))
+        ], report["seconds"]
 
 
 def _recordings(net: NetX, one: Run, out: Path) -> list[Recording]:
     found = []
     for index, layer in enumerate(net.spiking):
-        arrays = {name: np.load(f"{out}-{index}-{name}.npy") for name in (("spikes", "u", "v") if one.states else ("spikes",))}
-        arrays = {name: array.reshape(*array.shape[:2], *layer.shape) for name, array in arrays.items()}
+        arrays = {
+            name: np.load(f"{out}-{index}-{name}.npy")
+            for name in (("spikes", "u", "v") if one.states else ("spikes",))
+        }
+        arrays = {
+            name: array.reshape(*array.shape[:2], *layer.shape) for name, array in arrays.items()
+        }
         spikes = arrays["spikes"]
         potential = arrays["v"][:, -1] if one.states else np.zeros_like(spikes[:, 0], np.int32)
         found.append(Recording(spikes.sum(1, dtype=np.int32), potential, **arrays))
@@ -68,18 +102,32 @@ class StockBackend:
 
     chunk: int | None = 32
 
-    def __init__(self, path: Path, python: Path, threads: int, seconds: float, fast_conv: bool) -> None:
+    def __init__(
+        self, path: Path, python: Path, threads: int, seconds: float, fast_conv: bool
+    ) -> None:
         self.net, self.path = load_netx(path), path
-        self._python, self._threads, self._seconds, self._fast_conv = python, threads, seconds, fast_conv
-        self.progress: Callable[[int], None] = silent
+        self._python, self._threads, self._seconds, self._fast_conv = (
+            python,
+            threads,
+            seconds,
+            fast_conv,
+        )
+        self.progress: Callable[[int], None] = no_progress
         self.window_shape = counting.window_shape(self.net)
-        self.high = self.net.encoding.high if self.net.encoding else network.MAX_INPUT
+        self.max_value = self.net.encoding.max_value if self.net.encoding else ir.MAX_INPUT
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         windows = np.asarray(windows)
         sample = counting.samples(self.net, windows)
         one = Run(self.path, sample.inputs, sample.steps, graded=sample.graded, states=True)
-        (recordings,), seconds = run(self._python, [one], fast_conv=self._fast_conv, threads=self._threads, seconds=self._seconds, progress=self.progress)
+        (recordings,), seconds = run(
+            self._python,
+            [one],
+            fast_conv=self._fast_conv,
+            threads=self._threads,
+            seconds=self._seconds,
+            progress=self.progress,
+        )
         return counting.result("lava", self.net, windows, recordings, seconds, trace=trace)
 
     def close(self) -> None:

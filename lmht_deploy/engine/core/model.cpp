@@ -1,7 +1,8 @@
 #include "model.hpp"
 
 #include <algorithm>
-#include <stdexcept>
+
+#include "native/require.hpp"
 
 namespace lmht {
 namespace {
@@ -10,11 +11,6 @@ namespace {
 constexpr int64_t MAX_SIZE = int64_t(1) << 24;
 // Weight rows are addressed by 32-bit byte offsets.
 constexpr uint64_t MAX_SLOTS = (uint64_t(1) << 32) / LANES;
-constexpr int LEAK_ONE = 4096;
-
-void require(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
-}
 
 void require_size(int64_t value, int64_t min = 1) {
     require(value >= min && value <= MAX_SIZE, "a size is out of range");

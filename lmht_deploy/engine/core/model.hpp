@@ -87,7 +87,7 @@ struct SynapticLayer {
     std::vector<int32_t> bias, threshold, v0;  // [words * 64]
     std::vector<Term> terms;
     std::vector<int32_t> term_start;
-    int steps = 0, substeps = 1, levels = 1, leak = 4096;
+    int steps = 0, substeps = 1, levels = 1, leak = LEAK_ONE;
     Drive drive = Drive::Mixed;
 
     bool is_readout() const { return out == NO_OUTPUT; }

@@ -9,25 +9,23 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <stdexcept>
 
 #include "engine.hpp"
 #include "incremental.hpp"
+#include "native/require.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace {
 
+using lmht::require;
+
 template <class T, int N>
 using Array = nb::ndarray<T, nb::numpy, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
 using Counts = Array<int64_t, 2>;
 using Trace = Array<int32_t, 5>;
 using Pair = std::pair<int, int>;
-
-void require(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
-}
 
 lmht::Extent extent(Pair pair) {
     return {pair.first, pair.second};

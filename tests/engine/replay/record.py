@@ -15,8 +15,8 @@ import numpy as np
 from lmht_deploy import reference
 from lmht_deploy.engine import _core
 from lmht_deploy.engine._plan import Planner
-from lmht_deploy.network import Network, Pair
-from tests.conformance.networks import SPECIAL, windows_for
+from lmht_deploy.ir import Network, Pair
+from tests.support.networks import SPECIAL, windows_for
 from tests.engine.test_exact import deep
 
 INPUT, POOL, FLATTEN, NEURONS, READOUT, RUN = range(6)
@@ -42,9 +42,20 @@ class Recorder:
     def _synapses(self, synapses: list[_core.Synapse]) -> None:
         self.write(len(synapses))
         for it in synapses:
-            self.write(it.source, it.weight, it.stride, it.padding, it.dilation, it.groups, it.exponent, it.counted)
+            self.write(
+                it.source,
+                it.weight,
+                it.stride,
+                it.padding,
+                it.dilation,
+                it.groups,
+                it.exponent,
+                it.counted,
+            )
 
-    def add_input(self, *, channels: int, height: int, width: int, steps: int, min_count: int, max_count: int) -> int:
+    def add_input(
+        self, *, channels: int, height: int, width: int, steps: int, min_count: int, max_count: int
+    ) -> int:
         self.write(INPUT, channels, height, width, steps, min_count, max_count)
         return self._tensor()
 
@@ -56,13 +67,25 @@ class Recorder:
         self.write(FLATTEN, source)
         return self._tensor()
 
-    def add_neurons(self, *, synapses: list[_core.Synapse], substeps: int, levels: int, leak: int, **arrays: np.ndarray) -> int:
+    def add_neurons(
+        self,
+        *,
+        synapses: list[_core.Synapse],
+        substeps: int,
+        levels: int,
+        leak: int,
+        **arrays: np.ndarray,
+    ) -> int:
         self.write(NEURONS)
         self._synapses(synapses)
-        self.write(*(arrays[name] for name in ("bias", "threshold", "v0", "omega")), substeps, levels, leak)
+        self.write(
+            *(arrays[name] for name in ("bias", "threshold", "v0", "omega")), substeps, levels, leak
+        )
         return self._tensor()
 
-    def add_readout(self, *, synapses: list[_core.Synapse], bias: np.ndarray, summable: bool) -> None:
+    def add_readout(
+        self, *, synapses: list[_core.Synapse], bias: np.ndarray, summable: bool
+    ) -> None:
         self.write(READOUT)
         self._synapses(synapses)
         self.write(bias, summable)

@@ -54,7 +54,9 @@ def run(job):
     start, done = time.perf_counter(), 0
     for window in range(network.batch):
         end = network.total - (network.batch - 1 - window) * network.window
-        network.process.run(condition=RunSteps(end - done), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+        network.process.run(
+            condition=RunSteps(end - done), run_cfg=Loihi2SimCfg(select_tag="fixed_pt")
+        )
         done = end
         show(window + 1)
     return time.perf_counter() - start, network.total

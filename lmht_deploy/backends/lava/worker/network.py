@@ -19,7 +19,10 @@ class Network:
         self.batch = len(np.load(windows, mmap_mode="r"))
         self.windows, self.folder, self.trace = windows, folder, trace
         with h5py.File(path, "r") as file:
-            self.steps, self.substeps = int(file.attrs["lmht_steps"]), int(file.attrs["lmht_substeps"])
+            self.steps, self.substeps = (
+                int(file.attrs["lmht_steps"]),
+                int(file.attrs["lmht_substeps"]),
+            )
             self.graded = bool(file.attrs["lmht_graded"])
             self.outputs, self.shapes, self.depths = {}, {}, {}
             for index in range(len(file["layer"])):
@@ -39,12 +42,25 @@ class Network:
         kind = group["type"][0].decode("ascii")
         shape = tuple(int(n) for n in group["shape"])
         if kind == "input":
-            self.process = Source(shape=shape, windows=self.windows, steps=self.steps, substeps=self.substeps)
-            self.outputs[index], self.shapes[index], self.depths[index] = self.process.s_out, shape, 0
+            self.process = Source(
+                shape=shape, windows=self.windows, steps=self.steps, substeps=self.substeps
+            )
+            self.outputs[index], self.shapes[index], self.depths[index] = (
+                self.process.s_out,
+                shape,
+                0,
+            )
         elif kind in ("conv", "dense"):
-            synapses = [group, *(group["lmht_skip"][name] for name in sorted(group.get("lmht_skip", {}), key=int))]
+            synapses = [
+                group,
+                *(group["lmht_skip"][name] for name in sorted(group.get("lmht_skip", {}), key=int)),
+            ]
             depth = 1 + max(self.depths[int(synapse.attrs["lmht_from"])] for synapse in synapses)
-            target = self.readout(group, shape, depth - 1) if "lmht_readout" in group else self.neurons(index, group["neuron/lmht"], shape, depth)
+            target = (
+                self.readout(group, shape, depth - 1)
+                if "lmht_readout" in group
+                else self.neurons(index, group["neuron/lmht"], shape, depth)
+            )
             for synapse in synapses:
                 self.synapse(synapse, shape, depth - 1).a_out.connect(target.a_in)
         elif kind != "flatten":  # a dense synapse flattens what it reads
@@ -53,7 +69,10 @@ class Network:
     def synapse(self, group, shape, depth):
         """The synapse of `group`; sources less deep than `depth` are delayed until all are of one window."""
         source = int(group.attrs["lmht_from"])
-        geometry = {key: tuple(int(n) for n in group[key]) if key in group else None for key in ("stride", "padding", "dilation")}
+        geometry = {
+            key: tuple(int(n) for n in group[key]) if key in group else None
+            for key in ("stride", "padding", "dilation")
+        }
         synapse = Synapse(
             source_shape=self.shapes[source],
             shape=shape,
@@ -68,7 +87,9 @@ class Network:
 
     def neurons(self, index, group, shape, depth):
         def full(name):
-            return np.broadcast_to(group[name][()].astype(np.int64).reshape(-1, *(1,) * (len(shape) - 1)), shape)
+            return np.broadcast_to(
+                group[name][()].astype(np.int64).reshape(-1, *(1,) * (len(shape) - 1)), shape
+            )
 
         levels, substeps = int(group["levels"][()]), int(group["substeps"][()])
         phases = np.arange(self.window)
@@ -98,7 +119,9 @@ class Network:
         self.depth = depth
         record = os.path.join(self.folder, "logits.npy")
         create(record, np.int64, (self.batch, *shape))
-        total = group["lmht_readout/bias"][()].astype(np.int64) * int(group["lmht_readout/steps"][()])
+        total = group["lmht_readout/bias"][()].astype(np.int64) * int(
+            group["lmht_readout/steps"][()]
+        )
         return Readout(shape=shape, window=self.window, bias=total, depth=depth, record=record)
 
 

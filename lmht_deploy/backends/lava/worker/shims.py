@@ -36,7 +36,9 @@ def without_torch():
     for name in ("slayer", "slayer.neuron", "slayer.neuron.rf", "netx.sequential_modules"):
         module = types.ModuleType(f"lava.lib.dl.{name}")
         module.__path__ = []
-        module.__file__ = os.path.join(package, "netx", name.rpartition(".")[2] + ".py")  # Lava asks each module beside a process for its file
+        module.__file__ = os.path.join(
+            package, "netx", name.rpartition(".")[2] + ".py"
+        )  # Lava asks each module beside a process for its file
         module.__dict__["neuron_params"] = _no_resonators
         sys.modules[module.__name__] = module
 

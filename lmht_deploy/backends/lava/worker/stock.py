@@ -66,7 +66,11 @@ def watch_neurons():
     def reset_and_record(self, spike_vector):
         reset(self, spike_vector)
         record, sample, states = self.proc_params["record"]
-        values = {"spikes": spike_vector, "u": self.u, "v": self.v} if states else {"spikes": spike_vector}
+        values = (
+            {"spikes": spike_vector, "u": self.u, "v": self.v}
+            if states
+            else {"spikes": spike_vector}
+        )
         if not hasattr(self, "files"):
             self.files = {name: np.load(f"{record}-{name}.npy", mmap_mode="r+") for name in values}
         for name, value in values.items():
@@ -83,11 +87,15 @@ def convolve(slowly, spikes, weight, kernel_size, stride, padding, dilation, gro
     outputs, kw, kh, channels = weight.shape
     (sx, sy), (px, py), (dx, dy) = ((int(n) for n in pair) for pair in (stride, padding, dilation))
     x = np.pad(x, ((px, px), (py, py), (0, 0)))
-    taps = np.lib.stride_tricks.sliding_window_view(x, (dx * (kw - 1) + 1, dy * (kh - 1) + 1), axis=(0, 1))[::sx, ::sy, :, ::dx, ::dy]
+    taps = np.lib.stride_tricks.sliding_window_view(
+        x, (dx * (kw - 1) + 1, dy * (kh - 1) + 1), axis=(0, 1)
+    )[::sx, ::sy, :, ::dx, ::dy]
     kernel = weight[:, ::-1, ::-1].transpose(3, 1, 2, 0).astype(np.float64)
     size = outputs // groups
     parts = []
     for group in range(groups):
-        columns = taps[:, :, group * channels : (group + 1) * channels].reshape(-1, channels * kw * kh)
+        columns = taps[:, :, group * channels : (group + 1) * channels].reshape(
+            -1, channels * kw * kh
+        )
         parts.append(columns @ kernel[..., group * size : (group + 1) * size].reshape(-1, size))
     return np.concatenate(parts, 1).reshape(*taps.shape[:2], outputs).astype(weight.dtype)

@@ -10,7 +10,6 @@
 namespace lmht {
 namespace {
 
-constexpr int LEAK_ONE = 4096;      // a leak of 1: no operation
 constexpr int MAX_COMPARISONS = 8;  // levels up to which comparing is cheaper than dividing
 
 // k = clip(v // theta, 0, levels) by division, for neurons of many levels; v keeps the remainder.

@@ -87,7 +87,9 @@ class Synapse(AbstractProcess):
     extent   rows and columns of the source that it reads
     """
 
-    def __init__(self, *, source_shape, shape, weight, delay, extent, stride, padding, dilation, groups):
+    def __init__(
+        self, *, source_shape, shape, weight, delay, extent, stride, padding, dilation, groups
+    ):
         super().__init__(
             source_shape=source_shape,
             shape=shape,
@@ -129,13 +131,24 @@ class SynapseModel(PyLoihiProcessModel):
         return current.reshape(self._shape).astype(np.int32)
 
     def convolve(self, k):
-        (h, w), (sh, sw), (ph, pw), (dh, dw) = self._extent, self._stride, self._padding, self._dilation
+        (h, w), (sh, sw), (ph, pw), (dh, dw) = (
+            self._extent,
+            self._stride,
+            self._padding,
+            self._dilation,
+        )
         outputs, _, kh, kw = self.weight.shape
         seen = np.zeros((k.shape[0], k.shape[1] + 2 * ph, k.shape[2] + 2 * pw))
         seen[:, ph : ph + h, pw : pw + w] = k[:, :h, :w]
-        taps = np.lib.stride_tricks.sliding_window_view(seen, (dh * (kh - 1) + 1, dw * (kw - 1) + 1), axis=(1, 2))[:, ::sh, ::sw, ::dh, ::dw]
+        taps = np.lib.stride_tricks.sliding_window_view(
+            seen, (dh * (kh - 1) + 1, dw * (kw - 1) + 1), axis=(1, 2)
+        )[:, ::sh, ::sw, ::dh, ::dw]
         channels, places = len(k) // self._groups, taps.shape[1:3]
-        columns = taps.reshape(self._groups, channels, *places, kh, kw).transpose(0, 1, 4, 5, 2, 3).reshape(self._groups, channels * kh * kw, -1)
+        columns = (
+            taps.reshape(self._groups, channels, *places, kh, kw)
+            .transpose(0, 1, 4, 5, 2, 3)
+            .reshape(self._groups, channels * kh * kw, -1)
+        )
         return self.weight.reshape(self._groups, outputs // self._groups, -1) @ columns
 
 
@@ -152,7 +165,25 @@ class LMHT(AbstractProcess):
     record              path of an int32 .npy [B, slots, *shape] that takes the spikes of step p of a window in slot[p]
     """
 
-    def __init__(self, *, shape, steps, substeps, omega, theta, bias, v0, leak, leak_bits, fires, most, uniform, depth, record, slot):
+    def __init__(
+        self,
+        *,
+        shape,
+        steps,
+        substeps,
+        omega,
+        theta,
+        bias,
+        v0,
+        leak,
+        leak_bits,
+        fires,
+        most,
+        uniform,
+        depth,
+        record,
+        slot,
+    ):
         super().__init__(
             shape=shape,
             steps=steps,
@@ -181,7 +212,21 @@ class LMHTModel(PyLoihiProcessModel):
 
     def __init__(self, proc_params):
         super().__init__(proc_params)
-        for name in ("steps", "substeps", "omega", "theta", "bias", "v0", "leak", "leak_bits", "fires", "most", "uniform", "depth", "slot"):
+        for name in (
+            "steps",
+            "substeps",
+            "omega",
+            "theta",
+            "bias",
+            "v0",
+            "leak",
+            "leak_bits",
+            "fires",
+            "most",
+            "uniform",
+            "depth",
+            "slot",
+        ):
             setattr(self, "_" + name, proc_params[name])
         self.window = self._steps * self._substeps
         self.record = np.load(proc_params["record"], mmap_mode="r+")
@@ -246,6 +291,8 @@ class ReadoutModel(PyLoihiProcessModel):
 
     def run_spk(self):
         current = self.a_in.recv()
-        window = (self.time_step - 2) // self.window - self.depth  # a current of step t was sent at t - 1
+        window = (
+            self.time_step - 2
+        ) // self.window - self.depth  # a current of step t was sent at t - 1
         if 0 <= window < len(self.record):
             self.record[window] += current

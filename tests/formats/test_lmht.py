@@ -1,0 +1,147 @@
+"""`.lmht` files: every network comes back; every damaged, foreign or edited file is refused in one line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from lmht_deploy.errors import StorageError
+from lmht_deploy.formats import lmht
+from lmht_deploy.formats.files import hdf5_checksum
+from lmht_deploy.formats.lmht import load_network, save_network
+from lmht_deploy.ir import Network
+from tests.support.networks import SPECIAL, networks
+from tests.test_quantize import float_network
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "net.lmht"
+    save_network(Network(SPECIAL["residual"]().layers, {"recipe": "test", "data": "ü"}), path)
+    return path
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(net=networks())
+def test_comes_back(tmp_path_factory: pytest.TempPathFactory, net: Network) -> None:
+    path = tmp_path_factory.mktemp("net") / "net.lmht"
+    save_network(net, path)
+    assert load_network(path) == net
+
+
+def test_float_networks_and_metadata_come_back(path: Path) -> None:
+    assert load_network(path).metadata == {"recipe": "test", "data": "ü"}
+    save_network(float_network(), path)
+    assert load_network(path) == float_network()
+
+
+def test_bytes_are_deterministic(path: Path) -> None:
+    first = path.read_bytes()
+    save_network(load_network(path), path)
+    assert path.read_bytes() == first
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(StorageError) as error:
+        load_network(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_missing(tmp_path: Path) -> None:
+    assert "no such file" in refused(tmp_path / "none.lmht")
+    assert "no such file" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.9, 0.999])
+def test_truncated(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    refused(path)
+
+
+def test_no_flipped_byte_goes_unseen(path: Path) -> None:
+    """A byte changed anywhere either is refused or changes nothing of the network (padding of the container)."""
+    content, net = path.read_bytes(), load_network(path)
+    rng = np.random.default_rng(0)
+    for at in rng.integers(0, len(content), 300):
+        path.write_bytes(
+            content[:at] + bytes([content[at] ^ (1 << rng.integers(8))]) + content[at + 1 :]
+        )
+        try:
+            assert load_network(path) == net
+        except StorageError as error:
+            assert "\n" not in str(error)
+
+
+def test_foreign(path: Path) -> None:
+    path.write_text("not HDF5 at all")
+    assert "is not a .lmht file" in refused(path)
+    with h5py.File(path, "w") as file:
+        file["weights"] = np.zeros(3)
+    assert "is HDF5, but not a .lmht file" in refused(path)
+
+
+def _edit_weight(file: h5py.File) -> None:
+    file["layers/1/bias"][0] += 1
+
+
+def _edit_version(file: h5py.File) -> None:
+    file.attrs["version"] = 2
+
+
+def _edit_metadata(file: h5py.File) -> None:
+    file.attrs["metadata"] = "{}"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [(_edit_weight, "checksum"), (_edit_metadata, "checksum"), (_edit_version, "format version 2")],
+)
+def test_edited(path: Path, edit, message: str) -> None:
+    with h5py.File(path, "r+") as file:
+        edit(file)
+    assert message in refused(path)
+
+
+def _forge(file: h5py.File, edit) -> None:
+    edit(file)
+    file.attrs["checksum"] = hdf5_checksum(file)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda f: f["layers/1"].attrs.modify("leak", 10**6), "layer 'a': integer leak"),
+        (lambda f: f["layers/1"].attrs.modify("type", "Softmax"), "unknown type 'Softmax'"),
+        (lambda f: f["layers/1"].attrs.create("colour", "red"), "should have"),
+        (lambda f: f["layers/1"].__delitem__("omega"), "should have"),
+        (lambda f: f.__delitem__("layers"), "damaged"),
+        (lambda f: f["layers"].__delitem__("2"), "damaged"),
+        (lambda f: f["layers/1/threshold"].__setitem__(0, 0), "every threshold must be at least 1"),
+        (lambda f: f.attrs.modify("metadata", "{"), "damaged"),
+    ],
+)
+def test_edited_with_a_forged_checksum(path: Path, edit, message: str) -> None:
+    with h5py.File(path, "r+") as file:
+        _forge(file, edit)
+    assert message in refused(path)
+
+
+def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = path.read_bytes()
+    monkeypatch.setattr(lmht, "hdf5_checksum", lambda file: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_network(SPECIAL["pooled"](), path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_says_where_it_cannot_write(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be written"):
+        save_network(SPECIAL["if"](), tmp_path / "no folder" / "net.lmht")

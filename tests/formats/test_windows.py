@@ -1,0 +1,88 @@
+"""`.npz` files of windows: what is written comes back, and what is no such file is named in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmht_deploy.errors import DataError, LmhtError, StorageError
+from lmht_deploy.formats.windows import load_windows, save_windows
+
+WINDOWS = np.arange(2 * 3 * 2 * 2 * 2, dtype=np.uint8).reshape(2, 3, 2, 2, 2)
+
+
+@pytest.mark.parametrize("labels", [None, np.array([3, 1], np.uint8)])
+def test_round_trip(tmp_path: Path, labels: np.ndarray | None) -> None:
+    path = tmp_path / "data.npz"
+    save_windows(WINDOWS, path, labels)
+    windows, found = load_windows(path)
+    np.testing.assert_array_equal(windows, WINDOWS)
+    assert windows.dtype == WINDOWS.dtype
+    if labels is None:
+        assert found is None
+    else:
+        assert found is not None and found.dtype == np.int64 and found.tolist() == [3, 1]
+    assert [file.name for file in tmp_path.iterdir()] == ["data.npz"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"frames": WINDOWS}, "must hold the array 'windows'"),
+        ({"windows": WINDOWS, "extra": WINDOWS}, "it holds extra, windows"),
+        ({"windows": WINDOWS.astype(float)}, "'windows' must hold integers"),
+        ({"windows": WINDOWS[:0]}, "'windows' must hold integers in the shape"),
+        ({"windows": WINDOWS, "labels": np.array([1])}, "'labels' must hold 2 integers"),
+        ({"windows": WINDOWS, "labels": np.array([1.0, 2.0])}, "'labels' must hold 2 integers"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    np.savez(tmp_path / "data.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=message):
+        load_windows(tmp_path / "data.npz")
+
+
+def test_nothing_wrong_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        save_windows(WINDOWS.astype(float), tmp_path / "data.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def broken(path: Path, how: str) -> Path:
+    match how:
+        case "missing":
+            pass
+        case "empty":
+            path.touch()
+        case "text":
+            path.write_text("windows")
+        case "truncated":
+            save_windows(WINDOWS, path)
+            path.write_bytes(path.read_bytes()[:-40])
+        case "flipped":
+            save_windows(np.random.default_rng(0).integers(0, 255, (4, 4, 2, 9, 9)), path)
+            data = bytearray(path.read_bytes())
+            data[300] ^= 255
+            path.write_bytes(data)
+        case "pickle":
+            np.savez(path, windows=np.array([{"a": 1}], object))
+        case "bare":
+            np.save(path.with_suffix(".npy"), WINDOWS)
+            path.with_suffix(".npy").rename(path)
+        case "folder":
+            path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    "how", ["missing", "empty", "text", "truncated", "flipped", "pickle", "bare", "folder"]
+)
+def test_broken_files_are_named_in_one_line(tmp_path: Path, how: str) -> None:
+    with pytest.raises(LmhtError, match=r"data\.npz") as caught:
+        load_windows(broken(tmp_path / "data.npz", how))
+    assert isinstance(caught.value, StorageError | DataError)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,68 @@
+"""Event arrays for the tests of events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from lmht_deploy.events.arrays import Sensor, make_events
+from lmht_deploy.events.windows import Rule
+
+SENSOR = Sensor(height=3, width=5)
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def data(path: str) -> Path:
+    """A file or folder of real data beside the repository; skips the test where it is absent."""
+    if not (DATA / path).exists():
+        pytest.skip(f"real data is absent: ../shared/data/{path}")
+    return DATA / path
+
+
+def at(*times: int) -> np.ndarray:
+    """Events at `times`, all ON at (0, 0)."""
+    zero = np.zeros(len(times), int)
+    return make_events(np.array(times, np.int64), zero, zero, zero + 1)
+
+
+@st.composite
+def recordings(draw: st.DrawFn, sensor: Sensor = SENSOR) -> np.ndarray:
+    """Valid recordings of 1 to 60 events; times repeat, leave gaps and start anywhere."""
+    number = draw(st.integers(1, 60))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    gaps = rng.integers(0, draw(st.sampled_from([1, 2, 10, 10**6])) + 1, number)
+    start = draw(st.integers(-(2**40), 2**40))
+    return make_events(
+        start + np.cumsum(gaps),
+        rng.integers(sensor.width, size=number),
+        rng.integers(sensor.height, size=number),
+        rng.integers(2, size=number),
+    )
+
+
+def bins(rule: Rule, events: np.ndarray) -> np.ndarray:
+    """int64 [n]: the bin of every event, as the table in docs/events.md says."""
+    t = events["t"] - events["t"][0]
+    if rule.by == "events":
+        return np.arange(len(events)) // rule.length
+    if rule.by == "time":
+        return t // rule.length
+    return np.minimum(t * rule.steps // max(int(t[-1]), 1), rule.steps - 1)
+
+
+def counted(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor) -> np.ndarray:
+    """`windows.windows` in NumPy, the oracle: int64 [N, T_in, 2, H, W]."""
+    found = bins(rule, events)
+    number = int(found[-1]) // rule.steps + 1
+    shape = (number * rule.steps, 2, *size)
+    places = (
+        found,
+        events["p"].astype(int),
+        events["y"].astype(int) * size.height // sensor.height,
+        events["x"].astype(int) * size.width // sensor.width,
+    )
+    cells = np.bincount(np.ravel_multi_index(places, shape), minlength=int(np.prod(shape)))
+    return cells.reshape(number, rule.steps, *shape[1:])
