@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmht_deploy.errors import BackendError, DataError
 
-from .dense import effective_weights
-from .file import STATE_ONE, Conv, Dense, InputLayer, NetX
+from lmht_deploy.formats.netx.keys import STATE_ONE, STATE_UNIT
+from lmht_deploy.formats.netx.stock import NetX, NetXConv, NetXDense, NetXInput
+from lmht_deploy.formats.netx.weights import effective_weights
 
-UNIT = 64
-"""States keep 6 bits below the unit of a weight."""
+if TYPE_CHECKING:
+    from . import _core
+
 LARGEST = 2**31 - 1
 
 
@@ -52,9 +54,9 @@ class Simulator:
         if not net.spiking:
             raise DataError("the network has no layer with neurons")
         self.net, self.threads = net, threads
-        core = _core()
+        core = _extension()
         try:
-            self._core = core.Network(_shape(core, net.input_shape), isa or "")
+            self._core: _core.Network = core.Network(_shape(core, net.input_shape), isa or "")
         except ValueError as error:
             raise BackendError(str(error)) from None
         for layer in net.spiking:
@@ -68,7 +70,7 @@ class Simulator:
     @property
     def driven(self) -> bool:
         """Whether the biases of the input layer's neurons drive the network, in place of spikes."""
-        return isinstance(self.net.spiking[0], InputLayer)
+        return isinstance(self.net.spiking[0], NetXInput)
 
     def run(
         self,
@@ -108,7 +110,7 @@ class Simulator:
             steps=steps,
             reset_interval=reset_interval or 0,
             reset_offset=reset_offset,
-            records=[_records(_core(), recording) for recording in recordings],
+            records=[_records(_extension(), recording) for recording in recordings],
             threads=self.threads,
         )
         return recordings
@@ -116,7 +118,7 @@ class Simulator:
 
 def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int:
     """The steps that a run of `inputs` takes. Raises DataError where they do not fit `net`; see `Simulator.run`."""
-    driven, shape = isinstance(net.spiking[0], InputLayer), net.input_shape
+    driven, shape = isinstance(net.spiking[0], NetXInput), net.input_shape
     if inputs.dtype.kind not in "iub":
         raise DataError(f"inputs must be integers or booleans, not {inputs.dtype}")
     if inputs.shape[1 if driven else 2 :] != shape or (steps is None) == driven:
@@ -135,10 +137,10 @@ def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int
 
 def isas() -> list[str]:
     """The instruction sets that this processor runs, the best first."""
-    return _core().isas()
+    return _extension().isas()
 
 
-def _core() -> Any:
+def _extension() -> Any:
     """The extension; BackendError with the command that builds it, where it is missing."""
     try:
         return importlib.import_module("._core", __package__)
@@ -148,20 +150,20 @@ def _core() -> Any:
         ) from None
 
 
-def _add(core: Any, network: Any, layer: InputLayer | Conv | Dense) -> None:
+def _add(core: Any, network: _core.Network, layer: NetXInput | NetXConv | NetXDense) -> None:
     """Add `layer` to the core's `network`."""
     neurons = layer.neurons
     assert neurons is not None
     cuba = core.Neurons(
         keep_u=STATE_ONE - neurons.current_decay,
         keep_v=STATE_ONE - neurons.voltage_decay,
-        threshold=int(np.clip(UNIT * neurons.threshold, -LARGEST, LARGEST)),
+        threshold=int(np.clip(STATE_UNIT * neurons.threshold, -LARGEST, LARGEST)),
     )
     match layer:
-        case InputLayer():
+        case NetXInput():
             bias = np.zeros(int(np.prod(layer.shape)), np.int32)
             network.add_input(_shape(core, layer.shape), cuba, bias=bias)
-        case Conv():
+        case NetXConv():
             network.add_convolution(
                 _shape(core, layer.shape),
                 cuba,
@@ -172,7 +174,7 @@ def _add(core: Any, network: Any, layer: InputLayer | Conv | Dense) -> None:
                 dilation=layer.dilation,
                 groups=layer.groups,
             )
-        case Dense():
+        case NetXDense():
             weight, recurrent = effective_weights(layer)
             delay = None if layer.delay is None else np.ascontiguousarray(layer.delay, np.int32)
             network.add_dense(
@@ -191,10 +193,10 @@ def _contiguous(array: np.ndarray | None) -> np.ndarray | None:
 
 def _bias(values: np.ndarray) -> np.ndarray:
     """What a bias becomes in Lava's 16 bits, in the unit of a potential."""
-    return np.ascontiguousarray(values.astype(np.int16).astype(np.int32) * UNIT)
+    return np.ascontiguousarray(values.astype(np.int16).astype(np.int32) * STATE_UNIT)
 
 
-def _shape(core: Any, shape: tuple[int, ...]) -> Any:
+def _shape(core: Any, shape: tuple[int, ...]) -> _core.Shape:
     """(C, H, W) or (N,) as the core's Shape."""
     channels, height, width = (*shape, *(1,) * (3 - len(shape)))
     return core.Shape(channels=channels, height=height, width=width)
@@ -210,7 +212,7 @@ def _empty(shape: tuple[int, ...], batch: int, steps: int, spikes: bool, states:
     )
 
 
-def _records(core: Any, recording: Recording) -> Any:
+def _records(core: Any, recording: Recording) -> _core.Records:
     """The arrays of `recording` as the core writes them, [B, N] and [B, steps, N]."""
 
     def flat(array: np.ndarray | None, axes: int) -> np.ndarray | None:

@@ -19,9 +19,9 @@ def test_snippet(snippet: str) -> None:
 
 
 def test_every_format_and_data_set_is_documented() -> None:
-    from lmht_deploy.data.tonic_sets import KNOWN
-    from lmht_deploy.events.recordings import OPENERS
+    from lmht_deploy.data._tonic import KNOWN
+    from lmht_deploy.events.recordings import SUFFIXES
 
     assert len(SNIPPETS) >= 2
-    for name in (*OPENERS, *KNOWN):
+    for name in (*SUFFIXES, *KNOWN):
         assert f"`{name}`" in DOCUMENT or f"`tonic:{name}`" in DOCUMENT, name
