@@ -1,4 +1,4 @@
-"""Windows that come step by step, and share steps: the golden model's integers for every run of T_in steps."""
+"""Incremental inference equals the reference for every window of T_in consecutive steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check(
     windows: int = 5,
     seed: int = 0,
 ) -> None:
-    """Overlapping windows of a random stream of steps, the first of them reaching back into silence."""
+    """Overlapping windows of a random stream of steps. The first ones begin in silence."""
     model = engine.Model(net, isa=isa, path=path)  # type: ignore[arg-type]
     rng, steps = np.random.default_rng(seed), net.input.steps
     drawn = rng.integers(0, net.input.max_value + 1, (windows, *net.input.shape)) * (

@@ -1,7 +1,9 @@
-"""Writes networks, windows and the golden model's integers to a file that `replay.cpp` runs without Python.
+"""Writes networks, windows and the expected integers to a file that `replay.cpp` runs.
 
-`python -m tests.engine.replay.record FILE`. The file is int64s, little-endian: the calls that `Planner` makes to the core's model in order,
-each with its number and its arguments (an array: its axes and their lengths before its values), then windows and what must come out.
+`python -m tests.engine.replay.record FILE`. The file consists of int64, little-endian. It holds the
+calls that `Planner` makes to the core's model, in order: each has its number and its arguments, and
+an array its number of axes and their lengths before its values. Then follow the windows and the
+logits and spikes of the reference.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from lmht_deploy import reference
 from lmht_deploy.engine import _core
 from lmht_deploy.engine._plan import Planner
 from lmht_deploy.ir import Network, Pair
-from tests.support.networks import SPECIAL, windows_for
 from tests.engine.test_exact import deep
+from tests.support.networks import SPECIAL, windows_for
 
 INPUT, POOL, FLATTEN, NEURONS, READOUT, RUN = range(6)
 
@@ -92,7 +94,7 @@ class Recorder:
 
 
 def record(file: BinaryIO, net: Network, windows: np.ndarray) -> None:
-    """Append `net`, `windows` and what the golden model computes: logits, then k of every layer of neurons."""
+    """Append `net`, `windows` and the reference's logits and spikes, by layer of neurons."""
     recorder = Recorder(file)
     Planner(net, cast(_core.Model, recorder), _core.Synapse)
     expected = reference.run(net, windows, trace=True)
