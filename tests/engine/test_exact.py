@@ -286,15 +286,9 @@ def test_uniform_window_of_large_counts_stays_exact(isa: str) -> None:
 def test_readout_of_one_weight_per_channel(isa: str) -> None:
     """A channelwise read-out of several slices reads each slice's own spikes."""
     rng = np.random.default_rng(40)
-    b = Builder(40, shape=(130,), steps=3, max_value=1)
-    b.add(
-        Readout(
-            name="out",
-            synapses=(Scale(source="input", weight=rng.integers(-127, 128, 130)),),
-            bias=rng.integers(-9, 10, 130),
-        )
-    )
-    net = Network(tuple(b.layers))
+    weight, bias = rng.integers(-127, 128, 130), rng.integers(-9, 10, 130)
+    readout = Readout(name="out", synapses=(Scale(source="input", weight=weight),), bias=bias)
+    net = Network((Input(name="input", shape=(130,), steps=3, max_value=1), readout))
     windows = windows_for(net, 3)
     expected = reference.run(net, windows)
     found = engine.Engine(engine.Model(net, isa=isa)).run(windows)
