@@ -1,14 +1,19 @@
-# `make demo` and `make test` set up their own environment in .venv; PYTHON chooses the interpreter (>= 3.11).
+# `make demo` and `make test` set up their own environment in .venv. PYTHON chooses the interpreter
+# (>= 3.11), PYTEST adds options of pytest: make test PYTEST='--cov tests/engine'
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test sanitize lint clean
+.PHONY: demo test sanitize release-check lint clean
 demo: .venv/installed
 	$(BIN)/lmht demo
 
 test: .venv/installed
 	$(BIN)/lmht lava install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
+
+# Builds the sdist and the wheel, and runs them in empty environments.
+release-check: .venv/installed
+	$(BIN)/python -m tests.release.check
 
 sanitize: .venv/installed
 	tests/sanitize

@@ -1,4 +1,4 @@
-"""Before anything is imported: tests keep what Hugging Face `datasets` caches to themselves, and never reach for the hub."""
+"""Settings of every test run: no access to the Hugging Face hub, no silent skips in CI."""
 
 from __future__ import annotations
 
@@ -6,7 +6,39 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from tests.support.requirements import missing_requirement, required
 
 CACHE = tempfile.mkdtemp(prefix="lmht-huggingface-")
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 os.environ |= {"HF_HOME": CACHE, "HF_HUB_OFFLINE": "1"}
+
+
+def pytest_configure() -> None:
+    required()  # an unknown name in LMHT_TEST_REQUIRE stops the run
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, None]:
+    outcome = yield
+    _fail_if_required(outcome.get_result())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, None]:
+    outcome = yield
+    _fail_if_required(outcome.get_result())
+
+
+def _fail_if_required(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure where `LMHT_TEST_REQUIRE` names what is missing."""
+    if not report.skipped or not isinstance(report.longrepr, tuple):
+        return
+    path, line, reason = report.longrepr
+    if name := missing_requirement(reason):
+        report.outcome = "failed"
+        report.longrepr = f"{path}:{line}: {reason} (LMHT_TEST_REQUIRE requires {name!r})"

@@ -465,7 +465,7 @@ def test_equal_to_the_oracle(
 def test_currents_at_the_end_of_16_bits(isa: str, tmp_path: Path) -> None:
     """Sums of weights of 32767 and -32767, which 16 bits hold, and of 32768, which they do not; the runs of every tier count beyond a byte."""
     if isa not in netx.isas():
-        pytest.skip(f"this processor has no {isa}")
+        pytest.skip(f"tier {isa} is not available on this CPU")
     for channels, last in ((3, 0), (3, 1), (5, 0), (5, 1)):  # by patterns of bits, and without
         path = tmp_path / "net.net"
         f = File(path, 8, (channels, 4, 9))
