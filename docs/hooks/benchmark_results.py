@@ -18,7 +18,7 @@ def _section(file: Path) -> str:
     topic, date, device = _parts(file)
     text = file.read_text(encoding="utf-8").rstrip()
     link = f"Recorded {date}" + (f" on {device}" if device else "") + f"; file `{file.name}`."
-    title = f"??? note \"{topic}, {date}{f', {device}' if device else ''}\""
+    title = f'??? note "{topic}, {date}{f", {device}" if device else ""}"'
     body = "\n".join("    " + line for line in [link, "", "```text", *text.splitlines(), "```"])
     return f"{title}\n\n{body}\n"
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from tables import table
 
 DEFAULT_GROUP = "Options"
+TYPES = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
+"""Placeholder of a value by its type, where an option names none."""
 
 
 def to_markdown() -> str:
@@ -72,8 +75,9 @@ def _metavar(parameter: Any) -> str:
         return str(parameter.metavar)
     if parameter.param_type_name == "argument":
         return parameter.name.upper() + ("..." if parameter.nargs == -1 else "")
-    choices = getattr(parameter.type, "choices", None)
-    return "|".join(map(str, choices)) if choices else str(parameter.type.name).upper()
+    described = getattr(parameter, "type_descriptor", None)
+    kind = getattr(described, "annotation", None) or getattr(parameter, "type", str)
+    return TYPES.get(kind, "TEXT")
 
 
 def _group(option: Any) -> str:

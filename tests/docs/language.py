@@ -10,19 +10,23 @@ from pathlib import Path
 LONGEST = 40
 """Words that a sentence may have."""
 
+RATE = (
+    r"(?:means?|spikes|SOPs|MACs|ms|operations|accumulates|events|bits) an? "
+    r"(?:window|layer|neuron|pixel|channel|image|step|class|second)\b"
+)
+"""A rate with an article: "spikes a window"."""
+
 FORBIDDEN = {
     r"\bhold(?:s|ing)? (?:\w+ ){0,4}against\b|\bheld (?:\w+ ){0,2}against\b": "compare with",
     r"\bparts? from\b(?! the)": "differs from",
     r"\bthey part\b|\bit parts\b|\bwhere (?:they|it|backends) parts?\b": "the first mismatch",
     r"\bto be had\b": "available",
     r"\bfor it (?:is|has|was)\b": "because",
-    r"(?:means?|spikes|SOPs|MACs|ms|operations|accumulates|events|bits) an? (?:window|layer|neuron|pixel|channel|image|step|class|second)\b": "per",
+    RATE: "per",
     r"\bentrance\b": "input",
     r"\bin silence\b": "silently",
     r"\bwho(?:ever)? (?:runs|reads|writes)\b": "name the subject",
     r"\bmends?\b": "fixes",
-    r"\b(?:quantis|initialis|normalis|optimis|reparameteris|parametris|synchronis|serialis|organis|recognis|generalis|specialis|summaris|minimis|maximis)(?:e|es|ed|er|ing|ation|ations)\b": "American spelling (z)",
-    r"\b(?:colour|behaviour|neighbour|favour|honour|labour|grey|centre|metre|licence|catalogue|modelling|labelled|modelled|towards|learnt|whilst|analogue)s?\b": "American spelling",
     r"\bnobody wants\b|\bsomebody's\b|\banyone's concern\b": "plain words",
     r"\boftener\b": "more often",
     r"\bbeside its place\b": "next to",

@@ -20,7 +20,11 @@ SHOWN = {"text", "json", "yaml", "bibtex"}
 WRITTEN = {"toml"}
 """Languages of blocks that become a file, where the block has a title."""
 
-_FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<code>.*?)^(?P=indent)```", re.M | re.S)
+_FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<code>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL
+)
+    r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<code>.*?)^(?P=indent)```", re.M | re.S
+)
 _COMMENT = re.compile(r"<!-- (?P<key>not run|exits with|uses): (?P<value>.+?) -->\s*\Z")
 _USES = re.compile(r"^<!-- uses: (.+?) -->$", re.M)
 _TITLE = re.compile(r'title="([^"]+)"')
