@@ -41,13 +41,22 @@ def _section(path: str, command: Any) -> str:
     if arguments:
         rows = [(f"`{_metavar(p)}`", _text(p.help)) for p in arguments]
         parts.append(table(("argument", "meaning"), rows))
-    for group in dict.fromkeys(_group(p) for p in options):
-        rows = [_option(p) for p in options if _group(p) == group]
-        heading = "option" if group == DEFAULT_GROUP else group
-        parts.append(table((heading, "default", "meaning"), rows))
+    if options:
+        parts.append(table(("option", "default", "meaning"), _option_rows(options)))
     if command.epilog:
         parts.append(_example(command.epilog))
     return "\n\n".join(parts)
+
+
+def _option_rows(options: list[Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the options by group, each group after a row with its name."""
+    groups = sorted(
+        dict.fromkeys(_group(option) for option in options), key=lambda name: name != DEFAULT_GROUP
+    )
+    for group in groups:
+        if len(groups) > 1:
+            yield f"**{group}**", "", ""
+        yield from (_option(option) for option in options if _group(option) == group)
 
 
 def _usage(path: str, arguments: list[Any], options: list[Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; `|` and line ends inside cells are escaped."""
+    """Return a Markdown table; line ends inside cells, and `|` outside of code, are escaped."""
     lines = [_line(header), _line(["---"] * len(header)), *(_line(map(_cell, row)) for row in rows)]
     return "\n".join(lines) + "\n"
 
@@ -16,4 +16,5 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    parts = " ".join(text.split()).split("`")
+    return "`".join(part if i % 2 else part.replace("|", "\\|") for i, part in enumerate(parts))

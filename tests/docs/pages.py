@@ -23,8 +23,6 @@ WRITTEN = {"toml"}
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<code>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL
 )
-    r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<code>.*?)^(?P=indent)```", re.M | re.S
-)
 _COMMENT = re.compile(r"<!-- (?P<key>not run|exits with|uses): (?P<value>.+?) -->\s*\Z")
 _USES = re.compile(r"^<!-- uses: (.+?) -->$", re.M)
 _TITLE = re.compile(r'title="([^"]+)"')
