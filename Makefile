@@ -27,9 +27,11 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	git ls-files '*.cpp' '*.hpp' | xargs $(BIN)/clang-format --dry-run -Werror
 
 # Rebuilt when the dependencies or the C++ core change; Python files are used in place.
-.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard lmht_deploy/engine/core/* lmht_deploy/engine/core/*/* lmht_deploy/events/core/* lmht_deploy/netx/core/* lmht_deploy/netx/core/*/*)
+CORES := lmht_deploy/native lmht_deploy/engine/core lmht_deploy/events/core lmht_deploy/netx/core
+.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find $(CORES) -type f)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("lmht-deploy needs Python >= 3.11; say make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'

@@ -16,7 +16,7 @@ import numpy as np
 
 from lmht_deploy.data import cifar10dvs
 from lmht_deploy.events.recordings import write_aedat4
-from lmht_deploy.events.windows import Rule, windows
+from lmht_deploy.events.windows import WindowRule, count_windows
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 AIRPLANE = DATA / "cifar10dvs_airplane0"
@@ -74,7 +74,7 @@ def of_airplane(seed: int) -> dict[str, float]:
         np.asarray(Image.open(AIRPLANE / "cifar10_train_airplane_4678.jpg").convert("RGB")),
         np.random.default_rng(seed),
     )
-    (window,) = windows(events, cifar10dvs.SENSOR, Rule(10))
+    (window,) = count_windows(events, cifar10dvs.SENSOR, WindowRule(10))
     emulated_frame, real_frame = window.sum((0, 1)), real["bins5_merged"].sum(0, dtype=int)
     return {
         "events": len(events),

@@ -14,10 +14,10 @@ from collections.abc import Callable
 import numpy as np
 
 from lmht_deploy import engine
-from lmht_deploy.events.arrays import Door, Sensor, make_events
+from lmht_deploy.events.arrays import EventValidator, Sensor, make_events
 from lmht_deploy.events.live import in_real_time
 from lmht_deploy.events.stream import Counts, Packet, SharedSteps, Windower, decide
-from lmht_deploy.events.windows import Rule
+from lmht_deploy.events.windows import WindowRule
 from lmht_deploy.ir import Network
 
 from .networks import Grower, resnet18
@@ -58,7 +58,7 @@ def best(run: Callable[[], object], rounds: int) -> float:
     return min(times)
 
 
-def streamed(net: Network, rule: Rule, hop: int | None = None) -> Windower:
+def streamed(net: Network, rule: WindowRule, hop: int | None = None) -> Windower:
     """A windower whose windows go through `net`, as `lmht stream` does it."""
     return Windower(
         rule,
@@ -69,18 +69,18 @@ def streamed(net: Network, rule: Rule, hop: int | None = None) -> Windower:
 
 def throughput(events: np.ndarray, per_window: int, packet: int, rounds: int) -> None:
     packets = [events[start : start + packet] for start in range(0, len(events), packet)]
-    rule = Rule(STEPS, "events", per_window // STEPS)
+    rule = WindowRule(STEPS, "events", per_window // STEPS)
 
     def door_only() -> None:
-        door = Door(SENSOR)
+        door = EventValidator(SENSOR)
         for given in packets:
-            door.admit(given)
+            door.validate(given)
 
-    def through(windower: Windower, checked: bool = True) -> Callable[[], None]:
+    def through(windower: Windower, validated: bool = True) -> Callable[[], None]:
         def run() -> None:
-            door = Door(SENSOR) if checked else None
+            door = EventValidator(SENSOR) if validated else None
             for given in packets:
-                for _ in windower.push(door.admit(given) if door else given):
+                for _ in windower.push(door.validate(given) if door else given):
                     pass
 
         return run
@@ -93,7 +93,7 @@ def throughput(events: np.ndarray, per_window: int, packet: int, rounds: int) ->
     )
     for name, run in (
         ("door", door_only),
-        ("window", through(counted(), checked=False)),
+        ("window", through(counted(), validated=False)),
         ("door, window", through(counted())),
         ("door, window, first layer", through(streamed(first_layer(), rule))),
         ("door, window, ResNet-18", through(streamed(resnet18(), rule))),
@@ -106,7 +106,7 @@ def latency(events: np.ndarray, per_window: int, packet: int) -> None:
     print(
         f"\nlatency after a window's last event, {per_window:,} events a window, packets of {packet:,}; wall time in ms"
     )
-    rule = Rule(STEPS, "events", per_window // STEPS)
+    rule = WindowRule(STEPS, "events", per_window // STEPS)
     counts = next(
         window
         for _, window in Windower(rule, Counts(STEPS, SENSOR, SIZE)).push(events[:per_window])
@@ -117,7 +117,8 @@ def latency(events: np.ndarray, per_window: int, packet: int) -> None:
             for start in range(0, len(events), packet)
         )
         found = [
-            decision.latency for decision in decide(packets, streamed(net, rule), Door(SENSOR))
+            decision.latency
+            for decision in decide(packets, streamed(net, rule), EventValidator(SENSOR))
         ]
         alone = engine.Engine(net)
         whole = [alone.run(np.minimum(counts, net.input.max_value)[None]).seconds for _ in found]
@@ -133,8 +134,8 @@ def latency(events: np.ndarray, per_window: int, packet: int) -> None:
 def paced(events: np.ndarray, bin_us: int = 25_000) -> None:
     """The same at the pace of the recording, as `lmht stream --speed 1` plays it: between two windows the processor rests and its caches cool, so the engine
     that a whole window is given to rests as long."""
-    rule, net = Rule(STEPS, "time", bin_us), first_layer()
-    found = list(decide(in_real_time([events]), streamed(net, rule), Door(SENSOR)))
+    rule, net = WindowRule(STEPS, "time", bin_us), first_layer()
+    found = list(decide(in_real_time([events]), streamed(net, rule), EventValidator(SENSOR)))
     alone, whole = engine.Engine(net), []
     for _, counts in Windower(rule, Counts(STEPS, SENSOR, SIZE)).push(events):
         time.sleep(STEPS * bin_us * 1e-6)

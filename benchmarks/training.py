@@ -1,12 +1,14 @@
-"""Speed of training on a GPU: `python -m benchmarks.training [--json FILE]`, a few minutes on an H100.
+"""Training speed on a GPU: `python -m benchmarks.training [--json FILE]`, minutes on an H100.
 
-    copy           bandwidth of the device, read and written, by which the kernels are judged
-    correctness    the fused neurons against the plain path, every dtype
-    neurons        bandwidth of the fused kernels at the sizes of ResNet-18, forward and backward, as a share of the copy's
-    step           a whole training step (CIFAR-10's ResNet-18, L = 2, T = 2, batch 256), and a plain step loop's
-    tiles          the kernels at the largest size under other tiles than the one `training.fused.tile` chooses
+    copy           read and write bandwidth of the device, to which the kernels are compared
+    correctness    fused neurons against the plain path, for every dtype
+    neurons        bandwidth of the fused kernels at the sizes of ResNet-18, forward and backward,
+                   as a share of the copy's
+    step           a whole training step (ResNet-18 for CIFAR-10, L = 2, T = 2, batch size 256),
+                   and that of a plain step loop
+    tiles          the kernels at the largest size with other tiles than `_fused.tile` chooses
 
-Without a GPU everything is run in a tiny form, which shows that the script works and nothing else.
+Without a GPU everything runs in a small form, which only shows that the script works.
 """
 
 from __future__ import annotations
@@ -29,23 +31,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lmht_deploy.formats.files import atomic_write
-from lmht_deploy.training import neurons
-from lmht_deploy.training.architectures import ARCHITECTURES, Convolution, Residual, build
-from lmht_deploy.training.neurons import LMHT, Neuron, lmht
+from lmht_deploy.training import ARCHITECTURES, LMHT, Neuron, build_model, neurons
+from lmht_deploy.training.architectures import Convolution, Residual
+from lmht_deploy.training.neurons import lmht
 
 Run = Callable[[], object]
 
 LEVELS, STEPS = 2, 2
 TARGETS = {"forward": 0.85, "backward": 0.85, "step": 4.0, "share": 0.15}
-"""Shares of the copy's bandwidth, times the step loop's speed, and the most that neurons may take of the step."""
+"""Shares of the copy's bandwidth, speed relative to the step loop, largest share of the step that
+the neurons may take."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured: `batch` windows a step, buffers of `buffer` bytes, so large that no cache holds them, `repeats` of every measurement."""
+    """How much is measured.
+
+    Attributes:
+        device: "cuda" or "cpu".
+        batch_size: Windows per training step.
+        buffer: Bytes of a buffer: too many for any cache.
+        repeats: Repetitions of every measurement.
+        tiles: Tiles to compare: neurons per program, warps.
+    """
 
     device: str
-    batch: int
+    batch_size: int
     buffer: int
     repeats: int
     tiles: tuple[tuple[int, int], ...]
@@ -71,11 +82,11 @@ GPU = Scale(
 )
 CPU = Scale("cpu", 2, 2**12, 1, ((512, 4), (1024, 4)))
 
-# ------------------------------------------------------------------------------------------------ timing
+# ------------------------------------------------------------------------------------------- timing
 
 
 def seconds_each(runs: Sequence[Run], scale: Scale) -> float:
-    """Median seconds of one of `runs`, all of which are run in turn: each on data of its own, lest a cache hold it.
+    """Median seconds per run, of several `runs` on different data, which no cache then holds.
 
     On a GPU they are one CUDA graph, so that kernels are timed and not their launches.
     """
@@ -87,16 +98,15 @@ def seconds_each(runs: Sequence[Run], scale: Scale) -> float:
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        kept = [
-            run() for run in runs
-        ]  # every result keeps its memory: none is written over while it is in the cache
+        # Every result keeps its memory: none is overwritten while it is in the cache.
+        kept = [run() for run in runs]
     found = seconds(graph.replay, scale) / len(runs)
     del kept
     return found
 
 
 def seconds(run: Run, scale: Scale) -> float:
-    """Median seconds of `run`, after some that are not counted."""
+    """Median seconds of `run`, after warm-up runs."""
     for _ in range(3 if scale.device == "cuda" else 1):
         run()
     if scale.device == "cpu":
@@ -120,17 +130,17 @@ def _median(run: Run, repeats: int) -> float:
 
 
 def copy_bandwidth(scale: Scale) -> float:
-    """Bytes a second, read and written, of copies between large buffers."""
+    """Bytes per second, read and written, of copies between large buffers."""
     buffers = [torch.randn(scale.buffer // 4, device=scale.device) for _ in range(4)]
     runs = [lambda a=a, b=b: b.copy_(a) for a, b in (buffers[:2], buffers[2:])]
     return 2 * scale.buffer / seconds_each(runs, scale)
 
 
-# ------------------------------------------------------------------------------------------------ neurons
+# ------------------------------------------------------------------------------------------ neurons
 
 
 def parameters(steps_in: int, device: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    """Ω, λ, θ and v0 of a general kind; all are exact in every dtype."""
+    """Ω, λ, θ and v0, all exact in every dtype."""
     omega = torch.tensor([[0.75, 0.5], [0.25, 0.5]])[:, :steps_in]
     return [
         value.to(device, dtype)
@@ -139,7 +149,11 @@ def parameters(steps_in: int, device: str, dtype: torch.dtype = torch.float32) -
 
 
 def correctness(scale: Scale) -> dict[str, str]:
-    """By dtype, "equal": the oracle's bits on numbers that no sum rounds, its results in float64 on random ones, and twice the same bits."""
+    """By dtype: "equal", or how the fused path differs from the plain one.
+
+    Equal means: equal bits on numbers that no sum rounds, results close to float64 on random ones,
+    and equal bits when run twice.
+    """
     return {
         str(dtype).removeprefix("torch."): _correct(dtype, scale)
         for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -150,7 +164,7 @@ def _correct(dtype: torch.dtype, scale: Scale) -> str:
     g = torch.Generator().manual_seed(0)
     exact = [torch.randint(-8, 17, (2, 2051), generator=g) / 8 for _ in range(2)]
     if not _equal(_learn("plain", *exact, dtype, scale), _learn("fused", *exact, dtype, scale)):
-        return "other bits than the oracle's"
+        return "bits differ from the plain path"
     for many in (2048, 2051) if scale.device == "cpu" else (2**20, 2**20 + 3):
         drawn = [torch.randn(2, many, generator=g).to(dtype) for _ in range(2)]
         true, found = (
@@ -161,11 +175,12 @@ def _correct(dtype: torch.dtype, scale: Scale) -> str:
             ((one.double() - other).norm() / other.norm()).item()
             for one, other in zip(found, true, strict=True)
         )
-        # A potential within a rounding of a threshold may fall to either side: one neuron in a million is an error of 1e-3.
+        # A potential within a rounding of a threshold may fall to either side: one neuron in a
+        # million is an error of 1e-3.
         if not far <= (1e-10 if dtype == torch.float64 else max(4 * torch.finfo(dtype).eps, 4e-3)):
-            return f"{many} neurons are {far:.1e} from the oracle in float64"
+            return f"{many} neurons differ by {far:.1e} from the plain path in float64"
         if not _equal(found, _learn("fused", *drawn, dtype, scale)):
-            return "other bits when run again"
+            return "bits differ when run again"
     return "equal"
 
 
@@ -178,7 +193,7 @@ def _learn(
         *parameters(2, scale.device, torch.promote_types(dtype, torch.float32)),
     )
     leaves = [tensor.requires_grad_() for tensor in learnt]
-    out = lmht(*leaves, v0, LEVELS, path)  # type: ignore[arg-type, misc]
+    out = lmht(*leaves, v0, LEVELS, path)  # type: ignore[call-arg]
     return [out.detach(), *torch.autograd.grad(out, leaves, grad.to(scale.device, dtype))]
 
 
@@ -187,12 +202,12 @@ def _equal(one: Iterable[Tensor], other: Iterable[Tensor]) -> bool:
 
 
 def layers(scale: Scale) -> Counter[tuple[int, int]]:
-    """How many neuron layers the network has of (input steps, neurons in the batch)."""
+    """Number of neuron layers by (input steps, neurons in the batch)."""
     found: Counter[tuple[int, int]] = Counter()
     model, windows, _ = network(scale, LMHT)
 
     def count(neuron: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found[neuron.steps_in, scale.batch * inputs[0][0].numel()] += 1  # type: ignore[index]
+        found[neuron.steps_in, scale.batch_size * inputs[0][0].numel()] += 1  # type: ignore[index]
 
     for module in model.modules():
         if isinstance(module, Neuron):
@@ -203,8 +218,11 @@ def layers(scale: Scale) -> Counter[tuple[int, int]]:
 
 
 def bandwidths(steps_in: int, many: int, scale: Scale) -> dict[str, dict[str, float]]:
-    """Seconds, and bytes that must be moved, of one layer of `many` neurons in bfloat16, forward and backward, Ω and λ learnt."""
-    from lmht_deploy.training import fused
+    """Seconds and bytes to move of one layer of `many` neurons, forward and backward.
+
+    In bfloat16; Ω and λ are learnt.
+    """
+    from lmht_deploy.training import _fused
 
     drawn = [
         (
@@ -214,9 +232,9 @@ def bandwidths(steps_in: int, many: int, scale: Scale) -> dict[str, dict[str, fl
         for _ in range(max(2, scale.buffer // (4 * many * STEPS)))
     ]
     arguments = parameters(steps_in, scale.device)
-    forward: list[Run] = [lambda x=x: fused.amplitudes(x, *arguments, LEVELS) for x, _ in drawn]
+    forward: list[Run] = [lambda x=x: _fused.amplitudes(x, *arguments, LEVELS) for x, _ in drawn]
     backward: list[Run] = [
-        lambda x=x, grad=grad: fused.amplitudes_backward(grad, x, *arguments, LEVELS, True, False)
+        lambda x=x, grad=grad: _fused.amplitudes_backward(grad, x, *arguments, LEVELS, True, False)
         for x, grad in drawn
     ]
     return {
@@ -244,24 +262,24 @@ def all_layers(scale: Scale) -> list[dict[str, Any]]:
 
 
 def other_tiles(scale: Scale) -> list[dict[str, Any]]:
-    """The layers of most neurons under every tile of `scale`."""
-    from lmht_deploy.training import fused
+    """The largest layer with every tile of `scale`."""
+    from lmht_deploy.training import _fused
 
     largest = max(many for _, many in layers(scale))
     found = []
     for tile in scale.tiles:
-        with mock.patch.object(fused, "tile", lambda steps, steps_in, tile=tile: tile):
+        with mock.patch.object(_fused, "tile", lambda steps, steps_in, tile=tile: tile):
             found.append(
                 {"neurons": tile[0], "warps": tile[1], **bandwidths(STEPS, largest, scale)}
             )
     return found
 
 
-# ------------------------------------------------------------------------------------------------ whole step
+# --------------------------------------------------------------------------------------- whole step
 
 
 class StepLoop(LMHT):
-    """LM-HT as one writes it first: PyTorch's operators, step by step, and autograd."""
+    """LM-HT in its plainest form: PyTorch's operators, step by step, and autograd."""
 
     def forward(self, x: Tensor) -> Tensor:
         drive = torch.einsum("ts,s...->t...", self.omega, x.unflatten(0, (self.steps_in, -1)))
@@ -293,20 +311,23 @@ class _Spike(torch.autograd.Function):
 
 
 def network(scale: Scale, kind: type[LMHT]) -> tuple[nn.Module, Tensor, Tensor]:
-    """Model on the device, and a batch of windows [B, 1, 3, 32, 32] with labels; the same numbers for every kind of neurons."""
+    """Model, a batch of windows [B, 1, 3, 32, 32] and labels, on the device.
+
+    The numbers are the same for every kind of neurons.
+    """
     torch.manual_seed(0)
     blocks = (
         ARCHITECTURES["resnet-18"] if scale.device == "cuda" else (Convolution(4), Residual(6, 2))
     )
     size = 32 if scale.device == "cuda" else 8
-    model = build(
+    model = build_model(
         blocks, (3, size, size), 10, lambda steps_in: kind(LEVELS, STEPS, steps_in), steps_in=1
     )
-    windows = torch.randn(scale.batch, 1, 3, size, size)
+    windows = torch.randn(scale.batch_size, 1, 3, size, size)
     return (
         model.to(scale.device),
         windows.to(scale.device),
-        torch.randint(10, (scale.batch,)).to(scale.device),
+        torch.randint(10, (scale.batch_size,)).to(scale.device),
     )
 
 
@@ -317,7 +338,10 @@ def path(chosen: neurons.Path) -> Any:
 
 
 def step_of(scale: Scale, kind: type[LMHT], *, narrow: bool, compiled: bool = False) -> Run:
-    """One training step: forward, loss, backward, SGD. `narrow` is bfloat16 under autocast, and channels_last."""
+    """One training step: forward, loss, backward, SGD.
+
+    `narrow` is bfloat16 under autocast, and channels-last.
+    """
     model, windows, labels = network(scale, kind)
     if narrow:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -328,22 +352,22 @@ def step_of(scale: Scale, kind: type[LMHT], *, narrow: bool, compiled: bool = Fa
         if compiled
         else model
     )
-    optimiser = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
 
     def step() -> None:
         with torch.autocast(scale.device, torch.bfloat16, enabled=narrow):
             loss = functional.cross_entropy(run(windows), labels)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
 
     return step
 
 
 def whole_step(scale: Scale) -> dict[str, dict[str, float]]:
-    """Seconds of a step, and the most memory it takes, by what runs it."""
+    """Seconds and peak memory of a training step, by variant."""
     variants: dict[str, Callable[[], Run]] = {
         "step loop, float32": lambda: step_of(scale, StepLoop, narrow=False),
         "step loop, bfloat16": lambda: step_of(scale, StepLoop, narrow=True),
@@ -363,11 +387,15 @@ def whole_step(scale: Scale) -> dict[str, dict[str, float]]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------ report
+# ------------------------------------------------------------------------------------------- report
 
 
 def measure(scale: Scale, after: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Everything, what matters most first; `after` gets all figures so far as each part ends. A part that fails says why, and leaves the others alone."""
+    """Measure everything, the most important parts first.
+
+    `after` receives all figures so far when a part ends. If a part fails, its error is recorded and
+    the others go on.
+    """
     parts: dict[str, Callable[[Scale], Any]] = {"copy": copy_bandwidth, "step": whole_step}
     if scale.fused:
         parts = {
@@ -380,7 +408,7 @@ def measure(scale: Scale, after: Callable[[dict[str, Any]], None]) -> dict[str, 
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name()
         if scale.device == "cuda"
-        else "cpu, in a tiny form: the figures mean nothing",
+        else "cpu, in a small form: the figures mean nothing",
         "torch": torch.__version__,
         "took": {},
     }
@@ -388,9 +416,7 @@ def measure(scale: Scale, after: Callable[[dict[str, Any]], None]) -> dict[str, 
         begun = time.perf_counter()
         try:
             found[name] = part(scale)
-        except (
-            Exception
-        ) as error:  # whatever a driver or a compiler says: the rest is still worth its time
+        except Exception as error:  # of a driver or a compiler: the other parts are still useful
             found[name] = None
             found.setdefault("failed", {})[name] = f"{type(error).__name__}: {error}"
         found["took"][name] = time.perf_counter() - begun
@@ -400,7 +426,10 @@ def measure(scale: Scale, after: Callable[[dict[str, Any]], None]) -> dict[str, 
 
 
 def verdict(found: dict[str, Any]) -> dict[str, float]:
-    """The figures that `TARGETS` are about, as far as they were measured. The step is held against the step loop of the same dtype."""
+    """The figures that `TARGETS` limit, as far as they were measured.
+
+    The training step is compared with the step loop of the same dtype.
+    """
     figures = {}
     layers, step = found.get("neurons"), found.get("step")
     if layers and found["copy"]:
@@ -440,17 +469,18 @@ def show(found: dict[str, Any]) -> None:
     ):
         for row in found.get(name) or ():
             shares = "   ".join(
-                f"{way} {row[way]['seconds'] * 1e6:.1f} us = {row[way]['bytes'] / row[way]['seconds'] / copy:.0%}"
+                f"{way} {row[way]['seconds'] * 1e6:.1f} us = "
+                f"{row[way]['bytes'] / row[way]['seconds'] / copy:.0%}"
                 for way in TARGETS
                 if way in row
             )
-            print(
-                f"{name}: {', '.join(f'{column} {row[column]}' for column in columns)}:   {shares} of the copy's bandwidth"
-            )
+            sizes = ", ".join(f"{column} {row[column]}" for column in columns)
+            print(f"{name}: {sizes}:   {shares} of the copy's bandwidth")
     for name, step in (found["step"] or {}).items():
         ours = min(one["seconds"] for one in ours_of(found["step"]))
         print(
-            f"step: {name}: {step['seconds'] * 1e3:.2f} ms = {step['seconds'] / ours:.2f}x our best, {step['bytes'] / 2**30:.2f} GiB"
+            f"step: {name}: {step['seconds'] * 1e3:.2f} ms = {step['seconds'] / ours:.2f}x our "
+            f"best, {step['bytes'] / 2**30:.2f} GiB"
         )
     for name, why in found.get("failed", {}).items():
         print(f"FAILED: {name}: {why}")
@@ -469,7 +499,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
 
     def after(found: dict[str, Any]) -> None:
-        """Say and keep what there is: the machine may be gone before the end."""
+        """Report and save the figures so far: the machine may stop before the end."""
         name, took = list(found["took"].items())[-1]
         print(f"{name}: measured in {took:.0f} s", file=sys.stderr, flush=True)
         if chosen.json:

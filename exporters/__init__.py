@@ -1,1 +1,99 @@
-"""Network -> file: one module per target format."""
+"""Exporters: write a `Network` as a file for another runtime, one module per format.
+
+onnx.py         ONNX (`.onnx`)
+netx.py         NetX HDF5 (`.net`), exact in the Lava processes of lmht-deploy
+netx_exact.py   NetX HDF5 (`.net`), exact in unmodified lava-dl, for small networks
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmht_deploy.errors import ExportError
+from lmht_deploy.ir import Network
+
+__all__ = ["ExportReport", "export"]
+
+OPTIONS = {".onnx": ("trace",), ".net": ("graded", "stock_exact")}
+"""Options of each format, by file name extension."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What `export` wrote.
+
+    Attributes:
+        path: The file.
+        format: Format of the file: "ONNX", "NetX" or "NetX, stock-exact".
+        warnings: What other readers of the file get wrong, one sentence each.
+    """
+
+    path: Path
+    format: str
+    warnings: tuple[str, ...] = ()
+
+
+def export(
+    net: Network,
+    path: str | Path,
+    *,
+    trace: bool = False,
+    graded: bool = False,
+    stock_exact: bool = False,
+) -> ExportReport:
+    """Write an integer network as an artifact of another runtime.
+
+    The file name extension of `path` chooses the format: `.onnx` or `.net`. The file appears
+    complete or not at all, and equal networks give equal bytes.
+
+    Args:
+        net: The network.
+        path: File to write.
+        trace: ONNX: the graph also outputs the spikes of every neuron layer.
+        graded: NetX: spikes carry counts of up to L, as on Loihi 2, instead of L single spikes.
+        stock_exact: NetX: write a small network such that unmodified lava-dl runs it exactly.
+
+    Returns:
+        The path, the format and the warnings.
+
+    Raises:
+        ExportError: Unknown file name extension, an option that the format does not have, or a
+            network that the format cannot carry. The message names the layer and a way out.
+        StorageError: The file cannot be written.
+    """
+    path = Path(path)
+    options = {"trace": trace, "graded": graded, "stock_exact": stock_exact}
+    _check_options(path, {name for name, given in options.items() if given})
+    if path.suffix == ".onnx":
+        from .onnx import export_onnx
+
+        return ExportReport(path, "ONNX", export_onnx(net, path, trace=trace))
+    if stock_exact:
+        from .netx_exact import export_netx_exact
+
+        return ExportReport(path, "NetX, stock-exact", export_netx_exact(net, path))
+    from .netx import export_netx
+
+    return ExportReport(path, "NetX", export_netx(net, path, graded=graded))
+
+
+def _check_options(path: Path, given: set[str]) -> None:
+    """Raise ExportError for an unknown file name extension or an option that has no effect."""
+    if path.suffix == ".lmht":
+        raise ExportError(f"{path}: .lmht is no export format; use lmht_deploy.save(net, path)")
+    if path.suffix not in OPTIONS:
+        known = " and ".join(OPTIONS)
+        raise ExportError(
+            f"{path}: unknown file name extension {path.suffix!r}; the export formats are {known}"
+        )
+    for name in sorted(given.difference(OPTIONS[path.suffix])):
+        formats = next(suffix for suffix, names in OPTIONS.items() if name in names)
+        raise ExportError(
+            f"{path}: the option {name!r} is for {formats} files and has no effect here"
+        )
+    if {"graded", "stock_exact"} <= given:
+        raise ExportError(
+            f"{path}: the options 'graded' and 'stock_exact' exclude each other; "
+            "a stock-exact file has single spikes"
+        )

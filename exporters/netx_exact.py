@@ -1,93 +1,202 @@
-"""Network -> NetX file on which unmodified lava-dl 0.6 gives exact spikes: soft reset, levels, T-GIM and residual sums from stock LIF neurons.
+"""Network -> NetX file on which unmodified lava-dl 0.6 gives exact spikes.
 
-Every layer becomes a `dense_rec` layer of LIF neurons whose current u never decays and whose potential is v = u + bias, so that u is a
-potential that no spike resets; a recurrent weight of -θ from each neuron to itself subtracts θ one step later, together with the
-next current: a soft reset. Time is unrolled in space: a neuron of T time-steps becomes T neurons, of which number t adds up
-I[1] + … + I[t] (its weights are W times the T-GIM's column sums) and is inhibited by the spikes of those before it, too. Each may
-fire in L steps of its own: at all other times its bias holds it below the threshold by more than it can reach, and a gate lifts it
-for those steps. Gates are pulses from a clock, a chain of neurons in which one spike runs. Shortcuts travel through relays.
+Stock LIF neurons give soft reset, levels, T-GIM and residual sums:
 
-A sample is one run: the whole window enters as one graded frame at the first step (docs/netx.md).
+* Every layer becomes a `dense_rec` layer. The current u of its neurons never decays, and their
+  potential is v = u + bias. So u is a potential that no spike resets.
+* Soft reset: a recurrent weight of -θ from each neuron to itself subtracts θ one step later,
+  together with the next current.
+* Time is unrolled in space. A neuron of T time-steps becomes T neurons. Neuron t sums
+  I[1] + ... + I[t]: its weights are W times the column sums of the T-GIM. The spikes of the
+  neurons before it inhibit it, too.
+* Levels: each neuron may fire in L steps of its own. At all other times its bias holds it below
+  the threshold by more than it can reach, and a gate lifts it for those steps. Gates are pulses
+  from a clock, a chain of neurons along which one spike travels.
+* Weights beyond ±254 are split over copies of the neuron that they come from.
+* Shortcuts travel through relays: neurons that repeat a spike one step later.
+
+One sample is one window, which enters as one graded frame at the first step.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from lmht_deploy import reference
 from lmht_deploy.errors import ExportError
-from lmht_deploy.formats.files import atomic_write, hdf5_checksum
-from lmht_deploy.ir import LEAK_ONE, Conv, Network, Neurons, Readout, Shape
-from lmht_deploy.netx import Dense
-from lmht_deploy.netx.dense import effective_weights
-from lmht_deploy.netx.file import READOUT
+from lmht_deploy.formats.netx import keys
+from lmht_deploy.formats.netx.exact import (
+    ExactFile,
+    ExactLayerRecord,
+    UnrolledRecord,
+    write_exact,
+)
+from lmht_deploy.formats.netx.stock import READOUT, NetXDense
+from lmht_deploy.formats.netx.weights import effective_weights
+from lmht_deploy.ir import LEAK_ONE, Network, Neurons, Readout, Shape
 
-from .netx import STOCK_BIAS, STOCK_THRESHOLD, Folded, fold
+from ._fold import Folded, fold
 
-WEIGHT = 254
-"""Largest weight of a dense synapse in lava-dl 0.6; a larger one is split over copies of the neuron that it comes from."""
-LARGEST = 32_000_000
-"""Weights of a layer, zeros included, beyond which the export is refused: it is for small networks."""
+MAX_WEIGHT = keys.DENSE_WEIGHTS[1]
+"""Largest weight of a dense synapse; a larger one is split over copies of its source."""
+MAX_LAYER_WEIGHTS = 32_000_000
+"""Largest number of weights per layer, zeros included."""
 WAY_OUT = "export without --stock-exact: Lava as run by lmht-deploy is exact with that file"
 
 
-def export_netx_exact(net: Network, path: str | Path) -> None:
-    """Write the integer network `net` to the NetX file `path` for stock lava-dl, exactly; whole or not at all.
+def export_netx_exact(net: Network, path: str | Path) -> tuple[str, ...]:
+    """Write a small integer network as a NetX file on which stock lava-dl is exact.
 
-    Raises ExportError, naming the layer and a way out, for what stock neurons cannot do: float networks, max pooling, a leak over
-    several time-steps, a shortcut from the input, levels and sub-steps at once, the paper's uniform injection, potentials beyond
-    24 bits, a read-out's bias beyond 16, and layers of more than 32 million unrolled weights. StorageError where the file cannot be written.
+    The file appears complete or not at all, and equal networks give equal bytes.
+
+    Args:
+        net: The network.
+        path: File to write.
+
+    Returns:
+        No warnings: stock lava-dl differs in nothing.
+
+    Raises:
+        ExportError: Stock neurons cannot run the network: it is a float network, or has max
+            pooling, a leak over several time-steps, a shortcut from the input, levels and
+            sub-steps in one layer, uniform injection, potentials beyond 24 bits, a read-out bias
+            beyond 16 bits, or more than 32 million unrolled weights in one layer. The message
+            names the layer and a way out.
+        StorageError: The file cannot be written.
     """
     if not net.integer:
         raise ExportError(
-            "a NetX file holds integers, and this network is a float one; quantise it first"
+            "a NetX file holds integers, and this is a float network; quantize it first"
         )
     layers = _Unroller(net).layers()
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
-        _write(file, net, layers)
-        file.attrs.update(metadata=json.dumps(dict(net.metadata), sort_keys=True))
-        file.attrs["checksum"] = hdf5_checksum(file)
+    entry = layers[0].blocks[net.input.name]
+    content = ExactFile(
+        window=net.window_shape,
+        input_range=(net.input.min_value, net.input.max_value),
+        copies=len(entry.index),
+        scale=net.readout.scale,
+        steps=layers[-1].last,
+        layers=tuple(_record(layer) for layer in layers),
+        metadata=net.metadata,
+    )
+    write_exact(content, path)
+    return ()
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Block:
-    """Neurons [copies, steps, units] of one layer that carry the spikes of layer `name`: itself, or a relay of it."""
+    """Neurons that carry the spikes of one layer of the network: its own, or relays of them.
 
-    name: str
-    start: int
-    copies: int
-    steps: int
-    units: int
+    Attributes:
+        index: Numbers of the neurons in the layer of the file, [copies, steps, units].
+        most: Largest number of spikes of one of them per window.
+    """
+
+    index: np.ndarray
     most: int
-    """spikes of one of them in a window"""
-
-    @property
-    def size(self) -> int:
-        return self.copies * self.steps * self.units
-
-    def index(self) -> np.ndarray:
-        return self.start + np.arange(self.size).reshape(self.copies, self.steps, self.units)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Unrolled:
-    """One layer of the file: weights from the layer before and from itself, biases, and the blocks that the next one may read."""
+    """One layer of the file.
+
+    Attributes:
+        name: Name of the layer in the network.
+        weight: Weights from the layer before, [N, N_before].
+        recurrent: Weights from the layer itself, [N, N]; None in the input and the read-out.
+        bias: Biases, [N].
+        blocks: What the next layer may read, by layer of the network.
+        last: Last step in which its own neurons may fire.
+    """
 
     name: str
     weight: np.ndarray
     recurrent: np.ndarray | None
     bias: np.ndarray
-    blocks: dict[str, _Block] = field(default_factory=dict)
-    last: int = 0
-    """step at which its last spike may be fired"""
+    blocks: dict[str, _Block]
+    last: int
+
+
+class _Wiring:
+    """Neurons of one layer of the file and the weights into them, added group by group."""
+
+    def __init__(self, name: str, inputs: int) -> None:
+        self.name, self.inputs, self.size = name, inputs, 0
+        self._forward: list[tuple[np.ndarray, np.ndarray, np.ndarray | int]] = []
+        self._recurrent: list[tuple[np.ndarray, np.ndarray, np.ndarray | int]] = []
+        self._biases: list[tuple[np.ndarray, np.ndarray | int]] = []
+
+    def add(self, *shape: int) -> np.ndarray:
+        """Add neurons and return their numbers, of `shape`."""
+        index = self.size + np.arange(int(np.prod(shape))).reshape(shape)
+        self.size += index.size
+        weights = self.size * (self.size + self.inputs)
+        if weights > MAX_LAYER_WEIGHTS:
+            raise ExportError(
+                f"layer {self.name!r} unrolls into {weights:,} weights, beyond "
+                f"{MAX_LAYER_WEIGHTS:,}: a stock-exact file is for small networks; {WAY_OUT}"
+            )
+        return index
+
+    def connect(self, targets: np.ndarray, sources: np.ndarray, weight: np.ndarray | int) -> None:
+        """Add `weight` from neurons of the layer before; the three broadcast."""
+        self._forward.append((targets, sources, weight))
+
+    def feed_back(self, targets: np.ndarray, sources: np.ndarray, weight: np.ndarray | int) -> None:
+        """Add `weight` from neurons of this layer; the three broadcast."""
+        self._recurrent.append((targets, sources, weight))
+
+    def set_bias(self, neurons: np.ndarray, bias: np.ndarray | int) -> None:
+        """Set the bias of neurons."""
+        self._biases.append((neurons, bias))
+
+    def forward(self) -> np.ndarray:
+        """Return the weights from the layer before, int32 [N, inputs]."""
+        return _filled(np.zeros((self.size, self.inputs), np.int32), self._forward)
+
+    def recurrent(self) -> np.ndarray:
+        """Return the weights from this layer, int32 [N, N]."""
+        return _filled(np.zeros((self.size, self.size), np.int32), self._recurrent)
+
+    def biases(self) -> np.ndarray:
+        """Return the biases, int64 [N]."""
+        found = np.zeros(self.size, np.int64)
+        for neurons, bias in self._biases:
+            found[neurons] = bias
+        return found
+
+
+class _Clock:
+    """A chain of neurons, of which number i fires at step i + 1 and never again."""
+
+    def __init__(self, wiring: _Wiring, steps: int) -> None:
+        self.wiring = wiring
+        self.chain = wiring.add(steps)
+        for step, neuron in enumerate(self.chain, 1):
+            self._fire(neuron, step)
+
+    def pulse(self, step: int) -> np.ndarray:
+        """Add a neuron that fires once, at `step`, and return its number."""
+        neuron = self.wiring.add(1)
+        self._fire(neuron, step)
+        return neuron
+
+    def _fire(self, neuron: np.ndarray, step: int) -> None:
+        """Let `neuron` fire once: at the first step by its bias, later by the clock."""
+        if step == 1:
+            self.wiring.set_bias(neuron, 1)
+            self.wiring.feed_back(neuron, neuron, -2)
+        else:
+            self.wiring.feed_back(neuron, self.chain[step - 2], 1)
+            self.wiring.feed_back(neuron, neuron, -1)
 
 
 class _Unroller:
+    """Turns the layers of a network into layers of the file, one after the other."""
+
     def __init__(self, net: Network) -> None:
         self.net = net
         self.stages = [layer for layer in net.layers if isinstance(layer, Neurons | Readout)]
@@ -97,324 +206,312 @@ class _Unroller:
         }
 
     def layers(self) -> list[_Unrolled]:
-        """The layers of the file, the input as the first of them."""
-        net = self.net
-        steps, units = net.input.steps, int(np.prod(net.input.shape))
-        block = _Block(net.input.name, 0, self._copies(net.input.name, 0), steps, units, 1)
-        found = [
-            _Unrolled(
-                net.input.name,
-                np.zeros((block.size, 0)),
-                None,
-                np.zeros(block.size),
-                {block.name: block},
-                last=1,
-            )
-        ]
+        """Return the layers of the file, the input first."""
+        found = [self._input()]
         for number, layer in enumerate(self.stages):
             later = {
                 folded.source
                 for other in self.stages[number + 1 :]
                 for folded in self.folded[other.name]
             }
-            if net.input.name in later:
+            if self.net.input.name in later:
                 raise ExportError(
-                    f"layer {layer.name!r} is not the only one that reads the input, whose graded values no LIF neuron can relay; {WAY_OUT}"
+                    f"layer {layer.name!r} is not the only one that reads the input, whose graded "
+                    f"values no LIF neuron can relay; {WAY_OUT}"
                 )
-            found.append(
-                self._neurons(layer, found[-1], later)
-                if isinstance(layer, Neurons)
-                else self._readout(layer, found[-1])
-            )
+            if isinstance(layer, Neurons):
+                found.append(self._neurons(layer, found[-1], later))
+            else:
+                found.append(self._readout(layer, found[-1]))
             _check_weights(found[-1])
         return found
 
-    def _copies(self, name: str, threshold: int) -> int:
-        """Copies of the neurons of layer `name` over which its largest outgoing weight, and its threshold, can be split."""
-        largest = threshold
-        for layer in self.stages:
-            gain = int(np.abs(np.cumsum(layer.omega, 0)).max()) if isinstance(layer, Neurons) else 1
-            largest = max(
-                [
-                    largest,
-                    *(
-                        gain * int(np.abs(folded.weight).max())
-                        for folded in self.folded[layer.name]
-                        if folded.source == name
-                    ),
-                ]
-            )
-        return max(1, -(-largest // WEIGHT))
+    def _input(self) -> _Unrolled:
+        entry = self.net.input
+        shape = (self._copies(entry.name, 0), entry.steps, int(np.prod(entry.shape)))
+        index = np.arange(int(np.prod(shape))).reshape(shape)
+        return _Unrolled(
+            name=entry.name,
+            weight=np.zeros((index.size, 0)),
+            recurrent=None,
+            bias=np.zeros(index.size),
+            blocks={entry.name: _Block(index, 1)},
+            last=1,
+        )
 
     def _neurons(self, layer: Neurons, before: _Unrolled, later: set[str]) -> _Unrolled:
+        """Neurons [copies, T, units], their relays, and the pulses that gate them."""
         steps, fires = len(layer.omega), _fires(layer)
-        units = int(np.prod(self.net.shapes[layer.name]))
-        own = _Block(
-            layer.name, 0, self._copies(layer.name, int(layer.threshold.max())), steps, units, fires
-        )
-        relayed = [block for name, block in before.blocks.items() if name in later]
-        starts = np.cumsum([own.size, *(block.size for block in relayed)])
-        blocks = [
-            own,
-            *(
-                _Block(b.name, int(start), b.copies, b.steps, b.units, b.most)
-                for b, start in zip(relayed, starts, strict=False)
-            ),
-        ]
         first = before.last + 1
-        size = self._size(layer.name, int(starts[-1]), before)
-
-        # What reaches the neurons [steps, units] at most and at least, the constants being in their biases.
-        gains = np.cumsum(layer.omega, 0)
-        weight, highest, lowest = self._currents(layer, before, gains, own, size)
-        per_unit = {
-            name: np.repeat(getattr(layer, name).astype(np.int64), units // len(layer.threshold))
-            for name in ("threshold", "v0", "bias")
-        }
-        v0 = np.sign(per_unit["v0"]) * (np.abs(per_unit["v0"]) * layer.leak // LEAK_ONE)
-        constant = v0 + per_unit["bias"] * gains.sum(1)[:, None]
-        hold = np.maximum(
-            1, (constant + highest - per_unit["threshold"] + 1).max(1)
-        )  # of each time-step: below the threshold, whatever arrives
-        bias = constant - (per_unit["threshold"] - 1) - hold[:, None]
-        lowest = lowest - per_unit["threshold"] * fires * np.arange(1, steps + 1)[:, None]
-        within = np.clip(bias, -STOCK_BIAS, STOCK_BIAS)
-        rest = bias - within  # enters u, with the first inputs
-        self._check_range(
-            layer.name, int(max((highest + hold[:, None]).max(), (np.abs(rest) - lowest).max()))
+        wiring = _Wiring(layer.name, len(before.bias))
+        own = wiring.add(
+            self._copies(layer.name, int(layer.threshold.max())),
+            steps,
+            int(np.prod(self.net.shapes[layer.name])),
         )
+        blocks = {layer.name: _Block(own, fires)} | _add_relays(wiring, before, later)
+        highest, lowest = self._connect(layer, before, np.cumsum(layer.omega, 0), own, wiring)
+        potentials = _Potentials.of(layer, highest, own.shape[2])
+        _check_range(layer.name, potentials.largest(highest, lowest, fires))
 
-        clock = _Clock(int(starts[-1]), first + steps * fires)
-        pulses = [(first + t * fires - 1, t, sign) for t in range(steps) for sign in (1, -1)]
-        gates = [
-            (sign, t, part, at + (fires if sign < 0 else 0))
-            for at, t, sign in pulses
-            for part in _parts(int(hold[t]))
-        ]
-        rests = _split(rest, -(-int(np.abs(rest).max()) // WEIGHT))
-        total = clock.start + clock.steps + len(gates) + len(rests)
-        self._size(layer.name, total, before)
-
-        weight = np.pad(weight, ((0, total - size), (0, 0)))
-        recurrent = np.zeros((total, total), np.int32)
-        for block, source in zip(
-            blocks[1:], relayed, strict=True
-        ):  # a relay fires one step after what it relays
-            weight[block.index(), source.index()] = 1
-            recurrent[block.index(), block.index()] = -1
-        index, theta = own.index(), _split(-per_unit["threshold"], own.copies)
-        for t in range(steps):
-            for earlier in range(t + 1):
-                for copy in range(own.copies):
-                    recurrent[index[:, t], index[copy, earlier]] = theta[copy]
-        biases = np.zeros(total, np.int64)
-        biases[index] = within
-        clock.wind(recurrent, biases)
-        for number, (sign, t, part, at) in enumerate(gates):
-            gate = clock.start + clock.steps + number
-            clock.pulse(recurrent, biases, gate, at)
-            recurrent[index[:, t].ravel(), gate] = sign * part
-        for number, part in enumerate(rests):
-            clock.pulse(recurrent, biases, total - 1 - number, 1)
-            recurrent[index, total - 1 - number] = part
+        wiring.set_bias(own, potentials.bias)
+        _add_soft_reset(wiring, own, potentials.theta)
+        clock = _Clock(wiring, first + steps * fires)
+        for t, hold in enumerate(potentials.hold):
+            start = first + t * fires - 1
+            _add_pulses(wiring, clock, own[:, t], start, hold)
+            _add_pulses(wiring, clock, own[:, t], start + fires, -hold)
+        _add_pulses(wiring, clock, own, 1, potentials.rest)
         return _Unrolled(
-            layer.name,
-            weight,
-            recurrent,
-            biases,
-            {block.name: block for block in blocks},
+            name=layer.name,
+            weight=wiring.forward(),
+            recurrent=wiring.recurrent(),
+            bias=wiring.biases(),
+            blocks=blocks,
             last=first + steps * fires - 1,
         )
 
     def _readout(self, layer: Readout, before: _Unrolled) -> _Unrolled:
-        units = len(layer.bias)
-        size = self._size(layer.name, units, before)
         steps = self.net.blocks(layer.synapses[0].source)
-        own = _Block(layer.name, 0, 1, 1, units, 1)
-        weight, highest, lowest = self._currents(
-            layer, before, np.ones((1, steps), np.int64), own, size
-        )
         bias = layer.bias.astype(np.int64) * steps
-        self._check_range(layer.name, int(max((highest + bias).max(), -(lowest + bias).min())))
-        if np.abs(bias).max() > STOCK_BIAS:
+        wiring = _Wiring(layer.name, len(before.bias))
+        own = wiring.add(1, 1, len(bias))
+        ones = np.ones((1, steps), np.int64)
+        highest, lowest = self._connect(layer, before, ones, own, wiring)
+        _check_range(layer.name, int(max((highest + bias).max(), -(lowest + bias).min())))
+        if np.abs(bias).max() > keys.MAX_BIAS:
             raise ExportError(
-                f"layer {layer.name!r} has a bias of {np.abs(bias).max():,} a window, and LIF neurons hold up to {STOCK_BIAS:,}; {WAY_OUT}"
+                f"layer {layer.name!r} has a bias of {np.abs(bias).max():,} per window, and LIF "
+                f"neurons hold up to {keys.MAX_BIAS:,}; {WAY_OUT}"
             )
-        return _Unrolled(layer.name, weight, None, bias, last=before.last + 1)
+        return _Unrolled(layer.name, wiring.forward(), None, bias, {}, before.last + 1)
 
-    def _currents(
-        self, layer: Neurons | Readout, before: _Unrolled, gains: np.ndarray, own: _Block, size: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Weights [size, before]; the largest and least sums [steps, units] of what arrives through them."""
-        weight = np.zeros((size, len(before.bias)), np.int32)
-        highest, lowest = np.zeros((2, own.steps, own.units), np.int64)
+    def _copies(self, name: str, threshold: int) -> int:
+        """Copies of the neurons of a layer that split its largest outgoing weight and threshold."""
+        largest = threshold
+        for layer in self.stages:
+            gain = int(np.abs(np.cumsum(layer.omega, 0)).max()) if isinstance(layer, Neurons) else 1
+            for folded in self.folded[layer.name]:
+                if folded.source == name:
+                    largest = max(largest, gain * int(np.abs(folded.weight).max()))
+        return max(1, -(-largest // MAX_WEIGHT))
+
+    def _connect(
+        self,
+        layer: Neurons | Readout,
+        before: _Unrolled,
+        gains: np.ndarray,
+        own: np.ndarray,
+        wiring: _Wiring,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Connect `own` [copies, T, units] to the layer before, with weights W · gains[t, j].
+
+        Returns:
+            The largest and the smallest sum of what can arrive, int64 [T, units] each.
+        """
+        highest, lowest = np.zeros((2, *own.shape[1:]), np.int64)
         for folded in self.folded[layer.name]:
             block = before.blocks[folded.source]
-            shape = self.net.shapes[folded.source]
-            matrix = _matrix(folded, shape, own.units)
-            low, high = (
-                (self.net.input.min_value, self.net.input.max_value)
-                if folded.source == self.net.input.name
-                else (0, block.most)
-            )
-            for t in range(own.steps):
-                for j in range(block.steps):
-                    scaled = matrix * gains[t, j]
-                    ends = scaled * low, scaled * high
-                    highest[t] += np.maximum.reduce((*ends, ends[0] * 0)).sum(1)
-                    lowest[t] += np.minimum.reduce((*ends, ends[0] * 0)).sum(1)
-                    for copy, part in enumerate(_split(scaled, block.copies)):
-                        for target in own.index()[:, t]:
-                            weight[np.ix_(target, block.index()[copy, j])] += part.astype(np.int32)
-        return weight, highest, lowest
+            low, high = self._range(folded.source, block)
+            shapes = self.net.shapes[folded.source], self.net.shapes[layer.name]
+            matrix = _matrix(folded, *shapes)
+            for t, j in np.ndindex(own.shape[1], block.index.shape[1]):
+                scaled = matrix * gains[t, j]
+                positive, negative = np.maximum(scaled, 0), np.minimum(scaled, 0)
+                highest[t] += (positive * high + negative * low).sum(1)
+                lowest[t] += (positive * low + negative * high).sum(1)
+                parts = _split(scaled, len(block.index))
+                for sources, part in zip(block.index[:, j], parts, strict=True):
+                    for targets in own[:, t]:
+                        wiring.connect(targets[:, None], sources, part.astype(np.int32))
+        return highest, lowest
 
-    def _size(self, name: str, neurons: int, before: _Unrolled) -> int:
-        weights = neurons * (neurons + len(before.bias))
-        if weights > LARGEST:
-            raise ExportError(
-                f"layer {name!r} unrolls into {weights:,} weights, beyond {LARGEST:,}: a stock-exact file is for small networks; {WAY_OUT}"
-            )
-        return neurons
-
-    def _check_range(self, name: str, potential: int) -> None:
-        if potential > STOCK_THRESHOLD:
-            raise ExportError(
-                f"layer {name!r} has potentials of up to {potential:,}, and LIF neurons hold up to {STOCK_THRESHOLD:,}; quantise to fewer bits, or {WAY_OUT}"
-            )
+    def _range(self, source: str, block: _Block) -> tuple[int, int]:
+        """Smallest (at most 0) and largest (at least 0) number of spikes per window."""
+        if source == self.net.input.name:
+            return min(self.net.input.min_value, 0), max(self.net.input.max_value, 0)
+        return 0, block.most
 
 
-@dataclass
-class _Clock:
-    """A chain of neurons, of which number i fires at step i + 1 and never again."""
+@dataclass(frozen=True)
+class _Potentials:
+    """Constants of the neurons [T, units] of one layer.
 
-    start: int
-    steps: int
+    Attributes:
+        theta: Threshold, int64 [units].
+        hold: How far the neurons are held below the threshold, int64 [T]: more than whatever
+            arrives can add.
+        bias: Bias, within 16 bits.
+        rest: Part of the constant that the bias cannot hold; it enters u with the first inputs.
+    """
 
-    def wind(self, recurrent: np.ndarray, bias: np.ndarray) -> None:
-        for i in range(self.steps):
-            self.pulse(recurrent, bias, self.start + i, i + 1)
+    theta: np.ndarray
+    hold: np.ndarray
+    bias: np.ndarray
+    rest: np.ndarray
 
-    def pulse(self, recurrent: np.ndarray, bias: np.ndarray, neuron: int, step: int) -> None:
-        """Let `neuron` fire once, at `step`: by its bias at the first, else by the clock."""
-        if step == 1:
-            bias[neuron] = 1
-            recurrent[neuron, neuron] = -2
-        else:
-            recurrent[neuron, self.start + step - 2] = 1
-            recurrent[neuron, neuron] = -1
+    @classmethod
+    def of(cls, layer: Neurons, highest: np.ndarray, units: int) -> _Potentials:
+        """Compute them from the largest sums [T, units] that can arrive."""
+        theta, v0, bias = (
+            np.repeat(values.astype(np.int64), units // len(values))
+            for values in (layer.threshold, layer.v0, layer.bias)
+        )
+        v0 = np.sign(v0) * (np.abs(v0) * int(layer.leak) // LEAK_ONE)
+        constant = v0 + bias * np.cumsum(layer.omega, 0).sum(1)[:, None]
+        hold = np.maximum(1, (constant + highest - theta + 1).max(1))
+        total = constant - (theta - 1) - hold[:, None]
+        within = np.clip(total, -keys.MAX_BIAS, keys.MAX_BIAS)
+        return cls(theta, hold, within, total - within)
+
+    def largest(self, highest: np.ndarray, lowest: np.ndarray, fires: int) -> int:
+        """Return the largest magnitude that a potential can reach."""
+        resets = self.theta * fires * np.arange(1, len(self.hold) + 1)[:, None]
+        upper = (highest + self.hold[:, None]).max()
+        return int(max(upper, (np.abs(self.rest) - lowest + resets).max()))
+
+
+# ------------------------------------------------------------------------------ parts of a layer
+
+
+def _add_relays(wiring: _Wiring, before: _Unrolled, later: set[str]) -> dict[str, _Block]:
+    """Add relays of what later layers read: each fires one step after its source."""
+    relays = {}
+    for name, block in before.blocks.items():
+        if name in later:
+            index = wiring.add(*block.index.shape)
+            wiring.connect(index, block.index, 1)
+            wiring.feed_back(index, index, -1)
+            relays[name] = _Block(index, block.most)
+    return relays
+
+
+def _add_soft_reset(wiring: _Wiring, own: np.ndarray, theta: np.ndarray) -> None:
+    """Let each spike subtract θ, from its own neuron and from those of later time-steps."""
+    parts = _split(-theta, len(own))
+    for t in range(own.shape[1]):
+        for earlier in range(t + 1):
+            for sources, part in zip(own[:, earlier], parts, strict=True):
+                wiring.feed_back(own[:, t], sources, part)
+
+
+def _add_pulses(
+    wiring: _Wiring, clock: _Clock, neurons: np.ndarray, step: int, value: np.ndarray
+) -> None:
+    """Add `value` to the potential of neurons one step after `step`, by one or more pulses."""
+    count = -(-int(np.abs(value).max()) // MAX_WEIGHT)
+    for part in _split(np.asarray(value), count):
+        wiring.feed_back(neurons, clock.pulse(step), part)
 
 
 def _fires(layer: Neurons) -> int:
-    """Lava steps of one time-step. Refuses what has no step-by-step form here."""
+    """Lava steps per time-step; ExportError for what has no such form."""
     if layer.levels > 1 and layer.substeps > 1:
         raise ExportError(
-            f"layer {layer.name!r} has {layer.levels} levels and {layer.substeps} sub-steps at once; export the network before it was reparameterised"
+            f"layer {layer.name!r} has {layer.levels} levels and {layer.substeps} sub-steps at "
+            "once; export the network before it is reparameterized"
         )
     if layer.substeps > 1 and layer.injection == "uniform":
         raise ExportError(
-            f"layer {layer.name!r} spreads its current over sub-steps; reparameterise with the current at the block's start"
+            f"layer {layer.name!r} spreads its current over sub-steps; reparameterize with "
+            "injection 'block-start'"
         )
     if layer.leaks and len(layer.omega) > 1:
         raise ExportError(
-            f"layer {layer.name!r} has a leak over {len(layer.omega)} time-steps, which LIF neurons without a reset do not do; train without leak, or {WAY_OUT}"
+            f"layer {layer.name!r} has a leak over {len(layer.omega)} time-steps, which LIF "
+            f"neurons without a reset cannot have; train without leak, or {WAY_OUT}"
         )
     return layer.levels * layer.substeps
 
 
-def _matrix(folded: Folded, source: Shape, units: int) -> np.ndarray:
-    """The synapse as weights int64 [units, inputs]."""
-    if folded.weight.ndim == 2:
-        return folded.weight
-    inputs = int(np.prod(source))
-    columns = []
-    weight = folded.weight.astype(np.float64)
-    geometry = Conv(
-        source="-",
-        weight=weight,
-        stride=folded.stride,
-        padding=folded.padding,
-        dilation=folded.dilation,
-        groups=folded.groups,
-    )
-    for start in range(0, inputs, 256):
-        unit = np.zeros((min(256, inputs - start), inputs))
-        unit[np.arange(len(unit)), start + np.arange(len(unit))] = 1
-        unit = unit.reshape(-1, 1, *source)
-        unit[..., folded.extent[0] :, :] = 0
-        unit[..., folded.extent[1] :] = 0
-        columns.append(reference.convolve(unit, weight, geometry).reshape(len(unit), units))
-    return np.rint(np.concatenate(columns)).astype(np.int64).T
-
-
-def _split(values: np.ndarray, parts: int) -> np.ndarray:
-    """`parts` arrays of nearly equal integers that sum to `values`."""
-    return np.array([(values + part) // parts for part in range(parts)])
-
-
-def _parts(total: int) -> list[int]:
-    return [int(part) for part in _split(np.array(total), max(1, -(-total // WEIGHT)))]
+def _check_range(name: str, potential: int) -> None:
+    if potential > keys.MAX_THRESHOLD:
+        raise ExportError(
+            f"layer {name!r} has potentials of up to {potential:,}, and LIF neurons hold up to "
+            f"{keys.MAX_THRESHOLD:,}; quantize to fewer bits, or {WAY_OUT}"
+        )
 
 
 def _check_weights(layer: _Unrolled) -> None:
-    """lava-dl loses some matrices of one sign without a word; see lmht_deploy.netx.dense."""
-    shape = (len(layer.weight),)
-    what = Dense(shape, READOUT, layer.weight, np.zeros(shape, np.int64), None, layer.recurrent)
-    kept, kept_recurrent = (
-        effective_weights(what) if layer.weight.any() else (None, None)
-    )  # all zero: an OverflowError in lava-dl
-    if (
-        kept is None
-        or (kept != layer.weight).any()
-        or (kept_recurrent is not None and (kept_recurrent != layer.recurrent).any())
-    ):
+    """Raise ExportError for a matrix that lava-dl changes (`lmht_deploy.formats.netx.weights`)."""
+    if not _keeps_weights(layer):
         raise ExportError(
-            f"layer {layer.name!r} has weights that lava-dl 0.6 does not keep ({layer.weight.min()}..{layer.weight.max()}); {WAY_OUT}"
+            f"layer {layer.name!r} has weights that lava-dl 0.6 does not keep "
+            f"({layer.weight.min()}..{layer.weight.max()}); {WAY_OUT}"
         )
 
 
-def _write(file: h5py.File, net: Network, layers: list[_Unrolled]) -> None:
-    entrance = next(iter(layers[0].blocks.values()))
-    file.attrs.update(
-        lmht_exact=1,
-        lmht_window=(entrance.steps, *net.input.shape),
-        lmht_range=(net.input.min_value, net.input.max_value),
-        lmht_copies=entrance.copies,
-        lmht_scale=net.readout.scale,
+def _keeps_weights(layer: _Unrolled) -> bool:
+    if not layer.weight.any():  # lava-dl raises an OverflowError
+        return False
+    shape = (len(layer.weight),)
+    zeros = np.zeros(shape, np.int64)
+    dense = NetXDense(shape, READOUT, layer.weight, zeros, None, layer.recurrent)
+    kept, recurrent = effective_weights(dense)
+    if recurrent is not None and (recurrent != layer.recurrent).any():
+        return False
+    return np.array_equal(kept, layer.weight)
+
+
+# ---------------------------------------------------------------------------------------- arrays
+
+
+def _matrix(folded: Folded, source: Shape, target: Shape) -> np.ndarray:
+    """Return a synapse as a dense matrix, int64 [units of the target, units of the source]."""
+    if folded.weight.ndim == 2:
+        return folded.weight
+    matrix = np.zeros((*target, *source), np.int64)
+    outputs, inputs = target[0] // folded.groups, folded.weight.shape[1]
+    geometry = folded.stride, folded.padding, folded.dilation, folded.extent
+    for y, x, i, j in np.ndindex(*target[1:], *folded.weight.shape[2:]):
+        row, column = (
+            s * n + d * tap - p if s * n + d * tap - p < extent else -1
+            for n, tap, s, p, d, extent in zip((y, x), (i, j), *geometry, strict=True)
+        )
+        if row < 0 or column < 0:
+            continue
+        for group in range(folded.groups):
+            to = slice(group * outputs, (group + 1) * outputs)
+            of = slice(group * inputs, (group + 1) * inputs)
+            matrix[to, y, x, of, row, column] = folded.weight[to, :, i, j]
+    return matrix.reshape(int(np.prod(target)), -1)
+
+
+def _filled(
+    matrix: np.ndarray, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray | int]]
+) -> np.ndarray:
+    """Add every part (targets, sources, weight) to `matrix`."""
+    for targets, sources, weight in parts:
+        matrix[targets, sources] += weight
+    return matrix
+
+
+def _split(values: np.ndarray, parts: int) -> np.ndarray:
+    """Return `parts` arrays of nearly equal integers that sum to `values`."""
+    return np.array([(values + part) // parts for part in range(parts)])
+
+
+def _record(layer: _Unrolled) -> ExactLayerRecord:
+    """Return the record of one layer of the file."""
+    record = ExactLayerRecord(name=layer.name, type=keys.INPUT, shape=(len(layer.bias),))
+    if layer.weight.shape[1] == 0:
+        return record
+    record = dataclasses.replace(
+        record,
+        type=keys.DENSE,
+        weight=layer.weight.astype(np.int16),
+        bias=layer.bias.astype(np.int32),
     )
-    _data(file, "simulation/Ts", 1)
-    _data(file, "simulation/tSample", layers[-1].last)
-    for number, layer in enumerate(layers):
-        group = file.create_group(f"layer/{number}")
-        group.attrs["lmht_name"] = layer.name
-        kind = "input" if number == 0 else "dense" if layer.recurrent is None else "dense_rec"
-        _data(group, "type", np.array([kind.encode()], "S10"))
-        _data(group, "shape", np.array([len(layer.bias)], np.int64))
-        if number == 0:
-            continue
-        _data(group, "weight", layer.weight.astype(np.int16))
-        _data(group, "bias", layer.bias.astype(np.int32))
-        if layer.recurrent is None:
-            continue
-        own = layer.blocks[layer.name]
-        group.attrs.update(
-            lmht_steps=own.steps,
-            lmht_fires=own.most,
-            lmht_first=layer.last + 1 - own.steps * own.most,
-            lmht_units=own.units,
-        )
-        _data(group, "weight_rec", layer.recurrent.astype(np.int16))
-        group.create_dataset("neuron/type", data="CUBA", track_times=False)
-        for key, value in {
-            "iDecay": 0,
-            "vDecay": 4096,
-            "vThMant": 0,
-            "refDelay": 1,
-            "gradedSpike": False,
-        }.items():
-            _data(group, f"neuron/{key}", value)
-
-
-def _data(group: h5py.Group, name: str, value: object) -> None:
-    array = np.asarray(value)
-    packed = {"compression": "gzip", "shuffle": True} if array.size > 64 else {}
-    group.create_dataset(name, data=array, track_times=False, **packed)
+    if layer.recurrent is None:
+        return record
+    own = layer.blocks[layer.name]
+    _, steps, units = own.index.shape
+    unrolled = UnrolledRecord(
+        steps=steps, fires=own.most, first=layer.last + 1 - steps * own.most, units=units
+    )
+    return dataclasses.replace(
+        record,
+        type=keys.RECURRENT,
+        recurrent=layer.recurrent.astype(np.int16),
+        unrolled=unrolled,
+    )

@@ -1,29 +1,29 @@
-"""Network -> `.onnx`: standard operators only, exact to the last integer on every conforming runtime (docs/onnx.md).
+"""Network -> `.onnx`: standard operators only, exact on every conforming runtime.
 
-Every activation is a tensor of spike counts k [B, steps, P, C]: P places (H·W, or 1 in a flat layer), channels last. A
-convolution is one Gather of rows (im2col) and one matrix product; steps are a batch dimension everywhere but in the
-neurons, which are unrolled in time. The range of k alone chooses between two encodings of the product:
+Every activation is a tensor of spike counts k [B, steps, P, C]: P pixels (H·W, or 1 in a flat
+layer), channels last. A convolution is one Gather of rows (im2col) and one matrix product. Steps
+are a batch dimension everywhere but in the neurons, which are unrolled in time. The range of k
+alone chooses between two encodings of the product:
 
-    0 <= k <= 128    MatMulInteger, uint8 x int8 -> int32 (above 128, x86 processors without VNNI saturate)
-    any other        MatMul in float64: every partial sum is an integer below 2^31 (`Network.bounds`), hence exact
+    0 <= k <= 128    MatMulInteger, uint8 x int8 -> int32
+    otherwise        MatMul in float64
 
-Currents and potentials are int32, as the bounds prove.
+Above 128, x86 processors without VNNI saturate in MatMulInteger. Every partial sum of a product is
+an integer below 2^31 (`Network.bounds`), hence exact in float64. Currents and potentials are int32,
+as the bounds prove.
 """
 
 from __future__ import annotations
 
-import collections
-import hashlib
 import importlib.util
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from lmht_deploy.errors import ExportError
 from lmht_deploy.formats.files import atomic_write
+from lmht_deploy.formats.onnx import LOGITS, TRACE, WINDOWS, Properties, output_name, sealed
 from lmht_deploy.ir import (
     INT32_MAX,
     LEAK_ONE,
@@ -44,63 +44,64 @@ from lmht_deploy.ir import (
 )
 from lmht_deploy.result import macs
 
+from ._onnx_graph import Graph
+
 if TYPE_CHECKING:
     import onnx
 
-FORMAT = "lmht-deploy onnx"
-VERSION = 1
-OPSET = 17
-IR_VERSION = 8
 EXACT_UINT8 = 128
-"""Largest k whose products with int8 are exact everywhere: VPMADDUBSW adds two of them in 16 bits, and 2·128·(-128) = -2^15."""
-MAX_BYTES = 2_000_000_000
-"""Constants that a file holds; a protocol buffer, nodes included, ends at 2^31 bytes."""
+"""Largest k whose products with int8 are exact on all processors: VPMADDUBSW adds two of them in
+16 bits, and 2 * 128 * (-128) = -2^15."""
 
 
-def export_onnx(net: Network, path: str | Path, *, trace: bool = False) -> None:
-    """Write the integer network `net` to `path` (`.onnx`, opset 17, IR 8); the file appears whole or not at all.
+def export_onnx(net: Network, path: str | Path, *, trace: bool = False) -> tuple[str, ...]:
+    """Write an integer network as an ONNX file (`lmht_deploy.formats.onnx`).
 
-    With `trace` the graph puts out k of every neuron layer too. Its inputs, outputs and metadata: docs/onnx.md. The same
-    network gives the same bytes. Raises ExportError for a float network, for constants beyond 2 GB and where onnx is not
-    installed; StorageError where `path` cannot be written.
+    The file appears complete or not at all, and equal networks give equal bytes.
+
+    Args:
+        net: The network.
+        path: File to write.
+        trace: Whether the graph also outputs the spikes of every neuron layer.
+
+    Returns:
+        No warnings: every conforming runtime gives the same integers.
+
+    Raises:
+        ExportError: A float network, constants beyond 2 GB, or a missing package.
+        StorageError: The file cannot be written.
     """
     if not net.integer:
         raise ExportError(
-            "an .onnx file carries an integer network, and this one holds floats; quantise it first"
+            "an .onnx file carries an integer network, and this one holds floats; quantize it first"
         )
     if importlib.util.find_spec("onnx") is None:
         raise ExportError("the package onnx is not installed; run: pip install 'lmht-deploy[onnx]'")
     content = _Exporter(net, trace).model().SerializeToString(deterministic=True)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(content + checksum(content))
+        temporary.write_bytes(sealed(content))
+    return ()
 
 
-def checksum(content: bytes) -> bytes:
-    """What ends a file that starts with `content`: one more metadata property, the SHA-256 of all before it.
-
-    Serialised messages may be put one after the other: their repeated fields, of which the metadata is one, then add up.
-    """
-    from onnx import ModelProto, helper
-
-    end = ModelProto()
-    helper.set_model_props(end, {"checksum": hashlib.sha256(content).hexdigest()})
-    return end.SerializeToString()
-
-
-# ------------------------------------------------------------------------------------------------ network
+# ---------------------------------------------------------------------------------------- network
 
 
 class _Exporter:
-    """One walk over the layers of `net`; `k` holds the name of every layer's tensor."""
+    """Builds the graph of a network, layer by layer.
+
+    Attributes:
+        k: Tensor of the spikes, by layer.
+    """
 
     def __init__(self, net: Network, trace: bool) -> None:
         self.net = net
         self.trace = trace
-        self.g = _Graph()
+        self.g = Graph()
         self.k: dict[str, str] = {}
         self._totals: dict[tuple[str, bool], str] = {}
 
     def model(self) -> onnx.ModelProto:
+        """Return the model."""
         for layer in self.net.layers:
             self.g.scope = layer.name
             if isinstance(layer, Readout):
@@ -109,63 +110,32 @@ class _Exporter:
                 self.k[layer.name] = self._apply(layer)
             if isinstance(layer, Neurons | Readout):
                 self._count(layer)
-        return self.g.model(self._metadata())
+        return self.g.model(self._properties().encode())
 
-    def _metadata(self) -> dict[str, str]:
-        entrance = self.net.input
-        return {
-            "version": str(VERSION),
-            "input": json.dumps(
-                {
-                    "kind": entrance.kind,
-                    "min_value": entrance.min_value,
-                    "max_value": entrance.max_value,
-                }
-            ),
-            "scale": repr(self.net.readout.scale),
-            "macs": json.dumps(macs(self.net)),
-            "metadata": json.dumps(dict(self.net.metadata), sort_keys=True),
-            "format": FORMAT,
-        }
+    def _properties(self) -> Properties:
+        entry = self.net.input
+        return Properties(
+            kind=entry.kind,
+            min_value=entry.min_value,
+            max_value=entry.max_value,
+            scale=self.net.readout.scale,
+            macs=macs(self.net),
+            metadata=self.net.metadata,
+        )
 
     def _apply(self, layer: Layer) -> str:
-        """k [B, steps, P, C] of `layer`, in the dtype of its range."""
+        """Return k [B, steps, P, C] of `layer`, in the dtype of its range."""
         match layer:
             case Input():
                 return self._input(layer)
             case Neurons():
-                k = self._neurons(layer, self._currents(layer))
-                if self.trace:
-                    self.g.output(
-                        f"k/{layer.name}",
-                        self._channels_first(k, layer.name),
-                        _dtype(self._range(layer.name)),
-                        self._shape(layer.name),
-                    )
-                return k
+                return self._neurons(layer)
             case SumPool():
-                taps = _taps(
-                    self.net.shapes[layer.source], layer.kernel, layer.stride, layer.padding
-                )
-                return self._sum(
-                    self._windows(layer.source, self.k[layer.source], taps),
-                    3,
-                    self._range(layer.name),
-                )
+                windows = self._pooled(layer, nearest=False)
+                return self._sum(windows, 3, self._range(layer.name))
             case MaxPool():
-                taps = _taps(
-                    self.net.shapes[layer.source],
-                    layer.kernel,
-                    layer.stride,
-                    layer.padding,
-                    nearest=True,
-                )
-                return self.g(
-                    "ReduceMax",
-                    self._windows(layer.source, self.k[layer.source], taps),
-                    axes=[3],
-                    keepdims=0,
-                )
+                windows = self._pooled(layer, nearest=True)
+                return self.g("ReduceMax", windows, axes=[3], keepdims=0)
             case Flatten():
                 k = self._channels_first(self.k[layer.source], layer.source)
                 return self.g.reshape(k, 0, 0, 1, *self.net.shapes[layer.name])
@@ -173,18 +143,18 @@ class _Exporter:
 
     def _input(self, layer: Input) -> str:
         dtype = _smallest(self._range(layer.name), np.uint8, np.int8, np.uint16, np.int16, np.int32)
-        self.g.input("windows", dtype, ("batch", *self.net.window_shape))
-        k = self.g.cast("windows", _dtype(self._range(layer.name)))
-        places, channels = _places(layer.shape)
+        self.g.input(WINDOWS, dtype, ("batch", *self.net.window_shape))
+        k = self.g.cast(WINDOWS, _dtype(self._range(layer.name)))
+        pixels, channels = _pixels(layer.shape)
         if len(layer.shape) == 1:
             return self.g.reshape(k, 0, 0, 1, channels)
-        return self.g("Transpose", self.g.reshape(k, 0, 0, channels, places), perm=[0, 1, 3, 2])
+        return self.g("Transpose", self.g.reshape(k, 0, 0, channels, pixels), perm=[0, 1, 3, 2])
 
     def _readout(self, layer: Readout) -> None:
         current = self.g.cast(self._currents(layer), np.int64)
-        self.g.output("logits", self.g.sum(current, 1, 2), np.int64, ("batch", self.net.classes))
+        self.g.output(LOGITS, self.g.sum(current, 1, 2), np.int64, ("batch", self.net.classes))
 
-    # -- places
+    # -- pixels
 
     def _range(self, name: str) -> Pair:
         return self.net.ranges[name]
@@ -193,30 +163,39 @@ class _Exporter:
         return ("batch", self.net.steps[name], *self.net.shapes[name])
 
     def _channels_first(self, k: str, name: str) -> str:
-        """[B, steps, P, C] -> [B, steps, C, H, W] or [B, steps, N]."""
+        """Convert [B, steps, P, C] to [B, steps, C, H, W] or [B, steps, N]."""
         shape = self.net.shapes[name]
         if len(shape) == 3:
             k = self.g("Transpose", k, perm=[0, 1, 3, 2])
         return self.g.reshape(k, 0, 0, *shape)
 
+    def _pooled(self, layer: SumPool | MaxPool, *, nearest: bool) -> str:
+        """Gather the windows of a pooling, [B, steps, P', taps, C]."""
+        shape = self.net.shapes[layer.source]
+        taps = _taps(shape, layer.kernel, layer.stride, layer.padding, nearest=nearest)
+        return self._windows(layer.source, self.k[layer.source], taps)
+
     def _windows(self, source: str, k: str, taps: np.ndarray) -> str:
-        """[B, steps, P, C] -> [B, steps, P', taps, C]: what each place of a convolution or pooling sees; zeros beyond the border."""
-        places, channels = _places(self.net.shapes[source])
-        if (taps == places).any():
+        """Gather what each output pixel of a convolution or pooling sees.
+
+        Converts [B, steps, P, C] to [B, steps, P', taps, C], with zeros beyond the border.
+        """
+        pixels, channels = _pixels(self.net.shapes[source])
+        if (taps == pixels).any():
             k = self.g("Pad", k, self.g.constant(np.array([0, 0, 0, 0, 0, 0, 1, 0])))
-        if not np.array_equal(taps[:, 0], np.arange(places)) or taps.shape[1] > 1:
+        if not np.array_equal(taps[:, 0], np.arange(pixels)) or taps.shape[1] > 1:
             k = self.g("Gather", k, self.g.constant(taps.reshape(-1)), axis=2)
         return self.g.reshape(k, 0, 0, *taps.shape, channels)
 
     def _sum(self, k: str, axis: int, span: Pair) -> str:
-        """Sum over one axis, in the dtype of its range; taken in int32 at least, for ONNX adds no smaller integers up."""
+        """Sum over one axis, in the dtype of `span`; ONNX sums int32 and larger types only."""
         wide = self.g.cast(k, np.promote_types(_dtype(span), np.int32))
         return self.g.cast(self.g.sum(wide, axis), _dtype(span))
 
     # -- synapses
 
     def _currents(self, layer: Neurons | Readout) -> str:
-        """X [B, T_in, P, C], int32: the sum of a layer's synapses and its bias."""
+        """Return X, int32 [B, T_in, P, C]: the sum of a layer's synapses and its bias."""
         terms = [self._synapse(synapse) for synapse in layer.synapses]
         if layer.bias.any():
             terms.append(self.g.constant(layer.bias))
@@ -245,21 +224,21 @@ class _Exporter:
         )
 
     def _blocks(self, source: str) -> tuple[str, Pair]:
-        """k [B, T_in, P, C] as a synapse sees it, and its range: the sub-steps of a time-step are summed first."""
+        """Return k [B, T_in, P, C] and its range; the sub-steps of a time-step are summed."""
         substeps, (low, high) = self.net.substeps[source], self._range(source)
         if substeps == 1:
             return self.k[source], (low, high)
         span = (low * substeps, high * substeps)
         k = self.g.reshape(
-            self.k[source], 0, self.net.blocks(source), substeps, *_places(self.net.shapes[source])
+            self.k[source], 0, self.net.blocks(source), substeps, *_pixels(self.net.shapes[source])
         )
         return self._sum(k, 2, span), span
 
     def _convolution(self, conv: Conv, k: str, span: Pair) -> str:
-        """W ∗ k, int32 [B, T_in, P', C_out]; the groups of a convolution are one more batch dimension of the product."""
+        """Return W ∗ k, int32 [B, T_in, P', C_out]; groups are a batch dimension of the product."""
         shape, groups = self.net.shapes[conv.source], conv.groups
         taps = _taps(shape, conv.kernel, conv.stride, conv.padding, conv.dilation)
-        (places, area), outputs = taps.shape, len(conv.weight)
+        (pixels, area), outputs = taps.shape, len(conv.weight)
         weight = (
             conv.weight.reshape(groups, outputs // groups, -1, area)
             .transpose(0, 3, 2, 1)
@@ -267,16 +246,20 @@ class _Exporter:
         )
         rows = self._windows(conv.source, k, taps)
         if groups == 1:
-            return self._product(self.g.reshape(rows, 0, 0, places, -1), weight[0], span)
-        rows = self.g.reshape(rows, 0, 0, places, area, groups, -1)
+            return self._product(self.g.reshape(rows, 0, 0, pixels, -1), weight[0], span)
+        rows = self.g.reshape(rows, 0, 0, pixels, area, groups, -1)
         rows = self.g.reshape(
-            self.g("Transpose", rows, perm=[0, 1, 4, 2, 3, 5]), 0, 0, groups, places, -1
+            self.g("Transpose", rows, perm=[0, 1, 4, 2, 3, 5]), 0, 0, groups, pixels, -1
         )
         current = self.g("Transpose", self._product(rows, weight, span), perm=[0, 1, 3, 2, 4])
-        return self.g.reshape(current, 0, 0, places, outputs)
+        return self.g.reshape(current, 0, 0, pixels, outputs)
 
     def _product(self, k: str, weight: np.ndarray, span: Pair) -> str:
-        """k [..., P, N] @ weight (int8 [..., N, M]): int32 [..., P, M], exact for every k within `span`."""
+        """Return k [..., P, N] @ weight, exact for every k within `span`.
+
+        Shape:
+            weight: int8 [..., N, M]. Result: int32 [..., P, M].
+        """
         constant = self.g.constant(weight)
         if span[0] >= 0 and span[1] <= EXACT_UINT8:
             return self.g("MatMulInteger", k, constant)
@@ -287,66 +270,69 @@ class _Exporter:
 
     # -- neurons
 
-    def _neurons(self, layer: Neurons, current: str) -> str:
-        """k [B, T·S, P, C] under the currents X [B, T_in, P, C], by the recurrence of docs/semantics.md.
+    def _neurons(self, layer: Neurons) -> str:
+        """Return k [B, T·S, P, C] of neurons, by the recurrence of the semantics."""
+        spikes = self._fire(layer, self._mix(layer, self._currents(layer)))
+        if self.trace:
+            self.g.output(
+                output_name(TRACE, layer.name),
+                self._channels_first(spikes, layer.name),
+                _dtype(self._range(layer.name)),
+                self._shape(layer.name),
+            )
+        return spikes
 
-        Any other exact form of the neurons (a counting form, for those that do not leak) belongs beside this one.
+    def _fire(self, layer: Neurons, drives: list[str]) -> str:
+        """Return k under the mixed currents I[t], each [B, 1, P, C], step by step.
+
+        Div truncates. It is above the floor only where k is clipped to 0.
         """
         g = self.g
-        drives = self._mix(layer, current)
-        theta, levels = (
-            g.constant(layer.threshold),
-            g.constant(np.int32(min(layer.levels, INT32_MAX))),
-        )
+        theta = g.constant(layer.threshold)
+        zero, levels = g.constant(np.int32(0)), g.constant(np.int32(min(layer.levels, INT32_MAX)))
         v, spikes = g.constant(layer.v0), []
         for step in range(layer.steps):
             block, substep = divmod(step, layer.substeps)
-            if (
-                layer.leaks and substep == 0
-            ):  # v·λq / 4096 has at most 45 bits: exact in float64, and Cast truncates
-                v = g.cast(
-                    g("Mul", g.cast(v, np.float64), g.constant(np.float64(layer.leak / LEAK_ONE))),
-                    np.int32,
-                )
+            if layer.leaks and substep == 0:
+                v = self._leak(v, int(layer.leak))
             if layer.injection == "uniform" or substep == 0:
                 v = g("Add", v, drives[block])
-            k = g(
-                "Clip", g("Div", v, theta), g.constant(np.int32(0)), levels
-            )  # Div truncates: above the floor only where k is clipped to 0
+            k = g("Clip", g("Div", v, theta), zero, levels)
             spikes.append(g.cast(k, _dtype(self._range(layer.name))))
             if step < layer.steps - 1:
                 v = g("Sub", v, g("Mul", k, theta))
         return g("Concat", *spikes, axis=1)
 
+    def _leak(self, v: str, leak: int) -> str:
+        """Return trunc(v·λq / 4096): at most 45 bits, exact in float64, and Cast truncates."""
+        factor = self.g.constant(np.float64(leak / LEAK_ONE))
+        return self.g.cast(self.g("Mul", self.g.cast(v, np.float64), factor), np.int32)
+
     def _mix(self, layer: Neurons, current: str) -> list[str]:
-        """I[t] = Σ_j Ω[t, j]·X[j] for t = 1..T, each [B, 1, P, C]."""
+        """Return I[t] = Σ_j Ω[t, j]·X[j] for t = 1..T, each [B, 1, P, C]."""
         steps = len(layer.omega)
         if not np.array_equal(layer.omega, np.eye(steps)):
-            places, channels = _places(self.net.shapes[layer.name])
-            flat = self.g.reshape(current, 0, 0, places * channels)
+            pixels, channels = _pixels(self.net.shapes[layer.name])
+            flat = self.g.reshape(current, 0, 0, pixels * channels)
             current = self.g.reshape(
-                self.g("MatMul", self.g.constant(layer.omega), flat), 0, 0, places, channels
+                self.g("MatMul", self.g.constant(layer.omega), flat), 0, 0, pixels, channels
             )
         return self.g.split(current, steps)
 
     # -- counting
 
     def _count(self, layer: Neurons | Readout) -> None:
-        """Outputs int64 [B]: spikes and events of `layer`, SOPs of its synapses, by either count."""
+        """Output spikes and events of `layer` and the SOPs of its synapses by either, int64 [B]."""
         for spikes, sops, events in (("spikes", "sops", False), ("events", "event_sops", True)):
             if isinstance(layer, Neurons):
-                self.g.output(
-                    f"{spikes}/{layer.name}",
-                    self.g.sum(self._total(layer.name, events), 1),
-                    np.int64,
-                    ("batch",),
-                )
-            self.g.output(
-                f"{sops}/{layer.name}", self._crossed(layer, events), np.int64, ("batch",)
-            )
+                self._output_count(spikes, layer, self.g.sum(self._total(layer.name, events), 1))
+            self._output_count(sops, layer, self._crossed(layer, events))
+
+    def _output_count(self, kind: str, layer: Neurons | Readout, tensor: str) -> None:
+        self.g.output(output_name(kind, layer.name), tensor, np.int64, ("batch",))
 
     def _crossed(self, layer: Neurons | Readout, events: bool) -> str:
-        """SOPs [B]: at every place, the spikes of all steps and channels, times the synapses that one of them crosses."""
+        """Return SOPs [B]: spikes per pixel times the synapses that one of them crosses."""
         total = None
         for synapse in layer.synapses:
             if synapse.source in self.net.pixels:
@@ -360,7 +346,10 @@ class _Exporter:
         return total or self.g.zeros()
 
     def _total(self, name: str, events: bool) -> str:
-        """Spikes (or events: k != 0 counts 1) of a layer at each place, over all steps and channels: int64 [B, P]."""
+        """Return the spikes of a layer per pixel, summed over steps and channels; int64 [B, P].
+
+        With `events`, every k != 0 counts once.
+        """
         low, high = self._range(name)
         if events and low >= 0 and high <= 1:
             return self._total(name, False)
@@ -372,27 +361,26 @@ class _Exporter:
                     np.dtype(np.uint8),
                     1,
                 )
-            channels = _places(self.net.shapes[name])[1]
-            if (
-                dtype == np.uint8 and channels * high <= INT32_MAX
-            ):  # the fastest sum over channels; 2·255·1 saturates nowhere
+            channels = _pixels(self.net.shapes[name])[1]
+            # the fastest sum over channels; 2 * 255 * 1 does not saturate
+            if dtype == np.uint8 and channels * high <= INT32_MAX:
                 k = self.g("MatMulInteger", k, self.g.constant(np.ones((channels, 1), np.int8)))
             self._totals[name, events] = self.g.sum(self.g.cast(k, np.int64), 1, 3)
         return self._totals[name, events]
 
 
-def _places(shape: Shape) -> Pair:
-    """(P, C) of a layer of `shape` (C, H, W) or (N,)."""
+def _pixels(shape: Shape) -> Pair:
+    """Return (P, C) of a layer of `shape` (C, H, W) or (N,)."""
     return (shape[1] * shape[2], shape[0]) if len(shape) == 3 else (1, shape[0])
 
 
 def _dtype(span: Pair) -> np.dtype:
-    """dtype of counts within `span`; more than 32 bits only where large counts are pooled."""
+    """Return the dtype of counts within `span`; only pooled large counts need 64 bits."""
     return _smallest(span, np.uint8, np.int32, np.int64)
 
 
 def _smallest(span: Pair, *dtypes: type[np.integer]) -> np.dtype:
-    """The first of `dtypes` that holds `span`, else the last."""
+    """Return the first of `dtypes` that holds `span`, otherwise the last."""
     fitting = (
         dtype
         for dtype in dtypes
@@ -409,10 +397,11 @@ def _taps(
     dilation: Pair = (1, 1),
     nearest: bool = False,
 ) -> np.ndarray:
-    """Index y·W + x of the place under every tap of every window, int32 [P', taps].
+    """Return the index y·W + x of the pixel under every tap of every window, int32 [P', taps].
 
-    Beyond the border it is H·W, or with `nearest` the nearest place, which belongs to the same window (a pooling is padded
-    by half its kernel at most), so that a maximum does not see it.
+    Beyond the border the index is H·W. With `nearest` it is the nearest pixel: it belongs to the
+    same window, as a pooling is padded by at most half its kernel, and so leaves a maximum as it
+    is.
     """
     rows, columns = (
         (
@@ -430,113 +419,3 @@ def _taps(
         inside, rows[:, None, :, None] * width + columns[None, :, None, :], height * width
     )
     return index.reshape(len(rows) * len(columns), -1).astype(np.int32)
-
-
-# ------------------------------------------------------------------------------------------------ graph
-
-
-class _Graph:
-    """ONNX graph under construction: nodes `<scope>/<operator>`, tensors `<node>:<i>`, every constant stored once.
-
-    The colon, which no layer name holds, keeps tensors apart from the inputs and outputs of the graph.
-    """
-
-    def __init__(self) -> None:
-        self.scope = ""
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
-        self._inputs: list[onnx.ValueInfoProto] = []
-        self._outputs: list[onnx.ValueInfoProto] = []
-        self._names: collections.Counter[str] = collections.Counter()
-
-    def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Append a node of one output; its tensor."""
-        return self._node(operator, inputs, 1, **attributes)[0]
-
-    def split(self, tensor: str, parts: int) -> list[str]:
-        """Equal parts along axis 1."""
-        return self._node("Split", [tensor], parts, axis=1)
-
-    def cast(self, tensor: str, dtype: DTypeLike) -> str:
-        from onnx import helper
-
-        return self("Cast", tensor, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
-
-    def reshape(self, tensor: str, *shape: int) -> str:
-        """`tensor` in `shape`, where 0 keeps a dimension and -1 is whatever is left."""
-        return self("Reshape", tensor, self.constant(np.array(shape, np.int64)))
-
-    def sum(self, tensor: str, *axes: int) -> str:
-        return self("ReduceSum", tensor, self.constant(np.array(axes, np.int64)), keepdims=0)
-
-    def zeros(self) -> str:
-        """int64 zeros [B]."""
-        from onnx import numpy_helper
-
-        batch = self("Shape", self._inputs[0].name, start=0, end=1)
-        return self("ConstantOfShape", batch, value=numpy_helper.from_array(np.zeros(1, np.int64)))
-
-    def constant(self, values: np.ndarray | np.generic) -> str:
-        from onnx import numpy_helper
-
-        array = np.ascontiguousarray(values).reshape(np.shape(values))
-        key = (array.dtype.str, array.shape, array.tobytes())
-        if key not in self._constants:
-            self._constants[key] = numpy_helper.from_array(
-                array, f"{self.scope}/constant:{len(self._constants)}"
-            )
-        return self._constants[key].name
-
-    def input(self, name: str, dtype: DTypeLike, shape: tuple[str | int, ...]) -> None:
-        self._inputs.append(self._value(name, dtype, shape))
-
-    def output(
-        self, name: str, tensor: str, dtype: DTypeLike, shape: tuple[str | int, ...]
-    ) -> None:
-        """Put `tensor` out as `name`."""
-        self._outputs.append(self._value(name, dtype, shape))
-        self._node("Identity", [tensor], [name])
-
-    def model(self, metadata: dict[str, str]) -> onnx.ModelProto:
-        from onnx import helper
-
-        size = sum(len(content) for _, _, content in self._constants)
-        if size > MAX_BYTES:
-            raise ExportError(
-                f"weights and tables take {size} bytes; an .onnx file holds {MAX_BYTES}"
-            )
-        graph = helper.make_graph(
-            self._nodes, "lmht-deploy", self._inputs, self._outputs, list(self._constants.values())
-        )
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="lmht-deploy",
-        )
-        helper.set_model_props(model, metadata)
-        return model
-
-    def _node(
-        self, operator: str, inputs: Any, outputs: int | list[str], **attributes: Any
-    ) -> list[str]:
-        from onnx import helper
-
-        name = f"{self.scope}/{operator}"
-        self._names[name] += 1
-        if self._names[name] > 1:
-            name = f"{name}_{self._names[name]}"
-        if isinstance(outputs, int):
-            outputs = [f"{name}:{i}" for i in range(outputs)]
-        self._nodes.append(
-            helper.make_node(operator, list(inputs), outputs, name=name, **attributes)
-        )
-        return outputs
-
-    @staticmethod
-    def _value(name: str, dtype: DTypeLike, shape: tuple[str | int, ...]) -> onnx.ValueInfoProto:
-        from onnx import helper
-
-        return helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape
-        )

@@ -1,3 +1,146 @@
-"""Taking spiking networks trained with the LM-HT model to neuromorphic targets and CPUs, with the very same spikes."""
+"""Deploy spiking networks trained with the LM-HT model, with the same integers on every backend.
+
+    import lmht_deploy as lmht
+
+    net = lmht.quantize(lmht.lower(model, lmht.Input(name="input", shape=(2, 16, 16), steps=4)))
+    lmht.save(net, "net.lmht")
+    lmht.export(net, "net.onnx")
+    result = lmht.run(net, windows, backend="event")
+
+Names are imported on first use: `import lmht_deploy` loads neither NumPy nor any optional package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import data as data
+    from ._api import load, lower, save
+    from .analysis.compare import Comparison, compare
+    from .analysis.runner import run
+    from .engine import Engine
+    from .errors import (
+        BackendError,
+        DataError,
+        ExportError,
+        LmhtError,
+        LoweringError,
+        NetworkError,
+        QuantizationError,
+        RecipeError,
+        StorageError,
+        TrainingError,
+    )
+    from .events.recordings import Recording, read_events
+    from .exporters import ExportReport, export
+    from .formats.windows import load_windows, save_windows
+    from .ir import (
+        Bounds,
+        Conv,
+        Flatten,
+        Input,
+        Linear,
+        MaxPool,
+        Network,
+        Neurons,
+        Readout,
+        Scale,
+        SumPool,
+    )
+    from .quantize import quantize
+    from .reparameterize import reparameterize
+    from .result import Result
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BackendError",
+    "Bounds",
+    "Comparison",
+    "Conv",
+    "DataError",
+    "Engine",
+    "ExportError",
+    "ExportReport",
+    "Flatten",
+    "Input",
+    "Linear",
+    "LmhtError",
+    "LoweringError",
+    "MaxPool",
+    "Network",
+    "NetworkError",
+    "Neurons",
+    "QuantizationError",
+    "Readout",
+    "RecipeError",
+    "Recording",
+    "Result",
+    "Scale",
+    "StorageError",
+    "SumPool",
+    "TrainingError",
+    "__version__",
+    "compare",
+    "data",
+    "export",
+    "load",
+    "load_windows",
+    "lower",
+    "quantize",
+    "read_events",
+    "reparameterize",
+    "run",
+    "save",
+    "save_windows",
+]
+
+_SOURCES = {
+    "_api": ("load", "lower", "save"),
+    "analysis.compare": ("Comparison", "compare"),
+    "analysis.runner": ("run",),
+    "engine": ("Engine",),
+    "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "events.recordings": ("Recording", "read_events"),
+    "exporters": ("ExportReport", "export"),
+    "formats.windows": ("load_windows", "save_windows"),
+    "ir": (
+        *("Bounds", "Conv", "Flatten", "Input", "Linear", "MaxPool", "Network", "Neurons"),
+        *("Readout", "Scale", "SumPool"),
+    ),
+    "quantize": ("quantize",),
+    "reparameterize": ("reparameterize",),
+    "result": ("Result",),
+}
+_HOMES = {name: module for module, names in _SOURCES.items() for name in names}
+"""Module of each public name."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name == "data":
+        return importlib.import_module(".data", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """Keeps `lmht.quantize` the function after the module `lmht_deploy.quantize` is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,16 +1,42 @@
-"""The one tree of errors. A message says what was wrong, where, and what would be right."""
+"""Errors of lmht-deploy.
+
+Every mistake of a user raises one of these, and its message says what was wrong, where, and what
+would be right:
+
+    LmhtError
+    ├── NetworkError         an invalid network
+    ├── QuantizationError    a float network without a provable integer form
+    ├── LoweringError        a PyTorch model that cannot become a network
+    ├── ExportError          a network that a target format cannot represent
+    ├── StorageError         a file that cannot be read or written
+    ├── BackendError         a backend that is unknown, missing or cannot run an artifact
+    ├── DataError            input data, or a data set, that does not fit
+    ├── RecipeError          an invalid training recipe
+    └── TrainingError        a training run that cannot continue
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendError",
+    "DataError",
+    "ExportError",
+    "LmhtError",
+    "LoweringError",
+    "NetworkError",
+    "QuantizationError",
+    "RecipeError",
+    "StorageError",
+    "TrainingError",
+]
 
 
 class LmhtError(Exception):
-    """Root of every error a user of lmht-deploy can cause; the CLI prints its message in one line."""
+    """Root of all errors that a user of lmht-deploy can cause."""
 
 
 class NetworkError(LmhtError):
-    """A network whose shapes, steps, ranges or 32-bit bounds do not hold; names the layer."""
-
-
-class StorageError(LmhtError):
-    """A file that is missing, truncated, foreign, damaged or of another version."""
+    """A network whose fields, shapes, steps, ranges or 32-bit bounds are invalid."""
 
 
 class QuantizationError(LmhtError):
@@ -18,24 +44,28 @@ class QuantizationError(LmhtError):
 
 
 class LoweringError(LmhtError):
-    """A PyTorch module that cannot be expressed as a `Network`; names the module."""
+    """A PyTorch module that cannot be expressed as a `Network`."""
 
 
 class ExportError(LmhtError):
-    """A network that a target format cannot carry; names the layer and a way out."""
+    """A network that a target format cannot represent, or an exporter that is not installed."""
+
+
+class StorageError(LmhtError):
+    """A file that cannot be written, or that is missing, damaged, foreign or of another version."""
 
 
 class BackendError(LmhtError):
-    """An unknown backend, an artifact it cannot run, or a missing optional package."""
+    """An unknown backend, an artifact that it cannot run, or a missing optional package."""
 
 
 class DataError(LmhtError):
-    """Input data of a wrong shape, dtype or range, or a data set that is not where it should be."""
+    """Input data of a wrong shape, dtype or range, or a data set that cannot be found."""
 
 
 class RecipeError(LmhtError):
-    """A training recipe with an unknown key or a value out of range."""
+    """A training recipe with an unknown key or an invalid value."""
 
 
 class TrainingError(LmhtError):
-    """A training run that cannot go on: a loss that is not finite, no checkpoint to resume from."""
+    """A training run that cannot continue, such as after a loss that is not finite."""

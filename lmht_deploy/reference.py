@@ -1,13 +1,27 @@
-"""The golden model: docs/semantics.md in plain NumPy, the oracle of every test.
+"""Reference model: docs/semantics.md in plain NumPy, with which every backend is compared.
 
-It runs float and integer networks, graded and single-threshold (reparameterised) alike. Currents are computed in
-float64, which is exact for an integer network: its bounds prove every sum below 2^31.
+It runs float and integer networks, graded and single-threshold alike. Currents are computed in
+float64, which is exact for an integer network: its bounds prove that every sum is below 2^31.
+
+Example:
+    The worked example of docs/semantics.md: one neuron with T = L = 2.
+
+    >>> import numpy as np
+    >>> from lmht_deploy import reference
+    >>> from lmht_deploy.ir import Linear, Neurons
+    >>> neuron = Neurons(
+    ...     name="n", synapses=(Linear(source="in", weight=[[3, -2]]),), bias=[1],
+    ...     threshold=[6], omega=[[2, 1], [-1, 2]], leak=2048, v0=[3], levels=2,
+    ... )
+    >>> drive = np.array([[[24], [3]]])  # I[t], shape [B, T, C]
+    >>> reference.fire(neuron, drive).ravel().tolist()
+    [2, 1]
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -15,6 +29,7 @@ from .ir import (
     Conv,
     Flatten,
     Input,
+    Layer,
     Linear,
     MaxPool,
     Network,
@@ -25,17 +40,37 @@ from .ir import (
     SumPool,
     Synapse,
     leak_integer,
+    require_network,
 )
 from .result import Result, check_windows, tally
 
+__all__ = [
+    "apply_synapse",
+    "convolve",
+    "currents",
+    "fire",
+    "mix",
+    "per_channel",
+    "pool",
+    "run",
+    "sliding_windows",
+]
+
 
 def run(net: Network, windows: np.ndarray, *, trace: bool = False) -> Result:
-    """Run `windows` [B, T_in, ...] (integers within the input's range) through `net`.
+    """Run `windows` through `net`.
 
-    With `trace`, the result holds every neuron layer's k. Raises DataError where the windows do not fit.
+    Args:
+        net: Float or integer network.
+        windows: Integers `[B, T_in, C, H, W]` or `[B, T_in, N]`, within the range of the input.
+        trace: Whether the result holds k of every layer of neurons.
+
+    Raises:
+        DataError: If the windows do not fit the input of the network.
     """
+    source = require_network(net).input
     windows = check_windows(
-        net.window_shape, net.input.min_value, net.input.max_value, windows, net.integer
+        net.window_shape, source.min_value, source.max_value, windows, net.integer
     )
     start = time.perf_counter()
     outputs: dict[str, np.ndarray] = {}
@@ -45,21 +80,17 @@ def run(net: Network, windows: np.ndarray, *, trace: bool = False) -> Result:
 
 
 def _apply(
-    net: Network, layer: object, outputs: dict[str, np.ndarray], windows: np.ndarray
+    net: Network, layer: Layer, outputs: Mapping[str, np.ndarray], windows: np.ndarray
 ) -> np.ndarray:
+    """Return the output of `layer`, given those of the layers before it."""
     match layer:
         case Input():
             return windows.astype(np.int64 if net.integer else np.float64)
         case Neurons():
-            current = currents(net, layer, outputs)
-            drive = np.einsum(
-                "tj,bj...->bt...",
-                layer.unrolled_omega().astype(np.int64 if net.integer else np.float64),
-                current,
-            )
-            return fire(layer, drive)
+            return fire(layer, mix(layer, currents(net, layer, outputs)))
         case Readout():
-            return currents(net, layer, outputs).sum(1)
+            logits: np.ndarray = currents(net, layer, outputs).sum(1)
+            return logits
         case SumPool():
             return pool(outputs[layer.source], layer, np.sum, 0)
         case MaxPool():
@@ -67,11 +98,12 @@ def _apply(
         case Flatten():
             k = outputs[layer.source]
             return k.reshape(*k.shape[:2], -1)
-    raise TypeError(f"unknown layer {layer!r}")
 
 
-def currents(net: Network, layer: Neurons | Readout, outputs: dict[str, np.ndarray]) -> np.ndarray:
-    """X [B, T_in, C, ...] of a layer: the sum of its synapses and its bias, for each input step."""
+def currents(
+    net: Network, layer: Neurons | Readout, outputs: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Return X `[B, T_in, C, ...]`: the synapses and the bias of `layer`, for each input step."""
     total: np.ndarray | float = 0.0
     for synapse in layer.synapses:
         k = outputs[synapse.source]
@@ -83,20 +115,30 @@ def currents(net: Network, layer: Neurons | Readout, outputs: dict[str, np.ndarr
 
 
 def apply_synapse(synapse: Synapse, k: np.ndarray) -> np.ndarray:
-    """W ∗ k, float64 [B, T, ...] in and out, without the exponent."""
+    """Return W ∗ k without the exponent; float64 `[B, T, ...]` in and out."""
     weight = synapse.weight.astype(np.float64)
+    current: np.ndarray
     match synapse:
         case Linear():
-            return k @ weight.T
+            current = k @ weight.T
         case Scale():
-            return k * per_channel(weight, k.ndim - 2)
+            current = k * per_channel(weight, k.ndim - 2)
         case Conv():
-            return convolve(k, weight, synapse)
-    raise TypeError(f"unknown synapse {synapse!r}")
+            current = convolve(k, weight, synapse)
+    return current
 
 
 def convolve(k: np.ndarray, weight: np.ndarray, conv: Conv) -> np.ndarray:
-    """Cross-correlation of k [B, T, C, H, W] with `weight` [C_out, C/groups, kh, kw]: [B, T, C_out, H', W']."""
+    """Return the cross-correlation of k `[B, T, C, H, W]` with `weight`.
+
+    Args:
+        k: Input `[B, T, C, H, W]`.
+        weight: Weights `[C_out, C/groups, kh, kw]`.
+        conv: Stride, padding, dilation and groups.
+
+    Shape:
+        `[B, T, C_out, H_out, W_out]`.
+    """
     windows = sliding_windows(k, conv.kernel, conv.stride, conv.padding, conv.dilation, 0)
     inputs = np.split(windows, conv.groups, axis=2)
     weights = np.split(weight, conv.groups, axis=0)
@@ -104,22 +146,30 @@ def convolve(k: np.ndarray, weight: np.ndarray, conv: Conv) -> np.ndarray:
         np.tensordot(x, w, axes=((2, 5, 6), (1, 2, 3)))
         for x, w in zip(inputs, weights, strict=True)
     ]
-    return np.moveaxis(np.concatenate(parts, axis=-1), -1, 2)
+    result: np.ndarray = np.moveaxis(np.concatenate(parts, axis=-1), -1, 2)
+    return result
 
 
 def pool(
-    k: np.ndarray, layer: SumPool | MaxPool, reduce: Callable[..., np.ndarray], border: int | float
+    k: np.ndarray, layer: SumPool | MaxPool, reduce: Callable[..., np.ndarray], border: float
 ) -> np.ndarray:
-    """`reduce` over the windows of k [B, T, C, H, W], padded with `border`: [B, T, C, H', W']."""
-    return reduce(
-        sliding_windows(k, layer.kernel, layer.stride, layer.padding, (1, 1), border), axis=(-2, -1)
-    )
+    """Apply `reduce` to the sliding windows of k `[B, T, C, H, W]`, padded with `border`.
+
+    Shape:
+        `[B, T, C, H_out, W_out]`.
+    """
+    windows = sliding_windows(k, layer.kernel, layer.stride, layer.padding, (1, 1), border)
+    return reduce(windows, axis=(-2, -1))
 
 
 def sliding_windows(
-    k: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, border: int | float
+    k: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, border: float
 ) -> np.ndarray:
-    """View [..., H', W', kh, kw] of the windows that a convolution or pooling sees in k [..., H, W]."""
+    """Return a view of the windows of k `[..., H, W]` that a convolution or a pooling reads.
+
+    Shape:
+        `[..., H_out, W_out, kh, kw]`.
+    """
     k = np.pad(k, [(0, 0)] * (k.ndim - 2) + [(p, p) for p in padding], constant_values=border)
     spans = tuple(d * (n - 1) + 1 for n, d in zip(kernel, dilation, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(k, spans, axis=(-2, -1))
@@ -127,17 +177,31 @@ def sliding_windows(
 
 
 def per_channel(values: np.ndarray, ndim: int) -> np.ndarray:
-    """`values` [C] shaped to broadcast over [C, ...] with `ndim` dimensions in all."""
+    """Reshape `values` `[C]` so that they broadcast over `[C, ...]` with `ndim` dimensions."""
     return values.reshape(-1, *(1,) * (ndim - 1))
 
 
+def mix(layer: Neurons, current: np.ndarray) -> np.ndarray:
+    """Return I = Ω X per sub-step, `[B, T·S, C, ...]`, of the currents X `[B, T_in, C, ...]`."""
+    omega = layer.unrolled_omega().astype(current.dtype)
+    drive: np.ndarray = np.einsum("tj,bj...->bt...", omega, current)
+    return drive
+
+
 def fire(layer: Neurons, drive: np.ndarray) -> np.ndarray:
-    """Spikes k of LM-HT neurons, [B, T·S, C, ...], under the mixed currents `drive` of the same shape."""
+    """Return the spikes k of LM-HT neurons.
+
+    Args:
+        layer: Neurons.
+        drive: Currents I per sub-step, int64 or float64 `[B, T·S, C, ...]`.
+
+    Returns:
+        k, int64 of the same shape.
+    """
     integer = drive.dtype.kind == "i"
     theta = per_channel(layer.threshold, drive.ndim - 2).astype(drive.dtype)
-    v = np.broadcast_to(
-        per_channel(layer.v0, drive.ndim - 2).astype(drive.dtype), drive[:, 0].shape
-    )
+    v0 = per_channel(layer.v0, drive.ndim - 2).astype(drive.dtype)
+    v = np.broadcast_to(v0, drive[:, 0].shape)
     k = np.empty(drive.shape, np.int64)
     for step in range(drive.shape[1]):
         if layer.leaks and step % layer.substeps == 0:

@@ -1,29 +1,42 @@
-"""L threshold levels x T time-steps -> one threshold x L·T sub-steps."""
+"""Reparameterization: L levels and T steps become one threshold and L·T sub-steps."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 
 from .errors import NetworkError
-from .ir import Network, Neurons
+from .ir import Injection, Network, Neurons, require_network
+
+__all__ = ["reparameterize"]
 
 
-def reparameterize(
-    net: Network, injection: Literal["block-start", "uniform"] = "block-start"
-) -> Network:
-    """The single-threshold network of `net`: every neuron fires at most one spike at each of its L·T sub-steps.
+def reparameterize(net: Network, injection: Injection = "block-start") -> Network:
+    """Return the single-threshold form, whose neurons fire at most one spike per sub-step.
 
-    "block-start" (exact, always): the whole current I[t] enters at the first of the L sub-steps, so that their spikes
-    are a thermometer code of k[t] and the potential after them is the same number (docs/semantics.md).
-    "uniform": I[t]/L enters at every sub-step, as in the paper; equal only under the conditions of Theorem 4.2
-    (0 <= I[t] < Lθ). Potentials are kept L times larger, so that I[t]/L needs no rounding.
-    A network that is single-threshold already is returned as it is. Raises NetworkError where the potentials of the
-    uniform form exceed 32 bits.
+    With `"block-start"`, the whole current I[t] enters at the first of the L sub-steps of a
+    time-step. Their spikes are a thermometer code of k[t], and the potential after them is the same
+    integer. This form is exact for every input.
+
+    With `"uniform"`, I[t]/L enters at every sub-step, as in Hao et al. 2024. This form is equal
+    only under the condition of Theorem 4.2, 0 <= I[t] < L·θ. Potentials and thresholds are stored L
+    times larger, so that I[t]/L needs no rounding.
+
+    Args:
+        net: Float or integer network.
+        injection: Where the current enters.
+
+    Returns:
+        The single-threshold network; layers that have one level stay as they are.
+
+    Raises:
+        NetworkError: If the injection is unknown, if a layer has levels and sub-steps at once, or
+            if the potentials of the uniform form exceed 32 bits.
     """
-    if injection not in ("block-start", "uniform"):
+    require_network(net)
+    if not isinstance(injection, str) or injection not in get_args(Injection):
         raise NetworkError(f"injection must be 'block-start' or 'uniform', not {injection!r}")
     layers = tuple(
         _single_threshold(layer, injection)
@@ -34,19 +47,20 @@ def reparameterize(
     return dataclasses.replace(net, layers=layers)
 
 
-def _single_threshold(layer: Neurons, injection: Literal["block-start", "uniform"]) -> Neurons:
+def _single_threshold(layer: Neurons, injection: Injection) -> Neurons:
     if layer.substeps > 1:
         raise NetworkError(
-            f"layer {layer.name!r} has {layer.substeps} sub-steps and {layer.levels} levels; it cannot be unrolled twice"
+            f"layer {layer.name!r} has {layer.substeps} sub-steps and {layer.levels} levels; it "
+            f"cannot be reparameterized twice"
         )
-    larger = layer.levels if injection == "uniform" else 1
+    factor = layer.levels if injection == "uniform" else 1
     return dataclasses.replace(
         layer,
         levels=1,
         substeps=layer.levels,
         injection=injection,
-        threshold=_times(layer.threshold, larger),
-        v0=_times(layer.v0, larger),
+        threshold=_times(layer.threshold, factor),
+        v0=_times(layer.v0, factor),
     )
 
 

@@ -1,33 +1,50 @@
-"""What every backend returns, and the counting that gives it."""
+"""What every backend returns, and how spikes and synaptic operations are counted."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
 from .errors import DataError
 from .ir import Network, Neurons, Readout, Synapse
 
-Counts = dict[str, np.ndarray]
-"""int64 [B] by layer name: one figure a window."""
+__all__ = [
+    "Counts",
+    "Result",
+    "check_windows",
+    "concatenate",
+    "macs",
+    "per_window",
+    "synapse_macs",
+    "tally",
+]
+
+Counts: TypeAlias = dict[str, np.ndarray]
+"""Counts per window by layer name, int64 `[B]`."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """The integers that a network gives for B windows, equal on every backend, and the time it took.
+    """The integers that a network gives for B windows, equal on every backend, and the run time.
 
-    logits       int64 [B, K] (float64 for a float network)
-    scale        real value of one unit of a logit
-    spikes       by neuron layer: Σ k
-    sops         by layer with synapses: Σ over its input spikes (k counts k) of the synapses they cross
-    events       by neuron layer: graded spikes (k > 0 counted once); empty where a backend cannot tell
-    event_sops   like `sops` with every graded spike counted once; empty where a backend cannot tell
-    macs         by layer that reads pixels (an image input): multiply-accumulates a window, instead of its SOPs
-    seconds      wall time of the run alone, without loading
-    traces       by neuron layer: k as integers [B, T·S, ...], where asked for
+    Attributes:
+        backend: Name of the backend.
+        logits: int64 `[B, K]`; float64 for a float network.
+        scale: Real value of one unit of a logit.
+        spikes: Σ k by layer of neurons.
+        sops: Synaptic operations by layer with synapses: for each spike, the number of synapses
+            that it crosses; a graded spike of k counts k times.
+        events: Number of graded spikes by layer of neurons, where k > 0 counts once; empty if the
+            backend cannot count them.
+        event_sops: Like `sops`, where k > 0 counts once; empty if the backend cannot count them.
+        macs: Multiply-accumulates per window by layer that reads pixels (an image input). They are
+            counted instead of synaptic operations.
+        seconds: Wall time of the run without loading, in seconds.
+        traces: k by layer of neurons, integers `[B, T·S, ...]`; None if not requested.
     """
 
     backend: str
@@ -43,29 +60,29 @@ class Result:
 
     @property
     def predictions(self) -> np.ndarray:
-        """int64 [B]: class of the largest logit, the lowest class where several are equal."""
-        return self.logits.argmax(1)
+        """Class of the largest logit, int64 `[B]`; the lowest class if several are equal."""
+        classes: np.ndarray = self.logits.argmax(1)
+        return classes
 
 
 def concatenate(parts: Sequence[Result]) -> Result:
-    """One result of several runs of the same artifact, in order; their times are added."""
+    """Join the results of several runs of one artifact, in order; their times are added."""
     first = parts[0]
-
-    def joined(tables: list[Counts]) -> Counts:
-        return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-
+    traces = [part.traces for part in parts if part.traces is not None]
     return dataclasses.replace(
         first,
         logits=np.concatenate([part.logits for part in parts]),
-        spikes=joined([part.spikes for part in parts]),
-        sops=joined([part.sops for part in parts]),
-        events=joined([part.events for part in parts]),
-        event_sops=joined([part.event_sops for part in parts]),
+        spikes=_join([part.spikes for part in parts]),
+        sops=_join([part.sops for part in parts]),
+        events=_join([part.events for part in parts]),
+        event_sops=_join([part.event_sops for part in parts]),
         seconds=sum(part.seconds for part in parts),
-        traces=joined([part.traces for part in parts if part.traces is not None])
-        if first.traces is not None
-        else None,
+        traces=None if first.traces is None else _join(traces),
     )
+
+
+def _join(tables: Sequence[Counts]) -> Counts:
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
 def check_windows(
@@ -75,74 +92,104 @@ def check_windows(
     windows: np.ndarray,
     integer: bool = True,
 ) -> np.ndarray:
-    """`windows` as an array [B, T_in, ...]; DataError where shape, dtype or range do not fit the network's input."""
-    windows = np.asarray(windows)
+    """Return `windows` as an array that fits the input of a network.
+
+    Args:
+        shape: Shape of one window, (T_in, ...).
+        min_value: Smallest integer that may enter.
+        max_value: Largest integer that may enter.
+        windows: Windows `[B, T_in, ...]`: integers, or for a float network real numbers.
+        integer: Whether the network computes with integers.
+
+    Raises:
+        DataError: If shape, dtype or range do not fit.
+    """
+    windows = _as_array(windows)
     if windows.ndim != len(shape) + 1 or windows.shape[1:] != shape:
-        raise DataError(
-            f"windows must have shape [batch, {', '.join(map(str, shape))}], not {list(windows.shape)}"
-        )
+        expected = ", ".join(map(str, shape))
+        raise DataError(f"windows must have shape [batch, {expected}], not {list(windows.shape)}")
     if len(windows) == 0:
         raise DataError("there is no window to run")
     if windows.dtype == bool:
         windows = windows.view(np.uint8)
     if windows.dtype.kind not in ("iu" if integer else "iuf"):
         raise DataError(f"windows must hold integers, not {windows.dtype}")
-    if not integer and not np.isfinite(windows).all():
+    if integer:
+        _check_range(windows, min_value, max_value)
+    elif not np.isfinite(windows).all():
         raise DataError("windows hold values that are not finite")
-    least, largest = windows.min(), windows.max()
-    if integer and (least < min_value or largest > max_value):
-        at = np.unravel_index(
-            int(windows.argmin() if least < min_value else windows.argmax()), windows.shape
-        )
-        raise DataError(
-            f"windows must lie within {min_value}..{max_value}; window {at[0]} holds {windows[at]} at {tuple(int(i) for i in at[1:])}"
-        )
     return windows
+
+
+def _as_array(windows: object) -> np.ndarray:
+    try:
+        return np.asarray(windows)
+    except Exception:  # ragged lists, or whatever the conversion of a foreign object raises
+        raise DataError("windows must be an array of integers") from None
+
+
+def _check_range(windows: np.ndarray, min_value: int, max_value: int) -> None:
+    smallest, largest = windows.min(), windows.max()
+    if min_value <= smallest and largest <= max_value:
+        return
+    worst = windows.argmin() if smallest < min_value else windows.argmax()
+    window, *position = (int(i) for i in np.unravel_index(int(worst), windows.shape))
+    raise DataError(
+        f"windows must lie within {min_value}..{max_value}; window {window} holds "
+        f"{windows[(window, *position)]} at {tuple(position)}"
+    )
 
 
 def tally(
     net: Network, backend: str, outputs: Mapping[str, np.ndarray], seconds: float, *, trace: bool
 ) -> Result:
-    """The result of a backend that gives every layer's `outputs`: k [B, steps, ...] by layer, and the logits [B, K]."""
-    batch = len(outputs[net.readout.name])
-    spikes: Counts = {layer.name: per_window(outputs[layer.name]) for layer in net.neurons}
-    events: Counts = {layer.name: per_window(outputs[layer.name] != 0) for layer in net.neurons}
-    sops: Counts = {}
-    event_sops: Counts = {}
-    for layer in net.layers:
-        if not isinstance(layer, Neurons | Readout):
-            continue
-        sops[layer.name], event_sops[layer.name] = (
-            np.zeros(batch, np.int64),
-            np.zeros(batch, np.int64),
-        )
-        for synapse in layer.synapses:
-            if synapse.source in net.pixels:
-                continue
-            k, fan_out = outputs[synapse.source], synapse.fan_out(net.shapes[synapse.source])
-            sops[layer.name] += per_window(k, fan_out)
-            event_sops[layer.name] += per_window(k != 0, fan_out)
+    """Count the spikes and synaptic operations of a run.
+
+    Args:
+        net: Network that was run.
+        backend: Name of the backend.
+        outputs: k `[B, steps, ...]` by layer, and the logits `[B, K]` by the name of the read-out.
+        seconds: Wall time of the run.
+        trace: Whether the result holds k of every layer of neurons.
+    """
+    synaptic = [layer for layer in net.layers if isinstance(layer, Neurons | Readout)]
+    spiking = {layer.name: outputs[layer.name] for layer in net.neurons}
     return Result(
         backend=backend,
         logits=outputs[net.readout.name],
         scale=net.readout.scale,
-        spikes=spikes,
-        sops=sops,
-        events=events,
-        event_sops=event_sops,
+        spikes={name: per_window(k) for name, k in spiking.items()},
+        sops={layer.name: _sops(net, layer, outputs) for layer in synaptic},
+        events={name: per_window(k != 0) for name, k in spiking.items()},
+        event_sops={layer.name: _sops(net, layer, outputs, once=True) for layer in synaptic},
         macs=macs(net),
         seconds=seconds,
-        traces={layer.name: outputs[layer.name] for layer in net.neurons} if trace else None,
+        traces=spiking if trace else None,
     )
 
 
+def _sops(
+    net: Network, layer: Neurons | Readout, outputs: Mapping[str, np.ndarray], *, once: bool = False
+) -> np.ndarray:
+    """Count the synaptic operations of `layer` per window, int64 `[B]`; `once`: per k > 0."""
+    total = np.zeros(len(outputs[net.readout.name]), np.int64)
+    for synapse in layer.synapses:
+        if synapse.source not in net.pixels:
+            k = outputs[synapse.source]
+            fan_out = synapse.fan_out(net.shapes[synapse.source])
+            total += per_window(k != 0 if once else k, fan_out)
+    return total
+
+
 def per_window(k: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:
-    """Σ k·weight over everything but the first axis: int64 [B], for integers (or booleans) k [B, ...]."""
-    return (k.astype(np.int64) * weight).sum(axis=tuple(range(1, k.ndim)), dtype=np.int64)
+    """Return Σ k·weight over all axes but the first, int64 `[B]`, for integers or booleans k."""
+    product = k.astype(np.int64) * weight
+    total: np.ndarray = product.sum(axis=tuple(range(1, k.ndim)), dtype=np.int64)
+    return total
 
 
 def macs(net: Network) -> dict[str, int]:
-    """Multiply-accumulates a window, by layer that reads pixels: every synapse at every step."""
+    """Return the multiply-accumulates per window by layer that reads pixels."""
     sums = {
         layer.name: sum(synapse_macs(net, s) for s in layer.synapses)
         for layer in net.layers
@@ -152,7 +199,7 @@ def macs(net: Network) -> dict[str, int]:
 
 
 def synapse_macs(net: Network, synapse: Synapse) -> int:
-    """Multiply-accumulates of `synapse` a window; 0 where it reads spikes."""
+    """Return the multiply-accumulates of `synapse` per window; 0 if it reads spikes."""
     if synapse.source not in net.pixels:
         return 0
     shape = net.shapes[synapse.source]

@@ -9,47 +9,9 @@ import pytest
 
 from lmht_deploy import reference
 from lmht_deploy.errors import QuantizationError
-from lmht_deploy.ir import Conv, Flatten, Input, Linear, Network, Neurons, Readout, Scale
+from lmht_deploy.ir import Conv, Flatten, Input, Linear, Network, Neurons, Readout
 from lmht_deploy.quantize import quantize
-
-
-def float_network(
-    seed: int = 0, omega: np.ndarray | None = None, channels: int = 12, **neuron
-) -> Network:
-    rng = np.random.default_rng(seed)
-    omega = rng.random((4, 4)) * 0.5 if omega is None else omega
-
-    def layer(name: str, *synapses) -> Neurons:
-        values = {
-            "bias": rng.normal(0, 0.1, channels),
-            "threshold": np.ones(channels),
-            "v0": np.full(channels, 0.25),
-            "leak": 0.9,
-            "levels": 2,
-        }
-        return Neurons(name=name, synapses=synapses, omega=omega, **(values | neuron))
-
-    return Network(
-        (
-            Input(name="in", shape=(2, 8, 8), steps=4, max_value=4),
-            layer(
-                "a", Conv(source="in", weight=rng.normal(0, 0.3, (channels, 2, 3, 3)), padding=1)
-            ),
-            layer(
-                "b",
-                Conv(source="a", weight=rng.normal(0, 0.08, (channels, channels, 3, 3)), padding=1),
-                Scale(source="a", weight=np.ones(channels)),
-            ),
-            Flatten(name="f", source="b"),
-            Readout(
-                name="out",
-                synapses=(Linear(source="f", weight=rng.normal(0, 0.1, (5, channels * 64))),),
-                bias=rng.normal(0, 0.1, 5),
-                scale=0.25,
-            ),
-        ),
-        {"made by": "test"},
-    )
+from tests.support.networks import float_network
 
 
 def test_stays_close_to_the_float_network() -> None:

@@ -1,57 +1,65 @@
-"""What a run learns from and is tested on."""
+"""The data of a training run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
 
-import numpy as np
-
-from lmht_deploy.data import images
+from lmht_deploy.data import Windows, load
+from lmht_deploy.data._windows import Kind, Progress
 from lmht_deploy.errors import DataError
 
 from .recipe import Recipe
 
 
-class Windows(Protocol):
-    """`windows` integers [N, T_in, C, H, W], `labels` int64 [N] into `classes`, as lmht_deploy.events.datasets gives them (or training.images.Decoded)."""
-
-    @property
-    def windows(self) -> np.ndarray: ...
-    @property
-    def labels(self) -> np.ndarray: ...
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-
-
 @dataclass(frozen=True)
 class Data:
-    """The two splits of one data set, counts of events or still images; DataError where they do not fit each other."""
+    """The two splits of a data set.
+
+    Attributes:
+        train: Windows to train on.
+        test: Windows to test on.
+
+    Raises:
+        DataError: A split has no windows or no labels, a label is not an index into the classes,
+            or the splits differ in shape, classes or kind.
+    """
 
     train: Windows
     test: Windows
-    kind: Literal["events", "image"] = "events"
 
     def __post_init__(self) -> None:
-        for split, data in (("training", self.train), ("test", self.test)):
-            shape = data.windows.shape
-            if len(shape) != 5 or len(data.labels) != len(data.windows) or len(data.windows) == 0:
-                raise DataError(
-                    f"{split} data must be windows [N, T_in, C, H, W] and N >= 1 labels, not {list(shape)} and {len(data.labels)}"
-                )
-            if data.labels.min() < 0 or data.labels.max() >= len(data.classes):
-                raise DataError(
-                    f"{split} labels must lie within 0..{len(data.classes) - 1}, found {data.labels.min()}..{data.labels.max()}"
-                )
-        if (
-            self.train.windows.shape[1:] != self.test.windows.shape[1:]
-            or self.train.classes != self.test.classes
-        ):
+        _check_split("training", self.train)
+        _check_split("test", self.test)
+        if _signature(self.train) != _signature(self.test):
             raise DataError(
-                f"training and test data differ in shape or classes: {self.train.windows.shape[1:]} and {self.test.windows.shape[1:]}"
+                "training and test data differ in shape or classes:"
+                f" {_signature(self.train)} and {_signature(self.test)}"
             )
+
+    @property
+    def kind(self) -> Kind:
+        """ "events" or "image"."""
+        return self.train.kind
+
+
+def _check_split(name: str, data: Windows) -> None:
+    shape, labels = data.windows.shape, data.labels
+    if labels is None or len(shape) != 5 or len(labels) != len(data) or len(data) == 0:
+        found = "no labels" if labels is None else f"{len(labels)} labels"
+        raise DataError(
+            f"{name} data must be windows [N, T_in, C, H, W] and N >= 1 labels,"
+            f" not {list(shape)} and {found}"
+        )
+    if labels.min() < 0 or labels.max() >= len(data.classes):
+        raise DataError(
+            f"{name} labels must lie within 0..{len(data.classes) - 1},"
+            f" found {labels.min()}..{labels.max()}"
+        )
+
+
+def _signature(data: Windows) -> tuple[tuple[int, ...], tuple[str, ...], Kind]:
+    return data.windows.shape[1:], data.classes, data.kind
 
 
 def load_data(
@@ -60,18 +68,26 @@ def load_data(
     root: str | Path | None = None,
     subset: bool = False,
     cache: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Data:
-    """Both splits of the recipe's data set, read from `root` where it is not generated (images: from the hub without `root`).
+    """Load both splits of the recipe's data set.
 
-    `subset` accepts less than the complete data set, and `cache` is a folder that keeps what was read for the next time.
-    `progress(done, total)` is called as recordings or images are read, one split after the other. Raises DataError.
+    Args:
+        recipe: The recipe; its `data` says what to load.
+        root: Folder of the data set, as in `lmht_deploy.data.load`.
+        subset: Accept a data set that is not complete.
+        cache: Folder that keeps what was read for the next time.
+        progress: Called as `progress(done, total)` after each recording or image, for one split
+            after the other.
+
+    Raises:
+        DataError: As `lmht_deploy.data.load`, or the splits do not fit each other.
     """
     train, test = (
-        load_split(recipe, name, root=root, subset=subset, cache=cache, progress=progress)
-        for name in ("train", "test")
+        load_split(recipe, split, root=root, subset=subset, cache=cache, progress=progress)
+        for split in ("train", "test")
     )
-    return Data(train, test, kind="image" if recipe.data.name in images.SETS else "events")
+    return Data(train, test)
 
 
 def load_split(
@@ -81,30 +97,17 @@ def load_split(
     root: str | Path | None = None,
     subset: bool = False,
     cache: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Windows:
-    """The `split` "train" or "test" of the recipe's data set, as `load` reads it."""
-    chosen = recipe.data
-    if chosen.name in images.SETS:
-        return images.load_images(
-            chosen.name,
-            split=split,
-            steps=chosen.steps,
-            size=chosen.size,
-            first=chosen.classes,
-            root=root,
-            cache=cache,
-            progress=progress,
-        )
-    from lmht_deploy.data import datasets
-
-    return datasets.load_events(
-        chosen.name,
+    """Load the split "train" or "test" of the recipe's data set; arguments as in `load_data`."""
+    return load(
+        recipe.data.name,
+        split=split,
+        steps=recipe.data.steps,
+        size=recipe.data.size or None,
+        max_count=recipe.data.max_count,
+        classes=recipe.data.classes,
         root=root,
-        split=split,  # type: ignore[arg-type]
-        steps=chosen.steps,
-        size=chosen.size or None,
-        max_count=chosen.max_count,
         subset=subset,
         cache=cache,
         progress=progress,

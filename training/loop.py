@@ -1,15 +1,16 @@
-"""The training loop: one function, a folder that can be resumed, and no output of its own."""
+"""The training loop: writes a run folder that can be resumed, and prints nothing."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,37 +22,53 @@ from lmht_deploy.errors import DataError, TrainingError
 from lmht_deploy.formats.files import atomic_write
 from lmht_deploy.ir import Input
 
-from . import hybrid, parallel, runs
+from . import _parallel, hybrid, runs
 from . import recipe as recipes
-from .augment import GROUP, Augmentation
-from .data import Data, Windows
+from ._augmentation import Augmentation
+from ._batches import Batch, Batches
+from ._optimization import Optimization, learning_rate_at, with_prefix
+from .data import Data
+from .evaluation import Evaluation, evaluate
 from .model import SpikingModel
-from .neurons import Neuron
-from .optimisation import Optimisation, learning_rate, under
 from .recipe import Recipe
+from .run_folder import RECIPE, STATE, check_run_folder
 from .runs import Run
 
-RESIDENT = 2**32
-"""Training windows of up to so many bytes are kept on the accelerator."""
+ACCELERATOR_REPORT_INTERVAL = 10
+"""Steps between two reports on an accelerator: to read the loss, the host waits for the device."""
 
-QUIET = 10
-"""On an accelerator the loss is looked at every so many steps: each look waits for it."""
-
-Item = TypeVar("Item")
+SAVED_METRICS = (
+    "epoch",
+    "step",
+    "loss",
+    "accuracy",
+    "learning_rate",
+    "windows_per_second",
+    "test_loss",
+    "test_accuracy",
+    "density",
+)
+"""Fields of `Progress` that the run folder keeps for every epoch, besides its seconds."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: after every step (every tenth on an accelerator), and once more at the end of an epoch with what the test gave.
+    """State of a run after a training step, or after an epoch.
 
-    epoch, step         1-based, of `epochs` and `steps` in all
-    loss, accuracy      means over the epoch so far, on training data
-    rate                learning rate of this step
-    windows_per_second  of training, over the epoch so far
-    remaining           seconds until the end, estimated
-    test_accuracy       on test data after this epoch; None before its end
-    density             by neuron layer: mean spikes k a neuron and time-step, at the last test (empty before the first)
-    test_loss           cross-entropy on test data after this epoch; None before its end
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        epochs: Number of epochs of the run.
+        step: Number of training steps so far.
+        steps: Number of training steps of the run.
+        loss: Mean training loss of the epoch so far.
+        accuracy: Training accuracy of the epoch so far, 0..1.
+        learning_rate: Learning rate of this step.
+        windows_per_second: Training speed in the epoch so far.
+        remaining: Estimated seconds to the end of the run.
+        test_accuracy: Accuracy on test data after this epoch; None before its end.
+        density: Mean spikes k per neuron and time-step in the last test, by neuron layer; empty
+            before the first.
+        test_loss: Cross-entropy on test data after this epoch; None before its end.
     """
 
     epoch: int
@@ -60,21 +77,12 @@ class Progress:
     steps: int
     loss: float
     accuracy: float
-    rate: float
+    learning_rate: float
     windows_per_second: float
     remaining: float
     test_accuracy: float | None
     density: dict[str, float]
     test_loss: float | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """`loss` (cross-entropy), `accuracy` (0..1) and `density` (by neuron layer: mean k a neuron and time-step)."""
-
-    loss: float
-    accuracy: float
-    density: dict[str, float]
 
 
 def train(
@@ -87,104 +95,67 @@ def train(
     start: SpikingModel | None = None,
     device: str | torch.device = "cpu",
 ) -> Run:
-    """Train what `recipe` describes on `data`, write the run to `folder` and return it.
+    """Train a model and write its run folder.
 
-    `report` is called after every step. With `resume`, a run that was stopped continues after its last whole epoch and
-    ends with the same weights, bit for bit, as one that was not (on the CPU, with the same number of threads). `start` is a
-    trained QCFS model of the same architecture, from which LM-HT neurons begin (hybrid training, `training.hybrid`).
+    A resumed run continues after its last complete epoch. It ends with the same weights, bit for
+    bit, as an uninterrupted one (on the CPU, with the same number of threads).
 
-    Under `torchrun`, once its processes have joined (training.parallel), each trains its share of every batch, with the
-    windows, the augmentation and the statistics of batch norm that one process would have; `folder` must be the same to all.
+    Under `torchrun`, after its processes have joined, each trains its share of every batch, with
+    the windows, augmentation and batch norm statistics of a single process. All need to see
+    `folder`.
 
-    Raises TrainingError where `folder` holds a run that is not to be resumed or has another recipe, where the recipe asks for a `start`
-    and there is none, and where memory runs out or the loss is no longer finite (the state of the last good epoch stays); DataError
-    where the data does not fit the recipe.
+    Args:
+        recipe: What to train.
+        data: Training and test data.
+        folder: Run folder to write.
+        report: Called with the progress after every step (on an accelerator after every tenth),
+            and after the test at the end of an epoch.
+        resume: Continue the run in `folder`.
+        start: Trained QCFS model of the same architecture, from which LM-HT neurons start (hybrid
+            training).
+        device: Device to train on.
+
+    Returns:
+        The trained run.
+
+    Raises:
+        TrainingError: `folder` holds a run that is not resumed or has another recipe, the recipe
+            needs `start`, the device is not available, memory is exhausted, or the loss is not
+            finite. The state of the last complete epoch remains.
+        DataError: The data does not fit the recipe.
     """
-    check(recipe, Path(folder), resume=resume, started=start is not None)
-    session = _Session(recipe, data, Path(folder), report, torch.device(device))
+    check_run_folder(recipe, Path(folder), resume=resume, started=start is not None)
+    session = _Session(recipe, data, Path(folder), report, _device(device))
     if resume:
         session.restore()
     else:
         session.begin(start)
     while session.epoch < recipe.training.epochs:
         session.run_epoch()
-    parallel.wait()
+    _parallel.barrier()
     return runs.load_run(folder)
 
 
-def check(recipe: Recipe, folder: Path, *, resume: bool, started: bool) -> None:
-    """What is wrong with a run before any data is read, as TrainingError: what `train` says of `folder`, or that it was not `started` from an ANN."""
-    if resume:
-        if not (folder / runs.STATE).exists():
-            raise TrainingError(
-                f"{folder} holds no state to resume from; start the run without resuming"
-            )
-        if changed := recipes.changes(recipes.load_recipe(folder / runs.RECIPE), recipe):
-            raise TrainingError(
-                f"{folder} was begun with another recipe: {changed}; resume it with its own {runs.RECIPE}"
-            )
-    elif (folder / runs.RECIPE).exists():
-        raise TrainingError(f"{folder} already holds a run; resume it, or choose another folder")
-    elif recipe.training.start and not started:
-        raise TrainingError(
-            f"this recipe begins where a run of {recipe.training.start!r} ended: give that run (--start RUN), or training.start= to begin from new weights"
-        )
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"device {str(name)!r} is not available ({reason})") from None
+    return device
 
 
-@torch.no_grad()
-def evaluate(model: SpikingModel, data: Windows, *, batch: int = 256) -> Evaluation:
-    """Test `model` on `data`, in evaluation mode, on the model's device; leaves the model in the mode it was in. Processes share the work."""
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
-    density: dict[str, Tensor] = {}
-    hooks = [
-        neuron.register_forward_hook(_counting(density, path))
-        for path, neuron in model.body.named_modules()
-        if isinstance(neuron, Neuron)
-    ]
-    sums = torch.zeros(2, dtype=torch.float64, device=device)  # of the loss, of what is right
-    mine = np.arange(parallel.rank(), len(data.windows), parallel.world())
-    for chosen in np.array_split(mine, max(1, math.ceil(len(mine) / batch))):
-        windows, labels = (
-            torch.from_numpy(data.windows[chosen]).to(device),
-            torch.from_numpy(data.labels[chosen]).to(device).long(),
-        )
-        logits = model(windows.float())
-        sums += torch.stack(
-            [
-                functional.cross_entropy(logits, labels, reduction="sum"),
-                (logits.argmax(1) == labels).sum(),
-            ]
-        )
-    for hook in hooks:
-        hook.remove()
-    model.train(training)
-    loss, right, *spikes = parallel.total(
-        torch.stack([*sums, *(count.to(sums) for count in density.values())])
-    ).tolist()
-    number = len(data.windows)
-    return Evaluation(
-        loss / number,
-        right / number,
-        {path: count / number for path, count in zip(density, spikes, strict=True)},
-    )
-
-
-def _counting(density: dict[str, Tensor], path: str) -> Callable[..., None]:
-    """Hook that adds up the mean k of a neuron layer, times the windows in the batch."""
-
-    def hook(neuron: Neuron, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        windows = len(out) // neuron.steps
-        density[path] = density.get(path, 0.0) + (out.mean() / neuron.threshold) * windows
-
-    return hook
-
-
-# ------------------------------------------------------------------------------------------------ one run
+# --------------------------------------------------------------------------------------- one run
 
 
 class _Session:
-    """Model, optimisation and counters of one run, between its start (or resumption) and its end."""
+    """Model, optimizer state and metrics of one run while it is trained.
+
+    Attributes:
+        epoch: Number of complete epochs.
+        metrics: One mapping per complete epoch.
+    """
 
     def __init__(
         self,
@@ -194,289 +165,252 @@ class _Session:
         report: Callable[[Progress], None],
         device: torch.device,
     ) -> None:
-        self.recipe, self.data, self.folder, self.report, self.device = (
-            recipe,
-            data,
-            folder,
-            report,
-            device,
-        )
+        self.recipe, self.data, self.folder = recipe, data, folder
+        self.report, self.device = report, device
         self.input, self.classes = _input(recipe, data), tuple(data.train.classes)
-        self.batch, self.share = (
-            min(recipe.training.batch, len(data.train.windows)),
-            _share(recipe, data),
-        )
+        self.batches = Batches(recipe, data.train, device)
         self.augment = Augmentation(
             recipe.augmentation, len(self.classes), image=data.kind == "image"
         )
-        layout = torch.channels_last if recipe.training.channels_last else torch.contiguous_format
-        with _memory(
-            lambda: (
-                f"the network does not fit {device}; try a network.width below {recipe.network.width:g}"
-            )
-        ):
-            model = runs.make(recipe, self.input, len(self.classes)).to(
-                device, memory_format=layout
-            )  # type: ignore[call-overload]
-        self.model: SpikingModel = parallel.synchronised(model, device)  # type: ignore[assignment]
-        self.optimisation = Optimisation(recipe.training, self.model, device)
+        self.model = self._new_model()
+        self.optimization = Optimization(recipe.training, self.model, device)
         self.epoch = 0
         self.metrics: list[dict[str, Any]] = []
 
+    def _new_model(self) -> SpikingModel:
+        channels_last = self.recipe.training.channels_last
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        width = self.recipe.network.width
+        with _out_of_memory(
+            lambda: f"the network does not fit {self.device}; try a network.width below {width:g}"
+        ):
+            model = runs.make(self.recipe, self.input, len(self.classes))
+            model = model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+        return cast(SpikingModel, _parallel.synchronize_batch_norm(model, self.device))
+
     @property
-    def kept(self) -> SpikingModel:
-        """The model that is tested and kept: the running mean of the weights where there is one."""
-        average = self.optimisation.average
-        return self.model if average is None else average.module  # type: ignore[return-value]
+    def tested_model(self) -> SpikingModel:
+        """The model that is tested and saved: the average of the weights if there is one."""
+        average = self.optimization.average
+        return self.model if average is None else cast(SpikingModel, average.module)
+
+    @cached_property
+    def _forward(self) -> Callable[[Tensor], Tensor]:
+        """The model as a training step calls it: distributed, compiled."""
+        distributed = _parallel.distribute(self.model, self.device)
+        return torch.compile(distributed) if self.recipe.training.compile else distributed
 
     # -- files
 
     def begin(self, start: SpikingModel | None) -> None:
+        """Start from new weights, or from those of an ANN, and make the run folder."""
         if start is not None:
             hybrid.start_from(self.model, start)
-        parallel.wait()
+        _parallel.barrier()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrainingError(f"{self.folder} cannot be created ({error.strerror})") from None
         self._save()
-        if parallel.rank() == 0:
-            with atomic_write(
-                self.folder / runs.RECIPE
-            ) as temporary:  # last: from here on the folder holds a run
+        if _parallel.rank() == 0:
+            # The recipe is the last file: with it the folder holds a run.
+            with atomic_write(self.folder / RECIPE) as temporary:
                 temporary.write_text(recipes.dumps(self.recipe), encoding="utf-8")
 
     def restore(self) -> None:
-        if parallel.rank() == 0:
-            runs.sweep(self.folder)
-        tensors, header = runs.read(self.folder / runs.STATE)
+        """Continue from the state in the run folder."""
+        if _parallel.rank() == 0:
+            runs.remove_partial_files(self.folder)
+        tensors, header = runs.read(self.folder / STATE)
         try:
-            self.model.load_state_dict(under("model.", tensors))
-            self.optimisation.restore(tensors)
+            self.model.load_state_dict(with_prefix("model.", tensors))
+            self.optimization.restore(tensors)
             self.epoch = int(header["epoch"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise TrainingError(
-                f"{self.folder / runs.STATE} does not fit the recipe and the data: {str(error).splitlines()[0]}"
+                f"{self.folder / STATE} does not fit the recipe and the data: "
+                f"{str(error).splitlines()[0]}"
             ) from None
-        # A run may be stopped between the two files: the state counts.
+        # A run may be stopped after its metrics are written and before its state: the state counts.
         self.metrics = list(runs.read_metrics(self.folder)[: self.epoch]) if self.epoch else []
 
     def _save(self) -> None:
-        """The state goes last: it is what says that the epoch is done. There is no model before the first."""
-        if parallel.rank():
+        """Write metrics, model and state; the state is last, because it completes the epoch."""
+        if _parallel.rank():
             return
         runs.write_metrics(self.folder, self.metrics)
         if self.epoch:
-            runs.save_model(self.folder, self.kept, self.input, self.classes)
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        runs.write(
-            self.folder / runs.STATE, tensors | self.optimisation.tensors(), {"epoch": self.epoch}
-        )
+            runs.save_model(self.folder, self.tested_model, self.input, self.classes)
+        weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        state = weights | self.optimization.state_tensors()
+        runs.write(self.folder / STATE, state, {"epoch": self.epoch})
 
     # -- training
 
     def run_epoch(self) -> None:
-        begun = time.perf_counter()
+        """Train for one epoch, test the model, save everything and report."""
+        start = time.perf_counter()
         with (
             torch.random.fork_rng(devices=[] if self.device.type == "cpu" else [self.device]),
-            _memory(self._too_much),
+            _out_of_memory(self._memory_advice),
         ):
-            progress = self._steps(begun)
-            evaluation = evaluate(self.kept, self.data.test)
-        self._check(
-            all(bool(value.isfinite().all()) for value in self.model.state_dict().values()),
-            progress.step,
-            "a weight",
-        )
+            progress = self._train_epoch(start)
+            evaluation = evaluate(self.tested_model, self.data.test)
+        self._check_weights(progress.step)
         self.epoch += 1
-        seconds = time.perf_counter() - begun
-        kept = {
-            name: getattr(progress, name)
-            for name in ("epoch", "step", "loss", "accuracy", "rate", "windows_per_second")
-        }
-        tested = {
-            "test_loss": evaluation.loss,
-            "test_accuracy": evaluation.accuracy,
-            "density": evaluation.density,
-        }
-        self.metrics.append(kept | tested | {"seconds": seconds})
-        self._save()
-        self.report(
-            Progress(
-                **(
-                    vars(progress)
-                    | tested
-                    | {"remaining": seconds * (self.recipe.training.epochs - self.epoch)}
-                )
-            )
-        )
+        self._finish_epoch(progress, evaluation, time.perf_counter() - start)
 
-    def _steps(self, begun: float) -> Progress:
-        """Every batch of one epoch; the progress after the last."""
-        recipe, forward = self.recipe.training, self._forward()
-        per_epoch = len(self.data.train.windows) // self.batch
-        quiet = 1 if self.device.type == "cpu" else QUIET
-        sums = torch.zeros(
-            2, dtype=torch.float64, device=self.device
-        )  # of the loss, of what is right
+    def _train_epoch(self, start: float) -> Progress:
+        """Train on every batch of one epoch; return the progress after the last."""
         self.model.train()
-        for number, (windows, labels, seeds) in enumerate(_ahead(self._batches(per_epoch))):
-            step = self.epoch * per_epoch + number
-            windows, targets = self.augment(windows, labels, seeds)  # noqa: PLW2901
-            torch.manual_seed(
-                recipe.seed_of(self.epoch + 1, number, parallel.rank())
-            )  # for layers that draw, as Dropout
-            rate = learning_rate(recipe, step, per_epoch)
-            with self.optimisation.autocast():
-                logits = forward(windows).float()
-                loss = functional.cross_entropy(
-                    logits, targets, label_smoothing=recipe.label_smoothing
-                )
-            self.optimisation.step(loss, rate)
-            sums += torch.stack(
-                [loss.detach() * len(labels), (logits.detach().argmax(1) == labels).sum()]
-            )
-            if (number + 1) % quiet and number + 1 < per_epoch:
-                continue
-            seen, seconds = (number + 1) * self.batch, time.perf_counter() - begun
-            loss_sum, right = parallel.total(sums.clone()).tolist()
-            self._check(math.isfinite(loss_sum), step + 1, "the loss")
-            progress = Progress(
-                epoch=self.epoch + 1,
-                epochs=recipe.epochs,
-                step=step + 1,
-                steps=per_epoch * recipe.epochs,
-                loss=loss_sum / seen,
-                accuracy=right / seen,
-                rate=rate,
-                windows_per_second=seen / seconds,
-                remaining=seconds / (number + 1) * (per_epoch * recipe.epochs - step - 1),
-                test_accuracy=None,
-                density=self.metrics[-1]["density"] if self.metrics else {},
-            )
-            self.report(progress)
+        meter = _Meter(start, torch.zeros(2, dtype=torch.float64, device=self.device))
+        for number, batch in enumerate(self.batches.epoch(self.epoch + 1)):
+            learning_rate = self._train_step(number, batch, meter)
+            if self._is_reported(number):
+                progress = self._progress(number, learning_rate, meter)
+                self.report(progress)
         return progress
 
-    def _forward(self) -> Callable[[Tensor], Tensor]:
-        """The model as a step calls it; made once."""
-        if not hasattr(self, "_wrapped"):
-            shared = parallel.shared(self.model, self.device)
-            self._wrapped = torch.compile(shared) if self.recipe.training.compile else shared
-        return self._wrapped
+    def _train_step(self, number: int, batch: Batch, meter: _Meter) -> float:
+        """Train on one batch; return the learning rate."""
+        recipe = self.recipe.training
+        windows, targets = self.augment(batch.windows, batch.labels, batch.seeds)
+        # For layers that draw random numbers, such as dropout.
+        torch.manual_seed(recipe.seed_of(self.epoch + 1, number, _parallel.rank()))
+        step = self.epoch * self.batches.per_epoch + number
+        learning_rate = learning_rate_at(recipe, step, self.batches.per_epoch)
+        with self.optimization.autocast():
+            logits = self._forward(windows).float()
+            loss = functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+        self.optimization.step(loss, learning_rate)
+        meter.add(loss.detach(), logits.detach(), batch.labels)
+        return learning_rate
 
-    def _batches(self, per_epoch: int) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
-        """This process's share of every batch of one epoch: windows float [B, T_in, C, H, W], labels [B], and the seeds of their augmentation."""
-        recipe, epoch, data = self.recipe, self.epoch + 1, self.data.train
-        generator = torch.Generator().manual_seed(recipe.training.seed_of(epoch))
-        order = torch.randperm(len(data.windows), generator=generator).numpy()
-        first = parallel.rank() * self.share
-        for number in range(per_epoch):
-            chosen = order[number * self.batch :][first : first + self.share]
-            groups = range(first // GROUP, first // GROUP + math.ceil(len(chosen) / GROUP))
-            labels = torch.from_numpy(data.labels[chosen]).long().to(self.device)
-            yield (
-                self._windows(chosen),
-                labels,
-                [recipe.training.seed_of(epoch, number, group) for group in groups],
-            )
+    def _is_reported(self, number: int) -> bool:
+        interval = 1 if self.device.type == "cpu" else ACCELERATOR_REPORT_INTERVAL
+        return (number + 1) % interval == 0 or number + 1 == self.batches.per_epoch
 
-    def _windows(self, chosen: np.ndarray) -> Tensor:
-        """The training windows `chosen`, on the device, where all of them stay if there is room."""
-        windows = self.data.train.windows
-        if isinstance(windows, images.Decoded):
-            epoch_seed = self.recipe.training.seed_of(self.epoch + 1)
-            return (
-                torch.from_numpy(
-                    windows.read(chosen, zoom=self.recipe.augmentation.zoom, seed=epoch_seed)
-                )
-                .to(self.device)
-                .float()
-            )
-        if self.device.type == "cpu" or windows.nbytes > RESIDENT:
-            return torch.from_numpy(windows[chosen]).to(self.device).float()
-        if not hasattr(self, "_resident"):
-            self._resident = torch.from_numpy(np.ascontiguousarray(windows)).to(self.device)
-        return self._resident[torch.from_numpy(chosen).to(self.device)].float()
-
-    # -- what goes wrong
-
-    def _too_much(self) -> str:
-        training, narrow = (
-            self.recipe.training,
-            self.recipe.training.precision != "float32" or self.device.type == "cpu",
+    def _progress(self, number: int, learning_rate: float, meter: _Meter) -> Progress:
+        """Progress after step `number` (0-based) of the epoch."""
+        epochs, per_epoch = self.recipe.training.epochs, self.batches.per_epoch
+        step, steps = self.epoch * per_epoch + number + 1, per_epoch * epochs
+        seen, seconds = (number + 1) * self.batches.size, time.perf_counter() - meter.start
+        loss, correct = meter.totals()
+        self._check_finite(math.isfinite(loss), step, "the loss")
+        return Progress(
+            epoch=self.epoch + 1,
+            epochs=epochs,
+            step=step,
+            steps=steps,
+            loss=loss / seen,
+            accuracy=correct / seen,
+            learning_rate=learning_rate,
+            windows_per_second=seen / seconds,
+            remaining=seconds / (number + 1) * (steps - step),
+            test_accuracy=None,
+            density=self.metrics[-1]["density"] if self.metrics else {},
         )
-        precision = "" if narrow else ", or training.precision=bfloat16"
-        return f"epoch {self.epoch + 1}, on {self.device}; {self._kept_state()}. Try a training.batch below {training.batch}{precision}"
 
-    def _check(self, finite: bool, step: int, what: str) -> None:
+    def _finish_epoch(self, progress: Progress, evaluation: Evaluation, seconds: float) -> None:
+        """Save and report what an epoch gave."""
+        tested = dataclasses.replace(
+            progress,
+            test_loss=evaluation.loss,
+            test_accuracy=evaluation.accuracy,
+            density=evaluation.density,
+            remaining=seconds * (self.recipe.training.epochs - self.epoch),
+        )
+        metrics = {name: getattr(tested, name) for name in SAVED_METRICS}
+        self.metrics.append(metrics | {"seconds": seconds})
+        self._save()
+        self.report(tested)
+
+    # -- errors
+
+    def _memory_advice(self) -> str:
+        training = self.recipe.training
+        reducible = training.precision == "float32" and self.device.type != "cpu"
+        precision = ", or training.precision=bfloat16" if reducible else ""
+        return (
+            f"epoch {self.epoch + 1}, on {self.device}; {self._kept_state()}. "
+            f"Try a training.batch_size below {training.batch_size}{precision}"
+        )
+
+    def _check_weights(self, step: int) -> None:
+        state = self.model.state_dict().values()
+        self._check_finite(all(bool(value.isfinite().all()) for value in state), step, "a weight")
+
+    def _check_finite(self, finite: bool, step: int, what: str) -> None:
         if not finite:
+            learning_rate = self.recipe.training.learning_rate
             raise TrainingError(
-                f"{what} is not finite at step {step}, in epoch {self.epoch + 1}; {self._kept_state()}. "
-                f"Try a training.rate below {self.recipe.training.rate}, or training.clip"
+                f"{what} is not finite at step {step}, in epoch {self.epoch + 1}; "
+                f"{self._kept_state()}. Try a training.learning_rate below {learning_rate}, "
+                "or training.max_grad_norm"
             )
 
     def _kept_state(self) -> str:
         return f"the state after epoch {self.epoch} is kept in {self.folder}"
 
 
+@dataclass(frozen=True)
+class _Meter:
+    """Sums over the windows of one epoch.
+
+    Attributes:
+        start: Time at which the epoch began, of `time.perf_counter`.
+        sums: Sum of the loss and number of correct windows, float64 [2] on the device: reading
+            them waits for it.
+    """
+
+    start: float
+    sums: Tensor
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add the mean `loss` and the `logits` [B, K] of one batch."""
+        self.sums.add_(torch.stack([loss * len(labels), (logits.argmax(1) == labels).sum()]))
+
+    def totals(self) -> tuple[float, float]:
+        """Sum over all processes."""
+        loss, correct = _parallel.all_reduce(self.sums.clone()).tolist()
+        return loss, correct
+
+
 @contextmanager
-def _memory(say: Callable[[], str]) -> Iterator[None]:
-    """TrainingError, with what `say` gives, in place of what PyTorch says when memory runs out."""
+def _out_of_memory(advice: Callable[[], str]) -> Iterator[None]:
+    """Raise TrainingError with `advice` in place of PyTorch's errors when memory is exhausted."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(
-            error, MemoryError | torch.OutOfMemoryError
-        ) and "can't allocate memory" not in str(error):
+        exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not exhausted and "can't allocate memory" not in str(error):
             raise
-        raise TrainingError(f"out of memory: {say()}") from None
+        raise TrainingError(f"out of memory: {advice()}") from None
 
 
-def _ahead(batches: Iterable[Item]) -> Iterator[Item]:
-    """`batches`, the next of which is made while the present one is used."""
-    iterator = iter(batches)
-    with ThreadPoolExecutor(1) as worker:
-        following = worker.submit(next, iterator, None)
-        while (item := following.result()) is not None:
-            following = worker.submit(next, iterator, None)
-            yield item
-
-
-def _share(recipe: Recipe, data: Data) -> int:
-    """Windows of a batch that one process takes. TrainingError where batches cannot be shared among them."""
-    batch, number, world = recipe.training.batch, len(data.train.windows), parallel.world()
-    if world == 1:
-        return min(batch, number)
-    if batch % (world * GROUP) or number < batch:
-        raise TrainingError(
-            f"{world} processes share batches that are multiples of {world * GROUP} (each takes whole groups of {GROUP}) and not larger than the data "
-            f"({number:,} windows); training.batch is {batch}"
-        )
-    return batch // world
+# ----------------------------------------------------------------------------------------- input
 
 
 def _input(recipe: Recipe, data: Data) -> Input:
-    windows = data.train.windows
-    if windows.shape[1] != recipe.data.steps:
+    """Describe the input of the network. Raises DataError if the data does not fit the recipe."""
+    _, steps, *shape = data.train.windows.shape
+    if steps != recipe.data.steps:
         raise DataError(
-            f"the windows have {windows.shape[1]} input steps, the recipe's data.steps is {recipe.data.steps}"
+            f"the windows have {steps} input steps, the recipe's data.steps is {recipe.data.steps}"
         )
-    if data.kind == "image":  # int8, all of whose values are grey levels
-        return Input(
-            name="input",
-            shape=windows.shape[2:],
-            steps=windows.shape[1],
-            min_value=images.LOW,
-            max_value=images.HIGH,
-            kind="image",
-        )
-    max_count = recipe.data.max_count
-    least, largest = (
-        int(pick([pick(split.windows) for split in (data.train, data.test)]))
-        for pick in (np.min, np.max)
-    )
-    if least < 0 or largest > max_count:
+    entry: dict[str, Any] = {"name": "input", "shape": tuple(shape), "steps": steps}
+    if data.kind == "image":  # int8: every value is a grey level
+        return Input(**entry, min_value=images.MIN_VALUE, max_value=images.MAX_VALUE, kind="image")
+    _check_counts(data, recipe.data.max_count)
+    return Input(**entry, max_value=recipe.data.max_count)
+
+
+def _check_counts(data: Data, max_count: int) -> None:
+    splits = (data.train.windows, data.test.windows)
+    smallest = min(int(np.min(windows)) for windows in splits)
+    largest = max(int(np.max(windows)) for windows in splits)
+    if smallest < 0 or largest > max_count:
         raise DataError(
-            f"the windows lie within {least}..{largest}, beyond the 0..{max_count} of the input (data.max_count)"
+            f"the windows contain {smallest}..{largest}, outside of the input's 0..{max_count} "
+            "(data.max_count)"
         )
-    return Input(name="input", shape=windows.shape[2:], steps=windows.shape[1], max_value=max_count)

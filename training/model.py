@@ -1,37 +1,64 @@
-"""The wrapper that gives a feed-forward PyTorch module its time axis."""
+"""The wrapper that adds a time axis to a feed-forward PyTorch module."""
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
 from torch import Tensor, nn
+
+from lmht_deploy.errors import DataError, NetworkError
 
 
 class SpikingModel(nn.Module):
-    """`body` over windows [B, T_in, ...]: merges time and batch to [T_in·B, ...] and averages the logits over time.
+    """A feed-forward module applied to windows: merges time and batch, averages logits over time.
 
-    `body` maps [T_in·B, ...] to [T·B, K] through any layers, of which only `training.neurons` see time. `input_scale` is
-    the real value of one unit of the input (one event, one grey level).
+    `body` maps [T_in·B, ...] to [T·B, K]. Of its layers, only neurons (`Neuron`) see time. The
+    logits are 1/T · Σ_t X[t], the read-out with scale 1/T.
 
-    Gives logits [B, K] = 1/T · Σ_t X[t]: the read-out of docs/semantics.md, with the scale 1/T.
+    Args:
+        body: Layers, from the currents of the input to logits.
+        steps_in: Number of input steps T_in.
+        input_scale: Real value of one unit of the input (one event, one grey level).
+
+    Raises:
+        NetworkError: `steps_in` is less than 1, or `input_scale` is not positive.
+
+    Example:
+        >>> body = nn.Sequential(nn.Flatten(), nn.Linear(32, 16), LMHT(2, 4), nn.Linear(16, 10))
+        >>> model = SpikingModel(body, steps_in=4)
+        >>> model(torch.zeros(1, 4, 2, 4, 4)).shape
+        torch.Size([1, 10])
     """
 
     def __init__(self, body: nn.Module, steps_in: int, *, input_scale: float = 1.0) -> None:
         super().__init__()
         if steps_in < 1 or input_scale <= 0:
-            raise ValueError(
-                f"input steps must be >= 1 and the input's scale > 0, not {steps_in} and {input_scale}"
+            raise NetworkError(
+                "input steps must be >= 1 and the input scale > 0, "
+                f"not {steps_in} and {input_scale}"
             )
         self.body = body
         self.steps_in = steps_in
         self.input_scale = input_scale
 
     def forward(self, windows: Tensor) -> Tensor:
+        """Compute the logits of `windows`.
+
+        Shape:
+            windows: [B, T_in, C, H, W]
+            output: [B, K]
+
+        Raises:
+            DataError: `windows` has another number of input steps.
+        """
         batch, steps_in = windows.shape[:2]
         if steps_in != self.steps_in:
-            raise ValueError(
-                f"windows have {steps_in} input steps, the model takes {self.steps_in}"
+            raise DataError(
+                f"the windows have {steps_in} input steps, the model needs {self.steps_in}"
             )
         x = windows.transpose(0, 1).flatten(0, 1)
         if self.input_scale != 1:
             x = x * self.input_scale
-        logits: Tensor = self.body(x)
-        return logits.unflatten(0, (-1, batch)).mean(0)
+        logits = cast(Tensor, self.body(x))
+        return torch.unflatten(logits, 0, (-1, batch)).mean(0)

@@ -1,10 +1,10 @@
 """LM-HT neurons in PyTorch: one pure function, and thin modules that hold its parameters.
 
-Inside a model tensors are [T·B, ...] with time outermost, so that `nn.Conv2d`, `nn.BatchNorm2d` and their kin are used
-as they are and only neurons see time. What leaves a neuron is the amplitude k·θ (docs/semantics.md).
+Tensors inside a model are [T·B, ...] with time outermost. So `nn.Conv2d`, `nn.BatchNorm2d` and the
+like are used unchanged, and only neurons see time. The output of a neuron is the amplitude k·θ.
 
-The function has two paths: the plain one below, which is the oracle and runs anywhere, and the fused kernels of
-`training.fused` for GPUs.
+The function has two implementations. The plain one below is the reference and runs everywhere. The
+fused one (`_fused`) consists of Triton kernels for GPUs.
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from lmht_deploy.errors import TrainingError
+from lmht_deploy.errors import NetworkError, TrainingError
 
 Path: TypeAlias = Literal["auto", "plain", "fused"]
-"""How neurons are computed: by PyTorch's operators ("plain"), by the kernels of `training.fused` ("fused"), or by what suits ("auto"):
-the kernels for currents on a GPU, where Triton is installed and T·T_in <= MOST_MIXING, else the operators."""
+"""Implementation of the neurons.
 
-MOST_MIXING = 128
-"""Entries of Ω up to which "auto" takes the fused kernels: they are unrolled over Ω, and take minutes to compile for a large one."""
+"plain" uses PyTorch's operators and "fused" the Triton kernels. "auto" uses the kernels for
+currents on a GPU if Triton is installed and T·T_in <= MAX_FUSED_OMEGA, otherwise the operators.
+"""
+
+MAX_FUSED_OMEGA = 128
+"""Largest number of entries of Ω for which "auto" selects the fused kernels.
+
+The kernels are unrolled over Ω, so a large one takes minutes to compile.
+"""
 
 _TRITON = importlib.util.find_spec("triton") is not None
 
-# ------------------------------------------------------------------------------------------------ function
+# -------------------------------------------------------------------------------------- function
 
 
 def lmht(
@@ -39,36 +45,49 @@ def lmht(
     levels: int,
     path: Path = "auto",
 ) -> Tensor:
-    """Amplitudes k·θ [T, ...] of LM-HT neurons under the synaptic currents `current` [T_in, ...]. For t = 1..T:
+    """Compute the amplitudes k·θ of LM-HT neurons. For t = 1..T:
 
         I[t] = Σ_j Ω[t, j] · x[j]
         v    = λ·v + I[t]                      v starts at v0
         k[t] = clip(floor(v / θ), 0, L)
         v    = v - k[t]·θ
 
-    where `omega` Ω is [T, T_in], `leak` λ, `threshold` θ and `v0` are scalars, and `levels` is L. Any floating dtype: the
-    result has that of `current`, and what lies between is float32 at least, under autocast too. Maps [T_in, B, C, H, W] that
-    are channels_last at every step stay so; the result is contiguous otherwise.
+    The computation is float32 at least, also under autocast. Maps that are channels-last at every
+    step stay so; otherwise the result is contiguous.
 
-    Gradient (Hao et al. 2024): the previous potential and the reset are detached, and ∂(k·θ)/∂v is 1 where
-    0.5·θ <= v <= (L + 0.5)·θ, else 0. So λ learns from λ·v with v held constant. The detached potential is held constant
-    as a multiple of θ, which makes ∂(k·θ)/∂θ = k - I[t]/θ within those limits and k beyond: with one step and v0 = θ/2,
-    the gradient of the QCFS activation (Bu et al. 2022).
+    Gradient (Hao et al. 2024): the previous potential and the reset are detached. ∂(k·θ)/∂v is 1
+    where 0.5·θ <= v <= (L + 0.5)·θ, otherwise 0. So λ learns from λ·v with v held constant. The
+    detached potential is held constant as a multiple of θ. This makes ∂(k·θ)/∂θ = k - I[t]/θ within
+    those limits and k outside. For one step and v0 = θ/2 it is the gradient of the QCFS activation
+    (Bu et al. 2022).
 
-    Raises TrainingError where `path` is "fused" and the fused kernels cannot run.
+    Args:
+        current: Synaptic currents x of any floating dtype.
+        omega: T-GIM Ω.
+        leak: Leak λ, a scalar.
+        threshold: Threshold θ, a scalar.
+        v0: Initial potential, a scalar.
+        levels: Number of threshold levels L.
+        path: Implementation.
+
+    Shape:
+        current: [T_in, ...]
+        omega: [T, T_in]
+        output: [T, ...], of the dtype of `current`
+
+    Raises:
+        TrainingError: `path` is "fused" and the fused kernels cannot run.
     """
     channels_last = (
         current.ndim == 5
         and not current.is_contiguous()
         and current[0].is_contiguous(memory_format=torch.channels_last)
     )
-    if channels_last:
-        current = current.permute(
-            0, 1, 3, 4, 2
-        )  # as they lie in memory, so that to flatten them needs no copy
-    suits = current.is_cuda and _TRITON and omega.numel() <= MOST_MIXING
-    fire = _fused if path == "fused" or (path == "auto" and suits) else _plain
-    out = fire(current.flatten(1), omega, leak, threshold, v0, levels)
+    if channels_last:  # in the order of the memory, so that `flatten` makes no copy
+        current = current.permute(0, 1, 3, 4, 2)
+    suits = current.is_cuda and _TRITON and omega.numel() <= MAX_FUSED_OMEGA
+    amplitudes = _fused if path == "fused" or (path == "auto" and suits) else _plain
+    out = amplitudes(current.flatten(1), omega, leak, threshold, v0, levels)
     out = out.reshape(len(out), *current.shape[1:])
     return out.permute(0, 1, 4, 2, 3) if channels_last else out
 
@@ -78,11 +97,13 @@ def _fused(
 ) -> Tensor:
     if not _TRITON:
         raise TrainingError(
-            "fused neurons need the package 'triton', which comes with PyTorch for CUDA; take the path 'plain'"
+            "fused neurons need the package 'triton', which comes with PyTorch for CUDA; "
+            "use the path 'plain'"
         )
-    from .fused import amplitudes  # here, for Triton takes a while to import
+    from ._fused import amplitudes  # Triton is slow to import
 
-    return amplitudes(x, omega, leak, threshold, v0, levels)
+    out: Tensor = amplitudes(x, omega, leak, threshold, v0, levels)
+    return out
 
 
 def _plain(
@@ -101,13 +122,11 @@ class _Fire(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, drive: Tensor, leak: Tensor, threshold: Tensor, v0: Tensor, levels: int
-    ) -> Tensor:  # type: ignore[override]
-        before, after, out = (
-            torch.empty_like(drive) for _ in range(3)
-        )  # v before and after the reset, amplitudes
+    ) -> Tensor:
+        before, after, out = (torch.empty_like(drive) for _ in range(3))  # the reset of v; k·θ
         v = v0.expand(drive.shape[1:])
-        for t, now in enumerate(drive):
-            torch.addcmul(now, v, leak, out=before[t])
+        for t, current in enumerate(drive):
+            torch.addcmul(current, v, leak, out=before[t])
             torch.div(before[t], threshold, out=out[t]).floor_().clamp_(0, levels).mul_(threshold)
             v = torch.sub(before[t], out[t], out=after[t])
         ctx.save_for_backward(before, after, leak, threshold, v0)
@@ -115,30 +134,49 @@ class _Fire(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         before, after, leak, threshold, v0 = ctx.saved_tensors
         passed = grad * ((before >= 0.5 * threshold) & (before <= (ctx.levels + 0.5) * threshold))
-        of_leak = of_threshold = None
+        grad_leak = grad_threshold = None
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            of_leak = torch.dot(passed[1:].flatten(), after[:-1].flatten()) + v0 * passed[0].sum()
-        if ctx.needs_input_grad[
-            2
-        ]:  # Σ grad·k - passed·I/θ, with I = v before the reset - λ·(v after the last one)
-            of_threshold = (
-                (grad * (before - after)).sum() - (passed * before).sum() + leak * of_leak
+            grad_leak = torch.dot(passed[1:].flatten(), after[:-1].flatten()) + v0 * passed[0].sum()
+        if ctx.needs_input_grad[2]:
+            # Σ grad·k - passed·I/θ, with I = v before the reset - λ·(v after the previous one).
+            grad_threshold = (
+                (grad * (before - after)).sum() - (passed * before).sum() + leak * grad_leak
             ) / threshold
-        return passed, of_leak, of_threshold, None, None
+        return passed, grad_leak, grad_threshold, None, None
 
 
-# ------------------------------------------------------------------------------------------------ modules
+# --------------------------------------------------------------------------------------- modules
+
+
+def _check_sizes(levels: int, steps: int, steps_in: int, threshold: float) -> None:
+    if min(levels, steps, steps_in) < 1 or threshold <= 0:
+        raise NetworkError(
+            "levels, steps and input steps must be >= 1 and the threshold > 0, "
+            f"not {levels}, {steps}, {steps_in} and {threshold}"
+        )
 
 
 class Neuron(nn.Module):
-    """Base of the modules: they differ in `omega` Ω [steps, steps_in], `leak` λ and what of them is learnt.
+    """Base class of neuron layers, which differ in Ω, λ and what of them is learnt.
 
-    `forward` takes currents [T_in·B, ...] and gives amplitudes [T·B, ...], time outermost in both. `threshold` θ is one
-    number a layer (a parameter; frozen unless a subclass says otherwise), `v0` the initial potential in units of θ.
-    `path` says how they are computed: `Neuron.path = "plain"` for all, `neuron.path = "plain"` for one layer.
+    The threshold θ is one parameter per layer. It is frozen unless a subclass says otherwise.
+
+    Args:
+        levels: Number of threshold levels L.
+        steps: Number of time-steps T.
+        steps_in: Number of input steps T_in.
+        threshold: Initial threshold θ.
+        v0: Initial potential in units of θ.
+
+    Attributes:
+        path: Implementation. `Neuron.path = "plain"` sets it for all layers, `neuron.path =
+            "plain"` for one.
+
+    Raises:
+        NetworkError: A number of levels or steps is less than 1, or the threshold is not positive.
     """
 
     path: Path = "auto"
@@ -146,10 +184,7 @@ class Neuron(nn.Module):
 
     def __init__(self, levels: int, steps: int, steps_in: int, threshold: float, v0: float) -> None:
         super().__init__()
-        if min(levels, steps, steps_in) < 1 or threshold <= 0:
-            raise ValueError(
-                f"levels, steps and input steps must be >= 1 and the threshold > 0, not {levels}, {steps}, {steps_in} and {threshold}"
-            )
+        _check_sizes(levels, steps, steps_in, threshold)
         self.levels, self.steps, self.steps_in = levels, steps, steps_in
         self.threshold = nn.Parameter(torch.tensor(float(threshold)), requires_grad=False)
         self.register_buffer("initial", torch.tensor(float(v0)))
@@ -170,24 +205,45 @@ class Neuron(nn.Module):
         return self.initial * self.threshold
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map currents to amplitudes, time outermost in both.
+
+        Shape:
+            x: [T_in·B, ...]
+            output: [T·B, ...]
+
+        Raises:
+            NetworkError: The length of `x` is not a multiple of T_in.
+        """
         if len(x) % self.steps_in:
-            raise ValueError(
-                f"neurons that take {self.steps_in} input steps meet {len(x)} currents, which is no multiple"
+            raise NetworkError(
+                f"neurons with {self.steps_in} input steps received {len(x)} currents, which is "
+                "not a multiple"
             )
-        current = x.unflatten(0, (self.steps_in, len(x) // self.steps_in))
+        current = torch.unflatten(x, 0, (self.steps_in, len(x) // self.steps_in))
         return lmht(
             current, self.omega, self.leak, self.threshold, self.v0, self.levels, self.path
         ).flatten(0, 1)
 
     def extra_repr(self) -> str:
+        """Format the sizes of the layer for `repr`."""
         return f"levels={self.levels}, steps={self.steps}, steps_in={self.steps_in}"
 
 
 class LMHT(Neuron):
     """LM-HT neurons with a learnable T-GIM Ω = 2·σ(m)/T_in and a learnable leak λ = σ(α) + 0.5.
 
-    m and α start at 0: Ω = 1/T_in everywhere and λ = 1. With `v0` = 0.5 that is QCFS with L·T levels (Theorem 4.4),
-    from which hybrid training sets out.
+    m and α start at 0, which gives Ω = 1/T_in and λ = 1. With `v0=0.5` this is QCFS with L·T levels
+    (Theorem 4.4), where hybrid training starts.
+
+    Args:
+        levels: Number of threshold levels L.
+        steps: Number of time-steps T.
+        steps_in: Number of input steps T_in; None: T.
+        threshold: Threshold θ.
+        v0: Initial potential in units of θ.
+
+    Raises:
+        NetworkError: As for `Neuron`.
     """
 
     def __init__(
@@ -205,15 +261,28 @@ class LMHT(Neuron):
 
     @property
     def omega(self) -> Tensor:
+        """T-GIM Ω [T, T_in]."""
         return 2 * torch.sigmoid(self.m) / self.steps_in
 
     @property
     def leak(self) -> Tensor:
+        """Leak λ, a scalar."""
         return torch.sigmoid(self.alpha) + 0.5
 
 
-class Fixed(Neuron):
-    """Neurons whose T-GIM `omega` [T, T_in] and `leak` are given and stay as they are."""
+class FixedLMHT(Neuron):
+    """LM-HT neurons with a given T-GIM and leak, which are not learnt.
+
+    Args:
+        levels: Number of threshold levels L.
+        omega: T-GIM Ω [T, T_in].
+        threshold: Threshold θ.
+        leak: Leak λ.
+        v0: Initial potential in units of θ.
+
+    Raises:
+        NetworkError: `omega` is not a matrix, or as for `Neuron`.
+    """
 
     _omega: Tensor
     _leak: Tensor
@@ -227,26 +296,43 @@ class Fixed(Neuron):
         leak: float = 1.0,
         v0: float = 0.0,
     ) -> None:
-        omega = torch.as_tensor(omega, dtype=torch.get_default_dtype())
+        try:
+            omega = torch.as_tensor(omega, dtype=torch.get_default_dtype())
+        except (TypeError, ValueError) as error:
+            raise NetworkError(f"a T-GIM must be a matrix of numbers: {error}") from None
         if omega.ndim != 2:
-            raise ValueError(f"a T-GIM is [T, T_in], not of shape {tuple(omega.shape)}")
+            raise NetworkError(f"a T-GIM must have the shape [T, T_in], not {list(omega.shape)}")
         super().__init__(levels, omega.shape[0], omega.shape[1], threshold, v0)
         self.register_buffer("_omega", omega.clone())
         self.register_buffer("_leak", torch.tensor(float(leak)))
 
     @property
     def omega(self) -> Tensor:
+        """T-GIM Ω [T, T_in]."""
         return self._omega
 
     @property
     def leak(self) -> Tensor:
+        """Leak λ, a scalar."""
         return self._leak
 
 
-class MHT(Fixed):
+class MHT(FixedLMHT):
     """M-HT neurons: L levels, no T-GIM (Ω = I), a fixed leak.
 
-    With one input step, a still image, Ω is I summed over its columns: every time-step receives the whole current.
+    With one input step (a still image) the current enters at every time-step: Ω is I summed over
+    its columns.
+
+    Args:
+        levels: Number of threshold levels L.
+        steps: Number of time-steps T.
+        steps_in: Number of input steps T_in, which is T or 1; None: T.
+        threshold: Threshold θ.
+        leak: Leak λ.
+        v0: Initial potential in units of θ.
+
+    Raises:
+        NetworkError: `steps_in` is neither T nor 1, or as for `Neuron`.
     """
 
     def __init__(
@@ -259,16 +345,28 @@ class MHT(Fixed):
         leak: float = 1.0,
         v0: float = 0.0,
     ) -> None:
+        _check_sizes(levels, steps, steps if steps_in is None else steps_in, threshold)
         if steps_in not in (None, 1, steps):
-            raise ValueError(
-                f"neurons without a T-GIM take as many input steps as time-steps ({steps}), or a single one, not {steps_in}"
+            raise NetworkError(
+                "neurons without a T-GIM need as many input steps as time-steps "
+                f"({steps}), or one, not {steps_in}"
             )
         omega = torch.ones(steps, 1) if steps_in == 1 else torch.eye(steps)
         super().__init__(levels, omega, threshold=threshold, leak=leak, v0=v0)
 
 
 class IF(MHT):
-    """Vanilla integrate-and-fire neurons (STBP): one level, Ω = I, λ = 1."""
+    """Integrate-and-fire neurons (STBP): one level, Ω = I, λ = 1.
+
+    Args:
+        steps: Number of time-steps T.
+        steps_in: Number of input steps T_in, which is T or 1; None: T.
+        threshold: Threshold θ.
+        v0: Initial potential in units of θ.
+
+    Raises:
+        NetworkError: As for `MHT`.
+    """
 
     def __init__(
         self, steps: int, steps_in: int | None = None, *, threshold: float = 1.0, v0: float = 0.0
@@ -277,13 +375,21 @@ class IF(MHT):
 
 
 class QCFS(MHT):
-    """Quantisation-clip-floor-shift (Bu et al. 2022), the activation of a quantised ANN, with n = `levels` levels:
+    """Quantization-clip-floor-shift (Bu et al. 2022): the activation of a quantized ANN.
 
         y = ϑ/n · clip(floor(x·n/ϑ + 1/2), 0, n)
 
-    which is one step of an n-level neuron with θ = ϑ/n and v0 = θ/2. ϑ is `ceiling`; θ is learnt.
+    This is one step of a neuron with n levels, θ = ϑ/n and v0 = θ/2. θ is learnt.
+
+    Args:
+        levels: Number of levels n.
+        ceiling: Largest value ϑ.
+
+    Raises:
+        NetworkError: As for `Neuron`.
     """
 
     def __init__(self, levels: int, *, ceiling: float = 1.0) -> None:
+        _check_sizes(levels, 1, 1, ceiling)
         super().__init__(levels, 1, threshold=ceiling / levels, v0=0.5)
         self.threshold.requires_grad_(True)

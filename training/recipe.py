@@ -1,148 +1,243 @@
-"""Recipes: everything that decides a training run, as TOML that is checked strictly.
+"""Recipes: everything that determines a training run, as strictly checked TOML.
 
-    extends = "cifar10-resnet-18"   optional: the recipe that this one changes, by name or by path from this file
+    extends = "cifar10-resnet-18"   optional: the recipe to change, a name or a path from this file
 
-    [data]          what is learnt, and how its recordings become windows
-    [augmentation]  what is done to training windows at random
-    [network]       an architecture, its neurons, levels and steps
-    [training]      optimiser, schedule, precision, seed
-    [paper]         what the paper reports of it, to stand beside what is measured
+    [data]          data set, and how its recordings become windows
+    [augmentation]  random transforms of training windows
+    [network]       architecture, neurons, levels and steps
+    [training]      optimizer, schedule, precision, seed
+    [paper]         figures of the LM-HT paper, printed beside the measured ones
 
-Packaged recipes lie in training/recipes and are known by name; every key has a default but `data.name` and
-`network.architecture`.
+Packaged recipes have names (`available_recipes`). Every key has a default except `data.name` and
+`network.architecture`; `recipe_keys` describes them all. This module does not import PyTorch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os.path
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy as np
 
+from lmht_deploy._suggest import unknown
 from lmht_deploy.data import images
 from lmht_deploy.errors import RecipeError
 
 from .architectures import ARCHITECTURES
 
+NEURONS = {"lmht": "LM-HT", "mht": "M-HT", "if": "IF", "qcfs": "QCFS"}
+"""Kinds of neurons: value of `network.neuron`, and the name in the literature."""
 
-def _one_of(*choices: str, default: Any = MISSING) -> Any:
-    return field(default=default, metadata={"choices": choices})
 
-
-def _within(least: float, most: float, default: Any = MISSING) -> Any:
-    return field(default=default, metadata={"least": least, "most": most})
+def _key(
+    meaning: str,
+    default: Any = MISSING,
+    *,
+    min: float | None = None,
+    max: float | None = None,
+    choices: Iterable[str] = (),
+) -> Any:
+    """Field of a recipe section, described well enough to be checked and documented."""
+    limits = {"min": min, "max": max, "choices": tuple(choices)}
+    return field(default=default, metadata={"meaning": meaning, **limits})
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:
-    """`name` of the data set (lmht_deploy.events.datasets, training.images), and how its recordings become windows.
+    """Section [data]: the data set, and how its recordings become windows.
 
-    `steps` is T_in; `size` the height and width to which events are down-sampled by address, or images are resized (0: as they
-    are); counts are clipped to `max_count`; of images only the first `classes` classes are taken (0: all).
+    `recipe_keys` describes the fields.
     """
 
-    name: str
-    steps: int = _within(1, 1024, 4)
-    size: int = _within(0, 4096, 0)
-    max_count: int = _within(1, 2**15, 255)
-    classes: int = _within(0, 2**16, 0)
+    name: str = _key("name of the data set")
+    steps: int = _key(
+        "number of input steps T_in; a still image enters at every one of them", 4, min=1, max=1024
+    )
+    size: int = _key(
+        "height and width: events are down-sampled, images are resized (0: unchanged)",
+        0,
+        min=0,
+        max=4096,
+    )
+    max_count: int = _key(
+        "upper limit of the events per pixel, polarity and step; larger counts are clipped",
+        255,
+        min=1,
+        max=2**15,
+    )
+    classes: int = _key(
+        "number of classes to use, from the first; images only (0: all)", 0, min=0, max=2**16
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationRecipe:
-    """What is done to training windows at random (training.augment); every step and channel of a window is treated alike.
+    """Section [augmentation]: random transforms of training windows.
 
-    shift, roll  every window moves by up to so many pixels a direction; zeros come in, or (roll) what leaves on the other side
-    mirror       left and right are exchanged in every second window
-    rotate       by up to so many degrees (nearest pixel)
-    zoom         a random part of at least this share of the area fills the frame (sets whose images are decoded as they are used; 0: none)
-    auto         policies of AutoAugment (Cubuk et al. 2019), for images
-    cutout       a square of so many pixels a side is emptied (DeVries & Taylor 2017)
-    mixup        probability that windows and labels are mixed in pairs, in shares uniform within 0..1 (Zhang et al. 2018)
-    cutmix       probability that a rectangle is replaced by another window's, of an area uniform within 0..1 (Yun et al. 2019)
+    All steps and channels of a window are transformed alike. `recipe_keys` describes the fields.
     """
 
-    shift: int = _within(0, 64, 0)
-    roll: int = _within(0, 64, 0)
-    mirror: bool = False
-    rotate: float = _within(0, 180, 0.0)
-    zoom: float = _within(0, 1, 0.0)
-    auto: str = _one_of("none", "cifar10", "imagenet", default="none")
-    cutout: int = _within(0, 1024, 0)
-    mixup: float = _within(0, 1, 0.0)
-    cutmix: float = _within(0, 1, 0.0)
+    shift: int = _key(
+        "random translation by at most N pixels per axis; vacated pixels are zero",
+        0,
+        min=0,
+        max=64,
+    )
+    roll: int = _key(
+        "random translation by at most N pixels per axis; pixels wrap around", 0, min=0, max=64
+    )
+    flip: bool = _key("horizontal flip with probability 0.5", False)
+    rotate: float = _key("random rotation by at most N degrees, nearest pixel", 0.0, min=0, max=180)
+    crop_scale: float = _key(
+        "random resized crop: smallest share of the image's area; for images that are decoded "
+        "when they are used (0: no crop)",
+        0.0,
+        min=0,
+        max=1,
+    )
+    auto_augment: str = _key(
+        "policies of AutoAugment (Cubuk et al. 2019), for images",
+        "none",
+        choices=("none", "cifar10", "imagenet"),
+    )
+    cutout: int = _key(
+        "side length in pixels of a random square set to zero (DeVries & Taylor 2017)",
+        0,
+        min=0,
+        max=1024,
+    )
+    mixup: float = _key(
+        "probability of mixup in a group of windows: pairs are blended, the share is uniform in "
+        "0..1 (Zhang et al. 2018)",
+        0.0,
+        min=0,
+        max=1,
+    )
+    cutmix: float = _key(
+        "probability of CutMix in a group of windows: a rectangle is replaced by another window's, "
+        "its area is uniform in 0..1 (Yun et al. 2019)",
+        0.0,
+        min=0,
+        max=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecipe:
-    """`neuron` of training.neurons with L `levels` and T `steps`; `v0` is the initial potential in units of θ, which begins at 1.
+    """Section [network]: architecture and neurons.
 
-    `width` multiplies the channels of every block. "mht", "if" and "qcfs" have no T-GIM: T must be T_in, or T_in 1 (a still
-    image, whose current enters every step). "if" has one level; "qcfs" is a quantised ANN of one step and v0 = 0.5.
+    "mht", "if" and "qcfs" have no T-GIM. They need T = T_in, or T_in = 1 (a still image, whose
+    current enters at every time-step). "if" has one level. "qcfs" is a quantized ANN with one step
+    and v0 = 0.5. `recipe_keys` describes the fields.
     """
 
-    architecture: str = _one_of(*ARCHITECTURES)
-    width: float = _within(0.01, 16, 1.0)
-    neuron: str = _one_of("lmht", "mht", "if", "qcfs", default="lmht")
-    levels: int = _within(1, 64, 2)
-    steps: int = _within(1, 1024, 4)
-    v0: float = _within(0, 1, 0.0)
+    architecture: str = _key("name of the architecture", choices=ARCHITECTURES)
+    width: float = _key("multiplies the channels of every block", 1.0, min=0.01, max=16)
+    neuron: str = _key("kind of neurons", "lmht", choices=NEURONS)
+    levels: int = _key("number of threshold levels L", 2, min=1, max=64)
+    steps: int = _key("number of time-steps T", 4, min=1, max=1024)
+    v0: float = _key("initial potential in units of the threshold θ", 0.0, min=0, max=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """`optimiser` at a `rate` that rises over `warmup` epochs and then falls as a cosine, to 0 after `epochs`.
+    """Section [training]: optimizer, schedule, precision, seed.
 
-    batch         windows of one step, over all processes; an epoch leaves out what does not fill a last one
-    weight_decay  of weights, not of biases, norms and neurons
-    clip          largest norm of the gradient over all weights (0: any)
-    ema           decay of a running mean of the weights, which is what is tested and kept (0: none)
-    precision     of convolutions and linear layers; weights, norms and the loss stay float32
-    channels_last, compile   memory format and torch.compile: for accelerators
-    start         recipe of the quantised ANN from whose run this one begins, and without which it does not ("": from new weights)
-    seed          the same seed gives the same weights on the same machine with the same number of threads
+    `recipe_keys` describes the fields.
     """
 
-    epochs: int = _within(1, 100_000, 20)
-    batch: int = _within(1, 2**16, 32)
-    optimiser: str = _one_of("adamw", "sgd", default="adamw")
-    rate: float = _within(1e-9, 100, 5e-3)
-    weight_decay: float = _within(0, 10, 0.01)
-    warmup: float = _within(0, 1000, 1.0)
-    label_smoothing: float = _within(0, 0.99, 0.0)
-    clip: float = _within(0, 1e6, 0.0)
-    ema: float = _within(0, 0.99999, 0.0)
-    precision: str = _one_of("float32", "bfloat16", "float16", default="float32")
-    channels_last: bool = False
-    compile: bool = False
-    start: str = ""
-    seed: int = _within(0, 2**32 - 1, 0)
+    epochs: int = _key("number of epochs", 20, min=1, max=100_000)
+    batch_size: int = _key(
+        "windows per training step, over all processes; the last incomplete batch of an epoch is "
+        "dropped",
+        32,
+        min=1,
+        max=2**16,
+    )
+    optimizer: str = _key(
+        "AdamW, or SGD with Nesterov momentum 0.9", "adamw", choices=("adamw", "sgd")
+    )
+    learning_rate: float = _key(
+        "peak learning rate: reached after a linear warm-up, followed by a cosine decay to 0",
+        5e-3,
+        min=1e-9,
+        max=100,
+    )
+    weight_decay: float = _key(
+        "weight decay; biases, norms and neurons have none", 0.01, min=0, max=10
+    )
+    warmup_epochs: float = _key("epochs of the linear warm-up", 1.0, min=0, max=1000)
+    label_smoothing: float = _key("label smoothing of the cross-entropy", 0.0, min=0, max=0.99)
+    max_grad_norm: float = _key(
+        "largest norm of the gradient over all weights (0: no limit)", 0.0, min=0, max=1e6
+    )
+    ema_decay: float = _key(
+        "decay of the exponential moving average of the weights, which is then tested and saved "
+        "(0: no average)",
+        0.0,
+        min=0,
+        max=0.99999,
+    )
+    precision: str = _key(
+        "precision of convolutions and linear layers; weights, norms and the loss stay float32",
+        "float32",
+        choices=("float32", "bfloat16", "float16"),
+    )
+    channels_last: bool = _key("channels-last memory format", False)
+    compile: bool = _key("compile the model with torch.compile", False)
+    start: str = _key(
+        'recipe whose trained run must be passed with --start ("": train from new weights)', ""
+    )
+    seed: int = _key(
+        "random seed; equal seeds give equal weights on one machine with one number of threads",
+        0,
+        min=0,
+        max=2**32 - 1,
+    )
 
     def seed_of(self, epoch: int, *parts: int) -> int:
-        """Seed of all that is random in (a part of) an epoch, of the initial weights for epoch 0: no generator's state needs to be kept."""
+        """Derive the seed of one part of an epoch; epoch 0 seeds the initial weights.
+
+        So no state of a generator needs to be saved for a run to be resumed.
+        """
         return int(np.random.SeedSequence((self.seed, epoch, *parts)).generate_state(1)[0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaperRecipe:
-    """What Hao et al. (2024) report of this network: `accuracy` in percent, `sops` in G and `energy` in mJ a window (0: not reported)."""
+    """Section [paper]: what Hao et al. (2024) report of this network.
 
-    table: str = ""
-    accuracy: float = _within(0, 100, 0.0)
-    sops: float = _within(0, 1e6, 0.0)
-    energy: float = _within(0, 1e6, 0.0)
+    `recipe_keys` describes the fields.
+    """
+
+    table: str = _key("number of the table in the paper", "")
+    accuracy: float = _key("test accuracy in percent (0: not reported)", 0.0, min=0, max=100)
+    sops: float = _key("10^9 SOPs per window (0: not reported)", 0.0, min=0, max=1e6)
+    energy: float = _key("energy in mJ per window (0: not reported)", 0.0, min=0, max=1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
+    """A training run, described.
+
+    Raises RecipeError if values of different sections contradict each other.
+
+    Attributes:
+        data: Data set and windows.
+        augmentation: Random transforms of training windows.
+        network: Architecture and neurons.
+        training: Optimizer, schedule, precision, seed.
+        paper: Figures of the paper.
+    """
+
     data: DataRecipe
     augmentation: AugmentationRecipe
     network: NetworkRecipe
@@ -150,42 +245,140 @@ class Recipe:
     paper: PaperRecipe
 
     def __post_init__(self) -> None:
-        network, data = self.network, self.data
-        if network.neuron != "lmht" and data.steps not in (network.steps, 1):
+        self._check_data()
+        self._check_network()
+
+    def _check_data(self) -> None:
+        data = self.data
+        image_set = images.SETS.get(data.name)
+        if self.augmentation.crop_scale and (image_set is None or image_set.size):
             raise RecipeError(
-                f"network.neuron {network.neuron!r} has no T-GIM: network.steps ({network.steps}) must be data.steps ({data.steps}), or that be 1"
+                "augmentation.crop_scale is for images of different sizes, which are decoded when "
+                f"they are used (imagenet), not for {data.name}"
             )
-        if self.augmentation.zoom and (data.name not in images.SETS or images.SETS[data.name].size):
-            raise RecipeError(
-                f"augmentation.zoom is for images that differ in size and are decoded as they are used (imagenet), not for {data.name}"
-            )
-        if data.classes and data.name not in images.SETS:
+        if data.classes and image_set is None:
             raise RecipeError(f"data.classes is for images, not for {data.name}")
+
+    def _check_network(self) -> None:
+        network, steps_in = self.network, self.data.steps
+        if network.neuron != "lmht" and steps_in not in (network.steps, 1):
+            raise RecipeError(
+                f"network.neuron {network.neuron!r} has no T-GIM: data.steps must be 1 or equal "
+                f"network.steps ({network.steps}), not {steps_in}"
+            )
         if network.neuron == "if" and network.levels != 1:
             raise RecipeError(
                 f"network.neuron 'if' has one level: network.levels must be 1, not {network.levels}"
             )
         if network.neuron == "qcfs" and (network.steps, network.v0) != (1, 0.5):
             raise RecipeError(
-                f"network.neuron 'qcfs' has network.steps 1 and network.v0 0.5, not {network.steps} and {network.v0}"
+                "network.neuron 'qcfs' has network.steps 1 and network.v0 0.5, "
+                f"not {network.steps} and {network.v0}"
             )
 
 
-# ------------------------------------------------------------------------------------------------ reading and writing
+# ---------------------------------------------------------------------------------- description
+
+
+@dataclass(frozen=True)
+class RecipeKey:
+    """One key of a recipe, as documentation shows it.
+
+    Attributes:
+        section: Name of the section, for example "training".
+        name: Name of the key in its section.
+        type: "string", "integer", "number" or "boolean".
+        default: Default value; None if the key is required.
+        min: Smallest value; None: no limit.
+        max: Largest value; None: no limit.
+        choices: Allowed values; empty: any.
+        meaning: What the key sets, in one line.
+    """
+
+    section: str
+    name: str
+    type: str
+    default: str | int | float | bool | None
+    min: float | None
+    max: float | None
+    choices: tuple[str, ...]
+    meaning: str
+
+    @property
+    def key(self) -> str:
+        """Full name, as in an override: "training.epochs"."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def range(self) -> str:
+        """Allowed values as text: "1..100000", "one of adamw, sgd", or "" for any."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        return "" if self.min is None else f"{self.min:g}..{self.max:.12g}"
+
+
+def recipe_keys() -> tuple[RecipeKey, ...]:
+    """Describe every key of a recipe, in the order of the sections and their fields."""
+    return tuple(key for keys in _KEYS.values() for key in keys.values())
+
+
+def available_recipes() -> dict[str, str]:
+    """Describe the packaged recipes.
+
+    Returns:
+        By name, one line: architecture, data set, neurons, and the accuracy that the paper reports
+        for it, if there is one.
+    """
+    return {name: _summary(load_recipe(name)) for name in packaged()}
+
+
+def _summary(recipe: Recipe) -> str:
+    network, data, paper = recipe.network, recipe.data, recipe.paper
+    classes = f" ({data.classes} classes)" if data.classes else ""
+    neurons = f"{NEURONS[network.neuron]} (L={network.levels}, T={network.steps})"
+    figure = f"; paper, Table {paper.table}: {paper.accuracy:.2f} %" if paper.accuracy else ""
+    return f"{network.architecture} on {data.name}{classes}, {neurons}{figure}"
+
+
+def _describe(section: str, kind: type) -> dict[str, RecipeKey]:
+    """Keys of a section by name, from the fields of its dataclass."""
+    hints = get_type_hints(kind)
+    return {
+        item.name: RecipeKey(
+            section=section,
+            name=item.name,
+            type=_TYPES[hints[item.name]],
+            default=None if item.default is MISSING else item.default,
+            **item.metadata,
+        )
+        for item in dataclasses.fields(kind)
+    }
+
+
+_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_SECTIONS: dict[str, type] = get_type_hints(Recipe)
+_KEYS = {section: _describe(section, kind) for section, kind in _SECTIONS.items()}
+
+
+# --------------------------------------------------------------------------- reading and writing
 
 
 def packaged() -> tuple[str, ...]:
-    """Names of the recipes that come with the package."""
-    files = (resources.files(__package__) / "recipes").iterdir()
-    return tuple(
-        sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
-    )
+    """List the names of the recipes that come with the package."""
+    names = (file.name for file in _folder().iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
 def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """The packaged recipe `name`, or the one in the file `name` (.toml), with `overrides` of the form "section.key=value".
+    """Load a packaged recipe or a recipe file.
 
-    Raises RecipeError for a missing or malformed file, an unknown section or key, and a value of a wrong type or out of range.
+    Args:
+        name: Name of a packaged recipe, or path of a `.toml` file.
+        overrides: Values that replace the recipe's, as "section.key=value".
+
+    Raises:
+        RecipeError: The file is missing or malformed, a section or key is unknown, or a value has
+            the wrong type or is out of range.
     """
     values = _read(name)
     for override in overrides:
@@ -193,135 +386,138 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     return parse(values)
 
 
-def _read(name: str | Path, beside: Path = Path(), seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The values of a recipe and of those that it extends; a path is taken from the folder `beside`."""
-    if Path(name).suffix == ".toml":
-        file = beside / name
-        what = os.path.normpath(file)
-    elif name in packaged():
-        file, what = resources.files(__package__) / "recipes" / f"{name}.toml", f"recipe {name!r}"  # type: ignore[assignment]
-    else:
-        raise RecipeError(
-            f"there is no recipe {str(name)!r}; there are {', '.join(packaged())}, or give the path of a .toml file"
-        )
+def parse(values: Mapping[str, Any]) -> Recipe:
+    """Make a recipe of nested `values`, {section: {key: value}}.
+
+    Raises:
+        RecipeError: As for `load_recipe`.
+    """
+    for section in values:
+        if section not in _SECTIONS:
+            raise RecipeError(unknown("section", section, _SECTIONS))
+    return Recipe(**{section: _section(section, values.get(section, {})) for section in _SECTIONS})
+
+
+def dumps(recipe: Recipe) -> str:
+    """Format `recipe` as TOML with every key; `load_recipe` reads the same recipe back."""
+    sections = (
+        f"[{section}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
+        for section, keys in dataclasses.asdict(recipe).items()
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def changes(before: Recipe, after: Recipe) -> str:
+    """Describe how `after` differs from `before`: "training.epochs (20, now 30), ..."."""
+    old, new = dataclasses.asdict(before), dataclasses.asdict(after)
+    return ", ".join(
+        f"{section}.{key} ({value!r}, now {new[section][key]!r})"
+        for section, values in old.items()
+        for key, value in values.items()
+        if value != new[section][key]
+    )
+
+
+def _folder() -> Traversable:
+    return resources.files(__package__) / "recipes"
+
+
+def _read(name: str | Path, folder: Path = Path(), seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read the values of a recipe and of those that it extends; paths are relative to `folder`."""
+    file, what = _find(name, folder)
     if what in seen:
-        raise RecipeError(f"{what} extends itself, by way of {' and '.join(seen)}")
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{what}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise RecipeError(f"{what}: is not TOML: {error}") from None
+        raise RecipeError(f"{what} extends itself, through {' and '.join(seen)}")
+    values = _parse_toml(file, what)
     base = values.pop("extends", None)
+    for section, keys in values.items():
+        if not isinstance(keys, Mapping):
+            raise RecipeError(f"{what}: {section} must be a section [{section}], not {keys!r}")
     if base is None:
         return values
     if not isinstance(base, str):
         raise RecipeError(f"{what}: extends must be the name or the path of a recipe, not {base!r}")
     merged = _read(base, Path(str(file)).parent, (*seen, what))
-    for section, changes in values.items():
-        merged[section] = (
-            {**merged.get(section, {}), **changes} if isinstance(changes, Mapping) else changes
-        )
+    for section, keys in values.items():
+        merged[section] = {**merged.get(section, {}), **keys}
     return merged
 
 
-def parse(values: Mapping[str, Any]) -> Recipe:
-    """The recipe of nested `values`, {section: {key: value}}; RecipeError as for `load`."""
-    sections = get_type_hints(Recipe)
-    _known("section", values, sections)
-    return Recipe(
-        **{
-            section: _section(section, kind, values.get(section, {}))
-            for section, kind in sections.items()
-        }
-    )
+def _find(name: str | Path, folder: Path) -> tuple[Traversable, str]:
+    """File of a recipe, and how messages call it."""
+    if Path(name).suffix == ".toml":
+        return folder / name, os.path.normpath(folder / name)
+    if str(name) not in packaged():
+        raise RecipeError(unknown("recipe", name, packaged()))
+    return _folder() / f"{name}.toml", f"recipe {str(name)!r}"
 
 
-def dumps(recipe: Recipe) -> str:
-    """`recipe` as TOML, every key written out; `load` reads the very same recipe."""
-    sections = []
-    for section, values in dataclasses.asdict(recipe).items():
-        sections.append(
-            "\n".join(
-                [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-            )
-        )
-    return "\n\n".join(sections) + "\n"
-
-
-def changes(before: Recipe, after: Recipe) -> str:
-    """What `after` has otherwise than `before`, as "training.epochs (20, now 30), ..."."""
-    old, new = dataclasses.asdict(before), dataclasses.asdict(after)
-    keys = [
-        (section, key)
-        for section, values in old.items()
-        for key in values
-        if old[section][key] != new[section][key]
-    ]
-    return ", ".join(
-        f"{section}.{key} ({old[section][key]!r}, now {new[section][key]!r})"
-        for section, key in keys
-    )
+def _parse_toml(file: Traversable, what: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{what}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise RecipeError(f"{what}: is not valid TOML: {error}") from None
 
 
 def _override(values: dict[str, Any], override: str) -> None:
+    """Apply "section.key=value" to `values`."""
     name, equals, text = override.partition("=")
     section, dot, key = name.strip().partition(".")
     if not (equals and dot):
         raise RecipeError(
-            f"an override has the form section.key=value, for example training.epochs=10, not {override!r}"
+            "an override has the form section.key=value, for example training.epochs=10, "
+            f"not {override!r}"
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text.strip()  # text may stand without quotes
+        value = text.strip()  # strings do not need quotes
     values.setdefault(section, {})[key] = value
 
 
-def _known(what: str, found: object, allowed: Iterable[str]) -> None:
-    allowed = tuple(allowed)
-    if not isinstance(found, Mapping):
-        raise RecipeError(f"{what} must be a table, not {found!r}")
-    for key in found:
-        if key not in allowed:
-            raise RecipeError(
-                f"unknown {what} {key!r} in the recipe; there are {', '.join(allowed)}"
-            )
+# --------------------------------------------------------------------------------------- checks
 
 
-def _section(section: str, kind: type, values: Any) -> Any:
-    hints = get_type_hints(kind)
-    _known(f"key of [{section}]", values, hints)
-    for item in dataclasses.fields(kind):
-        if item.default is MISSING and item.name not in values:
-            raise RecipeError(f"the recipe lacks {section}.{item.name}{_allowed(item.metadata)}")
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    return kind(
-        **{
-            key: _value(f"{section}.{key}", hints[key], fields[key].metadata, value)
-            for key, value in values.items()
-        }
+def _section(section: str, values: Any) -> Any:
+    """Make the dataclass of one section of checked `values`."""
+    keys = _KEYS[section]
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"[{section}] must be a section of the recipe, not {values!r}")
+    for name in values:
+        if name not in keys:
+            raise RecipeError(unknown(f"{section} key", name, keys))
+    for name, key in keys.items():
+        if key.default is None and name not in values:
+            raise RecipeError(f"the recipe lacks {key.key}{_allowed(key)}")
+    return _SECTIONS[section](
+        **{name: _checked(keys[name], value) for name, value in values.items()}
     )
 
 
-def _value(name: str, kind: type[Any], limits: Mapping[str, Any], value: Any) -> Any:
-    if kind is float and type(value) is int:
+def _checked(key: RecipeKey, value: Any) -> Any:
+    """`value` if `key` allows it; an integer becomes a float where the key is a number."""
+    if key.type == "number" and type(value) is int:
         value = float(value)
-    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
-        raise RecipeError(f"{name} must be {_KINDS[kind]}{_allowed(limits)}, not {value!r}")
-    if value not in limits.get("choices", (value,)):
-        raise RecipeError(f"{name} must be{_allowed(limits, '')}, not {value!r}")
-    if "least" in limits and not (
-        math.isfinite(value) and limits["least"] <= value <= limits["most"]
-    ):
-        raise RecipeError(f"{name} must lie{_allowed(limits, '')}, not be {value!r}")
+    if _TYPES.get(type(value)) != key.type:
+        raise RecipeError(f"{key.key} must be {_ARTICLES[key.type]}{_allowed(key)}, not {value!r}")
+    if key.choices and value not in key.choices:
+        raise RecipeError(f"{key.key} must be {key.range}, not {value!r}")
+    if key.min is not None and key.max is not None and not key.min <= value <= key.max:
+        raise RecipeError(f"{key.key} must be within {key.range}, not {value!r}")
     return value
 
 
-_KINDS = {str: "text", int: "an integer", float: "a number", bool: "true or false"}
+_ARTICLES = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+}
 
 
-def _allowed(limits: Mapping[str, Any], comma: str = ",") -> str:
-    if "choices" in limits:
-        return f"{comma} one of {', '.join(limits['choices'])}"
-    return f"{comma} within {limits['least']}..{limits['most']}" if limits else ""
+def _allowed(key: RecipeKey) -> str:
+    """Continuation of a message: the values that `key` allows."""
+    if not key.range:
+        return ""
+    return f", {key.range}" if key.choices else f" within {key.range}"

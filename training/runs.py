@@ -1,11 +1,11 @@
-"""The run folder: what training writes, and nothing in it is a pickle.
+"""The run folder: what training writes. No file is a pickle.
 
-    model.safetensors    weights; in its header everything else that rebuilds the model: input, classes
-    recipe.toml          the recipe, every key written out
-    metrics.jsonl        one line an epoch
-    state.safetensors    weights, optimiser and epoch: what `resume` continues from
+    model.safetensors    weights; its header holds the input and the classes
+    recipe.toml          the recipe, with every key
+    metrics.jsonl        one line per epoch
+    state.safetensors    weights, optimizer and epoch, from which a run is resumed
 
-Every file is written beside and renamed, so it is whole or not there.
+Every file is written under a temporary name and renamed, so it is complete or absent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,28 +28,27 @@ from lmht_deploy.formats.files import atomic_write
 from lmht_deploy.ir import Input
 
 from . import recipe as recipes
-from .architectures import ARCHITECTURES, Block, build
+from .architectures import ARCHITECTURES, Block
+from .builder import Shape, build_model
 from .model import SpikingModel
 from .neurons import IF, LMHT, MHT, QCFS, Neuron
 from .recipe import NetworkRecipe, Recipe
-
-MODEL, RECIPE, METRICS, STATE = (
-    "model.safetensors",
-    "recipe.toml",
-    "metrics.jsonl",
-    "state.safetensors",
-)
+from .run_folder import METRICS, MODEL, RECIPE, STATE
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model: `lower(run.model, run.input)` gives its network.
+    """A trained model. `lower(run.model, run.input)` gives its network.
 
-    model      in evaluation mode, on the CPU
-    input      what enters it
-    classes    names of its logits
-    metrics    one mapping an epoch: epoch, step, loss, accuracy, test_loss, test_accuracy, rate, seconds, windows_per_second,
-               density (by neuron layer: mean spikes k a neuron and time-step, on the test data)
+    Attributes:
+        folder: The run folder.
+        model: In evaluation mode, on the CPU.
+        recipe: The recipe of the run.
+        input: Input of the model.
+        classes: Names of the logits.
+        metrics: One mapping per epoch: epoch, step, loss, accuracy, test_loss, test_accuracy,
+            learning_rate, seconds, windows_per_second, density (by neuron layer: mean spikes k per
+            neuron and time-step on the test data).
     """
 
     folder: Path
@@ -61,12 +60,17 @@ class Run:
 
     @property
     def accuracy(self) -> float:
-        """Share of the test data that the model gets right, 0..1."""
+        """Test accuracy after the last epoch, 0..1."""
         return float(self.metrics[-1]["test_accuracy"])
 
 
 def load_run(folder: str | Path) -> Run:
-    """The run in `folder`. Raises StorageError for files that are missing, damaged or do not fit each other, RecipeError for the recipe."""
+    """Load the run in `folder`.
+
+    Raises:
+        StorageError: A file is missing or damaged, or the files do not match.
+        RecipeError: The recipe is not valid.
+    """
     folder = Path(folder)
     recipe = recipes.load_recipe(folder / RECIPE)
     weights, header = read(folder / MODEL)
@@ -76,7 +80,7 @@ def load_run(folder: str | Path) -> Run:
         model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError, LmhtError) as error:
         raise StorageError(
-            f"{folder / MODEL}: does not fit {RECIPE}, or was edited ({_first_line(error)})"
+            f"{folder / MODEL}: does not match {RECIPE}, or was edited ({_first_line(error)})"
         ) from None
     if not (metrics := read_metrics(folder)):
         raise StorageError(f"{folder / METRICS}: is damaged (there is a model, but no epoch)")
@@ -84,31 +88,29 @@ def load_run(folder: str | Path) -> Run:
 
 
 def make(recipe: Recipe, input: Input, classes: int) -> SpikingModel:
-    """The model of `recipe` with new weights, drawn from the recipe's seed."""
-    blocks = [
-        _scaled(block, recipe.network.width) for block in ARCHITECTURES[recipe.network.architecture]
-    ]
+    """Make the model of `recipe`, with new weights drawn from the recipe's seed."""
+    network = recipe.network
+    blocks = [_scaled(block, network.width) for block in ARCHITECTURES[network.architecture]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed_of(0))
-        scale = images.SCALE if input.kind == "image" else 1.0
-        return build(
+        return build_model(
             blocks,
-            input.shape,
+            cast(Shape, input.shape),
             classes,
-            lambda steps_in: _neuron(recipe.network, steps_in),
+            lambda steps_in: _neuron(network, steps_in),
             steps_in=input.steps,
-            input_scale=scale,
-        )  # type: ignore[arg-type]
+            input_scale=images.SCALE if input.kind == "image" else 1.0,
+        )
 
 
 def _scaled(block: Block, width: float) -> Block:
-    """`block` with `width` times its channels or units, one at least."""
+    """`block` with `width` times its channels or units, at least one."""
     sizes = {
         name: max(1, round(getattr(block, name) * width))
         for name in ("channels", "units")
         if hasattr(block, name)
     }
-    return dataclasses.replace(block, **sizes)  # type: ignore[type-var]
+    return dataclasses.replace(block, **sizes)
 
 
 def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
@@ -123,73 +125,80 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
             return QCFS(network.levels, ceiling=network.levels)
 
 
-# ------------------------------------------------------------------------------------------------ files
+# ----------------------------------------------------------------------------------------- files
 
 
 def save_model(folder: Path, model: SpikingModel, input: Input, classes: tuple[str, ...]) -> None:
-    write(
-        folder / MODEL, model.state_dict(), {"input": dataclasses.asdict(input), "classes": classes}
-    )
+    """Write the model file of a run folder."""
+    header = {"input": dataclasses.asdict(input), "classes": classes}
+    write(folder / MODEL, model.state_dict(), header)
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write `tensors`, and `header` as JSON, to a safetensors file; StorageError where that fails."""
+    """Write `tensors`, and `header` as JSON, to a safetensors file.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_write(path) as temporary:
         try:
-            save_file(
-                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-                temporary,
-                {"lmht": json.dumps(header)},
-            )
-        except SafetensorError as error:  # whatever the system says, a full disk for example
+            save_file(plain, temporary, {"lmht": json.dumps(header)})
+        except SafetensorError as error:  # any error of the system, such as a full disk
             raise StorageError(f"{path}: cannot be written ({_first_line(error)})") from None
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write` wrote. Raises StorageError."""
+    """Read the tensors and the header that `write` wrote.
+
+    Raises:
+        StorageError: The file is missing, damaged or foreign.
+    """
     if not path.is_file():
         raise StorageError(f"{path}: there is no such file")
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(
-                file.metadata()["lmht"]
-            )  # noqa: SIM118 (not a mapping)
+            names = list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names}
+            return tensors, json.loads(file.metadata()["lmht"])
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise StorageError(
             f"{path}: is damaged, or was not written by a training run ({_first_line(error)})"
         ) from None
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a run that was killed in the middle of writing left behind."""
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a run that was killed while writing left behind."""
     for name in (MODEL, METRICS, STATE, RECIPE):
         for partial in folder.glob(f".{name}.*.partial"):
             partial.unlink(missing_ok=True)
 
 
 def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
+    """Write one line per epoch."""
     with atomic_write(folder / METRICS) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in metrics), encoding="utf-8")
 
 
 def read_metrics(folder: Path) -> tuple[dict[str, Any], ...]:
-    """One mapping an epoch, none before the first has ended. Raises StorageError."""
+    """Read one mapping per epoch; empty before the end of the first.
+
+    Raises:
+        StorageError: The file is missing or damaged.
+    """
     try:
-        metrics = tuple(
-            json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()
-        )
-        if wrong := [
-            line
-            for line, one in enumerate(metrics, 1)
-            if not isinstance(one, dict) or "test_accuracy" not in one or "density" not in one
-        ]:
-            raise ValueError(f"line {wrong[0]} is of no epoch")
+        lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
+        metrics = tuple(json.loads(line) for line in lines)
+        for number, line in enumerate(metrics, 1):
+            if not isinstance(line, dict) or not {"test_accuracy", "density"} <= line.keys():
+                raise ValueError(f"line {number} does not describe an epoch")
     except (OSError, ValueError) as error:
         raise StorageError(f"{folder / METRICS}: is missing or damaged ({error})") from None
     return metrics
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """`fields` with tuples in place of JSON's lists."""
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }

@@ -1,0 +1,10 @@
+"""Analysis of networks and results: comparison of backends, validation, energy and chip limits.
+
+* `compare`: the same windows on several backends
+* `validate`: one network before and after reparameterization (Table 2 of the paper)
+* `runner`: one network or artifact on one backend
+* `energy`: operation counts to joules
+* `chips`: published limits of neuromorphic chips
+"""
+
+__all__ = ["chips", "compare", "energy", "runner", "validate"]

@@ -1,7 +1,8 @@
-"""What is publicly known of the limits of neuromorphic chips, and where a network exceeds them.
+"""Publicly known limits of neuromorphic chips, and where a network exceeds them.
 
-Figures are as their sources give them; what no public source was found for is None, and is reported as unknown rather
-than as kept. A network that exceeds nothing here has not been shown to run: no chip was at hand.
+Figures are as their sources give them. Where no public source was found, the limit is None, and
+is reported as unknown, not as kept. A network that exceeds no limit here has not been shown to
+run: no chip was available.
 """
 
 from __future__ import annotations
@@ -11,14 +12,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from lmht_deploy.errors import NetworkError, StorageError
-from lmht_deploy.formats.files import reading
-from lmht_deploy.ir import Conv as PlainConv
-from lmht_deploy.ir import Network, Neurons, Readout, Shape, Synapse, sources
-from lmht_deploy.netx import READOUT, Conv, Dense, Flatten, InputLayer, NetX, counting
+from lmht_deploy._suggest import unknown
+from lmht_deploy.errors import NetworkError
+from lmht_deploy.formats.netx.network import (
+    LayerRecord,
+    NetworkFile,
+    NeuronsRecord,
+    SynapseRecord,
+    read_network,
+)
+from lmht_deploy.ir import Network, Neurons, Readout, Shape, sources
+from lmht_deploy.netx import READOUT, NetX, NetXConv, NetXDense, NetXFlatten, NetXInput, counting
 
 LAVA = "lava-nc 0.10.0, fixed-point models"
 NENGO = "nengo-loihi 1.1, block.py"
@@ -28,7 +34,13 @@ WIKICHIP = "WikiChip, Loihi"
 
 @dataclass(frozen=True)
 class Limit:
-    """Largest `value` of something, in `unit`, and who says so; None where no public source was found."""
+    """One limit of a chip.
+
+    Attributes:
+        value: Largest value; None where no public source was found.
+        unit: Unit of the value.
+        source: Source of the value.
+    """
 
     value: int | None
     unit: str
@@ -37,13 +49,31 @@ class Limit:
 
 @dataclass(frozen=True)
 class Chip:
+    """Limits of one chip.
+
+    Attributes:
+        name: Name of the chip.
+        cores: Number of cores.
+        neurons_per_core: Neurons per core.
+        weight_memory: Bits of weights per core.
+        input_axons: Input axons per core.
+        fan_out: Synapses that one spike may cross.
+        neurons: Neurons on the chip.
+        synapses: Synapses on the chip.
+        weight_bits: Bits of a weight.
+        state_bits: Bits of a potential.
+        threshold_bits: Bits of a threshold.
+        bias_bits: Bits of a bias.
+        delay: Delay of a synapse.
+        spike: Payload of a spike.
+        programmable: Whether neurons other than CUBA with a hard reset can be programmed.
+    """
+
     name: str
     cores: Limit
     neurons_per_core: Limit
     weight_memory: Limit
-    """of a core"""
     input_axons: Limit
-    """of a core"""
     fan_out: Limit
     neurons: Limit
     synapses: Limit
@@ -54,7 +84,6 @@ class Chip:
     delay: Limit
     spike: Limit
     programmable: bool
-    """whether neurons other than CUBA with a hard reset can be programmed"""
 
 
 TARGETS = {
@@ -63,7 +92,7 @@ TARGETS = {
         cores=Limit(128, "cores", WIKICHIP),
         neurons_per_core=Limit(1024, "neurons", NENGO),
         weight_memory=Limit(1_048_576, "bits", NENGO),
-        input_axons=Limit(4096, "input axons a core", NENGO),
+        input_axons=Limit(4096, "input axons per core", NENGO),
         fan_out=Limit(None, "synapses"),
         neurons=Limit(131_072, "neurons", WIKICHIP),
         synapses=Limit(130_000_000, "synapses", WIKICHIP),
@@ -80,7 +109,7 @@ TARGETS = {
         cores=Limit(128, "cores", BRIEF),
         neurons_per_core=Limit(8192, "neurons", BRIEF),
         weight_memory=Limit(1_572_864, "bits, shared with the neurons' states", BRIEF),
-        input_axons=Limit(None, "input axons a core"),
+        input_axons=Limit(None, "input axons per core"),
         fan_out=Limit(None, "synapses"),
         neurons=Limit(1_000_000, "neurons", BRIEF),
         synapses=Limit(120_000_000, "synapses", BRIEF),
@@ -97,7 +126,14 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure of a network beside its limit. `kept` is None where the limit is unknown."""
+    """One figure of a network and its limit.
+
+    Attributes:
+        layer: Name of the layer; None for the whole network.
+        what: What the figure is.
+        found: The figure.
+        limit: Its limit.
+    """
 
     layer: str | None
     what: str
@@ -106,23 +142,37 @@ class Finding:
 
     @property
     def kept(self) -> bool | None:
+        """Whether the limit is kept; None where it is unknown."""
         return None if self.limit.value is None else self.found <= self.limit.value
 
     def __str__(self) -> str:
         where = "the network" if self.layer is None else f"layer {self.layer!r}"
         verdict = {True: "within", False: "beyond", None: "limit unknown,"}[self.kept]
         largest = "" if self.limit.value is None else f" {self.limit.value:,}"
-        return f"{where}: {self.what} {self.found:,}, {verdict}{largest} {self.limit.unit} ({self.limit.source})"
+        return (
+            f"{where}: {self.what} {self.found:,}, {verdict}{largest} {self.limit.unit} "
+            f"({self.limit.source})"
+        )
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What one layer asks of a chip; None where it has no such thing, or where nothing is proved about it.
+    """What one layer needs of a chip; None where it has no such figure or no proof of it.
 
-    synapses    counted at each place of a convolution
-    fan_in      sources that reach one neuron
-    fan_out     synapses that one spike into the layer crosses, at most
-    delay       steps for which a spike into it waits, beside the one that every synapse takes
+    Attributes:
+        layer: Name of the layer.
+        neurons: Number of neurons.
+        synapses: Number of synapses, counted at each pixel of a convolution.
+        fan_in: Sources that reach one neuron.
+        fan_out: Largest number of synapses that one spike into the layer crosses.
+        weight_bits: Bits of a weight, sign included.
+        delay: Steps for which a spike into the layer waits, in addition to the one of every
+            synapse.
+        threshold_bits: Bits of a threshold.
+        bias_bits: Bits of a bias, sign included, without its trailing zeros.
+        potential_bits: Bits of a potential, sign included.
+        spike: Largest spike.
+        soft_reset: Whether its neurons reset by subtraction.
     """
 
     layer: str
@@ -140,34 +190,42 @@ class Demand:
 
 
 def check(net: Network | NetX, target: str) -> list[Finding]:
-    """Every figure of the integer network (or NetX file) `net` that `target` ("loihi1", "loihi2") limits, the network's own first.
+    """Compare a network with the limits of a chip.
 
-    Raises NetworkError for an unknown target or a float network.
+    Args:
+        net: An integer network, or a NetX file of another tool.
+        target: Name of the chip, one of `TARGETS`.
+
+    Returns:
+        Every figure that the chip limits, those of the whole network first.
+
+    Raises:
+        NetworkError: Unknown target, or a float network.
     """
-    known = chip(target)
-    return findings(demands(net), known)
+    limits = chip(target)
+    return findings(demands(net), limits)
 
 
 def chip(target: str) -> Chip:
-    """The chip of that name. Raises NetworkError for an unknown one."""
+    """Return the chip called `target`; NetworkError for an unknown name."""
     if target not in TARGETS:
-        raise NetworkError(f"unknown target {target!r}; there are {', '.join(TARGETS)}")
+        raise NetworkError(unknown("target", target, TARGETS))
     return TARGETS[target]
 
 
 def demands(net: Network | NetX) -> list[Demand]:
-    """What each layer of `net` asks of a chip. Raises NetworkError for a float network."""
+    """Return what each layer of `net` needs; NetworkError for a float network."""
     if isinstance(net, NetX):
         return list(_of_netx(net))
     if not net.integer:
         raise NetworkError(
-            "limits are those of integers, and this network is a float one; quantise it first"
+            "the limits of chips are for integers, and this is a float network; quantize it first"
         )
     return [_of_layer(net, layer) for layer in net.layers if isinstance(layer, Neurons | Readout)]
 
 
 def findings(demands: Sequence[Demand], chip: Chip) -> list[Finding]:
-    """Each figure of `demands` beside its limit on `chip`."""
+    """Return each figure of `demands` with its limit on `chip`."""
     return [
         *_network(demands, chip),
         *(finding for demand in demands for finding in _layer(demand, chip)),
@@ -178,7 +236,7 @@ def _network(demands: Sequence[Demand], chip: Chip) -> Iterator[Finding]:
     yield Finding(None, "neurons", sum(demand.neurons for demand in demands), chip.neurons)
     yield Finding(
         None,
-        "synapses, counted at each place of a convolution,",
+        "synapses, counted at each pixel of a convolution,",
         sum(demand.synapses for demand in demands),
         chip.synapses,
     )
@@ -198,13 +256,14 @@ def _network(demands: Sequence[Demand], chip: Chip) -> Iterator[Finding]:
 
 
 def cores(demand: Demand, chip: Chip) -> int:
-    """Cores that a layer fills, at least: by its neurons, or by its weights, at each place of a convolution, without their indices.
+    """Return how many cores a layer needs at least, by its neurons or by its weights.
 
-    Loihi 2 can share the weights of a convolution between places, and then needs fewer.
+    Weights count at each pixel of a convolution, without indices. Loihi 2 can share the weights of
+    a convolution between pixels, and then needs fewer cores.
     """
-    most = chip.neurons_per_core.value, chip.weight_memory.value
+    limits = chip.neurons_per_core.value, chip.weight_memory.value
     needed = demand.neurons, demand.synapses * demand.weight_bits
-    return max(-(-need // limit) for need, limit in zip(needed, most, strict=True) if limit)
+    return max(-(-need // limit) for need, limit in zip(needed, limits, strict=True) if limit)
 
 
 def _layer(demand: Demand, chip: Chip) -> Iterator[Finding]:
@@ -234,25 +293,20 @@ def _layer(demand: Demand, chip: Chip) -> Iterator[Finding]:
     )
 
 
-# ------------------------------------------------------------------------------------------------ what layers ask for
+# ------------------------------------------------------------------------------- an integer network
 
 
 def _of_layer(net: Network, layer: Neurons | Readout) -> Demand:
+    fans = [
+        np.broadcast_to(synapse.fan_out(net.shapes[synapse.source]), net.shapes[synapse.source])
+        for synapse in layer.synapses
+    ]
     common = Demand(
         layer=layer.name,
         neurons=int(np.prod(net.shapes[layer.name])),
-        synapses=sum(
-            int(
-                np.broadcast_to(
-                    synapse.fan_out(net.shapes[synapse.source]), net.shapes[synapse.source]
-                ).sum()
-            )
-            for synapse in layer.synapses
-        ),
-        fan_in=sum(_fan_in(synapse) for synapse in layer.synapses),
-        fan_out=max(
-            int(np.max(synapse.fan_out(net.shapes[synapse.source]))) for synapse in layer.synapses
-        ),
+        synapses=sum(int(fan.sum()) for fan in fans),
+        fan_in=sum(synapse.weight[0].size for synapse in layer.synapses),
+        fan_out=max(int(fan.max()) for fan in fans),
         weight_bits=max(signed_bits(synapse.weight) for synapse in layer.synapses),
         delay=_delay(net, layer),
     )
@@ -268,23 +322,37 @@ def _of_layer(net: Network, layer: Neurons | Readout) -> Demand:
     )
 
 
-def _fan_in(synapse: Synapse) -> int:
-    return synapse.weight[0].size
+def _delay(net: Network, layer: Neurons | Readout) -> int:
+    """Steps for which the spikes of the least deep source wait for those of the deepest.
+
+    Layers are pipelined by windows.
+    """
+    steps = max([net.input.steps, *(len(neurons.omega) for neurons in net.neurons)])
+    window = steps * max((n.levels * n.substeps for n in net.neurons), default=1)
+    depths: dict[str, int] = {net.input.name: 0}
+    for other in net.layers[1:]:
+        deepest = max(depths[source] for source in sources(other))
+        depths[other.name] = deepest + isinstance(other, Neurons)
+    found = [depths[source] for source in sources(layer)]
+    return (max(found) - min(found)) * window
+
+
+# ------------------------------------------------------------------------ NetX files of other tools
 
 
 def _of_netx(net: NetX) -> Iterator[Demand]:
     shape = net.input_shape
     for index, layer in enumerate(net.layers):
-        if isinstance(layer, Flatten) or layer.neurons is None:
+        if isinstance(layer, NetXFlatten) or layer.neurons is None:
             continue
         shape, source = layer.shape, shape
         common = Demand(layer=f"layer {index}", neurons=int(np.prod(layer.shape)))
-        if not isinstance(layer, InputLayer):
+        if not isinstance(layer, NetXInput):
             common = _with_synapses(common, layer, source)
         if layer.neurons == READOUT:
             yield common
             continue
-        bias = 0 if isinstance(layer, InputLayer) else layer.bias
+        bias = 0 if isinstance(layer, NetXInput) else layer.bias
         yield dataclasses.replace(
             common,
             threshold_bits=layer.neurons.threshold.bit_length(),
@@ -293,76 +361,9 @@ def _of_netx(net: NetX) -> Iterator[Demand]:
         )
 
 
-def of_exported(path: str | Path) -> list[Demand]:
-    """The same of a NetX file that lmht-deploy wrote, as its own neurons and all of its synapses ask for it.
-
-    Potentials are not proved from a file. Raises StorageError for a file that is missing, damaged or of other origin.
-    """
-    with reading(path, "a NetX file"), h5py.File(path, "r") as file:
-        if "lmht_steps" not in file.attrs:
-            raise StorageError(f"{path}: was not written by `lmht export`")
-        window = int(file.attrs["lmht_steps"]) * int(file.attrs["lmht_substeps"])
-        groups = [file["layer"][str(index)] for index in range(len(file["layer"]))]
-        shapes = [tuple(int(n) for n in group["shape"]) for group in groups]
-        depths, found = {0: 0}, []
-        for index, group in enumerate(groups):
-            if "weight" not in group:
-                continue
-            synapses = [group, *group.get("lmht_skip", {}).values()]
-            waits = [depths[int(synapse.attrs["lmht_from"])] for synapse in synapses]
-            depths[index] = 1 + max(waits)
-            common = Demand(
-                group.attrs["lmht_name"],
-                neurons=int(np.prod(shapes[index])),
-                delay=(max(waits) - min(waits)) * window,
-            )
-            for synapse in synapses:
-                common = _with_exported(common, synapse, shapes[int(synapse.attrs["lmht_from"])])
-            found.append(
-                _with_neurons(common, group["neuron/lmht"], bool(file.attrs["lmht_graded"]))
-                if "neuron" in group
-                else common
-            )
-    return found
-
-
-def _with_exported(demand: Demand, group: h5py.Group, source: Shape) -> Demand:
-    weight = group["weight"][()]
-    if weight.ndim == 2:
-        fan_out: np.ndarray | int = len(weight)
-    else:
-        geometry = {
-            key: tuple(int(n) for n in group[key]) for key in ("stride", "padding", "dilation")
-        }
-        fan_out = PlainConv(
-            source="-",
-            weight=np.zeros(weight.shape, np.int8),
-            groups=int(group["groups"][()]),
-            **geometry,
-        ).fan_out(source)  # type: ignore[arg-type]
-    fan_out = np.broadcast_to(fan_out, source)
-    return dataclasses.replace(
-        demand,
-        synapses=demand.synapses + int(fan_out.sum()),
-        fan_in=demand.fan_in + weight[0].size,
-        fan_out=max(demand.fan_out, int(fan_out.max())),
-        weight_bits=max(demand.weight_bits, signed_bits(weight)),
-    )
-
-
-def _with_neurons(demand: Demand, group: h5py.Group, graded: bool) -> Demand:
-    return dataclasses.replace(
-        demand,
-        threshold_bits=int(group["theta"][()].max()).bit_length(),
-        bias_bits=max(mantissa_bits(int(b)) for b in group["bias"][()]),
-        spike=int(group["levels"][()]) if graded else 1,
-        soft_reset=True,
-    )
-
-
-def _with_synapses(demand: Demand, layer: Conv | Dense, source: Shape) -> Demand:
-    recurrent = layer.recurrent if isinstance(layer, Dense) else None
-    delay = layer.delay if isinstance(layer, Dense) else None
+def _with_synapses(demand: Demand, layer: NetXConv | NetXDense, source: Shape) -> Demand:
+    recurrent = layer.recurrent if isinstance(layer, NetXDense) else None
+    delay = layer.delay if isinstance(layer, NetXDense) else None
     own = 0 if recurrent is None else len(recurrent)
     fan_out = np.broadcast_to(counting.fan_out(layer, source), source)
     return dataclasses.replace(
@@ -377,26 +378,65 @@ def _with_synapses(demand: Demand, layer: Conv | Dense, source: Shape) -> Demand
     )
 
 
+# -------------------------------------------------------------------- NetX files of LM-HT networks
+
+
+def of_exported(path: str | Path) -> list[Demand]:
+    """Return what each layer of an exported NetX file needs, with its LM-HT neurons.
+
+    A file holds no proof about potentials.
+
+    Raises:
+        StorageError: The file is missing or damaged, or is not of an LM-HT network.
+    """
+    network = read_network(path)
+    depths, found = {0: 0}, []
+    for index, layer in enumerate(network.layers):
+        if layer.synapses:
+            waits = [depths[synapse.source] for synapse in layer.synapses]
+            depths[index] = 1 + max(waits)
+            windows = max(waits) - min(waits)
+            found.append(_of_record(network, layer, windows * network.steps * network.substeps))
+    return found
+
+
+def _of_record(network: NetworkFile, layer: LayerRecord, delay: int) -> Demand:
+    demand = Demand(str(layer.name), neurons=int(np.prod(layer.shape)), delay=delay)
+    for synapse in layer.synapses:
+        demand = _with_synapse(demand, synapse, network.layers[synapse.source].shape)
+    return _with_neurons(demand, layer.neurons, network.graded) if layer.neurons else demand
+
+
+def _with_synapse(demand: Demand, synapse: SynapseRecord, source: Shape) -> Demand:
+    fan_out = synapse.crossings(source)
+    return dataclasses.replace(
+        demand,
+        synapses=demand.synapses + int(fan_out.sum()),
+        fan_in=demand.fan_in + synapse.weight[0].size,
+        fan_out=max(demand.fan_out, int(fan_out.max())),
+        weight_bits=max(demand.weight_bits, signed_bits(synapse.weight)),
+    )
+
+
+def _with_neurons(demand: Demand, neurons: NeuronsRecord, graded: bool) -> Demand:
+    return dataclasses.replace(
+        demand,
+        threshold_bits=int(neurons.theta.max()).bit_length(),
+        bias_bits=max(mantissa_bits(int(b)) for b in neurons.bias),
+        spike=neurons.levels if graded else 1,
+        soft_reset=True,
+    )
+
+
+# -------------------------------------------------------------------------------------------- bits
+
+
 def signed_bits(values: np.ndarray) -> int:
-    """Bits, sign included, of the largest of `values`."""
+    """Return the bits, sign included, of the largest of `values`."""
     return max(int(values.max()), -1 - int(values.min())).bit_length() + 1
 
 
 def mantissa_bits(bias: int, largest_exponent: int = 7) -> int:
-    """Bits, sign included, of a bias divided by the power of two, up to 2^7, that divides it."""
+    """Return the bits, sign included, of a bias without up to `largest_exponent` trailing zeros."""
     zeros = (bias & -bias).bit_length() - 1 if bias else 0
     return signed_bits(np.array(bias >> min(zeros, largest_exponent)))
-
-
-def _delay(net: Network, layer: Neurons | Readout) -> int:
-    """Steps for which the spikes of the least deep source wait for those of the deepest, layers being pipelined by windows."""
-    window = max([net.input.steps, *(n.omega.shape[0] for n in net.neurons)]) * max(
-        (n.levels * n.substeps for n in net.neurons), default=1
-    )
-    depths: dict[str, int] = {net.input.name: 0}
-    for other in net.layers[1:]:
-        depths[other.name] = max(depths[source] for source in sources(other)) + isinstance(
-            other, Neurons
-        )
-    found = [depths[source] for source in sources(layer)]
-    return (max(found) - min(found)) * window

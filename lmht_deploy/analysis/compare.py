@@ -1,26 +1,61 @@
-"""The same windows through several backends: are all integers equal, and what does each cost?"""
+"""Run the same windows on several backends, and compare all integers with the reference model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import tempfile
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from lmht_deploy import backends
+from lmht_deploy import backends as registry
+from lmht_deploy.errors import BackendError, DataError, ExportError
+from lmht_deploy.formats.lmht import load_network
+from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
 
 from . import energy
+from ._progress import Progress, no_progress
+from .runner import as_array, as_windows, write_artifact
 
-EXPECTED = "reference"
+__all__ = [
+    "LIMITS",
+    "REFERENCE",
+    "BackendRow",
+    "Comparison",
+    "accuracy",
+    "choose_backends",
+    "compare",
+    "compare_artifacts",
+    "difference",
+    "write_artifacts",
+]
+
+REFERENCE = "reference"
+"""Backend that the others are compared with."""
+LIMITS: Mapping[str, int] = {"lava": 20}
+"""Largest number of windows of a slow backend. Lava simulates every sub-step of every process."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One artifact on one backend: means over its windows. `accuracy` is None without labels; `energy` in joules, `time` in seconds."""
+class BackendRow:
+    """One artifact on one backend. Counts, energy and time are means per window.
+
+    Attributes:
+        label: Name of the backend, or "name/note" where a backend runs several artifacts.
+        windows: Number of windows.
+        accuracy: Share of the windows that are classified correctly; None without labels.
+        spikes: Spikes of all neurons. A graded spike of k counts k.
+        sops: Synaptic operations.
+        macs: Multiply-accumulates of layers that read pixels.
+        energy: Estimated energy, in joules.
+        time: Run time, in seconds.
+        difference: First mismatch with the reference model; None if all integers are equal.
+    """
 
     label: str
     windows: int
@@ -31,102 +66,272 @@ class Row:
     energy: float
     time: float
     difference: str | None
-    """where its integers part from the reference's first; None where all are equal"""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    rows: tuple[Row, ...]
+    """Result of a comparison of backends.
+
+    Attributes:
+        rows: One row per backend, the reference model first.
+        energy_model: Name of the energy model.
+        omitted: Why backends are missing, by name.
+    """
+
+    rows: tuple[BackendRow, ...]
     energy_model: str
+    omitted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
-        """Whether every backend gave the reference's integers."""
+        """Whether every backend computed the integers of the reference model."""
         return all(row.difference is None for row in self.rows)
 
 
 def compare(
+    net: Network | str | Path,
+    windows: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    backends: Iterable[str] | None = None,
+    threads: int = 1,
+    limits: Mapping[str, int] = LIMITS,
+    energy_model: str = energy.DEFAULT,
+    progress: Progress = no_progress,
+) -> Comparison:
+    """Run windows on several backends and compare all integers with the reference model.
+
+    Args:
+        net: An integer network, or the path of its `.lmht` file.
+        windows: Integers within the range of the network's input.
+        labels: Classes of the windows, for the accuracy.
+        backends: Names of the backends. By default every backend that can run here and whose
+            artifact can represent the network; `Comparison.omitted` says why others are missing.
+        threads: Maximum number of threads per backend.
+        limits: Largest number of windows of slow backends, by name. They run the first windows.
+        energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`.
+        progress: Called as `progress(label, done, total)` with numbers of windows.
+
+    Returns:
+        One row per backend; `Comparison.equal` says whether all integers are equal.
+
+    Raises:
+        BackendError: A backend in `backends` is unknown or cannot run here, or the network is a
+            float network.
+        DataError: The windows or the labels do not fit the network.
+        ExportError: The artifact of a backend in `backends` cannot represent the network.
+        StorageError: The file is missing or damaged.
+
+    Shape:
+        windows: int `[B, T_in, C, H, W]` or `[B, T_in, N]`
+        labels: int `[B]`
+
+    Example:
+        >>> comparison = lmht.compare("net.lmht", windows, backends=["event", "onnx"])
+        >>> comparison.equal
+        True
+    """
+    energy.energy_model(energy_model)
+    names = choose_backends(backends)
+    network = net if isinstance(net, Network) else load_network(net)
+    with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
+        artifacts, omitted = write_artifacts(
+            network, Path(folder), names, strict=backends is not None
+        )
+        comparison = compare_artifacts(
+            artifacts,
+            windows,
+            labels,
+            threads=threads,
+            limits=limits,
+            energy_model=energy_model,
+            progress=progress,
+        )
+    return dataclasses.replace(comparison, omitted=omitted)
+
+
+def choose_backends(names: Iterable[str] | None) -> list[str]:
+    """Return the names of the backends to compare; None stands for all backends.
+
+    Raises:
+        BackendError: A name is unknown, or its backend cannot run here or has no LM-HT networks.
+    """
+    if names is None:
+        return list(registry.NAMES)
+    chosen = [names] if isinstance(names, str) else list(names)
+    if not chosen:
+        raise BackendError(f"no backend is named; the backends are {', '.join(registry.NAMES)}")
+    for name in chosen:
+        if name in registry.FOREIGN:
+            raise BackendError(
+                f"backend {name!r} runs files of other tools, which cannot be compared; "
+                f"the backends of LM-HT networks are {', '.join(registry.NAMES)}"
+            )
+        if reason := registry.unavailable(name):
+            raise BackendError(f"backend {name!r} cannot run here: {reason}")
+    return chosen
+
+
+def write_artifacts(
+    net: Network, folder: Path, names: Iterable[str], *, strict: bool
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Write the artifact of every backend in `names`, and of the reference model, to `folder`.
+
+    Args:
+        net: An integer network.
+        folder: Folder of the artifacts.
+        names: Names of the backends.
+        strict: Whether an artifact that cannot represent the network is an error.
+
+    Returns:
+        The artifacts, and the reasons why others are missing; both by backend.
+
+    Raises:
+        ExportError: With `strict`, an artifact cannot represent the network.
+    """
+    artifacts: dict[str, Path] = {}
+    omitted: dict[str, str] = {}
+    written: dict[str, Path] = {}
+    for name in dict.fromkeys([REFERENCE, *names]):
+        suffix = registry.artifact_suffix(name)
+        try:
+            path = written.get(suffix) or write_artifact(net, folder, name)
+        except ExportError as error:
+            if strict:
+                raise
+            omitted[name] = str(error)
+            continue
+        written[suffix] = path
+        if reason := registry.unavailable(name):
+            omitted[name] = reason
+        else:
+            artifacts[name] = path
+    return artifacts, omitted
+
+
+def compare_artifacts(
     artifacts: Mapping[str, Path],
     windows: np.ndarray,
     labels: np.ndarray | None = None,
     *,
     threads: int = 1,
-    limits: Mapping[str, int] | None = None,
+    limits: Mapping[str, int] = LIMITS,
     energy_model: str = energy.DEFAULT,
-    report: Callable[[str, int, int], None] = lambda label, done, total: None,
+    progress: Progress = no_progress,
 ) -> Comparison:
-    """Run `windows` [B, T_in, ...] through each artifact and hold its integers against the reference's.
+    """Run windows through artifacts and compare all integers with those of the reference model.
 
-    `artifacts` maps labels to files, "reference" among them: a label is a backend's name, or "name/note" where a backend
-    runs several. `limits` gives the number of windows of backends too slow for all of them (the first ones are taken);
-    `report` is told (label, windows done, windows in all).
-    Raises BackendError, StorageError or DataError.
+    Args:
+        artifacts: Files by label, "reference" among them. A label is the name of a backend, or
+            "name/note" where a backend runs several artifacts.
+        windows, labels, threads, limits, energy_model, progress: As in `compare`.
     """
-    model = energy.model(energy_model)
-    order = [EXPECTED, *(label for label in artifacts if label != EXPECTED)]
-    rows = []
+    model = energy.energy_model(energy_model)
+    windows = as_windows(windows)
+    labels = check_labels(labels, windows)
+    rows: list[BackendRow] = []
     expected: Result | None = None
-    for label in order:
+    for label in dict.fromkeys([REFERENCE, *artifacts]):
         name = label.partition("/")[0]
-        count = min(len(windows), (limits or {}).get(name, len(windows)))
-        report(label, 0, count)
-        with closing(backends.open_backend(name, artifacts[label], threads=threads)) as backend:
-            result = backends.run_windows(
-                backend, windows[:count], progress=partial(_tell, report, label, count)
-            )
+        result = _run(name, label, artifacts[label], windows[: limits.get(name)], threads, progress)
         expected = expected or result
-        rows.append(
-            Row(
-                label=label,
-                windows=count,
-                accuracy=accuracy(result, labels),
-                spikes=sum(c.sum() for c in result.spikes.values()) / count,
-                sops=sum(c.sum() for c in result.sops.values()) / count,
-                macs=sum(result.macs.values()),
-                energy=float(energy.estimate(result, model).mean()),
-                time=result.seconds / count,
-                difference=difference(result, expected),
-            )
-        )
+        rows.append(_row(label, result, expected, labels, model))
     return Comparison(tuple(rows), energy_model)
 
 
-def _tell(report: Callable[[str, int, int], None], label: str, total: int, done: int) -> None:
-    report(label, done, total)
+def _run(
+    name: str, label: str, path: Path, windows: np.ndarray, threads: int, progress: Progress
+) -> Result:
+    count = len(windows)
+    progress(label, 0, count)
+    with closing(registry.open_backend(name, path, threads=threads)) as backend:
+        return registry.run_windows(
+            backend, windows, progress=partial(_report, progress, label, count)
+        )
 
 
-def accuracy(result: Result, labels: np.ndarray | None) -> float | None:
-    """Share of the windows whose largest logit is their label's; None without labels."""
-    return (
-        None
-        if labels is None
-        else float((result.predictions == labels[: len(result.logits)]).mean())
+def _report(progress: Progress, label: str, total: int, done: int) -> None:
+    progress(label, done, total)
+
+
+def _row(
+    label: str,
+    result: Result,
+    expected: Result,
+    labels: np.ndarray | None,
+    model: energy.EnergyModel,
+) -> BackendRow:
+    count = len(result.logits)
+    return BackendRow(
+        label=label,
+        windows=count,
+        accuracy=accuracy(result, labels),
+        spikes=sum(counts.sum() for counts in result.spikes.values()) / count,
+        sops=sum(counts.sum() for counts in result.sops.values()) / count,
+        macs=sum(result.macs.values()),
+        energy=float(energy.estimate(result, model).mean()),
+        time=result.seconds / count,
+        difference=difference(result, expected),
     )
 
 
-def difference(found: Result, expected: Result) -> str | None:
-    """Where the integers of `found` part from those of `expected` first, layer by layer; None where none does.
+def check_labels(labels: np.ndarray | None, windows: np.ndarray) -> np.ndarray | None:
+    """Return `labels` as an array; DataError if they are not one integer per window."""
+    if labels is None:
+        return None
+    labels = as_array("labels", labels)
+    if labels.dtype.kind not in "iu" or labels.shape != windows.shape[:1]:
+        raise DataError(
+            "labels must be integers, one per window: expected "
+            f"{list(windows.shape[:1])}, not {labels.dtype} {list(labels.shape)}"
+        )
+    return labels
 
-    `found` may hold the first windows only.
+
+def accuracy(result: Result, labels: np.ndarray | None) -> float | None:
+    """Return the share of windows that are classified correctly, 0..1; None without labels.
+
+    Args:
+        result: Result of the first windows, or of all.
+        labels: Classes of all windows, int `[N]`.
+    """
+    if labels is None:
+        return None
+    return float((result.predictions == labels[: len(result.logits)]).mean())
+
+
+def difference(found: Result, expected: Result) -> str | None:
+    """Describe the first mismatch between two results, layer by layer; None if there is none.
+
+    Args:
+        found: Result to check. It may cover the first windows only.
+        expected: Result of the reference model.
     """
     batch = len(found.logits)
-    for what in ("spikes", "sops"):
-        for layer, counts in getattr(expected, what).items():
-            mine = getattr(found, what).get(layer)
+    for kind in ("spikes", "sops"):
+        for layer, counts in getattr(expected, kind).items():
+            mine = getattr(found, kind).get(layer)
             if mine is None:
-                return f"{what} of layer {layer!r} are missing"
-            if (text := _first(mine, counts[:batch])) is not None:
-                return f"{what} of layer {layer!r} differ: {text}"
-    if (text := _first(found.logits, expected.logits[:batch])) is not None:
+                return f"{kind} of layer {layer!r} are missing"
+            if text := _mismatch(mine, counts[:batch]):
+                return f"{kind} of layer {layer!r} differ: {text}"
+    if text := _mismatch(found.logits, expected.logits[:batch]):
         return f"logits differ: {text}"
-    return None if found.macs == expected.macs else f"MACs differ: {found.macs} for {expected.macs}"
+    if found.macs != expected.macs:
+        return f"MACs differ: {found.macs}, expected {expected.macs}"
+    return None
 
 
-def _first(found: np.ndarray, expected: np.ndarray) -> str | None:
+def _mismatch(found: np.ndarray, expected: np.ndarray) -> str:
+    """Describe the first mismatch of two arrays, or return an empty string."""
     if found.shape != expected.shape:
-        return f"shape {list(found.shape)} for {list(expected.shape)}"
+        return f"shape {list(found.shape)}, expected {list(expected.shape)}"
     at = np.argwhere(found != expected)
     if not len(at):
-        return None
+        return ""
     first = tuple(int(i) for i in at[0])
-    return f"window {first[0]} has {found[first]} for {expected[first]} ({len({int(i[0]) for i in at})} of {len(found)} windows differ)"
+    differing = len(np.unique(at[:, 0]))
+    return (
+        f"window {first[0]} has {found[first]}, expected {expected[first]} "
+        f"({differing} of {len(found)} windows differ)"
+    )

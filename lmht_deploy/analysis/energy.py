@@ -1,4 +1,7 @@
-"""Operation counts -> energy, under named and cited models. Estimates: compare them under one model only."""
+"""Estimate energy from operation counts, under named and cited models.
+
+The results are estimates. Compare them under one model only.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import LmhtError
 from lmht_deploy.result import Result
+
+__all__ = ["DEFAULT", "MODELS", "EnergyModel", "energy_model", "estimate"]
 
 
 @dataclass(frozen=True)
 class EnergyModel:
-    """Joules of one synaptic operation and of one multiply-accumulate, and where the figures come from."""
+    """Energy of single operations.
+
+    Attributes:
+        name: Name of the model.
+        joules_per_sop: Energy of one synaptic operation, in joules.
+        joules_per_mac: Energy of one multiply-accumulate, in joules.
+        source: Where the figures come from.
+    """
 
     name: str
     joules_per_sop: float
@@ -27,27 +40,46 @@ MODELS = {
             "45nm",
             0.9e-12,
             4.6e-12,
-            "32-bit float addition and MAC in 45 nm (Horowitz, ISSCC 2014, as cited by Hao et al. 2024)",
+            "32-bit float addition and MAC in 45 nm "
+            "(Horowitz, ISSCC 2014, as cited by Hao et al. 2024)",
         ),
         EnergyModel(
             "loihi1",
             23.6e-12,
             23.6e-12,
-            "synaptic operations of Loihi 1 (Davies et al., IEEE Micro 2018); neuron updates not included",
+            "synaptic operations of Loihi 1 "
+            "(Davies et al., IEEE Micro 2018); neuron updates not included",
         ),
     )
 }
+"""All energy models, by name."""
 DEFAULT = "45nm"
+"""Name of the energy model that the paper uses."""
 
 
-def model(name: str) -> EnergyModel:
-    """The energy model called `name`; LmhtError where there is none."""
+def energy_model(name: str) -> EnergyModel:
+    """Return the energy model called `name`.
+
+    Raises:
+        LmhtError: There is no such model.
+    """
     if name not in MODELS:
-        raise LmhtError(f"unknown energy model {name!r}; there are {', '.join(MODELS)}")
+        raise LmhtError(unknown("energy model", name, MODELS))
     return MODELS[name]
 
 
-def estimate(result: Result, using: EnergyModel) -> np.ndarray:
-    """Joules of each window, float64 [B]: SOPs and MACs at the model's prices."""
+def estimate(result: Result, model: EnergyModel) -> np.ndarray:
+    """Estimate the energy of every window from its SOPs and MACs.
+
+    Args:
+        result: Result of a run.
+        model: Energy of single operations.
+
+    Returns:
+        Joules per window.
+
+    Shape:
+        float64 `[B]`
+    """
     sops = sum(result.sops.values(), np.zeros(len(result.logits)))
-    return sops * using.joules_per_sop + sum(result.macs.values()) * using.joules_per_mac
+    return sops * model.joules_per_sop + sum(result.macs.values()) * model.joules_per_mac

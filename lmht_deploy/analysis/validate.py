@@ -1,8 +1,9 @@
-"""One trained network before and after reparameterisation, as floats and as integers: Table 2 of Hao et al. (2024)."""
+"""Compare one network before and after reparameterization, as in Table 2 of Hao et al. (2024)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,22 +17,37 @@ from lmht_deploy.reparameterize import reparameterize
 from lmht_deploy.result import Result
 
 from . import energy
-from .compare import accuracy, difference
+from ._progress import Progress, no_progress
+from .compare import accuracy, check_labels, difference
+from .runner import as_windows
 
-BEFORE, BLOCK_START, UNIFORM = "before", "block-start", "uniform"
+__all__ = ["BEFORE", "BLOCK_START", "FORMS", "UNIFORM", "FormRow", "Validation", "validate"]
+
+BEFORE, BLOCK_START, UNIFORM = FORMS = ("before", "block-start", "uniform")
+"""The network itself, and the injections of its reparameterized forms."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One form of the network: means over the windows.
+class FormRow:
+    """One form of the network. Counts and energy are means per window.
 
-    form          "before", or the injection of the reparameterised network: "block-start" or "uniform"
-    integer       whether weights and potentials are integers
-    levels, steps L and T of its neurons (the sub-steps of a single-threshold network are steps)
-    rate          spikes a neuron and step
-    energy        joules of the SOPs alone, as the paper counts; `with_macs` adds the MACs of an image's first layer
-    windows_apart, predictions_apart   in how many windows any layer's spikes, or the class, are other than before
-    difference    where it parts first from the network before; None where every figure of every window is the same
+    Attributes:
+        form: "before", or the injection of the reparameterized form: "block-start" or "uniform".
+        integer: Whether weights and potentials are integers.
+        levels: Largest number of levels L of a layer.
+        steps: Number of steps T of the last neuron layer. The sub-steps of a single-threshold
+            network are steps.
+        windows: Number of windows.
+        accuracy: Share of the windows that are classified correctly; None without labels.
+        spikes: Spikes of all neurons.
+        firing_rate: Spikes per neuron and step.
+        sops: Synaptic operations.
+        macs: Multiply-accumulates of layers that read pixels.
+        energy: Estimated energy of the SOPs alone, in joules, as in the paper.
+        energy_with_macs: The same with the MACs of layers that read pixels, in joules.
+        differing_windows: Number of windows with other spike counts than before.
+        differing_predictions: Number of windows with another class than before.
+        difference: First mismatch with the network before; None if all figures are equal.
     """
 
     form: str
@@ -41,28 +57,46 @@ class Row:
     windows: int
     accuracy: float | None
     spikes: float
-    rate: float
+    firing_rate: float
     sops: float
     macs: int
     energy: float
-    with_macs: float
-    windows_apart: int
-    predictions_apart: int
+    energy_with_macs: float
+    differing_windows: int
+    differing_predictions: int
     difference: str | None
 
 
 @dataclass(frozen=True)
 class Validation:
-    """`rows`, and in `omitted` why the paper's uniform form is not among them where it has no integers that fit 32 bits."""
+    """Result of a validation.
 
-    rows: tuple[Row, ...]
+    Attributes:
+        rows: One row per form, the float network first.
+        energy_model: Name of the energy model.
+        omitted: Why the uniform form is missing, where its potentials exceed 32 bits.
+    """
+
+    rows: tuple[FormRow, ...]
     energy_model: str
     omitted: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
-        """Whether the block-start form gave the spikes, counts, logits and predictions of the network before, window by window."""
+        """Whether every figure of the block-start form equals that of the network before."""
         return all(row.difference is None for row in self.rows if row.form == BLOCK_START)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What every form of the network runs on."""
+
+    windows: np.ndarray
+    labels: np.ndarray | None
+    model: energy.EnergyModel
+    threads: int
+    device: str
+    progress: Progress
 
 
 def validate(
@@ -73,69 +107,97 @@ def validate(
     threads: int = 1,
     device: str = "cpu",
     energy_model: str = energy.DEFAULT,
-    report: Callable[[str, int, int], None] = lambda label, done, total: None,
+    progress: Progress = no_progress,
 ) -> Validation:
-    """Run `windows` [B, T_in, ...] through the float network `net`, its integer network, and both forms of reparameterisation of each.
+    """Run a float network, its integer network, and both reparameterized forms of each.
 
-    PyTorch computes, on `device`, in float64 and int64; `report` is told (what, windows done, windows in all).
-    Raises DataError where the windows do not fit, QuantizationError where the network has no integer form.
+    PyTorch computes, in float64 and int64.
+
+    Args:
+        net: A float network.
+        windows: Values within the range of the network's input.
+        labels: Classes of the windows, for the accuracy.
+        threads: Number of threads.
+        device: Device of PyTorch.
+        energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`.
+        progress: Called as `progress(label, done, total)` with numbers of windows.
+
+    Raises:
+        DataError: The windows or the labels do not fit the network.
+        LmhtError: The energy model is unknown.
+        QuantizationError: The network has no integer form.
+
+    Shape:
+        windows: int `[B, T_in, C, H, W]` or `[B, T_in, N]`
+        labels: int `[B]`
     """
-    model = energy.model(energy_model)
-    rows, omitted = [], []
+    windows = as_windows(windows)
+    data = _Data(
+        windows,
+        check_labels(labels, windows),
+        energy.energy_model(energy_model),
+        threads,
+        device,
+        progress,
+    )
+    rows: list[FormRow] = []
+    omitted: list[str] = []
     for network in (net, quantize(net)):
-        before: Result | None = None
-        for form in (BEFORE, BLOCK_START, UNIFORM):
-            what = f"{'integer' if network.integer else 'float'}, {form}"
-            report(what, 0, len(windows))
-            try:
-                single = network if form == BEFORE else reparameterize(network, form)  # type: ignore[arg-type]
-            except NetworkError as error:
-                if form != UNIFORM:  # whose potentials are L times larger
-                    raise
-                omitted.append(f"{what}: {error}")
-                continue
-            backend = backends.module("torch").TorchBackend(single, threads, device)
-            result = backends.run_windows(
-                backend, windows, progress=partial(_tell, report, what, len(windows))
-            )
-            before = before or result
-            rows.append(_row(form, single, result, before, labels, model))
+        rows.extend(_forms(network, data, omitted))
     return Validation(tuple(rows), energy_model, tuple(omitted))
 
 
-def _row(
-    form: str,
-    net: Network,
-    result: Result,
-    before: Result,
-    labels: np.ndarray | None,
-    model: energy.EnergyModel,
-) -> Row:
+def _forms(net: Network, data: _Data, omitted: list[str]) -> Iterator[FormRow]:
+    """Run every form of `net`; the reason why a form is missing is added to `omitted`."""
+    before: Result | None = None
+    for form in FORMS:
+        label = f"{'integer' if net.integer else 'float'}, {form}"
+        try:
+            network = net if form == BEFORE else reparameterize(net, form)  # type: ignore[arg-type]
+        except NetworkError as error:
+            if form != UNIFORM:  # only its potentials grow, by the factor L
+                raise
+            omitted.append(f"{label}: {error}")
+            continue
+        result = _run(network, label, data)
+        before = before or result
+        yield _row(form, network, result, before, data)
+
+
+def _run(net: Network, label: str, data: _Data) -> Result:
+    total = len(data.windows)
+    data.progress(label, 0, total)
+    runner = backends.open_network("torch", net, threads=data.threads, device=data.device)
+    with closing(runner):
+        return backends.run_windows(
+            runner, data.windows, progress=partial(_report, data.progress, label, total)
+        )
+
+
+def _report(progress: Progress, label: str, total: int, done: int) -> None:
+    progress(label, done, total)
+
+
+def _row(form: str, net: Network, result: Result, before: Result, data: _Data) -> FormRow:
     count = len(result.logits)
-    spikes = sum(c.sum() for c in result.spikes.values()) / count
-    sops = sum(c.sum() for c in result.sops.values()) / count
-    apart = np.any(
-        [result.spikes[name] != expected for name, expected in before.spikes.items()], axis=0
-    )
-    return Row(
+    spikes = sum(counts.sum() for counts in result.spikes.values()) / count
+    sops = sum(counts.sum() for counts in result.sops.values()) / count
+    differs = [result.spikes[name] != expected for name, expected in before.spikes.items()]
+    sites = sum(layer.steps * int(np.prod(net.shapes[layer.name])) for layer in net.neurons)
+    return FormRow(
         form=form,
         integer=net.integer,
         levels=max(layer.levels for layer in net.neurons),
         steps=net.neurons[-1].steps,
         windows=count,
-        accuracy=accuracy(result, labels),
+        accuracy=accuracy(result, data.labels),
         spikes=spikes,
-        rate=spikes
-        / sum(layer.steps * int(np.prod(net.shapes[layer.name])) for layer in net.neurons),
+        firing_rate=spikes / sites,
         sops=sops,
         macs=sum(result.macs.values()),
-        energy=sops * model.joules_per_sop,
-        with_macs=float(energy.estimate(result, model).mean()),
-        windows_apart=int(apart.sum()),
-        predictions_apart=int((result.predictions != before.predictions).sum()),
+        energy=sops * data.model.joules_per_sop,
+        energy_with_macs=float(energy.estimate(result, data.model).mean()),
+        differing_windows=int(np.any(differs, axis=0).sum()),
+        differing_predictions=int((result.predictions != before.predictions).sum()),
         difference=difference(result, before),
     )
-
-
-def _tell(report: Callable[[str, int, int], None], what: str, total: int, done: int) -> None:
-    report(what, done, total)

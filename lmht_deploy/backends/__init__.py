@@ -1,12 +1,15 @@
-"""Backends: each runs an artifact (a file) and gives the same `Result`.
+"""Backends: each runs a network, or an artifact (a file), and returns the same `Result`.
 
-A backend is a module of this package with
+A backend is a module of this package. It defines:
 
-    SUFFIX                           the artifact it runs, e.g. ".lmht"
-    missing() -> str | None          what is not installed, and the one command that installs it
-    load(path, *, threads) -> Backend
+    SUFFIX                               file name extension of its artifact, e.g. ".lmht"
+    CAPABILITIES                         what it can do, see `Capability`
+    unavailable() -> str | None          what is not installed, and the command that installs it
+    open_artifact(path, *, threads)      open an artifact
+    open_network(net, *, threads)        run a `Network` without a file (capability "network")
 
-and joins by one entry in `NAMES`. Modules are imported when asked for, so that no backend costs the others anything.
+It is registered by one entry in `NAMES`. Modules are imported on demand, so that no backend makes
+the others slower to start.
 """
 
 from __future__ import annotations
@@ -16,79 +19,183 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import BackendError
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result, concatenate
 
+__all__ = [
+    "FOREIGN",
+    "NAMES",
+    "Backend",
+    "Capability",
+    "Incremental",
+    "ReportsProgress",
+    "StepRunner",
+    "artifact_suffix",
+    "capabilities",
+    "no_progress",
+    "open_backend",
+    "open_network",
+    "require_integer",
+    "run_windows",
+    "unavailable",
+]
+
 NAMES = ("reference", "event", "torch", "onnx", "lava")
+"""Backends of LM-HT networks; all of them give the same integers."""
 FOREIGN = ("netx",)
-"""Backends of files that others wrote: not LM-HT networks, so that there is nothing to compare."""
+"""Backends of files from other tools. These files hold no LM-HT network, so nothing is compared."""
+
+Capability = Literal["network", "float", "device", "events", "traces", "incremental"]
+"""What a backend can do.
+
+* `network`: run a `Network` directly, see `open_network`
+* `float`: run float networks, too
+* `device`: compute on any device of PyTorch
+* `events`: count graded spikes (`Result.events` and `Result.event_sops`)
+* `traces`: return the spikes of every layer (`Result.traces`)
+* `incremental`: reuse the time-steps that overlapping windows share, see `Incremental`
+"""
 
 
 class Backend(Protocol):
-    """An artifact ready to run."""
+    """A network or an artifact that is ready to run.
+
+    Attributes:
+        window_shape: Shape of one window: `(T_in, C, H, W)` or `(T_in, N)`.
+        max_value: Largest value of the network's input.
+        chunk: Number of windows per call that keeps memory use low; None for no limit.
+    """
 
     window_shape: tuple[int, ...]
-    """of one window: (T_in, C, H, W) or (T_in, N)"""
     max_value: int
-    """the largest count that the network's input takes"""
     chunk: int | None
-    """windows of one call that keep memory small; None: all at once"""
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
-        """Run `windows` [B, T_in, ...] (integers); with `trace` the result holds every neuron layer's spikes."""
+        """Run all windows at once.
+
+        Args:
+            windows: Integers `[B, T_in, ...]`.
+            trace: Whether to return the spikes of every neuron layer.
+
+        Raises:
+            DataError: The windows do not fit the network.
+        """
         ...
 
     def close(self) -> None:
-        """Give back what the backend holds."""
+        """Release the resources of the backend."""
         ...
-
-
-def no_progress(done: int) -> None:
-    """Progress that nobody wants to hear of."""
 
 
 @runtime_checkable
 class ReportsProgress(Protocol):
-    """A backend whose calls take long: it calls `progress` with the number of windows that are done, when that changes or oftener."""
+    """A backend with long calls: reports the number of finished windows during a call.
+
+    Attributes:
+        progress: Called with the number of windows of this call that are finished.
+    """
 
     progress: Callable[[int], None]
 
 
-def module(name: str) -> ModuleType:
-    """The module of backend `name`; BackendError where there is none of that name."""
-    if name not in (*NAMES, *FOREIGN):
-        raise BackendError(f"unknown backend {name!r}; there are {', '.join((*NAMES, *FOREIGN))}")
-    return importlib.import_module(f"{__name__}.{name}")
+class StepRunner(Protocol):
+    """Incremental inference for overlapping windows, on a ring of T_in input steps."""
+
+    def put(self, step: int, counts: np.ndarray) -> None:
+        """Write `counts` int32 [C, H, W] or [N] into slot `step` of the ring."""
+        ...
+
+    def run(self, first: int) -> Result:
+        """Run the window whose first step is in slot `first`; the result has B = 1."""
+        ...
+
+
+@runtime_checkable
+class Incremental(Protocol):
+    """A backend that computes the first layer once per time-step and reuses it."""
+
+    def steps(self) -> StepRunner | None:
+        """Return a runner, or None where the network's first layer does not allow it."""
+        ...
+
+
+def no_progress(done: int) -> None:
+    """No-op progress callback."""
 
 
 def artifact_suffix(name: str) -> str:
-    """File suffix of the artifact that backend `name` runs."""
-    return module(name).SUFFIX
+    """Return the file name extension of the artifact that backend `name` runs."""
+    suffix: str = _module(name).SUFFIX
+    return suffix
+
+
+def capabilities(name: str) -> frozenset[Capability]:
+    """Return what backend `name` can do."""
+    found: frozenset[Capability] = _module(name).CAPABILITIES
+    return found
 
 
 def unavailable(name: str) -> str | None:
-    """Why backend `name` cannot run here, with the command that mends it; None where it can."""
-    return module(name).unavailable()
+    """Return why backend `name` cannot run here and how to install it; None if it can run."""
+    reason: str | None = _module(name).unavailable()
+    return reason
 
 
 def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
-    """Open the artifact at `path` with backend `name`, using up to `threads` threads.
+    """Open an artifact.
 
-    Raises BackendError for an unknown backend, an artifact of another kind or a missing package, and StorageError for
-    a file that is missing or damaged.
+    Args:
+        name: Name of the backend, one of `NAMES` or `FOREIGN`.
+        path: The artifact.
+        threads: Maximum number of threads.
+
+    Raises:
+        BackendError: Unknown backend, artifact of another kind, or missing package.
+        StorageError: The file is missing or damaged.
     """
-    backend = module(name)
-    if Path(path).suffix != backend.SUFFIX:
-        raise BackendError(f"backend {name!r} runs {backend.SUFFIX} files, not {Path(path).name!r}")
-    if reason := backend.unavailable():
-        raise BackendError(f"backend {name!r} cannot run here: {reason}")
-    return backend.open_artifact(Path(path), threads=threads)
+    module = _module(name)
+    if Path(path).suffix != module.SUFFIX:
+        raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {Path(path).name!r}")
+    _require_available(name)
+    backend: Backend = module.open_artifact(Path(path), threads=threads)
+    return backend
+
+
+def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cpu") -> Backend:
+    """Run a network without a file.
+
+    Only backends with the capability `network` can. For the others, export the network and open
+    the file with `open_backend`.
+
+    Args:
+        name: Name of the backend.
+        net: The network; a float network needs the capability `float`.
+        threads: Maximum number of threads.
+        device: Device of PyTorch; anything but "cpu" needs the capability `device`.
+
+    Raises:
+        BackendError: Unknown backend, missing capability or missing package.
+    """
+    module = _module(name)
+    if "network" not in module.CAPABILITIES:
+        raise BackendError(
+            f"backend {name!r} runs {module.SUFFIX} files only; export the network first"
+        )
+    if device != "cpu" and "device" not in module.CAPABILITIES:
+        raise BackendError(f"backend {name!r} runs on the CPU, not on device {device!r}")
+    if "float" not in module.CAPABILITIES:
+        require_integer(name, net)
+    _require_available(name)
+    options = {"device": device} if "device" in module.CAPABILITIES else {}
+    backend: Backend = module.open_network(net, threads=threads, **options)
+    return backend
 
 
 def run_windows(
@@ -98,29 +205,59 @@ def run_windows(
     trace: bool = False,
     progress: Callable[[int], None] = no_progress,
 ) -> Result:
-    """Run any number of `windows` through an open backend, in chunks that keep memory small.
+    """Run any number of windows, in chunks that keep memory use low.
 
-    `progress` is told how many windows are done. Raises DataError where the windows do not fit.
+    Args:
+        backend: An open backend.
+        windows: Integers `[B, T_in, ...]`.
+        trace: Whether to return the spikes of every neuron layer.
+        progress: Called with the number of finished windows.
+
+    Raises:
+        DataError: The windows do not fit the network.
     """
     chunk = backend.chunk or max(1, len(windows))
     parts = []
     for start in range(0, max(1, len(windows)), chunk):
         if isinstance(backend, ReportsProgress):
-            backend.progress = partial(_further, progress, start)
+            backend.progress = partial(_add_offset, progress, start)
         parts.append(backend.run(windows[start : start + chunk], trace=trace))
         progress(min(len(windows), start + chunk))
     return concatenate(parts)
 
 
-def _further(progress: Callable[[int], None], before: int, done: int) -> None:
-    progress(before + done)
+def require_integer(name: str, net: Network, path: Path | None = None) -> Network:
+    """Return `net`, or raise BackendError if it is a float network.
+
+    Args:
+        name: Name of the backend, for the message.
+        net: The network.
+        path: File that holds the network, for the message.
+    """
+    if not net.integer:
+        where = "" if path is None else f"{path}: "
+        raise BackendError(
+            f"{where}backend {name!r} runs integer networks, and this is a float network; "
+            "quantize it first (`lmht convert`)"
+        )
+    return net
 
 
 def load_integer_network(name: str, path: Path) -> Network:
-    """The network of a `.lmht` file; BackendError where it is a float one, which backend `name` does not run."""
-    net = load_network(path)
-    if not net.integer:
-        raise BackendError(
-            f"{path}: holds a float network; backend {name!r} runs integer ones; see `lmht convert`"
-        )
-    return net
+    """Load a `.lmht` file for backend `name`, or raise BackendError for a float network."""
+    return require_integer(name, load_network(path), path)
+
+
+def _module(name: str) -> ModuleType:
+    if name not in (*NAMES, *FOREIGN):
+        raise BackendError(unknown("backend", name, (*NAMES, *FOREIGN)))
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def _require_available(name: str) -> None:
+    if reason := unavailable(name):
+        raise BackendError(f"backend {name!r} cannot run here: {reason}")
+
+
+def _add_offset(progress: Callable[[int], None], offset: int, done: int) -> None:
+    progress(offset + done)

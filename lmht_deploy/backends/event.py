@@ -11,22 +11,30 @@ from lmht_deploy.errors import BackendError
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
 
-from . import load_integer_network
+from . import Capability, load_integer_network
 
 SUFFIX = ".lmht"
+CAPABILITIES: frozenset[Capability] = frozenset({"network", "events", "traces", "incremental"})
 
 
 def unavailable() -> str | None:
-    """Whether the engine's extension was built."""
+    """Return why the engine's extension cannot be imported, or None."""
     return engine.unavailable()
 
 
 def open_artifact(path: Path, *, threads: int = 1) -> EventBackend:
-    """Open a `.lmht` file of an integer network; BackendError for a float one."""
-    return EventBackend(load_integer_network("event", path), threads)
+    """Open a `.lmht` file of an integer network; BackendError for a float network."""
+    return open_network(load_integer_network("event", path), threads=threads)
+
+
+def open_network(net: Network, *, threads: int = 1) -> EventBackend:
+    """Run an integer network."""
+    return EventBackend(net, threads)
 
 
 class EventBackend:
+    """The event-driven engine as a backend."""
+
     chunk = 32
 
     def __init__(self, net: Network, threads: int) -> None:
@@ -35,20 +43,19 @@ class EventBackend:
         self._threads = threads
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
-        if self._engine is None:
-            raise BackendError("the backend is closed")
-        return self._engine.run(windows, trace=trace)
+        """Run `windows` [B, T_in, ...]; BackendError after `close`."""
+        return self._open().run(windows, trace=trace)
 
     def steps(self) -> engine.Steps | None:
-        """What runs windows that come step by step, where the network allows it."""
-        if self._engine is None:
-            raise BackendError("the backend is closed")
-        return (
-            engine.Steps(self._engine.model, threads=self._threads)
-            if engine.Steps.fits(self._engine.model)
-            else None
-        )
+        """Return a runner of overlapping windows, or None where the network does not allow it."""
+        model = self._open().model
+        return engine.Steps(model, threads=self._threads) if engine.Steps.fits(model) else None
 
     def close(self) -> None:
-        """Give back threads and buffers."""
+        """Release threads and buffers."""
         self._engine = None
+
+    def _open(self) -> engine.Engine:
+        if self._engine is None:
+            raise BackendError("the backend is closed")
+        return self._engine

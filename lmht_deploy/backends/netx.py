@@ -1,8 +1,8 @@
-"""Backend of NetX files that others wrote: CUBA neurons with a hard reset, with the integers of Lava's fixed-point simulation (docs/netx.md).
+"""Backend of NetX files from other tools: CUBA neurons, with the integers of Lava's simulation.
 
-Such a file is no LM-HT network: this backend is asked for by name, or by `lmht run`, and takes no part in comparisons.
-Layers are named by their place in the file, and its logits are the spike counts of the last one; where that has no
-neurons, as lava-dl leaves a read-out, the potential that it ends with.
+Such a file holds no LM-HT network. This backend is chosen by name or by `lmht run`, and takes no
+part in comparisons. Layers are named by their number in the file. The logits are the spike counts
+of the last layer or, where that has no neurons, the potential that it ends with.
 """
 
 from __future__ import annotations
@@ -12,47 +12,50 @@ from pathlib import Path
 
 import numpy as np
 
-from lmht_deploy import ir
 from lmht_deploy.netx import NetX, Simulator, counting, load_netx
 from lmht_deploy.result import Result
 
+from . import Capability
+
 SUFFIX = ".net"
+CAPABILITIES: frozenset[Capability] = frozenset({"traces"})
 
 
 def unavailable() -> str | None:
-    """Nothing: the simulation is part of this package."""
+    """Return None: the simulation is part of this package."""
     return None
 
 
 def open_artifact(path: Path, *, threads: int = 1) -> NetxBackend:
-    """Open a NetX file. Raises StorageError for what is missing, damaged or not run here."""
+    """Open a NetX file; StorageError where it is missing, damaged or not supported."""
     return NetxBackend(load_netx(path), threads)
 
 
 class NetxBackend:
-    """Windows are spikes [B, steps, ...], every value but 0 one spike, for any number of steps.
+    """The simulation of NetX files as a backend.
 
-    Where the input layer has neurons, they are its biases, [B, 1, ...], held for the steps that the file names.
+    Windows are spikes [B, steps, ...] with any number of steps; every value but 0 is one spike.
+    Where the input layer has neurons, windows are its biases [B, 1, ...], held for the steps that
+    the file states.
     """
 
     chunk = 32
 
     def __init__(self, net: NetX, threads: int = 1) -> None:
         self.net = net
-        self.max_value = net.encoding.max_value if net.encoding else ir.MAX_INPUT
         self._simulator = Simulator(net, threads=threads)
-        self.window_shape = counting.window_shape(net)
+        self.window_shape, self.max_value = counting.window_shape(net), counting.max_value(net)
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        """Run `windows`; DataError where they do not fit."""
         windows = np.asarray(windows)
         sample = counting.samples(self.net, windows)
         start = time.perf_counter()
         recordings = self._simulator.run(
             sample.inputs, sample.steps, graded=sample.graded, spikes=trace
         )
-        return counting.result(
-            "netx", self.net, windows, recordings, time.perf_counter() - start, trace=trace
-        )
+        seconds = time.perf_counter() - start
+        return counting.result("netx", self.net, windows, recordings, seconds, trace=trace)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there are no resources to release."""

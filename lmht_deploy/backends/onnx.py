@@ -1,12 +1,9 @@
-"""Backend of ONNX Runtime: a `.onnx` file that `exporters.onnx` wrote, on the CPU (docs/onnx.md says what is in it)."""
+"""Backend of ONNX Runtime: a `.onnx` file of an LM-HT network, on the CPU."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +11,29 @@ import numpy as np
 
 from lmht_deploy.errors import BackendError, StorageError
 from lmht_deploy.formats.files import reading
-from lmht_deploy.result import Counts, Result, check_windows
+from lmht_deploy.formats.onnx import (
+    COUNTS,
+    LOGITS,
+    SCHEMA,
+    TRACE,
+    WINDOWS,
+    Properties,
+    by_layer,
+    check_identity,
+)
+from lmht_deploy.result import Result, check_windows
+
+from . import Capability
 
 if TYPE_CHECKING:
     import onnxruntime
 
-SUFFIX = ".onnx"
-FORMAT = "lmht-deploy onnx"
-VERSION = "1"
-CHECKSUM_BYTES = 78
-"""Length of the property that ends a file: two bytes of field, "checksum" and 64 hexadecimal digits with two bytes each before them."""
+SUFFIX = SCHEMA.suffix
+CAPABILITIES: frozenset[Capability] = frozenset({"events", "traces"})
 
 
 def unavailable() -> str | None:
-    """Whether ONNX Runtime is installed."""
+    """Return how to install ONNX Runtime, or None where it is installed."""
     return (
         None
         if importlib.util.find_spec("onnxruntime")
@@ -36,25 +42,17 @@ def unavailable() -> str | None:
 
 
 def open_artifact(path: Path, *, threads: int = 1) -> OnnxBackend:
-    """Open a `.onnx` file with `threads` threads. Raises StorageError where it is missing, damaged, foreign or of another version."""
+    """Open a `.onnx` file.
+
+    Raises:
+        StorageError: The file is missing, damaged, of another tool or of another version.
+    """
     with reading(path, "an .onnx file"):
         content = path.read_bytes()
         session = _session(path, content, threads)
-        metadata = session.get_modelmeta().custom_metadata_map
-        if metadata.get("format") != FORMAT:
-            raise StorageError(
-                f"{path}: is ONNX, but not a network of lmht-deploy (its 'format' property is {metadata.get('format')!r})"
-            )
-        if metadata.get("version") != VERSION:
-            raise StorageError(
-                f"{path}: has format version {metadata.get('version')}, this release reads version {VERSION}"
-            )
-        content, end = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
-        if not end.endswith(hashlib.sha256(content).hexdigest().encode()):
-            raise StorageError(
-                f"{path}: the checksum does not match the content; the file is damaged or was edited"
-            )
-        return OnnxBackend(path, session, metadata)
+        properties = session.get_modelmeta().custom_metadata_map
+        check_identity(path, content, properties)
+        return OnnxBackend(path, session, Properties.decode(properties))
 
 
 def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceSession:
@@ -68,7 +66,8 @@ def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceS
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its dozen exception types have no base class of their own
         raise StorageError(
-            f"{path}: is not an .onnx file that ONNX Runtime {onnxruntime.__version__} runs, or is truncated ({_first_line(error)})"
+            f"{path}: is not an .onnx file that ONNX Runtime {onnxruntime.__version__} runs, or is "
+            f"truncated ({_first_line(error)})"
         ) from None
 
 
@@ -77,64 +76,52 @@ def _first_line(error: Exception) -> str:
 
 
 class OnnxBackend:
-    """A session and what the file says of itself."""
+    """A session of ONNX Runtime as a backend."""
 
     chunk = 32
 
     def __init__(
-        self, path: Path, session: onnxruntime.InferenceSession, metadata: dict[str, str]
+        self, path: Path, session: onnxruntime.InferenceSession, properties: Properties
     ) -> None:
-        self._path = path
-        self._session = session
-        entrance = json.loads(metadata["input"])
-        self._min_value, self.max_value = int(entrance["min_value"]), int(entrance["max_value"])
-        self._scale = float(metadata["scale"])
-        self._macs: dict[str, int] = json.loads(metadata["macs"])
         (windows,) = session.get_inputs()
         self.window_shape = tuple(windows.shape[1:])
+        self.max_value = properties.max_value
+        self._path, self._properties = path, properties
+        self._session: onnxruntime.InferenceSession | None = session
         self._dtype = np.dtype(windows.type.removeprefix("tensor(").removesuffix(")"))
         self._names = [output.name for output in session.get_outputs()]
-        self._traced = all(
-            f"k/{name.removeprefix('spikes/')}" in self._names
-            for name in self._names
-            if name.startswith("spikes/")
-        )
+        self._traces = by_layer(TRACE, self._names)
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
-        """Run `windows` [B, T_in, ...]; BackendError where `trace` is asked of a file without traces."""
-        windows = check_windows(self.window_shape, self._min_value, self.max_value, windows).astype(
-            self._dtype
-        )
-        if trace and not self._traced:
+        """Run `windows` [B, T_in, ...]; BackendError for `trace` with a file without traces."""
+        if self._session is None:
+            raise BackendError("the backend is closed")
+        given = self._properties
+        windows = check_windows(self.window_shape, given.min_value, given.max_value, windows)
+        if trace and self._traces.keys() != by_layer(COUNTS[0], self._names).keys():
             raise BackendError(
-                f"{self._path}: holds no traces; write it with `lmht export --trace`, or lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True)"
+                f"{self._path}: holds no traces; write it with `lmht export --trace`, or "
+                "lmht_deploy.export(net, path, trace=True)"
             )
-        names = [name for name in self._names if trace or not name.startswith("k/")]
+        names = [name for name in self._names if trace or name not in self._traces.values()]
         start = time.perf_counter()
-        outputs = dict(zip(names, self._session.run(names, {"windows": windows}), strict=True))
+        values = self._session.run(names, {WINDOWS: windows.astype(self._dtype)})
         seconds = time.perf_counter() - start
+        outputs = dict(zip(names, values, strict=True))
+        counts = {
+            kind: {layer: outputs[name] for layer, name in by_layer(kind, names).items()}
+            for kind in (*COUNTS, TRACE)
+        }
         return Result(
             backend="onnx",
-            logits=outputs["logits"],
-            scale=self._scale,
-            spikes=_by_layer("spikes", outputs),
-            sops=_by_layer("sops", outputs),
-            events=_by_layer("events", outputs),
-            event_sops=_by_layer("event_sops", outputs),
-            macs=self._macs,
+            logits=outputs[LOGITS],
+            scale=given.scale,
+            macs=dict(given.macs),
             seconds=seconds,
-            traces=_by_layer("k", outputs) if trace else None,
+            traces=counts.pop(TRACE) if trace else None,
+            **{kind: counts[kind] for kind in COUNTS},
         )
 
     def close(self) -> None:
-        """Give the session back; the backend cannot run any more."""
-        del self._session
-
-
-def _by_layer(kind: str, outputs: Mapping[str, np.ndarray]) -> Counts:
-    """Outputs named `<kind>/<layer>`, by layer."""
-    return {
-        name.removeprefix(f"{kind}/"): values
-        for name, values in outputs.items()
-        if name.startswith(f"{kind}/")
-    }
+        """Release the session; the backend cannot run afterwards."""
+        self._session = None

@@ -1,4 +1,4 @@
-"""Backend of the golden model: a `.lmht` file in plain NumPy."""
+"""Backend of the reference model: a `.lmht` file in plain NumPy."""
 
 from __future__ import annotations
 
@@ -11,20 +11,30 @@ from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
 
+from . import Capability
+
 SUFFIX = ".lmht"
+CAPABILITIES: frozenset[Capability] = frozenset({"network", "float", "events", "traces"})
 
 
 def unavailable() -> str | None:
-    """Nothing: the golden model needs NumPy only."""
+    """Return None: the reference model needs NumPy only."""
     return None
 
 
 def open_artifact(path: Path, *, threads: int = 1) -> ReferenceBackend:
-    """Open a `.lmht` file; NumPy chooses its own threads."""
-    return ReferenceBackend(load_network(path))
+    """Open a `.lmht` file. NumPy chooses its own number of threads."""
+    return open_network(load_network(path), threads=threads)
+
+
+def open_network(net: Network, *, threads: int = 1) -> ReferenceBackend:
+    """Run a network. NumPy chooses its own number of threads."""
+    return ReferenceBackend(net)
 
 
 class ReferenceBackend:
+    """The reference model as a backend."""
+
     chunk = 32
 
     def __init__(self, net: Network) -> None:
@@ -32,7 +42,8 @@ class ReferenceBackend:
         self.window_shape, self.max_value = net.window_shape, net.input.max_value
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        """Run `windows` [B, T_in, ...]."""
         return reference.run(self.net, windows, trace=trace)
 
     def close(self) -> None:
-        pass
+        """Do nothing: there are no resources to release."""

@@ -1,13 +1,14 @@
-"""Backend of PyTorch's dense operators: a `.lmht` file, one convolution a synapse, every step in the batch.
+"""Backend of PyTorch's dense operators: a `.lmht` file, one convolution per synapse.
 
-Currents are float64, exact below 2^53 and so for every integer network (its bounds are below 2^31); potentials are int64.
-`TorchBackend` itself also runs float networks (potentials float64), and on any device of PyTorch.
+All time-steps are part of the batch. Currents are float64: exact below 2^53, and so for every
+integer network, whose bounds are below 2^31. Potentials are int64, or float64 in a float network.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,16 +29,17 @@ from lmht_deploy.ir import (
 )
 from lmht_deploy.result import Result, check_windows, tally
 
-from . import load_integer_network
+from . import Capability, load_integer_network
 
 if TYPE_CHECKING:
     import torch
 
 SUFFIX = ".lmht"
+CAPABILITIES: frozenset[Capability] = frozenset({"network", "float", "device", "events", "traces"})
 
 
 def unavailable() -> str | None:
-    """Whether PyTorch is installed."""
+    """Return how to install PyTorch, or None where it is installed."""
     return (
         None
         if importlib.util.find_spec("torch")
@@ -46,11 +48,18 @@ def unavailable() -> str | None:
 
 
 def open_artifact(path: Path, *, threads: int = 1) -> TorchBackend:
-    """Open a `.lmht` file of an integer network; `threads` sets PyTorch's number of threads while it runs."""
-    return TorchBackend(load_integer_network("torch", path), threads)
+    """Open a `.lmht` file of an integer network; BackendError for a float network."""
+    return open_network(load_integer_network("torch", path), threads=threads)
+
+
+def open_network(net: Network, *, threads: int = 1, device: str = "cpu") -> TorchBackend:
+    """Run a network on `device`. PyTorch uses `threads` threads during a run."""
+    return TorchBackend(net, threads, device)
 
 
 class TorchBackend:
+    """PyTorch's dense operators as a backend."""
+
     chunk = 32
 
     def __init__(self, net: Network, threads: int = 1, device: str = "cpu") -> None:
@@ -59,6 +68,7 @@ class TorchBackend:
         self._threads, self._device = threads, device
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        """Run `windows` [B, T_in, ...]."""
         import torch
 
         net = self.net
@@ -84,7 +94,7 @@ class TorchBackend:
         return tally(net, "torch", arrays, seconds, trace=trace)
 
     def close(self) -> None:
-        pass
+        """Do nothing: there are no resources to release."""
 
     def _forward(self, windows: torch.Tensor) -> dict[str, torch.Tensor]:
         outputs: dict[str, torch.Tensor] = {}
@@ -123,20 +133,22 @@ class TorchBackend:
     def _currents(self, layer: Neurons | Readout, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
         total = None
         for synapse in layer.synapses:
-            k = outputs[synapse.source].unflatten(1, (self.net.blocks(synapse.source), -1)).sum(2)
+            k = outputs[synapse.source]
+            k = k.reshape(len(k), self.net.blocks(synapse.source), -1, *k.shape[2:]).sum(2)
             current = _apply_synapse(synapse, k) * 2.0**synapse.exponent
             total = current if total is None else total + current
         assert total is not None  # a layer has at least one synapse
         return total + _per_channel(layer.bias, total)
 
 
-def _merged(k: torch.Tensor, function) -> torch.Tensor:  # type: ignore[no-untyped-def]
-    """`function` of k with batch and steps merged."""
-    return function(k.flatten(0, 1)).unflatten(0, k.shape[:2])
+def _merged(k: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Apply `function` to k with batch and steps merged."""
+    result = function(k.flatten(0, 1))
+    return result.reshape(*k.shape[:2], *result.shape[1:])
 
 
 def _per_channel(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    """`values` [C] shaped to broadcast over `like` [.., .., C, ...], on its device."""
+    """Return `values` [C] on the device of `like`, to broadcast over `like` [B, T, C, ...]."""
     import torch
 
     return torch.tensor(values, dtype=torch.float64, device=like.device).reshape(
@@ -170,7 +182,11 @@ def _apply_synapse(synapse: Synapse, k: torch.Tensor) -> torch.Tensor:
 
 
 def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
-    """Spikes [B, T·S, ...] (float64 holding integers) of the currents X [B, T_in, ...]."""
+    """Return the spikes of neurons under the currents X.
+
+    Shape:
+        current: float64 [B, T_in, ...]. Result: float64 [B, T·S, ...] of integers.
+    """
     import torch
 
     omega = torch.tensor(layer.unrolled_omega(), dtype=torch.float64, device=current.device)

@@ -1,95 +1,48 @@
-"""`lmht`: one module per verb. The only place that prints, and that turns an error into an exit code."""
+"""The command line `lmht`: one module per verb.
+
+Only this package prints, and only this package turns an error into an exit code.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
+if TYPE_CHECKING:
+    import typer
 
-from lmht_deploy import __version__
-from lmht_deploy.errors import LmhtError
+    app: typer.Typer
 
-from . import common, lava
-from .compare import compare
-from .convert import convert
-from .demo import demo
-from .emulate import emulate
-from .export import export
-from .inspect import inspect
-from .run import run
-from .stream import stream
-from .train import train
-from .validate import validate
+__all__ = ["app", "main"]
 
-USER_ERROR = 2
-INTERRUPTED = 130  # what typer makes of Ctrl-C
-
-app = typer.Typer(
-    name="lmht",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-for verb, example in (
-    (demo, "lmht demo --out demo"),
-    (train, "lmht train digits --out runs/digits training.epochs=10"),
-    (convert, "lmht convert runs/digits --out net.lmht"),
-    (validate, "lmht validate runs/digits --json table2.json"),
-    (export, "lmht export net.lmht --out net.onnx"),
-    (run, "lmht run net.lmht --data digits --json run.json"),
-    (compare, "lmht compare net.lmht --data digits --backends event,onnx"),
-    (stream, "lmht stream net.lmht recording.aedat4 --bin-us 25000 --speed 1"),
-    (emulate, "lmht emulate cifar10 --out data --per-class 100"),
-    (inspect, "lmht inspect net.lmht --run run.json"),
-):
-    app.command(epilog=f"Example: {example}")(verb)
-app.add_typer(lava.app)
+INTERRUPTED = 130
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        common.out.print(__version__, highlight=False)
-        raise typer.Exit
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `lmht` and exit.
 
+    The exit code is 0 for success, 1 if backends disagree, 2 for a user error (one line on standard
+    error) and 130 after Ctrl-C.
 
-@app.callback()
-def _root(
-    version: bool = typer.Option(
-        False, "--version", is_eager=True, callback=_version, help="Print the version and exit."
-    ),
-) -> None:
-    """Spiking networks trained with the LM-HT model: convert, export, run and compare them, with the very same spikes."""
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `lmht`: exits with 0, with 1 where backends disagree, with 2 and one line on stderr for a user's error, with 130 after Ctrl-C."""
+    Args:
+        arguments: Arguments of the command line; by default those of the process.
+    """
     try:
-        code = (
-            app(
-                args=list(arguments) if arguments is not None else None,
-                prog_name="lmht",
-                standalone_mode=False,
-            )
-            or 0
-        )
-    except LmhtError as error:
-        _fail(str(error))
-    except Exception as error:
-        if not hasattr(
-            error, "format_message"
-        ):  # not a usage error of the command line: a defect, to be seen whole
-            raise
-        _fail(error.format_message() or "nothing to do; see lmht --help")
+        from ._app import invoke
+
+        code = invoke(arguments)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     if code == INTERRUPTED:
-        common.err.print("lmht: interrupted")
+        sys.stderr.write("lmht: interrupted\n")
     sys.exit(code)
 
 
-def _fail(message: str) -> NoReturn:
-    common.err.print(
-        f"lmht: {' '.join(message.split())}", soft_wrap=True, markup=False, highlight=False
-    )
-    sys.exit(USER_ERROR)
+def __getattr__(name: str) -> object:
+    """Import `app` on first use, so that Ctrl-C during that import ends in one line, too."""
+    if name == "app":
+        from ._app import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,58 +1,56 @@
-"""`lmht compare`: the same windows through several backends."""
+"""`lmht compare`: the same windows on several backends."""
 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmht_deploy.errors import BackendError, ExportError
-
-from . import common
+from . import _options as options
+from ._console import out, percent, progress, say, table, tell, write_json
+from ._data import read_windows
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from lmht_deploy.analysis.compare import Comparison
-    from lmht_deploy.ir import Network
-
-LAVA_WINDOWS = 20
-"""Lava simulates every sub-step of every process: more windows than this would take minutes."""
+    from lmht_deploy.analysis.compare import BackendRow, Comparison
 
 
 def compare(
-    network: Annotated[Path, typer.Argument(help="An integer network (.lmht).")],
-    data: common.Data,
+    network: Annotated[
+        Path,
+        typer.Argument(help="An integer network (.lmht).", callback=options.file_with(".lmht")),
+    ],
+    data: options.Data,
     backends: Annotated[
         str | None,
         typer.Option(
-            "--backends", help="Names, separated by commas (default: every one that can run here)."
+            "--backends",
+            help="Backends to compare, separated by commas (default: every one that can run here).",
+            rich_help_panel=options.EXECUTION,
+            autocompletion=options.complete_list(options.backend_names),
         ),
     ] = None,
-    root: common.Root = None,
-    split: common.Split = "test",
-    limit: common.Limit = None,
-    sensor: common.SensorSize = None,
-    subset: common.Subset = False,
-    cache: common.Cache = None,
-    threads: common.Threads = 1,
-    energy_model: Annotated[
-        str, typer.Option("--energy", help="Energy model: '45nm' or 'loihi1'.")
-    ] = "45nm",
-    json: common.Json = None,
+    root: options.Root = None,
+    split: options.Split = "test",
+    limit: options.Limit = None,
+    sensor: options.SensorSize = None,
+    subset: options.Subset = False,
+    cache: options.Cache = None,
+    threads: options.Threads = 1,
+    energy_model: options.Energy = "45nm",
+    json: options.Json = None,
 ) -> None:
-    """Run the same windows through several backends and hold every integer against the golden model's.
+    """Run the same windows on several backends and compare all integers with the reference model.
 
-    Exits with 1 where a backend gives another integer, and says where it parts first.
+    Exits with 1 if a backend computes another integer, and reports the first mismatch.
     """
-    names = _chosen(backends)
-    net = common.open_network(network)
-    common.check_writable(json)
-    windows, labels, provenance = common.read_data(
+    import lmht_deploy as lmht
+    from lmht_deploy.analysis.compare import choose_backends
+
+    names = None if backends is None else choose_backends(_split(backends))
+    net = lmht.load(network)
+    found = read_windows(
         data,
         net.window_shape,
         net.input.max_value,
@@ -63,126 +61,73 @@ def compare(
         cache=cache,
         limit=limit,
     )
-    with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
-        artifacts, left_out = write_artifacts(net, Path(folder), names, lenient=backends is None)
-        comparison = run_comparison(
-            artifacts, windows, labels, threads=threads, energy_model=energy_model
+    with progress("comparing") as show:
+        comparison = lmht.compare(
+            net,
+            found.windows,
+            found.labels,
+            backends=names,
+            threads=threads,
+            energy_model=energy_model,
+            progress=show,
         )
-    show(comparison, left_out)
-    common.write_json(
-        json, {"network": network, "data": provenance, **as_json(comparison, left_out)}
+    show_comparison(comparison)
+    write_json(
+        json,
+        {"network": network, "data": dict(found.provenance), **comparison_as_json(comparison)},
     )
     if not comparison.equal:
         raise typer.Exit(1)
 
 
-def _chosen(names: str | None) -> list[str]:
-    from lmht_deploy import backends as registry
-
-    chosen = (
-        list(registry.NAMES)
-        if names is None
-        else [name.strip() for name in names.split(",") if name.strip()]
-    )
-    for name in chosen:
-        if name in registry.FOREIGN:
-            raise BackendError(
-                f"backend {name!r} runs files of others; compare takes {', '.join(registry.NAMES)}"
-            )
-        reason = registry.unavailable(name)
-        if names is not None and reason:
-            raise BackendError(f"backend {name!r} cannot run here: {reason}")
-    return chosen
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def write_artifacts(
-    net: Network, folder: Path, names: list[str], *, lenient: bool
-) -> tuple[dict[str, Path], dict[str, str]]:
-    """The artifact of each backend in `names`, by backend, and why others are left out (only where `lenient`)."""
-    from lmht_deploy import backends as registry
+def show_comparison(comparison: Comparison) -> None:
+    """Print the table, the first mismatch of every backend, and which backends are missing."""
+    from lmht_deploy.analysis.energy import energy_model
 
-    artifacts: dict[str, Path] = {}
-    left_out: dict[str, str] = {}
-    written: set[Path] = set()
-    for name in dict.fromkeys(["reference", *names]):
-        path = folder / f"net{registry.artifact_suffix(name)}"
-        try:
-            if path not in written:
-                common.export_artifact(net, path)
-                written.add(path)
-        except ExportError as error:
-            if not lenient:
-                raise
-            left_out[name] = str(error)
-            continue
-        if reason := registry.unavailable(name):
-            left_out[name] = reason
-        else:
-            artifacts[name] = path
-    return artifacts, left_out
-
-
-def run_comparison(
-    artifacts: Mapping[str, Path], windows: np.ndarray, labels: np.ndarray | None, **options: Any
-) -> Comparison:
-    """`lmht_deploy.compare.compare` under a progress bar."""
-    from lmht_deploy.analysis.compare import compare as compare_backends
-
-    with common.progress("comparing") as report:
-        return compare_backends(
-            artifacts, windows, labels, limits={"lava": LAVA_WINDOWS}, report=report, **options
-        )
-
-
-def show(comparison: Comparison, left_out: Mapping[str, str]) -> None:
-    """Print the table, where backends part, and which were left out and why."""
-    from lmht_deploy.analysis import energy
-
-    model = energy.model(comparison.energy_model)
-    caption = f"means a window; energy is an estimate: {model.source}"
     macs = any(row.macs for row in comparison.rows)
-    columns = (
-        "backend",
-        "windows",
-        "accuracy",
-        "spikes",
-        "SOPs",
-        *(["MACs"] if macs else []),
-        "energy nJ",
-        "ms",
-        "integers",
-    )
-    table = common.table(
-        "the same windows through every backend",
+    columns = ["backend", "windows", "accuracy", "spikes", "SOPs", "energy nJ", "ms", "integers"]
+    if macs:
+        columns.insert(5, "MACs")
+    found = table(
+        "the same windows on every backend",
         columns,
         left=("backend", "integers"),
-        caption=caption,
+        caption="means per window; energy is an estimate: "
+        + energy_model(comparison.energy_model).source,
     )
     for row in comparison.rows:
-        table.add_row(
-            row.label,
-            str(row.windows),
-            common.percent(row.accuracy),
-            f"{row.spikes:,.0f}",
-            f"{row.sops:,.0f}",
-            *([f"{row.macs:,}"] if macs else []),
-            f"{row.energy * 1e9:,.1f}",
-            f"{row.time * 1e3:,.3f}",
-            "[green]equal[/]" if row.difference is None else "[red]differ[/]",
-        )
-    common.out.print(table)
+        found.add_row(*_cells(row, macs))
+    out.print(found)
     for row in comparison.rows:
         if row.difference is not None:
-            common.err.print(f"{row.label}: {row.difference}", markup=False)
-    for name, reason in left_out.items():
-        common.out.print(f"{name} was left out: {reason}", markup=False)
+            tell(f"{row.label}: {row.difference}")
+    for name, reason in comparison.omitted.items():
+        say(f"{name} is not compared: {reason}")
 
 
-def as_json(comparison: Comparison, left_out: Mapping[str, str]) -> dict[str, Any]:
-    """The comparison as plain data."""
+def _cells(row: BackendRow, macs: bool) -> list[str]:
+    return [
+        row.label,
+        str(row.windows),
+        percent(row.accuracy),
+        f"{row.spikes:,.0f}",
+        f"{row.sops:,.0f}",
+        *([f"{row.macs:,}"] if macs else []),
+        f"{row.energy * 1e9:,.1f}",
+        f"{row.time * 1e3:,.3f}",
+        "[green]equal[/]" if row.difference is None else "[red]differ[/]",
+    ]
+
+
+def comparison_as_json(comparison: Comparison) -> dict[str, Any]:
+    """Return the comparison as plain data."""
     return {
         "equal": comparison.equal,
         "energy_model": comparison.energy_model,
         "rows": [dataclasses.asdict(row) for row in comparison.rows],
-        "left_out": dict(left_out),
+        "omitted": dict(comparison.omitted),
     }

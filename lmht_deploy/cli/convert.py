@@ -9,12 +9,14 @@ import typer
 
 from lmht_deploy.errors import LmhtError
 
-from . import common
-from .train import need_torch
+from . import _options as options
+from ._console import say, write_json
+from ._training import load_run, lower_run
 
 if TYPE_CHECKING:
     from lmht_deploy.ir import Network
-    from lmht_deploy.training.runs import Run
+
+INJECTIONS = ("block-start", "uniform")
 
 
 def convert(
@@ -22,45 +24,40 @@ def convert(
         Path,
         typer.Argument(metavar="RUN", help="Folder of a run, or a .lmht file of a float network."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Network to write (.lmht).")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Network to write (.lmht).", callback=options.is_file),
+    ],
     keep_float: Annotated[
-        bool, typer.Option("--float", help="Write the float network, without quantising it.")
+        bool, typer.Option("--float", help="Write the float network without quantizing it.")
     ] = False,
     single_threshold: Annotated[
         str | None,
         typer.Option(
             "--single-threshold",
-            help="Reparameterise to one threshold and L·T sub-steps: 'block-start' (exact) or 'uniform' (the paper's).",
+            metavar="FORM",
+            help="Reparameterize to one threshold and L·T sub-steps: 'block-start' (exact) or "
+            "'uniform' (the paper's form).",
+            autocompletion=options.completion(lambda: INJECTIONS),
         ),
     ] = None,
-    json: common.Json = None,
+    json: options.Json = None,
 ) -> None:
-    """Lower a trained network, quantise it to integers with proved 32-bit accumulators, and optionally reparameterise it."""
-    from lmht_deploy.quantize import quantize
-    from lmht_deploy.reparameterize import reparameterize
+    """Lower a trained network and quantize it to integers with proved 32-bit accumulators."""
+    import lmht_deploy as lmht
 
     if out.suffix != ".lmht":
         raise LmhtError(f"{out}: the suffix must be .lmht")
-    common.check_writable(json)
-    net = common.open_network(source) if source.suffix == ".lmht" else lower_run(source)
+    net = lmht.load(source) if source.suffix == ".lmht" else lower_run(load_run(source))
     if not keep_float:
-        net = quantize(net)
+        net = lmht.quantize(net)
     if single_threshold is not None:
-        net = reparameterize(net, single_threshold)  # type: ignore[arg-type]
-    common.export_artifact(net, out)
-    bits = max(
-        (
-            b.bit_length() + 1
-            for bound in net.bounds.values()
-            for b in (bound.current, bound.drive, bound.potential)
-        ),
-        default=None,
-    )
-    common.out.print(
-        f"wrote {out}: {len(net.neurons)} neuron layers"
-        + (f", accumulators of at most {bits} bits" if bits else ", float")
-    )
-    common.write_json(
+        net = lmht.reparameterize(net, single_threshold)  # type: ignore[arg-type]
+    lmht.save(net, out)
+    bits = _accumulator_bits(net)
+    numbers = f"accumulators of at most {bits} bits" if bits else "float"
+    say(f"wrote {out}: {len(net.neurons)} neuron layers, {numbers}")
+    write_json(
         json,
         {
             "network": out,
@@ -71,29 +68,11 @@ def convert(
     )
 
 
-def lower_run(folder: Path) -> Network:
-    """The float network of a run folder, with its provenance."""
-    need_torch()
-    from lmht_deploy.training import runs
-
-    if not folder.is_dir():
-        raise LmhtError(f"{folder}: there is no such run folder")
-    return lowered(runs.load_run(folder))
-
-
-def lowered(run: Run) -> Network:
-    """The float network of a run, with recipe, data, accuracy and version as metadata."""
-    import dataclasses
-
-    from lmht_deploy import __version__
-    from lmht_deploy.training import recipe as recipes
-    from lmht_deploy.training.lowering import lower
-
-    provenance = {
-        "data": run.recipe.data.name,
-        "recipe": recipes.dumps(run.recipe),
-        "accuracy of the trained network": f"{run.accuracy:.4f}",
-        "classes": ", ".join(run.classes),
-        "lmht-deploy": __version__,
-    }
-    return dataclasses.replace(lower(run.model, run.input), metadata=provenance)
+def _accumulator_bits(net: Network) -> int | None:
+    """Return the largest number of bits, sign included, of an accumulator; None for floats."""
+    values = (
+        value
+        for bounds in net.bounds.values()
+        for value in (bounds.current, bounds.drive, bounds.potential)
+    )
+    return max((value.bit_length() + 1 for value in values), default=None)

@@ -1,18 +1,24 @@
-"""`lmht demo`: the whole way, from recordings to a table of backends."""
+"""`lmht demo`: train, convert, export and compare a small network."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import common
-from .compare import as_json, run_comparison, show, write_artifacts
-from .convert import lowered
-from .train import need_torch, read_data, train_run
+from . import _options as options
+from ._console import out as console
+from ._console import percent, progress, say, write_json
+from ._training import lower_run, need_torch, read_training_data, train_run
+from .compare import comparison_as_json, show_comparison
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from lmht_deploy.analysis.compare import Comparison
+    from lmht_deploy.ir import Network
     from lmht_deploy.training.recipe import Recipe
 
 
@@ -22,86 +28,99 @@ def demo(
         typer.Option(
             "--nmnist",
             metavar="DIR",
-            help="Use real recordings: the folder of N-MNIST, as tonic.datasets.NMNIST lays it out.",
+            help="Use real recordings: the folder of N-MNIST in the layout of "
+            "tonic.datasets.NMNIST.",
+            rich_help_panel=options.DATA,
         ),
     ] = None,
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="Folder for the run, the networks and the table."
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder for the run, the networks and the table.",
+            callback=options.check_out,
         ),
     ] = Path("demo"),
-    threads: common.Threads = 1,
-    json: common.Json = None,
+    threads: options.Threads = 1,
+    json: options.Json = None,
 ) -> None:
-    """Train a small LM-HT network, convert it, and run held-out recordings through every backend.
+    """Train a small LM-HT network, convert it, and run test recordings on every backend.
 
-    Without --nmnist the recordings are digits of scikit-learn, moved before an emulated event camera: nothing is downloaded.
-    Exits with 1 where a backend gives another integer than the golden model.
+    Without --nmnist the recordings are digits of scikit-learn before an emulated event camera, and
+    nothing is downloaded. Exits with 1 if a backend computes another integer than the reference
+    model.
     """
     need_torch()
-    from lmht_deploy.training import recipe as recipes
+    from lmht_deploy.training import recipe as training_recipe
 
-    common.check_writable(json)
-    recipe = recipes.load_recipe("digits" if nmnist is None else "nmnist")
+    recipe = training_recipe.load_recipe("digits" if nmnist is None else "nmnist")
     content = _demo(recipe, nmnist, out, threads)
-    common.write_json(out / "demo.json", content)
-    common.write_json(json, content)
+    write_json(out / "demo.json", content)
+    write_json(json, content)
     if not content["equal"]:
         raise typer.Exit(1)
 
 
 def _demo(recipe: Recipe, root: Path | None, out: Path, threads: int) -> dict[str, Any]:
-    from lmht_deploy import backends
-    from lmht_deploy.quantize import quantize
-    from lmht_deploy.reparameterize import reparameterize
+    import lmht_deploy as lmht
 
-    data = read_data(recipe, root)
-    _say(
-        1,
-        f"recordings: {len(data.train.windows):,} to train on, {len(data.test.windows):,} held out ({recipe.data.name})",
-    )
-    run = train_run(recipe, data, _fresh(out / "run"), threads=threads)
+    data = read_training_data(recipe, root)
+    train, test = len(data.train.windows), len(data.test.windows)
+    _step(1, f"recordings: {train:,} for training, {test:,} for testing ({recipe.data.name})")
+    run = train_run(recipe, data, _empty(out / "run"), threads=threads)
     seconds = sum(epoch["seconds"] for epoch in run.metrics)
     network = f"{recipe.network.architecture} (L={recipe.network.levels}, T={recipe.network.steps})"
-    _say(2, f"trained {network} in {seconds:.0f} s: accuracy {common.percent(run.accuracy)}")
-    net = quantize(lowered(run))
-    single = reparameterize(net)
-    _say(
+    _step(2, f"trained {network} in {seconds:.0f} s: accuracy {percent(run.accuracy)}")
+    net = lmht.quantize(lower_run(run))
+    single = lmht.reparameterize(net)
+    _step(
         3,
-        f"quantised (int8 weights, 32-bit accumulators proved) and reparameterised to one threshold and {single.neurons[0].steps} sub-steps",
+        "quantized (int8 weights, 32-bit accumulators proved) and reparameterized to one "
+        f"threshold and {single.neurons[0].steps} sub-steps",
     )
-    artifacts, left_out = write_artifacts(net, out, list(backends.NAMES), lenient=True)
-    artifacts["event/single"] = out / "single.lmht"
-    common.export_artifact(single, artifacts["event/single"])
-    _say(
-        4,
-        "wrote "
-        + ", ".join(str(path) for path in sorted({*out.glob("net.*"), *artifacts.values()})),
-    )
-    comparison = run_comparison(artifacts, data.test.windows, data.test.labels, threads=threads)
-    _say(5, "ran the held-out recordings through every backend")
-    show(comparison, left_out)
-    common.out.print(
-        "[green]all integers are equal[/]"
-        if comparison.equal
-        else "[red]backends part: see above[/]"
-    )
+    comparison = _compare(net, single, out, data.test.windows, data.test.labels, threads)
+    _step(5, "ran the test recordings on every backend")
+    show_comparison(comparison)
+    say("all integers are equal" if comparison.equal else "backends differ: see above")
     return {
         "recipe": recipe.data.name,
         "accuracy_float": run.accuracy,
-        **as_json(comparison, left_out),
+        **comparison_as_json(comparison),
     }
 
 
-def _fresh(folder: Path) -> Path:
-    """`folder` without the run of an earlier demo."""
-    import shutil
+def _compare(
+    net: Network,
+    single: Network,
+    out: Path,
+    windows: np.ndarray,
+    labels: np.ndarray | None,
+    threads: int,
+) -> Comparison:
+    """Write the artifacts of both networks to `out`, and compare all backends."""
+    import dataclasses
 
+    import lmht_deploy as lmht
+    from lmht_deploy.analysis.compare import choose_backends, compare_artifacts, write_artifacts
+
+    artifacts, omitted = write_artifacts(net, out, choose_backends(None), strict=False)
+    artifacts["event/single"] = out / "single.lmht"
+    lmht.save(single, artifacts["event/single"])
+    written = sorted({*out.glob("net.*"), *artifacts.values()})
+    _step(4, f"wrote {', '.join(map(str, written))}")
+    with progress("comparing") as show:
+        comparison = compare_artifacts(artifacts, windows, labels, threads=threads, progress=show)
+    return dataclasses.replace(comparison, omitted=omitted)
+
+
+def _empty(folder: Path) -> Path:
+    """Remove the run of an earlier demo."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _say(number: int, text: str) -> None:
-    common.out.print(f"[bold]{number}/5[/] {text}", highlight=False)
+def _step(number: int, text: str) -> None:
+    console.print(f"[bold]{number}/5[/] {text}", highlight=False)

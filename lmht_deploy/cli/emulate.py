@@ -1,8 +1,8 @@
-"""`lmht emulate`: CIFAR10-DVS from CIFAR-10, where the recordings themselves are not to be had."""
+"""`lmht emulate`: recordings like those of CIFAR10-DVS, made from images of CIFAR-10."""
 
 from __future__ import annotations
 
-import json as json_text
+import json as json_module
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -10,17 +10,20 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-import numpy as np
 import typer
 
 from lmht_deploy.errors import DataError
 
-from . import common
+from . import _options as options
+from ._console import counting, say, write_json
 
-Task = tuple[np.ndarray, tuple[int, int, int], Path]
-"""Image uint8 [H, W, 3]; seed, class and number of the recording; where it is written."""
+if TYPE_CHECKING:
+    import numpy as np
+
+    Task: TypeAlias = tuple[np.ndarray, tuple[int, int, int], Path]
+    """Image uint8 [H, W, 3]; seed, class and number of the recording; file to write."""
 
 
 def emulate(
@@ -36,68 +39,71 @@ def emulate(
             "--out",
             metavar="DIR",
             help="Folder for CIFAR10DVS/<class>/*.aedat4, the layout that Tonic reads.",
+            callback=options.check_out,
         ),
     ],
     per_class: Annotated[
-        int, typer.Option("--per-class", min=1, help="Recordings a class (the data set has 1,000).")
-    ] = 1000,
-    split: common.Split = "train",
-    seed: Annotated[
         int,
         typer.Option(
-            "--seed",
-            min=0,
-            help="What the emulated sensor's noise, and where on the path it starts, are drawn from.",
+            "--per-class", min=1, help="Recordings per class (the original data set has 1,000)."
         ),
+    ] = 1000,
+    split: options.Split = "train",
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, help="Seed of the sensor's noise and of the start position."),
     ] = 0,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes that emulate side by side.")
+        int,
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Number of processes that emulate in parallel.",
+            rich_help_panel=options.EXECUTION,
+        ),
     ] = 1,
-    json: common.Json = None,
+    json: options.Json = None,
 ) -> None:
-    """Emulate the recordings of CIFAR10-DVS: a moved image on a screen, seen by a 128 x 128 event camera.
+    """Emulate recordings of CIFAR10-DVS: a moving image, seen by a 128 x 128 event camera.
 
-    Recordings that are there already are kept, so that an interrupted run goes on.
+    Existing recordings are kept, so that an interrupted run continues.
     """
     from lmht_deploy.data import cifar10dvs
 
-    common.check_writable(json)
-    with common.progress("reading images") as show:
-        pixels, labels = _images(
-            images, split, per_class, lambda done, total: show("", done, total)
-        )
+    with counting("reading images") as show:
+        pixels, labels = _images(images, split, per_class, show)
     home = out / "CIFAR10DVS"
-    described = _described(per_class, split, seed)
-    _begin(home, described)
+    description = _description(per_class, split, seed)
+    _begin(home, description)
     tasks = list(_tasks(pixels, labels, per_class, seed, home))
-    with common.progress("emulating") as show:
+    with counting("emulating") as show:
         for done, _ in enumerate(_run_all(tasks, workers), 1):
-            show("", done, len(tasks))
+            show(done, len(tasks))
     number = per_class * len(cifar10dvs.CLASSES)
-    common.out.print(
-        f"{home}: {number:,} recordings, {len(tasks):,} of them new; read them with --data tonic:CIFAR10DVS --root {out}",
-        soft_wrap=True,
+    say(
+        f"{home}: {number:,} recordings, {len(tasks):,} of them new; "
+        f"to read them: --data tonic:CIFAR10DVS --root {out}"
     )
-    common.write_json(json, {"folder": home, "recordings": number, "new": len(tasks), **described})
+    content = {"folder": home, "recordings": number, "new": len(tasks), **description}
+    write_json(json, content)
 
 
 def _images(
     root: Path, split: str, per_class: int, progress: Callable[[int, int], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 [N, H, W, 3] and labels [N] of the first `per_class` images of every class: the others are not decoded."""
+    """Read the first `per_class` images of every class: uint8 [N, H, W, 3], and labels [N]."""
+    import numpy as np
+
     from lmht_deploy.data import images
 
-    if split not in ("train", "test"):
-        raise DataError(f"split must be 'train' or 'test', not {split!r}")
     found = images.load_images(
         "cifar10", root=root, split=split, per_class=per_class, progress=progress
     )
-    return (found.windows[:, 0].astype(np.int16) - images.LOW).astype(np.uint8).transpose(
-        0, 2, 3, 1
-    ), found.labels
+    levels = found.windows[:, 0].astype(np.int16) - images.MIN_VALUE
+    return levels.astype(np.uint8).transpose(0, 2, 3, 1), found.require_labels()
 
 
-def _described(per_class: int, split: str, seed: int) -> dict:
+def _description(per_class: int, split: str, seed: int) -> dict[str, Any]:
     from lmht_deploy import __version__
     from lmht_deploy.data import cifar10dvs
 
@@ -110,32 +116,35 @@ def _described(per_class: int, split: str, seed: int) -> dict:
     }
 
 
-def _begin(home: Path, described: dict) -> None:
-    """Say beside the recordings what they are; DataError where others are there already."""
-    from lmht_deploy.data.tonic_sets import EMULATED
+def _begin(home: Path, description: dict[str, Any]) -> None:
+    """Write the description beside the recordings; DataError if others are there already."""
+    from lmht_deploy.data._tonic import EMULATED
 
     note = home / EMULATED
-    same = {key: value for key, value in described.items() if key != "per_class"}
+    same = {key: value for key, value in description.items() if key != "per_class"}
     if home.is_dir() and any(home.iterdir()):
-        found = json_text.loads(note.read_text()) if note.is_file() else {}
+        found = json_module.loads(note.read_text()) if note.is_file() else {}
         if {key: found.get(key) for key in same} != same:
             raise DataError(
-                f"{home}: holds other recordings (not made with the same images, seed and emulator); choose another --out"
+                f"{home}: holds other recordings (of other images, another seed or emulator); "
+                "choose another --out"
             )
     home.mkdir(parents=True, exist_ok=True)
-    common.write_json(note, described)
+    write_json(note, description)
 
 
 def _tasks(
     pixels: np.ndarray, labels: np.ndarray, per_class: int, seed: int, home: Path
 ) -> Iterator[Task]:
-    """What is still to be recorded: the first images of every class, in the order of the data set."""
+    """Yield the missing recordings: the first images of every class, in the data set's order."""
+    import numpy as np
+
     from lmht_deploy.data.cifar10dvs import CLASSES
 
     for label, name in enumerate(CLASSES):
         chosen = np.flatnonzero(labels == label)[:per_class]
         if len(chosen) < per_class:
-            raise DataError(f"class {name!r} has {len(chosen)} images, {per_class} were asked for")
+            raise DataError(f"class {name!r} has {len(chosen)} images, fewer than {per_class}")
         (home / name).mkdir(exist_ok=True)
         for number, index in enumerate(chosen):
             path = home / name / f"cifar10_{name}_{number}.aedat4"
@@ -157,12 +166,13 @@ def _run_all(tasks: list[Task], workers: int) -> Iterator[None]:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes that are started meanwhile calculate with one thread: those of the matrix library would spin on the cores of the other processes."""
-    before = {
-        name: os.environ.get(name)
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    }
-    os.environ.update(dict.fromkeys(before, "1"))
+    """Limit processes that start in the block to one thread each.
+
+    Otherwise the threads of the matrix library would compete with the other processes.
+    """
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
     try:
         yield
     finally:
@@ -174,6 +184,8 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _record(task: Task) -> None:
+    import numpy as np
+
     from lmht_deploy.data import cifar10dvs
     from lmht_deploy.events.recordings import write_aedat4
 

@@ -1,71 +1,77 @@
-"""`lmht export`: a network as the artifact of another target."""
+"""`lmht export`: a network as an artifact of another runtime."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from lmht_deploy.errors import ExportError
+from . import _options as options
+from ._console import say, tell, warn, write_json
 
-from . import common
-
-if TYPE_CHECKING:
-    from lmht_deploy.ir import Network
-
-
-MEASURE = "lmht run {} --backend netx --data ..."
+ONNX, NETX = "ONNX", "NetX"
+STOCK = (
+    "note: lmht-deploy runs this file exactly; unmodified lava-dl reads it as an approximation "
+    "with hard-reset neurons. To measure that: lmht run {} --backend netx --data ..."
+)
 
 
 def export(
-    network: Annotated[Path, typer.Argument(help="An integer network (.lmht).")],
+    network: Annotated[
+        Path,
+        typer.Argument(help="An integer network (.lmht).", callback=options.file_with(".lmht")),
+    ],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", help="Artifact to write: .onnx (ONNX) or .net (NetX HDF5 for Lava)."
+            "--out",
+            "-o",
+            help="Artifact to write: .onnx (ONNX) or .net (NetX HDF5 for Lava).",
+            callback=options.is_file,
         ),
     ],
     trace: Annotated[
-        bool, typer.Option("--trace", help="ONNX: also put out every layer's spikes.")
+        bool,
+        typer.Option(
+            "--trace", help="Also output the spikes of every layer.", rich_help_panel=ONNX
+        ),
     ] = False,
     graded: Annotated[
         bool,
         typer.Option(
-            "--graded", help="NetX: graded spikes, one a time-step, in place of L single ones."
+            "--graded",
+            help="One graded spike per time-step instead of L single spikes.",
+            rich_help_panel=NETX,
         ),
     ] = False,
     stock_exact: Annotated[
         bool,
         typer.Option(
             "--stock-exact",
-            help="NetX: small networks, unrolled so that unmodified lava-dl gives exact spikes.",
+            help="Small networks: unroll the network, so that unmodified lava-dl runs it exactly.",
+            rich_help_panel=NETX,
         ),
     ] = False,
-    json: common.Json = None,
+    json: options.Json = None,
 ) -> None:
     """Export an integer network to ONNX or to NetX (Lava)."""
-    net = common.open_network(network)
-    warnings = (
-        _export_exact(net, out, graded)
-        if stock_exact
-        else common.export_artifact(net, out, trace=trace, graded=graded)
+    import lmht_deploy as lmht
+
+    net = lmht.load(network)
+    report = lmht.export(net, out, trace=trace, graded=graded, stock_exact=stock_exact)
+    if report.format == "NetX":
+        tell(STOCK.format(out))
+    for text in report.warnings:
+        warn(text)
+    size = out.stat().st_size
+    say(f"wrote {out} ({size:,} bytes)")
+    write_json(
+        json,
+        {
+            "artifact": out,
+            "format": report.format,
+            "bytes": size,
+            "warnings": list(report.warnings),
+        },
     )
-    for warning in warnings:
-        common.err.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    if out.suffix == ".net" and not stock_exact:
-        common.err.print(
-            f"note: stock lava-dl reads this file as an approximation with hard-reset neurons; measure it: {MEASURE.format(out)}",
-            soft_wrap=True,
-        )
-    common.out.print(f"wrote {out} ({out.stat().st_size:,} bytes)")
-    common.write_json(json, {"artifact": out, "bytes": out.stat().st_size, "warnings": warnings})
-
-
-def _export_exact(net: Network, out: Path, graded: bool) -> list[str]:
-    from lmht_deploy.exporters.netx_exact import export_netx_exact
-
-    if out.suffix != ".net" or graded:
-        raise ExportError("--stock-exact writes single spikes to a .net file, without --graded")
-    export_netx_exact(net, out)
-    return []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json as json_module
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,8 @@ import typer
 
 from lmht_deploy.errors import BackendError, DataError
 
-from . import common
+from . import _options as options
+from ._console import out, say, table, write_json
 
 if TYPE_CHECKING:
     from lmht_deploy.analysis.chips import Finding
@@ -43,160 +44,94 @@ NETX = (
     "delay",
 )
 ENGINE_THREADS = (1, 2, 4, 8)
-"""Numbers of threads for which the event engine's memory is stated."""
+"""Numbers of threads for which the memory of the event engine is reported."""
+
+
+def _chip_names() -> list[str]:
+    from lmht_deploy.analysis.chips import TARGETS
+
+    return list(TARGETS)
 
 
 def inspect(
     network: Annotated[
-        Path, typer.Argument(help="A network (.lmht), or a NetX file (.net) of anyone.")
+        Path,
+        typer.Argument(
+            help="A network (.lmht), or a NetX file (.net) of any tool.",
+            callback=options.file_with(".lmht", ".net"),
+        ),
     ],
     run: Annotated[
         Path | None,
         typer.Option(
             "--run",
             metavar="FILE",
-            help="What `lmht run --json` wrote: adds measured spikes and SOPs.",
+            help="File that `lmht run --json` wrote: adds measured spikes and SOPs.",
+            callback=options.is_file,
         ),
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option("--target", help="Chip to hold the network against: 'loihi1' or 'loihi2'."),
+        typer.Option(
+            "--target",
+            help="Chip whose published limits the network is compared with: 'loihi1' or 'loihi2'.",
+            autocompletion=options.completion(_chip_names),
+        ),
     ] = None,
-    json: common.Json = None,
+    json: options.Json = None,
 ) -> None:
-    """Draw a network: layers, shapes, parameters, and the bits that its accumulators are proved to need."""
-    from lmht_deploy.analysis import chips as limits
-
+    """Show a network: layers, shapes, parameters, and the proved bits of its accumulators."""
     if network.suffix == ".net":
-        _inspect_netx(network, run, target, json)
-        return
-    net = common.open_network(network)
+        content = _inspect_netx(network, run, target)
+    else:
+        content = _inspect_network(network, run, target)
+    write_json(json, content)
+
+
+# ------------------------------------------------------------------------------------- networks
+
+
+def _inspect_network(path: Path, run: Path | None, target: str | None) -> dict[str, Any]:
+    import lmht_deploy as lmht
+    from lmht_deploy.analysis import chips
+
+    net = lmht.load(path)
     measured = _read_run(run, net) if run else {}
-    findings = limits.check(net, target) if target else []
+    findings = chips.check(net, target) if target else []
     rows = [_row(net, layer, measured) for layer in net.layers]
-    columns = COLUMNS + MEASURED if run else COLUMNS
-    title = f"{network.name}: {'integer' if net.integer else 'float'} network, {sum(r['parameters'] for r in rows):,} parameters"
-    caption = "bits of the largest current X, mixed current I and potential v, sign included"
-    table = common.table(title, columns, left=COLUMNS[:4], caption=caption if net.integer else None)
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
-    common.out.print(table)
+    _show_layers(path.name, net, rows, COLUMNS + MEASURED if run else COLUMNS)
     for key, value in sorted(net.metadata.items()):
-        common.out.print(f"{key}: {' '.join(value.split())}", markup=False, highlight=False)
+        say(f"{key}: {' '.join(value.split())}")
     memory = _engine_memory(net)
     if memory:
-        common.out.print(_memory_line(memory), markup=False, highlight=False)
-    if findings:
-        _show_limits(findings, limits.chip(target).name)  # type: ignore[arg-type]
-    content = {
-        "network": network,
+        say(_memory_line(memory))
+    if target:
+        _show_limits(findings, chips.chip(target).name)
+    return {
+        "network": path,
         "integer": net.integer,
         "metadata": dict(net.metadata),
         "layers": rows,
         "engine": memory,
+        "limits": [_plain(finding) for finding in findings],
     }
-    common.write_json(json, content | {"limits": [_plain(finding) for finding in findings]})
 
 
-def _engine_memory(net: Network) -> dict[str, Any] | None:
-    """Bytes that the event engine takes for an integer network, by number of threads, without running it; or why it cannot run it."""
-    from lmht_deploy import engine
-
-    if not net.integer:
-        return None
-    try:
-        model = engine.Model(net)
-        buffers = {
-            threads: engine.Engine(model, threads=threads).buffer_bytes
-            for threads in ENGINE_THREADS
-        }
-    except BackendError as error:
-        return {"refused": str(error)}
-    return {"isa": model.isa, "weight_bytes": model.weight_bytes, "buffer_bytes": buffers}
-
-
-def _memory_line(memory: dict[str, Any]) -> str:
-    if "refused" in memory:
-        return memory["refused"]
-    buffers = ", ".join(_mebibytes(taken) for taken in memory["buffer_bytes"].values())
-    threads = ", ".join(map(str, memory["buffer_bytes"]))
-    return f"event engine ({memory['isa']}): {_mebibytes(memory['weight_bytes'])} MiB of weights; {buffers} MiB of buffers with {threads} threads"
-
-
-def _mebibytes(taken: int) -> str:
-    return f"{taken / 2**20:.2f}"
-
-
-def _inspect_netx(path: Path, run: Path | None, target: str | None, json: Path | None) -> None:
-    from lmht_deploy import netx
-    from lmht_deploy.analysis import chips as limits
-
-    if run is not None:
-        raise DataError(f"--run needs a network (.lmht), and {path} is a NetX file")
-    demands = (
-        limits.demands(netx.load_netx(path)) if netx.is_foreign(path) else limits.of_exported(path)
+def _show_layers(
+    name: str, net: Network, rows: Sequence[dict[str, Any]], columns: Sequence[str]
+) -> None:
+    parameters = sum(row["parameters"] for row in rows)
+    kind = "integer" if net.integer else "float"
+    caption = "bits of the largest current X, mixed current I and potential v, sign included"
+    found = table(
+        f"{name}: {kind} network, {parameters:,} parameters",
+        columns,
+        left=COLUMNS[:4],
+        caption=caption if net.integer else None,
     )
-    findings = limits.findings(demands, limits.chip(target)) if target else []
-    table = common.table(
-        f"{path.name}: NetX, {sum(d.neurons for d in demands):,} neurons, {sum(d.synapses for d in demands):,} synapses",
-        NETX,
-        left=NETX[:1],
-    )
-    rows = [dataclasses.asdict(demand) for demand in demands]
     for row in rows:
-        table.add_row(*(_cell(row[column.replace(" ", "_").replace("-", "_")]) for column in NETX))
-    common.out.print(table)
-    if target:
-        _show_limits(findings, limits.chip(target).name)
-    common.write_json(
-        json, {"network": path, "layers": rows, "limits": [_plain(finding) for finding in findings]}
-    )
-
-
-def _show_limits(findings: list[Finding], chip: str) -> None:
-    table = common.table(
-        f"published limits of {chip}",
-        ("of", "what", "found", "limit", "", "source"),
-        left=("of", "what", "", "source"),
-    )
-    for finding in findings:
-        verdict = {True: "[green]within[/]", False: "[red]beyond[/]", None: "unknown"}[finding.kept]
-        limit = (
-            "" if finding.limit.value is None else f"{finding.limit.value:,} {finding.limit.unit}"
-        )
-        table.add_row(
-            finding.layer or "network",
-            finding.what.rstrip(","),
-            f"{finding.found:,}",
-            limit,
-            verdict,
-            finding.limit.source,
-        )
-    common.out.print(table)
-
-
-def _plain(finding: Finding) -> dict[str, Any]:
-    limit = finding.limit
-    return {
-        "layer": finding.layer,
-        "what": finding.what,
-        "found": finding.found,
-        "limit": limit.value,
-        "kept": finding.kept,
-        "source": limit.source,
-    }
-
-
-def _cell(value: Any) -> str:
-    return (
-        ""
-        if value is None
-        else f"{value:,}"
-        if isinstance(value, int)
-        else f"{value:,.1f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+        found.add_row(*(_cell(row[column]) for column in columns))
+    out.print(found)
 
 
 def _row(net: Network, layer: Layer, measured: dict[str, Any]) -> dict[str, Any]:
@@ -232,13 +167,11 @@ def _omega(omega: Any) -> str:
 
 
 def _parameters(layer: Layer) -> int:
-    """Weights, biases, thresholds, initial potentials and T-GIM entries."""
-    arrays = [
-        getattr(layer, name)
-        for name in ("bias", "threshold", "v0", "omega")
-        if hasattr(layer, name)
-    ]
-    return sum(a.size for a in arrays) + sum(s.weight.size for s in getattr(layer, "synapses", ()))
+    """Number of weights, biases, thresholds, initial potentials and T-GIM entries."""
+    names = ("bias", "threshold", "v0", "omega")
+    arrays = [getattr(layer, name) for name in names if hasattr(layer, name)]
+    arrays += [synapse.weight for synapse in getattr(layer, "synapses", ())]
+    return sum(int(array.size) for array in arrays)
 
 
 def _bits(net: Network, layer: Layer) -> str | None:
@@ -254,10 +187,10 @@ def _bits(net: Network, layer: Layer) -> str | None:
 
 def _read_run(path: Path, net: Network) -> dict[str, Any]:
     try:
-        content = json_module.loads(path.read_text())
+        content: dict[str, Any] = json_module.loads(path.read_text(encoding="utf-8"))
         names = set(content["sops"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(f"{path}: is not what `lmht run --json` writes") from None
+        raise DataError(f"{path}: is not a file that `lmht run --json` writes") from None
     if not names <= {layer.name for layer in net.layers}:
         raise DataError(
             f"{path}: is a run of another network; it has layers {', '.join(sorted(names))}"
@@ -265,6 +198,113 @@ def _read_run(path: Path, net: Network) -> dict[str, Any]:
     return content
 
 
-def _mean(measured: dict[str, Any], what: str, layer: str) -> float | None:
-    counts = measured.get(what, {}).get(layer)
+def _mean(measured: dict[str, Any], kind: str, layer: str) -> float | None:
+    counts = measured.get(kind, {}).get(layer)
     return None if counts is None else sum(counts) / len(counts)
+
+
+# ------------------------------------------------------------------------------------- engine
+
+
+def _engine_memory(net: Network) -> dict[str, Any] | None:
+    """Memory of the event engine in bytes, by number of threads; or why it cannot run `net`."""
+    from lmht_deploy import engine
+
+    if not net.integer:
+        return None
+    try:
+        model = engine.Model(net)
+        buffers = {
+            threads: engine.Engine(model, threads=threads).buffer_bytes
+            for threads in ENGINE_THREADS
+        }
+    except BackendError as error:
+        return {"refused": str(error)}
+    return {"isa": model.isa, "weight_bytes": model.weight_bytes, "buffer_bytes": buffers}
+
+
+def _memory_line(memory: dict[str, Any]) -> str:
+    if "refused" in memory:
+        return str(memory["refused"])
+    buffers = ", ".join(_mebibytes(size) for size in memory["buffer_bytes"].values())
+    threads = ", ".join(map(str, memory["buffer_bytes"]))
+    return (
+        f"event engine ({memory['isa']}): {_mebibytes(memory['weight_bytes'])} MiB of weights; "
+        f"{buffers} MiB of buffers with {threads} threads"
+    )
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.2f}"
+
+
+# ------------------------------------------------------------------------------------- NetX, chips
+
+
+def _inspect_netx(path: Path, run: Path | None, target: str | None) -> dict[str, Any]:
+    import dataclasses
+
+    from lmht_deploy import netx
+    from lmht_deploy.analysis import chips
+
+    if run is not None:
+        raise DataError(f"--run needs a network (.lmht), and {path} is a NetX file")
+    foreign = netx.is_foreign(path)
+    demands = chips.demands(netx.load_netx(path)) if foreign else chips.of_exported(path)
+    findings = chips.findings(demands, chips.chip(target)) if target else []
+    neurons, synapses = (sum(d.neurons for d in demands), sum(d.synapses for d in demands))
+    title = f"{path.name}: NetX, {neurons:,} neurons, {synapses:,} synapses"
+    found = table(title, NETX, left=NETX[:1])
+    rows = [dataclasses.asdict(demand) for demand in demands]
+    for row in rows:
+        keys = (column.replace(" ", "_").replace("-", "_") for column in NETX)
+        found.add_row(*(_cell(row[key]) for key in keys))
+    out.print(found)
+    if target:
+        _show_limits(findings, chips.chip(target).name)
+    return {"network": path, "layers": rows, "limits": [_plain(finding) for finding in findings]}
+
+
+def _show_limits(findings: Sequence[Finding], chip: str) -> None:
+    text = ("of", "what", "", "source")
+    title = f"published limits of {chip}"
+    found = table(title, ("of", "what", "found", "limit", "", "source"), left=text)
+    for finding in findings:
+        verdict = {True: "[green]within[/]", False: "[red]beyond[/]", None: "unknown"}[finding.kept]
+        limit = finding.limit
+        found.add_row(
+            finding.layer or "network",
+            finding.what.rstrip(","),
+            f"{finding.found:,}",
+            "" if limit.value is None else f"{limit.value:,} {limit.unit}",
+            verdict,
+            limit.source,
+        )
+    out.print(found)
+    say(_verdict(findings, chip))
+
+
+def _verdict(findings: Sequence[Finding], chip: str) -> str:
+    """Summarize the findings in one line."""
+    beyond, unknown = ([f for f in findings if f.kept is kept] for kept in (False, None))
+    figures = f"{len(beyond)} of {len(findings)} figures exceed a published limit of {chip}"
+    return f"{figures}; for {len(unknown)} no limit is published"
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return {
+        "layer": finding.layer,
+        "what": finding.what,
+        "found": finding.found,
+        "limit": finding.limit.value,
+        "kept": finding.kept,
+        "source": finding.limit.source,
+    }
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

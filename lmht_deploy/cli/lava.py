@@ -1,4 +1,4 @@
-"""`lmht lava`: Lava's own environment."""
+"""`lmht lava`: the environment of Lava."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import common
+from . import _options as options
+from ._console import say, tell, write_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from lmht_deploy.ir import Network
+    from lmht_deploy.ir import Conv, Network, Neurons, Scale
+    from lmht_deploy.result import Result
 
 app = typer.Typer(
     name="lava",
     no_args_is_help=True,
-    help="Install and check Lava, Intel's simulator of neuromorphic processes.",
+    help="Install and check Lava, Intel's framework for neuromorphic computing.",
     rich_markup_mode="rich",
 )
 
@@ -27,7 +29,7 @@ Folder = Annotated[
     typer.Option(
         "--folder",
         metavar="DIR",
-        help="Where the environment lies (default: in the user's cache folder).",
+        help="Folder of the environment (default: in the user's cache folder).",
     ),
 ]
 
@@ -41,102 +43,85 @@ def install(
             "--python",
             metavar="FILE",
             help="Python 3.10, 3.11 or 3.12 to build with (default: the best one found).",
+            callback=options.is_file,
         ),
     ] = None,
-    json: common.Json = None,
+    json: options.Json = None,
 ) -> None:
-    """Build Lava's environment, unless it is there: about 450 MB once unpacked, from PyPI, no PyTorch."""
+    """Create the environment of Lava if it does not exist: about 450 MB, without PyTorch."""
     from lmht_deploy.backends.lava import environment
 
-    common.check_writable(json)
     already = " already" if environment.python_of(folder) else ""
-    installed = environment.install(
-        folder,
-        python,
-        progress=lambda step: common.err.print(step, highlight=False, soft_wrap=True),
-    )
-    common.out.print(
-        f"Lava is installed{already}, with Python {environment.version_of(installed)}: {installed}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    common.write_json(json, {"python": installed})
+    installed = environment.install(folder, python, progress=tell)
+    version = environment.version_of(installed)
+    say(f"Lava is installed{already}, with Python {version}: {installed}")
+    write_json(json, {"python": installed})
 
 
 @app.command(epilog="Example: lmht lava check")
-def check(folder: Folder = None, json: common.Json = None) -> None:
-    """Prove Lava on a small network: export it to NetX, run it, and hold every spike against the golden model's.
+def check(folder: Folder = None, json: options.Json = None) -> None:
+    """Run a small network in Lava and compare every spike with the reference model.
 
-    Exits with 1 where they differ.
+    Exits with 1 if they differ.
     """
     import numpy as np
 
     from lmht_deploy import reference
     from lmht_deploy.analysis.compare import difference
-    from lmht_deploy.backends import lava
-    from lmht_deploy.exporters import netx
 
-    common.check_writable(json)
     net = _small_network()
     windows = np.random.default_rng(0).integers(0, 3, (4, *net.window_shape))
-    with tempfile.TemporaryDirectory(prefix="lmht-") as name:
-        path = Path(name) / "check.net"
-        netx.export_netx(net, path)
-        found = lava.open_artifact(path, folder=folder).run(windows)
+    found = _run(net, windows, folder)
     wrong = difference(found, reference.run(net, windows))
     spikes = int(sum(counts.sum() for counts in found.spikes.values()))
-    common.write_json(
-        json,
-        {
-            "equal": wrong is None,
-            "difference": wrong,
-            "windows": len(windows),
-            "spikes": spikes,
-            "seconds": found.seconds,
-        },
-    )
+    content = {
+        "equal": wrong is None,
+        "difference": wrong,
+        "windows": len(windows),
+        "spikes": spikes,
+        "seconds": found.seconds,
+    }
+    write_json(json, content)
     if wrong:
-        common.out.print(f"Lava differs from the golden model: {wrong}", highlight=False)
+        say(f"Lava differs from the reference model: {wrong}")
         raise typer.Exit(1)
-    common.out.print(
-        f"Lava is exact: {spikes} spikes of {len(windows)} windows, as the golden model has them ({found.seconds:.1f} s)",
-        highlight=False,
+    say(
+        f"Lava is exact: {spikes} spikes in {len(windows)} windows, equal to the reference model "
+        f"({found.seconds:.1f} s)"
     )
+
+
+def _run(net: Network, windows: np.ndarray, folder: Path | None) -> Result:
+    import lmht_deploy as lmht
+    from lmht_deploy.backends import lava
+
+    with tempfile.TemporaryDirectory(prefix="lmht-") as name:
+        path = Path(name) / "check.net"
+        lmht.export(net, path)
+        return lava.open_artifact(path, folder=folder).run(windows)
 
 
 def _small_network() -> Network:
-    """Two layers of LM-HT neurons with T-GIM and leak, a residual sum and a read-out, of fixed random integers."""
+    """Return two LM-HT layers with T-GIM and leak, a shortcut and a readout, of fixed integers."""
     import numpy as np
 
-    from lmht_deploy.ir import Conv, Flatten, Input, Linear, Network, Neurons, Readout, Scale
+    from lmht_deploy.ir import Conv, Flatten, Input, Linear, Network, Readout, Scale
 
     rng = np.random.default_rng(0)
 
     def weights(*shape: int) -> np.ndarray:
         return rng.integers(-127, 128, shape)
 
-    def neurons(name: str, *synapses: Conv | Scale) -> Neurons:
-        omega, bias, v0 = (
-            rng.integers(-2, 5, (2, 2)),
-            rng.integers(-50, 80, 4),
-            rng.integers(0, 100, 4),
-        )
-        return Neurons(
-            name=name,
-            synapses=synapses,
-            bias=bias,
-            threshold=rng.integers(300, 900, 4),
-            omega=omega,
-            leak=3600,
-            v0=v0,
-            levels=2,
-        )
-
     return Network(
         (
             Input(name="input", shape=(2, 6, 6), steps=2, max_value=2),
-            neurons("first", Conv(source="input", weight=weights(4, 2, 3, 3), padding=(1, 1))),
-            neurons(
+            _neurons(
+                rng,
+                "first",
+                Conv(source="input", weight=weights(4, 2, 3, 3), padding=(1, 1)),
+            ),
+            _neurons(
+                rng,
                 "second",
                 Conv(source="first", weight=weights(4, 4, 3, 3), padding=(1, 1)),
                 Scale(source="first", weight=weights(4), exponent=1),
@@ -148,4 +133,19 @@ def _small_network() -> Network:
                 bias=weights(3),
             ),
         )
+    )
+
+
+def _neurons(rng: np.random.Generator, name: str, *synapses: Conv | Scale) -> Neurons:
+    from lmht_deploy.ir import Neurons
+
+    return Neurons(
+        name=name,
+        synapses=synapses,
+        omega=rng.integers(-2, 5, (2, 2)),
+        bias=rng.integers(-50, 80, 4),
+        v0=rng.integers(0, 100, 4),
+        threshold=rng.integers(300, 900, 4),
+        leak=3600,
+        levels=2,
     )

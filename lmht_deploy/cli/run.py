@@ -2,54 +2,65 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmht_deploy.errors import BackendError
 
-from . import common
+from . import _options as options
+from ._console import counting, out, percent, say, table, write_json
+from ._data import read_windows
 
 if TYPE_CHECKING:
     from lmht_deploy.backends import Backend
+    from lmht_deploy.data import Windows
+    from lmht_deploy.result import Result
 
 
 def run(
-    artifact: Annotated[Path, typer.Argument(help="What to run: .lmht, .onnx or .net.")],
-    data: common.Data,
+    artifact: Annotated[
+        Path,
+        typer.Argument(help="What to run: a .lmht, .onnx or .net file.", callback=options.is_file),
+    ],
+    data: options.Data,
     backend: Annotated[
         str | None,
         typer.Option(
             "--backend",
-            help="Who runs it (default: event for .lmht, onnx for .onnx, lava for .net, netx for NetX files of others).",
+            help="Backend to use (default: event for .lmht, onnx for .onnx, lava for .net, netx "
+            "for NetX files of other tools).",
+            rich_help_panel=options.EXECUTION,
+            autocompletion=options.completion(options.backend_names),
         ),
     ] = None,
-    root: common.Root = None,
-    split: common.Split = "test",
-    limit: common.Limit = None,
-    sensor: common.SensorSize = None,
-    subset: common.Subset = False,
-    cache: common.Cache = None,
-    threads: common.Threads = 1,
+    root: options.Root = None,
+    split: options.Split = "test",
+    limit: options.Limit = None,
+    sensor: options.SensorSize = None,
+    subset: options.Subset = False,
+    cache: options.Cache = None,
+    threads: options.Threads = 1,
     fast_conv: Annotated[
         bool,
         typer.Option(
             "--fast-conv",
-            help="Backend lava, NetX files of others: lava-dl convolves by matrix products; same integers.",
+            help="Backend lava, NetX files of other tools: lava-dl computes convolutions as "
+            "matrix products, with the same integers.",
+            rich_help_panel=options.EXECUTION,
         ),
     ] = False,
-    json: common.Json = None,
+    json: options.Json = None,
 ) -> None:
-    """Run windows of events through a network; report accuracy, spikes, synaptic operations and time."""
-    from lmht_deploy import backends
-    from lmht_deploy.analysis.compare import accuracy
+    """Run windows through a network; report accuracy, spikes, synaptic operations and time."""
+    from lmht_deploy.analysis.runner import default_backend
 
-    name = backend or _default_backend(artifact)
-    common.check_writable(json)
-    with closing(_load(name, artifact, threads, fast_conv)) as runner:
-        windows, labels, provenance = common.read_data(
+    name = backend or default_backend(artifact)
+    with _open_runner(name, artifact, threads, fast_conv) as runner:
+        found = read_windows(
             data,
             runner.window_shape,
             runner.max_value,
@@ -60,41 +71,34 @@ def run(
             cache=cache,
             limit=limit,
         )
-        with common.progress(name) as show:
-            result = backends.run_windows(
-                runner, windows, progress=lambda done: show("", done, len(windows))
-            )
-    hit = accuracy(result, labels)
-    title = f"{artifact.name} on {name}, {len(windows)} windows"
-    table = common.table(
-        title,
-        ("layer", "spikes", "events", "SOPs", "MACs"),
-        left=("layer",),
-        caption="means a window",
-    )
-    for layer in dict.fromkeys([*result.spikes, *result.sops]):
-        cells = (
-            counts[layer].mean() if layer in counts else None
-            for counts in (result.spikes, result.events, result.sops)
+        result = _run(name, runner, found)
+    content = {"artifact": artifact, "backend": name, **_content(found, result)}
+    _show(f"{artifact.name} on {name}, {len(found)} windows", result)
+    correct, milliseconds = percent(content["accuracy"]), content["ms_per_window"]
+    say(f"accuracy {correct}, {milliseconds:.3f} ms per window")
+    write_json(json, content)
+
+
+def _run(name: str, runner: Backend, found: Windows) -> Result:
+    from lmht_deploy.backends import run_windows
+
+    with counting(name) as show:
+        return run_windows(
+            runner, found.windows, progress=lambda done: show(done, len(found.windows))
         )
-        table.add_row(
-            layer,
-            *("" if cell is None else f"{cell:,.1f}" for cell in cells),
-            f"{result.macs[layer]:,}" if layer in result.macs else "",
-        )
-    common.out.print(table)
-    common.out.print(
-        f"accuracy {common.percent(hit)}, {1000 * result.seconds / len(windows):.3f} ms a window"
-    )
-    content = {
-        "artifact": artifact,
-        "backend": name,
-        "data": provenance,
-        "windows": len(windows),
-        "accuracy": hit,
-        "ms_per_window": 1000 * result.seconds / len(windows),
+
+
+def _content(found: Windows, result: Result) -> dict[str, Any]:
+    """Return what was run, and the result, as plain data."""
+    from lmht_deploy.analysis.compare import accuracy
+
+    return {
+        "data": dict(found.provenance),
+        "windows": len(found),
+        "accuracy": accuracy(result, found.labels),
+        "ms_per_window": 1000 * result.seconds / len(found),
         "predictions": result.predictions,
-        "labels": labels,
+        "labels": found.labels,
         "logits": result.logits,
         "scale": result.scale,
         "spikes": result.spikes,
@@ -103,29 +107,32 @@ def run(
         "event_sops": result.event_sops,
         "macs": result.macs,
     }
-    common.write_json(json, content)
 
 
-def _load(name: str, artifact: Path, threads: int, fast_conv: bool) -> Backend:
-    from lmht_deploy import backends
+@contextmanager
+def _open_runner(name: str, artifact: Path, threads: int, fast_conv: bool) -> Iterator[Backend]:
+    from lmht_deploy.analysis.runner import open_runner
 
     if not fast_conv:
-        return backends.open_backend(name, artifact, threads=threads)
+        with open_runner(artifact, name, threads=threads) as runner:
+            yield runner
+        return
     if name != "lava":
         raise BackendError(f"--fast-conv is for backend 'lava', not {name!r}")
     from lmht_deploy.backends import lava
 
-    return lava.open_artifact(artifact, threads=threads, fast_conv=True)
+    with closing(lava.open_artifact(artifact, threads=threads, fast_conv=True)) as runner:
+        yield runner
 
 
-def _default_backend(artifact: Path) -> str:
-    defaults = {".lmht": "event", ".onnx": "onnx", ".net": "lava"}
-    if artifact.suffix not in defaults:
-        raise BackendError(
-            f"{artifact}: no backend runs {artifact.suffix or 'such'} files; the suffixes are {', '.join(defaults)}"
+def _show(title: str, result: Result) -> None:
+    columns = ("layer", "spikes", "events", "SOPs", "MACs")
+    found = table(title, columns, left=("layer",), caption="means per window")
+    for layer in dict.fromkeys([*result.spikes, *result.sops]):
+        means = (
+            f"{counts[layer].mean():,.1f}" if layer in counts else ""
+            for counts in (result.spikes, result.events, result.sops)
         )
-    from lmht_deploy.netx import is_foreign
-
-    return (
-        "netx" if artifact.suffix == ".net" and is_foreign(artifact) else defaults[artifact.suffix]
-    )
+        macs = f"{result.macs[layer]:,}" if layer in result.macs else ""
+        found.add_row(layer, *means, macs)
+    out.print(found)

@@ -1,4 +1,4 @@
-"""`lmht validate`: a trained run before and after reparameterisation, in the columns of the paper's Table 2."""
+"""`lmht validate`: a trained run before and after reparameterization, as in the paper's Table 2."""
 
 from __future__ import annotations
 
@@ -8,83 +8,68 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmht_deploy.errors import LmhtError
-
-from . import common
-from .convert import lowered
-from .train import need_torch
+from . import _options as options
+from ._console import counting, out, progress, table, tell, write_json
+from ._training import check_run, load_run, lower_run, resolve_device
 
 if TYPE_CHECKING:
-    from lmht_deploy.analysis.validate import Row, Validation
+    from rich.table import Table
+
+    from lmht_deploy.analysis.validate import FormRow, Validation
     from lmht_deploy.training.recipe import PaperRecipe
 
 FORMS = {"before": "", "block-start": "block-start", "uniform": "uniform (the paper's)"}
 
 
 def validate(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    root: common.Root = None,
-    split: common.Split = "test",
-    limit: common.Limit = None,
-    subset: common.Subset = False,
-    cache: common.Cache = None,
-    threads: common.Threads = 1,
-    device: common.Device = "auto",
-    energy_model: Annotated[
-        str, typer.Option("--energy", help="Energy model: '45nm' or 'loihi1'.")
-    ] = "45nm",
-    json: common.Json = None,
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run.", callback=check_run)
+    ],
+    root: options.Root = None,
+    split: options.Split = "test",
+    limit: options.Limit = None,
+    subset: options.Subset = False,
+    cache: options.Cache = None,
+    threads: options.Threads = 1,
+    device: options.Device = "auto",
+    energy_model: options.Energy = "45nm",
+    json: options.Json = None,
 ) -> None:
-    """Evaluate a trained network before and after reparameterisation, as floats and as integers: accuracy, SOPs and energy.
+    """Report accuracy, SOPs and energy of a trained network before and after reparameterization.
 
-    Exits with 1 where the block-start form gives another figure than the network before, for any window, and says where
-    they part first.
+    Both the float and the integer network are evaluated. Exits with 1 if the block-start form
+    differs from the network before in any window, and reports the first mismatch.
     """
-    need_torch()
+    run = load_run(folder)
     from lmht_deploy.analysis.validate import validate as validate_network
-    from lmht_deploy.training import data, runs
+    from lmht_deploy.training import data
 
-    common.check_writable(json)
-    if split not in ("train", "test"):
-        raise LmhtError(f"split must be 'train' or 'test', not {split!r}")
-    if not folder.is_dir():
-        raise LmhtError(f"{folder}: there is no such run folder")
-    run, device = runs.load_run(folder), common.device(device)
-    with common.progress(f"reading {run.recipe.data.name}") as show:
+    own_device = resolve_device(device)
+    with counting(f"reading {run.recipe.data.name}") as show:
         found = data.load_split(
-            run.recipe,
-            split,
-            root=root,
-            subset=subset,
-            cache=cache,
-            progress=lambda done, total: show("", done, total),
+            run.recipe, split, root=root, subset=subset, cache=cache, progress=show
         )
-    with common.progress("validating") as report:
-        windows, labels = found.windows[:limit], found.labels[:limit]
+    with progress("validating") as report:
         validation = validate_network(
-            lowered(run),
-            windows,
-            labels,
+            lower_run(run),
+            found.windows[:limit],
+            found.require_labels()[:limit],
             threads=threads,
-            device=device,
+            device=own_device,
             energy_model=energy_model,
-            report=report,
+            progress=report,
         )
     _show(validation, run.recipe.network.architecture, run.recipe.paper)
-    rows = [dataclasses.asdict(row) for row in validation.rows]
-    content = {
-        "exact": validation.exact,
-        "energy_model": energy_model,
-        "rows": rows,
-        "omitted": validation.omitted,
-    }
-    common.write_json(
+    write_json(
         json,
         {
             "run": folder,
             "recipe": dataclasses.asdict(run.recipe),
             "trained_accuracy": run.accuracy,
-            **content,
+            "exact": validation.exact,
+            "energy_model": energy_model,
+            "rows": [dataclasses.asdict(row) for row in validation.rows],
+            "omitted": validation.omitted,
         },
     )
     if not validation.exact:
@@ -92,74 +77,64 @@ def validate(
 
 
 def _show(validation: Validation, architecture: str, paper: PaperRecipe) -> None:
-    from lmht_deploy.analysis import energy
-
-    model = energy.model(validation.energy_model)
     macs = any(row.macs for row in validation.rows)
-    columns = (
-        "numbers",
-        "Arch.",
-        "L",
-        "T",
-        "reparameterised",
-        "Acc.(%)",
-        "rate",
-        "SOPs(G)",
-        "E.(mJ)",
-        *(["E. with MACs"] if macs else []),
-        "against before",
-    )
-    left = ("numbers", "Arch.", "reparameterised", "against before")
-    caption = f"means a window, of {validation.rows[0].windows:,}; rate: spikes a neuron and step; energy is an estimate: {model.source}"
-    table = common.table("before and after reparameterisation", columns, left=left, caption=caption)
+    found = _empty_table(validation, macs)
     for row in validation.rows:
-        table.add_row(
-            "integer" if row.integer else "float",
-            architecture,
-            str(row.levels),
-            str(row.steps),
-            FORMS[row.form],
-            _percent(row.accuracy),
-            f"{row.rate:.4f}",
-            f"{row.sops / 1e9:.4g}",
-            f"{row.energy * 1e3:.4g}",
-            *([f"{row.with_macs * 1e3:.4g}"] if macs else []),
-            _against(row),
-        )
+        found.add_row(*_cells(row, architecture, macs))
     if paper.accuracy:
-        figures = (
-            f"{figure:g}" if figure else ""
-            for figure in (paper.accuracy, 0, paper.sops, paper.energy)
-        )
-        table.add_row(
-            f"paper, Table {paper.table}",
-            architecture,
-            "",
-            "",
-            "",
-            *figures,
-            *([""] if macs else []),
-            "",
-        )
-    common.out.print(table)
-    for why in validation.omitted:
-        common.err.print(f"left out: {why}", markup=False, highlight=False, soft_wrap=True)
+        found.add_row(*_paper_cells(paper, architecture))
+    out.print(found)
+    for reason in validation.omitted:
+        tell(f"not evaluated: {reason}")
     for row in validation.rows:
         if row.form == "block-start" and row.difference is not None:
-            common.err.print(
-                f"lmht: the block-start form is not what it was before: {row.difference}",
-                markup=False,
-                soft_wrap=True,
-            )
+            tell(f"lmht: the block-start form differs from the network before: {row.difference}")
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f}"
+def _empty_table(validation: Validation, macs: bool) -> Table:
+    from lmht_deploy.analysis.energy import energy_model
+
+    text = ("numbers", "Arch.", "reparameterized", "compared with before")
+    columns = [
+        *("numbers", "Arch.", "L", "T", "reparameterized", "Acc.(%)", "rate", "SOPs(G)", "E.(mJ)"),
+        *(["E. with MACs"] if macs else []),
+        "compared with before",
+    ]
+    caption = (
+        f"means per window, over {validation.rows[0].windows:,} windows; rate: spikes per neuron "
+        f"and step; energy is an estimate: {energy_model(validation.energy_model).source}"
+    )
+    return table("before and after reparameterization", columns, left=text, caption=caption)
 
 
-def _against(row: Row) -> str:
+def _cells(row: FormRow, architecture: str, macs: bool) -> list[str]:
+    return [
+        "integer" if row.integer else "float",
+        architecture,
+        str(row.levels),
+        str(row.steps),
+        FORMS[row.form],
+        "-" if row.accuracy is None else f"{100 * row.accuracy:.2f}",
+        f"{row.firing_rate:.4f}",
+        f"{row.sops / 1e9:.4g}",
+        f"{row.energy * 1e3:.4g}",
+        *([f"{row.energy_with_macs * 1e3:.4g}"] if macs else []),
+        _comparison(row),
+    ]
+
+
+def _paper_cells(paper: PaperRecipe, architecture: str) -> list[str]:
+    figures = (paper.accuracy, 0, paper.sops, paper.energy)
+    cells = (f"{figure:g}" if figure else "" for figure in figures)
+    return [f"paper, Table {paper.table}", architecture, "", "", "", *cells]
+
+
+def _comparison(row: FormRow) -> str:
     if row.form == "before":
         return ""
     if row.difference is None:
-        return "[green]equal, window by window[/]"
-    return f"spikes of {row.windows_apart:,}, classes of {row.predictions_apart:,} windows differ"
+        return "[green]equal in every window[/]"
+    return (
+        f"spikes differ in {row.differing_windows:,} windows, "
+        f"classes in {row.differing_predictions:,}"
+    )

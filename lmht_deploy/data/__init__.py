@@ -1,0 +1,18 @@
+"""Data sets, recordings and window files behind one function.
+
+`load` reads any of them as `Windows`: integers `[N, T_in, C, H, W]` with labels and class names.
+`available` lists the data sets that `load` knows by name. Nothing is downloaded, except images from
+the Hugging Face hub when no `root` is given.
+
+Modules:
+    images: Still images and how their pixels become integers.
+    cifar10dvs: Emulated recordings of CIFAR10-DVS.
+"""
+
+from __future__ import annotations
+
+from ._load import load
+from ._registry import DataSet, available
+from ._windows import Windows
+
+__all__ = ["DataSet", "Windows", "available", "load"]

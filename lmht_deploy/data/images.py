@@ -1,16 +1,16 @@
-"""Still images, through Hugging Face `datasets`: from its hub, or from a folder of Parquet files laid out as there.
+"""Still images, read by Hugging Face `datasets` from its hub or from a folder of Parquet files.
 
-Pixels become integers around 0 (grey level - 128), so that the zeros of a padding are a medium grey. What differs between
-the sets is one entry of `SETS`; a new one is a new entry.
+A pixel becomes the integer gray level - 128, so that zero padding is a medium gray. `SETS` describes
+each data set; a new data set is a new entry.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import io
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,28 +18,45 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from lmht_deploy._packages import require_package
+from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import DataError
+
+from ._recordings import check_split
+from ._windows import Progress, Windows
+from .cifar10dvs import CLASSES as CIFAR10_CLASSES
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from PIL.Image import Image
 
-LOW, HIGH = -128, 127
+PACKAGES = ("datasets", "PIL")
+"""Import names of the packages that reading images needs."""
+
+MIN_VALUE, MAX_VALUE = -128, 127
+"""Range of the integers that pixels become."""
+
 SCALE = 1 / 64
-"""Real value of one grey level: pixels span -2..2."""
+"""Real value of one gray level: pixels span -2 to 2."""
 
 READERS = 8
-"""Threads that decode images which are not kept in memory."""
+"""Threads that decode images on access."""
 
 MARGIN = 8 / 7
-"""Where an image is cropped to a size, its shorter side is brought to so many times that size before (224 of 256, as is usual)."""
+"""An image is cropped from a centered square that is this much larger (256 for 224, as is usual)."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A data set of the hub: its name there, its columns, its number of classes, and how its split for testing is called.
+    """An image data set of the Hugging Face hub.
 
-    `size` is the height and width of the images; 0 where they differ, which are then decoded as they are used.
+    Attributes:
+        hub: Name on the hub.
+        classes: Number of classes.
+        size: Height and width of the images; 0 if they differ. Such images are decoded on access.
+        image: Column of the images.
+        label: Column of the labels.
+        test: Name of the test split on the hub.
     """
 
     hub: str
@@ -53,32 +70,23 @@ class ImageSet:
 SETS = {
     "cifar10": ImageSet("uoft-cs/cifar10", 10, 32, image="img"),
     "cifar100": ImageSet("uoft-cs/cifar100", 100, 32, image="img", label="fine_label"),
-    "tiny-imagenet": ImageSet(
-        "zh-plus/tiny-imagenet", 200, 64, test="valid"
-    ),  # ImageNet-200 of the paper
+    "tiny-imagenet": ImageSet("zh-plus/tiny-imagenet", 200, 64, test="valid"),  # ImageNet-200
     "imagenet": ImageSet("ILSVRC/imagenet-1k", 1000, 0, test="validation"),
 }
 
-CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
+class LazyImages:
+    """Array-like int8 `[N, T_in, 3, H, W]` of images that are decoded on access.
 
-@dataclass(frozen=True)
-class Images:
-    """`windows` int8 [N, T_in, 3, H, W], the same image at every step; `labels` int64 [N] into `classes`."""
-
-    windows: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-
-
-class Decoded:
-    """Stands in for an array int8 [N, T_in, 3, H, W] of images that are decoded when they are asked for: indexed along N."""
+    Only the first axis can be indexed, by a slice or an index array. The result is an array.
+    """
 
     nbytes = 0
     dtype = np.dtype(np.int8)
 
-    def __init__(self, rows: Dataset, column: str, size: int, steps: int, what: str) -> None:
-        self._rows, self._column, self._what = rows, column, what
+    def __init__(self, rows: Dataset, column: str, size: int, steps: int, name: str) -> None:
+        """Decode from `column` of `rows`; `name` stands for the data set in error messages."""
+        self._rows, self._column, self._name = rows, column, name
         self.shape = (len(rows), steps, 3, size, size)
 
     def __len__(self) -> int:
@@ -88,25 +96,31 @@ class Decoded:
         return self.read(np.arange(len(self))[chosen])
 
     def read(self, chosen: np.ndarray, *, zoom: float = 0.0, seed: int = 0) -> np.ndarray:
-        """The images of the indices `chosen`, their middle cut out; with `zoom`, a random part of at least that share of the area.
+        """Decode images, cropped to their center or to a random part.
 
-        What part is drawn from `seed` and the image's index, wherever and whenever it is read. Raises DataError.
+        Args:
+            chosen: Indices of the images.
+            zoom: Smallest share of the image's area that a random part covers. 0: the center.
+            seed: Seed of the random parts. The same seed and index give the same part.
+
+        Returns:
+            int8 `[len(chosen), T_in, 3, H, W]`.
+
+        Raises:
+            DataError: An image cannot be decoded.
         """
-        size = self.shape[-1]
         with ThreadPoolExecutor(READERS) as readers:
-            found = readers.map(lambda index: self._one(int(index), size, zoom, seed), chosen)
-            return _as_windows(list(found), self.shape[1])
+            pixels = readers.map(lambda index: self._read_one(int(index), zoom, seed), chosen)
+            return _to_windows(list(pixels), self.shape[1])
 
-    def _one(self, index: int, size: int, zoom: float, seed: int) -> np.ndarray:
-        cut = (
-            partial(_part, generator=np.random.default_rng((seed, index)), least=zoom)
-            if zoom
-            else _middle
-        )
-        return _decoded(
-            self._rows[index][self._column],
-            f"{self._what} image {index}",
-            lambda image: cut(image, size),
+    def _read_one(self, index: int, zoom: float, seed: int) -> np.ndarray:
+        crop: Callable[[Image, int], Image] = _crop_center
+        if zoom:
+            generator = np.random.default_rng((seed, index))
+            crop = partial(_crop_random, generator=generator, min_share=zoom)
+        name = f"{self._name} image {index}"
+        return _decode(
+            self._rows[index][self._column], name, lambda image: crop(image, self.shape[-1])
         )
 
 
@@ -116,227 +130,255 @@ def load_images(
     split: str,
     steps: int = 1,
     size: int = 0,
-    first: int = 0,
+    classes: int = 0,
     per_class: int = 0,
     root: str | Path | None = None,
     cache: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Images:
-    """The images of data set `name`, of its `split` "train" or "test", in their order; from the folder `root`, or else from the hub.
+    progress: Progress | None = None,
+) -> Windows:
+    """Read the images of a data set, in their order.
 
-    An image enters at each of `steps` input steps. `size` is the height and width to which images are brought (0: as they are); only the
-    `first` classes are taken, and the first `per_class` images of each (0: all); `cache` is the folder in which the library keeps what it
-    has read (default: its own). Images of one size are decoded at once, and `progress(done, total)` is called; those of different sizes when
-    they are used. Raises DataError for a missing package, for a hub that cannot be reached, and for files that are missing, damaged or of
-    another layout.
+    Images of one size are decoded at once, images of different sizes on access.
+
+    Args:
+        name: One of `SETS`.
+        split: "train" or "test".
+        steps: Input steps T_in; every step has the same image.
+        size: Height and width to which images are resized. 0: as they are.
+        classes: Take only the first `classes` classes. 0: all.
+        per_class: Take only the first `per_class` images of each class. 0: all.
+        root: Folder of the Parquet files. Default: the hub.
+        cache: Folder in which Hugging Face `datasets` keeps what it has read. Default: its own.
+        progress: Called as `progress(done, total)` after each decoded image.
+
+    Returns:
+        int8 windows `[N, T_in, 3, H, W]`.
+
+    Raises:
+        DataError: The name is unknown, a package is missing, the hub cannot be reached, or files
+            are missing, damaged or of another layout.
     """
-    for package in ("datasets", "PIL"):
-        if importlib.util.find_spec(package) is None:
-            raise DataError(
-                f"images need the package {package!r}; run: pip install 'lmht-deploy[images]'"
-            )
-    chosen = SETS[name]
-    rows = _rows(name, chosen, split, root, cache)
-    what = f"{root or chosen.hub}: {split}"
-    labels = _labels(rows, name, what)
-    if first:
-        rows, labels = rows.select(np.flatnonzero(labels < first)), labels[labels < first]
-    if per_class:
-        taken = np.sort(
-            np.concatenate(
-                [np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels)]
-            )
-        )
-        rows, labels = rows.select(taken), labels[taken]
+    if name not in SETS:
+        raise DataError(unknown("image data set", name, SETS))
+    for package in PACKAGES:
+        require_package(package, "images")
+    image_set, split = SETS[name], check_split(split)
+    rows = _read_rows(name, split, root, cache)
+    source = f"{root or image_set.hub}: {split}"
+    rows, labels = _select(rows, _read_labels(rows, name, source), classes, per_class)
     if not len(rows):
+        chosen = f" of the first {classes} classes" if classes else ""
+        raise DataError(f"{source} holds no image{chosen}")
+    if image_set.size:
+        windows = _decode_all(rows, image_set.image, size, steps, source, progress)
+    elif size:
+        lazy = LazyImages(rows, image_set.image, size, steps, source)
+        windows = cast("np.ndarray", lazy)
+    else:
         raise DataError(
-            f"{what} holds no image" + (f" of the first {first} classes" if first else "")
+            f"the images of {name} differ in size; give the size, for example 224"
+            " (in a recipe: data.size)"
         )
-    classes = _classes(name, rows)[: first or None]
-    if not chosen.size:
-        if not size:
-            raise DataError(f"the images of {name} differ in size: give data.size, 224 for example")
-        return Images(
-            cast("np.ndarray", Decoded(rows, chosen.image, size, steps, what)), labels, classes
-        )
+    provenance = {"data": name, "split": split, "source": str(root or image_set.hub)}
+    return Windows(
+        windows, labels, _class_names(name, rows)[: classes or None], "image", provenance
+    )
+
+
+def _select(
+    rows: Dataset, labels: np.ndarray, classes: int, per_class: int
+) -> tuple[Dataset, np.ndarray]:
+    """Keep the first `classes` classes (0: all), and the first `per_class` rows of each (0: all)."""
+    if classes:
+        rows, labels = rows.select(np.flatnonzero(labels < classes)), labels[labels < classes]
+    if per_class and len(labels):
+        first = [np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels)]
+        kept = np.sort(np.concatenate(first))
+        rows, labels = rows.select(kept), labels[kept]
+    return rows, labels
+
+
+def _decode_all(
+    rows: Dataset, column: str, size: int, steps: int, source: str, progress: Progress | None
+) -> np.ndarray:
+    """Decode all images, which must have one size."""
+    crop = partial(_crop_center, size=size) if size else None
     pixels = []
-    for index, image in enumerate(rows[chosen.image]):
-        pixels.append(
-            _decoded(
-                image,
-                f"{what} image {index}",
-                (lambda image: _middle(image, size)) if size else None,
-            )
-        )
+    for index, image in enumerate(rows[column]):
+        pixels.append(_decode(image, f"{source} image {index}", crop))
         if progress:
             progress(index + 1, len(rows))
     if len({array.shape for array in pixels}) > 1:
         raise DataError(
-            f"{what} images have different sizes; they must be of one, or data.size must say which"
+            f"{source} images have different sizes; give the size that they are resized to"
+            " (in a recipe: data.size)"
         )
-    return Images(_as_windows(pixels, steps), labels, classes)
+    return _to_windows(pixels, steps)
 
 
-def _rows(
-    name: str, chosen: ImageSet, split: str, root: str | Path | None, cache: str | Path | None
-) -> Dataset:
-    """The rows of one split, with images as {bytes, path} that nobody has decoded."""
+# ---------------------------------------------------------------------------------------- the files
+
+
+def _read_rows(name: str, split: str, root: str | Path | None, cache: str | Path | None) -> Dataset:
+    """Rows of one split, with images as {bytes, path} that are not decoded."""
     import datasets
 
-    source: dict[str, Any] = {
-        "path": chosen.hub,
-        "split": chosen.test if split == "test" else split,
-    }
-    if root is not None:
-        names = [chosen.test, "test", "val"] if split == "test" else [split]
-        files = next(
-            (
-                found
-                for part in names
-                if (found := sorted(map(str, Path(root).rglob(f"{part}*.parquet"))))
-            ),
-            None,
-        )
-        if files is None:
-            raise DataError(f"{root}: there is no file {names[0]}*.parquet of {name}")
-        if len(folders := {str(Path(file).parent) for file in files}) > 1:
-            raise DataError(
-                f"{root}: there are {split} files in several folders ({', '.join(sorted(folders))}); give one of them as the root"
-            )
-        source = {
-            "path": "parquet",
-            "data_files": files,
-            "split": "train",
-        }  # whatever the files hold is called so
-    with _quiet(bars=root is None):
+    image_set = SETS[name]
+    place = root or image_set.hub
+    if root is None:
+        split_name = image_set.test if split == "test" else split
+        source: dict[str, Any] = {"path": image_set.hub, "split": split_name}
+    else:  # Hugging Face `datasets` calls the rows of any files "train"
+        files = _find_files(name, split, root)
+        source = {"path": "parquet", "data_files": files, "split": "train"}
+    with _quiet_library(progress_bars=root is None):
         try:
             rows = datasets.load_dataset(**source, cache_dir=None if cache is None else str(cache))
-        except Exception as error:  # the library and the hub's client raise dozens of kinds
-            raise DataError(_unreadable(name, chosen, root, error)) from None
-    if missing := {chosen.image, chosen.label} - set(rows.column_names):
-        there = ", ".join(rows.column_names)
+        except Exception as error:  # the library and the client of the hub raise dozens of types
+            raise DataError(_describe_failure(name, root, error)) from None
+    if missing := {image_set.image, image_set.label} - set(rows.column_names):
         raise DataError(
-            f"{root or chosen.hub}: {name} has the columns {chosen.image} {{bytes, path}} and {chosen.label}; {min(missing)} is not among {there}"
+            f"{place}: {name} has the columns {image_set.image} {{bytes, path}} and"
+            f" {image_set.label}; {min(missing)} is not among {', '.join(rows.column_names)}"
         )
     try:
-        return rows.select_columns([chosen.image, chosen.label]).cast_column(
-            chosen.image, datasets.Image(decode=False)
+        return rows.select_columns([image_set.image, image_set.label]).cast_column(
+            image_set.image, datasets.Image(decode=False)
         )
-    except Exception:  # of the library and of pyarrow, by what the column holds instead
+    except Exception:  # of the library or of pyarrow, depending on what the column holds
         raise DataError(
-            f"{root or chosen.hub}: the column {chosen.image} of {name} must hold {{bytes, path}}, not {rows.features[chosen.image]}"
+            f"{place}: the column {image_set.image} of {name} must hold {{bytes, path}},"
+            f" not {rows.features[image_set.image]}"
         ) from None
 
 
+def _find_files(name: str, split: str, root: str | Path) -> list[str]:
+    """Parquet files of one split, which must lie in one folder."""
+    names = [SETS[name].test, "test", "val"] if split == "test" else [split]
+    found = (sorted(map(str, Path(root).rglob(f"{part}*.parquet"))) for part in names)
+    files = next((some for some in found if some), None)
+    if files is None:
+        raise DataError(f"{root}: there is no file {names[0]}*.parquet of {name}")
+    if len(folders := {str(Path(file).parent) for file in files}) > 1:
+        raise DataError(
+            f"{root}: there are {split} files in several folders ({', '.join(sorted(folders))});"
+            " give one of them as the root"
+        )
+    return files
+
+
 @contextmanager
-def _quiet(bars: bool) -> Iterator[None]:
-    """Without what the library and the hub's client log before the error that says the same; `bars` of downloads may stay."""
+def _quiet_library(progress_bars: bool) -> Iterator[None]:
+    """Silence the logs of Hugging Face: the error that follows says the same.
+
+    Levels of logs and the switch of the progress bars are restored as they were. `progress_bars`
+    leaves the bars as they are.
+    """
     import datasets
-    from datasets.utils import logging as of_library
-    from huggingface_hub.utils import logging as of_client
+    import huggingface_hub  # noqa: F401 (sets the level of its log when imported)
 
-    logs = (of_library, of_client)
-    before = [log.get_verbosity() for log in logs]
-    for log in logs:
-        log.set_verbosity(log.CRITICAL)
-    if not bars:
-        datasets.disable_progress_bars()
-    try:
+    with ExitStack() as restore:
+        for log in map(logging.getLogger, ("datasets", "huggingface_hub")):
+            restore.callback(log.setLevel, log.level)
+            log.setLevel(logging.CRITICAL)
+        if not progress_bars and not datasets.are_progress_bars_disabled():
+            datasets.disable_progress_bars()
+            restore.callback(datasets.enable_progress_bars)
         yield
-    finally:
-        for log, level in zip(logs, before, strict=True):
-            log.set_verbosity(level)
-        datasets.enable_progress_bars()
 
 
-def _unreadable(name: str, chosen: ImageSet, root: str | Path | None, error: Exception) -> str:
+def _describe_failure(name: str, root: str | Path | None, error: Exception) -> str:
     reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
     if root is not None:
         return f"{root}: cannot be read as Parquet files of {name} ({reason})"
     return (
-        f"{name} could not be fetched from the hub as {chosen.hub} ({reason}); the files that came whole are kept: run it again, "
-        "or give the root of a folder that holds its Parquet files"
+        f"{name} could not be downloaded from the hub as {SETS[name].hub} ({reason}); complete"
+        " files are kept: run it again, or give the root of a folder that holds its Parquet files"
     )
 
 
-def _labels(rows: Dataset, name: str, what: str) -> np.ndarray:
-    """The labels of all rows, int64 [N]; DataError where one is no class of data set `name`."""
+def _read_labels(rows: Dataset, name: str, source: str) -> np.ndarray:
+    """Labels int64 `[N]` of all rows; DataError if one of them is not a class of `name`."""
     column, classes = SETS[name].label, SETS[name].classes
     labels = np.asarray(rows[column]) if len(rows) else np.zeros(0, np.int64)
     if labels.dtype.kind not in "iu":  # text, fractions, or nothing in some rows
         raise DataError(
-            f"{what}: the column {column} must give every image the number of its class, 0..{classes - 1}"
+            f"{source}: the column {column} must hold the class of every image as a number"
+            f" within 0..{classes - 1}"
         )
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
         raise DataError(
-            f"{what} labels of {name} lie within {labels.min()}..{labels.max()}, expected 0..{classes - 1}"
+            f"{source} labels of {name} lie within {labels.min()}..{labels.max()},"
+            f" expected 0..{classes - 1}"
         )
     return labels.astype(np.int64)
 
 
-def _classes(name: str, rows: Dataset) -> tuple[str, ...]:
+def _class_names(name: str, rows: Dataset) -> tuple[str, ...]:
     names = getattr(rows.features[SETS[name].label], "names", None)
-    if names is None:  # plain Parquet files do not say
-        return CIFAR10 if name == "cifar10" else tuple(map(str, range(SETS[name].classes)))
-    return tuple(names)
+    if names is not None:
+        return tuple(names)
+    if name == "cifar10":  # Parquet files that are not from the hub hold no names
+        return CIFAR10_CLASSES
+    return tuple(map(str, range(SETS[name].classes)))
 
 
-# ------------------------------------------------------------------------------------------------ pixels
+# --------------------------------------------------------------------------------------- the pixels
 
 
-def _as_windows(pixels: list[np.ndarray], steps: int) -> np.ndarray:
-    """uint8 [H, W, 3] each -> int8 [N, steps, 3, H, W], the steps of which share their memory."""
-    windows = (np.stack(pixels).transpose(0, 3, 1, 2)[:, None] ^ 0x80).view(
-        np.int8
-    )  # the bits of grey level - 128
-    return (
-        windows
-        if steps == 1
-        else np.broadcast_to(windows, (len(windows), steps, *windows.shape[2:]))
-    )
+def _to_windows(pixels: list[np.ndarray], steps: int) -> np.ndarray:
+    """int8 `[N, steps, 3, H, W]` of images uint8 `[H, W, 3]`; the steps share their memory."""
+    signed = (np.stack(pixels) ^ 0x80).view(np.int8)  # the bits of gray level - 128
+    windows = signed.transpose(0, 3, 1, 2)[:, None]
+    if steps == 1:
+        return windows
+    return np.broadcast_to(windows, (len(windows), steps, *windows.shape[2:]))
 
 
-def _decoded(
-    image: Mapping[str, bytes | None] | None, what: str, cut: Callable[[Image], Image] | None
+def _decode(
+    image: Mapping[str, bytes | None] | None, name: str, crop: Callable[[Image], Image] | None
 ) -> np.ndarray:
+    """Pixels uint8 `[H, W, 3]`, after `crop`."""
     from PIL import Image, UnidentifiedImageError
 
     if not image or not image["bytes"]:
-        raise DataError(f"{what}: holds no bytes of an image")
+        raise DataError(f"{name}: holds no bytes of an image")
     try:
         picture: Any = Image.open(io.BytesIO(image["bytes"])).convert("RGB")
-        return np.asarray(cut(picture) if cut else picture)
+        return np.asarray(crop(picture) if crop else picture)
     except UnidentifiedImageError:
-        raise DataError(f"{what}: cannot be decoded (it has no format that is known)") from None
+        raise DataError(f"{name}: cannot be decoded (its format is not known)") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{what}: cannot be decoded ({error})") from None
+        raise DataError(f"{name}: cannot be decoded ({error})") from None
 
 
-def _middle(image: Image, size: int) -> Image:
-    """`image` at `size` x `size`: as it is, or its middle."""
+def _crop_center(image: Image, size: int) -> Image:
+    """Resize to `size` x `size`: the center square, or the whole image if it has that size."""
     if image.size == (size, size):
         return image
     side = min(image.size) / MARGIN
     left, top = (image.width - side) / 2, (image.height - side) / 2
-    return _resized(image, size, (left, top, left + side, top + side))
+    return _resize(image, size, (left, top, left + side, top + side))
 
 
-def _part(image: Image, size: int, generator: np.random.Generator, least: float) -> Image:
-    """A random part of `image` of at least the share `least` of its area, of an aspect ratio within 3/4..4/3 (Szegedy et al. 2015)."""
-    area = image.width * image.height * generator.uniform(least, 1)
+def _crop_random(
+    image: Image, size: int, generator: np.random.Generator, min_share: float
+) -> Image:
+    """Resize a random part to `size` x `size`.
+
+    The part covers at least `min_share` of the area, its aspect ratio lies within 3/4..4/3
+    (Szegedy et al. 2015).
+    """
+    area = image.width * image.height * generator.uniform(min_share, 1)
     ratio = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
-    width, height = (
-        min((area * ratio) ** 0.5, image.width),
-        min((area / ratio) ** 0.5, image.height),
-    )
-    left, top = (
-        generator.uniform(0, image.width - width),
-        generator.uniform(0, image.height - height),
-    )
-    return _resized(image, size, (left, top, left + width, top + height))
+    width = min((area * ratio) ** 0.5, image.width)
+    height = min((area / ratio) ** 0.5, image.height)
+    left = generator.uniform(0, image.width - width)
+    top = generator.uniform(0, image.height - height)
+    return _resize(image, size, (left, top, left + width, top + height))
 
 
-def _resized(image: Image, size: int, box: tuple[float, float, float, float]) -> Image:
+def _resize(image: Image, size: int, box: tuple[float, float, float, float]) -> Image:
     from PIL.Image import Resampling
 
     return image.resize((size, size), Resampling.BILINEAR, box=box, reducing_gap=2.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -66,7 +65,8 @@ class LayerProfile:
 class Model:
     """An integer network as the engine runs it; its packed weights are shared by every engine made from it.
 
-    `isa` names the tier to use (see `isas`); by default the environment variable LMHT_ISA, else the best of this CPU.
+    `isa` names the highest instruction set to use (see `isas`), by default the one in the
+    environment variable LMHT_ISA, otherwise the best one of this CPU.
     `path` is for tests and benchmarks: "list", "shared" or "dense" where the engine would take whichever is cheapest, row by row.
     Raises BackendError for a float network, an unknown tier, a network beyond the engine's sizes or a missing extension.
     """
@@ -85,9 +85,7 @@ class Model:
             )
         self.net = net
         try:
-            self._core = _core.Model(
-                isa if isa is not None else os.environ.get("LMHT_ISA", ""), path or ""
-            )
+            self._core = _core.Model(isa or "", path or "")
             self.places = Planner(net, self._core).places
         except (ValueError, OverflowError, MemoryError) as error:
             raise BackendError(

@@ -1,10 +1,35 @@
-"""Events: one event array, one window rule, and what they come from (data sets, recordings, live sources, the emulator).
+"""Events: arrays of events, the window rule, recordings, live sources and the emulated sensor.
 
-arrays      the event array, checked once at the door
-windows     events -> integer count frames, under one rule
-files       windows and labels as `.npz`: the plain way to bring data
-recordings  event files of every common format
-datasets    data sets by name, as windows and labels; their sources: digits, tonic_sets, folders
-dvs         the emulator of a dynamic vision sensor
-extension   the compiled part: the door's check, the counting of events, the emulated pixels (core/)
+Modules:
+    arrays: The event array and its validation.
+    windows: The window rule: events become integer count frames.
+    recordings: Event files of every common format.
+    live: Sources of a stream: played recordings, text, UDP, cameras.
+    stream: Live classification in constant memory.
+    dvs: An emulated dynamic vision sensor.
+
+Data sets are in `lmht_deploy.data`.
 """
+
+from __future__ import annotations
+
+from .arrays import EVENT, EventValidator, Sensor, make_events, validate_events
+from .recordings import EventStream, Recording, open_recording, read_events, write_aedat4
+from .windows import WindowRule, clip_counts, count_windows, iterate_windows
+
+__all__ = [
+    "EVENT",
+    "EventStream",
+    "EventValidator",
+    "Recording",
+    "Sensor",
+    "WindowRule",
+    "clip_counts",
+    "count_windows",
+    "iterate_windows",
+    "make_events",
+    "open_recording",
+    "read_events",
+    "validate_events",
+    "write_aedat4",
+]

@@ -1,4 +1,4 @@
-"""The event array: what every reader yields and everything else takes, checked once at the door."""
+"""The event array and its validation: every reader's events pass here before they are used."""
 
 from __future__ import annotations
 
@@ -8,124 +8,175 @@ import numpy as np
 
 from lmht_deploy.errors import DataError
 
-from .extension import core
+from ._extension import core
 
 EVENT = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)])
-"""One event: time in microseconds, column, row (from the top left), polarity (False OFF, True ON)."""
+"""One event: time in us, column, row (from the top left), polarity (False: OFF, True: ON)."""
+
 MAX_TIME = 2**62
-"""Largest magnitude of a time, so that the difference of two fits 64 bits."""
+"""Largest magnitude of a time in us: the difference of two times fits into 64 bits."""
 
 
 class Sensor(NamedTuple):
-    """Size of a sensor in pixels, in the order of the axes of a frame."""
+    """Size of a sensor in pixels, in the order of the axes of a frame.
+
+    Attributes:
+        height: Rows.
+        width: Columns.
+    """
 
     height: int
     width: int
 
 
 def make_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """EVENT [n] of four arrays that already hold valid values; arrays from outside go through `checked`."""
+    """Build an event array of four arrays `[n]` with valid values.
+
+    The values are not checked; use `validate_events` for data from outside.
+
+    Args:
+        t: Times in us, not decreasing.
+        x: Columns.
+        y: Rows.
+        p: Polarities, 0 (OFF) or 1 (ON).
+
+    Returns:
+        EVENT `[n]`.
+    """
     events = np.empty(len(t), EVENT)
     events["t"], events["x"], events["y"], events["p"] = t, x, y, p
     return events
 
 
-def checked(events: np.ndarray, sensor: Sensor) -> np.ndarray:
-    """`events` as EVENT [n], n >= 1, every one of them on the sensor, of polarity 0 or 1 and not before the one before it.
+def validate_events(events: np.ndarray, sensor: Sensor) -> np.ndarray:
+    """Validate the events of a whole recording.
 
-    `events` is a structured array with (at least) the integer fields t, x, y, p. Raises DataError with the index of the
-    first event that does not fit.
+    Every event must lie on the sensor, have polarity 0 or 1 and not be earlier than the event
+    before it.
+
+    Args:
+        events: Structured array `[n]` with at least the integer fields t, x, y, p.
+        sensor: Size of the sensor.
+
+    Returns:
+        EVENT `[n]`, n >= 1.
+
+    Raises:
+        DataError: There is no event, a field is missing or not of integers, or an event is not
+            valid. The message has the index of the first invalid event.
     """
-    admitted = Door(sensor).admit(events)
-    if len(admitted) == 0:
+    valid = EventValidator(sensor).validate(events)
+    if len(valid) == 0:
         raise DataError("the recording holds no event")
-    return admitted
+    return valid
 
 
-class Door:
-    """Checks the packets of one recording or live source as `checked` checks a whole one; a packet may be empty.
+class EventValidator:
+    """Incremental form of `validate_events`: checks the packets of one recording or stream.
 
-    With `drop`, events that do not fit are left out and counted in `dropped`, under the first fault that they have: "range"
-    (beside the sensor, or a time beyond 2^62 us), "polarity" (neither 0 nor 1), "order" (earlier than a valid event before it).
+    Args:
+        sensor: Size of the sensor.
+        drop: Drop and count invalid events instead of raising an error.
+
+    Attributes:
+        sensor: Size of the sensor.
+        seen: Number of events so far, invalid ones included.
+        dropped: Number of dropped events by their first fault: "range" (outside the sensor, or a
+            time beyond 2^62 us), "polarity" (neither 0 nor 1), "order" (earlier than a valid
+            event before it).
     """
 
-    def __init__(self, sensor: Sensor, drop: bool = False) -> None:
+    def __init__(self, sensor: Sensor, *, drop: bool = False) -> None:
         self.sensor = sensor
         self.seen = 0
         self.dropped = {"range": 0, "polarity": 0, "order": 0}
         self._drop = drop
         self._latest = -MAX_TIME
 
-    def admit(self, events: np.ndarray) -> np.ndarray:
-        """The events of the next packet as EVENT [n]; DataError with the index, since the start, of one that does not fit."""
+    def validate(self, events: np.ndarray) -> np.ndarray:
+        """Validate the next packet, which may be empty.
+
+        Args:
+            events: Structured array `[n]` with at least the integer fields t, x, y, p.
+
+        Returns:
+            The valid events, EVENT `[m]` with m <= n.
+
+        Raises:
+            DataError: A field is missing or not of integers, or (without `drop`) an event is not
+                valid. The message has its index since the start.
+        """
         _check_fields(events)
-        given = packed(events) if events.dtype == EVENT else _table(events)
-        index = core().check(given, self.sensor, self._latest)
+        packet = as_bytes(events) if events.dtype == EVENT else _as_table(events)
+        index = core().check(packet, self.sensor, self._latest)
         if index == len(events):
-            admitted = _converted(events)
+            valid = events if events.dtype == EVENT else _convert(events)
         elif self._drop:
-            admitted = self._sifted(given)
+            valid = self._drop_invalid(packet)
         else:
-            raise DataError(f"event {self.seen + index}: {_fault(events[index], self.sensor)}")
+            raise DataError(
+                f"event {self.seen + index}: {_describe_fault(events[index], self.sensor)}"
+            )
         self.seen += len(events)
-        if len(admitted):
-            self._latest = int(admitted["t"][-1])
-        return admitted
+        if len(valid):
+            self._latest = int(valid["t"][-1])
+        return valid
 
-    def _sifted(self, given: np.ndarray) -> np.ndarray:
-        """The events of `given` that fit; the others are counted."""
-        room = np.empty(len(given), EVENT)
-        number, dropped = core().sift(given, self.sensor, self._latest, packed(room))
-        for name, count in zip(self.dropped, dropped, strict=True):
-            self.dropped[name] += count
-        return room[:number]
+    def _drop_invalid(self, packet: np.ndarray) -> np.ndarray:
+        """Valid events of `packet`; the others are counted."""
+        valid = np.empty(len(packet), EVENT)
+        sifted = core().sift(packet, self.sensor, self._latest, admitted=as_bytes(valid))
+        for fault, count in sifted.dropped.items():
+            self.dropped[fault] += count
+        return valid[: sifted.admitted]
 
 
-def packed(events: np.ndarray) -> np.ndarray:
-    """EVENT [n] as uint8 [n, 13], the form in which the extension takes it; a view where `events` is contiguous."""
+def as_bytes(events: np.ndarray) -> np.ndarray:
+    """EVENT `[n]` as the extension takes it: uint8 `[n, 13]`, a view if `events` is contiguous."""
     return np.ascontiguousarray(events).view(np.uint8).reshape(len(events), EVENT.itemsize)
 
 
-def _table(events: np.ndarray) -> np.ndarray:
-    """Events of a foreign dtype as int64 [n, 4]; unsigned times that do not fit stay beyond MAX_TIME."""
+def _as_table(events: np.ndarray) -> np.ndarray:
+    """Events of another dtype as int64 `[n, 4]`; unsigned times that do not fit stay invalid."""
     table = np.empty((len(events), 4), np.int64)
     for column, name in enumerate("txyp"):
         field = events[name]
-        table[:, column] = (
-            np.minimum(field, np.uint64(MAX_TIME + 1)) if field.dtype == np.uint64 else field
-        )
+        if field.dtype == np.uint64:
+            field = np.minimum(field, np.uint64(MAX_TIME + 1))
+        table[:, column] = field
     return table
 
 
+def _convert(events: np.ndarray) -> np.ndarray:
+    return make_events(*(events[name] for name in "txyp"))
+
+
 def _check_fields(events: np.ndarray) -> None:
-    if (
-        not isinstance(events, np.ndarray)
-        or events.ndim != 1
-        or events.dtype.names is None
-        or not set("txyp") <= set(events.dtype.names)
-    ):
+    if not isinstance(events, np.ndarray) or events.ndim != 1 or not has_event_fields(events.dtype):
         found = events.dtype if isinstance(events, np.ndarray) else type(events).__name__
         raise DataError(
-            f"events must be a one-dimensional structured array with the fields t, x, y, p, not {found}"
+            "events must be a one-dimensional structured array with the fields t, x, y, p,"
+            f" not {found}"
         )
     for name in "txyp":
-        kind = events.dtype[name].kind
-        if kind not in ("iub" if name == "p" else "iu"):
+        if events.dtype[name].kind not in ("iub" if name == "p" else "iu"):
+            unit = " (microseconds)" if name == "t" else ""
             raise DataError(
-                f"the field {name} of events must hold integers{' (microseconds)' if name == 't' else ''}, not {events.dtype[name]}"
+                f"the field {name} of events must hold integers{unit}, not {events.dtype[name]}"
             )
 
 
-def _fault(event: np.void, sensor: Sensor) -> str:
+def has_event_fields(dtype: np.dtype[np.void]) -> bool:
+    """Whether `dtype` is structured and has the fields t, x, y, p."""
+    return set("txyp") <= set(dtype.names or ())
+
+
+def _describe_fault(event: np.void, sensor: Sensor) -> str:
     t, x, y, p = (int(event[name]) for name in "txyp")
     if not (0 <= x < sensor.width and 0 <= y < sensor.height):
-        return f"address x={x}, y={y} lies beside the sensor of {sensor.width} x {sensor.height} pixels"
+        return f"x={x}, y={y} is outside the sensor of {sensor.width} x {sensor.height} pixels"
     if abs(t) > MAX_TIME:
-        return f"its time {t} us lies beyond 2^62 us"
+        return f"its time {t} us is beyond 2^62 us"
     if p not in (0, 1):
         return f"polarity must be 0 (OFF) or 1 (ON), not {p}"
-    return f"its time {t} us lies before that of an event before it"
-
-
-def _converted(events: np.ndarray) -> np.ndarray:
-    return events if events.dtype == EVENT else make_events(*(events[name] for name in "txyp"))
+    return f"its time {t} us is earlier than that of an event before it"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import EVENT, make_events, packed
-from .extension import core
+from ._extension import core
+from .arrays import EVENT, as_bytes, make_events
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ def emulate(
         levels = np.log(scene + np.float32(dvs.dark), dtype=np.float32, order="C")
         noise = _noise(shape, int(times[-1]), dvs, rng)
         events = core().emulate(
-            levels,
-            order,
-            times,
-            off,
-            on,
-            dvs.refractory,
-            dvs.leak * 1e-6,
-            dvs.readout,
-            packed(noise),
+            levels=levels,
+            order=order,
+            times=times,
+            off=off,
+            on=on,
+            refractory=dvs.refractory,
+            leak=dvs.leak * 1e-6,
+            readout=dvs.readout,
+            noise=as_bytes(noise),
         )
         found.append(events.view(EVENT)[:, 0])
     return found

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lmht_deploy._packages import need
+from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError
 
 from .arrays import EVENT, Sensor, make_events
@@ -170,7 +170,7 @@ DRIVERS = ("neuromorphic_drivers", "event_camera_drivers")
 
 def camera() -> tuple[Sensor, Iterator[Packet]]:
     """The size and the packets of the event camera that is plugged in, opened by faery. DataError where there is none, or no driver for it."""
-    need("faery", "events")
+    require_package("faery", "events")
     import faery
 
     if not any(importlib.util.find_spec(name) for name in DRIVERS):

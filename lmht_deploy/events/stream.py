@@ -21,8 +21,8 @@ import numpy as np
 from lmht_deploy.errors import DataError
 from lmht_deploy.result import Result
 
-from .arrays import EVENT, Door, Sensor
-from .windows import Rule, count, fitting, saturated
+from .arrays import EVENT, EventValidator, Sensor
+from .windows import WindowRule, check_size, clip_counts, count_events
 
 MAX_SILENCE = 1_000_000
 """Empty bins in a row beyond which a time is taken for damaged."""
@@ -43,12 +43,12 @@ class Counts:
     """The T_in bins of a window in progress: a ring of slots, each counts int64 [2, H, W]. A window of it is a copy, [T_in, 2, H, W]."""
 
     def __init__(self, steps: int, sensor: Sensor, size: Sensor | None = None) -> None:
-        self.steps, self.sensor, self.size = steps, sensor, fitting(size, sensor)
+        self.steps, self.sensor, self.size = steps, sensor, check_size(size, sensor)
         self._frames = np.zeros((steps, 2, *self.size), np.int64)
 
     def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
         """Count EVENT [n] from index `first` until `last`."""
-        count(events, first, last, self.sensor, self._frames[slot])
+        count_events(events, first, last, self.sensor, self._frames[slot])
 
     def complete(self, slot: int) -> None:
         """No event will be added any more."""
@@ -69,7 +69,7 @@ class Windower:
     `late` counts events that came after the end of their bin: only `elapse` ends one before an event behind it is there.
     """
 
-    def __init__(self, rule: Rule, into: Counts, hop: int | None = None) -> None:
+    def __init__(self, rule: WindowRule, into: Counts, hop: int | None = None) -> None:
         if rule.by == "recording":
             raise DataError(
                 "a stream has no end to be cut by; its windows are cut by 'time' or by 'events'"
@@ -98,13 +98,13 @@ class Windower:
             self._start = int(events["t"][0])
         seen, done = self._seen, 0
         if self.rule.by == "time":
-            done = self.rule.before(self._bin, events, self._start)
+            done = self.rule.count_before(self._bin, events, self._start)
             self.late += done
             self._seen += done
         while done < len(events):
             index = self._bin_of(int(events["t"][done]))
             yield from self._advance(index)
-            edge = self.rule.before(index + 1, events, self._start, seen=seen)
+            edge = self.rule.count_before(index + 1, events, self._start, seen=seen)
             self.into.add(index % self.rule.steps, events, done, edge)
             self._last, self._pending = int(events["t"][edge - 1]), True
             self._seen, done = seen + edge, edge
@@ -185,7 +185,7 @@ class WholeWindows(Counts):
 
     def window(self, oldest: int) -> Outcome:
         counts = super().window(oldest)
-        clipped, lost = saturated(counts, self._max_count)
+        clipped, lost = clip_counts(counts, self._max_count)
         result = self._runner.run(clipped[None])
         return Outcome(result, int(counts.sum()), lost, self._since, result.seconds)
 
@@ -266,7 +266,10 @@ class Decision:
 
 
 def decide(
-    packets: Iterable[Packet], windower: Windower, door: Door, clock: Clock | None = None
+    packets: Iterable[Packet],
+    windower: Windower,
+    validator: EventValidator,
+    clock: Clock | None = None,
 ) -> Iterator[Decision]:
     """A decision for every window of `packets`, the incomplete last one included; `windower` counts into `WholeWindows` or `SharedSteps`.
 
@@ -291,7 +294,7 @@ def decide(
             number += 1
 
     for packet in packets:
-        events = door.admit(clock.plausible(packet) if clock else packet.events)
+        events = validator.validate(clock.plausible(packet) if clock else packet.events)
         if clock and len(events) and packet.arrived is not None:
             clock.saw(int(events["t"][-1]), packet.arrived)
         yield from decided(windower.push(events), packet.arrived)

@@ -1,48 +1,147 @@
-"""Writing and reading files safely, for every format."""
+"""Write and read files safely, for every format."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import secrets
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from lmht_deploy.errors import LmhtError, StorageError
 
+__all__ = ["atomic_write", "hdf5_checksum", "reading", "writing_hdf5"]
+
+# Names of open streams. A file behind one of them belongs to whoever opened it and is not replaced.
+_STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
+# Largest ratio that deflate, the compression of gzip, can reach.
+_MAX_EXPANSION = 1032
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed onto it when the block ends well and removed when it does not."""
-    path = Path(path)
+    """Provide a temporary file, whose content becomes the content of `path` at the end.
+
+    The temporary file lies beside `path` and is renamed onto it when the block ends without an
+    exception, so that `path` is complete at every moment. Otherwise it is removed and `path` stays
+    as it was. A symbolic link is followed. What is not a regular file (a device, a FIFO,
+    `/dev/stdout`) is never replaced; the content is written into it.
+
+    Args:
+        path: File to write.
+
+    Yields:
+        Path of the temporary file, which exists and is empty.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    with _writing_errors(path):
+        if _is_stream(path):
+            with tempfile.TemporaryDirectory() as folder:
+                temporary = Path(folder) / "content"
+                temporary.touch()
+                yield temporary
+                _write_into(path, temporary)
+        else:
+            with _temporary_beside(Path(os.path.realpath(path))) as temporary:
+                yield temporary
+
+
+@contextlib.contextmanager
+def _writing_errors(path: str | Path) -> Iterator[None]:
+    if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
+        raise StorageError(f"{path!r}: is not the name of a file")
     try:
-        descriptor, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=".partial", dir=path.parent
-        )
-        os.close(descriptor)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror})") from None
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        yield
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _is_stream(path: str | Path) -> bool:
+    """Whether `path` is an open stream or exists and is not a regular file."""
+    if os.path.abspath(path).startswith(_STREAMS):
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(0, "it is a folder")
+    return not stat.S_ISREG(mode)
+
+
+def _write_into(path: str | Path, source: Path) -> None:
+    # Without O_CREAT and O_TRUNC: what was printed to a stream before is kept.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    with open(descriptor, "wb") as target, source.open("rb") as content:
+        shutil.copyfileobj(content, target)
+
+
+@contextlib.contextmanager
+def _temporary_beside(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.partial")
+    # The kernel applies the umask. tempfile would give 0600, and the umask of a process cannot be
+    # read without setting it, which other threads would notice.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _flush(path: Path) -> None:
+    """Wait until the content is on the disk; a rename can otherwise overtake it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def writing_hdf5(path: str | Path) -> Iterator[h5py.File]:
+    """Provide an HDF5 file that is written to `path`, with its checksum, when the block ends.
+
+    The file is composed in memory: HDF5 can crash where a disk is full.
+
+    Args:
+        path: File to write.
+
+    Yields:
+        An empty HDF5 file.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    with atomic_write(path) as temporary:
+        with h5py.File("memory", "w", driver="core", backing_store=False) as file:
+            yield file
+            file.attrs["checksum"] = hdf5_checksum(file)
+            file.flush()
+            content = file.id.get_file_image()
+        temporary.write_bytes(content)
+
+
 @contextlib.contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
-    """Turn whatever a strange file makes a reader raise into a StorageError that names the file."""
-    if not Path(path).is_file():
+    """Turn whatever a damaged or foreign file makes a reader raise into a StorageError.
+
+    Args:
+        path: File that is read.
+        what: What the file should be, with its article: `"a .lmht file"`.
+
+    Raises:
+        StorageError: If the file is missing or the block raises; the message names the file.
+    """
+    if not _is_file(path):
         raise StorageError(f"{path}: there is no such file")
     try:
         yield
@@ -50,35 +149,84 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         raise
     except LmhtError as error:
         raise StorageError(f"{path}: does not describe a valid network: {error}") from None
+    except PermissionError:
+        raise StorageError(f"{path}: cannot be read (permission denied)") from None
     except OSError:
         raise StorageError(f"{path}: is not {what}, or is truncated") from None
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
-        raise StorageError(
-            f"{path}: is damaged or was edited ({str(error).strip(chr(34))})"
-        ) from None
+    except MemoryError:
+        raise StorageError(f"{path}: needs more memory than is available") from None
+    except Exception as error:  # parsers of untrusted content raise almost every type
+        raise StorageError(f"{path}: is damaged or was edited ({_first_line(error)})") from None
+
+
+def _is_file(path: str | Path) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, TypeError):
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip("'\" \n") or type(error).__name__
+    return text.splitlines()[0]
 
 
 def hdf5_checksum(file: h5py.File) -> str:
-    """SHA-256 over the names, attributes and data sets of the file, in sorted order."""
+    """Return the SHA-256 over the names, attributes and data sets of `file`, in sorted order.
+
+    The attribute `checksum` of the root group is left out.
+
+    Raises:
+        StorageError: If the file holds anything but groups and data sets that are stored in it,
+            each in one place: a link, a group that contains itself, data in another file.
+    """
     digest = hashlib.sha256()
-    _visit(
-        file, lambda text, data: digest.update(f"{len(text)}:{text}{len(data)}:".encode() + data)
-    )
+
+    def update(text: str, data: bytes) -> None:
+        digest.update(f"{len(text)}:{text}{len(data)}:".encode() + data)
+
+    _visit(file, update, set())
     return digest.hexdigest()
 
 
-def _visit(group: h5py.Group, update: Callable[[str, bytes], None]) -> None:
+def _visit(group: h5py.Group, update: Callable[[str, bytes], None], seen: set[int]) -> None:
+    _check_object(group, seen)
     for name in sorted(group.attrs):
         if (group.name, name) != ("/", "checksum"):
             value = np.asarray(group.attrs[name])
             update(f"{group.name}@{name}", repr(value.tolist()).encode())
     for name in sorted(group):
-        item = group[name]
+        item = _member(group, name)
         if isinstance(item, h5py.Group):
             update(item.name, b"group")
-            _visit(item, update)
+            _visit(item, update, seen)
         else:
+            _check_object(item, seen)
             value = np.asarray(item[()])
-            update(
-                f"{item.name}:{value.dtype.str}{value.shape}", np.ascontiguousarray(value).tobytes()
-            )
+            update(f"{item.name}:{value.dtype.str}{value.shape}", value.tobytes())
+
+
+def _member(group: h5py.Group, name: str) -> Any:
+    """Return a member that is stored in the file itself."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise StorageError(f"{_place(group)}/{name} is a link, which is not allowed")
+    item = group[name]
+    if isinstance(item, h5py.Dataset):
+        if item.external or item.is_virtual:
+            raise StorageError(f"{_place(item)} is stored in another file, which is not allowed")
+        expansion = 1 if item.chunks is None else _MAX_EXPANSION
+        if item.nbytes > expansion * item.id.get_storage_size():
+            raise StorageError(f"{_place(item)} is declared larger than what is stored")
+    return item
+
+
+def _check_object(item: Any, seen: set[int]) -> None:
+    """Require that an object is met once; hard links can make a graph of exponential size."""
+    address = h5py.h5o.get_info(item.id).addr
+    if address in seen:
+        raise StorageError(f"{_place(item)} is stored in two places, which is not allowed")
+    seen.add(address)
+
+
+def _place(item: Any) -> str:
+    return f"{item.file.filename}: {item.name.rstrip('/')}"

@@ -1,17 +1,14 @@
-"""`.lmht` files: HDF5, written beside and renamed, with a checksum over everything that the network is.
+"""`.lmht` files: a network as HDF5.
 
-    /                    attributes: format, version, checksum (SHA-256, hexadecimal), metadata (JSON text)
-    /layers/<i>/         attributes: type, and every scalar field; data sets: every array field
-    /layers/<i>/synapses/<j>/    likewise
-
-Reading is strict: a file with an unknown type, a missing or additional field, or another checksum is refused, and the
-network is checked again when it is built. Nothing in the file is ever executed.
+`SCHEMA` describes the format; the writer and the reader follow it. Reading is strict: a file with
+an unknown type, a missing or additional key or another checksum is refused, and the network is
+checked again when it is built. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,96 +17,250 @@ import numpy as np
 
 from lmht_deploy import ir
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.files import atomic_write, hdf5_checksum, reading
-from lmht_deploy.ir import Network
+from lmht_deploy.formats.files import hdf5_checksum, reading, writing_hdf5
+from lmht_deploy.formats.schema import Field, Group, Schema
+from lmht_deploy.ir import Network, require_network
 
-FORMAT = "lmht-deploy network"
-VERSION = 1
+__all__ = ["SCHEMA", "load_network", "save_network"]
 
-_TYPES: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        ir.Input,
-        ir.Neurons,
-        ir.SumPool,
-        ir.MaxPool,
-        ir.Flatten,
-        ir.Readout,
-        ir.Conv,
-        ir.Linear,
-        ir.Scale,
-    )
+MAX_METADATA = 60_000
+"""Largest size of the metadata as JSON, in bytes; HDF5 stores up to 64 KiB per attribute."""
+
+FORMAT = Field("format", "text", "Identifies the format.")
+VERSION = Field("version", "int64", "Version of the format.")
+METADATA = Field("metadata", "text", "JSON object of texts: provenance of the network.")
+CHECKSUM = Field("checksum", "text", "SHA-256 of the content, hexadecimal.")
+TYPE = Field("type", "text", "Type of the layer or synapse; it determines the other keys.")
+SYNAPSES = Field("synapses", "groups `0`, `1`, ...", "Synapses that are summed.", kind="group")
+
+_NAME = Field("name", "text", "Name of the layer.")
+_SOURCE = Field("source", "text", "Name of the layer that is read.")
+_STRIDE = Field("stride", "int64 [2]", "Stride (vertical, horizontal).")
+_EXPONENT = Field("exponent", "int64", "Weight exponent e; 0 in a float network.")
+_POOL = (
+    _NAME,
+    _SOURCE,
+    Field("kernel", "int64 [2]", "Size of the window (vertical, horizontal)."),
+    _STRIDE,
+    Field("padding", "int64 [2]", "Padding on each side (vertical, horizontal)."),
+)
+
+
+def _array(name: str, dtype: str, meaning: str) -> Field:
+    return Field(name, dtype, meaning, kind="data set")
+
+
+_BIAS = _array("bias", "int32 or float64 [C]", "Bias b.")
+
+LAYERS: Mapping[type, Group] = {
+    ir.Input: Group(
+        "Input",
+        "Input of the network; the first layer and no other.",
+        (
+            _NAME,
+            Field("shape", "int64 [3] or [1]", "(C, H, W) or (N)."),
+            Field("steps", "int64", "T_in, number of input steps per window."),
+            Field("min_value", "int64", "Smallest integer that may enter."),
+            Field("max_value", "int64", "Largest integer that may enter."),
+            Field("kind", "text", "`events` or `image`."),
+        ),
+    ),
+    ir.Neurons: Group(
+        "Neurons",
+        "LM-HT neurons under the sum of their synapses.",
+        (
+            _NAME,
+            SYNAPSES,
+            _BIAS,
+            _array("threshold", "int32 or float64 [C]", "Threshold θ."),
+            _array("omega", "int32 or float64 [T, T_in]", "T-GIM Ω."),
+            Field("leak", "int64 or float64", "λq = λ·4096 in an integer network, otherwise λ."),
+            _array("v0", "int32 or float64 [C]", "Initial potential."),
+            Field("levels", "int64", "L, largest spike count per step."),
+            Field("substeps", "int64", "S, number of sub-steps per time-step."),
+            Field("injection", "text", "`block-start` or `uniform`."),
+        ),
+    ),
+    ir.SumPool: Group("SumPool", "Sum pooling of spike counts.", _POOL),
+    ir.MaxPool: Group("MaxPool", "Max pooling of spike counts.", _POOL),
+    ir.Flatten: Group("Flatten", "(C, H, W) to (C·H·W).", (_NAME, _SOURCE)),
+    ir.Readout: Group(
+        "Readout",
+        "Logits; the last layer and no other.",
+        (
+            _NAME,
+            SYNAPSES,
+            _BIAS,
+            Field("scale", "float64", "Real value of one unit of a logit."),
+        ),
+    ),
 }
+"""Keys of each type of layer."""
+
+_WEIGHT = "int8 or float64"
+SYNAPSE_TYPES: Mapping[type, Group] = {
+    ir.Conv: Group(
+        "Conv",
+        "Convolution.",
+        (
+            _SOURCE,
+            _array("weight", f"{_WEIGHT} [C_out, C_in/groups, kh, kw]", "Weights W."),
+            _STRIDE,
+            Field("padding", "int64 [2]", "Zeros on each side (vertical, horizontal)."),
+            Field("dilation", "int64 [2]", "Distance of the taps (vertical, horizontal)."),
+            Field("groups", "int64", "Number of groups of channels."),
+            _EXPONENT,
+        ),
+    ),
+    ir.Linear: Group(
+        "Linear",
+        "Dense synapse.",
+        (_SOURCE, _array("weight", f"{_WEIGHT} [N_out, N_in]", "Weights W."), _EXPONENT),
+    ),
+    ir.Scale: Group(
+        "Scale",
+        "Identity shortcut with one weight per channel.",
+        (_SOURCE, _array("weight", f"{_WEIGHT} [C]", "Weights W."), _EXPONENT),
+    ),
+}
+"""Keys of each type of synapse."""
+
+SCHEMA = Schema(
+    title="Network files (`.lmht`)",
+    suffix=".lmht",
+    format="lmht-deploy network",
+    version=1,
+    summary="""
+An HDF5 file that holds one network, float or integer. The symbols are those of the semantics page.
+Texts are UTF-8. Scalars are attributes; arrays are data sets, which are written without
+compression. Links and data in other files are not allowed.""",
+    groups=(
+        Group("/", "Root group.", (FORMAT, VERSION, METADATA, CHECKSUM)),
+        Group(
+            "/layers/<i>",
+            "One group per layer, i = 0, 1, ... in topological order, with the keys of its type.",
+            (TYPE,),
+        ),
+        *LAYERS.values(),
+        Group(
+            "/layers/<i>/synapses/<j>",
+            "One group per synapse of layer i, j = 0, 1, ..., with the keys of its type.",
+            (TYPE,),
+        ),
+        *SYNAPSE_TYPES.values(),
+    ),
+    checksum="""
+SHA-256 over the sequence of all entries. The entries of a group are its attributes in the order of
+their names, without the attribute `checksum` of the root group, and then its members in the order
+of their names; the members of a subgroup follow the subgroup. An entry is a text and bytes, written
+as `<length of text>:<text><length of bytes>:<bytes>`:
+
+* attribute: `<path of group>@<name>`; `repr` of the value as Python lists and scalars,
+* group: its path; `group`,
+* data set: `<path>:<NumPy dtype string><shape as a Python tuple>`; the values in C order.""",
+)
+"""Description of the format."""
 
 
 def save_network(net: Network, path: str | Path) -> None:
-    """Write `net` to `path` (`.lmht`); the file appears whole or not at all. Raises StorageError."""
-    with atomic_write(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+    """Write a network to a `.lmht` file, which appears complete or not at all.
+
+    Args:
+        net: Float or integer network.
+        path: File to write.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    metadata = json.dumps(dict(require_network(net).metadata), sort_keys=True)
+    if len(metadata) > MAX_METADATA:
+        raise StorageError(
+            f"{path}: cannot be written (metadata of {len(metadata)} bytes; a .lmht file holds up "
+            f"to {MAX_METADATA})"
+        )
+    with writing_hdf5(path) as file:
         layers = file.create_group("layers")
         for index, layer in enumerate(net.layers):
-            _write(layers.create_group(str(index)), layer)
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
-        file.attrs["metadata"] = json.dumps(dict(net.metadata), sort_keys=True)
-        file.attrs["checksum"] = hdf5_checksum(file)
+            _write(layers.create_group(str(index)), layer, LAYERS)
+        file.attrs[FORMAT.name] = SCHEMA.format
+        file.attrs[VERSION.name] = SCHEMA.version
+        file.attrs[METADATA.name] = metadata
 
 
 def load_network(path: str | Path) -> Network:
-    """Read a `.lmht` file. Raises StorageError where it is missing, damaged, foreign or of another version."""
+    """Read a network from a `.lmht` file.
+
+    Args:
+        path: File to read.
+
+    Returns:
+        The network, checked, with its bounds proved.
+
+    Raises:
+        StorageError: If the file is missing, damaged, foreign or of another version.
+    """
     with reading(path, "a .lmht file"), h5py.File(path, "r") as file:
-        if file.attrs.get("format") != FORMAT:
+        attributes = {name: _plain(value) for name, value in file.attrs.items()}
+        SCHEMA.check(path, attributes.get(FORMAT.name), attributes.get(VERSION.name))
+        if attributes.get(CHECKSUM.name) != hdf5_checksum(file):
             raise StorageError(
-                f"{path}: is HDF5, but not a .lmht file (its 'format' attribute is {file.attrs.get('format')!r})"
+                f"{path}: the checksum does not match the content; the file is damaged or was "
+                f"edited"
             )
-        if file.attrs.get("version") != VERSION:
-            raise StorageError(
-                f"{path}: has format version {file.attrs.get('version')}, this release reads version {VERSION}"
-            )
-        if file.attrs.get("checksum") != hdf5_checksum(file):
-            raise StorageError(
-                f"{path}: the checksum does not match the content; the file is damaged or was edited"
-            )
-        groups = file["layers"]
-        layers = [_read(groups[str(index)]) for index in range(len(groups))]
-        return Network(layers=tuple(layers), metadata=json.loads(file.attrs["metadata"]))
+        _check_keys(file, "/", attributes, SCHEMA.groups[0].names)
+        _check_keys(file, "/", file, {"layers"})
+        layers = _read_all(file["layers"], LAYERS)
+        return Network(layers=layers, metadata=json.loads(attributes[METADATA.name]))
 
 
-# ------------------------------------------------------------------------------------------------ records
+# --------------------------------------------------------------------------------------- records
 
 
-def _write(group: h5py.Group, record: Any) -> None:
-    group.attrs["type"] = type(record).__name__
-    for field in dataclasses.fields(record):
+def _write(group: h5py.Group, record: Any, types: Mapping[type, Group]) -> None:
+    group.attrs[TYPE.name] = type(record).__name__
+    for field in types[type(record)].fields:
         value = getattr(record, field.name)
-        if field.name == "synapses":
-            synapses = group.create_group("synapses")
-            for index, synapse in enumerate(value):
-                _write(synapses.create_group(str(index)), synapse)
-        elif isinstance(value, np.ndarray):
-            group.create_dataset(field.name, data=value, track_times=False)
-        else:
-            group.attrs[field.name] = value
+        match field.kind:
+            case "attribute":
+                group.attrs[field.name] = value
+            case "data set":
+                group.create_dataset(field.name, data=value, track_times=False)
+            case "group":
+                members = group.create_group(field.name)
+                for index, member in enumerate(value):
+                    _write(members.create_group(str(index)), member, SYNAPSE_TYPES)
 
 
-def _read(group: h5py.Group) -> Any:
-    record = _TYPES.get(group.attrs["type"])
+def _read_all(group: h5py.Group, types: Mapping[type, Group]) -> tuple[Any, ...]:
+    """Read the records `0`, `1`, ... of a group."""
+    _check_keys(group, group.name, group, {str(index) for index in range(len(group))})
+    return tuple(_read(group[str(index)], types) for index in range(len(group)))
+
+
+def _read(group: h5py.Group, types: Mapping[type, Group]) -> Any:
+    attributes = {name: _plain(value) for name, value in group.attrs.items()}
+    name = attributes.pop(TYPE.name, None)
+    record = {kind.__name__: kind for kind in types}.get(name)
     if record is None:
-        raise StorageError(
-            f"{group.file.filename}: {group.name} is of the unknown type {group.attrs['type']!r}"
-        )
-    values: dict[str, Any] = {
-        name: _plain(value) for name, value in group.attrs.items() if name != "type"
+        raise StorageError(f"{group.file.filename}: {group.name} is of the unknown type {name!r}")
+    fields = types[record].fields
+    what = f"{group.name} ({name})"
+    _check_keys(group, what, attributes, {f.name for f in fields if f.kind == "attribute"})
+    _check_keys(group, what, group, {f.name for f in fields if f.kind != "attribute"})
+    members = {
+        key: _read_all(item, SYNAPSE_TYPES) if key == SYNAPSES.name else item[()]
+        for key, item in group.items()
     }
-    for name, item in group.items():
-        values[name] = (
-            tuple(_read(item[str(i)]) for i in range(len(item))) if name == "synapses" else item[()]
-        )
-    fields = {field.name for field in dataclasses.fields(record)}
-    if values.keys() != fields:
+    return record(**attributes, **members)
+
+
+def _check_keys(
+    group: h5py.Group, what: str, found: Mapping[str, Any], expected: frozenset[str] | set[str]
+) -> None:
+    if set(found) != expected:
         raise StorageError(
-            f"{group.file.filename}: {group.name} ({record.__name__}) should have {sorted(fields)}, has {sorted(values)}"
+            f"{group.file.filename}: {what} should have {sorted(expected)}, has {sorted(found)}"
         )
-    return record(**values)
 
 
 def _plain(value: Any) -> Any:

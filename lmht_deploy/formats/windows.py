@@ -1,66 +1,133 @@
-"""Windows and labels as `.npz` (NumPy's own format, never a pickle): the plain way to bring data."""
+"""Windows and labels as `.npz` files, the plain way to bring data.
+
+`SCHEMA` describes the format. Such a file is also written with NumPy alone:
+`numpy.savez_compressed(path, windows=windows, labels=labels)`. Objects are never unpickled.
+"""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from lmht_deploy.errors import DataError, StorageError
+from lmht_deploy.formats.files import atomic_write, reading
+from lmht_deploy.formats.schema import Field, Group, Schema
 
-from .files import atomic_write
+__all__ = ["SCHEMA", "load_windows", "save_windows"]
+
+WINDOWS = Field(
+    "windows",
+    "any integer or bool [N, T_in, C, H, W] or [N, T_in, N_in]",
+    "N windows: event counts or pixels of each input step.",
+    kind="array",
+)
+LABELS = Field(
+    "labels",
+    "any integer [N]",
+    "Class of each window.",
+    kind="array",
+    optional=True,
+)
+SCHEMA = Schema(
+    title="Window files (`.npz`)",
+    suffix=".npz",
+    format="",
+    version=1,
+    summary="""
+A NumPy `.npz` archive, compressed or not, without pickled objects. It has no field for a version:
+the two keys are the whole format.""",
+    groups=(Group("arrays", "Arrays of the archive.", (WINDOWS, LABELS)),),
+    checksum="The CRC-32 of each array, which every ZIP archive holds.",
+)
+"""Description of the format."""
 
 
 def save_windows(windows: np.ndarray, path: str | Path, labels: np.ndarray | None = None) -> None:
-    """Write `windows` [N, T_in, ...] (integers) and `labels` [N] (integers) to `path` (`.npz`), whole or not at all.
+    """Write windows to a `.npz` file, which appears complete or not at all.
 
-    Raises DataError where the arrays are not of that kind, StorageError where the file cannot be written.
+    Args:
+        windows: Integers `[N, T_in, ...]`.
+        path: File to write.
+        labels: Integers `[N]`, the class of each window.
+
+    Raises:
+        DataError: If the arrays are not of that kind.
+        StorageError: If the file cannot be written.
     """
-    arrays = {"windows": np.asarray(windows)} | (
-        {} if labels is None else {"labels": np.asarray(labels)}
-    )
+    given = {WINDOWS.name: windows} | ({} if labels is None else {LABELS.name: labels})
+    arrays = {name: _as_array(path, name, values) for name, values in given.items()}
     _check(path, arrays)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def load_windows(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read `windows` [N, T_in, ...] (integers) and, where the file has them, `labels` int64 [N].
+    """Read windows from a `.npz` file.
 
-    Raises StorageError for a file that is missing, damaged or no `.npz`, and DataError for arrays of another kind.
+    Args:
+        path: File to read.
+
+    Returns:
+        Windows, integers `[N, T_in, ...]`, and labels, int64 `[N]`, or None if there are none.
+
+    Raises:
+        StorageError: If the file is missing, damaged or not a `.npz` file.
+        DataError: If its arrays are of another kind.
     """
-    if not Path(path).is_file():
-        raise StorageError(f"{path}: there is no such file")
-    try:
-        with Path(path).open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                raise DataError(
-                    f"{path}: holds one bare array; write it with numpy.savez_compressed(path, windows=..., labels=...)"
-                )
-            arrays = {name: content[name] for name in content.files}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise StorageError(
-            f"{path}: is not a readable .npz file ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-        ) from None
-    _check(path, arrays)
-    labels = arrays.get("labels")
-    return arrays["windows"], None if labels is None else labels.astype(np.int64)
-
-
-def _check(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    if "windows" not in arrays or arrays.keys() - {"windows", "labels"}:
+    with reading(path, "a readable .npz file"):
+        arrays = _read(path)
+    if isinstance(arrays, np.ndarray):
         raise DataError(
-            f"{path}: must hold the array 'windows' and may hold 'labels'; it holds {', '.join(sorted(arrays)) or 'nothing'}"
+            f"{path}: holds one bare array; write it with "
+            f"numpy.savez_compressed(path, windows=..., labels=...)"
         )
-    windows, labels = arrays["windows"], arrays.get("labels")
+    _check(path, arrays)
+    labels = arrays.get(LABELS.name)
+    return arrays[WINDOWS.name], None if labels is None else labels.astype(np.int64)
+
+
+def _read(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
+    with Path(path).open("rb") as file:
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        arrays = {name: content[name] for name in content.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy returns any other member as bytes
+            raise StorageError(f"{path}: {name!r} is not an array")
+    return arrays
+
+
+def _as_array(path: str | Path, name: str, values: object) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except Exception:  # ragged lists, or whatever the conversion of a foreign object raises
+        raise DataError(f"{path}: {name!r} must be an array of integers") from None
+
+
+def _check(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    if not SCHEMA.groups[0].required <= set(arrays) <= SCHEMA.groups[0].names:
+        raise DataError(
+            f"{path}: must hold the array 'windows' and may hold 'labels'; it holds "
+            f"{', '.join(sorted(arrays)) or 'nothing'}"
+        )
+    windows, labels = arrays[WINDOWS.name], arrays.get(LABELS.name)
     if windows.dtype.kind not in "iub" or windows.ndim < 2 or len(windows) == 0:
         raise DataError(
-            f"{path}: 'windows' must hold integers in the shape [N, T_in, ...], not {windows.dtype} {list(windows.shape)}"
+            f"{path}: 'windows' must hold integers in the shape [N, T_in, ...], not "
+            f"{windows.dtype} {list(windows.shape)}"
         )
-    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != windows.shape[:1]):
+    if labels is not None:
+        _check_labels(path, labels, len(windows))
+
+
+def _check_labels(path: str | Path, labels: np.ndarray, count: int) -> None:
+    if labels.dtype.kind not in "iu" or labels.shape != (count,):
         raise DataError(
-            f"{path}: 'labels' must hold {len(windows)} integers, one a window, not {labels.dtype} {list(labels.shape)}"
+            f"{path}: 'labels' must hold {count} integers, one per window, not {labels.dtype} "
+            f"{list(labels.shape)}"
         )
+    if labels.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: 'labels' must fit 64 bits, found {labels.max()}")

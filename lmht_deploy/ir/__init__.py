@@ -1,38 +1,46 @@
-"""The deployable network as plain data: layers, their checks, and the proof that 32 bits suffice."""
+"""The deployable network as plain data: its layers, their checks and the proof of 32-bit bounds.
 
-from .network import (
-    INT32_MAX,
+This package knows nothing of training, files or backends (docs/semantics.md).
+"""
+
+from .bounds import Bounds
+from .checks import INT32_MAX
+from .layers import (
     LEAK_ONE,
-    MAX_EXPONENT,
     MAX_INPUT,
-    Bounds,
-    Conv,
+    MAX_LEAK,
+    MAX_OMEGA,
+    MAX_STEPS,
     Flatten,
+    Injection,
     Input,
+    InputKind,
     Layer,
-    Linear,
     MaxPool,
-    Network,
     Neurons,
-    Pair,
     Readout,
-    Scale,
-    Shape,
     SumPool,
-    Synapse,
     leak_integer,
     sources,
 )
+from .network import Network, require_network
+from .records import Pair, Shape
+from .synapses import MAX_EXPONENT, Conv, Linear, Scale, Synapse
 
 __all__ = [
     "INT32_MAX",
     "LEAK_ONE",
     "MAX_EXPONENT",
     "MAX_INPUT",
+    "MAX_LEAK",
+    "MAX_OMEGA",
+    "MAX_STEPS",
     "Bounds",
     "Conv",
     "Flatten",
+    "Injection",
     "Input",
+    "InputKind",
     "Layer",
     "Linear",
     "MaxPool",
@@ -45,5 +53,6 @@ __all__ = [
     "SumPool",
     "Synapse",
     "leak_integer",
+    "require_network",
     "sources",
 ]

@@ -1,41 +1,41 @@
-"""NetX files of others: read without Lava, and run step by step with the very integers of Lava's fixed-point simulation.
+"""NetX files of other tools: run without Lava, with the integers of Lava's simulation.
 
-    file.py        layers of a NetX file as plain data; refuses what lava-dl would skip in silence
-    dense.py       what lava-dl and Lava make of dense weights
-    simulate.py    the simulation, event-driven, many samples at once: the face of
-    core/          its C++
+    simulate.py    the simulation: event-driven, many samples at once
+    counting.py    its recordings as a `Result`
+    core/          its C++ core
 
-(The exact reading of files that lmht-deploy wrote is the backend `lava`; stock lava-dl, and this package, see hard-reset
-neurons in them: docs/netx.md.)
+`lmht_deploy.formats.netx` reads the files. Stock lava-dl, and this package, see hard-reset CUBA
+neurons in the files of LM-HT networks; the backend `lava` runs those exactly.
 """
 
-from .file import (
+from lmht_deploy.formats.netx.stock import (
     CUBA,
     READOUT,
-    Approximation,
-    Conv,
-    Dense,
-    Encoding,
-    Flatten,
-    InputLayer,
+    ExactEncoding,
     NetX,
+    NetXConv,
+    NetXDense,
+    NetXFlatten,
+    NetXInput,
+    StockEncoding,
     is_foreign,
     load_netx,
 )
+
 from .simulate import Recording, Simulator, isas
 
 __all__ = [
     "CUBA",
     "READOUT",
-    "Approximation",
-    "Conv",
-    "Dense",
-    "Encoding",
-    "Flatten",
-    "InputLayer",
+    "ExactEncoding",
     "NetX",
+    "NetXConv",
+    "NetXDense",
+    "NetXFlatten",
+    "NetXInput",
     "Recording",
     "Simulator",
+    "StockEncoding",
     "is_foreign",
     "isas",
     "load_netx",

@@ -1,4 +1,4 @@
-"""Recordings of a NetX network as a `Result`: layers by their place in the file, spikes and synaptic operations by sample."""
+"""Recordings of a NetX network as a `Result`: layers by number, spikes and SOPs by sample."""
 
 from __future__ import annotations
 
@@ -9,15 +9,30 @@ import numpy as np
 
 from lmht_deploy import ir
 from lmht_deploy.errors import DataError
+from lmht_deploy.formats.netx.keys import STATE_UNIT
+from lmht_deploy.formats.netx.stock import (
+    READOUT,
+    ExactEncoding,
+    NetX,
+    NetXConv,
+    NetXDense,
+    NetXInput,
+    StockEncoding,
+)
 from lmht_deploy.result import Counts, Result, check_windows, per_window
 
-from .file import READOUT, Approximation, Conv, Dense, Encoding, InputLayer, NetX
-from .simulate import UNIT, Recording
+from .simulate import Recording
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The arguments of `Simulator.run`."""
+    """The arguments of `Simulator.run`.
+
+    Attributes:
+        inputs: Spikes [B, steps, *shape], or biases [B, *shape].
+        steps: Number of steps, for a network that is driven by biases.
+        graded: Whether the spikes are integers.
+    """
 
     inputs: np.ndarray
     steps: int | None = None
@@ -25,42 +40,40 @@ class Sample:
 
 
 def window_shape(net: NetX) -> tuple[int, ...]:
-    """Shape of a window; the first of spikes from others may be any number of steps."""
+    """Return the shape of one window; without an encoding, the number of steps is free."""
     if net.encoding:
         return net.encoding.window
-    return (1 if isinstance(net.spiking[0], InputLayer) else net.steps or 1, *net.input_shape)
+    driven = isinstance(net.spiking[0], NetXInput)
+    return (1 if driven else net.steps or 1, *net.input_shape)
+
+
+def max_value(net: NetX) -> int:
+    """Return the largest input value."""
+    return net.encoding.max_value if net.encoding else ir.MAX_INPUT
 
 
 def samples(net: NetX, windows: np.ndarray) -> Sample:
-    """Windows as `Simulator.run` takes them: spikes [B, steps, ...]; biases and the steps that the file names; as `net.encoding` has it.
+    """Convert windows to the arguments of `Simulator.run`.
 
-    Raises DataError where a network that is driven by biases has other windows than [B, 1, ...], or names no steps, and where
-    an encoded network's windows are not of its shape and range.
+    Args:
+        net: The network.
+        windows: Spikes [B, steps, ...], where every value but 0 is one spike; or biases
+            [B, 1, ...], held for the steps that the file states; or, for a network with an
+            encoding, integers of its window shape.
+
+    Raises:
+        DataError: The windows do not fit, or the file states no steps.
     """
     if net.encoding:
         return _encoded(net, net.encoding, windows)
-    if not isinstance(net.spiking[0], InputLayer):
+    if not isinstance(net.spiking[0], NetXInput):
         return Sample(windows)
     if windows.ndim < 2 or windows.shape[1] != 1 or net.steps is None:
         raise DataError(
-            f"this network is driven by biases [batch, 1, ...] for the file's 'simulation/tSample' ({net.steps}) steps"
+            "this network is driven by biases [batch, 1, ...] for the file's "
+            f"'simulation/tSample' ({net.steps}) steps"
         )
     return Sample(windows[:, 0], net.steps)
-
-
-def _encoded(net: NetX, encoding: Encoding | Approximation, windows: np.ndarray) -> Sample:
-    windows = check_windows(encoding.window, encoding.min_value, encoding.max_value, windows)
-    assert net.steps is not None
-    if isinstance(encoding, Encoding):
-        frames = np.zeros((len(windows), net.steps, *net.input_shape), np.int16)
-        frames[:, 0] = np.tile(windows.reshape(len(windows), -1), encoding.copies)
-    else:  # every layer is a step behind the one before
-        frames = np.zeros(
-            (len(windows), net.steps + len(net.spiking), *encoding.window[1:]), np.int16
-        )
-        frames[:, : windows.shape[1] * encoding.substeps : encoding.substeps] = windows
-        frames = frames.reshape(*frames.shape[:2], *net.input_shape)
-    return Sample(frames, graded=True)
 
 
 def result(
@@ -72,45 +85,68 @@ def result(
     *,
     trace: bool,
 ) -> Result:
-    """What `backend` made of `windows`. Logits are the last layer's spikes; the potential it ends with, where it is a read-out."""
-    if isinstance(net.encoding, Encoding):
+    """Convert the recordings of `windows` to a result.
+
+    The logits are the spike counts of the last layer or, where that is a read-out, the potential
+    that it ends with.
+    """
+    if isinstance(net.encoding, ExactEncoding):
         return _decoded(backend, net.encoding, recordings, seconds, trace=trace)
-    names = [
-        f"layer {i}"
-        for i, layer in enumerate(net.layers)
-        if any(layer is other for other in net.spiking)
-    ]
     counts = {
         name: recording.counts[:, None].astype(np.int64)
-        for name, recording in zip(names, recordings, strict=True)
+        for name, recording in zip(_names(net), recordings, strict=True)
     }
-    last = recordings[-1]
-    logits = last.potential if net.spiking[-1].neurons == READOUT else last.counts
     if net.encoding:
-        logits = logits // UNIT
         windows = windows.reshape(*windows.shape[:2], *net.input_shape)
     return Result(
         backend=backend,
-        logits=logits.reshape(len(windows), -1).astype(np.int64),
+        logits=_logits(net, recordings[-1]),
         scale=net.encoding.scale if net.encoding else 1.0,
         spikes={name: per_window(k) for name, k in counts.items()},
         sops=_sops(net, (windows != 0).astype(np.int64), counts),
         seconds=seconds,
-        traces={name: _trace(recording) for name, recording in zip(names, recordings, strict=True)}
-        if trace
-        else None,
+        traces=dict(zip(counts, map(_trace, recordings), strict=True)) if trace else None,
     )
+
+
+def fan_out(layer: NetXConv | NetXDense, shape: tuple[int, ...]) -> np.ndarray | int:
+    """Return the synapses that one spike crosses, per neuron of the previous layer of `shape`."""
+    if isinstance(layer, NetXDense):
+        return len(layer.weight)
+    conv = ir.Conv(
+        source="before",
+        weight=np.zeros(layer.weight.shape, np.int8),
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+    )
+    return conv.fan_out(shape)
+
+
+def _encoded(net: NetX, encoding: ExactEncoding | StockEncoding, windows: np.ndarray) -> Sample:
+    windows = check_windows(encoding.window, encoding.min_value, encoding.max_value, windows)
+    if net.steps is None:
+        raise DataError("the file does not state the steps of a sample ('simulation/tSample')")
+    if isinstance(encoding, ExactEncoding):
+        frames = np.zeros((len(windows), net.steps, *net.input_shape), np.int16)
+        frames[:, 0] = np.tile(windows.reshape(len(windows), -1), encoding.copies)
+        return Sample(frames, graded=True)
+    steps = net.steps + len(net.spiking)  # every layer is one step behind the layer before it
+    frames = np.zeros((len(windows), steps, *encoding.window[1:]), np.int16)
+    frames[:, : windows.shape[1] * encoding.substeps : encoding.substeps] = windows
+    return Sample(frames.reshape(*frames.shape[:2], *net.input_shape), graded=True)
 
 
 def _decoded(
     backend: str,
-    encoding: Encoding,
+    encoding: ExactEncoding,
     recordings: Sequence[Recording],
     seconds: float,
     *,
     trace: bool,
 ) -> Result:
-    """In terms of the network that was encoded; synaptic operations are not counted, as the file has others."""
+    """Result in terms of the encoded network; its SOPs are not counted, the file has others."""
     if trace:
         raise DataError(
             "a stock-exact file unrolls time in space, and has no traces of its network"
@@ -118,14 +154,25 @@ def _decoded(
     own = zip(encoding.layers, recordings, strict=False)
     return Result(
         backend=backend,
-        logits=recordings[-1].potential.astype(np.int64) // UNIT,
+        logits=recordings[-1].potential.astype(np.int64) // STATE_UNIT,
         scale=encoding.scale,
-        spikes={
-            name: per_window(recording.counts[:, :neurons]) for (name, neurons), recording in own
-        },
+        spikes={name: per_window(found.counts[:, :neurons]) for (name, neurons), found in own},
         sops={},
         seconds=seconds,
     )
+
+
+def _names(net: NetX) -> list[str]:
+    """Names of the layers with neurons."""
+    spiking = [id(layer) for layer in net.spiking]
+    return [f"layer {i}" for i, layer in enumerate(net.layers) if id(layer) in spiking]
+
+
+def _logits(net: NetX, last: Recording) -> np.ndarray:
+    found = last.potential if net.spiking[-1].neurons == READOUT else last.counts
+    if net.encoding:
+        found = found // STATE_UNIT
+    return found.reshape(len(found), -1).astype(np.int64)
 
 
 def _trace(recording: Recording) -> np.ndarray:
@@ -134,28 +181,13 @@ def _trace(recording: Recording) -> np.ndarray:
 
 
 def _sops(net: NetX, windows: np.ndarray, counts: Counts) -> Counts:
-    """Synaptic operations of each layer: spikes of the one before, and its own where it is recurrent."""
+    """SOPs of each layer: spikes of the layer before it, and its own where it is recurrent."""
     found: Counts = {}
     before = windows
     for (name, own), layer in zip(counts.items(), net.spiking, strict=True):
-        if not isinstance(layer, InputLayer):
+        if not isinstance(layer, NetXInput):
             found[name] = per_window(before, fan_out(layer, before.shape[2:]))
-            if isinstance(layer, Dense) and layer.recurrent is not None:
+            if isinstance(layer, NetXDense) and layer.recurrent is not None:
                 found[name] += per_window(own) * len(layer.recurrent)
         before = own
     return found
-
-
-def fan_out(layer: Conv | Dense, shape: tuple[int, ...]) -> np.ndarray | int:
-    """Synapses that one spike crosses, at each place of the layer before, of `shape`."""
-    if isinstance(layer, Dense):
-        return len(layer.weight)
-    geometry = {
-        "stride": layer.stride,
-        "padding": layer.padding,
-        "dilation": layer.dilation,
-        "groups": layer.groups,
-    }
-    return ir.Conv(
-        source="before", weight=np.zeros(layer.weight.shape, np.int8), **geometry
-    ).fan_out(shape)  # type: ignore[arg-type]

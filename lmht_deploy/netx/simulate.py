@@ -8,19 +8,20 @@ Work follows the spikes: each adds one row of weights, and rows of neurons that 
 from __future__ import annotations
 
 import importlib
-import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmht_deploy.errors import BackendError, DataError
 
-from .dense import effective_weights
-from .file import STATE_ONE, Conv, Dense, InputLayer, NetX
+from lmht_deploy.formats.netx.keys import STATE_ONE, STATE_UNIT
+from lmht_deploy.formats.netx.stock import NetX, NetXConv, NetXDense, NetXInput
+from lmht_deploy.formats.netx.weights import effective_weights
 
-UNIT = 64
-"""States keep 6 bits below the unit of a weight."""
+if TYPE_CHECKING:
+    from . import _core
+
 LARGEST = 2**31 - 1
 
 
@@ -44,22 +45,22 @@ class Recording:
 class Simulator:
     """A NetX network ready to run on up to `threads` threads, a sample on each.
 
-    `isa` names the instruction set (one of `isas()`): the integers are the same. By default it is what the environment variable
-    LMHT_NETX_ISA names, else the best of this processor. Raises BackendError for one that is not there.
+    `isa` names the highest instruction set to use, by default the one in the environment variable
+    LMHT_ISA, otherwise the best one of this CPU. The integers are the same on all of them.
+    Raises BackendError for an instruction set that is not available.
     """
 
     def __init__(self, net: NetX, *, threads: int = 1, isa: str | None = None) -> None:
         if not net.spiking:
             raise DataError("the network has no layer with neurons")
         self.net, self.threads = net, threads
-        isa = os.environ.get("LMHT_NETX_ISA", "") if isa is None else isa
-        if isa and isa not in isas():
-            raise BackendError(
-                f"instruction set '{isa}' is not available here; there are: {', '.join(isas())}"
-            )
-        self._core = _core().Network(_chw(net.input_shape), isa)
+        core = _extension()
+        try:
+            self._core: _core.Network = core.Network(_shape(core, net.input_shape), isa or "")
+        except ValueError as error:
+            raise BackendError(str(error)) from None
         for layer in net.spiking:
-            _add(self._core, layer)
+            _add(core, self._core, layer)
 
     @property
     def isa(self) -> str:
@@ -69,7 +70,7 @@ class Simulator:
     @property
     def driven(self) -> bool:
         """Whether the biases of the input layer's neurons drive the network, in place of spikes."""
-        return isinstance(self.net.spiking[0], InputLayer)
+        return isinstance(self.net.spiking[0], NetXInput)
 
     def run(
         self,
@@ -102,16 +103,22 @@ class Simulator:
         recordings = [
             _empty(layer.shape, batch, steps, spikes, states) for layer in self.net.spiking
         ]
-        records = [_flat(recording) for recording in recordings]
         self._core.run(
-            given, biases, graded, steps, reset_interval or 0, reset_offset, records, self.threads
+            spikes=given,
+            biases=biases,
+            graded=graded,
+            steps=steps,
+            reset_interval=reset_interval or 0,
+            reset_offset=reset_offset,
+            records=[_records(_extension(), recording) for recording in recordings],
+            threads=self.threads,
         )
         return recordings
 
 
 def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int:
     """The steps that a run of `inputs` takes. Raises DataError where they do not fit `net`; see `Simulator.run`."""
-    driven, shape = isinstance(net.spiking[0], InputLayer), net.input_shape
+    driven, shape = isinstance(net.spiking[0], NetXInput), net.input_shape
     if inputs.dtype.kind not in "iub":
         raise DataError(f"inputs must be integers or booleans, not {inputs.dtype}")
     if inputs.shape[1 if driven else 2 :] != shape or (steps is None) == driven:
@@ -130,10 +137,10 @@ def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int
 
 def isas() -> list[str]:
     """The instruction sets that this processor runs, the best first."""
-    return _core().isas()
+    return _extension().isas()
 
 
-def _core() -> Any:
+def _extension() -> Any:
     """The extension; BackendError with the command that builds it, where it is missing."""
     try:
         return importlib.import_module("._core", __package__)
@@ -143,38 +150,40 @@ def _core() -> Any:
         ) from None
 
 
-def _add(core: Any, layer: InputLayer | Conv | Dense) -> None:
+def _add(core: Any, network: _core.Network, layer: NetXInput | NetXConv | NetXDense) -> None:
+    """Add `layer` to the core's `network`."""
     neurons = layer.neurons
     assert neurons is not None
-    threshold = int(np.clip(UNIT * neurons.threshold, -LARGEST, LARGEST))
-    common = (STATE_ONE - neurons.current_decay, STATE_ONE - neurons.voltage_decay, threshold)
+    cuba = core.Neurons(
+        keep_u=STATE_ONE - neurons.current_decay,
+        keep_v=STATE_ONE - neurons.voltage_decay,
+        threshold=int(np.clip(STATE_UNIT * neurons.threshold, -LARGEST, LARGEST)),
+    )
     match layer:
-        case InputLayer():
-            core.add_input(
-                _chw(layer.shape), *common, np.zeros(int(np.prod(layer.shape)), np.int32)
+        case NetXInput():
+            bias = np.zeros(int(np.prod(layer.shape)), np.int32)
+            network.add_input(_shape(core, layer.shape), cuba, bias=bias)
+        case NetXConv():
+            network.add_convolution(
+                _shape(core, layer.shape),
+                cuba,
+                bias=_bias(layer.bias).ravel(),
+                weight=np.ascontiguousarray(layer.weight, np.int32),
+                stride=layer.stride,
+                padding=layer.padding,
+                dilation=layer.dilation,
+                groups=layer.groups,
             )
-        case Conv():
-            weight = np.ascontiguousarray(layer.weight, np.int32)
-            core.add_convolution(
-                _chw(layer.shape),
-                *common,
-                _bias(layer.bias).ravel(),
-                weight,
-                layer.stride,
-                layer.padding,
-                layer.dilation,
-                layer.groups,
-            )
-        case Dense():
+        case NetXDense():
             weight, recurrent = effective_weights(layer)
             delay = None if layer.delay is None else np.ascontiguousarray(layer.delay, np.int32)
-            core.add_dense(
+            network.add_dense(
                 layer.shape[0],
-                *common,
-                _bias(layer.bias),
-                np.ascontiguousarray(weight),
-                delay,
-                _contiguous(recurrent),
+                cuba,
+                bias=_bias(layer.bias),
+                weight=np.ascontiguousarray(weight),
+                delay=delay,
+                recurrent=_contiguous(recurrent),
             )
 
 
@@ -184,12 +193,13 @@ def _contiguous(array: np.ndarray | None) -> np.ndarray | None:
 
 def _bias(values: np.ndarray) -> np.ndarray:
     """What a bias becomes in Lava's 16 bits, in the unit of a potential."""
-    return np.ascontiguousarray(values.astype(np.int16).astype(np.int32) * UNIT)
+    return np.ascontiguousarray(values.astype(np.int16).astype(np.int32) * STATE_UNIT)
 
 
-def _chw(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """(C, H, W) or (N,) as channels, rows and columns."""
-    return (shape[0], *shape[1:], *(1,) * (3 - len(shape)))  # type: ignore[return-value]
+def _shape(core: Any, shape: tuple[int, ...]) -> _core.Shape:
+    """(C, H, W) or (N,) as the core's Shape."""
+    channels, height, width = (*shape, *(1,) * (3 - len(shape)))
+    return core.Shape(channels=channels, height=height, width=width)
 
 
 def _empty(shape: tuple[int, ...], batch: int, steps: int, spikes: bool, states: bool) -> Recording:
@@ -202,12 +212,17 @@ def _empty(shape: tuple[int, ...], batch: int, steps: int, spikes: bool, states:
     )
 
 
-def _flat(recording: Recording) -> tuple[np.ndarray | None, ...]:
-    """The arrays of a recording as the core writes them, [B, N] and [B, steps, N]."""
-    batch = len(recording.counts)
-    totals = [array.reshape(batch, -1) for array in (recording.counts, recording.potential)]
-    spikes, *states = (
-        None if a is None else a.reshape(*a.shape[:2], -1)
-        for a in (recording.spikes, recording.u, recording.v)
+def _records(core: Any, recording: Recording) -> _core.Records:
+    """The arrays of `recording` as the core writes them, [B, N] and [B, steps, N]."""
+
+    def flat(array: np.ndarray | None, axes: int) -> np.ndarray | None:
+        return None if array is None else array.reshape(*array.shape[:axes], -1)
+
+    spikes = flat(recording.spikes, 2)
+    return core.Records(
+        counts=flat(recording.counts, 1),
+        potential=flat(recording.potential, 1),
+        spikes=None if spikes is None else spikes.view(np.uint8),
+        u=flat(recording.u, 2),
+        v=flat(recording.v, 2),
     )
-    return (*totals, None if spikes is None else spikes.view(np.uint8), *states)

@@ -16,8 +16,7 @@ from lmht_deploy.exporters import netx as exporter
 from lmht_deploy.ir import Input, Layer, Linear, Network, Readout
 from tests.cli.test_cli import lmht, refused
 from tests.netx.test_netx import File
-from tests.support.networks import SPECIAL, chain, residual
-from tests.test_quantize import float_network
+from tests.support.networks import SPECIAL, chain, float_network, residual
 
 
 def found(net: Network, target: str, what: str, layer: str | None = None) -> Finding:
@@ -77,7 +76,7 @@ def test_what_is_unknown_is_said_to_be() -> None:
     assert finding.kept is None
     assert (
         str(finding)
-        == "layer 'a': sources of one neuron, each an input axon, 18, limit unknown, input axons a core (no public source found)"
+        == "layer 'a': sources of one neuron, each an input axon, 18, limit unknown, input axons per core (no public source found)"
     )
 
 
@@ -144,7 +143,7 @@ def test_every_limit_names_its_source() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(NetworkError, match="unknown target 'loihi3'; there are loihi1, loihi2"):
+    with pytest.raises(NetworkError, match="unknown target 'loihi3'; did you mean 'loihi2'"):
         check(chain(), "loihi3")
     with pytest.raises(NetworkError, match="float"):
         check(float_network(), "loihi1")

@@ -1,4 +1,4 @@
-"""The comparison finds where a backend parts from the golden model."""
+"""The comparison finds the first integer that differs from the reference model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from lmht_deploy import backends, reference
 from lmht_deploy.analysis import energy
-from lmht_deploy.analysis.compare import compare, difference
+from lmht_deploy.analysis.compare import compare_artifacts, difference
 from lmht_deploy.backends import torch as torch_backend
 from lmht_deploy.errors import BackendError, LmhtError, StorageError
 from lmht_deploy.formats.lmht import save_network
@@ -28,12 +28,12 @@ def test_equal_backends(artifacts: dict[str, Path]) -> None:
     windows = windows_for(SPECIAL["residual"](), 40)
     expected = reference.run(SPECIAL["residual"](), windows)
     told: list[tuple[str, int, int]] = []
-    comparison = compare(
+    comparison = compare_artifacts(
         artifacts,
         windows,
         expected.predictions,
         limits={"torch": 33},
-        report=lambda *what: told.append(what),
+        progress=lambda *what: told.append(what),
     )
     assert comparison.equal
     assert [(row.label, row.windows, row.accuracy) for row in comparison.rows] == [
@@ -64,7 +64,7 @@ def test_finds_a_backend_that_is_wrong(
         return k
 
     monkeypatch.setattr(torch_backend, "_fire", wrong)
-    comparison = compare(artifacts, windows_for(SPECIAL["residual"](), 4))
+    comparison = compare_artifacts(artifacts, windows_for(SPECIAL["residual"](), 4))
     assert not comparison.equal
     assert "spikes of layer 'd' differ: window 2 has" in str(comparison.rows[1].difference)
     assert comparison.rows[1].accuracy is None
@@ -75,7 +75,7 @@ def test_every_kind_of_difference() -> None:
     result = reference.run(net, windows_for(net))
     assert difference(result, result) is None
     sops = {name: counts + 1 for name, counts in result.sops.items()}
-    assert "sops of layer 'a' differ: window 0 has 1 for 0 (3 of 3 windows differ)" in str(
+    assert "sops of layer 'a' differ: window 0 has 1, expected 0 (3 of 3 windows differ)" in str(
         difference(dataclasses.replace(result, sops=sops), result)
     )
     assert "logits differ" in str(
@@ -90,16 +90,19 @@ def test_energy_models() -> None:
     result = reference.run(net, windows_for(net))
     sops = sum(result.sops.values())
     np.testing.assert_allclose(
-        energy.estimate(result, energy.model("45nm")), sops * 0.9e-12 + result.macs["a"] * 4.6e-12
+        energy.estimate(result, energy.energy_model("45nm")),
+        sops * 0.9e-12 + result.macs["a"] * 4.6e-12,
     )
-    with pytest.raises(LmhtError, match="unknown energy model 'x'; there are 45nm, loihi1"):
-        energy.model("x")
+    with pytest.raises(
+        LmhtError, match="unknown energy model 'x'; the energy models are 45nm, loihi1"
+    ):
+        energy.energy_model("x")
 
 
 def test_refuses_unknown_backends_and_artifacts(artifacts: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(
         BackendError,
-        match="unknown backend 'gpu'; there are reference, event, torch, onnx, lava, netx",
+        match="unknown backend 'gpu'; the backends are reference, event, torch, onnx, lava, netx",
     ):
         backends.open_backend("gpu", artifacts["torch"])
     with pytest.raises(BackendError, match=r"backend 'torch' runs \.lmht files, not 'net.onnx'"):

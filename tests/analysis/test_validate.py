@@ -1,4 +1,4 @@
-"""Before and after reparameterisation: the figures are the golden model's, and a form that differs is seen."""
+"""Before and after reparameterization: the figures are those of the reference model."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lmht_deploy.errors import LmhtError
 from lmht_deploy.ir import Network, Neurons
 from lmht_deploy.quantize import quantize
 from lmht_deploy.reparameterize import reparameterize
-from tests.test_quantize import float_network
+from tests.support.networks import float_network
 
 NET: Network = float_network()
 WINDOWS = np.random.default_rng(0).integers(0, 4, (40, *NET.window_shape)).astype(np.uint8)
 
 
-def test_figures_are_those_of_the_golden_model() -> None:
+def test_figures_are_those_of_the_reference_model() -> None:
     labels = reference.run(NET, WINDOWS).predictions
     labels[:10] = (labels[:10] + 1) % NET.classes
     calls: list[tuple[str, int, int]] = []
-    found = validate.validate(NET, WINDOWS, labels, report=lambda *call: calls.append(call))
+    found = validate.validate(NET, WINDOWS, labels, progress=lambda *call: calls.append(call))
     assert found.exact and [(row.form, row.integer) for row in found.rows] == [
         (form, integer)
         for integer in (False, True)
@@ -36,15 +36,20 @@ def test_figures_are_those_of_the_golden_model() -> None:
         assert row.windows == 40 and row.accuracy == (expected.predictions == labels).mean()
         assert row.spikes == sum(c.sum() for c in expected.spikes.values()) / 40
         assert row.sops == sum(c.sum() for c in expected.sops.values()) / 40
-        assert row.energy == pytest.approx(0.9e-12 * row.sops) and row.with_macs == pytest.approx(
-            energy.estimate(expected, energy.model("45nm")).mean()
+        assert row.energy == pytest.approx(
+            0.9e-12 * row.sops
+        ) and row.energy_with_macs == pytest.approx(
+            energy.estimate(expected, energy.energy_model("45nm")).mean()
         )
         assert (row.levels, row.steps) == (
             max(n.levels for n in single.neurons),
             single.neurons[-1].steps,
         )
         places = sum(layer.steps * np.prod(single.shapes[layer.name]) for layer in single.neurons)
-        assert row.rate == pytest.approx(row.spikes / places) and 0 < row.rate <= row.levels
+        assert (
+            row.firing_rate == pytest.approx(row.spikes / places)
+            and 0 < row.firing_rate <= row.levels
+        )
     assert found.rows[0].accuracy == 0.75
     before, after, uniform = found.rows[3:]
     assert (after.spikes, after.sops, after.accuracy) == (
@@ -52,12 +57,14 @@ def test_figures_are_those_of_the_golden_model() -> None:
         before.sops,
         before.accuracy,
     )
-    assert uniform.windows_apart == apart(quantize(NET)) > 0 and uniform.difference is not None
+    assert (
+        uniform.differing_windows == differing(quantize(NET)) > 0 and uniform.difference is not None
+    )
     assert calls[0] == ("float, before", 0, 40) and calls[-1] == ("integer, uniform", 40, 40)
 
 
-def apart(net: Network) -> int:
-    """Windows in which the uniform form has other spike counts, by the golden model."""
+def differing(net: Network) -> int:
+    """Windows in which the uniform form has other spike counts, by the reference model."""
     one, other = reference.run(net, WINDOWS), reference.run(reparameterize(net, "uniform"), WINDOWS)
     return int(
         np.any([one.spikes[name] != other.spikes[name] for name in one.spikes], axis=0).sum()
@@ -71,7 +78,7 @@ def test_a_form_that_differs_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     found = validate.validate(NET, WINDOWS)
     assert not found.exact and found.rows[1].accuracy is None
     assert any(
-        row.windows_apart > 0 and "differ: window" in (row.difference or "")
+        row.differing_windows > 0 and "differ: window" in (row.difference or "")
         for row in found.rows
         if row.form == "block-start"
     )

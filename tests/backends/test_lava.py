@@ -177,26 +177,56 @@ def test_time_limit(net: Path, temporary: Path) -> None:
         lava.open_artifact(net, seconds=3).run(endless())
 
 
+def damaged(net: Path, layer: int, **changes: object) -> lava.LavaBackend:
+    """A backend whose network has other fields in the neurons or first synapse of a layer."""
+    backend = lava.open_artifact(net)
+    assert isinstance(backend, lava.LavaBackend)
+    layers = list(backend.network.layers)
+    record = layers[layer]
+    if "omega" in changes:
+        assert record.neurons is not None
+        changes = {"neurons": dataclasses.replace(record.neurons, **changes)}  # type: ignore[arg-type]
+    else:
+        first = dataclasses.replace(record.synapses[0], **changes)  # type: ignore[arg-type]
+        changes = {"synapses": (first, *record.synapses[1:])}
+    layers[layer] = dataclasses.replace(record, **changes)  # type: ignore[arg-type]
+    backend.network = dataclasses.replace(backend.network, layers=tuple(layers))
+    return backend
+
+
 @needs_lava
 def test_exception_in_a_process(net: Path, temporary: Path) -> None:
-    def widen(file: h5py.File) -> None:
-        neurons = file["layer/2/neuron/lmht"]
-        omega = np.tile(neurons["omega"], 2)
-        del neurons["omega"]
-        neurons["omega"] = omega
-
-    edit(net, widen)
+    backend = damaged(net, 2, omega=np.ones((4, 8), int))
     with pytest.raises(
         BackendError, match=r"^Lava failed on net\.net: ValueError in LMHT: shape-mismatch"
     ):
-        lava.open_artifact(net).run(windows_for(SPECIAL["residual"]()))
+        backend.run(windows_for(SPECIAL["residual"]()))
 
 
 @needs_lava
-def test_file_that_cannot_be_built(net: Path, temporary: Path) -> None:
-    edit(net, lambda file: file["layer/1"].pop("stride"))
+def test_network_that_cannot_be_built(net: Path, temporary: Path) -> None:
     with pytest.raises(BackendError, match=r"^Lava failed on net\.net: TypeError in Synapse: "):
-        lava.open_artifact(net).run(windows_for(SPECIAL["residual"]()))
+        damaged(net, 1, stride=None).run(windows_for(SPECIAL["residual"]()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file: file["layer/1"].pop("stride"), "its convolution has no geometry"),
+        (lambda file: file["layer/1"].pop("weight"), "unknown key 'dilation'"),
+        (lambda file: file["layer/2/neuron/lmht"].pop("omega"), "'omega' is missing"),
+        (lambda file: file["layer/1"].attrs.__setitem__("lmht_from", 7), "it reads layer 7"),
+        (lambda file: file["layer/1"].attrs.__setitem__("lmht_from", 0.5), "is float64"),
+        (lambda file: file.__setitem__("layer/1/lmht_more", 1), "unknown key 'lmht_more'"),
+        (lambda file: file.attrs.__setitem__("lmht_more", 1), "unknown key 'lmht_more'"),
+        (lambda file: file["layer/2/neuron"].attrs.__setitem__("x", 1), "unknown key 'x'"),
+    ],
+)
+def test_file_that_does_not_follow_the_schema(
+    net: Path, change: Callable[[h5py.File], None], message: str
+) -> None:
+    edit(net, change)
+    assert message in refused(net)
 
 
 @needs_lava
@@ -252,6 +282,7 @@ def test_graded_spikes(name: str, tmp_path: Path) -> None:
     assert_equal(
         lava.open_artifact(tmp_path / "net.net").run(windows, trace=True),
         reference.run(net, windows, trace=True),
+        lava.CAPABILITIES,
     )
 
 
@@ -261,7 +292,7 @@ def test_graded_spikes(name: str, tmp_path: Path) -> None:
 def test_missing_names_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, net: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(environment, "default_folder", lambda: tmp_path / "nothing")
     assert "lmht lava install" in str(backends.unavailable("lava"))
     with pytest.raises(BackendError, match="lmht lava install"):
         backends.open_backend("lava", net)
@@ -285,7 +316,7 @@ def test_install(tmp_path: Path) -> None:
     steps: list[str] = []
     python = environment.install(folder, stand_in(tmp_path), steps.append)
     assert python == folder / "bin" / "python" == environment.python_of(folder)
-    assert [step.split()[0] for step in steps] == ["making", "installing", "importing"]
+    assert [step.split()[0] for step in steps] == ["creating", "installing", "importing"]
     assert (
         environment.install(folder, None, steps.append)
         == environment.install(folder, stand_in(tmp_path), steps.append)
@@ -312,7 +343,7 @@ def test_install_with_another_python_than_what_is_there(
     before = python.read_bytes()
     with pytest.raises(BackendError, match=message):
         environment.install(tmp_path / "lava", stand_in(tmp_path, version))
-    with pytest.raises(BackendError, match="is no Python that runs"):
+    with pytest.raises(BackendError, match="is not a Python interpreter that runs"):
         environment.install(tmp_path / "lava", Path("/bin/false"))
     assert python.read_bytes() == before
 
@@ -357,13 +388,13 @@ def test_unsuitable_python(tmp_path: Path, version: str) -> None:
 
 @pytest.mark.parametrize("python", ["/no/python", "/bin/false", "/bin/true", "/bin/echo", "/tmp"])
 def test_python_that_is_none(tmp_path: Path, python: str) -> None:
-    with pytest.raises(BackendError, match=f"^{python}: is no Python that runs$"):
+    with pytest.raises(BackendError, match=f"^{python}: is not a Python interpreter that runs$"):
         environment.install(tmp_path / "lava", Path(python))
 
 
 def test_install_where_no_folder_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BackendError, match="file/lava: cannot be made"):
+    with pytest.raises(BackendError, match="file/lava: cannot be created"):
         environment.install(tmp_path / "file" / "lava", stand_in(tmp_path))
 
 

@@ -20,7 +20,7 @@ from tests.support.networks import SPECIAL, windows_for
 RNG = np.random.default_rng(0)
 
 
-def crossings(net: netx.NetX, layer: netx.Conv, spikes: np.ndarray) -> int:
+def crossings(net: netx.NetX, layer: netx.NetXConv, spikes: np.ndarray) -> int:
     """Synapses that `spikes` [steps, C, H, W] cross, one output and one tap at a time."""
     total = 0
     (kh, kw), (sh, sw), (ph, pw), (dh, dw) = (

@@ -15,8 +15,7 @@ from lmht_deploy.cli import app, main
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.formats.windows import save_windows
 from lmht_deploy.ir import Network
-from tests.support.networks import SPECIAL, Builder, windows_for
-from tests.test_quantize import float_network
+from tests.support.networks import SPECIAL, Builder, float_network, windows_for
 
 VERBS = sorted(command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]
 
@@ -122,7 +121,7 @@ def test_compare_says_equal(
     ]
 
 
-def test_compare_exits_with_1_where_backends_part(
+def test_compare_exits_with_1_if_backends_differ(
     net: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lmht_deploy.backends import torch as torch_backend
@@ -156,7 +155,7 @@ def test_unknown_verbs_options_backends(
     assert "No such command 'fly'" in refused(capsys, "fly")
     assert "No such option: --fly" in refused(capsys, "run", net, "--fly")
     assert "Missing option '--data'" in refused(capsys, "run", net)
-    assert "unknown backend 'fly'; there are reference" in refused(
+    assert "unknown backend 'fly'; the backends are reference" in refused(
         capsys, "run", net, "--data", data, "--backend", "fly"
     )
     assert "unknown backend 'fly'" in refused(
@@ -184,7 +183,10 @@ def test_bad_files(
     assert "truncated" in refused(capsys, "inspect", net)
     (tmp_path / "text.lmht").write_text("hello")
     assert "is not a .lmht file" in refused(capsys, "inspect", tmp_path / "text.lmht")
-    assert "expected a .lmht file" in refused(capsys, "inspect", data)
+    assert "expected a .lmht or .net file" in refused(capsys, "inspect", data)
+    assert "is a folder; expected a .lmht file" in refused(
+        capsys, "compare", tmp_path, "--data", data
+    )
     assert "no backend runs .npz files" in refused(capsys, "run", data, "--data", data)
 
 
@@ -194,7 +196,7 @@ def test_bad_data(
     run = ("run", net, "--backend", "torch", "--data")
     assert "no such file" in refused(capsys, *run, tmp_path / "none.npz")
     save_windows(np.zeros((3, 4, 2, 7, 8), np.uint8), tmp_path / "small.npz")
-    assert "must have shape [batch, 4, 2, 8, 8], not [3, 4, 2, 7, 8]" in refused(
+    assert "small.npz: windows must have shape [N, 4, C, 8, 8], not [3, 4, 2, 7, 8]" in refused(
         capsys, *run, tmp_path / "small.npz"
     )
     save_windows(np.full((3, 4, 2, 8, 8), 9, np.uint8), tmp_path / "high.npz")
@@ -253,7 +255,7 @@ def test_counts_beyond_the_input_are_left_out_with_a_warning(
         )
         == 0
     )
-    assert "5 events lie beyond what the network's input counts" in capsys.readouterr().err
+    assert "5 of 9 events exceed the largest input count (2)" in capsys.readouterr().err
 
 
 def test_limits_of_a_chip(net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -267,7 +269,7 @@ def test_limits_of_a_chip(net: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         "limit": 0,
         "kept": False,
     }.items() <= findings[3].items()
-    assert "unknown target 'fly'; there are loihi1, loihi2" in refused(
+    assert "unknown target 'fly'; the targets are loihi1, loihi2" in refused(
         capsys, "inspect", net, "--target", "fly"
     )
 
@@ -275,7 +277,9 @@ def test_limits_of_a_chip(net: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_bad_output(
     net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "suffix must be" in refused(capsys, "export", net, "--out", tmp_path / "net.tflite")
+    assert "the export formats are .onnx and .net" in refused(
+        capsys, "export", net, "--out", tmp_path / "net.tflite"
+    )
     assert "does not exist" in refused(
         capsys,
         "run",
@@ -302,7 +306,7 @@ def test_inspect_refuses_another_networks_run(
         capsys, "inspect", net, "--run", tmp_path / "run.json"
     )
     (tmp_path / "run.json").write_text("{")
-    assert "is not what `lmht run --json` writes" in refused(
+    assert "is not a file that `lmht run --json` writes" in refused(
         capsys, "inspect", net, "--run", tmp_path / "run.json"
     )
 

@@ -17,7 +17,7 @@ import pytest
 from lmht_deploy import reference
 from lmht_deploy.events.arrays import Sensor, make_events
 from lmht_deploy.events.live import WIRE
-from lmht_deploy.events.windows import Rule, windows
+from lmht_deploy.events.windows import WindowRule, count_windows
 from lmht_deploy.formats.lmht import save_network
 from tests.support.networks import SPECIAL
 
@@ -46,9 +46,11 @@ def events(tmp_path: Path) -> np.ndarray:
     return found
 
 
-def expected(events: np.ndarray, rule: Rule) -> list[tuple[int, int, int]]:
+def expected(events: np.ndarray, rule: WindowRule) -> list[tuple[int, int, int]]:
     """Class, spikes and SOPs of every window, by the golden model."""
-    result = reference.run(NET, np.minimum(windows(events, SENSOR, rule), NET.input.max_value))
+    result = reference.run(
+        NET, np.minimum(count_windows(events, SENSOR, rule), NET.input.max_value)
+    )
     return list(
         zip(
             result.predictions.tolist(),
@@ -88,9 +90,9 @@ def test_a_recording(
         )
         == 0
     )
-    rule = Rule(NET.input.steps, "time", 2500)
+    rule = WindowRule(NET.input.steps, "time", 2500)
     assert decisions(written.read_text()) == expected(events, rule)
-    lost = int(np.maximum(windows(events, SENSOR, rule) - NET.input.max_value, 0).sum())
+    lost = int(np.maximum(count_windows(events, SENSOR, rule) - NET.input.max_value, 0).sum())
     assert lost > 0 and f"{lost} events above the input range" in capsys.readouterr().err
 
 
@@ -115,11 +117,11 @@ def test_lines_for_people_and_a_limit(
     lines = said.out.splitlines()
     assert len(lines) == 3
     assert re.search(
-        r"3 windows of 240 events, [\d,]+ events a second; latency p50 [\d.]+ ms, p99 [\d.]+ ms, the network's part of it p50",
+        r"3 windows of 240 events, [\d,]+ events/s; latency p50 [\d.]+ ms, p99 [\d.]+ ms, of which the network p50",
         said.err,
     )
     for line, (label, spikes, sops) in zip(
-        lines, expected(events, Rule(NET.input.steps, "events", 20)), strict=False
+        lines, expected(events, WindowRule(NET.input.steps, "events", 20)), strict=False
     ):
         assert (
             f"class {label:3d}" in line
@@ -135,7 +137,7 @@ def test_classes_have_names_where_the_network_carries_them(
     save_network(dataclasses.replace(NET, metadata={"classes": ", ".join(names)}), net)
     arguments = ["stream", net, net.with_name("recording.npy"), "--bin-us", 2500, "--sensor", "8x8"]
     assert lmht(*arguments) == 0
-    labels = [label for label, _, _ in expected(events, Rule(NET.input.steps, "time", 2500))]
+    labels = [label for label, _, _ in expected(events, WindowRule(NET.input.steps, "time", 2500))]
     for line, label in zip(capsys.readouterr().out.splitlines(), labels, strict=True):
         assert f"class {names[label]} " in line
     assert lmht(*arguments, "--json", "-") == 0
@@ -219,7 +221,7 @@ def test_standard_input(net: Path, events: np.ndarray) -> None:
     out, err = start(
         "stream", net, "-", "--bin-us", 2500, "--json", "-", stdin=subprocess.PIPE
     ).communicate(lines)
-    assert decisions(out) == expected(events, Rule(NET.input.steps, "time", 2500)), err
+    assert decisions(out) == expected(events, WindowRule(NET.input.steps, "time", 2500)), err
     process = start("stream", net, "-", "--bin-us", 2500, stdin=subprocess.PIPE)
     _, err = process.communicate("1 2 3\n")
     assert process.returncode == 2 and "must hold four integers" in err and err.count("\n") == 1
@@ -276,7 +278,7 @@ def test_udp(net: Path, events: np.ndarray) -> None:
                 out, err = process.communicate(timeout=0.5)
             except subprocess.TimeoutExpired:
                 continue
-    assert decisions(out) == expected(events, Rule(NET.input.steps, "time", 2500))[:9], err
+    assert decisions(out) == expected(events, WindowRule(NET.input.steps, "time", 2500))[:9], err
 
 
 @pytest.mark.parametrize(

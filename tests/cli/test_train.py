@@ -20,7 +20,7 @@ from tests.training.test_data import write
 
 from .test_cli import lmht, refused
 
-SHORT = ("training.epochs=2", "training.batch=128", "--threads", "1")
+SHORT = ("training.epochs=2", "training.batch_size=128", "--threads", "1")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_two_processes_learn_what_one_does(run: Path, tmp_path: Path) -> None:
     )
     assert len(found) == 2
     for one, two in zip(expected, found, strict=True):
-        assert two["step"] == one["step"] and two["rate"] == one["rate"]
+        assert two["step"] == one["step"] and two["learning_rate"] == one["learning_rate"]
         assert two["loss"] == pytest.approx(one["loss"], rel=5e-3) and two[
             "accuracy"
         ] == pytest.approx(one["accuracy"], abs=0.01)
@@ -149,7 +149,7 @@ def test_validate(
         and "paper, Table 2" in said
         and "64.44" in said
     )
-    assert "equal, window by window" in said
+    assert "equal in every window" in said
     content = json.loads((tmp_path / "table2.json").read_text())
     assert (
         content["recipe"]["paper"]["accuracy"] == 64.44
@@ -158,11 +158,11 @@ def test_validate(
     )
     assert [row["windows"] for row in content["rows"]] == [30] * 6
 
-    from lmht_deploy import reparameterize as forms
     from lmht_deploy.analysis import validate
+    from lmht_deploy.reparameterize import reparameterize
 
     monkeypatch.setattr(
-        validate, "reparameterize", lambda net, form: forms.reparameterize(net, "uniform")
+        validate, "reparameterize", lambda net, form: reparameterize(net, "uniform")
     )
     monkeypatch.setattr(
         validate,
@@ -171,14 +171,12 @@ def test_validate(
     )
     assert lmht(*arguments) == 1
     assert (
-        "the block-start form is not what it was before: spikes of layer 'a' differ"
+        "the block-start form differs from the network before: spikes of layer 'a' differ"
         in capsys.readouterr().err
     )
     recipe.write_text(written)
     assert "there is no such run folder" in refused(capsys, "validate", tmp_path / "none")
-    assert "device 'fly' is not to be had here" in refused(
-        capsys, "validate", run, "--device", "fly"
-    )
+    assert "device 'fly' is not available" in refused(capsys, "validate", run, "--device", "fly")
     assert "split must be 'train' or 'test'" in refused(capsys, "validate", run, "--split", "all")
 
 
@@ -215,9 +213,13 @@ def test_reports(
     )
     events = event_accumulator.EventAccumulator(str(tmp_path / "run"))
     events.Reload()
-    assert {"loss/training", "loss/test", "accuracy/training", "accuracy/test", "rate"} < set(
-        events.Tags()["scalars"]
-    )
+    assert {
+        "loss/training",
+        "loss/test",
+        "accuracy/training",
+        "accuracy/test",
+        "learning_rate",
+    } < set(events.Tags()["scalars"])
     metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     assert events.Scalars("accuracy/test")[0].value == pytest.approx(metrics["test_accuracy"])
     monkeypatch.setattr(
@@ -251,7 +253,7 @@ def test_hybrid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "network.steps=2",
         "network.levels=2",
         "training.epochs=1",
-        "training.rate=1e-3",
+        "training.learning_rate=1e-3",
     )
     assert lmht(*hybrid, "--start", tmp_path / "ann", "--out", tmp_path / "hybrid") == 0
     assert lmht(*hybrid, "--out", tmp_path / "alone") == 0
@@ -298,7 +300,7 @@ def test_images_all_the_way(
             labels.tolist(),
         )
     where = ("--root", tmp_path, "--cache", tmp_path / "cache")
-    plan = ("data.name=cifar10", "network.steps=2", "training.batch=16", *network)
+    plan = ("data.name=cifar10", "network.steps=2", "training.batch_size=16", *network)
     assert lmht("train", "digits", *plan, *where, "--out", tmp_path / "run") == 0
     assert lmht("convert", tmp_path / "run", "--out", tmp_path / "net.lmht") == 0
     assert (
@@ -326,7 +328,7 @@ def test_images_all_the_way(
     assert (
         validated["exact"]
         and integer["sops"] == compared["rows"][0]["sops"]
-        and integer["with_macs"] > integer["energy"]
+        and integer["energy_with_macs"] > integer["energy"]
     )
     assert lmht("convert", run, "--out", tmp_path / "events.lmht") == 0
     capsys.readouterr()
@@ -375,7 +377,7 @@ def test_interrupted(
 
 def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ("--out", tmp_path / "new")
-    assert "unknown key of [training] 'speed'" in refused(
+    assert "[training] of the recipe has no key 'speed'; did you mean 'seed'?" in refused(
         capsys, "train", "digits", "training.speed=9", *out
     )
     assert "training.epochs must be an integer" in refused(
@@ -384,7 +386,7 @@ def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "there is no recipe 'fly'" in refused(capsys, "train", "fly", *out)
     assert "N-MNIST is read from a folder" in refused(capsys, "train", "nmnist", *out)
     (tmp_path / "bad.toml").write_text("[data\n")
-    assert "is not TOML" in refused(capsys, "train", tmp_path / "bad.toml", *out)
+    assert "is not valid TOML" in refused(capsys, "train", tmp_path / "bad.toml", *out)
     assert "no state to resume" in refused(capsys, "train", "digits", "--resume", *out)
     unread = (
         "train",
@@ -394,13 +396,12 @@ def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     )  # what is wrong with the run folder is said before data is read
     assert "already holds a run" in refused(capsys, *unread, "--out", run)
     assert "no state to resume" in refused(capsys, *unread, "--resume", *out)
-    assert "begun with another recipe: data.name ('digits', now 'cifar10')" in refused(
+    assert "started with another recipe: data.name ('digits', now 'cifar10')" in refused(
         capsys, *unread, "--resume", "--out", run
     )
     unstarted = ("train", "cifar100-vgg-16-hybrid-4-l2-t2", *unread[2:])
-    assert (
-        "begins where a run of 'cifar100-vgg-16-qcfs-4' ended: give that run (--start RUN)"
-        in refused(capsys, *unstarted, *out)
+    assert "starts from a run of 'cifar100-vgg-16-qcfs-4': pass that run (--start RUN)" in refused(
+        capsys, *unstarted, *out
     )
     assert "there is no file train*.parquet" in refused(capsys, *unstarted, "training.start=", *out)
     assert not (tmp_path / "new").exists()
@@ -451,7 +452,7 @@ def test_demo_on_both_data_sets(
         }
 
 
-def test_demo_exits_with_1_where_a_backend_parts(
+def test_demo_exits_with_1_if_a_backend_differs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lmht_deploy.backends import torch as torch_backend
@@ -459,7 +460,9 @@ def test_demo_exits_with_1_where_a_backend_parts(
 
     load, right = recipes.load_recipe, torch_backend._fire
     monkeypatch.setattr(
-        recipes, "load_recipe", lambda name: load(name, ("training.epochs=1", "training.batch=256"))
+        recipes,
+        "load_recipe",
+        lambda name: load(name, ("training.epochs=1", "training.batch_size=256")),
     )
     monkeypatch.setattr(torch_backend, "_fire", lambda layer, current: right(layer, current + 999))
     assert lmht("demo", "--out", tmp_path / "demo") == 1

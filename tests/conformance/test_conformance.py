@@ -1,21 +1,24 @@
-"""Every backend against the golden model: every spike, count and logit of every network of the suite."""
+"""Every backend compared with the reference model: every integer of every network."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from lmht_deploy import backends
-from lmht_deploy.errors import ExportError
+from lmht_deploy import backends, reference
+from lmht_deploy.errors import BackendError, ExportError
 from lmht_deploy.ir import Network
 from tests.support.networks import SPECIAL, networks, windows_for
-from tests.support.results import assert_conforms
+from tests.support.results import assert_conforms, assert_equal
+from tests.test_quantize import float_network
 
 EXAMPLES = {"lava": 12}
-"""Random graphs for a backend that starts a simulator for each; the others take 40."""
+"""Random graphs for a backend that starts one simulator per graph; the others run 40."""
 
 
 @pytest.fixture(params=[name for name in backends.NAMES if name != "reference"])
@@ -62,3 +65,53 @@ def test_random_graph(backend: str, tmp_path_factory: pytest.TempPathFactory) ->
             reject()
 
     conforms()
+
+
+# ------------------------------------------------------------------------------------- capabilities
+
+
+@pytest.mark.parametrize("name", [*backends.NAMES, *backends.FOREIGN])
+def test_capabilities_are_known(name: str) -> None:
+    assert backends.capabilities(name) <= set(get_args(backends.Capability))
+
+
+def test_backends_that_declare_events() -> None:
+    """Only Lava, which adds up single spikes, cannot tell graded spikes apart."""
+    declare = {name for name in backends.NAMES if "events" in backends.capabilities(name)}
+    assert declare == set(backends.NAMES) - {"lava"}
+
+
+def test_a_backend_that_drops_what_it_declares_is_noticed() -> None:
+    """The comparison itself fails for missing events, missing traces and undeclared events."""
+    net = SPECIAL["lm-ht"]()
+    complete = reference.run(net, windows_for(net), trace=True)
+    every: frozenset[backends.Capability] = frozenset({"events", "traces"})
+    assert_equal(complete, complete, every)
+    for fault, declared in (
+        ({"events": {}}, every),
+        ({"event_sops": {}}, every),
+        ({"traces": None}, every),
+        ({}, every - {"events"}),
+    ):
+        with pytest.raises(AssertionError):
+            assert_equal(dataclasses.replace(complete, **fault), complete, declared)
+
+
+def test_open_network_refuses_what_is_not_declared() -> None:
+    net = SPECIAL["if"]()
+    with pytest.raises(BackendError, match=r"'onnx' runs \.onnx files only; export"):
+        backends.open_network("onnx", net)
+    with pytest.raises(BackendError, match="'event' runs on the CPU, not on device 'cuda'"):
+        backends.open_network("event", net, device="cuda")
+    with pytest.raises(BackendError, match="'event' runs integer networks"):
+        backends.open_network("event", float_network())
+    with pytest.raises(BackendError, match="unknown backend 'gpu'; the backends are reference, "):
+        backends.open_network("gpu", net)
+
+
+def test_incremental_backends_follow_the_protocol(backend: str) -> None:
+    if "network" in backends.capabilities(backend):
+        runner = backends.open_network(backend, SPECIAL["if"]())
+        declared = "incremental" in backends.capabilities(backend)
+        assert isinstance(runner, backends.Incremental) == declared
+        runner.close()

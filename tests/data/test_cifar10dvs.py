@@ -9,9 +9,9 @@ import pytest
 
 from lmht_deploy.data import cifar10dvs
 from lmht_deploy.errors import DataError
-from lmht_deploy.events.arrays import Sensor, checked
+from lmht_deploy.events.arrays import Sensor, validate_events
 from lmht_deploy.events.dvs import Dvs
-from lmht_deploy.events.windows import Rule, windows
+from lmht_deploy.events.windows import WindowRule, count_windows
 from tests.support.recordings import data
 
 
@@ -20,7 +20,7 @@ def still(value: int) -> np.ndarray:
 
 
 def test_an_even_image_lights_the_whole_sensor_evenly() -> None:
-    film = cifar10dvs._film(still(128))
+    film = cifar10dvs._render(still(128))
     assert film.shape == (cifar10dvs.STEPS, 128, 128)
     np.testing.assert_allclose(film, (128 / 255) ** 2.2, rtol=1e-3)
 
@@ -45,7 +45,7 @@ def upright(film: np.ndarray) -> np.ndarray:
 def test_the_path_is_a_closed_clockwise_diamond() -> None:
     image = still(0)
     image[16, 16] = 255
-    film = upright(cifar10dvs._film(image))
+    film = upright(cifar10dvs._render(image))
     rows, columns = np.indices(film.shape[1:])
     centres = np.array(
         [((frame * rows).sum(), (frame * columns).sum()) / frame.sum() for frame in film]
@@ -70,7 +70,7 @@ def test_addresses_are_those_of_the_data_set(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         cifar10dvs, "DVS", Dvs(on=0.2, off=0.25, mismatch=0, dark=0.01, noise_on=0, noise_off=0)
     )
-    events = checked(cifar10dvs.record(image, np.random.default_rng(0)), Sensor(128, 128))
+    events = validate_events(cifar10dvs.record(image, np.random.default_rng(0)), Sensor(128, 128))
     assert 127 - events["x"].mean() == pytest.approx(
         (6 / 32 - 0.5) * 128 * cifar10dvs.SPAN + 63.5, abs=4
     )
@@ -113,7 +113,7 @@ def test_against_a_real_recording() -> None:
         )
     )
     events = cifar10dvs.record(image, np.random.default_rng(0))
-    (window,) = windows(events, cifar10dvs.SENSOR, Rule(10))
+    (window,) = count_windows(events, cifar10dvs.SENSOR, WindowRule(10))
     ten = real["bins10_first5"]
     assert len(events) == pytest.approx(210_816, rel=0.2)
     assert events["p"].mean() == pytest.approx(ten[:, 1].sum() / ten.sum(), abs=0.01)

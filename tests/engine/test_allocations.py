@@ -33,7 +33,7 @@ long allocations(void) { return __atomic_load_n(&calls, __ATOMIC_RELAXED); }
 SCRIPT = """
 import ctypes, sys
 from lmht_deploy import engine
-from tests.conformance.networks import SPECIAL, windows_for
+from tests.support.networks import SPECIAL, windows_for
 from tests.engine.test_exact import deep
 
 count = ctypes.CDLL(None).allocations

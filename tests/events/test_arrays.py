@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmht_deploy.errors import DataError
-from lmht_deploy.events.arrays import EVENT, MAX_TIME, Door, checked, make_events
+from lmht_deploy.events.arrays import EVENT, MAX_TIME, EventValidator, make_events, validate_events
 from tests.support.recordings import SENSOR, recordings
 
 FOREIGN = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
@@ -24,14 +24,14 @@ def foreign(*events: tuple[int, int, int, int]) -> np.ndarray:
 
 @given(events=recordings())
 def test_valid_events_pass_as_they_are(events: np.ndarray) -> None:
-    assert checked(events, SENSOR) is events
-    door = Door(SENSOR, drop=True)
-    np.testing.assert_array_equal(door.admit(events), events)
+    assert validate_events(events, SENSOR) is events
+    door = EventValidator(SENSOR, drop=True)
+    np.testing.assert_array_equal(door.validate(events), events)
     assert door.dropped == {"range": 0, "polarity": 0, "order": 0} and door.seen == len(events)
 
 
 def test_other_field_orders_and_dtypes_are_converted() -> None:
-    found = checked(foreign((4, 2, 10, 1), (0, 0, 10, 0)), SENSOR)
+    found = validate_events(foreign((4, 2, 10, 1), (0, 0, 10, 0)), SENSOR)
     assert found.dtype == EVENT
     assert found.tolist() == [(10, 4, 2, True), (10, 0, 0, False)]
 
@@ -41,20 +41,20 @@ def test_other_field_orders_and_dtypes_are_converted() -> None:
     [
         (
             foreign((0, 0, 5, 1), (5, 0, 6, 1)),
-            "event 1: address x=5, y=0 lies beside the sensor of 5 x 3 pixels",
+            "event 1: x=5, y=0 is outside the sensor of 5 x 3 pixels",
         ),
-        (foreign((0, 3, 5, 1)), "event 0: address x=0, y=3"),
-        (foreign((0, -1, 5, 1)), "event 0: address x=0, y=-1"),
+        (foreign((0, 3, 5, 1)), "event 0: x=0, y=3"),
+        (foreign((0, -1, 5, 1)), "event 0: x=0, y=-1"),
         (
             foreign((0, 0, 5, 1), (0, 0, 5, 1), (0, 0, 4, 1)),
-            "event 2: its time 4 us lies before that of an event before it",
+            "event 2: its time 4 us is earlier than that of an event before it",
         ),
         (foreign((0, 0, 5, 2)), r"event 0: polarity must be 0 \(OFF\) or 1 \(ON\), not 2"),
         (foreign((0, 0, 5, -1)), "event 0: polarity must be 0"),
         (foreign((0, 0, 5, 1), (0, 0, 4, 1), (9, 9, 9, 9)), "event 1: its time"),
         (
             foreign((0, 0, 5, 1), (0, 0, MAX_TIME + 1, 1)),
-            "event 1: its time 4611686018427387905 us lies beyond",
+            "event 1: its time 4611686018427387905 us is beyond",
         ),
         (foreign(), "holds no event"),
         (
@@ -72,21 +72,21 @@ def test_other_field_orders_and_dtypes_are_converted() -> None:
 )
 def test_what_does_not_fit_is_named(events: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        checked(events, SENSOR)
+        validate_events(events, SENSOR)
 
 
 @pytest.mark.parametrize("dtype", [np.uint64, np.uint32, np.int16])
 def test_times_of_any_integer_dtype_are_converted(dtype: type) -> None:
     events = np.zeros(2, [("t", dtype), ("x", int), ("y", int), ("p", bool)])
     events["t"] = [3, 9]
-    assert checked(events, SENSOR)["t"].tolist() == [3, 9]
+    assert validate_events(events, SENSOR)["t"].tolist() == [3, 9]
 
 
 def test_unsigned_times_beyond_63_bits_are_named() -> None:
     events = np.zeros(2, [("t", np.uint64), ("x", int), ("y", int), ("p", bool)])
     events["t"][1] = 2**63
     with pytest.raises(DataError, match="event 1"):
-        checked(events, SENSOR)
+        validate_events(events, SENSOR)
 
 
 FAULTY = foreign(
@@ -95,32 +95,32 @@ FAULTY = foreign(
 
 
 def test_dropping_is_counted() -> None:
-    door = Door(SENSOR, drop=True)
-    found = door.admit(FAULTY)
+    door = EventValidator(SENSOR, drop=True)
+    found = door.validate(FAULTY)
     assert found.tolist() == [(5, 0, 0, True), (6, 1, 1, False)]
     assert door.dropped == {"range": 2, "polarity": 1, "order": 1} and door.seen == 6
-    assert checked(found, SENSOR) is found
+    assert validate_events(found, SENSOR) is found
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_packets_are_checked_as_the_whole(size: int) -> None:
-    whole, door = Door(SENSOR, drop=True), Door(SENSOR, drop=True)
-    packets = [door.admit(FAULTY[start : start + size]) for start in range(0, len(FAULTY), size)]
-    np.testing.assert_array_equal(np.concatenate(packets), whole.admit(FAULTY))
+    whole, door = EventValidator(SENSOR, drop=True), EventValidator(SENSOR, drop=True)
+    packets = [door.validate(FAULTY[start : start + size]) for start in range(0, len(FAULTY), size)]
+    np.testing.assert_array_equal(np.concatenate(packets), whole.validate(FAULTY))
     assert door.dropped == whole.dropped
 
 
 def test_the_index_counts_from_the_start_of_the_source() -> None:
-    door = Door(SENSOR)
-    door.admit(foreign((0, 0, 5, 1), (0, 0, 8, 1)))
-    assert len(door.admit(foreign())) == 0
-    with pytest.raises(DataError, match="event 3: its time 7 us lies before"):
-        door.admit(foreign((0, 0, 8, 1), (0, 0, 7, 1)))
+    door = EventValidator(SENSOR)
+    door.validate(foreign((0, 0, 5, 1), (0, 0, 8, 1)))
+    assert len(door.validate(foreign())) == 0
+    with pytest.raises(DataError, match="event 3: its time 7 us is earlier"):
+        door.validate(foreign((0, 0, 8, 1), (0, 0, 7, 1)))
 
 
 def test_dropping_may_leave_nothing() -> None:
-    door = Door(SENSOR, drop=True)
-    found = door.admit(foreign((9, 9, 9, 1)))
+    door = EventValidator(SENSOR, drop=True)
+    found = door.validate(foreign((9, 9, 9, 1)))
     assert found.dtype == EVENT and len(found) == 0 and door.dropped["range"] == 1
 
 
@@ -174,40 +174,40 @@ def faults(events: np.ndarray) -> list[str]:
 def test_every_fault_is_found(events: np.ndarray, cut: int) -> None:
     expected = faults(events)
     valid = np.array([not fault for fault in expected])
-    door = Door(SENSOR, drop=True)
-    found = np.concatenate([door.admit(events[:cut]), door.admit(events[cut:])])
+    door = EventValidator(SENSOR, drop=True)
+    found = np.concatenate([door.validate(events[:cut]), door.validate(events[cut:])])
     assert found.dtype == EVENT
     assert found.tolist() == [(t, x, y, bool(p)) for t, x, y, p in events[valid].tolist()]
     assert door.dropped == {
         name: expected.count(name) for name in ("range", "polarity", "order")
     } and door.seen == len(events)
     if valid.all():
-        np.testing.assert_array_equal(checked(events, SENSOR), found)
+        np.testing.assert_array_equal(validate_events(events, SENSOR), found)
     else:
         with pytest.raises(DataError, match=f"^event {valid.argmin()}: "):
-            checked(events, SENSOR)
+            validate_events(events, SENSOR)
 
 
 def test_a_packed_polarity_that_is_neither() -> None:
     raw = np.zeros(26, np.uint8)
     raw[25] = 2
     with pytest.raises(DataError, match="event 1: "):
-        checked(raw.view(EVENT), SENSOR)
+        validate_events(raw.view(EVENT), SENSOR)
 
 
 def test_an_unbuilt_extension_is_a_clean_message() -> None:
     script = (
         "import sys; sys.modules['lmht_deploy.events._core'] = None\n"
         "from lmht_deploy.errors import DataError\n"
-        "from lmht_deploy.events.arrays import EVENT, Sensor, checked\n"
+        "from lmht_deploy.events.arrays import EVENT, Sensor, validate_events\n"
         "import numpy\n"
-        "try: checked(numpy.zeros(1, EVENT), Sensor(1, 1))\n"
+        "try: validate_events(numpy.zeros(1, EVENT), Sensor(1, 1))\n"
         "except DataError as error: print('refused:', error)\n"
     )
     printed = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout
     assert (
-        "refused: the extension for events was not built" in printed
+        "refused: the extension for events is not built" in printed
         and "pip install -e ." in printed
     )

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmht_deploy.events.arrays import EVENT, Sensor, checked, make_events, packed
+from lmht_deploy.events._extension import core
+from lmht_deploy.events.arrays import EVENT, Sensor, as_bytes, make_events, validate_events
 from lmht_deploy.events.dvs import Dvs, emulate
-from lmht_deploy.events.extension import core
 
 IDEAL = Dvs(on=0.25, off=0.5, mismatch=0, dark=0.0, noise_on=0, noise_off=0)
 
@@ -108,20 +108,22 @@ def test_a_pixel_does_what_the_oracle_does(
     rng = np.random.default_rng(seed)  # no round numbers, at which rounding would decide
     levels, (off, on) = rng.uniform(-4, 0, (frames, 3)), rng.uniform(0.1, 0.5, (2, 1, 3))
     refractory_time = refractory * rng.uniform(0.9, 1.1)
-    none = packed(make_events(*np.empty((4, 0), int)))
+    none = as_bytes(make_events(*np.empty((4, 0), int)))
     levels, off, on = levels.astype(np.float32), off.astype(np.float32), on.astype(np.float32)
     raw = core().emulate(
-        levels[:, None],
-        np.arange(frames),
-        1000 * np.arange(frames),
-        off,
-        on,
-        refractory_time,
-        leak,
-        0.0,
-        none,
+        levels=levels[:, None],
+        order=np.arange(frames),
+        times=1000 * np.arange(frames),
+        off=off,
+        on=on,
+        refractory=refractory_time,
+        leak=leak,
+        readout=0.0,
+        noise=none,
     )
-    events = checked(raw.view(EVENT)[:, 0], Sensor(1, 3)) if len(raw) else np.empty(0, EVENT)
+    events = (
+        validate_events(raw.view(EVENT)[:, 0], Sensor(1, 3)) if len(raw) else np.empty(0, EVENT)
+    )
     for x in range(3):
         expected = pixel(
             levels[:, x].astype(float).tolist(),
@@ -144,7 +146,7 @@ def test_scenes_side_by_side_are_seen_apart_by_the_same_pixels() -> None:
     together = emulate(scenes, np.arange(6), 1000 * np.arange(6), dvs, np.random.default_rng(7))
     for scene, events in zip(scenes, together, strict=True):
         assert len(events) > 20
-        checked(events, Sensor(4, 5))
+        validate_events(events, Sensor(4, 5))
         (alone,) = emulate(
             scene[None], np.arange(6), 1000 * np.arange(6), dvs, np.random.default_rng(7)
         )
@@ -204,7 +206,7 @@ def test_noise_comes_at_its_rate() -> None:
         dvs,
         np.random.default_rng(0),
     )
-    checked(events, Sensor(50, 40))
+    validate_events(events, Sensor(50, 40))
     assert events["p"].sum() == pytest.approx(2.0 * 2000, rel=0.1)
     assert (~events["p"]).sum() == pytest.approx(0.5 * 2000, rel=0.1)
     assert events["t"].min() >= 0 and events["t"].max() < 1_000_000

@@ -12,7 +12,7 @@ import pytest
 
 from lmht_deploy.errors import DataError, LmhtError, StorageError
 from lmht_deploy.events.arrays import EVENT, Sensor, make_events
-from lmht_deploy.events.recordings import open_recording, read, write_aedat4
+from lmht_deploy.events.recordings import open_recording, read_events, write_aedat4
 from tests.support.recordings import SENSOR, data
 
 NMNIST = Sensor(34, 34)
@@ -87,8 +87,9 @@ def library() -> None:
 @pytest.mark.parametrize("name", REAL)
 def test_real_recording(name: str, library: None) -> None:
     given, sensor, number, first, last = REAL[name]
-    events, door = read(data(f"event_formats/{name}"), given)
-    assert door.sensor == sensor and events.dtype == EVENT and len(events) == number == door.seen
+    events, found, dropped = read_events(data(f"event_formats/{name}"), given)
+    assert found == sensor and events.dtype == EVENT and len(events) == number
+    assert not any(dropped.values())
     assert events[0].item() == first and events[-1].item() == last
     assert (np.diff(events["t"]) >= 0).all()
 
@@ -97,7 +98,7 @@ def test_real_recording(name: str, library: None) -> None:
 def test_aedat4_agrees_with_aedat(name: str, library: None) -> None:
     decoder = pytest.importorskip("aedat").Decoder(str(data(f"event_formats/{name}")))
     packets = [packet["events"] for packet in decoder if "events" in packet]
-    assert_same(read(data(f"event_formats/{name}"))[0], np.concatenate(packets), p="on")
+    assert_same(read_events(data(f"event_formats/{name}"))[0], np.concatenate(packets), p="on")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_prophesee_agrees_with_expelliarmus(
         .Wizard(encoding=encoding)
         .read(str(data(f"event_formats/{name}")))
     )
-    events, _ = read(data(f"event_formats/{name}"), REAL[name][0])
+    events, _, _ = read_events(data(f"event_formats/{name}"), REAL[name][0])
     for field in fields:
         np.testing.assert_array_equal(events[field], expected[field])
 
@@ -150,8 +151,8 @@ def test_what_faery_writes_is_read(tmp_path: Path, suffix: str) -> None:
     for field, other in {"t": "t", "x": "x", "y": "y", "on": "p"}.items():
         packet[field] = events[other]
     faery.events_stream_from_array(packet, (sensor.width, sensor.height)).to_file(path)
-    found, door = read(path)
-    assert door.sensor == sensor
+    found, found_sensor, _ = read_events(path)
+    assert found_sensor == sensor
     np.testing.assert_array_equal(found, events)
 
 
@@ -160,9 +161,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     events = random_events(SENSOR)
     events["t"] += 1_605_537_493_718_345
     write_aedat4(tmp_path / "a.aedat4", events, SENSOR)
-    found, door = read(tmp_path / "a.aedat4")
+    found, sensor, _ = read_events(tmp_path / "a.aedat4")
     np.testing.assert_array_equal(found, events)
-    assert door.sensor == SENSOR and [path.name for path in tmp_path.iterdir()] == ["a.aedat4"]
+    assert sensor == SENSOR and [path.name for path in tmp_path.iterdir()] == ["a.aedat4"]
     with pytest.raises(StorageError, match="cannot be written"):
         write_aedat4(tmp_path / "absent" / "a.aedat4", events, SENSOR)
 
@@ -187,10 +188,10 @@ def test_arrays_in_files(tmp_path: Path, form: str) -> None:
                 else:
                     for name, column in columns.items():
                         file[name if form == "root.h5" else f"davis/events/{name}"] = column
-    found, _ = read(path, NMNIST)
+    found, _, _ = read_events(path, NMNIST)
     np.testing.assert_array_equal(found, events)
     with pytest.raises(DataError, match="does not say how large its sensor is"):
-        read(path)
+        read_events(path)
 
 
 def aedat2(*records: tuple[int, int], chip: str = "ch.unizh.ini.jaer.chip.retina.DVS128") -> bytes:
@@ -227,8 +228,8 @@ def test_aedat31_by_hand(tmp_path: Path) -> None:
         ),  # the first is not valid
     ]
     path.write_bytes(aedat31(*packets))
-    events, door = read(path)
-    assert door.sensor == Sensor(128, 128)
+    events, sensor, dropped = read_events(path)
+    assert sensor == Sensor(128, 128)
     assert events.tolist() == [
         (5, 100, 7, True),
         (6, 1, 2, False),
@@ -252,7 +253,7 @@ def test_aedat31_agrees_with_tonic(tmp_path: Path) -> None:
     rows = list(zip(data.tolist(), t.tolist(), strict=True))
     path.write_bytes(aedat31(packet31(rows[:100]), packet31(rows[100:])))
     expected = io.get_aer_events_from_file(str(path), 3.1, len(aedat31()))
-    events, _ = read(path)
+    events, _, _ = read_events(path)
     np.testing.assert_array_equal(events["t"], expected["timeStamp"])
     for name, lowest, bits in (
         ("x", 17, 13),
@@ -266,12 +267,12 @@ def test_aedat2_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "recording.aedat"
     on, off, sync = (127 << 8) | (0 << 1), (0 << 8) | (127 << 1) | 1, 0x8000
     path.write_bytes(aedat2((on, 2**32 - 5), (sync, 2**32 - 4), (off, 3)))
-    events, door = read(path)
+    events, sensor, dropped = read_events(path)
     assert events.tolist() == [
         (2**32 - 5, 127, 0, True),
         (2**32 + 3, 0, 127, False),
     ]  # the 32-bit clock ran over
-    assert door.sensor == Sensor(128, 128)
+    assert sensor == Sensor(128, 128)
 
 
 def test_packets_need_not_be_read_at_once(library: None) -> None:
@@ -295,7 +296,7 @@ def test_packets_need_not_be_read_at_once(library: None) -> None:
         (
             "a.aedat",
             aedat31(b"", format="SerializedTS"),
-            "of the format SerializedTS; only RAW is read. iniVation's DV",
+            "of the format SerializedTS; only RAW can be read. iniVation's DV",
         ),
         (
             "a.aedat",
@@ -321,7 +322,7 @@ def test_packets_need_not_be_read_at_once(library: None) -> None:
         ),
         ("a.aedat", aedat2((0, 1)) + b"abc", "3 bytes are left over"),
         ("a.aedat", aedat2(), "holds no event$"),
-        ("a.aedat", aedat2((0, 5), (0, 4)), "event 1: its time 4 us lies before"),
+        ("a.aedat", aedat2((0, 5), (0, 4)), "event 1: its time 4 us is earlier"),
         ("a.aedat4", b"", "AEDAT 4, 3.1 and 2.0"),
         ("a.aedat4", b"#!AER-DAT4.0\r\nabc", "is damaged"),
         ("a.aedat4", b"#!AER-DAT4.0\r\n" + bytes(99), "is damaged"),
@@ -329,7 +330,7 @@ def test_packets_need_not_be_read_at_once(library: None) -> None:
         (
             "a.raw",
             b"% evt 3.0\n",
-            r"does not say how large its sensor is; give its size \(on the command line --sensor WxH\)",
+            r"does not say how large its sensor is; give the size of the sensor \(on the command line --sensor WxH\)",
         ),
         ("a.raw", b"% evt 3.0\n" + bytes(7), "is truncated, 1 bytes are left over"),
         (
@@ -349,7 +350,7 @@ def test_what_is_no_recording_is_named_in_one_line(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
-        read(tmp_path / name)
+        read_events(tmp_path / name)
     assert "\n" not in str(caught.value) and str(tmp_path / name) in str(caught.value)
 
 
@@ -371,7 +372,7 @@ def test_truncated_real_recordings_give_events_or_an_error(
     for size in (0, 1, 15, 60, 300, len(content) // 3, len(content) // 2 + 1, len(content) - 1):
         (tmp_path / name).write_bytes(content[:size])
         try:
-            events, _ = read(tmp_path / name, REAL[name][1])
+            events, _, _ = read_events(tmp_path / name, REAL[name][1])
         except LmhtError as error:
             assert "\n" not in str(error)
         else:
@@ -382,18 +383,18 @@ def test_arrays_of_another_kind_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "recording.npz"
     np.savez(path, t=np.arange(3), x=np.arange(3), y=np.arange(3))
     with pytest.raises(DataError, match="four arrays t, x, y, p of one length; it holds t, x, y"):
-        read(path, NMNIST)
+        read_events(path, NMNIST)
     np.savez(path, t=np.arange(3), x=np.arange(3), y=np.arange(3), p=np.zeros(2, int))
     with pytest.raises(DataError, match="of one length"):
-        read(path, NMNIST)
+        read_events(path, NMNIST)
     np.save(tmp_path / "recording.npy", np.zeros((4, 4)))
     with pytest.raises(DataError, match="structured array"):
-        read(tmp_path / "recording.npy", NMNIST)
+        read_events(tmp_path / "recording.npy", NMNIST)
     with h5py.File(tmp_path / "two.h5", "w") as file:
         for name in "txyp":
             file[f"left/{name}"] = file[f"right/{name}"] = np.zeros(2, int)
     with pytest.raises(DataError, match="one group with the arrays t, x, y, p; it holds 2"):
-        read(tmp_path / "two.h5", NMNIST)
+        read_events(tmp_path / "two.h5", NMNIST)
 
 
 def test_bad_events_are_dropped_only_when_asked(tmp_path: Path) -> None:
@@ -402,22 +403,23 @@ def test_bad_events_are_dropped_only_when_asked(tmp_path: Path) -> None:
         path,
         make_events(np.array([5, 6, 4]), np.array([1, 99, 1]), np.zeros(3, int), np.ones(3, int)),
     )
-    with pytest.raises(DataError, match=r"recording\.npy: event 1: address x=99"):
-        read(path, NMNIST)
-    events, door = read(path, NMNIST, drop=True)
-    assert len(events) == 1 and door.dropped == {"range": 1, "polarity": 0, "order": 1}
-    with pytest.raises(DataError, match="holds no event that fits"):
-        read(path, Sensor(1, 1), drop=True)
+    with pytest.raises(DataError, match=r"recording\.npy: event 1: x=99"):
+        read_events(path, NMNIST)
+    events, sensor, dropped = read_events(path, NMNIST, drop=True)
+    assert len(events) == 1 and dropped == {"range": 1, "polarity": 0, "order": 1}
+    with pytest.raises(DataError, match="holds no valid event"):
+        read_events(path, Sensor(1, 1), drop=True)
 
 
 def test_a_missing_file_or_package_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(StorageError, match="there is no such file"):
-        read(tmp_path / "absent.raw")
+        read_events(tmp_path / "absent.raw")
     (tmp_path / "a.raw").write_bytes(b"% evt 3.0\n")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(
-        DataError, match=r"package 'faery'; run: pip install 'lmht-deploy\[events\]'"
+        DataError,
+        match=r"the package 'faery' is not installed; run: pip install 'lmht-deploy\[events\]'",
     ):
-        read(tmp_path / "a.raw")
+        read_events(tmp_path / "a.raw")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lmht_deploy import engine, reference
 from lmht_deploy.errors import DataError
 from lmht_deploy.events import live
-from lmht_deploy.events.arrays import EVENT, Door, Sensor, make_events
+from lmht_deploy.events.arrays import EVENT, EventValidator, Sensor, make_events
 from lmht_deploy.events.live import WIRE, Udp, at_once, in_real_time, text
 from lmht_deploy.events.stream import (
     MAX_SILENCE,
@@ -33,7 +33,7 @@ from lmht_deploy.events.stream import (
     Windower,
     decide,
 )
-from lmht_deploy.events.windows import Rule, windows
+from lmht_deploy.events.windows import WindowRule, count_windows
 from lmht_deploy.result import Result
 from tests.support.networks import SPECIAL
 from tests.support.recordings import SENSOR, at, data, recordings
@@ -46,7 +46,7 @@ def pieces(events: np.ndarray, seed: int) -> list[np.ndarray]:
 
 
 def counting(
-    rule: Rule, sensor: Sensor = SENSOR, size: Sensor | None = None, hop: int | None = None
+    rule: WindowRule, sensor: Sensor = SENSOR, size: Sensor | None = None, hop: int | None = None
 ) -> Windower:
     """A windower whose windows are counts."""
     return Windower(rule, Counts(rule.steps, sensor, size), hop)
@@ -66,10 +66,10 @@ def pushed(windower: Windower, packets: list[np.ndarray]) -> list[tuple[int, np.
 def test_by_events_as_from_the_whole_recording(
     events: np.ndarray, steps: int, length: int, seed: int
 ) -> None:
-    rule = Rule(steps, "events", length)
+    rule = WindowRule(steps, "events", length)
     found = pushed(counting(rule, SENSOR), pieces(events, seed))
     np.testing.assert_array_equal(
-        np.stack([window for _, window in found]), windows(events, SENSOR, rule)
+        np.stack([window for _, window in found]), count_windows(events, SENSOR, rule)
     )
     last = [
         min(end, len(events)) - 1
@@ -88,10 +88,10 @@ def test_by_time_as_from_the_whole_recording(
     events: np.ndarray, steps: int, length: int, seed: int
 ) -> None:
     length = max(length, int(events["t"][-1] - events["t"][0]) // 200)
-    rule = Rule(steps, "time", length)
+    rule = WindowRule(steps, "time", length)
     found = pushed(counting(rule, SENSOR, Sensor(2, 2)), pieces(events, seed))
     np.testing.assert_array_equal(
-        np.stack([window for _, window in found]), windows(events, SENSOR, rule, Sensor(2, 2))
+        np.stack([window for _, window in found]), count_windows(events, SENSOR, rule, Sensor(2, 2))
     )
     assert [end for end, _ in found] == [
         int(events["t"][0]) + (index + 1) * steps * length for index in range(len(found))
@@ -110,8 +110,8 @@ def test_overlapping_windows_are_runs_of_bins(
 ) -> None:
     hop = min(hop, steps)
     length = 7 if by == "events" else max(1, int(events["t"][-1] - events["t"][0]) // 20)
-    bins = windows(events, SENSOR, Rule(1, by, length))[:, 0]  # type: ignore[arg-type]
-    found = pushed(counting(Rule(steps, by, length), SENSOR, hop=hop), pieces(events, seed))  # type: ignore[arg-type]
+    bins = count_windows(events, SENSOR, WindowRule(1, by, length))[:, 0]  # type: ignore[arg-type]
+    found = pushed(counting(WindowRule(steps, by, length), SENSOR, hop=hop), pieces(events, seed))  # type: ignore[arg-type]
     padded = np.concatenate([bins, np.zeros((steps + hop, *bins.shape[1:]), int)])
     for index, (_, window) in enumerate(found):
         np.testing.assert_array_equal(window, padded[index * hop : index * hop + steps])
@@ -120,7 +120,7 @@ def test_overlapping_windows_are_runs_of_bins(
 
 
 def test_a_window_by_events_does_not_wait_for_the_next_event() -> None:
-    windower = counting(Rule(2, "events", 2), SENSOR)
+    windower = counting(WindowRule(2, "events", 2), SENSOR)
     assert len(list(windower.push(at(1, 2, 3)))) == 0
     ((end, window),) = windower.push(at(9))
     assert end == 9 and window.sum() == 4
@@ -129,7 +129,7 @@ def test_a_window_by_events_does_not_wait_for_the_next_event() -> None:
 
 def test_memory_does_not_grow_with_the_stream() -> None:
     def peak(packets: int) -> int:
-        windower = counting(Rule(4, "time", 100), Sensor(32, 32))
+        windower = counting(WindowRule(4, "time", 100), Sensor(32, 32))
         tracemalloc.start()
         for number in range(packets):
             for _ in windower.push(at(*range(number * 1000, (number + 1) * 1000, 10))):
@@ -144,7 +144,7 @@ def test_memory_does_not_grow_with_the_stream() -> None:
 
 
 def test_silence_gives_empty_windows_but_not_without_end() -> None:
-    windower = counting(Rule(2, "time", 10), SENSOR)
+    windower = counting(WindowRule(2, "time", 10), SENSOR)
     assert [
         int(window.sum()) for packet in (at(0, 5), at(65)) for _, window in windower.push(packet)
     ] == [2, 0, 0]
@@ -156,11 +156,11 @@ def test_silence_gives_empty_windows_but_not_without_end() -> None:
 
 def test_rules_without_an_end_are_refused() -> None:
     with pytest.raises(DataError, match="a stream has no end to be cut by"):
-        counting(Rule(4), SENSOR)
+        counting(WindowRule(4), SENSOR)
     with pytest.raises(DataError, match="they must not be larger"):
-        counting(Rule(4, "time", 10), SENSOR, Sensor(4, 4))
+        counting(WindowRule(4, "time", 10), SENSOR, Sensor(4, 4))
     with pytest.raises(DataError, match="move on by 1 to 4 bins, not by 5"):
-        counting(Rule(4, "time", 10), SENSOR, hop=5)
+        counting(WindowRule(4, "time", 10), SENSOR, hop=5)
 
 
 # ------------------------------------------------------------------------------------------------ decisions
@@ -173,7 +173,7 @@ class Golden:
         return reference.run(NET, windows)
 
 
-def golden(rule: Rule, hop: int | None = None) -> Windower:
+def golden(rule: WindowRule, hop: int | None = None) -> Windower:
     """A windower whose windows the golden model runs."""
     return Windower(
         rule, WholeWindows(Golden(), NET.input.max_value, rule.steps, Sensor(8, 8)), hop
@@ -189,11 +189,11 @@ def test_decisions_are_those_of_the_golden_model() -> None:
         rng.integers(8, size=4000),
         rng.integers(2, size=4000),
     )
-    rule = Rule(4, "time", 2500)
-    counts = windows(events, sensor, rule)
+    rule = WindowRule(4, "time", 2500)
+    counts = count_windows(events, sensor, rule)
     expected = reference.run(NET, np.minimum(counts, NET.input.max_value))
     packets = [Packet(part, time.perf_counter()) for part in pieces(events, 3)]
-    found = list(decide(packets, golden(rule), Door(sensor)))
+    found = list(decide(packets, golden(rule), EventValidator(sensor)))
     assert [decision.label for decision in found] == expected.predictions.tolist()
     assert [decision.events for decision in found] == counts.sum((1, 2, 3, 4)).tolist()
     assert [decision.lost for decision in found] == np.maximum(counts - NET.input.max_value, 0).sum(
@@ -222,7 +222,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
     )  # a silence between
     x, y = rng.integers(16, size=(2, 2500))
     events = make_events(times, x, y, rng.integers(2, size=2500))
-    rule = Rule(4, by, 2500 if by == "time" else 90)
+    rule = WindowRule(4, by, 2500 if by == "time" else 90)
     shared = SharedSteps(
         engine.Steps(engine.Model(NET)), NET.input.max_value, 4, sensor, Sensor(8, 8)
     )
@@ -233,7 +233,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
             for decision in decide(
                 [Packet(part, None) for part in pieces(events, 3)],
                 Windower(rule, into, hop),
-                Door(sensor),
+                EventValidator(sensor),
             )
         ]
         for into in (shared, whole)
@@ -245,7 +245,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
 
 
 def test_elapsed_windows_end_without_an_event_and_late_events_are_counted() -> None:
-    windower = counting(Rule(2, "time", 10))
+    windower = counting(WindowRule(2, "time", 10))
     assert not list(windower.elapse(1000))  # nothing is known before the first event
     assert not list(windower.push(at(100, 105, 112)))
     assert not list(windower.elapse(119))
@@ -260,12 +260,13 @@ def test_elapsed_windows_end_without_an_event_and_late_events_are_counted() -> N
 def test_a_live_source_is_decided_on_time() -> None:
     now = time.perf_counter()
     packets = [Packet(at(0, 5), now - 1.0), Packet(at(), None)]
-    rule = Rule(4, "time", 25_000)
+    rule = WindowRule(4, "time", 25_000)
     expected_at_least = int((1.0 - Clock.GRACE) / 0.1)
     assert (
-        len(list(decide(packets, golden(rule), Door(Sensor(8, 8)), Clock()))) >= expected_at_least
+        len(list(decide(packets, golden(rule), EventValidator(Sensor(8, 8)), Clock())))
+        >= expected_at_least
     )
-    assert len(list(decide(packets, golden(rule), Door(Sensor(8, 8))))) == 1
+    assert len(list(decide(packets, golden(rule), EventValidator(Sensor(8, 8))))) == 1
 
 
 def test_the_clock_goes_by_the_least_delay_and_forgives_drift() -> None:
@@ -286,8 +287,8 @@ def test_a_live_event_from_the_future_is_not_believed() -> None:
         Packet(at(1_000, 2**61), start + 0.001),
         Packet(at(50_000), start + 0.05),
     ]
-    clock, door = Clock(), Door(Sensor(8, 8))
-    decisions = list(decide(packets, golden(Rule(4, "time", 25_000)), door, clock))
+    clock, door = Clock(), EventValidator(Sensor(8, 8))
+    decisions = list(decide(packets, golden(WindowRule(4, "time", 25_000)), door, clock))
     assert sum(decision.events for decision in decisions) == 3 and clock.early == 1
 
 
@@ -307,9 +308,9 @@ def test_a_silent_source_ticks() -> None:
 def test_an_event_that_does_not_fit_ends_the_stream_unless_dropped() -> None:
     packets = [Packet(at(5, 4), 0.0)]
     with pytest.raises(DataError, match="event 1: its time 4 us"):
-        list(decide(packets, golden(Rule(4, "time", 10)), Door(Sensor(8, 8))))
-    door = Door(Sensor(8, 8), drop=True)
-    (decision,) = decide(packets, golden(Rule(4, "time", 10)), door)
+        list(decide(packets, golden(WindowRule(4, "time", 10)), EventValidator(Sensor(8, 8))))
+    door = EventValidator(Sensor(8, 8), drop=True)
+    (decision,) = decide(packets, golden(WindowRule(4, "time", 10)), door)
     assert decision.events == 1 and door.dropped["order"] == 1
 
 
@@ -398,13 +399,16 @@ def test_a_real_recording_at_once() -> None:
     from lmht_deploy.events.recordings import open_recording
 
     recording = open_recording(data("event_formats/evt2_gen3_faery.raw"))
-    rule = Rule(4, "time", 1000)
+    rule = WindowRule(4, "time", 1000)
     with Buffered(at_once(recording.packets), size=2) as source:
-        door, windower = Door(recording.sensor), counting(rule, recording.sensor, Sensor(32, 32))
+        door, windower = (
+            EventValidator(recording.sensor),
+            counting(rule, recording.sensor, Sensor(32, 32)),
+        )
         total = sum(
             int(window.sum())
             for packet in source
-            for _, window in windower.push(door.admit(packet.events))
+            for _, window in windower.push(door.validate(packet.events))
         )
     assert total + sum(int(window.sum()) for _, window in windower.finish()) == 521252
 
@@ -421,8 +425,8 @@ class Slow:
 
 
 def test_the_networks_part_holds_the_currents_of_the_last_bin() -> None:
-    windower = Windower(Rule(4, "events", 1), SharedSteps(Slow(), 255, 4, SENSOR))
-    (decision,) = decide([Packet(at(0, 1, 2, 3), None)], windower, Door(SENSOR))
+    windower = Windower(WindowRule(4, "events", 1), SharedSteps(Slow(), 255, 4, SENSOR))
+    (decision,) = decide([Packet(at(0, 1, 2, 3), None)], windower, EventValidator(SENSOR))
     assert decision.seconds >= 1.002 and decision.latency >= 0.002
 
 
@@ -435,9 +439,9 @@ def test_text(separator: str, block: int) -> None:
         packets = [
             packet.events for packet in text(io.BytesIO((lines + end).encode()), max(block, 20))
         ]
-        assert np.concatenate([Door(SENSOR).admit(packet) for packet in packets]).tolist() == [
-            (t, x, y, bool(p)) for t, x, y, p in rows
-        ]
+        assert np.concatenate(
+            [EventValidator(SENSOR).validate(packet) for packet in packets]
+        ).tolist() == [(t, x, y, bool(p)) for t, x, y, p in rows]
 
 
 @pytest.mark.parametrize(
@@ -466,8 +470,8 @@ def test_udp() -> None:
     ):
         for datagram in (sent[:2].tobytes(), b"stray", sent[2:].tobytes(), b""):
             sender.sendto(datagram, udp.address)
-        door = Door(SENSOR)
-        packets = [door.admit(packet.events) for packet in udp]
+        door = EventValidator(SENSOR)
+        packets = [door.validate(packet.events) for packet in udp]
         found = np.concatenate(packets)
     assert found.dtype == EVENT and found.tolist() == [
         (5, 1, 2, True),
@@ -502,8 +506,8 @@ def test_udp_from_faery() -> None:
     packet["t"], packet["x"], packet["on"] = np.arange(100), np.arange(100) % 5, np.arange(100) % 2
     with Udp("127.0.0.1", 0, silence=0.5) as udp:
         faery.events_stream_from_array(packet, (5, 3)).to_udp(udp.address, format="t64_x16_y16_on8")
-        door = Door(SENSOR)
-        found = np.concatenate([door.admit(packet.events) for packet in udp])
+        door = EventValidator(SENSOR)
+        found = np.concatenate([door.validate(packet.events) for packet in udp])
         gc.collect()
     np.testing.assert_array_equal(found["t"], packet["t"])
     np.testing.assert_array_equal(found["x"], packet["x"])
@@ -560,6 +564,6 @@ def test_an_address_that_cannot_be_used_is_named() -> None:
 
 def test_a_hostile_datagram_is_dropped_and_counted() -> None:
     hostile = np.array([(2**64 - 1, 0, 0, 1), (5, 65535, 0, 1), (5, 0, 0, 200), (7, 0, 0, 1)], WIRE)
-    door = Door(SENSOR, drop=True)
-    assert door.admit(hostile).tolist() == [(7, 0, 0, True)]
+    door = EventValidator(SENSOR, drop=True)
+    assert door.validate(hostile).tolist() == [(7, 0, 0, True)]
     assert door.dropped == {"range": 2, "polarity": 1, "order": 0}

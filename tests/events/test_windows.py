@@ -9,40 +9,44 @@ from hypothesis import strategies as st
 
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, make_events
-from lmht_deploy.events.windows import Rule, iterate, saturated, windows
+from lmht_deploy.events.windows import WindowRule, clip_counts, count_windows, iterate_windows
 from tests.support.recordings import SENSOR, at, bins, counted, recordings
 
 rules = st.one_of(
-    st.builds(Rule, st.integers(1, 9)),
-    st.builds(Rule, st.integers(1, 9), st.just("events"), st.integers(1, 20)),
+    st.builds(WindowRule, st.integers(1, 9)),
+    st.builds(WindowRule, st.integers(1, 9), st.just("events"), st.integers(1, 20)),
 )
 
 
 @pytest.mark.parametrize(
     ("rule", "times", "expected"),
     [
-        (Rule(4), (0, 1, 2, 3, 4), [0, 1, 2, 3, 3]),  # edges at 1, 2, 3; the last event is included
         (
-            Rule(4),
+            WindowRule(4),
+            (0, 1, 2, 3, 4),
+            [0, 1, 2, 3, 3],
+        ),  # edges at 1, 2, 3; the last event is included
+        (
+            WindowRule(4),
             (100, 101, 199, 200, 201, 299, 300, 399, 400, 500),
             [0, 0, 0, 1, 1, 1, 2, 2, 3, 3],
         ),
-        (Rule(3), (0, 3, 4, 6, 7, 10), [0, 0, 1, 1, 2, 2]),  # edges at 3 1/3 and 6 2/3
-        (Rule(4), (7, 7, 7), [0, 0, 0]),  # no duration
-        (Rule(4), (7, 8), [0, 3]),  # shorter than the number of bins
-        (Rule(1), (7, 8, 900), [0, 0, 0]),
+        (WindowRule(3), (0, 3, 4, 6, 7, 10), [0, 0, 1, 1, 2, 2]),  # edges at 3 1/3 and 6 2/3
+        (WindowRule(4), (7, 7, 7), [0, 0, 0]),  # no duration
+        (WindowRule(4), (7, 8), [0, 3]),  # shorter than the number of bins
+        (WindowRule(1), (7, 8, 900), [0, 0, 0]),
         (
-            Rule(2, "time", 10),
+            WindowRule(2, "time", 10),
             (5, 14, 15, 24, 25, 44),
             [0, 0, 1, 1, 2, 3],
         ),  # counted from the first event
-        (Rule(2, "time", 1), (-3, -2, 2), [0, 1, 5]),
-        (Rule(2, "events", 2), (0, 0, 0, 1, 2), [0, 0, 1, 1, 2]),
+        (WindowRule(2, "time", 1), (-3, -2, 2), [0, 1, 5]),
+        (WindowRule(2, "events", 2), (0, 0, 0, 1, 2), [0, 0, 1, 1, 2]),
     ],
 )
-def test_bins(rule: Rule, times: tuple[int, ...], expected: list[int]) -> None:
+def test_bins(rule: WindowRule, times: tuple[int, ...], expected: list[int]) -> None:
     events = at(*times)
-    found = windows(events, SENSOR, rule).sum((2, 3, 4)).ravel()
+    found = count_windows(events, SENSOR, rule).sum((2, 3, 4)).ravel()
     assert np.repeat(np.arange(len(found)), found).tolist() == expected
     assert [rule.bin(t, index, times[0], times[-1]) for index, t in enumerate(times)] == expected
     assert bins(rule, events).tolist() == expected
@@ -55,7 +59,7 @@ def test_a_whole_recording_by_hand() -> None:
         np.array([0, 2, 2, 1, 1]),
         np.array([1, 0, 1, 1, 1]),
     )
-    (window,) = windows(events, SENSOR, Rule(2))
+    (window,) = count_windows(events, SENSOR, WindowRule(2))
     expected = np.zeros((2, 2, 3, 5), int)
     expected[0, 1, 0, 0] = expected[0, 0, 2, 4] = expected[1, 1, 2, 4] = 1
     expected[1, 1, 1, 2] = 2
@@ -63,9 +67,9 @@ def test_a_whole_recording_by_hand() -> None:
 
 
 def test_an_incomplete_last_window_has_empty_bins() -> None:
-    found = windows(at(0, 1, 12, 31), SENSOR, Rule(2, "time", 10))
+    found = count_windows(at(0, 1, 12, 31), SENSOR, WindowRule(2, "time", 10))
     assert found[:, :, 1, 0, 0].tolist() == [[2, 1], [0, 1]]
-    found = windows(at(0, 1, 2, 3, 4), SENSOR, Rule(2, "events", 2))
+    found = count_windows(at(0, 1, 2, 3, 4), SENSOR, WindowRule(2, "events", 2))
     assert found[:, :, 1, 0, 0].tolist() == [[2, 2], [1, 0]]
 
 
@@ -73,15 +77,19 @@ def test_down_sampling_sums_counts_by_address() -> None:
     events = make_events(
         np.arange(6), np.array([0, 1, 2, 3, 4, 5]), np.zeros(6, int), np.ones(6, int)
     )
-    (window,) = windows(events, Sensor(2, 6), Rule(1), Sensor(1, 3))
+    (window,) = count_windows(events, Sensor(2, 6), WindowRule(1), Sensor(1, 3))
     assert window[0, 1].tolist() == [[2, 2, 2]]
-    (window,) = windows(events, Sensor(2, 6), Rule(1), Sensor(2, 4))  # 6 pixels in 4: 2, 1, 2, 1
+    (window,) = count_windows(
+        events, Sensor(2, 6), WindowRule(1), Sensor(2, 4)
+    )  # 6 pixels in 4: 2, 1, 2, 1
     assert window[0, 1].tolist() == [[2, 1, 2, 1], [0, 0, 0, 0]]
 
 
 @given(events=recordings(), rule=rules, height=st.integers(1, 3), width=st.integers(1, 5))
-def test_no_event_is_ever_lost(events: np.ndarray, rule: Rule, height: int, width: int) -> None:
-    found = windows(events, SENSOR, rule, Sensor(height, width))
+def test_no_event_is_ever_lost(
+    events: np.ndarray, rule: WindowRule, height: int, width: int
+) -> None:
+    found = count_windows(events, SENSOR, rule, Sensor(height, width))
     assert found.shape[1:] == (rule.steps, 2, height, width)
     assert found.sum() == len(events)
     assert found[:, :, 1].sum() == events["p"].sum()
@@ -89,11 +97,11 @@ def test_no_event_is_ever_lost(events: np.ndarray, rule: Rule, height: int, widt
 
 @given(events=recordings(), rule=rules, height=st.integers(1, 3), width=st.integers(1, 5))
 def test_counts_are_those_of_the_oracle(
-    events: np.ndarray, rule: Rule, height: int, width: int
+    events: np.ndarray, rule: WindowRule, height: int, width: int
 ) -> None:
     size = Sensor(height, width)
     np.testing.assert_array_equal(
-        windows(events, SENSOR, rule, size), counted(events, SENSOR, rule, size)
+        count_windows(events, SENSOR, rule, size), counted(events, SENSOR, rule, size)
     )
 
 
@@ -107,10 +115,10 @@ LARGE = Sensor(720, 1279)
     length=st.integers(1, 10**6),
 )
 def test_counts_of_a_large_sensor(events: np.ndarray, steps: int, width: int, length: int) -> None:
-    rule = Rule(steps, "time", max(length, int(events["t"][-1] - events["t"][0]) // 20))
+    rule = WindowRule(steps, "time", max(length, int(events["t"][-1] - events["t"][0]) // 20))
     size = Sensor(7, width)
     np.testing.assert_array_equal(
-        windows(events, LARGE, rule, size), counted(events, LARGE, rule, size)
+        count_windows(events, LARGE, rule, size), counted(events, LARGE, rule, size)
     )
 
 
@@ -119,29 +127,30 @@ def test_every_column_falls_into_its_cell(width: int) -> None:
     x = np.arange(min(width, 65536))
     events = make_events(np.arange(len(x)), x, np.zeros(len(x), int), np.ones(len(x), int))
     for cells in {1, 2, width // 3 + 1, min(width, 65536)}:
-        (window,) = windows(events, Sensor(1, width), Rule(1), Sensor(1, cells))
+        (window,) = count_windows(events, Sensor(1, width), WindowRule(1), Sensor(1, cells))
         np.testing.assert_array_equal(
             window[0, 1, 0], np.bincount(x * cells // width, minlength=cells)
         )
 
 
 def test_the_longest_recording() -> None:
-    (window,) = windows(at(-(2**62), 0, 2**62), SENSOR, Rule(4))
+    (window,) = count_windows(at(-(2**62), 0, 2**62), SENSOR, WindowRule(4))
     assert window[:, 1, 0, 0].tolist() == [1, 0, 1, 1]
 
 
 def test_events_that_do_not_lie_side_by_side() -> None:
     events = at(*range(20))
     np.testing.assert_array_equal(
-        windows(events[::3], SENSOR, Rule(4)), windows(events[::3].copy(), SENSOR, Rule(4))
+        count_windows(events[::3], SENSOR, WindowRule(4)),
+        count_windows(events[::3].copy(), SENSOR, WindowRule(4)),
     )
 
 
 @given(events=recordings(), steps=st.integers(1, 5), length=st.integers(1, 10**6))
 def test_no_event_is_lost_by_time(events: np.ndarray, steps: int, length: int) -> None:
     length = max(length, int(events["t"][-1] - events["t"][0]) // 200)
-    rule = Rule(steps, "time", length)
-    found = windows(events, SENSOR, rule)
+    rule = WindowRule(steps, "time", length)
+    found = count_windows(events, SENSOR, rule)
     assert found.sum() == len(events)
     for event, index in zip(events, bins(rule, events), strict=True):
         start = events["t"][0] + index * length
@@ -151,16 +160,18 @@ def test_no_event_is_lost_by_time(events: np.ndarray, steps: int, length: int) -
 @given(events=recordings(), steps=st.integers(1, 7))
 def test_bins_of_a_recording_are_those_of_a_histogram(events: np.ndarray, steps: int) -> None:
     duration = int(events["t"][-1] - events["t"][0])
-    for t, index in zip(events["t"].tolist(), bins(Rule(steps), events).tolist(), strict=True):
+    for t, index in zip(
+        events["t"].tolist(), bins(WindowRule(steps), events).tolist(), strict=True
+    ):
         elapsed = (t - int(events["t"][0])) * steps  # in units of 1/steps microseconds, exactly
         assert index * duration <= elapsed
         assert elapsed < (index + 1) * duration or index == steps - 1 or duration == 0
 
 
 @given(events=recordings(), rule=rules)
-def test_one_by_one_equals_all_at_once(events: np.ndarray, rule: Rule) -> None:
+def test_one_by_one_equals_all_at_once(events: np.ndarray, rule: WindowRule) -> None:
     np.testing.assert_array_equal(
-        np.stack(list(iterate(events, SENSOR, rule))), windows(events, SENSOR, rule)
+        np.stack(list(iterate_windows(events, SENSOR, rule))), count_windows(events, SENSOR, rule)
     )
 
 
@@ -176,7 +187,7 @@ def test_tonic_gives_the_same_frames_but_loses_the_last_event(
     frames = tonic.transforms.ToFrame(
         sensor_size=(SENSOR.width, SENSOR.height, 2), n_time_bins=steps
     )(events)
-    (window,) = windows(events, SENSOR, Rule(steps))
+    (window,) = count_windows(events, SENSOR, WindowRule(steps))
     assert window.sum() - frames.sum() == 1
     window[-1, 1, 0, 0] -= 1
     np.testing.assert_array_equal(window, frames)
@@ -194,28 +205,28 @@ def test_tonic_gives_the_same_frames_but_loses_the_last_event(
 )
 def test_a_rule_that_makes_no_sense_is_refused(arguments: tuple, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        Rule(*arguments)
+        WindowRule(*arguments)
 
 
 def test_what_cannot_be_cut_is_refused() -> None:
     with pytest.raises(DataError, match="without events"):
-        windows(at(), SENSOR, Rule(4))
+        count_windows(at(), SENSOR, WindowRule(4))
     with pytest.raises(DataError, match="must not be larger"):
-        windows(at(1), SENSOR, Rule(4), Sensor(4, 4))
+        count_windows(at(1), SENSOR, WindowRule(4), Sensor(4, 4))
     with pytest.raises(DataError, match="choose a longer bin"):
-        windows(at(0, 10**15), SENSOR, Rule(4, "time", 1000))
+        count_windows(at(0, 10**15), SENSOR, WindowRule(4, "time", 1000))
     with pytest.raises(DataError, match="choose a longer bin or a smaller size"):
-        windows(at(1), Sensor(60_000, 60_000), Rule(4))
+        count_windows(at(1), Sensor(60_000, 60_000), WindowRule(4))
 
 
 def test_saturation_says_what_it_lost() -> None:
     counts = np.array([0, 1, 255, 256, 300])
-    found, lost = saturated(counts)
+    found, lost = clip_counts(counts)
     assert found.dtype == np.uint8 and found.tolist() == [0, 1, 255, 255, 255] and lost == 46
-    found, lost = saturated(counts, 3)
+    found, lost = clip_counts(counts, 3)
     assert found.dtype == np.uint8 and found.tolist() == [0, 1, 3, 3, 3] and lost == 252 + 253 + 297
-    found, lost = saturated(counts, 256)
+    found, lost = clip_counts(counts, 256)
     assert found.dtype == np.uint16 and found.tolist() == [0, 1, 255, 256, 256] and lost == 44
     for high in (0, 2**16):
         with pytest.raises(DataError, match=r"1\.\.65535"):
-            saturated(counts, high)
+            clip_counts(counts, high)

@@ -19,6 +19,7 @@ from lmht_deploy.backends import lava
 from lmht_deploy.backends.lava import environment
 from lmht_deploy.errors import ExportError, NetworkError, StorageError
 from lmht_deploy.exporters import netx
+from lmht_deploy.exporters._fold import fold
 from lmht_deploy.ir import (
     LEAK_ONE,
     Conv,
@@ -234,7 +235,7 @@ def test_folded_pooling_equals_pooling(data: st.DataObject) -> None:
     except NetworkError:
         reject()
     try:
-        folded = netx.fold(net, "a", synapse)
+        folded = fold(net, "a", synapse)
     except ExportError:
         assert any(geometry["padding"]) or any(
             any(layer.padding) for layer in net.layers if isinstance(layer, SumPool)
@@ -302,7 +303,7 @@ def test_float_network(tmp_path: Path) -> None:
             ),
         )
     )
-    assert "quantise it first" in refusal(net, tmp_path)
+    assert "quantize it first" in refusal(net, tmp_path)
 
 
 def test_overlapping_pooling_under_padding(tmp_path: Path) -> None:
@@ -326,7 +327,7 @@ def test_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_no_warning_where_stock_has_nothing_to_miss(tmp_path: Path) -> None:
-    assert netx.export_netx(small(), tmp_path / "net.net") == []
+    assert netx.export_netx(small(), tmp_path / "net.net") == ()
 
 
 def wide_bias() -> Network:
@@ -360,9 +361,9 @@ def odd_pooling() -> Network:
 
 
 def test_graded_spikes_warn_of_stock(tmp_path: Path) -> None:
-    assert netx.export_netx(small(), tmp_path / "net.net", graded=True) == [
-        "layer 'first' in stock lava-dl: it fires at most once where its graded spikes count up to 2"
-    ]
+    assert netx.export_netx(small(), tmp_path / "net.net", graded=True) == (
+        "layer 'first' in stock lava-dl: it fires at most once where its graded spikes count up to 2",
+    )
 
 
 WARNINGS = {
@@ -370,7 +371,7 @@ WARNINGS = {
     "order": (disconnected, "layer 'c' in stock lava-dl: it is fed by 'a', not by 'input'"),
     "bias": (
         wide_bias,
-        "layer 'first' in stock lava-dl: its bias of up to 524288 a step does not fit 16 bits",
+        "layer 'first' in stock lava-dl: its bias of up to 524288 per step does not fit 16 bits",
     ),
     "zero": (zero_readout, "layer 'logits' in stock lava-dl: the file does not load"),
     "pooling": (
@@ -383,7 +384,7 @@ WARNINGS = {
     ),
     "thresholds": (
         lambda: small(threshold=np.array([8, 80])),
-        "layer 'first' in stock lava-dl: its thresholds 8..80 become one",
+        "layer 'first' in stock lava-dl: its thresholds 8..80 are replaced by their median",
     ),
     "leak": (lambda: small(leak=3000), "layer 'first' in stock lava-dl: its leak of 3000/4096"),
     "T-GIM": (

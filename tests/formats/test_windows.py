@@ -1,4 +1,4 @@
-"""`.npz` files of windows: what is written comes back, and what is no such file is named in one line."""
+"""`.npz` files of windows: arrays are restored; any other file is refused in one line."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import reject
 from hypothesis import strategies as st
@@ -333,7 +335,50 @@ def windows_for(net: Network, batch: int = 3, seed: int = 0, density: float = 0.
     return np.clip(windows, low, high).astype(np.int32)
 
 
-# ------------------------------------------------------------------------------------------------ random graphs
+# ------------------------------------------------------------------------------ float networks
+
+
+def float_network(
+    seed: int = 0, omega: np.ndarray | None = None, channels: int = 12, **neuron: object
+) -> Network:
+    """Return a float network of two layers with a shortcut; `neuron` replaces fields of both."""
+    rng = np.random.default_rng(seed)
+    omega = rng.random((4, 4)) * 0.5 if omega is None else omega
+
+    def layer(name: str, *synapses: Synapse) -> Neurons:
+        values: dict[str, Any] = {
+            "bias": rng.normal(0, 0.1, channels),
+            "threshold": np.ones(channels),
+            "v0": np.full(channels, 0.25),
+            "leak": 0.9,
+            "levels": 2,
+        }
+        return Neurons(name=name, synapses=synapses, omega=omega, **(values | neuron))
+
+    return Network(
+        (
+            Input(name="in", shape=(2, 8, 8), steps=4, max_value=4),
+            layer(
+                "a", Conv(source="in", weight=rng.normal(0, 0.3, (channels, 2, 3, 3)), padding=1)
+            ),
+            layer(
+                "b",
+                Conv(source="a", weight=rng.normal(0, 0.08, (channels, channels, 3, 3)), padding=1),
+                Scale(source="a", weight=np.ones(channels)),
+            ),
+            Flatten(name="f", source="b"),
+            Readout(
+                name="out",
+                synapses=(Linear(source="f", weight=rng.normal(0, 0.1, (5, channels * 64))),),
+                bias=rng.normal(0, 0.1, 5),
+                scale=0.25,
+            ),
+        ),
+        {"made by": "test"},
+    )
+
+
+# ------------------------------------------------------------------------------- random graphs
 
 
 @st.composite

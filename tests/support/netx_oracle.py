@@ -1,30 +1,32 @@
-"""Oracle of these tests: Lava's fixed-point simulation of a NetX file, bit for bit, in NumPy.
+"""Oracle of the NetX tests: Lava's fixed-point simulation of a NetX file, in plain NumPy.
 
-Follows what `PyConvModelFixed`, `PyDenseModelBitAcc`, `PyDelayDenseModelBitAcc`, `PyLifModelBitAcc` and
-`PyLifResetModelBitAcc` of lava-nc 0.10.0 do, and how lava-dl 0.6.0 prepares weights. Every synapse delays by one step.
+It shares no code with what it checks: it reads the HDF5 file itself, and imports nothing of
+lmht_deploy. It follows `lava.lib.dl.netx` 0.6.0 (`hdf5.Network`, `utils.optimize_weight_bits`) and
+lava-nc 0.10.0 (`PyConvModelFixed`, `PyDenseModelBitAcc`, `PyDelayDenseModelBitAcc`,
+`PyLifModelBitAcc`, `PyLifResetModelBitAcc`, `lava.utils.weightutils`) line by line, slowly.
+Every synapse delays by one step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import h5py
 import numpy as np
 
-from lmht_deploy import ir, reference
-from lmht_deploy.netx import Conv, Dense, InputLayer, NetX
-from lmht_deploy.netx.dense import prepare_dense, truncate_dense
-from lmht_deploy.netx.file import STATE_ONE
-
-HALF = 2**23
-"""States have 24 bits, sign included."""
-UNIT = 64
-"""States keep 6 bits below the unit of a weight."""
+DELAY_MAX = 62
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What one layer did: `spikes` bool, and, where asked for, `u` and `v` (after the reset) int64; [B, steps, *shape]."""
+    """What one layer did.
+
+    Attributes:
+        spikes: bool [B, steps, *shape].
+        u: Current at every step, int64 [B, steps, *shape]; None unless states are recorded.
+        v: Potential after the reset, likewise.
+    """
 
     spikes: np.ndarray
     u: np.ndarray | None
@@ -32,7 +34,7 @@ class Recording:
 
 
 def run(
-    net: NetX,
+    path: Path,
     inputs: np.ndarray,
     steps: int | None = None,
     *,
@@ -41,171 +43,225 @@ def run(
     reset_interval: int | None = None,
     reset_offset: int = 0,
 ) -> list[Recording]:
-    """Run B samples; one recording for each layer of `net.spiking`.
+    """Run B samples through a NetX file.
 
-    inputs           where the input layer has neurons: their bias, integers [B, *shape], for so many `steps`;
-                     else spikes [B, steps, *shape]: booleans, or integers where `graded`
-    reset_interval   every so many steps, u and v of the i-th of these layers are set to 0 before step t = 1, 2, …
-                     where t ≡ 1 + i + reset_offset, as lava-dl's arguments of these names do
+    Args:
+        path: The file.
+        inputs: Spikes [B, steps, *shape]; or, where the input layer has neurons, their bias
+            [B, *shape].
+        steps: Number of steps, for a network that is driven by biases.
+        graded: Whether spikes are integers; otherwise every value but 0 is one spike.
+        states: Whether to record u and v.
+        reset_interval: Before step t = 1, 2, ..., layer i is set to 0 where
+            t - 1 - i - reset_offset is a multiple of it.
+        reset_offset: See there.
+
+    Returns:
+        One recording per layer with neurons.
     """
     inputs = np.asarray(inputs)
-    steps = inputs.shape[1] if steps is None else steps
-    first = net.spiking[0]
-    stages = [
-        _Stage(layer, len(inputs), inputs if layer is first else None) for layer in net.spiking
-    ]
-    driven = isinstance(first, InputLayer)
-    for t in range(1, steps + 1):
-        spikes = (
-            np.zeros(0) if driven else inputs[:, t - 1] if graded else inputs[:, t - 1].astype(bool)
-        )
-        for index, stage in enumerate(stages):
-            if reset_interval and (t - 1 - index - reset_offset) % reset_interval == 0:
-                stage.reset()
-            spikes = stage.step(spikes, states)
-    return [stage.recording() for stage in stages]
+    layers = _read(path, len(inputs))
+    driven = layers[0].kind == "input"
+    if driven:
+        layers[0].bias = 64 * inputs.astype(np.int16).astype(np.int64)
+    for t in range(inputs.shape[1] if steps is None else steps):
+        spikes = np.zeros(0) if driven else inputs[:, t].astype(np.int64)
+        if not graded:
+            spikes = (spikes != 0).astype(np.int64)
+        for index, layer in enumerate(layers):
+            if reset_interval and (t - index - reset_offset) % reset_interval == 0:
+                layer.u[:] = layer.v[:] = 0
+            spikes = layer.step(spikes)
+    return [layer.recording(states) for layer in layers]
 
 
-class _Stage:
-    """Neurons of one layer and the synapses into them, step by step."""
+# ------------------------------------------------------------------------------------------ layers
 
-    def __init__(
-        self, layer: InputLayer | Conv | Dense, batch: int, bias: np.ndarray | None
-    ) -> None:
-        assert layer.neurons is not None
-        self.neurons, self.batch = layer.neurons, batch
-        self.u = np.zeros((batch, *layer.shape), np.int64)
-        self.v = np.zeros_like(self.u)
-        self.bias = _int16(bias if isinstance(layer, InputLayer) else layer.bias) * UNIT  # type: ignore[arg-type]
-        self.synapses = _synapses(layer)
-        self.queue = [
-            np.zeros_like(self.u)
-            for _ in range(1 + max((synapse.delay for synapse in self.synapses), default=0))
+
+@dataclass
+class Layer:
+    """Neurons of one layer and the synapses into them."""
+
+    kind: str
+    decays: tuple[int, int]
+    threshold: int
+    bias: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    conv: Conv | None = None
+    dense: list[Dense] = field(default_factory=list)
+    recurrent: Dense | None = None
+    arriving: dict[int, np.ndarray] = field(default_factory=dict)
+    now: int = 0
+    history: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    def step(self, incoming: np.ndarray) -> np.ndarray:
+        """One step; spikes of this layer, given those of the layer before at the same step."""
+        current = self.arriving.pop(self.now, np.zeros_like(self.u))
+        # AbstractPyLifModelFixed.subthr_dynamics, with its sums in 32 bits
+        decayed = np.trunc(self.u * (4096 - self.decays[0]) / 4096).astype(np.int64)
+        u = (decayed + 64 * current).astype(np.int32).astype(np.int64)
+        u = np.where(u > 2**23, u - 2**24, np.where(u <= -(2**23), u + 2**24, u))
+        decayed = np.trunc(self.v * (4096 - self.decays[1]) / 4096).astype(np.int64)
+        v = (decayed + u + self.bias).astype(np.int32).astype(np.int64)
+        v = np.minimum(np.maximum(v, -(2**23) + 1), 2**23 - 1)
+        fired = v > 64 * self.threshold
+        self.u, self.v = u, np.where(fired, 0, v)
+        self.history.append((fired, self.u.copy(), self.v.copy()))
+        if self.conv:
+            self._arrive(0, self.conv.current(incoming))
+        for part in self.dense:
+            self._arrive(part.delay, part.current(incoming))
+        if self.recurrent:
+            self._arrive(0, self.recurrent.current(fired))
+        self.now += 1
+        return fired.astype(np.int64)
+
+    def recording(self, states: bool) -> Recording:
+        fired, u, v = (np.stack(parts, 1) for parts in zip(*self.history, strict=True))
+        return Recording(fired, u if states else None, v if states else None)
+
+    def _arrive(self, delay: int, current: np.ndarray) -> None:
+        step = self.now + 1 + delay
+        self.arriving[step] = self.arriving.get(step, 0) + current
+
+
+def _read(path: Path, batch: int) -> list[Layer]:
+    """The layers that have neurons, at rest."""
+    with h5py.File(path, "r") as file:
+        groups = [file[f"layer/{i}"] for i in range(len(file["layer"]))]
+        kinds = [bytes(group["type"][0]).decode() for group in groups]
+        return [
+            _layer(kind, group, batch)
+            for kind, group in zip(kinds, groups, strict=True)
+            if kind in ("conv", "dense", "dense_rec") or (kind == "input" and "neuron" in group)
         ]
-        self.spikes: list[np.ndarray] = []
-        self.states: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def reset(self) -> None:
-        self.u = np.zeros_like(self.u)
-        self.v = np.zeros_like(self.v)
-
-    def step(self, spikes: np.ndarray, states: bool) -> np.ndarray:
-        """Spikes of this layer, given those of the layer before at the same step, which arrive later."""
-        neurons = self.neurons
-        self.u = _wrap_once(
-            _int32(_decay(self.u, neurons.current_decay) + UNIT * self.queue.pop(0))
-        )
-        self.v = np.clip(
-            _int32(_decay(self.v, neurons.voltage_decay) + self.u + self.bias), 1 - HALF, HALF - 1
-        )
-        fired = self.v > UNIT * neurons.threshold
-        self.v = np.where(fired, 0, self.v)
-        self.queue.append(np.zeros_like(self.u))
-        for synapse in self.synapses:
-            self.queue[synapse.delay] = self.queue[synapse.delay] + synapse.current(
-                fired if synapse.recurrent else spikes
-            )
-        self.spikes.append(fired)
-        if states:
-            self.states.append((self.u, self.v))
-        return fired
-
-    def recording(self) -> Recording:
-        u, v = (
-            (np.stack(traces, 1) for traces in zip(*self.states, strict=True))
-            if self.states
-            else (None, None)
-        )
-        return Recording(np.stack(self.spikes, 1), u, v)
 
 
-def _decay(state: np.ndarray, decay: int) -> np.ndarray:
-    product = state * (STATE_ONE - decay)
-    return np.sign(product) * (np.abs(product) // STATE_ONE)
+def _layer(kind: str, group: h5py.Group, batch: int) -> Layer:
+    shape = tuple(int(n) for n in group["shape"])
+    shape = (int(np.prod(shape)),) if kind.startswith("dense") else shape
+    bias = group["bias"][()].astype(np.int64) if "bias" in group else np.zeros(1, np.int64)
+    bias = bias.astype(np.int16).astype(np.int64)  # 16 bits
+    bias = bias.reshape(-1, 1, 1) if kind == "conv" and bias.ndim == 1 else bias
+    decays, threshold = (0, 4096), 1 << 17  # a layer without neurons: hdf5.py, create_dense
+    if "neuron" in group:
+        decays = int(group["neuron/iDecay"][()]), int(group["neuron/vDecay"][()])
+        threshold = int(group["neuron/vThMant"][()])
+    zeros = np.zeros((batch, *shape), np.int64)
+    layer = Layer(kind, decays, threshold, 64 * bias, zeros.copy(), zeros.copy())
+    if kind == "conv":
+        layer.conv = Conv.read(group, shape)
+    elif kind.startswith("dense"):
+        _connect(layer, group, shape[0])
+    return layer
 
 
-def _wrap_once(u: np.ndarray) -> np.ndarray:
-    """As Lava wraps u: by 2^24, once (a second time, were it needed, it does not)."""
-    return u - 2 * HALF * (u > HALF) + 2 * HALF * (u <= -HALF)
+def _connect(layer: Layer, group: h5py.Group, units: int) -> None:
+    """Dense synapses, one for each delay, and the recurrent one."""
+    weight = group["weight"][()].astype(np.int64).reshape(units, -1)
+    inputs = weight.shape[1]
+    recurrent = "weight_rec" in group
+    if recurrent:
+        own = group["weight_rec"][()].astype(np.int64).reshape(units, -1)
+        weight = np.hstack((weight, own))
+    weight, bits, exponent = optimize_weight_bits(weight)
+    forward = truncated(weight[:, :inputs], bits)
+    if recurrent:
+        layer.recurrent = Dense(truncated(weight[:, inputs:], bits), exponent)
+    delay = np.zeros((units, inputs), np.int64)
+    if "delay" in group:
+        delay = group["delay"][()].clip(0, DELAY_MAX).astype(np.int64)
+        if delay.shape == (units,):
+            delay = delay[:, None]
+        delay = np.broadcast_to(delay, (units, inputs))
+    for steps in range(DELAY_MAX + 1):
+        if (delay == steps).any():
+            layer.dense.append(Dense(np.where(delay == steps, forward, 0), exponent, steps))
 
 
-def _int16(values: np.ndarray) -> np.ndarray:
-    """What a bias becomes in Lava's 16 bits."""
-    return values.astype(np.int16).astype(np.int64)
+# ---------------------------------------------------------------------------------------- synapses
 
 
-def _int32(values: np.ndarray) -> np.ndarray:
-    """What a sum becomes in NumPy's 32 bits, in which Lava adds; u reaches them, as it is wrapped once only."""
-    return values.astype(np.int32).astype(np.int64)
+@dataclass
+class Dense:
+    """Dense synapse of prepared weights."""
 
-
-# ------------------------------------------------------------------------------------------------ synapses
-
-
-@dataclass(frozen=True)
-class _Synapse:
-    """`current` of the spikes of one step [B, ...], which arrives `delay` steps later than at the next one."""
-
-    current: Callable[[np.ndarray], np.ndarray]
+    weight: np.ndarray
+    exponent: int
     delay: int = 0
-    recurrent: bool = False
+
+    def current(self, spikes: np.ndarray) -> np.ndarray:
+        total = np.einsum("oi,bi->bo", self.weight, spikes.reshape(len(spikes), -1))
+        return total << self.exponent if self.exponent > 0 else total >> -self.exponent
 
 
-def _synapses(layer: InputLayer | Conv | Dense) -> list[_Synapse]:
-    match layer:
-        case Conv():
-            return [_Synapse(_convolution(layer))]
-        case Dense():
-            inputs = layer.weight.shape[1]
-            joint, bits, exponent = prepare_dense(
-                layer.weight
-                if layer.recurrent is None
-                else np.hstack((layer.weight, layer.recurrent))
-            )
-            forward = truncate_dense(joint[:, :inputs], bits)
-            if layer.delay is not None:
-                delays = (int(delay) for delay in np.unique(layer.delay))
-                return [
-                    _Synapse(_product(np.where(layer.delay == delay, forward, 0), exponent), delay)
-                    for delay in delays
-                ]
-            recurrent = (
-                []
-                if layer.recurrent is None
-                else [_product(truncate_dense(joint[:, inputs:], bits), exponent)]
-            )
-            return [
-                _Synapse(_product(forward, exponent)),
-                *(_Synapse(product, recurrent=True) for product in recurrent),
-            ]
-    return []
+@dataclass
+class Conv:
+    """Convolution, one tap of the kernel and one group at a time."""
+
+    weight: np.ndarray
+    shape: tuple[int, ...]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+    @classmethod
+    def read(cls, group: h5py.Group, shape: tuple[int, ...]) -> Conv:
+        weight = group["weight"][()].astype(np.int64)
+        pairs = (
+            tuple(int(n) for n in np.broadcast_to(group[name][()], 2))
+            for name in ("stride", "padding", "dilation")
+        )
+        return cls(weight.reshape(weight.shape[:4]), shape, *pairs, int(group["groups"][()]))
+
+    def current(self, spikes: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(spikes), *self.shape), np.int64)
+        outputs, inputs, height, width = self.weight.shape
+        outputs //= self.groups
+        for y, x, i, j in np.ndindex(*self.shape[1:], height, width):
+            row = y * self.stride[0] + i * self.dilation[0] - self.padding[0]
+            column = x * self.stride[1] + j * self.dilation[1] - self.padding[1]
+            if not (0 <= row < spikes.shape[2] and 0 <= column < spikes.shape[3]):
+                continue
+            for g in range(self.groups):
+                seen = spikes[:, g * inputs : (g + 1) * inputs, row, column]
+                taps = self.weight[g * outputs : (g + 1) * outputs, :, i, j]
+                total[:, g * outputs : (g + 1) * outputs, y, x] += seen @ taps.T
+        return (total + 2**23) % 2**24 - 2**23  # signed, 24 bits
 
 
-def _convolution(layer: Conv) -> Callable[[np.ndarray], np.ndarray]:
-    weight = layer.weight.astype(np.float64)
-    geometry = ir.Conv(
-        source="-",
-        weight=weight,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=layer.groups,
-    )
+def optimize_weight_bits(weight: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """`lava.lib.dl.netx.utils.optimize_weight_bits`: weights, bits and exponent."""
+    if weight.max() > 254 and weight.min() < 0:
+        weight = weight.clip(-256, 254)
+    if weight.min() < -256 and weight.max() > 0:
+        weight = weight.clip(-256, 254)
+    largest, smallest = float(weight.max()), float(weight.min())
+    is_signed = int(largest >= 0 > smallest)
+    if largest < 0:
+        scale = -256 / smallest
+    elif smallest >= 0:
+        scale = 255 / largest
+    else:
+        scale = min(127 / largest if largest else np.inf, -128 / smallest)
+    scale_bits = int(np.floor(np.log2(scale))) + is_signed
+    n = 8
+    while n > 0 and np.abs(weight / 2**n - np.round(weight / 2**n)).sum() != 0:
+        n -= 1
+    n -= is_signed
+    # NumPy's left shift by a negative number gives 0
+    shifted = weight << scale_bits if scale_bits >= 0 else np.zeros_like(weight)
+    return shifted, 8 - scale_bits - n, -scale_bits
 
-    def current(spikes: np.ndarray) -> np.ndarray:
-        total = reference.convolve(spikes[:, None].astype(np.float64), weight, geometry)[
-            :, 0
-        ].astype(np.int64)
-        return (total + HALF) % (2 * HALF) - HALF
 
-    return current
-
-
-def _product(weight: np.ndarray, exponent: int) -> Callable[[np.ndarray], np.ndarray]:
-    transposed = weight.T.astype(np.float64)
-
-    def current(spikes: np.ndarray) -> np.ndarray:
-        total = (spikes.reshape(len(spikes), -1).astype(np.float64) @ transposed).astype(np.int64)
-        return total << exponent if exponent > 0 else total >> -exponent
-
-    return current
+def truncated(weight: np.ndarray, bits: int) -> np.ndarray:
+    """`clip_weights` and `truncate_weights` of `lava.utils.weightutils`, for 8 bits."""
+    excitatory, inhibitory = weight.min() >= 0, weight.min() < 0 and weight.max() <= 0
+    mixed = not excitatory and not inhibitory
+    weight = -weight if inhibitory else weight
+    weight = weight.clip(-256 if mixed else 0, 255)
+    cut = max(8 - bits + mixed, 0)
+    weight = weight >> cut << cut
+    return -weight if inhibitory else weight

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from lmht_deploy import data as data_room
 from lmht_deploy.events.arrays import Sensor, make_events
-from lmht_deploy.events.windows import Rule
+from lmht_deploy.events.windows import WindowRule
 
 SENSOR = Sensor(height=3, width=5)
+load = partial(data_room.load, split="train", steps=4)
+"""`lmht_deploy.data.load` with defaults for what most tests do not care about."""
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
@@ -43,7 +47,7 @@ def recordings(draw: st.DrawFn, sensor: Sensor = SENSOR) -> np.ndarray:
     )
 
 
-def bins(rule: Rule, events: np.ndarray) -> np.ndarray:
+def bins(rule: WindowRule, events: np.ndarray) -> np.ndarray:
     """int64 [n]: the bin of every event, as the table in docs/events.md says."""
     t = events["t"] - events["t"][0]
     if rule.by == "events":
@@ -53,7 +57,7 @@ def bins(rule: Rule, events: np.ndarray) -> np.ndarray:
     return np.minimum(t * rule.steps // max(int(t[-1]), 1), rule.steps - 1)
 
 
-def counted(events: np.ndarray, sensor: Sensor, rule: Rule, size: Sensor) -> np.ndarray:
+def counted(events: np.ndarray, sensor: Sensor, rule: WindowRule, size: Sensor) -> np.ndarray:
     """`windows.windows` in NumPy, the oracle: int64 [N, T_in, 2, H, W]."""
     found = bins(rule, events)
     number = int(found[-1]) // rule.steps + 1

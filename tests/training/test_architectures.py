@@ -1,4 +1,4 @@
-"""The architectures: their size, their layers, and that every one lowers to a network of the same spikes."""
+"""Architectures: sizes and layers; every one lowers to a network with the same spikes."""
 
 from __future__ import annotations
 
@@ -11,29 +11,27 @@ import torch
 from torch import nn
 
 from lmht_deploy import reference
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, NetworkError
 from lmht_deploy.ir import Input, Neurons, Readout
 from lmht_deploy.quantize import quantize
 from lmht_deploy.training.architectures import (
     ARCHITECTURES,
     Block,
+    ConvNorm,
     Convolution,
-    Current,
-    Dense,
+    FullyConnected,
     MembraneResidual,
     Residual,
-    build,
-    parameters,
 )
+from lmht_deploy.training.builder import build_model, count_parameters
 from lmht_deploy.training.lowering import lower
 from lmht_deploy.training.model import SpikingModel
 from lmht_deploy.training.neurons import IF, LMHT, Neuron
 from tests.support.results import assert_conforms
-
-from .test_lowering import assert_lowers, randomised
+from tests.support.training import assert_lowers, randomized
 
 SIZES = {"residual-small": 16, "residual-strided": 34}
-"""Height and width of the input that a network is tested with, where its stem does not say."""
+"""Height and width of the tested input, where the stem does not determine it."""
 
 
 def made(
@@ -44,7 +42,7 @@ def made(
         64 if name in ("resnet-34", "ms-resnet-34") or name.endswith(("imagenet", "dvs")) else 32,
     )
     steps = 2 if name.startswith("ms") else 1
-    model = build(
+    model = build_model(
         blocks or ARCHITECTURES[name],
         (channels, size, size),
         10,
@@ -55,12 +53,12 @@ def made(
 
 
 def narrowed(block: Block) -> Block:
-    """`block` with an eighth of its channels or units, 2 at least."""
-    if isinstance(block, Convolution | Residual | Current | MembraneResidual):
+    """`block` with an eighth of its channels or units, at least 2."""
+    if isinstance(block, Convolution | Residual | ConvNorm | MembraneResidual):
         return dataclasses.replace(block, channels=max(block.channels // 8, 2))
     return (
         dataclasses.replace(block, units=max(block.units // 64, 2))
-        if isinstance(block, Dense)
+        if isinstance(block, FullyConnected)
         else block
     )
 
@@ -69,17 +67,17 @@ def narrowed(block: Block) -> Block:
 def test_narrow_form_lowers(name: str) -> None:
     torch.manual_seed(0)
     model, input = made(name, tuple(narrowed(block) for block in ARCHITECTURES[name]))
-    assert_lowers(randomised(model, 2), input, batch=2)
+    assert_lowers(randomized(model, 2), input, batch=2)
 
 
 @pytest.mark.parametrize("backend", ["event", "torch", "onnx"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_narrow_form_conforms(name: str, backend: str, tmp_path: Path) -> None:
-    """Quantised, it gives the golden model's integers; spikes come as far as the last layer."""
+    """The quantized network gives the integers of the reference; its last layer spikes."""
     torch.manual_seed(0)
     model, input = made(name, tuple(narrowed(block) for block in ARCHITECTURES[name]))
     with torch.no_grad():
-        for module in randomised(model, 2).modules():
+        for module in randomized(model, 2).modules():
             if isinstance(module, nn.Linear):
                 module.weight *= 8  # few units of few channels would be silent
     net = quantize(lower(model, input))
@@ -91,8 +89,8 @@ def test_narrow_form_conforms(name: str, backend: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "weighted", "millions", "synapses", "weights"),
     [
-        # Layers with weights on the longest way; millions of parameters with 10 classes, without those of the neurons.
-        # Of the lowered network: synapses, and millions of their weights.
+        # Layers with weights on the longest path; millions of parameters for 10 classes, without
+        # the neurons. Of the lowered network: synapses, and millions of their weights.
         ("resnet-18", 18, 11.17, 26, 11.2),
         ("resnet-19", 19, 12.70, 27, 12.7),
         ("resnet-20", 20, 0.27, 29, 0.3),
@@ -108,7 +106,9 @@ def test_size(name: str, weighted: int, millions: float, synapses: int, weights:
     neurons = [module for module in model.modules() if isinstance(module, Neuron)]
     assert len(neurons) + 1 == weighted
     assert (
-        round((parameters(model) - sum(parameters(neuron) for neuron in neurons)) / 1e6, 2)
+        round(
+            (count_parameters(model) - sum(count_parameters(neuron) for neuron in neurons)) / 1e6, 2
+        )
         == millions
     )
     net = lower(model, input)
@@ -127,7 +127,7 @@ def test_size(name: str, weighted: int, millions: float, synapses: int, weights:
 
 
 def test_steps_of_the_input_meet_the_first_neurons_only() -> None:
-    model = build(
+    model = build_model(
         (Convolution(4), Residual(6)),
         (2, 8, 8),
         3,
@@ -140,22 +140,27 @@ def test_steps_of_the_input_meet_the_first_neurons_only() -> None:
         (3, 3),
     ]
     assert model(torch.zeros(7, 5, 2, 8, 8)).shape == (7, 3)
-    with pytest.raises(ValueError, match="windows have 4 input steps, the model takes 5"):
+    with pytest.raises(DataError, match="windows have 4 input steps, the model needs 5"):
         model(torch.zeros(7, 4, 2, 8, 8))
 
 
 def test_membrane_shortcuts_need_as_many_input_steps() -> None:
     with pytest.raises(
         DataError,
-        match="membrane shortcuts add currents of the 1 input steps to those of 2 time-steps: make them as many",
+        match="membrane shortcuts need as many input steps as time-steps, not 1 and 2",
     ):
-        build(
+        build_model(
             ARCHITECTURES["ms-resnet-18"],
             (3, 32, 32),
             10,
             lambda steps_in: LMHT(2, 2, steps_in),
             steps_in=1,
         )
+
+
+def test_other_objects_are_not_blocks() -> None:
+    with pytest.raises(NetworkError, match="an architecture consists of blocks, not 'conv'"):
+        build_model(["conv"], (2, 8, 8), 3, lambda steps_in: IF(1, steps_in), steps_in=1)  # type: ignore[list-item]
 
 
 def test_model_is_the_mean_over_time() -> None:
@@ -168,16 +173,17 @@ def test_model_is_the_mean_over_time() -> None:
     )  # fires at steps 1, 2 and at step 2
     assert SpikingModel(body, 3)(windows).tolist() == [[pytest.approx(2 / 3), pytest.approx(1 / 3)]]
     assert SpikingModel(body, 3, input_scale=2.0)(windows).tolist() == [[1.0, 1.0]]
-    with pytest.raises(ValueError, match="input steps must be >= 1"):
+    with pytest.raises(NetworkError, match="input steps must be >= 1"):
         SpikingModel(body, 0)
 
 
 def test_maps_that_are_pooled_away() -> None:
     with pytest.raises(
         DataError,
-        match="an input of 16 x 16 is too small for the architecture: nothing is left behind averagepool17",
+        match="an input of 16 x 16 is too small for the architecture: "
+        "the output of averagepool17 is empty",
     ):
-        build(
+        build_model(
             ARCHITECTURES["vgg-16"],
             (3, 16, 16),
             10,

@@ -1,4 +1,4 @@
-"""The measuring script for GPUs, in its tiny form: every part runs, and a part that fails does not take the others along."""
+"""The benchmark for GPUs in its small form: every part runs, and a failing part is isolated."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_part(
 
 
 def test_what_was_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine may be taken away in the middle of it."""
+    """The machine may stop in the middle of it."""
 
     def gone(scale: benchmark.Scale) -> float:
         raise KeyboardInterrupt

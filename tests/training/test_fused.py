@@ -1,7 +1,8 @@
-"""The fused kernels against the plain path, the oracle: on a GPU, or in Triton's interpreter on the CPU."""
+"""The fused kernels against the plain path: on a GPU, or in Triton's interpreter."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 from lmht_deploy.errors import TrainingError
 from lmht_deploy.training import neurons
-from lmht_deploy.training.architectures import Convolution, Residual, build
+from lmht_deploy.training.architectures import Convolution, Residual
+from lmht_deploy.training.builder import build_model
 from lmht_deploy.training.model import SpikingModel
 from lmht_deploy.training.neurons import LMHT, QCFS, Neuron, Path, lmht
 
@@ -28,7 +30,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 def both(
     *inputs: Tensor, grad: Tensor, levels: int = 2, learnt: tuple[bool, ...] = (True,) * 4
 ) -> tuple[list[Any], list[Any]]:
-    """Amplitudes and gradients by x, Ω, λ and θ, where `learnt`, of the plain and of the fused path."""
+    """Amplitudes and gradients by x, Ω, λ and θ (if `learnt`) of the plain and the fused path."""
     found = []
     for path in ("plain", "fused"):
         leaves = [
@@ -41,7 +43,7 @@ def both(
     return found[0], found[1]
 
 
-# ------------------------------------------------------------------------------------------------ against the oracle
+# --------------------------------------------------------------------------- against the plain path
 
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "contiguous": lambda x: x,
@@ -75,9 +77,10 @@ def test_equal_where_arithmetic_is_exact(
     theta: float,
     seed: int,
 ) -> None:
-    """Eighths in, so that no potential is rounded, and many meet thresholds and the surrogate's limits: the oracle's bits, and its layout.
+    """Currents are eighths: no potential is rounded, and many equal thresholds and limits.
 
-    The sums over neurons (of Ω, λ and θ) may be rounded, and are summed in another order.
+    Bits and layout are equal. The sums over neurons (of Ω, λ and θ) may be rounded: their order
+    differs.
     """
     g = torch.Generator().manual_seed(seed)
 
@@ -115,7 +118,7 @@ def test_equal_where_arithmetic_is_exact(
     seed=st.integers(0, 10**6),
 )
 def test_gradients_in_float64(steps: int, steps_in: int, levels: int, many: int, seed: int) -> None:
-    """Any real numbers, and more neurons than one program has."""
+    """Any real numbers, and more neurons than one program computes."""
     g = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
@@ -134,7 +137,10 @@ def test_gradients_in_float64(steps: int, steps_in: int, levels: int, many: int,
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_sums_of_narrow_dtypes_are_float32(dtype: torch.dtype) -> None:
-    """Against the oracle in float64 on the same numbers: amplitudes and ∂x are rounded once, to their dtype; the sums are near to float64."""
+    """Against the plain path in float64 on the same numbers.
+
+    Amplitudes and ∂x are rounded once, to their dtype; the sums are close to float64.
+    """
     g = torch.Generator().manual_seed(5)
     x, grad = (torch.randn(2, 3000, generator=g).to(dtype) for _ in range(2))
     parameters = [
@@ -174,7 +180,7 @@ def test_what_is_frozen_has_no_gradient(learnt: tuple[bool, ...]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of the interpreter
-def test_what_is_not_a_number_stays_so() -> None:
+def test_nan_is_propagated() -> None:
     """A training run that went wrong must show it."""
     x = torch.tensor([[float("nan"), float("inf"), -float("inf"), 1.0]])
     one = torch.tensor(1.0)
@@ -183,13 +189,13 @@ def test_what_is_not_a_number_stays_so() -> None:
     assert fused[0].isnan().tolist() == [[True, False, False, False]]
 
 
-# ------------------------------------------------------------------------------------------------ within PyTorch
+# ----------------------------------------------------------------------------------- within PyTorch
 
 
 def small(path: Path, dtype: torch.dtype = torch.float32) -> SpikingModel:
-    """A model of three neuron layers on the path given, in channels_last; every path gets the same weights."""
+    """Three neuron layers, channels-last; the same weights for every path."""
     torch.manual_seed(0)
-    model = build(
+    model = build_model(
         (Convolution(4), Residual(6, 2)),
         (2, 6, 6),
         3,
@@ -205,7 +211,7 @@ def small(path: Path, dtype: torch.dtype = torch.float32) -> SpikingModel:
 def learn(
     model: SpikingModel, run: Callable[[Tensor], Tensor], dtype: torch.dtype = torch.float32
 ) -> dict[str, Tensor]:
-    """Logits of `model`, called by `run`, and every gradient of a loss."""
+    """Logits of `model`, which `run` calls, and every gradient of a loss."""
     windows = torch.rand(4, 3, 2, 6, 6, generator=torch.Generator().manual_seed(1)) * 3
     model.zero_grad()
     logits = run(windows.to(DEVICE, dtype))
@@ -239,7 +245,7 @@ def test_compiled(path: Path) -> None:
 
 
 def test_compiled_for_any_shape() -> None:
-    """Batch, height and width may be unknown to the graph; what finds the layout is the same for both paths."""
+    """Batch, height and width may be unknown to the graph; both paths find the layout alike."""
     neuron = LMHT(2, 2, 3).to(DEVICE)
     neuron.path = "fused"
     compiled = torch.compile(neuron, backend="aot_eager", fullgraph=True, dynamic=True)
@@ -260,7 +266,7 @@ def test_checkpointed(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["plain", "fused"])
 def test_autocast_narrows_what_passes_but_not_the_neurons(path: Path) -> None:
-    """Currents stay bfloat16 in and out; Ω is not rounded to it (1/3 would be)."""
+    """Currents and amplitudes are bfloat16; Ω is not rounded to it (1/3 would be)."""
     neuron = LMHT(1, 1, 3, v0=0.0).to(DEVICE)
     neuron.path = path
     current = torch.ones(3, 4, device=DEVICE, dtype=torch.bfloat16, requires_grad=True)
@@ -274,7 +280,7 @@ def test_autocast_narrows_what_passes_but_not_the_neurons(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["plain", "fused"])
 def test_channels_last_is_neither_copied_nor_lost(path: Path) -> None:
-    """What is kept for the backward pass of the fused path is the current itself."""
+    """The fused path saves the current itself for the backward pass."""
     neuron = LMHT(2, 2, 3).to(DEVICE)
     neuron.path = path
     x = (
@@ -300,7 +306,7 @@ def test_registration() -> None:
         torch.rand(shape, device=DEVICE, requires_grad=True) for shape in ((3, 2), (), ())
     ]
     v0 = torch.zeros((), device=DEVICE)
-    import lmht_deploy.training.fused  # noqa: F401 (registers)
+    import lmht_deploy.training._fused  # noqa: F401 (registers)
 
     torch.library.opcheck(torch.ops.lmht.amplitudes.default, (x, *parameters, v0, 2))
     detached = [tensor.detach() for tensor in (x, *parameters, v0)]
@@ -311,7 +317,7 @@ def test_registration() -> None:
     )
 
 
-# ------------------------------------------------------------------------------------------------ choice of the path
+# ------------------------------------------------------------------------------- choice of the path
 
 
 def test_auto_is_plain_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +347,7 @@ def test_fused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     neuron.path = "fused"
     monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
     with pytest.raises(
-        TrainingError, match="fused neurons run on a GPU, not on cpu: take the path 'plain'"
+        TrainingError, match="fused neurons run on a GPU, not on cpu: use the path 'plain'"
     ):
         neuron(torch.ones(4, 3))
     monkeypatch.setattr(neurons, "_TRITON", False)
@@ -349,61 +355,21 @@ def test_fused_where_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
         neuron(torch.ones(4, 3))
 
 
-# ------------------------------------------------------------------------------------------------ compiled for Hopper
-
-COMPILE = """
-import subprocess
-import tempfile
-import triton
-from triton import language as tl
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from lmht_deploy.training import fused
-
-def compiled(kernel, dtype, wide, steps, steps_in, tile, neurons="i32", aligned=True, mixing=True, threshold=True):
-    block, warps = tile
-    names, pointer = kernel.arg_names, {tl.float32: "*fp32", tl.float64: "*fp64"}[wide]
-    constants = dict(STEPS=steps, STEPS_IN=steps_in, LEVELS=2, MIXING=mixing, THRESHOLD=threshold, WIDE=wide, BLOCK=block)
-    narrow = dict.fromkeys(("x_ptr", "grad_ptr", "out_ptr", "grad_x_ptr"), dtype)
-    types = {name: "constexpr" if name in constants else neurons if name == "neurons" else narrow.get(name, pointer) for name in names}
-    divisible = [index for index, name in enumerate(names) if name.endswith("_ptr") or (name == "neurons" and aligned)]
-    source = ASTSource(
-        kernel,
-        types,
-        {(names.index(name),): value for name, value in constants.items() if name in names},
-        {(index,): [["tt.divisibility", 16]] for index in divisible},
-    )
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps}).asm
-
-def stack(cubin):
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        said = subprocess.run([triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
-    return said.partition("STACK:")[2].split()[0]
-
-CASES
-for case in cases:
-    for kernel in (fused._forward, fused._backward):
-        asm = compiled(kernel, **case)
-        print(asm["ptx"].count("ld.global.v4"), asm["ptx"].count("st.global.v4"), stack(asm["cubin"]))
-"""
+# ------------------------------------------------------------------------------ compiled for Hopper
 
 
-def compiled_for_hopper(cases: str) -> list[list[int]]:
-    """Of the forward and the backward kernel of each of `cases`: reads and writes of 16 bytes, and bytes of registers that were spilled."""
+def compiled_for_hopper(cases: list[dict[str, object]]) -> list[list[int]]:
+    """Reads and writes of 16 bytes, and bytes of spilled registers, of both kernels per case."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    script = COMPILE.replace("CASES", f"cases = {cases}")
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False
-    )
+    command = [sys.executable, "-m", "tests.support.hopper", json.dumps(cases)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return [[int(figure) for figure in line.split()] for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize(
     ("dtype", "wide", "steps_in", "expected"),
-    [  # A program has 16 neurons a thread: 2 reads of 16 bytes for a step of 16 bits, 4 for one of 32.
+    [  # 16 neurons per thread: 2 reads of 16 bytes for a step of 16 bits, 4 for one of 32
         ("*bf16", "float32", 1, [[2, 4, 0], [6, 2, 0]]),
         ("*bf16", "float32", 2, [[4, 4, 0], [8, 4, 0]]),
         ("*fp16", "float32", 2, [[4, 4, 0], [8, 4, 0]]),
@@ -414,20 +380,27 @@ def compiled_for_hopper(cases: str) -> list[list[int]]:
 def test_compiles_for_hopper(
     dtype: str, wide: str, steps_in: int, expected: list[list[int]]
 ) -> None:
-    """Without a GPU: both kernels become machine code for an H100, that reads and writes 16 bytes at once and spills no register."""
-    case = f"dict(dtype={dtype!r}, wide=tl.{wide}, steps=2, steps_in={steps_in}, tile=fused.tile(2, {steps_in}))"
-    assert compiled_for_hopper(f"[{case}]") == expected
+    """Without a GPU: machine code for an H100 reads and writes 16 bytes at once.
+
+    No register is spilled.
+    """
+    case = {"dtype": dtype, "wide": wide, "steps": 2, "steps_in": steps_in}
+    assert compiled_for_hopper([case]) == expected
 
 
 def test_every_shape_compiles_for_hopper() -> None:
-    """Many steps, neurons of any number and beyond 32 bits, what does not learn; the tiles that are measured beside the chosen one may spill."""
-    base = "dict(dtype='*bf16', wide=tl.float32, steps=2, steps_in=2, tile=fused.tile(2, 2))"
-    steps = "[dict(dtype='*bf16', wide=tl.float32, steps=t, steps_in=i, tile=fused.tile(t, i)) for t, i in ((1, 1), (4, 10), (8, 8), (6, 16))]"
-    others = "[dict(aligned=False), dict(neurons='i64'), dict(mixing=False), dict(threshold=False), dict(mixing=False, threshold=False)]"
-    found = compiled_for_hopper(f"{steps} + [{base} | other for other in {others}]")
-    assert len(found) == 2 * 9 and all(spilled == 0 for *_, spilled in found)
+    """Many steps, any number of neurons, more than 32 bits of them, frozen parameters.
+
+    The other tiles that the benchmark measures may spill registers.
+    """
     from benchmarks.training import GPU
 
-    assert len(
-        compiled_for_hopper(f"[{base} | dict(tile=tile) for tile in {GPU.tiles}]")
-    ) == 2 * len(GPU.tiles)
+    kind = {"dtype": "*bf16", "wide": "float32"}
+    base = {**kind, "steps": 2, "steps_in": 2}
+    shapes = [{**kind, "steps": t, "steps_in": i} for t, i in ((1, 1), (4, 10), (8, 8), (6, 16))]
+    frozen = ({"mixing": False}, {"threshold": False}, {"mixing": False, "threshold": False})
+    others = ({"aligned": False}, {"neurons": "i64"}, *frozen)
+    found = compiled_for_hopper([*shapes, *({**base, **other} for other in others)])
+    assert len(found) == 2 * 9 and all(spilled == 0 for *_, spilled in found)
+    tiles = [{**base, "tile": tile} for tile in GPU.tiles]
+    assert len(compiled_for_hopper(tiles)) == 2 * len(GPU.tiles)

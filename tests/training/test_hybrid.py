@@ -1,4 +1,4 @@
-"""Hybrid training: LM-HT neurons start where the quantised ANN ended (Theorem 4.4), and learn on."""
+"""Hybrid training: LM-HT neurons start from a quantized ANN (Theorem 4.4)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import torch
 from lmht_deploy import reference
 from lmht_deploy.errors import TrainingError
 from lmht_deploy.training import recipe, runs
-from lmht_deploy.training.architectures import AveragePool, Convolution, Dense, Residual, build
+from lmht_deploy.training.architectures import AveragePool, Convolution, FullyConnected, Residual
+from lmht_deploy.training.builder import build_model
+from lmht_deploy.training.data import Data
+from lmht_deploy.training.evaluation import evaluate
 from lmht_deploy.training.hybrid import start_from
-from lmht_deploy.training.loop import evaluate, train
+from lmht_deploy.training.loop import train
 from lmht_deploy.training.lowering import lower
 from lmht_deploy.training.model import SpikingModel
 from lmht_deploy.training.neurons import LMHT, MHT, QCFS, Neuron
 from lmht_deploy.training.recipe import Recipe
 from lmht_deploy.training.runs import Run
+from tests.support.training import Synthetic, randomized, synthetic
 
-from .test_loop import Data, Synthetic, synthetic
-from .test_lowering import randomised
-
-BLOCKS = (Convolution(6), AveragePool(2), Residual(6), Residual(8, 2), Dense(9))
+BLOCKS = (Convolution(6), AveragePool(2), Residual(6), Residual(8, 2), FullyConnected(9))
 
 
 def summed(data: Synthetic) -> Synthetic:
@@ -43,7 +44,8 @@ def plan(neuron: str, levels: int, steps: int, *overrides: str) -> Recipe:
         "network.v0=0.5",
     ]
     return recipe.load_recipe(
-        "digits", ["data.steps=1", *network, "training.epochs=4", "training.batch=20", *overrides]
+        "digits",
+        ["data.steps=1", *network, "training.epochs=4", "training.batch_size=20", *overrides],
     )
 
 
@@ -54,14 +56,15 @@ def ann(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def small_ann(levels: int, seed: int = 0) -> SpikingModel:
     torch.manual_seed(seed)
-    return randomised(
-        build(BLOCKS, (2, 8, 8), 5, lambda steps_in: QCFS(levels, ceiling=2.0), steps_in=1), seed
+    return randomized(
+        build_model(BLOCKS, (2, 8, 8), 5, lambda steps_in: QCFS(levels, ceiling=2.0), steps_in=1),
+        seed,
     )
 
 
 def spiking(levels: int, steps: int, v0: float = 0.5) -> SpikingModel:
     return (
-        build(
+        build_model(
             BLOCKS, (2, 8, 8), 5, lambda steps_in: LMHT(levels, steps, steps_in, v0=v0), steps_in=1
         )
         .double()
@@ -69,31 +72,30 @@ def spiking(levels: int, steps: int, v0: float = 0.5) -> SpikingModel:
     )
 
 
-# ------------------------------------------------------------------------------------------------ Theorem 4.4
+# -------------------------------------------------------------------------------------- Theorem 4.4
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
 @pytest.mark.parametrize("steps", [1, 2, 5])
-@pytest.mark.parametrize("quantised", [1, 4, 7])
-def test_expectation_for_any_levels_and_steps(levels: int, steps: int, quantised: int) -> None:
-    """E(mean amplitude - QCFS) = 0 over currents that are uniform within 0..ϑ, for arbitrary L, T and T_q."""
+@pytest.mark.parametrize("quantized", [1, 4, 7])
+def test_expectation_for_any_levels_and_steps(levels: int, steps: int, quantized: int) -> None:
+    """E(mean amplitude - QCFS) = 0 over uniform currents in 0..ϑ, for any L, T and n."""
     ceiling = 2.0
-    grid = (
-        2 * math.lcm(levels * steps, quantised) * 5
-    )  # an even number of points in every half step of both staircases
+    # An even number of points in every half step of both staircases.
+    grid = 2 * math.lcm(levels * steps, quantized) * 5
     x = (torch.arange(grid, dtype=torch.float64) + 0.5) * ceiling / grid
-    activation = QCFS(quantised, ceiling=ceiling).double()
+    activation = QCFS(quantized, ceiling=ceiling).double()
     neuron = LMHT(levels, steps, 1, threshold=ceiling / levels, v0=0.5).double()
     neuron.threshold.data.fill_(ceiling / levels)
-    activation.threshold.data.fill_(ceiling / quantised)
+    activation.threshold.data.fill_(ceiling / quantized)
     rate = neuron(x).unflatten(0, (steps, -1)).mean(0)
     assert (rate - activation(x)).mean().abs() < 1e-12
-    assert (levels * steps == quantised) == bool((rate - activation(x)).abs().max() < 1e-9)
+    assert (levels * steps == quantized) == bool((rate - activation(x)).abs().max() < 1e-9)
 
 
 @pytest.mark.parametrize(("levels", "steps"), [(1, 4), (2, 2), (4, 1)])
 def test_whole_network_starts_as_the_ann(levels: int, steps: int) -> None:
-    """Where L·T = n: every layer's spikes sum to the ANN's level, and the logits are its logits."""
+    """If L·T = n: the spikes of every layer sum to the levels of the ANN; logits are equal."""
     ann, model = small_ann(4), spiking(levels, steps)
     start_from(model, ann)
     windows = torch.randint(
@@ -124,10 +126,13 @@ def test_whole_network_starts_as_the_ann(levels: int, steps: int) -> None:
 
 @pytest.mark.parametrize(("levels", "steps"), [(1, 8), (2, 4)])
 def test_conversion_without_mixing(levels: int, steps: int) -> None:
-    """IF and M-HT neurons, a still image, L·T = n: the first layer's mean amplitude is the very activation of the ANN."""
+    """IF and M-HT neurons, a still image, L·T = n.
+
+    The mean amplitude of the first layer equals the activation of the ANN.
+    """
     ann = small_ann(8)
     model = (
-        build(
+        build_model(
             BLOCKS, (2, 8, 8), 5, lambda steps_in: MHT(levels, steps, steps_in, v0=0.5), steps_in=1
         )
         .double()
@@ -147,7 +152,10 @@ def test_conversion_without_mixing(levels: int, steps: int) -> None:
 
 
 def test_the_papers_form_is_the_same_network() -> None:
-    """θ = ϑ with every current times L (the input's amplitude and every bias) gives the spikes of θ = ϑ/L."""
+    """θ = ϑ with every current times L gives the spikes of θ = ϑ/L.
+
+    The amplitude of the input and every bias are multiplied.
+    """
     ann, model, scaled = small_ann(8), spiking(2, 3), spiking(2, 3)
     start_from(model, ann)
     start_from(scaled, ann)
@@ -168,7 +176,7 @@ def test_the_papers_form_is_the_same_network() -> None:
         torch.testing.assert_close(scaled(windows), 2 * model(windows))
 
 
-# ------------------------------------------------------------------------------------------------ runs
+# --------------------------------------------------------------------------------------------- runs
 
 
 def test_ann_learns_lowers_and_hands_over(ann: Run, tmp_path: Path) -> None:
@@ -186,7 +194,7 @@ def test_ann_learns_lowers_and_hands_over(ann: Run, tmp_path: Path) -> None:
         ann.accuracy, abs=0.03
     )  # before any training
     run = train(
-        plan("lmht", 2, 2, "training.epochs=1", "training.rate=1e-3"),
+        plan("lmht", 2, 2, "training.epochs=1", "training.learning_rate=1e-3"),
         DATA,
         tmp_path / "hybrid",
         start=ann.model,
@@ -199,22 +207,24 @@ def test_ann_learns_lowers_and_hands_over(ann: Run, tmp_path: Path) -> None:
     assert ours == pytest.approx([theta * 4 / 2 for theta in theirs])
 
 
-# ------------------------------------------------------------------------------------------------ what does not fit
+# -------------------------------------------------------------------------------- what does not fit
 
 
 def test_what_does_not_fit() -> None:
     ann = small_ann(4)
     with pytest.raises(
         TrainingError,
-        match=r"body\.convolution0\.neuron: neurons that start from an ANN need v0 = 0\.5 \(of θ\), not 0",
+        match=r"body\.convolution0\.neuron: neurons that start from an ANN "
+        r"need v0 = 0\.5 \(of θ\), not 0",
     ):
         start_from(spiking(2, 2, v0=0.0), ann)
     with pytest.raises(
         TrainingError,
-        match=r"body\.convolution0\.neuron: spiking neurons start from a QCFS activation, the ANN has LMHT there",
+        match=r"body\.convolution0\.neuron: spiking neurons start from a QCFS activation, "
+        "the ANN has LMHT there",
     ):
         start_from(spiking(2, 2), spiking(2, 2))
-    deeper = build(
+    deeper = build_model(
         (*BLOCKS[:2], Residual(7), *BLOCKS[2:]),
         (2, 8, 8),
         5,
@@ -223,17 +233,18 @@ def test_what_does_not_fit() -> None:
     )
     with pytest.raises(
         TrainingError,
-        match=r"residual.*the ANN has nothing there; both must be of one architecture",
+        match=r"residual.*the ANN has nothing there; both need the same architecture",
     ):
         start_from(deeper, ann)
-    wider = build(
+    wider = build_model(
         (Convolution(7), *BLOCKS[1:]), (2, 8, 8), 5, lambda s: LMHT(2, 2, s, v0=0.5), steps_in=1
     )
     with pytest.raises(
         TrainingError,
-        match=r"body.residual2.shortcut.conv.weight: the ANN has no such weight; both must be of one architecture",
+        match=r"body.residual2.shortcut.conv.weight: the ANN has no such weight; "
+        r"both need the same architecture",
     ):
         start_from(wider, ann)
-    other = build(BLOCKS, (2, 8, 8), 6, lambda s: LMHT(2, 2, s, v0=0.5), steps_in=1)
+    other = build_model(BLOCKS, (2, 8, 8), 6, lambda s: LMHT(2, 2, s, v0=0.5), steps_in=1)
     with pytest.raises(TrainingError, match=r"the ANN does not fit: size mismatch for body.logits"):
         start_from(other, ann)

@@ -1,4 +1,4 @@
-"""Lowering: the golden model on the lowered network counts the very spikes of the PyTorch model, layer by layer."""
+"""Lowering: the reference counts the spikes of the PyTorch model, layer by layer."""
 
 from __future__ import annotations
 
@@ -11,90 +11,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lmht_deploy import reference
 from lmht_deploy.errors import LoweringError
-from lmht_deploy.ir import Conv, Input, MaxPool, Network, Scale, SumPool
+from lmht_deploy.ir import Conv, Input, MaxPool, Scale, SumPool
 from lmht_deploy.training.architectures import (
     AveragePool,
     Block,
+    ConvNorm,
     Convolution,
-    Current,
-    Dense,
     Dropout,
-    Firing,
+    FullyConnected,
     GlobalAveragePool,
     MembraneResidual,
+    NeuronLayer,
     Residual,
-    build,
 )
 from lmht_deploy.training.architectures import MaxPool as MaxPoolBlock
+from lmht_deploy.training.builder import build_model
 from lmht_deploy.training.lowering import lower
 from lmht_deploy.training.model import SpikingModel
 from lmht_deploy.training.neurons import IF, LMHT, MHT, QCFS, Neuron
+from tests.support.training import assert_lowers, randomized
 
 EVENTS = Input(name="input", shape=(2, 8, 8), steps=4, max_value=5)
-
-
-def randomised(model: SpikingModel, seed: int) -> SpikingModel:
-    """`model` in float64 and evaluation mode, with every parameter and statistic drawn anew; thresholds stay positive."""
-    g = torch.Generator().manual_seed(seed)
-
-    def uniform(tensor: Tensor, low: float, high: float) -> None:
-        tensor.copy_(
-            torch.rand(tensor.shape, dtype=torch.float64, generator=g) * (high - low) + low
-        )
-
-    model = model.double().eval()
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                uniform(module.running_mean, -0.3, 0.3)  # type: ignore[arg-type]
-                uniform(module.running_var, 0.2, 1.0)  # type: ignore[arg-type]
-                if module.affine:
-                    uniform(module.weight, 0.5, 2.0)
-                    uniform(module.bias, -0.3, 0.6)
-            if isinstance(module, Neuron):
-                uniform(module.threshold, 0.4, 1.3)
-            if isinstance(module, LMHT):
-                uniform(module.m, -2, 2)
-                uniform(module.alpha, -2, 2)
-    return model
-
-
-def assert_lowers(
-    model: SpikingModel, input: Input, batch: int = 3, seed: int = 0, may_be_silent: bool = False
-) -> Network:
-    """Lower `model`; every spike of every layer and the logits are the model's. Returns the network."""
-    net = lower(model, input)
-    windows = np.random.default_rng(seed).integers(
-        input.min_value, input.max_value + 1, (batch, *net.window_shape)
-    )
-    spikes: dict[str, np.ndarray] = {}
-
-    def record(path: str):  # type: ignore[no-untyped-def]
-        def hook(neuron: Neuron, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-            k = (out / neuron.threshold).round().unflatten(0, (neuron.steps, batch)).transpose(0, 1)
-            spikes[path if path not in spikes else f"{path}#2"] = k.to(torch.int64).numpy()
-
-        return hook
-
-    hooks = [
-        module.register_forward_hook(record(path))
-        for path, module in model.body.named_modules()
-        if isinstance(module, Neuron)
-    ]
-    with torch.no_grad():
-        logits = model(torch.tensor(windows, dtype=torch.float64))
-    for hook in hooks:
-        hook.remove()
-
-    result = reference.run(net, windows, trace=True)
-    assert result.traces is not None and result.traces.keys() == spikes.keys()
-    for name, k in result.traces.items():
-        np.testing.assert_array_equal(k, spikes[name], err_msg=name)
-    assert may_be_silent or sum(k.sum() for k in spikes.values()) > 0
-    np.testing.assert_allclose(result.logits * result.scale, logits.numpy(), rtol=0, atol=1e-9)
-    return net
 
 
 def lmht(steps_in: int) -> Neuron:
@@ -111,7 +49,7 @@ def named(**modules: nn.Module) -> nn.Sequential:
 
 HEAD = (nn.Flatten(), nn.Linear(4 * 8 * 8, 3))
 
-# ------------------------------------------------------------------------------------------------ what is lowered
+# ---------------------------------------------------------------------------------- what is lowered
 
 
 BLOCKS = st.one_of(
@@ -126,7 +64,7 @@ BLOCKS = st.one_of(
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     blocks=st.lists(BLOCKS, max_size=3),
-    tail=st.lists(st.sampled_from([GlobalAveragePool(), Dense(6)]), max_size=2),
+    tail=st.lists(st.sampled_from([GlobalAveragePool(), FullyConnected(6)]), max_size=2),
     levels=st.integers(1, 3),
     steps=st.integers(1, 4),
     steps_in=st.integers(1, 4),
@@ -143,10 +81,10 @@ def test_random_models(
     seed: int,
 ) -> None:
     torch.manual_seed(seed)
-    if tail == [Dense(6), GlobalAveragePool()]:  # a pooling of a flat layer
+    if tail == [FullyConnected(6), GlobalAveragePool()]:  # a pooling of a flat layer
         tail = tail[::-1]
     stem = Convolution(4)
-    model = build(
+    model = build_model(
         [stem, *blocks, *tail],
         (2, 9, 8),
         3,
@@ -154,7 +92,7 @@ def test_random_models(
         steps_in=steps_in,
     )
     assert_lowers(
-        randomised(model, seed),
+        randomized(model, seed),
         Input(name="events", shape=(2, 9, 8), steps=steps_in, max_value=4),
         seed=seed,
         may_be_silent=True,
@@ -169,13 +107,13 @@ def test_random_models(
 def test_special_cases(neuron: Neuron) -> None:
     torch.manual_seed(1)
     net = assert_lowers(
-        randomised(sequential(nn.Conv2d(2, 4, 3, padding=1), neuron, *HEAD), 1), EVENTS
+        randomized(sequential(nn.Conv2d(2, 4, 3, padding=1), neuron, *HEAD), 1), EVENTS
     )
     assert net.neurons[0].levels == neuron.levels and net.readout.scale == 1 / neuron.steps
 
 
 def test_qcfs_on_a_still_image() -> None:
-    """A quantised ANN is a network of one step; its grey levels have a real value of 1/64."""
+    """A quantized ANN is a network of one step; its grey levels have a real value of 1/64."""
     torch.manual_seed(2)
     body = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1), QCFS(8), nn.Conv2d(4, 4, 3, padding=1), QCFS(8), *HEAD
@@ -206,12 +144,12 @@ def test_geometry() -> None:
         MHT(2, 4),
         nn.Linear(6, 3),
     )
-    assert_lowers(randomised(SpikingModel(body, 4), 3), EVENTS)
+    assert_lowers(randomized(SpikingModel(body, 4), 3), EVENTS)
 
 
 def test_layer_names_are_module_paths() -> None:
     net = lower(
-        build((Convolution(4), AveragePool(2), Residual(6)), (2, 8, 8), 10, lmht, steps_in=4),
+        build_model((Convolution(4), AveragePool(2), Residual(6)), (2, 8, 8), 10, lmht, steps_in=4),
         EVENTS,
     )
     assert [layer.name for layer in net.layers] == [
@@ -226,9 +164,10 @@ def test_layer_names_are_module_paths() -> None:
 
 
 def test_identity_shortcut_is_one_weight_a_channel() -> None:
-    """From the pooled spikes behind the block: weight θ / 4."""
-    model = randomised(
-        build((Convolution(4), AveragePool(2), Residual(4)), (2, 8, 8), 10, lmht, steps_in=4), 0
+    """It reads the pooled spikes after the block: weight θ / 4."""
+    model = randomized(
+        build_model((Convolution(4), AveragePool(2), Residual(4)), (2, 8, 8), 10, lmht, steps_in=4),
+        0,
     )
     net = assert_lowers(model, EVENTS)
     conv, shortcut = net["residual2.neuron"].synapses  # type: ignore[union-attr]
@@ -241,7 +180,9 @@ def test_identity_shortcut_is_one_weight_a_channel() -> None:
 
 def test_projection_shortcut_is_a_second_convolution() -> None:
     net = assert_lowers(
-        randomised(build((Convolution(4), Residual(6, 2)), (2, 8, 8), 10, lmht, steps_in=4), 0),
+        randomized(
+            build_model((Convolution(4), Residual(6, 2)), (2, 8, 8), 10, lmht, steps_in=4), 0
+        ),
         EVENTS,
     )
     synapses = net["residual1.neuron"].synapses  # type: ignore[union-attr]
@@ -252,10 +193,13 @@ def test_projection_shortcut_is_a_second_convolution() -> None:
 
 
 def test_membrane_shortcuts_are_unrolled() -> None:
-    """Neurons read every convolution whose current reaches them; a strided 1x1 convolution on the way is part of those before it."""
-    blocks = (Current(4), MembraneResidual(4), MembraneResidual(6, 2), Firing())
+    """Neurons read every convolution whose current reaches them.
+
+    A strided 1x1 convolution in between is multiplied into those before it.
+    """
+    blocks = (ConvNorm(4), MembraneResidual(4), MembraneResidual(6, 2), NeuronLayer())
     net = assert_lowers(
-        randomised(build(blocks, (2, 9, 8), 3, lmht, steps_in=4), 0),
+        randomized(build_model(blocks, (2, 9, 8), 3, lmht, steps_in=4), 0),
         Input(name="input", shape=(2, 9, 8), steps=4, max_value=5),
     )
     first, second = "membraneresidual1.inner", "membraneresidual2.inner"
@@ -268,7 +212,7 @@ def test_membrane_shortcuts_are_unrolled() -> None:
         f"{first}.second": [(f"{first}.first", (3, 3), (1, 1))],
         f"{second}.first": [(f"{first}.second", (3, 3), (1, 1)), ("input", (3, 3), (1, 1))],
         f"{second}.second": [(f"{second}.first", (3, 3), (2, 2))],
-        "firing3": [
+        "neuronlayer3": [
             (f"{second}.second", (3, 3), (1, 1)),
             (f"{first}.second", (3, 3), (2, 2)),
             ("input", (3, 3), (2, 2)),
@@ -277,7 +221,7 @@ def test_membrane_shortcuts_are_unrolled() -> None:
 
 
 def test_1x1_convolution_of_a_current() -> None:
-    """With a bias, of spikes added to a convolution's current, twice in a row, with unequal strides."""
+    """With a bias, after an addition of spikes, twice in a row, and with unequal strides."""
 
     class Body(nn.Module):
         def __init__(self) -> None:
@@ -299,7 +243,7 @@ def test_1x1_convolution_of_a_current() -> None:
             return out
 
     torch.manual_seed(4)
-    net = assert_lowers(randomised(SpikingModel(Body(), 4), 4), EVENTS)
+    net = assert_lowers(randomized(SpikingModel(Body(), 4), 4), EVENTS)
     assert [(s.kernel, s.stride) for s in net["tail.neuron"].synapses] == [
         ((5, 5), (4, 4)),
         ((1, 1), (2, 4)),
@@ -307,7 +251,10 @@ def test_1x1_convolution_of_a_current() -> None:
 
 
 def test_functions_repeated_modules_and_sums_of_spikes() -> None:
-    """One pooling used twice, functional flatten and addition, spikes that are added before neurons or enter them directly."""
+    """One pooling used twice, and functional flatten and addition.
+
+    Spikes are added before neurons, or enter them directly.
+    """
 
     class Body(nn.Module):
         def __init__(self) -> None:
@@ -327,7 +274,7 @@ def test_functions_repeated_modules_and_sums_of_spikes() -> None:
                 torch.flatten(self.pool(self.drop(self.pool(both))), 1)
             ) + self.linear(self.pool(self.pool(two)).flatten(1))
 
-    net = assert_lowers(randomised(SpikingModel(Body(), 4), 5), EVENTS)
+    net = assert_lowers(randomized(SpikingModel(Body(), 4), 5), EVENTS)
     assert [layer.name for layer in net.layers if isinstance(layer, SumPool)] == [
         "pool",
         "pool#2",
@@ -341,7 +288,7 @@ def test_functions_repeated_modules_and_sums_of_spikes() -> None:
 def test_neurons_called_twice() -> None:
     neuron = lmht(4)
     net = assert_lowers(
-        randomised(
+        randomized(
             sequential(
                 nn.Conv2d(2, 4, 3, padding=1), neuron, nn.Conv2d(4, 4, 3, padding=1), neuron, *HEAD
             ),
@@ -356,7 +303,7 @@ def test_max_pooling_of_signed_pixels() -> None:
     torch.manual_seed(7)
     pixels = Input(name="image", shape=(2, 8, 8), steps=4, min_value=-9, max_value=-1, kind="image")
     net = assert_lowers(
-        randomised(
+        randomized(
             sequential(nn.MaxPool2d(3, 1, 1), nn.Conv2d(2, 4, 3, padding=1), lmht(4), *HEAD), 7
         ),
         pixels,
@@ -366,11 +313,11 @@ def test_max_pooling_of_signed_pixels() -> None:
 
 def test_float32_model() -> None:
     """A model as trained: float32 parameters are taken as they are."""
-    model = build((Convolution(4),), (2, 8, 8), 3, lmht, steps_in=4).eval()
+    model = build_model((Convolution(4),), (2, 8, 8), 3, lmht, steps_in=4).eval()
     assert lower(model, EVENTS) == lower(model.double(), EVENTS)
 
 
-# ------------------------------------------------------------------------------------------------ what is refused
+# ---------------------------------------------------------------------------------- what is refused
 
 
 def conv(channels_in: int = 2, **options: object) -> nn.Conv2d:
@@ -459,7 +406,7 @@ REFUSED: list[tuple[str, list[nn.Module], str]] = [
     (
         "partial-flatten",
         [conv(), lmht(4), nn.Flatten(2), nn.Linear(64, 3)],
-        "^2: a flatten keeps the first dimension",
+        "^2: a flatten must keep the first dimension",
     ),
     (
         "reflect",
@@ -479,20 +426,20 @@ REFUSED: list[tuple[str, list[nn.Module], str]] = [
     (
         "channels",
         [conv(), nn.BatchNorm2d(5), lmht(4), *HEAD],
-        "^1: a batch norm of 5 channels meets the 4 channels of '0'",
+        "^1: a batch norm of 5 channels receives the 4 channels of '0'",
     ),
     (
         "wrong-channels",
         [conv(3), lmht(4), *HEAD],
         "^0: Conv from 'input': weight .* expects 3 channels, not 2",
     ),
-    ("steps", [conv(), lmht(3), *HEAD], "^1: neurons that take 3 input steps meet 4 steps"),
+    ("steps", [conv(), lmht(3), *HEAD], "^1: neurons with 3 input steps receive 4 steps"),
     (
         "no-readout",
         [conv(), lmht(4), nn.Flatten()],
-        "^the model's body must end in the currents of a linear layer",
+        "^the body of the model must end in a linear layer",
     ),
-    ("map-readout", [conv()], "^the model's body must end in the currents of a linear layer"),
+    ("map-readout", [conv()], "^the body of the model must end in a linear layer"),
 ]
 
 
@@ -519,29 +466,32 @@ class Inner(nn.Module):
     [
         (
             torch.relu,
-            r"^block\.inner\.relu: relu cannot be lowered; an activation becomes spiking neurons",
+            r"^block\.inner\.relu: relu cannot be lowered; replace activations by spiking neurons",
         ),
-        (torch.abs, r"^block\.inner\.abs_1: abs cannot be lowered; what can be are Neuron, Conv2d"),
+        (torch.abs, r"^block\.inner\.abs_1: abs cannot be lowered; use Neuron, Conv2d"),
         (
             lambda x: x.view(x.size(0), -1),
-            r"^block\.inner\.size: size cannot be lowered; maps are flattened by nn\.Flatten",
+            r"^block\.inner\.size: size cannot be lowered; flatten maps with nn\.Flatten",
         ),
         (
             lambda x: x.view(2, -1),
-            r"^block\.inner\.view: view cannot be lowered; maps are flattened by nn\.Flatten",
+            r"^block\.inner\.view: view cannot be lowered; flatten maps with nn\.Flatten",
         ),
         (
             lambda x: x + 1,
-            r"^block\.inner\.add: add is lowered for 2 plain tensors of the network only",
+            r"^block\.inner\.add: add can be lowered only for 2 plain tensors of the network",
         ),
-        (lambda x: torch.add(x, x, alpha=2), r"^block\.inner\.add: add is lowered for 2 plain"),
+        (
+            lambda x: torch.add(x, x, alpha=2),
+            r"^block\.inner\.add: add can be lowered only for 2 plain",
+        ),
         (
             lambda x: x + x.flatten(1),
-            r"^block\.inner\.add: an addition joins currents of one shape",
+            r"^block\.inner\.add: an addition needs currents of equal shapes",
         ),
         (
             lambda x: x if x.sum() > 0 else -x,
-            "^the model's body cannot be traced: .* may not depend on the values of tensors",
+            "^the body of the model cannot be traced: .* must not depend on the values of tensors",
         ),
     ],
 )
@@ -575,7 +525,7 @@ def test_addition_of_spikes_before_a_convolution() -> None:
 
     with pytest.raises(
         LoweringError,
-        match=r"^c: a convolution reads the current of 'add', not spikes; put neurons between the two",
+        match=r"^c: a convolution reads the current of 'add', not spikes; put neurons between",
     ):
         lower(SpikingModel(Body(), 4), EVENTS)
 
@@ -595,9 +545,11 @@ def test_model_and_input_must_fit() -> None:
         LoweringError, match=r"not Sequential; wrap the module: SpikingModel\(module, steps_in\)"
     ):
         lower(nn.Sequential(), EVENTS)  # type: ignore[arg-type]
-    with pytest.raises(LoweringError, match="the input has 4 steps, the model takes 3"):
+    with pytest.raises(LoweringError, match="the input has 4 steps, the model needs 3"):
         lower(sequential(conv(), lmht(3), *HEAD, steps_in=3), EVENTS)
     model = sequential(conv(), lmht(4), *HEAD)
+    with pytest.raises(LoweringError, match="the input must be an Input, not tuple"):
+        lower(model, (2, 8, 8))  # type: ignore[arg-type]
     with torch.no_grad():
         model.body[1].threshold.fill_(-1)  # type: ignore[index, union-attr, operator]
     with pytest.raises(LoweringError, match=r"^1: the threshold must be positive, not -1"):

@@ -1,4 +1,4 @@
-"""LM-HT neurons: literal sequences, an independent loop in Python, and gradients by hand."""
+"""LM-HT neurons: literal sequences, a separate loop in Python, and gradients by hand."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lmht_deploy.training.neurons import IF, LMHT, MHT, QCFS, Fixed, Neuron, lmht
+from lmht_deploy.errors import NetworkError
+from lmht_deploy.training.neurons import IF, LMHT, MHT, QCFS, FixedLMHT, Neuron, lmht
 
 DTYPE = torch.float64
 
 
 def amplitudes(neuron: Neuron, *current: float) -> list[float]:
-    """Output of one neuron under the currents of its input steps."""
+    """Output of one neuron for the currents of its input steps."""
     out: list[float] = neuron.double()(torch.tensor(current, dtype=DTYPE)[:, None])[:, 0].tolist()
     return out
 
 
-# ------------------------------------------------------------------------------------------------ literal sequences
+# -------------------------------------------------------------------------------- literal sequences
 
 
 def test_if_sequence() -> None:
@@ -30,7 +31,11 @@ def test_if_sequence() -> None:
 
 
 def test_mht_sequence() -> None:
-    """L = 3, θ = 0.5: v 1.25 -> k 2, rest 0.25 | 2.25 -> k 3 (clipped), rest 0.75 | 0.75 -> k 1, rest 0.25 | -0.75 -> 0."""
+    """L = 3, θ = 0.5.
+
+    v 1.25 -> k 2, rest 0.25 | 2.25 -> k 3 (clipped), rest 0.75 | 0.75 -> k 1, rest 0.25 | -0.75 ->
+    0.
+    """
     assert amplitudes(MHT(3, 4, threshold=0.5), 1.25, 2.0, 0.0, -1.0) == [1.0, 1.5, 0.5, 0.0]
 
 
@@ -40,7 +45,7 @@ def test_leak_sequence() -> None:
 
 
 def test_every_step_sees_the_whole_window() -> None:
-    """The T-GIM gives the first step half of a current that comes at the last: I = 1.5, 1.5, 1.5, 1.5."""
+    """The T-GIM gives the first step a part of the last current: I = 1.5, 1.5, 1.5, 1.5."""
     assert amplitudes(LMHT(2, 4), 0.0, 0.0, 0.0, 6.0) == [1, 2, 1, 2]
 
 
@@ -53,13 +58,15 @@ def test_steps_in_may_differ() -> None:
 
 def test_given_mixing_and_leak() -> None:
     """Frames averaged (I = 3 each), λ = 0.5: v 3 -> k 2, rest 1 | 0.5 + 3 -> k 2."""
-    assert amplitudes(Fixed(2, [[1 / 3] * 3] * 2, leak=0.5), 1.0, 2.0, 6.0) == [2, 2]
-    assert amplitudes(Fixed(1, torch.tensor([[0.0, 1.0], [1.0, 0.0]])), 0.25, 1.0) == [1, 0]
+    assert amplitudes(FixedLMHT(2, [[1 / 3] * 3] * 2, leak=0.5), 1.0, 2.0, 6.0) == [2, 2]
+    assert amplitudes(FixedLMHT(1, torch.tensor([[0.0, 1.0], [1.0, 0.0]])), 0.25, 1.0) == [1, 0]
     assert not [
-        parameter for parameter in Fixed(1, torch.eye(2)).parameters() if parameter.requires_grad
+        parameter
+        for parameter in FixedLMHT(1, torch.eye(2)).parameters()
+        if parameter.requires_grad
     ]
-    with pytest.raises(ValueError, match=r"a T-GIM is \[T, T_in\], not of shape \(2,\)"):
-        Fixed(1, torch.ones(2))
+    with pytest.raises(NetworkError, match=r"a T-GIM must have the shape \[T, T_in\], not \[2\]"):
+        FixedLMHT(1, torch.ones(2))
 
 
 def test_a_still_image_enters_every_step() -> None:
@@ -67,14 +74,15 @@ def test_a_still_image_enters_every_step() -> None:
     assert amplitudes(IF(3, 1), 0.75) == [0, 1, 1]
     assert amplitudes(MHT(3, 2, 1, v0=0.5), 2.0) == [2, 2]
     with pytest.raises(
-        ValueError, match=r"take as many input steps as time-steps \(4\), or a single one, not 2"
+        NetworkError, match=r"need as many input steps as time-steps \(4\), or one, not 2"
     ):
         MHT(1, 4, 2)
 
 
 def test_currents_that_do_not_fit() -> None:
     with pytest.raises(
-        ValueError, match="neurons that take 3 input steps meet 7 currents, which is no multiple"
+        NetworkError,
+        match="neurons with 3 input steps received 7 currents, which is not a multiple",
     ):
         LMHT(1, 2, 3)(torch.ones(7, 4))
 
@@ -88,14 +96,17 @@ def test_qcfs_formula() -> None:
 
 @pytest.mark.parametrize(("levels", "steps"), [(1, 4), (2, 2), (2, 4), (4, 2), (3, 5)])
 def test_qcfs_is_lmht_with_uniform_mixing(levels: int, steps: int) -> None:
-    """Theorem 4.2 (ii): with Ω = 1/T, λ = 1, v0 = θ/2 the mean amplitude is QCFS with L·T levels of the mean current."""
+    """Theorem 4.2 (ii): the mean amplitude is QCFS with L·T levels of the mean current.
+
+    It needs Ω = 1/T, λ = 1 and v0 = θ/2.
+    """
     torch.manual_seed(0)
     x = torch.randn(steps, 2000, dtype=DTYPE)
     ceiling = levels * steps / 8
     spiking = LMHT(levels, steps, threshold=ceiling / levels, v0=0.5).double()
-    quantised = QCFS(levels * steps, ceiling=ceiling).double()
+    quantized = QCFS(levels * steps, ceiling=ceiling).double()
     rate = spiking(x.flatten(0, 1)).unflatten(0, (steps, -1)).mean(0)
-    torch.testing.assert_close(rate, quantised(x.mean(0)), rtol=0, atol=1e-12)
+    torch.testing.assert_close(rate, quantized(x.mean(0)), rtol=0, atol=1e-12)
     assert rate.count_nonzero() > 500
 
 
@@ -114,11 +125,19 @@ def test_initial_parameters() -> None:
     "wrong", [{"levels": 0}, {"steps": 0}, {"steps_in": 0}, {"threshold": 0.0}]
 )
 def test_wrong_parameters(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="must be >= 1"):
+    with pytest.raises(NetworkError, match="must be >= 1"):
         LMHT(**({"levels": 1, "steps": 1} | wrong))  # type: ignore[arg-type]
 
 
-# ------------------------------------------------------------------------------------------------ against a loop
+def test_wrong_parameters_of_other_neurons() -> None:
+    for make in (lambda: QCFS(0), lambda: QCFS(2, ceiling=0), lambda: MHT(2, -1), lambda: IF(0)):
+        with pytest.raises(NetworkError, match="must be >= 1"):
+            make()
+    with pytest.raises(NetworkError, match="a T-GIM must be a matrix of numbers"):
+        FixedLMHT(1, [[1.0, 2.0], [3.0]])
+
+
+# ----------------------------------------------------------------------------------- against a loop
 
 
 def by_hand(
@@ -130,7 +149,10 @@ def by_hand(
     levels: int,
     grad: list[float],
 ) -> tuple:
-    """k·θ of one neuron, and the gradients of Σ grad·k·θ by x, Ω, λ and θ, written out from the docstring of `lmht`."""
+    """k·θ of one neuron, and the gradients of Σ grad·k·θ by x, Ω, λ and θ.
+
+    Written out from the docstring of `lmht`.
+    """
     v, out = v0, []
     of_x, of_omega = [0.0] * len(x), [[0.0] * len(x) for _ in omega]
     of_leak = of_theta = 0.0
@@ -198,7 +220,10 @@ def test_function_and_gradients(seed: int, steps: int, steps_in: int, levels: in
     levels=st.integers(1, 3),
 )
 def test_gradients_by_finite_differences(seed: int, steps: int, steps_in: int, levels: int) -> None:
-    """The surrogate is the derivative of clip(v, 0.5·θ, (L + 0.5)·θ) with the potentials before each step held constant."""
+    """The surrogate is the derivative of clip(v, 0.5·θ, (L + 0.5)·θ).
+
+    The potential before each step is held constant.
+    """
     g = torch.Generator().manual_seed(seed)
     x, omega, grad = (
         torch.rand(shape, dtype=DTYPE, generator=g) * 2 - 0.5
@@ -230,14 +255,17 @@ def test_surrogate_limits() -> None:
 
 
 def test_previous_potential_is_detached() -> None:
-    """The first current changes the second potential, but no gradient goes that way."""
+    """The first current changes the second potential, but has no gradient through it."""
     x = torch.tensor([0.4, 0.4], dtype=DTYPE, requires_grad=True)
     IF(2).double()(x)[1].backward()
     assert x.grad is not None and x.grad.tolist() == [0, 1]
 
 
 def test_qcfs_gradient() -> None:
-    """By x: 1 within 0..ϑ; by ϑ = n·θ: y/ϑ - x/ϑ within, 1 above (the straight-through gradient of Bu et al. 2022)."""
+    """By x: 1 within 0..ϑ. By ϑ = n·θ: y/ϑ - x/ϑ within, 1 above.
+
+    This is the straight-through gradient of Bu et al. (2022).
+    """
     x = torch.tensor([-0.2, 0.3, 1.1, 2.0], dtype=DTYPE, requires_grad=True)
     neuron = QCFS(4, ceiling=1.6).double()
     y = neuron(x)

@@ -1,42 +1,34 @@
-"""Backend of the Lava processes: a NetX file (`.net`), simulated by lava-nc in a child process (docs/lava.md).
+"""Backend of the Lava processes: a NetX file (`.net`), simulated by lava-nc in a child process.
 
-    environment.py   Lava's own Python environment, and how it is built
-    child.py         one run: files in and out, a time limit, nothing left behind
-    stock.py         NetX files of others, in unmodified lava-dl
-    worker/          what runs inside that environment, and knows nothing of lmht-deploy
-
-What the file says about counting and naming is read here; what it says about running, in the child.
+environment.py   the Python environment of Lava, and how it is built
+child.py         one run: files in and out, a time limit, complete cleanup
+stock.py         NetX files in unmodified lava-dl
+worker/          what runs inside that environment; it knows nothing of lmht-deploy or NetX
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
 
-from lmht_deploy.backends import no_progress
-from lmht_deploy.errors import BackendError, StorageError
-from lmht_deploy.formats.files import hdf5_checksum, reading
-from lmht_deploy.netx import is_foreign
-from lmht_deploy.result import Result, check_windows, per_window
+from lmht_deploy.backends import Capability, no_progress
+from lmht_deploy.errors import BackendError
+from lmht_deploy.formats.netx.network import LayerRecord, NetworkFile, read_network
+from lmht_deploy.formats.netx.stock import is_foreign
+from lmht_deploy.result import Counts, Result, check_windows, per_window
 
 from . import child, environment, stock
 
 SUFFIX = ".net"
-FORMAT = "lmht-deploy NetX"
-VERSION = 1
+CAPABILITIES: frozenset[Capability] = frozenset({"traces"})
 
 
 def unavailable() -> str | None:
-    """Whether Lava's environment is installed."""
-    return (
-        None
-        if environment.python_of()
-        else "Lava's environment is not installed; run: lmht lava install"
-    )
+    """Return how to install Lava's environment, or None where it is installed."""
+    return None if environment.python_of() else _NOT_INSTALLED
 
 
 def open_artifact(
@@ -47,176 +39,178 @@ def open_artifact(
     folder: Path | None = None,
     fast_conv: bool = False,
 ) -> LavaBackend | stock.StockBackend:
-    """Open a NetX file: one that lmht-deploy wrote for its own processes, or any other, which unmodified lava-dl will run.
+    """Open a NetX file.
 
-    A run may take `seconds`, and uses the environment in `folder`. `fast_conv` has lava-dl convolve by matrix products,
-    with the same integers. Raises StorageError for a file that is missing or damaged, BackendError without the environment
-    and for `fast_conv` where the processes are lmht-deploy's, which convolve so anyway.
+    A file of an LM-HT network runs in the Lava processes of lmht-deploy. Every other file runs in
+    unmodified lava-dl.
+
+    Args:
+        path: The file.
+        threads: Number of threads of NumPy in each Lava process.
+        seconds: Time limit of one run.
+        folder: Folder of Lava's environment; None for `environment.default_folder()`.
+        fast_conv: Whether lava-dl convolves by matrix products, with the same integers.
+
+    Raises:
+        StorageError: The file is missing or damaged.
+        BackendError: The environment is not installed, or `fast_conv` has no effect because the
+            file is of an LM-HT network.
     """
     foreign = is_foreign(path)
-    net = None if foreign else _read(path)
+    network = None if foreign else read_network(path)
     python = environment.python_of(folder)
     if python is None:
-        raise BackendError("Lava's environment is not installed; run: lmht lava install")
-    if net is None:
+        raise BackendError(_NOT_INSTALLED)
+    if network is None:
         return stock.StockBackend(path, python, threads, seconds, fast_conv)
     if fast_conv:
         raise BackendError(
-            f"{path}: runs in lmht-deploy's own processes, whose convolutions are fast; fast convolutions are for NetX files of stock lava-dl"
+            f"{path}: runs in the processes of lmht-deploy, whose convolutions are always fast; "
+            "fast convolutions are for NetX files of stock lava-dl"
         )
-    return LavaBackend(path, net, python, threads, seconds)
+    return LavaBackend(path, network, python, threads, seconds)
 
 
 class LavaBackend:
+    """The Lava processes of lmht-deploy as a backend.
+
+    Attributes:
+        network: Content of the file.
+    """
+
     chunk: int | None = 50
 
-    def __init__(self, path: Path, net: _Net, python: Path, threads: int, seconds: float) -> None:
-        self.net, self.path, self.window_shape, self.max_value = (
-            net,
-            path,
-            net.window_shape,
-            net.max_value,
-        )
+    def __init__(
+        self, path: Path, network: NetworkFile, python: Path, threads: int, seconds: float
+    ) -> None:
+        self.path, self.network = path, network
+        self.window_shape, self.max_value = network.window_shape, network.input.max_value
         self._python, self._threads, self._seconds = python, threads, seconds
         self.progress: Callable[[int], None] = no_progress
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
-        net = self.net
-        windows = check_windows(net.window_shape, net.min_value, net.max_value, windows)
-        job = {"net": str(self.path.resolve()), "trace": trace, "threads": self._threads}
-        files = {"windows.npy": windows.astype(np.int32)}
+        """Run `windows` [B, T_in, ...] in one child process."""
+        network, entry = self.network, self.network.input
+        windows = check_windows(self.window_shape, entry.min_value, entry.max_value, windows)
+        job, files = _job(network)
+        job |= {"trace": trace, "threads": self._threads}
+        files["windows"] = windows.astype(np.int32)
         with child.run(
             self._python, self.path.name, job, files, seconds=self._seconds, progress=self.progress
         ) as (folder, report):
             logits = np.load(folder / "logits.npy")
-            spikes = {0: windows} | {
-                layer.index: np.load(folder / f"layer-{layer.index}.npy")
-                for layer in net.layers
-                if layer.fires
+            spikes = {
+                index: np.load(folder / f"layer-{index}.npy")
+                for index, layer in enumerate(network.layers)
+                if layer.neurons
             }
-        return Result(
-            backend="lava",
-            logits=logits,
-            scale=net.scale,
-            spikes={
-                layer.name: per_window(spikes[layer.index]) for layer in net.layers if layer.fires
-            },
-            sops={layer.name: layer.sops(spikes) for layer in net.layers},
-            macs=net.macs(),
-            seconds=report["seconds"],
-            traces={
-                layer.name: layer.trace(spikes[layer.index], net.substeps)
-                for layer in net.layers
-                if layer.fires
-            }
-            if trace
-            else None,
-        )
+        return _result(network, windows, logits, spikes, report["seconds"], trace)
 
     def close(self) -> None:
-        """Nothing: a child lives as long as its run."""
+        """Do nothing: a child process lives as long as its run."""
 
 
-# ------------------------------------------------------------------------------------------------ what the file says
+_NOT_INSTALLED = "Lava's environment is not installed; run: lmht lava install"
 
 
-@dataclass(frozen=True)
-class _Fan:
-    """What the spikes of layer `source` cross in one synapse; one that reads pixels has `macs` a window instead of SOPs."""
-
-    source: int
-    fan_out: np.ndarray
-    macs: int
+# ------------------------------------------------------------------------------- to and from Lava
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A layer with synapses, `index` in the file; one with neurons has T `steps` of `fires` Lava steps each, `summed` to one k."""
-
-    name: str
-    index: int
-    fans: tuple[_Fan, ...]
-    steps: int = 0
-    fires: int = 0
-    summed: bool = False
-
-    def sops(self, spikes: dict[int, np.ndarray]) -> np.ndarray:
-        """Synaptic operations of each window, int64 [B], from the spikes of every layer."""
-        total = np.zeros(len(spikes[0]), np.int64)
-        for fan in self.fans:
-            if not fan.macs:
-                total += per_window(spikes[fan.source], fan.fan_out)
-        return total
-
-    def trace(self, spikes: np.ndarray, substeps: int) -> np.ndarray:
-        """Spikes [B, window, ...] as the network has them: [B, T, ...] counts k, or [B, T·S, ...] sub-steps."""
-        blocks = spikes.reshape(len(spikes), -1, substeps, *spikes.shape[2:])[
-            :, : self.steps, : self.fires
-        ].astype(np.int64)
-        return blocks.sum(2) if self.summed else blocks.reshape(len(spikes), -1, *spikes.shape[2:])
+def _job(network: NetworkFile) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the network as the worker takes it: plain data, and arrays by name."""
+    layers: list[dict[str, Any]] = []
+    files: dict[str, np.ndarray] = {}
+    for index, layer in enumerate(network.layers):
+        if layer.input or layer.synapses:  # dense synapses do the work of a flatten layer
+            layers.append(_entry(network, index))
+            files |= {f"{index}-{name}": array for name, array in _arrays(layer).items()}
+    return {"steps": network.steps, "substeps": network.substeps, "layers": layers}, files
 
 
-@dataclass(frozen=True)
-class _Net:
-    window_shape: tuple[int, ...]
-    min_value: int
-    max_value: int
-    substeps: int
-    scale: float
-    layers: tuple[_Layer, ...]
-
-    def macs(self) -> dict[str, int]:
-        """Multiply-accumulates a window, by layer that reads pixels."""
-        sums = {layer.name: sum(fan.macs for fan in layer.fans) for layer in self.layers}
-        return {name: count for name, count in sums.items() if count}
-
-
-def _read(path: Path) -> _Net:
-    with reading(path, "a NetX file"), h5py.File(path, "r") as file:
-        if file.attrs.get("format") != FORMAT:
-            raise StorageError(
-                f"{path}: was not written by `lmht export` (its 'format' attribute is {file.attrs.get('format')!r}); lmht_deploy.netx reads other NetX files"
-            )
-        if file.attrs.get("version") != VERSION:
-            raise StorageError(
-                f"{path}: has format version {file.attrs.get('version')}, this release reads version {VERSION}"
-            )
-        if file.attrs.get("checksum") != hdf5_checksum(file):
-            raise StorageError(
-                f"{path}: the checksum does not match the content; the file is damaged or was edited"
-            )
-        groups = [file["layer"][str(index)] for index in range(len(file["layer"]))]
-        source, readout = groups[0], groups[-1]["lmht_readout"]
-        return _Net(
-            window_shape=(int(source.attrs["lmht_steps"]), *(int(n) for n in source["shape"])),
-            min_value=int(source.attrs["lmht_min_value"]),
-            max_value=int(source.attrs["lmht_max_value"]),
-            substeps=int(file.attrs["lmht_substeps"]),
-            scale=float(readout.attrs["scale"]),
-            layers=tuple(
-                _read_layer(index, group, bool(file.attrs["lmht_graded"]))
-                for index, group in enumerate(groups)
-                if "weight" in group
-            ),
-        )
+def _entry(network: NetworkFile, index: int) -> dict[str, Any]:
+    """Return layer `index` without its arrays."""
+    layer = network.layers[index]
+    entry: dict[str, Any] = {"index": index, "shape": layer.shape, "synapses": []}
+    for synapse in layer.synapses:
+        keys = ("source", "extent", "stride", "padding", "dilation", "groups")
+        entry["synapses"].append({key: getattr(synapse, key) for key in keys})
+    if layer.neurons:
+        entry["neurons"] = {
+            "fires": _fires(network, layer),
+            "max_spike": layer.neurons.levels if network.graded else 1,
+            "leak": layer.neurons.leak,
+            "leak_bits": layer.neurons.leak_bits,
+            "uniform": layer.neurons.injection == "uniform",
+        }
+    return entry
 
 
-def _read_layer(index: int, group: h5py.Group, graded: bool) -> _Layer:
-    synapses = [group, *group.get("lmht_skip", {}).values()]
-    fans = tuple(
-        _Fan(int(s.attrs["lmht_from"]), s["lmht_fanOut"][()], int(s.attrs["lmht_macs"]))
-        for s in synapses
+def _arrays(layer: LayerRecord) -> dict[str, np.ndarray]:
+    """Return the arrays of a layer: weights by number of the synapse, and its neurons' arrays."""
+    found = {f"weight-{number}": synapse.weight for number, synapse in enumerate(layer.synapses)}
+    if layer.neurons:
+        found |= {key: getattr(layer.neurons, key) for key in ("omega", "theta", "bias", "v0")}
+    if layer.readout:
+        found["bias"] = layer.readout.bias.astype(np.int64) * layer.readout.steps
+    return found
+
+
+def _fires(network: NetworkFile, layer: LayerRecord) -> int:
+    """Lava steps per block in which the neurons of `layer` may fire."""
+    assert layer.neurons is not None
+    return layer.neurons.substeps * (1 if network.graded else layer.neurons.levels)
+
+
+def _result(
+    network: NetworkFile,
+    windows: np.ndarray,
+    logits: np.ndarray,
+    spikes: dict[int, np.ndarray],
+    seconds: float,
+    trace: bool,
+) -> Result:
+    """Count what the neurons of the layers, by number, sent: `spikes` [B, steps, ...]."""
+    sent = {0: windows} | spikes
+    named = {index: str(network.layers[index].name) for index in spikes}
+    return Result(
+        backend="lava",
+        logits=logits,
+        scale=network.readout.scale,
+        spikes={name: per_window(spikes[index]) for index, name in named.items()},
+        sops=_sops(network, sent),
+        macs=_macs(network),
+        seconds=seconds,
+        traces={name: _trace(network, index, spikes[index]) for index, name in named.items()}
+        if trace
+        else None,
     )
-    if "neuron" not in group:
-        return _Layer(group.attrs["lmht_name"], index, fans)
-    neurons = group["neuron/lmht"]
-    levels, substeps = int(neurons["levels"][()]), int(neurons["substeps"][()])
-    fires = substeps if graded else substeps * levels
-    return _Layer(
-        group.attrs["lmht_name"],
-        index,
-        fans,
-        int(neurons["steps"][()]),
-        fires,
-        summed=substeps == 1,
-    )
+
+
+def _sops(network: NetworkFile, sent: dict[int, np.ndarray]) -> Counts:
+    """SOPs per window, by layer with synapses; a synapse that reads pixels has MACs instead."""
+    found: Counts = {}
+    for layer in network.layers:
+        if layer.synapses:
+            total = np.zeros(len(sent[0]), np.int64)
+            for synapse in layer.synapses:
+                if not synapse.macs:
+                    total += per_window(sent[synapse.source], synapse.fan_out)
+            found[str(layer.name)] = total
+    return found
+
+
+def _macs(network: NetworkFile) -> dict[str, int]:
+    """MACs per window, by layer that reads pixels."""
+    sums = {str(layer.name): sum(s.macs for s in layer.synapses) for layer in network.layers}
+    return {name: count for name, count in sums.items() if count}
+
+
+def _trace(network: NetworkFile, index: int, spikes: np.ndarray) -> np.ndarray:
+    """Convert [B, window, ...] Lava steps to counts k [B, T, ...] or sub-steps [B, T·S, ...]."""
+    layer = network.layers[index]
+    assert layer.neurons is not None
+    blocks = spikes.reshape(len(spikes), -1, network.substeps, *spikes.shape[2:])
+    blocks = blocks[:, : layer.neurons.steps, : _fires(network, layer)].astype(np.int64)
+    if layer.neurons.substeps == 1:
+        blocks = blocks.sum(2, keepdims=True)
+    return blocks.reshape(len(spikes), -1, *spikes.shape[2:])

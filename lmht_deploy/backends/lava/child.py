@@ -1,4 +1,4 @@
-"""The child process in which Lava runs: files in and out, a time limit, and nothing left behind."""
+"""The child process in which Lava runs: files in and out, a time limit, complete cleanup."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lmht_deploy.errors import BackendError
 
 WORKER = Path(__file__).with_name("worker") / "main.py"
 GRACE = 5.0
-"""Seconds that a process group has for ending, and for cleaning its shared memory, before it is killed."""
+"""Seconds that a process group has to end and to remove its shared memory before it is killed."""
 
 
 @contextlib.contextmanager
@@ -32,46 +32,63 @@ def run(
     seconds: float,
     progress: Callable[[int], None],
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Run `job` (see worker/main.py) with arrays as `files` beside it; yields the folder of the results and what the child reports.
+    """Run a job in Lava's environment.
 
-    `progress` is told how many windows are done. The folder is gone when the block ends. Raises BackendError, which says
-    `what` ran, where Lava fails, or takes longer than `seconds`.
+    Args:
+        python: Python of the environment.
+        what: Name of the artifact, for messages.
+        job: Description of the job (`worker/main.py`).
+        files: Arrays of the job; each is written to `<name>.npy`.
+        seconds: Time limit.
+        progress: Called with the number of windows that are finished.
+
+    Yields:
+        The folder of the results, which is removed when the block ends, and the child's report.
+
+    Raises:
+        BackendError: Lava failed, or did not finish in time.
     """
     with tempfile.TemporaryDirectory(prefix="lmht-lava-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps(job))
         for file, array in files.items():
-            np.save(folder / file, array, allow_pickle=False)
+            np.save(folder / f"{file}.npy", array, allow_pickle=False)
 
-        def look() -> None:
+        def report_progress() -> None:
             with contextlib.suppress(FileNotFoundError):
                 progress(json.loads((folder / "progress.json").read_text())["windows"])
 
-        output = _run([str(python), "-I", "-Wignore", str(WORKER), name], seconds, look)
-        if (report := folder / "done.json").is_file():
-            yield folder, json.loads(report.read_text())
-        elif (report := folder / "failure.json").is_file():
-            raise BackendError(f"Lava failed on {what}: {json.loads(report.read_text())['reason']}")
-        elif output is None:
-            raise BackendError(
-                f"Lava did not finish {what} within {seconds:g} s; run fewer windows at once, or allow more time"
-            )
-        else:
-            raise BackendError(
-                f"Lava ended without a result on {what}{': ' + output[-1] if output else ''}"
-            )
+        output = _run([str(python), "-I", "-Wignore", str(WORKER), name], seconds, report_progress)
+        yield folder, _report(folder, what, output, seconds)
 
 
-def _run(command: list[str], seconds: float, look: Callable[[], None]) -> list[str] | None:
-    """Run `command` in a session of its own and end all of that; the lines it printed, and the signal that killed it; None where it took too long.
+def _report(folder: Path, what: str, output: list[str] | None, seconds: float) -> dict[str, Any]:
+    """Return what the child reports; BackendError where it failed."""
+    if (done := folder / "done.json").is_file():
+        report: dict[str, Any] = json.loads(done.read_text())
+        return report
+    if (failure := folder / "failure.json").is_file():
+        raise BackendError(f"Lava failed on {what}: {json.loads(failure.read_text())['reason']}")
+    if output is None:
+        raise BackendError(
+            f"Lava did not finish {what} within {seconds:g} s; run fewer windows at once, or allow "
+            "more time"
+        )
+    reason = f": {output[-1]}" if output else ""
+    raise BackendError(f"Lava ended without a result on {what}{reason}")
 
-    Meanwhile it calls look() now and then.
 
-    Its output is a pipe that every process of the session holds, so that the pipe's end is the end of them all.
+def _run(
+    command: list[str], seconds: float, report_progress: Callable[[], None]
+) -> list[str] | None:
+    """Run `command` in a session of its own, and end all processes of that session.
+
+    The output is a pipe that every process of the session holds: its end is the end of them all.
+
+    Returns:
+        The printed lines, and the signal that killed the child; None where it took too long.
     """
-    alive, client = (
-        os.pipe()
-    )  # the end of its standard input tells the child that this process is gone
+    alive, client = os.pipe()  # the end of its standard input tells the child that we are gone
     child = subprocess.Popen(
         command,
         stdin=alive,
@@ -80,33 +97,49 @@ def _run(command: list[str], seconds: float, look: Callable[[], None]) -> list[s
         start_new_session=True,
     )
     os.close(alive)
-    deadline = time.monotonic() + seconds
     output = None
     try:
-        while child.poll() is None and time.monotonic() < deadline:
-            output = _output(child, 0.1)
-            look()
+        output = _wait(child, seconds, report_progress)
         timed_out = child.poll() is None
     finally:
-        # First politely, so that shared memory is removed, then by force.
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if output is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, number)
-                output = _output(child, GRACE)
+        output = _end_session(child, output)
         child.wait()
         os.close(client)
-    if timed_out:
-        return None
-    lines = (output or b"").decode(errors="replace").strip().splitlines()
-    if child.returncode < 0 and child.returncode != -signal.SIGTERM:  # by which it ends itself
-        lines.append(f"killed by {signal.Signals(-child.returncode).name}")
-    return lines
+    return None if timed_out else _lines(child, output)
+
+
+def _wait(
+    child: subprocess.Popen[bytes], seconds: float, report_progress: Callable[[], None]
+) -> bytes | None:
+    """Wait for the child; its output, or None where other processes of its session still run."""
+    deadline = time.monotonic() + seconds
+    output = None
+    while child.poll() is None and time.monotonic() < deadline:
+        output = _output(child, 0.1)
+        report_progress()
+    return output
+
+
+def _end_session(child: subprocess.Popen[bytes], output: bytes | None) -> bytes | None:
+    """End all processes of the session: first politely, so that shared memory is removed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if output is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+            output = _output(child, GRACE)
+    return output
 
 
 def _output(child: subprocess.Popen[bytes], seconds: float) -> bytes | None:
-    """Everything that the child's session printed, once it is gone; None while it is there after `seconds`."""
+    """Return what the child's session printed, or None if it still runs after `seconds`."""
     try:
         return child.communicate(timeout=seconds)[0]
     except subprocess.TimeoutExpired:
         return None
+
+
+def _lines(child: subprocess.Popen[bytes], output: bytes | None) -> list[str]:
+    lines = (output or b"").decode(errors="replace").strip().splitlines()
+    if child.returncode < 0 and child.returncode != -signal.SIGTERM:  # with which it ends itself
+        lines.append(f"killed by {signal.Signals(-child.returncode).name}")
+    return lines

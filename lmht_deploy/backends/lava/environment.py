@@ -1,12 +1,11 @@
-"""Lava's own Python environment: lava-nc 0.10 and lava-dl 0.6 need NumPy < 2, and know Python 3.10 best.
+"""The Python environment of Lava: lava-nc 0.10 and lava-dl 0.6 need NumPy < 2, best Python 3.10.
 
-It lies in the user's cache folder, is built once with pip, and holds only what a simulation imports (no PyTorch).
+It is built once with pip and holds only what a simulation imports (no PyTorch).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -26,30 +25,38 @@ PACKAGES = (
     "networkx==2.8.7",
     "asteval==0.9.33",
 )
-"""Everything that importing the simulator takes; installed without dependencies, so that nothing else comes along."""
+"""Everything that the simulator imports; installed without further dependencies."""
 VERSIONS = ("3.10", "3.11", "3.12")
-"""Pythons that Lava was seen to run on, the best one first: beyond 3.10 it needs `worker/shims.py`."""
-IMPORTS = "import h5py, lava.lib.dl.netx.hdf5, lava.proc.conv.models, lava.proc.dense.models, lava.proc.io, lava.proc.lif.models"
+"""Versions of Python on which Lava runs, the best one first; from 3.11 on with shims."""
+IMPORTS = (
+    "import h5py, lava.lib.dl.netx.hdf5, lava.proc.conv.models, lava.proc.dense.models, "
+    "lava.proc.io, lava.proc.lif.models"
+)
+CHECK = (
+    "import sys; sys.path.append({folder!r}); from worker import shims; "
+    f"shims.newer_python(); shims.without_torch(); {IMPORTS}"
+)
+"""Program that imports Lava in its environment."""
 
 
 def default_folder() -> Path:
-    """Where the environment lies unless told otherwise: in the user's cache folder, one for each set of packages."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (
-        cache
-        / "lmht-deploy"
-        / f"lava-{hashlib.sha256(' '.join(PACKAGES).encode()).hexdigest()[:12]}"
-    )
+    """Return `~/.cache/lmht-deploy/lava-<hash of the packages>`."""
+    packages = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:12]
+    return Path.home() / ".cache" / "lmht-deploy" / f"lava-{packages}"
 
 
 def python_of(folder: Path | None = None) -> Path | None:
-    """The Python of the environment in `folder`; None where there is none, or not a whole one."""
+    """Return the Python of the environment in `folder`; None where it is missing or incomplete.
+
+    Args:
+        folder: Folder of the environment; None for `default_folder()`.
+    """
     python = (folder or default_folder()) / "bin" / "python"
     return python if python.exists() else None
 
 
 def version_of(python: Path) -> str:
-    """The version of an interpreter, as "3.10"; "" where it does not run, as pyenv's placeholders do not."""
+    """Return the version of an interpreter, as in "3.10"; "" where it does not run."""
     ask: list[str | Path] = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     try:
         said = subprocess.run(
@@ -65,67 +72,79 @@ def install(
     python: Path | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Path:
-    """Build the environment in `folder` with the interpreter `python`, unless it is there; returns its Python.
+    """Build the environment, unless it exists.
 
-    It is built beside, proved by importing Lava, and renamed: a half-built one is never taken for a whole one.
-    `progress` is told each step. Raises BackendError where no suitable Python is found, `python` is of another version
-    than what is there, or a step fails.
+    It is built in a temporary folder, checked by importing Lava, and renamed, so that an
+    incomplete environment is never used.
+
+    Args:
+        folder: Folder of the environment; None for `default_folder()`.
+        python: Interpreter to build with; None for the best one found.
+        progress: Called with a description of each step.
+
+    Returns:
+        The Python of the environment.
+
+    Raises:
+        BackendError: No suitable Python was found, the environment exists with another version of
+            Python than `python`, or a step failed.
     """
     folder = folder or default_folder()
     version = None if python is None else _suitable(python)
     if found := python_of(folder):
-        if version and version != (there := version_of(found)):
-            raise BackendError(
-                f"{folder}: Lava is installed there already, with Python {there}; remove that folder to install it with Python {version}"
-            )
+        _check_version(folder, version_of(found), version)
         return found
     python = python or _find_python()
+    with _beside(folder) as name:
+        partial = Path(name) / "environment"
+        _build(partial, python, progress)
+        try:
+            partial.rename(folder)
+        except OSError as error:  # another process was faster, or the folder is in use
+            if python_of(folder) is None:
+                raise BackendError(
+                    f"{folder}: cannot be created ({error.strerror}); remove what is there"
+                ) from None
+    return folder / "bin" / "python"
+
+
+def _check_version(folder: Path, found: str, wanted: str | None) -> None:
+    if wanted and wanted != found:
+        raise BackendError(
+            f"{folder}: Lava is installed there already, with Python {found}; remove that folder "
+            f"to install it with Python {wanted}"
+        )
+
+
+def _beside(folder: Path) -> tempfile.TemporaryDirectory[str]:
+    """Create a temporary folder beside `folder`."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = tempfile.TemporaryDirectory(
+        return tempfile.TemporaryDirectory(
             prefix=f".{folder.name}.",
             suffix=".partial",
             dir=folder.parent,
             ignore_cleanup_errors=True,
         )
     except OSError as error:
-        raise BackendError(f"{folder}: cannot be made ({error.strerror})") from None
-    with beside as name:
-        partial = Path(name) / "environment"
-        progress(f"making an environment of Python {version_of(python)} ({python})")
-        _run([python, "-m", "venv", partial])
-        inside = partial / "bin" / "python"
-        progress(f"installing {', '.join(PACKAGES)}")
-        # lava-nc declares Python < 3.11; what it lacks beyond is in worker/shims.py
-        _run(
-            [
-                inside,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-deps",
-                "--ignore-requires-python",
-                *PACKAGES,
-            ]
-        )
-        progress("importing Lava")
-        worker = Path(__file__).parent
-        shims = f"import sys; sys.path.append({str(worker)!r}); from worker import shims; shims.newer_python(); shims.without_torch(); {IMPORTS}"
-        _run([inside, "-I", "-c", shims])
-        try:
-            partial.rename(folder)
-        except OSError as error:  # another process was faster, or something else is in the way
-            if python_of(folder) is None:
-                raise BackendError(
-                    f"{folder}: cannot be put in place ({error.strerror}); remove what is there"
-                ) from None
-    return folder / "bin" / "python"
+        raise BackendError(f"{folder}: cannot be created ({error.strerror})") from None
+
+
+def _build(environment: Path, python: Path, progress: Callable[[str], None]) -> None:
+    """Build the environment and import Lava in it."""
+    progress(f"creating an environment of Python {version_of(python)} ({python})")
+    _run([python, "-m", "venv", environment])
+    inside = environment / "bin" / "python"
+    progress(f"installing {', '.join(PACKAGES)}")
+    # lava-nc declares Python < 3.11; worker/shims.py supplies what later versions need
+    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--ignore-requires-python")
+    _run([inside, "-m", "pip", "install", *options, *PACKAGES])
+    progress("importing Lava")
+    _run([inside, "-I", "-c", CHECK.format(folder=str(Path(__file__).parent))])
 
 
 def _find_python() -> Path:
-    """The best interpreter at hand: Python 3.10 on the path or from pyenv, else a later one that will do."""
+    """Return the best interpreter found."""
     for python in _candidates():
         if version_of(python) in VERSIONS:
             return python
@@ -135,7 +154,8 @@ def _find_python() -> Path:
 
 
 def _candidates() -> Iterator[Path]:
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    """Yield interpreters, the best version first: on the path, from pyenv, then this one."""
+    pyenv = Path.home() / ".pyenv" / "versions"
     for version in VERSIONS:
         if found := shutil.which(f"python{version}"):
             yield Path(found)
@@ -145,10 +165,10 @@ def _candidates() -> Iterator[Path]:
 
 
 def _suitable(python: Path) -> str:
-    """The version of an interpreter that was asked for; BackendError where Lava does not run on it."""
+    """Return the version of an interpreter; BackendError where Lava does not run on it."""
     version = version_of(python)
     if not version:
-        raise BackendError(f"{python}: is no Python that runs")
+        raise BackendError(f"{python}: is not a Python interpreter that runs")
     if version not in VERSIONS:
         raise BackendError(f"{python} is Python {version}; Lava runs on Python {_any_version()}")
     return version
@@ -166,9 +186,8 @@ def _run(command: list[str | Path]) -> None:
     )
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
-        raise BackendError(
-            f"Lava's environment could not be built: {lines[-1].strip() if lines else f'{command[0]} failed'}"
-        )
+        reason = lines[-1].strip() if lines else f"{command[0]} failed"
+        raise BackendError(f"Lava's environment could not be built: {reason}")
 
 
 def _any_version() -> str:

@@ -1,4 +1,7 @@
-"""NetX files of CUBA neurons in unmodified lava-dl 0.6, in the child process: what `lmht_deploy.netx` is held against."""
+"""NetX files of CUBA neurons in unmodified lava-dl 0.6, in the child process.
+
+The tests compare `lmht_deploy.netx` with it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lmht_deploy import ir
 from lmht_deploy.backends import no_progress
 from lmht_deploy.netx import NetX, Recording, counting, load_netx
 from lmht_deploy.netx.simulate import check
@@ -19,7 +21,17 @@ from . import child
 
 @dataclass(frozen=True)
 class Run:
-    """Samples for one file; the fields are the arguments of `netx.Simulator.run`."""
+    """Samples for one file.
+
+    Attributes:
+        path: The file.
+        inputs: The other fields are the arguments of `netx.Simulator.run` with these names.
+        steps: See `inputs`.
+        graded: See `inputs`.
+        states: See `inputs`.
+        reset_interval: See `inputs`.
+        reset_offset: See `inputs`.
+    """
 
     path: Path
     inputs: np.ndarray
@@ -39,17 +51,28 @@ def run(
     seconds: float = 600.0,
     progress: Callable[[int], None] = no_progress,
 ) -> tuple[list[list[Recording]], float]:
-    """Run every sample of `runs`, each in a network of its own; their recordings, and the seconds that Lava ran.
+    """Run every sample, each in a network of its own.
 
-    fast_conv   convolutions as matrix products in float64: equal integers, many times faster
-    progress    is told how many samples are done
-    Raises StorageError for a file that `netx.load` does not read, DataError for inputs that do not fit, BackendError where
-    Lava fails or takes longer than `seconds`.
+    Args:
+        python: Python of Lava's environment.
+        runs: Samples, by file.
+        fast_conv: Whether convolutions are matrix products in float64: faster, same integers.
+        threads: Number of threads of NumPy in each Lava process.
+        seconds: Time limit.
+        progress: Called with the number of finished samples.
+
+    Returns:
+        The recordings of each run, by layer, and the seconds that Lava ran.
+
+    Raises:
+        StorageError: `load_netx` does not read a file.
+        DataError: The inputs do not fit.
+        BackendError: Lava fails, or takes longer than `seconds`.
     """
     nets = [load_netx(one.path) for one in runs]
     entries, files = [], {}
     for number, one in enumerate(runs):
-        files[f"inputs-{number}.npy"] = one.inputs.astype(np.int32)
+        files[f"inputs-{number}"] = one.inputs.astype(np.int32)
         options = {
             "graded": one.graded,
             "states": one.states,
@@ -98,7 +121,7 @@ def _recordings(net: NetX, one: Run, out: Path) -> list[Recording]:
 
 
 class StockBackend:
-    """Windows as the backend `netx` takes them."""
+    """Unmodified lava-dl as a backend. Windows are those of the backend `netx`."""
 
     chunk: int | None = 32
 
@@ -114,9 +137,10 @@ class StockBackend:
         )
         self.progress: Callable[[int], None] = no_progress
         self.window_shape = counting.window_shape(self.net)
-        self.max_value = self.net.encoding.max_value if self.net.encoding else ir.MAX_INPUT
+        self.max_value = counting.max_value(self.net)
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        """Run `windows`; DataError where they do not fit."""
         windows = np.asarray(windows)
         sample = counting.samples(self.net, windows)
         one = Run(self.path, sample.inputs, sample.steps, graded=sample.graded, states=True)
@@ -131,4 +155,4 @@ class StockBackend:
         return counting.result("lava", self.net, windows, recordings, seconds, trace=trace)
 
     def close(self) -> None:
-        """Nothing: a child lives as long as its run."""
+        """Do nothing: a child process lives as long as its run."""

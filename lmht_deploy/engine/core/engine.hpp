@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "model.hpp"
-#include "workers.hpp"
+#include "native/thread_pool.hpp"
 
 namespace lmht {
 
@@ -144,7 +144,7 @@ private:
     size_t kept_bytes_ = 0;
     std::vector<int64_t> step_tally_;
     std::vector<Term> rotated_;  // the first layer's, its blocks counted from the oldest step
-    Workers workers_;
+    ThreadPool workers_;
 };
 
 }  // namespace lmht

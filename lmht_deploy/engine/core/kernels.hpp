@@ -2,6 +2,7 @@
 // and a table of functions. Tiers are compiled with flags of their own, so nothing here may define
 // a function.
 #pragma once
+#include "native/fixed_point.hpp"
 #include "spikes.hpp"
 
 namespace lmht {

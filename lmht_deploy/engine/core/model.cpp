@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "native/require.hpp"
+
 namespace lmht {
 namespace {
 
@@ -10,10 +12,6 @@ constexpr int64_t LARGEST =
     int64_t(1) << 24;  // of any size: keeps products of two within 64 bits, offsets checked below
 constexpr uint64_t MOST_SLOTS =
     (uint64_t(1) << 32) / LANES;  // weight rows are addressed by 32-bit byte offsets
-
-void require(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
-}
 
 void require_size(int64_t value, int64_t least = 1) {
     require(value >= least && value <= LARGEST, "a size is out of range");
@@ -250,7 +248,7 @@ int Model::add_neurons(const std::vector<SynapseSpec>& specs, const NeuronSpec& 
     require_size(spec.steps);
     require(spec.substeps >= 1 && spec.steps % spec.substeps == 0 && spec.levels >= 1,
             "steps, sub-steps or levels are out of range");
-    require(spec.leak >= 0 && spec.leak <= 4 * 4096, "the leak is out of range");
+    require(spec.leak >= 0 && spec.leak <= 4 * LEAK_ONE, "the leak is out of range");
     const int blocks = blocks_of(tensors, specs);
     const bool window =
         is_uniform(spec.omega, spec.steps, blocks) && window_is_cheaper(tensors, specs);

@@ -78,7 +78,7 @@ struct Synaptic {
     std::vector<int32_t> bias, threshold, v0;  // [words * 64]
     std::vector<Term> terms;
     std::vector<int32_t> term_start;
-    int steps = 0, substeps = 1, levels = 1, leak = 4096;
+    int steps = 0, substeps = 1, levels = 1, leak = LEAK_ONE;
     Drive drive = Drive::Mixed;
 
     int words() const { return (channels + LANES - 1) / LANES; }

@@ -1,34 +1,11 @@
 #include "weights.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "kernels.hpp"
 
 namespace lmht {
-
-void FreeAligned::operator()(void* p) const {
-    std::free(p);
-}
-
-Aligned<uint8_t> aligned(size_t bytes) {
-    constexpr size_t HUGE = size_t(2) << 20;
-    const size_t alignment = bytes >= HUGE ? HUGE : 64;
-    bytes = (bytes / alignment + 1) * alignment;
-    void* p = std::aligned_alloc(alignment, bytes);
-    if (!p) throw std::bad_alloc();
-#if defined(__linux__)
-    if (alignment == HUGE) madvise(p, bytes, MADV_HUGEPAGE);  // a wish: small pages do as well
-#endif
-    std::memset(p, 0, bytes);
-    return Aligned<uint8_t>(static_cast<uint8_t*>(p));
-}
 
 namespace {
 

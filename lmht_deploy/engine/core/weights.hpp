@@ -2,20 +2,11 @@
 // receptive field.
 #pragma once
 #include <cstdint>
-#include <memory>
 #include <vector>
 
+#include "native/aligned.hpp"
+
 namespace lmht {
-
-struct FreeAligned {
-    void operator()(void* p) const;
-};
-template <class T>
-using Aligned = std::unique_ptr<T[], FreeAligned>;
-
-// Zeroed, on a cache line; large blocks on huge pages where the system has them: a gather touches
-// pages at random.
-Aligned<uint8_t> aligned(size_t bytes);
 
 constexpr int SKEW = 7;
 

@@ -1,4 +1,4 @@
-// Events -> counts of one time bin.
+// Event counts of one time bin.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -7,15 +7,17 @@
 
 namespace lmht::events {
 
-// Index of the first of `events`, which are in order of time, that is not earlier than `time`.
+// The index of the first event that is not earlier than `time`. Events are in order of time.
 inline size_t first_at(const Event* events, size_t count, int64_t time) {
     return std::partition_point(events, events + count,
                                 [time](const Event& event) { return event.t < time; }) -
            events;
 }
 
-// address·to // from without a division: from < 2^31 and address < 2^16, so the factor, rounded up
-// by less than 1, is off by less than 2^-31.
+// Maps an address on an axis of `from` pixels to one of `to` cells: address · to / from, rounded
+// down, by a multiplication. The factor to / from is stored in units of 2^-47, rounded up by less
+// than one unit. The error of the product is below 2^16 · 2^-47 = 2^-31 and from < 2^31, so the
+// product never reaches the next multiple of 1 / from, and the result is exact.
 class Scaled {
 public:
     Scaled(int64_t from, int64_t to)
@@ -26,7 +28,7 @@ private:
     uint64_t factor_;
 };
 
-// Adds `events` to `cells` [2, size.height, size.width].
+// Adds events to the counts `cells` [2, size.height, size.width].
 inline void add(const Event* events, size_t count, Size sensor, Size size, int64_t* cells) {
     const Scaled row(sensor.height, size.height), column(sensor.width, size.width);
     for (size_t index = 0; index < count; ++index) {

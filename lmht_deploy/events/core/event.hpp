@@ -1,19 +1,20 @@
-// One event, in the two forms in which it comes to the door.
+// Events in the two forms in which Python passes them.
 #pragma once
 #include <cstdint>
 
 namespace lmht::events {
 
 #pragma pack(push, 1)
-struct Event {  // arrays.EVENT
-    int64_t t;
+struct Event {  // EVENT of events/arrays.py
+    int64_t t;  // microseconds
     uint16_t x, y;
-    uint8_t p;
+    uint8_t p;  // 0 OFF, 1 ON
 };
 #pragma pack(pop)
 static_assert(sizeof(Event) == 13);
 
-struct Wide {  // one row of int64 [n, 4]: an event of a foreign dtype
+// One row of int64 [n, 4]: an event whose fields had other types.
+struct WideEvent {
     int64_t t, x, y, p;
 };
 

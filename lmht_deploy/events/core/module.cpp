@@ -1,94 +1,141 @@
-// Python bindings of the events room: the door, the counting of events, the pixels of the emulated
-// sensor. Events come as uint8 [n, 13] (arrays.EVENT) or int64 [n, 4] (t, x, y, p); arrays are
-// checked here.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/array.h>
-#include <nanobind/stl/pair.h>
-
+// Python bindings of the events room. Events come as uint8 [n, 13] (EVENT of events/arrays.py) or
+// int64 [n, 4] (t, x, y, p). Arguments are checked here. events/_core.pyi describes them for
+// Python.
 #include <cmath>
-#include <stdexcept>
 
 #include "bins.hpp"
-#include "door.hpp"
-#include "film.hpp"
+#include "frames.hpp"
+#include "native/bindings.hpp"
 #include "pixels.hpp"
+#include "validator.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 using namespace lmht::events;
+using lmht::Array;
+using lmht::require;
+
+// A Size is any Python object with the attributes `height` and `width`, such as a Sensor.
+namespace nanobind::detail {
+template <>
+struct type_caster<Size> {
+    NB_TYPE_CASTER(Size, const_name("Sensor"))
+
+    bool from_python(handle from, uint8_t, cleanup_list*) noexcept try {
+        value = {cast<int64_t>(from.attr("height")), cast<int64_t>(from.attr("width"))};
+        return true;
+    } catch (const std::exception&) {
+        return false;
+    }
+};
+}  // namespace nanobind::detail
 
 namespace {
 
-template <class T, int N>
-using Array = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
-using Pair = std::pair<int64_t, int64_t>;
 using Packed = Array<const uint8_t, 2>;
 using Table = Array<const int64_t, 2>;
 
-void require(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
-}
-
 const Event* rows(const Packed& events) {
-    require(events.shape(1) == sizeof(Event), "packed events have 13 bytes");
+    require(events.shape(1) == sizeof(Event), "packed events must have 13 bytes");
     return reinterpret_cast<const Event*>(events.data());
 }
 
-const Wide* rows(const Table& events) {
-    require(events.shape(1) == 4, "events have four columns: t, x, y, p");
-    return reinterpret_cast<const Wide*>(events.data());
+const WideEvent* rows(const Table& events) {
+    require(events.shape(1) == 4, "events must have four columns: t, x, y, p");
+    return reinterpret_cast<const WideEvent*>(events.data());
 }
 
 template <class Events>
-size_t check(const Events& events, Pair sensor, int64_t latest) {
+size_t check(const Events& events, Size sensor, int64_t latest) {
     const auto* given = rows(events);
     nb::gil_scoped_release released;
-    return first_fault(given, events.shape(0), {sensor.first, sensor.second}, latest);
+    return first_fault(given, events.shape(0), sensor, latest);
 }
 
 template <class Events>
-std::pair<size_t, std::array<int64_t, 3>> sifted(const Events& events, Pair sensor, int64_t latest,
-                                                 Array<uint8_t, 2> admitted) {
+Sifted sifted(const Events& events, Size sensor, int64_t latest, Array<uint8_t, 2> admitted) {
     const auto* given = rows(events);
     require(admitted.shape(0) >= events.shape(0) && admitted.shape(1) == sizeof(Event),
-            "there is no room for the events");
+            "`admitted` must have room for all events");
     nb::gil_scoped_release released;
-    const Sifted found = sift(given, events.shape(0), {sensor.first, sensor.second}, latest,
-                              reinterpret_cast<Event*>(admitted.data()));
-    return {found.admitted, found.dropped};
+    return sift(given, events.shape(0), sensor, latest, reinterpret_cast<Event*>(admitted.data()));
+}
+
+nb::dict dropped(const Sifted& sifted) {
+    nb::dict found;
+    found["range"] = sifted.dropped[range];
+    found["polarity"] = sifted.dropped[polarity];
+    found["order"] = sifted.dropped[order];
+    return found;
 }
 
 size_t first_at_time(const Packed& events, int64_t time) {
     return first_at(rows(events), events.shape(0), time);
 }
 
-void count(const Packed& events, size_t first, size_t last, Pair sensor, Array<int64_t, 3> cells) {
+void count(const Packed& events, size_t first, size_t last, Size sensor, Array<int64_t, 3> cells) {
     const Event* given = rows(events);
-    const Size from{sensor.first, sensor.second},
-        to{int64_t(cells.shape(1)), int64_t(cells.shape(2))};
-    require(first <= last && last <= events.shape(0), "the events to count are not there");
-    require(cells.shape(0) == 2 && to.height <= from.height && to.width <= from.width,
-            "the cells do not fit the sensor");
-    require(std::max(from.height, from.width) < int64_t(1) << 31, "the sensor is too large");
+    const Size size{int64_t(cells.shape(1)), int64_t(cells.shape(2))};
+    require(first <= last && last <= events.shape(0), "there are no such events");
+    require(cells.shape(0) == 2 && size.height <= sensor.height && size.width <= sensor.width,
+            "the cells must not be larger than the sensor");
+    require(std::max(sensor.height, sensor.width) < int64_t(1) << 31, "the sensor is too large");
     nb::gil_scoped_release released;
-    add(given + first, last - first, from, to, cells.data());
+    add(given + first, last - first, sensor, size, cells.data());
+}
+
+// Whether all positions have a neighbor on the scene's axis of `length` pixels.
+bool inside(const Array<const float, 2>& positions, size_t length) {
+    for (size_t index = 0; index < positions.size(); ++index) {
+        const float at = positions.data()[index];
+        if (!(at >= 0 && at < float(length) - 1)) return false;
+    }
+    return true;
 }
 
 void moved(Array<const float, 2> scene, Array<const float, 2> rows, Array<const float, 2> columns,
-           Array<float, 3> film) {
-    const size_t steps = film.shape(0), height = film.shape(1), width = film.shape(2);
+           Array<float, 3> frames) {
+    const size_t steps = frames.shape(0), height = frames.shape(1), width = frames.shape(2);
     require(rows.shape(0) == steps && rows.shape(1) == height && columns.shape(0) == steps &&
                 columns.shape(1) == width,
-            "places do not fit the film");
-    for (const auto& [places, axis] : {std::pair{rows, 0}, {columns, 1}})
-        for (size_t index = 0; index < places.size(); ++index)
-            require(
-                places.data()[index] >= 0 && places.data()[index] < float(scene.shape(axis)) - 1,
-                "a place lies beside the scene");
+            "the positions do not fit the frames");
+    require(inside(rows, scene.shape(0)) && inside(columns, scene.shape(1)),
+            "a position is outside of the scene");
     nb::gil_scoped_release released;
-    move(scene.data(), scene.shape(1), rows.data(), columns.data(), steps, height, width,
-         film.data());
+    move({scene.data(), scene.shape(1)}, {rows.data(), columns.data()}, steps, height, width,
+         frames.data());
+}
+
+void check_frames(const Array<const float, 3>& levels, const Array<const int64_t, 1>& order,
+                  const Array<const int64_t, 1>& times) {
+    require(order.size() >= 1 && times.size() == order.size() && times.data()[0] == 0,
+            "there must be at least one frame, and one time per frame, from 0 on");
+    for (size_t step = 1; step < times.size(); ++step) {
+        const int64_t interval = times.data()[step] - times.data()[step - 1];
+        require(interval >= 1 && interval < int64_t(1) << 24,
+                "frames must be 1 to 2^24 - 1 us apart");
+    }
+    for (size_t step = 0; step < order.size(); ++step)
+        require(order.data()[step] >= 0 && order.data()[step] < int64_t(levels.shape(0)),
+                "the order names a frame that does not exist");
+    for (size_t index = 0; index < levels.size(); ++index)
+        require(std::abs(levels.data()[index]) <= 1000,
+                "levels must be finite and within -1000..1000");
+}
+
+void check_thresholds(const Array<const float, 2>& thresholds, Size size) {
+    require(thresholds.shape(0) == size_t(size.height) && thresholds.shape(1) == size_t(size.width),
+            "there must be one threshold per pixel");
+    for (size_t pixel = 0; pixel < thresholds.size(); ++pixel)
+        require(thresholds.data()[pixel] >= 1e-3f, "thresholds must be at least 0.001");
+}
+
+// A NumPy array that owns the events.
+nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> array_of(std::vector<Event> events) {
+    auto* kept = new std::vector<Event>(std::move(events));
+    const nb::capsule owner(
+        kept, [](void* memory) noexcept { delete static_cast<std::vector<Event>*>(memory); });
+    return {kept->data(), {kept->size(), sizeof(Event)}, owner};
 }
 
 nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> emulated(Array<const float, 3> levels,
@@ -97,73 +144,56 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> emulated(Array<const float, 3> leve
                                                       Array<const float, 2> off,
                                                       Array<const float, 2> on, double refractory,
                                                       double leak, double readout, Packed noise) {
-    require(order.size() >= 1 && times.size() == order.size() && times.data()[0] == 0,
-            "a film has frames, each at a time, from 0 on");
-    for (size_t step = 1; step < times.size(); ++step) {
-        const int64_t interval = times.data()[step] - times.data()[step - 1];
-        require(interval >= 1 && interval < int64_t(1) << 24, "frames are 1 to 2^24 us apart");
-    }
+    const Size size{int64_t(levels.shape(1)), int64_t(levels.shape(2))};
+    require(size.height <= 65536 && size.width <= 65536 && size.height * size.width < 1LL << 31,
+            "the sensor is too large");
+    check_frames(levels, order, times);
+    check_thresholds(off, size);
+    check_thresholds(on, size);
     require(refractory >= 0 && leak >= 0 && readout >= 0,
             "the refractory time, the leak and the time of the readout must not be negative");
-    for (const auto& thresholds : {off, on}) {
-        require(thresholds.shape(0) == levels.shape(1) && thresholds.shape(1) == levels.shape(2),
-                "there is a threshold for each pixel");
-        for (size_t pixel = 0; pixel < thresholds.size(); ++pixel)
-            require(thresholds.data()[pixel] >= 1e-3f, "thresholds must be at least 0.001");
-    }
-    for (size_t index = 0; index < levels.size(); ++index)
-        require(std::abs(levels.data()[index]) <= 1000,
-                "levels must be finite, within -1000..1000");
-    require(levels.shape(1) <= 65536 && levels.shape(2) <= 65536 &&
-                levels.shape(1) * levels.shape(2) < size_t(1) << 31,
-            "the sensor is too large");
-    for (size_t step = 0; step < order.size(); ++step)
-        require(order.data()[step] >= 0 && order.data()[step] < int64_t(levels.shape(0)),
-                "the order names a frame that is not there");
     const Event* given = rows(noise);
-    require(first_fault(given, noise.shape(0), {int64_t(levels.shape(1)), int64_t(levels.shape(2))},
-                        0) == noise.shape(0),
-            "noise does not fit the sensor");
-    auto* events = new std::vector<Event>;
-    const nb::capsule owner(
-        events, [](void* kept) noexcept { delete static_cast<std::vector<Event>*>(kept); });
+    require(first_fault(given, noise.shape(0), size, 0) == noise.shape(0),
+            "the noise does not fit the sensor");
+    std::vector<Event> events;
     {
         nb::gil_scoped_release released;
-        *events = emulate({levels.data(), order.data(), times.data(), int64_t(order.size())},
-                          {{int64_t(levels.shape(1)), int64_t(levels.shape(2))},
-                           off.data(),
-                           on.data(),
-                           refractory,
-                           leak,
-                           readout},
-                          given, int64_t(noise.shape(0)));
+        events = emulate({levels.data(), order.data(), times.data(), int64_t(order.size())},
+                         {size, off.data(), on.data(), refractory, leak, readout}, given,
+                         int64_t(noise.shape(0)));
     }
-    return {events->data(), {events->size(), sizeof(Event)}, owner};
+    return array_of(std::move(events));
 }
 
 }  // namespace
 
 NB_MODULE(_core, m) {
-    m.doc() = "Core of the events room.";
+    m.doc() = "Event arrays: validation, counts per time bin, and an emulated sensor.";
+
+    nb::class_<Sifted>(m, "Sifted", "What `sift` has done.")
+        .def_ro("admitted", &Sifted::admitted, "The number of events without a fault.")
+        .def_prop_ro("dropped", &dropped,
+                     "The number of the others, by fault: range, polarity, order.");
+
     m.def("check", &check<Packed>, nb::arg("events").noconvert(), "sensor"_a, "latest"_a,
-          "Index of the first event with a fault, or their number.");
+          "Index of the first event with a fault, or the number of events.");
     m.def("check", &check<Table>, nb::arg("events").noconvert(), "sensor"_a, "latest"_a);
     m.def("sift", &sifted<Packed>, nb::arg("events").noconvert(), "sensor"_a, "latest"_a,
-          nb::arg("admitted").noconvert(),
-          "Writes the events without a fault; gives their number, and how many were dropped by "
-          "range, polarity and order.");
+          nb::arg("admitted").noconvert(), "Write the events without a fault to `admitted`.");
     m.def("sift", &sifted<Table>, nb::arg("events").noconvert(), "sensor"_a, "latest"_a,
           nb::arg("admitted").noconvert());
     m.def("first_at", &first_at_time, nb::arg("events").noconvert(), "time"_a,
-          "Index of the first event that is not earlier than a time.");
+          "Index of the first event that is not earlier than `time`.");
     m.def("count", &count, nb::arg("events").noconvert(), "first"_a, "last"_a, "sensor"_a,
-          nb::arg("cells").noconvert(), "Adds events to cells [2, H, W].");
-    m.def("move", &moved, nb::arg("scene").noconvert(), nb::arg("rows").noconvert(),
-          nb::arg("columns").noconvert(), nb::arg("film").noconvert(),
-          "Writes what is seen of a scene [h, w] at rows [S, H] and columns [S, W] of its pixels "
-          "to a film [S, H, W].");
-    m.def("emulate", &emulated, nb::arg("levels").noconvert(), nb::arg("order").noconvert(),
-          nb::arg("times").noconvert(), nb::arg("off").noconvert(), nb::arg("on").noconvert(),
-          "refractory"_a, "leak"_a, "readout"_a, nb::arg("noise").noconvert(),
-          "What the pixels send, as uint8 [n, 13] in order of time.");
+          nb::arg("cells").noconvert(),
+          "Add the events `first` to `last` to the counts `cells` [2, H, W].");
+    m.def(
+        "move", &moved, nb::arg("scene").noconvert(), nb::arg("rows").noconvert(),
+        nb::arg("columns").noconvert(), nb::arg("frames").noconvert(),
+        "Write frames [S, H, W]: a scene [h, w] at rows [S, H] and columns [S, W] of its pixels.");
+    m.def("emulate", &emulated, nb::kw_only(), nb::arg("levels").noconvert(),
+          nb::arg("order").noconvert(), nb::arg("times").noconvert(), nb::arg("off").noconvert(),
+          nb::arg("on").noconvert(), "refractory"_a, "leak"_a, "readout"_a,
+          nb::arg("noise").noconvert(),
+          "Events that the pixels of a sensor send, as uint8 [n, 13] in order of time.");
 }

@@ -1,184 +1,216 @@
-// Python bindings: a `Network` is built layer by layer, `run` takes samples through it. Arrays are
-// checked here.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
+// Python bindings: a `Network` is built layer by layer, `run` simulates samples. Arguments are
+// checked here. netx/_core.pyi describes them for Python.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <atomic>
-#include <exception>
-#include <mutex>
-#include <stdexcept>
-#include <thread>
+#include <optional>
 
+#include "native/bindings.hpp"
+#include "native/fixed_point.hpp"
+#include "native/thread_pool.hpp"
 #include "simulator.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 using namespace lmht::netx;
+using lmht::Array;
+using lmht::require;
 
 namespace {
 
-template <class T, int N>
-using Array = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
-using Chw = std::tuple<int, int, int>;
-using Two = std::pair<int, int>;
-// counts, potential [B, N]; spikes [B, steps, N]; u, v [B, steps, N]
-using RecordArrays =
-    std::tuple<Array<int32_t, 2>, Array<int32_t, 2>, std::optional<Array<uint8_t, 3>>,
-               std::optional<Array<int32_t, 3>>, std::optional<Array<int32_t, 3>>>;
+// The arrays of one layer for B samples of N neurons.
+struct Records {
+    Array<int32_t, 2> counts, potential;      // [B, N]
+    std::optional<Array<uint8_t, 3>> spikes;  // [B, steps, N]
+    std::optional<Array<int32_t, 3>> u, v;    // [B, steps, N]
 
-void require(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
+    bool fit(size_t batch, size_t steps, size_t n) const {
+        const auto per_sample = [&](const Array<int32_t, 2>& array) {
+            return array.shape(0) == batch && array.shape(1) == n;
+        };
+        const auto per_step = [&](const auto& array) {
+            return !array ||
+                   (array->shape(0) == batch && array->shape(1) == steps && array->shape(2) == n);
+        };
+        return per_sample(counts) && per_sample(potential) && per_step(spikes) && per_step(u) &&
+               per_step(v);
+    }
+
+    // Of sample `b`.
+    Record of(size_t b) const {
+        const auto row = [&](const Array<int32_t, 2>& array) {
+            return array.data() + b * array.shape(1);
+        };
+        const auto plane = [&](const auto& array) {
+            return array ? array->data() + b * array->shape(1) * array->shape(2) : nullptr;
+        };
+        return {row(counts), row(potential), plane(spikes), plane(u), plane(v)};
+    }
+};
+
+// A pair (along y, along x) of Python.
+using YX = std::pair<int, int>;
+
+Pair pair_of(const YX& yx) {
+    return {yx.first, yx.second};
 }
 
-Shape shape_of(const Chw& chw) {
-    const Shape shape{std::get<0>(chw), std::get<1>(chw), std::get<2>(chw)};
-    require(shape.channels > 0 && shape.height > 0 && shape.width > 0, "a shape has no places");
-    return shape;
+Shape make_shape(int channels, int height, int width) {
+    require(channels > 0 && height > 0 && width > 0, "a shape must be at least 1 x 1 x 1");
+    return {channels, height, width};
 }
 
-Layer layer_of(const Chw& chw, const Neurons& neurons, const Array<const int32_t, 1>& bias) {
-    const Shape shape = shape_of(chw);
-    require(bias.size() == shape.size(), "a bias does not fit its neurons");
+Layer layer_of(Shape shape, Neurons neurons, const Array<const int32_t, 1>& bias, bool wraps) {
+    require(bias.size() == shape.size(), "a bias must have one value per neuron");
+    neurons.wraps = wraps;
     return {shape, neurons, {bias.data(), bias.data() + bias.size()}, nullptr, nullptr};
 }
 
-void add_input(Network& network, const Chw& chw, int keep_u, int keep_v, int threshold,
+void add_input(Network& network, Shape shape, const Neurons& neurons,
                Array<const int32_t, 1> bias) {
-    require(network.layers.empty(), "an input layer is the first");
-    Layer layer = layer_of(chw, {keep_u, keep_v, threshold, false}, bias);
+    require(network.layers.empty(), "an input layer must be the first layer");
+    Layer layer = layer_of(shape, neurons, bias, false);
     layer.shape.packed = true;
     network.add(std::move(layer));
 }
 
-void add_convolution(Network& network, const Chw& chw, int keep_u, int keep_v, int threshold,
-                     Array<const int32_t, 1> bias, Array<const int32_t, 4> weight, Two stride,
-                     Two padding, Two dilation, int groups) {
+void add_convolution(Network& network, Shape shape, const Neurons& neurons,
+                     Array<const int32_t, 1> bias, Array<const int32_t, 4> weight, YX stride,
+                     YX padding, YX dilation, int groups) {
     const Shape source = network.source();
-    Layer layer = layer_of(chw, {keep_u, keep_v, threshold, true}, bias);
+    const Geometry geometry{pair_of(stride), pair_of(padding), pair_of(dilation), groups};
+    const Kernel kernel{weight.data(),
+                        int(weight.shape(0)),
+                        int(weight.shape(1)),
+                        {int(weight.shape(2)), int(weight.shape(3))}};
     require(groups > 0 && weight.shape(1) * groups == size_t(source.channels) &&
-                weight.shape(0) == size_t(layer.shape.channels) &&
-                layer.shape.channels % groups == 0,
+                kernel.outputs == shape.channels && shape.channels % groups == 0,
             "a weight does not fit its layers");
-    require(stride.first > 0 && stride.second > 0 && dilation.first > 0 && dilation.second > 0 &&
-                padding.first >= 0 && padding.second >= 0,
-            "a geometry is impossible");
-    const Geometry geometry{{int(weight.shape(2)), int(weight.shape(3))},
-                            {stride.first, stride.second},
-                            {padding.first, padding.second},
-                            {dilation.first, dilation.second},
-                            groups};
-    layer.forward = convolution(source, layer.shape, geometry, weight.data());
+    require(geometry.stride.y > 0 && geometry.stride.x > 0, "a stride must be at least 1");
+    require(geometry.dilation.y > 0 && geometry.dilation.x > 0, "a dilation must be at least 1");
+    require(geometry.padding.y >= 0 && geometry.padding.x >= 0, "a padding must be at least 0");
+    Layer layer = layer_of(shape, neurons, bias, true);
+    layer.forward = make_convolution(source, shape, geometry, kernel);
     network.add(std::move(layer));
 }
 
-void add_dense(Network& network, int units, int keep_u, int keep_v, int threshold,
-               Array<const int32_t, 1> bias, Array<const int32_t, 2> weight,
-               std::optional<Array<const int32_t, 2>> delay,
+void add_dense(Network& network, int units, const Neurons& neurons, Array<const int32_t, 1> bias,
+               Array<const int32_t, 2> weight, std::optional<Array<const int32_t, 2>> delay,
                std::optional<Array<const int32_t, 2>> recurrent) {
-    const Shape source = network.source();
-    Layer layer = layer_of({units, 1, 1}, {keep_u, keep_v, threshold, false}, bias);
+    const Shape source = network.source(), shape = make_shape(units, 1, 1);
+    Layer layer = layer_of(shape, neurons, bias, false);
     require(weight.shape(0) == size_t(units) && weight.shape(1) == source.size(),
             "a weight does not fit its layers");
     if (delay) {
         require(delay->shape(0) == weight.shape(0) && delay->shape(1) == weight.shape(1),
-                "a delay does not fit its weight");
+                "delays must have the shape of their weights");
         for (size_t i = 0; i < delay->size(); ++i)
-            require(delay->data()[i] >= 0 && delay->data()[i] < 256, "a delay is beyond 0..255");
+            require(delay->data()[i] >= 0 && delay->data()[i] < 256,
+                    "a delay must be within 0..255");
     }
-    layer.forward = dense(source, layer.shape, weight.data(), delay ? delay->data() : nullptr);
+    layer.forward = make_dense(source, shape, weight.data(), delay ? delay->data() : nullptr);
     if (recurrent) {
         require(recurrent->shape(0) == size_t(units) && recurrent->shape(1) == size_t(units),
                 "a recurrent weight does not fit its layer");
-        layer.recurrent = dense(layer.shape, layer.shape, recurrent->data(), nullptr);
+        layer.recurrent = make_dense(shape, shape, recurrent->data(), nullptr);
     }
     network.add(std::move(layer));
 }
 
-// Calls f(i) for i = 0..n-1 on `threads` threads; f must make what a thread keeps for itself.
-template <class Work>
-void share(int n, int threads, Work work) {
-    std::atomic<int> next{0};
-    std::exception_ptr failure;
-    std::mutex lock;
-    auto loop = [&] {
-        try {
-            work(next);
-        } catch (...) {
-            const std::lock_guard guard(lock);
-            failure = std::current_exception();
-        }
-    };
-    std::vector<std::thread> others;
-    for (int i = 1; i < std::min(threads, n); ++i) others.emplace_back(loop);
-    loop();
-    for (std::thread& other : others) other.join();
-    if (failure) std::rethrow_exception(failure);
+using Spikes = std::optional<Array<const int16_t, 3>>;
+using Biases = std::optional<Array<const int32_t, 2>>;
+
+// Throws where the arguments of a run do not fit the network.
+void check_run(const Network& network, const Spikes& spikes, const Biases& biases,
+               const Schedule& schedule, const std::vector<const Records*>& records) {
+    const size_t size = network.input.size(), steps = schedule.steps;
+    require(schedule.steps >= 0 && schedule.reset_interval >= 0,
+            "the steps and the reset interval must not be negative");
+    require(!network.layers.empty() && records.size() == network.layers.size(),
+            "there must be one record per layer");
+    require(spikes.has_value() != biases.has_value() &&
+                spikes.has_value() == bool(network.layers[0].forward),
+            "a network takes biases if it begins with an input layer, otherwise spikes");
+    require(
+        spikes ? spikes->shape(1) == steps && spikes->shape(2) == size : biases->shape(1) == size,
+        "the input does not fit the network");
+    const size_t batch = spikes ? spikes->shape(0) : biases->shape(0);
+    for (size_t i = 0; i < records.size(); ++i)
+        require(records[i]->fit(batch, steps, network.layers[i].shape.size()),
+                "a record does not fit its layer");
 }
 
-void run(const Network& network, std::optional<Array<const int16_t, 3>> spikes,
-         std::optional<Array<const int32_t, 2>> biases, bool graded, int steps, int reset_interval,
-         int reset_offset, std::vector<RecordArrays> records, int threads) {
-    require(spikes.has_value() != biases.has_value(), "a network is driven by spikes or by biases");
-    require(!network.layers.empty() && records.size() == network.layers.size(),
-            "a layer has no record");
-    require(!biases == bool(network.layers[0].forward),
-            "this network is driven by the other kind of input");
-    require(steps >= 0 && reset_interval >= 0, "steps and intervals are not negative");
-    const size_t batch = spikes ? spikes->shape(0) : biases->shape(0), size = network.input.size();
-    require(spikes ? spikes->shape(1) == size_t(steps) && spikes->shape(2) == size
-                   : biases->shape(1) == size,
-            "an input does not fit the network");
-    for (size_t i = 0; i < records.size(); ++i) {
-        const auto& [counts, potential, fired, u, v] = records[i];
-        const size_t n = network.layers[i].shape.size();
-        const auto fits = [&](const auto& array) {
-            return !array || (array->shape(0) == batch && array->shape(1) == size_t(steps) &&
-                              array->shape(2) == n);
-        };
-        require(counts.shape(0) == batch && counts.shape(1) == n && potential.shape(0) == batch &&
-                    potential.shape(1) == n && fits(fired) && fits(u) && fits(v),
-                "a record does not fit its layer");
-    }
+void run(const Network& network, Spikes spikes, Biases biases, bool graded, int steps,
+         int reset_interval, int reset_offset, const std::vector<const Records*>& records,
+         int threads) {
+    const Schedule schedule{steps, reset_interval, reset_offset};
+    check_run(network, spikes, biases, schedule, records);
+    const int batch = int(spikes ? spikes->shape(0) : biases->shape(0));
+    const size_t size = network.input.size();
     const nb::gil_scoped_release released;
-    share(int(batch), threads, [&](std::atomic<int>& next) {
-        Simulation simulation(network);
-        std::vector<Record> into(records.size());
-        for (int b; (b = next++) < int(batch);) {
-            for (size_t i = 0; i < records.size(); ++i) {
-                const auto& [counts, potential, fired, u, v] = records[i];
-                const size_t n = network.layers[i].shape.size(), all = size_t(b) * steps * n;
-                into[i] = {counts.data() + b * n, potential.data() + b * n,
-                           fired ? fired->data() + all : nullptr, u ? u->data() + all : nullptr,
-                           v ? v->data() + all : nullptr};
-            }
-            simulation.run({spikes ? spikes->data() + size_t(b) * steps * size : nullptr,
-                            biases ? biases->data() + b * size : nullptr, graded},
-                           {steps, reset_interval, reset_offset}, into.data());
-        }
+    lmht::ThreadPool pool(std::min(threads, batch));
+    std::vector<std::unique_ptr<Simulation>> simulations(pool.threads());
+    pool.run(batch, [&](int b, int thread) {
+        std::unique_ptr<Simulation>& simulation = simulations[thread];
+        if (!simulation) simulation = std::make_unique<Simulation>(network);
+        std::vector<Record> sample;
+        for (const Records* layer : records) sample.push_back(layer->of(b));
+        simulation->run({spikes ? spikes->data() + size_t(b) * steps * size : nullptr,
+                         biases ? biases->data() + b * size : nullptr, graded},
+                        schedule, sample.data());
     });
 }
 
 }  // namespace
 
 NB_MODULE(_core, module) {
-    module.def("isas", &available_isas);
-    nb::class_<Network>(module, "Network")
+    module.doc() = "Simulation of NetX networks.";
+    module.attr("STATE_ONE") = lmht::LEAK_ONE;
+    module.def("isas", &available_isas, "Names of the tiers that this CPU runs, the best first.");
+
+    nb::class_<Shape>(module, "Shape", "Channels, rows and columns of a layer.")
         .def(
             "__init__",
-            [](Network* self, const Chw& input, const std::string& isa) {
-                new (self) Network(shape_of(input), isa);
+            [](Shape* self, int channels, int height, int width) {
+                new (self) Shape(make_shape(channels, height, width));
+            },
+            nb::kw_only(), "channels"_a, "height"_a, "width"_a);
+
+    nb::class_<Neurons>(module, "Neurons", "CUBA neurons, in the unit of a potential.")
+        .def(
+            "__init__",
+            [](Neurons* self, int keep_u, int keep_v, int threshold) {
+                new (self) Neurons{keep_u, keep_v, threshold, false};
+            },
+            nb::kw_only(), "keep_u"_a, "keep_v"_a, "threshold"_a);
+
+    nb::class_<Records>(module, "Records", "Where the results of a layer are written.")
+        .def(
+            "__init__",
+            [](Records* self, Array<int32_t, 2> counts, Array<int32_t, 2> potential,
+               std::optional<Array<uint8_t, 3>> spikes, std::optional<Array<int32_t, 3>> u,
+               std::optional<Array<int32_t, 3>> v) {
+                new (self) Records{counts, potential, spikes, u, v};
+            },
+            nb::kw_only(), nb::arg("counts").noconvert(), nb::arg("potential").noconvert(),
+            nb::arg("spikes").noconvert() = nb::none(), nb::arg("u").noconvert() = nb::none(),
+            nb::arg("v").noconvert() = nb::none());
+
+    nb::class_<Network>(module, "Network", "Layers in order; see simulator.hpp.")
+        .def(
+            "__init__",
+            [](Network* self, Shape input, const std::string& isa) {
+                new (self) Network(input, isa);
             },
             "input"_a, "isa"_a = "")
         .def_prop_ro("isa", [](const Network& network) { return network.kernels->name; })
-        .def("add_input", &add_input)
-        .def("add_convolution", &add_convolution)
-        .def("add_dense", &add_dense, "units"_a, "keep_u"_a, "keep_v"_a, "threshold"_a, "bias"_a,
-             "weight"_a, "delay"_a.none(), "recurrent"_a.none())
-        .def("run", &run, "spikes"_a.none(), "biases"_a.none(), "graded"_a, "steps"_a,
-             "reset_interval"_a, "reset_offset"_a, "records"_a, "threads"_a);
+        .def("add_input", &add_input, "shape"_a, "neurons"_a, nb::kw_only(), "bias"_a)
+        .def("add_convolution", &add_convolution, "shape"_a, "neurons"_a, nb::kw_only(), "bias"_a,
+             "weight"_a, "stride"_a, "padding"_a, "dilation"_a, "groups"_a)
+        .def("add_dense", &add_dense, "units"_a, "neurons"_a, nb::kw_only(), "bias"_a, "weight"_a,
+             "delay"_a = nb::none(), "recurrent"_a = nb::none())
+        .def("run", &run, nb::kw_only(), "spikes"_a = nb::none(), "biases"_a = nb::none(),
+             "graded"_a, "steps"_a, "reset_interval"_a, "reset_offset"_a, "records"_a, "threads"_a);
 }

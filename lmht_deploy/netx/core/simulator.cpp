@@ -1,29 +1,24 @@
 #include "simulator.hpp"
 
 #include <algorithm>
-#include <stdexcept>
 #include <utility>
+
+#include "native/tiers.hpp"
 
 namespace lmht::netx {
 namespace {
 
-std::vector<const Kernels*> available() {
-    std::vector<const Kernels*> found;
+const Tiers<Kernels>& tiers() {
+    static const Tiers<Kernels> tiers{
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    // What each translation unit is compiled for: see CMakeLists.txt.
-#define HAS __builtin_cpu_supports
-    const bool avx2 = HAS("avx2") && HAS("bmi") && HAS("lzcnt") && HAS("popcnt");
-    if (avx2 && HAS("avx512f") && HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl"))
-        found.push_back(kernels_avx512());
-    if (avx2) found.push_back(kernels_avx2());
-#undef HAS
+        {Isa::avx512, kernels_avx512},
+        {Isa::avx2, kernels_avx2},
 #endif
-    found.push_back(kernels_generic());
-    return found;
+        {Isa::generic, kernels_generic}};
+    return tiers;
 }
 
-// (C, H, W) -> [H][W][pitch], zeros in the padding.
+// (C, H, W) -> [H][W][pitch]; the padding is left as it is.
 void pad(Shape shape, const int32_t* from, int32_t* to) {
     for (int c = 0; c < shape.channels; ++c)
         for (int y = 0; y < shape.height; ++y)
@@ -38,64 +33,54 @@ void unpad(Shape shape, const int32_t* from, int32_t* to) {
                 *to++ = from[y * shape.row() + size_t(x) * shape.pitch() + c];
 }
 
-// Lists the inputs of one step that are not zero.
-void list(const int16_t* from, Active& to) {
+// Lists row y of the inputs [C, H, W] of one step that are not 0.
+void list_row(const int16_t* from, int y, LayerSpikes& to) {
     const Shape shape = to.shape;
-    const size_t plane = size_t(shape.height) * shape.width;
-    for (int y = 0; y < shape.height; ++y) {
-        const size_t start = to.start(y);
-        uint8_t* bits = to.bits(y);
-        std::fill(bits, bits + shape.row() / 8, 0);
-        int n = 0;
-        for (int x = 0; x < shape.width; ++x, ++from)
-            for (int c = 0; c < shape.channels; ++c) {
-                const int16_t value = from[c * plane];
-                if (!to.values.empty()) to.values[start + n] = value;
-                const int at = x * shape.pitch() + c;
-                to.spikes[start + n] = Spike(at);
-                bits[at / 8] |= uint8_t((value != 0) << at % 8);
-                n += value != 0;
-            }
-        to.counts[y] = n;
-    }
+    const size_t start = to.start(y);
+    uint8_t* const bits = to.bits(y);
+    std::fill(bits, bits + shape.row() / 8, 0);
+    int n = 0;
+    for (int x = 0; x < shape.width; ++x)
+        for (int c = 0; c < shape.channels; ++c) {
+            const int16_t value = from[c * shape.plane() + size_t(y) * shape.width + x];
+            if (!to.values.empty()) to.values[start + n] = value;
+            const int at = x * shape.pitch() + c;
+            to.spikes[start + n] = Spike(at);
+            bits[at / 8] |= uint8_t((value != 0) << at % 8);
+            n += value != 0;
+        }
+    to.counts[y] = n;
 }
 
 }  // namespace
 
 std::vector<std::string> available_isas() {
-    std::vector<std::string> names;
-    for (const Kernels* kernels : available()) names.push_back(kernels->name);
-    return names;
+    return tiers().names();
 }
 
-Network::Network(Shape input, const std::string& isa) : input(input), kernels(nullptr) {
+Network::Network(Shape input, const std::string& isa) : input(input), kernels(tiers().choose(isa)) {
     this->input.packed = true;
-    for (const Kernels* one : available())
-        if (!kernels && (isa.empty() || isa == one->name)) kernels = one;
-    if (!kernels)
-        throw std::invalid_argument("instruction set '" + isa + "' is not available here");
 }
 
-Layer& Network::add(Layer layer) {
-    Lines<int32_t> bias(layer.shape.padded());
+void Network::add(Layer layer) {
+    AlignedVector<int32_t> bias(layer.shape.padded());
     pad(layer.shape, layer.bias.data(), bias.data());
     layer.bias = std::move(bias);
     layers.push_back(std::move(layer));
-    return layers.back();
 }
 
-// Neurons of one layer and what is on its way to them.
+// The neurons of one layer and the currents on their way to them.
 struct Simulation::State {
     const Layer& layer;
-    Lines<int32_t> u, v, counts;  // `counts`: of spikes
-    Lines<uint8_t>
-        recent;  // spikes of up to 255 steps, not yet in `counts`: they stay in the cache
-    Lines<int32_t> driven;       // biases that the sample brings, in place of the layer's
-    std::vector<uint8_t> rests;  // by row; see RowResult
-    std::vector<uint8_t> heard;  // of a row; see NeuronRow
-    bool shows_u = true;
-    Arrivals arrivals;
-    Active active;
+    AlignedVector<int32_t> u, v, counts;  // `counts`: of spikes
+    // Spikes of up to 255 steps that are not in `counts` yet: bytes, which stay in the cache.
+    AlignedVector<uint8_t> recent;
+    AlignedVector<int32_t> sample_bias;  // replaces the layer's bias, if not empty
+    std::vector<uint8_t> rests;          // by row; see RowResult
+    std::vector<uint8_t> counted;        // of each row; see NeuronRow
+    bool records_u = true;
+    CurrentRing currents;
+    LayerSpikes spikes;
 
     explicit State(const Layer& layer)
         : layer(layer),
@@ -104,21 +89,20 @@ struct Simulation::State {
           counts(u.size()),
           recent(u.size()),
           rests(layer.shape.height),
-          heard(layer.shape.row() / 8),
-          arrivals(layer.shape, slots(layer)),
-          active(layer.shape) {
+          counted(layer.shape.row() / 8),
+          currents(layer.shape, slots(layer)),
+          spikes(layer.shape) {
         for (int x = 0; x < layer.shape.width; ++x)
             for (int c = 0, at = x * layer.shape.pitch(); c < layer.shape.channels; ++c, ++at)
-                heard[at / 8] |= uint8_t(1 << at % 8);
+                counted[at / 8] |= uint8_t(1 << at % 8);
     }
 
-    // Whether no current of spikes can leave 16 bits: `values` are other than 1 where they enter
-    // with other values.
-    bool narrow(bool graded) const {
-        int64_t most = 0;
+    // Bytes per current: 2 where the weights prove that no sum leaves 16 bits.
+    int current_bytes(bool graded) const {
+        int64_t largest = 0;
         for (const auto* synapse : {layer.forward.get(), layer.recurrent.get()})
-            if (synapse) most += std::min<int64_t>(synapse->reach(), 1 << 16);
-        return most < 1 << 15 && !graded;
+            if (synapse) largest += std::min<int64_t>(synapse->reach(), 1 << 16);
+        return largest < 1 << 15 && !graded ? 2 : 4;
     }
 
     static int slots(const Layer& layer) {
@@ -134,58 +118,66 @@ struct Simulation::State {
         std::fill(rests.begin(), rests.end(), 0);
     }
 
+    // Before the first step. `biases` may be null; `graded` is about the spikes that enter.
     void begin(const int32_t* biases, bool graded, bool recorded) {
-        shows_u = recorded;
+        records_u = recorded;
         reset();
         std::fill(counts.begin(), counts.end(), 0);
         std::fill(recent.begin(), recent.end(), 0);
-        arrivals.clear(narrow(graded));
-        driven.clear();
+        currents.clear(current_bytes(graded));
+        sample_bias.clear();
         if (!biases) return;
-        driven.resize(u.size());
-        pad(layer.shape, biases, driven.data());
+        sample_bias.resize(u.size());
+        pad(layer.shape, biases, sample_bias.data());
     }
 
-    // One step of the neurons: `active` are those that fire. A row that rests, and that nothing
-    // reaches, stays as it is.
+    // One step of the neurons; `spikes` are those that fire. A row that rests and that nothing
+    // reaches is skipped, as it stays as it is.
     void step(const Kernels& kernels) {
-        const Shape shape = layer.shape;
-        const int32_t* bias = driven.empty() ? layer.bias.data() : driven.data();
-        uint8_t* touched = arrivals.touched(-1);
-        for (int y = 0; y < shape.height; ++y) {
+        uint8_t* const touched = currents.touched(-1);
+        for (int y = 0; y < layer.shape.height; ++y) {
             if (rests[y] && !touched[y]) {
-                active.counts[y] = 0;
+                spikes.counts[y] = 0;
                 continue;
             }
-            const size_t at = y * shape.row();
-            const RowResult result = kernels.neurons(
-                {layer.neurons, int(shape.row()),
-                 layer.neurons.keep_u || shows_u ? u.data() + at : nullptr, v.data() + at,
-                 bias + at, touched[y] ? arrivals.current(-1, at) : nullptr, arrivals.bytes(),
-                 heard.data(), active.spikes.data() + active.start(y), active.bits(y),
-                 recent.data() + at});
-            active.counts[y] = result.spikes;
+            const RowResult result = kernels.neurons(row(y, touched[y]));
+            spikes.counts[y] = result.spikes;
             rests[y] = result.rests;
             touched[y] = 0;
         }
     }
 
+    NeuronRow row(int y, bool touched) {
+        const size_t at = y * layer.shape.row();
+        return {.neurons = layer.neurons,
+                .lanes = int(layer.shape.row()),
+                .u = layer.neurons.keep_u || records_u ? u.data() + at : nullptr,
+                .v = v.data() + at,
+                .bias = (sample_bias.empty() ? layer.bias : sample_bias).data() + at,
+                .current = touched ? currents.current(-1, at) : nullptr,
+                .current_bytes = currents.bytes(),
+                .counted = counted.data(),
+                .spikes = spikes.spikes.data() + spikes.start(y),
+                .bits = spikes.bits(y),
+                .recent = recent.data() + at};
+    }
+
     void record(const Record& record, int step) {
-        const Shape shape = layer.shape;
-        const size_t size = shape.size();
-        for (int y = 0; record.spikes && y < shape.height; ++y) {
-            const size_t start = active.start(y);
-            for (int i = 0; i < active.counts[y]; ++i) {
-                const int x = int(active.spikes[start + i]) / shape.pitch(),
-                          channel = int(active.spikes[start + i]) % shape.pitch();
-                record
-                    .spikes[step * size + (size_t(channel) * shape.height + y) * shape.width + x] =
-                    1;
-            }
-        }
+        const size_t size = layer.shape.size();
+        if (record.spikes) record_spikes(record.spikes + step * size);
         if (step % 255 == 254) count();
-        if (record.u) unpad(shape, u.data(), record.u + step * size);
-        if (record.v) unpad(shape, v.data(), record.v + step * size);
+        if (record.u) unpad(layer.shape, u.data(), record.u + step * size);
+        if (record.v) unpad(layer.shape, v.data(), record.v + step * size);
+    }
+
+    // to: zeros [C, H, W]
+    void record_spikes(uint8_t* to) const {
+        const Shape shape = layer.shape;
+        for (int y = 0; y < shape.height; ++y)
+            for (int i = 0; i < spikes.counts[y]; ++i) {
+                const int at = int(spikes.row(y)[i]), x = at / shape.pitch();
+                to[at % shape.pitch() * shape.plane() + size_t(y) * shape.width + x] = 1;
+            }
     }
 
     void count() {
@@ -207,28 +199,26 @@ Simulation::Simulation(const Network& network) : network_(network) {
 Simulation::~Simulation() = default;
 
 void Simulation::run(const Input& input, const Schedule& schedule, const Record* records) {
+    const Kernels& kernels = *network_.kernels;
     for (size_t i = 0; i < states_.size(); ++i)
         states_[i]->begin(i == 0 ? input.biases : nullptr, i == 0 && input.graded, records[i].u);
-    Active entering(network_.input, input.graded);
+    LayerSpikes entering(network_.input, input.graded);
     for (int t = 0; t < schedule.steps; ++t) {
-        const Active* source = nullptr;
-        if (input.spikes) {
-            list(input.spikes + t * network_.input.size(), entering);
-            source = &entering;
-        }
-        for (size_t i = 0; i < states_.size(); ++i) {
+        const LayerSpikes* source = &entering;
+        for (int y = 0; input.spikes && y < network_.input.height; ++y)
+            list_row(input.spikes + t * network_.input.size(), y, entering);
+        for (int i = 0; i < int(states_.size()); ++i) {
             State& state = *states_[i];
             if (schedule.reset_interval &&
-                (t - int(i) - schedule.reset_offset) % schedule.reset_interval == 0)
+                (t - i - schedule.reset_offset) % schedule.reset_interval == 0)
                 state.reset();
-            state.step(*network_.kernels);
+            state.step(kernels);
             state.record(records[i], t);
-            if (state.layer.forward)
-                state.layer.forward->deliver(*source, state.arrivals, *network_.kernels);
+            if (state.layer.forward) state.layer.forward->deliver(*source, state.currents, kernels);
             if (state.layer.recurrent)
-                state.layer.recurrent->deliver(state.active, state.arrivals, *network_.kernels);
-            state.arrivals.advance();
-            source = &state.active;
+                state.layer.recurrent->deliver(state.spikes, state.currents, kernels);
+            state.currents.advance();
+            source = &state.spikes;
         }
     }
     for (size_t i = 0; i < states_.size(); ++i) states_[i]->end(records[i]);

@@ -1,24 +1,27 @@
-// A NetX network, step by step, with the very integers of Lava's fixed-point simulation.
+// A NetX network, step by step, with exactly the integers of Lava's fixed-point simulation.
 #pragma once
+#include <memory>
 #include <string>
+#include <vector>
 
-#include "synapses.hpp"
+#include "synapse.hpp"
 
 namespace lmht::netx {
 
-// The names of the tiers that this processor runs, the best first.
+// The names of the tiers that this CPU runs, the best first.
 std::vector<std::string> available_isas();
 
 struct Layer {
     Shape shape;
     Neurons neurons;
-    Lines<int32_t> bias;                          // padded
+    AlignedVector<int32_t> bias;                  // padded
     std::unique_ptr<Synapse> forward, recurrent;  // either may be null
 };
 
-// Where a layer's doings of one sample go, in the order (C, H, W); those of every step may be null.
+// Where the results of a layer go, for one sample, in the order (C, H, W). Those of every step may
+// be null.
 struct Record {
-    int32_t *counts, *potential;  // spikes of each neuron; v that it ends with
+    int32_t *counts, *potential;  // [C, H, W]: spikes of each neuron; v after the last step
     uint8_t* spikes;              // [steps, C, H, W]
     int32_t *u, *v;               // [steps, C, H, W], v after the reset
 };
@@ -28,7 +31,7 @@ struct Record {
 struct Input {
     const int16_t* spikes;
     const int32_t* biases;
-    bool graded;  // spikes other than 0 and 1
+    bool graded;  // spikes may have other values than 0 and 1
 };
 
 struct Schedule {
@@ -37,11 +40,12 @@ struct Schedule {
 
 class Network {
 public:
-    // `input`: of the spikes that enter; of its first layer, where its biases drive it.
+    // `input`: the shape of the spikes, or of the first layer where its biases drive the network.
+    // `isa`: see native/tiers.hpp.
     Network(Shape input, const std::string& isa);
     Network(const Network&) = delete;
 
-    Layer& add(Layer layer);
+    void add(Layer layer);
     // The shape that the next layer reads.
     Shape source() const { return layers.empty() ? input : layers.back().shape; }
 
@@ -50,7 +54,7 @@ public:
     const Kernels* kernels;
 };
 
-// The state of one sample on its way through a network; `run` begins anew. One a thread.
+// The state of one sample in a network; `run` starts from rest. For one thread.
 class Simulation {
 public:
     explicit Simulation(const Network& network);

@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine.hpp"
+#include "engine/core/engine.hpp"
 
 namespace {
 

@@ -1,13 +1,18 @@
-"""The child process in which Lava runs: `python -I main.py FOLDER`, started in a session of its own.
+"""The child process in which Lava runs: `python -I main.py FOLDER`, in a session of its own.
 
-FOLDER/job.json   {"net": path, "trace": bool, "threads": n} for a file of lmht-deploy, with
-FOLDER/windows.npy   integers [B, T_in, ...]; writes logits.npy and layer-<i>.npy
-or                {"stock": [...], "fast_conv": bool, "threads": n} for unmodified lava-dl, see stock.py
-Meanwhile progress.json {"windows"} says how many are done. Then writes done.json {"seconds", "steps"}; or failure.json {"reason"}.
+FOLDER holds `job.json`, one of:
 
-Lava waits for ever after an exception or a lost process, in run() or in stop(), and an interpreter that used it may
-not end. So there is one way out of here, success or not: ending the whole process group. Standard input is held open by the client;
-its end means that the client is gone, and with it everyone who needs FOLDER.
+    {"steps", "substeps", "layers", "trace", "threads"}   an LM-HT network, see network.py; reads
+                                                          windows.npy, writes logits.npy and
+                                                          layer-<i>.npy
+    {"stock", "fast_conv", "threads"}                     unmodified lava-dl, see stock.py
+
+During a run, progress.json {"windows"} says how many windows are finished. At the end,
+done.json {"seconds", "steps"} or failure.json {"reason"} is written.
+
+Lava waits forever after an exception or a lost process, in run() or in stop(), and an interpreter
+that used it may not end. So this process always ends its whole process group. The client holds
+standard input open; its end means that the client is gone and nobody needs FOLDER.
 """
 
 import json
@@ -24,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
 def main(folder):
+    """Run the job of `folder`."""
     os.chdir(folder)
     job = json.loads(Path("job.json").read_text())
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -46,11 +52,12 @@ def main(folder):
 
 
 def run(job):
+    """Run an LM-HT network window by window; returns seconds and Lava steps."""
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
     from worker.network import Network
 
-    network = Network(job["net"], "windows.npy", ".", job["trace"])
+    network = Network(job)
     start, done = time.perf_counter(), 0
     for window in range(network.batch):
         end = network.total - (network.batch - 1 - window) * network.window
@@ -63,18 +70,21 @@ def run(job):
 
 
 def show(windows):
-    """So many windows, or samples, are done."""
+    """Report the number of finished windows or samples."""
     write("progress.json", windows=windows)
 
 
 def write(name, **content):
-    """`name` whole or not at all."""
+    """Write file `name`; it appears complete or not at all."""
     Path(name + ".partial").write_text(json.dumps(content))
     os.replace(name + ".partial", name)
 
 
 def end():
-    """End the process group with SIGTERM: the resource tracker outlives it and removes what is left in shared memory."""
+    """End the process group.
+
+    Python's resource tracker outlives SIGTERM and removes what is left in shared memory.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os.killpg(0, signal.SIGTERM)
@@ -83,6 +93,7 @@ def end():
 
 
 def watch_client(folder):
+    """Remove `folder` and end where the client is gone."""
     while os.read(0, 1):
         pass
     shutil.rmtree(folder, ignore_errors=True)
@@ -90,12 +101,16 @@ def watch_client(folder):
 
 
 def watch_processes(watching):
-    """A Lava process that dies (killed, out of memory) would leave run() waiting. Who joins processes holds `watching`: one may wait for them at a time."""
+    """End the run where a Lava process dies, for run() would wait forever.
+
+    Whoever joins processes holds `watching`, as only one thread may wait for them at a time.
+    """
     processes = set()
     while True:
         time.sleep(0.2)
         with watching:
-            processes.update(multiprocessing.active_children())  # which forgets those that ended
+            # active_children() forgets processes that ended
+            processes.update(multiprocessing.active_children())
             codes = {process: exit_code(process) for process in processes}
         for process, code in codes.items():
             if code == CLOSED:
@@ -109,7 +124,7 @@ CLOSED = "closed"
 
 
 def exit_code(process):
-    """None while it runs; CLOSED once it has been joined and given back."""
+    """Return None while it runs, and CLOSED once it has been joined and closed."""
     try:
         return process.exitcode
     except ValueError:

@@ -1,130 +1,130 @@
-"""NetX file of lmht-deploy -> Lava processes, exactly (docs/netx.md)."""
+"""Job of an LM-HT network -> Lava processes, exactly.
 
-import os
+The parent process reads the NetX file. A job holds plain data; its arrays are `.npy` files in the
+working directory, see `lmht_deploy.backends.lava._job`.
+"""
 
-import h5py
 import numpy as np
 
 from .processes.lmht import LMHT, Readout, Source, Synapse
 
 
 class Network:
-    """Processes of the `.net` file at `path`, fed by `windows` (.npy) and recording into files in `folder`.
+    """Lava processes of one network, fed by `windows.npy`.
 
-    trace: record every step of a window of each layer (`layer-<i>.npy` int32 [B, steps·substeps, ...]), else their sum
-    ([B, 1, ...]). The logits go to `logits.npy`, int64 [B, classes]. `i` is the layer's number in the file.
+    With `trace`, `layer-<i>.npy` records every step of a window of each layer with neurons,
+    int32 [B, steps·substeps, ...]; otherwise their sum, [B, 1, ...]. The logits are written to
+    `logits.npy`, int64 [B, classes]. `i` is the number of the layer.
+
+    Attributes:
+        batch: Number of windows B.
+        window: Lava steps per window.
+        depth: Windows between the input and the last currents.
+        process: One of the processes; running it runs all of them.
     """
 
-    def __init__(self, path, windows, folder, trace):
-        self.batch = len(np.load(windows, mmap_mode="r"))
-        self.windows, self.folder, self.trace = windows, folder, trace
-        with h5py.File(path, "r") as file:
-            self.steps, self.substeps = (
-                int(file.attrs["lmht_steps"]),
-                int(file.attrs["lmht_substeps"]),
-            )
-            self.graded = bool(file.attrs["lmht_graded"])
-            self.outputs, self.shapes, self.depths = {}, {}, {}
-            for index in range(len(file["layer"])):
-                self.add(index, file["layer"][str(index)])
-
-    @property
-    def window(self):
-        """Lava steps of a window."""
-        return self.steps * self.substeps
+    def __init__(self, job):
+        self.batch = len(np.load("windows.npy", mmap_mode="r"))
+        self.trace = job["trace"]
+        self.steps, self.substeps = job["steps"], job["substeps"]
+        self.window = self.steps * self.substeps
+        self.outputs, self.shapes, self.depths = {}, {}, {}
+        for layer in job["layers"]:
+            self.add(layer, tuple(layer["shape"]))
 
     @property
     def total(self):
-        """Lava steps until the last logit is there: every window, the latency, and the delay of the last synapse."""
+        """Lava steps until the last logit: all windows, the latency, and one synaptic delay."""
         return (self.batch + self.depth) * self.window + 1
 
-    def add(self, index, group):
-        kind = group["type"][0].decode("ascii")
-        shape = tuple(int(n) for n in group["shape"])
-        if kind == "input":
+    def add(self, layer, shape):
+        """Add the processes of one layer."""
+        index, synapses = layer["index"], layer["synapses"]
+        if not synapses:
             self.process = Source(
-                shape=shape, windows=self.windows, steps=self.steps, substeps=self.substeps
+                shape=shape, windows="windows.npy", steps=self.steps, substeps=self.substeps
             )
-            self.outputs[index], self.shapes[index], self.depths[index] = (
-                self.process.s_out,
-                shape,
-                0,
-            )
-        elif kind in ("conv", "dense"):
-            synapses = [
-                group,
-                *(group["lmht_skip"][name] for name in sorted(group.get("lmht_skip", {}), key=int)),
-            ]
-            depth = 1 + max(self.depths[int(synapse.attrs["lmht_from"])] for synapse in synapses)
-            target = (
-                self.readout(group, shape, depth - 1)
-                if "lmht_readout" in group
-                else self.neurons(index, group["neuron/lmht"], shape, depth)
-            )
-            for synapse in synapses:
-                self.synapse(synapse, shape, depth - 1).a_out.connect(target.a_in)
-        elif kind != "flatten":  # a dense synapse flattens what it reads
-            raise ValueError(f"layer {index} is of the unknown type {kind!r}")
+            self.place(index, self.process.s_out, shape, 0)
+            return
+        depth = max(self.depths[synapse["source"]] for synapse in synapses)
+        if "neurons" in layer:
+            target = self.neurons(layer, shape, depth + 1)
+            self.place(index, target.s_out, shape, depth + 1)
+        else:
+            target = self.readout(index, shape, depth)
+        for number, synapse in enumerate(synapses):
+            weight = load(index, f"weight-{number}")
+            self.synapse(synapse, weight, shape, depth).a_out.connect(target.a_in)
 
-    def synapse(self, group, shape, depth):
-        """The synapse of `group`; sources less deep than `depth` are delayed until all are of one window."""
-        source = int(group.attrs["lmht_from"])
-        geometry = {
-            key: tuple(int(n) for n in group[key]) if key in group else None
-            for key in ("stride", "padding", "dilation")
-        }
-        synapse = Synapse(
+    def place(self, index, output, shape, depth):
+        """Remember the output of a layer; `depth` windows pass before its first spikes."""
+        self.outputs[index], self.shapes[index], self.depths[index] = output, shape, depth
+
+    def synapse(self, synapse, weight, shape, depth):
+        """Add a synapse; sources of less than `depth` are delayed until all windows agree."""
+        source = synapse["source"]
+        process = Synapse(
             source_shape=self.shapes[source],
             shape=shape,
-            weight=group["weight"][()],
+            weight=weight,
             delay=(depth - self.depths[source]) * self.window,
-            extent=tuple(int(n) for n in group.attrs["lmht_extent"]),
-            groups=int(group["groups"][()]) if "groups" in group else 1,
-            **geometry,
+            extent=synapse["extent"],
+            stride=synapse["stride"],
+            padding=synapse["padding"],
+            dilation=synapse["dilation"],
+            groups=synapse["groups"],
         )
-        self.outputs[source].connect(synapse.s_in)
-        return synapse
+        self.outputs[source].connect(process.s_in)
+        return process
 
-    def neurons(self, index, group, shape, depth):
-        def full(name):
-            return np.broadcast_to(
-                group[name][()].astype(np.int64).reshape(-1, *(1,) * (len(shape) - 1)), shape
-            )
-
-        levels, substeps = int(group["levels"][()]), int(group["substeps"][()])
+    def neurons(self, layer, shape, depth):
+        """Add the neurons of a layer."""
+        index, neurons = layer["index"], layer["neurons"]
         phases = np.arange(self.window)
-        record = os.path.join(self.folder, f"layer-{index}.npy")
+        record = f"layer-{index}.npy"
         create(record, np.int32, (self.batch, self.window if self.trace else 1, *shape))
-        process = LMHT(
+        return LMHT(
             shape=shape,
             steps=self.steps,
             substeps=self.substeps,
-            omega=group["omega"][()].astype(np.int64),
-            theta=full("theta"),
-            bias=full("bias"),
-            v0=full("vInit"),
-            leak=int(group["leak"][()]),
-            leak_bits=int(group["leakBits"][()]),
-            fires=substeps if self.graded else substeps * levels,
-            most=levels if self.graded else 1,
-            uniform=group.attrs["injection"] == "uniform",
+            omega=load(index, "omega").astype(np.int64),
+            theta=per_neuron(index, "theta", shape),
+            bias=per_neuron(index, "bias", shape),
+            v0=per_neuron(index, "v0", shape),
+            leak=neurons["leak"],
+            leak_bits=neurons["leak_bits"],
+            fires=neurons["fires"],
+            max_spike=neurons["max_spike"],
+            uniform=neurons["uniform"],
             depth=depth,
             record=record,
             slot=phases if self.trace else phases * 0,
         )
-        self.outputs[index], self.shapes[index], self.depths[index] = process.s_out, shape, depth
-        return process
 
-    def readout(self, group, shape, depth):
+    def readout(self, index, shape, depth):
+        """Add the read-out."""
         self.depth = depth
-        record = os.path.join(self.folder, "logits.npy")
-        create(record, np.int64, (self.batch, *shape))
-        total = group["lmht_readout/bias"][()].astype(np.int64) * int(
-            group["lmht_readout/steps"][()]
+        create("logits.npy", np.int64, (self.batch, *shape))
+        return Readout(
+            shape=shape,
+            window=self.window,
+            bias=load(index, "bias"),
+            depth=depth,
+            record="logits.npy",
         )
-        return Readout(shape=shape, window=self.window, bias=total, depth=depth, record=record)
+
+
+def load(index, name):
+    """Return array `name` of layer `index`."""
+    return np.load(f"{index}-{name}.npy")
+
+
+def per_neuron(index, name, shape):
+    """Return array `name` [C] of layer `index` as int64 of `shape`."""
+    values = load(index, name).astype(np.int64)
+    return np.broadcast_to(values.reshape(-1, *(1,) * (len(shape) - 1)), shape)
 
 
 def create(path, dtype, shape):
-    """A .npy file of zeros that processes share through memory mapping."""
+    """Create a .npy file of zeros, which processes share through memory mapping."""
     np.lib.format.open_memmap(path, "w+", dtype, shape).flush()

@@ -1,4 +1,4 @@
-"""Two things that lava-nc 0.10 and lava-dl 0.6, the last of their kind, need to be imported here."""
+"""Shims that make lava-nc 0.10 and lava-dl 0.6, the last releases, importable."""
 
 import dataclasses
 import functools
@@ -10,7 +10,11 @@ import types
 
 
 def newer_python():
-    """lava-nc has dataclasses whose defaults are dataclass instances, which Python >= 3.11 refuses as not hashable."""
+    """Make dataclasses hashable.
+
+    lava-nc has dataclasses whose defaults are dataclass instances. Python 3.11 and later refuses
+    those that are not hashable.
+    """
     if sys.version_info < (3, 11):  # noqa: UP036 (Lava has a Python of its own)
         return
     original = dataclasses.dataclass
@@ -29,16 +33,18 @@ def newer_python():
 
 
 def without_torch():
-    """lava.lib.dl.netx imports PyTorch only for the parameters of resonate-and-fire neurons and for a helper module."""
+    """Replace the modules of lava-dl that import PyTorch.
+
+    NetX needs PyTorch only for the parameters of resonate-and-fire neurons and a helper module.
+    """
     if importlib.util.find_spec("torch"):
         return
     package = next(iter(importlib.import_module("lava.lib.dl").__path__))
     for name in ("slayer", "slayer.neuron", "slayer.neuron.rf", "netx.sequential_modules"):
         module = types.ModuleType(f"lava.lib.dl.{name}")
         module.__path__ = []
-        module.__file__ = os.path.join(
-            package, "netx", name.rpartition(".")[2] + ".py"
-        )  # Lava asks each module beside a process for its file
+        # Lava asks each module beside a process for its file
+        module.__file__ = os.path.join(package, "netx", name.rpartition(".")[2] + ".py")
         module.__dict__["neuron_params"] = _no_resonators
         sys.modules[module.__name__] = module
 

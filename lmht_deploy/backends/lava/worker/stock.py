@@ -1,4 +1,4 @@
-"""NetX files in unmodified lava-dl 0.6: its own network of its own processes, watched."""
+"""NetX files in unmodified lava-dl 0.6: its own network of its own processes, recorded."""
 
 import functools
 import time
@@ -13,12 +13,17 @@ from lava.proc.lif.models import AbstractPyLifModelFixed
 
 
 def run(job, watching, show):
-    """Every sample of every entry of job["stock"]; returns the seconds and steps that Lava ran.
+    """Run every sample of every entry of job["stock"]; returns seconds and Lava steps.
 
-    `watching` is held while processes are joined; show(n) is told how many samples are done.
-    An entry is {"net", "inputs", "steps", "graded", "states", "reset_interval", "reset_offset", "out"}: `inputs` is an
-    .npy of spikes [B, steps, *shape] or, where the input layer has neurons, of their biases [B, *shape]. Layer i's
-    spikes, and u and v where `states` asks for them, go to <out>-<i>-spikes.npy and so on, [B, steps, *shape].
+    An entry is {"net", "inputs", "steps", "graded", "states", "reset_interval", "reset_offset",
+    "out"}. `inputs` is an .npy file of spikes [B, steps, *shape] or, where the input layer has
+    neurons, of their biases [B, *shape]. The spikes of layer i, and its u and v if `states`, are
+    written to <out>-<i>-spikes.npy and so on, [B, steps, *shape].
+
+    Args:
+        job: The job.
+        watching: Lock that is held while processes are joined.
+        show: Called with the number of finished samples.
     """
     watch_neurons()
     if job["fast_conv"]:
@@ -38,6 +43,7 @@ def run(job, watching, show):
 
 
 def run_sample(entry, inputs, sample):
+    """Run one sample in a network of its own; returns the network and the seconds."""
     options = {"reset_interval": entry["reset_interval"], "reset_offset": entry["reset_offset"]}
     net = hdf5.Network(entry["net"], input_message_bits=16 if entry["graded"] else 0, **options)
     if isinstance(net.in_layer, hdf5.Input):
@@ -60,7 +66,10 @@ def run_sample(entry, inputs, sample):
 
 
 def watch_neurons():
-    """Neurons write u, v and spikes down where they reset v, the last thing they do in a step: `Var.get()` takes 30 us an element."""
+    """Make neurons record u, v and spikes when they reset v, the last operation of a step.
+
+    `Var.get()` would take 30 us per element.
+    """
     reset = AbstractPyLifModelFixed.reset_voltage
 
     def reset_and_record(self, spike_vector):
@@ -80,7 +89,10 @@ def watch_neurons():
 
 
 def convolve(slowly, spikes, weight, kernel_size, stride, padding, dilation, groups):
-    """`lava.proc.conv.utils.conv` (WHC, true convolution) as matrix products in float64, exact below 2^53; else `slowly`."""
+    """Compute `lava.proc.conv.utils.conv` (WHC, true convolution) by matrix products.
+
+    float64 is exact below 2^53. Where a sum can reach that, `slowly` is called instead.
+    """
     x = spikes.astype(np.float64)
     if np.abs(weight).sum((1, 2, 3)).max() * np.abs(x).max(initial=0) >= 2**53:
         return slowly(spikes, weight, kernel_size, stride, padding, dilation, groups)

@@ -1,5 +1,6 @@
 // x86-64 with AVX2.
 #define VECTOR_BYTES 32
+#include "native/compiled_tier.hpp"
 #include "row.hpp"
 
 namespace lmht {

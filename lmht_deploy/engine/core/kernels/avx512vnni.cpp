@@ -1,5 +1,6 @@
 // x86-64 with AVX-512 (F, BW, DQ, VL, VBMI2, VPOPCNTDQ) and VNNI: Ice Lake, Zen 4 and later.
 #define VECTOR_BYTES 64
+#include "native/compiled_tier.hpp"
 #include "row.hpp"
 
 namespace lmht {

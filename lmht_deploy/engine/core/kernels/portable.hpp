@@ -167,11 +167,11 @@ struct Portable {
         if (once.n) Tier::add_rows(sum, weights, once);
     }
 
-    // v * leak / 4096, towards zero.
+    // v * leak / LEAK_ONE, towards zero.
     static LMHT_INLINE void scale(Lanes& v, int leak) {
         int32_t lanes[LANES];
         store(v, lanes);
-        for (int c = 0; c < LANES; ++c) lanes[c] = int32_t(int64_t(lanes[c]) * leak / 4096);
+        for (int c = 0; c < LANES; ++c) lanes[c] = int32_t(int64_t(lanes[c]) * leak / LEAK_ONE);
         v = load(lanes);
     }
 };

@@ -654,7 +654,7 @@ LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x
     const Lanes theta = load(neurons.threshold);
     Lanes v = load(neurons.v0);
     for (int step = 0; step < neurons.steps; ++step) {
-        if (neurons.leak != 4096 && step % neurons.substeps == 0) Tier::scale(v, neurons.leak);
+        if (neurons.leak != LEAK_ONE && step % neurons.substeps == 0) Tier::scale(v, neurons.leak);
         add_drive(v, neurons, step,
                   [&](int block) { return load(currents + size_t(block) * LANES); });
         const size_t at = row.out->word(step, row.y, x) + row.word;
@@ -667,7 +667,7 @@ LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x
 
 // Neurons of few levels without leak.
 bool plain(const NeuronRow& row) {
-    return row.neurons.leak == 4096 && row.neurons.levels <= MOST_COMPARED;
+    return row.neurons.leak == LEAK_ONE && row.neurons.levels <= MOST_COMPARED;
 }
 
 // Where the pixels of a row begin to differ: a step, its v, and the first block that is needed from

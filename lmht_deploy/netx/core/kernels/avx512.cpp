@@ -1,4 +1,5 @@
 // x86-64 with AVX-512 (F, BW, DQ, VL).
+#include "native/compiled_tier.hpp"
 #include "portable.hpp"
 
 namespace lmht::netx {

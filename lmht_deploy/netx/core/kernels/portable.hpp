@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "../kernels.hpp"
+#include "native/fixed_point.hpp"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -36,7 +37,6 @@ typedef Vector<uint32_t, STATES> U32;
 
 constexpr int32_t HALF = 1 << 23;  // states have 24 bits, sign included
 constexpr int STATE_BITS = 6;      // below the unit of a weight
-constexpr int DECAY_BITS = 12;
 
 template <class V>
 LMHT_INLINE V load(const void* from) {
@@ -66,12 +66,15 @@ LMHT_INLINE uint32_t bits(I32 truth) {
 #endif
 }
 
-// trunc(state * keep / 4096): the product has more than 32 bits, those of its halves have not. To
-// the floor, 4095 more below zero.
+// trunc(state * keep / LEAK_ONE). The product may need more than 32 bits, so the state is split
+// into its upper bits and its lowest LEAK_BITS, whose products do not. Shifts round down; to round
+// a negative state towards zero, LEAK_ONE - 1 is added first.
+//
+//   state = upper · 4096 + lower:   state · keep / 4096 = upper · keep + lower · keep / 4096
 LMHT_INLINE U32 decay(I32 state, uint32_t keep) {
-    constexpr uint32_t low = (1 << DECAY_BITS) - 1;
+    constexpr uint32_t low = LEAK_ONE - 1;
     const U32 up = (U32)(state >> 31) & low;
-    return (U32)(state >> DECAY_BITS) * keep + ((((U32)state & low) * keep + up) >> DECAY_BITS);
+    return (U32)(state >> LEAK_BITS) * keep + ((((U32)state & low) * keep + up) >> LEAK_BITS);
 }
 
 // As Lava wraps u: by 2^24, once.
@@ -156,10 +159,10 @@ LMHT_INLINE RowResult step(const NeuronRow& row) {
             (U32)(next_v ^ v) | (forgets ? (U32)next_u : (U32)(next_u ^ load<I32>(row.u + at)));
         if (!forgets || row.u) store(row.u + at, next_u);
         store(row.v + at, next_v);
-        const Mask heard = Mask(bits(fired) & load<Mask>(row.heard + at / 8));
-        store(row.bits + at / 8, heard);
-        count(heard, row.recent + at);
-        n += list(heard, uint32_t(at), row.spikes + n);
+        const Mask spikes = Mask(bits(fired) & load<Mask>(row.counted + at / 8));
+        store(row.bits + at / 8, spikes);
+        count(spikes, row.recent + at);
+        n += list(spikes, uint32_t(at), row.spikes + n);
     }
     return {n, n == 0 && !bits((I32)changed != 0)};
 }
@@ -255,12 +258,12 @@ __attribute__((noinline)) void any_column(const ConvolutionRow& row, Column colu
         group == row.pitch;  // one group: the channels of neighbouring pixels follow each other
     for (int r = row.run_start[column.x]; r < row.run_start[column.x + 1]; ++r) {
         const Run run = row.runs[r];
-        Sum* to = static_cast<Sum*>(row.current) + size_t(run.to) * row.pitch + column.first;
+        Sum* to = static_cast<Sum*>(row.current) + size_t(run.output) * row.pitch + column.first;
         const Weight* taps = static_cast<const Weight*>(row.weights) + size_t(run.tap) * group;
         if (joined)
-            add_column<Sum, lanes, graded>(row, column, taps, to, run.pixels * row.blocks);
+            add_column<Sum, lanes, graded>(row, column, taps, to, run.length * row.blocks);
         else
-            for (int p = 0; p < run.pixels; ++p)
+            for (int p = 0; p < run.length; ++p)
                 add_column<Sum, lanes, graded>(row, column, taps + size_t(p) * group,
                                                to + size_t(p) * row.pitch, row.blocks);
     }
@@ -276,10 +279,10 @@ void convolve_columns(const ConvolutionRow& given) {
         for (int i = phase; i < row.n; i += row.apart) {
             const Column column = row.columns[i];
             const int begin = row.run_start[column.x], runs = row.run_start[column.x + 1] - begin;
-            if (runs == 1 && row.runs[begin].pixels == row.apart)
+            if (runs == 1 && row.runs[begin].length == row.apart)
                 add_vectors<Sum, lanes, count, graded>(
                     row, column, static_cast<const Weight*>(row.weights),
-                    static_cast<Sum*>(row.current) + size_t(row.runs[begin].to) * row.pitch);
+                    static_cast<Sum*>(row.current) + size_t(row.runs[begin].output) * row.pitch);
             else
                 any_column<Sum, lanes, graded, Weight>(given, column);
         }

@@ -1,11 +1,12 @@
 """LM-HT networks as Lava processes: exact integers, layers pipelined by windows.
 
-A window is `steps` blocks of `substeps` Lava steps. Every synapse delays by one step, so that at the first step of a
-window a layer has received the last spike of the window before: it mixes its currents and begins to fire in the very
-same step. A layer's latency is one window; all layers share one phase (docs/lava.md).
+A window has `steps` blocks of `substeps` Lava steps. Every synapse delays by one step. So at the
+first step of a window a layer has received the last spike of the previous window: it mixes its
+currents and begins to fire in the same step. The latency of a layer is one window, and all layers
+share one phase.
 
-Tensors are (C, H, W) or (N,), as in the NetX file. Constants travel in `proc_params`, results through memory-mapped
-files: `Var.get()` moves one element at a time.
+Tensors are (C, H, W) or (N,), as in the NetX file. Constants travel in `proc_params` and results
+through memory-mapped files, because `Var.get()` moves one element at a time.
 """
 
 import functools
@@ -25,7 +26,10 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 
 def model(process):
-    """Decorator of the model that runs `process` on a CPU; an exception in it ends the whole run, with a reason."""
+    """Decorate the model that runs `process` on a CPU.
+
+    An exception in the model ends the whole run and is reported.
+    """
 
     def decorate(cls):
         run_spk = cls.run_spk
@@ -44,7 +48,7 @@ def model(process):
 
 
 def fail(reason):
-    """Say why in failure.json of the working directory and end the process group: Lava would wait for ever."""
+    """Write `reason` to failure.json and end the process group; Lava would wait forever."""
     partial = f"failure.{os.getpid()}.partial"
     with open(partial, "w") as file:
         json.dump({"reason": reason}, file)
@@ -53,9 +57,13 @@ def fail(reason):
 
 
 class Source(AbstractProcess):
-    """Sends windows: input step j of window n at the first step of its block.
+    """Sends windows: input step j of a window at the first step of block j.
 
-    windows   path of an integer .npy [B, T_in, *shape]
+    Args:
+        shape: Shape of one input step.
+        windows: Path of an integer .npy file [B, T_in, *shape].
+        steps: Blocks per window.
+        substeps: Lava steps per block.
     """
 
     def __init__(self, *, shape, windows, steps, substeps):
@@ -81,33 +89,27 @@ class SourceModel(PyLoihiProcessModel):
 
 
 class Synapse(AbstractProcess):
-    """Convolution (`weight` [C_out, C_in/groups, kh, kw]) or dense synapse (`weight` [N_out, C·H·W]) of integer spikes.
+    """Convolution or dense synapse of integer spikes.
 
-    delay    further steps before the current arrives, beside the one that every synapse takes
-    extent   rows and columns of the source that it reads
+    Args:
+        source_shape: Shape of the source.
+        shape: Shape of the target.
+        weight: [C_out, C_in/groups, kh, kw] (convolution) or [N_out, C·H·W] (dense).
+        delay: Steps before the current arrives, in addition to the one of every synapse.
+        extent: Rows and columns of the source that a convolution reads.
+        stride: (vertical, horizontal), of a convolution; likewise `padding` and `dilation`.
+        groups: Groups of a convolution.
     """
 
-    def __init__(
-        self, *, source_shape, shape, weight, delay, extent, stride, padding, dilation, groups
-    ):
-        super().__init__(
-            source_shape=source_shape,
-            shape=shape,
-            weight=weight,
-            delay=delay,
-            extent=extent,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-        )
+    def __init__(self, *, source_shape, shape, **parameters):
+        super().__init__(source_shape=source_shape, shape=shape, **parameters)
         self.s_in = InPort(shape=source_shape)
         self.a_out = OutPort(shape=shape)
 
 
 @model(Synapse)
 class SynapseModel(PyLoihiProcessModel):
-    """Sums in float64, exact below 2^53; NetX files hold networks proved to stay below 2^31."""
+    """Sums in float64, exact below 2^53; all sums of a network are proved to be below 2^31."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
@@ -153,54 +155,28 @@ class SynapseModel(PyLoihiProcessModel):
 
 
 class LMHT(AbstractProcess):
-    """LM-HT neurons: at the start of every block the current I enters, and at the first `fires` steps of it spikes leave.
+    """LM-HT neurons: I[t] enters at the start of block t, and spikes leave in its first steps.
 
-    omega               T-GIM [T, T_in], integers
-    theta, bias, v0     integers, of the neurons' shape
-    leak                what stays of v at every block, in units of 2^-leak_bits, truncated towards zero
-    fires               steps of a block at which the neurons may fire (L levels or S sub-steps; graded: S)
-    most                largest spike (1; graded: L levels)
-    uniform             I enters at each of these steps, not at the first alone
-    depth               windows between the input and this layer's output
-    record              path of an int32 .npy [B, slots, *shape] that takes the spikes of step p of a window in slot[p]
+    Args:
+        shape: Shape of the layer.
+        steps: Blocks per window.
+        substeps: Lava steps per block.
+        omega: T-GIM [T, T_in], integers.
+        theta: Threshold; like `bias` and `v0` integers of `shape`.
+        bias: Bias, added to the current of each input step.
+        v0: Initial potential.
+        leak: Leak per block in units of 2^-leak_bits; products are truncated towards zero.
+        leak_bits: See `leak`.
+        fires: Steps of a block in which neurons may fire (L levels or S sub-steps; graded: S).
+        max_spike: Largest spike (1; graded: L).
+        uniform: Whether I[t] enters at each of these steps, not only at the first.
+        depth: Windows between the input and the output of this layer.
+        record: Path of an int32 .npy file [B, slots, *shape].
+        slot: Slot of the record, per step of a window, to which spikes are added.
     """
 
-    def __init__(
-        self,
-        *,
-        shape,
-        steps,
-        substeps,
-        omega,
-        theta,
-        bias,
-        v0,
-        leak,
-        leak_bits,
-        fires,
-        most,
-        uniform,
-        depth,
-        record,
-        slot,
-    ):
-        super().__init__(
-            shape=shape,
-            steps=steps,
-            substeps=substeps,
-            omega=omega,
-            theta=theta,
-            bias=bias,
-            v0=v0,
-            leak=leak,
-            leak_bits=leak_bits,
-            fires=fires,
-            most=most,
-            uniform=uniform,
-            depth=depth,
-            record=record,
-            slot=slot,
-        )
+    def __init__(self, *, shape, **parameters):
+        super().__init__(shape=shape, **parameters)
         self.a_in = InPort(shape=shape)
         self.s_out = OutPort(shape=shape)
 
@@ -222,7 +198,7 @@ class LMHTModel(PyLoihiProcessModel):
             "leak",
             "leak_bits",
             "fires",
-            "most",
+            "max_spike",
             "uniform",
             "depth",
             "slot",
@@ -262,16 +238,20 @@ class LMHTModel(PyLoihiProcessModel):
             self.v = np.sign(product) * (np.abs(product) >> self._leak_bits)
         if substep == 0 or self._uniform:
             self.v += self.drive[block]
-        spikes = np.clip(self.v // self._theta, 0, self._most)
+        spikes = np.clip(self.v // self._theta, 0, self._max_spike)
         self.v -= spikes * self._theta
         return spikes
 
 
 class Readout(AbstractProcess):
-    """Sums currents, and `bias` at each of T blocks, over a window into int64 logits.
+    """Sums currents over a window into int64 logits.
 
-    depth    windows between the input and the last currents
-    record   path of an int64 .npy [B, classes]
+    Args:
+        shape: Shape of the layer, (classes,).
+        window: Lava steps per window.
+        bias: Integers [classes], added once per window.
+        depth: Windows between the input and the last currents.
+        record: Path of an int64 .npy file [B, classes].
     """
 
     def __init__(self, *, shape, window, bias, depth, record):
@@ -291,8 +271,7 @@ class ReadoutModel(PyLoihiProcessModel):
 
     def run_spk(self):
         current = self.a_in.recv()
-        window = (
-            self.time_step - 2
-        ) // self.window - self.depth  # a current of step t was sent at t - 1
+        # a current that arrives at step t was sent at t - 1
+        window = (self.time_step - 2) // self.window - self.depth
         if 0 <= window < len(self.record):
             self.record[window] += current

@@ -1,0 +1,136 @@
+"""Builder of ONNX graphs: opset 17, IR 8, deterministic names."""
+
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from lmht_deploy.errors import ExportError
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 17
+IR_VERSION = 8
+MAX_BYTES = 2_000_000_000
+"""Largest size of all constants; a protocol buffer, nodes included, ends at 2^31 bytes."""
+
+
+class Graph:
+    """ONNX graph under construction.
+
+    Nodes are named `<scope>/<operator>`, tensors `<node>:<i>`. No layer name contains a colon, so
+    that tensors have other names than the inputs and outputs of the graph. Every constant is
+    stored once.
+
+    Attributes:
+        scope: Name of the layer whose nodes are added.
+    """
+
+    def __init__(self) -> None:
+        self.scope = ""
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._names: collections.Counter[str] = collections.Counter()
+
+    def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node with one output, and return its tensor."""
+        return self._node(operator, inputs, 1, **attributes)[0]
+
+    def split(self, tensor: str, parts: int) -> list[str]:
+        """Split a tensor into equal parts along axis 1."""
+        return self._node("Split", [tensor], parts, axis=1)
+
+    def cast(self, tensor: str, dtype: DTypeLike) -> str:
+        """Convert a tensor to `dtype`."""
+        from onnx import helper
+
+        return self("Cast", tensor, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+    def reshape(self, tensor: str, *shape: int) -> str:
+        """Reshape a tensor; 0 keeps a dimension, -1 takes the remaining size."""
+        return self("Reshape", tensor, self.constant(np.array(shape, np.int64)))
+
+    def sum(self, tensor: str, *axes: int) -> str:
+        """Sum over `axes`, which are removed."""
+        return self("ReduceSum", tensor, self.constant(np.array(axes, np.int64)), keepdims=0)
+
+    def zeros(self) -> str:
+        """Return zeros, int64 [B]."""
+        from onnx import numpy_helper
+
+        batch = self("Shape", self._inputs[0].name, start=0, end=1)
+        return self("ConstantOfShape", batch, value=numpy_helper.from_array(np.zeros(1, np.int64)))
+
+    def constant(self, values: np.ndarray | np.generic) -> str:
+        """Add a constant, unless an equal one exists, and return its tensor."""
+        from onnx import numpy_helper
+
+        array = np.ascontiguousarray(values).reshape(np.shape(values))
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = numpy_helper.from_array(
+                array, f"{self.scope}/constant:{len(self._constants)}"
+            )
+        return self._constants[key].name
+
+    def input(self, name: str, dtype: DTypeLike, shape: tuple[str | int, ...]) -> None:
+        """Add an input of the graph."""
+        self._inputs.append(self._value(name, dtype, shape))
+
+    def output(
+        self, name: str, tensor: str, dtype: DTypeLike, shape: tuple[str | int, ...]
+    ) -> None:
+        """Make `tensor` the output `name` of the graph."""
+        self._outputs.append(self._value(name, dtype, shape))
+        self._node("Identity", [tensor], [name])
+
+    def model(self, metadata: dict[str, str]) -> onnx.ModelProto:
+        """Return the model; ExportError where its constants exceed the size of a file."""
+        from onnx import helper
+
+        size = sum(len(content) for _, _, content in self._constants)
+        if size > MAX_BYTES:
+            raise ExportError(
+                f"weights and tables take {size} bytes; an .onnx file holds {MAX_BYTES}"
+            )
+        graph = helper.make_graph(
+            self._nodes, "lmht-deploy", self._inputs, self._outputs, list(self._constants.values())
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="lmht-deploy",
+        )
+        helper.set_model_props(model, metadata)
+        return model
+
+    def _node(
+        self, operator: str, inputs: Any, outputs: int | list[str], **attributes: Any
+    ) -> list[str]:
+        from onnx import helper
+
+        name = f"{self.scope}/{operator}"
+        self._names[name] += 1
+        if self._names[name] > 1:
+            name = f"{name}_{self._names[name]}"
+        if isinstance(outputs, int):
+            outputs = [f"{name}:{i}" for i in range(outputs)]
+        self._nodes.append(
+            helper.make_node(operator, list(inputs), outputs, name=name, **attributes)
+        )
+        return outputs
+
+    @staticmethod
+    def _value(name: str, dtype: DTypeLike, shape: tuple[str | int, ...]) -> onnx.ValueInfoProto:
+        from onnx import helper
+
+        return helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape
+        )

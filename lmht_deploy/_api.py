@@ -1,0 +1,87 @@
+"""The functions of the public API that are not defined by one package alone."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmht_deploy.errors import LoweringError, NetworkError, StorageError
+from lmht_deploy.formats.lmht import load_network, save_network
+from lmht_deploy.ir import Input, Network
+
+if TYPE_CHECKING:
+    from lmht_deploy.training import SpikingModel
+
+__all__ = ["load", "lower", "save"]
+
+
+def load(path: str | Path) -> Network:
+    """Read a network from a `.lmht` file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        StorageError: The file is missing, damaged, of another kind or of an unknown version.
+
+    Example:
+        >>> net = lmht.load("net.lmht")
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise StorageError(f"{path}: is a folder; expected a .lmht file")
+    if path.suffix != ".lmht":
+        raise StorageError(f"{path}: expected a .lmht file")
+    return load_network(path)
+
+
+def save(net: Network, path: str | Path) -> None:
+    """Write a network to a `.lmht` file, which appears complete or not at all.
+
+    Args:
+        net: An integer or a float network.
+        path: The file.
+
+    Raises:
+        NetworkError: `net` is not a `Network`.
+        StorageError: The file name does not end in `.lmht`, or the file cannot be written.
+
+    Example:
+        >>> lmht.save(lmht.quantize(net), "net.lmht")
+    """
+    path = Path(path)
+    if not isinstance(net, Network):
+        raise NetworkError(f"only a Network can be saved, not {type(net).__name__}")
+    if path.suffix != ".lmht":
+        raise StorageError(
+            f"{path}: a network is saved as a .lmht file; lmht_deploy.export writes other formats"
+        )
+    if path.is_dir():
+        raise StorageError(f"{path}: is a folder; expected a .lmht file")
+    save_network(net, path)
+
+
+def lower(model: SpikingModel, input: Input) -> Network:
+    """Lower a trained PyTorch model to a float network.
+
+    Batch norm is folded, and layers are named by the paths of their modules. The network computes
+    what the model computes in evaluation mode.
+
+    Args:
+        model: A `lmht_deploy.training.SpikingModel`.
+        input: Name, shape, steps, range and kind of the input.
+
+    Raises:
+        LoweringError: PyTorch is not installed, or a module cannot be expressed as a `Network`.
+            The message names the module.
+
+    Example:
+        >>> input = lmht.Input(name="input", shape=(2, 16, 16), steps=4)
+        >>> net = lmht.quantize(lmht.lower(model, input))
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise LoweringError("lowering needs PyTorch; run: pip install 'lmht-deploy[train]'")
+    from lmht_deploy.training import lowering
+
+    return lowering.lower(model, input)

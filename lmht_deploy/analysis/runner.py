@@ -1,0 +1,157 @@
+"""Run a network or an artifact on a backend that is chosen by name."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from lmht_deploy import backends
+from lmht_deploy.backends import Backend
+from lmht_deploy.errors import BackendError, DataError
+from lmht_deploy.exporters import export
+from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.ir import Network
+from lmht_deploy.netx import is_foreign
+from lmht_deploy.result import Result
+
+__all__ = [
+    "as_array",
+    "as_windows",
+    "default_backend",
+    "open_runner",
+    "run",
+    "write_artifact",
+]
+
+DEFAULTS = {".lmht": "event", ".onnx": "onnx", ".net": "lava"}
+"""Backend of each kind of artifact. NetX files of other tools run on "netx"."""
+
+
+def run(
+    net: Network | str | Path,
+    windows: np.ndarray,
+    *,
+    backend: str = "event",
+    threads: int = 1,
+    trace: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Run windows through a network on one backend.
+
+    Args:
+        net: A network, or the path of an artifact that `backend` runs.
+        windows: Integers within the range of the network's input.
+        backend: Name of the backend: "reference", "event", "torch", "onnx", "lava" or "netx".
+        threads: Maximum number of threads.
+        trace: Whether to return the spikes of every neuron layer.
+        progress: Called as `progress(done, total)` with numbers of windows.
+
+    Returns:
+        Logits, spikes and synaptic operations per window: the same integers on every backend.
+
+    Raises:
+        BackendError: Unknown backend, or one that cannot run here or cannot run `net`.
+        DataError: The windows do not fit the network.
+        ExportError: The artifact of the backend cannot represent the network.
+        StorageError: The file is missing or damaged.
+
+    Shape:
+        windows: int `[B, T_in, C, H, W]` or `[B, T_in, N]`
+
+    Example:
+        >>> result = lmht.run(net, windows, backend="onnx")
+        >>> result.predictions[:3]
+        array([7, 2, 1])
+    """
+    windows = as_windows(windows)
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, len(windows))
+
+    with open_runner(net, backend, threads=threads, trace=trace) as runner:
+        return backends.run_windows(runner, windows, trace=trace, progress=report)
+
+
+def as_windows(windows: object) -> np.ndarray:
+    """Return `windows` as an array with at least one axis; DataError if they are none."""
+    found = as_array("windows", windows)
+    if found.ndim == 0:
+        raise DataError(f"windows must be an array [B, T_in, ...], not {type(windows).__name__}")
+    return found
+
+
+def as_array(name: str, values: object) -> np.ndarray:
+    """Return `values` as an array; DataError if they do not form one."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} must be one array ({error})") from None
+
+
+@contextmanager
+def open_runner(
+    net: Network | str | Path, backend: str, *, threads: int = 1, trace: bool = False
+) -> Iterator[Backend]:
+    """Open a network or an artifact on a backend, and close it afterwards.
+
+    A network is written to a temporary file for a backend that runs files only; `trace` says
+    whether that file can return spikes. `run` lists the arguments and the errors.
+    """
+    if not isinstance(threads, int) or threads < 1:
+        raise BackendError(f"threads must be an integer >= 1, not {threads!r}")
+    if not isinstance(net, Network | str | Path):
+        raise BackendError(
+            f"a backend runs a Network or the path of an artifact, not {type(net).__name__}"
+        )
+    with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
+        if not isinstance(net, Network):
+            runner = backends.open_backend(backend, net, threads=threads)
+        elif "network" in backends.capabilities(backend):
+            runner = backends.open_network(backend, net, threads=threads)
+        else:
+            path = write_artifact(net, Path(folder), backend, trace=trace)
+            runner = backends.open_backend(backend, path, threads=threads)
+        with closing(runner):
+            yield runner
+
+
+def write_artifact(net: Network, folder: Path, backend: str, *, trace: bool = False) -> Path:
+    """Write the artifact that `backend` runs to `folder`, as `net.lmht`, `net.onnx` or `net.net`.
+
+    Args:
+        net: An integer network.
+        folder: Folder of the artifact.
+        backend: Name of the backend.
+        trace: Whether an ONNX artifact also outputs the spikes of every layer.
+
+    Raises:
+        ExportError: The format of the artifact cannot represent the network.
+        StorageError: The file cannot be written.
+    """
+    path = folder / f"net{backends.artifact_suffix(backend)}"
+    if path.suffix == ".lmht":
+        save_network(net, path)
+    else:
+        export(net, path, trace=trace and path.suffix == ".onnx")
+    return path
+
+
+def default_backend(artifact: Path) -> str:
+    """Return the name of the backend that runs an artifact by default.
+
+    Raises:
+        BackendError: No backend runs files with this name.
+        StorageError: A NetX file is missing or damaged.
+    """
+    if artifact.suffix not in DEFAULTS:
+        raise BackendError(
+            f"{artifact}: no backend runs {artifact.suffix or 'such'} files; "
+            f"artifacts are {', '.join(DEFAULTS)} files"
+        )
+    foreign = artifact.suffix == ".net" and is_foreign(artifact)
+    return "netx" if foreign else DEFAULTS[artifact.suffix]

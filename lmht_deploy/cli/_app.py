@@ -1,0 +1,101 @@
+"""The verbs of `lmht`, and the exit code of one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+
+from lmht_deploy import __version__
+from lmht_deploy.errors import LmhtError
+
+from . import lava
+from ._console import err, out
+from .compare import compare
+from .convert import convert
+from .datasets import datasets
+from .demo import demo
+from .doctor import doctor
+from .emulate import emulate
+from .export import export
+from .inspect import inspect
+from .recipes import recipes
+from .run import run
+from .stream import stream
+from .train import train
+from .validate import validate
+
+USER_ERROR = 2
+TRAIN, DEPLOY, LOOK, TOOLS = "Train and convert", "Export and run", "Information", "Tools"
+VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    (TRAIN, demo, "lmht demo --out demo"),
+    (TRAIN, train, "lmht train digits --out runs/digits training.epochs=10"),
+    (TRAIN, validate, "lmht validate runs/digits --json table2.json"),
+    (TRAIN, convert, "lmht convert runs/digits --out net.lmht"),
+    (DEPLOY, export, "lmht export net.lmht --out net.onnx"),
+    (DEPLOY, run, "lmht run net.lmht --data digits --json run.json"),
+    (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
+    (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --bin-us 25000 --speed 1"),
+    (LOOK, inspect, "lmht inspect net.lmht --run run.json"),
+    (LOOK, recipes, "lmht recipes digits"),
+    (LOOK, datasets, "lmht datasets --json datasets.json"),
+    (LOOK, doctor, "lmht doctor"),
+    (TOOLS, emulate, "lmht emulate cifar10 --out data --per-class 100"),
+)
+
+app = typer.Typer(
+    name="lmht",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="Shell completion: lmht --install-completion",
+)
+for _panel, _verb, _example in VERBS:
+    app.command(epilog=f"Example: {_example}", rich_help_panel=_panel)(_verb)
+app.add_typer(lava.app, rich_help_panel=TOOLS)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False,
+        "--version",
+        is_eager=True,
+        callback=_print_version,
+        help="Print the version and exit.",
+    ),
+) -> None:
+    """Train, convert, export, run and compare spiking networks of the LM-HT model.
+
+    Every backend computes the same integers.
+    """
+
+
+def invoke(arguments: Sequence[str] | None) -> int:
+    """Run one command and return its exit code; a user error is printed in one line."""
+    try:
+        code: Any = app(
+            args=None if arguments is None else list(arguments),
+            prog_name="lmht",
+            standalone_mode=False,
+        )
+    except LmhtError as error:
+        return _fail(str(error))
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # a defect, not a usage error: show the traceback
+            raise
+        return _fail(error.format_message() or "nothing to do; see lmht --help")
+    return int(code or 0)
+
+
+def _fail(message: str) -> int:
+    text = " ".join(message.split())
+    err.print(f"lmht: {text}", soft_wrap=True, markup=False, highlight=False)
+    return USER_ERROR

@@ -1,0 +1,72 @@
+"""Read the windows that a verb runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmht_deploy.errors import DataError
+
+from ._console import counting, warn
+from ._options import parse_sensor
+
+if TYPE_CHECKING:
+    from lmht_deploy.data import Windows
+
+CHANNELS = {"events": 2, "image": 3}
+
+
+def read_windows(
+    source: str,
+    window_shape: tuple[int, ...],
+    max_value: int,
+    *,
+    root: Path | None = None,
+    split: str = "test",
+    sensor: str | None = None,
+    subset: bool = False,
+    cache: Path | None = None,
+    limit: int | None = None,
+) -> Windows:
+    """Read windows for a network with input `window_shape`, and warn about counts that are lost.
+
+    Args:
+        source: Data set, `.npz` file or recording, as `lmht_deploy.data.load` takes it.
+        window_shape: Shape of one window, `(T_in, C, H, W)` or `(T_in, N)`.
+        max_value: Largest value of the network's input. Larger counts of events are clipped.
+        root, split, sensor, subset, cache: Options of the verb.
+        limit: Number of windows to keep; None for all.
+    """
+    from lmht_deploy import data
+
+    _check_shape(source, window_shape)
+    with counting(f"reading {source}") as show:
+        found = data.load(
+            source,
+            split=split,
+            steps=window_shape[0],
+            size=window_shape[2:] or None,
+            max_count=max_value,
+            sensor=parse_sensor(sensor),
+            root=root,
+            subset=subset,
+            cache=cache,
+            progress=show,
+        )
+    for text in found.warnings:
+        warn(text)
+    return found if limit is None else found[:limit]
+
+
+def _check_shape(source: str, window_shape: tuple[int, ...]) -> None:
+    """Refuse a network whose input has not the channels of `source`, before anything is read."""
+    from lmht_deploy import data
+
+    if Path(source).suffix == ".npz":
+        return
+    kinds = {known.name: known.kind for known in data.available()}
+    channels = CHANNELS[kinds.get(source, "events")]
+    if len(window_shape) != 4 or window_shape[1] != channels:
+        raise DataError(
+            f"{source} gives windows (T, {channels}, H, W); the network takes {window_shape}"
+        )

@@ -1,0 +1,268 @@
+"""Options that several verbs have, their checks and their completion.
+
+The checks run while the command line is parsed: before PyTorch is imported and data is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmht_deploy.errors import DataError, LmhtError, StorageError
+
+from ._console import STDOUT, out, warn
+
+DATA, EXECUTION, OUTPUT = "Data", "Execution", "Output"
+"""Groups of options in `--help`."""
+MAX_THREADS = 1024
+SPLITS = ("train", "test")
+
+
+# ------------------------------------------------------------------------------------- checks
+
+
+def file_with(*suffixes: str) -> Callable[[Path], Path]:
+    """Return a check that a path has one of `suffixes` and is no folder."""
+
+    def check(path: Path) -> Path:
+        if path.suffix not in suffixes or path.is_dir():
+            what = "is a folder; " if path.is_dir() else ""
+            raise StorageError(f"{path}: {what}expected a {' or '.join(suffixes)} file")
+        return path
+
+    return check
+
+
+def is_file(path: Path | None) -> Path | None:
+    """Refuse a folder where a file is expected."""
+    if path is not None and path.is_dir():
+        raise StorageError(f"{path}: is a folder; expected a file")
+    return path
+
+
+def check_json(path: Path | None) -> Path | None:
+    """Check that the JSON file can be written later; "-" moves all other output to stderr."""
+    out.stderr = path == STDOUT
+    if path is not None and path != STDOUT:
+        is_file(path)
+        if not path.parent.is_dir():
+            raise DataError(f"{path}: cannot be written; the folder {path.parent} does not exist")
+    return path
+
+
+def check_out(folder: Path) -> Path:
+    """Check that an output folder is no file, and that no file is in the place of a parent."""
+    for part in (folder, *folder.parents):
+        if part.exists():
+            if not part.is_dir():
+                raise StorageError(f"{folder}: cannot be written; {part} is a file, not a folder")
+            if not os.access(part, os.W_OK):
+                raise StorageError(f"{folder}: cannot be written; no permission to write to {part}")
+            return folder
+    return folder
+
+
+def _check_split(split: str) -> str:
+    if split not in SPLITS:
+        raise DataError(f"split must be 'train' or 'test', not {split!r}")
+    return split
+
+
+def _check_device(device: str) -> str:
+    if not re.fullmatch(r"[a-z]+(:\d+)?", device):
+        raise LmhtError(
+            f"device must be 'auto' or a device of PyTorch as 'cpu', 'cuda' or 'cuda:1', "
+            f"not {device!r}"
+        )
+    return device
+
+
+def _check_threads(threads: int) -> int:
+    cpus = os.cpu_count() or 1
+    if threads > cpus:
+        warn(f"{threads} threads on {cpus} CPUs are slower than {cpus} threads")
+    return threads
+
+
+def _check_energy(name: str) -> str:
+    from lmht_deploy.analysis.energy import energy_model
+
+    return energy_model(name).name
+
+
+def _check_sensor(text: str | None) -> str | None:
+    parse_sensor(text)
+    return text
+
+
+def parse_sensor(text: str | None) -> tuple[int, int] | None:
+    """Return (height, width) of a size "WIDTHxHEIGHT"; DataError if it is none."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"0*([1-9]\d*)x0*([1-9]\d*)", text)
+    if found is None:
+        raise DataError(f"a size is given as WIDTHxHEIGHT, as in 128x128, not {text!r}")
+    return int(found[2]), int(found[1])
+
+
+# ------------------------------------------------------------------------------------- completion
+
+
+def completion(
+    names: Callable[[], Iterable[str]], *, files: bool = False
+) -> Callable[[str], list[str]]:
+    """Return a function that completes one of `names`, or also the path of a file."""
+
+    def complete(incomplete: str) -> list[str]:
+        found = [*names(), *(_paths(incomplete) if files else ())]
+        return [name for name in found if name.startswith(incomplete)]
+
+    return complete
+
+
+def _paths(incomplete: str) -> Iterator[str]:
+    """Yield the files and folders whose paths begin with `incomplete`."""
+    folder, _, begin = incomplete.rpartition("/")
+    for path in sorted(Path(folder or ("/" if incomplete.startswith("/") else ".")).glob("*")):
+        if path.name.startswith(begin) and not path.name.startswith("."):
+            prefix = incomplete.removesuffix(begin) if begin else incomplete
+            yield f"{prefix}{path.name}{'/' if path.is_dir() else ''}"
+
+
+def backend_names() -> tuple[str, ...]:
+    """Names of all backends."""
+    from lmht_deploy import backends
+
+    return (*backends.NAMES, *backends.FOREIGN)
+
+
+def complete_list(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return a function that completes the last name of a list separated by commas."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [before + comma + name for name in names() if name.startswith(last)]
+
+    return complete
+
+
+def data_set_names() -> list[str]:
+    """Names of all data sets."""
+    from lmht_deploy import data
+
+    return [known.name for known in data.available()]
+
+
+def energy_model_names() -> list[str]:
+    """Names of all energy models."""
+    from lmht_deploy.analysis.energy import MODELS
+
+    return list(MODELS)
+
+
+# ------------------------------------------------------------------------------------- options
+
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="Also write the result as JSON; '-' for standard output.",
+        rich_help_panel=OUTPUT,
+        callback=check_json,
+    ),
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="NAME|FILE",
+        help="Windows to run: a data set by name (see `lmht datasets`), an .npz file of windows, "
+        "or a recording.",
+        rich_help_panel=DATA,
+        autocompletion=completion(data_set_names, files=True),
+    ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root",
+        metavar="DIR",
+        help="Folder of a data set that is not built in.",
+        rich_help_panel=DATA,
+    ),
+]
+SensorSize = Annotated[
+    str | None,
+    typer.Option(
+        "--sensor",
+        metavar="WxH",
+        help="Size of the sensor, for recordings that do not state it.",
+        rich_help_panel=DATA,
+        callback=_check_sensor,
+    ),
+]
+Subset = Annotated[
+    bool,
+    typer.Option("--subset", help="Accept an incomplete data set.", rich_help_panel=DATA),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Folder that keeps the windows of a data set for the next call.",
+        rich_help_panel=DATA,
+    ),
+]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        help="Part of the data set: 'train' or 'test'.",
+        rich_help_panel=DATA,
+        callback=_check_split,
+        autocompletion=completion(lambda: SPLITS),
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Run the first N windows only.", rich_help_panel=DATA),
+]
+Threads = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=MAX_THREADS,
+        help="Maximum number of threads.",
+        rich_help_panel=EXECUTION,
+        callback=_check_threads,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Device of PyTorch: 'cpu', 'cuda', 'cuda:1', ...; 'auto' uses an accelerator if "
+        "there is one.",
+        rich_help_panel=EXECUTION,
+        callback=_check_device,
+        autocompletion=completion(lambda: ("auto", "cpu", "cuda", "mps", "xpu")),
+    ),
+]
+Energy = Annotated[
+    str,
+    typer.Option(
+        "--energy",
+        help="Energy model: '45nm' or 'loihi1'.",
+        rich_help_panel=OUTPUT,
+        callback=_check_energy,
+        autocompletion=completion(energy_model_names),
+    ),
+]

@@ -1,0 +1,139 @@
+"""Sources of a stream: a recording, standard input, UDP or a camera."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lmht_deploy.errors import DataError
+
+from ._options import parse_sensor
+
+if TYPE_CHECKING:
+    from lmht_deploy.events.arrays import EventValidator, Sensor
+    from lmht_deploy.events.live import Udp
+    from lmht_deploy.events.stream import Packet
+
+TICK = 0.005
+"""Seconds after which a silent live source checks whether a window has ended."""
+QUEUE = 1024
+"""Packets that wait for the network; more are lost."""
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """Options of `lmht stream` that describe its source.
+
+    Attributes:
+        source: A recording, "-", "udp://HOST:PORT" or "camera".
+        sensor: Size of the sensor as "WxH", if given.
+        speed: Factor of real time to play a recording at; None: as fast as possible.
+        drop: Whether invalid events are dropped and counted.
+        live: Whether windows end on time without an event.
+        silence: Seconds without a datagram after which a UDP source ends.
+    """
+
+    source: str
+    sensor: str | None
+    speed: float | None
+    drop: bool
+    live: bool
+    silence: float | None
+
+    @property
+    def played(self) -> bool:
+        """Whether the source is a recording."""
+        return self.source not in ("-", "camera") and not self.udp
+
+    @property
+    def udp(self) -> bool:
+        """Whether the source is a UDP socket."""
+        return self.source.startswith("udp://")
+
+    def check(self) -> None:
+        """Raise DataError for options that the source does not have."""
+        if self.speed is not None and not self.played:
+            raise DataError(
+                "--speed plays a recording; standard input, UDP and cameras have their own pace"
+            )
+        if self.live and self.played:
+            raise DataError(
+                "--live is for standard input, UDP and cameras; "
+                "--speed 1 plays a recording in real time"
+            )
+        if self.silence is not None and not self.udp:
+            raise DataError("--silence ends a UDP source; other sources end by themselves")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open source.
+
+    Attributes:
+        packets: The events in packets.
+        validator: Checks the events.
+        udp: The socket of a UDP source.
+    """
+
+    packets: Iterable[Packet]
+    validator: EventValidator
+    udp: Udp | None = None
+
+
+def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Source:
+    """Open the source and close it with `stack`.
+
+    A recording is read when events are needed. A thread reads every other source.
+
+    Args:
+        stack: Closes the source.
+        chosen: Options of the source.
+        default: Size of the sensor of standard input and UDP, if none is given.
+    """
+    from lmht_deploy.events.arrays import EventValidator, Sensor
+    from lmht_deploy.events.live import Udp, camera, text
+    from lmht_deploy.events.stream import Buffered
+
+    size = parse_sensor(chosen.sensor)
+    given = None if size is None else Sensor(*size)
+    tick = TICK if chosen.live else None
+    if chosen.played:
+        return _recording(chosen, given)
+    if chosen.udp:
+        udp = stack.enter_context(Udp(*_address(chosen.source), chosen.silence))
+        packets = Buffered(udp, size=QUEUE, lossy=True, tick=tick)
+        return Source(
+            stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop), udp
+        )
+    if chosen.source == "-":
+        packets = Buffered(text(sys.stdin.buffer), tick=tick)
+        return Source(
+            stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop)
+        )
+    sensor, live_packets = camera()
+    packets = Buffered(live_packets, size=QUEUE, lossy=True, tick=tick)
+    return Source(stack.enter_context(packets), EventValidator(given or sensor, drop=chosen.drop))
+
+
+def _recording(chosen: SourceOptions, sensor: Sensor | None) -> Source:
+    from lmht_deploy.events.arrays import EventValidator
+    from lmht_deploy.events.live import at_once, in_real_time
+    from lmht_deploy.events.recordings import open_recording
+
+    recording = open_recording(chosen.source, sensor)
+    played = (
+        at_once(recording.packets)
+        if chosen.speed is None
+        else in_real_time(recording.packets, chosen.speed)
+    )
+    return Source(played, EventValidator(recording.sensor, drop=chosen.drop))
+
+
+def _address(source: str) -> tuple[str, int]:
+    host, _, port = source.removeprefix("udp://").rpartition(":")
+    if not (host and port.isdecimal()):
+        raise DataError(f"an address is given as udp://HOST:PORT, not {source!r}")
+    return host.strip("[]"), int(port)

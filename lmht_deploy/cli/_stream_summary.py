@@ -1,0 +1,97 @@
+"""Summary of a stream: throughput, latency and losses."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmht_deploy.events.arrays import EventValidator
+    from lmht_deploy.events.live import Udp
+    from lmht_deploy.events.stream import Clock, Decision, Packet, Windower
+
+
+class Percentiles:
+    """Percentiles of positive times in constant memory: a histogram whose bins grow by 2 %."""
+
+    FINEST, GROWTH = 1e-6, 1.02
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def add(self, seconds: float) -> None:
+        """Count one time."""
+        self._counts[math.ceil(math.log(max(seconds / self.FINEST, 1), self.GROWTH))] += 1
+
+    def __call__(self, percent: int) -> float:
+        """Return a percentile, at most 2 % too large."""
+        left = self._counts.total() * percent / 100
+        for index in sorted(self._counts):
+            left -= self._counts[index]
+            if left <= 0:
+                return self.FINEST * self.GROWTH**index
+        return 0.0
+
+
+class Summary:
+    """Counts of the windows that were classified."""
+
+    def __init__(self) -> None:
+        self._windows = self._events = self._saturated = 0
+        self._latency, self._seconds = Percentiles(), Percentiles()
+        self._start = time.perf_counter()
+
+    def add(self, decision: Decision) -> None:
+        """Count one window."""
+        self._windows += 1
+        self._events += decision.events
+        self._saturated += decision.lost
+        self._latency.add(decision.latency)
+        self._seconds.add(decision.seconds)
+
+    def text(
+        self,
+        windower: Windower,
+        validator: EventValidator,
+        clock: Clock | None,
+        packets: Iterable[Packet],
+        udp: Udp | None,
+    ) -> str:
+        """Return one line; losses are listed if there are any."""
+        rate = validator.seen / (time.perf_counter() - self._start)
+        parts = [f"{self._windows:,} windows of {self._events:,} events, {rate:,.0f} events/s"]
+        if self._windows:
+            parts.append(self._times())
+        losses = self._losses(windower, validator, clock, packets, udp)
+        parts.extend(f"{number:,} {what}" for what, number in losses.items() if number)
+        return "; ".join(parts)
+
+    def _times(self) -> str:
+        latency, seconds = (
+            f"p50 {times(50) * 1e3:.3f} ms, p99 {times(99) * 1e3:.3f} ms"
+            for times in (self._latency, self._seconds)
+        )
+        return f"latency {latency}, of which the network {seconds}"
+
+    def _losses(
+        self,
+        windower: Windower,
+        validator: EventValidator,
+        clock: Clock | None,
+        packets: Iterable[Packet],
+        udp: Udp | None,
+    ) -> Mapping[str, int]:
+        from lmht_deploy.events.stream import Buffered
+
+        return {
+            "events above the input range": self._saturated,
+            **{f"events with invalid {fault} dropped": n for fault, n in validator.dropped.items()},
+            "events dropped that arrived after their window": windower.late,
+            "events dropped with a time in the future": clock.early if clock else 0,
+            "events lost to a full queue": packets.lost if isinstance(packets, Buffered) else 0,
+            "datagrams lost by the system": udp.lost if udp else 0,
+            "malformed datagrams": udp.malformed if udp else 0,
+        }

@@ -1,0 +1,60 @@
+"""The 1,797 handwritten digits of scikit-learn, moved before the emulated sensor: no files."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmht_deploy._packages import require_package
+from lmht_deploy.events.arrays import Sensor
+from lmht_deploy.events.dvs import Dvs, emulate
+
+from ._recordings import Recordings, Split, split_by_class
+
+SENSOR = Sensor(16, 16)
+CLASSES = tuple(map(str, range(10)))
+TRAIN_SHARE = 0.8
+DVS = Dvs(on=0.3, off=0.3, dark=0.15)
+
+SCALE = 1.5
+"""Sensor pixels that one pixel of an 8 x 8 scan covers."""
+
+RADIUS = 2.0
+"""Radius of the circle on which a digit moves, in sensor pixels."""
+
+STEPS, INTERVAL = 32, 3125
+"""Frames of one revolution, and us between them: a recording takes 0.1 s."""
+
+
+def load_digits_recordings(split: Split) -> Recordings:
+    """Emulate the recordings of one split: 4 of 5 digits of each class train, the others test.
+
+    Raises:
+        DataError: scikit-learn is not installed.
+    """
+    require_package("sklearn", "demo")
+    from sklearn.datasets import load_digits
+
+    scans = load_digits()
+    labels = scans.target.astype(np.int64)
+    chosen = split_by_class(labels, split, TRAIN_SHARE)
+    order = np.arange(STEPS + 1)
+    frames = _move_on_circle(scans.images[chosen] / 16)
+    events = emulate(frames, order, INTERVAL * order, DVS, np.random.default_rng(0))
+    origin = {"source": "scikit-learn load_digits, emulated DVS", "dvs": vars(DVS)}
+    return Recordings(events, labels[chosen], CLASSES, SENSOR, origin)
+
+
+def _move_on_circle(images: np.ndarray) -> np.ndarray:
+    """Frames `[B, STEPS + 1, H, W]` of `images` `[B, 8, 8]`, enlarged, on one revolution."""
+    angles = np.linspace(0, 2 * np.pi, STEPS + 1)
+    down, right = RADIUS * np.sin(angles), RADIUS * np.cos(angles)
+    rows = np.stack([_interpolate(SENSOR.height, images.shape[1], shift) for shift in down])
+    columns = np.stack([_interpolate(SENSOR.width, images.shape[2], shift) for shift in right])
+    frames: np.ndarray = rows @ images[:, None] @ columns.transpose(0, 2, 1)
+    return frames
+
+
+def _interpolate(size: int, pixels: int, shift: float) -> np.ndarray:
+    """Weights `[size, pixels]` of bilinear interpolation along one axis; zero outside the image."""
+    position = (np.arange(size) - (size - 1) / 2 - shift) / SCALE + (pixels - 1) / 2
+    return np.maximum(1 - np.abs(position[:, None] - np.arange(pixels)), 0)

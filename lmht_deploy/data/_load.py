@@ -1,0 +1,143 @@
+"""The one loader of data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmht_deploy.errors import DataError
+from lmht_deploy.events.arrays import Sensor
+from lmht_deploy.events.windows import WindowRule
+from lmht_deploy.formats.windows import load_windows
+
+from . import images
+from ._events import load_event_set, load_recording
+from ._recordings import check_split
+from ._registry import is_event_set, unknown_data_set
+from ._windows import Kind, Progress, Windows
+
+
+def load(
+    source: str | Path,
+    *,
+    split: str = "test",
+    steps: int,
+    size: int | Sequence[int] | None = None,
+    max_count: int = 255,
+    sensor: Sensor | tuple[int, int] | None = None,
+    root: str | Path | None = None,
+    subset: bool = False,
+    drop: bool = False,
+    classes: int = 0,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Windows:
+    """Read a data set, a recording or a file of windows.
+
+    Args:
+        source: Name of a data set (see `available`), `tonic:<Class>` for another class of
+            `tonic.datasets`, path of a recording, or path of an `.npz` file that
+            `save_windows` wrote.
+        split: "train" or "test". Recordings and `.npz` files have no splits.
+        steps: Input steps T_in. A recording becomes one window of T_in time bins of equal length;
+            an image is repeated T_in times; an `.npz` file must have this T_in.
+        size: Height and width of the windows, or one number for both. Events are down-sampled by
+            address, images are resized. Default: as recorded.
+        max_count: Largest count of a cell. Larger counts are clipped and reported in `provenance`.
+        sensor: (height, width) of the sensor, for recordings and `folder` if the files do not
+            name it.
+        root: Folder of the data set. Images are read from the Hugging Face hub without it.
+        subset: Accept a data set that is not complete.
+        drop: Drop and count invalid events instead of raising an error.
+        classes: Take only the first `classes` classes of an image data set. 0: all.
+        cache: Folder that keeps the windows for the next call with the same arguments and files.
+        progress: Called as `progress(done, total)` after each recording or image.
+
+    Raises:
+        DataError: The source is unknown, missing, incomplete or damaged, its windows do not have
+            the given `steps` or `size`, or a package is not installed.
+        StorageError: A file is missing or cannot be read.
+
+    Shape:
+        windows: integers `[N, T_in, C, H, W]`.
+
+    Example:
+        >>> load("digits", split="train", steps=4).windows.shape
+        (1438, 4, 2, 16, 16)
+    """
+    split = check_split(split)
+    name, window_size = str(source), _size(size)
+    if name in images.SETS:
+        return images.load_images(
+            name,
+            split=split,
+            steps=steps,
+            size=_side(name, window_size),
+            classes=classes,
+            root=root,
+            cache=cache,
+            progress=progress,
+        )
+    if classes:
+        raise DataError(f"{name}: only image data sets can be limited to their first classes")
+    given = None if sensor is None else Sensor(*sensor)
+    if is_event_set(name):
+        return load_event_set(
+            name,
+            split=split,
+            rule=WindowRule(steps),
+            size=window_size,
+            max_count=max_count,
+            sensor=given,
+            root=None if root is None else Path(root),
+            subset=subset,
+            drop=drop,
+            cache=cache,
+            progress=progress,
+        )
+    path = Path(source)
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; load 'folder' with this folder as its root")
+    if path.suffix.lower() == ".npz":
+        return _load_file(path, steps, window_size)
+    if path.suffix:
+        return load_recording(
+            path,
+            rule=WindowRule(steps),
+            size=window_size,
+            max_count=max_count,
+            sensor=given,
+            drop=drop,
+        )
+    raise DataError(unknown_data_set(name))
+
+
+def _size(size: int | Sequence[int] | None) -> Sensor | None:
+    """`size` as (height, width); DataError if it is not one number or two."""
+    sides = [size, size] if isinstance(size, int) else size
+    if sides is None:
+        return None
+    if len(sides) != 2:
+        raise DataError(f"size must be (height, width) or one number, not {size}")
+    return Sensor(*map(int, sides))
+
+
+def _side(name: str, size: Sensor | None) -> int:
+    """Side of the square images; 0 for the size that they have."""
+    if size is None:
+        return 0
+    if size.height != size.width:
+        raise DataError(f"{name}: images become squares; size must not be {tuple(size)}")
+    return size.height
+
+
+def _load_file(path: Path, steps: int, size: Sensor | None) -> Windows:
+    """Windows of an `.npz` file, which must have the given `steps` and `size`."""
+    windows, labels = load_windows(path)
+    if windows.shape[1] != steps or (size is not None and windows.shape[3:] != size):
+        pixels = f"{size.height}, {size.width}" if size else "H, W"
+        raise DataError(
+            f"{path}: windows must have shape [N, {steps}, C, {pixels}], not {list(windows.shape)}"
+        )
+    kind: Kind = "image" if windows.dtype.kind == "i" and windows.min() < 0 else "events"
+    return Windows(windows, labels, (), kind, {"data": str(path)})

@@ -1,0 +1,70 @@
+"""Labeled recordings before they become windows, and their split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lmht_deploy.errors import DataError
+from lmht_deploy.events.arrays import Sensor
+
+Split = Literal["train", "test"]
+
+TRAIN_SHARE = 0.9
+"""Share of each class that trains if a data set has no split of its own."""
+
+
+def check_split(split: str) -> Split:
+    """Return `split`; DataError if it is not "train" or "test"."""
+    if split not in ("train", "test"):
+        raise DataError(f"split must be 'train' or 'test', not {split!r}")
+    return split
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """The labeled recordings of one split.
+
+    Attributes:
+        events: Structured arrays with t, x, y, p, one for each recording, not validated. They are
+            read when they are iterated, once.
+        labels: int64 `[N]`, indices into `classes`.
+        classes: Class names.
+        sensor: Size of the sensor.
+        origin: Where the recordings come from, as plain values for the provenance.
+        files: All files that the recordings depend on; empty if they are generated.
+    """
+
+    events: Iterable[np.ndarray]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    sensor: Sensor
+    origin: Mapping[str, Any]
+    files: Sequence[Path] = ()
+
+
+def split_by_class(
+    labels: np.ndarray, split: Split, share: float = TRAIN_SHARE, seed: int = 0
+) -> np.ndarray:
+    """Choose the recordings of a split.
+
+    Args:
+        labels: int64 `[N]`.
+        split: "train" or "test".
+        share: Share of each class that trains.
+        seed: Seed of the draw.
+
+    Returns:
+        Sorted indices int64 `[n]`.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        cut = round(share * len(members))
+        chosen.append(members[:cut] if split == "train" else members[cut:])
+    return np.sort(np.concatenate(chosen))

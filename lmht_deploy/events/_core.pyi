@@ -1,0 +1,96 @@
+"""Event arrays: validation, counts per time bin, and an emulated sensor (events/core).
+
+Events are `uint8 [n, 13]`, the bytes of EVENT in events/arrays.py, or `int64 [n, 4]` with the
+columns t, x, y, p. All arrays are C-contiguous. Functions raise ValueError where arguments do not
+fit each other.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+class _Size(Protocol):
+    """A sensor, in pixels."""
+
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+
+class Sifted:
+    """What `sift` has done."""
+
+    @property
+    def admitted(self) -> int:
+        """Number of events without a fault."""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Number of the other events by fault: "range", "polarity", "order"."""
+
+def check(events: NDArray[np.uint8] | NDArray[np.int64], sensor: _Size, latest: int) -> int:
+    """Return the index of the first event with a fault, or the number of events.
+
+    Args:
+        events: Events in either form.
+        sensor: Size of the sensor.
+        latest: Time of the last event before these (us).
+    """
+
+def sift(
+    events: NDArray[np.uint8] | NDArray[np.int64],
+    sensor: _Size,
+    latest: int,
+    admitted: NDArray[np.uint8],
+) -> Sifted:
+    """Write the events without a fault to `admitted` `uint8 [>= n, 13]`."""
+
+def first_at(events: NDArray[np.uint8], time: int) -> int:
+    """Return the index of the first event that is not earlier than `time` (us)."""
+
+def count(
+    events: NDArray[np.uint8], first: int, last: int, sensor: _Size, cells: NDArray[np.int64]
+) -> None:
+    """Add the events `first` to `last` (not included) to the counts `cells` `int64 [2, H, W]`."""
+
+def move(
+    scene: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    frames: NDArray[np.float32],
+) -> None:
+    """Write what a moving camera sees of a scene, interpolated linearly between its pixels.
+
+    Args:
+        scene: `float32 [h, w]`.
+        rows: Rows of the scene at which the rows of each frame lie, `float32 [S, H]`.
+        columns: The same of columns, `float32 [S, W]`.
+        frames: The result, `float32 [S, H, W]`.
+    """
+
+def emulate(
+    *,
+    levels: NDArray[np.float32],
+    order: NDArray[np.int64],
+    times: NDArray[np.int64],
+    off: NDArray[np.float32],
+    on: NDArray[np.float32],
+    refractory: float,
+    leak: float,
+    readout: float,
+    noise: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    """Return the events that the pixels of a sensor send, `uint8 [n, 13]` in order of time.
+
+    Args:
+        levels: Log intensities of the frames, `float32 [S, H, W]`.
+        order: The frame that is seen at each time, `int64 [F]`.
+        times: Microseconds from 0 on, each less than 2^24 after the one before, `int64 [F]`.
+        off: Threshold of each pixel for a fall, `float32 [H, W]`.
+        on: Threshold of each pixel for a rise, `float32 [H, W]`.
+        refractory: Microseconds after an event in which a pixel sees nothing.
+        leak: Thresholds of ON per microsecond by which the level of a still scene rises.
+        readout: Microseconds in which the readout is busy with one event.
+        noise: Events to send among the others, `uint8 [n, 13]` in order of time.
+    """

@@ -1,0 +1,216 @@
+"""The `.onnx` file of an LM-HT network: names of inputs and outputs, metadata, checksum.
+
+This module needs no ONNX package. `lmht_deploy.exporters.onnx` builds the graph, and
+`lmht_deploy.backends.onnx` runs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lmht_deploy.errors import StorageError
+from lmht_deploy.formats.schema import Field, Group, Schema
+
+__all__ = [
+    "COUNTS",
+    "FORMAT",
+    "LOGITS",
+    "SCHEMA",
+    "TRACE",
+    "VERSION",
+    "WINDOWS",
+    "Properties",
+    "by_layer",
+    "check_identity",
+    "output_name",
+    "sealed",
+]
+
+FORMAT = "lmht-deploy onnx"
+VERSION = 1
+
+WINDOWS = "windows"
+"""Name of the input."""
+LOGITS = "logits"
+"""Name of the output of the read-out."""
+COUNTS = ("spikes", "sops", "events", "event_sops")
+"""Kinds of counts, as in `Result`; the outputs are named `<kind>/<layer>`."""
+TRACE = "k"
+"""Kind of the outputs with the spikes of a layer."""
+
+CHECKSUM = "checksum"
+_SEAL = b"\x72\x4c\x0a\x08" + CHECKSUM.encode() + b"\x12\x40"
+"""Bytes before the digest: field 14 of a ModelProto (a metadata property) of 76 bytes, whose key
+is `checksum` and whose value has 64 bytes."""
+_SEAL_BYTES = len(_SEAL) + 64
+
+_INPUT, _SCALE, _MACS, _METADATA = (
+    Field("input", "JSON", "`kind` (`events` or `image`), `min_value`, `max_value`.", "property"),
+    Field("scale", "text", "Real value of one unit of a logit.", "property"),
+    Field("macs", "JSON", "MACs per window, by layer that reads an image.", "property"),
+    Field("metadata", "JSON", "Provenance of the network.", "property"),
+)
+_FORMAT = Field("format", "text", "Name of the format.", "property")
+_VERSION = Field("version", "text", "Version of the format.", "property")
+_CHECKSUM = Field(CHECKSUM, "text", "SHA-256, hexadecimal; the last property.", "property")
+
+SCHEMA = Schema(
+    title="ONNX file",
+    suffix=".onnx",
+    format=FORMAT,
+    version=VERSION,
+    summary=(
+        "ONNX with operators of the standard domain only, opset 17, IR 8. Nodes are named "
+        "`<layer>/<operator>`. `batch` is free; T_in and T are fixed. The graph does not check its "
+        "input: values outside the range in the metadata are not covered by the proof of 32 bits."
+    ),
+    groups=(
+        Group(
+            "Inputs and outputs",
+            "The order of the outputs is not part of the format.",
+            (
+                Field(
+                    WINDOWS,
+                    "[batch, T_in, C, H, W] or [batch, T_in, N]",
+                    "Input, in the first of uint8, int8, uint16, int16, int32 that holds it.",
+                    "input",
+                ),
+                Field(LOGITS, "int64 [batch, K]", "Sum of the read-out's currents.", "output"),
+                Field("spikes/<layer>", "int64 [batch]", "Σ k of a neuron layer.", "output"),
+                Field(
+                    "events/<layer>",
+                    "int64 [batch]",
+                    "Graded spikes of a neuron layer: k > 0 counts once.",
+                    "output",
+                ),
+                Field(
+                    "sops/<layer>",
+                    "int64 [batch]",
+                    "SOPs of a layer with synapses; none for pixels, which count as MACs.",
+                    "output",
+                ),
+                Field(
+                    "event_sops/<layer>",
+                    "int64 [batch]",
+                    "SOPs where every graded spike counts once.",
+                    "output",
+                ),
+                Field(
+                    "k/<layer>",
+                    "[batch, T·S, C, H, W] or [batch, T·S, N]",
+                    "Spikes, in the first of uint8, int32, int64 that holds the levels.",
+                    "output",
+                    optional=True,
+                ),
+            ),
+        ),
+        Group(
+            "Metadata properties",
+            "All values are text.",
+            (_FORMAT, _VERSION, _INPUT, _SCALE, _MACS, _METADATA, _CHECKSUM),
+        ),
+    ),
+    checksum=(
+        "The last 78 bytes of the file are one more metadata property. Its value is the SHA-256 of "
+        "all bytes before it. Serialized protocol buffers may be concatenated, so that every "
+        "runtime reads the file; others than lmht-deploy ignore the property."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Properties:
+    """Metadata of a file.
+
+    Attributes:
+        kind: Kind of the input, "events" or "image".
+        min_value: Smallest input value.
+        max_value: Largest input value.
+        scale: Real value of one unit of a logit.
+        macs: MACs per window, by layer that reads an image.
+        metadata: Provenance of the network.
+    """
+
+    kind: str
+    min_value: int
+    max_value: int
+    scale: float
+    macs: Mapping[str, int]
+    metadata: Mapping[str, str]
+
+    def encode(self) -> dict[str, str]:
+        """Return the metadata properties of a file, without its checksum."""
+        entry = {"kind": self.kind, "min_value": self.min_value, "max_value": self.max_value}
+        return {
+            _VERSION.name: str(VERSION),
+            _INPUT.name: json.dumps(entry),
+            _SCALE.name: repr(self.scale),
+            _MACS.name: json.dumps(dict(self.macs)),
+            _METADATA.name: json.dumps(dict(self.metadata), sort_keys=True),
+            _FORMAT.name: FORMAT,
+        }
+
+    @classmethod
+    def decode(cls, properties: Mapping[str, str]) -> Properties:
+        """Read the metadata properties of a file.
+
+        Raises:
+            KeyError: A property is missing.
+            ValueError: A property has no such value.
+        """
+        entry = json.loads(properties[_INPUT.name])
+        return cls(
+            min_value=int(entry["min_value"]),
+            max_value=int(entry["max_value"]),
+            kind=str(entry["kind"]),
+            scale=float(properties[_SCALE.name]),
+            macs={str(name): int(n) for name, n in json.loads(properties[_MACS.name]).items()},
+            metadata=json.loads(properties[_METADATA.name]),
+        )
+
+
+def check_identity(path: object, content: bytes, properties: Mapping[str, str]) -> None:
+    """Check format, version, keys and checksum.
+
+    Args:
+        path: The file, for messages.
+        content: All of its bytes.
+        properties: Its metadata properties.
+
+    Raises:
+        StorageError: One of them is not what `SCHEMA` says.
+    """
+    if (found := properties.get(_FORMAT.name)) != FORMAT:
+        raise StorageError(
+            f"{path}: is ONNX, but not a network of lmht-deploy (its 'format' property is "
+            f"{found!r})"
+        )
+    if (version := properties.get(_VERSION.name)) != str(VERSION):
+        raise StorageError(
+            f"{path}: has format version {version}, this release reads version {VERSION}"
+        )
+    if unknown := sorted(properties.keys() - SCHEMA.groups[1].names):
+        raise StorageError(f"{path}: has the unknown property {unknown[0]!r}")
+    if sealed(content[:-_SEAL_BYTES]) != content:
+        raise StorageError(
+            f"{path}: the checksum does not match the content; the file is damaged or was edited"
+        )
+
+
+def sealed(content: bytes) -> bytes:
+    """Append the checksum to a serialized model."""
+    return content + _SEAL + hashlib.sha256(content).hexdigest().encode()
+
+
+def output_name(kind: str, layer: str) -> str:
+    """Return the name of the output of `kind` of a layer."""
+    return f"{kind}/{layer}"
+
+
+def by_layer(kind: str, outputs: Iterable[str]) -> dict[str, str]:
+    """Return the outputs of `kind`: their names, by layer."""
+    prefix = output_name(kind, "")
+    return {name.removeprefix(prefix): name for name in outputs if name.startswith(prefix)}

@@ -1,0 +1,24 @@
+# The compiler flags of a tier, from tiers.def: -mFEATURE for each feature that the tier needs.
+
+set(tiers avx2 avx512 avx512vnni)  # rising, as in tiers.hpp: a tier needs all of the ones before it
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/tiers.def)
+file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/tiers.def features REGEX "^FEATURE\\(")
+set(flags "")
+foreach(tier ${tiers})
+  foreach(feature ${features})
+    if(feature MATCHES "^FEATURE\\(([a-z0-9]+), *${tier},")
+      list(APPEND flags -m${CMAKE_MATCH_1})
+    endif()
+  endforeach()
+  set(LMHT_FLAGS_${tier} ${flags})
+endforeach()
+
+# lmht_tier(CORE TIER SOURCE [OPTION...]): adds the translation unit of one tier to lmht_CORE.
+# On other processors than x86-64 only the generic tier is built, which has no flags.
+function(lmht_tier core tier source)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    target_sources(lmht_${core} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/${source})
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
+      "${LMHT_FLAGS_${tier}};-DLMHT_TIER=${tier};${ARGN}")
+  endif()
+endfunction()

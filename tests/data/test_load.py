@@ -1,0 +1,297 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmht_deploy.data import Windows
+from lmht_deploy.data._recordings import split_by_class
+from lmht_deploy.errors import DataError
+from lmht_deploy.events.arrays import Sensor, make_events
+from tests.support.recordings import SENSOR, data, load
+
+
+def nearest_mean_accuracy(train: Windows, test: Windows) -> float:
+    """Accuracy of the class whose mean training window is nearest: a floor under what a network can learn."""
+    flat, wanted = (
+        part.windows.reshape(len(part), -1).astype(np.float32) for part in (train, test)
+    )
+    means = np.stack([flat[train.labels == label].mean(0) for label in range(len(train.classes))])
+    distances = ((wanted[:, None] - means) ** 2).sum(-1)
+    return float((distances.argmin(1) == test.labels).mean())
+
+
+def test_digits() -> None:
+    pytest.importorskip("sklearn")
+    calls: list[tuple[int, int]] = []
+    train = load("digits", progress=lambda done, total: calls.append((done, total)))
+    test = load("digits", split="test")
+    assert train.windows.shape[1:] == (4, 2, 16, 16) and train.windows.dtype == np.uint8
+    assert (
+        len(train) + len(test) == 1797
+        and calls[-1] == (len(train), len(train))
+        and len(calls) == len(train)
+    )
+    assert train.provenance["events"] == train.windows.sum() and train.provenance["lost"] == 0
+    assert (
+        np.bincount(train.labels) / np.bincount(test.labels) == pytest.approx(4, rel=0.05)
+    ) and train.classes[7] == "7"
+    assert nearest_mean_accuracy(train, test) > 0.85
+    again = load("digits", split="test")
+    np.testing.assert_array_equal(test.windows, again.windows)
+    np.testing.assert_array_equal(test.labels, again.labels)
+
+
+def test_splits_are_disjoint_and_complete() -> None:
+    labels = np.random.default_rng(0).integers(0, 5, 200)
+    train, test = (split_by_class(labels, split) for split in ("train", "test"))
+    assert sorted([*train, *test]) == list(range(200))
+    for label in range(5):
+        assert (labels[train] == label).sum() == round(0.9 * (labels == label).sum())
+
+
+def test_options_of_load() -> None:
+    pytest.importorskip("sklearn")
+    whole = load("digits", split="test")
+    small = load("digits", split="test", steps=2, size=8, max_count=3)
+    merged = whole.windows.astype(int).reshape(-1, 2, 2, 2, 8, 2, 8, 2).sum((2, 5, 7))
+    np.testing.assert_array_equal(small.windows, np.minimum(merged, 3))
+    assert small.provenance["lost"] == (merged - small.windows).sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"source": "mnist"},
+            "unknown data set 'mnist'; did you mean 'nmnist'\\? .* digits, nmnist",
+        ),
+        ({"split": "all"}, "split must be 'train' or 'test', not 'all'"),
+        ({"steps": 0}, "at least one bin"),
+        ({"source": "nmnist"}, "give the root that holds Train/<digit>"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(arguments: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(**{"source": "digits"} | arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"), [("digits", "sklearn", "demo"), ("nmnist", "tonic", "events")]
+)
+def test_a_missing_package_is_named_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, name: str, package: str, extra: str
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(
+        DataError,
+        match=rf"package '{package}' is not installed; run: pip install 'lmht-deploy\[{extra}\]'",
+    ):
+        load(name)
+
+
+# ------------------------------------------------------------------------------------------------ N-MNIST
+
+
+def test_nmnist_from_the_zip_and_from_folders(tmp_path: Path) -> None:
+    pytest.importorskip("tonic")
+    archive = data("nmnist_small/nmnist_small.zip")
+    test = load("nmnist", root=archive.parent, split="test")
+    assert test.windows.shape == (100, 4, 2, 34, 34) and sorted(set(test.labels)) == list(range(10))
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(
+            tmp_path / "NMNIST", [name for name in file.namelist() if name.startswith("Test/")]
+        )
+        assert test.provenance["events"] == sum(
+            events_in(file.read(name)) for name in file.namelist() if name.startswith("Test/")
+        )
+    for root in (archive, tmp_path, tmp_path / "NMNIST"):
+        again = load("nmnist", root=root, split="test")
+        np.testing.assert_array_equal(again.windows, test.windows)
+        np.testing.assert_array_equal(again.labels, test.labels)
+    with pytest.raises(DataError, match="there is no N-MNIST here; expected Train"):
+        load("nmnist", root=tmp_path)
+    shutil.rmtree(tmp_path / "NMNIST" / "Test" / "3")
+    with pytest.raises(
+        DataError, match="NMNIST is incomplete, class '3 - three' has no test recording"
+    ):
+        load("nmnist", root=tmp_path, split="test")
+
+
+def events_in(recording: bytes) -> int:
+    """Events of an N-MNIST file: records of five bytes, of which those with y = 240 are overflows of the clock."""
+    return sum(1 for i in range(0, len(recording), 5) if recording[i + 1] != 240)
+
+
+def test_damaged_nmnist_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("tonic")
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(DataError, match=r"broken\.zip: is not a readable zip file"):
+        load("nmnist", root=tmp_path)
+    for digit in range(10):
+        (tmp_path / "Test" / str(digit)).mkdir(parents=True)
+        (tmp_path / "Test" / str(digit) / "00001.bin").write_bytes(bytes([40, 3, 128, 0, 1]))
+    with pytest.raises(
+        DataError,
+        match="nmnist, test recording 0: event 0: x=40, y=3 is outside the sensor of 34 x 34",
+    ):
+        load("nmnist", root=tmp_path, split="test")
+    (tmp_path / "Test" / "0" / "00001.bin").write_bytes(bytes([4, 3, 128, 0]))
+    with pytest.raises(DataError, match=r"0/00001\.bin: is damaged"):
+        load("nmnist", root=tmp_path, split="test")
+
+
+# ------------------------------------------------------------------------------------------------ recordings of one's own
+
+
+def write_folders(root: Path, number: int = 10) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for index in range(number):
+            t = np.sort(rng.integers(0, 1000, 20))
+            np.save(
+                root / name / f"{index}.npy",
+                make_events(
+                    t, rng.integers(5, size=20), rng.integers(3, size=20), rng.integers(2, size=20)
+                ),
+            )
+
+
+def test_a_folder_a_class(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    train, test = (
+        load("folder", root=tmp_path, split=split, sensor=SENSOR) for split in ("train", "test")
+    )
+    assert (
+        train.windows.shape == (18, 4, 2, 3, 5)
+        and test.labels.tolist() == [0, 1]
+        and test.classes == ("cat", "dog")
+    )
+    assert train.provenance["events"] == 18 * 20
+    with pytest.raises(DataError, match="does not say how large its sensor is"):
+        load("folder", root=tmp_path)
+
+
+def test_folders_with_a_split_of_their_own(tmp_path: Path) -> None:
+    write_folders(tmp_path / "train", 3)
+    write_folders(tmp_path / "test", 2)
+    assert [
+        len(load("folder", root=tmp_path, split=split, sensor=SENSOR))
+        for split in ("train", "test")
+    ] == [6, 4]
+
+
+def test_real_recordings_of_a_folder(tmp_path: Path) -> None:
+    pytest.importorskip("faery")
+    for split in ("train", "test"):
+        (tmp_path / split / "man").mkdir(parents=True)
+        shutil.copy(
+            data("event_formats/tonic_sample_320x240.aedat4"), tmp_path / split / "man" / "0.aedat4"
+        )
+    found = load("folder", root=tmp_path, steps=2, size=(24, 32))
+    assert (
+        found.provenance["sensor"] == [240, 320]
+        and found.provenance["events"] == 111954 == found.windows.sum() + found.provenance["lost"]
+    )
+    shutil.copy(
+        data("event_formats/davis346_short.aedat4"), tmp_path / "train" / "man" / "1.aedat4"
+    )
+    with pytest.raises(DataError, match=r"1\.aedat4: its sensor has 346 x 260 pixels"):
+        load("folder", root=tmp_path)
+
+
+def test_folders_that_hold_nothing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="give a root with one folder of recordings for each class"):
+        load("folder")
+    with pytest.raises(DataError, match="holds no folder of recordings"):
+        load("folder", root=tmp_path)
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(DataError, match=r"cat: holds no recording \("):
+        load("folder", root=tmp_path)
+    (tmp_path / "cat" / "1.npy").touch()
+    with pytest.raises(DataError, match="too few recordings to be split"):
+        load("folder", root=tmp_path, split="test", sensor=SENSOR)
+    with pytest.raises(DataError, match="only that of 'folder' can be given"):
+        load("digits", sensor=SENSOR)
+
+
+def test_windows_that_do_not_fit_the_memory_are_refused(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    with pytest.raises(
+        DataError,
+        match=r"do not fit into memory; choose a smaller size|choose a longer bin or a smaller size",
+    ):
+        load("folder", root=tmp_path, sensor=Sensor(2**31, 2**31))
+
+
+def test_events_that_do_not_fit_are_dropped_only_when_asked(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    np.save(
+        tmp_path / "cat" / "0.npy",
+        make_events(np.array([5, 6, 7]), np.array([1, 99, 1]), np.zeros(3, int), np.ones(3, int)),
+    )
+    split = (
+        "train"
+        if any(index == 0 for index in split_by_class(np.repeat([0, 1], 10), "train"))
+        else "test"
+    )
+    with pytest.raises(DataError, match=f"folder, {split} recording 0: event 1: x=99"):
+        load("folder", root=tmp_path, split=split, sensor=SENSOR)
+    assert (
+        load("folder", root=tmp_path, split=split, sensor=SENSOR, drop=True).provenance["dropped"]
+        == 1
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the cache
+
+
+def test_the_cache_gives_the_same_and_notices_every_change(tmp_path: Path) -> None:
+    root, cache = tmp_path / "root", tmp_path / "cache"
+    write_folders(root)
+    reads: list[int] = []
+
+    def load_again(**options: Any) -> Windows:
+        reads.clear()
+        return load(
+            "folder",
+            root=root,
+            sensor=SENSOR,
+            cache=cache,
+            progress=lambda done, total: reads.append(done),
+            **options,
+        )
+
+    first = load_again()
+    assert len(reads) == 18
+    again = load_again()
+    assert not reads
+    np.testing.assert_array_equal(again.windows, first.windows)
+    np.testing.assert_array_equal(again.labels, first.labels)
+    assert (
+        again.windows.dtype == first.windows.dtype
+        and again.provenance == first.provenance
+        and again.classes == first.classes
+    )
+    for options in ({"steps": 5}, {"size": 2}, {"max_count": 1}, {"split": "test"}, {"drop": True}):
+        load_again(**options)
+        assert reads, options
+    for path in cache.iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+    np.testing.assert_array_equal(load_again().windows, first.windows)
+    assert reads
+    changed = root / "dog" / "3.npy"
+    events = np.load(changed)
+    events["x"] = 0
+    np.save(changed, events)
+    load_again()
+    assert reads
+    assert not [path for path in cache.iterdir() if path.suffix != ".npz"]

@@ -1,0 +1,124 @@
+#include <random>
+
+#include "check.hpp"
+#include "events/core/bins.hpp"
+#include "events/core/frames.hpp"
+#include "events/core/pixels.hpp"
+#include "events/core/validator.hpp"
+
+using namespace lmht::events;
+
+namespace {
+
+Event at(int64_t t, uint16_t x = 0, uint16_t y = 0, uint8_t p = 0) {
+    return {t, x, y, p};
+}
+
+std::vector<int64_t> times_of(const std::vector<Event>& events) {
+    std::vector<int64_t> times;
+    for (const Event& event : events) times.push_back(event.t);
+    return times;
+}
+
+}  // namespace
+
+TEST(scaled_addresses_are_the_quotient) {
+    for (int64_t from : {1, 2, 3, 7, 34, 128, 1279, 1280, 65535, 65536})
+        for (int64_t to : {int64_t(1), int64_t(2), from / 3, from / 2, from - 1, from}) {
+            if (to < 1 || to > from) continue;
+            const Scaled scaled(from, to);
+            int64_t wrong = 0;
+            for (int64_t address = 0; address < from; ++address)
+                wrong += int64_t(scaled(uint16_t(address))) != address * to / from;
+            CHECK_EQUAL(wrong, 0);
+        }
+    const int64_t largest = (int64_t(1) << 31) - 1;
+    for (int64_t address : {0, 1, 65535})
+        CHECK_EQUAL(int64_t(Scaled(largest, largest - 1)(uint16_t(address))),
+                    address * (largest - 1) / largest);
+}
+
+TEST(counts_are_those_of_a_loop) {
+    std::mt19937 generator(1);
+    const Size sensor{34, 45}, size{17, 11};
+    std::vector<Event> events;
+    for (int i = 0; i < 5000; ++i)
+        events.push_back(at(i, generator() % 45, generator() % 34, generator() % 2));
+    std::vector<int64_t> cells(2 * 17 * 11, 3), expected = cells;
+    add(events.data(), events.size(), sensor, size, cells.data());
+    for (const Event& e : events) ++expected[(e.p * 17 + e.y * 17 / 34) * 11 + e.x * 11 / 45];
+    CHECK_EQUAL(cells, expected);
+}
+
+TEST(first_event_at_a_time) {
+    const std::vector<Event> events{at(-5), at(0), at(0), at(3), at(7)};
+    for (int64_t time = -6; time <= 8; ++time) {
+        size_t expected = 0;
+        while (expected < events.size() && events[expected].t < time) ++expected;
+        CHECK_EQUAL(first_at(events.data(), events.size(), time), expected);
+    }
+    CHECK_EQUAL(first_at(nullptr, 0, 0), 0u);
+}
+
+TEST(each_fault_is_named) {
+    const Size sensor{3, 4};
+    const WideEvent good{10, 3, 2, 1};
+    CHECK_EQUAL(fault(good, sensor, 10), none);
+    CHECK_EQUAL(fault(good, sensor, 11), order);
+    for (const WideEvent& bad : {WideEvent{10, 4, 2, 1},
+                                 {10, -1, 2, 1},
+                                 {10, 3, 3, 1},
+                                 {10, 3, -1, 1},
+                                 {MAX_TIME + 1, 3, 2, 1},
+                                 {-MAX_TIME - 1, 3, 2, 1}})
+        CHECK_EQUAL(fault(bad, sensor, 0), range);
+    for (int64_t p : {-1, 2}) CHECK_EQUAL(fault(WideEvent{10, 3, 2, p}, sensor, 0), polarity);
+}
+
+TEST(events_without_a_fault_are_kept_in_order) {
+    const Size sensor{3, 4};
+    const std::vector<WideEvent> given{{5, 0, 0, 0}, {4, 0, 0, 0}, {5, 9, 0, 0},
+                                       {5, 0, 0, 7}, {6, 1, 2, 1}, {5, 0, 0, 0}};
+    CHECK_EQUAL(first_fault(given.data(), given.size(), sensor, 0), 1u);
+    std::vector<Event> kept(given.size());
+    const Sifted sifted = sift(given.data(), given.size(), sensor, 0, kept.data());
+    CHECK_EQUAL(sifted.admitted, 2u);
+    CHECK_EQUAL(sifted.dropped[range], 1);
+    CHECK_EQUAL(sifted.dropped[polarity], 1);
+    CHECK_EQUAL(sifted.dropped[order], 2);
+    kept.resize(2);
+    CHECK_EQUAL(times_of(kept), (std::vector<int64_t>{5, 6}));
+    CHECK_EQUAL(first_fault(kept.data(), 2, sensor, 0), 2u);
+}
+
+TEST(frames_are_interpolated) {
+    const std::vector<float> scene{0, 1, 2, 10, 11, 12, 20, 21, 22};  // 10 · row + column
+    const std::vector<float> rows{0, 1.5f}, columns{0.25f, 1.75f};
+    std::vector<float> frames(4);
+    move({scene.data(), 3}, {rows.data(), columns.data()}, 1, 2, 2, frames.data());
+    CHECK_EQUAL(frames, (std::vector<float>{0.25f, 1.75f, 15.25f, 16.75f}));
+}
+
+TEST(a_rising_level_sends_an_event_at_each_threshold) {
+    const std::vector<float> levels{0, 1};
+    const std::vector<int64_t> order{0, 1}, times{0, 1000};
+    const float off = 0.5f, on = 0.25f;
+    const Pixels pixels{{1, 1}, &off, &on, 0, 0, 0};
+    const auto events = emulate({levels.data(), order.data(), times.data(), 2}, pixels, nullptr, 0);
+    CHECK_EQUAL(times_of(events), (std::vector<int64_t>{250, 500, 750, 1000}));
+    for (const Event& event : events) CHECK_EQUAL(event.p, 1);
+}
+
+TEST(noise_keeps_its_time_and_a_busy_readout_loses_events) {
+    const std::vector<int64_t> order{0, 1}, times{0, 1000};
+    const std::vector<float> thresholds{1, 1};
+    const std::vector<Event> noise{at(10, 0), at(10, 1), at(11, 0), at(900, 1, 0, 1)};
+    Pixels pixels{{1, 2}, thresholds.data(), thresholds.data(), 0, 0, 0};
+    const std::vector<float> still(4);
+    const FrameSequence frames{still.data(), order.data(), times.data(), 2};
+    CHECK_EQUAL(times_of(emulate(frames, pixels, noise.data(), 4)),
+                (std::vector<int64_t>{10, 10, 11, 900}));
+    pixels.readout = 1;
+    CHECK_EQUAL(times_of(emulate(frames, pixels, noise.data(), 4)),
+                (std::vector<int64_t>{10, 11, 900}));
+}

@@ -1,0 +1,111 @@
+"""The run folder: what is written is read, and damage is reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lmht_deploy.errors import RecipeError, StorageError
+from lmht_deploy.training import runs
+from tests.support.training import copied
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (runs.MODEL, None, "model.safetensors: there is no such file"),
+        (runs.MODEL, b"", "model.safetensors: is damaged"),
+        (runs.MODEL, b"PK" * 99, "model.safetensors: is damaged"),
+        (runs.METRICS, b"{", "metrics.jsonl: is missing or damaged"),
+        (runs.METRICS, None, "metrics.jsonl: is missing or damaged"),
+        (
+            runs.METRICS,
+            b'{"epoch": 1}',
+            "metrics.jsonl: is missing or damaged \\(line 1 does not describe an epoch\\)",
+        ),
+        (
+            runs.METRICS,
+            b"3",
+            "metrics.jsonl: is missing or damaged \\(line 1 does not describe an epoch\\)",
+        ),
+        (runs.METRICS, b"", "metrics.jsonl: is damaged \\(there is a model, but no epoch\\)"),
+        (runs.RECIPE, b"[x]", "unknown section 'x'"),
+    ],
+)
+def test_damaged_folder(
+    finished: Path, tmp_path: Path, file: str, content: bytes | None, message: str
+) -> None:
+    folder = copied(finished, tmp_path / "run")
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(content)
+    with pytest.raises((StorageError, RecipeError), match=message):
+        runs.load_run(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header.pop("classes"),
+        lambda header: header["input"].pop("shape"),
+        lambda header: header["input"].update(extra=1),
+        lambda header: header["input"].update(shape=[3, 8, 8]),
+        lambda header: header.update(classes=["a", "b"]),
+    ],
+)
+def test_edited_model(finished: Path, tmp_path: Path, change: Callable[[Any], object]) -> None:
+    folder = copied(finished, tmp_path / "run")
+    weights, header = runs.read(folder / runs.MODEL)
+    change(header)
+    runs.write(folder / runs.MODEL, weights, header)
+    with pytest.raises(
+        StorageError, match=r"model\.safetensors: does not match recipe\.toml, or was edited"
+    ):
+        runs.load_run(folder)
+
+
+def test_a_safetensors_file_of_others(finished: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder = copied(finished, tmp_path / "run")
+    save_file({"x": torch.zeros(1)}, folder / runs.MODEL)
+    with pytest.raises(StorageError, match=r"was not written by a training run"):
+        runs.load_run(folder)
+
+
+def test_full_disk_keeps_the_last_good_state(finished: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    folder = copied(finished, tmp_path / "run")
+    before = (folder / runs.STATE).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes of a file
+        with pytest.raises(
+            StorageError, match=r"state\.safetensors: cannot be written \(.*File too large"
+        ):
+            runs.write(folder / runs.STATE, runs.read(folder / runs.STATE)[0], {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (folder / runs.STATE).read_bytes() == before and not list(folder.glob(".*"))
+
+
+def test_metrics_are_plain_json(finished: Path) -> None:
+    for line in (finished / runs.METRICS).read_text().splitlines():
+        assert set(json.loads(line)) == {
+            "epoch",
+            "step",
+            "loss",
+            "accuracy",
+            "test_loss",
+            "test_accuracy",
+            "learning_rate",
+            "seconds",
+            "windows_per_second",
+            "density",
+        }

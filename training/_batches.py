@@ -1,0 +1,117 @@
+"""Batches of training windows: their order, the share of every process, the move to the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmht_deploy.data import Windows, images
+from lmht_deploy.errors import TrainingError
+
+from . import _parallel
+from ._augmentation import GROUP
+from .recipe import Recipe
+
+MAX_RESIDENT_BYTES = 2**32
+"""Training windows up to this size are kept on the accelerator."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's share of a batch.
+
+    Attributes:
+        windows: Windows, float32 [B, T_in, C, H, W].
+        labels: Labels, int64 [B].
+        seeds: Seeds of the augmentation, one per `GROUP` windows.
+    """
+
+    windows: Tensor
+    labels: Tensor
+    seeds: list[int]
+
+
+class Batches:
+    """The training batches of one process.
+
+    Attributes:
+        size: Windows per batch, over all processes.
+        per_epoch: Batches per epoch; the last incomplete one is dropped.
+
+    Raises:
+        TrainingError: The batches cannot be shared among the processes.
+    """
+
+    def __init__(self, recipe: Recipe, data: Windows, device: torch.device) -> None:
+        self.recipe, self.data, self.device = recipe, data, device
+        self.size = min(recipe.training.batch_size, len(data.windows))
+        self.per_epoch = len(data.windows) // self.size
+        self._share = _share(recipe.training.batch_size, len(data.windows))
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Iterate over the batches of `epoch` (1-based), each made while the one before is used."""
+        return prefetched(self._epoch(epoch))
+
+    def _epoch(self, epoch: int) -> Iterator[Batch]:
+        seed_of = self.recipe.training.seed_of
+        generator = torch.Generator().manual_seed(seed_of(epoch))
+        order = torch.randperm(len(self.data.windows), generator=generator).numpy()
+        first = _parallel.rank() * self._share
+        for number in range(self.per_epoch):
+            chosen = order[number * self.size :][first : first + self._share]
+            groups = range(first // GROUP, first // GROUP + math.ceil(len(chosen) / GROUP))
+            yield Batch(
+                self._windows(chosen, seed_of(epoch)),
+                torch.from_numpy(self.data.require_labels()[chosen]).long().to(self.device),
+                [seed_of(epoch, number, group) for group in groups],
+            )
+
+    def _windows(self, chosen: np.ndarray, seed: int) -> Tensor:
+        """The training windows `chosen`, on the device."""
+        windows = self.data.windows
+        if isinstance(windows, images.LazyImages):
+            crop_scale = self.recipe.augmentation.crop_scale
+            decoded = windows.read(chosen, zoom=crop_scale, seed=seed)
+            return torch.from_numpy(decoded).to(self.device).float()
+        if self.device.type == "cpu" or windows.nbytes > MAX_RESIDENT_BYTES:
+            return torch.from_numpy(windows[chosen]).to(self.device).float()
+        return self._resident[torch.from_numpy(chosen).to(self.device)].float()
+
+    @cached_property
+    def _resident(self) -> Tensor:
+        """All training windows, on the device."""
+        return torch.from_numpy(np.ascontiguousarray(self.data.windows)).to(self.device)
+
+
+def _share(batch_size: int, number: int) -> int:
+    """Windows of a batch that one process takes, of a data set of `number` windows."""
+    processes = _parallel.world_size()
+    if processes == 1:
+        return min(batch_size, number)
+    if batch_size % (processes * GROUP) or number < batch_size:
+        raise TrainingError(
+            f"for {processes} processes training.batch_size must be a multiple of "
+            f"{processes * GROUP} and not exceed the {number:,} training windows, "
+            f"not {batch_size}"
+        )
+    return batch_size // processes
+
+
+def prefetched(items: Iterable[Item]) -> Iterator[Item]:
+    """Iterate over `items`; a thread makes the next one while the present one is used."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as worker:
+        following = worker.submit(next, iterator, None)
+        while (item := following.result()) is not None:
+            following = worker.submit(next, iterator, None)
+            yield item
