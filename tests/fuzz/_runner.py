@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import signal
@@ -73,6 +74,7 @@ def _child(
     target: Callable[[Path], object], inputs: Sequence[bytes], path: Path, writer: int
 ) -> None:
     """Run `inputs` until one fails; never returns."""
+    faulthandler.disable()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
