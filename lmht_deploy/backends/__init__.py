@@ -109,12 +109,12 @@ class ReportsProgress(Protocol):
 class StepRunner(Protocol):
     """Incremental inference for overlapping windows, on a ring of T_in input steps."""
 
-    def put(self, step: int, counts: np.ndarray) -> None:
-        """Write `counts` int32 [C, H, W] or [N] into slot `step` of the ring."""
+    def put(self, slot: int, counts: np.ndarray) -> None:
+        """Write `counts` int32 [C, H, W] or [N] into one slot of the ring."""
         ...
 
-    def run(self, first: int) -> Result:
-        """Run the window whose first step is in slot `first`; the result has B = 1."""
+    def run(self, oldest: int) -> Result:
+        """Run the window whose first step is in slot `oldest`; the result has B = 1."""
         ...
 
 
