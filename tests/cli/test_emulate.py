@@ -1,4 +1,4 @@
-"""`lmht emulate`: recordings that Tonic reads, the same whoever makes them, and marked for what they are."""
+"""`lmht emulate`: recordings that Tonic reads, reproducible, and marked as emulated."""
 
 from __future__ import annotations
 
