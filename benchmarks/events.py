@@ -63,7 +63,9 @@ def streamed(net: Network, rule: WindowRule, hop: int | None = None) -> Windower
     """A windower whose windows go through `net`, as `lmht stream` does it."""
     return Windower(
         rule,
-        SharedSteps(engine.Steps(engine.Model(net)), net.input.max_value, STEPS, SENSOR, SIZE),
+        SharedSteps(
+            engine.IncrementalEngine(engine.Model(net)), net.input.max_value, STEPS, SENSOR, SIZE
+        ),
         hop,
     )
 

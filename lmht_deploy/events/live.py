@@ -18,8 +18,7 @@ import numpy as np
 from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError
 
-from ._faery import from_faery
-from .arrays import EVENT, Sensor
+from .arrays import EVENT, Sensor, make_events
 from .stream import Packet
 
 TICK = 1000
@@ -237,6 +236,11 @@ def open_camera() -> tuple[Sensor, Iterator[Packet]]:
 def _read_camera(stream: Iterable[np.ndarray]) -> Iterator[Packet]:
     try:
         for events in stream:
-            yield Packet(from_faery(events), time.perf_counter())
+            yield Packet(_from_faery(events), time.perf_counter())
     except Exception as error:
         raise DataError(f"the camera was lost ({' '.join(str(error).split())})") from None
+
+
+def _from_faery(packet: np.ndarray) -> np.ndarray:
+    """Convert a packet of faery, whose polarity is called "on", to EVENT `[n]`."""
+    return make_events(packet["t"], packet["x"], packet["y"], packet["on"])

@@ -104,7 +104,7 @@ def smoothed(image: np.ndarray) -> np.ndarray:
 
 
 def test_against_a_real_recording() -> None:
-    """airplane0: 210,816 events, 57.3 % ON; 34 % of the cells of ten bins not zero, none above 19."""
+    """airplane0: 210,816 events, 57.3 % ON; 34 % of the cells of ten bins not zero, at most 19."""
     image_module = pytest.importorskip("PIL.Image")
     real = np.load(data("cifar10dvs_airplane0/airplane0_counts.npz"))
     image = np.asarray(

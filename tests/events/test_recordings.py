@@ -51,7 +51,7 @@ REAL = {
         Sensor(720, 1280),
         219596,
         (11718656, 874, 200, False),
-        (11727467, 1218, 572, True),
+        (11727457, 1218, 572, True),  # faery repeats an earlier, later time
     ),
     "ncars_sample.dat": (
         Sensor(100, 120),
@@ -317,8 +317,8 @@ def test_packets_need_not_be_read_at_once(library: None) -> None:
         ),
         (
             "a.aedat",
-            aedat2(chip="eu.seebetter.ini.chips.davis.DAVIS240C"),
-            "AEDAT 2.0 of a DAVIS240C",
+            aedat2(chip="eu.seebetter.ini.chips.davis.DAVIS640"),
+            "AEDAT 2.0 of a DAVIS640",
         ),
         ("a.aedat", aedat2((0, 1)) + b"abc", "3 bytes are left over"),
         ("a.aedat", aedat2(), "holds no event$"),
@@ -437,10 +437,16 @@ def test_a_missing_file_or_package_is_named(
 ) -> None:
     with pytest.raises(StorageError, match="there is no such file"):
         read_events(tmp_path / "absent.raw")
-    (tmp_path / "a.raw").write_bytes(b"% evt 3.0\n")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(
         DataError,
         match=r"the package 'faery' is not installed; run: pip install 'lmht-deploy\[events\]'",
     ):
-        read_events(tmp_path / "a.raw")
+        write_aedat4(tmp_path / "a.aedat4", np.zeros(1, EVENT), SENSOR)
+
+
+def test_a_missing_decompressor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = data("event_formats/davis346_short.aedat4")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(DataError, match="the package 'lz4' is not installed"):
+        read_events(path)

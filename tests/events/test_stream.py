@@ -224,7 +224,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
     events = make_events(times, x, y, rng.integers(2, size=2500))
     rule = WindowRule(4, by, 2500 if by == "time" else 90)
     shared = SharedSteps(
-        engine.Steps(engine.Model(NET)), NET.input.max_value, 4, sensor, Sensor(8, 8)
+        engine.IncrementalEngine(engine.Model(NET)), NET.input.max_value, 4, sensor, Sensor(8, 8)
     )
     whole = WholeWindows(Golden(), NET.input.max_value, 4, sensor, Sensor(8, 8))
     found, expected = (

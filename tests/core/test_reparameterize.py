@@ -1,4 +1,4 @@
-"""Block-start is exact for every network; the paper's uniform form where its conditions hold, and not elsewhere."""
+"""The block-start form is exact; the uniform form of the paper under its conditions only."""
 
 from __future__ import annotations
 

@@ -83,12 +83,10 @@ def name(value: object, what: str = "layer name") -> str:
     """Return `value` as the name of a layer: printable, and usable as part of a file name."""
     if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= MAX_NAME:
         raise NetworkError(
-            f"{what} must be printable text of 1 to {MAX_NAME} characters, not {show(value)}"
+            f"{what} {show(value)} must be printable text of 1 to {MAX_NAME} characters"
         )
     if set(value) & set("/\\:") or value in {".", ".."}:
-        raise NetworkError(
-            f"{what} must be printable text without '/', '\\' or ':', not {show(value)}"
-        )
+        raise NetworkError(f"{what} {show(value)} must be printable text without '/', '\\' or ':'")
     return str(value)
 
 

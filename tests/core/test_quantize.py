@@ -1,16 +1,22 @@
-"""Quantisation: the formulas of docs/semantics.md, the proof, and how close the integers come."""
+"""Quantization: the formulas of docs/semantics.md, the proof, and the error of the integers."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from lmht_deploy import reference
-from lmht_deploy.errors import QuantizationError
-from lmht_deploy.ir import Conv, Flatten, Input, Linear, Network, Neurons, Readout
+from lmht_deploy.errors import NetworkError, QuantizationError
+from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.ir import Conv, Flatten, Input, Linear, Network, Neurons, Readout, Scale
 from lmht_deploy.quantize import quantize
+from lmht_deploy.reparameterize import reparameterize
 from tests.support.networks import float_network
 
 
@@ -66,7 +72,7 @@ def test_special_matrices_are_exact(omega: np.ndarray, exact: np.ndarray) -> Non
 
 
 def test_a_scaled_integer_network_comes_back() -> None:
-    """A float network that is an integer one in other units quantises to exactly that one."""
+    """A float network that is an integer one in other units is quantized to exactly that one."""
     rng = np.random.default_rng(3)
     weight = rng.integers(-127, 128, (6, 8))
     weight[:, 0] = 127
@@ -103,7 +109,7 @@ def test_a_scaled_integer_network_comes_back() -> None:
 
 
 def test_takes_the_largest_d_that_can_be_proved() -> None:
-    """Many strong inputs leave less room for the T-GIM's fraction bits."""
+    """Many strong inputs leave fewer bits for the fractions of the T-GIM."""
     weight = np.ones((2, 2**10, 1, 1))
     for channels, d in ((2**10, 64), (2**6, 256)):
         layer = Neurons(
@@ -142,6 +148,54 @@ def test_channels_without_weights_keep_their_threshold_and_bias() -> None:
     assert quantized.bias[3] / quantized.threshold[3] * 256 == pytest.approx(
         a.bias[3] / a.threshold[3], rel=0.01
     )
+
+
+@given(
+    values=st.lists(st.floats(-1e308, 1e308), min_size=6, max_size=6),
+    threshold=st.floats(min_value=5e-324, max_value=1e308),
+    omega=st.lists(st.floats(-1e308, 1e308), min_size=4, max_size=4),
+    scale=st.floats(min_value=5e-324, max_value=1e308),
+    leak=st.floats(0, 4),
+)
+@example(
+    values=[5e-324] * 6, threshold=5e-324, omega=[5e-324] * 4, scale=5e-324, leak=1.0
+)  # 1/Ω is infinite
+@example(values=[1e308] * 3 + [1e-308] * 3, threshold=1.0, omega=[1.0, 2, 3, 4], scale=1, leak=0)
+def test_any_float_network_is_quantized_or_refused(
+    values: list[float], threshold: float, omega: list[float], scale: float, leak: float
+) -> None:
+    a, b, c, bias, v0, weight = values
+    layer = Neurons(
+        name="n",
+        synapses=(
+            Linear(source="in", weight=[[a, b], [b, a]]),
+            Scale(source="in", weight=[c, 1.0]),
+        ),
+        bias=[bias, 0.0],
+        threshold=[threshold, 1.0],
+        omega=np.reshape(omega, (2, 2)),
+        leak=leak,
+        v0=[v0, 0.0],
+        levels=2,
+    )
+    readout = Readout(
+        name="out",
+        synapses=(Linear(source="n", weight=[[weight, 1.0]]),),
+        bias=[bias],
+        scale=scale,
+    )
+    net = Network((Input(name="in", shape=(2,), steps=2), layer, readout))
+    with contextlib.suppress(QuantizationError):
+        assert quantize(net).integer
+
+
+@pytest.mark.parametrize("wrong", [None, "net.lmht", object])
+def test_refuses_what_is_no_network(wrong: object, tmp_path: Path) -> None:
+    for use in (quantize, reparameterize, lambda net: save_network(net, tmp_path / "x.lmht")):
+        with pytest.raises(NetworkError, match="a Network is needed, not an object of type"):
+            use(wrong)  # type: ignore[arg-type]
+    with pytest.raises(NetworkError, match="a Network is needed"):
+        reference.run(wrong, np.zeros((1, 1, 1), int))  # type: ignore[arg-type]
 
 
 def test_refuses_what_cannot_be_proved() -> None:

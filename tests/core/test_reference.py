@@ -1,4 +1,4 @@
-"""The golden model against literal sequences, and against the definition written out as loops."""
+"""The reference model against literal sequences, and against the definition as plain loops."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def one_neuron(
     integer=True,
     **form,
 ) -> list[int]:
-    """Spikes of one neuron under the currents X[1..T_in]."""
+    """Return the spikes of one neuron for the currents X[1..T_in]."""
     steps = len(current)
     kind = int if integer else float
     layer = Neurons(
@@ -100,8 +100,11 @@ def test_single_threshold_sequences() -> None:
     ]
 
 
-def test_qcfs_is_a_quantised_relu() -> None:
-    """Ω = 1/T, λ = 1, v0 = θ/2: Σ k = clip(floor(x·T_q/θ' + 1/2), 0, T_q) with T_q = L·T (Theorem 4.2 (ii))."""
+def test_qcfs_is_a_quantized_relu() -> None:
+    """Theorem 4.2 (ii), with T_q = L·T:
+
+    Ω = 1/T, λ = 1, v0 = θ/2 gives Σ k = clip(floor(x·T_q/θ' + 1/2), 0, T_q).
+    """
     for x in np.linspace(-3, 12, 61):
         k = one_neuron(
             [x] * 4,
@@ -131,7 +134,7 @@ def test_equals_the_definition_in_loops(net: Network) -> None:
 
 
 def by_definition(net: Network, window: list) -> tuple[dict, list[int], dict[str, int]]:
-    """docs/semantics.md with dictionaries and integers, one synapse at a time."""
+    """Compute docs/semantics.md with dictionaries and integers, one synapse at a time."""
     k: dict[str, list[dict]] = {
         net.input.name: [dict(np.ndenumerate(np.array(step, object))) for step in window]
     }
@@ -183,7 +186,7 @@ def by_definition(net: Network, window: list) -> tuple[dict, list[int], dict[str
 
 
 def crossed(synapse: Synapse, shape: tuple[int, ...], places: list):
-    """Every single synapse: (source place, target place, weight)."""
+    """Yield every synapse: (source position, target position, weight)."""
     match synapse:
         case Linear():
             yield from (
