@@ -10,13 +10,14 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from lmht_deploy.formats.lmht import load_network
-from tests.training.test_data import write
+from tests.support.images import write_parquet
 
 from .test_cli import lmht, refused
 
@@ -183,7 +184,7 @@ def test_validate(
 def test_reports(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line per epoch on standard error, the figure of the paper, and the file of TensorBoard."""
+    """One line per epoch on standard error, the figure of the paper, and TensorBoard."""
     capsys.readouterr()
     (tmp_path / "paper.toml").write_text(
         'extends = "digits"\n[paper]\ntable = "3"\naccuracy = 96.25\n'
@@ -269,7 +270,7 @@ def test_hybrid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "body.convolution0.neuron: spiking neurons start from a QCFS activation" in refused(
         capsys, *hybrid, "--start", tmp_path / "hybrid", "--out", tmp_path / "new"
     )
-    assert "recipe.toml: cannot be read" in refused(
+    assert "there is no such run folder" in refused(
         capsys, *hybrid, "--start", tmp_path / "none", "--out", tmp_path / "new"
     )
 
@@ -294,7 +295,7 @@ def test_images_all_the_way(
     rng = np.random.default_rng(0)
     for split, number in (("train", 96), ("test", 24)):
         labels = rng.integers(0, 2, number)
-        write(
+        write_parquet(
             tmp_path / f"{split}.parquet",
             [(rng.integers(0, 128, (8, 8, 3)) + 128 * label).astype(np.uint8) for label in labels],
             labels.tolist(),
@@ -353,14 +354,14 @@ def test_interrupted(
 ) -> None:
     from lmht_deploy.training import data, loop
 
-    steps = loop._Session._steps
+    train_epoch = loop._Session._train_epoch
 
-    def interrupt(session, begun):  # type: ignore[no-untyped-def]
+    def interrupt(session: Any, start: float) -> loop.Progress:
         if session.epoch == 1:
             raise KeyboardInterrupt
-        return steps(session, begun)
+        return train_epoch(session, start)
 
-    monkeypatch.setattr(loop._Session, "_steps", interrupt)
+    monkeypatch.setattr(loop._Session, "_train_epoch", interrupt)
     assert lmht("train", "digits", *SHORT, "--out", tmp_path / "run") == 130
     said = capsys.readouterr().err
     assert "lmht: the state after epoch 1 is kept in" in said and said.endswith(
@@ -377,7 +378,7 @@ def test_interrupted(
 
 def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ("--out", tmp_path / "new")
-    assert "[training] of the recipe has no key 'speed'; did you mean 'seed'?" in refused(
+    assert "unknown training key 'speed'; did you mean 'seed'?" in refused(
         capsys, "train", "digits", "training.speed=9", *out
     )
     assert "training.epochs must be an integer" in refused(
