@@ -16,7 +16,7 @@ import pytest
 
 from lmht_deploy import reference
 from lmht_deploy.events.arrays import Sensor, make_events
-from lmht_deploy.events.live import WIRE
+from lmht_deploy.events.live import DATAGRAM
 from lmht_deploy.events.windows import WindowRule, count_windows
 from lmht_deploy.formats.lmht import save_network
 from tests.support.networks import SPECIAL
@@ -266,7 +266,7 @@ def test_udp(net: Path, events: np.ndarray) -> None:
         "--limit",
         9,
     )
-    wire = events.astype(WIRE)
+    wire = events.astype(DATAGRAM)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         while (
             process.poll() is None
@@ -319,7 +319,7 @@ def test_udp(net: Path, events: np.ndarray) -> None:
         (["-", "--bin-events", "5", "--live"], "--live ends windows by time"),
         (
             ["camera", "--bin-us", "5"],
-            "faery has no drivers for cameras here; run: pip install neuromorphic-drivers"
+            "faery has no camera drivers here; run: pip install neuromorphic-drivers"
             "|no event camera could be opened",
         ),
         (["udp://127.0.0.1", "--bin-us", "5"], "an address is given as udp://HOST:PORT"),
