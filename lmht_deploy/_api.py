@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmht_deploy._packages import install_command
 from lmht_deploy.errors import LoweringError, NetworkError, StorageError
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.ir import Input, Network
@@ -81,7 +82,7 @@ def lower(model: SpikingModel, input: Input) -> Network:
         >>> net = lmht.quantize(lmht.lower(model, input))
     """
     if importlib.util.find_spec("torch") is None:
-        raise LoweringError("lowering needs PyTorch; run: pip install 'lmht-deploy[train]'")
+        raise LoweringError(f"lowering needs PyTorch; run: {install_command('train')}")
     from lmht_deploy.training import lowering
 
     return lowering.lower(model, input)

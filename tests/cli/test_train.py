@@ -232,7 +232,7 @@ def test_reports(
 
 
 def test_hybrid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A quantised ANN, then LM-HT neurons that begin where it ended: in two commands."""
+    """A quantized ANN, then LM-HT neurons that start from it: two commands."""
     common = (*SHORT, "data.steps=1", "network.v0=0.5")
     assert (
         lmht(
