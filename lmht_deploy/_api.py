@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmht_deploy._packages import install_command
-from lmht_deploy.errors import LoweringError, NetworkError, StorageError
+from lmht_deploy.errors import LoweringError, StorageError
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.ir import Input, Network
 
@@ -52,8 +52,6 @@ def save(net: Network, path: str | Path) -> None:
         >>> lmht.save(lmht.quantize(net), "net.lmht")
     """
     path = Path(path)
-    if not isinstance(net, Network):
-        raise NetworkError(f"only a Network can be saved, not {type(net).__name__}")
     if path.suffix != ".lmht":
         raise StorageError(
             f"{path}: a network is saved as a .lmht file; lmht_deploy.export writes other formats"

@@ -211,7 +211,7 @@ CALLS: dict[str, Callable[[Path, st.DataObject], object]] = {
         path.with_name(f"out{path.suffix}") if path.is_file() else path,
     ),
     "export": lambda path, data: lmht.export(
-        data.draw(st.sampled_from([NET, float_network()])),
+        data.draw(st.sampled_from([NET, float_network(), path])),  # type: ignore[arg-type]
         path.with_name(f"out{path.suffix}"),
         trace=data.draw(st.booleans()),
         graded=data.draw(st.booleans()),
@@ -230,6 +230,8 @@ CALLS: dict[str, Callable[[Path, st.DataObject], object]] = {
         backends=data.draw(st.sampled_from([["event"], [], "event,onnx", ["fly"], ["netx"]])),
         energy_model=data.draw(st.sampled_from(["45nm", "45", ""])),
     ),
+    "quantize": lambda path, data: lmht.quantize(path),  # type: ignore[arg-type]
+    "Engine": lambda path, data: lmht.Engine(path),  # type: ignore[arg-type]
     "reparameterize": lambda path, data: lmht.reparameterize(
         NET, data.draw(st.sampled_from(["block", "", "uniform"]))
     ),

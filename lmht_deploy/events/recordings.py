@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lmht_deploy._packages import require_package
-from lmht_deploy.errors import DataError, StorageError
-from lmht_deploy.formats.files import atomic_write
+from lmht_deploy.errors import DataError
+from lmht_deploy.formats.files import atomic_write, no_file
 
 from ._readers import OPENERS
 from .arrays import EventValidator, Sensor
@@ -74,7 +74,7 @@ def open_recording(path: str | Path, sensor: Sensor | None = None) -> EventStrea
     """
     path = Path(path)
     if not path.is_file():
-        raise StorageError(f"{path}: there is no such file")
+        raise no_file(path)
     opener = OPENERS.get(path.suffix.lower())
     if opener is None:
         raise DataError(f"{path}: a recording ends in {', '.join(SUFFIXES)}")
