@@ -16,6 +16,12 @@ int channel_of_byte(int byte) {
 
 }  // namespace
 
+int PackedWeights::max_channels() const {
+    int channels = 0;
+    for (const Slice& slice : slices) channels = std::max(channels, slice.channels);
+    return channels;
+}
+
 PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int channels_in,
                                   int groups, int kernel_y, int kernel_x, bool quads) {
     const int out = channels_out / groups, in = channels_in / groups;

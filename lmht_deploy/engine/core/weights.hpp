@@ -34,6 +34,8 @@ struct PackedWeights {
     const int8_t* quads = nullptr;  // null where they were not asked for
     Aligned<uint8_t> own;           // what both point to, until `gather_weights` takes them
 
+    int max_channels() const;  // input channels of a slice, at most
+
     static PackedWeights pack(const int8_t* weight, int channels_out, int channels_in, int groups,
                               int kernel_y, int kernel_x, bool quads);
 

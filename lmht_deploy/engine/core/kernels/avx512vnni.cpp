@@ -1,13 +1,13 @@
 // x86-64 with AVX-512 (F, BW, DQ, VL, VBMI2, VPOPCNTDQ) and VNNI: Ice Lake, Zen 4 and later.
 #define VECTOR_BYTES 64
 #include "native/compiled_tier.hpp"
-#include "row.hpp"
+#include "table.hpp"
 
 namespace lmht {
 namespace {
 
 struct Avx512 : Portable {
-    static constexpr int dense_most = 255;
+    static constexpr int dense_max = 255;
     static constexpr int dense_pixels = 6, dense_vectors = 4;
 
     // Adds the dot products of four values (unsigned) with four weights (signed).
@@ -146,8 +146,8 @@ struct Avx512 : Portable {
     };
 
     static LMHT_INLINE void add_rows(Lanes& to, const uint8_t* weights, Part part) {
-        for (; __builtin_expect(part.n > MOST_ROWS, 0); part.n -= MOST_ROWS, part.rows += MOST_ROWS)
-            add_some_rows(to, weights, {part.rows, MOST_ROWS});
+        for (; __builtin_expect(part.n > MAX_ROWS, 0); part.n -= MAX_ROWS, part.rows += MAX_ROWS)
+            add_some_rows(to, weights, {part.rows, MAX_ROWS});
         add_some_rows(to, weights, part);
     }
 
@@ -159,7 +159,7 @@ struct Avx512 : Portable {
 
     static LMHT_INLINE void add_graded(Lanes& to, const uint8_t* weights, Part once, Part twice) {
         const uint32_t n = once.n + 2 * twice.n;
-        if (__builtin_expect(n > MOST_ROWS, 0)) return add_both<Avx512>(to, weights, once, twice);
+        if (__builtin_expect(n > MAX_ROWS, 0)) return add_both<Avx512>(to, weights, once, twice);
         Rows sums;
         if (once.n) sums.add<false>(weights, once);
         if (twice.n) sums.add<true>(weights, twice);
@@ -233,24 +233,24 @@ struct Avx512 : Portable {
 }  // namespace
 
 const Kernels* kernels_avx512vnni() {
-    constexpr Costs usual{.add = 1.8f,
-                          .graded = 2.05f,
-                          .weighted = 9,
-                          .far = 1,
-                          .dense = 0.52f,
-                          .pixel = 35,
-                          .word = 8,
-                          .split = 45};
+    constexpr Costs usual{.binary_row = 1.8f,
+                          .graded_row = 2.05f,
+                          .weighted_row = 9,
+                          .cache_miss_factor = 1,
+                          .dense_slot = 0.52f,
+                          .list_pixel = 35,
+                          .list_word = 8,
+                          .extra_list_pixel = 45};
     // Zen 4 takes two cycles for an operation on 512 bits, and has half the second-level cache of
     // what the others were measured on.
-    constexpr Costs zen4{.add = 1.8f,
-                         .graded = 2.1f,
-                         .weighted = 9,
-                         .far = 1.35f,
-                         .dense = 1.04f,
-                         .pixel = 60,
-                         .word = 16,
-                         .split = 45};
+    constexpr Costs zen4{.binary_row = 1.8f,
+                         .graded_row = 2.1f,
+                         .weighted_row = 9,
+                         .cache_miss_factor = 1.35f,
+                         .dense_slot = 1.04f,
+                         .list_pixel = 60,
+                         .list_word = 16,
+                         .extra_list_pixel = 45};
     static const Kernels kernels =
         table<Avx512>("avx512vnni", __builtin_cpu_is("amdfam19h") ? zen4 : usual);
     return &kernels;

@@ -6,7 +6,7 @@
 namespace lmht {
 namespace {
 
-constexpr uint32_t MOST_ROWS = 256;  // between two flushes of 16-bit sums
+constexpr uint32_t MAX_ROWS = 256;  // between two flushes of 16-bit sums
 
 // A part of a list of rows of weights: their byte offsets.
 struct Part {
@@ -15,7 +15,7 @@ struct Part {
 };
 
 struct Portable {
-    static constexpr int dense_most = 0;  // no dense path
+    static constexpr int dense_max = 0;  // no dense path
 
     // Fires where v >= theta and subtracts theta there; bit c for channel c.
     static LMHT_INLINE uint64_t fire(Lanes& v, const Lanes& theta) {
@@ -127,12 +127,12 @@ struct Portable {
     }
 
     // Adds n rows of weights. A row costs an addition to 16-bit sums of whole words (modulo 2^16),
-    // a shift and an addition to those of the upper bytes, less than widening it would; MOST_ROWS
+    // a shift and an addition to those of the upper bytes, less than widening it would; MAX_ROWS
     // unsigned bytes fit 16 bits.
     static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part) {
         const auto [rows, n] = part;
         for (uint32_t done = 0; done < n;) {
-            const uint32_t end = n - done < MOST_ROWS ? n : done + MOST_ROWS;
+            const uint32_t end = n - done < MAX_ROWS ? n : done + MAX_ROWS;
             U16 words[PARTS] = {}, high[PARTS] = {};
             _Pragma("GCC unroll 4") for (; done < end; ++done) {
                 LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {

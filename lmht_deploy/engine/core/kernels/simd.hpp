@@ -12,7 +12,7 @@
 #endif
 
 #define LMHT_INLINE inline __attribute__((always_inline))
-#define LMHT_APART __attribute__((noinline))
+#define LMHT_NOINLINE __attribute__((noinline))
 #define LMHT_UNROLL _Pragma("GCC unroll 16")
 
 namespace lmht {
