@@ -9,6 +9,7 @@ namespace lmht {
 
 namespace {
 
+// See the drawing in weights.hpp.
 int channel_of_byte(int byte) {
     constexpr int base[4] = {0, 32, 16, 48};
     return byte / 4 + base[byte % 4];
@@ -29,8 +30,8 @@ PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int ch
     for (int o = 0; o < channels_out; o += LANES) {
         const int last = std::min(o + LANES, channels_out) - 1;
         const int channel0 = o / out * in, channels = (last / out + 1) * in - channel0;
-        const int places = kernel_x * kernel_y,
-                  pitch = channels + (places > 1 && channels >= LANES ? SKEW : 0);
+        const int places = kernel_x * kernel_y;
+        const int pitch = channels + (places > 1 && channels >= LANES ? SKEW : 0);
         const size_t bytes = size_t(places) * pitch * LANES,
                      quads_bytes =
                          quads ? (size_t(places) * channels + QUAD - 1) / QUAD * QUAD * LANES : 0;
