@@ -11,6 +11,17 @@ namespace lmht {
 // would share one set of a first-level cache, and some channels fire much more often than others.
 constexpr int SKEW = 7;
 
+// Weights [channels_out][in][kernel_y][kernel_x], in groups of `out` output and `in` input
+// channels.
+struct WeightShape {
+    int channels_out, out, in, kernel_y, kernel_x;
+
+    int group_start(int o) const { return o / out * in; }  // first input channel of o's group
+    size_t index(int o, int c, int ky, int kx) const {
+        return ((size_t(o) * in + c) * kernel_y + ky) * kernel_x + kx;
+    }
+};
+
 // 64 output channels and the range of input channels that any of them reads.
 struct Slice {
     int channel0, channels;
@@ -44,6 +55,8 @@ struct PackedWeights {
                               int kernel_y, int kernel_x, bool quads);
 
 private:
+    void add_slice(const WeightShape& shape, int first, int last, bool with_quads);
+    void pack_rows(const WeightShape& shape, const int8_t* weight, int o);
     void pack_quads();
 };
 
