@@ -15,7 +15,7 @@ import numpy as np
 
 from lmht_deploy import engine
 from lmht_deploy.events.arrays import EventValidator, Sensor, make_events
-from lmht_deploy.events.live import in_real_time
+from lmht_deploy.events.live import play_in_real_time
 from lmht_deploy.events.stream import Counts, Packet, SharedSteps, Windower, decide
 from lmht_deploy.events.windows import WindowRule
 from lmht_deploy.ir import Network
@@ -137,7 +137,7 @@ def paced(events: np.ndarray, bin_us: int = 25_000) -> None:
     """The same at the pace of the recording, as `lmht stream --speed 1` plays it: between two windows the processor rests and its caches cool, so the engine
     that a whole window is given to rests as long."""
     rule, net = WindowRule(STEPS, "time", bin_us), first_layer()
-    found = list(decide(in_real_time([events]), streamed(net, rule), EventValidator(SENSOR)))
+    found = list(decide(play_in_real_time([events]), streamed(net, rule), EventValidator(SENSOR)))
     alone, whole = engine.Engine(net), []
     for _, counts in Windower(rule, Counts(STEPS, SENSOR, SIZE)).push(events):
         time.sleep(STEPS * bin_us * 1e-6)

@@ -114,7 +114,7 @@ def test_lower_quantize_reparameterize() -> None:
     assert not net.integer
     integer = lmht.quantize(net)
     assert integer.integer and lmht.reparameterize(integer).neurons[0].levels == 1
-    with pytest.raises(lmht.LoweringError, match="takes a SpikingModel, not Sequential"):
+    with pytest.raises(lmht.LoweringError, match="a SpikingModel, not Sequential"):
         lmht.lower(body, lmht.Input(name="input", shape=(2, 8, 8), steps=4))  # type: ignore[arg-type]
 
 

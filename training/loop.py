@@ -226,7 +226,7 @@ class _Session:
             self.model.load_state_dict(with_prefix("model.", tensors))
             self.optimization.restore(tensors)
             self.epoch = int(header["epoch"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise TrainingError(
                 f"{self.folder / STATE} does not fit the recipe and the data: "
                 f"{str(error).splitlines()[0]}"

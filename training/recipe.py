@@ -456,7 +456,7 @@ def _parse_toml(file: Traversable, what: str) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{what}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{what}: is not valid TOML: {error}") from None
 
 
@@ -471,7 +471,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()  # strings do not need quotes
     values.setdefault(section, {})[key] = value
 
@@ -497,15 +497,14 @@ def _section(section: str, values: Any) -> Any:
 
 def _checked(key: RecipeKey, value: Any) -> Any:
     """`value` if `key` allows it; an integer becomes a float where the key is a number."""
-    if key.type == "number" and type(value) is int:
-        value = float(value)
-    if _TYPES.get(type(value)) != key.type:
+    found = _TYPES.get(type(value))
+    if found != key.type and (found, key.type) != ("integer", "number"):
         raise RecipeError(f"{key.key} must be {_ARTICLES[key.type]}{_allowed(key)}, not {value!r}")
     if key.choices and value not in key.choices:
         raise RecipeError(f"{key.key} must be {key.range}, not {value!r}")
     if key.min is not None and key.max is not None and not key.min <= value <= key.max:
         raise RecipeError(f"{key.key} must be within {key.range}, not {value!r}")
-    return value
+    return float(value) if key.type == "number" else value
 
 
 _ARTICLES = {

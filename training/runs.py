@@ -161,7 +161,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             names = list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names}
             return tensors, json.loads(file.metadata()["lmht"])
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise StorageError(
             f"{path}: is damaged, or was not written by a training run ({_first_line(error)})"
         ) from None
@@ -192,7 +192,7 @@ def read_metrics(folder: Path) -> tuple[dict[str, Any], ...]:
         for number, line in enumerate(metrics, 1):
             if not isinstance(line, dict) or not {"test_accuracy", "density"} <= line.keys():
                 raise ValueError(f"line {number} does not describe an epoch")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StorageError(f"{folder / METRICS}: is missing or damaged ({error})") from None
     return metrics
 

@@ -39,6 +39,8 @@ def read_windows(
     """
     from lmht_deploy import data
 
+    if Path(source).suffix == ".npz":
+        return _read_file(source)[:limit]
     _check_shape(source, window_shape)
     with counting(f"reading {source}") as show:
         found = data.load(
@@ -58,12 +60,22 @@ def read_windows(
     return found if limit is None else found[:limit]
 
 
+def _read_file(source: str) -> Windows:
+    """Read the windows of an `.npz` file; the backend checks their shape and range.
+
+    NetX files of other tools take any number of steps.
+    """
+    from lmht_deploy.data import Windows
+    from lmht_deploy.formats.windows import load_windows
+
+    windows, labels = load_windows(source)
+    return Windows(windows, labels, (), "events", {"data": source})
+
+
 def _check_shape(source: str, window_shape: tuple[int, ...]) -> None:
     """Refuse a network whose input has not the channels of `source`, before anything is read."""
     from lmht_deploy import data
 
-    if Path(source).suffix == ".npz":
-        return
     kinds = {known.name: known.kind for known in data.available()}
     channels = CHANNELS[kinds.get(source, "events")]
     if len(window_shape) != 4 or window_shape[1] != channels:

@@ -1,10 +1,10 @@
 """Recordings: event files of every common format.
 
-    .aedat4, .aedat        iniVation AEDAT 4 (faery); AEDAT 3.1, and AEDAT 2.0 of a DVS128 (here)
-    .raw, .dat             Prophesee EVT2, EVT2.1, EVT3 and DAT (faery; DAT of type "2d" here)
-    .es                    Event Stream (faery)
-    .h5, .hdf5             arrays t, x, y, p in one group (h5py)
-    .bin                   N-MNIST and N-Caltech101 (Tonic)
+    .aedat4, .aedat        iniVation AEDAT 4 and 3.1; AEDAT 2.0 of a DVS128 or a DAVIS
+    .raw, .dat             Prophesee EVT2, EVT2.1 and EVT3; DAT of the types "cd" and "2d"
+    .es                    Event Stream 2, DVS and ATIS
+    .h5, .hdf5             arrays t, x, y, p in one group (h5py; hdf5plugin where compressed)
+    .bin                   N-MNIST and N-Caltech101
     .npy, .npz             NumPy: one structured array, or four arrays, named t, x, y, p
 
 Addresses count from the top left, times are microseconds. Events of a file are not trusted: they
@@ -79,7 +79,7 @@ def open_recording(path: str | Path, sensor: Sensor | None = None) -> EventStrea
     if opener is None:
         raise DataError(f"{path}: a recording ends in {', '.join(SUFFIXES)}")
     with _reader_errors(path):
-        found, packets = opener(path)
+        found, packets = opener(path, sensor)
     sensor = sensor or found
     if sensor is None:
         raise DataError(
@@ -147,12 +147,14 @@ def _with_reader_errors(path: Path, packets: Iterator[np.ndarray]) -> Iterator[n
 
 @contextlib.contextmanager
 def _reader_errors(path: Path) -> Iterator[None]:
-    """Turn any error of a reader into a DataError; Rust's panics are not an `Exception`."""
+    """Turn any error of a reader into a DataError that names the file."""
     try:
         yield
-    except (DataError, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except PermissionError:
+        raise DataError(f"{path}: cannot be read (permission denied)") from None
+    except Exception as error:  # parsers of untrusted content raise almost every type
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"{path}: is damaged, truncated or not what its name says ({reason})"

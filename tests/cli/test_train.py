@@ -183,7 +183,7 @@ def test_validate(
 def test_reports(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line an epoch where stderr is no terminal, the paper's figure beside ours, and TensorBoard's file."""
+    """One line per epoch on standard error, the figure of the paper, and the file of TensorBoard."""
     capsys.readouterr()
     (tmp_path / "paper.toml").write_text(
         'extends = "digits"\n[paper]\ntable = "3"\naccuracy = 96.25\n'
@@ -353,14 +353,14 @@ def test_interrupted(
 ) -> None:
     from lmht_deploy.training import data, loop
 
-    steps = loop._Session._steps
+    steps = loop._Session._train_epoch
 
     def interrupt(session, begun):  # type: ignore[no-untyped-def]
         if session.epoch == 1:
             raise KeyboardInterrupt
         return steps(session, begun)
 
-    monkeypatch.setattr(loop._Session, "_steps", interrupt)
+    monkeypatch.setattr(loop._Session, "_train_epoch", interrupt)
     assert lmht("train", "digits", *SHORT, "--out", tmp_path / "run") == 130
     said = capsys.readouterr().err
     assert "lmht: the state after epoch 1 is kept in" in said and said.endswith(

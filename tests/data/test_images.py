@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -249,3 +250,34 @@ def test_cifar10() -> None:
         and found.windows.min() == -128
         and found.windows.max() == 127
     )
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_what_belongs_to_other_libraries_is_left_as_it_was(tmp_path: Path, bars: bool) -> None:
+    """Levels of logs and the switch of the progress bars, after success and after an error."""
+    datasets = pytest.importorskip("datasets")
+    switch = {True: datasets.enable_progress_bars, False: datasets.disable_progress_bars}
+    logs = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    before = datasets.are_progress_bars_disabled(), [log.level for log in logs]
+    try:
+        switch[bars]()
+        for log, level in zip(logs, (logging.NOTSET, 17), strict=True):
+            log.setLevel(level)
+        for content in (0, 1):
+            write_parquet(tmp_path / "train.parquet", random_pixels(content), [0] * content)
+            if content:
+                images.load_images("cifar10", root=tmp_path, split="train")
+            else:
+                with pytest.raises(DataError):
+                    images.load_images("cifar10", root=tmp_path, split="train")
+            assert datasets.are_progress_bars_disabled() is not bars
+            assert [log.level for log in logs] == [logging.NOTSET, 17]
+    finally:
+        switch[not before[0]]()
+        for log, level in zip(logs, before[1], strict=True):
+            log.setLevel(level)
+
+
+def test_an_unknown_image_set() -> None:
+    with pytest.raises(DataError, match=r"unknown image data set 'cifar'; did you mean 'cifar1"):
+        images.load_images("cifar", split="train")

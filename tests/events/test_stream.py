@@ -21,9 +21,9 @@ from lmht_deploy import engine, reference
 from lmht_deploy.errors import DataError
 from lmht_deploy.events import live
 from lmht_deploy.events.arrays import EVENT, EventValidator, Sensor, make_events
-from lmht_deploy.events.live import WIRE, Udp, at_once, in_real_time, text
+from lmht_deploy.events.live import DATAGRAM, Udp, play_fast, play_in_real_time, read_text
 from lmht_deploy.events.stream import (
-    MAX_SILENCE,
+    MAX_EMPTY_BINS,
     Buffered,
     Clock,
     Counts,
@@ -149,17 +149,17 @@ def test_silence_gives_empty_windows_but_not_without_end() -> None:
         int(window.sum()) for packet in (at(0, 5), at(65)) for _, window in windower.push(packet)
     ] == [2, 0, 0]
     with pytest.raises(
-        DataError, match=r"event 3: its time lies \d+ bins of 10 us behind the event before it"
+        DataError, match=r"event 3: its time is \d+ bins of 10 us after the event before it"
     ):
-        list(windower.push(at(65 + 10 * (MAX_SILENCE + 2))))
+        list(windower.push(at(65 + 10 * (MAX_EMPTY_BINS + 2))))
 
 
 def test_rules_without_an_end_are_refused() -> None:
-    with pytest.raises(DataError, match="a stream has no end to be cut by"):
+    with pytest.raises(DataError, match="a stream has no known end"):
         counting(WindowRule(4), SENSOR)
     with pytest.raises(DataError, match="they must not be larger"):
         counting(WindowRule(4, "time", 10), SENSOR, Sensor(4, 4))
-    with pytest.raises(DataError, match="move on by 1 to 4 bins, not by 5"):
+    with pytest.raises(DataError, match="must be 1 to 4 bins, not 5"):
         counting(WindowRule(4, "time", 10), SENSOR, hop=5)
 
 
@@ -272,11 +272,11 @@ def test_a_live_source_is_decided_on_time() -> None:
 def test_the_clock_goes_by_the_least_delay_and_forgives_drift() -> None:
     clock = Clock()
     assert clock.now(5.0) is None
-    clock.saw(1_000_000, 10.0)
+    clock.observe(1_000_000, 10.0)
     assert clock.now(10.5) == pytest.approx(1_500_000 - Clock.GRACE * 1e6, abs=2)
-    clock.saw(1_100_000, 10.05)  # came 50 ms sooner after its time
+    clock.observe(1_100_000, 10.05)  # came 50 ms sooner after its time
     assert clock.now(10.5) == pytest.approx(1_550_000 - Clock.GRACE * 1e6, abs=2)
-    clock.saw(11_000_000, 20.05)  # 10 s later, 100 ms late: 10 ms of it may be drift
+    clock.observe(11_000_000, 20.05)  # 10 s later, 100 ms late: 10 ms of it may be drift
     assert clock.now(20.05) == pytest.approx(11_090_000 - Clock.GRACE * 1e6, abs=2)
 
 
@@ -370,7 +370,7 @@ def test_a_recording_in_real_time_gives_the_same_events_not_before_they_are_due(
     start = time.perf_counter()
     played = [
         (time.perf_counter(), packet)
-        for packet in in_real_time([events[:150], events[:0], events[150:]], speed=2)
+        for packet in play_in_real_time([events[:150], events[:0], events[150:]], speed=2)
         if len(packet.events)
     ]
     np.testing.assert_array_equal(np.concatenate([packet.events for _, packet in played]), events)
@@ -378,8 +378,8 @@ def test_a_recording_in_real_time_gives_the_same_events_not_before_they_are_due(
         assert packet.arrived is not None and now >= packet.arrived
         assert packet.arrived - start >= int(packet.events["t"][-1]) * 0.5e-6
     assert len(played) > 20
-    with pytest.raises(DataError, match="a speed > 0, not 0"):
-        next(in_real_time([events], 0))
+    with pytest.raises(DataError, match="the speed of a recording must be > 0, not 0"):
+        next(play_in_real_time([events], 0))
 
 
 def test_a_damaged_time_is_waited_for_asleep_and_can_be_interrupted(
@@ -391,7 +391,7 @@ def test_a_damaged_time_is_waited_for_asleep_and_can_be_interrupted(
 
     monkeypatch.setattr(time, "sleep", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        list(in_real_time([at(0, 2**62)]))
+        list(play_in_real_time([at(0, 2**62)]))
 
 
 def test_a_real_recording_at_once() -> None:
@@ -400,7 +400,7 @@ def test_a_real_recording_at_once() -> None:
 
     recording = open_recording(data("event_formats/evt2_gen3_faery.raw"))
     rule = WindowRule(4, "time", 1000)
-    with Buffered(at_once(recording.packets), size=2) as source:
+    with Buffered(play_fast(recording.packets), size=2) as source:
         door, windower = (
             EventValidator(recording.sensor),
             counting(rule, recording.sensor, Sensor(32, 32)),
@@ -437,7 +437,8 @@ def test_text(separator: str, block: int) -> None:
     lines = "\n".join(separator.join(map(str, row)) for row in rows)
     for end in ("", "\n", "\n\n"):
         packets = [
-            packet.events for packet in text(io.BytesIO((lines + end).encode()), max(block, 20))
+            packet.events
+            for packet in read_text(io.BytesIO((lines + end).encode()), max(block, 20))
         ]
         assert np.concatenate(
             [EventValidator(SENSOR).validate(packet) for packet in packets]
@@ -458,12 +459,12 @@ def test_text(separator: str, block: int) -> None:
 )
 def test_text_that_is_none_is_named(content: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        list(text(io.BytesIO(content)))
+        list(read_text(io.BytesIO(content)))
     assert "\n" not in str(caught.value)
 
 
 def test_udp() -> None:
-    sent = np.array([(5, 1, 2, 1), (6, 3, 0, 0), (6, 4, 1, 1)], WIRE)
+    sent = np.array([(5, 1, 2, 1), (6, 3, 0, 0), (6, 4, 1, 1)], DATAGRAM)
     with (
         Udp("127.0.0.1", 0, silence=0.5) as udp,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
@@ -486,9 +487,9 @@ def test_udp_counts_what_the_system_dropped() -> None:
         Udp("127.0.0.1", 0, silence=0.3) as udp,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
     ):
-        if not udp._counts:
+        if not udp._reports_loss:
             pytest.skip("this system does not tell how many datagrams it dropped")
-        datagram = np.zeros(1000, WIRE).tobytes()
+        datagram = np.zeros(1000, DATAGRAM).tobytes()
         number = 2000
         for _ in range(number):
             sender.sendto(datagram, udp.address)
@@ -532,14 +533,14 @@ def test_a_camera_through_faery(monkeypatch: pytest.MonkeyPatch) -> None:
     faery = pytest.importorskip("faery")
     monkeypatch.setattr(live, "DRIVERS", ("absent_drivers",))
     with pytest.raises(
-        DataError, match="faery has no drivers for cameras here; run: pip install absent-drivers"
+        DataError, match="faery has no camera drivers here; run: pip install absent-drivers"
     ):
-        live.camera()
+        live.open_camera()
     monkeypatch.setattr(live, "DRIVERS", ("json",))  # a package that is there
     with pytest.raises(DataError, match="no event camera could be opened"):
-        live.camera()
+        live.open_camera()
     monkeypatch.setattr(faery, "events_stream_from_camera", lambda: FakeCamera(faery.EVENTS_DTYPE))
-    sensor, packets = live.camera()
+    sensor, packets = live.open_camera()
     assert sensor == SENSOR
     found = [next(packets), next(packets)]
     assert [event for packet in found for event in packet.events.tolist()] == [
@@ -551,19 +552,21 @@ def test_a_camera_through_faery(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_address_that_cannot_be_used_is_named() -> None:
-    with pytest.raises(DataError, match=r"udp://256\.1\.1\.1:1: cannot be listened to"):
+    with pytest.raises(DataError, match=r"udp://256\.1\.1\.1:1: is not available"):
         Udp("256.1.1.1", 1)
     with pytest.raises(DataError, match=r"udp://127.0.0.1:99999: a port lies within 0\.\.65535"):
         Udp("127.0.0.1", 99999)
     with (
         Udp("127.0.0.1", 0) as udp,
-        pytest.raises(DataError, match=r"cannot be listened to .*in use"),
+        pytest.raises(DataError, match=r"is not available .*in use"),
     ):
         Udp(*udp.address)
 
 
 def test_a_hostile_datagram_is_dropped_and_counted() -> None:
-    hostile = np.array([(2**64 - 1, 0, 0, 1), (5, 65535, 0, 1), (5, 0, 0, 200), (7, 0, 0, 1)], WIRE)
+    hostile = np.array(
+        [(2**64 - 1, 0, 0, 1), (5, 65535, 0, 1), (5, 0, 0, 200), (7, 0, 0, 1)], DATAGRAM
+    )
     door = EventValidator(SENSOR, drop=True)
     assert door.validate(hostile).tolist() == [(7, 0, 0, True)]
     assert door.dropped == {"range": 2, "polarity": 1, "order": 0}

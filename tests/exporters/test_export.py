@@ -12,7 +12,7 @@ from lmht_deploy.exporters import ExportReport, export
 from lmht_deploy.exporters.netx import export_netx
 from lmht_deploy.exporters.netx_exact import export_netx_exact
 from lmht_deploy.exporters.onnx import export_onnx
-from tests.exporters.test_netx_exact import levels
+from tests.support.exact_networks import levels
 from tests.support.networks import residual
 
 

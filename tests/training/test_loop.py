@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from lmht_deploy import reference
 from lmht_deploy.errors import DataError, LmhtError, StorageError, TrainingError
-from lmht_deploy.training import loop, recipe, runs
+from lmht_deploy.training import loop, recipe, run_folder, runs
 from lmht_deploy.training.data import Data
 from lmht_deploy.training.evaluation import evaluate
 from lmht_deploy.training.loop import Progress, train
@@ -42,10 +42,10 @@ def test_it_learns_and_keeps_what_it_learnt(finished: Path) -> None:
     assert [line["epoch"] for line in run.metrics] == [1, 2, 3, 4]
     assert run.metrics[-1]["loss"] < run.metrics[0]["loss"] / 2
     assert {path.name for path in finished.iterdir()} == {
-        runs.MODEL,
-        runs.RECIPE,
-        runs.METRICS,
-        runs.STATE,
+        run_folder.MODEL,
+        run_folder.RECIPE,
+        run_folder.METRICS,
+        run_folder.STATE,
     }
 
 
@@ -77,8 +77,12 @@ def test_progress(tmp_path: Path) -> None:
 def test_same_seed_same_weights(finished: Path, tmp_path: Path) -> None:
     train(small(), DATA, tmp_path / "again")
     train(small("training.seed=1"), DATA, tmp_path / "other")
-    assert (tmp_path / "again" / runs.MODEL).read_bytes() == (finished / runs.MODEL).read_bytes()
-    assert (tmp_path / "other" / runs.MODEL).read_bytes() != (finished / runs.MODEL).read_bytes()
+    assert (tmp_path / "again" / run_folder.MODEL).read_bytes() == (
+        finished / run_folder.MODEL
+    ).read_bytes()
+    assert (tmp_path / "other" / run_folder.MODEL).read_bytes() != (
+        finished / run_folder.MODEL
+    ).read_bytes()
 
 
 def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
@@ -112,7 +116,7 @@ def test_resumed_run_ends_with_the_same_bits(optimizer: str, stop: int, tmp_path
         train(chosen, DATA, tmp_path / "resumed", report=die)
     train(chosen, DATA, tmp_path / "resumed", resume=True)
     train(chosen, DATA, tmp_path / "whole")
-    for name in (runs.MODEL, runs.STATE, runs.RECIPE):
+    for name in (run_folder.MODEL, run_folder.STATE, run_folder.RECIPE):
         assert (tmp_path / "resumed" / name).read_bytes() == (
             tmp_path / "whole" / name
         ).read_bytes(), name
@@ -137,23 +141,23 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     longest, moments = (time.monotonic() - start) / 24, np.random.default_rng()
     while not _killed_thrice(chosen, killed, lambda: moments.uniform(0, longest)):
         shutil.rmtree(killed)  # one finished before it was killed
-    (killed / f".{runs.STATE}.abc.partial").write_bytes(b"half")
+    (killed / f".{run_folder.STATE}.abc.partial").write_bytes(b"half")
     assert _killed_in_epoch(chosen, killed, None, 0) == 0
     assert runs.read_metrics(killed)[-1]["epoch"] == 12
     assert {path.name for path in killed.iterdir()} == {
-        runs.MODEL,
-        runs.RECIPE,
-        runs.METRICS,
-        runs.STATE,
+        run_folder.MODEL,
+        run_folder.RECIPE,
+        run_folder.METRICS,
+        run_folder.STATE,
     }
-    for name in (runs.MODEL, runs.STATE, runs.RECIPE):
+    for name in (run_folder.MODEL, run_folder.STATE, run_folder.RECIPE):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def _killed_thrice(chosen: Recipe, folder: Path, delay: Callable[[], float]) -> bool:
     """Kill it at once, and twice after two more epochs; False if a process finished."""
     for more in (0, 2, 2):
-        begun = len(runs.read_metrics(folder)) if (folder / runs.RECIPE).exists() else 0
+        begun = len(runs.read_metrics(folder)) if (folder / run_folder.RECIPE).exists() else 0
         if _killed_in_epoch(chosen, folder, begun + more, delay()) == 0:
             return False
     return True
@@ -183,7 +187,7 @@ def _train(chosen: Recipe, folder: Path, reached: Synchronized) -> None:
     def report(progress: Progress) -> None:
         reached.value = progress.epoch
 
-    train(chosen, DATA, folder, resume=(folder / runs.RECIPE).exists(), report=report)
+    train(chosen, DATA, folder, resume=(folder / run_folder.RECIPE).exists(), report=report)
 
 
 def test_killed_between_two_files(
@@ -193,7 +197,7 @@ def test_killed_between_two_files(
     write = runs.write
 
     def die(path: Path, tensors, header) -> None:  # type: ignore[no-untyped-def]
-        if path.name == runs.STATE and header["epoch"] == 2:
+        if path.name == run_folder.STATE and header["epoch"] == 2:
             raise KilledError
         write(path, tensors, header)
 
@@ -203,7 +207,9 @@ def test_killed_between_two_files(
     monkeypatch.undo()
     assert len(runs.load_run(tmp_path / "run").metrics) == 2
     run = train(small(), DATA, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / runs.MODEL).read_bytes() == (finished / runs.MODEL).read_bytes()
+    assert (tmp_path / "run" / run_folder.MODEL).read_bytes() == (
+        finished / run_folder.MODEL
+    ).read_bytes()
     assert len(run.metrics) == 4
 
 
@@ -220,13 +226,15 @@ def test_killed_before_it_began(
         train(small(), DATA, tmp_path / "run")
     monkeypatch.undo()
     train(small(), DATA, tmp_path / "run")
-    assert (tmp_path / "run" / runs.MODEL).read_bytes() == (finished / runs.MODEL).read_bytes()
+    assert (tmp_path / "run" / run_folder.MODEL).read_bytes() == (
+        finished / run_folder.MODEL
+    ).read_bytes()
 
 
 def test_resuming_a_finished_run_trains_no_more(finished: Path) -> None:
-    before = (finished / runs.STATE).stat().st_mtime_ns
+    before = (finished / run_folder.STATE).stat().st_mtime_ns
     assert train(small(), DATA, finished, resume=True).accuracy == runs.load_run(finished).accuracy
-    assert (finished / runs.STATE).stat().st_mtime_ns == before
+    assert (finished / run_folder.STATE).stat().st_mtime_ns == before
 
 
 def test_what_cannot_be_resumed(finished: Path, tmp_path: Path) -> None:
@@ -246,11 +254,11 @@ def test_what_cannot_be_resumed(finished: Path, tmp_path: Path) -> None:
 
 def test_damaged_state(finished: Path, tmp_path: Path) -> None:
     folder = copied(finished, tmp_path / "run")
-    content = (folder / runs.STATE).read_bytes()
-    (folder / runs.STATE).write_bytes(content[: len(content) // 2])
+    content = (folder / run_folder.STATE).read_bytes()
+    (folder / run_folder.STATE).write_bytes(content[: len(content) // 2])
     with pytest.raises(StorageError, match=r"state.safetensors: is damaged"):
         train(small(), DATA, folder, resume=True)
-    runs.write(folder / runs.STATE, {"model.body.flatten": torch.zeros(1)}, {"epoch": 1})
+    runs.write(folder / run_folder.STATE, {"model.body.flatten": torch.zeros(1)}, {"epoch": 1})
     with pytest.raises(
         TrainingError, match=r"state\.safetensors does not fit the recipe and the data"
     ):

@@ -16,7 +16,7 @@ import lmht_deploy.training as training
 
 training.available_recipes(), training.recipe_keys(), training.load_recipe("digits")
 training.Recipe, training.ARCHITECTURES, training.Data
-print(sorted({"torch", "onnx", "tonic", "h5py", "datasets"} & sys.modules.keys()))
+print(sorted({"torch", "onnx", "tonic", "datasets"} & sys.modules.keys()))
 training.LMHT
 print("torch" in sys.modules)
 """

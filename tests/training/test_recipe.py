@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lmht_deploy.data import images
+from lmht_deploy.data import Windows, images
 from lmht_deploy.errors import RecipeError
 from lmht_deploy.training import data, recipe, runs
 from lmht_deploy.training.loop import train
@@ -64,15 +63,13 @@ def fake(found: Recipe) -> data.Data:
         if events
         else rng.integers(-128, 128, (8, found.data.steps, 3, size, size))
     )
-    windows = Fake(pixels.astype(np.uint8 if events else np.int8), rng.integers(0, 3, 8))
-    return data.Data(windows, windows, kind="events" if events else "image")
-
-
-@dataclass
-class Fake:
-    windows: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...] = ("a", "b", "c")
+    windows = Windows(
+        pixels.astype(np.uint8 if events else np.int8),
+        rng.integers(0, 3, 8),
+        ("a", "b", "c"),
+        "events" if events else "image",
+    )
+    return data.Data(windows, windows)
 
 
 I100, I1K, TINY, DVS = (
@@ -263,6 +260,7 @@ def test_overrides() -> None:
             "training.learning_rate=fast",
             "training.learning_rate must be a number within 1e-09..100, not 'fast'",
         ),
+        ("training.learning_rate=1" + "0" * 400, "training.learning_rate must be within"),
         ("augmentation.flip=1", "augmentation.flip must be true or false, not 1"),
         ("training.optimizer=adam", "training.optimizer must be one of adamw, sgd, not 'adam'"),
         ("network.architecture=3", "network.architecture must be a string, one of residual-small"),
@@ -317,7 +315,7 @@ def test_files_that_are_not_recipes(tmp_path: Path) -> None:
         recipe.load_recipe("digit")
     with pytest.raises(RecipeError, match=r"absent.toml: cannot be read"):
         recipe.load_recipe(tmp_path / "absent.toml")
-    for content in (b"[data", b"\xff\xfe"):
+    for content in (b"[data", b"\xff\xfe", b"data = " + b"[" * 9999):
         (tmp_path / "bad.toml").write_bytes(content)
         with pytest.raises(RecipeError, match=r"bad.toml: is not valid TOML"):
             recipe.load_recipe(tmp_path / "bad.toml")

@@ -11,30 +11,30 @@ import pytest
 import torch
 
 from lmht_deploy.errors import RecipeError, StorageError
-from lmht_deploy.training import runs
+from lmht_deploy.training import run_folder, runs
 from tests.support.training import copied
 
 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        (runs.MODEL, None, "model.safetensors: there is no such file"),
-        (runs.MODEL, b"", "model.safetensors: is damaged"),
-        (runs.MODEL, b"PK" * 99, "model.safetensors: is damaged"),
-        (runs.METRICS, b"{", "metrics.jsonl: is missing or damaged"),
-        (runs.METRICS, None, "metrics.jsonl: is missing or damaged"),
+        (run_folder.MODEL, None, "model.safetensors: there is no such file"),
+        (run_folder.MODEL, b"", "model.safetensors: is damaged"),
+        (run_folder.MODEL, b"PK" * 99, "model.safetensors: is damaged"),
+        (run_folder.METRICS, b"{", "metrics.jsonl: is missing or damaged"),
+        (run_folder.METRICS, None, "metrics.jsonl: is missing or damaged"),
         (
-            runs.METRICS,
+            run_folder.METRICS,
             b'{"epoch": 1}',
             "metrics.jsonl: is missing or damaged \\(line 1 does not describe an epoch\\)",
         ),
         (
-            runs.METRICS,
+            run_folder.METRICS,
             b"3",
             "metrics.jsonl: is missing or damaged \\(line 1 does not describe an epoch\\)",
         ),
-        (runs.METRICS, b"", "metrics.jsonl: is damaged \\(there is a model, but no epoch\\)"),
-        (runs.RECIPE, b"[x]", "unknown section 'x'"),
+        (run_folder.METRICS, b"", "metrics.jsonl: is damaged \\(there is a model, but no epoch\\)"),
+        (run_folder.RECIPE, b"[x]", "unknown section 'x'"),
     ],
 )
 def test_damaged_folder(
@@ -61,9 +61,9 @@ def test_damaged_folder(
 )
 def test_edited_model(finished: Path, tmp_path: Path, change: Callable[[Any], object]) -> None:
     folder = copied(finished, tmp_path / "run")
-    weights, header = runs.read(folder / runs.MODEL)
+    weights, header = runs.read(folder / run_folder.MODEL)
     change(header)
-    runs.write(folder / runs.MODEL, weights, header)
+    runs.write(folder / run_folder.MODEL, weights, header)
     with pytest.raises(
         StorageError, match=r"model\.safetensors: does not match recipe\.toml, or was edited"
     ):
@@ -74,7 +74,7 @@ def test_a_safetensors_file_of_others(finished: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     folder = copied(finished, tmp_path / "run")
-    save_file({"x": torch.zeros(1)}, folder / runs.MODEL)
+    save_file({"x": torch.zeros(1)}, folder / run_folder.MODEL)
     with pytest.raises(StorageError, match=r"was not written by a training run"):
         runs.load_run(folder)
 
@@ -82,21 +82,21 @@ def test_a_safetensors_file_of_others(finished: Path, tmp_path: Path) -> None:
 def test_full_disk_keeps_the_last_good_state(finished: Path, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     folder = copied(finished, tmp_path / "run")
-    before = (folder / runs.STATE).read_bytes()
+    before = (folder / run_folder.STATE).read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes of a file
         with pytest.raises(
             StorageError, match=r"state\.safetensors: cannot be written \(.*File too large"
         ):
-            runs.write(folder / runs.STATE, runs.read(folder / runs.STATE)[0], {})
+            runs.write(folder / run_folder.STATE, runs.read(folder / run_folder.STATE)[0], {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert (folder / runs.STATE).read_bytes() == before and not list(folder.glob(".*"))
+    assert (folder / run_folder.STATE).read_bytes() == before and not list(folder.glob(".*"))
 
 
 def test_metrics_are_plain_json(finished: Path) -> None:
-    for line in (finished / runs.METRICS).read_text().splitlines():
+    for line in (finished / run_folder.METRICS).read_text().splitlines():
         assert set(json.loads(line)) == {
             "epoch",
             "step",
