@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test sanitize release-check lint clean
+.PHONY: demo test docs sanitize release-check lint clean
 demo: .venv/installed
 	$(BIN)/lmht demo
 
@@ -15,6 +15,10 @@ test: .venv/installed
 release-check: .venv/installed
 	$(BIN)/python -m tests.release.check
 
+# Builds the documentation in site/, without network access. To read it: python -m http.server -d site
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 sanitize: .venv/installed
 	tests/sanitize
 
@@ -22,6 +26,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 	git ls-files '*.cpp' '*.hpp' | xargs $(BIN)/clang-format --dry-run -Werror
 
 # Rebuilt when the dependencies or the C++ core change; Python files are used in place.
@@ -30,8 +35,8 @@ CORES := lmht_deploy/native lmht_deploy/engine/core lmht_deploy/events/core lmht
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("lmht-deploy needs Python >= 3.11; say make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-compile --no-deps -c constraints.txt spikingjelly  # its dependencies do not load here: docs/engine.md
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps -c constraints.txt spikingjelly  # its dependencies do not load here: docs/how-to/benchmarks.md
 	touch $@
 
 clean:
-	rm -rf .venv build
+	rm -rf .venv build site

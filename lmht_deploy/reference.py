@@ -4,16 +4,19 @@ It runs float and integer networks, graded and single-threshold alike. Currents 
 float64, which is exact for an integer network: its bounds prove that every sum is below 2^31.
 
 Example:
-    The worked example of docs/semantics.md: one neuron with T = L = 2.
+    The neuron of the worked example in docs/semantics.md, with T = L = 2.
 
     >>> import numpy as np
     >>> from lmht_deploy import reference
     >>> from lmht_deploy.ir import Linear, Neurons
     >>> neuron = Neurons(
-    ...     name="n", synapses=(Linear(source="in", weight=[[3, -2]]),), bias=[1],
-    ...     threshold=[6], omega=[[2, 1], [-1, 2]], leak=2048, v0=[3], levels=2,
+    ...     name="n", synapses=(Linear(source="in", weight=[[3, -1]], exponent=1),), bias=[2],
+    ...     threshold=[6], omega=[[1, 4], [1, -4]], leak=2048, v0=[-3], levels=2,
     ... )
-    >>> drive = np.array([[[24], [3]]])  # I[t], shape [B, T, C]
+    >>> current = np.array([[[12], [2]]])  # X[j], shape [B, T_in, C]
+    >>> drive = reference.mix(neuron, current)
+    >>> drive.ravel().tolist()
+    [20, 4]
     >>> reference.fire(neuron, drive).ravel().tolist()
     [2, 1]
 """

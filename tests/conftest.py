@@ -18,6 +18,12 @@ atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 os.environ |= {"HF_HOME": CACHE, "HF_HUB_OFFLINE": "1"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backends", help="backends that tests/conformance runs, separated by commas (default: all)"
+    )
+
+
 def pytest_configure() -> None:
     required()  # an unknown name in LMHT_TEST_REQUIRE stops the run
 

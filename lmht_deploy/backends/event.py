@@ -46,10 +46,12 @@ class EventBackend:
         """Run `windows` [B, T_in, ...]; BackendError after `close`."""
         return self._open().run(windows, trace=trace)
 
-    def steps(self) -> engine.Steps | None:
+    def steps(self) -> engine.IncrementalEngine | None:
         """Return a runner of overlapping windows, or None where the network does not allow it."""
         model = self._open().model
-        return engine.Steps(model, threads=self._threads) if engine.Steps.fits(model) else None
+        if not engine.IncrementalEngine.supports(model):
+            return None
+        return engine.IncrementalEngine(model, threads=self._threads)
 
     def close(self) -> None:
         """Release threads and buffers."""

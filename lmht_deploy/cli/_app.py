@@ -80,6 +80,7 @@ def _root(
 
 def invoke(arguments: Sequence[str] | None) -> int:
     """Run one command and return its exit code; a user error is printed in one line."""
+    out.stderr = False  # an earlier command of this process may have ended with `--json -`
     try:
         code: Any = app(
             args=None if arguments is None else list(arguments),

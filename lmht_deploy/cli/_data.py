@@ -39,6 +39,10 @@ def read_windows(
     """
     from lmht_deploy import data
 
+    _check_options(source, root=root, subset=subset, cache=cache)
+    if Path(source).suffix == ".npz":
+        _check_options(source, sensor=sensor)
+        return _read_file(source)[:limit]
     _check_shape(source, window_shape)
     with counting(f"reading {source}") as show:
         found = data.load(
@@ -58,12 +62,29 @@ def read_windows(
     return found if limit is None else found[:limit]
 
 
+def _check_options(source: str, **given: object) -> None:
+    """Refuse options of data sets where `source` is a file."""
+    for name, value in given.items():
+        if value and Path(source).suffix:
+            raise DataError(f"--{name} has no effect on the file {source}")
+
+
+def _read_file(source: str) -> Windows:
+    """Read the windows of an `.npz` file; the backend checks their shape and range.
+
+    NetX files of other tools take any number of steps.
+    """
+    from lmht_deploy.data import Windows
+    from lmht_deploy.formats.windows import load_windows
+
+    windows, labels = load_windows(source)
+    return Windows(windows, labels, (), "events", {"data": source})
+
+
 def _check_shape(source: str, window_shape: tuple[int, ...]) -> None:
     """Refuse a network whose input has not the channels of `source`, before anything is read."""
     from lmht_deploy import data
 
-    if Path(source).suffix == ".npz":
-        return
     kinds = {known.name: known.kind for known in data.available()}
     channels = CHANNELS[kinds.get(source, "events")]
     if len(window_shape) != 4 or window_shape[1] != channels:

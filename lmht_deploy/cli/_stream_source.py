@@ -94,7 +94,7 @@ def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Sou
         default: Size of the sensor of standard input and UDP, if none is given.
     """
     from lmht_deploy.events.arrays import EventValidator, Sensor
-    from lmht_deploy.events.live import Udp, camera, text
+    from lmht_deploy.events.live import Udp, open_camera, read_text
     from lmht_deploy.events.stream import Buffered
 
     size = parse_sensor(chosen.sensor)
@@ -109,25 +109,25 @@ def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Sou
             stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop), udp
         )
     if chosen.source == "-":
-        packets = Buffered(text(sys.stdin.buffer), tick=tick)
+        packets = Buffered(read_text(sys.stdin.buffer), tick=tick)
         return Source(
             stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop)
         )
-    sensor, live_packets = camera()
+    sensor, live_packets = open_camera()
     packets = Buffered(live_packets, size=QUEUE, lossy=True, tick=tick)
     return Source(stack.enter_context(packets), EventValidator(given or sensor, drop=chosen.drop))
 
 
 def _recording(chosen: SourceOptions, sensor: Sensor | None) -> Source:
     from lmht_deploy.events.arrays import EventValidator
-    from lmht_deploy.events.live import at_once, in_real_time
+    from lmht_deploy.events.live import play_fast, play_in_real_time
     from lmht_deploy.events.recordings import open_recording
 
     recording = open_recording(chosen.source, sensor)
     played = (
-        at_once(recording.packets)
+        play_fast(recording.packets)
         if chosen.speed is None
-        else in_real_time(recording.packets, chosen.speed)
+        else play_in_real_time(recording.packets, chosen.speed)
     )
     return Source(played, EventValidator(recording.sensor, drop=chosen.drop))
 

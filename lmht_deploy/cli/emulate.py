@@ -144,7 +144,7 @@ def _tasks(
     for label, name in enumerate(CLASSES):
         chosen = np.flatnonzero(labels == label)[:per_class]
         if len(chosen) < per_class:
-            raise DataError(f"class {name!r} has {len(chosen)} images, fewer than {per_class}")
+            raise DataError(f"class {name!r} has {len(chosen)} images, {per_class} were requested")
         (home / name).mkdir(exist_ok=True)
         for number, index in enumerate(chosen):
             path = home / name / f"cifar10_{name}_{number}.aedat4"

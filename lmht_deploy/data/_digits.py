@@ -57,4 +57,5 @@ def _move_on_circle(images: np.ndarray) -> np.ndarray:
 def _interpolate(size: int, pixels: int, shift: float) -> np.ndarray:
     """Weights `[size, pixels]` of bilinear interpolation along one axis; zero outside the image."""
     position = (np.arange(size) - (size - 1) / 2 - shift) / SCALE + (pixels - 1) / 2
-    return np.maximum(1 - np.abs(position[:, None] - np.arange(pixels)), 0)
+    weights: np.ndarray = np.maximum(1 - np.abs(position[:, None] - np.arange(pixels)), 0)
+    return weights

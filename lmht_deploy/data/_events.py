@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,75 +27,66 @@ CACHE_VERSION = 1
 """Changes whenever the same data would become other windows."""
 
 
+@dataclass(frozen=True)
+class EventOptions:
+    """How recordings become windows; see the arguments of `lmht_deploy.data.load`."""
+
+    rule: WindowRule
+    size: Sensor | None
+    max_count: int
+    sensor: Sensor | None
+    drop: bool
+
+    def describe(self, sensor: Sensor) -> dict[str, Any]:
+        """Provenance of windows from a sensor of size `sensor`."""
+        return {
+            "rule": asdict(self.rule),
+            "size": list(self.size or sensor),
+            "sensor": list(sensor),
+            "max_count": self.max_count,
+            "drop": self.drop,
+        }
+
+
 def load_event_set(
     name: str,
+    options: EventOptions,
     *,
     split: Split,
-    rule: WindowRule,
-    size: Sensor | None,
-    max_count: int,
-    sensor: Sensor | None,
     root: Path | None,
     subset: bool,
-    drop: bool,
     cache: str | Path | None,
     progress: Progress | None,
 ) -> Windows:
     """Load the event data set `name`; arguments as in `lmht_deploy.data.load`."""
-    if sensor is not None and name != "folder":
+    if options.sensor is not None and name != "folder":
         raise DataError(f"the sensor of {name!r} is known; only that of 'folder' can be given")
-    recordings = _open(name, root, split, sensor, subset)
-    made = {
+    recordings = _open(name, root, split, options.sensor, subset)
+    provenance = {
         "data": name,
         "split": split,
-        **_settings(rule, size or recordings.sensor, recordings.sensor, max_count, drop),
+        **options.describe(recordings.sensor),
         **recordings.origin,
     }
     if cache is None or not recordings.files:
-        return _count_all(recordings, rule, made, progress)
-    path = Path(cache) / f"{name.replace(':', '-')}-{split}-{_cache_key(made, recordings)}.npz"
-    cached = _read_cache(path, recordings) if path.is_file() else None
-    if cached is None:
-        cached = _count_all(recordings, rule, made, progress)
-        _write_cache(path, cached)
-    return cached
+        return _count_all(recordings, options, provenance, progress)
+    key = _cache_key(provenance, recordings)
+    path = Path(cache) / f"{name.replace(':', '-')}-{split}-{key}.npz"
+    found = _read_cache(path, recordings) if path.is_file() else None
+    if found is None:
+        found = _count_all(recordings, options, provenance, progress)
+        _write_cache(path, found)
+    return found
 
 
-def load_recording(
-    path: Path,
-    *,
-    rule: WindowRule,
-    size: Sensor | None,
-    max_count: int,
-    sensor: Sensor | None,
-    drop: bool,
-) -> Windows:
+def load_recording(path: Path, options: EventOptions) -> Windows:
     """Load one recording; arguments as in `lmht_deploy.data.load`."""
-    recording = read_events(path, sensor, drop=drop)
-    counts = count_windows(recording.events, recording.sensor, rule, size)
-    clipped, lost = clip_counts(counts, max_count)
-    provenance = {
-        "data": str(path),
-        **_settings(rule, size or recording.sensor, recording.sensor, max_count, drop),
-        "recordings": 1,
-        "events": len(recording.events),
-        "lost": lost,
-        "dropped": sum(recording.dropped.values()),
-    }
-    return Windows(clipped, None, (), "events", provenance)
-
-
-def _settings(
-    rule: WindowRule, size: Sensor, sensor: Sensor, max_count: int, drop: bool
-) -> dict[str, Any]:
-    """Provenance: how recordings become windows."""
-    return {
-        "rule": asdict(rule),
-        "size": list(size),
-        "sensor": list(sensor),
-        "max_count": max_count,
-        "drop": drop,
-    }
+    events, sensor, dropped = read_events(path, options.sensor, drop=options.drop)
+    counts = count_windows(events, sensor, options.rule, options.size)
+    clipped, lost = clip_counts(counts, options.max_count)
+    provenance = {"data": str(path), **options.describe(sensor)}
+    losses = {"events": int(counts.sum()), "lost": lost, "dropped": sum(dropped.values())}
+    return Windows(clipped, None, (), "events", provenance | {"recordings": 1} | losses)
 
 
 def _open(
@@ -112,47 +103,58 @@ def _open(
 
 
 def _count_all(
-    recordings: Recordings, rule: WindowRule, made: dict[str, Any], progress: Progress | None
+    recordings: Recordings,
+    options: EventOptions,
+    provenance: dict[str, Any],
+    progress: Progress | None,
 ) -> Windows:
     """Count every recording into one window."""
     number = len(recordings.labels)
-    counts = _allocate(number, rule, made)
-    events = lost = dropped = 0
-    for index, recording in enumerate(recordings.events):
-        validator = EventValidator(recordings.sensor, drop=made["drop"])
+    counts = _allocate(number, options, recordings.sensor)
+    losses = Counter(events=0, lost=0, dropped=0)
+    for index, events in enumerate(recordings.events):
         try:
-            valid = validator.validate(recording)
-            (window,) = count_windows(valid, recordings.sensor, rule, Sensor(*made["size"]))
+            counts[index], found = _count_one(events, recordings.sensor, options)
         except DataError as error:
-            raise DataError(f"{made['data']}, {made['split']} recording {index}: {error}") from None
-        counts[index], clipped = clip_counts(window, made["max_count"])
-        events, lost = events + len(valid), lost + clipped
-        dropped += sum(validator.dropped.values())
+            name = f"{provenance['data']}, {provenance['split']} recording {index}"
+            raise DataError(f"{name}: {error}") from None
+        losses.update(found)
         if progress:
             progress(index + 1, number)
-    provenance = {**made, "recordings": number, "events": events, "lost": lost, "dropped": dropped}
+    provenance = provenance | {"recordings": number} | losses
     return Windows(counts, recordings.labels, recordings.classes, "events", provenance)
 
 
-def _allocate(number: int, rule: WindowRule, made: Mapping[str, Any]) -> np.ndarray:
-    shape = (number, rule.steps, 2, *made["size"])
+def _count_one(
+    events: np.ndarray, sensor: Sensor, options: EventOptions
+) -> tuple[np.ndarray, dict[str, int]]:
+    """The window of a recording, and how many events it counts, clips and drops."""
+    validator = EventValidator(sensor, drop=options.drop)
+    valid = validator.validate(events)
+    (window,) = count_windows(valid, sensor, options.rule, options.size)
+    clipped, lost = clip_counts(window, options.max_count)
+    dropped = sum(validator.dropped.values())
+    return clipped, {"events": len(valid), "lost": lost, "dropped": dropped}
+
+
+def _allocate(number: int, options: EventOptions, sensor: Sensor) -> np.ndarray:
+    shape = (number, options.rule.steps, 2, *(options.size or sensor))
     try:
-        return np.empty(shape, np.uint8 if made["max_count"] <= 255 else np.uint16)
+        return np.empty(shape, np.uint8 if options.max_count <= 255 else np.uint16)
     except (MemoryError, ValueError):
         raise DataError(
-            f"{made['data']}: windows of shape {list(shape)} do not fit into memory;"
-            " choose a smaller size"
+            f"windows of shape {list(shape)} do not fit into memory; choose a smaller size"
         ) from None
 
 
 # ---------------------------------------------------------------------------------------- the cache
 
 
-def _cache_key(made: dict[str, Any], recordings: Recordings) -> str:
+def _cache_key(provenance: dict[str, Any], recordings: Recordings) -> str:
     """Hash of all that the windows depend on: settings, and name, size and time of every file."""
     stats = [(str(path), path.stat()) for path in recordings.files]
     files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-    key = json.dumps([CACHE_VERSION, made, files], sort_keys=True)
+    key = json.dumps([CACHE_VERSION, provenance, files], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 

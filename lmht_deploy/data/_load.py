@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lmht_deploy.errors import DataError
-from lmht_deploy.events.arrays import Sensor
+from lmht_deploy.events.arrays import Sensor, as_sensor
 from lmht_deploy.events.windows import WindowRule
 from lmht_deploy.formats.windows import load_windows
 
 from . import images
-from ._events import load_event_set, load_recording
+from ._events import EventOptions, load_event_set, load_recording
 from ._recordings import check_split
 from ._registry import is_event_set, unknown_data_set
 from ._windows import Kind, Progress, Windows
@@ -65,8 +65,7 @@ def load(
         >>> load("digits", split="train", steps=4).windows.shape
         (1438, 4, 2, 16, 16)
     """
-    split = check_split(split)
-    name, window_size = str(source), _size(size)
+    name, split, window_size = str(source), check_split(split), _size(size)
     if name in images.SETS:
         return images.load_images(
             name,
@@ -80,36 +79,25 @@ def load(
         )
     if classes:
         raise DataError(f"{name}: only image data sets can be limited to their first classes")
-    given = None if sensor is None else Sensor(*sensor)
-    if is_event_set(name):
-        return load_event_set(
-            name,
-            split=split,
-            rule=WindowRule(steps),
-            size=window_size,
-            max_count=max_count,
-            sensor=given,
-            root=None if root is None else Path(root),
-            subset=subset,
-            drop=drop,
-            cache=cache,
-            progress=progress,
-        )
-    path = Path(source)
+    given = None if sensor is None else as_sensor(sensor)
+    options = EventOptions(WindowRule(steps), window_size, max_count, given, drop)
+    if not is_event_set(name):
+        return _load_path(Path(source), options)
+    folder = None if root is None else Path(root)
+    return load_event_set(
+        name, options, split=split, root=folder, subset=subset, cache=cache, progress=progress
+    )
+
+
+def _load_path(path: Path, options: EventOptions) -> Windows:
+    """Load a file: windows or a recording."""
     if path.is_dir():
         raise DataError(f"{path}: is a folder; load 'folder' with this folder as its root")
     if path.suffix.lower() == ".npz":
-        return _load_file(path, steps, window_size)
+        return _load_window_file(path, options.rule.steps, options.size)
     if path.suffix:
-        return load_recording(
-            path,
-            rule=WindowRule(steps),
-            size=window_size,
-            max_count=max_count,
-            sensor=given,
-            drop=drop,
-        )
-    raise DataError(unknown_data_set(name))
+        return load_recording(path, options)
+    raise DataError(unknown_data_set(str(path)))
 
 
 def _size(size: int | Sequence[int] | None) -> Sensor | None:
@@ -131,7 +119,7 @@ def _side(name: str, size: Sensor | None) -> int:
     return size.height
 
 
-def _load_file(path: Path, steps: int, size: Sensor | None) -> Windows:
+def _load_window_file(path: Path, steps: int, size: Sensor | None) -> Windows:
     """Windows of an `.npz` file, which must have the given `steps` and `size`."""
     windows, labels = load_windows(path)
     if windows.shape[1] != steps or (size is not None and windows.shape[3:] != size):

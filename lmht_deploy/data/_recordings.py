@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def check_split(split: str) -> Split:
     """Return `split`; DataError if it is not "train" or "test"."""
     if split not in ("train", "test"):
         raise DataError(f"split must be 'train' or 'test', not {split!r}")
-    return split
+    return cast("Split", split)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Data sets through Tonic: never downloaded, in an order and a split that any machine reproduces."""
+"""Data sets through Tonic: never downloaded, with the same order and split on any machine."""
 
 from __future__ import annotations
 

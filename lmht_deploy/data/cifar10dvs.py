@@ -1,8 +1,8 @@
 """Emulated recordings of CIFAR10-DVS (Li et al. 2017): an image on a screen before an event camera.
 
-The image is enlarged to 512 x 512 screen pixels (bicubic), shown with the display's gamma, and moved
-along a closed diamond again and again: left-down, left-up, right-up, right-down. A lens blurs it onto
-128 x 128 pixels, which see its center. Addresses are those of the data set: x = 127 - row,
+The image is enlarged to 512 x 512 screen pixels (bicubic), shown with the display's gamma, and
+moved along a closed diamond again and again: left-down, left-up, right-up, right-down. A lens blurs
+it onto 128 x 128 pixels, which see its center. Addresses are those of the data set: x = 127 - row,
 y = 127 - column of the upright image.
 
 The screen shows 60 pictures per second, so the image moves in steps and its events come in bursts.
@@ -10,8 +10,8 @@ In a burst the readout of the chip loses many events, most for scenes of high co
 classes differ less than their images do.
 
 The original setup is known in part only. SPAN, PERIOD and the path were measured on one real
-recording. BLUR, AMPLITUDE, RESPONSE and the parameters of the pixels were fitted to it and to what is
-known of the whole data set. docs/events.md compares the results.
+recording. BLUR, AMPLITUDE, RESPONSE and the parameters of the pixels were fitted to it and to what
+is known of the whole data set. docs/explanation/emulator.md compares the results.
 """
 
 from __future__ import annotations

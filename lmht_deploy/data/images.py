@@ -1,7 +1,7 @@
 """Still images, read by Hugging Face `datasets` from its hub or from a folder of Parquet files.
 
-A pixel becomes the integer gray level - 128, so that zero padding is a medium gray. `SETS` describes
-each data set; a new data set is a new entry.
+A pixel becomes the integer gray level - 128, so that zero padding is a medium gray. `SETS`
+describes each data set; a new data set is a new entry.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ READERS = 8
 """Threads that decode images on access."""
 
 MARGIN = 8 / 7
-"""An image is cropped from a centered square that is this much larger (256 for 224, as is usual)."""
+"""Shorter side of an image, in sides of its center crop (256 for 224, as is usual)."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def load_images(
 def _select(
     rows: Dataset, labels: np.ndarray, classes: int, per_class: int
 ) -> tuple[Dataset, np.ndarray]:
-    """Keep the first `classes` classes (0: all), and the first `per_class` rows of each (0: all)."""
+    """Keep the first `classes` classes and the first `per_class` rows of each (0: all)."""
     if classes:
         rows, labels = rows.select(np.flatnonzero(labels < classes)), labels[labels < classes]
     if per_class and len(labels):
@@ -224,7 +224,6 @@ def _read_rows(name: str, split: str, root: str | Path | None, cache: str | Path
     import datasets
 
     image_set = SETS[name]
-    place = root or image_set.hub
     if root is None:
         split_name = image_set.test if split == "test" else split
         source: dict[str, Any] = {"path": image_set.hub, "split": split_name}
@@ -236,19 +235,25 @@ def _read_rows(name: str, split: str, root: str | Path | None, cache: str | Path
             rows = datasets.load_dataset(**source, cache_dir=None if cache is None else str(cache))
         except Exception as error:  # the library and the client of the hub raise dozens of types
             raise DataError(_describe_failure(name, root, error)) from None
-    if missing := {image_set.image, image_set.label} - set(rows.column_names):
+    return _select_columns(rows, name, str(root or image_set.hub))
+
+
+def _select_columns(rows: Dataset, name: str, place: str) -> Dataset:
+    """Keep the columns of images and labels; DataError if they are missing or of another kind."""
+    import datasets
+
+    image, label = SETS[name].image, SETS[name].label
+    if missing := {image, label} - set(rows.column_names):
         raise DataError(
-            f"{place}: {name} has the columns {image_set.image} {{bytes, path}} and"
-            f" {image_set.label}; {min(missing)} is not among {', '.join(rows.column_names)}"
+            f"{place}: {name} has the columns {image} {{bytes, path}} and {label};"
+            f" {min(missing)} is not among {', '.join(rows.column_names)}"
         )
     try:
-        return rows.select_columns([image_set.image, image_set.label]).cast_column(
-            image_set.image, datasets.Image(decode=False)
-        )
+        return rows.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
     except Exception:  # of the library or of pyarrow, depending on what the column holds
         raise DataError(
-            f"{place}: the column {image_set.image} of {name} must hold {{bytes, path}},"
-            f" not {rows.features[image_set.image]}"
+            f"{place}: the column {image} of {name} must hold {{bytes, path}},"
+            f" not {rows.features[image]}"
         ) from None
 
 

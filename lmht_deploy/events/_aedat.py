@@ -1,67 +1,36 @@
-"""AEDAT files of iniVation: 4 (through faery), 3.1, and 2.0 of a DVS128."""
+"""AEDAT files of iniVation: 3.1, and 2.0 of a DVS128 or a DAVIS; for version 4 see `_aedat4`."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
-from xml.etree import ElementTree
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
 
-from ._faery import Opened, open_faery
+from ._aedat4 import open_aedat4
+from ._pieces import Opened, read_pieces
 from .arrays import Sensor, make_events
 
 
-def open_aedat(path: Path) -> Opened:
+def open_aedat(path: Path, sensor: Sensor | None) -> Opened:
     """Open an AEDAT file of the version that its first line names."""
     with path.open("rb") as file:
         first = file.readline(64).strip()
     openers = {
-        b"#!AER-DAT4.0": _open_aedat4,
+        b"#!AER-DAT4.0": open_aedat4,
         b"#!AER-DAT3.1": _open_aedat31,
         b"#!AER-DAT2.0": _open_aedat2,
     }
     if first not in openers:
         raise DataError(
-            f"{path}: starts with {first[:20]!r}; AEDAT 4, 3.1 and 2.0 can be read."
+            f"starts with {first[:20]!r}; AEDAT 4, 3.1 and 2.0 can be read."
             " iniVation's DV converts others to AEDAT 4"
         )
-    return openers[first](path)
-
-
-# ------------------------------------------------------------------------------------------ AEDAT 4
-
-
-def _open_aedat4(path: Path) -> Opened:
-    """Open through faery after a check of the header: faery 0.7 aborts on some damaged ones."""
-    try:
-        ElementTree.fromstring(_read_aedat4_header(path))
-    except (struct.error, ValueError, ElementTree.ParseError) as error:
-        raise DataError(f"{path}: is damaged or truncated, its header ({error})") from None
-    return open_faery(path)
-
-
-def _read_aedat4_header(path: Path) -> str:
-    """XML of the header: the field `infoNode` of the flatbuffer `IOHeader` after the first line."""
-    with path.open("rb") as file:
-        file.readline()
-        (size,) = struct.unpack("<I", file.read(4))
-        header = file.read(min(size, path.stat().st_size))
-    (table,) = struct.unpack_from("<I", header)
-    (distance,) = struct.unpack_from("<i", header, table)
-    if table < distance:
-        raise ValueError("offset of a table")
-    (field,) = struct.unpack_from("<H", header, table - distance + 8)
-    (offset,) = struct.unpack_from("<I", header, table + field)
-    start = table + field + offset
-    (length,) = struct.unpack_from("<I", header, start)
-    if len(header) < size or len(header) < start + 4 + length:
-        raise ValueError("length of a text")
-    return header[start + 4 : start + 4 + length].decode()
+    return openers[first](path, sensor)
 
 
 # ---------------------------------------------------------------------------------------- AEDAT 3.1
@@ -84,7 +53,7 @@ POLARITY = 1
 """Kind of a packet that holds events of pixels."""
 
 
-def _open_aedat31(path: Path) -> Opened:
+def _open_aedat31(path: Path, _given: Sensor | None) -> Opened:
     """Open AEDAT 3.1 without compression; packets of frames, inertia and triggers are skipped."""
     header = {}
     with path.open("rb") as file:
@@ -96,7 +65,7 @@ def _open_aedat31(path: Path) -> Opened:
         start = file.tell()
     if header.get("Format", "RAW") != "RAW":
         raise DataError(
-            f"{path}: AEDAT 3.1 of the format {header['Format']}; only RAW can be read."
+            f"AEDAT 3.1 of the format {header['Format']}; only RAW can be read."
             " iniVation's DV converts others to AEDAT 4"
         )
     names = [value.upper() for key, value in header.items() if key.startswith("Source")]
@@ -110,12 +79,12 @@ def _read_aedat31(path: Path, start: int) -> Iterator[np.ndarray]:
         while head := file.read(BLOCK.itemsize):
             if len(head) < BLOCK.itemsize:
                 raise DataError(
-                    f"{path}: is truncated, {len(head)} bytes are left over after the last packet"
+                    f"is truncated, {len(head)} bytes are left over after the last packet"
                 )
             (block,) = np.frombuffer(head, BLOCK)
             body = _read_body(path, file, block)
             if block["kind"] == POLARITY:
-                yield _parse_polarity(path, block, body)
+                yield _parse_polarity(block, body)
 
 
 def _read_body(path: Path, file: BinaryIO, block: np.void) -> bytes:
@@ -123,16 +92,16 @@ def _read_body(path: Path, file: BinaryIO, block: np.void) -> bytes:
     left = path.stat().st_size - file.tell()
     if block["size"] <= 0 or block["number"] < 0 or length > left:
         raise DataError(
-            f"{path}: is damaged or truncated, a packet of {block['number']} events of"
+            f"is damaged or truncated, a packet of {block['number']} events of"
             f" {block['size']} bytes does not fit"
         )
     return file.read(length)
 
 
-def _parse_polarity(path: Path, block: np.void, body: bytes) -> np.ndarray:
+def _parse_polarity(block: np.void, body: bytes) -> np.ndarray:
     """Valid events of a packet: bit 0 valid, bit 1 polarity, bits 2 to 16 y, bits 17 to 31 x."""
     if block["size"] != 8 or block["time_at"] != 4:
-        raise DataError(f"{path}: is damaged, an event of a pixel has 8 bytes, not {block['size']}")
+        raise DataError(f"is damaged, an event of a pixel has 8 bytes, not {block['size']}")
     words = np.frombuffer(body, "<u4").reshape(-1, 2)
     address, t = words[words[:, 0] & 1 == 1].T
     return make_events(
@@ -145,36 +114,92 @@ def _parse_polarity(path: Path, block: np.void, body: bytes) -> np.ndarray:
 
 # ---------------------------------------------------------------------------------------- AEDAT 2.0
 
+DAVIS = {"DAVIS240": Sensor(180, 240), "DAVIS346": Sensor(260, 346)}
+"""Sensors by the beginning of the chip's name in an AEDAT 2.0 file."""
 
-def _open_aedat2(path: Path) -> Opened:
-    """Open AEDAT 2.0 of a DVS128 (jAER): big-endian address and time.
+DVS128_SENSOR = Sensor(128, 128)
 
-    Bit 0 is set for OFF, bits 1 to 7 are x, bits 8 to 14 are y, both from the far end of the chip
-    (DVS128 extractor of jAER). Bit 15 marks what is not an event of a pixel.
+
+def _open_aedat2(path: Path, sensor: Sensor | None) -> Opened:
+    """Open AEDAT 2.0 of a DVS128 or a DAVIS: big-endian address and time.
+
+    A file without the name of its chip is one of a DVS128, or of a DAVIS if `sensor` has the size
+    of one (v2e writes such files).
     """
+    chip, start = _read_chip(path)
+    davis = next((size for name, size in DAVIS.items() if chip.upper().startswith(name)), None)
+    if davis is not None:
+        return davis, _read_aedat2(path, start, partial(_davis_events, davis))
+    if not chip and sensor is not None and sensor in DAVIS.values():
+        return sensor, _read_aedat2(path, start, partial(_supposed_davis_events, sensor))
+    if chip not in ("", "DVS128"):
+        raise DataError(
+            f"AEDAT 2.0 of a {chip}; those of DVS128, DAVIS240 and DAVIS346 can be read"
+        )
+    return DVS128_SENSOR, _read_aedat2(path, start, _dvs128_events)
+
+
+def _read_chip(path: Path) -> tuple[str, int]:
+    """Name of the chip, empty if the file does not state it, and the end of the header."""
     chip, end = "", 0
     with path.open("rb") as file:
         while (line := file.readline(2**20)).startswith(b"#"):
             end = file.tell()
             if line.startswith(b"# AEChip:"):
                 chip = line.decode("latin-1").split(".")[-1].strip()
-    if chip not in ("", "DVS128"):
-        raise DataError(f"{path}: AEDAT 2.0 of a {chip}; only that of a DVS128 can be read")
-    words = read_words(path, end, ">u4")
-    address, t = words[words[:, 0] & 0x8000 == 0].T
+    return chip, end
+
+
+Decode = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def _read_aedat2(path: Path, start: int, decode: Decode) -> Iterator[np.ndarray]:
+    """Yield decoded pieces; a time that falls by more than half its range is an overflow."""
+    overflow, latest = 0, 0
+    for words in read_pieces(path, start, np.dtype((">u4", 2))):
+        address, t = words[:, 0], words[:, 1].astype(np.int64)
+        overflows = np.cumsum(np.diff(t, prepend=latest) < -(2**31)) * 2**32
+        latest = int(t[-1])
+        yield decode(address, t + overflows + overflow)
+        overflow += int(overflows[-1])
+
+
+def _dvs128_events(address: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Bit 0 is set for OFF, bits 1 to 7 are x, bits 8 to 14 are y, both from the far end.
+
+    Bit 15 marks what is not an event of a pixel (DVS128 extractor of jAER). Higher bits are zero.
+    """
+    if (other := address >= 2**16).any():
+        raise DataError(
+            f"holds the address {address[other.argmax()]:#x}, which a DVS128 does not have, and its"
+            " header names no chip; a DAVIS is read with --sensor 346x260 or 240x180"
+        )
+    address, t = address[address & 0x8000 == 0], t[address & 0x8000 == 0]
     x, y = 127 - (address >> 1 & 0x7F), 127 - (address >> 8 & 0x7F)
-    return Sensor(128, 128), iter([make_events(_unwrap(t), x, y, address & 1 == 0)])
+    return make_events(t, x, y, address & 1 == 0)
 
 
-def read_words(path: Path, start: int, dtype: str) -> np.ndarray:
-    """Read pairs of 32-bit words `[n, 2]` from byte `start` on; an incomplete pair is an error."""
-    data = path.read_bytes()[start:]
-    if rest := len(data) % 8:
-        raise DataError(f"{path}: is truncated, {rest} bytes are left over after the last event")
-    return np.frombuffer(data, dtype).reshape(-1, 2)
+def _supposed_davis_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Require that bits 0 to 9 of an event are zero, as on a DAVIS: the chip is not known."""
+    wrong = (address >> 31 == 0) & (address & 0x3FF != 0)
+    if wrong.any():
+        raise DataError(
+            f"holds the address {address[wrong.argmax()]:#x}, which a DAVIS does not have,"
+            " and its header names no chip"
+        )
+    return _davis_events(sensor, address, t)
 
 
-def _unwrap(t: np.ndarray) -> np.ndarray:
-    """int64 times of a 32-bit counter: a fall by more than half its range is an overflow."""
-    t = t.astype(np.int64)
-    return t + np.concatenate([[0], np.cumsum(np.diff(t) < -(2**31))])[: len(t)] * 2**32
+def _davis_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Bit 11 is set for ON, bits 12 to 21 are x, bits 22 to 30 are y, both from the far end.
+
+    Bit 31 marks samples of a frame, bit 10 external events (DAVIS extractor of jAER).
+    """
+    pixel = address & (1 << 31 | 1 << 10) == 0
+    address, t = address[pixel].astype(np.int64), t[pixel]
+    x, y = sensor.width - 1 - (address >> 12 & 0x3FF), sensor.height - 1 - (address >> 22 & 0x1FF)
+    if (x < 0).any() or (y < 0).any():
+        raise DataError(
+            f"holds addresses outside of the sensor of {sensor.width} x {sensor.height}"
+        )
+    return make_events(t, x, y, address >> 11 & 1 == 1)

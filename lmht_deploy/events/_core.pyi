@@ -29,6 +29,27 @@ class Sifted:
     def dropped(self) -> dict[str, int]:
         """Number of the other events by fault: "range", "polarity", "order"."""
 
+class Decoder:
+    """Decodes the bytes of an event file piece by piece (`make_decoder`)."""
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of a word; pieces must hold whole words."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the bytes so far end between two events."""
+
+    def decode(self, bytes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Decode the next bytes `uint8 [n]` to events `uint8 [m, 13]`, which are not validated."""
+
+def make_decoder(format: str) -> Decoder:
+    """Return a decoder.
+
+    Args:
+        format: "evt2", "evt2.1", "evt2.1-legacy", "evt3", "dat", "es-dvs" or "es-atis".
+    """
+
 def check(events: NDArray[np.uint8] | NDArray[np.int64], sensor: _Size, latest: int) -> int:
     """Return the index of the first event with a fault, or the number of events.
 

@@ -1,10 +1,11 @@
-"""The emulator of a dynamic vision sensor (DVS): intensities in, events out.
+"""An emulated dynamic vision sensor (DVS): intensities become events.
 
-Every pixel compares the logarithm of its intensity with the level at its last event, and sends an ON (OFF) event whenever
-it has risen (fallen) by its contrast threshold (Lichtsteiner et al. 2008; the form of ESIM, Rebecq et al. 2018). Thresholds
-differ from pixel to pixel, as on a chip. After an event a pixel is in reset for the refractory time: it does not see what happens
-meanwhile. Its reference leaks, which sends ON events of a still scene, and shot noise falls anywhere, at any time. All pixels share one
-readout, which sends one event after another.
+Each pixel compares the logarithm of its intensity with the level at its last event. It sends an ON
+(OFF) event whenever the logarithm has risen (fallen) by its contrast threshold (Lichtsteiner et al.
+2008; the form of ESIM, Rebecq et al. 2018). Thresholds differ between pixels, as on a chip. After
+an event a pixel is in reset for the refractory time and does not see changes. Its reference leaks,
+which causes ON events of a static scene. Shot noise causes events at any pixel and time. All pixels
+share one readout, which sends one event after another.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ from .arrays import EVENT, as_bytes, make_events
 class Dvs:
     """Parameters of the emulated sensor.
 
-    on, off              mean contrast thresholds: rise and fall of ln(intensity + dark) for one event
-    mismatch             standard deviation of both thresholds between pixels, in the same unit
-    dark                 intensity, as a share of the largest, that is added before the logarithm: limits the contrast of black
-    refractory           microseconds of reset after an event; the level at their end is the new reference
-    leak                 ON events a second that a pixel sends of a still scene, evenly spaced
-    readout              microseconds for which the chip is busy with an event that it sends: others that come meanwhile are lost
-    noise_on, noise_off  noise events a pixel and second, at random
+    Attributes:
+        on: Mean threshold of ON events, a rise of ln(intensity + dark).
+        off: Mean threshold of OFF events, a fall of ln(intensity + dark).
+        mismatch: Standard deviation of both thresholds between pixels.
+        dark: Intensity, as a share of the largest, that is added before the logarithm. It limits
+            the contrast of black.
+        refractory: us of reset after an event. The level at its end is the new reference.
+        leak: ON events per second and pixel of a static scene, evenly spaced.
+        readout: us for which the chip is busy with an event. Events in that time are lost.
+        noise_on: Random ON events per second and pixel.
+        noise_off: Random OFF events per second and pixel.
     """
 
     on: float = 0.2
@@ -41,25 +46,36 @@ class Dvs:
     noise_off: float = 0.1
 
 
+MIN_THRESHOLD = 0.01
+"""Smallest threshold of a pixel, whatever the mismatch."""
+
+
 def emulate(
     scenes: np.ndarray, order: np.ndarray, times: np.ndarray, dvs: Dvs, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """What the sensor sends while it sees B scenes side by side: B arrays EVENT [n], in order of time from 0.
+    """Emulate the recordings of B scenes.
 
-    `scenes` are intensities float [B, S, H, W] within 0..1: every scene has S frames, which are seen in the `order` int [F] at the `times` int [F] (us,
-    rising from 0 by less than 2^24); between them the log intensity changes linearly. The first frame is what the pixels have settled to.
-    All scenes are seen by the same pixels: their thresholds are drawn once, from `rng`, before the noise.
+    The log intensity changes linearly between two frames. The pixels have settled to the first
+    frame. All scenes are seen by the same pixels: thresholds are drawn once, then the noise of each
+    scene.
+
+    Args:
+        scenes: Intensities within 0..1, float `[B, S, H, W]`: S frames per scene.
+        order: Frames in the order in which they are seen, int `[F]`.
+        times: Time of each of them in us, int `[F]`, increasing from 0 to less than 2^24.
+        dvs: Parameters of the sensor.
+        rng: Generator of all randomness: the same seed gives the same events.
+
+    Returns:
+        B arrays EVENT `[n]`.
     """
     shape = scenes.shape[2:]
-    off, on = (
-        np.maximum(mean + dvs.mismatch * rng.standard_normal(shape), 0.01).astype(np.float32)
-        for mean in (dvs.off, dvs.on)
-    )
+    off, on = _draw_thresholds(dvs.off, dvs, shape, rng), _draw_thresholds(dvs.on, dvs, shape, rng)
     order, times = (np.ascontiguousarray(given, np.int64) for given in (order, times))
-    found = []
+    recordings = []
     for scene in scenes:
         levels = np.log(scene + np.float32(dvs.dark), dtype=np.float32, order="C")
-        noise = _noise(shape, int(times[-1]), dvs, rng)
+        noise = _draw_noise(shape, int(times[-1]), dvs, rng)
         events = core().emulate(
             levels=levels,
             order=order,
@@ -71,12 +87,22 @@ def emulate(
             readout=dvs.readout,
             noise=as_bytes(noise),
         )
-        found.append(events.view(EVENT)[:, 0])
-    return found
+        recordings.append(events.view(EVENT)[:, 0])
+    return recordings
 
 
-def _noise(shape: tuple[int, ...], duration: int, dvs: Dvs, rng: np.random.Generator) -> np.ndarray:
-    """Noise events EVENT [n] of `duration` microseconds, in order of time."""
+def _draw_thresholds(
+    mean: float, dvs: Dvs, shape: tuple[int, ...], rng: np.random.Generator
+) -> np.ndarray:
+    """Threshold of each pixel, float32 `[H, W]`."""
+    thresholds = mean + dvs.mismatch * rng.standard_normal(shape)
+    return np.maximum(thresholds, MIN_THRESHOLD).astype(np.float32)
+
+
+def _draw_noise(
+    shape: tuple[int, ...], duration: int, dvs: Dvs, rng: np.random.Generator
+) -> np.ndarray:
+    """Noise of `duration` us, EVENT `[n]`."""
     rates = np.array([dvs.noise_off, dvs.noise_on])
     numbers = rng.poisson(rates * duration * 1e-6 * np.prod(shape))
     total = int(numbers.sum())

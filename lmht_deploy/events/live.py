@@ -1,4 +1,7 @@
-"""Sources of a stream: recordings played in real time or as fast as they are read, text, UDP, cameras."""
+"""Sources of a stream: recordings, text, UDP and cameras.
+
+A source is an iterable of `Packet`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,35 +22,42 @@ from .arrays import EVENT, Sensor, make_events
 from .stream import Packet
 
 TICK = 1000
-"""Microseconds of a recording that are played at once."""
+"""Microseconds of a recording that are played as one packet."""
 
-AWAKE = 2e-4
-"""Seconds that a player of a recording waits awake before it plays the next events."""
+SPIN_TIME = 2e-4
+"""Seconds before a packet is due in which its player waits without sleeping."""
 
-POLL = 0.1
-"""Seconds after which a silent source looks whether it should end."""
+POLL_INTERVAL = 0.1
+"""Seconds after which a silent source checks whether it should end."""
 
-WIRE = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
+DATAGRAM = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
 """One event in a datagram."""
 
-RXQ_OVFL = 40
-"""Linux's SO_RXQ_OVFL: every datagram tells how many were dropped before it."""
+SO_RXQ_OVFL = 40
+"""Option of Linux: each datagram says how many were dropped before it."""
 
 
-def at_once(packets: Iterable[np.ndarray]) -> Iterator[Packet]:
-    """A recording as fast as it is read."""
+def play_fast(packets: Iterable[np.ndarray]) -> Iterator[Packet]:
+    """Play a recording as fast as it is read."""
     for events in packets:
         yield Packet(events, None)
 
 
-def in_real_time(packets: Iterable[np.ndarray], speed: float = 1.0) -> Iterator[Packet]:
-    """A recording at `speed` times the pace at which it was recorded.
+def play_in_real_time(packets: Iterable[np.ndarray], speed: float = 1.0) -> Iterator[Packet]:
+    """Play a recording at a multiple of the speed at which it was recorded.
 
-    A packet arrives when its last event is due, also where the reader of the packets or who takes them is late: a network that
-    cannot keep up shows in the latency.
+    The arrival of a packet is the time at which its last event is due, even if the reader or the
+    consumer is late. A network that is too slow therefore shows in the latency.
+
+    Args:
+        packets: Structured arrays with t, x, y, p.
+        speed: Multiple of real time, > 0.
+
+    Raises:
+        DataError: `speed` is out of range.
     """
     if not speed > 0:
-        raise DataError(f"a recording is played at a speed > 0, not {speed}")
+        raise DataError(f"the speed of a recording must be > 0, not {speed}")
     start: tuple[float, int] | None = None
     for events in packets:
         if len(events) == 0:
@@ -56,46 +66,48 @@ def in_real_time(packets: Iterable[np.ndarray], speed: float = 1.0) -> Iterator[
         ticks = (events["t"] - start[1]) // TICK
         for part in np.split(events, np.flatnonzero(np.diff(ticks)) + 1):
             due = start[0] + (int(part["t"][-1]) - start[1]) * 1e-6 / speed
-            _wait(due)
+            _wait_until(due)
             yield Packet(part, due)
 
 
-def _wait(due: float) -> None:
-    """Until `due` (`time.perf_counter`): asleep, but awake at the end, as the system wakes a sleeper late."""
+def _wait_until(due: float) -> None:
+    """Sleep, and spin at the end: the system wakes a sleeping thread late."""
     while (left := due - time.perf_counter()) > 0:
-        if left > AWAKE:
-            time.sleep(
-                min(left - AWAKE, POLL)
-            )  # a damaged time may be further off than sleep takes
+        if left > SPIN_TIME:  # a damaged time may be later than the system can sleep
+            time.sleep(min(left - SPIN_TIME, POLL_INTERVAL))
 
 
-def text(stream: BinaryIO, block: int = 2**16) -> Iterator[Packet]:
-    """Lines "t x y p" (microseconds, column, row, 0 or 1; separated by blanks or commas), as they come in.
+def read_text(stream: BinaryIO, block: int = 2**16) -> Iterator[Packet]:
+    """Read lines "t x y p" as they arrive.
 
-    Raises DataError, with the line, where one holds anything else.
+    Args:
+        stream: Binary stream of lines: time in us, column, row, 0 or 1, separated by blanks or
+            commas.
+        block: Bytes that are read at once, and the longest line.
+
+    Raises:
+        DataError: A line holds anything else. The message has its number.
     """
     read = getattr(stream, "read1", stream.read)
     line, rest = 1, b""
     while data := read(block):
         complete, newline, rest = (rest + data).rpartition(b"\n")
         if newline:
-            yield Packet(_parsed(complete, line), time.perf_counter())
+            yield Packet(_parse_lines(complete, line), time.perf_counter())
             line += complete.count(b"\n") + 1
         if len(rest) > block:
             raise DataError(f"line {line}: is longer than {block} bytes; a line is 't x y p'")
     if rest.strip():
-        yield Packet(_parsed(rest, line), time.perf_counter())
+        yield Packet(_parse_lines(rest, line), time.perf_counter())
 
 
-def _parsed(lines: bytes, first: int) -> np.ndarray:
+def _parse_lines(lines: bytes, first: int) -> np.ndarray:
+    """Events of `lines`, the number of whose first line is `first`."""
+    rows = np.empty((0, 4), np.int64)
     try:
-        rows = (
-            np.loadtxt(
-                io.BytesIO(lines.replace(b",", b" ")), dtype=np.int64, ndmin=2, comments=None
-            )
-            if lines.strip()
-            else np.empty((0, 4), np.int64)
-        )
+        if lines.strip():
+            text = io.BytesIO(lines.replace(b",", b" "))
+            rows = np.loadtxt(text, dtype=np.int64, ndmin=2, comments=None)
         if rows.shape[1] != 4:
             raise ValueError(f"{rows.shape[1]} columns")
     except (ValueError, OverflowError, UnicodeDecodeError) as error:
@@ -106,11 +118,23 @@ def _parsed(lines: bytes, first: int) -> np.ndarray:
 
 
 class Udp:
-    """Events by UDP, in the format that faery calls "t64_x16_y16_on8": 13 bytes an event, little-endian.
+    """Events by UDP, in the format that faery calls "t64_x16_y16_on8": 13 bytes per event.
 
-    Listens from the moment it is made, at `address` (port 0 takes a free one). Ends after `silence` seconds without a datagram,
-    where given. `malformed` counts datagrams of another length, `lost` those that the system dropped because its buffer was full
-    (where it tells: Linux).
+    The socket listens from the moment of construction. Use as a context manager, which closes it.
+
+    Args:
+        host: Host name or address to listen at.
+        port: Port; 0 takes a free one.
+        silence: Seconds without a datagram after which the source ends. Default: never.
+
+    Attributes:
+        address: Host and port.
+        malformed: Number of datagrams whose length is not a multiple of 13 bytes.
+        lost: Number of datagrams that the system dropped because its buffer was full, if the
+            system tells (Linux).
+
+    Raises:
+        DataError: The address is not available.
     """
 
     def __init__(self, host: str, port: int, silence: float | None = None) -> None:
@@ -122,13 +146,13 @@ class Udp:
             family, kind, _, _, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
             )[0]
-            self._socket = _bound(socket.socket(family, kind), address)
+            self._socket = _bind(socket.socket(family, kind), address)
         except OSError as error:
             raise DataError(
-                f"udp://{host}:{port}: cannot be listened to ({error.strerror or error})"
+                f"udp://{host}:{port}: is not available ({error.strerror or error})"
             ) from None
-        self._socket.settimeout(POLL)
-        self._counts = self._count_losses()
+        self._socket.settimeout(POLL_INTERVAL)
+        self._reports_loss = self._request_loss_reports()
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
 
     def __enter__(self) -> Udp:
@@ -138,70 +162,85 @@ class Udp:
         self._socket.close()
 
     def __iter__(self) -> Iterator[Packet]:
+        """Yield a packet per datagram, and an empty one after each interval without any."""
         heard = time.perf_counter()
         while self._silence is None or time.perf_counter() - heard < self._silence:
-            events = np.empty(0, EVENT)
             try:
                 data, ancillary, _, _ = self._socket.recvmsg(2**16, socket.CMSG_SPACE(4))
             except TimeoutError:
-                yield Packet(events, time.perf_counter())
+                yield Packet(np.empty(0, EVENT), time.perf_counter())
                 continue
             heard = time.perf_counter()
-            for level, kind, value in ancillary:
-                if self._counts and (level, kind) == (socket.SOL_SOCKET, RXQ_OVFL):
-                    (self.lost,) = struct.unpack("=I", value[:4])
-            if len(data) % WIRE.itemsize:
-                self.malformed += 1
-            else:
-                events = np.frombuffer(data, WIRE)
-            yield Packet(events, heard)
+            self._count_loss(ancillary)
+            yield Packet(self._parse(data), heard)
 
-    def _count_losses(self) -> bool:
+    def _parse(self, data: bytes) -> np.ndarray:
+        if len(data) % DATAGRAM.itemsize:
+            self.malformed += 1
+            return np.empty(0, EVENT)
+        return np.frombuffer(data, DATAGRAM)
+
+    def _count_loss(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        for level, kind, value in ancillary:
+            if self._reports_loss and (level, kind) == (socket.SOL_SOCKET, SO_RXQ_OVFL):
+                (self.lost,) = struct.unpack("=I", value[:4])
+
+    def _request_loss_reports(self) -> bool:
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, RXQ_OVFL, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
         except OSError:
             return False
         return True
 
 
+def _bind(udp_socket: socket.socket, address: tuple[Any, ...]) -> socket.socket:
+    try:
+        udp_socket.bind(address)
+    except OSError:
+        udp_socket.close()
+        raise
+    return udp_socket
+
+
 DRIVERS = ("neuromorphic_drivers", "event_camera_drivers")
-"""Packages with the drivers that faery opens cameras with; it depends on neither."""
+"""Packages with the drivers through which faery opens cameras; faery depends on neither."""
 
 
-def camera() -> tuple[Sensor, Iterator[Packet]]:
-    """The size and the packets of the event camera that is plugged in, opened by faery. DataError where there is none, or no driver for it."""
+def open_camera() -> tuple[Sensor, Iterator[Packet]]:
+    """Open the connected event camera through faery.
+
+    Returns:
+        The size of its sensor and its packets.
+
+    Raises:
+        DataError: There is no camera, or no driver.
+    """
     require_package("faery", "events")
     import faery
 
     if not any(importlib.util.find_spec(name) for name in DRIVERS):
         raise DataError(
-            f"faery has no drivers for cameras here; run: pip install {DRIVERS[0].replace('_', '-')}"
+            f"faery has no camera drivers here; run: pip install {DRIVERS[0].replace('_', '-')}"
         )
     try:
         stream = faery.events_stream_from_camera()
         width, height = stream.dimensions()
-    except Exception as error:  # every driver has errors of its own
+    except Exception as error:  # every driver has its own errors
         raise DataError(
-            f"no event camera could be opened ({' '.join(str(error).split())}); plug it in, and see its udev rules"
+            f"no event camera could be opened ({' '.join(str(error).split())});"
+            " connect it, and check its udev rules"
         ) from None
-    return Sensor(height, width), _from_camera(stream)
+    return Sensor(height, width), _read_camera(stream)
 
 
-def _from_camera(stream: Iterable[np.ndarray]) -> Iterator[Packet]:
+def _read_camera(stream: Iterable[np.ndarray]) -> Iterator[Packet]:
     try:
         for events in stream:
-            yield Packet(
-                make_events(events["t"], events["x"], events["y"], events["on"]),
-                time.perf_counter(),
-            )
+            yield Packet(_from_faery(events), time.perf_counter())
     except Exception as error:
         raise DataError(f"the camera was lost ({' '.join(str(error).split())})") from None
 
 
-def _bound(found: socket.socket, address: tuple) -> socket.socket:
-    try:
-        found.bind(address)
-    except OSError:
-        found.close()
-        raise
-    return found
+def _from_faery(packet: np.ndarray) -> np.ndarray:
+    """Convert a packet of faery, whose polarity is called "on", to EVENT `[n]`."""
+    return make_events(packet["t"], packet["x"], packet["y"], packet["on"])

@@ -1,10 +1,10 @@
 """Recordings: event files of every common format.
 
-    .aedat4, .aedat        iniVation AEDAT 4 (faery); AEDAT 3.1, and AEDAT 2.0 of a DVS128 (here)
-    .raw, .dat             Prophesee EVT2, EVT2.1, EVT3 and DAT (faery; DAT of type "2d" here)
-    .es                    Event Stream (faery)
-    .h5, .hdf5             arrays t, x, y, p in one group (h5py)
-    .bin                   N-MNIST and N-Caltech101 (Tonic)
+    .aedat4, .aedat        iniVation AEDAT 4 and 3.1; AEDAT 2.0 of a DVS128 or a DAVIS
+    .raw, .dat             Prophesee EVT2, EVT2.1 and EVT3; DAT of the types "cd" and "2d"
+    .es                    Event Stream 2, DVS and ATIS
+    .h5, .hdf5             arrays t, x, y, p in one group (h5py; hdf5plugin where compressed)
+    .bin                   N-MNIST and N-Caltech101
     .npy, .npz             NumPy: one structured array, or four arrays, named t, x, y, p
 
 Addresses count from the top left, times are microseconds. Events of a file are not trusted: they
@@ -22,11 +22,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lmht_deploy._packages import require_package
-from lmht_deploy.errors import DataError, StorageError
-from lmht_deploy.formats.files import atomic_write
+from lmht_deploy.errors import DataError
+from lmht_deploy.formats.files import atomic_write, no_file
 
 from ._readers import OPENERS
-from .arrays import EventValidator, Sensor
+from .arrays import EventValidator, Sensor, as_sensor
 
 SUFFIXES = tuple(OPENERS)
 """Suffixes of the files that can be read."""
@@ -60,41 +60,45 @@ class EventStream:
     packets: Iterator[np.ndarray]
 
 
-def open_recording(path: str | Path, sensor: Sensor | None = None) -> EventStream:
+def open_recording(path: str | Path, sensor: Sensor | tuple[int, int] | None = None) -> EventStream:
     """Open a recording, to read it in packets.
 
     Args:
         path: A file in one of the formats of this module, which its suffix names.
-        sensor: Size of the sensor. Needed if the file does not name it; overrides the file.
+        sensor: Size (height, width) of the sensor. Needed if the file does not name it; overrides
+            the file.
 
     Raises:
         StorageError: There is no such file.
         DataError: The format is not known, the file is damaged, the size of the sensor is not
             known, or a package is not installed.
     """
-    path = Path(path)
+    path, given = Path(path), None if sensor is None else as_sensor(sensor)
     if not path.is_file():
-        raise StorageError(f"{path}: there is no such file")
+        raise no_file(path)
     opener = OPENERS.get(path.suffix.lower())
     if opener is None:
         raise DataError(f"{path}: a recording ends in {', '.join(SUFFIXES)}")
     with _reader_errors(path):
-        found, packets = opener(path)
-    sensor = sensor or found
-    if sensor is None:
+        found, packets = opener(path, given)
+    chosen = given or found
+    if chosen is None:
         raise DataError(
             f"{path}: does not say how large its sensor is; give the size of the sensor"
             " (on the command line --sensor WxH)"
         )
-    return EventStream(sensor, _with_reader_errors(path, packets))
+    return EventStream(chosen, _with_reader_errors(path, packets))
 
 
-def read_events(path: str | Path, sensor: Sensor | None = None, *, drop: bool = False) -> Recording:
+def read_events(
+    path: str | Path, sensor: Sensor | tuple[int, int] | None = None, *, drop: bool = False
+) -> Recording:
     """Read and validate a whole recording.
 
     Args:
         path: A file in one of the formats of this module, which its suffix names.
-        sensor: Size of the sensor. Needed if the file does not name it; overrides the file.
+        sensor: Size (height, width) of the sensor. Needed if the file does not name it; overrides
+            the file.
         drop: Drop and count invalid events instead of raising an error.
 
     Raises:
@@ -147,12 +151,14 @@ def _with_reader_errors(path: Path, packets: Iterator[np.ndarray]) -> Iterator[n
 
 @contextlib.contextmanager
 def _reader_errors(path: Path) -> Iterator[None]:
-    """Turn any error of a reader into a DataError; Rust's panics are not an `Exception`."""
+    """Turn any error of a reader into a DataError that names the file."""
     try:
         yield
-    except (DataError, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except PermissionError:
+        raise DataError(f"{path}: cannot be read (permission denied)") from None
+    except Exception as error:  # parsers of untrusted content raise almost every type
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"{path}: is damaged, truncated or not what its name says ({reason})"

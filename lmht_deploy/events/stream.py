@@ -1,10 +1,12 @@
-"""Live classification: events in packets -> windows, one after another, in constant memory -> decisions.
+"""Live classification in constant memory: packets of events -> windows -> decisions.
 
-    source (a recording; or standard input, UDP, a camera -> Buffered: a thread and a bounded queue) -> Windower -> a backend -> Decision
+    recording, or (standard input, UDP, camera -> Buffered) -> Windower -> backend -> Decision
 
-A source is an iterable of `Packet`. Nothing is dropped in silence: what a full queue, the socket, the door or the input range
-of the network loses is counted, and everything else waits. Work is done as early as it can be: events are counted as they come, and where the
-engine allows it, the currents of the first layer are computed when a bin is complete, once for all windows that it is in.
+A source is an iterable of `Packet`. `Buffered` reads a source that has its own pace in a thread
+with a bounded queue. Every loss is counted: in a full queue, the socket, the validator or the input
+range of the network. Work is done as early as possible: events are counted when they arrive. If the
+engine allows it, the currents of the first layer are computed when a bin is complete, once for all
+windows that contain it.
 """
 
 from __future__ import annotations
@@ -24,61 +26,86 @@ from lmht_deploy.result import Result
 from .arrays import EVENT, EventValidator, Sensor
 from .windows import WindowRule, check_size, clip_counts, count_events
 
-MAX_SILENCE = 1_000_000
-"""Empty bins in a row beyond which a time is taken for damaged."""
+MAX_EMPTY_BINS = 1_000_000
+"""Consecutive empty bins beyond which the time of an event is considered damaged."""
 
 
 @dataclass(frozen=True)
 class Packet:
-    """Events as a source gives them (unchecked), and when they were there (`time.perf_counter`; None: it has no pace of its own)."""
+    """Events of a source.
+
+    Attributes:
+        events: Structured array with t, x, y, p, not validated; may be empty.
+        arrived: Time of arrival (`time.perf_counter`); None if the source has no pace of its own.
+    """
 
     events: np.ndarray
     arrived: float | None
 
 
-# ------------------------------------------------------------------------------------------------ windows
+# ------------------------------------------------------------------------------------- the windows
 
 
 class Counts:
-    """The T_in bins of a window in progress: a ring of slots, each counts int64 [2, H, W]. A window of it is a copy, [T_in, 2, H, W]."""
+    """The bins of a window in progress: a ring of T_in slots, each counts int64 `[2, H, W]`.
+
+    Args:
+        steps: T_in.
+        sensor: Size of the sensor.
+        size: Size of the windows. Default: that of the sensor.
+    """
 
     def __init__(self, steps: int, sensor: Sensor, size: Sensor | None = None) -> None:
         self.steps, self.sensor, self.size = steps, sensor, check_size(size, sensor)
         self._frames = np.zeros((steps, 2, *self.size), np.int64)
 
     def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
-        """Count EVENT [n] from index `first` until `last`."""
+        """Count `events[first:last]`, EVENT `[n]`, into the bin in `slot`."""
         count_events(events, first, last, self.sensor, self._frames[slot])
 
     def complete(self, slot: int) -> None:
-        """No event will be added any more."""
+        """Mark the bin in `slot` as complete: no event will be added."""
 
     def clear(self, slot: int) -> None:
-        """Begin a new bin."""
+        """Start a new bin in `slot`."""
         self._frames[slot] = 0
 
     def window(self, oldest: int) -> Any:
-        """The window whose oldest bin is in slot `oldest`; all of them are complete."""
+        """Return the window whose oldest bin is in slot `oldest`; all its bins are complete.
+
+        Returns:
+            A copy, int64 `[T_in, 2, H, W]`. Subclasses return something else.
+        """
         return np.roll(self._frames, -oldest, axis=0)
 
 
 class Windower:
-    """`windows.windows` for events that come in packets: the same windows, in the memory of one.
+    """Incremental form of `windows.iterate_windows`: the same windows, in the memory of one.
 
-    `into` holds the bins, and says what a window is. With `hop` < T_in windows overlap: one ends with every `hop`-th bin, from the T_in-th on.
-    `late` counts events that came after the end of their bin: only `elapse` ends one before an event behind it is there.
+    Args:
+        rule: The window rule, by "time" or "events".
+        into: Holds the bins, and makes what stands for a window.
+        hop: Bins between the ends of two windows, 1 to T_in; windows with `hop` < T_in overlap.
+            Default: T_in.
+
+    Attributes:
+        late: Number of events that came after the end of their bin. Only `elapse` ends a bin
+            before a later event is there.
+
+    Raises:
+        DataError: The rule is by "recording", or `hop` is out of range.
     """
 
     def __init__(self, rule: WindowRule, into: Counts, hop: int | None = None) -> None:
         if rule.by == "recording":
             raise DataError(
-                "a stream has no end to be cut by; its windows are cut by 'time' or by 'events'"
+                "a stream has no known end: its windows are cut by 'time' or by 'events'"
             )
         self.rule, self.into = rule, into
         self.hop = rule.steps if hop is None else hop
         if not 1 <= self.hop <= rule.steps:
             raise DataError(
-                f"windows of {rule.steps} bins move on by 1 to {rule.steps} bins, not by {hop}"
+                f"the hop of windows of {rule.steps} bins must be 1 to {rule.steps} bins, not {hop}"
             )
         self.late = 0
         self._bin = 0
@@ -87,22 +114,28 @@ class Windower:
         self._pending = False
 
     def push(self, events: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """The windows that EVENT [n] completes: the time of their end (us), and what `into` makes of them.
+        """Count the next packet.
 
-        A window by time ends when an event behind it arrives, one by events with its last event.
+        A window by time ends when a later event arrives, a window by events with its last event.
+
+        Args:
+            events: EVENT `[n]`, valid.
+
+        Yields:
+            For each window that the packet completes: the time of its end in us, and
+            `into.window(...)`.
+
+        Raises:
+            DataError: The time of an event is too far ahead.
         """
         if len(events) == 0:
             return
         events = np.ascontiguousarray(events)
         if self._seen == 0:
             self._start = int(events["t"][0])
-        seen, done = self._seen, 0
-        if self.rule.by == "time":
-            done = self.rule.count_before(self._bin, events, self._start)
-            self.late += done
-            self._seen += done
+        seen, done = self._seen, self._skip_late(events)
         while done < len(events):
-            index = self._bin_of(int(events["t"][done]))
+            index = self._find_bin(int(events["t"][done]))
             yield from self._advance(index)
             edge = self.rule.count_before(index + 1, events, self._start, seen=seen)
             self.into.add(index % self.rule.steps, events, done, edge)
@@ -112,21 +145,32 @@ class Windower:
             yield from self._advance(self._bin + 1)
 
     def elapse(self, t: int) -> Iterator[tuple[int, Any]]:
-        """The windows by time that end at `t` (us) or before it, though no event came to say so."""
+        """Yield the windows by time that end at time `t` (us) or before, without a later event."""
         if self.rule.by == "time" and self._seen:
-            yield from self._advance(min(self.rule.bin(t, 0, self._start), self._bin + MAX_SILENCE))
+            index = self.rule.bin(t, 0, self._start)
+            yield from self._advance(min(index, self._bin + MAX_EMPTY_BINS))
 
     def finish(self) -> Iterator[tuple[int, Any]]:
-        """The last window, filled up with empty bins, where events are in it that were in none before."""
+        """Yield the last window, completed by empty bins, if its events were in no window yet."""
         while self._pending:
             yield from self._advance(self._bin + 1)
 
-    def _bin_of(self, t: int) -> int:
+    def _skip_late(self, events: np.ndarray) -> int:
+        """Count the events of `events` that are too late for their bin."""
+        if self.rule.by != "time":
+            return 0
+        late = self.rule.count_before(self._bin, events, self._start)
+        self.late += late
+        self._seen += late
+        return late
+
+    def _find_bin(self, t: int) -> int:
         """Bin of the next event, at time `t`."""
         index = self.rule.bin(t, self._seen, self._start)
-        if index - self._bin > MAX_SILENCE:
+        if index - self._bin > MAX_EMPTY_BINS:
             raise DataError(
-                f"event {self._seen}: its time lies {index - self._bin} bins of {self.rule.length} us behind the event before it"
+                f"event {self._seen}: its time is {index - self._bin} bins of"
+                f" {self.rule.length} us after the event before it"
             )
         return index
 
@@ -138,23 +182,29 @@ class Windower:
             self._bin += 1
             slot = self._bin % steps  # of the oldest bin, and then of the next
             if self._bin >= steps and (self._bin - steps) % self.hop == 0:
-                end = (
-                    self._start + self._bin * self.rule.length
-                    if self.rule.by == "time"
-                    else self._last
-                )
                 self._pending = False
-                yield end, self.into.window(slot)
+                yield self._end_of_window(), self.into.window(slot)
             self.into.clear(slot)
 
+    def _end_of_window(self) -> int:
+        """End of the last complete bin in us."""
+        if self.rule.by == "time":
+            return self._start + self._bin * self.rule.length
+        return self._last
 
-# ------------------------------------------------------------------------------------------------ decisions
+
+# ----------------------------------------------------------------------------------- the decisions
 
 
 class Outcome(NamedTuple):
-    """What the network says of a window of `events` events, `lost` of them above its input range.
+    """Result of one window.
 
-    `since` is when the last bin was complete, `seconds` what the backend took from then on.
+    Attributes:
+        result: Result of the network, for one window.
+        events: Number of events in the window.
+        lost: Number of them above the input range.
+        since: Time at which the last bin was complete (`time.perf_counter`).
+        seconds: Time that the backend took from then on.
     """
 
     result: Result
@@ -165,13 +215,23 @@ class Outcome(NamedTuple):
 
 
 class Runner(Protocol):
-    """Anything that runs windows: a backend."""
+    """Runs windows: a backend."""
 
-    def run(self, windows: np.ndarray) -> Result: ...
+    def run(self, windows: np.ndarray) -> Result:
+        """Run integers `[N, T_in, 2, H, W]`."""
+        ...
 
 
 class WholeWindows(Counts):
-    """Bins whose windows are run from the beginning, by any backend."""
+    """Bins whose windows run on any backend, when they are complete.
+
+    Args:
+        runner: The backend.
+        max_count: Largest count of the network's input.
+        steps: T_in.
+        sensor: Size of the sensor.
+        size: Size of the windows. Default: that of the sensor.
+    """
 
     def __init__(
         self, runner: Runner, max_count: int, steps: int, sensor: Sensor, size: Sensor | None = None
@@ -181,9 +241,11 @@ class WholeWindows(Counts):
         self._since = 0.0
 
     def complete(self, slot: int) -> None:
+        """Remember when the bin was complete."""
         self._since = time.perf_counter()
 
     def window(self, oldest: int) -> Outcome:
+        """Run the window whose oldest bin is in slot `oldest`."""
         counts = super().window(oldest)
         clipped, lost = clip_counts(counts, self._max_count)
         result = self._runner.run(clipped[None])
@@ -191,15 +253,27 @@ class WholeWindows(Counts):
 
 
 class StepRunner(Protocol):
-    """Runs windows that come step by step: `engine.Steps`."""
+    """Runs overlapping windows: first-layer currents are computed once per bin and reused."""
 
-    def put(self, step: int, counts: np.ndarray) -> None: ...
+    def put(self, slot: int, counts: np.ndarray, /) -> None:
+        """Set the input of one slot, int32 `[2, H, W]`, and compute its currents."""
+        ...
 
-    def run(self, first: int) -> Result: ...
+    def run(self, oldest: int, /) -> Result:
+        """Run the window whose oldest bin is in slot `oldest`."""
+        ...
 
 
 class SharedSteps(Counts):
-    """Bins of which each goes to the network when it is complete, once for all windows that it is in."""
+    """Bins that go to the network when they are complete, once for all windows that contain them.
+
+    Args:
+        runner: The incremental engine.
+        max_count: Largest count of the network's input.
+        steps: T_in.
+        sensor: Size of the sensor.
+        size: Size of the windows. Default: that of the sensor.
+    """
 
     def __init__(
         self,
@@ -213,44 +287,51 @@ class SharedSteps(Counts):
         self._runner, self._max_count = runner, max_count
         self._clipped = np.empty((2, *self.size), np.int32)
         self._events, self._lost = [0] * steps, [0] * steps
-        self._since = self._put = 0.0
+        self._since = self._put_seconds = 0.0
 
     def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
+        """Count `events[first:last]`, EVENT `[n]`, into the bin in `slot`."""
         super().add(slot, events, first, last)
         self._events[slot] += last - first
 
     def complete(self, slot: int) -> None:
+        """Give the bin to the network, which computes the currents of the first layer."""
         self._since = time.perf_counter()
         np.minimum(self._frames[slot], self._max_count, out=self._clipped, casting="same_kind")
         self._lost[slot] = self._events[slot] - int(self._clipped.sum())
         start = time.perf_counter()
         self._runner.put(slot, self._clipped)
-        self._put = time.perf_counter() - start
+        self._put_seconds = time.perf_counter() - start
 
     def clear(self, slot: int) -> None:
+        """Start a new bin in `slot`."""
         super().clear(slot)
         self._events[slot] = 0
 
     def window(self, oldest: int) -> Outcome:
+        """Run the window whose oldest bin is in slot `oldest`."""
         result = self._runner.run(oldest)
-        return Outcome(
-            result, sum(self._events), sum(self._lost), self._since, self._put + result.seconds
-        )
+        seconds = self._put_seconds + result.seconds
+        return Outcome(result, sum(self._events), sum(self._lost), self._since, seconds)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the network says of one window.
+    """Classification of one window.
 
-    window    number of the window, from 0
-    time      its end, in microseconds of the source
-    label     class of the largest logit
-    margin    by how much it leads the second (real value)
-    events    events in it; `lost` of them above the input range of the network
-    spikes    of all neurons; `sops` of all layers
-    latency   seconds to the decision from the arrival of the packet that completed it, or, where the source has no pace of its
-              own, or the clock completed it, from the completion
-    seconds   that the backend took of it, the last bin's currents included
+    Attributes:
+        window: Index of the window, from 0.
+        time: End of the window in us of the source.
+        label: Class of the largest logit.
+        margin: Difference of the two largest logits (real values).
+        events: Number of events in the window.
+        lost: Number of events above the input range of the network.
+        spikes: Number of spikes of all neurons.
+        sops: Number of synaptic operations (SOPs) of all layers.
+        latency: Seconds from the arrival of the packet that completed the window to the decision.
+            If the source has no pace of its own, or the clock completed the window, from its
+            completion.
+        seconds: Seconds of `latency` that the backend took, with the currents of the last bin.
     """
 
     window: int
@@ -271,95 +352,137 @@ def decide(
     validator: EventValidator,
     clock: Clock | None = None,
 ) -> Iterator[Decision]:
-    """A decision for every window of `packets`, the incomplete last one included; `windower` counts into `WholeWindows` or `SharedSteps`.
+    """Classify the windows of a source.
 
-    With a `clock`, of a source in real time, windows end on time though no event comes. Raises DataError for an event that `door` refuses.
+    Args:
+        packets: The source.
+        windower: Cuts windows; it counts into `WholeWindows` or `SharedSteps`.
+        validator: Validates the events.
+        clock: Clock of a source in real time: its windows by time end on time, without a later
+            event.
+
+    Yields:
+        A decision for each window, also for the incomplete last one.
+
+    Raises:
+        DataError: An event is not valid, and the validator does not drop it.
     """
     number = 0
-
-    def decided(
-        windows: Iterator[tuple[int, Outcome]], arrived: float | None
-    ) -> Iterator[Decision]:
-        nonlocal number
-        for end, (result, events, lost, since, seconds) in windows:
-            label = int(result.predictions[0])
-            latency = time.perf_counter() - (since if arrived is None else arrived)
-            spikes, sops = (
-                sum(int(layer[0]) for layer in counted.values())
-                for counted in (result.spikes, result.sops)
-            )
-            yield Decision(
-                number, end, label, _margin(result), events, lost, spikes, sops, latency, seconds
-            )
+    for completed, arrived in _complete_windows(packets, windower, validator, clock):
+        for end, outcome in completed:
+            yield _decide(number, end, outcome, arrived)
             number += 1
 
+
+_Completed = tuple[Iterator[tuple[int, Outcome]], float | None]
+"""Windows that were completed at once, and the arrival of the packet that completed them."""
+
+
+def _complete_windows(
+    packets: Iterable[Packet], windower: Windower, validator: EventValidator, clock: Clock | None
+) -> Iterator[_Completed]:
     for packet in packets:
-        events = validator.validate(clock.plausible(packet) if clock else packet.events)
+        events = validator.validate(clock.drop_early(packet) if clock else packet.events)
         if clock and len(events) and packet.arrived is not None:
-            clock.saw(int(events["t"][-1]), packet.arrived)
-        yield from decided(windower.push(events), packet.arrived)
-        if (
-            clock
-            and len(packet.events) == 0
-            and (now := clock.now(time.perf_counter())) is not None
-        ):  # nothing waits in the queue
-            yield from decided(windower.elapse(now), None)
-    yield from decided(windower.finish(), None)
+            clock.observe(int(events["t"][-1]), packet.arrived)
+        yield windower.push(events), packet.arrived
+        if clock and len(packet.events) == 0:  # nothing waits in the queue
+            now = clock.now(time.perf_counter())
+            if now is not None:
+                yield windower.elapse(now), None
+    yield windower.finish(), None
+
+
+def _decide(number: int, end: int, outcome: Outcome, arrived: float | None) -> Decision:
+    result = outcome.result
+    label = int(result.predictions[0])
+    latency = time.perf_counter() - (outcome.since if arrived is None else arrived)
+    return Decision(
+        window=number,
+        time=end,
+        label=label,
+        margin=_margin(result),
+        events=outcome.events,
+        lost=outcome.lost,
+        spikes=sum(int(layer[0]) for layer in result.spikes.values()),
+        sops=sum(int(layer[0]) for layer in result.sops.values()),
+        latency=latency,
+        seconds=outcome.seconds,
+    )
+
+
+def _margin(result: Result) -> float:
+    """Difference of the two largest logits; the logit itself if there is only one."""
+    logits = np.sort(result.logits[0])[::-1]
+    second = logits[1] if len(logits) > 1 else 0
+    return float(logits[0] - second) * result.scale
 
 
 class Clock:
-    """What time it is for a source in real time, told from the events that came with the least delay.
+    """Time of a source in real time, inferred from the events with the smallest delay.
 
-    An event may come `GRACE` seconds later than those and still be in time. The clocks of the source and of this machine may differ by `DRIFT`.
-    One whose time is more than `HURRY` seconds ahead is not believed: every event after it would be too late. `early` counts those.
+    An event may arrive `GRACE` seconds later than these and still be in time. The clocks of the
+    source and of this machine may differ by the share `DRIFT`. An event whose time is more than
+    `MAX_EARLY` seconds ahead is dropped: every event after it would be too late.
+
+    Attributes:
+        early: Number of events that were dropped because their time was too far ahead.
     """
 
     GRACE = 0.02
     DRIFT = 1e-3
-    HURRY = 1.0
+    MAX_EARLY = 1.0
 
     def __init__(self) -> None:
         self.early = 0
-        self._ahead: float | None = None  # of the source's time, in seconds
+        self._ahead: float | None = None  # time of this machine minus that of the source, seconds
         self._heard = 0.0
 
-    def saw(self, t: int, arrived: float) -> None:
-        """An event of time `t` (us) arrived."""
+    def observe(self, t: int, arrived: float) -> None:
+        """Note that an event of time `t` (us) arrived."""
         ahead = arrived - t * 1e-6
         if self._ahead is not None:
             ahead = min(ahead, self._ahead + self.DRIFT * max(arrived - self._heard, 0))
         self._ahead, self._heard = ahead, arrived
 
-    def plausible(self, packet: Packet) -> np.ndarray:
-        """The events of `packet` that are believed."""
+    def drop_early(self, packet: Packet) -> np.ndarray:
+        """Return the events of `packet` without those whose time is too far ahead."""
         if self._ahead is None or packet.arrived is None:
             return packet.events
-        believed = packet.events["t"] <= int((packet.arrived - self._ahead + self.HURRY) * 1e6)
-        self.early += len(believed) - int(np.count_nonzero(believed))
-        return packet.events if believed.all() else packet.events[believed]
+        limit = int((packet.arrived - self._ahead + self.MAX_EARLY) * 1e6)
+        plausible = packet.events["t"] <= limit
+        self.early += len(plausible) - int(np.count_nonzero(plausible))
+        return packet.events if plausible.all() else packet.events[plausible]
 
     def now(self, time: float) -> int | None:
-        """The time (us) before which no event is to be expected any more at `time`; None before the first event."""
+        """Compute the time (us) before which no more events are expected.
+
+        Args:
+            time: Time of this machine (`time.perf_counter`).
+
+        Returns:
+            None before the first event.
+        """
         return None if self._ahead is None else int((time - self._ahead - self.GRACE) * 1e6)
 
 
-def _margin(result: Result) -> float:
-    first, second = (
-        np.sort(result.logits[0])[::-1][:2]
-        if result.logits.shape[1] > 1
-        else (result.logits[0, 0], 0)
-    )
-    return float(first - second) * result.scale
-
-
-# ------------------------------------------------------------------------------------------------ the queue
+# --------------------------------------------------------------------------------------- the queue
 
 
 class Buffered:
-    """A source that runs in a thread of its own, at most `size` packets ahead; errors pass through.
+    """Reads a source in a thread, at most `size` packets ahead. Errors of the source pass through.
 
-    Where the queue is full the source waits; a `lossy` one, which cannot wait, loses its packet, and its events are counted in
-    `lost`. With `tick`, an empty packet comes whenever there was none for so many seconds. Leaving the `with` block ends the thread.
+    Use as a context manager, which ends the thread.
+
+    Args:
+        source: The source.
+        size: Length of the queue in packets.
+        lossy: What happens if the queue is full: the source loses the packet (True, for a source
+            that cannot wait), or waits (False).
+        tick: Seconds without a packet after which an empty one is yielded. Default: never.
+
+    Attributes:
+        lost: Number of events lost to a full queue.
     """
 
     def __init__(

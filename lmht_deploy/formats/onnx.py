@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.schema import Field, Group, Schema
@@ -172,7 +173,7 @@ class Properties:
         )
 
 
-def check_identity(path: object, content: bytes, properties: Mapping[str, str]) -> None:
+def check_identity(path: Path, content: bytes, properties: Mapping[str, str]) -> None:
     """Check format, version, keys and checksum.
 
     Args:
@@ -183,15 +184,8 @@ def check_identity(path: object, content: bytes, properties: Mapping[str, str]) 
     Raises:
         StorageError: One of them is not what `SCHEMA` says.
     """
-    if (found := properties.get(_FORMAT.name)) != FORMAT:
-        raise StorageError(
-            f"{path}: is ONNX, but not a network of lmht-deploy (its 'format' property is "
-            f"{found!r})"
-        )
-    if (version := properties.get(_VERSION.name)) != str(VERSION):
-        raise StorageError(
-            f"{path}: has format version {version}, this release reads version {VERSION}"
-        )
+    version = properties.get(_VERSION.name, "")
+    SCHEMA.check(path, properties.get(_FORMAT.name), int(version) if version.isdecimal() else None)
     if unknown := sorted(properties.keys() - SCHEMA.groups[1].names):
         raise StorageError(f"{path}: has the unknown property {unknown[0]!r}")
     if sealed(content[:-_SEAL_BYTES]) != content:

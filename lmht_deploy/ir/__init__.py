@@ -3,8 +3,8 @@
 This package knows nothing of training, files or backends (docs/semantics.md).
 """
 
+from ._checks import INT32_MAX
 from .bounds import Bounds
-from .checks import INT32_MAX
 from .layers import (
     LEAK_ONE,
     MAX_INPUT,

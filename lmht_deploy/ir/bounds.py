@@ -13,7 +13,7 @@ import numpy as np
 
 from lmht_deploy.errors import NetworkError
 
-from .checks import INT32_MAX
+from ._checks import INT32_MAX
 from .layers import Neurons, Readout, leak_integer
 from .records import Pair
 from .synapses import Synapse

@@ -10,8 +10,8 @@ import numpy as np
 
 from lmht_deploy.errors import NetworkError
 
-from . import checks
-from .geometry import output_size
+from . import _checks as checks
+from ._geometry import output_size
 from .records import Pair, Record, Shape
 from .synapses import Synapse
 
@@ -24,10 +24,10 @@ MAX_OMEGA = 2**16
 MAX_INPUT = 2**15
 """Largest magnitude of an input value."""
 MAX_STEPS = 2**16
-"""Largest number of steps of a layer, sub-steps included."""
+"""Largest number of output steps of neurons, sub-steps included."""
 
 MAX_ENTRIES = 2**24
-"""Largest number of entries of a T-GIM, with one row per sub-step."""
+"""Largest number of entries of a T-GIM, with one row per sub-step, and of input steps."""
 
 InputKind: TypeAlias = Literal["events", "image"]
 """What the integers of an input are: counts of events, or pixels."""
@@ -61,7 +61,7 @@ class Input(Record):
         what = f"input {checks.name(self.name)!r}"
         self._set(
             shape=_input_shape(what, self.shape),
-            steps=checks.integer(f"{what}: number of steps", self.steps, 1, MAX_STEPS),
+            steps=checks.integer(f"{what}: number of steps", self.steps, 1, MAX_ENTRIES),
             min_value=checks.integer(f"{what}: min_value", self.min_value, -MAX_INPUT, MAX_INPUT),
             max_value=checks.integer(f"{what}: max_value", self.max_value, -MAX_INPUT, MAX_INPUT),
         )

@@ -10,9 +10,9 @@ from typing import NamedTuple, TypeVar, get_args
 
 from lmht_deploy.errors import NetworkError
 
-from . import checks
+from . import _checks as checks
+from ._checks import INT32_MAX
 from .bounds import Bounds, prove
-from .checks import INT32_MAX
 from .layers import Flatten, Input, Layer, MaxPool, Neurons, Readout, SumPool, sources
 from .records import Pair, Record, Shape
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from lmht_deploy.errors import NetworkError
 
-from . import checks
-from .geometry import output_size, taps
+from . import _checks as checks
+from ._geometry import output_size, taps
 from .records import Pair, Record, Shape
 
 MAX_EXPONENT = 16

@@ -1,20 +1,20 @@
-"""A NetX network, step by step, with the very integers of Lava's fixed-point simulation: the face of the core in C++ (core/).
+"""Simulation of a NetX network, step by step, with the integers of Lava's simulation.
 
-It computes what `PyConvModelFixed`, `PyDenseModelBitAcc`, `PyDelayDenseModelBitAcc`, `PyLifModelBitAcc` and
-`PyLifResetModelBitAcc` of lava-nc 0.10.0 do with the weights that lava-dl 0.6.0 prepares. Every synapse delays by one step.
-Work follows the spikes: each adds one row of weights, and rows of neurons that rest are not looked at.
+It computes what `PyConvModelFixed`, `PyDenseModelBitAcc`, `PyDelayDenseModelBitAcc`,
+`PyLifModelBitAcc` and `PyLifResetModelBitAcc` of lava-nc 0.10.0 compute with the weights that
+lava-dl 0.6.0 prepares. Every synapse delays by one step. The C++ core (`core/`) is event-driven:
+each spike adds one row of weights, and rows of neurons at rest are skipped.
 """
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from lmht_deploy.errors import BackendError, DataError
-
 from lmht_deploy.formats.netx.keys import STATE_ONE, STATE_UNIT
 from lmht_deploy.formats.netx.stock import NetX, NetXConv, NetXDense, NetXInput
 from lmht_deploy.formats.netx.weights import effective_weights
@@ -22,17 +22,21 @@ from lmht_deploy.formats.netx.weights import effective_weights
 if TYPE_CHECKING:
     from . import _core
 
-LARGEST = 2**31 - 1
+INT32_MAX = 2**31 - 1
+GRADED_RANGE = (-(2**15), 2**15 - 1)
+"""Range of graded spikes, which have 16 bits."""
 
 
 @dataclass(frozen=True)
 class Recording:
     """What one layer did in B samples.
 
-    counts      int32 [B, *shape]: spikes of each neuron
-    potential   int32 [B, *shape]: v that it ends with
-    spikes      bool [B, steps, *shape], where asked for
-    u, v        int32 [B, steps, *shape], v after the reset, where asked for
+    Attributes:
+        counts: Spikes of each neuron, int32 [B, *shape].
+        potential: Potential at the end, int32 [B, *shape].
+        spikes: Spikes of every step, bool [B, steps, *shape]; None unless recorded.
+        u: Current of every step, int32 [B, steps, *shape]; None unless recorded.
+        v: Potential after the reset of every step, likewise.
     """
 
     counts: np.ndarray
@@ -43,11 +47,17 @@ class Recording:
 
 
 class Simulator:
-    """A NetX network ready to run on up to `threads` threads, a sample on each.
+    """A NetX network that is ready to run.
 
-    `isa` names the highest instruction set to use, by default the one in the environment variable
-    LMHT_ISA, otherwise the best one of this CPU. The integers are the same on all of them.
-    Raises BackendError for an instruction set that is not available.
+    Args:
+        net: The network.
+        threads: Maximum number of threads; each runs one sample at a time.
+        isa: Highest instruction set to use; by default the one in the environment variable
+            LMHT_ISA, otherwise the best one of this CPU. All of them give the same integers.
+
+    Raises:
+        BackendError: The instruction set is not available, or the extension was not built.
+        DataError: The network has no layer with neurons.
     """
 
     def __init__(self, net: NetX, *, threads: int = 1, isa: str | None = None) -> None:
@@ -69,7 +79,7 @@ class Simulator:
 
     @property
     def driven(self) -> bool:
-        """Whether the biases of the input layer's neurons drive the network, in place of spikes."""
+        """Whether biases of the input layer's neurons drive the network, not spikes."""
         return isinstance(self.net.spiking[0], NetXInput)
 
     def run(
@@ -83,15 +93,25 @@ class Simulator:
         reset_interval: int | None = None,
         reset_offset: int = 0,
     ) -> list[Recording]:
-        """Run B samples, each from rest; one recording for each layer of `net.spiking`.
+        """Run B samples, each from rest.
 
-        inputs           where the network is `driven`: biases, integers [B, *shape], held for so many `steps`;
-                         else spikes [B, steps, *shape]: every value but 0 one spike, or, `graded`, integers of 16 bits
-        spikes, states   record the spikes, and u and v, of every step
-        reset_interval   every so many steps, u and v of the i-th of these layers are set to 0 before step t = 1, 2, …
-                         where t ≡ 1 + i + reset_offset, as lava-dl's arguments of these names do
+        Args:
+            inputs: Spikes [B, steps, *shape]; or, where the network is `driven`, biases
+                [B, *shape].
+            steps: Number of steps, for a network that is driven by biases.
+            graded: Whether spikes are integers of 16 bits; otherwise every value but 0 is one
+                spike.
+            spikes: Whether to record the spikes of every step.
+            states: Whether to record u and v of every step.
+            reset_interval: Before step t = 1, 2, ..., u and v of layer i are set to 0 where
+                t - 1 - i - reset_offset is a multiple of it, as in lava-dl.
+            reset_offset: See `reset_interval`.
 
-        Raises DataError where the inputs do not fit.
+        Returns:
+            One recording per layer of `net.spiking`.
+
+        Raises:
+            DataError: The inputs do not fit.
         """
         inputs = np.asarray(inputs)
         steps = check(self.net, inputs, steps, graded)
@@ -117,7 +137,7 @@ class Simulator:
 
 
 def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int:
-    """The steps that a run of `inputs` takes. Raises DataError where they do not fit `net`; see `Simulator.run`."""
+    """Return the number of steps of a run; DataError where `inputs` do not fit."""
     driven, shape = isinstance(net.spiking[0], NetXInput), net.input_shape
     if inputs.dtype.kind not in "iub":
         raise DataError(f"inputs must be integers or booleans, not {inputs.dtype}")
@@ -128,20 +148,22 @@ def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int
             else f"spikes [batch, steps, {shape}]"
         )
         raise DataError(f"this network is driven by {what}; inputs have shape {list(inputs.shape)}")
-    if graded and inputs.size and (inputs.min() < -(2**15) or inputs.max() >= 2**15):
+    low, high = GRADED_RANGE
+    if graded and inputs.size and (inputs.min() < low or inputs.max() > high):
         raise DataError(
-            f"graded spikes have 16 bits, -32768..32767; inputs are {inputs.min()}..{inputs.max()}"
+            f"graded spikes have 16 bits, {low}..{high}; inputs are {inputs.min()}..{inputs.max()}"
         )
     return inputs.shape[1] if steps is None else steps
 
 
 def isas() -> list[str]:
-    """The instruction sets that this processor runs, the best first."""
-    return _extension().isas()
+    """Return the instruction sets that this CPU runs, the best first."""
+    found: list[str] = _extension().isas()
+    return found
 
 
 def _extension() -> Any:
-    """The extension; BackendError with the command that builds it, where it is missing."""
+    """Return the extension; BackendError with the command that builds it where it is missing."""
     try:
         return importlib.import_module("._core", __package__)
     except ImportError as error:  # a source tree that was not built
@@ -157,7 +179,7 @@ def _add(core: Any, network: _core.Network, layer: NetXInput | NetXConv | NetXDe
     cuba = core.Neurons(
         keep_u=STATE_ONE - neurons.current_decay,
         keep_v=STATE_ONE - neurons.voltage_decay,
-        threshold=int(np.clip(STATE_UNIT * neurons.threshold, -LARGEST, LARGEST)),
+        threshold=int(np.clip(STATE_UNIT * neurons.threshold, -INT32_MAX, INT32_MAX)),
     )
     match layer:
         case NetXInput():
@@ -168,7 +190,7 @@ def _add(core: Any, network: _core.Network, layer: NetXInput | NetXConv | NetXDe
                 _shape(core, layer.shape),
                 cuba,
                 bias=_bias(layer.bias).ravel(),
-                weight=np.ascontiguousarray(layer.weight, np.int32),
+                weight=_int32(layer.weight),
                 stride=layer.stride,
                 padding=layer.padding,
                 dilation=layer.dilation,
@@ -176,30 +198,34 @@ def _add(core: Any, network: _core.Network, layer: NetXInput | NetXConv | NetXDe
             )
         case NetXDense():
             weight, recurrent = effective_weights(layer)
-            delay = None if layer.delay is None else np.ascontiguousarray(layer.delay, np.int32)
             network.add_dense(
                 layer.shape[0],
                 cuba,
                 bias=_bias(layer.bias),
-                weight=np.ascontiguousarray(weight),
-                delay=delay,
-                recurrent=_contiguous(recurrent),
+                weight=_int32(weight),
+                delay=_int32(layer.delay),
+                recurrent=_int32(recurrent),
             )
 
 
-def _contiguous(array: np.ndarray | None) -> np.ndarray | None:
-    return None if array is None else np.ascontiguousarray(array)
+@overload
+def _int32(array: np.ndarray) -> np.ndarray: ...
+@overload
+def _int32(array: np.ndarray | None) -> np.ndarray | None: ...
+def _int32(array: np.ndarray | None) -> np.ndarray | None:
+    return None if array is None else np.ascontiguousarray(array, np.int32)
 
 
 def _bias(values: np.ndarray) -> np.ndarray:
-    """What a bias becomes in Lava's 16 bits, in the unit of a potential."""
+    """Return biases as Lava keeps them, in 16 bits, in the unit of a potential."""
     return np.ascontiguousarray(values.astype(np.int16).astype(np.int32) * STATE_UNIT)
 
 
 def _shape(core: Any, shape: tuple[int, ...]) -> _core.Shape:
-    """(C, H, W) or (N,) as the core's Shape."""
+    """Return (C, H, W) or (N,) as the core's Shape."""
     channels, height, width = (*shape, *(1,) * (3 - len(shape)))
-    return core.Shape(channels=channels, height=height, width=width)
+    found: _core.Shape = core.Shape(channels=channels, height=height, width=width)
+    return found
 
 
 def _empty(shape: tuple[int, ...], batch: int, steps: int, spikes: bool, states: bool) -> Recording:
@@ -213,16 +239,17 @@ def _empty(shape: tuple[int, ...], batch: int, steps: int, spikes: bool, states:
 
 
 def _records(core: Any, recording: Recording) -> _core.Records:
-    """The arrays of `recording` as the core writes them, [B, N] and [B, steps, N]."""
+    """Return the arrays of `recording` as the core writes them, [B, N] and [B, steps, N]."""
 
     def flat(array: np.ndarray | None, axes: int) -> np.ndarray | None:
         return None if array is None else array.reshape(*array.shape[:axes], -1)
 
     spikes = flat(recording.spikes, 2)
-    return core.Records(
+    found: _core.Records = core.Records(
         counts=flat(recording.counts, 1),
         potential=flat(recording.potential, 1),
         spikes=None if spikes is None else spikes.view(np.uint8),
         u=flat(recording.u, 2),
         v=flat(recording.v, 2),
     )
+    return found

@@ -15,8 +15,8 @@ from lmht_deploy.errors import NetworkError, StorageError
 from lmht_deploy.exporters import netx as exporter
 from lmht_deploy.ir import Input, Layer, Linear, Network, Readout
 from tests.cli.test_cli import lmht, refused
-from tests.netx.test_netx import File
 from tests.support.networks import SPECIAL, chain, float_network, residual
+from tests.support.netx_files import File
 
 
 def found(net: Network, target: str, what: str, layer: str | None = None) -> Finding:
@@ -75,8 +75,8 @@ def test_what_is_unknown_is_said_to_be() -> None:
     finding = found(chain(), "loihi2", "sources of one neuron", "a")
     assert finding.kept is None
     assert (
-        str(finding)
-        == "layer 'a': sources of one neuron, each an input axon, 18, limit unknown, input axons per core (no public source found)"
+        str(finding) == "layer 'a': sources of one neuron, each an input axon, 18, limit unknown, "
+        "input axons per core (no public source found)"
     )
 
 
@@ -149,7 +149,7 @@ def test_refusals() -> None:
         check(float_network(), "loihi1")
 
 
-# ------------------------------------------------------------------------------------------------ NetX files
+# --------------------------------------------------------------------------------------- NetX files
 
 
 def test_foreign_netx_file(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_foreign_netx_file(tmp_path: Path) -> None:
 
 
 def test_exported_netx_file(tmp_path: Path) -> None:
-    """It asks for what its network asks for, but for potentials, of which a file has no proof, and for one spike a step."""
+    """It needs what its network needs, except for potentials (no proof) and single spikes."""
     net = residual()
     exporter.export_netx(net, tmp_path / "net.net")
     exporter.export_netx(net, tmp_path / "graded.net", graded=True)
@@ -198,7 +198,7 @@ def test_exported_netx_file(tmp_path: Path) -> None:
         without_exponents(d) for d in single
     ]
     File(tmp_path / "other.net", 0, (2,)).file.close()
-    with pytest.raises(StorageError, match="was not written by `lmht export`"):
+    with pytest.raises(StorageError, match=r"is not a \.net file of lmht-deploy"):
         of_exported(tmp_path / "other.net")
 
 

@@ -1,4 +1,4 @@
-"""NetX files of others as a backend: the simulation's spikes, counted, and the read-out that they end in."""
+"""The backend of NetX files from other tools: counts of the simulation's spikes, and read-outs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lmht_deploy.errors import BackendError, DataError, StorageError
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.formats.windows import save_windows
 from tests.cli.test_cli import lmht, refused
-from tests.netx.test_netx import File, convolutions, recurrent
 from tests.support.networks import SPECIAL, windows_for
+from tests.support.netx_files import File, convolutions, recurrent
 
 RNG = np.random.default_rng(0)
 
@@ -96,8 +96,9 @@ def test_run_finds_out_whose_file_it_is(tmp_path: Path, capsys: pytest.CaptureFi
     assert "spikes [batch, steps, (12,)]" in refused(
         capsys, "run", tmp_path / "r.net", "--data", tmp_path / "w.npz"
     )
-    assert "runs files of others" in refused(
-        capsys, "compare", tmp_path / "r.net", "--data", tmp_path / "w.npz", "--backends", "netx"
+    save_network(SPECIAL["if"](), tmp_path / "n.lmht")
+    assert "runs files of other tools" in refused(
+        capsys, "compare", tmp_path / "n.lmht", "--data", tmp_path / "w.npz", "--backends", "netx"
     )
     (tmp_path / "r.net").write_bytes((tmp_path / "r.net").read_bytes()[:2000])
     assert "truncated" in refused(capsys, "run", tmp_path / "r.net", "--data", tmp_path / "w.npz")
@@ -136,11 +137,11 @@ def test_refuses(tmp_path: Path) -> None:
 def test_exported_file_as_stock_lava_dl_reads_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Step j of a window enters at the first step of block j; the read-out is read when the last spike has arrived."""
+    """Step j enters at the first step of block j; the logits are read after the last spike."""
     net = SPECIAL["m-ht"]()  # T = 4, L = 3: 12 steps, and one for each of three layers
     save_network(net, tmp_path / "net.lmht")
     assert lmht("export", tmp_path / "net.lmht", "--out", tmp_path / "net.net") == 0
-    assert "measure it: lmht run" in capsys.readouterr().err
+    assert "--backend netx" in capsys.readouterr().err
     windows = windows_for(net, 5)
     backend = backends.open_backend("netx", tmp_path / "net.net")
     assert backend.window_shape == windows.shape[1:]

@@ -1,4 +1,4 @@
-"""`lmht emulate`: recordings that Tonic reads, the same whoever makes them, and marked for what they are."""
+"""`lmht emulate`: reproducible recordings that Tonic reads, described beside the files."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_mistakes(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "split must be 'train' or 'test'" in refused(
         capsys, "emulate", images, "--out", out, "--split", "all"
     )
-    assert "class 'airplane' has 2 images, 3 were asked for" in refused(
+    assert "class 'airplane' has 2 images, 3 were requested" in refused(
         capsys, "emulate", images, "--out", out, "--per-class", 3
     )
     (out / "CIFAR10DVS" / "airplane").mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`lmht stream` as a user meets it: the decisions of the golden model, from files, text and UDP, and nothing lost in silence."""
+"""`lmht stream`: the decisions of the reference model, for files, text and UDP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from lmht_deploy import reference
 from lmht_deploy.events.arrays import Sensor, make_events
-from lmht_deploy.events.live import WIRE
+from lmht_deploy.events.live import DATAGRAM
 from lmht_deploy.events.windows import WindowRule, count_windows
 from lmht_deploy.formats.lmht import save_network
 from tests.support.networks import SPECIAL
@@ -47,7 +47,7 @@ def events(tmp_path: Path) -> np.ndarray:
 
 
 def expected(events: np.ndarray, rule: WindowRule) -> list[tuple[int, int, int]]:
-    """Class, spikes and SOPs of every window, by the golden model."""
+    """Class, spikes and SOPs of every window, by the reference model."""
     result = reference.run(
         NET, np.minimum(count_windows(events, SENSOR, rule), NET.input.max_value)
     )
@@ -117,7 +117,8 @@ def test_lines_for_people_and_a_limit(
     lines = said.out.splitlines()
     assert len(lines) == 3
     assert re.search(
-        r"3 windows of 240 events, [\d,]+ events/s; latency p50 [\d.]+ ms, p99 [\d.]+ ms, of which the network p50",
+        r"3 windows of 240 events, [\d,]+ events/s; "
+        r"latency p50 [\d.]+ ms, p99 [\d.]+ ms, of which the network p50",
         said.err,
     )
     for line, (label, spikes, sops) in zip(
@@ -265,7 +266,7 @@ def test_udp(net: Path, events: np.ndarray) -> None:
         "--limit",
         9,
     )
-    wire = events.astype(WIRE)
+    wire = events.astype(DATAGRAM)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         while (
             process.poll() is None
@@ -318,7 +319,8 @@ def test_udp(net: Path, events: np.ndarray) -> None:
         (["-", "--bin-events", "5", "--live"], "--live ends windows by time"),
         (
             ["camera", "--bin-us", "5"],
-            "faery has no drivers for cameras here; run: pip install neuromorphic-drivers|no event camera could be opened",
+            "faery has no camera drivers here; run: pip install neuromorphic-drivers"
+            "|no event camera could be opened",
         ),
         (["udp://127.0.0.1", "--bin-us", "5"], "an address is given as udp://HOST:PORT"),
         (["udp://127.0.0.1:99999", "--bin-us", "5"], "a port lies within"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_names_of_classes_come_from_the_files(tmp_path: Path) -> None:
 
 
 def test_images_of_different_sizes_are_decoded_when_used(tmp_path: Path) -> None:
-    """Their middle is cut out; training takes a random part, which the seed and the index decide."""
+    """Their center is cropped; training takes a random part that depends on seed and index."""
     rng = np.random.default_rng(0)
     ramp = [
         np.broadcast_to(np.linspace(0, 255, width)[None, :, None], (height, width, 3)).astype(
@@ -155,7 +156,7 @@ def test_wrong_image_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     write_parquet(tmp_path / "train.parquet", random_pixels(1), [0], img="image")
     with pytest.raises(
         DataError,
-        match=r"cifar10 has the columns img \{bytes, path\} and label; img is not among image, label",
+        match=r"has the columns img \{bytes, path\} and label; img is not among image, label",
     ):
         load()
     write_parquet(
@@ -234,7 +235,8 @@ def test_hub_that_cannot_be_reached() -> None:
     pytest.importorskip("datasets")
     with pytest.raises(
         DataError,
-        match=r"cifar100 could not be downloaded from the hub as uoft-cs/cifar100 \(.*; complete files are kept: run it again, or give",
+        match=r"cifar100 could not be downloaded from the hub as uoft-cs/cifar100 \(.*;"
+        " complete files are kept: run it again, or give",
     ):
         images.load_images("cifar100", split="train")
 
@@ -249,3 +251,34 @@ def test_cifar10() -> None:
         and found.windows.min() == -128
         and found.windows.max() == 127
     )
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_what_belongs_to_other_libraries_is_left_as_it_was(tmp_path: Path, bars: bool) -> None:
+    """Levels of logs and the switch of the progress bars, after success and after an error."""
+    datasets = pytest.importorskip("datasets")
+    switch = {True: datasets.enable_progress_bars, False: datasets.disable_progress_bars}
+    logs = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    before = datasets.are_progress_bars_disabled(), [log.level for log in logs]
+    try:
+        switch[bars]()
+        for log, level in zip(logs, (logging.NOTSET, 17), strict=True):
+            log.setLevel(level)
+        for content in (0, 1):
+            write_parquet(tmp_path / "train.parquet", random_pixels(content), [0] * content)
+            if content:
+                images.load_images("cifar10", root=tmp_path, split="train")
+            else:
+                with pytest.raises(DataError):
+                    images.load_images("cifar10", root=tmp_path, split="train")
+            assert datasets.are_progress_bars_disabled() is not bars
+            assert [log.level for log in logs] == [logging.NOTSET, 17]
+    finally:
+        switch[not before[0]]()
+        for log, level in zip(logs, before[1], strict=True):
+            log.setLevel(level)
+
+
+def test_an_unknown_image_set() -> None:
+    with pytest.raises(DataError, match=r"unknown image data set 'cifar'; did you mean 'cifar1"):
+        images.load_images("cifar", split="train")

@@ -1,4 +1,4 @@
-"""Data sets by name."""
+"""`lmht_deploy.data.load`: data sets by name, files of windows and recordings."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmht_deploy.data import Windows
+from lmht_deploy.data import Windows, available
 from lmht_deploy.data._recordings import split_by_class
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, LmhtError, StorageError
 from lmht_deploy.events.arrays import Sensor, make_events
+from lmht_deploy.formats.windows import save_windows
 from tests.support.recordings import SENSOR, data, load
 
 
 def nearest_mean_accuracy(train: Windows, test: Windows) -> float:
-    """Accuracy of the class whose mean training window is nearest: a floor under what a network can learn."""
+    """Accuracy of the nearest class mean: a lower bound of what a network can learn."""
     flat, wanted = (
         part.windows.reshape(len(part), -1).astype(np.float32) for part in (train, test)
     )
@@ -97,7 +98,96 @@ def test_a_missing_package_is_named_with_its_remedy(
         load(name)
 
 
-# ------------------------------------------------------------------------------------------------ N-MNIST
+# ------------------------------------------------------------------------------- one loader for all
+
+
+def test_available_names_what_load_loads() -> None:
+    known = {entry.name: entry for entry in available()}
+    assert {"digits", "nmnist", "folder", "tonic:CIFAR10DVS", "cifar10", "imagenet"} <= set(known)
+    assert known["digits"].size == (16, 16) and known["digits"].classes == 10
+    assert known["cifar10"].kind == "image" and known["imagenet"].size is None
+    for entry in known.values():
+        assert entry.origin and bool(entry.packages) == bool(entry.extra), entry.name
+        if not entry.missing and entry.name != "digits":  # known, but its files are not here
+            with pytest.raises(DataError) as caught:
+                load(entry.name, root="absent")
+            assert "unknown" not in str(caught.value)
+
+
+def test_missing_packages_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    missing = {entry.name: entry.missing for entry in available()}
+    assert missing["cifar10"] == ("datasets", "PIL") and missing["folder"] == ()
+
+
+def test_a_file_of_windows(tmp_path: Path) -> None:
+    windows = np.random.default_rng(0).integers(0, 9, (5, 4, 2, 3, 6)).astype(np.uint8)
+    save_windows(windows, tmp_path / "windows.npz", np.arange(5))
+    for size in (None, (3, 6)):
+        found = load(tmp_path / "windows.npz", size=size)
+        np.testing.assert_array_equal(found.windows, windows)
+        assert found.require_labels().tolist() == [0, 1, 2, 3, 4] and found.kind == "events"
+        assert found.provenance == {"data": str(tmp_path / "windows.npz")} and not found.warnings
+    with pytest.raises(
+        DataError,
+        match=r"windows\.npz: windows must have shape \[N, 5, C, H, W\], not \[5, 4, 2, 3, 6\]",
+    ):
+        load(tmp_path / "windows.npz", steps=5)
+    with pytest.raises(DataError, match=r"must have shape \[N, 4, C, 6, 6\]"):
+        load(tmp_path / "windows.npz", size=6)
+    with pytest.raises(StorageError, match="there is no such file"):
+        load(tmp_path / "absent.npz")
+    save_windows(windows.astype(np.int8) - 5, tmp_path / "images.npz")
+    images = load(tmp_path / "images.npz")
+    assert images.kind == "image" and images.labels is None
+    with pytest.raises(DataError, match=r"images\.npz: there are no labels"):
+        images.require_labels()
+
+
+def test_a_recording_is_one_window(tmp_path: Path) -> None:
+    """Clipped and dropped events are reported."""
+    path = tmp_path / "events.npy"
+    np.save(
+        path, make_events(np.arange(8), np.r_[9, np.ones(7, int)], np.zeros(8, int), np.ones(8))
+    )
+    with pytest.raises(DataError, match=r"events\.npy: event 0: x=9"):
+        load(path, sensor=SENSOR)
+    found = load(path, sensor=(3, 5), steps=2, size=(3, 1), max_count=2, drop=True)
+    assert found.windows.shape == (1, 2, 2, 3, 1) and found.windows.sum() == 4
+    assert found.labels is None and found.classes == () and len(found) == 1
+    wanted = {"data": str(path), "sensor": [3, 5], "size": [3, 1], "events": 7}
+    assert found.provenance.items() >= (wanted | {"lost": 3, "dropped": 1}).items()
+    assert found.warnings == (
+        f"{path}: 3 of 7 events exceed the largest input count (2) and are not counted",
+        f"{path}: 1 invalid events were dropped",
+    )
+
+
+def test_windows_can_be_selected_with_their_labels() -> None:
+    found = Windows(np.arange(6).reshape(6, 1, 1, 1, 1), np.arange(6), ("a",) * 6)
+    assert found[:2].require_labels().tolist() == [0, 1] and len(found[2:]) == 4
+    chosen = found[np.array([5, 1])]
+    assert chosen.windows.ravel().tolist() == [5, 1] and chosen.require_labels().tolist() == [5, 1]
+    assert found[:3].classes == found.classes and Windows(found.windows)[:1].labels is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"source": "cifar-10"}, r"unknown data set 'cifar-10'; did you mean 'cifar10'\?"),
+        ({"source": "."}, r"\.: is a folder; load 'folder' with this folder as its root"),
+        ({"source": "absent.txt"}, "absent.txt: there is no such file"),
+        ({"source": "digits", "classes": 3}, "only image data sets can be limited to their first"),
+        ({"source": "digits", "size": (1, 2, 3)}, r"size must be \(height, width\) or one number"),
+        ({"source": "cifar10", "size": (8, 9)}, r"cifar10: images become squares"),
+    ],
+)
+def test_sources_and_options_that_do_not_fit(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(LmhtError, match=message):
+        load(**arguments)
+
+
+# ------------------------------------------------------------------------------------------ N-MNIST
 
 
 def test_nmnist_from_the_zip_and_from_folders(tmp_path: Path) -> None:
@@ -126,7 +216,7 @@ def test_nmnist_from_the_zip_and_from_folders(tmp_path: Path) -> None:
 
 
 def events_in(recording: bytes) -> int:
-    """Events of an N-MNIST file: records of five bytes, of which those with y = 240 are overflows of the clock."""
+    """Number of events in an N-MNIST file of five-byte records; y = 240 is a clock overflow."""
     return sum(1 for i in range(0, len(recording), 5) if recording[i + 1] != 240)
 
 
@@ -148,7 +238,7 @@ def test_damaged_nmnist_is_named(tmp_path: Path) -> None:
         load("nmnist", root=tmp_path, split="test")
 
 
-# ------------------------------------------------------------------------------------------------ recordings of one's own
+# -------------------------------------------------------------------------- your own recordings
 
 
 def write_folders(root: Path, number: int = 10) -> None:
@@ -227,7 +317,7 @@ def test_windows_that_do_not_fit_the_memory_are_refused(tmp_path: Path) -> None:
     write_folders(tmp_path)
     with pytest.raises(
         DataError,
-        match=r"do not fit into memory; choose a smaller size|choose a longer bin or a smaller size",
+        match=r"do not fit into memory; choose a smaller size|choose a longer bin",
     ):
         load("folder", root=tmp_path, sensor=Sensor(2**31, 2**31))
 
@@ -251,7 +341,7 @@ def test_events_that_do_not_fit_are_dropped_only_when_asked(tmp_path: Path) -> N
     )
 
 
-# ------------------------------------------------------------------------------------------------ the cache
+# ---------------------------------------------------------------------------------------- the cache
 
 
 def test_the_cache_gives_the_same_and_notices_every_change(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Nothing is allocated after the first window: every malloc of the process is counted while the core runs."""
+"""Nothing is allocated after the first window: all calls of malloc in a run are counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if reason := engine.unavailable():
 
 COUNTER = """
 #include <stddef.h>
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
 static long calls;
 #define COUNTED(result) { __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED); return result; }
 void *malloc(size_t n) COUNTED(__libc_malloc(n))
@@ -51,7 +52,8 @@ class Counting:
 before = count()
 bytearray(10**6)
 assert count() > before, "malloc is not counted"
-for name, net in [("deep", deep()), ("graded", deep(levels=3)), ("wide", deep(max_value=300)), *((name, build()) for name, build in SPECIAL.items())]:
+networks = {"deep": deep(), "graded": deep(levels=3), "wide": deep(max_value=300)}
+for name, net in (networks | {name: build() for name, build in SPECIAL.items()}).items():
     windows = windows_for(net, 5)
     for threads in (1, 2):
         runner = engine.Engine(net, threads=threads)
@@ -59,8 +61,8 @@ for name, net in [("deep", deep()), ("graded", deep(levels=3)), ("wide", deep(ma
         runner._core = counting = Counting(runner._core)
         for batch in (windows[:1], windows, windows):
             runner.run(batch)
-        if engine.Steps.fits(runner.model):
-            steps = engine.Steps(runner.model, threads=threads)
+        if engine.IncrementalEngine.supports(runner.model):
+            steps = engine.IncrementalEngine(runner.model, threads=threads)
             steps.put(0, windows[1, 0])
             steps.run(1)
             counting.core, steps._core = steps._core, counting

@@ -1,4 +1,4 @@
-"""The engine against the golden model on every tier of this machine, for any threads, batch and order of calls."""
+"""The engine equals the reference on every tier, for any threads, batch and order of calls."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ CHANNELS = st.sampled_from([1, 2, 3, 8, 9, 63, 64, 65, 96, 127, 128, 129, 192])
 
 @st.composite
 def hostile_networks(draw: st.DrawFn) -> Network:
-    """Two layers whose sizes lie at the edges of words, tiles and slices: kernels beyond the image, wide strides and dilations, groups anywhere."""
+    """Two layers whose sizes lie at the edges of words, tiles and slices.
+
+    Kernels may exceed the image; strides, dilations and groups are arbitrary.
+    """
     high = draw(st.sampled_from([1, 2, 4, 5, 127, 128, 255, 256, 32767]))
     shape = (draw(CHANNELS), draw(st.integers(1, 8)), draw(st.integers(1, 14)))
     low, kind = draw(st.sampled_from([(0, "events"), (0, "events"), (-1, "image")]))
@@ -150,7 +153,7 @@ def test_any_number_of_threads(name: str, threads: int) -> None:
 
 
 def deep(levels: int = 1, max_value: int = 3) -> Network:
-    """Layers of several slices: by rows, by slices (more than a cache of weights), with all kinds of shortcuts."""
+    """Layers of several slices with all kinds of shortcuts, in the order of rows and of slices."""
     b = Builder(20, shape=(2, 9, 7), steps=3, max_value=max_value)
     a = b.neurons(
         "a", b.conv("input", 130), steps=3, levels=levels, omega="random", threshold=(500, 2000)
@@ -255,7 +258,7 @@ def test_flatten_read_by_shortcuts_and_by_another_flatten(isa: str) -> None:
 
 
 def test_uniform_window_of_large_counts_stays_exact(isa: str) -> None:
-    """Sums over the window that no longer fit a byte, and a read-out whose summed current exceeds 32 bits."""
+    """Window sums exceed a byte, and the summed current of the read-out exceeds 32 bits."""
     steps = 10
     weight = np.full((2, 150), 127)
     layers = (
@@ -278,6 +281,18 @@ def test_uniform_window_of_large_counts_stays_exact(isa: str) -> None:
     )
     net = Network(layers)
     check(net, windows_for(net, 3), isa)
+
+
+def test_readout_of_one_weight_per_channel(isa: str) -> None:
+    """A channelwise read-out of several slices reads each slice's own spikes."""
+    rng = np.random.default_rng(40)
+    weight, bias = rng.integers(-127, 128, 130), rng.integers(-9, 10, 130)
+    readout = Readout(name="out", synapses=(Scale(source="input", weight=weight),), bias=bias)
+    net = Network((Input(name="input", shape=(130,), steps=3, max_value=1), readout))
+    windows = windows_for(net, 3)
+    expected = reference.run(net, windows)
+    found = engine.Engine(engine.Model(net, isa=isa)).run(windows)
+    np.testing.assert_array_equal(found.logits, expected.logits)
 
 
 def test_any_order_of_calls_and_batches() -> None:
@@ -328,7 +343,7 @@ def test_callers_in_two_threads_take_turns_on_one_engine() -> None:
 
 @pytest.mark.parametrize("isa", engine.isas())
 def test_counts_that_crowd_into_few_rows(isa: str) -> None:
-    """A list has room for four levels a place: on the average of all rows they fit, in three rows they do not."""
+    """A list has room for four levels per input. All rows together fit; three rows do not."""
     b = Builder(34, shape=(192, 24, 30), steps=2, max_value=5)
     net = b.finish(
         b.neurons("a", b.conv("input", 192), steps=2)
@@ -339,7 +354,7 @@ def test_counts_that_crowd_into_few_rows(isa: str) -> None:
     assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
 
 
-# Each step takes one of the currents, in order, back to an earlier one, a late one first; or several.
+# Each step reads one of the currents: in order, an earlier one again, a late one first; or several.
 SILENT_OMEGAS = {
     "identity": np.eye(4, dtype=int).tolist(),
     "back": np.eye(4, dtype=int)[[0, 2, 1, 0]].tolist(),
@@ -359,7 +374,7 @@ def test_silent_steps(
     path: Literal["list", "shared", "dense"] | None,
     isa: str,
 ) -> None:
-    """Steps without a spike, in all rows or in some, before the first spike, between and after: none is searched, all are fired."""
+    """Silent steps before, between and after spikes, in all rows or in some, are exact."""
     b = Builder(35, shape=(64, 9, 13), steps=4, max_value=1)
     how = {"steps": 4, "levels": levels, "threshold": (500, 900)}
     bias = (100, 300)  # fires without a spike from the second step on

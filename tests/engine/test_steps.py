@@ -1,4 +1,4 @@
-"""Windows that come step by step, and share steps: the golden model's integers for every run of T_in steps."""
+"""Incremental inference equals the reference for every window of T_in consecutive steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check(
     windows: int = 5,
     seed: int = 0,
 ) -> None:
-    """Overlapping windows of a random stream of steps, the first of them reaching back into silence."""
+    """Overlapping windows of a random stream of steps. The first ones begin in silence."""
     model = engine.Model(net, isa=isa, path=path)  # type: ignore[arg-type]
     rng, steps = np.random.default_rng(seed), net.input.steps
     drawn = rng.integers(0, net.input.max_value + 1, (windows, *net.input.shape)) * (
@@ -33,7 +33,7 @@ def check(
         < rng.random((windows, *(1 for _ in net.input.shape)))
     )
     stream = np.concatenate([np.zeros((steps, *net.input.shape), np.int32), drawn.astype(np.int32)])
-    ring = engine.Steps(model, threads=threads)
+    ring = engine.IncrementalEngine(model, threads=threads)
     for number in range(1, windows + 1):
         slot = (number - 1) % steps
         ring.put(slot, stream[steps + number - 1])
@@ -103,12 +103,14 @@ def test_any_path_and_number_of_threads(path: str, threads: int) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(net=networks(), seed=st.integers(0, 99))
 def test_random_graphs(net: Network, seed: int) -> None:
-    if engine.Steps.fits(engine.Model(net)):
+    if engine.IncrementalEngine.supports(engine.Model(net)):
         check(net, seed=seed, windows=net.input.steps + 2)
 
 
 def test_most_event_networks_fit_and_others_are_refused() -> None:
-    fitting = {name for name in SPECIAL if engine.Steps.fits(engine.Model(SPECIAL[name]()))}
+    fitting = {
+        name for name in SPECIAL if engine.IncrementalEngine.supports(engine.Model(SPECIAL[name]()))
+    }
     assert {"lm-ht", "residual"} <= fitting
     for name in fitting:
         check(SPECIAL[name]())
@@ -116,4 +118,4 @@ def test_most_event_networks_fit_and_others_are_refused() -> None:
     assert others
     for name in others:
         with pytest.raises(BackendError, match="does not read its input step by step"):
-            engine.Steps(engine.Model(SPECIAL[name]()))
+            engine.IncrementalEngine(engine.Model(SPECIAL[name]()))

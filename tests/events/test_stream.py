@@ -1,4 +1,4 @@
-"""Streams: the same windows as from a whole recording, decisions of the golden model, and no silent loss."""
+"""Streams: the windows of a whole recording, the decisions of the golden model, no silent loss."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from lmht_deploy import engine, reference
 from lmht_deploy.errors import DataError
 from lmht_deploy.events import live
 from lmht_deploy.events.arrays import EVENT, EventValidator, Sensor, make_events
-from lmht_deploy.events.live import WIRE, Udp, at_once, in_real_time, text
+from lmht_deploy.events.live import DATAGRAM, Udp, play_fast, play_in_real_time, read_text
 from lmht_deploy.events.stream import (
-    MAX_SILENCE,
+    MAX_EMPTY_BINS,
     Buffered,
     Clock,
     Counts,
@@ -57,7 +57,7 @@ def pushed(windower: Windower, packets: list[np.ndarray]) -> list[tuple[int, np.
     return found + [(end, window.copy()) for end, window in windower.finish()]
 
 
-# ------------------------------------------------------------------------------------------------ windows
+# ------------------------------------------------------------------------------------------ windows
 
 
 @given(
@@ -149,21 +149,21 @@ def test_silence_gives_empty_windows_but_not_without_end() -> None:
         int(window.sum()) for packet in (at(0, 5), at(65)) for _, window in windower.push(packet)
     ] == [2, 0, 0]
     with pytest.raises(
-        DataError, match=r"event 3: its time lies \d+ bins of 10 us behind the event before it"
+        DataError, match=r"event 3: its time is \d+ bins of 10 us after the event before it"
     ):
-        list(windower.push(at(65 + 10 * (MAX_SILENCE + 2))))
+        list(windower.push(at(65 + 10 * (MAX_EMPTY_BINS + 2))))
 
 
 def test_rules_without_an_end_are_refused() -> None:
-    with pytest.raises(DataError, match="a stream has no end to be cut by"):
+    with pytest.raises(DataError, match="a stream has no known end"):
         counting(WindowRule(4), SENSOR)
     with pytest.raises(DataError, match="they must not be larger"):
         counting(WindowRule(4, "time", 10), SENSOR, Sensor(4, 4))
-    with pytest.raises(DataError, match="move on by 1 to 4 bins, not by 5"):
+    with pytest.raises(DataError, match="must be 1 to 4 bins, not 5"):
         counting(WindowRule(4, "time", 10), SENSOR, hop=5)
 
 
-# ------------------------------------------------------------------------------------------------ decisions
+# ---------------------------------------------------------------------------------------- decisions
 
 NET = SPECIAL["lm-ht"]()
 
@@ -224,7 +224,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
     events = make_events(times, x, y, rng.integers(2, size=2500))
     rule = WindowRule(4, by, 2500 if by == "time" else 90)
     shared = SharedSteps(
-        engine.Steps(engine.Model(NET)), NET.input.max_value, 4, sensor, Sensor(8, 8)
+        engine.IncrementalEngine(engine.Model(NET)), NET.input.max_value, 4, sensor, Sensor(8, 8)
     )
     whole = WholeWindows(Golden(), NET.input.max_value, 4, sensor, Sensor(8, 8))
     found, expected = (
@@ -241,7 +241,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
     assert found == expected and sum(decision.lost for decision in found) > 0
 
 
-# ------------------------------------------------------------------------------------------------ by the clock
+# ------------------------------------------------------------------------------------- by the clock
 
 
 def test_elapsed_windows_end_without_an_event_and_late_events_are_counted() -> None:
@@ -272,11 +272,11 @@ def test_a_live_source_is_decided_on_time() -> None:
 def test_the_clock_goes_by_the_least_delay_and_forgives_drift() -> None:
     clock = Clock()
     assert clock.now(5.0) is None
-    clock.saw(1_000_000, 10.0)
+    clock.observe(1_000_000, 10.0)
     assert clock.now(10.5) == pytest.approx(1_500_000 - Clock.GRACE * 1e6, abs=2)
-    clock.saw(1_100_000, 10.05)  # came 50 ms sooner after its time
+    clock.observe(1_100_000, 10.05)  # came 50 ms sooner after its time
     assert clock.now(10.5) == pytest.approx(1_550_000 - Clock.GRACE * 1e6, abs=2)
-    clock.saw(11_000_000, 20.05)  # 10 s later, 100 ms late: 10 ms of it may be drift
+    clock.observe(11_000_000, 20.05)  # 10 s later, 100 ms late: 10 ms of it may be drift
     assert clock.now(20.05) == pytest.approx(11_090_000 - Clock.GRACE * 1e6, abs=2)
 
 
@@ -287,8 +287,8 @@ def test_a_live_event_from_the_future_is_not_believed() -> None:
         Packet(at(1_000, 2**61), start + 0.001),
         Packet(at(50_000), start + 0.05),
     ]
-    clock, door = Clock(), EventValidator(Sensor(8, 8))
-    decisions = list(decide(packets, golden(WindowRule(4, "time", 25_000)), door, clock))
+    clock, validator = Clock(), EventValidator(Sensor(8, 8))
+    decisions = list(decide(packets, golden(WindowRule(4, "time", 25_000)), validator, clock))
     assert sum(decision.events for decision in decisions) == 3 and clock.early == 1
 
 
@@ -309,12 +309,12 @@ def test_an_event_that_does_not_fit_ends_the_stream_unless_dropped() -> None:
     packets = [Packet(at(5, 4), 0.0)]
     with pytest.raises(DataError, match="event 1: its time 4 us"):
         list(decide(packets, golden(WindowRule(4, "time", 10)), EventValidator(Sensor(8, 8))))
-    door = EventValidator(Sensor(8, 8), drop=True)
-    (decision,) = decide(packets, golden(WindowRule(4, "time", 10)), door)
-    assert decision.events == 1 and door.dropped["order"] == 1
+    validator = EventValidator(Sensor(8, 8), drop=True)
+    (decision,) = decide(packets, golden(WindowRule(4, "time", 10)), validator)
+    assert decision.events == 1 and validator.dropped["order"] == 1
 
 
-# ------------------------------------------------------------------------------------------------ the queue
+# ---------------------------------------------------------------------------------------- the queue
 
 
 def endless(taken: list[int]) -> Iterator[Packet]:
@@ -362,7 +362,7 @@ def until(condition: object) -> None:
         time.sleep(0.001)
 
 
-# ------------------------------------------------------------------------------------------------ sources
+# ------------------------------------------------------------------------------------------ sources
 
 
 def test_a_recording_in_real_time_gives_the_same_events_not_before_they_are_due() -> None:
@@ -370,7 +370,7 @@ def test_a_recording_in_real_time_gives_the_same_events_not_before_they_are_due(
     start = time.perf_counter()
     played = [
         (time.perf_counter(), packet)
-        for packet in in_real_time([events[:150], events[:0], events[150:]], speed=2)
+        for packet in play_in_real_time([events[:150], events[:0], events[150:]], speed=2)
         if len(packet.events)
     ]
     np.testing.assert_array_equal(np.concatenate([packet.events for _, packet in played]), events)
@@ -378,8 +378,8 @@ def test_a_recording_in_real_time_gives_the_same_events_not_before_they_are_due(
         assert packet.arrived is not None and now >= packet.arrived
         assert packet.arrived - start >= int(packet.events["t"][-1]) * 0.5e-6
     assert len(played) > 20
-    with pytest.raises(DataError, match="a speed > 0, not 0"):
-        next(in_real_time([events], 0))
+    with pytest.raises(DataError, match="the speed of a recording must be > 0, not 0"):
+        next(play_in_real_time([events], 0))
 
 
 def test_a_damaged_time_is_waited_for_asleep_and_can_be_interrupted(
@@ -391,7 +391,7 @@ def test_a_damaged_time_is_waited_for_asleep_and_can_be_interrupted(
 
     monkeypatch.setattr(time, "sleep", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        list(in_real_time([at(0, 2**62)]))
+        list(play_in_real_time([at(0, 2**62)]))
 
 
 def test_a_real_recording_at_once() -> None:
@@ -400,21 +400,21 @@ def test_a_real_recording_at_once() -> None:
 
     recording = open_recording(data("event_formats/evt2_gen3_faery.raw"))
     rule = WindowRule(4, "time", 1000)
-    with Buffered(at_once(recording.packets), size=2) as source:
-        door, windower = (
+    with Buffered(play_fast(recording.packets), size=2) as source:
+        validator, windower = (
             EventValidator(recording.sensor),
             counting(rule, recording.sensor, Sensor(32, 32)),
         )
         total = sum(
             int(window.sum())
             for packet in source
-            for _, window in windower.push(door.validate(packet.events))
+            for _, window in windower.push(validator.validate(packet.events))
         )
     assert total + sum(int(window.sum()) for _, window in windower.finish()) == 521252
 
 
 class Slow:
-    """A network that takes 2 ms for the currents of a bin and says that it takes 1 s for the rest."""
+    """A network that takes 2 ms for the currents of a bin and claims 1 s for the rest."""
 
     def put(self, step: int, counts: np.ndarray) -> None:
         time.sleep(0.002)
@@ -437,7 +437,8 @@ def test_text(separator: str, block: int) -> None:
     lines = "\n".join(separator.join(map(str, row)) for row in rows)
     for end in ("", "\n", "\n\n"):
         packets = [
-            packet.events for packet in text(io.BytesIO((lines + end).encode()), max(block, 20))
+            packet.events
+            for packet in read_text(io.BytesIO((lines + end).encode()), max(block, 20))
         ]
         assert np.concatenate(
             [EventValidator(SENSOR).validate(packet) for packet in packets]
@@ -458,20 +459,20 @@ def test_text(separator: str, block: int) -> None:
 )
 def test_text_that_is_none_is_named(content: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        list(text(io.BytesIO(content)))
+        list(read_text(io.BytesIO(content)))
     assert "\n" not in str(caught.value)
 
 
 def test_udp() -> None:
-    sent = np.array([(5, 1, 2, 1), (6, 3, 0, 0), (6, 4, 1, 1)], WIRE)
+    sent = np.array([(5, 1, 2, 1), (6, 3, 0, 0), (6, 4, 1, 1)], DATAGRAM)
     with (
         Udp("127.0.0.1", 0, silence=0.5) as udp,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
     ):
         for datagram in (sent[:2].tobytes(), b"stray", sent[2:].tobytes(), b""):
             sender.sendto(datagram, udp.address)
-        door = EventValidator(SENSOR)
-        packets = [door.validate(packet.events) for packet in udp]
+        validator = EventValidator(SENSOR)
+        packets = [validator.validate(packet.events) for packet in udp]
         found = np.concatenate(packets)
     assert found.dtype == EVENT and found.tolist() == [
         (5, 1, 2, True),
@@ -486,9 +487,9 @@ def test_udp_counts_what_the_system_dropped() -> None:
         Udp("127.0.0.1", 0, silence=0.3) as udp,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
     ):
-        if not udp._counts:
+        if not udp._reports_loss:
             pytest.skip("this system does not tell how many datagrams it dropped")
-        datagram = np.zeros(1000, WIRE).tobytes()
+        datagram = np.zeros(1000, DATAGRAM).tobytes()
         number = 2000
         for _ in range(number):
             sender.sendto(datagram, udp.address)
@@ -506,8 +507,8 @@ def test_udp_from_faery() -> None:
     packet["t"], packet["x"], packet["on"] = np.arange(100), np.arange(100) % 5, np.arange(100) % 2
     with Udp("127.0.0.1", 0, silence=0.5) as udp:
         faery.events_stream_from_array(packet, (5, 3)).to_udp(udp.address, format="t64_x16_y16_on8")
-        door = EventValidator(SENSOR)
-        found = np.concatenate([door.validate(packet.events) for packet in udp])
+        validator = EventValidator(SENSOR)
+        found = np.concatenate([validator.validate(packet.events) for packet in udp])
         gc.collect()
     np.testing.assert_array_equal(found["t"], packet["t"])
     np.testing.assert_array_equal(found["x"], packet["x"])
@@ -532,14 +533,14 @@ def test_a_camera_through_faery(monkeypatch: pytest.MonkeyPatch) -> None:
     faery = pytest.importorskip("faery")
     monkeypatch.setattr(live, "DRIVERS", ("absent_drivers",))
     with pytest.raises(
-        DataError, match="faery has no drivers for cameras here; run: pip install absent-drivers"
+        DataError, match="faery has no camera drivers here; run: pip install absent-drivers"
     ):
-        live.camera()
+        live.open_camera()
     monkeypatch.setattr(live, "DRIVERS", ("json",))  # a package that is there
     with pytest.raises(DataError, match="no event camera could be opened"):
-        live.camera()
+        live.open_camera()
     monkeypatch.setattr(faery, "events_stream_from_camera", lambda: FakeCamera(faery.EVENTS_DTYPE))
-    sensor, packets = live.camera()
+    sensor, packets = live.open_camera()
     assert sensor == SENSOR
     found = [next(packets), next(packets)]
     assert [event for packet in found for event in packet.events.tolist()] == [
@@ -551,19 +552,21 @@ def test_a_camera_through_faery(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_address_that_cannot_be_used_is_named() -> None:
-    with pytest.raises(DataError, match=r"udp://256\.1\.1\.1:1: cannot be listened to"):
+    with pytest.raises(DataError, match=r"udp://256\.1\.1\.1:1: is not available"):
         Udp("256.1.1.1", 1)
     with pytest.raises(DataError, match=r"udp://127.0.0.1:99999: a port lies within 0\.\.65535"):
         Udp("127.0.0.1", 99999)
     with (
         Udp("127.0.0.1", 0) as udp,
-        pytest.raises(DataError, match=r"cannot be listened to .*in use"),
+        pytest.raises(DataError, match=r"is not available .*in use"),
     ):
         Udp(*udp.address)
 
 
 def test_a_hostile_datagram_is_dropped_and_counted() -> None:
-    hostile = np.array([(2**64 - 1, 0, 0, 1), (5, 65535, 0, 1), (5, 0, 0, 200), (7, 0, 0, 1)], WIRE)
-    door = EventValidator(SENSOR, drop=True)
-    assert door.validate(hostile).tolist() == [(7, 0, 0, True)]
-    assert door.dropped == {"range": 2, "polarity": 1, "order": 0}
+    hostile = np.array(
+        [(2**64 - 1, 0, 0, 1), (5, 65535, 0, 1), (5, 0, 0, 200), (7, 0, 0, 1)], DATAGRAM
+    )
+    validator = EventValidator(SENSOR, drop=True)
+    assert validator.validate(hostile).tolist() == [(7, 0, 0, True)]
+    assert validator.dropped == {"range": 2, "polarity": 1, "order": 0}

@@ -1,4 +1,4 @@
-"""The `.net` file: what it holds, what it refuses, what it warns of, and that stock lava-dl loads it."""
+"""The `.net` file: content, refusals and warnings, and that stock lava-dl loads it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ needs_lava = pytest.mark.skipif(lava.unavailable() is not None, reason=str(lava.
 
 
 def neurons(name: str, *synapses: object, **fields: object) -> Neurons:
-    """Neurons with θ = 8, Ω = I over 2 steps, no leak, bias and v0 zero, where `fields` do not say otherwise."""
+    """Neurons with θ = 8, Ω = I over 2 steps, no leak, bias and v0 zero, unless in `fields`."""
     channels = len(synapses[0].weight)  # type: ignore[attr-defined]
     zeros = np.zeros(channels, int)
     default = {
@@ -87,7 +87,7 @@ def tree(path: Path) -> dict[str, object]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------ content
+# ------------------------------------------------------------------------------------------ content
 
 
 def test_content(tmp_path: Path) -> None:
@@ -99,53 +99,51 @@ def test_content(tmp_path: Path) -> None:
         leak=3000,
     )
     netx.export_netx(net, tmp_path / "net.net")
-    assert (
-        tree(tmp_path / "net.net")
-        == {
-            "simulation/Ts": 1,
-            "simulation/tSample": 4,  # two time-steps of two sub-steps
-            "layer/0/type": [b"input"],
-            "layer/0/shape": [1, 2, 2],
-            "layer/1/type": [b"conv"],
-            "layer/1/shape": [2, 2, 2],
-            "layer/1/weight": [[[[12]]], [[[-8]]]],  # 3 and -2 with exponent 2
-            "layer/1/lmht_fanOut": [[[2, 2], [2, 2]]],
-            "layer/1/inChannels": 1,
-            "layer/1/outChannels": 2,
-            "layer/1/kernelSize": [1, 1],
-            "layer/1/stride": [1, 1],
-            "layer/1/padding": [0, 0],
-            "layer/1/dilation": [1, 1],
-            "layer/1/groups": 1,
-            "layer/1/bias": [4, -2],  # for each of 4 sub-steps: half of the bias of a time-step
-            "layer/1/neuron/type": b"CUBA",
-            "layer/1/neuron/iDecay": 4096,
-            "layer/1/neuron/vDecay": 0,
-            "layer/1/neuron/vThMant": 4,  # the median threshold 10 over the gain 2 of the T-GIM, with > for >=
-            "layer/1/neuron/refDelay": 1,
-            "layer/1/neuron/gradedSpike": False,
-            "layer/1/neuron/lmht/levels": 2,
-            "layer/1/neuron/lmht/substeps": 1,
-            "layer/1/neuron/lmht/steps": 2,
-            "layer/1/neuron/lmht/leak": 3000,
-            "layer/1/neuron/lmht/leakBits": 12,
-            "layer/1/neuron/lmht/omega": [[1, 2], [0, 1]],
-            "layer/1/neuron/lmht/theta": [8, 12],
-            "layer/1/neuron/lmht/bias": [9, -4],
-            "layer/1/neuron/lmht/vInit": [5, 6],
-            "layer/2/type": [b"flatten"],
-            "layer/2/shape": [1, 1, 8],
-            "layer/3/type": [b"dense"],
-            "layer/3/shape": [3],
-            "layer/3/weight": np.arange(24).reshape(3, 8).tolist(),
-            "layer/3/lmht_fanOut": [[[3, 3], [3, 3]]] * 2,
-            "layer/3/outFeatures": 3,
-            "layer/3/inFeatures": 8,
-            "layer/3/bias": [2, -4, 6],  # once, for both time-steps
-            "layer/3/lmht_readout/steps": 2,
-            "layer/3/lmht_readout/bias": [1, -2, 3],
-        }
-    )
+    assert tree(tmp_path / "net.net") == {
+        "simulation/Ts": 1,
+        "simulation/tSample": 4,  # two time-steps of two sub-steps
+        "layer/0/type": [b"input"],
+        "layer/0/shape": [1, 2, 2],
+        "layer/1/type": [b"conv"],
+        "layer/1/shape": [2, 2, 2],
+        "layer/1/weight": [[[[12]]], [[[-8]]]],  # 3 and -2 with exponent 2
+        "layer/1/lmht_fanOut": [[[2, 2], [2, 2]]],
+        "layer/1/inChannels": 1,
+        "layer/1/outChannels": 2,
+        "layer/1/kernelSize": [1, 1],
+        "layer/1/stride": [1, 1],
+        "layer/1/padding": [0, 0],
+        "layer/1/dilation": [1, 1],
+        "layer/1/groups": 1,
+        "layer/1/bias": [4, -2],  # for each of 4 sub-steps: half of the bias of a time-step
+        "layer/1/neuron/type": b"CUBA",
+        "layer/1/neuron/iDecay": 4096,
+        "layer/1/neuron/vDecay": 0,
+        # the median threshold 10 over the gain 2 of the T-GIM, with > instead of >=
+        "layer/1/neuron/vThMant": 4,
+        "layer/1/neuron/refDelay": 1,
+        "layer/1/neuron/gradedSpike": False,
+        "layer/1/neuron/lmht/levels": 2,
+        "layer/1/neuron/lmht/substeps": 1,
+        "layer/1/neuron/lmht/steps": 2,
+        "layer/1/neuron/lmht/leak": 3000,
+        "layer/1/neuron/lmht/leakBits": 12,
+        "layer/1/neuron/lmht/omega": [[1, 2], [0, 1]],
+        "layer/1/neuron/lmht/theta": [8, 12],
+        "layer/1/neuron/lmht/bias": [9, -4],
+        "layer/1/neuron/lmht/vInit": [5, 6],
+        "layer/2/type": [b"flatten"],
+        "layer/2/shape": [1, 1, 8],
+        "layer/3/type": [b"dense"],
+        "layer/3/shape": [3],
+        "layer/3/weight": np.arange(24).reshape(3, 8).tolist(),
+        "layer/3/lmht_fanOut": [[[3, 3], [3, 3]]] * 2,
+        "layer/3/outFeatures": 3,
+        "layer/3/inFeatures": 8,
+        "layer/3/bias": [2, -4, 6],  # once, for both time-steps
+        "layer/3/lmht_readout/steps": 2,
+        "layer/3/lmht_readout/bias": [1, -2, 3],
+    }
     with h5py.File(tmp_path / "net.net") as file:
         assert {
             name: file["layer/0"].attrs[f"lmht_{name}"]
@@ -184,12 +182,12 @@ def test_equal_networks_give_equal_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "one.net").read_bytes() == (tmp_path / "two.net").read_bytes()
 
 
-# ------------------------------------------------------------------------------------------------ folding
+# ------------------------------------------------------------------------------------------ folding
 
 
 @given(data=st.data())
 def test_folded_pooling_equals_pooling(data: st.DataObject) -> None:
-    """Currents and synaptic operations through two sum poolings, and through the one synapse they fold into."""
+    """Two sum poolings and the one synapse that they fold into give equal currents and SOPs."""
     b = Builder(
         data.draw(st.integers(0, 99)),
         shape=(2, data.draw(st.integers(4, 11)), data.draw(st.integers(4, 11))),
@@ -270,7 +268,7 @@ def test_folded_pooling_equals_pooling(data: st.DataObject) -> None:
     ).sum()
 
 
-# ------------------------------------------------------------------------------------------------ refusals and warnings
+# ---------------------------------------------------------------------------- refusals and warnings
 
 
 def refusal(net: Network, folder: Path) -> str:
@@ -281,7 +279,7 @@ def refusal(net: Network, folder: Path) -> str:
 
 
 def test_what_the_suite_leaves_out(tmp_path: Path) -> None:
-    """The special cases of the conformance suite that NetX cannot carry are these, for this reason."""
+    """NetX cannot carry these special cases of the conformance suite, for this reason."""
     refused = set()
     for name, make in SPECIAL.items():
         try:
@@ -362,7 +360,8 @@ def odd_pooling() -> Network:
 
 def test_graded_spikes_warn_of_stock(tmp_path: Path) -> None:
     assert netx.export_netx(small(), tmp_path / "net.net", graded=True) == (
-        "layer 'first' in stock lava-dl: it fires at most once where its graded spikes count up to 2",
+        "layer 'first' in stock lava-dl: "
+        "it fires at most once where its graded spikes count up to 2",
     )
 
 
@@ -418,7 +417,7 @@ def test_warnings(name: str, tmp_path: Path) -> None:
     assert any(warning.startswith(expected) for warning in warnings), warnings
 
 
-# ------------------------------------------------------------------------------------------------ stock lava-dl
+# ------------------------------------------------------------------------------------ stock lava-dl
 
 STOCK = """
 import json, sys, warnings
@@ -427,7 +426,11 @@ from worker import shims
 shims.newer_python(); shims.without_torch()
 from lava.lib.dl.netx import hdf5
 net = hdf5.Network(sys.argv[2], input_message_bits=16)
-json.dump([[type(layer).__name__, type(layer.neuron).__name__, [int(n) for n in layer.shape]] for layer in net.layers], open(sys.argv[3], "w"))
+layers = [
+    [type(layer).__name__, type(layer.neuron).__name__, [int(n) for n in layer.shape]]
+    for layer in net.layers
+]
+json.dump(layers, open(sys.argv[3], "w"))
 """
 
 

@@ -1,11 +1,13 @@
-"""Stock-exact NetX files: the golden model's spikes and logits from unmodified LIF neurons, by the simulation and by stock lava-dl."""
+"""Stock-exact NetX files: unmodified LIF neurons give the reference model's spikes and logits.
+
+They run in the simulation and in stock lava-dl.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -18,78 +20,13 @@ from lmht_deploy.backends import lava
 from lmht_deploy.errors import DataError, ExportError, NetworkError, StorageError
 from lmht_deploy.exporters.netx_exact import export_netx_exact
 from lmht_deploy.formats.lmht import save_network
-from lmht_deploy.ir import Network, Neurons, Readout, Synapse
-from lmht_deploy.reparameterize import reparameterize
+from lmht_deploy.ir import Network, Neurons, Readout
 from lmht_deploy.result import Result
 from tests.cli.test_cli import lmht, refused
-from tests.support.networks import SPECIAL, Builder, windows_for
+from tests.support.exact_networks import NETWORKS, Small, levels, mixing, shortcuts
+from tests.support.networks import SPECIAL, windows_for
 
 needs_lava = pytest.mark.skipif(lava.unavailable() is not None, reason=str(lava.unavailable()))
-
-
-class Small(Builder):
-    """Weights that leave layers small."""
-
-    def weights(self, *shape: int) -> np.ndarray:
-        return self.rng.integers(-60, 80, shape)
-
-    def neurons(self, name: str, *synapses: Synapse, **fields: Any) -> str:
-        return super().neurons(name, *synapses, **{"threshold": (40, 300)} | fields)
-
-
-def levels() -> Network:
-    """T = 1 with several levels, a leak that scales v0 alone, and graded input."""
-    b = Small(0, shape=(2, 4, 4), steps=1)
-    a = b.neurons("a", b.conv("input", 3), steps=1, levels=4, leak=3000, v0=(-100, 100))
-    return b.finish(b.neurons("c", b.conv(a, 3, stride=2), steps=1, levels=3))
-
-
-def mixing() -> Network:
-    """T-GIM that is not causal, other T and L in each layer, dense layers, thresholds beyond a weight."""
-    b = Small(1, shape=(9,), steps=3, max_value=5)
-    a = b.neurons("a", b.linear("input", 8), steps=2, levels=2, omega="random")
-    c = b.neurons("c", b.linear(a, 6), steps=3, levels=1, omega="random", threshold=(300, 800))
-    return b.finish(b.neurons("d", b.linear(c, 7), steps=2, levels=3, omega="uniform"))
-
-
-def shortcuts() -> Network:
-    """Residual sums over one layer and over two, sum pooling, and a strided convolution."""
-    b = Small(2, shape=(1, 4, 4), steps=2)
-    a = b.neurons("a", b.conv("input", 2), steps=2, levels=2)
-    c = b.neurons("c", b.conv(a, 2), steps=2, levels=1, omega="random")
-    d = b.neurons("d", b.conv(c, 2), b.scale(a), steps=2, levels=2)
-    e = b.neurons("e", b.conv(d, 2, 2, 2, 0), b.conv(b.sum_pool(a), 2, 1, 1, 0), steps=2, levels=2)
-    return b.finish(e)
-
-
-def single_threshold() -> Network:
-    return reparameterize(mixing())
-
-
-def negative_input() -> Network:
-    """A signed image."""
-    b = Small(3, shape=(1, 4, 4), steps=1, min_value=-9, max_value=9, kind="image")
-    return b.finish(b.neurons("a", b.conv("input", 2), steps=2, levels=2, omega="uniform"))
-
-
-def wide_bias() -> Network:
-    """Potentials that need more than a bias of 16 bits to be held."""
-    b = Small(4, shape=(30,), steps=2, max_value=8)
-    return b.finish(
-        b.neurons(
-            "a",
-            b.linear("input", 4),
-            steps=2,
-            levels=2,
-            threshold=(300, 900),
-            bias=(20_000, 30_000),
-        )
-    )
-
-
-NETWORKS: dict[str, Callable[[], Network]] = {
-    f.__name__: f for f in (levels, mixing, shortcuts, single_threshold, negative_input, wide_bias)
-}
 
 
 def assert_exact(found: Result, net: Network, windows: np.ndarray) -> None:
@@ -164,7 +101,7 @@ def test_random_networks(data: st.DataObject, tmp_path_factory: pytest.TempPathF
 
 
 def changed(net: Network, **fields: object) -> Network:
-    """`net` with its first layer of neurons so."""
+    """`net` with other fields in its first layer of neurons."""
     first = dataclasses.replace(net.neurons[0], **fields)  # type: ignore[arg-type]
     return Network(tuple(first if layer is net.neurons[0] else layer for layer in net.layers))
 
@@ -175,7 +112,7 @@ def shortcut_from_the_input() -> Network:
     return b.finish(b.neurons("c", b.linear(a, 4), b.linear("input", 4), steps=2))
 
 
-def silent_readout() -> Network:
+def zero_readout() -> Network:
     net = mixing()
     zero = dataclasses.replace(
         net.readout,
@@ -201,7 +138,7 @@ REFUSED: dict[str, tuple[Callable[[], Network], str]] = {
         lambda: changed(mixing(), bias=np.full(8, 2**17)),
         "layer 'a' has potentials of up to",
     ),
-    "read-out": (silent_readout, "layer 'logits' has weights that lava-dl 0.6 does not keep"),
+    "read-out": (zero_readout, "layer 'logits' has weights that lava-dl 0.6 does not keep"),
 }
 
 
@@ -243,7 +180,7 @@ def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "windows.npz", windows=windows_for(levels(), 3).astype(np.uint8))
     assert lmht("run", tmp_path / "net.net", "--data", tmp_path / "windows.npz") == 0
     assert "net.net on netx, 3 windows" in capsys.readouterr().out
-    assert "--stock-exact writes" in refused(
+    assert "'stock_exact' is for .net files" in refused(
         capsys, "export", tmp_path / "net.lmht", "--out", tmp_path / "net.onnx", "--stock-exact"
     )
     assert "for backend 'lava', not 'netx'" in refused(
@@ -252,7 +189,7 @@ def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_neurons_are_stock(tmp_path: Path) -> None:
-    """The file has nothing but LIF neurons in dense layers, whose current is kept and whose potential is not."""
+    """The file holds only LIF neurons in dense layers; their current is kept, the potential not."""
     export_netx_exact(shortcuts(), tmp_path / "net.net")
     net = shortcuts()
     with h5py.File(tmp_path / "net.net") as file:

@@ -58,8 +58,11 @@ def source(**fields) -> Input:
             lambda: MaxPool(name="p", source="a", kernel=2, stride=1, padding=2),
             "at most half the kernel",
         ),
-        (lambda: SumPool(name="p", source=None, kernel=2, stride=1), "source must be printable"),
-        (lambda: Flatten(name="f", source=2), "source must be printable text"),
+        (
+            lambda: SumPool(name="p", source=None, kernel=2, stride=1),
+            "source None must be printable",
+        ),
+        (lambda: Flatten(name="f", source=2), "source 2 must be printable text"),
     ],
 )
 def test_refuses(build: Callable[[], object], message: str) -> None:

@@ -38,7 +38,7 @@ def conv(**fields) -> Conv:
         (lambda: conv(stride=0), "stride must be one or two integers >= 1"),
         (lambda: conv(stride=(1, 2, 3)), "stride must be one or two integers >= 1"),
         (lambda: conv(padding=-1), "padding must be one or two integers >= 0"),
-        (lambda: conv(source=3), "Conv: source must be printable text"),
+        (lambda: conv(source=3), "Conv: source 3 must be printable text"),
         (lambda: Scale(source="in", weight=np.array(["a"])), "must hold real numbers"),
         (lambda: Scale(source="in", weight=[[1, 2], [3]]), "must be an array of numbers"),
         (lambda: Linear(source="in", weight=np.ones((0, 2))), "is empty"),

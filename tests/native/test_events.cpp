@@ -16,7 +16,7 @@ Event at(int64_t t, uint16_t x = 0, uint16_t y = 0, uint8_t p = 0) {
 
 std::vector<int64_t> times_of(const std::vector<Event>& events) {
     std::vector<int64_t> times;
-    for (const Event& event : events) times.push_back(event.t);
+    for (const Event event : events) times.push_back(int64_t(event.t));  // fields are unaligned
     return times;
 }
 

@@ -1,9 +1,13 @@
-"""NetX files of others without Lava: against the recordings in lava-dl's wheel, against Lava itself, against literal steps."""
+"""The simulation of NetX files from other tools.
+
+It is compared with the recordings in lava-dl's wheel, with Lava itself, with an oracle, and with
+literal steps.
+"""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +24,14 @@ from lmht_deploy.errors import BackendError, DataError, StorageError
 from lmht_deploy.exporters import netx as exporter
 from tests.support import netx_oracle as oracle
 from tests.support.networks import SPECIAL
+from tests.support.netx_files import FILES, File, convolutions, random_network
 
 needs_lava = pytest.mark.skipif(lava.unavailable() is not None, reason=str(lava.unavailable()))
 
 
 @pytest.fixture(scope="module")
 def wheel() -> Path:
-    """The NetX files and recordings that the wheel of lava-dl brings."""
+    """The NetX files and recordings in the wheel of lava-dl."""
     if reason := lava.unavailable():
         pytest.skip(reason)
     python = environment.python_of()
@@ -39,11 +44,11 @@ def chw(array: np.ndarray) -> np.ndarray:
     return array.T
 
 
-# ------------------------------------------------------------------------------------------------ recordings of lava-dl
+# ---------------------------------------------------------------------------- recordings of lava-dl
 
 
 def test_pilotnet(wheel: Path) -> None:
-    """u, v and spikes of every layer at every step, as recorded on Loihi with a reset every 17 steps."""
+    """u, v and spikes of all layers and steps, as recorded on Loihi; a reset every 17 steps."""
     recorded = wheel / "gts/pilotnet_lif"
     net = netx.load_netx(recorded / "network.net")
     image = np.load(recorded / "image.npy").T[None]
@@ -107,183 +112,15 @@ def test_what_is_not_run(wheel: Path, file: str, refusal: str) -> None:
         netx.load_netx(wheel / file)
 
 
-# ------------------------------------------------------------------------------------------------ Lava itself
-
-
-class File:
-    """Writes a NetX file of random layers."""
-
-    def __init__(self, path: Path, seed: int, shape: tuple[int, ...]) -> None:
-        self.path, self.rng, self.shape = path, np.random.default_rng(seed), shape
-        self.file = h5py.File(path, "w")
-        self.layer("input", shape)
-
-    def layer(self, kind: str, shape: tuple[int, ...], **data: object) -> h5py.Group:
-        group = self.file.create_group(
-            f"layer/{len(self.file['layer']) if 'layer' in self.file else 0}"
-        )
-        group["type"] = np.array([kind.encode()], "S10")
-        group["shape"] = np.array(shape)
-        for name, value in data.items():
-            group[name] = value
-        self.shape = shape
-        return group
-
-    def neurons(
-        self, group: h5py.Group, threshold: int, decays: tuple[int, int], bias: int
-    ) -> None:
-        group["neuron/type"] = "LOIHI"
-        for name, value in zip(("iDecay", "vDecay", "vThMant"), (*decays, threshold), strict=True):
-            group[f"neuron/{name}"] = value
-        group["bias"] = self.rng.integers(-bias, bias + 1, group["shape"][0])
-
-    def conv(
-        self,
-        channels: int,
-        weights: int = 40,
-        threshold: int = 100,
-        decays: tuple[int, int] = (4096, 500),
-        bias: int = 20,
-        **geometry: object,
-    ) -> None:
-        geometry = {"stride": 1, "padding": np.array([1, 0]), "dilation": 1, "groups": 1} | geometry
-        weight = self.rng.integers(
-            -weights, weights + 1, (channels, self.shape[0] // int(geometry["groups"]), 3, 2)
-        )  # type: ignore[call-overload]
-        stride, padding, dilation = (
-            np.broadcast_to(geometry[name], 2) for name in ("stride", "padding", "dilation")
-        )
-        places = (
-            (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, k, s, p, d in zip(self.shape[1:], (3, 2), stride, padding, dilation, strict=True)
-        )
-        self.neurons(
-            self.layer(
-                "conv", (channels, *map(int, places)), weight=weight.astype(np.float32), **geometry
-            ),
-            threshold,
-            decays,
-            bias,
-        )
-
-    def dense(
-        self,
-        units: int,
-        low: int,
-        high: int,
-        threshold: int = 100,
-        decays: tuple[int, int] = (1024, 500),
-        bias: int = 20,
-        **data: object,
-    ) -> None:
-        inputs = int(np.prod(self.shape))
-        if len(self.shape) == 3:
-            self.layer("flatten", (1, 1, inputs))
-        kind = "dense_rec" if "weight_rec" in data else "dense"
-        group = self.layer(
-            kind, (units,), weight=self.rng.integers(low, high + 1, (units, inputs)), **data
-        )
-        self.neurons(group, threshold, decays, bias)
-
-
-def convolutions(path: Path) -> None:
-    f = File(path, 1, (2, 9, 7))
-    f.conv(6, stride=np.array([2, 1]))
-    f.conv(8, groups=2, dilation=np.array([1, 2]), padding=2, decays=(1000, 4096))
-    f.dense(7, -60, 60)
-
-
-def signs(path: Path) -> None:
-    """Dense weights of both signs, of one sign, beyond what lava-dl can hold, and those that it loses."""
-    f = File(path, 2, (12,))
-    f.dense(30, -400, 300, threshold=300)
-    f.dense(30, 0, 255, threshold=4000, bias=0)
-    f.dense(30, -200, -3, threshold=30, bias=9000)
-    f.dense(30, -256, 254, threshold=60)
-    f.dense(30, 0, 400, threshold=10, bias=40)
-    f.dense(20, -1, -1, threshold=10, bias=40)
-    f.dense(20, -64, 0, threshold=10, bias=900)
-    f.dense(20, -3, 40)
-
-
-def recurrent(path: Path) -> None:
-    f = File(path, 3, (12,))
-    f.dense(16, -100, 127, weight_rec=f.rng.integers(-120, 90, (16, 16)))
-    f.dense(9, -40, 30, weight_rec=f.rng.integers(0, 90, (9, 9)))
-
-
-def delays(path: Path) -> None:
-    f = File(path, 4, (12,))
-    f.dense(16, -50, 100, delay=f.rng.integers(0, 9, (16, 12)))
-    f.dense(14, -50, 100, delay=f.rng.integers(0, 70, 14).astype(np.float32))
-    f.dense(16, -50, 100, delay=f.rng.integers(0, 20, 14))
-    f.dense(5, -50, 100, delay=np.float32(3.7))
-
-
-def wrapping(path: Path) -> None:
-    """Currents, potentials and biases beyond their bits."""
-    f = File(path, 5, (2, 8, 6))
-    f.conv(4, weights=3_000_000, threshold=3000, decays=(300, 3))
-    f.conv(4, weights=60_000, threshold=9000, bias=60_000, decays=(1, 1))
-    f.dense(6, -250, 250, threshold=100_000, bias=40_000, decays=(0, 0))
-
-
-FILES: dict[str, Callable[[Path], None]] = {
-    f.__name__: f for f in (convolutions, signs, recurrent, delays, wrapping)
-}
-
-
-def random_network(seed: int, path: Path) -> None:
-    """A chain of any layers and parameters, with states that reach their limits now and then."""
-    rng = np.random.default_rng([7, seed])
-    shape = (int(rng.integers(1, 4)) * 2, int(rng.integers(5, 10)), int(rng.integers(5, 10)))
-    f = File(path, seed, shape if seed % 4 else shape[:1])
-
-    def neurons() -> dict[str, Any]:
-        return {
-            "threshold": int(rng.choice([3, 60, 900])),
-            "decays": (any_decay(rng), any_decay(rng)),
-            "bias": int(rng.choice([0, 3, 200, 40_000])),
-        }
-
-    for _ in range(rng.integers(0, 3) if len(f.shape) == 3 else 0):
-        groups = int(rng.choice([1, 1, 2]))
-        geometry: dict[str, Any] = {
-            "groups": groups,
-            "stride": rng.integers(1, 3, 2),
-            "padding": rng.integers(2, 4, 2),
-            "dilation": rng.integers(1, 3, 2),
-        }
-        f.conv(
-            2 * int(rng.integers(1, 12)),
-            weights=int(rng.choice([5, 100, 40_000])),
-            **geometry,
-            **neurons(),
-        )
-    for _ in range(rng.integers(1, 4)):
-        units, inputs = int(rng.integers(3, 40)), int(np.prod(f.shape))
-        data: dict[str, Any] = {}
-        if rng.random() < 0.3:
-            data["weight_rec"] = rng.integers(-90, 90, (units, units))
-        elif rng.random() < 0.5:
-            delays: Any = [
-                rng.integers(0, 12, (units, inputs)),
-                rng.integers(0, 63, units),
-                np.int64(5),
-            ]
-            data["delay"] = delays[rng.integers(3)]
-        low, high = (int(n) for n in rng.choice([(-100, 100), (-256, 254), (0, 40), (-300, -2)]))
-        f.dense(units, low, high, **neurons(), **data)
-    f.file.close()
-
-
-def any_decay(rng: np.random.Generator) -> int:
-    return int(rng.choice([0, 1, 300, 1024, 4095, 4096]))
+# -------------------------------------------------------------------------------------- Lava itself
 
 
 @needs_lava
 def test_equal_to_lava(tmp_path: Path) -> None:
-    """u, v and spikes of every layer at every step, graded and boolean inputs, with and without reset; and of files that lmht-deploy exports."""
+    """u, v and spikes of every layer at every step are equal.
+
+    The files are random or exported, the inputs graded or boolean, with and without reset.
+    """
     runs, rng = [], np.random.default_rng(0)
 
     def add(name: str, steps: int = 40, **options: Any) -> None:
@@ -323,17 +160,17 @@ def test_equal_to_lava(tmp_path: Path) -> None:
             one.path.name,
         )
         if one.path.stem in FILES:
-            silent = [
+            idle = [
                 i
                 for i, layer in enumerate(found[:-1])
                 if not layer.spikes.any() or layer.spikes.all()
             ]  # type: ignore[union-attr]
-            assert not silent, f"layers of {one.path.stem} that show nothing"
+            assert not idle, f"layers of {one.path.stem} that test nothing"
 
 
 @needs_lava
 def test_biases_drive_lava_too(tmp_path: Path) -> None:
-    """Two samples, of which the child tells, and Lava's convolutions by matrix products."""
+    """Two samples with progress, and Lava's convolutions by matrix products."""
     path = tmp_path / "net.net"
     driven(path)
     one = stock.Run(
@@ -343,9 +180,11 @@ def test_biases_drive_lava_too(tmp_path: Path) -> None:
         states=True,
         reset_interval=9,
     )
-    told: list[int] = []
-    assert_equal(in_core(one), in_lava([one], fast_conv=True, progress=told.append)[0], "driven")
-    assert {1, 2} == {*told} and told == sorted(told)
+    reported: list[int] = []
+    assert_equal(
+        in_core(one), in_lava([one], fast_conv=True, progress=reported.append)[0], "driven"
+    )
+    assert {1, 2} == {*reported} and reported == sorted(reported)
 
 
 CONVOLUTIONS = """
@@ -360,21 +199,25 @@ rng = np.random.default_rng(0)
 def never(*_): raise AssertionError
 for case in range(200):
     groups = int(rng.choice([1, 2])); channels, outputs = 2 * rng.integers(1, 4, 2)
-    kernel, stride, padding, dilation = rng.integers(1, 5, 2), rng.integers(1, 3, 2), rng.integers(0, 3, 2), rng.integers(1, 3, 2)
-    spikes = rng.integers(-300, 300, (*rng.integers(9, 14, 2), channels)) if case % 2 else rng.random((11, 12, channels)) < 0.3
+    limits = ((1, 5), (1, 3), (0, 3), (1, 3))
+    kernel, stride, padding, dilation = (rng.integers(*ends, 2) for ends in limits)
+    graded = rng.integers(-300, 300, (*rng.integers(9, 14, 2), channels))
+    spikes = graded if case % 2 else rng.random((11, 12, channels)) < 0.3
     weight = rng.integers(-128, 128, (outputs, *kernel, channels // groups)).astype(np.int32)
     geometry = (kernel, stride, padding, dilation, groups)
-    expected, found = utils.conv(spikes, weight, *geometry), convolve(never, spikes, weight, *geometry)
+    expected = utils.conv(spikes, weight, *geometry)
+    found = convolve(never, spikes, weight, *geometry)
     assert found.dtype == expected.dtype and np.array_equal(found, expected), case
 huge = np.full((1, 1, 1, 1), 2**30, np.int64)
-assert convolve(lambda *_: "slowly", np.full((1, 1, 1), 2**23), huge, [1, 1], [1, 1], [0, 0], [1, 1], 1) == "slowly"
+spikes, one, none = np.full((1, 1, 1), 2**23), [1, 1], [0, 0]
+assert convolve(lambda *_: "slowly", spikes, huge, one, one, none, one, 1) == "slowly"
 print("equal")
 """
 
 
 @needs_lava
 def test_fast_convolutions() -> None:
-    """Equal to Lava's own in 200 random cases; beyond 2^53, where float64 is not exact, Lava's own is called."""
+    """Equal to Lava's own in 200 random cases; beyond 2^53 Lava's own is called."""
     command = [
         str(environment.python_of()),
         "-I",
@@ -422,7 +265,7 @@ def assert_equal(found: Sequence[Any], expected: Sequence[Any], what: str) -> No
             )
 
 
-# ------------------------------------------------------------------------------------------------ the oracle
+# --------------------------------------------------------------------------------------- the oracle
 
 
 @settings(max_examples=60, deadline=None)
@@ -441,7 +284,7 @@ def test_equal_to_the_oracle(
     activity: float,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """u, v and spikes of random networks, on every instruction set, on one thread and on two, busy and at rest."""
+    """u, v and spikes of random networks, on every instruction set, at all activities."""
     path = tmp_path_factory.getbasetemp() / "oracle.net"
     random_network(seed, path)
     net, rng = netx.load_netx(path), np.random.default_rng(seed)
@@ -463,7 +306,10 @@ def test_equal_to_the_oracle(
 
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "generic"])
 def test_currents_at_the_end_of_16_bits(isa: str, tmp_path: Path) -> None:
-    """Sums of weights of 32767 and -32767, which 16 bits hold, and of 32768, which they do not; the runs of every tier count beyond a byte."""
+    """Sums of weights of ±32767, which 16 bits hold, and of ±32768, which they do not.
+
+    The neurons fire so often that counts exceed one byte.
+    """
     if isa not in netx.isas():
         pytest.skip(f"tier {isa} is not available on this CPU")
     for channels, last in ((3, 0), (3, 1), (5, 0), (5, 1)):  # by patterns of bits, and without
@@ -505,7 +351,7 @@ def test_an_instruction_set_is_forced(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_layers_at_rest_wake_up(tmp_path: Path) -> None:
-    """A biased neuron in the clip of its potential rests; a current, or a reset, moves it again."""
+    """A neuron whose potential is clipped rests; a current or a reset wakes it up."""
     net = one_neuron(tmp_path / "net.net", bias=-30_000, vThMant=131_071)
     inputs = np.zeros((1, 400, 1), int)
     inputs[0, 350] = 9
@@ -518,7 +364,7 @@ def test_layers_at_rest_wake_up(tmp_path: Path) -> None:
     assert found[0].v[0, 290, 0] == 1 - 2**23 < found[0].v[0, 301, 0]  # type: ignore[index]
 
 
-# ------------------------------------------------------------------------------------------------ literal steps
+# ------------------------------------------------------------------------------------ literal steps
 
 
 def one_neuron(
@@ -586,7 +432,7 @@ def test_negative_weight_of_one_is_lost_as_in_lava(tmp_path: Path) -> None:
     assert steps(one_neuron(tmp_path / "net.net", weight=-1), 1, 1)[1] == [0, 0]
 
 
-# ------------------------------------------------------------------------------------------------ files and inputs
+# --------------------------------------------------------------------------------- files and inputs
 
 
 def refused(path: Path) -> str:
@@ -642,6 +488,22 @@ def test_what_the_file_may_not_hold(tmp_path: Path) -> None:
         del file["layer/0"]
         file.move("layer/1", "layer/0")
     assert "does not begin with a layer of type input" in refused(path)
+
+
+def test_links_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.net"
+    one_neuron(path)
+    with h5py.File(path, "r+") as file:
+        del file["layer/1/weight"]
+        file["layer/1/weight"] = h5py.ExternalLink("other.h5", "/weight")
+    assert "is a link, which is not allowed" in refused(path)
+
+
+def test_weights_that_are_all_zero(tmp_path: Path) -> None:
+    one_neuron(tmp_path / "net.net", weight=2)
+    with h5py.File(tmp_path / "net.net", "r+") as file:
+        file["layer/1/weight"][...] = 0
+    assert "layer 1 has weights that are all zero" in refused(tmp_path / "net.net")
 
 
 @pytest.mark.parametrize(

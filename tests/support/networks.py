@@ -1,4 +1,4 @@
-"""The networks of the conformance suite: every special case by name, and random graphs by property testing."""
+"""Networks of the conformance suite: special cases by name, and random graphs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import reject
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from lmht_deploy.errors import NetworkError
 from lmht_deploy.ir import (
@@ -29,7 +30,10 @@ from lmht_deploy.reparameterize import reparameterize
 
 
 class Builder:
-    """Grows a network of random integers, layer by layer; thresholds are set so that spikes are neither rare nor all."""
+    """Builds a network of random integers, layer by layer.
+
+    The ranges of the thresholds are such that neurons fire at some steps and not at others.
+    """
 
     def __init__(
         self,
@@ -90,7 +94,7 @@ class Builder:
         *synapses: Synapse,
         steps: int = 4,
         levels: int = 2,
-        omega: str | np.ndarray = "identity",
+        omega: ArrayLike = "identity",
         leak: int = LEAK_ONE,
         threshold: tuple[int, int] = (100, 900),
         bias: tuple[int, int] = (-60, 90),
@@ -113,7 +117,7 @@ class Builder:
         self.shapes[name], self.steps[name] = shape, steps
         return name
 
-    def omega(self, omega: str | np.ndarray, steps: int, steps_in: int) -> np.ndarray:
+    def omega(self, omega: ArrayLike, steps: int, steps_in: int) -> np.ndarray:
         match omega:
             case "identity":
                 return np.eye(steps, steps_in, dtype=int)
@@ -159,11 +163,11 @@ class Builder:
         )
 
 
-# ------------------------------------------------------------------------------------------------ special cases
+# ------------------------------------------------------------------------------- special cases
 
 
 def chain(seed: int = 0, **neuron: object) -> Network:
-    """Two convolutional layers of the neurons given, then the read-out."""
+    """Return two convolutional layers of neurons with the given fields, and a read-out."""
     b = Builder(seed)
     a = b.neurons("a", b.conv("input", 6), **neuron)  # type: ignore[arg-type]
     c = b.neurons("c", b.conv(a, 7, stride=2), **neuron)  # type: ignore[arg-type]
@@ -171,7 +175,7 @@ def chain(seed: int = 0, **neuron: object) -> Network:
 
 
 def residual() -> Network:
-    """Identity shortcut, projection shortcut and a shortcut over several layers, each with its own exponent."""
+    """Identity, projection and long shortcuts, each with its own exponent."""
     b = Builder(1)
     a = b.neurons("a", b.conv("input", 6), omega="random")
     c = b.neurons("c", b.conv(a, 6), omega="random", leak=3500)
@@ -197,7 +201,11 @@ def pooled() -> Network:
 
 
 def averaged() -> Network:
-    """Sum pooling only: of an input of odd size, overlapping, padded, twice in a row, before a shortcut and before the read-out."""
+    """Sum pooling only.
+
+    Of an input of odd size, overlapping, padded, twice in a row, before a shortcut and before the
+    read-out.
+    """
     b = Builder(11, shape=(2, 15, 13))
     a = b.neurons("a", b.conv(b.sum_pool("input"), 5), levels=3)
     c = b.neurons("c", b.conv(b.sum_pool(a, 2, 2, 1), 6), levels=3, omega="random")
@@ -227,7 +235,7 @@ def dense() -> Network:
 
 
 def steps_differ() -> Network:
-    """T_in != T at the entrance and between layers, other levels in every layer."""
+    """T_in != T at the input and between layers; each layer has another number of levels."""
     b = Builder(5, steps=7)
     a = b.neurons("a", b.conv("input", 4), steps=3, levels=4, omega="random")
     c = b.neurons("c", b.conv(a, 4), steps=5, levels=1, omega="random", leak=5000)
@@ -244,7 +252,7 @@ def image() -> Network:
 
 
 def image_at_every_step() -> Network:
-    """A still image that enters at every step, and its current that goes on past neurons, as in MS-ResNet."""
+    """A still image that enters at every step, also by a shortcut, as in MS-ResNet."""
     b = Builder(12, shape=(3, 8, 8), steps=4, min_value=-128, max_value=127, kind="image")
     a = b.neurons("a", b.conv("input", 6), omega="random", threshold=(5000, 40000))
     c = b.neurons("c", b.conv("input", 6), b.conv(a, 6), omega="random", threshold=(5000, 40000))
@@ -252,7 +260,7 @@ def image_at_every_step() -> Network:
 
 
 def pooled_image() -> Network:
-    """Pixels that reach their synapses through poolings: they count as MACs all the same."""
+    """Pixels that are pooled first: what they cross counts as MACs."""
     b = Builder(11, shape=(3, 9, 8), steps=1, min_value=-9, max_value=20, kind="image")
     small = b.sum_pool("input")
     a = b.neurons("a", b.conv(small, 6), omega=[[1], [2]], steps=2, threshold=(5000, 20000))
@@ -261,7 +269,7 @@ def pooled_image() -> Network:
 
 
 def saturating() -> Network:
-    """Thresholds so low that most neurons fire at the top level, with large positive and negative currents."""
+    """Low thresholds: most neurons fire L spikes; currents are large, positive and negative."""
     return chain(7, levels=3, threshold=(1, 40), omega="random")
 
 
@@ -271,7 +279,7 @@ def silent() -> Network:
 
 
 def qcfs() -> Network:
-    """Uniform T-GIM, no leak, v0 = θ/2: a quantised ANN with L·T levels."""
+    """Uniform T-GIM, no leak, v0 = θ/2: a quantized ANN with L·T levels."""
     net = chain(9, omega="uniform", bias=(-20, 40))
     layers = [
         layer
@@ -286,7 +294,7 @@ def qcfs() -> Network:
 
 
 def wide() -> Network:
-    """More channels than one register holds, and a count that is no multiple of it."""
+    """More channels than a register holds, and not a multiple of that number."""
     b = Builder(10, shape=(2, 5, 5), steps=2)
     a = b.neurons("a", b.conv("input", 70), steps=2)
     c = b.neurons("c", b.conv(a, 129), steps=2, omega="random", threshold=(1000, 4000))
@@ -324,7 +332,10 @@ SPECIAL = {
 
 
 def windows_for(net: Network, batch: int = 3, seed: int = 0, density: float = 0.3) -> np.ndarray:
-    """Random windows [batch, T_in, ...]: the first is empty (or at the low end), the second full, the others sparse."""
+    """Return random windows [batch, T_in, ...].
+
+    The first holds the smallest value everywhere, the second the largest; the others are sparse.
+    """
     rng = np.random.default_rng(seed)
     low, high = net.input.min_value, net.input.max_value
     shape = (batch, *net.window_shape)
@@ -383,7 +394,7 @@ def float_network(
 
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
-    """Random directed acyclic graphs: any layer reads any earlier one whose shape and steps allow it."""
+    """Random directed acyclic graphs; a layer reads any earlier one that fits."""
     signed = draw(st.booleans())
     shape = draw(st.tuples(st.integers(1, 5), st.integers(3, 9), st.integers(3, 9)))
     b = Builder(

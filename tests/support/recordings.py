@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from lmht_deploy.events.windows import WindowRule
 SENSOR = Sensor(height=3, width=5)
 load = partial(data_room.load, split="train", steps=4)
 """`lmht_deploy.data.load` with defaults for what most tests do not care about."""
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(os.environ.get("LMHT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+"""Folder of real data; the variable `LMHT_TEST_DATA` names another one."""
 
 
 def data(path: str) -> Path:
-    """A file or folder of real data beside the repository; skips the test where it is absent."""
+    """Return a file or folder of real data; skip the test if it is missing."""
     if not (DATA / path).exists():
-        pytest.skip(f"real data is absent: ../shared/data/{path}")
+        pytest.skip(f"real data is missing: {path} in the folder that LMHT_TEST_DATA names")
     return DATA / path
 
 
@@ -48,7 +50,7 @@ def recordings(draw: st.DrawFn, sensor: Sensor = SENSOR) -> np.ndarray:
 
 
 def bins(rule: WindowRule, events: np.ndarray) -> np.ndarray:
-    """int64 [n]: the bin of every event, as the table in docs/events.md says."""
+    """int64 [n]: the bin of every event, as the table in docs/reference/events.md says."""
     t = events["t"] - events["t"][0]
     if rule.by == "events":
         return np.arange(len(events)) // rule.length

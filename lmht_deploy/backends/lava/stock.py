@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,38 +71,33 @@ def run(
         BackendError: Lava fails, or takes longer than `seconds`.
     """
     nets = [load_netx(one.path) for one in runs]
-    entries, files = [], {}
-    for number, one in enumerate(runs):
-        files[f"inputs-{number}"] = one.inputs.astype(np.int32)
-        options = {
-            "graded": one.graded,
-            "states": one.states,
-            "reset_interval": one.reset_interval,
-            "reset_offset": one.reset_offset,
-        }
-        steps = check(nets[number], one.inputs, one.steps, one.graded)
-        entries.append(
-            {
-                "net": str(one.path.resolve()),
-                "inputs": f"inputs-{number}.npy",
-                "steps": steps,
-                "out": f"out-{number}",
-                **options,
-            }
-        )
-    job = {"stock": entries, "fast_conv": fast_conv, "threads": threads}
-    with child.run(
-        python,
-        ", ".join(one.path.name for one in runs),
-        job,
-        files,
-        seconds=seconds,
-        progress=progress,
-    ) as (folder, report):
-        return [
-            _recordings(net, one, folder / f"out-{number}")
+    job = {
+        "stock": [_entry(number, nets[number], one) for number, one in enumerate(runs)],
+        "fast_conv": fast_conv,
+        "threads": threads,
+    }
+    files = {f"inputs-{number}": one.inputs.astype(np.int32) for number, one in enumerate(runs)}
+    what = ", ".join(one.path.name for one in runs)
+    with child.run(python, what, job, files, seconds=seconds, progress=progress) as (out, report):
+        found = [
+            _recordings(net, one, out / f"out-{number}")
             for number, (net, one) in enumerate(zip(nets, runs, strict=True))
-        ], report["seconds"]
+        ]
+        return found, report["seconds"]
+
+
+def _entry(number: int, net: NetX, one: Run) -> dict[str, Any]:
+    """Return one run as the worker takes it (`worker/stock.py`)."""
+    return {
+        "net": str(one.path.resolve()),
+        "inputs": f"inputs-{number}.npy",
+        "steps": check(net, one.inputs, one.steps, one.graded),
+        "graded": one.graded,
+        "states": one.states,
+        "reset_interval": one.reset_interval,
+        "reset_offset": one.reset_offset,
+        "out": f"out-{number}",
+    }
 
 
 def _recordings(net: NetX, one: Run, out: Path) -> list[Recording]:
@@ -129,12 +125,8 @@ class StockBackend:
         self, path: Path, python: Path, threads: int, seconds: float, fast_conv: bool
     ) -> None:
         self.net, self.path = load_netx(path), path
-        self._python, self._threads, self._seconds, self._fast_conv = (
-            python,
-            threads,
-            seconds,
-            fast_conv,
-        )
+        self._python, self._threads = python, threads
+        self._seconds, self._fast_conv = seconds, fast_conv
         self.progress: Callable[[int], None] = no_progress
         self.window_shape = counting.window_shape(self.net)
         self.max_value = counting.max_value(self.net)

@@ -7,6 +7,7 @@
 namespace lmht {
 namespace {
 
+// Output size of a convolution along one axis.
 int outputs(int size, int kernel, int stride, int padding, int dilation) {
     const int64_t span =
         int64_t(size) + 2 * int64_t(padding) - int64_t(dilation) * (kernel - 1) - 1;
@@ -15,6 +16,7 @@ int outputs(int size, int kernel, int stride, int padding, int dilation) {
     return int(span / stride) + 1;
 }
 
+// How many outputs read each input along one axis.
 std::vector<int64_t> taps(int size, int out, int kernel, int stride, int padding, int dilation) {
     std::vector<int64_t> found(size, 0);
     for (int i = 0; i < kernel; ++i)
@@ -41,7 +43,10 @@ Geometry::Geometry(Extent kernel_, Extent stride_, Extent padding_, Extent dilat
     column_taps = taps(width_in, width_out, kernel.x, stride.x, padding.x, dilation.x);
     mean_column_taps =
         double(std::accumulate(column_taps.begin(), column_taps.end(), int64_t(0))) / width_in;
+    order_columns();
+}
 
+void Geometry::order_columns() {
     std::vector<int64_t> used;  // columns counted from the left edge of the padding
     for (int x = 0; x < width_out; ++x)
         for (int kx = 0; kx < kernel.x; ++kx)
@@ -55,10 +60,10 @@ Geometry::Geometry(Extent kernel_, Extent stride_, Extent padding_, Extent dilat
         const int64_t at = column - padding.x;
         columns.push_back(at >= 0 && at < width_in ? int32_t(at) : -1);
     }
-    for (int x = 0; x < width_out; ++x)
-        first.push_back(
-            int32_t(std::lower_bound(used.begin(), used.end(), int64_t(x) * stride.x, before) -
-                    used.begin()));
+    const auto position = [&](int64_t column) {
+        return std::lower_bound(used.begin(), used.end(), column, before) - used.begin();
+    };
+    for (int x = 0; x < width_out; ++x) first.push_back(int32_t(position(int64_t(x) * stride.x)));
 }
 
 }  // namespace lmht

@@ -1,4 +1,4 @@
-// Where a convolution reads: which input rows and columns meet an output row.
+// Which input rows and columns a convolution reads for one output row.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -9,17 +9,25 @@ struct Extent {  // vertical, horizontal
     int y = 1, x = 1;
 };
 
-// A synapse seen along one output row. Its input columns are lined up such that every output pixel
-// covers `kernel.x` consecutive ones: sorted by residue modulo the dilation, columns in the padding
-// included (-1), columns that nothing reads left out. So a list of active inputs in this order
-// serves all pixels of the row.
+// A synapse along one output row. Its input columns are ordered such that every output pixel covers
+// `kernel.x` consecutive positions: by residue modulo the dilation, then from left to right.
+// Columns in the padding are included (-1); columns that nothing reads are left out. Kernel 3,
+// dilation 2, padding 1, 5 input columns:
+//
+//     position        0   1   2   3   4   5   6
+//     input column   -1   1   3  -1   0   2   4
+//     pixel 0         `-------'
+//     pixel 1                         `-------'
+//     pixel 2             `-------'
+//
+// So one list of active inputs in this order serves all pixels of the row.
 struct Geometry {
     Extent kernel, stride, padding{0, 0}, dilation;
     int height_in = 1, width_in = 1, height_out = 1, width_out = 1;
     std::vector<int32_t> columns;  // input column at each position, -1 in the padding
     std::vector<int32_t> first;    // [width_out] first position of each output pixel
-    std::vector<int64_t> row_taps,
-        column_taps;  // output rows (columns) that read each input row (column)
+    // How many output rows (columns) read each input row (column).
+    std::vector<int64_t> row_taps, column_taps;
     double mean_column_taps = 0;
 
     Geometry(Extent kernel, Extent stride, Extent padding, Extent dilation, int height_in,
@@ -27,6 +35,16 @@ struct Geometry {
 
     // Input row under row `ky` of the kernel at output row `y`; may lie in the padding.
     int input_row(int y, int ky) const { return y * stride.y + ky * dilation.y - padding.y; }
+
+    // Calls visit(row) for every input row under output row y.
+    template <class Visit>
+    void for_rows_under(int y, Visit visit) const {
+        for (int ky = 0; ky < kernel.y; ++ky)
+            if (const int row = input_row(y, ky); row >= 0 && row < height_in) visit(row);
+    }
+
+private:
+    void order_columns();
 };
 
 }  // namespace lmht

@@ -9,26 +9,33 @@ namespace lmht {
 
 // How a synapse adds its currents for one output row.
 enum class Path : uint8_t {
-    Ones,    // list of active inputs, one row of weights added per spike; of binary spikes
-    Shared,  // the same, block by pairs: what is active in both is listed apart, and added once for
-             // both
-    Graded,  // two lists: inputs of odd k once, and k / 2 times those whose rows count twice
-    Weighted,     // list of active inputs, each with its value
-    Dense,        // every input, by dot products
-    Channelwise,  // one weight a channel and tap: identity shortcuts and depthwise convolutions
+    Ones,         // binary spikes: one row of weights per spike
+    Shared,       // binary spikes: as Ones, but work common to two steps is done once
+    Graded,       // counts: one row for odd k, and k / 2 rows that count twice
+    Weighted,     // any integer: one row per active input, multiplied by its value
+    Dense,        // counts: every input, by dot products
+    Channelwise,  // one weight per channel and tap: identity shortcuts, depthwise convolutions
 };
 constexpr int PATHS = 6;
 
-// The inputs of one output row, laid out by column position, kernel row and channel: slot
-// (position, ky, c) is at (position * kernel_height + ky) * pitch + (c - channel0), and reads row
-// `slot - first[x] * ...` of the weights; dense values lie without gaps, `channels` from one kernel
-// row to the next.
+// The inputs under one output row, in the order [column position][kernel row][channel]. A slot is
+// one such input; it names one row of 64 weights:
+//
+//     position      0               1               2          ...
+//     kernel row    0   1   2       0   1   2       0   1   2
+//     slots       |ccc|ccc|ccc|   |ccc|ccc|ccc|   |ccc|ccc|ccc|
+//     pixel 0     `-------------- kernel.x positions ---------'
+//     pixel 1                     `-------------- kernel.x positions ----- (stride 1)
+//
+// The list of a block holds the byte offsets of the weight rows of its active slots, in order, so
+// the inputs of every output pixel are a contiguous range of it: from starts[first position] to
+// starts[first position + kernel.x].
 struct RowInputs {
     Path path = Path::Ones;
-    // Byte offsets of weight rows, by list; `starts` delimits the positions. There is a list a
-    // block, and behind those, for Shared, one for what each pair of blocks shares, empty where the
-    // lists of the pair are complete; for Graded one a block for the rows that count twice.
-    uint32_t* rows = nullptr;    // [lists][row_pitch]
+    // [lists][row_pitch]. First one list per block. Behind them, for Shared, one per pair of blocks
+    // for what both share (empty where the lists of the pair are complete); for Graded, one per
+    // block for the rows that count twice.
+    uint32_t* rows = nullptr;
     int32_t* values = nullptr;   // [blocks][row_pitch], Weighted
     uint32_t* starts = nullptr;  // [lists][positions + 1]
     uint8_t* dense = nullptr;    // [blocks][row_pitch], Dense: the value of every slot
@@ -36,35 +43,34 @@ struct RowInputs {
     int positions = 0;
 };
 
-// What one list holds.
-struct Listed {
-    int block;  // of the source (a step, or its whole window)
-    int list;   // of `RowInputs`; for Dense: the block
-    int other;  // a block of which only what `block` shares with it is listed, or only what it does
-                // not; or `block`
-    bool shared;  // which of the two
+// Which active inputs of a block a list holds, given its partner block.
+enum class Select : uint8_t {
+    All,
+    Shared,    // those that are active in both
+    Unshared,  // those that are not active in the partner
 };
 
-// Fills one list of `RowInputs` for one output row.
-struct GatherInputs {
+// Fills one list of `RowInputs` (or the dense values of one block) for one output row.
+struct GatherRow {
     const Spikes* source;
-    Listed of;
+    int block;  // step of `source`
+    int list;   // index of the list
+    Select select;
+    int partner;                             // block; the same one for Select::All
     int first_row, row_step, kernel_height;  // input rows first_row + ky * row_step, where inside
     const int32_t* columns;                  // [positions] input column, -1 in the padding
-    int channel0, channels,
-        pitch;  // range of input channels; slots from one kernel row to the next
+    int channel0, channels;                  // range of input channels
+    int pitch;                               // slots from one kernel row to the next
     RowInputs* into;
 };
 
-// A synapse as one output row and one slice of 64 output channels meet it.
+// A synapse as one output row and one slice of 64 output channels see it.
 struct SynapseRow {
     const RowInputs* inputs;
-    int exponent;  // its currents are shifted left by this
-    const uint8_t*
-        weights;  // [kernel_width * column_rows][64] biased by 128, see `pack` in weights.hpp
-    const int8_t*
-        quads;  // Path::Dense: [slots / 4 rounded up][64][4], signed, zero where there is no slot
-    const int32_t* first;  // [width] position of the first column of each output pixel
+    int exponent;            // its currents are shifted left by this
+    const uint8_t* weights;  // [kernel_width * column_rows][64] biased by 128: see `PackedWeights`
+    const int8_t* quads;     // Path::Dense: [slots / 4 rounded up][64][4], signed
+    const int32_t* first;    // [width] first position of each output pixel
     int kernel_width;
     int column_rows;   // kernel_height * pitch, of lists
     int column_slots;  // kernel_height * channels, of dense values
@@ -75,15 +81,15 @@ struct SynapseRow {
     int first_row, row_step, kernel_height, first_column, column_step, stride_x;
 };
 
-// One T-GIM entry that is not zero.
+// One entry of the T-GIM that is not zero.
 struct Term {
     int32_t block, weight;
 };
 
-// What drives the steps.
+// How the currents of the blocks become the input I[t] of the steps.
 enum class Drive : uint8_t {
-    One,       // each step one current, as it is: the identity
-    Constant,  // all steps the same: the uniform T-GIM
+    One,       // each step takes one current as it is: the identity
+    Constant,  // the same for all steps: the uniform T-GIM
     Mixed,
 };
 
@@ -101,11 +107,11 @@ struct NeuronRow {
     const SynapseRow* synapses;  // at least one: the first adds to the biases
     NeuronSlice neurons;
     int32_t* currents;  // [width][blocks][64]; `neurons` uses it from tile to tile as scratch
-    int quiet;          // blocks before the first one with a spike under the row
+    int silent_blocks;  // blocks before the first one with a spike under the row
     const Spikes* out;
     int y, word;
-    const uint8_t* ahead;  // weights that are needed soon, to be fetched meanwhile
-    size_t ahead_bytes;
+    const uint8_t* prefetch;  // weights that are needed soon
+    size_t prefetch_bytes;
 };
 
 // Pooling of one output row over windows that may reach into the padding.
@@ -115,38 +121,39 @@ struct PoolRow {
     bool max;
 };
 
-constexpr int TILE = 12;  // output pixels whose currents are added together
-constexpr int QUAD = 4;   // slots that one dot product takes
+constexpr int TILE = 12;        // output pixels whose currents are added together
+constexpr int QUAD = 4;         // slots per dot product
+constexpr int LIST_SLACK = 64;  // entries that `list` and `fill` may write beyond the last
+constexpr int MAX_TWICE = 2;    // average entries per slot that the lists of Path::Graded hold
 
 // Cycles, for the choice of a path.
 struct Costs {
-    float add, graded,
-        weighted;  // a row of 64 weights added for a binary spike; for a graded one; with a value
-    float far;     // how many times more such a row costs in a layer whose weights do not fit the
-                   // core's cache
-    float dense;   // a slot of the dense path
-    float pixel, word;  // of lists: an output pixel, and a word of inputs, whatever is in them
-    float split;        // an output pixel of one more list
+    float binary_row;         // adding a row of 64 weights, Path::Ones and Path::Shared
+    float graded_row;         // the same, Path::Graded
+    float weighted_row;       // the same, Path::Weighted
+    float cache_miss_factor;  // cost of a row that does not fit the core's cache, relative
+    float dense_slot;         // a slot of Path::Dense
+    float list_pixel;         // lists: an output pixel, whatever is active
+    float list_word;          // lists: a word of inputs, whatever is active
+    float extra_list_pixel;   // an output pixel of one more list, Path::Shared
 };
 
 struct Kernels {
     const char* name;
     Costs costs;
-    int dense_most;  // largest value of the dense path; 0 where the tier has none
+    int dense_max;  // largest value of Path::Dense; 0 where the tier has none
 
-    void (*list)(const GatherInputs&);   // all paths of lists
-    void (*fill)(const GatherInputs&);   // Path::Dense
+    void (*list)(const GatherRow&);      // all paths with lists
+    void (*fill)(const GatherRow&);      // Path::Dense
     void (*neurons)(const NeuronRow&);   // currents, T-GIM, potentials, spikes of a row
     void (*currents)(const NeuronRow&);  // currents of a row with biases alone
     void (*fire)(const NeuronRow&);      // spikes of a row whose currents are there
-    int64_t (*sum_steps)(const Spikes& in, const Spikes& out,
-                         int y);  // each of out.steps is the sum of in.steps / out.steps; returns
-                                  // how many sums are not 0
+    // Row y of `out`, each of whose steps is the sum of in.steps / out.steps steps of `in`; returns
+    // how many sums are not 0.
+    int64_t (*sum_steps)(const Spikes& in, const Spikes& out, int y);
     void (*pool)(const PoolRow&);
     void (*tally)(const Spikes&, const Tally&, int y);
 };
-
-constexpr int LIST_SLACK = 64;  // entries that `list` and `fill` may write beyond the last
 
 const Kernels* kernels_generic();
 const Kernels* kernels_avx2();        // null where not compiled in

@@ -1,8 +1,7 @@
-// A network as the engine runs it: layers in order, weights packed, nothing that changes while it
-// runs.
+// A network as the engine runs it: layers in order, weights packed, nothing that changes during a
+// run.
 #pragma once
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,35 +12,42 @@
 
 namespace lmht {
 
-// The three ways to read the spikes of a layer.
+constexpr size_t CACHE_BYTES = size_t(1) << 20;  // weights that stay in a core's cache
+
+// The three ways to read the spikes of a layer. What a synapse reads is a sequence of blocks.
 enum class View : uint8_t {
     Steps,   // T * S sub-steps, as they are fired
-    Blocks,  // T time-steps: sub-steps of a block summed
+    Blocks,  // T time-steps: the sub-steps of a block summed
     Window,  // one: everything summed
 };
 
-// The output of a layer. Flat layers are 1 x 1 pixels.
+// Which paths the engine may take. All but Cheapest are for tests and benchmarks.
+enum class PathPolicy : uint8_t {
+    Cheapest,
+    List,    // neither shared lists nor dense values
+    Shared,  // shared lists, wherever the spikes are binary
+    Dense,   // dense values, wherever the tier can
+};
+
+// The output of a layer. Flat layers are images of one pixel.
 struct Tensor {
     int channels, height, width, steps, substeps;
-    int64_t low, high;  // range of k at a sub-step
-    bool few = false;   // an input of few channels, whose counts are kept together
-    int last_use = 0;   // index of the last layer that reads it
+    int64_t min, max;                      // range of k at a sub-step
+    bool packed = false;                   // an input of few channels, whose counts share one word
+    int last_use = 0;                      // index of the last layer that reads it
     bool reads[3] = {true, false, false};  // views that are read, by `View`
 
     int words() const { return (channels + LANES - 1) / LANES; }
+    size_t values() const { return size_t(steps) * channels * height * width; }
     int steps_of(View view) const {
         return view == View::Steps ? steps : view == View::Blocks ? steps / substeps : 1;
     }
-    View same(View view) const;  // the first view that holds the same values
-    Format format(View view) const {
-        const Format format =
-            format_of(low * (steps / steps_of(view)), high * (steps / steps_of(view)));
-        return few && format == Format::Counts ? Format::Few : format;
-    }
+    int64_t max_count(View view) const { return max * (steps / steps_of(view)); }
+    View canonical(View view) const;  // the first view that holds the same values
+    Format format(View view) const;
 };
 
-// What the caller gives for a synapse: weight int8 [channels_out][channels_in /
-// groups][kernel.y][kernel.x].
+// The arguments of a synapse: weight int8 [channels_out][channels_in / groups][kernel.y][kernel.x].
 struct SynapseSpec {
     int source;
     const int8_t* weight;
@@ -55,7 +61,8 @@ struct Synapse {
     int source;
     View view;
     Geometry geometry;
-    int channels_in, fan_out;  // output channels that a spike reaches at each output pixel
+    int channels_in;
+    int fan_out;  // output channels that a spike reaches at each output pixel
     int exponent;
     bool counted;
     PackedWeights weights;      // empty for a channelwise synapse
@@ -66,13 +73,15 @@ struct Synapse {
 
 struct NeuronSpec {
     const int32_t *bias, *threshold, *v0;  // [channels]
-    const int32_t* omega;                  // [steps][blocks], a row a sub-step
+    const int32_t* omega;                  // [steps][blocks], one row per sub-step
     int steps, substeps, levels, leak;
 };
 
-// A layer with synapses: neurons, or the read-out (out < 0).
-struct Synaptic {
-    int out = -1;
+// A layer with synapses: neurons, or the read-out.
+struct SynapticLayer {
+    static constexpr int NO_OUTPUT = -1;
+
+    int out = NO_OUTPUT;  // number of its tensor
     int channels = 0, height = 1, width = 1, blocks = 1;
     std::vector<Synapse> synapses;
     std::vector<int32_t> bias, threshold, v0;  // [words * 64]
@@ -81,8 +90,10 @@ struct Synaptic {
     int steps = 0, substeps = 1, levels = 1, leak = LEAK_ONE;
     Drive drive = Drive::Mixed;
 
+    bool is_readout() const { return out == NO_OUTPUT; }
     int words() const { return (channels + LANES - 1) / LANES; }
-    bool one_range() const;  // whether every slice reads all input channels
+    size_t currents_of_a_row() const { return size_t(width) * blocks * LANES; }
+    bool slices_share_inputs() const;  // whether every slice reads all input channels
     size_t weight_bytes() const;
     size_t row_bytes() const;  // of one of the two forms of the weights: what a run touches
 };
@@ -93,51 +104,56 @@ struct Pool {
     bool max;
 };
 
-struct Flatten {  // (C, H, W) -> C*H*W channels, in that order
+struct Flatten {  // (C, H, W) -> C * H * W channels, in that order
     int source, out;
 };
 
-struct Layer {
-    std::optional<Synaptic> synaptic;
+struct Layer {  // the input has none of these
+    std::optional<SynapticLayer> synaptic;
     std::optional<Pool> pool;
     std::optional<Flatten> flatten;
 };
 
 class Model {
 public:
-    explicit Model(const Kernels* kernels) : kernels(kernels) {}
+    explicit Model(const Kernels* kernels, PathPolicy policy = PathPolicy::Cheapest)
+        : kernels(kernels), policy(policy) {}
     Model(const Model&) = delete;
     Model& operator=(const Model&) = delete;
 
-    // Each adds a layer and returns the number of its output; std::invalid_argument where it does
-    // not fit.
-    int add_input(int channels, int height, int width, int steps, int64_t low, int64_t high);
+    // Each adds a layer and returns the number of its output. They throw std::invalid_argument
+    // where the layer does not fit.
+    int add_input(int channels, int height, int width, int steps, int64_t min, int64_t max);
     int add_pool(int source, Extent kernel, Extent stride, Extent padding, bool max);
     int add_flatten(int source);
     int add_neurons(const std::vector<SynapseSpec>& synapses, const NeuronSpec& neurons);
-    // `summable`: the current summed over the window is proved to fit 32 bits.
+    // The last layer. `summable`: the current summed over the window is proved to fit 32 bits.
     void add_readout(const std::vector<SynapseSpec>& synapses, const int32_t* bias, int channels,
                      bool summable);
 
     size_t weight_bytes() const;
 
     const Kernels* kernels;
-    std::vector<Tensor> tensors;  // the first is the input
+    PathPolicy policy;
+    std::vector<Tensor> tensors;  // tensor i is the output of layer i; the first is the input
     std::vector<Layer> layers;    // the last is the read-out once `finished`
     int neuron_layers = 0, synaptic_layers = 0;
     bool finished = false;
 
 private:
-    Aligned<uint8_t> weights_;  // of all layers
-
-    int add_tensor(Tensor tensor, Layer layer);
+    int add_tensor(const Tensor& tensor, Layer layer);
     const Tensor& source(int tensor) const;
-    Synaptic connect(const std::vector<SynapseSpec>& specs, bool window);
+    Synapse make_synapse(const SynapseSpec& spec, bool window) const;
+    SynapticLayer connect(const std::vector<SynapseSpec>& specs, bool window) const;
     void note_uses(const Layer& layer);
+    void note_use(int tensor, View view);
+    void gather_all_weights();
+
+    Aligned<uint8_t> weights_;  // of all layers
 };
 
-const Kernels* choose_kernels(
-    const std::string& isa);  // "" for the best this CPU has; std::invalid_argument
+// The tier `isa`, see native/tiers.hpp; "" for the best one. Throws std::invalid_argument.
+const Kernels* choose_kernels(const std::string& isa);
 std::vector<std::string> available_isas();
 
 }  // namespace lmht

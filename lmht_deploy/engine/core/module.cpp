@@ -1,166 +1,309 @@
-// Python bindings: a `Model` is built layer by layer, an `Engine` runs it. Arrays are checked here,
-// before the core.
+// Python bindings. Arguments are checked here, against the model that the engine itself holds,
+// before they reach the core. Arrays are never converted: a wrong dtype is refused.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <map>
-#include <stdexcept>
+#include <algorithm>
 
 #include "engine.hpp"
+#include "incremental.hpp"
+#include "native/require.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace {
 
+using lmht::require;
+
 template <class T, int N>
-using Array = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+using Array = nb::ndarray<T, nb::numpy, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+using Counts = Array<int64_t, 2>;
+using Trace = Array<int32_t, 5>;
 using Pair = std::pair<int, int>;
-// source, weight, stride, padding, dilation, groups, exponent, counted
-using SynapseArguments = std::tuple<int, Array<const int8_t, 4>, Pair, Pair, Pair, int, int, bool>;
-
-void require(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
-}
-
-// The tier `isa`. With `path` ("list", "shared" or "dense") a copy of it that finds the other ways
-// too dear wherever there is a choice.
-const lmht::Kernels* choose_kernels(const std::string& isa, const std::string& path) {
-    const lmht::Kernels* const kernels = lmht::choose_kernels(isa);
-    if (path.empty()) return kernels;
-    require(path == "list" || path == "shared" || path == "dense",
-            "a path is 'list', 'shared' or 'dense'");
-    static std::map<std::pair<std::string, std::string>, lmht::Kernels>
-        forced;  // models keep pointers to them; the GIL guards it
-    lmht::Kernels& copy = forced.try_emplace({kernels->name, path}, *kernels).first->second;
-    (path == "dense" ? copy.costs.pixel : copy.costs.dense) = 1e30f;
-    copy.costs.split = path == "shared" ? -1e30f : 1e30f;
-    return &copy;
-}
 
 lmht::Extent extent(Pair pair) {
     return {pair.first, pair.second};
 }
 
-std::vector<lmht::SynapseSpec> specs(const lmht::Model& model,
-                                     const std::vector<SynapseArguments>& synapses) {
-    std::vector<lmht::SynapseSpec> found;
-    for (const auto& [source, weight, stride, padding, dilation, groups, exponent, counted] :
-         synapses) {
-        require(source >= 0 && source < int(model.tensors.size()),
+template <class A>
+bool has_shape(const A& array, std::initializer_list<size_t> shape) {
+    size_t axis = 0;
+    for (const size_t length : shape)
+        if (array.shape(axis++) != length) return false;
+    return true;
+}
+
+// ----------------------------------------------------------------------------------------------
+// models
+
+lmht::PathPolicy policy_of(const std::string& path) {
+    if (path.empty()) return lmht::PathPolicy::Cheapest;
+    if (path == "list") return lmht::PathPolicy::List;
+    if (path == "shared") return lmht::PathPolicy::Shared;
+    require(path == "dense", "a path is 'list', 'shared' or 'dense'");
+    return lmht::PathPolicy::Dense;
+}
+
+// The arguments of one synapse. It keeps the weights alive until a model has packed them.
+struct Synapse {
+    int source;
+    Array<const int8_t, 4> weight;
+    Pair stride, padding, dilation;
+    int groups, exponent;
+    bool counted;
+};
+
+std::vector<lmht::SynapseSpec> specs_of(const lmht::Model& model,
+                                        const std::vector<Synapse>& synapses) {
+    std::vector<lmht::SynapseSpec> specs;
+    for (const Synapse& synapse : synapses) {
+        const auto& weight = synapse.weight;
+        require(synapse.source >= 0 && synapse.source < int(model.tensors.size()),
                 "a synapse reads an unknown layer");
-        require(groups >= 1 && weight.shape(1) * groups == size_t(model.tensors[source].channels),
+        require(synapse.groups >= 1 && weight.shape(1) * synapse.groups ==
+                                           size_t(model.tensors[synapse.source].channels),
                 "a weight does not fit its source");
-        found.push_back({source,
-                         weight.data(),
-                         int(weight.shape(0)),
-                         {int(weight.shape(2)), int(weight.shape(3))},
-                         extent(stride),
-                         extent(padding),
-                         extent(dilation),
-                         groups,
-                         exponent,
-                         counted});
+        specs.push_back({.source = synapse.source,
+                         .weight = weight.data(),
+                         .channels_out = int(weight.shape(0)),
+                         .kernel = {int(weight.shape(2)), int(weight.shape(3))},
+                         .stride = extent(synapse.stride),
+                         .padding = extent(synapse.padding),
+                         .dilation = extent(synapse.dilation),
+                         .groups = synapse.groups,
+                         .exponent = synapse.exponent,
+                         .counted = synapse.counted});
+    }
+    return specs;
+}
+
+int add_neurons(lmht::Model& model, const std::vector<Synapse>& synapses,
+                Array<const int32_t, 1> bias, Array<const int32_t, 1> threshold,
+                Array<const int32_t, 1> v0, Array<const int32_t, 2> omega, int substeps, int levels,
+                int leak) {
+    const auto specs = specs_of(model, synapses);
+    require(!specs.empty(), "a layer has no synapse");
+    const size_t channels = specs[0].channels_out;
+    require(bias.size() == channels && threshold.size() == channels && v0.size() == channels,
+            "a neuron parameter does not fit the channels");
+    require(int(omega.shape(1)) == model.tensors[specs[0].source].steps_of(lmht::View::Blocks),
+            "the T-GIM does not fit the input steps");
+    return model.add_neurons(specs, {.bias = bias.data(),
+                                     .threshold = threshold.data(),
+                                     .v0 = v0.data(),
+                                     .omega = omega.data(),
+                                     .steps = int(omega.shape(0)),
+                                     .substeps = substeps,
+                                     .levels = levels,
+                                     .leak = leak});
+}
+
+void add_readout(lmht::Model& model, const std::vector<Synapse>& synapses,
+                 Array<const int32_t, 1> bias, bool summable) {
+    model.add_readout(specs_of(model, synapses), bias.data(), int(bias.size()), summable);
+}
+
+void bind_model(nb::module_& m) {
+    nb::class_<Synapse>(m, "Synapse", "The weights of one synapse and how it reads its source.")
+        .def(
+            "__init__",
+            [](Synapse* self, int source, Array<const int8_t, 4> weight, Pair stride, Pair padding,
+               Pair dilation, int groups, int exponent, bool counted) {
+                new (self)
+                    Synapse{source, weight, stride, padding, dilation, groups, exponent, counted};
+            },
+            nb::kw_only(), "source"_a, nb::arg("weight").noconvert(), "stride"_a = Pair(1, 1),
+            "padding"_a = Pair(0, 0), "dilation"_a = Pair(1, 1), "groups"_a = 1, "exponent"_a = 0,
+            "counted"_a = true)
+        .def_ro("source", &Synapse::source)
+        .def_ro("weight", &Synapse::weight)
+        .def_ro("stride", &Synapse::stride)
+        .def_ro("padding", &Synapse::padding)
+        .def_ro("dilation", &Synapse::dilation)
+        .def_ro("groups", &Synapse::groups)
+        .def_ro("exponent", &Synapse::exponent)
+        .def_ro("counted", &Synapse::counted);
+
+    nb::class_<lmht::Model>(m, "Model", "Layers in order with their packed weights.")
+        .def(
+            "__init__",
+            [](lmht::Model* self, const std::string& isa, const std::string& path) {
+                new (self) lmht::Model(lmht::choose_kernels(isa), policy_of(path));
+            },
+            nb::kw_only(), "isa"_a = "", "path"_a = "")
+        .def("add_input", &lmht::Model::add_input, nb::kw_only(), "channels"_a, "height"_a,
+             "width"_a, "steps"_a, "min_count"_a, "max_count"_a)
+        .def(
+            "add_pool",
+            [](lmht::Model& model, int source, Pair kernel, Pair stride, Pair padding, bool max) {
+                return model.add_pool(source, extent(kernel), extent(stride), extent(padding), max);
+            },
+            nb::kw_only(), "source"_a, "kernel"_a, "stride"_a, "padding"_a, "max"_a)
+        .def("add_flatten", &lmht::Model::add_flatten, nb::kw_only(), "source"_a)
+        .def("add_neurons", &add_neurons, nb::kw_only(), "synapses"_a, nb::arg("bias").noconvert(),
+             nb::arg("threshold").noconvert(), nb::arg("v0").noconvert(),
+             nb::arg("omega").noconvert(), "substeps"_a, "levels"_a, "leak"_a)
+        .def("add_readout", &add_readout, nb::kw_only(), "synapses"_a, nb::arg("bias").noconvert(),
+             "summable"_a)
+        .def_prop_ro("supports_incremental", &lmht::IncrementalEngine::supports)
+        .def_prop_ro("isa", [](const lmht::Model& model) { return model.kernels->name; })
+        .def_prop_ro("weight_bytes", &lmht::Model::weight_bytes);
+}
+
+// ----------------------------------------------------------------------------------------------
+// engines
+
+// The caller's arrays for the integers of a run. Their shapes are checked by each run, for only the
+// engine knows its model.
+struct Outputs {
+    Counts logits, spikes, events, sops, event_sops;
+    std::vector<Trace> traces;
+    std::optional<Counts> profile;
+};
+
+std::vector<int32_t*> traces_of(const lmht::Model& model, size_t batch,
+                                const std::vector<Trace>& traces) {
+    std::vector<int32_t*> found;
+    if (traces.empty()) return found;
+    require(traces.size() == size_t(model.neuron_layers),
+            "there is one trace for each layer of neurons");
+    for (const lmht::Layer& layer : model.layers) {
+        if (!layer.synaptic || layer.synaptic->is_readout()) continue;
+        const lmht::Tensor& tensor = model.tensors[layer.synaptic->out];
+        const Trace& trace = traces[found.size()];
+        require(has_shape(trace, {batch, size_t(tensor.steps), size_t(tensor.channels),
+                                  size_t(tensor.height), size_t(tensor.width)}),
+                "a trace does not fit its layer");
+        found.push_back(trace.data());
     }
     return found;
 }
 
-int add_neurons(lmht::Model& model, const std::vector<SynapseArguments>& synapses,
-                Array<const int32_t, 1> bias, Array<const int32_t, 1> threshold,
-                Array<const int32_t, 1> v0, Array<const int32_t, 2> omega, int substeps, int levels,
-                int leak) {
-    const auto given = specs(model, synapses);
-    require(!given.empty(), "a layer has no synapse");
-    const size_t channels = given[0].channels_out;
-    require(bias.size() == channels && threshold.size() == channels && v0.size() == channels,
-            "a neuron parameter does not fit the channels");
-    require(int(omega.shape(1)) == model.tensors[given[0].source].steps_of(lmht::View::Blocks),
-            "the T-GIM does not fit the input steps");
-    return model.add_neurons(given, {bias.data(), threshold.data(), v0.data(), omega.data(),
-                                     int(omega.shape(0)), substeps, levels, leak});
-}
-
-void add_readout(lmht::Model& model, const std::vector<SynapseArguments>& synapses,
-                 Array<const int32_t, 1> bias, bool summable) {
-    model.add_readout(specs(model, synapses), bias.data(), int(bias.size()), summable);
-}
-
-using Counts = Array<int64_t, 2>;
-
-// Where a run of `batch` windows puts its integers.
-lmht::RunOutputs outputs_of(const lmht::Model& model, size_t batch, Counts logits, Counts spikes,
-                            Counts events, Counts sops, Counts event_sops) {
-    require(logits.shape(0) == batch &&
-                logits.shape(1) == size_t(model.layers.back().synaptic->channels),
-            "logits do not fit the model");
-    for (const auto& counts : {spikes, events})
-        require(counts.shape(0) == batch && counts.shape(1) == size_t(model.neuron_layers),
-                "counts do not fit the model");
-    for (const auto& counts : {sops, event_sops})
-        require(counts.shape(0) == batch && counts.shape(1) == size_t(model.synaptic_layers),
-                "counts do not fit the model");
-    return {logits.data(), spikes.data(), events.data(), sops.data(), event_sops.data(), {},
-            nullptr};
-}
-
-// profile: none, or zeros [layers, 1 + PATHS]: nanoseconds and rows by path. traces: one array [B,
-// steps, C, H, W] for each neuron layer, or none.
-void run(lmht::Engine& engine, const lmht::Model& model, Array<const int32_t, 5> windows,
-         Counts logits, Counts spikes, Counts events, Counts sops, Counts event_sops,
-         std::vector<Array<int32_t, 5>> traces, std::optional<Counts> profile) {
-    const lmht::Tensor& input = model.tensors[0];
-    const size_t batch = windows.shape(0);
-    require(windows.shape(1) == size_t(input.steps) && windows.shape(2) == size_t(input.channels) &&
-                windows.shape(3) == size_t(input.height) && windows.shape(4) == size_t(input.width),
-            "windows do not fit the model's input");
-    lmht::RunOutputs outputs = outputs_of(model, batch, logits, spikes, events, sops, event_sops);
-    require(traces.empty() || traces.size() == size_t(model.neuron_layers),
-            "there is one trace for each layer of neurons");
-    size_t index = 0;
-    for (const lmht::Layer& layer : model.layers) {
-        if (traces.empty() || !layer.synaptic || layer.synaptic->out < 0) continue;
-        const lmht::Tensor& tensor = model.tensors[layer.synaptic->out];
-        const auto& trace = traces[index++];
-        require(
-            trace.size() == batch * tensor.steps * tensor.channels * tensor.height * tensor.width,
-            "a trace does not fit its layer");
-        outputs.traces.push_back(trace.data());
-    }
+lmht::LayerProfile* profile_of(const lmht::Model& model, const std::optional<Counts>& profile) {
     static_assert(sizeof(lmht::LayerProfile) == (1 + lmht::PATHS) * sizeof(int64_t));
-    if (profile) {
-        require(profile->shape(0) == model.layers.size() && profile->shape(1) == 1 + lmht::PATHS,
-                "a profile has a figure for the time of each layer and one for each path");
-        outputs.profile = reinterpret_cast<lmht::LayerProfile*>(profile->data());
+    if (!profile) return nullptr;
+    require(has_shape(*profile, {model.layers.size(), 1 + lmht::PATHS}),
+            "a profile has one row per layer: its time, and its rows by path");
+    return reinterpret_cast<lmht::LayerProfile*>(profile->data());
+}
+
+lmht::RunOutputs outputs_of(const lmht::Model& model, size_t batch, const Outputs& outputs) {
+    const size_t classes = model.layers.back().synaptic->channels;
+    const size_t neurons = model.neuron_layers, synaptic = model.synaptic_layers;
+    require(has_shape(outputs.logits, {batch, classes}), "logits do not fit the model");
+    for (const Counts* counts : {&outputs.spikes, &outputs.events})
+        require(has_shape(*counts, {batch, neurons}), "counts do not fit the model");
+    for (const Counts* counts : {&outputs.sops, &outputs.event_sops})
+        require(has_shape(*counts, {batch, synaptic}), "counts do not fit the model");
+    return {.logits = outputs.logits.data(),
+            .spikes = outputs.spikes.data(),
+            .events = outputs.events.data(),
+            .sops = outputs.sops.data(),
+            .event_sops = outputs.event_sops.data(),
+            .traces = traces_of(model, batch, outputs.traces),
+            .profile = profile_of(model, outputs.profile)};
+}
+
+std::shared_ptr<const lmht::Model> checked(std::shared_ptr<const lmht::Model> model, int threads) {
+    require(model->finished, "the model has no read-out yet");
+    require(threads >= 1 && threads <= 1024, "threads must be within 1..1024");
+    return model;
+}
+
+// Values beyond the range of the input would overflow the lists of active inputs.
+template <class A>
+void require_range(const A& counts, const lmht::Tensor& input) {
+    int32_t min = 0, max = 0;
+    for (size_t i = 0; i < counts.size(); ++i) {
+        min = std::min(min, counts.data()[i]);
+        max = std::max(max, counts.data()[i]);
     }
-    nb::gil_scoped_release released;
-    engine.run(windows.data(), int(batch), outputs);
+    require(min >= input.min && max <= input.max, "a count lies outside of the input's range");
 }
 
-// Counts of one step, within the input's range, into a slot of the ring; see `Engine::put_step`.
-void put_step(lmht::Engine& engine, const lmht::Model& model, int step,
-              Array<const int32_t, 3> counts) {
-    const lmht::Tensor& input = model.tensors[0];
-    require(counts.shape(0) == size_t(input.channels) && counts.shape(1) == size_t(input.height) &&
-                counts.shape(2) == size_t(input.width),
+void run(lmht::Engine& engine, Array<const int32_t, 5> windows, const Outputs& outputs) {
+    const lmht::Tensor& input = engine.model().tensors[0];
+    const size_t batch = windows.shape(0);
+    require(has_shape(windows, {batch, size_t(input.steps), size_t(input.channels),
+                                size_t(input.height), size_t(input.width)}),
+            "windows do not fit the model's input");
+    require_range(windows, input);
+    const lmht::RunOutputs to = outputs_of(engine.model(), batch, outputs);
+    nb::gil_scoped_release released;
+    engine.run(windows.data(), int(batch), to);
+}
+
+void require_slot(const lmht::IncrementalEngine& self, int slot) {
+    require(slot >= 0 && slot < self.model().tensors[0].steps, "there is no such slot");
+}
+
+void put(lmht::IncrementalEngine& self, int slot, Array<const int32_t, 3> counts) {
+    const lmht::Tensor& input = self.model().tensors[0];
+    require(has_shape(counts, {size_t(input.channels), size_t(input.height), size_t(input.width)}),
             "counts do not fit the model's input");
-    require(engine.stepping() && step >= 0 && step < input.steps, "there is no such step");
+    require_range(counts, input);
+    require_slot(self, slot);
     nb::gil_scoped_release released;
-    engine.put_step(step, counts.data());
+    self.put(slot, counts.data());
 }
 
-void run_steps(lmht::Engine& engine, const lmht::Model& model, int first, Counts logits,
-               Counts spikes, Counts events, Counts sops, Counts event_sops) {
-    const lmht::RunOutputs outputs = outputs_of(model, 1, logits, spikes, events, sops, event_sops);
-    require(engine.stepping() && first >= 0 && first < model.tensors[0].steps,
-            "there is no such step");
+void run_oldest(lmht::IncrementalEngine& self, int oldest, const Outputs& outputs) {
+    require_slot(self, oldest);
+    const lmht::RunOutputs to = outputs_of(self.model(), 1, outputs);
     nb::gil_scoped_release released;
-    engine.run_steps(first, outputs);
+    self.run(oldest, to);
+}
+
+void bind_engines(nb::module_& m) {
+    nb::class_<Outputs>(m, "Outputs", "Arrays that a run writes to. B is the number of windows.")
+        .def(
+            "__init__",
+            [](Outputs* self, Counts logits, Counts spikes, Counts events, Counts sops,
+               Counts event_sops, std::vector<Trace> traces, std::optional<Counts> profile) {
+                new (self)
+                    Outputs{logits, spikes, events, sops, event_sops, std::move(traces), profile};
+            },
+            nb::kw_only(), nb::arg("logits").noconvert(), nb::arg("spikes").noconvert(),
+            nb::arg("events").noconvert(), nb::arg("sops").noconvert(),
+            nb::arg("event_sops").noconvert(), nb::arg("traces").noconvert() = nb::list(),
+            nb::arg("profile").noconvert().none() = nb::none());
+
+    nb::class_<lmht::Engine>(m, "Engine", "Runs windows of the model that it holds.")
+        .def(
+            "__init__",
+            [](lmht::Engine* self, std::shared_ptr<const lmht::Model> model, int threads) {
+                model = checked(std::move(model), threads);
+                nb::gil_scoped_release released;
+                new (self) lmht::Engine(std::move(model), threads);
+            },
+            "model"_a, "threads"_a)
+        .def("run", &run, nb::arg("windows").noconvert(), "outputs"_a)
+        .def_prop_ro("memory_plan",
+                     [](const lmht::Engine& self) { return to_string(self.memory_plan()); })
+        .def_prop_ro("buffer_bytes", &lmht::Engine::buffer_bytes);
+
+    nb::class_<lmht::IncrementalEngine>(m, "IncrementalEngine",
+                                        "Runs windows whose steps lie in the slots of a ring.")
+        .def(
+            "__init__",
+            [](lmht::IncrementalEngine* self, std::shared_ptr<const lmht::Model> model,
+               int threads) {
+                model = checked(std::move(model), threads);
+                require(lmht::IncrementalEngine::supports(*model),
+                        "the first layer of this model does not read its input step by step");
+                nb::gil_scoped_release released;
+                new (self) lmht::IncrementalEngine(std::move(model), threads);
+            },
+            "model"_a, "threads"_a)
+        .def("put", &put, "slot"_a, nb::arg("counts").noconvert())
+        .def("run", &run_oldest, "oldest"_a, "outputs"_a)
+        .def_prop_ro("buffer_bytes", &lmht::IncrementalEngine::buffer_bytes);
 }
 
 }  // namespace
@@ -169,54 +312,6 @@ NB_MODULE(_core, m) {
     m.doc() = "Core of the event-driven engine.";
     m.def("isas", &lmht::available_isas,
           "Instruction sets that this CPU has a tier for, the best first.");
-
-    nb::class_<lmht::Model>(m, "Model", "Layers in order with their packed weights; see model.hpp.")
-        .def(
-            "__init__",
-            [](lmht::Model* self, const std::string& isa, const std::string& path) {
-                new (self) lmht::Model(choose_kernels(isa, path));
-            },
-            "isa"_a, "path"_a)
-        .def("add_input", &lmht::Model::add_input, "channels"_a, "height"_a, "width"_a, "steps"_a,
-             "low"_a, "high"_a)
-        .def(
-            "add_pool",
-            [](lmht::Model& model, int source, Pair kernel, Pair stride, Pair padding, bool max) {
-                return model.add_pool(source, extent(kernel), extent(stride), extent(padding), max);
-            },
-            "source"_a, "kernel"_a, "stride"_a, "padding"_a, "max"_a)
-        .def("add_flatten", &lmht::Model::add_flatten, "source"_a)
-        .def("add_neurons", &add_neurons, "synapses"_a, "bias"_a, "threshold"_a, "v0"_a, "omega"_a,
-             "substeps"_a, "levels"_a, "leak"_a)
-        .def("add_readout", &add_readout, "synapses"_a, "bias"_a, "summable"_a)
-        .def_prop_ro("by_steps", &lmht::Engine::by_steps, "Whether windows may come step by step.")
-        .def_prop_ro("isa", [](const lmht::Model& model) { return model.kernels->name; })
-        .def_prop_ro("weight_bytes", &lmht::Model::weight_bytes);
-
-    nb::class_<lmht::Engine>(m, "Engine", "Buffers and threads that run a model; see engine.hpp.")
-        .def(
-            "__init__",
-            [](lmht::Engine* self, std::shared_ptr<const lmht::Model> model, int threads) {
-                require(model->finished, "the model has no read-out yet");
-                require(threads >= 1 && threads <= 1024, "threads must be within 1..1024");
-                nb::gil_scoped_release released;
-                new (self) lmht::Engine(std::move(model), threads);
-            },
-            "model"_a, "threads"_a)
-        .def("run", &run, "model"_a, "windows"_a, "logits"_a, "spikes"_a, "events"_a, "sops"_a,
-             "event_sops"_a, "traces"_a, "profile"_a.none())
-        .def(
-            "begin_steps",
-            [](lmht::Engine& engine, const lmht::Model& model) {
-                require(lmht::Engine::by_steps(model),
-                        "the first layer of this model does not read its input step by step");
-                nb::gil_scoped_release released;
-                engine.begin_steps();
-            },
-            "model"_a,
-            "Before the first step is put: takes the memory, and fills the ring with silence.")
-        .def("put_step", &put_step, "model"_a, "step"_a, nb::arg("counts").noconvert())
-        .def("run_steps", &run_steps, "model"_a, "first"_a, "logits"_a, "spikes"_a, "events"_a,
-             "sops"_a, "event_sops"_a)
-        .def_prop_ro("buffer_bytes", &lmht::Engine::buffer_bytes);
+    bind_model(m);
+    bind_engines(m);
 }

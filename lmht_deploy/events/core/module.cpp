@@ -1,9 +1,15 @@
 // Python bindings of the events room. Events come as uint8 [n, 13] (EVENT of events/arrays.py) or
 // int64 [n, 4] (t, x, y, p). Arguments are checked here. events/_core.pyi describes them for
 // Python.
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "bins.hpp"
+#include "decoders.hpp"
 #include "frames.hpp"
 #include "native/bindings.hpp"
 #include "pixels.hpp"
@@ -165,6 +171,24 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> emulated(Array<const float, 3> leve
     return array_of(std::move(events));
 }
 
+nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> decoded(Decoder& decoder,
+                                                     const Array<const uint8_t, 1>& bytes) {
+    require(bytes.size() % decoder.word_bytes() == 0, "the bytes must hold whole words");
+    Event* events;
+    size_t number;
+    {
+        nb::gil_scoped_release released;
+        const size_t most = bytes.size() / decoder.word_bytes() * decoder.max_events();
+        const std::unique_ptr<Event[]> room(new Event[most]);  // not initialized: it may be large
+        number = size_t(decoder.decode(bytes.data(), bytes.size(), room.get()) - room.get());
+        events = new Event[number];
+        std::copy_n(room.get(), number, events);
+    }
+    const nb::capsule owner(events,
+                            [](void* memory) noexcept { delete[] static_cast<Event*>(memory); });
+    return {events, {number, sizeof(Event)}, owner};
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -174,6 +198,12 @@ NB_MODULE(_core, m) {
         .def_ro("admitted", &Sifted::admitted, "The number of events without a fault.")
         .def_prop_ro("dropped", &dropped,
                      "The number of the others, by fault: range, polarity, order.");
+
+    nb::class_<Decoder>(m, "Decoder", "Decodes the bytes of an event file piece by piece.")
+        .def_prop_ro("word_bytes", &Decoder::word_bytes)
+        .def_prop_ro("complete", &Decoder::complete)
+        .def("decode", &decoded, nb::arg("bytes").noconvert());
+    m.def("make_decoder", &make_decoder, "format"_a);
 
     m.def("check", &check<Packed>, nb::arg("events").noconvert(), "sensor"_a, "latest"_a,
           "Index of the first event with a fault, or the number of events.");

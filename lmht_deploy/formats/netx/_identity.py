@@ -12,7 +12,8 @@ from typing import Annotated
 import h5py
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.files import atomic_write, hdf5_checksum
+from lmht_deploy.formats.files import hdf5_checksum, writing_hdf5
+from lmht_deploy.formats.lmht import MAX_METADATA
 from lmht_deploy.formats.schema import Field, Schema
 
 from . import keys
@@ -39,13 +40,18 @@ class SampleRecord:
 
 @contextlib.contextmanager
 def writing(path: str | Path, schema: Schema, metadata: Mapping[str, str]) -> Iterator[h5py.File]:
-    """Yield a new file; when the block ends without an error, it is sealed and put in place."""
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+    """Yield a new file; it appears, complete, when the block ends without an exception."""
+    provenance = json.dumps(dict(metadata), sort_keys=True)
+    if len(provenance) > MAX_METADATA:
+        raise StorageError(
+            f"{path}: cannot be written (metadata of {len(provenance)} bytes; a {schema.suffix} "
+            f"file holds up to {MAX_METADATA})"
+        )
+    with writing_hdf5(path) as file:
         yield file
         write(file, FORMAT, schema.format)
         write(file, VERSION, schema.version)
-        write(file, METADATA, json.dumps(dict(metadata), sort_keys=True))
-        write(file, CHECKSUM, hdf5_checksum(file))
+        write(file, METADATA, provenance)
 
 
 def format_of(file: h5py.File) -> str | None:
@@ -60,19 +66,12 @@ def check(file: h5py.File, schema: Schema) -> dict[str, str]:
     Raises:
         StorageError: One of them is not what `schema` says.
     """
-    path = file.filename
-    if format_of(file) != schema.format:
-        raise StorageError(
-            f"{path}: was not written by `lmht export` (its 'format' attribute is "
-            f"{format_of(file)!r}); lmht_deploy.netx reads other NetX files"
-        )
-    if (version := read(file, VERSION)) != schema.version:
-        raise StorageError(
-            f"{path}: has format version {version}, this release reads version {schema.version}"
-        )
+    version = file.attrs.get(VERSION.name)
+    schema.check(file.filename, format_of(file), None if version is None else version.item())
     if read(file, CHECKSUM) != hdf5_checksum(file):
         raise StorageError(
-            f"{path}: the checksum does not match the content; the file is damaged or was edited"
+            f"{file.filename}: the checksum does not match the content; the file is damaged or was "
+            "edited"
         )
     found: dict[str, str] = json.loads(read(file, METADATA))
     return found

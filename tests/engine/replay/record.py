@@ -1,20 +1,23 @@
-"""Writes networks, windows and the golden model's integers to a file that `replay.cpp` runs without Python.
+"""Writes networks, windows and the expected integers to a file that `replay.cpp` runs.
 
-`python -m tests.engine.replay.record FILE`. The file is int64s, little-endian: the calls that `Planner` makes to the core's model in order,
-each with its number and its arguments (an array: its axes and their lengths before its values), then windows and what must come out.
+`python -m tests.engine.replay.record FILE`. The file consists of int64, little-endian. It holds the
+calls that `Planner` makes to the core's model, in order: each has its number and its arguments, and
+an array its number of axes and their lengths before its values. Then follow the windows and the
+logits and spikes of the reference.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from lmht_deploy import reference
-from lmht_deploy.engine.plan import Planner
-from lmht_deploy.ir import Network
+from lmht_deploy.engine import _core
+from lmht_deploy.engine._plan import Planner
+from lmht_deploy.ir import Network, Pair
 from tests.engine.test_exact import deep
 from tests.support.networks import SPECIAL, windows_for
 
@@ -22,7 +25,7 @@ INPUT, POOL, FLATTEN, NEURONS, READOUT, RUN = range(6)
 
 
 class Recorder:
-    """Stands in for `_core.Model` and writes down what is asked of it."""
+    """Has the methods of `_core.Model` and writes their arguments to a file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -38,31 +41,52 @@ class Recorder:
         self._tensors += 1
         return self._tensors - 1
 
-    def _synapses(self, synapses: list[tuple[Any, ...]]) -> None:
+    def _synapses(self, synapses: list[_core.Synapse]) -> None:
         self.write(len(synapses))
-        for source, weight, stride, padding, dilation, groups, exponent, counted in synapses:
-            self.write(source, weight, stride, padding, dilation, groups, exponent, counted)
+        for it in synapses:
+            self.write(
+                it.source,
+                it.weight,
+                it.stride,
+                it.padding,
+                it.dilation,
+                it.groups,
+                it.exponent,
+                it.counted,
+            )
 
-    def add_input(self, *sizes: int) -> int:
-        self.write(INPUT, *sizes)
+    def add_input(
+        self, *, channels: int, height: int, width: int, steps: int, min_count: int, max_count: int
+    ) -> int:
+        self.write(INPUT, channels, height, width, steps, min_count, max_count)
         return self._tensor()
 
-    def add_pool(self, source: int, kernel: Any, stride: Any, padding: Any, is_max: bool) -> int:
-        self.write(POOL, source, kernel, stride, padding, is_max)
+    def add_pool(self, *, source: int, kernel: Pair, stride: Pair, padding: Pair, max: bool) -> int:
+        self.write(POOL, source, kernel, stride, padding, max)
         return self._tensor()
 
-    def add_flatten(self, source: int) -> int:
+    def add_flatten(self, *, source: int) -> int:
         self.write(FLATTEN, source)
         return self._tensor()
 
-    def add_neurons(self, synapses: list[tuple[Any, ...]], *neurons: Any) -> int:
+    def add_neurons(
+        self,
+        *,
+        synapses: list[_core.Synapse],
+        substeps: int,
+        levels: int,
+        leak: int,
+        **arrays: np.ndarray,
+    ) -> int:
         self.write(NEURONS)
         self._synapses(synapses)
-        self.write(*neurons)
+        self.write(
+            *(arrays[name] for name in ("bias", "threshold", "v0", "omega")), substeps, levels, leak
+        )
         return self._tensor()
 
     def add_readout(
-        self, synapses: list[tuple[Any, ...]], bias: np.ndarray, summable: bool
+        self, *, synapses: list[_core.Synapse], bias: np.ndarray, summable: bool
     ) -> None:
         self.write(READOUT)
         self._synapses(synapses)
@@ -70,9 +94,9 @@ class Recorder:
 
 
 def record(file: BinaryIO, net: Network, windows: np.ndarray) -> None:
-    """Append `net`, `windows` and what the golden model computes: logits, then k of every layer of neurons."""
+    """Append `net`, `windows` and the reference's logits and spikes, by layer of neurons."""
     recorder = Recorder(file)
-    Planner(net, recorder)
+    Planner(net, cast(_core.Model, recorder), _core.Synapse)
     expected = reference.run(net, windows, trace=True)
     assert expected.traces is not None
     recorder.write(RUN, windows.reshape(len(windows), -1), expected.logits)

@@ -15,6 +15,8 @@ that used it may not end. So this process always ends its whole process group. T
 standard input open; its end means that the client is gone and nobody needs FOLDER.
 """
 
+from __future__ import annotations
+
 import json
 import multiprocessing
 import os
@@ -24,11 +26,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
-def main(folder):
+def main(folder: str) -> None:
     """Run the job of `folder`."""
     os.chdir(folder)
     job = json.loads(Path("job.json").read_text())
@@ -51,7 +54,7 @@ def main(folder):
     write("done.json", seconds=seconds, steps=steps)
 
 
-def run(job):
+def run(job: dict[str, Any]) -> tuple[float, int]:
     """Run an LM-HT network window by window; returns seconds and Lava steps."""
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
@@ -69,18 +72,18 @@ def run(job):
     return time.perf_counter() - start, network.total
 
 
-def show(windows):
+def show(windows: int) -> None:
     """Report the number of finished windows or samples."""
     write("progress.json", windows=windows)
 
 
-def write(name, **content):
+def write(name: str, **content: Any) -> None:
     """Write file `name`; it appears complete or not at all."""
     Path(name + ".partial").write_text(json.dumps(content))
     os.replace(name + ".partial", name)
 
 
-def end():
+def end() -> None:
     """End the process group.
 
     Python's resource tracker outlives SIGTERM and removes what is left in shared memory.
@@ -92,7 +95,7 @@ def end():
     os._exit(1)
 
 
-def watch_client(folder):
+def watch_client(folder: str) -> None:
     """Remove `folder` and end where the client is gone."""
     while os.read(0, 1):
         pass
@@ -100,12 +103,12 @@ def watch_client(folder):
     end()
 
 
-def watch_processes(watching):
+def watch_processes(watching: threading.Lock) -> None:
     """End the run where a Lava process dies, for run() would wait forever.
 
     Whoever joins processes holds `watching`, as only one thread may wait for them at a time.
     """
-    processes = set()
+    processes: set[Any] = set()
     while True:
         time.sleep(0.2)
         with watching:
@@ -123,10 +126,11 @@ def watch_processes(watching):
 CLOSED = "closed"
 
 
-def exit_code(process):
+def exit_code(process: Any) -> int | str | None:
     """Return None while it runs, and CLOSED once it has been joined and closed."""
     try:
-        return process.exitcode
+        code: int | None = process.exitcode
+        return code
     except ValueError:
         return CLOSED
 

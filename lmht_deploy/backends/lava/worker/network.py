@@ -4,9 +4,14 @@ The parent process reads the NetX file. A job holds plain data; its arrays are `
 working directory, see `lmht_deploy.backends.lava._job`.
 """
 
-import numpy as np
+from __future__ import annotations
 
-from .processes.lmht import LMHT, Readout, Source, Synapse
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .processes.lmht import LMHT, Readout, Shape, Source, Synapse
 
 
 class Network:
@@ -23,21 +28,23 @@ class Network:
         process: One of the processes; running it runs all of them.
     """
 
-    def __init__(self, job):
+    def __init__(self, job: dict[str, Any]) -> None:
         self.batch = len(np.load("windows.npy", mmap_mode="r"))
         self.trace = job["trace"]
-        self.steps, self.substeps = job["steps"], job["substeps"]
-        self.window = self.steps * self.substeps
-        self.outputs, self.shapes, self.depths = {}, {}, {}
+        self.steps, self.substeps = int(job["steps"]), int(job["substeps"])
+        self.window, self.depth = self.steps * self.substeps, 0
+        self.outputs: dict[int, Any] = {}
+        self.shapes: dict[int, Shape] = {}
+        self.depths: dict[int, int] = {}
         for layer in job["layers"]:
             self.add(layer, tuple(layer["shape"]))
 
     @property
-    def total(self):
+    def total(self) -> int:
         """Lava steps until the last logit: all windows, the latency, and one synaptic delay."""
         return (self.batch + self.depth) * self.window + 1
 
-    def add(self, layer, shape):
+    def add(self, layer: dict[str, Any], shape: Shape) -> None:
         """Add the processes of one layer."""
         index, synapses = layer["index"], layer["synapses"]
         if not synapses:
@@ -56,11 +63,13 @@ class Network:
             weight = load(index, f"weight-{number}")
             self.synapse(synapse, weight, shape, depth).a_out.connect(target.a_in)
 
-    def place(self, index, output, shape, depth):
+    def place(self, index: int, output: Any, shape: Shape, depth: int) -> None:
         """Remember the output of a layer; `depth` windows pass before its first spikes."""
         self.outputs[index], self.shapes[index], self.depths[index] = output, shape, depth
 
-    def synapse(self, synapse, weight, shape, depth):
+    def synapse(
+        self, synapse: dict[str, Any], weight: np.ndarray, shape: Shape, depth: int
+    ) -> Synapse:
         """Add a synapse; sources of less than `depth` are delayed until all windows agree."""
         source = synapse["source"]
         process = Synapse(
@@ -77,7 +86,7 @@ class Network:
         self.outputs[source].connect(process.s_in)
         return process
 
-    def neurons(self, layer, shape, depth):
+    def neurons(self, layer: dict[str, Any], shape: Shape, depth: int) -> LMHT:
         """Add the neurons of a layer."""
         index, neurons = layer["index"], layer["neurons"]
         phases = np.arange(self.window)
@@ -101,7 +110,7 @@ class Network:
             slot=phases if self.trace else phases * 0,
         )
 
-    def readout(self, index, shape, depth):
+    def readout(self, index: int, shape: Shape, depth: int) -> Readout:
         """Add the read-out."""
         self.depth = depth
         create("logits.npy", np.int64, (self.batch, *shape))
@@ -114,17 +123,18 @@ class Network:
         )
 
 
-def load(index, name):
+def load(index: int, name: str) -> np.ndarray:
     """Return array `name` of layer `index`."""
-    return np.load(f"{index}-{name}.npy")
+    array: np.ndarray = np.load(f"{index}-{name}.npy")
+    return array
 
 
-def per_neuron(index, name, shape):
+def per_neuron(index: int, name: str, shape: Shape) -> np.ndarray:
     """Return array `name` [C] of layer `index` as int64 of `shape`."""
     values = load(index, name).astype(np.int64)
     return np.broadcast_to(values.reshape(-1, *(1,) * (len(shape) - 1)), shape)
 
 
-def create(path, dtype, shape):
+def create(path: str, dtype: DTypeLike, shape: Shape) -> None:
     """Create a .npy file of zeros, which processes share through memory mapping."""
     np.lib.format.open_memmap(path, "w+", dtype, shape).flush()

@@ -1,5 +1,7 @@
 """Shims that make lava-nc 0.10 and lava-dl 0.6, the last releases, importable."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import importlib
@@ -7,9 +9,10 @@ import importlib.util
 import os
 import sys
 import types
+from typing import Any
 
 
-def newer_python():
+def newer_python() -> None:
     """Make dataclasses hashable.
 
     lava-nc has dataclasses whose defaults are dataclass instances. Python 3.11 and later refuses
@@ -19,20 +22,20 @@ def newer_python():
         return
     original = dataclasses.dataclass
 
-    def hashable(cls, **options):
+    def hashable(cls: type, **options: Any) -> type:
         cls = original(cls, **options)
         if cls.__hash__ is None:
             cls.__hash__ = object.__hash__
         return cls
 
     @functools.wraps(original)
-    def dataclass(cls=None, **options):
+    def dataclass(cls: type | None = None, **options: Any) -> Any:
         return functools.partial(hashable, **options) if cls is None else hashable(cls, **options)
 
     dataclasses.dataclass = dataclass
 
 
-def without_torch():
+def without_torch() -> None:
     """Replace the modules of lava-dl that import PyTorch.
 
     NetX needs PyTorch only for the parameters of resonate-and-fire neurons and a helper module.
@@ -49,5 +52,5 @@ def without_torch():
         sys.modules[module.__name__] = module
 
 
-def _no_resonators(*_):
+def _no_resonators(*_: Any) -> None:
     raise NotImplementedError("resonate-and-fire neurons need the full lava-dl with PyTorch")

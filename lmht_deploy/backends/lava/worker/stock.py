@@ -1,7 +1,12 @@
 """NetX files in unmodified lava-dl 0.6: its own network of its own processes, recorded."""
 
+from __future__ import annotations
+
 import functools
+import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from lava.lib.dl.netx import hdf5
@@ -12,7 +17,9 @@ from lava.proc.conv import utils
 from lava.proc.lif.models import AbstractPyLifModelFixed
 
 
-def run(job, watching, show):
+def run(
+    job: dict[str, Any], watching: threading.Lock, show: Callable[[int], None]
+) -> tuple[float, int]:
     """Run every sample of every entry of job["stock"]; returns seconds and Lava steps.
 
     An entry is {"net", "inputs", "steps", "graded", "states", "reset_interval", "reset_offset",
@@ -28,7 +35,7 @@ def run(job, watching, show):
     watch_neurons()
     if job["fast_conv"]:
         utils.conv = functools.partial(convolve, utils.conv)
-    seconds = steps = samples = 0
+    seconds, steps, samples = 0.0, 0, 0
     for entry in job["stock"]:
         inputs = np.load(entry["inputs"])
         for sample in range(len(inputs)):
@@ -42,7 +49,7 @@ def run(job, watching, show):
     return seconds, steps
 
 
-def run_sample(entry, inputs, sample):
+def run_sample(entry: dict[str, Any], inputs: np.ndarray, sample: int) -> tuple[Any, float]:
     """Run one sample in a network of its own; returns the network and the seconds."""
     options = {"reset_interval": entry["reset_interval"], "reset_offset": entry["reset_offset"]}
     net = hdf5.Network(entry["net"], input_message_bits=16 if entry["graded"] else 0, **options)
@@ -65,14 +72,14 @@ def run_sample(entry, inputs, sample):
     return net, time.perf_counter() - start
 
 
-def watch_neurons():
+def watch_neurons() -> None:
     """Make neurons record u, v and spikes when they reset v, the last operation of a step.
 
     `Var.get()` would take 30 us per element.
     """
     reset = AbstractPyLifModelFixed.reset_voltage
 
-    def reset_and_record(self, spike_vector):
+    def reset_and_record(self: Any, spike_vector: np.ndarray) -> None:
         reset(self, spike_vector)
         record, sample, states = self.proc_params["record"]
         values = (
@@ -88,7 +95,16 @@ def watch_neurons():
     AbstractPyLifModelFixed.reset_voltage = reset_and_record
 
 
-def convolve(slowly, spikes, weight, kernel_size, stride, padding, dilation, groups):
+def convolve(
+    slowly: Callable[..., np.ndarray],
+    spikes: np.ndarray,
+    weight: np.ndarray,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> np.ndarray:
     """Compute `lava.proc.conv.utils.conv` (WHC, true convolution) by matrix products.
 
     float64 is exact below 2^53. Where a sum can reach that, `slowly` is called instead.

@@ -1,13 +1,13 @@
 // x86-64 with AVX2.
 #define VECTOR_BYTES 32
 #include "native/compiled_tier.hpp"
-#include "row.hpp"
+#include "table.hpp"
 
 namespace lmht {
 namespace {
 
 struct Avx2 : Portable {
-    static constexpr int dense_most = 127;  // two products of 127 and -128 still fit 16 bits
+    static constexpr int dense_max = 127;  // two products of 127 and -128 still fit 16 bits
     static constexpr int dense_pixels = 3, dense_vectors = 4;
 
     // Adds the dot products of four values (unsigned) with four weights (signed).
@@ -20,14 +20,14 @@ struct Avx2 : Portable {
 }  // namespace
 
 const Kernels* kernels_avx2() {
-    static constexpr Kernels kernels = table<Avx2>("avx2", {.add = 2.6f,
-                                                            .graded = 2.6f,
-                                                            .weighted = 14,
-                                                            .far = 1,
-                                                            .dense = 2.6f,
-                                                            .pixel = 40,
-                                                            .word = 30,
-                                                            .split = 50});
+    static constexpr Kernels kernels = table<Avx2>("avx2", {.binary_row = 2.6f,
+                                                            .graded_row = 2.6f,
+                                                            .weighted_row = 14,
+                                                            .cache_miss_factor = 1,
+                                                            .dense_slot = 2.6f,
+                                                            .list_pixel = 40,
+                                                            .list_word = 30,
+                                                            .extra_list_pixel = 50});
     return &kernels;
 }
 

@@ -1,18 +1,18 @@
 // Any CPU: what the compiler's baseline gives (SSE2 on x86-64, NEON on AArch64).
 #define VECTOR_BYTES 16
-#include "row.hpp"
+#include "table.hpp"
 
 namespace lmht {
 
 const Kernels* kernels_generic() {
-    static constexpr Kernels kernels = table<Portable>("generic", {.add = 6,
-                                                                   .graded = 6,
-                                                                   .weighted = 30,
-                                                                   .far = 1,
-                                                                   .dense = 0,
-                                                                   .pixel = 0,
-                                                                   .word = 0,
-                                                                   .split = 50});
+    static constexpr Kernels kernels = table<Portable>("generic", {.binary_row = 6,
+                                                                   .graded_row = 6,
+                                                                   .weighted_row = 30,
+                                                                   .cache_miss_factor = 1,
+                                                                   .dense_slot = 0,
+                                                                   .list_pixel = 0,
+                                                                   .list_word = 0,
+                                                                   .extra_list_pixel = 50});
     return &kernels;
 }
 

@@ -1,5 +1,5 @@
-// The kernels in vector extensions of GCC and Clang. Included by one translation unit a tier;
-// everything is local to it, so that no function of one tier is linked into another.
+// The kernels of all tiers, in the vector extensions of GCC and Clang. Included by one translation
+// unit per tier; everything is local to it, so that no function of one tier is linked into another.
 #pragma once
 #include <cstring>
 #include <type_traits>
@@ -36,7 +36,6 @@ typedef Vector<int32_t, STATES> I32;
 typedef Vector<uint32_t, STATES> U32;
 
 constexpr int32_t HALF = 1 << 23;  // states have 24 bits, sign included
-constexpr int STATE_BITS = 6;      // below the unit of a weight
 
 template <class V>
 LMHT_INLINE V load(const void* from) {
@@ -77,7 +76,7 @@ LMHT_INLINE U32 decay(I32 state, uint32_t keep) {
     return (U32)(state >> LEAK_BITS) * keep + ((((U32)state & low) * keep + up) >> LEAK_BITS);
 }
 
-// As Lava wraps u: by 2^24, once.
+// u as Lava wraps it: by 2^24, once.
 LMHT_INLINE I32 wrap_once(U32 u) {
     const I32 above = (I32)u > HALF, below = (I32)u <= -HALF;
     return (I32)(u - ((U32)above & (2u * HALF)) + ((U32)below & (2u * HALF)));
@@ -89,7 +88,8 @@ LMHT_INLINE I32 clip(I32 v) {
 }
 
 #if defined(__AVX512BW__)
-// The spikes among sixteen lanes, from bit mask to list, without a branch that follows them.
+// Writes the spikes among 16 lanes, from bit mask to list, and returns their number. Without a
+// branch, which would depend on the spikes.
 LMHT_INLINE int list(uint32_t mask, uint32_t at, Spike* spikes) {
     const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     _mm512_storeu_si512(
@@ -98,7 +98,7 @@ LMHT_INLINE int list(uint32_t mask, uint32_t at, Spike* spikes) {
     return __builtin_popcount(mask);
 }
 #else
-// For each mask of eight bits, the numbers of its bits.
+// For each mask of 8 bits, the positions of its bits.
 struct BitTable {
     uint8_t of[256][8] = {};
     constexpr BitTable() {
@@ -109,29 +109,37 @@ struct BitTable {
 };
 constexpr BitTable BITS;
 
-// The spikes among eight lanes, from bit mask to list, without a branch that follows them.
+// The same for 8 lanes.
 LMHT_INLINE int list(uint32_t mask, uint32_t at, Spike* spikes) {
     store(spikes, __builtin_convertvector(load<Vector<uint8_t, 8>>(BITS.of[mask]), U32) + at);
     return __builtin_popcount(mask);
 }
 #endif
 
-typedef std::conditional_t<STATES == 16, uint16_t, uint8_t> Mask;  // a bit a neuron
+typedef std::conditional_t<STATES == 16, uint16_t, uint8_t> Mask;  // a bit per neuron
 
-// Adds 1 where the mask has a bit.
+// Adds 1 to the counts where the mask has a bit. Without AVX-512, by arithmetic on 8 bytes at a
+// time. For the mask 0b101:
+//
+//   mask * each              05 05 05 05 05 05 05 05    a copy per byte
+//   & 0x8040201008040201     00 00 00 00 00 04 00 01    byte i keeps bit i
+//   + 0x7f7f7f7f7f7f7f7f     7f 7f 7f 7f 7f 83 7f 80    bit 7 is set where a bit was left
+//   >> 7 & each              00 00 00 00 00 01 00 01
 LMHT_INLINE void count(Mask mask, uint8_t* counts) {
 #if defined(__AVX512BW__)
     store(counts, _mm_sub_epi8(load<__m128i>(counts), _mm_movm_epi8(mask)));
 #else
-    constexpr uint64_t each = 0x0101010101010101;  // a copy of the mask a byte, of which byte i
-                                                   // keeps bit i, as 1: no byte carries
+    constexpr uint64_t each = 0x0101010101010101;
     const uint64_t bit = (mask * each) & 0x8040201008040201;
     store(counts, load<uint64_t>(counts) + ((bit + 0x7f7f7f7f7f7f7f7f) >> 7 & each));
 #endif
 }
 
-// `Current`: what a current has as a number, void where none arrived; `forgets`: nothing of u is
-// kept.
+// One step of a row. `Current` is the type of a current, void where nothing arrives. `forgets`: a
+// step leaves nothing of u (keep_u = 0).
+//
+//   u = wrap(u · keep_u + 64 · current)     v = clip(v · keep_v + u + bias)
+//   a neuron fires where v > threshold; then v = 0
 template <class Current, bool forgets>
 LMHT_INLINE RowResult step(const NeuronRow& row) {
     const Neurons neurons = row.neurons;
@@ -180,7 +188,7 @@ RowResult neurons(const NeuronRow& row) {
 // ----------------------------------------------------------------------------------------------
 // synapses
 
-// `lanes` weights as numbers of a current; unsigned, as currents wrap.
+// `lanes` weights in the type of a current; unsigned, as currents wrap.
 template <class Sum, int lanes, class Weight>
 LMHT_INLINE Vector<Sum, lanes> weights_at(const Weight* from) {
     if constexpr (sizeof(Sum) == sizeof(Weight))
@@ -190,7 +198,7 @@ LMHT_INLINE Vector<Sum, lanes> weights_at(const Weight* from) {
                                                            Vector<std::make_signed_t<Sum>, lanes>);
 }
 
-// What the spikes of one input column add to `count` vectors of currents, summed in registers.
+// Adds the weights of the spikes of one column to `count` vectors of currents, in registers.
 template <class Sum, int lanes, int count, bool graded, class Weight>
 LMHT_INLINE void add_vectors(const ConvolutionRow& row, Column column, const Weight* weights,
                              Sum* to) {
@@ -208,8 +216,8 @@ LMHT_INLINE void add_vectors(const ConvolutionRow& row, Column column, const Wei
     for (int i = 0; i < count; ++i) store(to + i * lanes, sum[i]);
 }
 
-// The same for `blocks` of LANES currents: as many vectors as registers hold at a time, then what
-// is left in narrower ones.
+// The same for `blocks` of LANES currents: as many vectors at a time as the registers hold, then
+// the rest in narrower vectors.
 template <class Sum, int lanes, bool graded, class Weight>
 LMHT_INLINE void add_column(const ConvolutionRow& row, Column column, const Weight* weights,
                             Sum* to, int blocks) {
@@ -250,12 +258,12 @@ LMHT_INLINE void add_column(const ConvolutionRow& row, Column column, const Weig
                                                to + vectors * lanes, blocks % wide);
 }
 
-// One column anywhere: at a border, of one group of several, or of more vectors than are foreseen.
+// Any column: also at a border, of one group among several, or with more vectors than
+// `convolve_spikes` has a loop for.
 template <class Sum, int lanes, bool graded, class Weight>
 __attribute__((noinline)) void any_column(const ConvolutionRow& row, Column column) {
     const int group = row.blocks * LANES;
-    const bool joined =
-        group == row.pitch;  // one group: the channels of neighbouring pixels follow each other
+    const bool joined = group == row.pitch;  // one group: pixels have no gaps between them
     for (int r = row.run_start[column.x]; r < row.run_start[column.x + 1]; ++r) {
         const Run run = row.runs[r];
         Sum* to = static_cast<Sum*>(row.current) + size_t(run.output) * row.pitch + column.first;
@@ -269,12 +277,12 @@ __attribute__((noinline)) void any_column(const ConvolutionRow& row, Column colu
     }
 }
 
-// `count`: the vectors that a column reaches where none of its taps lies beyond a border.
+// `count`: the vectors of currents that a column reaches, if none of its taps is beyond a border.
 template <class Sum, int lanes, int count, bool graded, class Weight>
 void convolve_columns(const ConvolutionRow& given) {
     const ConvolutionRow row = given;  // a copy, which no store to currents can change
-    // Neighbours reach the same outputs, in vectors that overlap: to load what was stored a moment
-    // ago, a processor would have to wait.
+    // Columns next to each other reach overlapping vectors of currents. A load that overlaps a
+    // recent store must wait for it, so columns that are `apart` columns apart follow each other.
     for (int phase = 0; phase < row.apart; ++phase)
         for (int i = phase; i < row.n; i += row.apart) {
             const Column column = row.columns[i];
@@ -288,7 +296,8 @@ void convolve_columns(const ConvolutionRow& given) {
         }
 }
 
-// The number of vectors is the layer's: to ask for it at every column costs more than to add them.
+// Chooses the loop for the layer's number of vectors per column. It is the same for all columns,
+// and a choice per column would cost more than the additions.
 template <class Sum, bool graded, class Weight,
           int lanes = (BYTES / int(sizeof(Sum)) > LANES ? BYTES / int(sizeof(Sum)) : LANES)>
 void convolve_spikes(const ConvolutionRow& row) {

@@ -9,10 +9,16 @@ Tensors are (C, H, W) or (N,), as in the NetX file. Constants travel in `proc_pa
 through memory-mapped files, because `Var.get()` moves one element at a time.
 """
 
+# mypy: disallow-subclassing-any=False
+
+from __future__ import annotations
+
 import functools
 import json
 import os
 import signal
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
@@ -24,30 +30,35 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+Shape = tuple[int, ...]
+Model = TypeVar("Model", bound=type)
 
-def model(process):
+
+def model(process: type) -> Callable[[Model], Model]:
     """Decorate the model that runs `process` on a CPU.
 
     An exception in the model ends the whole run and is reported.
     """
 
-    def decorate(cls):
-        run_spk = cls.run_spk
+    def decorate(cls: Model) -> Model:
+        run_spk = cls.run_spk  # type: ignore[attr-defined]
 
         @functools.wraps(run_spk)
-        def guarded(self):
+        def guarded(self: Any) -> None:
             try:
                 run_spk(self)
             except BaseException as error:
                 fail(f"{type(error).__name__} in {process.__name__}: {error}")
 
-        cls.run_spk = guarded
-        return implements(proc=process, protocol=LoihiProtocol)(requires(CPU)(tag("fixed_pt")(cls)))
+        cls.run_spk = guarded  # type: ignore[attr-defined]
+        decorated: Model = tag("fixed_pt")(cls)
+        decorated = implements(proc=process, protocol=LoihiProtocol)(requires(CPU)(decorated))
+        return decorated
 
     return decorate
 
 
-def fail(reason):
+def fail(reason: str) -> None:
     """Write `reason` to failure.json and end the process group; Lava would wait forever."""
     partial = f"failure.{os.getpid()}.partial"
     with open(partial, "w") as file:
@@ -66,22 +77,25 @@ class Source(AbstractProcess):
         substeps: Lava steps per block.
     """
 
-    def __init__(self, *, shape, windows, steps, substeps):
-        super().__init__(shape=shape, windows=windows, steps=steps, substeps=substeps)
+    def __init__(self, *, shape: Shape, **parameters: Any) -> None:
+        super().__init__(shape=shape, **parameters)
         self.s_out = OutPort(shape=shape)
 
 
 @model(Source)
 class SourceModel(PyLoihiProcessModel):
+    """Sends one input step per block."""
+
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
-    def __init__(self, proc_params):
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.windows = np.load(proc_params["windows"], mmap_mode="r")
         self.steps, self.substeps = proc_params["steps"], proc_params["substeps"]
         self.nothing = np.zeros(proc_params["shape"], np.int32)
 
-    def run_spk(self):
+    def run_spk(self) -> None:
+        """Run one Lava step."""
         window, phase = divmod(self.time_step - 1, self.steps * self.substeps)
         block, substep = divmod(phase, self.substeps)
         sends = window < len(self.windows) and substep == 0 and block < self.windows.shape[1]
@@ -101,7 +115,7 @@ class Synapse(AbstractProcess):
         groups: Groups of a convolution.
     """
 
-    def __init__(self, *, source_shape, shape, **parameters):
+    def __init__(self, *, source_shape: Shape, shape: Shape, **parameters: Any) -> None:
         super().__init__(source_shape=source_shape, shape=shape, **parameters)
         self.s_in = InPort(shape=source_shape)
         self.a_out = OutPort(shape=shape)
@@ -114,7 +128,7 @@ class SynapseModel(PyLoihiProcessModel):
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
-    def __init__(self, proc_params):
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         for name in ("shape", "extent", "stride", "padding", "dilation", "groups"):
             setattr(self, "_" + name, proc_params[name])
@@ -122,17 +136,20 @@ class SynapseModel(PyLoihiProcessModel):
         self.nothing = np.zeros(self._shape, np.int32)
         self.queue = [self.nothing] * (1 + proc_params["delay"])
 
-    def run_spk(self):
+    def run_spk(self) -> None:
+        """Run one Lava step."""
         slot = self.time_step % len(self.queue)
         self.a_out.send(self.queue[slot])
         spikes = self.s_in.recv()
         self.queue[slot] = self.current(spikes.astype(np.float64)) if spikes.any() else self.nothing
 
-    def current(self, k):
+    def current(self, k: np.ndarray) -> np.ndarray:
+        """Return the current of spikes k, int32 of the target's shape."""
         current = self.weight @ k.ravel() if self.weight.ndim == 2 else self.convolve(k)
         return current.reshape(self._shape).astype(np.int32)
 
-    def convolve(self, k):
+    def convolve(self, k: np.ndarray) -> np.ndarray:
+        """Return the convolution of k by one matrix product per group."""
         (h, w), (sh, sw), (ph, pw), (dh, dw) = (
             self._extent,
             self._stride,
@@ -145,13 +162,14 @@ class SynapseModel(PyLoihiProcessModel):
         taps = np.lib.stride_tricks.sliding_window_view(
             seen, (dh * (kh - 1) + 1, dw * (kw - 1) + 1), axis=(1, 2)
         )[:, ::sh, ::sw, ::dh, ::dw]
-        channels, places = len(k) // self._groups, taps.shape[1:3]
+        groups, channels = self._groups, len(k) // self._groups
         columns = (
-            taps.reshape(self._groups, channels, *places, kh, kw)
+            taps.reshape(groups, channels, *taps.shape[1:3], kh, kw)
             .transpose(0, 1, 4, 5, 2, 3)
-            .reshape(self._groups, channels * kh * kw, -1)
+            .reshape(groups, channels * kh * kw, -1)
         )
-        return self.weight.reshape(self._groups, outputs // self._groups, -1) @ columns
+        current: np.ndarray = self.weight.reshape(groups, outputs // groups, -1) @ columns
+        return current
 
 
 class LMHT(AbstractProcess):
@@ -175,7 +193,12 @@ class LMHT(AbstractProcess):
         slot: Slot of the record, per step of a window, to which spikes are added.
     """
 
-    def __init__(self, *, shape, **parameters):
+    PARAMETERS = (
+        *("steps", "substeps", "omega", "theta", "bias", "v0", "leak", "leak_bits"),
+        *("fires", "max_spike", "uniform", "depth", "slot"),
+    )
+
+    def __init__(self, *, shape: Shape, **parameters: Any) -> None:
         super().__init__(shape=shape, **parameters)
         self.a_in = InPort(shape=shape)
         self.s_out = OutPort(shape=shape)
@@ -183,26 +206,14 @@ class LMHT(AbstractProcess):
 
 @model(LMHT)
 class LMHTModel(PyLoihiProcessModel):
+    """Adds currents over a window, and fires in the next one."""
+
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
-    def __init__(self, proc_params):
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
-        for name in (
-            "steps",
-            "substeps",
-            "omega",
-            "theta",
-            "bias",
-            "v0",
-            "leak",
-            "leak_bits",
-            "fires",
-            "max_spike",
-            "uniform",
-            "depth",
-            "slot",
-        ):
+        for name in LMHT.PARAMETERS:
             setattr(self, "_" + name, proc_params[name])
         self.window = self._steps * self._substeps
         self.record = np.load(proc_params["record"], mmap_mode="r+")
@@ -211,7 +222,8 @@ class LMHTModel(PyLoihiProcessModel):
         self.drive = np.zeros((len(self._omega), *shape), np.int64)
         self.v = np.zeros(shape, np.int64)
 
-    def run_spk(self):
+    def run_spk(self) -> None:
+        """Run one Lava step."""
         now = self.time_step - 1
         phase = now % self.window
         self.current[(now - 1) % self.window // self._substeps] += self.a_in.recv()
@@ -226,19 +238,21 @@ class LMHTModel(PyLoihiProcessModel):
         if 0 <= window < len(self.record):
             self.record[window, self._slot[phase]] += spikes
 
-    def begin_window(self):
+    def begin_window(self) -> None:
+        """Mix the currents of the previous window, and set v to v0."""
         steps_in = self._omega.shape[1]
         self.drive = np.tensordot(self._omega, self.current[:steps_in] + self._bias, axes=1)
         self.current[:] = 0
         self.v[:] = self._v0
 
-    def fire(self, block, substep):
+    def fire(self, block: int, substep: int) -> np.ndarray:
+        """Return the spikes of one step, and subtract what they reset."""
         if substep == 0:
             product = self.v * self._leak
             self.v = np.sign(product) * (np.abs(product) >> self._leak_bits)
         if substep == 0 or self._uniform:
             self.v += self.drive[block]
-        spikes = np.clip(self.v // self._theta, 0, self._max_spike)
+        spikes: np.ndarray = np.clip(self.v // self._theta, 0, self._max_spike)
         self.v -= spikes * self._theta
         return spikes
 
@@ -254,22 +268,25 @@ class Readout(AbstractProcess):
         record: Path of an int64 .npy file [B, classes].
     """
 
-    def __init__(self, *, shape, window, bias, depth, record):
-        super().__init__(shape=shape, window=window, bias=bias, depth=depth, record=record)
+    def __init__(self, *, shape: Shape, **parameters: Any) -> None:
+        super().__init__(shape=shape, **parameters)
         self.a_in = InPort(shape=shape)
 
 
 @model(Readout)
 class ReadoutModel(PyLoihiProcessModel):
+    """Adds the currents of a window to its logits."""
+
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
 
-    def __init__(self, proc_params):
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.window, self.depth = proc_params["window"], proc_params["depth"]
         self.record = np.load(proc_params["record"], mmap_mode="r+")
         self.record[:] = proc_params["bias"]
 
-    def run_spk(self):
+    def run_spk(self) -> None:
+        """Run one Lava step."""
         current = self.a_in.recv()
         # a current that arrives at step t was sent at t - 1
         window = (self.time_step - 2) // self.window - self.depth

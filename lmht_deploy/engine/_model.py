@@ -1,0 +1,111 @@
+"""A network packed for the engine, and the instruction sets that can run it."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from lmht_deploy.errors import BackendError
+from lmht_deploy.ir import Network, require_network
+from lmht_deploy.result import macs
+
+from ._extension import core, require
+from ._plan import Planner
+
+TIERS = ("avx512vnni", "avx2", "generic")
+"""Names of all tiers (implementations for one instruction set), the fastest first."""
+
+PATHS = ("ones", "shared", "graded", "weighted", "dense", "channelwise")
+"""Names of the methods by which a synapse adds the currents of one output row.
+
+============= ============ =====================================================================
+path          spikes       what is added
+============= ============ =====================================================================
+`ones`        binary       one row of weights per spike
+`shared`      binary       as `ones`; work common to two time-steps is done once
+`graded`      counts       one row of weights for odd k, and k // 2 rows that count twice
+`weighted`    any integer  one row of weights per nonzero k, multiplied by k
+`dense`       counts       all inputs, by dot products of 8-bit integers
+`channelwise` any integer  one weight per channel: identity shortcuts, depthwise convolutions
+============= ============ =====================================================================
+
+The engine takes the cheapest path of each output row. A cost model estimates it from the spikes of
+the window.
+"""
+
+ForcedPath: TypeAlias = Literal["list", "shared", "dense"]
+"""Paths that tests and benchmarks can force: sparse, sparse with sharing, or dense."""
+
+MAX_THREADS = 1024
+"""Largest number of threads of one engine."""
+
+
+def isas() -> list[str]:
+    """Return the names of the tiers that this CPU can run, the fastest first.
+
+    Raises:
+        BackendError: If the extension was not built.
+    """
+    require()
+    return core.isas()
+
+
+class Model:
+    """An integer network packed for the engine. Any number of engines can share one model.
+
+    Attributes:
+        net: The network.
+        places: Index of each layer in the core's model, by name; none for a layer without cost.
+        macs: Multiply-accumulates per window, by name of the layers that read pixels.
+    """
+
+    def __init__(
+        self, net: Network, *, isa: str | None = None, path: ForcedPath | None = None
+    ) -> None:
+        """Pack the weights of `net`.
+
+        Args:
+            net: An integer network.
+            isa: Name of the tier to use, one of `isas()`. The default is the environment variable
+                LMHT_ISA or, if it is not set, the fastest tier of this CPU.
+            path: Path to force wherever the engine has a choice. For tests and benchmarks.
+
+        Raises:
+            BackendError: If the extension was not built, the network holds floats or is too large
+                for the engine, or the tier or path is unknown.
+        """
+        require()
+        if not require_network(net).integer:
+            raise BackendError(
+                "the event-driven engine runs integer networks, not float ones; see `lmht convert`"
+            )
+        self.net = net
+        self.macs = macs(net)
+        try:
+            self._core = core.Model(isa=isa or "", path=path or "")
+            self.places = Planner(net, self._core, core.Synapse).places
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise BackendError(
+                f"the event-driven engine cannot run this network: {error}"
+            ) from None
+
+    @property
+    def isa(self) -> str:
+        """Name of the tier in use."""
+        return self._core.isa
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of packed weights and neuron parameters."""
+        return self._core.weight_bytes
+
+    @property
+    def core(self) -> core.Model:
+        """The core's model, for the engines of this package."""
+        return self._core
+
+
+def check_threads(threads: int) -> int:
+    """Return `threads`; BackendError where the engine cannot run so many."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise BackendError(f"the engine runs 1 to {MAX_THREADS} threads, not {threads}")
+    return threads

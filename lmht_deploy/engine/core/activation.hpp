@@ -1,0 +1,33 @@
+// The output of a layer, in memory of an engine, and what a synapse reads of it.
+#pragma once
+#include "model.hpp"
+
+namespace lmht {
+
+struct Activation {
+    Spikes views[3];  // by View; empty where nobody reads it
+    Tally tally;
+
+    const Spikes& view(View view) const { return views[int(view)]; }
+};
+
+// What a synapse reads: spikes, one step of which is a block, and their tally.
+struct Source {
+    const Spikes& spikes;
+    const Tally& tally;
+    View view;
+    int steps_per_block;  // steps of the tally
+    int64_t max_count;    // largest k of a block
+};
+
+inline Source source_of(const Synapse& synapse, const Tensor& tensor,
+                        const Activation& activation) {
+    return {activation.view(synapse.view), activation.tally, synapse.view,
+            tensor.steps / tensor.steps_of(synapse.view), tensor.max_count(synapse.view)};
+}
+
+// Completes row y of a layer's output once its steps are written: the views that are sums of steps,
+// and the tally.
+void finish_row(const Kernels& kernels, const Tensor& tensor, const Activation& activation, int y);
+
+}  // namespace lmht

@@ -1,0 +1,18 @@
+// The arguments of the kernels for one output row of a layer.
+#pragma once
+#include <vector>
+
+#include "activation.hpp"
+#include "row_inputs.hpp"
+
+namespace lmht {
+
+// Row y and slice `slice` of `layer`, without synapses. `out` is null for the read-out.
+NeuronRow neuron_row(const SynapticLayer& layer, const Spikes* out, int y, int slice,
+                     int32_t* currents);
+
+// One synapse of it. `source` is what a channelwise synapse reads.
+SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const Spikes& source,
+                       const RowInputs& inputs, int y, int slice);
+
+}  // namespace lmht

@@ -1,0 +1,221 @@
+// LM-HT neurons of one output row and 64 channels. For every pixel, with v in registers:
+//
+//     v = v * leak / 4096                      at the first sub-step of a time-step
+//     v = v + sum of weight * X[block]         over the terms of the T-GIM
+//     k = clip(v // theta, 0, levels)
+//     v = v - k * theta
+#pragma once
+#include "currents.hpp"
+
+namespace lmht {
+namespace {
+
+constexpr int MAX_COMPARISONS = 8;  // levels up to which comparing is cheaper than dividing
+
+// k = clip(v // theta, 0, levels) by division, for neurons of many levels; v keeps the remainder.
+void fire_by_division(Lanes& v, const NeuronSlice& neurons, const Spikes& out, size_t at) {
+    int32_t potential[LANES], k[LANES];
+    store(v, potential);
+    for (int c = 0; c < LANES; ++c) {
+        const int32_t theta = neurons.threshold[c],
+                      quotient = potential[c] < 0 ? 0 : potential[c] / theta;
+        k[c] = quotient < neurons.levels ? quotient : neurons.levels;
+        potential[c] -= k[c] * theta;
+    }
+    v = load(potential);
+    write_values(out, at, k);
+}
+
+// The same level by level: a neuron reaches level l if v is at least theta after l - 1
+// subtractions.
+template <class Tier>
+LMHT_INLINE void fire_by_comparison(Lanes& v, const Lanes& theta, int levels, const Spikes& out,
+                                    size_t at) {
+    uint64_t spikes = Tier::fire(v, theta);
+    out.mask[at] = spikes;
+    if (out.format == Format::Binary) return;
+    typename Tier::Counts counts;
+    for (int level = 1; spikes; ++level) {
+        Tier::count(counts, spikes);
+        if (level == levels) break;
+        spikes = Tier::fire(v, theta);
+    }
+    Tier::put(counts, out.count + at * LANES);
+}
+
+// Adds the input I of a step to v; current(block) is X of a block.
+template <class Current>
+LMHT_INLINE void add_drive(Lanes& v, const NeuronSlice& neurons, int step, Current current) {
+    for (int i = neurons.term_start[step]; i < neurons.term_start[step + 1]; ++i) {
+        const Term term = neurons.terms[i];
+        if (term.weight == 1)
+            add(v, current(term.block));
+        else
+            add_times(v, current(term.block), uint32_t(term.weight));
+    }
+}
+
+// ----------------------------------------------------------------------------------------------
+// any neurons, pixel by pixel
+
+template <class Tier>
+LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x) {
+    const NeuronSlice& neurons = row.neurons;
+    const Lanes theta = load(neurons.threshold);
+    Lanes v = load(neurons.v0);
+    for (int step = 0; step < neurons.steps; ++step) {
+        if (neurons.leak != LEAK_ONE && step % neurons.substeps == 0) Tier::scale(v, neurons.leak);
+        add_drive(v, neurons, step,
+                  [&](int block) { return load(currents + size_t(block) * LANES); });
+        const size_t at = row.out->word(step, row.y, x) + row.word;
+        if (neurons.levels > MAX_COMPARISONS)
+            fire_by_division(v, neurons, *row.out, at);
+        else
+            fire_by_comparison<Tier>(v, theta, neurons.levels, *row.out, at);
+    }
+}
+
+// ----------------------------------------------------------------------------------------------
+// plain neurons: few levels, no leak
+
+bool is_plain(const NeuronRow& row) {
+    return row.neurons.leak == LEAK_ONE && row.neurons.levels <= MAX_COMPARISONS;
+}
+
+// Where the pixels of a row begin to differ. Before the first spike under the row, all pixels add
+// biases alone:
+//
+//     step      0        1        2        3
+//     blocks    silent   silent   a spike  any
+//     fired     once for the row  `--- pixel by pixel: `step` = 2, with v after step 1
+struct Start {
+    int step;
+    int block;  // first block that a step from there on reads; the number of blocks for none
+    Lanes v;
+};
+
+template <class Visit>
+LMHT_INLINE void for_each_block(const NeuronSlice& neurons, int step, Visit visit) {
+    for (int i = neurons.term_start[step]; i < neurons.term_start[step + 1]; ++i)
+        visit(neurons.terms[i].block);
+}
+
+// Whether a step reads silent blocks only.
+LMHT_INLINE bool is_silent(const NeuronRow& row, int step) {
+    bool silent = true;
+    for_each_block(row.neurons, step,
+                   [&](int block) { silent = silent && block < row.silent_blocks; });
+    return silent;
+}
+
+LMHT_INLINE int first_block_from(const NeuronRow& row, int step) {
+    int first = row.blocks;
+    for (; step < row.neurons.steps; ++step)
+        for_each_block(row.neurons, step,
+                       [&](int block) { first = block < first ? block : first; });
+    return first;
+}
+
+// Copies the spikes of the row's first pixel, word `first`, to all others.
+LMHT_INLINE void copy_along_row(const NeuronRow& row, size_t first) {
+    const Spikes& out = *row.out;
+    for (size_t x = 1, at = first + out.words; x < size_t(row.width); ++x, at += out.words) {
+        out.mask[at] = out.mask[first];
+        if (out.count) memcpy(out.count + at * LANES, out.count + first * LANES, LANES);
+    }
+}
+
+// Fires the steps of a plain row before the first one that reads a spike.
+template <class Tier>
+LMHT_INLINE Start fire_silent_steps(const NeuronRow& row) {
+    const NeuronSlice& neurons = row.neurons;
+    const Lanes theta = load(neurons.threshold), bias = load(neurons.bias);
+    Start start{0, 0, load(neurons.v0)};
+    for (; start.step < neurons.steps && is_silent(row, start.step); ++start.step) {
+        add_drive(start.v, neurons, start.step, [&](int) { return bias; });
+        const size_t first = row.out->word(start.step, row.y, 0) + row.word;
+        fire_by_comparison<Tier>(start.v, theta, neurons.levels, *row.out, first);
+        copy_along_row(row, first);
+    }
+    start.block = first_block_from(row, start.step);
+    return start;
+}
+
+// `fire_pixel` of all pixels of a tile of a plain row.
+template <class Tier, Drive DRIVE, bool GRADED>
+LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start& start) {
+    const NeuronSlice& neurons = row.neurons;
+    const Lanes theta = load(neurons.threshold);
+    const Term* const terms = neurons.terms;
+    const int steps = neurons.steps, levels = neurons.levels;
+    const Spikes& out = *row.out;
+    const size_t pitch = size_t(row.blocks) * LANES, step_words = out.word(1, 0, 0);
+    const int32_t* currents = row.currents;
+    size_t pixel = out.word(start.step, row.y, tile.x0) + row.word;
+    const auto current = [&](int block) { return load(currents + size_t(block) * LANES); };
+    for (int p = 0; p < tile.pixels; ++p, currents += pitch, pixel += out.words) {
+        Lanes v = start.v, drive = splat(0);
+        if (DRIVE == Drive::Constant) add_drive(drive, neurons, 0, current);
+        size_t at = pixel;
+        for (int step = start.step; step < steps; ++step, at += step_words) {
+            if (DRIVE == Drive::One)
+                add(v, current(terms[step].block));
+            else if (DRIVE == Drive::Constant)
+                add(v, drive);
+            else
+                add_drive(v, neurons, step, current);
+            if (GRADED)
+                fire_by_comparison<Tier>(v, theta, levels, out, at);
+            else
+                out.mask[at] = Tier::fire(v, theta);
+        }
+    }
+}
+
+template <class Tier, bool GRADED>
+LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& start) {
+    switch (row.neurons.drive) {
+        case Drive::One:
+            return fire_plain_pixels<Tier, Drive::One, GRADED>(row, tile, start);
+        case Drive::Constant:
+            return fire_plain_pixels<Tier, Drive::Constant, GRADED>(row, tile, start);
+        case Drive::Mixed:
+            return fire_plain_pixels<Tier, Drive::Mixed, GRADED>(row, tile, start);
+    }
+}
+
+// ----------------------------------------------------------------------------------------------
+// rows
+
+// `row.currents` are those of the tile.
+template <class Tier>
+LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool plain, const Start& start) {
+    if (plain && row.out->format == Format::Binary)
+        fire_plain_tile<Tier, false>(row, tile, start);
+    else if (plain)
+        fire_plain_tile<Tier, true>(row, tile, start);
+    else
+        for (int p = 0; p < tile.pixels; ++p)
+            fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, tile.x0 + p);
+}
+
+template <class Tier>
+void neurons(const NeuronRow& row) {
+    const bool plain = is_plain(row);
+    const Start start = plain ? fire_silent_steps<Tier>(row) : Start{};
+    if (start.block == row.blocks) return;  // no step reads a spike
+    Prefetcher prefetcher(row, start.block);
+    for (int x = 0; x < row.width; x += TILE) {
+        const Tile tile{x, row.width - x < TILE ? row.width - x : TILE};
+        tile_currents<Tier>(row, tile, start.block, prefetcher);
+        fire_tile<Tier>(row, tile, plain, start);
+    }
+}
+
+template <class Tier>
+void fire(const NeuronRow& row) {
+    fire_tile<Tier>(row, {0, row.width}, is_plain(row), {0, 0, load(row.neurons.v0)});
+}
+
+}  // namespace
+}  // namespace lmht

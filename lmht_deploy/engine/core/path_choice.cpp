@@ -1,0 +1,159 @@
+#include "path_choice.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <limits>
+
+namespace lmht {
+namespace {
+
+// Where costs are equal, the earlier path is taken.
+constexpr Path PREFERENCE[] = {Path::Shared,   Path::Ones,  Path::Graded,
+                               Path::Weighted, Path::Dense, Path::Channelwise};
+
+// Whether the lists of rows that count twice have room in every output row.
+bool fits_lists(const SynapseTraits& synapse, const SpikeStatistics& spikes) {
+    const int64_t room = MAX_TWICE * synapse.places * synapse.channels;
+    return synapse.max_count / 2 <= MAX_TWICE || spikes.max_row_spikes / 2 <= room;
+}
+
+// Expected rows that a graded spike adds: k = 1, 2, 3, 4 take 1, 1, 2, 2 rows.
+double graded_rows(const SpikeStatistics& spikes) {
+    return double(spikes.active) + double(spikes.spikes - spikes.active) / 3;
+}
+
+PathCosts only(Path path, const PathCosts& all) {
+    PathCosts costs;
+    costs[path] = all[path];
+    return costs;
+}
+
+}  // namespace
+
+SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source& source,
+                        const Costs& costs) {
+    const Geometry& geometry = synapse.geometry;
+    const double misses = synapse.weights.size > CACHE_BYTES ? costs.cache_miss_factor : 1;
+    return {.format = source.spikes.format,
+            .steps = source.spikes.steps,
+            .max_count = source.max_count,
+            .width = geometry.width_out,
+            .kernel_area = geometry.kernel.x * geometry.kernel.y,
+            .places = int64_t(geometry.columns.size()) * geometry.kernel.y,
+            .channels = slice.channels,
+            .aligned_channels = slice.channel0 % LANES == 0,
+            .slices = int(synapse.weights.slices.size()),
+            .rows_per_spike =
+                geometry.mean_column_taps * slice.channels / synapse.channels_in * misses};
+}
+
+int64_t spikes_shared(const Geometry& geometry, const Source& source, int y, int pair) {
+    const int pairs = source.spikes.steps / 2;
+    int64_t shared = 0;
+    geometry.for_rows_under(
+        y, [&](int row) { shared += source.tally.row_shared[row * pairs + pair]; });
+    return shared;
+}
+
+SpikeStatistics statistics_of(const Geometry& geometry, const Source& source, RowRange rows,
+                              double min_shared) {
+    const int64_t* const active = source.tally.row_active[int(source.view)];
+    const int pairs = source.spikes.format == Format::Binary ? source.spikes.steps / 2 : 0;
+    SpikeStatistics found;
+    found.rows = rows.last - rows.first;
+    for (int y = rows.first; y < rows.last; ++y) {
+        int64_t spikes = 0;
+        geometry.for_rows_under(y, [&](int row) {
+            spikes += source.tally.row_spikes[row];
+            found.active += active[row];
+        });
+        found.spikes += spikes;
+        found.max_row_spikes = std::max(found.max_row_spikes, spikes);
+        for (int pair = 0; pair < pairs; ++pair)
+            if (const int64_t shared = spikes_shared(geometry, source, y, pair);
+                double(shared) > min_shared) {
+                ++found.shared_pairs;
+                found.shared_spikes += shared;
+            }
+    }
+    return found;
+}
+
+Path PathCosts::cheapest() const {
+    Path best = Path::Channelwise;
+    for (const Path path : PREFERENCE)
+        if ((*this)[path] && (!(*this)[best] || *(*this)[path] < *(*this)[best])) best = path;
+    return best;
+}
+
+std::string to_string(const PathCosts& costs) {
+    constexpr const char* NAMES[PATHS] = {"ones",     "shared", "graded",
+                                          "weighted", "dense",  "channelwise"};
+    std::string found;
+    char entry[64];
+    for (int path = 0; path < PATHS; ++path)
+        if (costs.cycles[path]) {
+            std::snprintf(entry, sizeof entry, "%s%s %.0f", found.empty() ? "" : ", ", NAMES[path],
+                          *costs.cycles[path]);
+            found += entry;
+        }
+    return found + " cycles";
+}
+
+// s spikes that both blocks have save s * rows_per_spike * binary_row cycles; one more list costs
+// extra_list_pixel cycles per output pixel.
+double PathChooser::min_shared(const SynapseTraits& synapse) const {
+    constexpr double NEVER = std::numeric_limits<double>::infinity(), ALWAYS = -1;
+    if (policy_ == PathPolicy::Shared) return ALWAYS;
+    if (policy_ != PathPolicy::Cheapest || synapse.rows_per_spike == 0) return NEVER;
+    return synapse.width * costs_.extra_list_pixel / (synapse.rows_per_spike * costs_.binary_row);
+}
+
+double PathChooser::saved_by_sharing(const SynapseTraits& synapse,
+                                     const SpikeStatistics& spikes) const {
+    return double(spikes.shared_spikes) * synapse.rows_per_spike * costs_.binary_row -
+           double(spikes.shared_pairs) * synapse.width * costs_.extra_list_pixel;
+}
+
+// Building the lists, once for all slices, and the end of each list.
+double PathChooser::listing(const SynapseTraits& synapse, int rows) const {
+    const double pixels = double(rows) * synapse.width * synapse.steps;
+    const int words_per_place = (synapse.channels + LANES - 1) / LANES;
+    const double words = double(rows) * double(synapse.places) * words_per_place * synapse.steps;
+    return pixels * costs_.list_pixel + words * costs_.list_word / synapse.slices;
+}
+
+PathCosts PathChooser::estimate_all(const SynapseTraits& synapse,
+                                    const SpikeStatistics& spikes) const {
+    const double rows = synapse.rows_per_spike, lists = listing(synapse, spikes.rows);
+    const double weighted = double(spikes.active) * rows * costs_.weighted_row + lists;
+    PathCosts costs;
+    if (synapse.format == Format::Wide) {
+        costs[Path::Weighted] = weighted;
+        return costs;
+    }
+    if (synapse.format == Format::Binary) {
+        const double ones = double(spikes.spikes) * rows * costs_.binary_row + lists;
+        costs[Path::Ones] = ones;
+        if (spikes.shared_pairs) costs[Path::Shared] = ones - saved_by_sharing(synapse, spikes);
+    } else {
+        costs[Path::Weighted] = weighted;
+        if (fits_lists(synapse, spikes))
+            costs[Path::Graded] = graded_rows(spikes) * rows * costs_.graded_row + lists;
+    }
+    if (synapse.max_count <= dense_max_ && synapse.aligned_channels)
+        costs[Path::Dense] = double(spikes.rows) * synapse.width * synapse.steps *
+                             synapse.kernel_area * synapse.channels * costs_.dense_slot;
+    return costs;
+}
+
+PathCosts PathChooser::estimate(const SynapseTraits& synapse, const SpikeStatistics& spikes) const {
+    PathCosts costs = estimate_all(synapse, spikes);
+    if (policy_ == PathPolicy::Cheapest) return costs;
+    if (policy_ == PathPolicy::Dense && costs[Path::Dense]) return only(Path::Dense, costs);
+    if (policy_ == PathPolicy::Shared && costs[Path::Shared]) return only(Path::Shared, costs);
+    costs[Path::Dense].reset();
+    return costs;
+}
+
+}  // namespace lmht

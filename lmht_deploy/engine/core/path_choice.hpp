@@ -1,0 +1,86 @@
+// The choice of the cheapest path of a synapse, in three pure steps that can be printed and tested:
+// what the synapse is (`SynapseTraits`), which spikes lie under its output rows
+// (`SpikeStatistics`), and what each path would cost (`PathCosts`).
+#pragma once
+#include <array>
+#include <optional>
+#include <string>
+
+#include "activation.hpp"
+
+namespace lmht {
+
+// Output rows first <= y < last.
+struct RowRange {
+    int first, last;
+};
+
+// What the costs depend on besides the spikes: a synapse, one slice of its weights, its source.
+struct SynapseTraits {
+    Format format;          // of the source
+    int steps;              // blocks of the source
+    int64_t max_count;      // largest k of a block
+    int width;              // output pixels per row
+    int kernel_area;        // taps per output pixel
+    int64_t places;         // column positions times kernel rows: (pixel, kernel row) pairs per row
+    int channels;           // input channels that the slice reads
+    bool aligned_channels;  // whether the first of them begins a word
+    int slices;             // that share the lists
+    double
+        rows_per_spike;  // expected rows of weights that one spike adds, weighted by cache misses
+};
+
+SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source& source,
+                        const Costs& costs);
+
+// The spikes under some output rows, in all blocks.
+struct SpikeStatistics {
+    int rows = 0;                // output rows
+    int64_t spikes = 0;          // sum of k
+    int64_t active = 0;          // entries with k != 0
+    int64_t max_row_spikes = 0;  // largest sum of k under one output row
+    // Of binary spikes: the pairs of blocks (of all rows) worth sharing, and what they share.
+    int64_t shared_pairs = 0, shared_spikes = 0;
+};
+
+// Spikes under output row y that both blocks of a pair have.
+int64_t spikes_shared(const Geometry& geometry, const Source& source, int y, int pair);
+
+// `min_shared`: a pair is worth sharing where it shares more spikes than this.
+SpikeStatistics statistics_of(const Geometry& geometry, const Source& source, RowRange rows,
+                              double min_shared);
+
+// Expected cycles of each path; empty where a path is not possible.
+struct PathCosts {
+    std::array<std::optional<double>, PATHS> cycles;  // by Path
+
+    std::optional<double>& operator[](Path path) { return cycles[int(path)]; }
+    const std::optional<double>& operator[](Path path) const { return cycles[int(path)]; }
+    Path cheapest() const;  // at least one is possible
+};
+
+std::string to_string(const PathCosts& costs);
+
+class PathChooser {
+public:
+    PathChooser(const Costs& costs, int dense_max, PathPolicy policy)
+        : costs_(costs), dense_max_(dense_max), policy_(policy) {}
+
+    const Costs& costs() const { return costs_; }
+
+    // The number of common spikes beyond which a third list for a pair of blocks pays.
+    double min_shared(const SynapseTraits& synapse) const;
+    // Costs of the paths that the policy allows.
+    PathCosts estimate(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
+
+private:
+    PathCosts estimate_all(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
+    double listing(const SynapseTraits& synapse, int rows) const;
+    double saved_by_sharing(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
+
+    Costs costs_;
+    int dense_max_;
+    PathPolicy policy_;
+};
+
+}  // namespace lmht

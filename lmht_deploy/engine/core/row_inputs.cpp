@@ -1,0 +1,102 @@
+#include "row_inputs.hpp"
+
+#include <algorithm>
+
+namespace lmht {
+namespace {
+
+// Fills the lists of one row and one slice.
+class RowGatherer {
+public:
+    RowGatherer(const Kernels& kernels, const Synapse& synapse, const Source& source, int slice,
+                int y, RowInputs& inputs)
+        : kernels_(kernels),
+          geometry_(synapse.geometry),
+          slice_(synapse.weights.slices[slice]),
+          source_(source),
+          y_(y),
+          inputs_(inputs) {}
+
+    void gather_block(int block) { gather_selected(block, Select::All, block); }
+
+    void gather_pair(int pair, bool share) {
+        const int first = 2 * pair, second = first + 1, both = blocks() + pair;
+        const Select select = share ? Select::Unshared : Select::All;
+        gather_selected(first, select, share ? second : first);
+        gather_selected(second, select, share ? first : second);
+        if (share)
+            gather(first, both, Select::Shared, second);
+        else
+            clear(both);
+    }
+
+    int blocks() const { return source_.spikes.steps; }
+
+private:
+    // The list of a block; a silent one needs no search.
+    void gather_selected(int block, Select select, int partner) {
+        const bool dense = inputs_.path == Path::Dense;
+        if (dense || !is_silent(geometry_, source_, y_, block))
+            return gather(block, block, select, partner);
+        clear(block);
+        if (inputs_.path == Path::Graded) clear(blocks() + block);
+    }
+
+    void clear(int list) {
+        const int positions = inputs_.positions + 1;
+        std::fill_n(inputs_.starts + size_t(list) * positions, positions, 0);
+    }
+
+    void gather(int block, int list, Select select, int partner) {
+        const GatherRow row{.source = &source_.spikes,
+                            .block = block,
+                            .list = list,
+                            .select = select,
+                            .partner = partner,
+                            .first_row = geometry_.input_row(y_, 0),
+                            .row_step = geometry_.dilation.y,
+                            .kernel_height = geometry_.kernel.y,
+                            .columns = geometry_.columns.data(),
+                            .channel0 = slice_.channel0,
+                            .channels = slice_.channels,
+                            .pitch = slice_.pitch,
+                            .into = &inputs_};
+        if (inputs_.path == Path::Dense)
+            kernels_.fill(row);
+        else
+            kernels_.list(row);
+    }
+
+    const Kernels& kernels_;
+    const Geometry& geometry_;
+    const Slice& slice_;
+    const Source& source_;
+    int y_;
+    RowInputs& inputs_;
+};
+
+}  // namespace
+
+bool is_silent(const Geometry& geometry, const Source& source, int y, int block) {
+    const int first = block * source.steps_per_block;
+    uint64_t active = 0, steps = 0;
+    geometry.for_rows_under(y, [&](int row) { active |= source.tally.row_active_steps[row]; });
+    for (int step = first; step < first + source.steps_per_block; ++step) steps |= step_bit(step);
+    return !(active & steps);
+}
+
+void gather_row(const Kernels& kernels, const Synapse& synapse, const Source& source, int slice,
+                int y, const PathChooser& chooser, RowInputs& inputs) {
+    RowGatherer gatherer(kernels, synapse, source, slice, y, inputs);
+    int block = 0;
+    if (inputs.path == Path::Shared) {
+        const double min_shared = chooser.min_shared(
+            traits_of(synapse, synapse.weights.slices[slice], source, chooser.costs()));
+        for (; block + 1 < gatherer.blocks(); block += 2)
+            gatherer.gather_pair(block / 2, double(spikes_shared(synapse.geometry, source, y,
+                                                                 block / 2)) > min_shared);
+    }
+    for (; block < gatherer.blocks(); ++block) gatherer.gather_block(block);
+}
+
+}  // namespace lmht

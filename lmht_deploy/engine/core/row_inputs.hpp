@@ -1,0 +1,25 @@
+// Builds the inputs of one output row: lists of active inputs, or the dense values.
+#pragma once
+#include <vector>
+
+#include "activation.hpp"
+#include "path_choice.hpp"
+
+namespace lmht {
+
+// The inputs of one output row of a layer, ready for the kernels.
+struct PreparedRow {
+    std::vector<RowInputs> inputs;  // by synapse
+    int silent_blocks = 0;          // as in `NeuronRow`
+};
+
+// Whether no input under output row y fires in a block. May say no where it could say yes: steps
+// from 63 on are known together.
+bool is_silent(const Geometry& geometry, const Source& source, int y, int block);
+
+// Fills `inputs`, whose path is chosen, for output row y and one slice: all blocks of the source.
+// `chooser` tells which pairs of blocks share a list.
+void gather_row(const Kernels& kernels, const Synapse& synapse, const Source& source, int slice,
+                int y, const PathChooser& chooser, RowInputs& inputs);
+
+}  // namespace lmht

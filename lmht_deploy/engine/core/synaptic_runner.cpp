@@ -1,0 +1,271 @@
+#include "synaptic_runner.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "kernel_rows.hpp"
+
+namespace lmht {
+namespace {
+
+// Weights up to which each output row has a path of its own. Larger ones take one path for the
+// whole layer, so that only one form of them passes through the caches.
+constexpr size_t MIXED_BYTES = size_t(1) << 18;
+constexpr int TASKS_PER_THREAD = 8;  // of a layer with Order::Slices
+
+bool has_one_path(const Synapse& synapse) {
+    return synapse.weights.size > MIXED_BYTES;
+}
+
+}  // namespace
+
+SynapticRunner::SynapticRunner(const Model& model, const MemoryPlan& plan, unsigned char* memory,
+                               const std::vector<Activation>& activations, ThreadPool& pool)
+    : model_(model),
+      kernels_(*model.kernels),
+      plan_(plan),
+      activations_(activations),
+      pool_(pool),
+      chooser_(kernels_.costs, kernels_.dense_max, model.policy),
+      scratch_(plan.threads.size()),
+      rows_(plan.max_rows),
+      row_lists_(plan.row_lists.in(memory)),
+      paths_(plan.max_paths) {
+    for (size_t thread = 0; thread < scratch_.size(); ++thread) {
+        scratch_[thread].currents = plan.threads[thread].currents.in(memory);
+        scratch_[thread].lists = plan.threads[thread].lists.in(memory);
+        scratch_[thread].synapses.reserve(plan.max_synapses);
+        scratch_[thread].row.inputs.reserve(plan.max_synapses);
+    }
+    for (PreparedRow& row : rows_) row.inputs.reserve(plan.max_synapses);
+}
+
+void SynapticRunner::run_neurons(size_t index) {
+    choose_paths(layer(index));
+    if (plan_.layers[index].order == Order::Slices)
+        run_slices(index);
+    else
+        run_rows(index);
+}
+
+void SynapticRunner::run_readout(size_t index, int64_t* logits) {
+    const SynapticLayer& readout = layer(index);
+    choose_paths(readout);
+    const int32_t* const currents = scratch_[0].currents;
+    for (int slice = 0; slice < readout.words(); ++slice) {
+        if (slice == 0 || !readout.slices_share_inputs()) prepare(index, 0, slice, 0);
+        compute(readout, 0, slice, scratch_[0].row, 0, {});
+        const int end = std::min(readout.channels, (slice + 1) * LANES);
+        for (int c = slice * LANES; c < end; ++c) {
+            logits[c] = 0;
+            for (int block = 0; block < readout.blocks; ++block)
+                logits[c] += currents[block * LANES + c % LANES];
+        }
+    }
+}
+
+void SynapticRunner::take_rows(int64_t rows[PATHS]) {
+    for (Scratch& scratch : scratch_)
+        for (int path = 0; path < PATHS; ++path) rows[path] += std::exchange(scratch.rows[path], 0);
+}
+
+Source SynapticRunner::source_of(const Synapse& synapse) const {
+    return lmht::source_of(synapse, model_.tensors[synapse.source], activations_[synapse.source]);
+}
+
+bool SynapticRunner::prefetches(const SynapticLayer& layer) const {
+    const Synapse& first = layer.synapses.front();
+    return reads_most_weights(first, source_of(first));
+}
+
+// --------------------------------------------------------------------------------------------------
+// inputs of a row
+
+Path SynapticRunner::choose_path(const Synapse& synapse, const Source& source, int slice,
+                                 RowRange rows) const {
+    const SynapseTraits traits =
+        traits_of(synapse, synapse.weights.slices[slice], source, chooser_.costs());
+    const SpikeStatistics spikes =
+        statistics_of(synapse.geometry, source, rows, chooser_.min_shared(traits));
+    return chooser_.estimate(traits, spikes).cheapest();
+}
+
+// The paths that all rows of the layer take.
+void SynapticRunner::choose_paths(const SynapticLayer& layer) {
+    const int slices = layer.slices_share_inputs() ? 1 : layer.words();
+    auto path = paths_.begin();
+    for (int slice = 0; slice < slices; ++slice)
+        for (const Synapse& synapse : layer.synapses) {
+            if (has_one_path(synapse))
+                *path = choose_path(synapse, source_of(synapse), slice, {0, layer.height});
+            ++path;
+        }
+}
+
+// With Order::Slices every row has its own buffers, else every thread has.
+PreparedRow& SynapticRunner::buffers_of_row(size_t index, int y, int thread) {
+    const auto& [order, layout] = plan_.layers[index];
+    PreparedRow& row = order == Order::Slices ? rows_[y] : scratch_[thread].row;
+    layout.bind(order == Order::Slices ? row_lists_ + y * layout.bytes : scratch_[thread].lists,
+                row);
+    return row;
+}
+
+PreparedRow& SynapticRunner::prepare(size_t index, int y, int slice, int thread) {
+    const SynapticLayer& layer = this->layer(index);
+    PreparedRow& row = buffers_of_row(index, y, thread);
+    row.silent_blocks = silent_blocks(layer, y);
+    for (size_t s = 0; s < layer.synapses.size(); ++s) {
+        const Synapse& synapse = layer.synapses[s];
+        RowInputs& inputs = row.inputs[s];
+        if (!synapse.channelwise()) {
+            const Source source = source_of(synapse);
+            inputs.path = has_one_path(synapse) ? paths_[slice * layer.synapses.size() + s]
+                                                : choose_path(synapse, source, slice, {y, y + 1});
+            gather_row(kernels_, synapse, source, slice, y, chooser_, inputs);
+        }
+        ++scratch_[thread].rows[int(inputs.path)];
+    }
+    return row;
+}
+
+int SynapticRunner::silent_blocks(const SynapticLayer& layer, int y) const {
+    for (int block = 0; block < layer.blocks; ++block)
+        for (const Synapse& synapse : layer.synapses)
+            if (!is_silent(synapse.geometry, source_of(synapse), y, block)) return block;
+    return layer.blocks;
+}
+
+// --------------------------------------------------------------------------------------------------
+// row by row
+
+void SynapticRunner::run_rows(size_t index) {
+    const SynapticLayer& layer = this->layer(index);
+    const bool prefetch = prefetches(layer);
+    pool_.run(layer.height, [&](int y, int thread) {
+        run_row(index, y, thread, prefetch);
+        finish_row(kernels_, model_.tensors[layer.out], activations_[layer.out], y);
+    });
+}
+
+void SynapticRunner::run_row(size_t index, int y, int thread, bool prefetch) {
+    const SynapticLayer& layer = this->layer(index);
+    const PreparedRow* row = &prepare(index, y, 0, thread);
+    WeightRange next;
+    if (prefetch) next = next_weights(model_, plan_, index, row->inputs.front().path);
+    compute(layer, y, 0, *row, thread, next.part(y, layer.height));
+    for (int slice = 1; slice < layer.words(); ++slice) {
+        if (!layer.slices_share_inputs()) row = &prepare(index, y, slice, thread);
+        compute(layer, y, slice, *row, thread, {});
+    }
+}
+
+// --------------------------------------------------------------------------------------------------
+// slice by slice
+
+void SynapticRunner::run_slices(size_t index) {
+    const SynapticLayer& layer = this->layer(index);
+    pool_.run(layer.height, [&](int y, int thread) { prepare(index, y, 0, thread); });
+    compute_slices(index);
+    pool_.run(layer.height, [&](int y, int) {
+        finish_row(kernels_, model_.tensors[layer.out], activations_[layer.out], y);
+    });
+}
+
+// A task is a part of the rows of one slice. It is as large as sharing the work evenly allows, so
+// that each thread needs few weights.
+void SynapticRunner::compute_slices(size_t index) {
+    const SynapticLayer& layer = this->layer(index);
+    const bool prefetch = prefetches(layer);
+    const int threads = pool_.threads(), height = layer.height, slices = layer.words();
+    const int parts = threads == 1 ? 1 : std::clamp(TASKS_PER_THREAD * threads / slices, 1, height);
+    pool_.run(slices * parts, [&](int task, int thread) {
+        const int slice = task / parts, part = task % parts;
+        const int first = height * part / parts, end = height * (part + 1) / parts;
+        WeightRange next;
+        if (prefetch) next = weights_after(index, slice, rows_[first].inputs.front().path);
+        for (int y = first; y < end; ++y)
+            compute(layer, y, slice, rows_[y], thread, next.part(y, height));
+    });
+}
+
+// The weights that are needed after slice `slice`: the slice that follows it in turn, or the next
+// layer.
+WeightRange SynapticRunner::weights_after(size_t index, int slice, Path path) const {
+    const SynapticLayer& layer = this->layer(index);
+    const PackedWeights& weights = layer.synapses.front().weights;
+    const int next = slice + pool_.threads();
+    if (next == layer.words()) return next_weights(model_, plan_, index, path);
+    if (next < layer.words() && !weights.slices.empty()) return weights_of(weights, next, path);
+    return {};
+}
+
+// --------------------------------------------------------------------------------------------------
+// kernels
+
+void SynapticRunner::compute(const SynapticLayer& layer, int y, int slice,
+                             const PreparedRow& prepared, int thread, WeightRange next) {
+    Scratch& scratch = scratch_[thread];
+    const Spikes* out = layer.is_readout() ? nullptr : &activations_[layer.out].view(View::Steps);
+    NeuronRow row = neuron_row(layer, out, y, slice, scratch.currents);
+    connect(row, layer, y, slice, prepared, scratch.synapses);
+    if (layer.is_readout()) return kernels_.currents(row);
+    row.silent_blocks = prepared.silent_blocks;
+    row.prefetch = next.from;
+    row.prefetch_bytes = next.bytes;
+    kernels_.neurons(row);
+}
+
+void SynapticRunner::connect(NeuronRow& row, const SynapticLayer& layer, int y, int slice,
+                             const PreparedRow& prepared, std::vector<SynapseRow>& synapses) const {
+    synapses.clear();
+    for (size_t s = 0; s < layer.synapses.size(); ++s) {
+        const Synapse& synapse = layer.synapses[s];
+        synapses.push_back(synapse_row(layer, synapse,
+                                       activations_[synapse.source].view(synapse.view),
+                                       prepared.inputs[s], y, slice));
+    }
+    row.n_synapses = int(synapses.size());
+    row.synapses = synapses.data();
+}
+
+// --------------------------------------------------------------------------------------------------
+// step by step
+
+void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, int slot) {
+    const SynapticLayer& layer = this->layer(index);
+    const Synapse& synapse = layer.synapses.front();
+    pool_.run(layer.height, [&](int y, int thread) {
+        PreparedRow& prepared = buffers_of_row(index, y, thread);
+        for (int slice = 0; slice < layer.words(); ++slice) {
+            if (slice == 0 || !layer.slices_share_inputs()) {
+                RowInputs& inputs = prepared.inputs[0];
+                inputs.path = choose_path(synapse, step, slice, {y, y + 1});
+                gather_row(kernels_, synapse, step, slice, y, chooser_, inputs);
+            }
+            const Spikes* const out = &activations_[layer.out].view(View::Steps);
+            NeuronRow row = neuron_row(layer, out, y, slice, ring.currents(slot, y, slice));
+            connect(row, layer, y, slice, prepared, scratch_[thread].synapses);
+            row.blocks = 1;
+            kernels_.currents(row);
+        }
+    });
+}
+
+void SynapticRunner::fire_steps(size_t index, StepRing& ring, int oldest) {
+    const SynapticLayer& layer = this->layer(index);
+    const Activation& out = activations_[layer.out];
+    const Term* const terms = ring.terms(oldest);
+    pool_.run(layer.height, [&](int y, int) {
+        for (int slice = 0; slice < layer.words(); ++slice) {
+            NeuronRow row =
+                neuron_row(layer, &out.view(View::Steps), y, slice, ring.currents(0, y, slice));
+            row.blocks = 1;  // pixels follow each other, and the steps of a row
+            row.neurons.terms = terms;
+            kernels_.fire(row);
+        }
+        finish_row(kernels_, model_.tensors[layer.out], out, y);
+    });
+}
+
+}  // namespace lmht

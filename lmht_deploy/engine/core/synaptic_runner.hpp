@@ -1,0 +1,72 @@
+// Runs the layers with synapses: chooses a path for every output row, builds its inputs, and calls
+// the kernels, row by row or slice by slice.
+#pragma once
+#include <vector>
+
+#include "memory_plan.hpp"
+#include "native/thread_pool.hpp"
+#include "path_choice.hpp"
+#include "prefetch.hpp"
+#include "step_ring.hpp"
+
+namespace lmht {
+
+class SynapticRunner {
+public:
+    // `memory` is laid out by `plan`, and `activations` lie in it. All outlive the runner.
+    SynapticRunner(const Model& model, const MemoryPlan& plan, unsigned char* memory,
+                   const std::vector<Activation>& activations, ThreadPool& pool);
+
+    void run_neurons(size_t index);
+    void run_readout(size_t index, int64_t* logits);
+
+    // The first layer, step by step: the currents of one step into a slot of the ring; then the
+    // neurons, from the currents in the ring.
+    void run_step(size_t index, const Source& step, StepRing& ring, int slot);
+    void fire_steps(size_t index, StepRing& ring, int oldest);
+
+    // Adds the number of output rows prepared since the last call, by path.
+    void take_rows(int64_t rows[PATHS]);
+
+private:
+    struct Scratch {  // of a thread
+        PreparedRow row;
+        std::vector<SynapseRow> synapses;
+        int32_t* currents = nullptr;
+        unsigned char* lists = nullptr;
+        int64_t rows[PATHS] = {};
+    };
+
+    const SynapticLayer& layer(size_t index) const { return *model_.layers[index].synaptic; }
+    Source source_of(const Synapse& synapse) const;
+    bool prefetches(const SynapticLayer& layer) const;
+
+    Path choose_path(const Synapse& synapse, const Source& source, int slice, RowRange rows) const;
+    void choose_paths(const SynapticLayer& layer);
+    PreparedRow& buffers_of_row(size_t index, int y, int thread);
+    PreparedRow& prepare(size_t index, int y, int slice, int thread);
+    int silent_blocks(const SynapticLayer& layer, int y) const;
+
+    void run_rows(size_t index);
+    void run_row(size_t index, int y, int thread, bool prefetch);
+    void run_slices(size_t index);
+    void compute_slices(size_t index);
+    WeightRange weights_after(size_t index, int slice, Path path) const;
+    void compute(const SynapticLayer& layer, int y, int slice, const PreparedRow& prepared,
+                 int thread, WeightRange next);
+    void connect(NeuronRow& row, const SynapticLayer& layer, int y, int slice,
+                 const PreparedRow& prepared, std::vector<SynapseRow>& synapses) const;
+
+    const Model& model_;
+    const Kernels& kernels_;
+    const MemoryPlan& plan_;
+    const std::vector<Activation>& activations_;
+    ThreadPool& pool_;
+    PathChooser chooser_;
+    std::vector<Scratch> scratch_;   // by thread
+    std::vector<PreparedRow> rows_;  // of a layer with Order::Slices
+    unsigned char* row_lists_;       // their memory
+    std::vector<Path> paths_;        // of large weights of the layer: [slices][synapses]
+};
+
+}  // namespace lmht

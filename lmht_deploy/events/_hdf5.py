@@ -1,0 +1,111 @@
+"""Events in HDF5: the arrays t, x, y, p in one group, or one data set with these fields."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lmht_deploy.errors import DataError
+
+from ._columns import combine_columns
+from ._pieces import PIECE, Opened
+from .arrays import Sensor, has_event_fields
+
+FILTERS = {
+    32001: "Blosc",
+    32004: "LZ4",
+    32008: "Bitshuffle",
+    32013: "ZFP",
+    32015: "Zstandard",
+    32026: "Blosc2",
+    36559: "ECF of Prophesee",
+}
+"""Compression filters of recordings by their registered number."""
+
+ECF = 36559
+"""The filter that no Python package brings along."""
+
+
+def open_hdf5(path: Path, _given: Sensor | None) -> Opened:
+    """Open an HDF5 recording; it is read piece by piece.
+
+    Raises:
+        DataError: The file does not hold one group or data set of events, stores them elsewhere,
+            or needs a compression filter that is not installed.
+    """
+    with h5py.File(path, "r") as file:
+        names = _event_places(file)
+        if len(names) != 1:
+            raise DataError(
+                "must hold one group with the arrays t, x, y, p;"
+                f" it holds {f'{len(names)}: ' + ', '.join(names) if names else 'none'}"
+            )
+        for item in _arrays(file[names[0]]).values():
+            _check_storage(item)
+    return None, _read(path, names[0])
+
+
+def _event_places(file: h5py.File) -> list[str]:
+    found = []
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        group = isinstance(item, h5py.Group) and set("txyp") <= item.keys()
+        if group or (isinstance(item, h5py.Dataset) and has_event_fields(item.dtype)):
+            found.append(name)
+
+    visit("/", file)
+    file.visititems(visit)
+    return found
+
+
+def _arrays(item: h5py.Group | h5py.Dataset) -> dict[str, h5py.Dataset]:
+    if isinstance(item, h5py.Dataset):
+        return {"": item}
+    arrays = {name: item[name] for name in "txyp"}
+    for name, array in arrays.items():
+        if not isinstance(array, h5py.Dataset) or array.ndim != 1:
+            raise DataError(f"must hold one-dimensional arrays t, x, y, p; {name!r} is none")
+    if len({len(array) for array in arrays.values()}) > 1:
+        lengths = ", ".join(f"{name} {len(array):,}" for name, array in arrays.items())
+        raise DataError(f"must hold four arrays t, x, y, p of one length; it holds {lengths}")
+    return arrays
+
+
+def _check_storage(array: h5py.Dataset) -> None:
+    """Require that the values are in the file, and that their filters are installed."""
+    if array.external or array.is_virtual:
+        raise DataError(f"stores {array.name} in another file, which is not read")
+    if array.size and not array.id.get_storage_size():
+        raise DataError(f"declares {array.size:,} values of {array.name} and stores none")
+    properties = array.id.get_create_plist()
+    for index in range(properties.get_nfilters()):
+        number = properties.get_filter(index)[0]
+        if not _filter_available(number):
+            name = FILTERS.get(number, "a filter")
+            install = (
+                "install Prophesee's plugin and name its folder in HDF5_PLUGIN_PATH"
+                if number == ECF
+                else "run: pip install hdf5plugin"
+            )
+            raise DataError(f"is compressed with {name} (HDF5 filter {number}); {install}")
+
+
+def _filter_available(number: int) -> bool:
+    """Whether HDF5 has the filter, after hdf5plugin has registered its own if it is installed."""
+    if not h5py.h5z.filter_avail(number):
+        with contextlib.suppress(ImportError):
+            importlib.import_module("hdf5plugin")
+    return bool(h5py.h5z.filter_avail(number))
+
+
+def _read(path: Path, name: str) -> Iterator[np.ndarray]:
+    with h5py.File(path, "r") as file:
+        arrays = _arrays(file[name])
+        for start in range(0, len(next(iter(arrays.values()))), PIECE):
+            pieces = {key: array[start : start + PIECE] for key, array in arrays.items()}
+            yield pieces[""] if "" in pieces else combine_columns(pieces)

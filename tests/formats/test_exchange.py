@@ -1,0 +1,93 @@
+"""Schemas of NetX and ONNX files: they name exactly the keys that the files hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import pytest
+
+from lmht_deploy.errors import StorageError
+from lmht_deploy.exporters.netx import export_netx
+from lmht_deploy.exporters.netx_exact import export_netx_exact
+from lmht_deploy.exporters.onnx import export_onnx
+from lmht_deploy.formats import onnx as onnx_format
+from lmht_deploy.formats.netx import SCHEMAS, exact, is_foreign, network, read_network
+from lmht_deploy.formats.schema import Schema, to_markdown
+from tests.formats.golden.write import small
+from tests.support.exact_networks import shortcuts
+
+
+def keys_of(path: Path) -> set[tuple[str, str]]:
+    """Kind and name of every key of an HDF5 file."""
+    found = set()
+
+    def visit(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        found.update(("attribute", name) for name in item.attrs)
+        if isinstance(item, h5py.Dataset):
+            found.add(("data set", item.name.rpartition("/")[2]))
+
+    with h5py.File(path) as file:
+        visit("/", file)
+        file.visititems(visit)
+    return found
+
+
+def keys_in(schema: Schema) -> set[tuple[str, str]]:
+    return {(field.kind, field.name) for group in schema.groups for field in group.fields}
+
+
+def test_netx(tmp_path: Path) -> None:
+    export_netx(small(), tmp_path / "net.net")
+    assert keys_of(tmp_path / "net.net") == keys_in(network.SCHEMA)
+    assert not is_foreign(tmp_path / "net.net")
+
+
+def test_stock_exact(tmp_path: Path) -> None:
+    export_netx_exact(shortcuts(), tmp_path / "net.net")
+    assert keys_of(tmp_path / "net.net") == keys_in(exact.SCHEMA)
+    assert is_foreign(tmp_path / "net.net")
+
+
+def test_stock_exact_is_no_network_file(tmp_path: Path) -> None:
+    export_netx_exact(shortcuts(), tmp_path / "net.net")
+    with pytest.raises(StorageError, match=r"is not a \.net file of lmht-deploy"):
+        read_network(tmp_path / "net.net")
+
+
+def test_network_file_is_what_was_written(tmp_path: Path) -> None:
+    export_netx(small(), tmp_path / "net.net")
+    network.write_network(read_network(tmp_path / "net.net"), tmp_path / "again.net")
+    assert (tmp_path / "again.net").read_bytes() == (tmp_path / "net.net").read_bytes()
+
+
+def test_onnx(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    export_onnx(small(), tmp_path / "net.onnx", trace=True)
+    model = onnx.load(tmp_path / "net.onnx")
+    values, properties = onnx_format.SCHEMA.groups
+    assert {entry.key for entry in model.metadata_props} == properties.names
+    names = {value.name for value in (*model.graph.input, *model.graph.output)}
+    kinds = {name.partition("/")[0] + ("/<layer>" if "/" in name else "") for name in names}
+    assert kinds == values.names
+
+
+@pytest.mark.parametrize("schema", [*SCHEMAS, onnx_format.SCHEMA], ids=lambda schema: schema.title)
+def test_documentation(schema: Schema) -> None:
+    text = to_markdown(schema)
+    assert text.startswith(f"## {schema.title}\n") and f"`{schema.suffix}`" in text
+    assert all(f"| `{name}` |" in text for _, name in keys_in(schema))
+
+
+def test_additional_property_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    from lmht_deploy import backends
+
+    export_onnx(small(), tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    del model.metadata_props[-1]
+    model.metadata_props.add(key="more", value="1")
+    (tmp_path / "net.onnx").write_bytes(onnx_format.sealed(model.SerializeToString()))
+    with pytest.raises(StorageError, match="unknown property 'more'"):
+        backends.open_backend("onnx", tmp_path / "net.onnx")

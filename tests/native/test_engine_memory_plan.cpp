@@ -1,0 +1,158 @@
+#include <algorithm>
+
+#include "check.hpp"
+#include "engine/core/memory_plan.hpp"
+#include "engine_models.hpp"
+
+using namespace lmht;
+
+static bool overlap(size_t a, size_t a_bytes, size_t b, size_t b_bytes) {
+    return a < b + b_bytes && b < a + a_bytes;
+}
+
+// A chain of `layers` convolutions with a pooling and a Flatten in it.
+static void build(Model& model, int layers, int channels, int steps, int max_count, int levels) {
+    model.add_input(2, 12, 10, steps, 0, max_count);
+    int last = 0;
+    for (int i = 0; i < layers; ++i) last = add_convolution(model, last, channels, 3, 1, levels);
+    last = model.add_pool(last, {2, 2}, {2, 2}, {0, 0}, false);
+    last = model.add_flatten(last);
+    last = add_convolution(model, last, 70, 1);
+    add_classes(model, last, 5);
+}
+
+static void check_plan(const MemoryPlan& plan) {
+    const auto& buffers = plan.buffers;
+    for (size_t i = 0; i < buffers.size(); ++i) {
+        CHECK(buffers[i].offset + buffers[i].bytes <= plan.bytes);
+        CHECK_EQUAL(buffers[i].offset % CACHE_LINE, 0u);
+        for (size_t j = 0; j < i; ++j)
+            CHECK(
+                !buffers[i].overlaps_in_time(buffers[j]) ||
+                !overlap(buffers[i].offset, buffers[i].bytes, buffers[j].offset, buffers[j].bytes));
+    }
+    for (size_t i = 0; i < plan.tensors.size(); ++i)
+        CHECK_EQUAL(plan.tensors[i].bytes, buffers[i].bytes);
+}
+
+TEST(buffers_that_are_in_use_together_never_overlap) {
+    for (const int threads : {1, 2, 3})
+        for (const int levels : {1, 3, 300})
+            for (const int steps : {1, 4}) {
+                Model model(choose_kernels("generic"));
+                build(model, 5, 70, steps, 3, levels);
+                check_plan(MemoryPlan(model, threads));
+            }
+}
+
+TEST(a_layer_and_its_inputs_are_in_use_together) {
+    Model model(choose_kernels("generic"));
+    build(model, 3, 70, 4, 1, 1);
+    const MemoryPlan plan(model, 1);
+    for (size_t i = 0; i < model.layers.size(); ++i) {
+        if (!model.layers[i].synaptic || model.layers[i].synaptic->is_readout()) continue;
+        for (const Synapse& synapse : model.layers[i].synaptic->synapses)
+            CHECK(plan.buffers[i].overlaps_in_time(plan.buffers[synapse.source]));
+    }
+}
+
+TEST(a_deep_chain_reuses_memory) {
+    Model shallow(choose_kernels("generic")), deep(choose_kernels("generic"));
+    build(shallow, 3, 70, 4, 1, 1);
+    build(deep, 9, 70, 4, 1, 1);
+    CHECK_EQUAL(MemoryPlan(shallow, 1).bytes, MemoryPlan(deep, 1).bytes);
+    size_t sum = 0;
+    const MemoryPlan plan(deep, 1);
+    for (const Buffer& buffer : plan.buffers) sum += buffer.bytes;
+    CHECK(plan.bytes < sum);
+}
+
+TEST(threads_add_their_own_lists_and_currents) {
+    Model model(choose_kernels("generic"));
+    build(model, 2, 64, 4, 1, 1);
+    const MemoryPlan one(model, 1), three(model, 3);
+    CHECK_EQUAL(one.threads.size(), 1u);
+    CHECK_EQUAL(three.threads.size(), 3u);
+    CHECK(one.bytes < three.bytes);
+}
+
+TEST(first_fit_shares_memory_of_different_times) {
+    std::vector<Buffer> buffers{
+        {"a", 128, 0, 1}, {"b", 64, 1, 2}, {"c", 64, 2, 3}, {"d", 64, 2, 3}};
+    CHECK_EQUAL(place(buffers), 192u);
+    CHECK_EQUAL(buffers[0].offset, 0u);
+    CHECK_EQUAL(buffers[1].offset, 128u);
+    CHECK_EQUAL(buffers[2].offset, 0u);
+    CHECK_EQUAL(buffers[3].offset, 64u);
+}
+
+TEST(arrays_of_a_tensor_do_not_overlap) {
+    for (const int max : {1, 3, 300}) {
+        Tensor tensor{.channels = 70,
+                      .height = 3,
+                      .width = 5,
+                      .steps = 4,
+                      .substeps = 2,
+                      .min = 0,
+                      .max = max};
+        std::fill_n(tensor.reads, 3, true);
+        const TensorLayout layout(tensor);
+        std::vector<uint64_t> memory(layout.bytes / sizeof(uint64_t), 0);
+        const Activation out = layout.in(reinterpret_cast<unsigned char*>(memory.data()));
+        for (const Spikes& view : out.views) {  // fill every array: others must stay as they are
+            std::fill_n(view.mask, view.all_words(), 1);
+            if (view.count) std::fill_n(view.count, view.all_words() * LANES, 2);
+            if (view.wide) std::fill_n(view.wide, view.all_words() * LANES, 3);
+        }
+        std::fill_n(out.tally.events, 15, 4);
+        std::fill_n(out.tally.row_shared, 3 * 2, 5);
+        for (const Spikes& view : out.views) {
+            CHECK_EQUAL(std::count(view.mask, view.mask + view.all_words(), 1u),
+                        ptrdiff_t(view.all_words()));
+            if (view.count)
+                CHECK_EQUAL(std::count(view.count, view.count + view.all_words() * LANES, 2),
+                            ptrdiff_t(view.all_words() * LANES));
+            if (view.wide)
+                CHECK_EQUAL(std::count(view.wide, view.wide + view.all_words() * LANES, 3),
+                            ptrdiff_t(view.all_words() * LANES));
+        }
+        CHECK_EQUAL(out.tally.events == out.tally.spikes, max == 1);
+        CHECK_EQUAL(std::count(out.tally.events, out.tally.events + 15, 4), 15);
+        CHECK_EQUAL(out.tally.row_active[int(View::Steps)] == out.tally.row_events, true);
+    }
+}
+
+TEST(views_with_equal_values_share_memory) {
+    const Tensor tensor{
+        .channels = 3, .height = 2, .width = 2, .steps = 4, .substeps = 1, .min = 0, .max = 1};
+    const TensorLayout layout(tensor);
+    std::vector<uint64_t> memory(layout.bytes / sizeof(uint64_t));
+    const Activation out = layout.in(reinterpret_cast<unsigned char*>(memory.data()));
+    CHECK(out.view(View::Blocks).mask == out.view(View::Steps).mask);
+    CHECK(out.view(View::Window).mask == nullptr);  // nobody reads it
+}
+
+TEST(order_follows_weights_and_rows) {
+    Model model(choose_kernels("generic"));
+    model.add_input(64, 12, 12, 2, 0, 1);
+    const int small = add_convolution(model, 0, 128, 3);
+    const int large = add_convolution(model, add_convolution(model, small, 512, 1), 512, 3);
+    const int few_rows =
+        add_convolution(model, model.add_pool(large, {6, 6}, {6, 6}, {0, 0}, true), 128, 1);
+    add_classes(model, few_rows, 70);
+    const auto order = [&](int layer) { return order_of(*model.layers[layer].synaptic, 2); };
+    CHECK(order(small) == Order::Rows);
+    CHECK(order(large) == Order::Slices);
+    CHECK(order(few_rows) == Order::Slices);
+    CHECK(order(int(model.layers.size()) - 1) == Order::Rows);
+}
+
+TEST(a_plan_can_be_printed) {
+    Model model(choose_kernels("generic"));
+    build(model, 1, 8, 2, 1, 1);
+    const MemoryPlan plan(model, 1);
+    const std::string table = to_string(plan);
+    CHECK(table.find("output of layer 0") != std::string::npos);
+    CHECK(table.find("lists of thread 0") != std::string::npos);
+    CHECK(table.find(std::to_string(plan.bytes) + " bytes") != std::string::npos);
+}
