@@ -7,11 +7,12 @@ netx_exact.py   NetX HDF5 (`.net`), exact in unmodified lava-dl, for small netwo
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmht_deploy.errors import ExportError
-from lmht_deploy.ir import Network
+from lmht_deploy.ir import Network, require_network
 
 __all__ = ["ExportReport", "export"]
 
@@ -62,7 +63,7 @@ def export(
             network that the format cannot carry. The message names the layer and a way out.
         StorageError: The file cannot be written.
     """
-    path = Path(path)
+    path, net = _checked(path), require_network(net)
     options = {"trace": trace, "graded": graded, "stock_exact": stock_exact}
     _check_options(path, {name for name, given in options.items() if given})
     if path.suffix == ".onnx":
@@ -76,6 +77,12 @@ def export(
     from .netx import export_netx
 
     return ExportReport(path, "NetX", export_netx(net, path, graded=graded))
+
+
+def _checked(path: str | Path) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise ExportError(f"{path!r} is not the name of a file")
+    return Path(path)
 
 
 def _check_options(path: Path, given: set[str]) -> None:

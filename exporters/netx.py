@@ -24,7 +24,7 @@ from lmht_deploy.formats.netx.network import (
     SynapseRecord,
     write_network,
 )
-from lmht_deploy.ir import LEAK_ONE, Network, Neurons, Readout, SumPool
+from lmht_deploy.ir import LEAK_ONE, Network, Neurons, Readout, SumPool, require_network
 from lmht_deploy.result import synapse_macs
 
 from ._fold import Folded, fold, plane_of
@@ -51,7 +51,7 @@ def export_netx(net: Network, path: str | Path, *, graded: bool = False) -> tupl
             and sub-steps in one layer. The message names the layer and a way out.
         StorageError: The file cannot be written.
     """
-    if not net.integer:
+    if not require_network(net).integer:
         raise ExportError(
             "a NetX file holds integers, and this is a float network; quantize it first"
         )

@@ -36,7 +36,7 @@ from lmht_deploy.formats.netx.exact import (
 )
 from lmht_deploy.formats.netx.stock import READOUT, NetXDense
 from lmht_deploy.formats.netx.weights import effective_weights
-from lmht_deploy.ir import LEAK_ONE, Network, Neurons, Readout, Shape
+from lmht_deploy.ir import LEAK_ONE, Network, Neurons, Readout, Shape, require_network
 
 from ._fold import Folded, fold
 
@@ -67,7 +67,7 @@ def export_netx_exact(net: Network, path: str | Path) -> tuple[str, ...]:
             names the layer and a way out.
         StorageError: The file cannot be written.
     """
-    if not net.integer:
+    if not require_network(net).integer:
         raise ExportError(
             "a NetX file holds integers, and this is a float network; quantize it first"
         )

@@ -41,6 +41,7 @@ from lmht_deploy.ir import (
     Shape,
     SumPool,
     Synapse,
+    require_network,
 )
 from lmht_deploy.result import macs
 
@@ -71,7 +72,7 @@ def export_onnx(net: Network, path: str | Path, *, trace: bool = False) -> tuple
         ExportError: A float network, constants beyond 2 GB, or a missing package.
         StorageError: The file cannot be written.
     """
-    if not net.integer:
+    if not require_network(net).integer:
         raise ExportError(
             "an .onnx file carries an integer network, and this one holds floats; quantize it first"
         )

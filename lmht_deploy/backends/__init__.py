@@ -15,6 +15,7 @@ the others slower to start.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ import numpy as np
 from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import BackendError
 from lmht_deploy.formats.lmht import load_network
-from lmht_deploy.ir import Network
+from lmht_deploy.ir import Network, require_network
 from lmht_deploy.result import Result, concatenate
 
 __all__ = [
@@ -108,12 +109,12 @@ class ReportsProgress(Protocol):
 class StepRunner(Protocol):
     """Incremental inference for overlapping windows, on a ring of T_in input steps."""
 
-    def put(self, step: int, counts: np.ndarray) -> None:
-        """Write `counts` int32 [C, H, W] or [N] into slot `step` of the ring."""
+    def put(self, slot: int, counts: np.ndarray) -> None:
+        """Write `counts` int32 [C, H, W] or [N] into one slot of the ring."""
         ...
 
-    def run(self, first: int) -> Result:
-        """Run the window whose first step is in slot `first`; the result has B = 1."""
+    def run(self, oldest: int) -> Result:
+        """Run the window whose first step is in slot `oldest`; the result has B = 1."""
         ...
 
 
@@ -161,6 +162,9 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
         StorageError: The file is missing or damaged.
     """
     module = _module(name)
+    _check_threads(threads)
+    if not isinstance(path, str | os.PathLike):
+        raise BackendError(f"{path!r} is not the name of a file")
     if Path(path).suffix != module.SUFFIX:
         raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {Path(path).name!r}")
     _require_available(name)
@@ -190,7 +194,8 @@ def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cp
         )
     if device != "cpu" and "device" not in module.CAPABILITIES:
         raise BackendError(f"backend {name!r} runs on the CPU, not on device {device!r}")
-    if "float" not in module.CAPABILITIES:
+    _check_threads(threads)
+    if not require_network(net).integer and "float" not in module.CAPABILITIES:
         require_integer(name, net)
     _require_available(name)
     options = {"device": device} if "device" in module.CAPABILITIES else {}
@@ -234,7 +239,7 @@ def require_integer(name: str, net: Network, path: Path | None = None) -> Networ
         net: The network.
         path: File that holds the network, for the message.
     """
-    if not net.integer:
+    if not require_network(net).integer:
         where = "" if path is None else f"{path}: "
         raise BackendError(
             f"{where}backend {name!r} runs integer networks, and this is a float network; "
@@ -252,6 +257,11 @@ def _module(name: str) -> ModuleType:
     if name not in (*NAMES, *FOREIGN):
         raise BackendError(unknown("backend", name, (*NAMES, *FOREIGN)))
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def _check_threads(threads: int) -> None:
+    if not isinstance(threads, int) or threads < 1:
+        raise BackendError(f"threads must be an integer of at least 1, not {threads!r}")
 
 
 def _require_available(name: str) -> None:

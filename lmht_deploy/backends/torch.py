@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmht_deploy.errors import BackendError
 from lmht_deploy.ir import (
     LEAK_ONE,
     Conv,
@@ -53,7 +54,18 @@ def open_artifact(path: Path, *, threads: int = 1) -> TorchBackend:
 
 
 def open_network(net: Network, *, threads: int = 1, device: str = "cpu") -> TorchBackend:
-    """Run a network on `device`. PyTorch uses `threads` threads during a run."""
+    """Run a network on `device`. PyTorch uses `threads` threads during a run.
+
+    Raises:
+        BackendError: The device is not available.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch without CUDA
+        reason = str(error).splitlines()[0]
+        raise BackendError(f"device {device!r} is not available ({reason})") from None
     return TorchBackend(net, threads, device)
 
 

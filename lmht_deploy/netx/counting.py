@@ -40,7 +40,13 @@ class Sample:
 
 
 def window_shape(net: NetX) -> tuple[int, ...]:
-    """Return the shape of one window; without an encoding, the number of steps is free."""
+    """Return the shape of one window; without an encoding, the number of steps is free.
+
+    Raises:
+        DataError: The network has no layer with neurons.
+    """
+    if not net.spiking:
+        raise DataError("the network has no layer with neurons")
     if net.encoding:
         return net.encoding.window
     driven = isinstance(net.spiking[0], NetXInput)

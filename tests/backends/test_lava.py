@@ -143,7 +143,7 @@ def processes(folder: Path) -> list[int]:
 
 def wait_for_run(folder: Path) -> list[int]:
     """Wait until Lava computes in all processes of a run, and return them."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         started = processes(folder)
         if len(started) > 12:
@@ -244,7 +244,7 @@ def test_killed_process(net: Path, temporary: Path, victim: int) -> None:
         BackendError,
         match=r"ended without a result on net\.net: killed by SIGKILL$|died with exit code -9",
     ):
-        lava.open_artifact(net, seconds=60).run(endless())
+        lava.open_artifact(net, seconds=180).run(endless())
     timer.join()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lmht_deploy.errors import ExportError, LmhtError
+from lmht_deploy.errors import ExportError, LmhtError, NetworkError
 from lmht_deploy.exporters import ExportReport, export
 from lmht_deploy.exporters.netx import export_netx
 from lmht_deploy.exporters.netx_exact import export_netx_exact
@@ -67,3 +67,11 @@ def test_refusals(name: str, options: dict[str, bool], message: str, tmp_path: P
         export(residual(), tmp_path / name, **options)
     assert list(tmp_path.iterdir()) == []
     assert issubclass(ExportError, LmhtError)
+
+
+def test_arguments_of_other_types(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="7 is not the name of a file"):
+        export(residual(), 7)  # type: ignore[arg-type]
+    for name in ("net.net", "net.onnx"):
+        with pytest.raises(NetworkError):
+            export("net.lmht", tmp_path / name)  # type: ignore[arg-type]

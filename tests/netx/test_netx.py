@@ -490,6 +490,22 @@ def test_what_the_file_may_not_hold(tmp_path: Path) -> None:
     assert "does not begin with a layer of type input" in refused(path)
 
 
+def test_links_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.net"
+    one_neuron(path)
+    with h5py.File(path, "r+") as file:
+        del file["layer/1/weight"]
+        file["layer/1/weight"] = h5py.ExternalLink("other.h5", "/weight")
+    assert "is a link, which is not allowed" in refused(path)
+
+
+def test_weights_that_are_all_zero(tmp_path: Path) -> None:
+    one_neuron(tmp_path / "net.net", weight=2)
+    with h5py.File(tmp_path / "net.net", "r+") as file:
+        file["layer/1/weight"][...] = 0
+    assert "layer 1 has weights that are all zero" in refused(tmp_path / "net.net")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("stride", 0), ("groups", 0), ("groups", 4), ("padding", -1), ("dilation", [1, 0])],

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.files import reading
+from lmht_deploy.formats.files import hdf5_checksum, reading
 from lmht_deploy.formats.schema import Field
 from lmht_deploy.ir import Pair, Shape
 
@@ -201,6 +201,8 @@ def load_netx(path: str | Path, layers: int | None = None) -> NetX:
             lava-dl 0.6 refuses or skips. The message names the layer.
     """
     with reading(path, "a NetX file"), h5py.File(path, "r") as file:
+        if identity.format_of(file) is None:
+            hdf5_checksum(file)  # which refuses links, and data that are stored in other files
         groups = file[keys.LAYERS]
         count = len(groups) if layers is None else min(layers, len(groups))
         chain = [_read_layer(f"{path}: layer {i}", groups[str(i)]) for i in range(count)]
@@ -231,6 +233,7 @@ def _steps(file: h5py.File) -> int | None:
 
 
 def _read_encoding(file: h5py.File) -> ExactEncoding | StockEncoding | None:
+    """Return how windows enter a file of lmht-deploy; None for files of other tools."""
     match identity.format_of(file):
         case exact.FORMAT:
             return _exact_encoding(exact.parse_exact(file))
