@@ -1,7 +1,8 @@
-"""How close the emulated CIFAR10-DVS comes to the real one, and how fast it is made: `python -m benchmarks.emulator`.
+"""Similarity and speed of the emulated CIFAR10-DVS: `python -m benchmarks.emulator`.
 
-Shows 200 random images of CIFAR-10 (as many of every class) and the image of the one real recording at hand to the emulated sensor, and prints
-the figures beside those of the data set. Needs `../shared/data/cifar10` and `../shared/data/cifar10dvs_airplane0`, pyarrow and pillow.
+Shows 200 random images of CIFAR-10 (20 of each class) and the image of the one real recording at
+hand to the emulated sensor, and prints the figures beside those of the data set. Needs
+`../shared/data/cifar10` and `../shared/data/cifar10dvs_airplane0`, pyarrow and pillow.
 """
 
 from __future__ import annotations
@@ -145,7 +146,8 @@ def main() -> None:
             print(f"  {name:38s} {value:12,.3f}   {known.get(name, '')}")
     emulating, writing = costs(images)
     print(
-        f"CPU time of a recording: {emulating * 1e3:.0f} ms to emulate, {writing * 1e3:.0f} ms to write; {1 / (emulating + writing):.0f} a second and core"
+        f"CPU time per recording: {emulating * 1e3:.0f} ms to emulate, {writing * 1e3:.0f} ms to"
+        f" write; {1 / (emulating + writing):.0f} per second and core"
     )
 
 

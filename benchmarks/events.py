@@ -1,8 +1,9 @@
 """Speed of the events room: `python -m benchmarks.events`.
 
-Events a second through the door, the window, and both with the first layer of a network for 2 x 48 x 48 (and with all of it), from packets
-as a source gives them; then the latency of a stream, from its window's last event to the decision, beside the engine's time. CPU time
-of one thread; the best of several rounds, as other programs run beside it.
+Events per second through validation, windows, and both with the first layer of a network for
+2 x 48 x 48 (and with the whole network), from packets as a source yields them. Then the latency of
+a stream, from the last event of a window to the decision, beside the time of the engine. CPU time
+of one thread, the best of several rounds.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def recording(events: int, seed: int = 0) -> np.ndarray:
 
 
 def first_layer(channels: int = 64) -> Network:
-    """Input, the 3 x 3 stem of the ResNet-18, and as little as can be behind it: the maximum over the image, and a read-out."""
+    """The 3 x 3 stem of the ResNet-18, then only the maximum over the image and a readout."""
     from lmht_deploy.ir import MaxPool
 
     g = Grower((2, *SIZE), STEPS, 1, "identity", 0.1)
@@ -73,16 +74,16 @@ def throughput(events: np.ndarray, per_window: int, packet: int, rounds: int) ->
     packets = [events[start : start + packet] for start in range(0, len(events), packet)]
     rule = WindowRule(STEPS, "events", per_window // STEPS)
 
-    def door_only() -> None:
-        door = EventValidator(SENSOR)
+    def validate_only() -> None:
+        validator = EventValidator(SENSOR)
         for given in packets:
-            door.validate(given)
+            validator.validate(given)
 
     def through(windower: Windower, validated: bool = True) -> Callable[[], None]:
         def run() -> None:
-            door = EventValidator(SENSOR) if validated else None
+            validator = EventValidator(SENSOR) if validated else None
             for given in packets:
-                for _ in windower.push(door.validate(given) if door else given):
+                for _ in windower.push(validator.validate(given) if validator else given):
                     pass
 
         return run
@@ -91,22 +92,24 @@ def throughput(events: np.ndarray, per_window: int, packet: int, rounds: int) ->
         return Windower(rule, Counts(STEPS, SENSOR, SIZE))
 
     print(
-        f"\n{per_window:,} events a window of {STEPS} x 2 x 48 x 48, packets of {packet:,}; million events a second, one core"
+        f"\n{per_window:,} events per window of {STEPS} x 2 x 48 x 48, packets of {packet:,};"
+        " million events per second, one core"
     )
     for name, run in (
-        ("door", door_only),
-        ("window", through(counted(), validated=False)),
-        ("door, window", through(counted())),
-        ("door, window, first layer", through(streamed(first_layer(), rule))),
-        ("door, window, ResNet-18", through(streamed(resnet18(), rule))),
+        ("validation", validate_only),
+        ("windows", through(counted(), validated=False)),
+        ("validation, windows", through(counted())),
+        ("validation, windows, first layer", through(streamed(first_layer(), rule))),
+        ("validation, windows, ResNet-18", through(streamed(resnet18(), rule))),
     ):
         print(f"  {name:36s} {len(events) / best(run, rounds) * 1e-6:8.1f}", flush=True)
 
 
 def latency(events: np.ndarray, per_window: int, packet: int) -> None:
-    """From the arrival of the packet with a window's last event to the decision, beside the engine's time for a whole window that it is given at once."""
+    """Print the latency from a window's last event, beside the engine's time for whole windows."""
     print(
-        f"\nlatency after a window's last event, {per_window:,} events a window, packets of {packet:,}; wall time in ms"
+        f"\nlatency after a window's last event, {per_window:,} events per window,"
+        f" packets of {packet:,}; wall time in ms"
     )
     rule = WindowRule(STEPS, "events", per_window // STEPS)
     counts = next(
@@ -128,14 +131,18 @@ def latency(events: np.ndarray, per_window: int, packet: int) -> None:
             np.percentile(seconds, [50, 99]) * 1e3 for seconds in (found, whole)
         )
         print(
-            f"  {name:12s} p50 {p50:6.2f}  p99 {p99:6.2f}   the engine, whole windows: p50 {whole50:6.2f}  p99 {whole99:6.2f}   ({len(found)} windows)",
+            f"  {name:12s} p50 {p50:6.2f}  p99 {p99:6.2f}   the engine, whole windows:"
+            f" p50 {whole50:6.2f}  p99 {whole99:6.2f}   ({len(found)} windows)",
             flush=True,
         )
 
 
 def paced(events: np.ndarray, bin_us: int = 25_000) -> None:
-    """The same at the pace of the recording, as `lmht stream --speed 1` plays it: between two windows the processor rests and its caches cool, so the engine
-    that a whole window is given to rests as long."""
+    """Print the latency at the pace of the recording, as `lmht stream --speed 1` plays it.
+
+    The processor rests and its caches cool between two windows, so the engine is measured at this
+    pace, too.
+    """
     rule, net = WindowRule(STEPS, "time", bin_us), first_layer()
     found = list(decide(play_in_real_time([events]), streamed(net, rule), EventValidator(SENSOR)))
     alone, whole = engine.Engine(net), []
@@ -143,7 +150,8 @@ def paced(events: np.ndarray, bin_us: int = 25_000) -> None:
         time.sleep(STEPS * bin_us * 1e-6)
         whole.append(alone.run(np.minimum(counts, net.input.max_value)[None]).seconds)
     print(
-        f"\nlatency after a window's last event, played in real time, the first layer alone, {STEPS * bin_us // 1000} ms a window; wall time in ms"
+        "\nlatency after a window's last event, played in real time, the first layer alone,"
+        f" {STEPS * bin_us // 1000} ms per window; wall time in ms"
     )
     for name, seconds in (
         ("from when the event was due to the decision", [decision.latency for decision in found]),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmht_deploy.errors import ExportError
-from lmht_deploy.ir import Network
+from lmht_deploy.ir import Network, require_network
 
 __all__ = ["ExportReport", "export"]
 
@@ -63,7 +63,7 @@ def export(
             network that the format cannot carry. The message names the layer and a way out.
         StorageError: The file cannot be written.
     """
-    path = _checked(path)
+    path, net = _checked(path), require_network(net)
     options = {"trace": trace, "graded": graded, "stock_exact": stock_exact}
     _check_options(path, {name for name, given in options.items() if given})
     if path.suffix == ".onnx":

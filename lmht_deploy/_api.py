@@ -6,7 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmht_deploy.errors import LoweringError, NetworkError, StorageError
+from lmht_deploy._packages import install_command
+from lmht_deploy.errors import LoweringError, StorageError
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.ir import Input, Network
 
@@ -51,8 +52,6 @@ def save(net: Network, path: str | Path) -> None:
         >>> lmht.save(lmht.quantize(net), "net.lmht")
     """
     path = Path(path)
-    if not isinstance(net, Network):
-        raise NetworkError(f"only a Network can be saved, not {type(net).__name__}")
     if path.suffix != ".lmht":
         raise StorageError(
             f"{path}: a network is saved as a .lmht file; lmht_deploy.export writes other formats"
@@ -81,7 +80,7 @@ def lower(model: SpikingModel, input: Input) -> Network:
         >>> net = lmht.quantize(lmht.lower(model, input))
     """
     if importlib.util.find_spec("torch") is None:
-        raise LoweringError("lowering needs PyTorch; run: pip install 'lmht-deploy[train]'")
+        raise LoweringError(f"lowering needs PyTorch; run: {install_command('train')}")
     from lmht_deploy.training import lowering
 
     return lowering.lower(model, input)

@@ -34,6 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).touch()
     for name in ("text.lmht", "text.onnx", "text.net", "text.npz", "text.npy", "text.es"):
         (folder / name).write_text("no such content\n" * 99)
+    events = np.zeros(3, [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
+    np.save(folder / "events.npy", events)
     for name in ("folder.lmht", "folder.onnx", "folder.net", "folder.npz", "folder.h5"):
         (folder / name).mkdir()
     return folder
@@ -170,8 +172,6 @@ def test_export_reports_warnings(folder: Path) -> None:
 def test_windows_and_events(folder: Path) -> None:
     windows, labels = lmht.load_windows(folder / "windows.npz")
     assert labels is None and np.array_equal(windows, WINDOWS)
-    events = np.zeros(3, [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
-    np.save(folder / "events.npy", events)
     recording = lmht.read_events(folder / "events.npy", (8, 8))
     assert len(recording.events) == 3 and tuple(recording.sensor) == (8, 8)
 
@@ -179,7 +179,15 @@ def test_windows_and_events(folder: Path) -> None:
 # ------------------------------------------------------------------------------------- mistakes
 
 NAMES = [
-    *("net.lmht", "net.onnx", "windows.npz", "missing.lmht", "missing", "no/parent.lmht"),
+    *(
+        "net.lmht",
+        "net.onnx",
+        "windows.npz",
+        "events.npy",
+        "missing.lmht",
+        "missing",
+        "no/parent.lmht",
+    ),
     *("empty.lmht", "empty.onnx", "empty.net", "empty.npz", "empty.aedat4", "empty"),
     *("text.lmht", "text.onnx", "text.net", "text.npz", "text.npy", "text.es"),
     *("folder.lmht", "folder.onnx", "folder.net", "folder.npz", "folder.h5", "."),
@@ -211,7 +219,7 @@ CALLS: dict[str, Callable[[Path, st.DataObject], object]] = {
         path.with_name(f"out{path.suffix}") if path.is_file() else path,
     ),
     "export": lambda path, data: lmht.export(
-        data.draw(st.sampled_from([NET, float_network()])),
+        data.draw(st.sampled_from([NET, float_network(), path])),  # type: ignore[arg-type]
         path.with_name(f"out{path.suffix}"),
         trace=data.draw(st.booleans()),
         graded=data.draw(st.booleans()),
@@ -230,6 +238,8 @@ CALLS: dict[str, Callable[[Path, st.DataObject], object]] = {
         backends=data.draw(st.sampled_from([["event"], [], "event,onnx", ["fly"], ["netx"]])),
         energy_model=data.draw(st.sampled_from(["45nm", "45", ""])),
     ),
+    "quantize": lambda path, data: lmht.quantize(path),  # type: ignore[arg-type]
+    "Engine": lambda path, data: lmht.Engine(path),  # type: ignore[arg-type]
     "reparameterize": lambda path, data: lmht.reparameterize(
         NET, data.draw(st.sampled_from(["block", "", "uniform"]))
     ),

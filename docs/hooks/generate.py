@@ -31,6 +31,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "benchmarks": lambda: benchmark_results.to_markdown(ROOT / "benchmarks" / "results"),
     "cli": command_line.to_markdown,
     "formats": file_formats.to_markdown,
+    "netx": file_formats.stock_netx,
     "recipe-keys": recipe_tables.keys,
     "recipes": recipe_tables.packaged,
 }

@@ -39,7 +39,9 @@ def read_windows(
     """
     from lmht_deploy import data
 
+    _check_options(source, root=root, subset=subset, cache=cache)
     if Path(source).suffix == ".npz":
+        _check_options(source, sensor=sensor)
         return _read_file(source)[:limit]
     _check_shape(source, window_shape)
     with counting(f"reading {source}") as show:
@@ -58,6 +60,13 @@ def read_windows(
     for text in found.warnings:
         warn(text)
     return found if limit is None else found[:limit]
+
+
+def _check_options(source: str, **given: object) -> None:
+    """Refuse options of data sets where `source` is a file."""
+    for name, value in given.items():
+        if value and Path(source).suffix:
+            raise DataError(f"--{name} has no effect on the file {source}")
 
 
 def _read_file(source: str) -> Windows:

@@ -7,6 +7,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmht_deploy._packages import install_command
 from lmht_deploy.errors import LmhtError, StorageError, TrainingError
 
 from ._console import counting, tell
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def need_torch() -> None:
     """Raise TrainingError with the command that installs PyTorch, if it is missing."""
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("safetensors") is None:
-        raise TrainingError("training needs PyTorch; run: pip install 'lmht-deploy[train]'")
+        raise TrainingError(f"training needs PyTorch; run: {install_command('train')}")
 
 
 def resolve_device(name: str) -> str:

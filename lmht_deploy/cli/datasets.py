@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from lmht_deploy._packages import install_command
+
 from . import _options as options
 from ._console import escaped, out, say, table, write_json
 
@@ -33,7 +35,7 @@ def datasets(json: options.Json = None) -> None:
 
 
 def _state(known: DataSet) -> str:
-    return escaped(f"pip install 'lmht-deploy[{known.extra}]'") if known.missing else "yes"
+    return escaped(install_command(known.extra)) if known.missing else "yes"
 
 
 def _plain(known: DataSet) -> dict[str, object]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lmht_deploy._packages import install_command
 from lmht_deploy.errors import LmhtError
 
 from . import _options as options
@@ -111,7 +112,7 @@ def _version(package: str) -> str | None:
 def _install(packages: list[Package]) -> str | None:
     """Return the command that installs all missing packages; None if there are none."""
     extras = dict.fromkeys(package.extra for package in packages if package.version is None)
-    return f"pip install 'lmht-deploy[{','.join(extras)}]'" if extras else None
+    return install_command(",".join(extras)) if extras else None
 
 
 # ------------------------------------------------------------------------------------- output
@@ -129,7 +130,7 @@ def _show(content: dict[str, Any], packages: list[Package]) -> None:
     columns = ("package", "version", "needed for", "to install")
     rows = table("optional packages", columns, left=columns)
     for package in packages:
-        command = "" if package.version else f"pip install 'lmht-deploy[{package.extra}]'"
+        command = "" if package.version else install_command(package.extra)
         rows.add_row(package.name, package.version or "-", EXTRAS[package.extra], escaped(command))
     out.print(rows)
     missing = content["install"]

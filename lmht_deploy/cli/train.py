@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmht_deploy._packages import install_command
 from lmht_deploy.errors import TrainingError
 
 from . import _options as options
@@ -105,9 +106,7 @@ def train(
 def _check_packages(tensorboard: bool) -> None:
     need_torch()
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise TrainingError(
-            "--tensorboard needs a package; run: pip install 'lmht-deploy[tensorboard]'"
-        )
+        raise TrainingError(f"--tensorboard needs a package; run: {install_command('tensorboard')}")
 
 
 def _report(out: Path, recipe: Recipe, run: Run, json: Path | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lmht_deploy.errors import DataError
-from lmht_deploy.events.arrays import Sensor
+from lmht_deploy.events.arrays import Sensor, as_sensor
 from lmht_deploy.events.windows import WindowRule
 from lmht_deploy.formats.windows import load_windows
 
@@ -79,7 +79,7 @@ def load(
         )
     if classes:
         raise DataError(f"{name}: only image data sets can be limited to their first classes")
-    given = None if sensor is None else Sensor(*sensor)
+    given = None if sensor is None else as_sensor(sensor)
     options = EventOptions(WindowRule(steps), window_size, max_count, given, drop)
     if not is_event_set(name):
         return _load_path(Path(source), options)

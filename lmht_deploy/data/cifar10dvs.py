@@ -11,7 +11,7 @@ classes differ less than their images do.
 
 The original setup is known in part only. SPAN, PERIOD and the path were measured on one real
 recording. BLUR, AMPLITUDE, RESPONSE and the parameters of the pixels were fitted to it and to what
-is known of the whole data set. docs/events.md compares the results.
+is known of the whole data set. docs/explanation/emulator.md compares the results.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from lmht_deploy.errors import BackendError
-from lmht_deploy.ir import Network
+from lmht_deploy.ir import Network, require_network
 from lmht_deploy.result import macs
 
 from ._extension import core, require
@@ -74,7 +74,7 @@ class Model:
                 for the engine, or the tier or path is unknown.
         """
         require()
-        if not net.integer:
+        if not require_network(net).integer:
             raise BackendError(
                 "the event-driven engine runs integer networks, not float ones; see `lmht convert`"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,17 @@ class Sensor(NamedTuple):
 
     height: int
     width: int
+
+
+def as_sensor(size: tuple[int, int]) -> Sensor:
+    """Return the size (height, width) as a `Sensor`; DataError if it is none."""
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise DataError(f"the size of a sensor is (height, width) in pixels, not {size!r}")
+    return Sensor(height, width)
 
 
 def make_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:

@@ -22,11 +22,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lmht_deploy._packages import require_package
-from lmht_deploy.errors import DataError, StorageError
-from lmht_deploy.formats.files import atomic_write
+from lmht_deploy.errors import DataError
+from lmht_deploy.formats.files import atomic_write, no_file
 
 from ._readers import OPENERS
-from .arrays import EventValidator, Sensor
+from .arrays import EventValidator, Sensor, as_sensor
 
 SUFFIXES = tuple(OPENERS)
 """Suffixes of the files that can be read."""
@@ -60,41 +60,45 @@ class EventStream:
     packets: Iterator[np.ndarray]
 
 
-def open_recording(path: str | Path, sensor: Sensor | None = None) -> EventStream:
+def open_recording(path: str | Path, sensor: Sensor | tuple[int, int] | None = None) -> EventStream:
     """Open a recording, to read it in packets.
 
     Args:
         path: A file in one of the formats of this module, which its suffix names.
-        sensor: Size of the sensor. Needed if the file does not name it; overrides the file.
+        sensor: Size (height, width) of the sensor. Needed if the file does not name it; overrides
+            the file.
 
     Raises:
         StorageError: There is no such file.
         DataError: The format is not known, the file is damaged, the size of the sensor is not
             known, or a package is not installed.
     """
-    path = Path(path)
+    path, given = Path(path), None if sensor is None else as_sensor(sensor)
     if not path.is_file():
-        raise StorageError(f"{path}: there is no such file")
+        raise no_file(path)
     opener = OPENERS.get(path.suffix.lower())
     if opener is None:
         raise DataError(f"{path}: a recording ends in {', '.join(SUFFIXES)}")
     with _reader_errors(path):
-        found, packets = opener(path, sensor)
-    sensor = sensor or found
-    if sensor is None:
+        found, packets = opener(path, given)
+    chosen = given or found
+    if chosen is None:
         raise DataError(
             f"{path}: does not say how large its sensor is; give the size of the sensor"
             " (on the command line --sensor WxH)"
         )
-    return EventStream(sensor, _with_reader_errors(path, packets))
+    return EventStream(chosen, _with_reader_errors(path, packets))
 
 
-def read_events(path: str | Path, sensor: Sensor | None = None, *, drop: bool = False) -> Recording:
+def read_events(
+    path: str | Path, sensor: Sensor | tuple[int, int] | None = None, *, drop: bool = False
+) -> Recording:
     """Read and validate a whole recording.
 
     Args:
         path: A file in one of the formats of this module, which its suffix names.
-        sensor: Size of the sensor. Needed if the file does not name it; overrides the file.
+        sensor: Size (height, width) of the sensor. Needed if the file does not name it; overrides
+            the file.
         drop: Drop and count invalid events instead of raising an error.
 
     Raises:

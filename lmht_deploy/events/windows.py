@@ -2,7 +2,7 @@
 
 A window is `[T_in, 2, H, W]`: T_in time bins, channel 0 the OFF and channel 1 the ON events, each
 cell the number of events. Every event falls into exactly one bin, so the counts of all windows add
-up to the number of events. docs/events.md has a drawing.
+up to the number of events. docs/reference/events.md has a drawing.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import numpy as np
 
 from lmht_deploy.errors import LmhtError, StorageError
 
-__all__ = ["atomic_write", "hdf5_checksum", "reading", "writing_hdf5"]
+__all__ = ["atomic_write", "hdf5_checksum", "no_file", "reading", "writing_hdf5"]
 
 # Names of open streams. A file behind one of them belongs to whoever opened it and is not replaced.
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
@@ -142,7 +142,7 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         StorageError: If the file is missing or the block raises; the message names the file.
     """
     if not _is_file(path):
-        raise StorageError(f"{path}: there is no such file")
+        raise no_file(path)
     try:
         yield
     except StorageError:
@@ -157,6 +157,14 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         raise StorageError(f"{path}: needs more memory than is available") from None
     except Exception as error:  # parsers of untrusted content raise almost every type
         raise StorageError(f"{path}: is damaged or was edited ({_first_line(error)})") from None
+
+
+def no_file(path: str | Path) -> StorageError:
+    """Return the error for a path that is not a file: it is missing, or it is a folder."""
+    with contextlib.suppress(OSError, TypeError, ValueError):
+        if Path(path).is_dir():
+            return StorageError(f"{path}: is a folder; expected a file")
+    return StorageError(f"{path}: there is no such file")
 
 
 def _is_file(path: str | Path) -> bool:

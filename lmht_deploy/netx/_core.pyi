@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 STATE_ONE: int
 """1.0 in the unit of `Neurons.keep_u` and `Neurons.keep_v`."""
+STATE_UNIT: int
+"""One unit of a weight in the unit of u and v."""
 
 def isas() -> list[str]:
     """Return the names of the tiers that this CPU runs, the best first."""
@@ -22,7 +24,7 @@ class Neurons:
     Args:
         keep_u: The share of u that a step leaves, in units of 1 / STATE_ONE.
         keep_v: The share of v that a step leaves, in units of 1 / STATE_ONE.
-        threshold: In the unit of a potential, 1/64 of a weight.
+        threshold: In the unit of u and v.
     """
 
     def __init__(self, *, keep_u: int, keep_v: int, threshold: int) -> None: ...

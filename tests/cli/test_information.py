@@ -118,6 +118,11 @@ def test_options_without_effect(net: Path, capsys: pytest.CaptureFixture[str]) -
     assert "no backend is named" in refused(
         capsys, "compare", net, "--data", "digits", "--backends", ""
     )
+    windows = ("--data", net.with_name("windows.npz"))
+    for given in (["--sensor", "8x8"], ["--root", "."], ["--subset"], ["--cache", "."]):
+        assert f"{given[0]} has no effect on the file" in refused(
+            capsys, "run", net, *windows, *given
+        )
     assert "--fast-conv is for backend 'lava'" in refused(
         capsys, "run", net, "--data", "digits", "--fast-conv"
     )

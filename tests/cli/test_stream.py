@@ -1,4 +1,4 @@
-"""`lmht stream`: the decisions of the reference model, from files, text and UDP; losses are reported."""
+"""`lmht stream`: the decisions of the reference model, for files, text and UDP."""
 
 from __future__ import annotations
 

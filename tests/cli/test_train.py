@@ -10,13 +10,14 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from lmht_deploy.formats.lmht import load_network
-from tests.training.test_data import write
+from tests.support.images import write_parquet
 
 from .test_cli import lmht, refused
 
@@ -183,7 +184,7 @@ def test_validate(
 def test_reports(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line per epoch on standard error, the figure of the paper, and the file of TensorBoard."""
+    """One line per epoch on standard error, the figure of the paper, and TensorBoard."""
     capsys.readouterr()
     (tmp_path / "paper.toml").write_text(
         'extends = "digits"\n[paper]\ntable = "3"\naccuracy = 96.25\n'
@@ -231,7 +232,7 @@ def test_reports(
 
 
 def test_hybrid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A quantised ANN, then LM-HT neurons that begin where it ended: in two commands."""
+    """A quantized ANN, then LM-HT neurons that start from it: two commands."""
     common = (*SHORT, "data.steps=1", "network.v0=0.5")
     assert (
         lmht(
@@ -269,7 +270,7 @@ def test_hybrid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "body.convolution0.neuron: spiking neurons start from a QCFS activation" in refused(
         capsys, *hybrid, "--start", tmp_path / "hybrid", "--out", tmp_path / "new"
     )
-    assert "recipe.toml: cannot be read" in refused(
+    assert "there is no such run folder" in refused(
         capsys, *hybrid, "--start", tmp_path / "none", "--out", tmp_path / "new"
     )
 
@@ -294,7 +295,7 @@ def test_images_all_the_way(
     rng = np.random.default_rng(0)
     for split, number in (("train", 96), ("test", 24)):
         labels = rng.integers(0, 2, number)
-        write(
+        write_parquet(
             tmp_path / f"{split}.parquet",
             [(rng.integers(0, 128, (8, 8, 3)) + 128 * label).astype(np.uint8) for label in labels],
             labels.tolist(),
@@ -353,12 +354,12 @@ def test_interrupted(
 ) -> None:
     from lmht_deploy.training import data, loop
 
-    steps = loop._Session._train_epoch
+    train_epoch = loop._Session._train_epoch
 
-    def interrupt(session, begun):  # type: ignore[no-untyped-def]
+    def interrupt(session: Any, start: float) -> loop.Progress:
         if session.epoch == 1:
             raise KeyboardInterrupt
-        return steps(session, begun)
+        return train_epoch(session, start)
 
     monkeypatch.setattr(loop._Session, "_train_epoch", interrupt)
     assert lmht("train", "digits", *SHORT, "--out", tmp_path / "run") == 130
@@ -377,7 +378,7 @@ def test_interrupted(
 
 def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ("--out", tmp_path / "new")
-    assert "[training] of the recipe has no key 'speed'; did you mean 'seed'?" in refused(
+    assert "unknown training key 'speed'; did you mean 'seed'?" in refused(
         capsys, "train", "digits", "training.speed=9", *out
     )
     assert "training.epochs must be an integer" in refused(

@@ -1,4 +1,4 @@
-"""The emulated CIFAR10-DVS: its optics by hand, and its recordings against what is known of the real ones."""
+"""The emulated CIFAR10-DVS: its optics by hand, its recordings compared with a real one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_an_even_image_gives_noise_only() -> None:
 
 
 def upright(film: np.ndarray) -> np.ndarray:
-    """The frames of a film as the image is seen: the data set's x is 127 - row, its y 127 - column."""
+    """Frames in the orientation of the image: the data set has x = 127 - row, y = 127 - column."""
     return film[:, ::-1, ::-1].transpose(0, 2, 1)
 
 
@@ -104,7 +104,7 @@ def smoothed(image: np.ndarray) -> np.ndarray:
 
 
 def test_against_a_real_recording() -> None:
-    """airplane0: 210,816 events, 57.3 % ON, 34 % of the cells of ten bins not zero, at most 19 events in one."""
+    """airplane0: 210,816 events, 57.3 % ON; 34 % of the cells of ten bins not zero, at most 19."""
     image_module = pytest.importorskip("PIL.Image")
     real = np.load(data("cifar10dvs_airplane0/airplane0_counts.npz"))
     image = np.asarray(

@@ -1,4 +1,4 @@
-"""Images from the hub: a small server that answers as the hub does, and breaks off in the middle of a file."""
+"""Images from the hub: a small server answers as the hub does, and fails within a file."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from lmht_deploy.errors import DataError
 from lmht_deploy.data import images
 try:
     for split in ("train", "test"):
-        print((images.load_images("cifar10", split=split).windows.astype(int).sum((1, 2, 3, 4)) + 128 * 192).tolist())
+        windows = images.load_images("cifar10", split=split).windows
+        print((windows.astype(int).sum((1, 2, 3, 4)) + 128 * 192).tolist())
 except DataError as error:
     print(error)
 """
 
 
 class Hub(ThreadingHTTPServer):
-    """`files` of the one data set that there is; `breaks` is the file in which the connection ends, and then the hub is gone."""
+    """Serves the `files` of one data set; the connection ends for good within the file `breaks`."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
@@ -140,7 +141,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 def load(hub: Hub, home: Path) -> str:
-    """What a process that reads both splits from `hub` prints, with a cache of its own in `home`."""
+    """Output of a process that reads both splits from `hub`, with its own cache in `home`."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -159,7 +160,7 @@ def load(hub: Hub, home: Path) -> str:
 
 
 def test_a_download_that_was_interrupted(hub: Hub, tmp_path: Path) -> None:
-    """One clear line; the same command then fetches what is missing and no more, and gives the very pixels."""
+    """One clear line. The same command then downloads only what is missing, with equal pixels."""
     train, test = hub.files
     hub.breaks = test
     said = load(hub, tmp_path / "home")

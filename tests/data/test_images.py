@@ -104,7 +104,7 @@ def test_names_of_classes_come_from_the_files(tmp_path: Path) -> None:
 
 
 def test_images_of_different_sizes_are_decoded_when_used(tmp_path: Path) -> None:
-    """Their middle is cut out; training takes a random part, which the seed and the index decide."""
+    """Their center is cropped; training takes a random part that depends on seed and index."""
     rng = np.random.default_rng(0)
     ramp = [
         np.broadcast_to(np.linspace(0, 255, width)[None, :, None], (height, width, 3)).astype(
@@ -156,7 +156,7 @@ def test_wrong_image_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     write_parquet(tmp_path / "train.parquet", random_pixels(1), [0], img="image")
     with pytest.raises(
         DataError,
-        match=r"cifar10 has the columns img \{bytes, path\} and label; img is not among image, label",
+        match=r"has the columns img \{bytes, path\} and label; img is not among image, label",
     ):
         load()
     write_parquet(
@@ -235,7 +235,8 @@ def test_hub_that_cannot_be_reached() -> None:
     pytest.importorskip("datasets")
     with pytest.raises(
         DataError,
-        match=r"cifar100 could not be downloaded from the hub as uoft-cs/cifar100 \(.*; complete files are kept: run it again, or give",
+        match=r"cifar100 could not be downloaded from the hub as uoft-cs/cifar100 \(.*;"
+        " complete files are kept: run it again, or give",
     ):
         images.load_images("cifar100", split="train")
 

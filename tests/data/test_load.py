@@ -20,7 +20,7 @@ from tests.support.recordings import SENSOR, data, load
 
 
 def nearest_mean_accuracy(train: Windows, test: Windows) -> float:
-    """Accuracy of the class whose mean training window is nearest: a floor under what a network can learn."""
+    """Accuracy of the nearest class mean: a lower bound of what a network can learn."""
     flat, wanted = (
         part.windows.reshape(len(part), -1).astype(np.float32) for part in (train, test)
     )
@@ -187,7 +187,7 @@ def test_sources_and_options_that_do_not_fit(arguments: dict[str, Any], message:
         load(**arguments)
 
 
-# ------------------------------------------------------------------------------------------------ N-MNIST
+# ------------------------------------------------------------------------------------------ N-MNIST
 
 
 def test_nmnist_from_the_zip_and_from_folders(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_nmnist_from_the_zip_and_from_folders(tmp_path: Path) -> None:
 
 
 def events_in(recording: bytes) -> int:
-    """Events of an N-MNIST file: records of five bytes, of which those with y = 240 are overflows of the clock."""
+    """Number of events in an N-MNIST file of five-byte records; y = 240 is a clock overflow."""
     return sum(1 for i in range(0, len(recording), 5) if recording[i + 1] != 240)
 
 
@@ -238,7 +238,7 @@ def test_damaged_nmnist_is_named(tmp_path: Path) -> None:
         load("nmnist", root=tmp_path, split="test")
 
 
-# ------------------------------------------------------------------------------------------------ recordings of one's own
+# -------------------------------------------------------------------------- your own recordings
 
 
 def write_folders(root: Path, number: int = 10) -> None:
@@ -317,7 +317,7 @@ def test_windows_that_do_not_fit_the_memory_are_refused(tmp_path: Path) -> None:
     write_folders(tmp_path)
     with pytest.raises(
         DataError,
-        match=r"do not fit into memory; choose a smaller size|choose a longer bin or a smaller size",
+        match=r"do not fit into memory; choose a smaller size|choose a longer bin",
     ):
         load("folder", root=tmp_path, sensor=Sensor(2**31, 2**31))
 
@@ -341,7 +341,7 @@ def test_events_that_do_not_fit_are_dropped_only_when_asked(tmp_path: Path) -> N
     )
 
 
-# ------------------------------------------------------------------------------------------------ the cache
+# ---------------------------------------------------------------------------------------- the cache
 
 
 def test_the_cache_gives_the_same_and_notices_every_change(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def shuffle_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "walk", reversed_walk)
 
 
-# ------------------------------------------------------------------------------------------------ real data
+# ---------------------------------------------------------------------------------------- real data
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_an_incomplete_set_is_refused_unless_a_subset_is_asked_for(poker: Path) 
     (poker / "POKERDVS" / "pips_train" / "he" / "3.npy").unlink()
     with pytest.raises(
         DataError,
-        match=r"POKERDVS is incomplete, 47 of 48 recordings are here; finish the download, or accept a subset",
+        match=r"POKERDVS is incomplete, 47 of 48 recordings are here; finish .* or accept a subset",
     ):
         load("tonic:POKERDVS", root=poker)
     assert len(load("tonic:POKERDVS", root=poker, subset=True)) == 47
@@ -107,7 +107,7 @@ def test_nmnist_by_its_name_in_tonic_is_the_same(tmp_path: Path) -> None:
     assert by_tonic.classes == plain.classes
 
 
-# ------------------------------------------------------------------------------------------------ layouts, written small
+# --------------------------------------------------------------------------- layouts, written small
 
 
 def write_cifar10dvs(home: Path, number: int) -> dict[str, int]:
@@ -207,7 +207,7 @@ def test_asl_dvs(tmp_path: Path) -> None:
     assert test.windows.shape == (26, 4, 2, 18, 24) and test.provenance["events"] == 26 * 50
 
 
-# ------------------------------------------------------------------------------------------------ any other class
+# ---------------------------------------------------------------------------------- any other class
 
 
 def write_dvs_lip(home: Path, number: int) -> None:
@@ -306,14 +306,14 @@ def test_any_class_of_labelled_recordings_without_a_split(
         load("tonic:STMNIST", root=tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------ what cannot be loaded
+# ---------------------------------------------------------------------------- what cannot be loaded
 
 
 @pytest.mark.parametrize("name", ["SHD", "SSC", "SMNIST", "NTIDIGITS18"])
 def test_sets_without_rows_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match=rf"tonic:{name}: its events \(t, x, p on .*\) are not from a sensor with rows, columns",
+        match=rf"tonic:{name}: its events \(t, x, p on .*\) are not from a sensor with rows",
     ):
         load(f"tonic:{name}", root=tmp_path)
 
@@ -347,7 +347,8 @@ def test_n_cars_is_read_from_folders(tmp_path: Path) -> None:
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match="unknown Tonic data set 'dataset'; the Tonic data sets are ASLDVS, CIFAR10DVS, DVSGesture, DVSLip, NCALTECH101, NMNIST, POKERDVS",
+        match="unknown Tonic data set 'dataset'; the Tonic data sets are ASLDVS, CIFAR10DVS, "
+        "DVSGesture, DVSLip, NCALTECH101, NMNIST, POKERDVS",
     ):
         load("tonic:dataset", root=tmp_path)
     with pytest.raises(DataError, match="give the root that Tonic saved it to"):

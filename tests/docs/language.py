@@ -69,5 +69,7 @@ def docstrings(file: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
             if text:
-                line = getattr(node, "lineno", 1)
-                yield line, re.sub(r"^ {4,}.*$", "", re.sub(r"`[^`]*`", "CODE", text), flags=re.M)
+                text = re.sub(r"`[^`]*`", "CODE", text)
+                text = re.sub(r"^ {4,}.*$", "", text, flags=re.M)  # formulas and examples
+                text = re.sub(r"^(?=\S+ {2,})", "\n\n", text, flags=re.M)  # tables
+                yield getattr(node, "lineno", 1), text

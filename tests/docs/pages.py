@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import doctest
 import io
 import re
 import shlex
@@ -99,6 +100,8 @@ def run(block: Block, namespace: dict[str, Any]) -> None:
     if block.language in WRITTEN:
         if block.title:
             Path(block.title).write_text(block.code, encoding="utf-8")
+    elif block.code.startswith(">>> "):
+        _doctest(block, namespace)
     elif block.language == "python":
         # The line number of the page appears in tracebacks.
         code = "\n" * (block.line - 1) + block.code
@@ -108,6 +111,15 @@ def run(block: Block, namespace: dict[str, Any]) -> None:
             _command(block, command)
     else:
         raise AssertionError(f"{block.place}: unknown language {block.language!r}")
+
+
+def _doctest(block: Block, namespace: dict[str, Any]) -> None:
+    """Run an interactive session and compare what it prints."""
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(verbose=False)
+    test = parser.get_doctest(block.code, namespace, block.place, str(block.page), block.line - 1)
+    printed = io.StringIO()
+    failed = runner.run(test, out=printed.write, clear_globs=False).failed
+    assert not failed, printed.getvalue()
 
 
 def commands(block: Block) -> Iterator[str]:

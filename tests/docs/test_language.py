@@ -22,15 +22,15 @@ def test_page(page: Path) -> None:
     assert not check(markdown_prose(page))
 
 
-def package_faults() -> list[str]:
-    """Return what is wrong in docstrings of the package, by file and line."""
-    return [
+def test_docstrings() -> None:
+    faults = [
         f"{file.relative_to(ROOT)}:{line}: {fault}"
         for package in PACKAGES
         for file in sorted((ROOT / package).rglob("*.py"))
         for line, text in docstrings(file)
         for fault in check(text)
     ]
+    assert not faults
 
 
 def test_the_checks_find_something() -> None:

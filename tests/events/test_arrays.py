@@ -1,4 +1,4 @@
-"""The door: what is an event array, and what is said of one that is not."""
+"""Validation of event arrays: what is valid, and the message for what is not."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ def foreign(*events: tuple[int, int, int, int]) -> np.ndarray:
 @given(events=recordings())
 def test_valid_events_pass_as_they_are(events: np.ndarray) -> None:
     assert validate_events(events, SENSOR) is events
-    door = EventValidator(SENSOR, drop=True)
-    np.testing.assert_array_equal(door.validate(events), events)
-    assert door.dropped == {"range": 0, "polarity": 0, "order": 0} and door.seen == len(events)
+    validator = EventValidator(SENSOR, drop=True)
+    np.testing.assert_array_equal(validator.validate(events), events)
+    assert validator.dropped == {"range": 0, "polarity": 0, "order": 0} and validator.seen == len(
+        events
+    )
 
 
 def test_other_field_orders_and_dtypes_are_converted() -> None:
@@ -95,38 +97,40 @@ FAULTY = foreign(
 
 
 def test_dropping_is_counted() -> None:
-    door = EventValidator(SENSOR, drop=True)
-    found = door.validate(FAULTY)
+    validator = EventValidator(SENSOR, drop=True)
+    found = validator.validate(FAULTY)
     assert found.tolist() == [(5, 0, 0, True), (6, 1, 1, False)]
-    assert door.dropped == {"range": 2, "polarity": 1, "order": 1} and door.seen == 6
+    assert validator.dropped == {"range": 2, "polarity": 1, "order": 1} and validator.seen == 6
     assert validate_events(found, SENSOR) is found
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_packets_are_checked_as_the_whole(size: int) -> None:
-    whole, door = EventValidator(SENSOR, drop=True), EventValidator(SENSOR, drop=True)
-    packets = [door.validate(FAULTY[start : start + size]) for start in range(0, len(FAULTY), size)]
+    whole, validator = EventValidator(SENSOR, drop=True), EventValidator(SENSOR, drop=True)
+    packets = [
+        validator.validate(FAULTY[start : start + size]) for start in range(0, len(FAULTY), size)
+    ]
     np.testing.assert_array_equal(np.concatenate(packets), whole.validate(FAULTY))
-    assert door.dropped == whole.dropped
+    assert validator.dropped == whole.dropped
 
 
 def test_the_index_counts_from_the_start_of_the_source() -> None:
-    door = EventValidator(SENSOR)
-    door.validate(foreign((0, 0, 5, 1), (0, 0, 8, 1)))
-    assert len(door.validate(foreign())) == 0
+    validator = EventValidator(SENSOR)
+    validator.validate(foreign((0, 0, 5, 1), (0, 0, 8, 1)))
+    assert len(validator.validate(foreign())) == 0
     with pytest.raises(DataError, match="event 3: its time 7 us is earlier"):
-        door.validate(foreign((0, 0, 8, 1), (0, 0, 7, 1)))
+        validator.validate(foreign((0, 0, 8, 1), (0, 0, 7, 1)))
 
 
 def test_dropping_may_leave_nothing() -> None:
-    door = EventValidator(SENSOR, drop=True)
-    found = door.validate(foreign((9, 9, 9, 1)))
-    assert found.dtype == EVENT and len(found) == 0 and door.dropped["range"] == 1
+    validator = EventValidator(SENSOR, drop=True)
+    found = validator.validate(foreign((9, 9, 9, 1)))
+    assert found.dtype == EVENT and len(found) == 0 and validator.dropped["range"] == 1
 
 
 @st.composite
 def damaged(draw: st.DrawFn) -> np.ndarray:
-    """Recordings of which some events have a fault, or several; as EVENT (which holds fewer faults) or of a foreign dtype."""
+    """Recordings with some invalid events, as EVENT (which can hold fewer faults) or otherwise."""
     events = draw(recordings())
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     table = np.stack([events[name].astype(np.int64) for name in "txyp"], 1)
@@ -174,13 +178,13 @@ def faults(events: np.ndarray) -> list[str]:
 def test_every_fault_is_found(events: np.ndarray, cut: int) -> None:
     expected = faults(events)
     valid = np.array([not fault for fault in expected])
-    door = EventValidator(SENSOR, drop=True)
-    found = np.concatenate([door.validate(events[:cut]), door.validate(events[cut:])])
+    validator = EventValidator(SENSOR, drop=True)
+    found = np.concatenate([validator.validate(events[:cut]), validator.validate(events[cut:])])
     assert found.dtype == EVENT
     assert found.tolist() == [(t, x, y, bool(p)) for t, x, y, p in events[valid].tolist()]
-    assert door.dropped == {
+    assert validator.dropped == {
         name: expected.count(name) for name in ("range", "polarity", "order")
-    } and door.seen == len(events)
+    } and validator.seen == len(events)
     if valid.all():
         np.testing.assert_array_equal(validate_events(events, SENSOR), found)
     else:

@@ -1,4 +1,4 @@
-"""The emulated sensor: ideal pixels send what the threshold says, all of them what the oracle says; noise comes at its rate."""
+"""The emulated sensor: ideal pixels by hand, all pixels by an oracle, noise by its rate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def shown(levels: list[float], dvs: Dvs = IDEAL, interval: int = 1000) -> np.nda
 def pixel(
     levels: list[float], interval: int, off: float, on: float, refractory: float, leak: float
 ) -> list[tuple[float, bool]]:
-    """One pixel in continuous time, the oracle: (time, polarity) of its events. `leak` in thresholds of ON a microsecond."""
+    """Oracle: one pixel in continuous time, (time, polarity) of its events; `leak` in 1/us."""
     found: list[tuple[float, bool]] = []
     reference, sees = levels[0], 0.0
     for step, (before, after) in enumerate(pairwise(levels)):

@@ -1,4 +1,4 @@
-"""Streams: the same windows as from a whole recording, decisions of the golden model, and no silent loss."""
+"""Streams: the windows of a whole recording, the decisions of the golden model, no silent loss."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def pushed(windower: Windower, packets: list[np.ndarray]) -> list[tuple[int, np.
     return found + [(end, window.copy()) for end, window in windower.finish()]
 
 
-# ------------------------------------------------------------------------------------------------ windows
+# ------------------------------------------------------------------------------------------ windows
 
 
 @given(
@@ -163,7 +163,7 @@ def test_rules_without_an_end_are_refused() -> None:
         counting(WindowRule(4, "time", 10), SENSOR, hop=5)
 
 
-# ------------------------------------------------------------------------------------------------ decisions
+# ---------------------------------------------------------------------------------------- decisions
 
 NET = SPECIAL["lm-ht"]()
 
@@ -241,7 +241,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
     assert found == expected and sum(decision.lost for decision in found) > 0
 
 
-# ------------------------------------------------------------------------------------------------ by the clock
+# ------------------------------------------------------------------------------------- by the clock
 
 
 def test_elapsed_windows_end_without_an_event_and_late_events_are_counted() -> None:
@@ -287,8 +287,8 @@ def test_a_live_event_from_the_future_is_not_believed() -> None:
         Packet(at(1_000, 2**61), start + 0.001),
         Packet(at(50_000), start + 0.05),
     ]
-    clock, door = Clock(), EventValidator(Sensor(8, 8))
-    decisions = list(decide(packets, golden(WindowRule(4, "time", 25_000)), door, clock))
+    clock, validator = Clock(), EventValidator(Sensor(8, 8))
+    decisions = list(decide(packets, golden(WindowRule(4, "time", 25_000)), validator, clock))
     assert sum(decision.events for decision in decisions) == 3 and clock.early == 1
 
 
@@ -309,12 +309,12 @@ def test_an_event_that_does_not_fit_ends_the_stream_unless_dropped() -> None:
     packets = [Packet(at(5, 4), 0.0)]
     with pytest.raises(DataError, match="event 1: its time 4 us"):
         list(decide(packets, golden(WindowRule(4, "time", 10)), EventValidator(Sensor(8, 8))))
-    door = EventValidator(Sensor(8, 8), drop=True)
-    (decision,) = decide(packets, golden(WindowRule(4, "time", 10)), door)
-    assert decision.events == 1 and door.dropped["order"] == 1
+    validator = EventValidator(Sensor(8, 8), drop=True)
+    (decision,) = decide(packets, golden(WindowRule(4, "time", 10)), validator)
+    assert decision.events == 1 and validator.dropped["order"] == 1
 
 
-# ------------------------------------------------------------------------------------------------ the queue
+# ---------------------------------------------------------------------------------------- the queue
 
 
 def endless(taken: list[int]) -> Iterator[Packet]:
@@ -362,7 +362,7 @@ def until(condition: object) -> None:
         time.sleep(0.001)
 
 
-# ------------------------------------------------------------------------------------------------ sources
+# ------------------------------------------------------------------------------------------ sources
 
 
 def test_a_recording_in_real_time_gives_the_same_events_not_before_they_are_due() -> None:
@@ -401,20 +401,20 @@ def test_a_real_recording_at_once() -> None:
     recording = open_recording(data("event_formats/evt2_gen3_faery.raw"))
     rule = WindowRule(4, "time", 1000)
     with Buffered(play_fast(recording.packets), size=2) as source:
-        door, windower = (
+        validator, windower = (
             EventValidator(recording.sensor),
             counting(rule, recording.sensor, Sensor(32, 32)),
         )
         total = sum(
             int(window.sum())
             for packet in source
-            for _, window in windower.push(door.validate(packet.events))
+            for _, window in windower.push(validator.validate(packet.events))
         )
     assert total + sum(int(window.sum()) for _, window in windower.finish()) == 521252
 
 
 class Slow:
-    """A network that takes 2 ms for the currents of a bin and says that it takes 1 s for the rest."""
+    """A network that takes 2 ms for the currents of a bin and claims 1 s for the rest."""
 
     def put(self, step: int, counts: np.ndarray) -> None:
         time.sleep(0.002)
@@ -471,8 +471,8 @@ def test_udp() -> None:
     ):
         for datagram in (sent[:2].tobytes(), b"stray", sent[2:].tobytes(), b""):
             sender.sendto(datagram, udp.address)
-        door = EventValidator(SENSOR)
-        packets = [door.validate(packet.events) for packet in udp]
+        validator = EventValidator(SENSOR)
+        packets = [validator.validate(packet.events) for packet in udp]
         found = np.concatenate(packets)
     assert found.dtype == EVENT and found.tolist() == [
         (5, 1, 2, True),
@@ -507,8 +507,8 @@ def test_udp_from_faery() -> None:
     packet["t"], packet["x"], packet["on"] = np.arange(100), np.arange(100) % 5, np.arange(100) % 2
     with Udp("127.0.0.1", 0, silence=0.5) as udp:
         faery.events_stream_from_array(packet, (5, 3)).to_udp(udp.address, format="t64_x16_y16_on8")
-        door = EventValidator(SENSOR)
-        found = np.concatenate([door.validate(packet.events) for packet in udp])
+        validator = EventValidator(SENSOR)
+        found = np.concatenate([validator.validate(packet.events) for packet in udp])
         gc.collect()
     np.testing.assert_array_equal(found["t"], packet["t"])
     np.testing.assert_array_equal(found["x"], packet["x"])
@@ -567,6 +567,6 @@ def test_a_hostile_datagram_is_dropped_and_counted() -> None:
     hostile = np.array(
         [(2**64 - 1, 0, 0, 1), (5, 65535, 0, 1), (5, 0, 0, 200), (7, 0, 0, 1)], DATAGRAM
     )
-    door = EventValidator(SENSOR, drop=True)
-    assert door.validate(hostile).tolist() == [(7, 0, 0, True)]
-    assert door.dropped == {"range": 2, "polarity": 1, "order": 0}
+    validator = EventValidator(SENSOR, drop=True)
+    assert validator.validate(hostile).tolist() == [(7, 0, 0, True)]
+    assert validator.dropped == {"range": 2, "polarity": 1, "order": 0}

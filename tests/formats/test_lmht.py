@@ -55,7 +55,7 @@ def refused(path: Path) -> str:
 
 def test_missing(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "none.lmht")
-    assert "no such file" in refused(tmp_path)
+    assert "is a folder; expected a file" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.9, 0.999])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import signal
@@ -33,8 +34,8 @@ def run_inputs(
 ) -> Iterator[Finding]:
     """Write each input to a file and give it to `target`; yield those that failed.
 
-    `target` must return, or raise an LmhtError. A child process runs the inputs one after the other;
-    after a crash or a hang the next child goes on behind the input that caused it.
+    `target` must return, or raise an LmhtError. A child process runs the inputs one after the
+    other. After a crash or a hang, the next child continues behind the input that caused it.
     """
     start = 0
     while start < len(inputs):
@@ -73,6 +74,7 @@ def _child(
     target: Callable[[Path], object], inputs: Sequence[bytes], path: Path, writer: int
 ) -> None:
     """Run `inputs` until one fails; never returns."""
+    faulthandler.disable()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
@@ -95,7 +97,9 @@ def _child(
 
 
 def _peak_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def _stop(writer: int, message: str) -> None:

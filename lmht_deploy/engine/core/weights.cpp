@@ -9,9 +9,15 @@ namespace lmht {
 
 namespace {
 
+// See the drawing in weights.hpp.
 int channel_of_byte(int byte) {
-    constexpr int base[4] = {0, 32, 16, 48};
-    return byte / 4 + base[byte % 4];
+    constexpr int FIRST[4] = {0, 32, 16, 48};
+    return byte / 4 + FIRST[byte % 4];
+}
+
+int byte_of_channel(int channel) {
+    constexpr int BYTE[4] = {0, 2, 1, 3};
+    return channel % 16 * 4 + BYTE[channel / 16];
 }
 
 }  // namespace
@@ -24,42 +30,48 @@ int PackedWeights::max_channels() const {
 
 PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int channels_in,
                                   int groups, int kernel_y, int kernel_x, bool quads) {
-    const int out = channels_out / groups, in = channels_in / groups;
+    const WeightShape shape{channels_out, channels_out / groups, channels_in / groups, kernel_y,
+                            kernel_x};
     PackedWeights packed;
-    for (int o = 0; o < channels_out; o += LANES) {
-        const int last = std::min(o + LANES, channels_out) - 1;
-        const int channel0 = o / out * in, channels = (last / out + 1) * in - channel0;
-        const int places = kernel_x * kernel_y,
-                  pitch = channels + (places > 1 && channels >= LANES ? SKEW : 0);
-        const size_t bytes = size_t(places) * pitch * LANES,
-                     quads_bytes =
-                         quads ? (size_t(places) * channels + QUAD - 1) / QUAD * QUAD * LANES : 0;
-        packed.slices.push_back(
-            {channel0, channels, pitch, packed.size, bytes, packed.quads_size, quads_bytes});
-        packed.size += bytes;
-        packed.quads_size += quads_bytes;
-    }
+    for (int first = 0; first < channels_out; first += LANES)
+        packed.add_slice(shape, first, std::min(first + LANES, channels_out) - 1, quads);
     packed.own = aligned(packed.size + packed.quads_size);
     packed.bytes = packed.own.get();
     std::memset(packed.own.get(), 128, packed.size);
-    for (size_t s = 0; s < packed.slices.size(); ++s) {
-        const Slice& slice = packed.slices[s];
-        for (int byte = 0; byte < LANES; ++byte) {
-            const int o = int(s) * LANES + channel_of_byte(byte);
-            if (o >= channels_out) continue;
-            const int group0 = o / out * in;
-            for (int c = 0; c < in; ++c)
-                for (int ky = 0; ky < kernel_y; ++ky)
-                    for (int kx = 0; kx < kernel_x; ++kx) {
-                        const size_t row = (size_t(kx) * kernel_y + ky) * slice.pitch +
-                                           (group0 + c - slice.channel0);
-                        packed.own[slice.offset + row * LANES + byte] = uint8_t(
-                            weight[((size_t(o) * in + c) * kernel_y + ky) * kernel_x + kx] + 128);
-                    }
-        }
-    }
+    for (int o = 0; o < channels_out; ++o) packed.pack_rows(shape, weight, o);
     if (quads) packed.pack_quads();
     return packed;
+}
+
+// The slice of the output channels from `first` to `last`.
+void PackedWeights::add_slice(const WeightShape& shape, int first, int last, bool with_quads) {
+    Slice slice;
+    slice.channel0 = shape.group_start(first);
+    slice.channels = shape.group_start(last) + shape.in - slice.channel0;
+    const size_t places = size_t(shape.kernel_x) * shape.kernel_y;
+    const size_t quads_of_rows = (places * slice.channels + QUAD - 1) / QUAD;
+    slice.pitch = slice.channels + (places > 1 && slice.channels >= LANES ? SKEW : 0);
+    slice.offset = size;
+    slice.bytes = places * slice.pitch * LANES;
+    slice.quads_offset = quads_size;
+    slice.quads_bytes = with_quads ? quads_of_rows * QUAD * LANES : 0;
+    size += slice.bytes;
+    quads_size += slice.quads_bytes;
+    slices.push_back(slice);
+}
+
+// The weights of output channel o: one byte of each row.
+void PackedWeights::pack_rows(const WeightShape& shape, const int8_t* weight, int o) {
+    const Slice& slice = slices[o / LANES];
+    const int first_row = shape.group_start(o) - slice.channel0;
+    uint8_t* const to = own.get() + slice.offset + byte_of_channel(o % LANES);
+    for (int c = 0; c < shape.in; ++c)
+        for (int ky = 0; ky < shape.kernel_y; ++ky)
+            for (int kx = 0; kx < shape.kernel_x; ++kx) {
+                const size_t place = size_t(kx) * shape.kernel_y + ky;
+                const size_t row = place * slice.pitch + first_row + c;
+                to[row * LANES] = uint8_t(weight[shape.index(o, c, ky, kx)] + 128);
+            }
 }
 
 void PackedWeights::pack_quads() {

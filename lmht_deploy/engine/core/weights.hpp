@@ -1,5 +1,4 @@
-// Packed weights: slices of 64 output channels, one row of 64 bytes for every input of the
-// receptive field.
+// Weights as the kernels read them: slices of 64 output channels.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -8,7 +7,20 @@
 
 namespace lmht {
 
+// Rows that nothing reads between two places of the kernel. Without them, the rows of one channel
+// would share one set of a first-level cache, and some channels fire much more often than others.
 constexpr int SKEW = 7;
+
+// Weights [channels_out][in][kernel_y][kernel_x], in groups of `out` output and `in` input
+// channels.
+struct WeightShape {
+    int channels_out, out, in, kernel_y, kernel_x;
+
+    int group_start(int o) const { return o / out * in; }  // first input channel of o's group
+    size_t index(int o, int c, int ky, int kx) const {
+        return ((size_t(o) * in + c) * kernel_y + ky) * kernel_x + kx;
+    }
+};
 
 // 64 output channels and the range of input channels that any of them reads.
 struct Slice {
@@ -18,15 +30,18 @@ struct Slice {
     size_t quads_offset, quads_bytes;
 };
 
-// Rows of a slice are ordered [kernel column][kernel row][channel], as the lists are. A byte holds
-// weight + 128, so that sums need no sign; group d of four bytes holds output channels d, d + 32, d
-// + 16 and d + 48, so that adding 16-bit words, and halves of them, gives the channels in order for
-// vectors of any width. Between the places of the kernel lie `SKEW` rows that nothing reads: the
-// rows of one channel would else share one set of a first-level cache, and some channels fire much
-// more than others.
+// Weights in two forms. For lists, a row of 64 bytes per input of the receptive field, in the order
+// [kernel column][kernel row][channel] of the lists. A byte holds weight + 128, so that sums need
+// no sign. The order of the output channels within a row makes sums of 16-bit words come out in
+// order, for vectors of any width:
 //
-// The dense path reads the same weights in another form: fours of rows, `quads` [rows / 4 rounded
-// up][channel][4], signed.
+//     byte            0    1    2    3  |  4    5    6    7  | ... | 60   61   62   63
+//     channel         0   32   16   48  |  1   33   17   49  | ... | 15   47   31   63
+//     16-bit word       word 0    word 1|    word 2    word 3|
+//     lower bytes of even words: channels 0..15, of odd words: 16..31; upper bytes: 32..47, 48..63
+//
+// For the dense path, four rows at a time, signed, without the gaps: `quads`
+// [rows / 4 rounded up][channel][4].
 struct PackedWeights {
     std::vector<Slice> slices;
     size_t size = 0, quads_size = 0;
@@ -40,6 +55,8 @@ struct PackedWeights {
                               int kernel_y, int kernel_x, bool quads);
 
 private:
+    void add_slice(const WeightShape& shape, int first, int last, bool with_quads);
+    void pack_rows(const WeightShape& shape, const int8_t* weight, int o);
     void pack_quads();
 };
 

@@ -10,12 +10,13 @@ namespace lmht::netx {
 constexpr int LANES = 8;       // channels that convolutions reach are padded to a multiple of this
 constexpr int ROW_LANES = 16;  // rows of neurons are padded to a multiple of this
 
+constexpr int STATE_BITS = 6;  // u and v keep this many bits below the unit of a weight
+
 // The neuron of a spike, as its index in its row: x * pitch + channel. Lists are sorted.
 using Spike = uint32_t;
 constexpr int SLACK = ROW_LANES;  // entries that `neurons` may write behind the last spike
 
-// CUBA neurons as Lava's fixed-point models have them. Constants are in the unit of a potential,
-// 1/64 of a weight.
+// CUBA neurons as Lava's fixed-point models have them. Constants are in the unit of a state.
 struct Neurons {
     int32_t keep_u, keep_v;  // the share of u and v that a step leaves, in units of 1 / LEAK_ONE
     int32_t threshold;

@@ -168,6 +168,7 @@ void run(const Network& network, Spikes spikes, Biases biases, bool graded, int 
 NB_MODULE(_core, module) {
     module.doc() = "Simulation of NetX networks.";
     module.attr("STATE_ONE") = lmht::LEAK_ONE;
+    module.attr("STATE_UNIT") = 1 << STATE_BITS;
     module.def("isas", &available_isas, "Names of the tiers that this CPU runs, the best first.");
 
     nb::class_<Shape>(module, "Shape", "Channels, rows and columns of a layer.")
@@ -178,7 +179,7 @@ NB_MODULE(_core, module) {
             },
             nb::kw_only(), "channels"_a, "height"_a, "width"_a);
 
-    nb::class_<Neurons>(module, "Neurons", "CUBA neurons, in the unit of a potential.")
+    nb::class_<Neurons>(module, "Neurons", "CUBA neurons, in the unit of a state.")
         .def(
             "__init__",
             [](Neurons* self, int keep_u, int keep_v, int threshold) {

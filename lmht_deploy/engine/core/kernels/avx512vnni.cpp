@@ -48,37 +48,44 @@ struct Avx512 : Portable {
         return n;
     }
 
-    // The marked bytes, side by side. Into a register that is cleared beforehand: the instruction
-    // clears what it does not write, and yet waits for what was there, so that one word would be
-    // listed after the other.
+    // The bytes whose bit is set, side by side. The destination is cleared before: the instruction
+    // overwrites all of it, yet waits for its old value, and words would be listed one after the
+    // other.
     static LMHT_INLINE __m512i compress(uint64_t mask, __m512i bytes) {
         __m512i cleared = _mm512_setzero_si512();
         __asm__("" : "+v"(cleared));
         return _mm512_mask_compress_epi8(cleared, mask, bytes);
     }
 
-    // All words of `places` consecutive rows of the kernel at one position, whose slots are `slots`
-    // apart; `active` reads one.
+    // As in `Portable`.
     template <class Active>
-    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch, int places,
-                                              int words, uint32_t slots, uint32_t slot,
-                                              uint32_t* rows, Active active) {
+    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch,
+                                              int kernel_rows, int words, uint32_t slots,
+                                              uint32_t slot, uint32_t* rows, Active active) {
         uint32_t n = 0;
         __m512i first = _mm512_set1_epi32(int(slot * LANES));
         const __m512i word = _mm512_set1_epi32(LANES * LANES),
                       gap = _mm512_set1_epi32((int(slots) - words * LANES) * LANES);
-        for (int ky = 0; ky < places; ++ky, mask += row_pitch, first = _mm512_add_epi32(first, gap))
+        for (int ky = 0; ky < kernel_rows;
+             ++ky, mask += row_pitch, first = _mm512_add_epi32(first, gap))
             for (int w = 0; w < words; ++w, first = _mm512_add_epi32(first, word))
                 n += list(active(mask + w), first, rows + n);
         return n;
     }
 
-    // Carry-save addition: a row is added bit by bit to `ones`, what is carried to `twos`, and what
-    // is carried from there, once in four rows, to 16-bit sums: 9 operations on 4 rows, where
-    // adding each to 16-bit sums would take 12. Rows that count twice begin at `twos`.
+    // Carry-save addition. All bits of a row are added at once; what is carried goes to the next
+    // register, of twice the weight, and what is carried there, once in four rows, to 16-bit sums.
+    // Four rows take 9 operations, where 16-bit sums of each row would take 12.
+    //
+    //     ones, a, b ---> sum: one               one, c, d ---> sum: ones           weight 1
+    //               `---> carry: two                      `---> carry: other
+    //     twos, two, other ---> sum: twos                                           weight 2
+    //                     `---> carry: four, added to the 16-bit sums               weight 4
+    //
+    // Rows that count twice begin at `twos`.
     struct Rows {
-        __m512i ones{}, twos{}, fours{},
-            fours_high{};  // sums of whole words (modulo 2^16), and of their upper bytes
+        __m512i ones{}, twos{};
+        __m512i fours{}, fours_high{};  // of whole words (modulo 2^16), and of their upper bytes
 
         static LMHT_INLINE __m512i carry(__m512i a, __m512i b, __m512i c) {
             return _mm512_ternarylogic_epi64(a, b, c, 0xe8);
@@ -109,8 +116,8 @@ struct Avx512 : Portable {
             add_four(other);
         }
 
-        // Four rows at a time, and the last one to four masked, so that only one branch depends on
-        // n > 0.
+        // Four rows at a time, the last one to four of them masked: n > 0 takes only one branch
+        // that is hard to predict.
         template <bool TWICE>
         LMHT_INLINE void add(const uint8_t* weights, Part part) {
             const uint32_t *rows = part.rows, *last = rows + ((part.n - 1) & ~3u);
@@ -127,8 +134,8 @@ struct Avx512 : Portable {
                  _mm512_maskz_loadu_epi8(mask[3], weights + rows[3]));
         }
 
-        // Adds the sums of n rows to the four vectors of `to`: signed again, so that 16 bits still
-        // do, and widened.
+        // Adds the sums of n rows to `to`. The bias of the weights is taken off first, so that 16
+        // bits suffice; then the sums are widened to 32 bits.
         LMHT_INLINE void add_to(Lanes& to, uint32_t n) const {
             const __m512i offset = _mm512_set1_epi16(short(128 * n)), first = _mm512_set1_epi32(1),
                           second = _mm512_set1_epi32(1 << 16);
@@ -241,8 +248,8 @@ const Kernels* kernels_avx512vnni() {
                           .list_pixel = 35,
                           .list_word = 8,
                           .extra_list_pixel = 45};
-    // Zen 4 takes two cycles for an operation on 512 bits, and has half the second-level cache of
-    // what the others were measured on.
+    // Zen 4 takes two cycles per operation on 512 bits. Its second-level cache is half as large as
+    // that of the CPU on which the usual costs were measured.
     constexpr Costs zen4{.binary_row = 1.8f,
                          .graded_row = 2.1f,
                          .weighted_row = 9,

@@ -346,9 +346,10 @@ LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile, int first_block,
                 add_shared<Tier>(row, synapse, tile, block / 2, prefetcher);
                 block |= 1;  // both are done
             } else if (synapse.inputs->path == Path::Channelwise) {
-                for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) {
-                    add_channelwise<Tier>(synapse, x, block, row.word, sum);
-                });
+                for_each_pixel(row, synapse, tile, block,
+                               [&](int x, Lanes& sum) LMHT_INLINE_LAMBDA {
+                                   add_channelwise<Tier>(synapse, x, block, row.word, sum);
+                               });
             } else if (synapse.inputs->path == Path::Graded) {
                 add_graded<Tier>(row, synapse, tile, block, prefetcher);
             } else if (synapse.inputs->path != Path::Dense) {

@@ -6,9 +6,9 @@
 namespace lmht {
 namespace {
 
-constexpr uint32_t MAX_ROWS = 256;  // between two flushes of 16-bit sums
+constexpr uint32_t MAX_ROWS = 256;  // of unsigned bytes, whose sum fits 16 bits
 
-// A part of a list of rows of weights: their byte offsets.
+// A part of a list: the byte offsets of n rows of weights.
 struct Part {
     const uint32_t* rows;
     uint32_t n;
@@ -49,14 +49,14 @@ struct Portable {
         return n;
     }
 
-    // All words of `places` consecutive rows of the kernel at one position, whose slots are `slots`
-    // apart; `active` reads one.
+    // The entries of all words of `kernel_rows` consecutive rows of the kernel at one position,
+    // whose slots are `slots` apart; active(mask) reads a word. Returns how many.
     template <class Active>
-    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch, int places,
-                                              int words, uint32_t slots, uint32_t slot,
-                                              uint32_t* rows, Active active) {
+    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch,
+                                              int kernel_rows, int words, uint32_t slots,
+                                              uint32_t slot, uint32_t* rows, Active active) {
         uint32_t n = 0;
-        for (int ky = 0; ky < places; ++ky, mask += row_pitch, slot += slots)
+        for (int ky = 0; ky < kernel_rows; ++ky, mask += row_pitch, slot += slots)
             for (int w = 0; w < words; ++w)
                 n += list(active(mask + w), slot + uint32_t(w) * LANES, rows + n);
         return n;
@@ -82,7 +82,7 @@ struct Portable {
         return found;
     }
 
-    // Counts of 64 channels: none, one more where bit c is set, and into memory.
+    // Counts of 64 channels: `count` adds one where bit c is set, `put` stores them.
     struct Counts {
         uint8_t k[LANES] = {};
     };
@@ -93,7 +93,7 @@ struct Portable {
 
     static LMHT_INLINE void put(const Counts& counts, uint8_t* to) { memcpy(to, counts.k, LANES); }
 
-    // counts[i] = bits of word i in all steps.
+    // counts[i] = number of bits of word i in all steps, which are `pitch` words apart.
     static LMHT_INLINE void popcounts(const uint64_t* mask, size_t pitch, int steps, int n,
                                       int64_t* counts) {
         for (int i = 0; i < n; ++i) {
@@ -103,7 +103,7 @@ struct Portable {
         }
     }
 
-    // Sum of the counts of `words` words in each of `steps` steps, `pitch` words apart.
+    // Sum of the counts of `words` words in each of `steps` steps, which are `pitch` words apart.
     static LMHT_INLINE int64_t sum(const uint8_t* count, size_t pitch, int steps, int words) {
         int64_t total = 0;
         for (int step = 0; step < steps; ++step, count += pitch * LANES)
@@ -126,9 +126,14 @@ struct Portable {
         add(sum, load(reinterpret_cast<const int32_t*>(product)));
     }
 
-    // Adds n rows of weights. A row costs an addition to 16-bit sums of whole words (modulo 2^16),
-    // a shift and an addition to those of the upper bytes, less than widening it would; MAX_ROWS
-    // unsigned bytes fit 16 bits.
+    // Adds n rows of weights. Each row is added to 16-bit sums of whole words (modulo 2^16) and of
+    // their upper bytes; the sums of the lower bytes follow at the end. This takes fewer operations
+    // than widening every row would:
+    //
+    //     row              | upper 0 : lower 0 | upper 1 : lower 1 | ...    16-bit words
+    //     words += row     | 256 * sum of uppers + sum of lowers   |
+    //     high += row >> 8 | sum of uppers     |
+    //     lowers           = words - (high << 8)
     static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part) {
         const auto [rows, n] = part;
         for (uint32_t done = 0; done < n;) {
@@ -153,7 +158,7 @@ struct Portable {
         add(sum, splat(0u - 128u * n));
     }
 
-    // Adds rows, and some twice.
+    // Adds the rows of `once`, and those of `twice` two times.
     static LMHT_INLINE void add_graded(Lanes& sum, const uint8_t* weights, Part once, Part twice) {
         add_both<Portable>(sum, weights, once, twice);
     }

@@ -1,6 +1,6 @@
-// Vectors of one tier, by the vector extensions of GCC and Clang. Included by one translation unit
-// a tier, which defines VECTOR_BYTES; everything is local to it, so that no function of one tier is
-// linked into another.
+// Vectors of one tier, by the vector extensions of GCC and Clang. One translation unit per tier
+// includes this and defines VECTOR_BYTES. Everything is local to it, so that no function of one
+// tier is linked into another.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -12,6 +12,7 @@
 #endif
 
 #define LMHT_INLINE inline __attribute__((always_inline))
+#define LMHT_INLINE_LAMBDA __attribute__((always_inline))
 #define LMHT_NOINLINE __attribute__((noinline))
 #define LMHT_UNROLL _Pragma("GCC unroll 16")
 
@@ -27,8 +28,8 @@ typedef int32_t I32 __attribute__((vector_size(BYTES)));
 typedef uint32_t U32 __attribute__((vector_size(BYTES)));
 typedef uint16_t U16 __attribute__((vector_size(BYTES)));
 
-// 64 accumulators, in the order of the channels. Unsigned: sums may wrap on the way, their proved
-// results do not.
+// 64 accumulators, in the order of the channels. Unsigned, because intermediate sums may wrap. The
+// final ones are proved to fit.
 struct Lanes {
     U32 v[VECTORS];
 };

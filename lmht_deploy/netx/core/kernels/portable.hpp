@@ -36,7 +36,6 @@ typedef Vector<int32_t, STATES> I32;
 typedef Vector<uint32_t, STATES> U32;
 
 constexpr int32_t HALF = 1 << 23;  // states have 24 bits, sign included
-constexpr int STATE_BITS = 6;      // below the unit of a weight
 
 template <class V>
 LMHT_INLINE V load(const void* from) {

@@ -1,0 +1,42 @@
+"""A bounded run of the fuzzer; `python -m tests.fuzz` is the long one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz._runner import MAX_MEMORY, run_inputs
+from tests.fuzz.targets import targets
+
+TARGETS = targets()
+RUNS = 300
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_readers_succeed_or_raise_our_error(name: str, tmp_path: Path) -> None:
+    target = TARGETS[name]
+    if not target.seeds:
+        pytest.skip("real data is absent: ../shared/data")
+    inputs = [*target.seeds, *target.inputs(RUNS, seed=1)]
+    findings = list(run_inputs(target.read, inputs, tmp_path, target.suffix))
+    assert not findings, f"{len(findings)} of {RUNS}; the first: {findings[0].what}"
+
+
+def crash(path: Path) -> None:
+    if path.read_bytes() == b"crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if path.read_bytes() == b"raise":
+        raise ValueError("not one of ours")
+    if path.read_bytes() == b"grow":
+        bytearray(b"x") * (MAX_MEMORY + 2**20)
+
+
+def test_findings_are_found_and_the_rest_still_runs(tmp_path: Path) -> None:
+    inputs = [b"fine", b"crash", b"fine", b"raise", b"grow", b"fine"]
+    findings = list(run_inputs(crash, inputs, tmp_path, ".bin"))
+    assert [finding.content for finding in findings] == [b"crash", b"raise", b"grow"]
+    for finding, words in zip(findings, ("SIGSEGV", "ValueError", "MiB"), strict=True):
+        assert words in finding.what
