@@ -424,7 +424,9 @@ def main() -> None:
         parser.error("--network and --data go together")
     options.clock = time.process_time if options.threads == 1 else time.perf_counter
     if missing := rivals.missing():
-        print(f"rivals that are not installed here: {', '.join(missing)}; see docs/how-to/benchmarks.md")
+        print(
+            f"rivals that are not installed here: {', '.join(missing)}; see docs/how-to/benchmarks.md"
+        )
     try:
         for name in options.tables:
             tables[name](options)
