@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
 import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,15 +82,19 @@ class Table:
     rows: Callable[[], Iterator[Row]]
 
 
-def run_tables(tables: Mapping[str, Table], json_file: Path | None = None) -> None:
+def run_tables(
+    tables: Mapping[str, Table], json_file: Path | None = None, **settings: float
+) -> None:
     """Measure and print tables.
 
     Args:
         tables: Tables by name.
         json_file: File to write after each table, with the environment and all rows so far.
+        settings: Options of the command that the report states.
     """
-    report: dict[str, Any] = {"environment": environment(), "tables": {}}
+    report: dict[str, Any] = {"environment": environment(), "settings": settings, "tables": {}}
     print(summary(report["environment"]))
+    print(", ".join(f"{name} {value:g}" for name, value in settings.items()))
     for name, table in tables.items():
         print(f"\n{table.title}", flush=True)
         rows = []
@@ -100,6 +105,30 @@ def run_tables(tables: Mapping[str, Table], json_file: Path | None = None) -> No
         if json_file:
             with atomic_write(json_file) as temporary:
                 temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def add_report_arguments(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Add the options that choose tables and the JSON file.
+
+    Args:
+        parser: Parser of a command.
+        names: Names of its tables.
+    """
+    choices = list(names)
+    parser.add_argument(
+        "--tables",
+        nargs="*",
+        choices=choices,
+        default=choices,
+        metavar="TABLE",
+        help=f"tables to measure: {', '.join(choices)} (default: all)",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="also write all figures to FILE, with CPU, tier, date and versions",
+    )
 
 
 def environment() -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,32 +112,35 @@ def assert_same(
 
 
 @pytest.mark.parametrize("form", decoders.FORMATS)
-def test_every_decoder_reads_the_events_that_were_written(form: str, tmp_path: Path) -> None:
+def test_decoders_read_the_events_that_were_written(form: str, tmp_path: Path) -> None:
     pytest.importorskip("faery")
     events = synthetic_recording(2000)
     path = decoders.write(form, events, SENSOR, tmp_path)
-    found = decoders.matching(path, form, events)
-    assert {"lmht-deploy", "faery"} <= found.keys()
+    faults = decoders.faults(path, form, events)
+    assert (faults["lmht-deploy"], faults["faery"]) == (None, None)
 
 
-def test_a_decoder_that_differs_or_fails_is_left_out(
+def test_decoders_that_differ_or_fail_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("faery")
     events = synthetic_recording(100)
     path = decoders.write("DAT", events, SENSOR, tmp_path)
+    ours = decoders.DECODERS["lmht-deploy"]
 
-    def fails(path: Path, form: str) -> Iterator[decoders.Columns]:
-        raise OSError("not supported")
+    def fails(path: Path, form: decoders.Format) -> list[np.ndarray]:
+        raise OSError("no such codec")
 
-    def differs(path: Path, form: str) -> Iterator[decoders.Columns]:
-        for t, x, y, p in decoders.DECODERS["lmht-deploy"](path, form):
-            yield t + 1, x, y, p
+    def differs(path: Path, form: decoders.Format) -> list[np.ndarray]:
+        return [*ours.read(path, form), events[:1]]
 
-    monkeypatch.setattr(
-        decoders, "DECODERS", decoders.DECODERS | {"fails": fails, "differs": differs}
-    )
-    assert not decoders.matching(path, "DAT", events).keys() & {"fails", "differs"}
+    others = {"fails": replace(ours, read=fails), "differs": replace(ours, read=differs)}
+    monkeypatch.setattr(decoders, "DECODERS", {"lmht-deploy": ours, **others})
+    assert decoders.faults(path, "DAT", events) == {
+        "lmht-deploy": None,
+        "fails": "no such codec",
+        "differs": "its column t differs from what was written",
+    }
 
 
 def test_the_report_names_the_machine_and_every_row(
@@ -144,7 +148,7 @@ def test_the_report_names_the_machine_and_every_row(
 ) -> None:
     row = Row("10 % spikes", {"engine": 2.0, "torch": 5.0}, {"MSOP": 1.25})
     path = tmp_path / "report.json"
-    run_tables({"small": Table("A small table", lambda: iter([row]))}, path)
+    run_tables({"small": Table("A small table", lambda: iter([row]))}, path, threads=1)
     report = json.loads(path.read_text())
     assert report["tables"]["small"]["rows"] == [
         {
@@ -154,6 +158,7 @@ def test_the_report_names_the_machine_and_every_row(
             "figures": {"MSOP": 1.25},
         }
     ]
+    assert report["settings"] == {"threads": 1}
     about = report["environment"]
     assert about.keys() == {"date", "cpu", "cores", "tier", "commit", "versions"}
     assert {"python", "lmht-deploy", "numpy"} <= about["versions"].keys()
