@@ -23,7 +23,7 @@ class Format:
     Attributes:
         suffix: Suffix of its files.
         kind: The format's name in faery.
-        version: The version's name in faery and expelliarmus, if there are several.
+        version: The version's name in faery, if there are several.
     """
 
     suffix: str
@@ -48,11 +48,13 @@ class Decoder:
         package: Package that must be installed.
         read: Reads a file of a format, in packets if the package can.
         columns: Returns the columns of one packet.
+        formats: Names in `FORMATS` that it supports.
     """
 
     package: str
     read: Callable[[Path, Format], Iterable[Any]]
     columns: Callable[[Any], Columns]
+    formats: tuple[str, ...] = tuple(FORMATS)
 
 
 def write(name: str, events: np.ndarray, sensor: Sensor, folder: Path) -> Path:
@@ -81,7 +83,7 @@ def write(name: str, events: np.ndarray, sensor: Sensor, folder: Path) -> Path:
 
 
 def faults(path: Path, name: str, events: np.ndarray) -> dict[str, str | None]:
-    """Compare what every installed decoder reads with the events that were written.
+    """Compare what each installed decoder of a format reads with the events that were written.
 
     Args:
         path: A file.
@@ -92,9 +94,9 @@ def faults(path: Path, name: str, events: np.ndarray) -> dict[str, str | None]:
         For each decoder the reason why it cannot be compared, or None if its events are equal.
     """
     return {
-        decoder: _fault(path, FORMATS[name], events, DECODERS[decoder])
-        for decoder in DECODERS
-        if importlib.util.find_spec(DECODERS[decoder].package)
+        key: _fault(path, FORMATS[name], events, decoder)
+        for key, decoder in DECODERS.items()
+        if name in decoder.formats and importlib.util.find_spec(decoder.package)
     }
 
 
@@ -139,25 +141,21 @@ def _evlib_columns(frame: Any) -> Columns:
 def _expelliarmus(path: Path, form: Format) -> Iterable[Any]:
     from expelliarmus import Wizard
 
-    encodings = {"evt2": "evt2", "evt3": "evt3", "dat2": "dat"}
-    if form.version not in encodings:
-        raise ValueError("the format is not supported")
-    return [Wizard(encoding=encodings[form.version]).read(path)]
+    encoding = "dat" if form.kind == "dat" else form.version
+    return [Wizard(encoding=encoding).read(path)]
 
 
-def _aedat(path: Path, form: Format) -> Iterable[Any]:
+def _aedat(path: Path, _form: Format) -> Iterable[Any]:
     import aedat
 
-    if form.kind != "aedat":
-        raise ValueError("the format is not supported")
     return (packet["events"] for packet in aedat.Decoder(path) if "events" in packet)
 
 
 DECODERS = {
     "lmht-deploy": Decoder("lmht_deploy", lambda path, _: open_recording(path).packets, _fields),
     "faery": Decoder("faery", _faery, _fields),
-    "evlib": Decoder("evlib", _evlib, _evlib_columns),
-    "expelliarmus": Decoder("expelliarmus", _expelliarmus, _fields),
-    "aedat": Decoder("aedat", _aedat, _fields),
+    "evlib": Decoder("evlib", _evlib, _evlib_columns, ("EVT2", "EVT3", "AEDAT 4")),
+    "expelliarmus": Decoder("expelliarmus", _expelliarmus, _fields, ("EVT2", "EVT3", "DAT")),
+    "aedat": Decoder("aedat", _aedat, _fields, ("AEDAT 4",)),
 }
 """Decoders by name, that of lmht-deploy first."""

@@ -29,6 +29,7 @@ PACKAGES = (
     "faery",
     "evlib",
     "expelliarmus",
+    "aedat",
 )
 """Packages whose versions are reported, where they are installed."""
 
@@ -94,7 +95,7 @@ def run_tables(
     """
     report: dict[str, Any] = {"environment": environment(), "settings": settings, "tables": {}}
     print(summary(report["environment"]))
-    print(", ".join(f"{name} {value:g}" for name, value in settings.items()))
+    print(", ".join(f"{name} {value:,}" for name, value in settings.items()))
     for name, table in tables.items():
         print(f"\n{table.title}", flush=True)
         rows = []

@@ -20,7 +20,8 @@ os.environ |= {"HF_HOME": CACHE, "HF_HUB_OFFLINE": "1"}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--backends", help="backends that tests/conformance runs, separated by commas (default: all)"
+        "--backends",
+        help="backends that tests/conformance runs, separated by commas (default: all)",
     )
 
 
