@@ -129,11 +129,11 @@ def _faery(path: Path, _form: Format) -> Iterable[Any]:
 def _evlib(path: Path, _form: Format) -> Iterable[Any]:
     import evlib
 
-    return [evlib.load_events(str(path))]
+    frame = evlib.load_events(str(path))
+    return [frame.collect() if hasattr(frame, "collect") else frame]  # some versions are lazy
 
 
 def _evlib_columns(frame: Any) -> Columns:
-    frame = frame.collect() if hasattr(frame, "collect") else frame
     t, x, y, p = (frame[name].to_physical().to_numpy() for name in ("t", "x", "y", "polarity"))
     return t, x, y, p > 0
 

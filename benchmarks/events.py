@@ -108,7 +108,7 @@ def _read_all(decoder: decoders.Decoder, path: Path, form: decoders.Format) -> N
 
 
 def _rates(times: dict[str, float], events: int) -> dict[str, float]:
-    return {f"{name} M events/s": events / ms * 1e-3 for name, ms in times.items()}
+    return {f"{name} M/s": events / ms * 1e-3 for name, ms in times.items()}
 
 
 # --------------------------------------------------------------------------------------- throughput
@@ -209,7 +209,8 @@ def tables(events: np.ndarray, seconds: float) -> dict[str, Table]:
     """
     found = {
         "decoding": Table(
-            f"Decoding {len(events):,} events; CPU time", partial(decoding, events, seconds)
+            f"Decoding {len(events):,} events; CPU time, and million events per second (M/s)",
+            partial(decoding, events, seconds),
         )
     }
     for window_events in WINDOW_EVENTS:
