@@ -16,7 +16,7 @@ v/θ is computed as v · (1/θ).
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 import triton
@@ -24,10 +24,6 @@ import triton.language as tl
 from torch import Tensor
 
 from lmht_deploy.errors import TrainingError
-
-Pointer: TypeAlias = Any
-Values: TypeAlias = Any
-"""One number per neuron of a program, or a scalar."""
 
 # --------------------------------------------------------------------------------------- kernels
 #
@@ -38,13 +34,13 @@ Values: TypeAlias = Any
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _currents(
-    x_ptr: Pointer,
-    at: Values,
-    inside: Values,
-    neurons: Any,
+    x_ptr: tl.tensor,
+    at: tl.tensor,
+    inside: tl.tensor,
+    neurons: tl.tensor,
     STEPS_IN: tl.constexpr,
     WIDE: tl.constexpr,
-) -> Any:
+) -> tl.tuple:
     """Read x[j], j = 1..T_in, as a tuple."""
     x = ()
     for _ in tl.static_range(STEPS_IN):
@@ -56,12 +52,12 @@ def _currents(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _mix(
-    omega_ptr: Pointer,
-    values: Any,
+    omega_ptr: tl.tensor,
+    values: tl.tuple,
     start: tl.constexpr,
     stride: tl.constexpr,
     number: tl.constexpr,
-) -> Values:
+) -> tl.tensor:
     """Σ_i Ω[start + i·stride]·values[i]: a row of Ω for the currents, a column for gradients."""
     total = tl.load(omega_ptr + start) * values[0]
     for i in tl.static_range(1, number):
@@ -70,7 +66,9 @@ def _mix(
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _fire(v: Values, drive: Values, leak: Any, inverse: Any, LEVELS: tl.constexpr) -> Any:
+def _fire(
+    v: tl.tensor, drive: tl.tensor, leak: tl.tensor, inverse: tl.tensor, LEVELS: tl.constexpr
+) -> tl.tuple:
     """λ·v + I[t], and k[t] = clip(floor(v / θ), 0, L); `inverse` is 1/θ.
 
     NaN is propagated, as in PyTorch.
@@ -80,20 +78,20 @@ def _fire(v: Values, drive: Values, leak: Any, inverse: Any, LEVELS: tl.constexp
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _inverse(theta: Any) -> Any:
+def _inverse(theta: tl.tensor) -> tl.tensor:
     """1/θ, correctly rounded, so exact for powers of two. Triton's float32 division is not."""
     return 1 / theta if theta.dtype == tl.float64 else tl.div_rn(1.0, theta)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _forward(
-    x_ptr: Pointer,
-    omega_ptr: Pointer,
-    leak_ptr: Pointer,
-    theta_ptr: Pointer,
-    v0_ptr: Pointer,
-    out_ptr: Pointer,
-    neurons: Any,
+    x_ptr: tl.tensor,
+    omega_ptr: tl.tensor,
+    leak_ptr: tl.tensor,
+    theta_ptr: tl.tensor,
+    v0_ptr: tl.tensor,
+    out_ptr: tl.tensor,
+    neurons: tl.tensor,
     STEPS: tl.constexpr,
     STEPS_IN: tl.constexpr,
     LEVELS: tl.constexpr,
@@ -116,15 +114,15 @@ def _forward(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _backward(
-    grad_ptr: Pointer,
-    x_ptr: Pointer,
-    omega_ptr: Pointer,
-    leak_ptr: Pointer,
-    theta_ptr: Pointer,
-    v0_ptr: Pointer,
-    grad_x_ptr: Pointer,
-    sums_ptr: Pointer,
-    neurons: Any,
+    grad_ptr: tl.tensor,
+    x_ptr: tl.tensor,
+    omega_ptr: tl.tensor,
+    leak_ptr: tl.tensor,
+    theta_ptr: tl.tensor,
+    v0_ptr: tl.tensor,
+    grad_x_ptr: tl.tensor,
+    sums_ptr: tl.tensor,
+    neurons: tl.tensor,
     STEPS: tl.constexpr,
     STEPS_IN: tl.constexpr,
     LEVELS: tl.constexpr,

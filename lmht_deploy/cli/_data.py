@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +62,17 @@ def read_windows(
     for text in found.warnings:
         warn(text)
     return found if limit is None else found[:limit]
+
+
+@contextmanager
+def named_errors(source: str) -> Iterator[None]:
+    """Name the file `source` in errors about the shape and the range of its windows."""
+    try:
+        yield
+    except DataError as error:
+        if Path(source).suffix and source not in str(error):
+            raise DataError(f"{source}: {error}") from None
+        raise
 
 
 def _check_options(source: str, **given: object) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from . import _options as options
 from ._console import out, percent, progress, say, table, tell, write_json
-from ._data import read_windows
+from ._data import named_errors, read_windows
 
 if TYPE_CHECKING:
     from lmht_deploy.analysis.compare import BackendRow, Comparison
@@ -61,7 +61,7 @@ def compare(
         cache=cache,
         limit=limit,
     )
-    with progress("comparing") as show:
+    with named_errors(data), progress("comparing") as show:
         comparison = lmht.compare(
             net,
             found.windows,

@@ -19,7 +19,7 @@ def datasets(json: options.Json = None) -> None:
     from lmht_deploy import data
 
     found = data.available()
-    text = ("name", "kind", "origin", "readable here")
+    text = ("name", "kind", "origin", "packages")
     rows = table("data sets", ("name", "kind", "size", "classes", *text[2:]), left=text)
     for known in found:
         size = "" if known.size is None else f"{known.size.width}x{known.size.height}"
@@ -35,7 +35,7 @@ def datasets(json: options.Json = None) -> None:
 
 
 def _state(known: DataSet) -> str:
-    return escaped(install_command(known.extra)) if known.missing else "yes"
+    return escaped(install_command(known.extra)) if known.missing else "installed"
 
 
 def _plain(known: DataSet) -> dict[str, object]:

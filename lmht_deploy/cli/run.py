@@ -13,7 +13,7 @@ from lmht_deploy.errors import BackendError
 
 from . import _options as options
 from ._console import counting, out, percent, say, table, write_json
-from ._data import read_windows
+from ._data import named_errors, read_windows
 
 if TYPE_CHECKING:
     from lmht_deploy.backends import Backend
@@ -71,7 +71,8 @@ def run(
             cache=cache,
             limit=limit,
         )
-        result = _run(name, runner, found)
+        with named_errors(data):
+            result = _run(name, runner, found)
     content = {"artifact": artifact, "backend": name, **_content(found, result)}
     _show(f"{artifact.name} on {name}, {len(found)} windows", result)
     correct, milliseconds = percent(content["accuracy"]), content["ms_per_window"]

@@ -196,11 +196,11 @@ def test_bad_data(
     run = ("run", net, "--backend", "torch", "--data")
     assert "no such file" in refused(capsys, *run, tmp_path / "none.npz")
     save_windows(np.zeros((3, 4, 2, 7, 8), np.uint8), tmp_path / "small.npz")
-    assert "small.npz: windows must have shape [N, 4, C, 8, 8], not [3, 4, 2, 7, 8]" in refused(
+    assert "small.npz: windows must have shape [batch, 4, 2, 8, 8], not [3, 4, 2, 7, 8]" in refused(
         capsys, *run, tmp_path / "small.npz"
     )
     save_windows(np.full((3, 4, 2, 8, 8), 9, np.uint8), tmp_path / "high.npz")
-    assert "must lie within 0..3" in refused(capsys, *run, tmp_path / "high.npz")
+    assert "high.npz: windows must lie within 0..3" in refused(capsys, *run, tmp_path / "high.npz")
     assert "unknown data set 'fly'" in refused(capsys, *run, "fly")
     assert "split must be" in refused(capsys, *run, data, "--split", "middle")
 

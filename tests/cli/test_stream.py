@@ -299,9 +299,12 @@ def test_udp(net: Path, events: np.ndarray) -> None:
         ),
         (
             ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--hop", "9"],
-            "move on by 1 to 4 bins, not by 9",
+            "must be 1 to 4 bins, not 9",
         ),
-        (["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--speed", "0"], "a speed > 0"),
+        (
+            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--speed", "0"],
+            "the speed of a recording must be > 0",
+        ),
         (
             ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--json", "absent/a.json"],
             "cannot be written",

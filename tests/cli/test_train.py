@@ -384,7 +384,7 @@ def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "training.epochs must be an integer" in refused(
         capsys, "train", "digits", "training.epochs=many", *out
     )
-    assert "there is no recipe 'fly'" in refused(capsys, "train", "fly", *out)
+    assert "unknown recipe 'fly'" in refused(capsys, "train", "fly", *out)
     assert "N-MNIST is read from a folder" in refused(capsys, "train", "nmnist", *out)
     (tmp_path / "bad.toml").write_text("[data\n")
     assert "is not valid TOML" in refused(capsys, "train", tmp_path / "bad.toml", *out)
