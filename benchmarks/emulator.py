@@ -143,7 +143,7 @@ def print_figures(title: str, found: Mapping[str, float], real: Mapping[str, str
     """Print emulated figures beside real ones."""
     print(f"{title:40s} {'emulated':>12s}   real")
     for name, value in found.items():
-        print(f"  {name:38s} {value:12,.3f}   {real.get(name, '')}", flush=True)
+        print(f"  {name:38s} {value:12,.3f}   {real.get(name, '')}".rstrip(), flush=True)
 
 
 def print_cost(images: list[list[np.ndarray]]) -> None:
