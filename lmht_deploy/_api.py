@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lmht_deploy._packages import install_command
 from lmht_deploy.errors import LoweringError, StorageError
+from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.ir import Input, Network
 
@@ -29,7 +30,7 @@ def load(path: str | Path) -> Network:
     Example:
         >>> net = lmht.load("net.lmht")
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         raise StorageError(f"{path}: is a folder; expected a .lmht file")
     if path.suffix != ".lmht":
@@ -51,7 +52,7 @@ def save(net: Network, path: str | Path) -> None:
     Example:
         >>> lmht.save(lmht.quantize(net), "net.lmht")
     """
-    path = Path(path)
+    path = as_path(path)
     if path.suffix != ".lmht":
         raise StorageError(
             f"{path}: a network is saved as a .lmht file; lmht_deploy.export writes other formats"

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from lmht_deploy.data import images
 from lmht_deploy.errors import DataError, TrainingError
-from lmht_deploy.formats.files import atomic_write
+from lmht_deploy.formats.files import as_path, atomic_write
 from lmht_deploy.ir import Input
 
 from . import _parallel, hybrid, runs
@@ -124,8 +124,9 @@ def train(
             finite. The state of the last complete epoch remains.
         DataError: The data does not fit the recipe.
     """
-    check_run_folder(recipe, Path(folder), resume=resume, started=start is not None)
-    session = _Session(recipe, data, Path(folder), report, _device(device))
+    folder = as_path(folder)
+    check_run_folder(recipe, folder, resume=resume, started=start is not None)
+    session = _Session(recipe, data, folder, report, _device(device))
     if resume:
         session.restore()
     else:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from lmht_deploy.errors import DataError, NetworkError
 
+from .neurons import is_positive, is_size
+
 
 class SpikingModel(nn.Module):
     """A feed-forward module applied to windows: merges time and batch, averages logits over time.
@@ -22,7 +24,8 @@ class SpikingModel(nn.Module):
         input_scale: Real value of one unit of the input (one event, one gray level).
 
     Raises:
-        NetworkError: `steps_in` is less than 1, or `input_scale` is not positive.
+        NetworkError: `body` is not a module, `steps_in` is not an integer >= 1, or `input_scale`
+            is not positive.
 
     Example:
         >>> body = nn.Sequential(nn.Flatten(), nn.Linear(32, 16), LMHT(2, 4), nn.Linear(16, 10))
@@ -33,10 +36,12 @@ class SpikingModel(nn.Module):
 
     def __init__(self, body: nn.Module, steps_in: int, *, input_scale: float = 1.0) -> None:
         super().__init__()
-        if steps_in < 1 or input_scale <= 0:
+        if not isinstance(body, nn.Module):
+            raise NetworkError(f"the body must be a PyTorch module, not {type(body).__name__}")
+        if not (is_size(steps_in) and is_positive(input_scale)):
             raise NetworkError(
                 "input steps must be >= 1 and the input scale > 0, "
-                f"not {steps_in} and {input_scale}"
+                f"not {steps_in!r} and {input_scale!r}"
             )
         self.body = body
         self.steps_in = steps_in

@@ -13,6 +13,7 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -151,11 +152,21 @@ class _Fire(torch.autograd.Function):
 # --------------------------------------------------------------------------------------- modules
 
 
+def is_size(value: object) -> bool:
+    """Whether `value` is an integer >= 1."""
+    return isinstance(value, int | np.integer) and bool(value >= 1)
+
+
+def is_positive(value: object) -> bool:
+    """Whether `value` is a number > 0."""
+    return isinstance(value, int | float | np.integer | np.floating) and bool(value > 0)
+
+
 def _check_sizes(levels: int, steps: int, steps_in: int, threshold: float) -> None:
-    if min(levels, steps, steps_in) < 1 or threshold <= 0:
+    if not (all(map(is_size, (levels, steps, steps_in))) and is_positive(threshold)):
         raise NetworkError(
-            "levels, steps and input steps must be >= 1 and the threshold > 0, "
-            f"not {levels}, {steps}, {steps_in} and {threshold}"
+            "levels, steps and input steps must be integers >= 1 and the threshold > 0, "
+            f"not {levels!r}, {steps!r}, {steps_in!r} and {threshold!r}"
         )
 
 

@@ -30,6 +30,7 @@ import numpy as np
 from lmht_deploy._suggest import unknown
 from lmht_deploy.data import images
 from lmht_deploy.errors import RecipeError
+from lmht_deploy.formats.files import as_path
 
 from .architectures import ARCHITECTURES
 
@@ -377,9 +378,13 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         overrides: Values that replace the recipe's, as "section.key=value".
 
     Raises:
+        StorageError: `name` is neither text nor a path.
         RecipeError: The file is missing or malformed, a section or key is unknown, or a value has
             the wrong type or is out of range.
     """
+    if isinstance(overrides, str) or not isinstance(overrides, Iterable):
+        raise RecipeError(f"overrides must be a list of section.key=value, not {overrides!r}")
+    as_path(name)
     values = _read(name)
     for override in overrides:
         _override(values, override)
@@ -462,7 +467,7 @@ def _parse_toml(file: Traversable, what: str) -> dict[str, Any]:
 
 def _override(values: dict[str, Any], override: str) -> None:
     """Apply "section.key=value" to `values`."""
-    name, equals, text = override.partition("=")
+    name, equals, text = str(override).partition("=")
     section, dot, key = name.strip().partition(".")
     if not (equals and dot):
         raise RecipeError(

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lmht_deploy.data import images
 from lmht_deploy.errors import LmhtError, StorageError
-from lmht_deploy.formats.files import atomic_write
+from lmht_deploy.formats.files import as_path, atomic_write
 from lmht_deploy.ir import Input
 
 from . import recipe as recipes
@@ -71,7 +71,9 @@ def load_run(folder: str | Path) -> Run:
         StorageError: A file is missing or damaged, or the files do not match.
         RecipeError: The recipe is not valid.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
+    if not (folder / RECIPE).is_file():
+        raise StorageError(f"{folder}: is not the folder of a run; it has no file {RECIPE}")
     recipe = recipes.load_recipe(folder / RECIPE)
     weights, header = read(folder / MODEL)
     try:

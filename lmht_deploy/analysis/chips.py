@@ -23,7 +23,7 @@ from lmht_deploy.formats.netx.network import (
     SynapseRecord,
     read_network,
 )
-from lmht_deploy.ir import Network, Neurons, Readout, Shape, sources
+from lmht_deploy.ir import Network, Neurons, Readout, Shape, require_network, sources
 from lmht_deploy.netx import READOUT, NetX, NetXConv, NetXDense, NetXFlatten, NetXInput, counting
 
 LAVA = "lava-nc 0.10.0, fixed-point models"
@@ -217,7 +217,7 @@ def demands(net: Network | NetX) -> list[Demand]:
     """Return what each layer of `net` needs; NetworkError for a float network."""
     if isinstance(net, NetX):
         return list(_of_netx(net))
-    if not net.integer:
+    if not require_network(net).integer:
         raise NetworkError(
             "the limits of chips are for integers, and this is a float network; quantize it first"
         )

@@ -158,6 +158,8 @@ def choose_backends(names: Iterable[str] | None) -> list[str]:
     """
     if names is None:
         return list(registry.NAMES)
+    if not isinstance(names, Iterable):
+        raise BackendError(f"backends must be a list of names, not {names!r}")
     chosen = [names] if isinstance(names, str) else list(names)
     if not chosen:
         raise BackendError(f"no backend is named; the backends are {', '.join(registry.NAMES)}")

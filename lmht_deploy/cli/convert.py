@@ -22,7 +22,7 @@ INJECTIONS = ("block-start", "uniform")
 def convert(
     source: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="Folder of a run, or a .lmht file of a float network."),
+        typer.Argument(metavar="RUN", help="Folder of a run, or a .lmht file."),
     ],
     out: Annotated[
         Path,
@@ -48,6 +48,10 @@ def convert(
 
     if out.suffix != ".lmht":
         raise LmhtError(f"{out}: the suffix must be .lmht")
+    if single_threshold not in (None, *INJECTIONS):
+        raise LmhtError(
+            f"--single-threshold must be {' or '.join(INJECTIONS)}, not {single_threshold!r}"
+        )
     net = lmht.load(source) if source.suffix == ".lmht" else lower_run(load_run(source))
     if not keep_float:
         net = lmht.quantize(net)

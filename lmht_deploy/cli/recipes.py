@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lmht_deploy.errors import LmhtError
+
 from . import _options as options
 from ._console import out, say, table, write_json
 
@@ -26,11 +28,13 @@ def recipes(
         ),
     ] = None,
     keys: Annotated[
-        bool, typer.Option("--keys", help="List the keys of a recipe, their defaults and ranges.")
+        bool, typer.Option("--keys", help="List all keys of a recipe, their defaults and ranges.")
     ] = False,
     json: options.Json = None,
 ) -> None:
-    """List the packaged recipes, print one of them, or list the keys of a recipe."""
+    """List the packaged recipes, print one of them, or list all keys."""
+    if keys and name is not None:
+        raise LmhtError("--keys lists the keys of all recipes; give it without a name")
     if keys:
         _show_keys(json)
     elif name is None:

@@ -106,6 +106,6 @@ class Model:
 
 def check_threads(threads: int) -> int:
     """Return `threads`; BackendError where the engine cannot run so many."""
-    if not 1 <= threads <= MAX_THREADS:
-        raise BackendError(f"the engine runs 1 to {MAX_THREADS} threads, not {threads}")
+    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise BackendError(f"the engine runs 1 to {MAX_THREADS} threads, not {threads!r}")
     return threads

@@ -44,7 +44,8 @@ def as_sensor(size: tuple[int, int]) -> Sensor:
 def make_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Build an event array of four arrays `[n]` with valid values.
 
-    The values are not checked; use `validate_events` for data from outside.
+    The order of times and the ranges of the values are not checked; use `validate_events` for data
+    from outside.
 
     Args:
         t: Times in us, not decreasing.
@@ -54,9 +55,17 @@ def make_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> n
 
     Returns:
         EVENT `[n]`.
+
+    Raises:
+        DataError: The arrays differ in length or do not hold integers.
     """
-    events = np.empty(len(t), EVENT)
-    events["t"], events["x"], events["y"], events["p"] = t, x, y, p
+    try:
+        events = np.empty(len(t), EVENT)
+        events["t"], events["x"], events["y"], events["p"] = t, x, y, p
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"t, x, y and p must be arrays of integers of one length ({error})"
+        ) from None
     return events
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError
-from lmht_deploy.formats.files import atomic_write, no_file
+from lmht_deploy.formats.files import as_path, atomic_write, no_file
 
 from ._readers import OPENERS
 from .arrays import EventValidator, Sensor, as_sensor
@@ -73,12 +73,12 @@ def open_recording(path: str | Path, sensor: Sensor | tuple[int, int] | None = N
         DataError: The format is not known, the file is damaged, the size of the sensor is not
             known, or a package is not installed.
     """
-    path, given = Path(path), None if sensor is None else as_sensor(sensor)
+    path, given = as_path(path), None if sensor is None else as_sensor(sensor)
     if not path.is_file():
         raise no_file(path)
     opener = OPENERS.get(path.suffix.lower())
     if opener is None:
-        raise DataError(f"{path}: a recording ends in {', '.join(SUFFIXES)}")
+        raise DataError(f"{path}: is not a recording; a recording ends in {', '.join(SUFFIXES)}")
     with _reader_errors(path):
         found, packets = opener(path, given)
     chosen = given or found

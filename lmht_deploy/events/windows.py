@@ -16,7 +16,7 @@ import numpy as np
 from lmht_deploy.errors import DataError
 
 from ._extension import core
-from .arrays import MAX_TIME, Sensor, as_bytes
+from .arrays import MAX_TIME, Sensor, as_bytes, as_sensor
 
 MAX_CELLS = 2**28
 """Largest number of cells (2 GiB) of `count_windows`: a damaged time could ask for any number."""
@@ -51,8 +51,8 @@ class WindowRule:
     length: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise DataError(f"a window needs at least one bin, not {self.steps}")
+        if not isinstance(self.steps, int | np.integer) or self.steps < 1:
+            raise DataError(f"a window needs at least one bin, not {self.steps!r}")
         if self.by not in ("recording", "time", "events"):
             raise DataError(
                 f"windows are cut by 'recording', 'time' or 'events', not by {self.by!r}"
@@ -61,10 +61,11 @@ class WindowRule:
             raise DataError(
                 "windows by recording have no bin length; use by='time' or by='events' with it"
             )
-        if self.by != "recording" and self.length < 1:
+        length_fits = isinstance(self.length, int | np.integer) and self.length >= 1
+        if self.by != "recording" and not length_fits:
             unit = "microseconds" if self.by == "time" else "events"
             raise DataError(
-                f"windows by {self.by} need a bin length >= 1 ({unit}), not {self.length}"
+                f"windows by {self.by} need a bin length >= 1 ({unit}), not {self.length!r}"
             )
 
     def bin(self, t: int, index: int, start: int, end: int = 0) -> int:
@@ -135,7 +136,8 @@ def count_windows(
         DataError: There is no event, `size` is larger than the sensor, or the windows would not
             fit into memory.
     """
-    size = check_size(size, sensor)
+    sensor = as_sensor(sensor)
+    size = check_size(None if size is None else as_sensor(size), sensor)
     number = rule.number_of_windows(events)
     if number * rule.steps * 2 * size.height * size.width > MAX_CELLS:
         raise DataError(

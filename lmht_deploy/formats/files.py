@@ -18,12 +18,20 @@ import numpy as np
 
 from lmht_deploy.errors import LmhtError, StorageError
 
-__all__ = ["atomic_write", "hdf5_checksum", "no_file", "reading", "writing_hdf5"]
+__all__ = ["as_path", "atomic_write", "hdf5_checksum", "no_file", "reading", "writing_hdf5"]
 
 # Names of open streams. A file behind one of them belongs to whoever opened it and is not replaced.
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
 # Largest ratio that deflate, the compression of gzip, can reach.
 _MAX_EXPANSION = 1032
+
+
+def as_path(path: object) -> Path:
+    """Return `path` as a `Path`; StorageError if it is not the name of a file or folder."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or "\0" in text:
+        raise StorageError(f"{path!r}: is not the name of a file")
+    return Path(text)
 
 
 @contextlib.contextmanager
@@ -58,10 +66,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _writing_errors(path: str | Path) -> Iterator[None]:
-    if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
-        raise StorageError(f"{path!r}: is not the name of a file")
+    folder = as_path(path).parent
     try:
         yield
+    except FileNotFoundError as error:
+        reason = error.strerror if folder.exists() else f"the folder {folder} does not exist"
+        raise StorageError(f"{path}: cannot be written ({reason})") from None
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from None
 

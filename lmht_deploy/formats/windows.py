@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy.errors import DataError, StorageError
-from lmht_deploy.formats.files import atomic_write, reading
+from lmht_deploy.formats.files import as_path, atomic_write, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
 
 __all__ = ["SCHEMA", "load_windows", "save_windows"]
@@ -42,6 +42,7 @@ the two keys are the whole format.""",
     checksum="The CRC-32 of each array, which every ZIP archive holds.",
 )
 """Description of the format."""
+_MAGIC = (b"PK", b"\x93NUMPY")  # of .npz and of .npy; NumPy takes any other file for a pickle
 
 
 def save_windows(windows: np.ndarray, path: str | Path, labels: np.ndarray | None = None) -> None:
@@ -76,7 +77,7 @@ def load_windows(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         StorageError: If the file is missing, damaged or not a `.npz` file.
         DataError: If its arrays are of another kind.
     """
-    with reading(path, "a readable .npz file"):
+    with reading(as_path(path), "a readable .npz file"):
         arrays = _read(path)
     if isinstance(arrays, np.ndarray):
         raise DataError(
@@ -90,6 +91,9 @@ def load_windows(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _read(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
     with Path(path).open("rb") as file:
+        if not file.read(6).startswith(_MAGIC):
+            raise StorageError(f"{path}: is not an .npz file")
+        file.seek(0)
         content = np.load(file, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return content
@@ -116,7 +120,7 @@ def _check(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     windows, labels = arrays[WINDOWS.name], arrays.get(LABELS.name)
     if windows.dtype.kind not in "iub" or windows.ndim < 2 or len(windows) == 0:
         raise DataError(
-            f"{path}: 'windows' must hold integers in the shape [N, T_in, ...], not "
+            f"{path}: 'windows' must hold integers in the shape [N, T_in, ...] with N >= 1, not "
             f"{windows.dtype} {list(windows.shape)}"
         )
     if labels is not None:

@@ -61,6 +61,8 @@ class Simulator:
     """
 
     def __init__(self, net: NetX, *, threads: int = 1, isa: str | None = None) -> None:
+        if not isinstance(net, NetX):
+            raise DataError(f"a NetX network is needed (see load_netx), not {type(net).__name__}")
         if not net.spiking:
             raise DataError("the network has no layer with neurons")
         self.net, self.threads = net, threads

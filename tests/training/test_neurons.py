@@ -125,13 +125,13 @@ def test_initial_parameters() -> None:
     "wrong", [{"levels": 0}, {"steps": 0}, {"steps_in": 0}, {"threshold": 0.0}]
 )
 def test_wrong_parameters(wrong: dict[str, int]) -> None:
-    with pytest.raises(NetworkError, match="must be >= 1"):
+    with pytest.raises(NetworkError, match="must be integers >= 1"):
         LMHT(**({"levels": 1, "steps": 1} | wrong))  # type: ignore[arg-type]
 
 
 def test_wrong_parameters_of_other_neurons() -> None:
     for make in (lambda: QCFS(0), lambda: QCFS(2, ceiling=0), lambda: MHT(2, -1), lambda: IF(0)):
-        with pytest.raises(NetworkError, match="must be >= 1"):
+        with pytest.raises(NetworkError, match="must be integers >= 1"):
             make()
     with pytest.raises(NetworkError, match="a T-GIM must be a matrix of numbers"):
         FixedLMHT(1, [[1.0, 2.0], [3.0]])

@@ -94,6 +94,8 @@ def install(
     if found := python_of(folder):
         _check_version(folder, version_of(found), version)
         return found
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise BackendError(f"{folder}: cannot be created (it exists); remove what is there")
     python = python or _find_python()
     with _beside(folder) as name:
         partial = Path(name) / "environment"
