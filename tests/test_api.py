@@ -278,3 +278,26 @@ def test_every_wrong_value_is_an_lmht_error(name: str, folder: Path) -> None:
             assert str(error).strip()
 
     call()
+
+
+WRONG_TYPES: list[tuple[Callable[[Any], object], str]] = [
+    (lambda api: api.load(None), "None: is not the name of a file"),
+    (lambda api: api.load(b"net.lmht"), "b'net.lmht': is not the name of a file"),
+    (lambda api: api.save(NET, None), "None: is not the name of a file"),
+    (lambda api: api.read_events(3), "3: is not the name of a file"),
+    (lambda api: api.load_windows(None), "None: is not the name of a file"),
+    (lambda api: api.Engine(NET, threads="2"), "the engine runs 1 to 1024 threads, not '2'"),
+    (lambda api: api.compare(NET, WINDOWS, backends=3), "backends must be a list of names, not 3"),
+    (lambda api: api.data.load("digits", steps="4"), "at least one bin, not '4'"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG_TYPES)
+def test_a_value_of_a_wrong_type_is_named(call: Callable[[Any], object], message: str) -> None:
+    with pytest.raises(lmht.LmhtError, match=message):
+        call(lmht)
+
+
+def test_text_is_not_taken_for_a_pickle(folder: Path) -> None:
+    with pytest.raises(lmht.StorageError, match=r"text\.npz: is not an \.npz file"):
+        lmht.load_windows(folder / "text.npz")

@@ -268,13 +268,14 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Compute the gradients of the inputs of `amplitudes`; None for those that need none."""
     x, *parameters = ctx.saved_tensors
     mixing, of_threshold = any(ctx.needs_input_grad[1:3]), ctx.needs_input_grad[3]
     grad_x, sums = amplitudes_backward(grad, x, *parameters, ctx.levels, mixing, of_threshold)
     grads: list[Tensor | None] = [None] * 3  # of Ω, λ and θ
-    learnt = [index for index, learns in enumerate((mixing, mixing, of_threshold)) if learns]
-    parts = torch.split(sums, [parameters[index].numel() for index in learnt])
-    for index, part in zip(learnt, parts, strict=True):
+    learned = [index for index, learns in enumerate((mixing, mixing, of_threshold)) if learns]
+    parts = torch.split(sums, [parameters[index].numel() for index in learned])
+    for index, part in zip(learned, parts, strict=True):
         grads[index] = part.view_as(parameters[index]).to(parameters[index].dtype)
     return grad_x, *grads, None, None
 

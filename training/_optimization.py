@@ -27,18 +27,18 @@ def learning_rate_at(recipe: TrainingRecipe, step: int, steps_per_epoch: int) ->
 
 def make_optimizer(recipe: TrainingRecipe, model: nn.Module) -> torch.optim.Optimizer:
     """Make the optimizer of `model`: only weights decay, not biases, norms and neurons."""
-    learnt = [p for p in model.parameters() if p.requires_grad]
+    learned = [p for p in model.parameters() if p.requires_grad]
     neurons = {
         id(p)
         for module in model.modules()
         if isinstance(module, Neuron)
         for p in module.parameters()
     }
-    decayed = [p for p in learnt if p.ndim > 1 and id(p) not in neurons]
+    decayed = [p for p in learned if p.ndim > 1 and id(p) not in neurons]
     chosen = {id(p) for p in decayed}
     groups = [
         {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": [p for p in learnt if id(p) not in chosen], "weight_decay": 0.0},
+        {"params": [p for p in learned if id(p) not in chosen], "weight_decay": 0.0},
     ]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.learning_rate)

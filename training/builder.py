@@ -241,4 +241,5 @@ def _pool_shape(shape: Shape, size: int, stride: int, padding: int) -> Shape:
 
 
 def _size(shape: Shape) -> int:
+    """Number of neurons of a layer of `shape`."""
     return shape[0] * shape[1] * shape[2]

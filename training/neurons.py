@@ -171,7 +171,7 @@ def _check_sizes(levels: int, steps: int, steps_in: int, threshold: float) -> No
 
 
 class Neuron(nn.Module):
-    """Base class of neuron layers, which differ in Ω, λ and what of them is learnt.
+    """Base class of neuron layers, which differ in Ω, λ and what of them is learned.
 
     The threshold θ is one parameter per layer. It is frozen unless a subclass says otherwise.
 
@@ -282,7 +282,7 @@ class LMHT(Neuron):
 
 
 class FixedLMHT(Neuron):
-    """LM-HT neurons with a given T-GIM and leak, which are not learnt.
+    """LM-HT neurons with a given T-GIM and leak, which are not learned.
 
     Args:
         levels: Number of threshold levels L.
@@ -390,7 +390,7 @@ class QCFS(MHT):
 
         y = ϑ/n · clip(floor(x·n/ϑ + 1/2), 0, n)
 
-    This is one step of a neuron with n levels, θ = ϑ/n and v0 = θ/2. θ is learnt.
+    This is one step of a neuron with n levels, θ = ϑ/n and v0 = θ/2. θ is learned.
 
     Args:
         levels: Number of levels n.

@@ -56,7 +56,7 @@ def check_json(path: Path | None) -> Path | None:
 
 
 def check_out(folder: Path) -> Path:
-    """Check that an output folder is no file, and that no file is in the place of a parent."""
+    """Check that an output folder exists or can be created, without creating it."""
     for part in (folder, *folder.parents):
         if part.exists():
             if not part.is_dir():

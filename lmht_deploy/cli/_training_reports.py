@@ -22,6 +22,11 @@ def reports(
 ) -> Iterator[Callable[[Progress], None]]:
     """Show the progress of a run, and write it for TensorBoard if asked to.
 
+    Args:
+        folder: Folder of the run, for the files of TensorBoard.
+        tensorboard: Whether to write these files.
+        quiet: Show and write nothing, as in all processes of torchrun but the first.
+
     Yields:
         The callback for the training loop.
     """

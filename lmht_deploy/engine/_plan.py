@@ -121,6 +121,7 @@ class Planner:
             self._ids[layer.name] = self._model.add_flatten(source=self._ids[source])
 
     def _only_linear_reads(self, layer: Flatten) -> bool:
+        """Whether every reader of `layer` is a `Linear` synapse."""
         for other in self._net.layers:
             if isinstance(other, Flatten) and other.source == layer.name:
                 return False

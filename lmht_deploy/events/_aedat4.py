@@ -239,6 +239,7 @@ class _Table:
         return self._at + offset if offset else None
 
     def scalar(self, index: int, form: str, default: int) -> int:
+        """Return the number in field `index`, in the `struct` format `form`."""
         at = self._field(index)
         return default if at is None else self._unpack(form, at)
 

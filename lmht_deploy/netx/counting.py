@@ -40,7 +40,10 @@ class Sample:
 
 
 def window_shape(net: NetX) -> tuple[int, ...]:
-    """Return the shape of one window; without an encoding, the number of steps is free.
+    """Return the shape of one window.
+
+    If the file states no encoding, windows of any number of steps can be run; the number returned
+    is then the one that the file states, or 1.
 
     Raises:
         DataError: The network has no layer with neurons.

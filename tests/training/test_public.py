@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -42,3 +44,24 @@ def test_missing_torch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LmhtError, match=r"'torch'.*lmht-deploy\[train\]"):
         lmht_deploy.training.LMHT  # noqa: B018
     assert lmht_deploy.training.load_recipe("digits").data.name == "digits"
+
+
+WRONG_CALLS: list[Callable[[Any], object]] = [
+    lambda training: training.load_recipe(None),
+    lambda training: training.load_recipe("digits", 3),
+    lambda training: training.load_recipe("digits", "training.epochs=1"),
+    lambda training: training.load_recipe("digits", [None]),
+    lambda training: training.load_run(None),
+    lambda training: training.load_run("missing"),
+    lambda training: training.LMHT(levels="2", steps=4),
+    lambda training: training.LMHT(levels=2, steps=None),
+    lambda training: training.QCFS(None),
+    lambda training: training.SpikingModel(None, steps_in=4),
+    lambda training: training.SpikingModel(training.LMHT(2, 4), steps_in=None),
+]
+
+
+@pytest.mark.parametrize("call", WRONG_CALLS)
+def test_wrong_types_are_lmht_errors(call: Callable[[Any], object]) -> None:
+    with pytest.raises(LmhtError):
+        call(lmht_deploy.training)

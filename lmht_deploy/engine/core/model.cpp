@@ -56,6 +56,7 @@ bool window_is_cheaper(const std::vector<Tensor>& tensors, const std::vector<Syn
     });
 }
 
+// Number of blocks that the first synapse reads; 0 where there is no such synapse or tensor.
 int blocks_of(const std::vector<Tensor>& tensors, const std::vector<SynapseSpec>& specs) {
     const bool known =
         !specs.empty() && specs[0].source >= 0 && specs[0].source < int(tensors.size());
@@ -304,6 +305,7 @@ SynapticLayer Model::connect(const std::vector<SynapseSpec>& specs, bool window)
 int Model::add_neurons(const std::vector<SynapseSpec>& specs, const NeuronSpec& spec) {
     check_neurons(spec);
     const int blocks = blocks_of(tensors, specs);
+    // Where all columns of Ω are equal, k may be summed over the window before the synapses.
     const bool window =
         is_uniform(spec.omega, spec.steps, blocks) && window_is_cheaper(tensors, specs);
     SynapticLayer layer = connect(specs, window);

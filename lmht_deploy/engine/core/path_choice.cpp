@@ -11,17 +11,20 @@ namespace {
 constexpr Path PREFERENCE[] = {Path::Shared,   Path::Ones,  Path::Graded,
                                Path::Weighted, Path::Dense, Path::Channelwise};
 
-// Whether the lists of rows that count twice have room in every output row.
+// Whether the lists of rows that count twice have room in every output row. They hold k / 2 entries
+// per spike, and have room for MAX_TWICE entries per input under the row.
 bool fits_lists(const SynapseTraits& synapse, const SpikeStatistics& spikes) {
     const int64_t room = MAX_TWICE * synapse.places * synapse.channels;
     return synapse.max_count / 2 <= MAX_TWICE || spikes.max_row_spikes / 2 <= room;
 }
 
-// Expected rows that a graded spike adds: k = 1, 2, 3, 4 take 1, 1, 2, 2 rows.
+// Expected number of weight rows that graded spikes add. A spike of k = 1, 2, 3, 4 adds 1, 1, 2, 2
+// rows; 1 + (k - 1) / 3 approximates this.
 double graded_rows(const SpikeStatistics& spikes) {
     return double(spikes.active) + double(spikes.spikes - spikes.active) / 3;
 }
 
+// Costs where only `path` is possible.
 PathCosts only(Path path, const PathCosts& all) {
     PathCosts costs;
     costs[path] = all[path];
@@ -47,6 +50,7 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
                 geometry.mean_column_taps * slice.channels / synapse.channels_in * misses};
 }
 
+// Spikes that the two blocks of a pair share in the input rows under output row `y`.
 int64_t spikes_shared(const Geometry& geometry, const Source& source, int y, int pair) {
     const int pairs = source.spikes.steps / 2;
     int64_t shared = 0;

@@ -209,8 +209,8 @@ private:
 //             [time   ][p]                     [time  ][p][exposure]
 //             127, .: 127 us pass              63, n: 63 n us pass
 //
-// y counts from the bottom; the caller turns it over. Measurements of exposure are not events of
-// the change detector: they are passed over.
+// y counts from the bottom; the caller converts it. Measurements of exposure are no changes of
+// brightness: they are skipped.
 class EventStream : public Decoder {
 public:
     explicit EventStream(bool atis) : atis_(atis) {}

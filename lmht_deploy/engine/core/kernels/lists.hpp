@@ -10,9 +10,11 @@
 namespace lmht {
 namespace {
 
+// The entries of a list: byte offsets of weight rows.
 LMHT_INLINE uint32_t* rows_of(const RowInputs& inputs, int list) {
     return inputs.rows + list * inputs.row_pitch;
 }
+// For each position, where its entries begin in the list, and the end of the list.
 LMHT_INLINE uint32_t* starts_of(const RowInputs& inputs, int list) {
     return inputs.starts + size_t(list) * (inputs.positions + 1);
 }
