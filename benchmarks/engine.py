@@ -12,7 +12,7 @@
     busy           one and two threads while other processes compute
     tiers          every instruction set
 
-Every table times all its columns turn by turn in one run and prints the best of each, so that a
+Every table times all its columns alternately in one run and prints the best of each, so that a
 busy machine slows all of them alike. Only the ratios count: the time of a column divided by that of
 the first. With one thread the time is CPU time of the process, which excludes other programs.
 """

@@ -1,4 +1,4 @@
-"""Timing of several runs turn by turn, so that a busy machine slows all of them alike."""
+"""Timing of several runs alternately, so that a busy machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIN_TURNS = 5
 def best_of_each(
     runs: Mapping[str, Run], seconds: float, clock: Callable[[], float] = time.process_time
 ) -> dict[str, float]:
-    """Time each run turn by turn.
+    """Time all runs alternately.
 
     Args:
         runs: Runs by name. Each is called once before it is timed.
@@ -49,7 +49,7 @@ def _best_of_turn(run: Run, clock: Callable[[], float]) -> float:
 
 
 def mean_of_each(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
-    """Return the mean wall time of each run in milliseconds, timed turn by turn."""
+    """Return the mean wall time of each run in milliseconds, timed alternately."""
     spent, counts = dict.fromkeys(runs, 0.0), dict.fromkeys(runs, 0)
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:

@@ -60,7 +60,7 @@ def export(
 
     Raises:
         ExportError: Unknown file name extension, an option that the format does not have, or a
-            network that the format cannot carry. The message names the layer and a way out.
+            network that the format cannot represent. The message names the layer and what to do.
         StorageError: The file cannot be written.
     """
     path, net = _checked(path), require_network(net)

@@ -46,9 +46,9 @@ def export_netx(net: Network, path: str | Path, *, graded: bool = False) -> tupl
         The Lava processes of lmht-deploy are exact in all of these cases.
 
     Raises:
-        ExportError: The file cannot carry the network: it is a float network, or has max pooling,
-            overlapping sum pooling under a padded convolution, or, unless `graded`, several levels
-            and sub-steps in one layer. The message names the layer and a way out.
+        ExportError: The file cannot represent the network: it is a float network, or has max
+            pooling, overlapping sum pooling under a padded convolution, or, unless `graded`,
+            several levels and sub-steps in one layer. The message names the layer and what to do.
         StorageError: The file cannot be written.
     """
     if not require_network(net).integer:

@@ -64,7 +64,7 @@ def export_netx_exact(net: Network, path: str | Path) -> tuple[str, ...]:
             pooling, a leak over several time-steps, a shortcut from the input, levels and
             sub-steps in one layer, uniform injection, potentials beyond 24 bits, a read-out bias
             beyond 16 bits, or more than 32 million unrolled weights in one layer. The message
-            names the layer and a way out.
+            names the layer and what to do.
         StorageError: The file cannot be written.
     """
     if not require_network(net).integer:

@@ -52,7 +52,7 @@ class ExportError(LmhtError):
 
 
 class StorageError(LmhtError):
-    """A file that cannot be written, or that is missing, damaged, foreign or of another version."""
+    """A file that cannot be written, or that is missing, damaged, of another kind or version."""
 
 
 class BackendError(LmhtError):

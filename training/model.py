@@ -15,7 +15,7 @@ from .neurons import is_positive, is_size
 class SpikingModel(nn.Module):
     """A feed-forward module applied to windows: merges time and batch, averages logits over time.
 
-    `body` maps [T_in·B, ...] to [T·B, K]. Of its layers, only neurons (`Neuron`) see time. The
+    `body` maps [T_in·B, ...] to [T·B, K]. Only neurons (`Neuron`) separate the time-steps. The
     logits are 1/T · Σ_t X[t], the read-out with scale 1/T.
 
     Args:

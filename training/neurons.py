@@ -1,7 +1,8 @@
 """LM-HT neurons in PyTorch: one pure function, and thin modules that hold its parameters.
 
 Tensors inside a model are [T·B, ...] with time outermost. So `nn.Conv2d`, `nn.BatchNorm2d` and the
-like are used unchanged, and only neurons see time. The output of a neuron is the amplitude k·θ.
+like are used unchanged, and only neurons separate the time-steps. The output of a neuron is the
+amplitude k·θ.
 
 The function has two implementations. The plain one below is the reference and runs everywhere. The
 fused one (`_fused`) consists of Triton kernels for GPUs.

@@ -154,7 +154,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the tensors and the header that `write` wrote.
 
     Raises:
-        StorageError: The file is missing, damaged or foreign.
+        StorageError: The file is missing, damaged or of another kind.
     """
     if not path.is_file():
         raise StorageError(f"{path}: there is no such file")

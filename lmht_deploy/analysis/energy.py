@@ -63,7 +63,7 @@ def energy_model(name: str) -> EnergyModel:
     Raises:
         LmhtError: There is no such model.
     """
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise LmhtError(unknown("energy model", name, MODELS))
     return MODELS[name]
 

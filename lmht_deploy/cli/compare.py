@@ -43,7 +43,7 @@ def compare(
 ) -> None:
     """Run the same windows on several backends and compare all integers with the reference model.
 
-    Exits with 1 if a backend computes another integer, and reports the first mismatch.
+    Reports the first mismatch and exits with 1 if an integer differs.
     """
     import lmht_deploy as lmht
     from lmht_deploy.analysis.compare import choose_backends

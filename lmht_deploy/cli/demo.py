@@ -48,9 +48,8 @@ def demo(
 ) -> None:
     """Train a small LM-HT network, convert it, and run test recordings on every backend.
 
-    Without --nmnist the recordings are digits of scikit-learn before an emulated event camera, and
-    nothing is downloaded. Exits with 1 if a backend computes another integer than the reference
-    model.
+    Without --nmnist, an emulated event camera records the digits of scikit-learn, and nothing is
+    downloaded. Exits with 1 if an integer of a backend differs from the reference model.
     """
     need_torch()
     from lmht_deploy.training import recipe as training_recipe

@@ -31,8 +31,8 @@ def run(
         str | None,
         typer.Option(
             "--backend",
-            help="Backend to use (default: event for .lmht, onnx for .onnx, lava for .net, netx "
-            "for NetX files of other tools).",
+            help="Backend to use (default: event for .lmht, onnx for .onnx, lava for .net; netx "
+            "for .net files that lava-dl or --stock-exact wrote).",
             rich_help_panel=options.EXECUTION,
             autocompletion=options.completion(options.backend_names),
         ),
@@ -48,8 +48,8 @@ def run(
         bool,
         typer.Option(
             "--fast-conv",
-            help="Backend lava, NetX files of other tools: lava-dl computes convolutions as "
-            "matrix products, with the same integers.",
+            help="For backend lava and NetX files of other tools: compute convolutions as matrix "
+            "products, with the same integers.",
             rich_help_panel=options.EXECUTION,
         ),
     ] = False,

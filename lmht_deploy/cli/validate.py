@@ -37,8 +37,9 @@ def validate(
 ) -> None:
     """Report accuracy, SOPs and energy of a trained network before and after reparameterization.
 
-    Both the float and the integer network are evaluated. Exits with 1 if the block-start form
-    differs from the network before in any window, and reports the first mismatch.
+    Both the float and the integer network are evaluated. If the block-start form
+    differs from the original network in any window, the first mismatch is reported, and the command
+    exits with 1.
     """
     run = load_run(folder)
     from lmht_deploy.analysis.validate import validate as validate_network

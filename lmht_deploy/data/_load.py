@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
+import numpy as np
+
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, as_sensor
 from lmht_deploy.events.windows import WindowRule
+from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.windows import load_windows
 
 from . import images
@@ -67,7 +70,10 @@ def load(
         >>> load("digits", split="train", steps=4).windows.shape
         (1438, 4, 2, 16, 16)
     """
-    name, split, window_size = str(source), check_split(split), _size(size)
+    name, split, window_size = str(as_path(source)), check_split(split), _size(size)
+    root = None if root is None else as_path(root)
+    if not isinstance(max_count, int | np.integer):
+        raise DataError(f"max_count must be an integer, not {max_count!r}")
     if name in images.SETS:
         return images.load_images(
             name,
@@ -85,9 +91,8 @@ def load(
     options = EventOptions(WindowRule(steps), window_size, max_count, given, drop)
     if not is_event_set(name):
         return _load_path(Path(source), options)
-    folder = None if root is None else Path(root)
     return load_event_set(
-        name, options, split=split, root=folder, subset=subset, cache=cache, progress=progress
+        name, options, split=split, root=root, subset=subset, cache=cache, progress=progress
     )
 
 

@@ -142,7 +142,7 @@ def writing_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
 @contextlib.contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
-    """Turn whatever a damaged or foreign file makes a reader raise into a StorageError.
+    """Turn any error that a reader raises for a damaged or unknown file into a StorageError.
 
     Args:
         path: File that is read.

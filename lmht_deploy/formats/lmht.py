@@ -197,7 +197,7 @@ def load_network(path: str | Path) -> Network:
         The network, checked, with its bounds proved.
 
     Raises:
-        StorageError: If the file is missing, damaged, foreign or of another version.
+        StorageError: If the file is missing, damaged, of another kind or of another version.
     """
     with reading(path, "a .lmht file"), h5py.File(path, "r") as file:
         attributes = {name: _plain(value) for name, value in file.attrs.items()}
