@@ -46,44 +46,73 @@ from lmht_deploy.ir import (
     Synapse,
 )
 
+from ._preparation import evaluation_copy, require_spiking_model, unchanged, undisturbed
+from ._verification import verify as _verify
 from .model import SpikingModel
 from .neurons import Neuron
 
 
-def lower(model: SpikingModel, input: Input) -> Network:
+def lower(model: SpikingModel, input: Input, *, verify: bool = True) -> Network:
     """Lower a model to the float network that computes the same in evaluation mode.
 
     Layers are named by the paths of their modules in `model.body`. Weights become float64. Batch
     norm is folded with its running statistics. The scale of the read-out is 1/T: its logits times
     the scale are those of the model.
 
+    The model itself is not changed: a copy in float64 is lowered. At the end this copy and the
+    network run on a few random windows, and every layer must agree.
+
     Args:
         model: Model to lower.
         input: Name, shape, steps, range and kind of the input.
+        verify: Whether to compare the network with the model. This takes about as long as eight
+            windows on the reference backend.
 
     Raises:
-        LoweringError: A `Network` cannot express a part of the model; names the module.
+        LoweringError: A `Network` cannot express a part of the model, or the two differ; names the
+            module.
     """
-    if not isinstance(model, SpikingModel):
-        raise LoweringError(
-            f"lowering needs a SpikingModel, not {type(model).__name__}; "
-            "wrap the module: SpikingModel(module, steps_in)"
-        )
+    _check(model, input)
+    with undisturbed():
+        copied = evaluation_copy(model)
+        net = _Lowering(_trace(copied.body), input, copied.input_scale).run()
+        if verify:
+            _verify(copied, net)
+    return net
+
+
+def _check(model: SpikingModel, input: Input) -> None:
+    require_spiking_model(model)
     if not isinstance(input, Input):
         raise LoweringError(f"the input must be an Input, not {type(input).__name__}")
     if input.steps != model.steps_in:
         raise LoweringError(f"the input has {input.steps} steps, the model needs {model.steps_in}")
-    return _Lowering(_trace(model.body), input, model.input_scale).run()
 
 
 # --------------------------------------------------------------------------------------- tracing
 
 
+class _Proxy(fx.Proxy):
+    """Tells `a += b`, which changes every other name of `a`, from `a = a + b`."""
+
+    def __iadd__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+
 class _Tracer(fx.Tracer):
-    """Traces neurons, and every module of PyTorch, as one operation."""
+    """Traces neurons, every module of PyTorch, and subclasses that compute the same, as one
+    operation.
+    """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Neuron) or super().is_leaf_module(m, module_qualified_name)
+        return (
+            isinstance(m, Neuron)
+            or _kind(m) is not None
+            or super().is_leaf_module(m, module_qualified_name)
+        )
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
 
 def _trace(body: nn.Module) -> fx.GraphModule:
@@ -161,6 +190,8 @@ class _Lowering:
         self._layers: list[Layer] = [input]
         self._names = {input.name}
         self._values: dict[fx.Node, _Value] = {}
+        self._storage: dict[fx.Node, fx.Node] = {}  # the node that made the memory of a tensor
+        self._overwritten: dict[fx.Node, str] = {}  # tensors whose value is not known, by whom
         self._input = _Spikes(input.name, input_scale, input.shape, input.steps)
 
     def run(self) -> Network:
@@ -169,7 +200,9 @@ class _Lowering:
                 if node.op == "output":
                     self._finish(node)
                 else:
-                    self._values[node] = self._lower(node)
+                    value = self._lower(node)
+                    self._values[node] = value
+                    self._share(node, value)
             return Network(tuple(self._layers))
         except NetworkError as error:
             raise LoweringError(f"the lowered network is not valid: {error}") from None
@@ -181,18 +214,34 @@ class _Lowering:
                 return self._input
             case "call_module":
                 return self._lower_module(node, where, self._modules[str(node.target)])
-            case "call_function" if node.target in _ADDITIONS:
+            case "call_function" | "call_method" if node.target in (*_ADDITIONS, *_IN_PLACE):
                 return self._add(where, *self._arguments(node, 2))
-            case "call_function" | "call_method" if node.target in (torch.flatten, "flatten"):
+            case "call_function" | "call_method" if node.target in _FLATTENS:
                 (value,) = self._arguments(node, 1, more=True)
                 return self._flatten(where, _FlattenDims(*node.args[1:], **node.kwargs), value)  # type: ignore[arg-type]
         raise _cannot_lower(where, _operation(node))
 
     def _lower_module(self, node: fx.Node, where: str, module: nn.Module) -> _Value:
-        for kind, handle in _MODULES.items():
-            if isinstance(module, kind):
-                return handle(self, where, module, *self._arguments(node, 1))
-        raise _cannot_lower(where, type(module).__name__)
+        kind = _kind(module)
+        if kind is None:
+            raise _cannot_lower_module(where, module)
+        return _MODULES[kind](self, where, module, *self._arguments(node, 1))
+
+    def _share(self, node: fx.Node, value: _Value) -> None:
+        """Note whose memory `node` uses, and what an addition in place does to its other users."""
+        shares = node.args and (node.target in _VIEWS or self._modules_view(node))
+        storage = self._storage[cast(fx.Node, node.args[0])] if shares else node
+        self._storage[node] = storage
+        if node.target not in _IN_PLACE:
+            return
+        for other in [n for n, made in self._storage.items() if made is storage]:
+            if self._values[other].shape == value.shape:
+                self._values[other] = value
+            else:
+                self._overwritten[other] = _where(node)
+
+    def _modules_view(self, node: fx.Node) -> bool:
+        return node.op == "call_module" and isinstance(self._modules[str(node.target)], _VIEW_MODULES)
 
     def _arguments(self, node: fx.Node, number: int, more: bool = False) -> list[_Value]:
         """The first `number` arguments of `node`, which must be tensors of the network.
@@ -206,6 +255,12 @@ class _Lowering:
                 f"{_where(node)}: {_operation(node)} can be lowered only for {number} plain "
                 f"tensor{'s' * (number > 1)} of the network"
             )
+        for tensor in tensors:
+            if tensor in self._overwritten:
+                raise LoweringError(
+                    f"{_where(node)}: reads a view of a tensor that the addition "
+                    f"{self._overwritten[tensor]!r} changes in place; use a = a + b instead"
+                )
         return [self._values[tensor] for tensor in tensors]
 
     def _name(self, path: str) -> str:
@@ -277,7 +332,7 @@ class _Lowering:
             raise LoweringError(
                 f"{where}: neurons with {neuron.steps_in} input steps receive {current.steps} steps"
             )
-        theta = float(_array(neuron.threshold))
+        theta = _scalar(where, "threshold", neuron.threshold)
         if theta <= 0:
             raise LoweringError(f"{where}: the threshold must be positive, not {theta}")
         channels = (current.shape[0],)
@@ -287,8 +342,8 @@ class _Lowering:
             bias=current.bias,
             threshold=np.full(channels, theta),
             omega=_array(neuron.omega),
-            leak=float(_array(neuron.leak)),
-            v0=np.full(channels, float(_array(neuron.v0))),
+            leak=_scalar(where, "leak", neuron.leak),
+            v0=np.full(channels, _scalar(where, "initial potential", neuron.v0)),
             levels=neuron.levels,
         )
         self._layers.append(layer)
@@ -396,7 +451,14 @@ _MODULES: dict[type[nn.Module], Callable[..., _Value]] = {
     nn.Dropout2d: _Lowering._unchanged,
 }
 
-_ADDITIONS = (operator.add, operator.iadd, torch.add)
+_VIEW_MODULES = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten)
+"""Modules whose output may share the memory of their input."""
+
+_ADDITIONS = (operator.add, torch.add, "add")
+_IN_PLACE = (operator.iadd, "add_")
+_FLATTENS = (torch.flatten, "flatten")
+_VIEWS = (*_FLATTENS, *_IN_PLACE)
+"""Functions whose output may share the memory of their first argument."""
 
 _ACTIVATIONS = (
     "relu",
@@ -420,6 +482,26 @@ def _where(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack")
     path = next(reversed(stack)) if stack else ""
     return f"{path}.{node.name}" if path else node.name
+
+
+def _kind(module: nn.Module) -> type[nn.Module] | None:
+    """The class in `_MODULES` whose computation `module` has."""
+    for kind in _MODULES:
+        if isinstance(module, kind) and unchanged(module, kind):
+            return kind
+    return None
+
+
+def _cannot_lower_module(where: str, module: nn.Module) -> LoweringError:
+    name = type(module).__name__
+    for kind in _MODULES:
+        if isinstance(module, kind):
+            what = name if type(module) is kind else f"{name}, a subclass of {kind.__name__}"
+            return LoweringError(
+                f"{where}: {what} with a forward of its own cannot be lowered; use "
+                f"{kind.__name__} as it is"
+            )
+    return _cannot_lower(where, name)
 
 
 def _operation(node: fx.Node) -> str:
@@ -565,6 +647,14 @@ def _padding(where: str, conv: nn.Conv2d) -> Pair:
 def _pair(value: Any) -> Pair:
     """A size of PyTorch, which may be one number, as (vertical, horizontal)."""
     return cast(Pair, tuple(value) if isinstance(value, Sequence) else (value, value))
+
+
+def _scalar(where: str, what: str, tensor: Tensor) -> float:
+    if tensor.numel() != 1:
+        raise LoweringError(
+            f"{where}: the {what} must be one number per layer, not of shape {list(tensor.shape)}"
+        )
+    return float(_array(tensor))
 
 
 def _array(tensor: Tensor) -> np.ndarray:
