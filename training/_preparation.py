@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import prune
 from torch.nn.utils.spectral_norm import SpectralNorm
@@ -74,15 +74,14 @@ def unchanged(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 def _advice(model: object) -> str:
     name = type(model).__name__
-    if isinstance(model, torch.jit.ScriptModule) or name in _WITHOUT_ORIGINAL:
+    if isinstance(model, torch.jit.ScriptModule | fx.GraphModule) or name in _WITHOUT_ORIGINAL:
         return "lower the SpikingModel that it was made from"
     modules = model.named_modules() if isinstance(model, nn.Module) else iter(())
     for path, module in modules:
         if isinstance(module, SpikingModel):
             return f"lower the SpikingModel that it contains: model.{path}"
-    inner = _WRAPPERS.get(name)
-    module = "module" if inner is None else f"module.{inner}"
-    return f"wrap the module: SpikingModel({module}, steps_in)"
+    inner = f"module.{_WRAPPERS[name]}" if name in _WRAPPERS else "module"
+    return f"wrap the module: SpikingModel({inner}, steps_in)"
 
 
 def _check_module(where: str, module: nn.Module) -> None:
@@ -108,9 +107,9 @@ def _check_module(where: str, module: nn.Module) -> None:
 
 
 def _check_hooks(where: str, module: nn.Module) -> None:
-    before = (h for h in module._forward_pre_hooks.values() if not isinstance(h, RECOMPUTES))
+    before = [h for h in module._forward_pre_hooks.values() if not isinstance(h, RECOMPUTES)]
     for kind, hooks in (("forward pre-hook", before), ("forward hook", module._forward_hooks)):
-        for _ in hooks:
+        if hooks:
             raise LoweringError(
                 f"{where}: {type(module).__name__} has a {kind}, which cannot be lowered; remove "
                 "the hook, and put what it computes into weights or layers"
@@ -129,22 +128,49 @@ def evaluation_copy(model: SpikingModel) -> SpikingModel:
         LoweringError: The model cannot be copied.
     """
     try:
-        copied = copy.deepcopy(model, _detached(model))
-        copied = copied.to(device="cpu", dtype=torch.float64).eval()
+        copied = _copied(model).cpu().double().eval()
         for module in copied.modules():
             _recompute(module)
-    except Exception as error:  # of attributes, or modules, that the user wrote
+    except Exception as error:  # of modules that the user wrote
         raise LoweringError(
-            f"the model cannot be copied to the CPU in float64: {error}; "
-            "remove attributes that copy.deepcopy cannot copy"
+            f"the model cannot be copied to the CPU in float64: {error}; its weights must be in "
+            "memory, and copy.deepcopy must be able to copy its modules"
         ) from error
     return copied
+
+
+def _copied(model: SpikingModel) -> SpikingModel:
+    """A deep copy, which shares attributes that cannot be copied, such as loggers."""
+    detached = _detached(model)
+    try:
+        return copy.deepcopy(model, dict(detached))
+    except Exception:
+        return copy.deepcopy(model, dict(detached) | _not_copyable(model))
 
 
 def _detached(model: nn.Module) -> dict[int, Any]:
     """Copies, by id, of the tensors that `copy.deepcopy` refuses: those that have a graph."""
     held = (tensor for module in model.modules() for tensor in _tensors(vars(module)))
     return {id(tensor): tensor.detach().clone() for tensor in held if not tensor.is_leaf}
+
+
+def _not_copyable(model: nn.Module) -> dict[int, Any]:
+    own = ("_parameters", "_buffers", "_modules")
+    held = [
+        value
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if name not in own
+    ]
+    return {id(value): value for value in held if not _is_copyable(value)}
+
+
+def _is_copyable(value: object) -> bool:
+    try:
+        copy.deepcopy(value)
+    except Exception:
+        return False
+    return True
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

@@ -65,8 +65,8 @@ def lower(model: SpikingModel, input: Input, *, verify: bool = True) -> Network:
     Args:
         model: Model to lower.
         input: Name, shape, steps, range and kind of the input.
-        verify: Whether to compare the network with the model. This takes about as long as eight
-            windows on the reference backend.
+        verify: Whether to compare the network with the model, on four windows. False saves this
+            time for a huge model.
 
     Raises:
         LoweringError: A `Network` cannot express a part of the model, or the two differ; names the
@@ -100,13 +100,14 @@ class _Proxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Traces neurons, every module of PyTorch, and subclasses that compute the same, as one
-    operation.
+    """Traces neurons, modules of PyTorch and their subclasses as one operation.
+
+    A subclass of a module without weights is traced if its forward is its own.
     """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return (
-            isinstance(m, Neuron)
+            isinstance(m, _WITH_WEIGHTS)
             or _kind(m) is not None
             or super().is_leaf_module(m, module_qualified_name)
         )
@@ -219,6 +220,11 @@ class _Lowering:
             case "call_function" | "call_method" if node.target in _FLATTENS:
                 (value,) = self._arguments(node, 1, more=True)
                 return self._flatten(where, _FlattenDims(*node.args[1:], **node.kwargs), value)  # type: ignore[arg-type]
+        if node.op == "get_attr":
+            raise LoweringError(
+                f"{where}: reads the tensor {node.target!r}, which cannot be lowered; only "
+                "layers may have weights"
+            )
         raise _cannot_lower(where, _operation(node))
 
     def _lower_module(self, node: fx.Node, where: str, module: nn.Module) -> _Value:
@@ -229,7 +235,7 @@ class _Lowering:
 
     def _share(self, node: fx.Node, value: _Value) -> None:
         """Note whose memory `node` uses, and what an addition in place does to its other users."""
-        shares = node.args and (node.target in _VIEWS or self._modules_view(node))
+        shares = node.args and (node.target in _VIEWS or self._is_view_module(node))
         storage = self._storage[cast(fx.Node, node.args[0])] if shares else node
         self._storage[node] = storage
         if node.target not in _IN_PLACE:
@@ -240,8 +246,9 @@ class _Lowering:
             else:
                 self._overwritten[other] = _where(node)
 
-    def _modules_view(self, node: fx.Node) -> bool:
-        return node.op == "call_module" and isinstance(self._modules[str(node.target)], _VIEW_MODULES)
+    def _is_view_module(self, node: fx.Node) -> bool:
+        module = self._modules[str(node.target)] if node.op == "call_module" else None
+        return isinstance(module, _VIEW_MODULES)
 
     def _arguments(self, node: fx.Node, number: int, more: bool = False) -> list[_Value]:
         """The first `number` arguments of `node`, which must be tensors of the network.
@@ -451,6 +458,8 @@ _MODULES: dict[type[nn.Module], Callable[..., _Value]] = {
     nn.Dropout2d: _Lowering._unchanged,
 }
 
+_WITH_WEIGHTS = (Neuron, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
+
 _VIEW_MODULES = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten)
 """Modules whose output may share the memory of their input."""
 
@@ -496,10 +505,11 @@ def _cannot_lower_module(where: str, module: nn.Module) -> LoweringError:
     name = type(module).__name__
     for kind in _MODULES:
         if isinstance(module, kind):
-            what = name if type(module) is kind else f"{name}, a subclass of {kind.__name__}"
+            if name == kind.__name__ and type(module) is not kind:
+                name = f"{type(module).__module__}.{name}"
             return LoweringError(
-                f"{where}: {what} with a forward of its own cannot be lowered; use "
-                f"{kind.__name__} as it is"
+                f"{where}: {name} replaces the forward of {kind.__name__}, which cannot be "
+                f"lowered; keep the forward of {kind.__name__}"
             )
     return _cannot_lower(where, name)
 
