@@ -683,7 +683,7 @@ def test_modules_that_replace_a_forward_are_refused() -> None:
     model = simple()
     first = model.body[0]  # type: ignore[index]
     first.forward = lambda x: nn.Conv2d.forward(first, x) * 2  # type: ignore[method-assign, arg-type]
-    with pytest.raises(LoweringError, match="^0: Conv2d replaces the forward of Conv2d"):
+    with pytest.raises(LoweringError, match=r"^0: Conv2d replaces the forward of Conv2d"):
         lower(model, EVENTS)
 
 
@@ -754,7 +754,7 @@ def test_models_with_another_forward() -> None:
         def forward(self, windows: Tensor) -> Tensor:
             return super().forward(windows) * 2
 
-    with pytest.raises(LoweringError, match="^Doubling has a forward of its own"):
+    with pytest.raises(LoweringError, match=r"^Doubling has a forward of its own"):
         lower(Doubling(simple().body, 4), EVENTS)
     model = simple()
     model.compile()
@@ -762,7 +762,7 @@ def test_models_with_another_forward() -> None:
 
 
 def test_models_without_weights() -> None:
-    with pytest.raises(LoweringError, match="^0: LazyConv2d has no weights yet"):
+    with pytest.raises(LoweringError, match=r"^0: LazyConv2d has no weights yet"):
         lower(sequential(nn.LazyConv2d(4, 3, padding=1), lmht(4), *head()), EVENTS)
     with pytest.raises(LoweringError, match="its weights must be in memory"):
         lower(simple().to("meta"), EVENTS)
@@ -878,13 +878,13 @@ class Growing(LMHT):
 
 def test_what_tracing_does_not_see_is_found() -> None:
     model = sequential(conv(), Alternating(), lmht(4), *head())
-    with pytest.raises(LoweringError, match="^2: the currents of the network differ"):
+    with pytest.raises(LoweringError, match=r"^2: the currents of the network differ"):
         lower(model, EVENTS)
     lower(model, EVENTS, verify=False)
-    with pytest.raises(LoweringError, match="^1: the spikes of the network differ"):
+    with pytest.raises(LoweringError, match=r"^1: the spikes of the network differ"):
         lower(sequential(conv(), Growing(2, 4), *head()), EVENTS)
     model = sequential(conv(), lmht(4), nn.Flatten(), nn.Linear(256, 3), Alternating())
-    with pytest.raises(LoweringError, match="^3: the logits of the network differ"):
+    with pytest.raises(LoweringError, match=r"^3: the logits of the network differ"):
         lower(model, EVENTS)
 
 
@@ -895,7 +895,7 @@ def test_a_model_that_cannot_run() -> None:
                 raise KeyError("weights")
             return x
 
-    with pytest.raises(LoweringError, match="^the model cannot run on probe windows"):
+    with pytest.raises(LoweringError, match=r"^the model cannot run on probe windows"):
         lower(sequential(conv(), Failing(), lmht(4), *head()), EVENTS)
 
 
@@ -962,7 +962,7 @@ def test_potentials_at_the_threshold_are_not_refused(
 
 def test_the_model_is_not_disturbed() -> None:
     """Not its mode, state, gradients and hooks, nor the generators of random numbers."""
-    model = SpikingModel(Additions(spikes_in_place), 4).train()
+    model = SpikingModel(Additions(last_in_place), 4).train()
     model.lock = threading.Lock()  # type: ignore[assignment]
     nn.utils.spectral_norm(model.body.a)
     loss = nn.functional.cross_entropy(model(torch.rand(2, 4, 2, 8, 8)), torch.zeros(2).long())
