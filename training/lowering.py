@@ -27,6 +27,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from lmht_deploy.errors import LoweringError, NetworkError
 from lmht_deploy.ir import (
@@ -200,7 +201,7 @@ class _Lowering:
             for node in self._graph.graph.nodes:
                 if node.op == "output":
                     self._finish(node)
-                else:
+                elif not (_is_size(node) or _is_batch(node)):
                     value = self._lower(node)
                     self._values[node] = value
                     self._share(node, value)
@@ -217,6 +218,11 @@ class _Lowering:
                 return self._lower_module(node, where, self._modules[str(node.target)])
             case "call_function" | "call_method" if node.target in (*_ADDITIONS, *_IN_PLACE):
                 return self._add(where, *self._arguments(node, 2))
+            case "call_function" if node.target in _FUNCTIONS:
+                return self._lower_function(node, where)
+            case "call_method" if node.target in _RESHAPES and _joins(node):
+                (value,) = self._arguments(node, 1, more=True)
+                return self._flatten(where, _FlattenDims(1), value)
             case "call_function" | "call_method" if node.target in _FLATTENS:
                 (value,) = self._arguments(node, 1, more=True)
                 return self._flatten(where, _FlattenDims(*node.args[1:], **node.kwargs), value)  # type: ignore[arg-type]
@@ -233,12 +239,26 @@ class _Lowering:
             raise _cannot_lower_module(where, module)
         return _MODULES[kind](self, where, module, *self._arguments(node, 1))
 
+    def _lower_function(self, node: fx.Node, where: str) -> _Value:
+        """Lower a function as the module with the same options."""
+        kind, names = _FUNCTIONS[cast(Callable[..., Tensor], node.target)]
+        (value,) = self._arguments(node, 1, more=True)
+        options = dict(zip(names, node.args[1:], strict=False)) | node.kwargs
+        if any(isinstance(option, fx.Node) for option in options.values()):
+            raise LoweringError(f"{where}: the options of {_operation(node)} must be constants")
+        if kind in (nn.Dropout, nn.Dropout2d) and options.pop("training", True):
+            raise LoweringError(
+                f"{where}: {_operation(node)} that is active in evaluation mode cannot be lowered; "
+                "use training=self.training"
+            )
+        return _MODULES[kind](self, where, kind(**options), value)
+
     def _share(self, node: fx.Node, value: _Value) -> None:
         """Note whose memory `node` uses, and what an addition in place does to its other users."""
-        shares = node.args and (node.target in _VIEWS or self._is_view_module(node))
+        shares = node.args and (_calls(node, *_VIEWS) or self._is_view_module(node))
         storage = self._storage[cast(fx.Node, node.args[0])] if shares else node
         self._storage[node] = storage
-        if node.target not in _IN_PLACE:
+        if not _calls(node, *_IN_PLACE):
             return
         for other in [n for n, made in self._storage.items() if made is storage]:
             if self._values[other].shape == value.shape:
@@ -256,7 +276,7 @@ class _Lowering:
         Other arguments are an error unless `more`.
         """
         arguments = node.args[:number]
-        tensors = [argument for argument in arguments if isinstance(argument, fx.Node)]
+        tensors = [a for a in arguments if isinstance(a, fx.Node) and a in self._values]
         if len(tensors) < number or (not more and (node.args[number:] or node.kwargs)):
             raise LoweringError(
                 f"{_where(node)}: {_operation(node)} can be lowered only for {number} plain "
@@ -466,8 +486,28 @@ _VIEW_MODULES = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten)
 _ADDITIONS = (operator.add, torch.add, "add")
 _IN_PLACE = (operator.iadd, "add_")
 _FLATTENS = (torch.flatten, "flatten")
-_VIEWS = (*_FLATTENS, *_IN_PLACE)
+_RESHAPES = ("view", "reshape")
+_DROPOUTS = (functional.dropout, functional.dropout2d)
+_VIEWS = (*_FLATTENS, *_IN_PLACE, *_RESHAPES, *_DROPOUTS)
 """Functions whose output may share the memory of their first argument."""
+
+_DROPOUT_OPTIONS = ("p", "training", "inplace")
+_POOL_OPTIONS = ("kernel_size", "stride", "padding")
+
+_FUNCTIONS: dict[Callable[..., Tensor], tuple[type[nn.Module], tuple[str, ...]]] = {
+    functional.dropout: (nn.Dropout, _DROPOUT_OPTIONS),
+    functional.dropout2d: (nn.Dropout2d, _DROPOUT_OPTIONS),
+    functional.adaptive_avg_pool2d: (nn.AdaptiveAvgPool2d, ("output_size",)),
+    functional.avg_pool2d: (
+        nn.AvgPool2d,
+        (*_POOL_OPTIONS, "ceil_mode", "count_include_pad", "divisor_override"),
+    ),
+    functional.max_pool2d: (
+        nn.MaxPool2d,
+        (*_POOL_OPTIONS, "dilation", "ceil_mode", "return_indices"),
+    ),
+}
+"""Functions, the modules with the same options, and the order of the options."""
 
 _ACTIVATIONS = (
     "relu",
@@ -491,6 +531,32 @@ def _where(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack")
     path = next(reversed(stack)) if stack else ""
     return f"{path}.{node.name}" if path else node.name
+
+
+def _calls(node: fx.Node, *functions: object) -> bool:
+    """Whether `node` calls one of these functions, or of the methods with these names."""
+    return node.op in ("call_function", "call_method") and node.target in functions
+
+
+def _is_size(node: fx.Node) -> bool:
+    """Whether `node` is x.size() or x.shape."""
+    method = _calls(node, "size") and len(node.args) == 1 and not node.kwargs
+    return method or (_calls(node, getattr) and node.args[1] == "shape")
+
+
+def _is_batch(node: object) -> bool:
+    """Whether `node` is x.size(0), x.size()[0] or x.shape[0]: the first dimension of a tensor."""
+    if not isinstance(node, fx.Node) or len(node.args) != 2 or node.args[1] != 0:
+        return False
+    of_size = isinstance(node.args[0], fx.Node) and _is_size(node.args[0])
+    return _calls(node, "size") or (_calls(node, operator.getitem) and of_size)
+
+
+def _joins(node: fx.Node) -> bool:
+    """Whether a view or reshape joins all dimensions but the first: its size is (batch, -1)."""
+    size = node.args[1:]
+    size = tuple(size[0]) if len(size) == 1 and isinstance(size[0], Sequence) else size
+    return len(size) == 2 and _is_batch(size[0]) and size[1] == -1
 
 
 def _kind(module: nn.Module) -> type[nn.Module] | None:

@@ -17,6 +17,7 @@ import torch.ao.nn.qat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
 from lmht_deploy import reference
@@ -484,8 +485,24 @@ class Inner(nn.Module):
         ),
         (torch.abs, r"^block\.inner\.abs_1: abs cannot be lowered; use Neuron, Conv2d"),
         (
-            lambda x: x.view(x.size(0), -1),
+            lambda x: x.view(x.size(1), -1),
             r"^block\.inner\.size: size cannot be lowered; flatten maps with nn\.Flatten",
+        ),
+        (
+            lambda x: x + x.size(0),
+            r"^block\.inner\.add: add can be lowered only for 2 plain tensors",
+        ),
+        (
+            lambda x: functional.dropout(x, 0.5),
+            r"^block\.inner\.dropout: dropout that is active in evaluation mode",
+        ),
+        (
+            lambda x: functional.max_pool2d(x, 2, dilation=2),
+            r"^block\.inner\.max_pool2d: a max pooling with dilation",
+        ),
+        (
+            lambda x: functional.avg_pool2d(x, x.size(0)),
+            r"^block\.inner\.avg_pool2d: the options of avg_pool2d must be constants",
         ),
         (
             lambda x: x.view(2, -1),
@@ -568,6 +585,38 @@ def test_model_and_input_must_fit() -> None:
         model.body[1].threshold.fill_(-1)  # type: ignore[index, union-attr, operator]
     with pytest.raises(LoweringError, match=r"^1: the threshold must be positive, not -1"):
         lower(model, EVENTS)
+
+
+# ----------------------------------------------------------------------------------- functions
+
+
+@pytest.mark.parametrize(
+    "flatten",
+    [
+        lambda x: x.view(x.size(0), -1),
+        lambda x: x.view(x.shape[0], -1),
+        lambda x: x.reshape((x.size()[0], -1)),
+        lambda x: x.flatten(1),
+    ],
+)
+def test_functions(flatten: Callable[[Tensor], Tensor]) -> None:
+    """Poolings, dropout and flatten as functions, with options by position and by name."""
+
+    class Body(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.linear = nn.Sequential(conv(), lmht(4)), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = functional.max_pool2d(self.stem(x), 3, 1, padding=1)
+            x = functional.avg_pool2d(x, 2, stride=2)
+            x = functional.dropout(x, 0.5, self.training)
+            x = functional.adaptive_avg_pool2d(functional.avg_pool2d(x, (1, 2)), 1)
+            return self.linear(flatten(x))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    net = assert_lowers(SpikingModel(Body(), 4).double().eval(), EVENTS, may_be_silent=True)
+    assert [layer.name for layer in net.layers if isinstance(layer, MaxPool)] == ["max_pool2d"]
 
 
 # --------------------------------------------------------------------------- weights and hooks
@@ -840,6 +889,14 @@ def test_additions_in_place(function: Callable[[Additions, Tensor], Tensor]) -> 
     """Every name of the tensor has the sum afterwards."""
     torch.manual_seed(0)
     assert_lowers(SpikingModel(Additions(function), 4).double().eval(), EVENTS)
+
+
+def test_modules_named_as_methods() -> None:
+    torch.manual_seed(0)
+    body = named(
+        size=conv(), add_=lmht(4), view=conv(4), iadd=lmht(4), flatten=nn.Sequential(*head())
+    )
+    assert_lowers(SpikingModel(body, 4).double().eval(), EVENTS)
 
 
 def test_a_view_that_an_addition_changes() -> None:
