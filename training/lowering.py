@@ -556,7 +556,7 @@ def _joins(node: fx.Node) -> bool:
     """Whether a view or reshape joins all dimensions but the first: its size is (batch, -1)."""
     size = node.args[1:]
     size = tuple(size[0]) if len(size) == 1 and isinstance(size[0], Sequence) else size
-    return len(size) == 2 and _is_batch(size[0]) and size[1] == -1
+    return len(size) == 2 and _is_batch(size[0]) and bool(size[1] == -1)
 
 
 def _kind(module: nn.Module) -> type[nn.Module] | None:
