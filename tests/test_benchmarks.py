@@ -1,18 +1,25 @@
-"""The rivals of the benchmarks run the same network: in fp32 they fire the very same spikes."""
+"""Benchmarks: rivals run the same network, formats hold the same events, reports are complete."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import rivals
+from benchmarks import decoders, engine, rivals
+from benchmarks.events import SENSOR, synthetic_recording
 from benchmarks.networks import event_windows, resnet18, vgg
+from benchmarks.report import Row, Table, run_tables
+from benchmarks.timing import MIN_TURNS, best_of_each
 from lmht_deploy import reference
 from lmht_deploy.ir import Network
 from tests.support.networks import SPECIAL, windows_for
+from tests.support.requirements import NOT_APPLICABLE
 
 IN_FP32 = {
     "torch": ("torch",),
@@ -21,35 +28,48 @@ IN_FP32 = {
     "ORT fp32": ("onnxruntime", "onnx"),
     "OpenVINO fp32": ("openvino", "onnx"),
 }
-Case = tuple[Network, np.ndarray, dict[str, rivals.Run]]
+"""Packages of the rivals that are exact."""
+
+LOGITS_ONLY = {"ORT fp32", "OpenVINO fp32"}
+"""Rivals that return only the outputs of the readout."""
+
+UNSUPPORTED = {("SpikingJelly", "L=2"), ("SpikingJelly", "residual"), ("sinabs", "residual")}
+"""Rivals without the neurons of a network: several levels, or one threshold per channel."""
 
 
 @pytest.fixture(scope="module", params=["resnet", "vgg", "L=2", "general T-GIM", "residual"])
-def case(request: pytest.FixtureRequest) -> Case:
-    """A network, windows, and all rivals that are installed."""
-    if request.param == "residual":  # thresholds of every channel, exponents, shortcuts
+def case(request: pytest.FixtureRequest) -> tuple[str, Network, np.ndarray]:
+    """The name of a case, its network and windows."""
+    name: str = request.param
+    if name == "residual":  # thresholds per channel, exponents, shortcuts
         net = SPECIAL["residual"]()
-        windows = windows_for(net, 2)
-    else:
-        build, options = {
-            "resnet": (resnet18, {}),
-            "vgg": (vgg, {}),
-            "L=2": (vgg, {"levels": 2}),
-            "general T-GIM": (vgg, {"omega": "general"}),
-        }[request.param]
-        net = build(16, 2, density=0.2, **options)
-        windows = event_windows((2, 16, 16), 2, batch=2)
-    return net, windows, rivals.build(net, windows, 1)
+        return name, net, windows_for(net, 2)
+    nets = {
+        "resnet": lambda: resnet18(16, 2, density=0.2),
+        "vgg": lambda: vgg(16, 2, density=0.2),
+        "L=2": lambda: vgg(16, 2, levels=2, density=0.2),
+        "general T-GIM": lambda: vgg(16, 2, omega="general", density=0.2),
+    }
+    return name, nets[name](), event_windows((2, 16, 16), 2, batch=2)
+
+
+@pytest.fixture(scope="module")
+def runs(case: tuple[str, Network, np.ndarray]) -> dict[str, rivals.Rival]:
+    """All rivals that are installed and support the network of `case`."""
+    return rivals.build(*case[1:], threads=1)
 
 
 @pytest.mark.parametrize("name", IN_FP32)
-def test_rivals_fire_the_same_spikes_in_fp32(name: str, case: Case) -> None:
-    net, windows, runs = case
+def test_rivals_fire_the_same_spikes_in_fp32(
+    name: str, case: tuple[str, Network, np.ndarray], runs: dict[str, rivals.Rival]
+) -> None:
+    title, net, windows = case
+    if (name, title) in UNSUPPORTED:
+        assert name not in runs
+        pytest.skip(f"{NOT_APPLICABLE}{name} has no neurons of this kind")
     if absent := [package for package in IN_FP32[name] if package in rivals.missing()]:
         pytest.skip(f"{', '.join(absent)} is not installed")
-    if name not in runs:
-        pytest.skip(f"{name} has no neurons of this kind")
-    assert_same(net, windows, runs[name]())
+    assert_same(net, windows, runs[name](), logits_only=name in LOGITS_ONLY)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +94,93 @@ def test_torch_runs_every_network(name: str) -> None:
     assert_same(net, windows, rivals.torch_eager(net, windows, 1)())
 
 
-def assert_same(net: Network, windows: np.ndarray, found: Mapping[str, Any]) -> None:
-    """The logits of `found`, and k of the layers that are in it, are the golden model's."""
+def assert_same(
+    net: Network, windows: np.ndarray, found: Mapping[str, Any], *, logits_only: bool = False
+) -> None:
+    """The logits of `found`, and k of every layer of neurons, are those of the reference."""
     expected = reference.run(net, windows, trace=True)
-    assert expected.traces is not None
     values = {
         layer: np.asarray(array).reshape(-1, len(windows), *array.shape[1:]).swapaxes(0, 1)
         for layer, array in found.items()
     }
     np.testing.assert_array_equal(values[net.readout.name].sum(1), expected.logits)
-    for layer in expected.traces.keys() & values.keys():
-        np.testing.assert_array_equal(values[layer], expected.traces[layer])
+    if logits_only:
+        return
+    assert expected.traces and expected.traces.keys() == {layer.name for layer in net.neurons}
+    for layer, trace in expected.traces.items():
+        np.testing.assert_array_equal(values[layer], trace, err_msg=layer)
+
+
+@pytest.mark.parametrize("form", decoders.FORMATS)
+def test_decoders_read_the_events_that_were_written(form: str, tmp_path: Path) -> None:
+    pytest.importorskip("faery")
+    events = synthetic_recording(2000)
+    path = decoders.write(form, events, SENSOR, tmp_path)
+    faults = decoders.faults(path, form, events)
+    assert (faults["lmht-deploy"], faults["faery"]) == (None, None)
+
+
+def test_decoders_that_differ_or_fail_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faery")
+    events = synthetic_recording(100)
+    path = decoders.write("DAT", events, SENSOR, tmp_path)
+    ours = decoders.DECODERS["lmht-deploy"]
+
+    def fails(path: Path, form: decoders.Format) -> list[np.ndarray]:
+        raise OSError("no such codec")
+
+    def differs(path: Path, form: decoders.Format) -> list[np.ndarray]:
+        return [*ours.read(path, form), events[:1]]
+
+    others = {"fails": replace(ours, read=fails), "differs": replace(ours, read=differs)}
+    monkeypatch.setattr(decoders, "DECODERS", {"lmht-deploy": ours, **others})
+    assert decoders.faults(path, "DAT", events) == {
+        "lmht-deploy": None,
+        "fails": "no such codec",
+        "differs": "its column t differs from what was written",
+    }
+
+
+def test_the_report_names_the_machine_and_every_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = Row("10 % spikes", {"engine": 2.0, "torch": 5.0}, {"MSOP": 1.25})
+    path = tmp_path / "report.json"
+    run_tables({"small": Table("A small table", lambda: iter([row]))}, path, threads=1)
+    report = json.loads(path.read_text())
+    assert report["tables"]["small"]["rows"] == [
+        {
+            "label": "10 % spikes",
+            "milliseconds": {"engine": 2.0, "torch": 5.0},
+            "ratios": {"torch": 2.5},
+            "figures": {"MSOP": 1.25},
+        }
+    ]
+    assert report["settings"] == {"threads": 1}
+    about = report["environment"]
+    assert about.keys() == {"date", "cpu", "cores", "tier", "commit", "versions"}
+    assert {"python", "lmht-deploy", "numpy"} <= about["versions"].keys()
+    printed = capsys.readouterr().out
+    assert about["cpu"] in printed and "torch    5.000 ms =  2.50x" in printed
+
+
+def test_the_engine_benchmark_writes_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.timing.TURN", 0)
+    path = tmp_path / "report.json"
+    arguments = ["--seconds", "0", "--tables", "gather", "--json", str(path)]
+    assert engine.main(arguments) == 0
+    rows = json.loads(path.read_text())["tables"]["gather"]["rows"]
+    assert [row["label"] for row in rows] and all(row["figures"] for row in rows)
+    assert "GSOP/s" in capsys.readouterr().out
+
+
+def test_runs_are_timed_turn_by_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.timing.TURN", 0)
+    order: list[str] = []
+    runs = {name: lambda name=name: order.append(name) for name in "ab"}
+    times = best_of_each(runs, 0)
+    assert times.keys() == {"a", "b"} and "".join(order) == "ab" * (MIN_TURNS + 1)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmht_deploy.data import Windows, load
-from lmht_deploy.data._windows import Kind, Progress
+from lmht_deploy.data import Kind, Progress, Windows, load
 from lmht_deploy.errors import DataError
 
 from .recipe import Recipe

@@ -399,7 +399,7 @@ def _input(recipe: Recipe, data: Data) -> Input:
             f"the windows have {steps} input steps, the recipe's data.steps is {recipe.data.steps}"
         )
     entry: dict[str, Any] = {"name": "input", "shape": tuple(shape), "steps": steps}
-    if data.kind == "image":  # int8: every value is a grey level
+    if data.kind == "image":  # int8: every value is a gray level
         return Input(**entry, min_value=images.MIN_VALUE, max_value=images.MAX_VALUE, kind="image")
     _check_counts(data, recipe.data.max_count)
     return Input(**entry, max_value=recipe.data.max_count)

@@ -19,7 +19,7 @@ class SpikingModel(nn.Module):
     Args:
         body: Layers, from the currents of the input to logits.
         steps_in: Number of input steps T_in.
-        input_scale: Real value of one unit of the input (one event, one grey level).
+        input_scale: Real value of one unit of the input (one event, one gray level).
 
     Raises:
         NetworkError: `steps_in` is less than 1, or `input_scale` is not positive.

@@ -13,6 +13,6 @@ from __future__ import annotations
 
 from ._load import load
 from ._registry import DataSet, available
-from ._windows import Windows
+from ._windows import Kind, Progress, Windows
 
-__all__ = ["DataSet", "Windows", "available", "load"]
+__all__ = ["DataSet", "Kind", "Progress", "Windows", "available", "load"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from pathlib import Path
+from typing import SupportsIndex
 
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, as_sensor
@@ -101,13 +103,17 @@ def _load_path(path: Path, options: EventOptions) -> Windows:
 
 
 def _size(size: int | Sequence[int] | None) -> Sensor | None:
-    """`size` as (height, width); DataError if it is not one number or two."""
-    sides = [size, size] if isinstance(size, int) else size
-    if sides is None:
+    """`size` as (height, width); DataError if it is not one number or two, or not positive."""
+    if size is None:
         return None
-    if len(sides) != 2:
-        raise DataError(f"size must be (height, width) or one number, not {size}")
-    return Sensor(*map(int, sides))
+    try:
+        sides = (size, size) if isinstance(size, SupportsIndex) else size
+        height, width = map(operator.index, sides)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise DataError(f"size must be (height, width) or one number, in pixels, not {size!r}")
+    return Sensor(height, width)
 
 
 def _side(name: str, size: Sensor | None) -> int:

@@ -15,7 +15,7 @@ Progress = Callable[[int, int], None]
 """Called as `progress(done, total)` after each recording or image."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Windows:
     """Network inputs, with labels where they are known.
 

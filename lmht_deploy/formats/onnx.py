@@ -59,7 +59,7 @@ _VERSION = Field("version", "text", "Version of the format.", "property")
 _CHECKSUM = Field(CHECKSUM, "text", "SHA-256, hexadecimal; the last property.", "property")
 
 SCHEMA = Schema(
-    title="ONNX file",
+    title="ONNX files (`.onnx`)",
     suffix=".onnx",
     format=FORMAT,
     version=VERSION,

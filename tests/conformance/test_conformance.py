@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
@@ -110,6 +111,16 @@ def test_open_network_refuses_what_is_not_declared() -> None:
         backends.open_network("event", float_network())
     with pytest.raises(BackendError, match="unknown backend 'gpu'; the backends are reference, "):
         backends.open_network("gpu", net)
+
+
+def test_float_networks_run_where_declared(backend: str) -> None:
+    if "float" not in backends.capabilities(backend):
+        return
+    net = float_network()
+    runner, windows = backends.open_network(backend, net), windows_for(net)
+    found, expected = runner.run(windows), reference.run(net, windows)
+    np.testing.assert_allclose(found.logits, expected.logits)
+    assert found.spikes.keys() == expected.spikes.keys()
 
 
 def test_incremental_backends_follow_the_protocol(backend: str) -> None:

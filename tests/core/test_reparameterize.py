@@ -19,7 +19,7 @@ from tests.support.networks import SPECIAL, chain, networks, windows_for
 def test_block_start_is_exact(net: Network, seed: int) -> None:
     if any(
         layer.substeps > 1 for layer in net.neurons
-    ):  # the strategy draws reparameterised networks too
+    ):  # the strategy draws reparameterized networks too
         return
     windows = windows_for(net, 3, seed)
     graded, single = (

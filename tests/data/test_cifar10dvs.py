@@ -47,12 +47,12 @@ def test_the_path_is_a_closed_clockwise_diamond() -> None:
     image[16, 16] = 255
     film = upright(cifar10dvs._render(image))
     rows, columns = np.indices(film.shape[1:])
-    centres = np.array(
+    centers = np.array(
         [((frame * rows).sum(), (frame * columns).sum()) / frame.sum() for frame in film]
     )  # type: ignore[operator]
     path = cifar10dvs._path()
     np.testing.assert_allclose(
-        centres - centres.mean(0), path * 128 * cifar10dvs.SPAN / 512, atol=0.05
+        centers - centers.mean(0), path * 128 * cifar10dvs.SPAN / 512, atol=0.05
     )
     assert np.abs(path).sum(1) == pytest.approx(cifar10dvs.AMPLITUDE)
     moves = np.diff(path[[0, 4, 8, 13, 0]], axis=0)  # near the corners

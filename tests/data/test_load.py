@@ -179,6 +179,9 @@ def test_windows_can_be_selected_with_their_labels() -> None:
         ({"source": "absent.txt"}, "absent.txt: there is no such file"),
         ({"source": "digits", "classes": 3}, "only image data sets can be limited to their first"),
         ({"source": "digits", "size": (1, 2, 3)}, r"size must be \(height, width\) or one number"),
+        ({"source": "digits", "size": "ab"}, r"or one number, in pixels, not 'ab'"),
+        ({"source": "digits", "size": 0}, r"or one number, in pixels, not 0"),
+        ({"source": "a.npy", "sensor": (1,)}, r"the size of a sensor is \(height, width\)"),
         ({"source": "cifar10", "size": (8, 9)}, r"cifar10: images become squares"),
     ],
 )

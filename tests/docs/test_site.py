@@ -58,3 +58,15 @@ def test_every_recipe_command_and_error_is_documented(site: Path) -> None:
         assert name in text("recipes.html"), name
     for name in (n for n in vars(errors) if n.endswith("Error")):
         assert name in text("errors.html"), name
+
+
+def test_every_public_name_is_documented(site: Path) -> None:
+    import lmht_deploy
+    from lmht_deploy import training
+
+    pages = [page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html")]
+    documented = {
+        name for page in pages for name in re.findall(r'id="lmht_deploy[\w.]*\.(\w+)"', page)
+    }
+    assert set(lmht_deploy.__all__) - documented <= {"__version__", "data"}
+    assert set(training.__all__) - documented <= {"ARCHITECTURES"}

@@ -174,7 +174,7 @@ def _forge(file: h5py.File, edit) -> None:
     [
         (lambda f: f["layers/1"].attrs.modify("leak", 10**6), "layer 'a': integer leak"),
         (lambda f: f["layers/1"].attrs.modify("type", "Softmax"), "unknown type 'Softmax'"),
-        (lambda f: f["layers/1"].attrs.create("colour", "red"), "should have"),
+        (lambda f: f["layers/1"].attrs.create("color", "red"), "should have"),
         (lambda f: f["layers/1"].__delitem__("omega"), "should have"),
         (lambda f: f.__delitem__("layers"), "/ should have ['layers'], has []"),
         (lambda f: f["layers"].__delitem__("2"), "/layers should have"),

@@ -50,7 +50,7 @@ def recordings(draw: st.DrawFn, sensor: Sensor = SENSOR) -> np.ndarray:
 
 
 def bins(rule: WindowRule, events: np.ndarray) -> np.ndarray:
-    """int64 [n]: the bin of every event, as the table in docs/reference/events.md says."""
+    """The bin of every event, int64 [n], by the table in docs/reference/events.md."""
     t = events["t"] - events["t"][0]
     if rule.by == "events":
         return np.arange(len(events)) // rule.length

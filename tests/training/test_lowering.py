@@ -124,7 +124,7 @@ def test_special_cases(neuron: Neuron) -> None:
 
 
 def test_qcfs_on_a_still_image() -> None:
-    """A quantized ANN is a network of one step; its grey levels have a real value of 1/64."""
+    """A quantized ANN is a network of one step; its gray levels have a real value of 1/64."""
     torch.manual_seed(2)
     body = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1), QCFS(8), nn.Conv2d(4, 4, 3, padding=1), QCFS(8), *HEAD

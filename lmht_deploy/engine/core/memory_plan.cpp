@@ -173,8 +173,8 @@ void MemoryPlan::plan_tensors(const Model& model) {
         const Tensor& tensor = model.tensors[i];
         const Layer& layer = model.layers[i];
         tensors.emplace_back(tensor);
-        // The input and a Flatten write only what fires: what is silent must stay so from window to
-        // window, so nobody else may write there.
+        // The input and a Flatten write only active entries and rely on silent ones being zero. No
+        // other layer may write there, so their memory is in use during all layers.
         const bool always = !layer.synaptic && !layer.pool;
         const std::string name = "output of layer " + std::to_string(i);
         buffers.push_back({name, tensors.back().bytes, always ? 0 : int(i),

@@ -52,7 +52,7 @@ struct TallyLayout {
     Tally in(unsigned char* block) const;
 };
 
-// The output of a layer. Views with the same values share memory; views that nobody reads have
+// The output of a layer. Views with the same values share memory. A view that no layer reads has
 // none.
 struct TensorLayout {
     std::array<std::optional<SpikesLayout>, 3> views;  // by View

@@ -219,10 +219,12 @@ std::shared_ptr<const lmht::Model> checked(std::shared_ptr<const lmht::Model> mo
 // Values beyond the range of the input would overflow the lists of active inputs.
 template <class A>
 void require_range(const A& counts, const lmht::Tensor& input) {
+    const int32_t* const values = counts.data();
+    const size_t n = counts.size();
     int32_t min = 0, max = 0;
-    for (size_t i = 0; i < counts.size(); ++i) {
-        min = std::min(min, counts.data()[i]);
-        max = std::max(max, counts.data()[i]);
+    for (size_t i = 0; i < n; ++i) {
+        min = std::min(min, values[i]);
+        max = std::max(max, values[i]);
     }
     require(min >= input.min && max <= input.max, "a count lies outside of the input's range");
 }

@@ -21,8 +21,8 @@ inline Format format_of(int64_t min, int64_t max) {
     return max > 1 ? Format::Counts : Format::Binary;
 }
 
-// Spikes of one window, a view of memory that somebody else owns. Channels are last and padded to
-// whole words; the padding is silent. Pixel (step, y, x) of 70 channels takes two words:
+// A non-owning view of the spikes of one window. Channels are last and padded to whole words; the
+// padding is silent. Pixel (step, y, x) of 70 channels takes two words:
 //
 //     word 0: bit c is set where k of channel c is not 0      word 1: channels 64..69, then zeros
 //     |63 ............................................ 1 0|   |0 ................ 0|69 .. 65 64|

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 from lmht_deploy.formats.schema import Schema
 
-from . import exact, keys, network
+from . import keys
+from .exact import SCHEMA as EXACT_SCHEMA
 from .exact import ExactFile, write_exact
+from .network import SCHEMA as NETWORK_SCHEMA
 from .network import NetworkFile, read_network, write_network
 from .stock import NetX, is_foreign, load_netx
 
 STOCK_SCHEMA = Schema(
-    title="NetX as lava-dl 0.6 reads it",
+    title="NetX files of other tools (`.net`)",
     suffix=".net",
     format="",
     version=0,
     summary=(
-        "HDF5. It has no specification, no version and no checksum; these are the keys that "
+        "HDF5. NetX has no specification, no version and no checksum. These are the keys that "
         "`lava.lib.dl.netx.hdf5` reads. The layers form a chain. Layers of other types are "
         "refused or silently skipped by lava-dl. All further attributes, data sets and groups in "
         "a layer are ignored."
@@ -30,11 +32,14 @@ STOCK_SCHEMA = Schema(
     groups=(keys.LAYER_GROUP, keys.NEURON_GROUP, keys.SIMULATION_GROUP),
 )
 
-SCHEMAS = (STOCK_SCHEMA, network.SCHEMA, exact.SCHEMA)
+SCHEMAS = (STOCK_SCHEMA, NETWORK_SCHEMA, EXACT_SCHEMA)
 """Descriptions of the three forms, for the documentation."""
 
 __all__ = [
+    "EXACT_SCHEMA",
+    "NETWORK_SCHEMA",
     "SCHEMAS",
+    "STOCK_SCHEMA",
     "ExactFile",
     "NetX",
     "NetworkFile",

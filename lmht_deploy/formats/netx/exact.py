@@ -106,7 +106,7 @@ class ExactFile:
 
 
 SCHEMA = Schema(
-    title="Stock-exact NetX file",
+    title="Stock-exact NetX files (`.net`)",
     suffix=".net",
     format=FORMAT,
     version=VERSION,

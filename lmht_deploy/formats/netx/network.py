@@ -235,7 +235,7 @@ class NetworkFile:
 # ----------------------------------------------------------------------------------------- schema
 
 SCHEMA = Schema(
-    title="NetX file of an LM-HT network",
+    title="NetX files of LM-HT networks (`.net`)",
     suffix=".net",
     format=FORMAT,
     version=VERSION,

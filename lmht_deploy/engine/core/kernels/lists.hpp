@@ -127,7 +127,7 @@ LMHT_NOINLINE void list_spikes(const GatherRow& g) {
 }
 
 // The usual case: whole words, every channel, position by position. `KERNEL_ROWS` and `WORDS` are
-// their numbers where the compiler is to know them, else 0. Not inlined, because the loop needs all
+// their numbers where they are known at compile time, else 0. Not inlined: the loop needs all
 // registers.
 template <class Tier, int KERNEL_ROWS, int WORDS, class Active>
 LMHT_NOINLINE void list_positions(const GatherRow& g, Inside inside, Active active) {

@@ -22,7 +22,7 @@ LMHT_INLINE void sum_words(const Spikes& in, size_t at, int span, const Spikes& 
         out.mask[to] = any;
         Tier::put(counts, out.count + to * LANES);
     } else if (in.format == Format::Packed && out.format == Format::Packed) {
-        uint64_t counts = 0;  // no byte overflows: the format says that sums fit
+        uint64_t counts = 0;  // no byte overflows: `out` has the format of sums that fit
         for (int s = 0; s < span; ++s, at += step_words) {
             any |= in.mask[at];
             counts += in.packed[at];

@@ -1,0 +1,85 @@
+"""Timing of several runs turn by turn, so that a busy machine slows all of them alike."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+Run = Callable[[], object]
+
+TURN = 0.15
+"""Seconds per turn of one run: long enough for several repetitions of the slowest."""
+MIN_TURNS = 5
+
+
+def best_of_each(
+    runs: Mapping[str, Run], seconds: float, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
+    """Time each run turn by turn.
+
+    Args:
+        runs: Runs by name. Each is called once before it is timed.
+        seconds: Time for all runs together; every run has at least `MIN_TURNS` turns.
+        clock: `time.process_time`, or `time.perf_counter` for several threads.
+
+    Returns:
+        The shortest time of each run in milliseconds.
+    """
+    best = dict.fromkeys(runs, float("inf"))
+    for run in runs.values():
+        run()
+    end, turns = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or turns < MIN_TURNS:
+        for name, run in runs.items():
+            best[name] = min(best[name], _best_of_turn(run, clock))
+        turns += 1
+    return best
+
+
+def _best_of_turn(run: Run, clock: Callable[[], float]) -> float:
+    best, end = float("inf"), time.perf_counter() + TURN
+    while True:
+        start = clock()
+        run()
+        best = min(best, (clock() - start) * 1e3)
+        if time.perf_counter() > end:
+            return best
+
+
+def mean_of_each(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
+    """Return the mean wall time of each run in milliseconds, timed turn by turn."""
+    spent, counts = dict.fromkeys(runs, 0.0), dict.fromkeys(runs, 0)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for name, run in runs.items():
+            start = time.perf_counter()
+            while (elapsed := time.perf_counter() - start) < TURN:
+                run()
+                counts[name] += 1
+            spent[name] += elapsed
+    return {name: spent[name] / counts[name] * 1e3 for name in runs}
+
+
+@contextmanager
+def busy_processes(number: int) -> Iterator[None]:
+    """Run `number` processes that each occupy one core until the block ends."""
+    processes = [
+        multiprocessing.get_context("spawn").Process(target=_compute_forever, daemon=True)
+        for _ in range(number)
+    ]
+    for process in processes:
+        process.start()
+    time.sleep(0.5 if processes else 0)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def _compute_forever() -> None:
+    while True:
+        pass
