@@ -62,7 +62,7 @@ def save(net: Network, path: str | Path) -> None:
     save_network(net, path)
 
 
-def lower(model: SpikingModel, input: Input) -> Network:
+def lower(model: SpikingModel, input: Input, *, verify: bool = True) -> Network:
     """Lower a trained PyTorch model to a float network.
 
     Batch norm is folded, and layers are named by the paths of their modules. The network computes
@@ -71,10 +71,12 @@ def lower(model: SpikingModel, input: Input) -> Network:
     Args:
         model: A `lmht_deploy.training.SpikingModel`.
         input: Name, shape, steps, range and kind of the input.
+        verify: Whether to compare the network with the model on random windows. Only huge models
+            need False.
 
     Raises:
-        LoweringError: PyTorch is not installed, or a module cannot be expressed as a `Network`.
-            The message names the module.
+        LoweringError: PyTorch is not installed, a module cannot be expressed as a `Network`, or
+            the network differs from the model. The message names the module.
 
     Example:
         >>> input = lmht.Input(name="input", shape=(2, 16, 16), steps=4)
@@ -84,4 +86,4 @@ def lower(model: SpikingModel, input: Input) -> Network:
         raise LoweringError(f"lowering needs PyTorch; run: {install_command('train')}")
     from lmht_deploy.training import lowering
 
-    return lowering.lower(model, input)
+    return lowering.lower(model, input, verify=verify)

@@ -65,6 +65,7 @@ def load_data(
     recipe: Recipe,
     *,
     root: str | Path | None = None,
+    sensor: tuple[int, int] | None = None,
     subset: bool = False,
     cache: str | Path | None = None,
     progress: Progress | None = None,
@@ -74,6 +75,7 @@ def load_data(
     Args:
         recipe: The recipe; its `data` says what to load.
         root: Folder of the data set, as in `lmht_deploy.data.load`.
+        sensor: Size (height, width) of the sensor, if the recordings do not state it.
         subset: Accept a data set that is not complete.
         cache: Folder that keeps what was read for the next time.
         progress: Called as `progress(done, total)` after each recording or image, for one split
@@ -83,7 +85,15 @@ def load_data(
         DataError: As `lmht_deploy.data.load`, or the splits do not fit each other.
     """
     train, test = (
-        load_split(recipe, split, root=root, subset=subset, cache=cache, progress=progress)
+        load_split(
+            recipe,
+            split,
+            root=root,
+            sensor=sensor,
+            subset=subset,
+            cache=cache,
+            progress=progress,
+        )
         for split in ("train", "test")
     )
     return Data(train, test)
@@ -94,6 +104,7 @@ def load_split(
     split: str,
     *,
     root: str | Path | None = None,
+    sensor: tuple[int, int] | None = None,
     subset: bool = False,
     cache: str | Path | None = None,
     progress: Progress | None = None,
@@ -107,6 +118,7 @@ def load_split(
         max_count=recipe.data.max_count,
         classes=recipe.data.classes,
         root=root,
+        sensor=sensor,
         subset=subset,
         cache=cache,
         progress=progress,

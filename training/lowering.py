@@ -27,6 +27,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from lmht_deploy.errors import LoweringError, NetworkError
 from lmht_deploy.ir import (
@@ -46,44 +47,74 @@ from lmht_deploy.ir import (
     Synapse,
 )
 
+from ._preparation import evaluation_copy, require_spiking_model, unchanged, undisturbed
+from ._verification import verify as _verify
 from .model import SpikingModel
 from .neurons import Neuron
 
 
-def lower(model: SpikingModel, input: Input) -> Network:
+def lower(model: SpikingModel, input: Input, *, verify: bool = True) -> Network:
     """Lower a model to the float network that computes the same in evaluation mode.
 
     Layers are named by the paths of their modules in `model.body`. Weights become float64. Batch
     norm is folded with its running statistics. The scale of the read-out is 1/T: its logits times
     the scale are those of the model.
 
+    The model itself is not changed: a copy in float64 is lowered. At the end this copy and the
+    network run on a few random windows, and every layer must agree.
+
     Args:
         model: Model to lower.
         input: Name, shape, steps, range and kind of the input.
+        verify: Whether to compare the network with the model, on four windows. False saves this
+            time for a huge model.
 
     Raises:
-        LoweringError: A `Network` cannot express a part of the model; names the module.
+        LoweringError: A `Network` cannot express a part of the model, or the two differ; names the
+            module.
     """
-    if not isinstance(model, SpikingModel):
-        raise LoweringError(
-            f"lowering needs a SpikingModel, not {type(model).__name__}; "
-            "wrap the module: SpikingModel(module, steps_in)"
-        )
+    _check(model, input)
+    with undisturbed():
+        copied = evaluation_copy(model)
+        net = _Lowering(_trace(copied.body), input, copied.input_scale).run()
+        if verify:
+            _verify(copied, net)
+    return net
+
+
+def _check(model: SpikingModel, input: Input) -> None:
+    require_spiking_model(model)
     if not isinstance(input, Input):
         raise LoweringError(f"the input must be an Input, not {type(input).__name__}")
     if input.steps != model.steps_in:
         raise LoweringError(f"the input has {input.steps} steps, the model needs {model.steps_in}")
-    return _Lowering(_trace(model.body), input, model.input_scale).run()
 
 
 # --------------------------------------------------------------------------------------- tracing
 
 
+class _Proxy(fx.Proxy):
+    """Tells `a += b`, which changes every other name of `a`, from `a = a + b`."""
+
+    def __iadd__(self, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+
 class _Tracer(fx.Tracer):
-    """Traces neurons, and every module of PyTorch, as one operation."""
+    """Traces neurons, modules of PyTorch and their subclasses as one operation.
+
+    A subclass of a module without weights is traced if its forward is its own.
+    """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Neuron) or super().is_leaf_module(m, module_qualified_name)
+        return (
+            isinstance(m, _WITH_WEIGHTS)
+            or _kind(m) is not None
+            or super().is_leaf_module(m, module_qualified_name)
+        )
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
 
 def _trace(body: nn.Module) -> fx.GraphModule:
@@ -161,6 +192,8 @@ class _Lowering:
         self._layers: list[Layer] = [input]
         self._names = {input.name}
         self._values: dict[fx.Node, _Value] = {}
+        self._storage: dict[fx.Node, fx.Node] = {}  # the node that made the memory of a tensor
+        self._overwritten: dict[fx.Node, str] = {}  # tensors whose value is not known, by whom
         self._input = _Spikes(input.name, input_scale, input.shape, input.steps)
 
     def run(self) -> Network:
@@ -168,8 +201,10 @@ class _Lowering:
             for node in self._graph.graph.nodes:
                 if node.op == "output":
                     self._finish(node)
-                else:
-                    self._values[node] = self._lower(node)
+                elif not (_is_size(node) or _is_batch(node)):
+                    value = self._lower(node)
+                    self._values[node] = value
+                    self._share(node, value)
             return Network(tuple(self._layers))
         except NetworkError as error:
             raise LoweringError(f"the lowered network is not valid: {error}") from None
@@ -181,18 +216,59 @@ class _Lowering:
                 return self._input
             case "call_module":
                 return self._lower_module(node, where, self._modules[str(node.target)])
-            case "call_function" if node.target in _ADDITIONS:
+            case "call_function" | "call_method" if node.target in (*_ADDITIONS, *_IN_PLACE):
                 return self._add(where, *self._arguments(node, 2))
-            case "call_function" | "call_method" if node.target in (torch.flatten, "flatten"):
+            case "call_function" if node.target in _FUNCTIONS:
+                return self._lower_function(node, where)
+            case "call_method" if node.target in _RESHAPES and _joins(node):
+                (value,) = self._arguments(node, 1, more=True)
+                return self._flatten(where, _FlattenDims(1), value)
+            case "call_function" | "call_method" if node.target in _FLATTENS:
                 (value,) = self._arguments(node, 1, more=True)
                 return self._flatten(where, _FlattenDims(*node.args[1:], **node.kwargs), value)  # type: ignore[arg-type]
+        if node.op == "get_attr":
+            raise LoweringError(
+                f"{where}: reads the tensor {node.target!r}, which cannot be lowered; only "
+                "layers may have weights"
+            )
         raise _cannot_lower(where, _operation(node))
 
     def _lower_module(self, node: fx.Node, where: str, module: nn.Module) -> _Value:
-        for kind, handle in _MODULES.items():
-            if isinstance(module, kind):
-                return handle(self, where, module, *self._arguments(node, 1))
-        raise _cannot_lower(where, type(module).__name__)
+        kind = _kind(module)
+        if kind is None:
+            raise _cannot_lower_module(where, module)
+        return _MODULES[kind](self, where, module, *self._arguments(node, 1))
+
+    def _lower_function(self, node: fx.Node, where: str) -> _Value:
+        """Lower a function as the module with the same options."""
+        kind, names = _FUNCTIONS[cast(Callable[..., Tensor], node.target)]
+        (value,) = self._arguments(node, 1, more=True)
+        options = dict(zip(names, node.args[1:], strict=False)) | node.kwargs
+        if any(isinstance(option, fx.Node) for option in options.values()):
+            raise LoweringError(f"{where}: the options of {_operation(node)} must be constants")
+        if kind in (nn.Dropout, nn.Dropout2d) and options.pop("training", True):
+            raise LoweringError(
+                f"{where}: {_operation(node)} that is active in evaluation mode cannot be lowered; "
+                "use training=self.training"
+            )
+        return _MODULES[kind](self, where, kind(**options), value)
+
+    def _share(self, node: fx.Node, value: _Value) -> None:
+        """Note whose memory `node` uses, and what an addition in place does to its other users."""
+        shares = node.args and (_calls(node, *_VIEWS) or self._is_view_module(node))
+        storage = self._storage[cast(fx.Node, node.args[0])] if shares else node
+        self._storage[node] = storage
+        if not _calls(node, *_IN_PLACE):
+            return
+        for other in [n for n, made in self._storage.items() if made is storage]:
+            if self._values[other].shape == value.shape:
+                self._values[other] = value
+            else:
+                self._overwritten[other] = _where(node)
+
+    def _is_view_module(self, node: fx.Node) -> bool:
+        module = self._modules[str(node.target)] if node.op == "call_module" else None
+        return isinstance(module, _VIEW_MODULES)
 
     def _arguments(self, node: fx.Node, number: int, more: bool = False) -> list[_Value]:
         """The first `number` arguments of `node`, which must be tensors of the network.
@@ -200,12 +276,18 @@ class _Lowering:
         Other arguments are an error unless `more`.
         """
         arguments = node.args[:number]
-        tensors = [argument for argument in arguments if isinstance(argument, fx.Node)]
+        tensors = [a for a in arguments if isinstance(a, fx.Node) and a in self._values]
         if len(tensors) < number or (not more and (node.args[number:] or node.kwargs)):
             raise LoweringError(
                 f"{_where(node)}: {_operation(node)} can be lowered only for {number} plain "
                 f"tensor{'s' * (number > 1)} of the network"
             )
+        for tensor in tensors:
+            if tensor in self._overwritten:
+                raise LoweringError(
+                    f"{_where(node)}: reads a view of a tensor that the addition "
+                    f"{self._overwritten[tensor]!r} changes in place; use a = a + b instead"
+                )
         return [self._values[tensor] for tensor in tensors]
 
     def _name(self, path: str) -> str:
@@ -277,7 +359,7 @@ class _Lowering:
             raise LoweringError(
                 f"{where}: neurons with {neuron.steps_in} input steps receive {current.steps} steps"
             )
-        theta = float(_array(neuron.threshold))
+        theta = _scalar(where, "threshold", neuron.threshold)
         if theta <= 0:
             raise LoweringError(f"{where}: the threshold must be positive, not {theta}")
         channels = (current.shape[0],)
@@ -287,8 +369,8 @@ class _Lowering:
             bias=current.bias,
             threshold=np.full(channels, theta),
             omega=_array(neuron.omega),
-            leak=float(_array(neuron.leak)),
-            v0=np.full(channels, float(_array(neuron.v0))),
+            leak=_scalar(where, "leak", neuron.leak),
+            v0=np.full(channels, _scalar(where, "initial potential", neuron.v0)),
             levels=neuron.levels,
         )
         self._layers.append(layer)
@@ -396,7 +478,36 @@ _MODULES: dict[type[nn.Module], Callable[..., _Value]] = {
     nn.Dropout2d: _Lowering._unchanged,
 }
 
-_ADDITIONS = (operator.add, operator.iadd, torch.add)
+_WITH_WEIGHTS = (Neuron, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
+
+_VIEW_MODULES = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten)
+"""Modules whose output may share the memory of their input."""
+
+_ADDITIONS = (operator.add, torch.add, "add")
+_IN_PLACE = (operator.iadd, "add_")
+_FLATTENS = (torch.flatten, "flatten")
+_RESHAPES = ("view", "reshape")
+_DROPOUTS = (functional.dropout, functional.dropout2d)
+_VIEWS = (*_FLATTENS, *_IN_PLACE, *_RESHAPES, *_DROPOUTS)
+"""Functions whose output may share the memory of their first argument."""
+
+_DROPOUT_OPTIONS = ("p", "training", "inplace")
+_POOL_OPTIONS = ("kernel_size", "stride", "padding")
+
+_FUNCTIONS: dict[Callable[..., Tensor], tuple[type[nn.Module], tuple[str, ...]]] = {
+    functional.dropout: (nn.Dropout, _DROPOUT_OPTIONS),
+    functional.dropout2d: (nn.Dropout2d, _DROPOUT_OPTIONS),
+    functional.adaptive_avg_pool2d: (nn.AdaptiveAvgPool2d, ("output_size",)),
+    functional.avg_pool2d: (
+        nn.AvgPool2d,
+        (*_POOL_OPTIONS, "ceil_mode", "count_include_pad", "divisor_override"),
+    ),
+    functional.max_pool2d: (
+        nn.MaxPool2d,
+        (*_POOL_OPTIONS, "dilation", "ceil_mode", "return_indices"),
+    ),
+}
+"""Functions, the modules with the same options, and the order of the options."""
 
 _ACTIVATIONS = (
     "relu",
@@ -420,6 +531,53 @@ def _where(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack")
     path = next(reversed(stack)) if stack else ""
     return f"{path}.{node.name}" if path else node.name
+
+
+def _calls(node: fx.Node, *functions: object) -> bool:
+    """Whether `node` calls one of these functions, or of the methods with these names."""
+    return node.op in ("call_function", "call_method") and node.target in functions
+
+
+def _is_size(node: fx.Node) -> bool:
+    """Whether `node` is x.size() or x.shape."""
+    method = _calls(node, "size") and len(node.args) == 1 and not node.kwargs
+    return method or (_calls(node, getattr) and node.args[1] == "shape")
+
+
+def _is_batch(node: object) -> bool:
+    """Whether `node` is x.size(0), x.size()[0] or x.shape[0]: the first dimension of a tensor."""
+    if not isinstance(node, fx.Node) or len(node.args) != 2 or node.args[1] != 0:
+        return False
+    of_size = isinstance(node.args[0], fx.Node) and _is_size(node.args[0])
+    return _calls(node, "size") or (_calls(node, operator.getitem) and of_size)
+
+
+def _joins(node: fx.Node) -> bool:
+    """Whether a view or reshape joins all dimensions but the first: its size is (batch, -1)."""
+    size = node.args[1:]
+    size = tuple(size[0]) if len(size) == 1 and isinstance(size[0], Sequence) else size
+    return len(size) == 2 and _is_batch(size[0]) and bool(size[1] == -1)
+
+
+def _kind(module: nn.Module) -> type[nn.Module] | None:
+    """The class in `_MODULES` whose computation `module` has."""
+    for kind in _MODULES:
+        if isinstance(module, kind) and unchanged(module, kind):
+            return kind
+    return None
+
+
+def _cannot_lower_module(where: str, module: nn.Module) -> LoweringError:
+    name = type(module).__name__
+    for kind in _MODULES:
+        if isinstance(module, kind):
+            if name == kind.__name__ and type(module) is not kind:
+                name = f"{type(module).__module__}.{name}"
+            return LoweringError(
+                f"{where}: {name} replaces the forward of {kind.__name__}, which cannot be "
+                f"lowered; keep the forward of {kind.__name__}"
+            )
+    return _cannot_lower(where, name)
 
 
 def _operation(node: fx.Node) -> str:
@@ -565,6 +723,14 @@ def _padding(where: str, conv: nn.Conv2d) -> Pair:
 def _pair(value: Any) -> Pair:
     """A size of PyTorch, which may be one number, as (vertical, horizontal)."""
     return cast(Pair, tuple(value) if isinstance(value, Sequence) else (value, value))
+
+
+def _scalar(where: str, what: str, tensor: Tensor) -> float:
+    if tensor.numel() != 1:
+        raise LoweringError(
+            f"{where}: the {what} must be one number per layer, not of shape {list(tensor.shape)}"
+        )
+    return float(_array(tensor))
 
 
 def _array(tensor: Tensor) -> np.ndarray:

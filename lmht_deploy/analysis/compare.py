@@ -296,10 +296,23 @@ def accuracy(result: Result, labels: np.ndarray | None) -> float | None:
     Args:
         result: Result of the first windows, or of all.
         labels: Classes of all windows, int `[N]`.
+
+    Raises:
+        DataError: There are fewer labels than windows, or a label is not a class of the network.
     """
     if labels is None:
         return None
-    return float((result.predictions == labels[: len(result.logits)]).mean())
+    windows, classes = result.logits.shape
+    if len(labels) < windows:
+        raise DataError(f"there are {len(labels)} labels for {windows} windows")
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        index = int(wrong.argmax())
+        raise DataError(
+            f"label {labels[index]} of window {index} is not a class of the network,"
+            f" which has the classes 0..{classes - 1}"
+        )
+    return float((result.predictions == labels[:windows]).mean())
 
 
 def difference(found: Result, expected: Result) -> str | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from lmht_deploy._packages import install_command
 from lmht_deploy.errors import LmhtError, StorageError, TrainingError
 
-from ._console import counting, tell
+from ._console import counting, tell, warn
+from ._options import parse_sensor
 from ._training_reports import reports
 
 if TYPE_CHECKING:
@@ -76,13 +77,29 @@ def lower_run(run: Run) -> Network:
 
 
 def read_training_data(
-    recipe: Recipe, root: Path | None, *, subset: bool = False, cache: Path | None = None
+    recipe: Recipe,
+    root: Path | None,
+    *,
+    sensor: str | None = None,
+    subset: bool = False,
+    cache: Path | None = None,
 ) -> Data:
-    """Read both splits of the recipe's data set."""
+    """Read both splits of the recipe's data set, and warn about events that are lost."""
     from lmht_deploy.training import data
 
     with counting(f"reading {recipe.data.name}") as show:
-        return data.load_data(recipe, root=root, subset=subset, cache=cache, progress=show)
+        found = data.load_data(
+            recipe,
+            root=root,
+            sensor=parse_sensor(sensor),
+            subset=subset,
+            cache=cache,
+            progress=show,
+        )
+    for name, split in (("training", found.train), ("test", found.test)):
+        for text in split.warnings:
+            warn(f"{name} data: {text}")
+    return found
 
 
 def train_run(

@@ -60,6 +60,7 @@ def train(
         ),
     ] = None,
     root: options.Root = None,
+    sensor: options.SensorSize = None,
     subset: options.Subset = False,
     cache: options.Cache = None,
     device: options.Device = "auto",
@@ -87,7 +88,7 @@ def train(
     _check_packages(tensorboard)
     ann = None if start is None else load_run(start)
     with _processes(resolve_device(device)) as (first, own_device):
-        data = read_training_data(chosen, root, subset=subset, cache=cache)
+        data = read_training_data(chosen, root, sensor=sensor, subset=subset, cache=cache)
         run = train_run(
             chosen,
             data,

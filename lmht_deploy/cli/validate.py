@@ -28,6 +28,7 @@ def validate(
     root: options.Root = None,
     split: options.Split = "test",
     limit: options.Limit = None,
+    sensor: options.SensorSize = None,
     subset: options.Subset = False,
     cache: options.Cache = None,
     threads: options.Threads = 1,
@@ -48,7 +49,13 @@ def validate(
     own_device = resolve_device(device)
     with counting(f"reading {run.recipe.data.name}") as show:
         found = data.load_split(
-            run.recipe, split, root=root, subset=subset, cache=cache, progress=show
+            run.recipe,
+            split,
+            root=root,
+            sensor=options.parse_sensor(sensor),
+            subset=subset,
+            cache=cache,
+            progress=show,
         )
     with progress("validating") as report:
         validation = validate_network(

@@ -10,10 +10,11 @@ import pytest
 
 from lmht_deploy import backends, reference
 from lmht_deploy.analysis import energy
-from lmht_deploy.analysis.compare import compare_artifacts, difference
+from lmht_deploy.analysis.compare import accuracy, compare_artifacts, difference
 from lmht_deploy.backends import torch as torch_backend
-from lmht_deploy.errors import BackendError, LmhtError, StorageError
+from lmht_deploy.errors import BackendError, DataError, LmhtError, StorageError
 from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.result import Result
 from tests.support.networks import SPECIAL, windows_for
 
 
@@ -109,3 +110,17 @@ def test_refuses_unknown_backends_and_artifacts(artifacts: dict[str, Path], tmp_
         backends.open_backend("torch", tmp_path / "net.onnx")
     with pytest.raises(StorageError, match="no such file"):
         backends.open_backend("torch", tmp_path / "none.lmht")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 3], "label 3 of window 1 is not a class of the network, which has the classes 0..2"),
+        ([-1, 0], "label -1 of window 0"),
+        ([0], "there are 1 labels for 2 windows"),
+    ],
+)
+def test_labels_that_the_network_does_not_know(labels: list[int], message: str) -> None:
+    result = Result(backend="x", logits=np.zeros((2, 3), np.int64), scale=1.0, spikes={}, sops={})
+    with pytest.raises(DataError, match=message):
+        accuracy(result, np.array(labels))

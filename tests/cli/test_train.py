@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from lmht_deploy.events.arrays import make_events
 from lmht_deploy.formats.lmht import load_network
 from tests.support.images import write_parquet
 
@@ -347,6 +348,23 @@ def test_images_all_the_way(
         "--out",
         tmp_path / "new",
     )
+
+
+def test_own_recordings_that_state_no_sensor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(10):
+            x, y, p = rng.integers(16, size=(3, 50))
+            events = make_events(np.arange(50) * 99, x, y, p % 2)
+            np.save(tmp_path / "data" / name / f"{index}.npy", events)
+    train = ("train", "digits", "data.name=folder", "--root", tmp_path / "data", "--out")
+    short = ("training.epochs=1", "training.batch_size=4")
+    assert "--sensor" in refused(capsys, *train, tmp_path / "refused", *short)
+    assert lmht(*train, tmp_path / "run", *short, "--sensor", "16x16") == 0
+    assert lmht("validate", tmp_path / "run", "--root", tmp_path / "data", "--sensor", "16x16") == 0
 
 
 def test_interrupted(

@@ -282,6 +282,35 @@ def test_folders_with_a_split_of_their_own(tmp_path: Path) -> None:
     ] == [6, 4]
 
 
+def test_a_class_that_one_split_lacks_keeps_its_label(tmp_path: Path) -> None:
+    """Labels are those of both splits together; test lacks the class between two others."""
+    write_folders(tmp_path / "train", 3)
+    write_folders(tmp_path / "test", 2)
+    (tmp_path / "train" / "cow").mkdir()
+    for path in (tmp_path / "train" / "cat").iterdir():
+        shutil.copy(path, tmp_path / "train" / "cow")
+    train, test = (
+        load("folder", root=tmp_path, split=split, sensor=SENSOR) for split in ("train", "test")
+    )
+    assert train.classes == test.classes == ("cat", "cow", "dog")
+    assert train.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert test.labels.tolist() == [0, 0, 2, 2]
+
+
+def test_hidden_files_are_skipped(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    (tmp_path / "cat" / "._0.npy").write_bytes(b"what macOS leaves beside a file")
+    assert len(load("folder", root=tmp_path, split="train", sensor=SENSOR)) == 18
+
+
+def test_a_recording_without_events_is_named(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    np.save(tmp_path / "cat" / "0.npy", make_events(*np.zeros((4, 0), int)))
+    with pytest.raises(DataError, match=r"0\.npy: holds no event"):
+        for split in ("train", "test"):
+            load("folder", root=tmp_path, split=split, sensor=SENSOR)
+
+
 def test_real_recordings_of_a_folder(tmp_path: Path) -> None:
     pytest.importorskip("faery")
     for split in ("train", "test"):

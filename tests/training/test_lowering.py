@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import random
+import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
+import functorch
 import numpy as np
 import pytest
 import torch
+import torch.ao.nn.qat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations, prune
 
+from lmht_deploy import reference
 from lmht_deploy.errors import LoweringError
-from lmht_deploy.ir import Conv, Input, MaxPool, Scale, SumPool
+from lmht_deploy.ir import Conv, Input, MaxPool, Network, Neurons, Readout, Scale, SumPool
+from lmht_deploy.training import _preparation, _verification
 from lmht_deploy.training.architectures import (
     AveragePool,
     Block,
@@ -474,8 +485,24 @@ class Inner(nn.Module):
         ),
         (torch.abs, r"^block\.inner\.abs_1: abs cannot be lowered; use Neuron, Conv2d"),
         (
-            lambda x: x.view(x.size(0), -1),
+            lambda x: x.view(x.size(1), -1),
             r"^block\.inner\.size: size cannot be lowered; flatten maps with nn\.Flatten",
+        ),
+        (
+            lambda x: x + x.size(0),
+            r"^block\.inner\.add: add can be lowered only for 2 plain tensors",
+        ),
+        (
+            lambda x: functional.dropout(x, 0.5),
+            r"^block\.inner\.dropout: dropout that is active in evaluation mode",
+        ),
+        (
+            lambda x: functional.max_pool2d(x, 2, dilation=2),
+            r"^block\.inner\.max_pool2d: a max pooling with dilation",
+        ),
+        (
+            lambda x: functional.avg_pool2d(x, x.size(0)),
+            r"^block\.inner\.avg_pool2d: the options of avg_pool2d must be constants",
         ),
         (
             lambda x: x.view(2, -1),
@@ -538,9 +565,7 @@ def test_names_and_sizes_that_a_network_refuses() -> None:
     body = nn.Sequential()
     body.add_module("a/b", conv())
     body.add_module("c/d", lmht(4))
-    with pytest.raises(
-        LoweringError, match=r"layer name must be printable text without '/'.*, not 'c/d'"
-    ):
+    with pytest.raises(LoweringError, match=r"layer name 'c/d' must be printable text without '/'"):
         lower(SpikingModel(body, 4), EVENTS)
     with pytest.raises(LoweringError, match=r"layer '2': a kernel of \(9, 9\)"):
         lower(sequential(conv(), lmht(4), nn.AvgPool2d(9), *HEAD), EVENTS)
@@ -560,3 +585,460 @@ def test_model_and_input_must_fit() -> None:
         model.body[1].threshold.fill_(-1)  # type: ignore[index, union-attr, operator]
     with pytest.raises(LoweringError, match=r"^1: the threshold must be positive, not -1"):
         lower(model, EVENTS)
+
+
+# ----------------------------------------------------------------------------------- functions
+
+
+@pytest.mark.parametrize(
+    "flatten",
+    [
+        lambda x: x.view(x.size(0), -1),
+        lambda x: x.view(x.shape[0], -1),
+        lambda x: x.reshape((x.size()[0], -1)),
+        lambda x: x.flatten(1),
+    ],
+)
+def test_functions(flatten: Callable[[Tensor], Tensor]) -> None:
+    """Poolings, dropout and flatten as functions, with options by position and by name."""
+
+    class Body(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.linear = nn.Sequential(conv(), lmht(4)), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = functional.max_pool2d(self.stem(x), 3, 1, padding=1)
+            x = functional.avg_pool2d(x, 2, stride=2)
+            x = functional.dropout(x, 0.5, self.training)
+            x = functional.adaptive_avg_pool2d(functional.avg_pool2d(x, (1, 2)), 1)
+            return self.linear(flatten(x))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    net = assert_lowers(SpikingModel(Body(), 4).double().eval(), EVENTS, may_be_silent=True)
+    assert [layer.name for layer in net.layers if isinstance(layer, MaxPool)] == ["max_pool2d"]
+
+
+# --------------------------------------------------------------------------- weights and hooks
+
+
+def simple() -> SpikingModel:
+    torch.manual_seed(1)
+    return sequential(conv(), lmht(4), *head())
+
+
+def head() -> tuple[nn.Module, ...]:
+    return nn.Flatten(), nn.Linear(256, 3)
+
+
+RECOMPUTED: dict[str, Callable[[nn.Module], object]] = {
+    "prune": lambda m: prune.l1_unstructured(m, "weight", 0.5),
+    "prune twice": lambda m: [prune.random_unstructured(m, n, 0.5) for n in ("weight", "bias")],
+    "weight_norm": nn.utils.weight_norm,
+    "spectral_norm": nn.utils.spectral_norm,
+    "weight_norm and prune": lambda m: prune.l1_unstructured(nn.utils.weight_norm(m), "bias", 0.5),
+    "parametrized weight_norm": parametrizations.weight_norm,
+    "parametrized spectral_norm": parametrizations.spectral_norm,
+}
+
+
+@pytest.mark.parametrize("recompute", RECOMPUTED.values(), ids=RECOMPUTED)
+@pytest.mark.filterwarnings("ignore")
+def test_recomputed_weights(recompute: Callable[[nn.Module], object]) -> None:
+    """They are those of the next forward, also after an optimizer changed the parameters."""
+    model = simple()
+    recompute(model.body[0])  # type: ignore[index]
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
+    windows = torch.randint(0, 6, (8, 4, 2, 8, 8))
+    for _ in range(3):
+        nn.functional.cross_entropy(model(windows.float()), torch.zeros(8).long()).backward()
+        optimizer.step()
+    result = reference.run(lower(model, EVENTS), windows.numpy())
+    expected = model.eval()(windows.float()).detach().numpy()
+    np.testing.assert_allclose(result.logits * result.scale, expected, atol=1e-4)
+
+
+def test_pruned_neurons() -> None:
+    model = simple()
+    prune.random_unstructured(model.body[1], "m", 0.5)  # type: ignore[index]
+    assert lower(model, EVENTS).neurons[0].omega.shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [("", "the model"), ("body", "the body of the model"), ("body.0", "0"), ("body.1", "1")],
+)
+def test_hooks_are_refused(path: str, where: str) -> None:
+    for kind, add in (
+        ("forward hook", lambda m: m.register_forward_hook(lambda m, i, o: o * 2)),
+        ("forward pre-hook", lambda m: m.register_forward_pre_hook(lambda m, i: (i[0] / 2,))),
+    ):
+        model = simple()
+        handle = add(model.get_submodule(path))
+        with pytest.raises(LoweringError, match=rf"^{where}: \w+ has a {kind}.*; remove the hook"):
+            lower(model, EVENTS)
+        handle.remove()
+        lower(model, EVENTS)
+
+
+def test_backward_hooks_do_not_matter() -> None:
+    model = simple()
+    model.body.register_full_backward_hook(lambda m, i, o: None)
+    assert lower(model, EVENTS) == lower(simple(), EVENTS)
+
+
+class Halved(LMHT):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) / 2
+
+
+class CalledHalf(LMHT):
+    def __call__(self, x: Tensor) -> Tensor:
+        return super().__call__(x) / 2  # type: ignore[no-any-return]
+
+
+class Standardized(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.weight - self.weight.mean(), self.bias, padding=1)
+
+
+class Doubled(nn.Conv2d):
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(input, weight * 2, bias)
+
+
+class Renamed(nn.Conv2d):
+    pass
+
+
+class Skipped(nn.Dropout):
+    def forward(self, input: Tensor) -> Tensor:
+        return input
+
+
+def test_modules_that_replace_a_forward_are_refused() -> None:
+    config = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
+    for module, index, name in (
+        (Halved(2, 4), 1, "Halved replaces the forward of Neuron"),
+        (CalledHalf(2, 4), 1, "CalledHalf replaces the forward of Neuron"),
+        (Standardized(2, 4, 3), 0, "Standardized replaces the forward of Conv2d"),
+        (Doubled(2, 4, 3), 0, "Doubled replaces the forward of Conv2d"),
+        (torch.ao.nn.qat.Conv2d(2, 4, 3, qconfig=config), 0, "torch.ao.*Conv2d replaces"),
+    ):
+        model = simple()
+        model.body[index] = module  # type: ignore[index, operator]
+        with pytest.raises(LoweringError, match=f"^{index}: {name}"):
+            lower(model, EVENTS)
+    model = simple()
+    first = model.body[0]  # type: ignore[index]
+    first.forward = lambda x: nn.Conv2d.forward(first, x) * 2  # type: ignore[method-assign, arg-type]
+    with pytest.raises(LoweringError, match=r"^0: Conv2d replaces the forward of Conv2d"):
+        lower(model, EVENTS)
+
+
+def test_subclasses_that_compute_the_same() -> None:
+    torch.manual_seed(1)
+    body = (Renamed(2, 4, 3, padding=1), LMHT(2, 4), Skipped(), *head())
+    assert_lowers(sequential(*body).double().eval(), EVENTS)
+
+
+def test_a_tensor_that_no_layer_owns() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shift = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.shift
+
+    with pytest.raises(LoweringError, match=r"reads the tensor '1\.shift'"):
+        lower(sequential(conv(), Shifted(), lmht(4), *head()), EVENTS)
+
+
+def test_threshold_per_channel() -> None:
+    model = simple()
+    model.body[1].threshold = nn.Parameter(torch.ones(4, 1, 1))  # type: ignore[index, union-attr]
+    with pytest.raises(LoweringError, match=r"^1: the threshold must be one number per layer"):
+        lower(model, EVENTS)
+
+
+# ------------------------------------------------------------------------------------- wrappers
+
+
+WRAPPERS: dict[str, tuple[Callable[[nn.Module], nn.Module], str, str]] = {
+    "DataParallel": (nn.DataParallel, "contains: model.module$", "attribute 'module'"),
+    "OptimizedModule": (torch.compile, "contains: model._orig_mod$", "attribute '_orig_mod'"),  # type: ignore[dict-item]
+    "AveragedModel": (
+        torch.optim.swa_utils.AveragedModel,
+        "contains: model.module$",
+        "attribute 'module'",
+    ),
+    "TopLevelTracedModule": (
+        lambda m: torch.jit.trace(m, torch.zeros(2, 4, 2, 8, 8), check_trace=False),
+        "made from$",
+        "made from$",
+    ),
+    "FunctionalModuleWithBuffers": (
+        lambda m: functorch.make_functional_with_buffers(m)[0],
+        "made from$",
+        "made from$",
+    ),
+    "Sequential": (nn.Sequential, "contains: model.0$", "0: a SpikingModel within"),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+@pytest.mark.filterwarnings("ignore")
+def test_wrapped_models(name: str) -> None:
+    """The message names the module to lower, and wrapping once more is refused too."""
+    wrap, message, within = WRAPPERS[name]
+    with pytest.raises(LoweringError, match=f"not {name}; .*{message}"):
+        lower(wrap(simple().eval()), EVENTS)  # type: ignore[arg-type]
+    with pytest.raises(LoweringError, match=within):
+        lower(SpikingModel(wrap(simple().eval()), 4), EVENTS)
+
+
+def test_models_with_another_forward() -> None:
+    class Doubling(SpikingModel):
+        def forward(self, windows: Tensor) -> Tensor:
+            return super().forward(windows) * 2
+
+    with pytest.raises(LoweringError, match=r"^Doubling has a forward of its own"):
+        lower(Doubling(simple().body, 4), EVENTS)
+    model = simple()
+    model.compile()
+    assert lower(model, EVENTS) == lower(simple(), EVENTS)
+
+
+def test_models_without_weights() -> None:
+    with pytest.raises(LoweringError, match=r"^0: LazyConv2d has no weights yet"):
+        lower(sequential(nn.LazyConv2d(4, 3, padding=1), lmht(4), *head()), EVENTS)
+    with pytest.raises(LoweringError, match="its weights must be in memory"):
+        lower(simple().to("meta"), EVENTS)
+
+
+# ----------------------------------------------------------------------------------- in place
+
+
+class Additions(nn.Module):
+    """Layers for a forward that is given as a function."""
+
+    def __init__(self, function: Callable[[Additions, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.a, self.b = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(2))
+        self.stem, self.head = nn.Sequential(conv(), lmht(4)), nn.Sequential(*head())
+        self.one, self.two = lmht(4), lmht(4)
+        self.drop, self.same = nn.Dropout(), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.two(self.function(self, self.stem(x))))  # type: ignore[no-any-return]
+
+
+def spikes_in_place(m: Additions, x: Tensor) -> Tensor:
+    identity = x
+    x += m.a(x)
+    return m.one(x) + identity  # type: ignore[no-any-return]
+
+
+def currents_in_place(m: Additions, x: Tensor) -> Tensor:
+    y = m.a(x)
+    skip = m.same(m.drop(y))
+    y += m.b(x)
+    return m.one(y) + skip  # type: ignore[no-any-return]
+
+
+def an_alias_in_place(m: Additions, x: Tensor) -> Tensor:
+    y = m.a(x)
+    skip = m.drop(y)
+    skip += m.b(x)
+    return m.one(y) + y  # type: ignore[no-any-return]
+
+
+def method_in_place(m: Additions, x: Tensor) -> Tensor:
+    y = m.a(x)
+    y.add_(m.b(x))
+    return m.one(y) + y  # type: ignore[no-any-return]
+
+
+def last_in_place(m: Additions, x: Tensor) -> Tensor:
+    y = m.a(x)
+    y += x
+    return y  # type: ignore[no-any-return]
+
+
+def to_itself(m: Additions, x: Tensor) -> Tensor:
+    y = m.a(x)
+    twice = y
+    y += y
+    return twice  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        spikes_in_place,
+        currents_in_place,
+        an_alias_in_place,
+        method_in_place,
+        last_in_place,
+        to_itself,
+    ],
+)
+def test_additions_in_place(function: Callable[[Additions, Tensor], Tensor]) -> None:
+    """Every name of the tensor has the sum afterwards."""
+    torch.manual_seed(0)
+    assert_lowers(SpikingModel(Additions(function), 4).double().eval(), EVENTS)
+
+
+def test_modules_named_as_methods() -> None:
+    torch.manual_seed(0)
+    body = named(
+        size=conv(), add_=lmht(4), view=conv(4), iadd=lmht(4), flatten=nn.Sequential(*head())
+    )
+    assert_lowers(SpikingModel(body, 4).double().eval(), EVENTS)
+
+
+def test_a_view_that_an_addition_changes() -> None:
+    class Body(Additions):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            flat = torch.flatten(x, 1)
+            x += self.a(x)
+            return self.head[1](flat) + self.head(self.two(x))  # type: ignore[no-any-return]
+
+    with pytest.raises(LoweringError, match=r"^head\.1: reads a view of .* 'iadd'.* a = a \+ b"):
+        lower(SpikingModel(Body(spikes_in_place), 4), EVENTS)
+
+
+# -------------------------------------------------------------------------------- verification
+
+
+class Alternating(nn.Module):
+    """Doubles its input at every other call, which tracing does not see."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x if self.calls % 2 else x + x
+
+
+class Growing(LMHT):
+    reads = 0
+
+    @property
+    def omega(self) -> Tensor:
+        self.reads += 1
+        return super().omega * self.reads
+
+
+def test_what_tracing_does_not_see_is_found() -> None:
+    model = sequential(conv(), Alternating(), lmht(4), *head())
+    with pytest.raises(LoweringError, match=r"^2: the currents of the network differ"):
+        lower(model, EVENTS)
+    lower(model, EVENTS, verify=False)
+    with pytest.raises(LoweringError, match=r"^1: the spikes of the network differ"):
+        lower(sequential(conv(), Growing(2, 4), *head()), EVENTS)
+    model = sequential(conv(), lmht(4), nn.Flatten(), nn.Linear(256, 3), Alternating())
+    with pytest.raises(LoweringError, match=r"^3: the logits of the network differ"):
+        lower(model, EVENTS)
+
+
+def test_a_model_that_cannot_run() -> None:
+    class Failing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if isinstance(x, Tensor):
+                raise KeyError("weights")
+            return x
+
+    with pytest.raises(LoweringError, match=r"^the model cannot run on probe windows"):
+        lower(sequential(conv(), Failing(), lmht(4), *head()), EVENTS)
+
+
+def test_changed_networks_are_found() -> None:
+    """One weight, one bias, θ, λ or L of any layer."""
+    torch.manual_seed(3)
+    model = randomized(
+        build_model((Convolution(4), Residual(6)), (2, 8, 8), 3, lmht, steps_in=4), 3
+    )
+    net = lower(model, EVENTS)
+    for index, layer in enumerate(net.layers):
+        if not isinstance(layer, Neurons | Readout):
+            continue
+        weight = layer.synapses[-1].weight.copy()
+        weight.flat[np.abs(weight).argmax()] *= 1.0001
+        synapse = dataclasses.replace(layer.synapses[-1], weight=weight)
+        changes: list[dict[str, object]] = [
+            {"synapses": (*layer.synapses[:-1], synapse)},
+            {"bias": layer.bias + 1e-5},
+        ]
+        if isinstance(layer, Neurons):
+            changes += [{"threshold": layer.threshold * 1.1}, {"omega": layer.omega * 1.1}]
+        for change in changes:
+            changed = dataclasses.replace(layer, **change)  # type: ignore[arg-type]
+            layers = (*net.layers[:index], changed, *net.layers[index + 1 :])
+            with (
+                _preparation.undisturbed(),
+                pytest.raises(LoweringError, match=f"^{layer.name}: the "),
+            ):
+                _verification.verify(_preparation.evaluation_copy(model), Network(layers))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    blocks=st.lists(BLOCKS, max_size=3),
+    levels=st.sampled_from([1, 2, 15]),
+    steps=st.sampled_from([1, 2, 16]),
+    leak=st.sampled_from([0.5, 1.0, 1.5]),
+    threshold=st.sampled_from([0.1, 0.3, 1.0]),
+    divisor=st.sampled_from([1, 4, 10]),
+    max_value=st.sampled_from([1, 255, 32768]),
+    seed=st.integers(0, 10**6),
+)
+def test_potentials_at_the_threshold_are_not_refused(
+    blocks: list[Block],
+    levels: int,
+    steps: int,
+    leak: float,
+    threshold: float,
+    divisor: int,
+    max_value: int,
+    seed: int,
+) -> None:
+    """Weights on a grid: potentials are often multiples of θ, where rounding decides."""
+    torch.manual_seed(seed)
+    neuron = lambda s: MHT(levels, steps, s, leak=leak, threshold=threshold)  # noqa: E731
+    model = build_model([Convolution(4), *blocks], (2, 9, 8), 3, neuron, steps_in=steps)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.weight.copy_((module.weight * 8).round() / divisor)
+    lower(model, Input(name="events", shape=(2, 9, 8), steps=steps, max_value=max_value))
+
+
+def test_the_model_is_not_disturbed() -> None:
+    """Not its mode, state, gradients and hooks, nor the generators of random numbers."""
+    model = SpikingModel(Additions(last_in_place), 4).train()
+    model.lock = threading.Lock()  # type: ignore[assignment]
+    nn.utils.spectral_norm(model.body.a)
+    loss = nn.functional.cross_entropy(model(torch.rand(2, 4, 2, 8, 8)), torch.zeros(2).long())
+    loss.backward()
+    model.body.cached = [model.body.a.weight * 2]  # a graph, which cannot be copied
+
+    def state() -> tuple[object, ...]:
+        tensors = copy.deepcopy(model.state_dict())
+        gradients = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+        flags = [
+            (m.training, len(m._forward_hooks), len(m._forward_pre_hooks), sorted(vars(m)))
+            for m in model.modules()
+        ]
+        generators = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+        return tensors, gradients, flags, generators
+
+    before = state()
+    lower(model, EVENTS)
+    torch.testing.assert_close(state()[:2], before[:2], rtol=0, atol=0)
+    assert state()[2] == before[2] and torch.is_grad_enabled()
+    for one, other in zip(state()[3], before[3], strict=True):  # type: ignore[call-overload]
+        assert np.array_equal(one, other) if not isinstance(one, tuple) else one == other
