@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"_packages", "_suggest", "errors", "events", "formats"},
     "exporters": {"errors", "formats", "ir", "result"},
     "backends": {"_suggest", "engine", "errors", "formats", "ir", "netx", "reference", "result"},
-    "training": {"_packages", "_suggest", "data", "errors", "formats", "ir"},
+    "training": {"_packages", "_suggest", "data", "errors", "formats", "ir", "reference"},
     "analysis": {
         "_suggest", "backends", "errors", "exporters", "formats", "ir", "netx", "quantize",
         "reparameterize", "result",
