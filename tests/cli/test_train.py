@@ -428,7 +428,7 @@ def test_mistakes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         capsys, "convert", tmp_path / "new", "--out", tmp_path / "net.lmht"
     )
     assert "suffix must be .lmht" in refused(capsys, "convert", run, "--out", tmp_path / "net.onnx")
-    assert "'block-start' or 'uniform', not 'fly'" in refused(
+    assert "--single-threshold must be block-start or uniform, not 'fly'" in refused(
         capsys, "convert", run, "--out", tmp_path / "net.lmht", "--single-threshold", "fly"
     )
     (tmp_path / "run").mkdir()
