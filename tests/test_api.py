@@ -301,3 +301,10 @@ def test_a_value_of_a_wrong_type_is_named(call: Callable[[Any], object], message
 def test_text_is_not_taken_for_a_pickle(folder: Path) -> None:
     with pytest.raises(lmht.StorageError, match=r"text\.npz: is not an \.npz file"):
         lmht.load_windows(folder / "text.npz")
+
+
+@pytest.mark.parametrize("backend", ["event", "torch", "onnx", "reference"])
+@pytest.mark.parametrize("threads", [1025, 10**9])
+def test_a_number_of_threads_that_no_system_starts(backend: str, threads: int) -> None:
+    with pytest.raises(lmht.BackendError, match=r"threads must be an integer within 1\.\.1024"):
+        lmht.run(NET, WINDOWS, backend=backend, threads=threads)

@@ -64,6 +64,9 @@ Capability = Literal["network", "float", "device", "events", "traces", "incremen
 * `incremental`: reuse the time-steps that overlapping windows share, see `Incremental`
 """
 
+MAX_THREADS = 1024
+"""Largest number of threads that a backend takes."""
+
 
 class Backend(Protocol):
     """A network or an artifact that is ready to run.
@@ -260,8 +263,9 @@ def _module(name: str) -> ModuleType:
 
 
 def _check_threads(threads: int) -> None:
-    if not isinstance(threads, int) or threads < 1:
-        raise BackendError(f"threads must be an integer of at least 1, not {threads!r}")
+    # More threads than the system starts would end the process inside a library.
+    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise BackendError(f"threads must be an integer within 1..{MAX_THREADS}, not {threads!r}")
 
 
 def _require_available(name: str) -> None:
