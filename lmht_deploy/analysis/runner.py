@@ -102,8 +102,6 @@ def open_runner(
     A network is written to a temporary file for a backend that runs files only; `trace` says
     whether that file can return spikes. `run` lists the arguments and the errors.
     """
-    if not isinstance(threads, int) or threads < 1:
-        raise BackendError(f"threads must be an integer >= 1, not {threads!r}")
     if not isinstance(net, Network | str | Path):
         raise BackendError(
             f"a backend runs a Network or the path of an artifact, not {type(net).__name__}"

@@ -25,6 +25,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 
 from lmht_deploy._suggest import unknown
+from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import BackendError
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network, require_network
@@ -63,9 +64,6 @@ Capability = Literal["network", "float", "device", "events", "traces", "incremen
 * `traces`: return the spikes of every layer (`Result.traces`)
 * `incremental`: reuse the time-steps that overlapping windows share, see `Incremental`
 """
-
-MAX_THREADS = 1024
-"""Largest number of threads that a backend takes."""
 
 
 class Backend(Protocol):
@@ -165,7 +163,7 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
         StorageError: The file is missing or damaged.
     """
     module = _module(name)
-    _check_threads(threads)
+    check_threads(threads, f"backend {name!r}")
     if not isinstance(path, str | os.PathLike):
         raise BackendError(f"{path!r} is not the name of a file")
     if Path(path).suffix != module.SUFFIX:
@@ -197,7 +195,7 @@ def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cp
         )
     if device != "cpu" and "device" not in module.CAPABILITIES:
         raise BackendError(f"backend {name!r} runs on the CPU, not on device {device!r}")
-    _check_threads(threads)
+    check_threads(threads, f"backend {name!r}")
     if not require_network(net).integer and "float" not in module.CAPABILITIES:
         require_integer(name, net)
     _require_available(name)
@@ -260,12 +258,6 @@ def _module(name: str) -> ModuleType:
     if name not in (*NAMES, *FOREIGN):
         raise BackendError(unknown("backend", name, (*NAMES, *FOREIGN)))
     return importlib.import_module(f"{__name__}.{name}")
-
-
-def _check_threads(threads: int) -> None:
-    # More threads than the system starts would end the process inside a library.
-    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
-        raise BackendError(f"threads must be an integer within 1..{MAX_THREADS}, not {threads!r}")
 
 
 def _require_available(name: str) -> None:

@@ -13,13 +13,13 @@ from typing import Annotated
 
 import typer
 
+from lmht_deploy._threads import MAX_THREADS
 from lmht_deploy.errors import DataError, LmhtError, StorageError
 
 from ._console import STDOUT, out, warn
 
 DATA, EXECUTION, OUTPUT = "Data", "Execution", "Output"
 """Groups of options in `--help`."""
-MAX_THREADS = 1024
 SPLITS = ("train", "test")
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import DataError
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result, check_windows
 
 from ._extension import core
-from ._model import PATHS, Model, check_threads
+from ._model import PATHS, Model
 from ._outputs import RunArrays
 from ._plan import image_shape
 
@@ -60,7 +61,7 @@ class Engine:
             BackendError: As `Model` does, or for a number of threads outside 1 to 1024.
         """
         self._model = net if isinstance(net, Model) else Model(net)
-        self._core = core.Engine(self._model.core, check_threads(threads))
+        self._core = core.Engine(self._model.core, check_threads(threads, "the engine"))
         self._window = np.zeros(self._model.net.window_shape, np.int32)
 
     @property

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import BackendError
 from lmht_deploy.result import Result
 
 from ._extension import core
-from ._model import Model, check_threads
+from ._model import Model
 from ._outputs import RunArrays
 from ._plan import image_shape
 
@@ -44,7 +45,7 @@ class IncrementalEngine:
                 "the first layer of this network does not read its input step by step"
             )
         self._model = model
-        self._core = core.IncrementalEngine(model.core, check_threads(threads))
+        self._core = core.IncrementalEngine(model.core, check_threads(threads, "the engine"))
 
     @staticmethod
     def supports(model: Model) -> bool:

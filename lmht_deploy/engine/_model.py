@@ -35,9 +35,6 @@ the window.
 ForcedPath: TypeAlias = Literal["list", "shared", "dense"]
 """Paths that tests and benchmarks can force: sparse, sparse with sharing, or dense."""
 
-MAX_THREADS = 1024
-"""Largest number of threads of one engine."""
-
 
 def isas() -> list[str]:
     """Return the names of the tiers that this CPU can run, the fastest first.
@@ -102,10 +99,3 @@ class Model:
     def core(self) -> core.Model:
         """The core's model, for the engines of this package."""
         return self._core
-
-
-def check_threads(threads: int) -> int:
-    """Return `threads`; BackendError where the engine cannot run so many."""
-    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
-        raise BackendError(f"the engine runs 1 to {MAX_THREADS} threads, not {threads!r}")
-    return threads
