@@ -18,14 +18,14 @@ import numpy as np
 from lmht_deploy.errors import DataError
 
 from ._extension import core
-from ._pieces import Opened
+from ._pieces import Opened, read_pieces
 from .arrays import EVENT, Sensor
 
 if TYPE_CHECKING:
     from ._core import Decoder
 
-PIECE_BYTES = 2**16
-"""Bytes that are decoded at once; a multiple of every word."""
+PIECE_WORDS = 2**14
+"""Words that are decoded at once; larger pieces do not fit a core's cache."""
 
 PROPHESEE_SENSORS = {
     "gen3": Sensor(480, 640),
@@ -168,17 +168,14 @@ def _decoded(path: Path, start: int, name: str, first_time: int) -> Iterator[np.
         DataError: The file ends within a word; for formats without words when it is read.
     """
     decoder = core().make_decoder(name)
-    if rest := (path.stat().st_size - start) % decoder.word_bytes:
-        raise DataError(f"is truncated, {rest} bytes are left over after the last event")
-    return _pieces(path, start, decoder, first_time)
+    words = read_pieces(path, start, np.dtype((np.uint8, (decoder.word_bytes,))), PIECE_WORDS)
+    return _decode(words, decoder, first_time)
 
 
-def _pieces(path: Path, start: int, decoder: Decoder, first_time: int) -> Iterator[np.ndarray]:
-    with path.open("rb") as file:
-        file.seek(start)
-        while piece := file.read(PIECE_BYTES):
-            events = decoder.decode(np.frombuffer(piece, np.uint8)).view(EVENT)[:, 0]
-            events["t"] += first_time
-            yield events
+def _decode(words: Iterator[np.ndarray], decoder: Decoder, first_time: int) -> Iterator[np.ndarray]:
+    for piece in words:
+        events = decoder.decode(piece.reshape(-1)).view(EVENT)[:, 0]
+        events["t"] += first_time
+        yield events
     if not decoder.complete:
         raise DataError("is truncated, it ends within an event")

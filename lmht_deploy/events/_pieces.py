@@ -19,15 +19,21 @@ PIECE = 2**17
 """Events, or records of a file, that are read at once."""
 
 
-def read_pieces(path: Path, start: int, record: np.dtype[Any]) -> Iterator[np.ndarray]:
-    """Yield the records of the file behind byte `start`, at most PIECE at once.
+def read_pieces(
+    path: Path, start: int, record: np.dtype[Any], number: int = PIECE
+) -> Iterator[np.ndarray]:
+    """Return the records of the file behind byte `start`, at most `number` at once.
 
     Raises:
-        DataError: The file ends within a record.
+        DataError: The file ends within a record. This is checked before anything is read.
     """
+    if rest := (path.stat().st_size - start) % record.itemsize:
+        raise DataError(f"is truncated, {rest} bytes are left over after the last event")
+    return _read(path, start, record, number)
+
+
+def _read(path: Path, start: int, record: np.dtype[Any], number: int) -> Iterator[np.ndarray]:
     with path.open("rb") as file:
         file.seek(start)
-        while piece := file.read(PIECE * record.itemsize):
-            if rest := len(piece) % record.itemsize:
-                raise DataError(f"is truncated, {rest} bytes are left over after the last event")
+        while piece := file.read(number * record.itemsize):
             yield np.frombuffer(piece, record)
