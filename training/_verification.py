@@ -1,13 +1,14 @@
 """The check that ends every lowering: model and network agree on probe windows.
 
-Tracing sees operations, and not everything that a module does. So the model runs in float64, and
-the network is compared with it layer by layer. Every layer of the network reads the spikes of the
-*model*. This keeps layers apart: the first one that differs is the one at fault, and a spike at
-the edge of rounding cannot change the layers behind it.
+Tracing records the operations of a model. A module can also do what tracing does not record, for
+example change a tensor in a hook. So the model runs in float64, and each layer of the network is
+compared with it. A layer of the network reads the spikes that the *model* passed on, not those that
+the network computed. So an error in one layer does not cause errors in later ones, and the first
+layer that differs is the one at fault.
 
 Both sides compute the same real numbers in a different order. A current may therefore differ by
-`ROUNDING` times the largest magnitude that can enter it. A count of spikes may differ only where
-the potential is as close to a multiple of θ.
+`ROUNDING` times the largest sum of absolute values that can enter it. A spike count may differ only
+where the potential is so close to a multiple of θ that this rounding decides.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from .model import SpikingModel
 from .neurons import Neuron
 
 ROUNDING = 2.0**-30
-"""Bound of the relative rounding error of a sum in float64, whose unit is 2^-53.
+"""Bound on the relative rounding error of a current computed in float64.
 
-It leaves 2^23 for the number of terms and for the order in which batch norm is applied.
+One operation rounds by at most 2^-53 of its result. The bound allows about 2^23 operations: the
+terms of the sum, and batch norm applied after it or folded into the weights.
 """
 
 
@@ -41,8 +43,8 @@ def verify(model: SpikingModel, net: Network) -> None:
         net: Its network.
 
     Raises:
-        LoweringError: They differ on a probe window, or the model cannot run; names the first
-            layer.
+        LoweringError: They differ on a probe window (the message names the first layer that
+            differs), the model cannot run, or it calls other neurons than it did when traced.
     """
     rng = np.random.default_rng(0)
     zeros, sparse, dense, full = _probes(net.input, rng)
@@ -51,7 +53,11 @@ def verify(model: SpikingModel, net: Network) -> None:
 
 
 def _probes(input: Input, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Windows [T_in, ...] of integers: zeros; few small values; half of them; the full range."""
+    """Windows [T_in, ...] of integers within the input's range.
+
+    The first holds zeros (or the value nearest to 0). In the second and third, small values are
+    drawn for a tenth and for half of the cells. The last is uniform over the full range.
+    """
     shape, low, high = (input.steps, *input.shape), input.min_value, input.max_value
     zeros = np.full(shape, np.clip(0, low, high))
     small, full = rng.integers(-2, 4, shape).clip(low, high), rng.integers(low, high + 1, shape)
@@ -117,7 +123,7 @@ def _random_spikes(neuron: Neuron, like: Tensor, rng: np.random.Generator) -> Te
 
 
 def _per_window(x: Tensor, batch: int) -> np.ndarray:
-    """[T·B, ...] as [B, T, ...], in memory of its own."""
+    """Copy [T·B, ...] to [B, T, ...]; the model may change `x` in place afterwards."""
     return torch.unflatten(x, 0, (-1, batch)).transpose(0, 1).numpy().copy()
 
 
@@ -176,7 +182,7 @@ def _compare_logits(
 
 
 def _magnitude(layer: Neurons | Readout, outputs: dict[str, np.ndarray]) -> float:
-    """Bound of the sum of the absolute values that enter a current of `layer`."""
+    """Bound on the sum of the absolute values that enter a current of `layer`."""
     total = float(np.abs(layer.bias).max())
     for synapse in layer.synapses:
         rows = np.abs(synapse.weight).reshape(len(synapse.weight), -1).sum(1)
@@ -191,10 +197,10 @@ def _check_equal(what: str, model: np.ndarray, network: np.ndarray, error: float
 
 
 def _fires(layer: Neurons, drive: np.ndarray, spikes: np.ndarray, error: float) -> bool:
-    """Whether neurons with the currents `drive`, known up to `error`, can fire `spikes`.
+    """Whether neurons can fire `spikes`, if their mixed currents I are `drive` up to `error`.
 
-    The potential is that of the model: its spikes are subtracted. Its error e follows the same
-    recurrence e = λ·e + error.
+    The potential v follows the model: the given spikes are subtracted, not those computed here.
+    The bound e on the error of v follows e = λ·e + error, plus the rounding of v itself.
     """
     if spikes.shape != drive.shape:
         return False
@@ -213,7 +219,7 @@ def _fires(layer: Neurons, drive: np.ndarray, spikes: np.ndarray, error: float) 
 
 def _difference(what: str) -> LoweringError:
     return LoweringError(
-        f"{what} of the network differ from those of the model on probe windows; a module of the "
-        "model changes them in a way that tracing does not see. Use modules of PyTorch and neurons "
-        "as they are, and functions of tensors without side effects"
+        f"{what} of the network differ from those of the model on probe windows; probably a module "
+        "of the model changes them in a way that tracing does not see. Use modules of PyTorch and "
+        "of lmht_deploy.training unchanged, and functions of tensors without side effects"
     )

@@ -47,24 +47,33 @@ def load(
         steps: Input steps T_in. A recording becomes one window of T_in time bins of equal length;
             an image is repeated T_in times; an `.npz` file must have this T_in.
         size: Height and width of the windows, or one number for both. Events are down-sampled by
-            address, images are resized. Default: as recorded.
-        max_count: Largest count of a cell. Larger counts are clipped and reported in `provenance`.
-        sensor: (height, width) of the sensor, for recordings and `folder` if the files do not
-            name it.
-        root: Folder of the data set. Images are read from the Hugging Face hub without it.
+            address and images are resized; an `.npz` file must have this size. Default: the size of
+            the sensor or of the images.
+        max_count: Largest number of events per pixel, polarity and step. Larger counts are clipped
+            and reported in `provenance`. It has no effect on images and `.npz` files.
+        sensor: (height, width) of the sensor, for a recording, or for the data set "folder" (your
+            own recordings), if the files do not state it.
+        root: Folder of the data set. An image data set without `root` is read from the Hugging Face
+            hub.
         subset: Accept a data set that is not complete.
         drop: Drop and count invalid events instead of raising an error.
         classes: Take only the first `classes` classes of an image data set. 0: all.
         cache: Folder that keeps the windows for the next call with the same arguments and files.
-        progress: Called as `progress(done, total)` after each recording or image.
+            Data sets only.
+        progress: Called as `progress(done, total)` after each recording or image. Data sets only.
+
+    Returns:
+        The windows, their labels if they are known, the names of the classes, and where the data
+        comes from.
 
     Raises:
-        DataError: The source is unknown, missing, incomplete or damaged, its windows do not have
-            the given `steps` or `size`, or a package is not installed.
+        DataError: An argument is not valid, the source is unknown, missing, incomplete or damaged,
+            its windows do not have the given `steps` or `size`, or a package is not installed.
         StorageError: A file is missing or cannot be read.
 
     Shape:
         windows: integers `[N, T_in, C, H, W]`.
+        labels: int64 `[N]`.
 
     Example:
         >>> load("digits", split="train", steps=4).windows.shape
@@ -131,7 +140,10 @@ def _side(name: str, size: Sensor | None) -> int:
 
 
 def _load_window_file(path: Path, steps: int, size: Sensor | None) -> Windows:
-    """Windows of an `.npz` file, which must have the given `steps` and `size`."""
+    """Windows of an `.npz` file, which must have the given `steps` and `size`.
+
+    The file does not state its kind. Only pixels can be negative.
+    """
     windows, labels = load_windows(path)
     if windows.shape[1] != steps or (size is not None and windows.shape[3:] != size):
         pixels = f"{size.height}, {size.width}" if size else "H, W"

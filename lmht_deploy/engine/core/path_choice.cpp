@@ -7,12 +7,14 @@
 namespace lmht {
 namespace {
 
-// Where costs are equal, the earlier path is taken.
+// Order of `cheapest`: where estimates are equal, the earlier path is taken. (Channelwise synapses
+// have no other path and no estimate.)
 constexpr Path PREFERENCE[] = {Path::Shared,   Path::Ones,  Path::Graded,
                                Path::Weighted, Path::Dense, Path::Channelwise};
 
-// Whether the lists of rows that count twice have room in every output row. They hold k / 2 entries
-// per spike, and have room for MAX_TWICE entries per input under the row.
+// Whether the second list of graded spikes, whose weight rows count twice, is large enough. It
+// needs floor(k / 2) entries for a spike of k, and has MAX_TWICE entries for each input under an
+// output row.
 bool fits_lists(const SynapseTraits& synapse, const SpikeStatistics& spikes) {
     const int64_t room = MAX_TWICE * synapse.places * synapse.channels;
     return synapse.max_count / 2 <= MAX_TWICE || spikes.max_row_spikes / 2 <= room;
@@ -24,7 +26,7 @@ double graded_rows(const SpikeStatistics& spikes) {
     return double(spikes.active) + double(spikes.spikes - spikes.active) / 3;
 }
 
-// Costs where only `path` is possible.
+// The estimates without those of all paths but `path`: what remains if `path` is forced.
 PathCosts only(Path path, const PathCosts& all) {
     PathCosts costs;
     costs[path] = all[path];
@@ -50,7 +52,7 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
                 geometry.mean_column_taps * slice.channels / synapse.channels_in * misses};
 }
 
-// Spikes that the two blocks of a pair share in the input rows under output row `y`.
+// Number of spikes that both time-steps of a pair have, in the input rows under output row `y`.
 int64_t spikes_shared(const Geometry& geometry, const Source& source, int y, int pair) {
     const int pairs = source.spikes.steps / 2;
     int64_t shared = 0;
@@ -104,8 +106,9 @@ std::string to_string(const PathCosts& costs) {
     return found + " cycles";
 }
 
-// s spikes that both blocks have save s * rows_per_spike * binary_row cycles; one more list costs
-// extra_list_pixel cycles per output pixel.
+// The number of shared spikes from which on sharing saves time. Two time-steps that share s spikes
+// save s * rows_per_spike * binary_row cycles. The third list costs extra_list_pixel cycles per
+// output pixel.
 double PathChooser::min_shared(const SynapseTraits& synapse) const {
     constexpr double NEVER = std::numeric_limits<double>::infinity(), ALWAYS = -1;
     if (policy_ == PathPolicy::Shared) return ALWAYS;
@@ -119,7 +122,8 @@ double PathChooser::saved_by_sharing(const SynapseTraits& synapse,
            double(spikes.shared_pairs) * synapse.width * costs_.extra_list_pixel;
 }
 
-// Building the lists, once for all slices, and the end of each list.
+// Cycles of handling the lists: ending one per output pixel and step (list_pixel), and searching
+// the input words for spikes (list_word), which is done once for all slices.
 double PathChooser::listing(const SynapseTraits& synapse, int rows) const {
     const double pixels = double(rows) * synapse.width * synapse.steps;
     const int words_per_place = (synapse.channels + LANES - 1) / LANES;
