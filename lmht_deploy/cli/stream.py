@@ -17,6 +17,8 @@ from lmht_deploy.errors import DataError, LmhtError
 
 from . import _options as options
 from ._console import STDOUT, tell
+from ._durations import checked_duration, parse_duration
+from ._signals import Stopped, stop_signals
 from ._stream_source import SourceOptions, open_source
 from ._stream_summary import Summary
 
@@ -117,7 +119,27 @@ def stream(
         typer.Option(
             "--silence",
             metavar="S",
-            help="End after S seconds without a datagram (UDP).",
+            help="End after S seconds without an event (UDP).",
+            rich_help_panel=SOURCE,
+        ),
+    ] = None,
+    max_gap: Annotated[
+        str,
+        typer.Option(
+            "--max-gap",
+            metavar="TIME",
+            help="Skip empty windows if no event comes for longer, such as 10s. With --drop, the "
+            "events after it count only if the next packet confirms their time.",
+            rich_help_panel=SOURCE,
+            callback=checked_duration,
+        ),
+    ] = "10s",
+    track: Annotated[
+        str | None,
+        typer.Option(
+            "--track",
+            metavar="NAME",
+            help="Track of a recording that holds several (see `lmht events info`).",
             rich_help_panel=SOURCE,
         ),
     ] = None,
@@ -149,7 +171,9 @@ def stream(
 
     net = lmht.load(network)
     rule = _rule(net, bin_us, bin_events)
-    chosen = SourceOptions(source, sensor, speed, drop, live or source == "camera", silence)
+    gap = parse_duration(max_gap)
+    live = live or source == "camera"
+    chosen = SourceOptions(source, sensor, speed, drop, live, silence, gap, track)
     if chosen.live and rule.by != "time":
         raise DataError("--live ends windows by time; give --bin-us")
     chosen.check()
@@ -157,20 +181,23 @@ def stream(
         runner = stack.enter_context(open_runner(network, backend, threads=threads))
         opened = open_source(stack, chosen, _input_size(net))
         show = stack.enter_context(_writer(json, _class_names(net)))
-        windower = Windower(rule, _bins(net, runner, rule.steps, opened.validator.sensor), hop)
+        windower = Windower(rule, _bins(net, runner, rule.steps, opened.validator.sensor), hop, gap)
         clock = Clock() if chosen.live else None
         summary = Summary()
+        code = 0
         try:
-            for decision in islice(
-                decide(opened.packets, windower, opened.validator, clock), limit
-            ):
-                show(decision)
-                summary.add(decision)
-        except KeyboardInterrupt:
-            pass
+            with stop_signals():
+                for decision in islice(
+                    decide(opened.packets, windower, opened.validator, clock), limit
+                ):
+                    summary.add(decision)
+                    show(decision)
+        except Stopped as stopped:
+            code = stopped.code
         except BrokenPipeError:  # the reader of standard output has left
             sys.stdout = None
         tell(summary.text(windower, opened.validator, clock, opened.packets, opened.udp))
+    raise typer.Exit(code)
 
 
 def _bins(net: Network, runner: Backend, steps: int, sensor: Sensor) -> Counts:
