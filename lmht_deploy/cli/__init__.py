@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `lmht` and exit.
 
     The exit code is 0 for success, 1 if backends disagree, 2 for a user error (one line on standard
-    error) and 130 after Ctrl-C.
+    error), 130 after Ctrl-C and 141 if the reader of standard output has left.
 
     Args:
         arguments: Arguments of the command line; by default those of the process.
