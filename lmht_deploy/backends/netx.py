@@ -45,6 +45,7 @@ class NetxBackend:
         self.net = net
         self._simulator = Simulator(net, threads=threads)
         self.window_shape, self.max_value = counting.window_shape(net), counting.max_value(net)
+        self.metadata: dict[str, str] = {}
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows`; DataError where they do not fit."""
