@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,19 +14,23 @@ import typer
 
 from lmht_deploy.errors import DataError
 
-from ._console import percent, say, show, table, warn
+from ._console import percent, say, table, warn
+from ._console import show as print_table
 from ._options import EXECUTION, OUTPUT
-from ._predictions import Classes, check_predictions
+from ._predictions import Classes, Prediction, check_predictions
 
 if TYPE_CHECKING:
-    from lmht_deploy.analysis.scores import Scores
-    from lmht_deploy.ir import Network
+    from lmht_deploy.analysis.scores import Calibration, Scores
+    from lmht_deploy.answers import Answers, Judge
+    from lmht_deploy.data import Windows
     from lmht_deploy.result import Result
 
 MIN_MARGIN = "min_margin"
 """Key of the smallest margin in the metadata of a network."""
 MOST_CLASSES = 20
 """Number of classes up to which the confusion matrix is printed."""
+LINES = 1000
+"""Number of windows whose answers are printed."""
 WORST = 10
 """Number of confusions that are printed for more classes."""
 
@@ -59,6 +66,154 @@ MinMargin = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Answered:
+    """Windows, what a network computed for them, and its answers.
+
+    Attributes:
+        found: The windows.
+        result: Result of the first windows, or of all.
+        answers: The answers.
+        classes: The classes of the network.
+        scores: The answers compared with the labels; None without labels.
+    """
+
+    found: Windows
+    result: Result
+    answers: Answers
+    classes: Classes
+    scores: Scores | None
+
+    def predictions(self) -> Iterator[Prediction]:
+        """Yield one row per window, for files."""
+        labels = self.found.labels
+        for window, label in enumerate(self.answers.labels.tolist()):
+            yield Prediction(
+                source=source_of(self.found, window),
+                window=window,
+                time=start_of(self.found, window),
+                label=None if labels is None else int(labels[window]),
+                predicted=label,
+                margin=float(self.answers.margins[window]),
+                logits=self.result.logits[window].tolist(),
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the answers and the scores as plain data."""
+        found = self.found
+        return {
+            "classes": list(self.classes.names) or None,
+            **scores_as_json(self.scores),
+            "predictions": self.answers.labels,
+            "margins": self.answers.margins,
+            "labels": found.labels,
+            "sources": list(found.sources) or None,
+            "source_index": found.source_index,
+            "start_us": found.start_us,
+        }
+
+
+def choose_judge(
+    metadata: Mapping[str, str],
+    path: Path,
+    smooth: int,
+    min_margin: float | None,
+    calibrate: float | None = None,
+) -> Judge:
+    """Return the judge that the options and the metadata of the network ask for."""
+    from lmht_deploy.answers import Judge
+
+    if calibrate is not None and min_margin is not None:
+        raise DataError("--calibrate finds a margin; do not give --min-margin with it")
+    if min_margin is None:
+        min_margin = 0 if calibrate is not None else own_margin(metadata, path)
+    return Judge(smooth, min_margin)
+
+
+def answer(
+    found: Windows, result: Result, metadata: Mapping[str, str], judge: Judge | None = None
+) -> Answered:
+    """Return the answers of a network, compared with the labels if there are any.
+
+    Raises:
+        DataError: A label is not a class of the network.
+    """
+    from lmht_deploy.analysis.scores import score
+    from lmht_deploy.answers import answer_windows
+
+    kind = int if result.logits.dtype.kind == "i" else float
+    number = result.logits.shape[1]
+    names = class_names(metadata, number) or found.classes
+    classes = Classes(number, names if len(names) == number else (), kind)
+    answers = answer_windows(result, judge, found.source_index)
+    labels = found.labels
+    scores = None if labels is None else score(answers, labels, number)
+    return Answered(found, result, answers, classes, scores)
+
+
+def source_of(found: Windows, window: int) -> str:
+    """Return the name of the recording of a window, or that of the data."""
+    if found.source_index is None:
+        return str(found.provenance.get("data", ""))
+    return found.sources[int(found.source_index[window])]
+
+
+def start_of(found: Windows, window: int) -> float | None:
+    """Return the start of a window in seconds from the first event of its recording."""
+    return None if found.start_us is None else int(found.start_us[window]) * 1e-6
+
+
+def show(answered: Answered) -> None:
+    """Print the scores, or the answer for every window where there are no labels."""
+    if answered.scores is None:
+        _say_answers(answered)
+        counts = Counter(answered.answers.labels.tolist())
+        say(f"answers: {count_answers(counts, answered.classes)}")
+        return
+    show_scores(answered.scores, answered.classes)
+    say(accuracy_text(answered.scores))
+
+
+def _say_answers(answered: Answered) -> None:
+    """Print one line per window."""
+    many = len(answered.found.sources) > 1
+    for row in islice(answered.predictions(), LINES):
+        source = f"{row.source}  " if many else ""
+        time = "" if row.time is None else f"{row.time:12.6f} s  "
+        name = answered.classes.name(row.predicted)
+        say(f"{source}window {row.window:4d}  {time}class {name:12s}  margin {row.margin:8.3f}")
+    if (left := len(answered.answers.labels) - LINES) > 0:
+        say(f"and {left:,} more windows; --predictions FILE writes all")
+
+
+def calibrate(answered: Answered, percent: float | None) -> Calibration | None:
+    """Choose a smallest margin by labels, if `percent` is given."""
+    from lmht_deploy.analysis.scores import calibrate as choose
+
+    if percent is None:
+        return None
+    return choose(
+        answered.answers, answered.found.require_labels(), answered.classes.number, percent
+    )
+
+
+def say_calibration(chosen: Calibration | None, artifact: Path) -> None:
+    """Print what a margin keeps, and how to store it."""
+    if chosen is None:
+        return
+    kept = chosen.right_kept / chosen.right
+    wrong = f", and {chosen.wrong_kept:,} of {chosen.wrong:,} wrong ones" if chosen.wrong else ""
+    say(
+        f"margin {chosen.min_margin:g} keeps {percent(kept)} of the right answers "
+        f"({chosen.right_kept:,} of {chosen.right:,}){wrong}"
+    )
+    say(
+        f"to use it: --min-margin {chosen.min_margin:g}; to store it in a network: "
+        f"lmht convert {artifact.with_suffix('.lmht')} --out FILE --min-margin "
+        f"{chosen.min_margin:g}"
+    )
+
+
 def show_scores(scores: Scores, classes: Classes) -> None:
     """Print the confusion matrix, or for many classes the most frequent confusions."""
     if classes.number > MOST_CLASSES:
@@ -79,7 +234,7 @@ def show_scores(scores: Scores, classes: Classes) -> None:
             f"{sum(counts):,}",
             percent(share),
         )
-    show(found)
+    print_table(found)
 
 
 def _show_confusions(scores: Scores, classes: Classes) -> None:
@@ -97,7 +252,7 @@ def _show_confusions(scores: Scores, classes: Classes) -> None:
         if count := int(wrong[label, answer]):
             total = int(scores.confusion[label].sum() + scores.unknown[label])
             found.add_row(classes.name(label), classes.name(answer), f"{count:,}", f"{total:,}")
-    show(found)
+    print_table(found)
 
 
 def accuracy_text(scores: Scores) -> str:
@@ -138,9 +293,9 @@ def count_answers(counts: Counter[int], classes: Classes) -> str:
     return ", ".join(f"{classes.name(label)} {count:,}" for label, count in counts.most_common())
 
 
-def own_margin(net: Network, path: Path) -> float:
+def own_margin(metadata: Mapping[str, str], path: Path) -> float:
     """Return the smallest margin that the file `path` of a network states; 0 if it states none."""
-    text = net.metadata.get(MIN_MARGIN, "0")
+    text = metadata.get(MIN_MARGIN, "0")
     try:
         margin = float(text)
     except ValueError:
@@ -157,17 +312,3 @@ def warn_about_silent_layers(result: Result) -> None:
     if silent := silent_layers(result):
         names = ", ".join(repr(name) for name in silent)
         warn(f"no neuron fires in any of the {len(result.logits):,} windows: layer {names}")
-
-
-def say_answers(
-    sources: list[str], times: list[float | None], labels: Any, margins: Any, classes: Classes
-) -> None:
-    """Print one line per window."""
-    for window, label in enumerate(labels):
-        time = times[window]
-        when = "" if time is None else f"{time:12.6f} s  "
-        where = f"{sources[window]}  " if len(set(sources)) > 1 else ""
-        say(
-            f"{where}window {window:4d}  {when}class {classes.name(int(label)):12s}  "
-            f"margin {margins[window]:8.3f}"
-        )

@@ -149,7 +149,6 @@ def stream(
     """Classify events as they arrive: class, margin, spikes, SOPs and latency per window."""
     import lmht_deploy as lmht
     from lmht_deploy.analysis.runner import open_runner
-    from lmht_deploy.answers import Judge
     from lmht_deploy.events.stream import Clock, Windower, decide
 
     net = lmht.load(network)
@@ -165,9 +164,7 @@ def stream(
         show = stack.enter_context(_writers(source, json, predictions, classes))
         windower = Windower(rule, _bins(net, runner, rule.steps, opened.validator.sensor), hop)
         clock = Clock() if chosen.live else None
-        judge = Judge(
-            smooth, answers.own_margin(net, network) if min_margin is None else min_margin
-        )
+        judge = answers.choose_judge(net.metadata, network, smooth, min_margin)
         decisions = decide(opened.packets, windower, opened.validator, clock, judge)
         summary = Summary(classes)
         try:
