@@ -11,7 +11,7 @@ from lmht_deploy import __version__
 from lmht_deploy.errors import LmhtError
 
 from . import lava
-from ._console import STDOUT, ReaderLeft, out, say, tell, writing
+from ._console import STDOUT, ReaderLeftError, out, say, tell, writing
 from .compare import compare
 from .convert import convert
 from .datasets import datasets
@@ -92,7 +92,7 @@ def invoke(arguments: Sequence[str] | None) -> int:
             )
     except LmhtError as error:
         return _fail(str(error))
-    except ReaderLeft:
+    except ReaderLeftError:
         return READER_LEFT
     except Exception as error:
         if not hasattr(error, "format_message"):  # a defect, not a usage error: show the traceback

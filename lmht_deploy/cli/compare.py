@@ -13,6 +13,8 @@ from ._console import bad, good, percent, progress, say, show, table, tell, writ
 from ._data import named_errors, read_windows
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from lmht_deploy.analysis.compare import BackendRow, Comparison
 
 
@@ -109,7 +111,7 @@ def show_comparison(comparison: Comparison) -> None:
         say(f"{name} is not compared: {reason}")
 
 
-def _cells(row: BackendRow, macs: bool) -> list[str]:
+def _cells(row: BackendRow, macs: bool) -> list[Text | str]:
     return [
         row.label,
         str(row.windows),

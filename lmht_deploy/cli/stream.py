@@ -14,9 +14,11 @@ import typer
 
 from lmht_deploy.errors import DataError
 
+from . import _answers as answers
 from . import _options as options
 from . import _window_options as windows
-from ._console import ReaderLeft, say, tell
+from ._console import ReaderLeftError, open_lines, say, tell
+from ._predictions import Classes, Prediction, open_predictions
 from ._stream_source import SourceOptions, open_source
 from ._stream_summary import Summary
 
@@ -108,6 +110,9 @@ def stream(
         ),
     ] = "event",
     threads: options.Threads = 1,
+    smooth: answers.Smooth = 1,
+    min_margin: answers.MinMargin = None,
+    predictions: answers.Predictions = None,
     json: Annotated[
         Path | None,
         typer.Option(
@@ -122,9 +127,11 @@ def stream(
     """Classify events as they arrive: class, margin, spikes, SOPs and latency per window."""
     import lmht_deploy as lmht
     from lmht_deploy.analysis.runner import open_runner
+    from lmht_deploy.answers import Judge
     from lmht_deploy.events.stream import Clock, Windower, decide
 
     net = lmht.load(network)
+    classes = Classes(net.classes, net.class_names)
     rule = _rule(net, network, by, length, hop)
     chosen = SourceOptions(source, sensor, speed, drop, live or source == "camera", silence)
     if chosen.live and rule.by != "time":
@@ -133,17 +140,19 @@ def stream(
     with ExitStack() as stack:
         runner = stack.enter_context(open_runner(network, backend, threads=threads))
         opened = open_source(stack, chosen, _input_size(net))
-        show = stack.enter_context(_writer(json, net.class_names))
+        show = stack.enter_context(_writers(source, json, predictions, classes))
         windower = Windower(rule, _bins(net, runner, rule.steps, opened.validator.sensor))
         clock = Clock() if chosen.live else None
-        summary = Summary()
+        judge = Judge(
+            smooth, answers.own_margin(net, network) if min_margin is None else min_margin
+        )
+        decisions = decide(opened.packets, windower, opened.validator, clock, judge)
+        summary = Summary(classes)
         try:
-            for decision in islice(
-                decide(opened.packets, windower, opened.validator, clock), limit
-            ):
+            for decision in islice(decisions, limit):
                 show(decision)
                 summary.add(decision)
-        except (KeyboardInterrupt, ReaderLeft):
+        except (KeyboardInterrupt, ReaderLeftError):
             pass
         tell(summary.text(windower, opened.validator, clock, opened.packets, opened.udp))
 
@@ -183,24 +192,55 @@ def _input_size(net: Network) -> Sensor:
 
 
 @contextmanager
-def _writer(json: Path | None, names: tuple[str, ...]) -> Iterator[Callable[[Decision], None]]:
+def _writers(
+    source: str, json: Path | None, predictions: Path | None, classes: Classes
+) -> Iterator[Callable[[Decision], None]]:
+    """Yield the function that writes one decision everywhere it is asked for."""
+    with ExitStack() as stack:
+        writers = [stack.enter_context(_writer(json, classes))]
+        if predictions is not None:
+            add = stack.enter_context(open_predictions(predictions, classes))
+            writers.append(lambda decision: add(_prediction(source, decision)))
+
+        def write(decision: Decision) -> None:
+            for writer in writers:
+                writer(decision)
+
+        yield write
+
+
+@contextmanager
+def _writer(json: Path | None, classes: Classes) -> Iterator[Callable[[Decision], None]]:
     """Yield the function that writes one decision: a line of text, or JSON if asked for."""
-
-    def as_json(decision: Decision) -> str:
-        name = {"class": names[decision.label]} if names else {}
-        return json_module.dumps(asdict(decision) | name)
-
     if json is None:
-        yield lambda decision: say(_line(decision, names))
+        yield lambda decision: say(_line(decision, classes))
         return
     with open_lines(json) as write:
-        yield lambda decision: write(as_json(decision))
+        yield lambda decision: write(_as_json(decision, classes))
 
 
-def _line(decision: Decision, names: tuple[str, ...]) -> str:
-    label = f"{names[decision.label]:12s}" if names else f"{decision.label:3d}"
+def _as_json(decision: Decision, classes: Classes) -> str:
+    name = {"class": classes.name(decision.label)} if classes.names else {}
+    return json_module.dumps(asdict(decision) | name)
+
+
+def _prediction(source: str, decision: Decision) -> Prediction:
+    return Prediction(
+        source=source,
+        window=decision.window,
+        time=decision.start * 1e-6,
+        label=None,
+        predicted=decision.label,
+        margin=decision.margin,
+        logits=decision.logits,
+    )
+
+
+def _line(decision: Decision, classes: Classes) -> str:
+    name = classes.name(decision.label)
     return (
-        f"{decision.time * 1e-6:12.6f} s  class {label}  margin {decision.margin:8.3f}  "
+        f"{decision.time * 1e-6:12.6f} s  class {f'{name:12s}' if classes.names else f'{name:>3s}'}"
+        f"  margin {decision.margin:8.3f}  "
         f"{decision.events:7,} events  {decision.spikes:9,} spikes  {decision.sops:12,} SOPs  "
-        f"{decision.latency * 1e3:8.3f} ms"
+        f"{decision.latency * 1e3:8.3f} ms{'  incomplete window' if decision.incomplete else ''}"
     )

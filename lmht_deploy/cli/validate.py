@@ -14,6 +14,7 @@ from ._training import check_run, load_run, lower_run, resolve_device
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from lmht_deploy.analysis.validate import FormRow, Validation
     from lmht_deploy.training.recipe import PaperRecipe
@@ -115,7 +116,7 @@ def _empty_table(validation: Validation, macs: bool) -> Table:
     return table("before and after reparameterization", columns, left=text, caption=caption)
 
 
-def _cells(row: FormRow, architecture: str, macs: bool) -> list[str]:
+def _cells(row: FormRow, architecture: str, macs: bool) -> list[Text | str]:
     return [
         "integer" if row.integer else "float",
         architecture,
@@ -137,7 +138,7 @@ def _paper_cells(paper: PaperRecipe, architecture: str) -> list[str]:
     return [f"paper, Table {paper.table}", architecture, "", "", "", *cells]
 
 
-def _comparison(row: FormRow) -> str:
+def _comparison(row: FormRow) -> Text | str:
     if row.form == "before":
         return ""
     if row.difference is None:
