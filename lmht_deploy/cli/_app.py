@@ -38,7 +38,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, export, "lmht export net.lmht --out net.onnx"),
     (DEPLOY, run, "lmht run net.lmht --data digits --json run.json"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
-    (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --bin-us 25000 --speed 1"),
+    (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
     (LOOK, inspect, "lmht inspect net.lmht --run run.json"),
     (LOOK, recipes, "lmht recipes digits"),
     (LOOK, datasets, "lmht datasets --json datasets.json"),

@@ -16,6 +16,7 @@ from lmht_deploy.errors import DataError
 
 from . import _answers as answers
 from . import _options as options
+from . import _window_options as windows
 from ._console import ReaderLeftError, open_lines, say, tell
 from ._predictions import Classes, Prediction, open_predictions
 from ._stream_source import SourceOptions, open_source
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from lmht_deploy.events.windows import WindowRule
     from lmht_deploy.ir import Network
 
-WINDOWS, SOURCE = "Windows", "Source"
+SOURCE = "Source"
 
 
 def stream(
@@ -46,37 +47,14 @@ def stream(
             autocompletion=options.completion(lambda: ("-", "udp://", "camera"), files=True),
         ),
     ],
-    bin_us: Annotated[
-        int | None,
-        typer.Option(
-            "--bin-us",
-            metavar="US",
-            help="Length of a time bin in microseconds.",
-            rich_help_panel=WINDOWS,
-        ),
-    ] = None,
-    bin_events: Annotated[
-        int | None,
-        typer.Option(
-            "--bin-events",
-            metavar="N",
-            help="Number of events in a bin, instead of --bin-us.",
-            rich_help_panel=WINDOWS,
-        ),
-    ] = None,
-    hop: Annotated[
-        int | None,
-        typer.Option(
-            "--hop",
-            metavar="BINS",
-            help="Bins between the starts of two windows; fewer than T_in make them overlap "
-            "(default: T_in).",
-            rich_help_panel=WINDOWS,
-        ),
-    ] = None,
+    by: windows.By = None,
+    length: windows.Length = None,
+    hop: windows.Hop = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, help="Stop after N windows.", rich_help_panel=WINDOWS),
+        typer.Option(
+            "--limit", min=1, help="Stop after N windows.", rich_help_panel=windows.WINDOWS
+        ),
     ] = None,
     sensor: Annotated[
         str | None,
@@ -152,17 +130,17 @@ def stream(
     from lmht_deploy.events.stream import Clock, Windower, decide
 
     net = lmht.load(network)
-    classes = Classes(net.classes, _class_names(net) or ())
-    rule = _rule(net, bin_us, bin_events)
+    classes = Classes(net.classes, net.class_names)
+    rule = _rule(net, network, by, length, hop)
     chosen = SourceOptions(source, sensor, speed, drop, live or source == "camera", silence)
     if chosen.live and rule.by != "time":
-        raise DataError("--live ends windows by time; give --bin-us")
+        raise DataError("--live ends windows by time; give their length, as in --length 50ms")
     chosen.check()
     with ExitStack() as stack:
         runner = stack.enter_context(open_runner(network, backend, threads=threads))
         opened = open_source(stack, chosen, _input_size(net))
         show = stack.enter_context(_writers(source, json, predictions, classes))
-        windower = Windower(rule, _bins(net, runner, rule.steps, opened.validator.sensor), hop)
+        windower = Windower(rule, _bins(net, runner, rule.steps, opened.validator.sensor))
         clock = Clock() if chosen.live else None
         judge = answers.choose_judge(net.metadata, network, smooth, min_margin)
         decisions = decide(opened.packets, windower, opened.validator, clock, judge)
@@ -188,25 +166,20 @@ def _bins(net: Network, runner: Backend, steps: int, sensor: Sensor) -> Counts:
     return WholeWindows(runner, net.input.max_value, steps, sensor, size)
 
 
-def _class_names(net: Network) -> list[str] | None:
-    """Return the names of the classes, if the file has them."""
-    names = str(net.metadata.get("classes", "")).split(", ")
-    return names if len(names) == net.classes and all(names) else None
-
-
-def _rule(net: Network, bin_us: int | None, bin_events: int | None) -> WindowRule:
-    from lmht_deploy.events.windows import WindowRule
-
+def _rule(
+    net: Network, path: Path, by: str | None, length: str | None, hop: int | None
+) -> WindowRule:
     if net.input.kind != "events" or len(net.input.shape) != 3 or net.input.shape[0] != 2:
         raise DataError(
             f"the network takes {net.input.kind} of shape {net.input.shape}; "
             "a stream gives events of shape (2, H, W)"
         )
-    if (bin_us is None) == (bin_events is None):
-        raise DataError("give the length of a bin: --bin-us or --bin-events, one of the two")
-    if bin_events is not None:
-        return WindowRule(net.input.steps, "events", bin_events)
-    return WindowRule(net.input.steps, "time", bin_us or 0)
+    rule = windows.window_rule(net.input.steps, by, length, hop, windows.own_rule(net, path))
+    if rule.by == "recording":
+        raise DataError(
+            "a stream has no known end; give the length of its windows, as in --length 50ms"
+        )
+    return rule
 
 
 def _input_size(net: Network) -> Sensor:

@@ -86,8 +86,6 @@ class Windower:
     Args:
         rule: The window rule, by "time" or "events".
         into: Holds the bins, and makes what stands for a window.
-        hop: Bins between the ends of two windows, 1 to T_in; windows with `hop` < T_in overlap.
-            Default: T_in.
 
     Attributes:
         late: Number of events that came after the end of their bin. Only `elapse` ends a bin
@@ -96,20 +94,15 @@ class Windower:
         incomplete: Whether the source ended before the last window did.
 
     Raises:
-        DataError: The rule is by "recording", or `hop` is out of range.
+        DataError: The rule is by "recording".
     """
 
-    def __init__(self, rule: WindowRule, into: Counts, hop: int | None = None) -> None:
+    def __init__(self, rule: WindowRule, into: Counts) -> None:
         if rule.by == "recording":
             raise DataError(
                 "a stream has no known end: its windows are cut by 'time' or by 'events'"
             )
         self.rule, self.into = rule, into
-        self.hop = rule.steps if hop is None else hop
-        if not 1 <= self.hop <= rule.steps:
-            raise DataError(
-                f"the hop of windows of {rule.steps} bins must be 1 to {rule.steps} bins, not {hop}"
-            )
         self.late = self.start = 0
         self.incomplete = False
         self._bin = 0
@@ -146,7 +139,7 @@ class Windower:
             self._add(index % self.rule.steps, events, done, edge)
             self._last, self._pending = int(events["t"][edge - 1]), True
             self._seen, done = seen + edge, edge
-        if self.rule.by == "events" and self._seen % self.rule.length == 0:
+        if self.rule.by == "events" and self._seen % self.rule.bin_length == 0:
             yield from self._advance(self._bin + 1)
 
     def elapse(self, t: int) -> Iterator[tuple[int, Any]]:
@@ -163,7 +156,7 @@ class Windower:
 
     def _add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
         """Count `events[first:last]` into the bin in `slot`."""
-        if self.rule.by == "events" and self._seen % self.rule.length == 0:
+        if self.rule.by == "events" and self._seen % self.rule.bin_length == 0:
             self._begins[slot] = int(events["t"][first])
         self.into.add(slot, events, first, last)
 
@@ -182,7 +175,7 @@ class Windower:
         if index - self._bin > MAX_EMPTY_BINS:
             raise DataError(
                 f"event {self._seen}: its time is {index - self._bin} bins of"
-                f" {self.rule.length} us after the event before it"
+                f" {self.rule.bin_length} us after the event before it"
             )
         return index
 
@@ -193,7 +186,7 @@ class Windower:
             self.into.complete(self._bin % steps)
             self._bin += 1
             slot = self._bin % steps  # of the oldest bin, and then of the next
-            if self._bin >= steps and (self._bin - steps) % self.hop == 0:
+            if self._bin >= steps and (self._bin - steps) % self.rule.hop == 0:
                 self._pending = False
                 self.start = self._start_of_window(slot)
                 yield self._end_of_window(), self.into.window(slot)
@@ -202,13 +195,13 @@ class Windower:
     def _start_of_window(self, oldest: int) -> int:
         """Start of the window whose oldest bin is in slot `oldest`, in us from the first event."""
         if self.rule.by == "time":
-            return (self._bin - self.rule.steps) * self.rule.length
+            return (self._bin - self.rule.steps) * self.rule.bin_length
         return self._begins[oldest] - self._start
 
     def _end_of_window(self) -> int:
         """End of the last complete bin in us."""
         if self.rule.by == "time":
-            return self._start + self._bin * self.rule.length
+            return self._start + self._bin * self.rule.bin_length
         return self._last
 
 
