@@ -14,10 +14,10 @@ import typer
 
 from lmht_deploy.errors import DataError
 
-from ._console import percent, say, table, warn
-from ._console import show as print_table
+from ._console import percent as percent_text
+from ._console import say, show, table, warn
 from ._options import EXECUTION, OUTPUT
-from ._predictions import Classes, Prediction, check_predictions
+from ._predictions import Classes, Prediction, check_predictions, write_predictions
 
 if TYPE_CHECKING:
     from lmht_deploy.analysis.scores import Calibration, Scores
@@ -89,9 +89,9 @@ class Answered:
         labels = self.found.labels
         for window, label in enumerate(self.answers.labels.tolist()):
             yield Prediction(
-                source=source_of(self.found, window),
+                source=_source_of(self.found, window),
                 window=window,
-                time=start_of(self.found, window),
+                time=_start_of(self.found, window),
                 label=None if labels is None else int(labels[window]),
                 predicted=label,
                 margin=float(self.answers.margins[window]),
@@ -103,7 +103,7 @@ class Answered:
         found = self.found
         return {
             "classes": list(self.classes.names) or None,
-            **scores_as_json(self.scores),
+            **_scores_as_json(self.scores),
             "predictions": self.answers.labels,
             "margins": self.answers.margins,
             "labels": found.labels,
@@ -140,6 +140,7 @@ def answer(
     """
     from lmht_deploy.analysis.scores import score
     from lmht_deploy.answers import answer_windows
+    from lmht_deploy.ir import class_names
 
     kind = int if result.logits.dtype.kind == "i" else float
     number = result.logits.shape[1]
@@ -151,31 +152,30 @@ def answer(
     return Answered(found, result, answers, classes, scores)
 
 
-def source_of(found: Windows, window: int) -> str:
+def _source_of(found: Windows, window: int) -> str:
     """Return the name of the recording of a window, or that of the data."""
     if found.source_index is None:
         return str(found.provenance.get("data", ""))
     return found.sources[int(found.source_index[window])]
 
 
-def start_of(found: Windows, window: int) -> float | None:
+def _start_of(found: Windows, window: int) -> float | None:
     """Return the start of a window in seconds from the first event of its recording."""
     return None if found.start_us is None else int(found.start_us[window]) * 1e-6
 
 
-def show(answered: Answered) -> None:
-    """Print the scores, or the answer for every window where there are no labels."""
-    if answered.scores is None:
-        _say_answers(answered)
-        counts = Counter(answered.answers.labels.tolist())
-        say(f"answers: {count_answers(counts, answered.classes)}")
-        return
-    show_scores(answered.scores, answered.classes)
-    say(accuracy_text(answered.scores))
+def report(answered: Answered, predictions: Path | None) -> None:
+    """Print the scores if there are labels, warn about silent layers, and write predictions."""
+    if answered.scores is not None:
+        _show_scores(answered.scores, answered.classes)
+        say(_accuracy_text(answered.scores))
+    _warn_about_silent_layers(answered.result)
+    if predictions is not None:
+        write_predictions(predictions, answered.predictions(), answered.classes)
 
 
-def _say_answers(answered: Answered) -> None:
-    """Print one line per window."""
+def say_answers(answered: Answered) -> None:
+    """Print the answer for every window, and how often each class was the answer."""
     many = len(answered.found.sources) > 1
     for row in islice(answered.predictions(), LINES):
         source = f"{row.source}  " if many else ""
@@ -184,6 +184,8 @@ def _say_answers(answered: Answered) -> None:
         say(f"{source}window {row.window:4d}  {time}class {name:12s}  margin {row.margin:8.3f}")
     if (left := len(answered.answers.labels) - LINES) > 0:
         say(f"and {left:,} more windows; --predictions FILE writes all")
+    counts = Counter(answered.answers.labels.tolist())
+    say(f"answers: {count_answers(counts, answered.classes)}")
 
 
 def calibrate(answered: Answered, percent: float | None) -> Calibration | None:
@@ -204,7 +206,7 @@ def say_calibration(chosen: Calibration | None, artifact: Path) -> None:
     kept = chosen.right_kept / chosen.right
     wrong = f", and {chosen.wrong_kept:,} of {chosen.wrong:,} wrong ones" if chosen.wrong else ""
     say(
-        f"margin {chosen.min_margin:g} keeps {percent(kept)} of the right answers "
+        f"margin {chosen.min_margin:g} keeps {percent_text(kept)} of the right answers "
         f"({chosen.right_kept:,} of {chosen.right:,}){wrong}"
     )
     say(
@@ -214,7 +216,7 @@ def say_calibration(chosen: Calibration | None, artifact: Path) -> None:
     )
 
 
-def show_scores(scores: Scores, classes: Classes) -> None:
+def _show_scores(scores: Scores, classes: Classes) -> None:
     """Print the confusion matrix, or for many classes the most frequent confusions."""
     if classes.number > MOST_CLASSES:
         _show_confusions(scores, classes)
@@ -229,12 +231,18 @@ def show_scores(scores: Scores, classes: Classes) -> None:
     for label, share in enumerate(scores.per_class):
         counts = [*scores.confusion[label], *([scores.unknown[label]] if unknown else [])]
         found.add_row(
-            f"{label} {classes.names[label]}" if classes.names else str(label),
+            _title(label, classes),
             *(f"{count:,}" if count else "." for count in counts),
             f"{sum(counts):,}",
-            percent(share),
+            percent_text(share),
         )
-    print_table(found)
+    show(found)
+
+
+def _title(label: int, classes: Classes) -> str:
+    """Return the number of a class, and its name if it is another text."""
+    number, name = str(label), classes.name(label)
+    return number if name == number else f"{number} {name}"
 
 
 def _show_confusions(scores: Scores, classes: Classes) -> None:
@@ -252,27 +260,27 @@ def _show_confusions(scores: Scores, classes: Classes) -> None:
         if count := int(wrong[label, answer]):
             total = int(scores.confusion[label].sum() + scores.unknown[label])
             found.add_row(classes.name(label), classes.name(answer), f"{count:,}", f"{total:,}")
-    print_table(found)
+    show(found)
 
 
-def accuracy_text(scores: Scores) -> str:
+def _accuracy_text(scores: Scores) -> str:
     """Return the accuracy, its interval, and what is unknown, in one line."""
     from lmht_deploy.analysis.scores import wilson
 
     low, high = wilson(scores.correct, scores.windows)
-    share = percent(scores.correct / scores.windows)
-    text = f"accuracy {share} (95% interval {percent(low)} to {percent(high)})"
+    share = percent_text(scores.correct / scores.windows)
+    text = f"accuracy {share} (95% interval {percent_text(low)} to {percent_text(high)})"
     unknown = scores.windows - scores.answered
     if not unknown:
         return text
-    of_answered = percent(scores.correct / scores.answered if scores.answered else None)
+    of_answered = percent_text(scores.correct / scores.answered if scores.answered else None)
     return (
         f"{text}; {unknown:,} of {scores.windows:,} windows are unknown, "
         f"accuracy of the others {of_answered}"
     )
 
 
-def scores_as_json(scores: Scores | None) -> dict[str, Any]:
+def _scores_as_json(scores: Scores | None) -> dict[str, Any]:
     """Return scores as plain data; None where there are no labels."""
     if scores is None:
         names = ("accuracy", "interval", "per_class", "confusion", "unknown")
@@ -290,7 +298,18 @@ def scores_as_json(scores: Scores | None) -> dict[str, Any]:
 
 def count_answers(counts: Counter[int], classes: Classes) -> str:
     """Return how often each class was the answer, the most frequent first."""
-    return ", ".join(f"{classes.name(label)} {count:,}" for label, count in counts.most_common())
+    prefix = "" if classes.names else "class "
+    return ", ".join(
+        f"{prefix if label >= 0 else ''}{classes.name(label)}: {count:,}"
+        for label, count in counts.most_common()
+    )
+
+
+def store_margin(metadata: Mapping[str, str], margin: float) -> dict[str, str]:
+    """Return metadata that states a smallest margin."""
+    if not margin < math.inf:
+        raise DataError(f"--min-margin must be a number, not {margin}")
+    return {**metadata, MIN_MARGIN: repr(margin)}
 
 
 def own_margin(metadata: Mapping[str, str], path: Path) -> float:
@@ -305,7 +324,7 @@ def own_margin(metadata: Mapping[str, str], path: Path) -> float:
     return margin
 
 
-def warn_about_silent_layers(result: Result) -> None:
+def _warn_about_silent_layers(result: Result) -> None:
     """Name the layers that fire no spike in any window."""
     from lmht_deploy.analysis.scores import silent_layers
 

@@ -15,7 +15,6 @@ from . import _answers as answers
 from . import _options as options
 from ._console import counting, say, show, table, write_json
 from ._data import named_errors, read_windows
-from ._predictions import write_predictions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,12 +118,11 @@ def run(
         number = latency if latency is not None else SLOW.get(name, TIMED)
         times = time_windows(runner, found.windows[:number])
     _show(f"{artifact.name} on {name}, {len(found)} windows", result)
-    answers.show(answered)
+    if answered.scores is None:
+        answers.say_answers(answered)
+    answers.report(answered, predictions)
     _say_times(result, times)
     answers.say_calibration(chosen, artifact)
-    answers.warn_about_silent_layers(result)
-    if predictions is not None:
-        write_predictions(predictions, answered.predictions(), answered.classes)
     content = {"artifact": artifact, "backend": name, **_content(answered)}
     write_json(json, content | _times_as_json(result, times) | {"calibration": chosen})
 
