@@ -169,13 +169,6 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from None
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Remove what a run that was killed while writing left behind."""
-    for name in (MODEL, METRICS, STATE, RECIPE):
-        for partial in folder.glob(f".{name}.*.partial"):
-            partial.unlink(missing_ok=True)
-
-
 def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
     """Write one line per epoch."""
     with atomic_write(folder / METRICS) as temporary:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _options as options
-from ._console import out, percent, progress, say, table, tell, write_json
+from ._console import bad, good, percent, progress, say, show, table, tell, write_json
 from ._data import named_errors, read_windows
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def show_comparison(comparison: Comparison) -> None:
     )
     for row in comparison.rows:
         found.add_row(*_cells(row, macs))
-    out.print(found)
+    show(found)
     for row in comparison.rows:
         if row.difference is not None:
             tell(f"{row.label}: {row.difference}")
@@ -119,7 +119,7 @@ def _cells(row: BackendRow, macs: bool) -> list[str]:
         *([f"{row.macs:,}"] if macs else []),
         f"{row.energy * 1e9:,.1f}",
         f"{row.time * 1e3:,.3f}",
-        "[green]equal[/]" if row.difference is None else "[red]differ[/]",
+        good("equal") if row.difference is None else bad("differ"),
     ]
 
 

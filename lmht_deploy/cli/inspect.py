@@ -12,7 +12,7 @@ import typer
 from lmht_deploy.errors import BackendError, DataError
 
 from . import _options as options
-from ._console import out, say, table, write_json
+from ._console import bad, good, say, show, table, write_json
 
 if TYPE_CHECKING:
     from lmht_deploy.analysis.chips import Finding
@@ -131,7 +131,7 @@ def _show_layers(
     )
     for row in rows:
         found.add_row(*(_cell(row[column]) for column in columns))
-    out.print(found)
+    show(found)
 
 
 def _row(net: Network, layer: Layer, measured: dict[str, Any]) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def _inspect_netx(path: Path, run: Path | None, target: str | None) -> dict[str,
     for row in rows:
         keys = (column.replace(" ", "_").replace("-", "_") for column in NETX)
         found.add_row(*(_cell(row[key]) for key in keys))
-    out.print(found)
+    show(found)
     if target:
         _show_limits(findings, chips.chip(target).name)
     return {"network": path, "layers": rows, "limits": [_plain(finding) for finding in findings]}
@@ -270,7 +270,7 @@ def _show_limits(findings: Sequence[Finding], chip: str) -> None:
     title = f"published limits of {chip}"
     found = table(title, ("of", "what", "found", "limit", "", "source"), left=text)
     for finding in findings:
-        verdict = {True: "[green]within[/]", False: "[red]beyond[/]", None: "unknown"}[finding.kept]
+        verdict = {True: good("within"), False: bad("beyond"), None: "unknown"}[finding.kept]
         limit = finding.limit
         found.add_row(
             finding.layer or "network",
@@ -280,7 +280,7 @@ def _show_limits(findings: Sequence[Finding], chip: str) -> None:
             verdict,
             limit.source,
         )
-    out.print(found)
+    show(found)
     say(_verdict(findings, chip))
 
 

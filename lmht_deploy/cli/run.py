@@ -12,7 +12,7 @@ import typer
 from lmht_deploy.errors import BackendError
 
 from . import _options as options
-from ._console import counting, out, percent, say, table, write_json
+from ._console import counting, percent, say, show, table, write_json
 from ._data import named_errors, read_windows
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _run(name: str, runner: Backend, found: Windows) -> Result:
 
 def _content(found: Windows, result: Result) -> dict[str, Any]:
     """Return what was run, and the result, as plain data."""
-    from lmht_deploy.analysis.compare import accuracy
+    from lmht_deploy.analysis.scores import accuracy
 
     return {
         "data": dict(found.provenance),
@@ -136,4 +136,4 @@ def _show(title: str, result: Result) -> None:
         )
         macs = f"{result.macs[layer]:,}" if layer in result.macs else ""
         found.add_row(layer, *means, macs)
-    out.print(found)
+    show(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -16,7 +15,7 @@ import typer
 from lmht_deploy.errors import DataError, LmhtError
 
 from . import _options as options
-from ._console import STDOUT, tell
+from ._console import STDOUT, ReaderLeft, say, tell, writing
 from ._stream_source import SourceOptions, open_source
 from ._stream_summary import Summary
 
@@ -166,10 +165,8 @@ def stream(
             ):
                 show(decision)
                 summary.add(decision)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, ReaderLeft):
             pass
-        except BrokenPipeError:  # the reader of standard output has left
-            sys.stdout = None
         tell(summary.text(windower, opened.validator, clock, opened.packets, opened.udp))
 
 
@@ -221,17 +218,10 @@ def _writer(json: Path | None, names: list[str] | None) -> Iterator[Callable[[De
         return json_module.dumps(asdict(decision) | name)
 
     if json is None:
-        yield lambda decision: typer.echo(_line(decision, names))
+        yield lambda decision: say(_line(decision, names))
         return
-    if json == STDOUT:
-        yield lambda decision: typer.echo(as_json(decision))
-        return
-    try:
-        file = json.open("w", encoding="utf-8")
-    except OSError as error:
-        raise LmhtError(f"{json}: cannot be written ({error.strerror})") from None
-    with file:
-        yield lambda decision: print(as_json(decision), file=file, flush=True)
+    with open_lines(json) as write:
+        yield lambda decision: write(as_json(decision))
 
 
 def _line(decision: Decision, names: list[str] | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import _options as options
-from ._console import counting, out, progress, table, tell, write_json
+from ._console import counting, good, progress, show, table, tell, write_json
 from ._training import check_run, load_run, lower_run, resolve_device
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _show(validation: Validation, architecture: str, paper: PaperRecipe) -> None
         found.add_row(*_cells(row, architecture, macs))
     if paper.accuracy:
         found.add_row(*_paper_cells(paper, architecture))
-    out.print(found)
+    show(found)
     for reason in validation.omitted:
         tell(f"not evaluated: {reason}")
     for row in validation.rows:
@@ -141,7 +141,7 @@ def _comparison(row: FormRow) -> str:
     if row.form == "before":
         return ""
     if row.difference is None:
-        return "[green]equal in every window[/]"
+        return good("equal in every window")
     return (
         f"spikes differ in {row.differing_windows:,} windows, "
         f"classes in {row.differing_predictions:,}"

@@ -91,16 +91,54 @@ def _write_into(path: str | Path, source: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary_beside(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.partial")
-    # The kernel applies the umask. tempfile would give 0600, and the umask of a process cannot be
-    # read without setting it, which other threads would notice.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    prefix = f".{path.name[:200]}."
+    temporary, descriptor = _locked_file(path.parent, prefix)
     try:
+        _remove_abandoned(path.parent, prefix)
         yield temporary
         _flush(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked_file(folder: Path, prefix: str) -> tuple[Path, int]:
+    """Create a temporary file that is locked as long as its descriptor is open."""
+    while True:
+        path = folder / f"{prefix}{secrets.token_hex(8)}.partial"
+        # The kernel applies the umask. tempfile would give 0600, and the umask of a process cannot
+        # be read without setting it, which other threads would notice.
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        _lock(descriptor)
+        if os.fstat(descriptor).st_nlink:
+            return path, descriptor
+        os.close(descriptor)  # another process removed it before it was locked
+
+
+def _remove_abandoned(folder: Path, prefix: str) -> None:
+    """Remove temporary files of processes that were killed: nobody locks them."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(prefix)]
+    for path in (folder / name for name in names if name.endswith(".partial")):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+            try:
+                if _lock(descriptor):
+                    path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file; whether that was possible. The kernel unlocks it when it is closed."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # another system; a file system without locks
+        return False
+    return True
 
 
 def _flush(path: Path) -> None:
