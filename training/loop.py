@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lmht_deploy._locks import folder_lock
 from lmht_deploy.data import images
 from lmht_deploy.errors import DataError, TrainingError
 from lmht_deploy.formats.files import as_path, atomic_write
@@ -122,19 +123,32 @@ def train(
         TrainingError: `folder` holds a run that is not resumed or has another recipe, the recipe
             needs `start`, the device is not available, memory is exhausted, or the loss is not
             finite. The state of the last complete epoch remains.
+        StorageError: Another process trains in `folder`, or a file cannot be read or written.
         DataError: The data does not fit the recipe.
     """
     folder = as_path(folder)
     check_run_folder(recipe, folder, resume=resume, started=start is not None)
     session = _Session(recipe, data, folder, report, _device(device))
-    if resume:
-        session.restore()
-    else:
-        session.begin(start)
-    while session.epoch < recipe.training.epochs:
-        session.run_epoch()
-    _parallel.barrier()
-    return runs.load_run(folder)
+    with _only_writer(folder):
+        # Again: another process may have begun a run in the meantime.
+        check_run_folder(recipe, folder, resume=resume, started=start is not None)
+        if resume:
+            session.restore()
+        else:
+            session.begin(start)
+        while session.epoch < recipe.training.epochs:
+            session.run_epoch()
+        _parallel.barrier()
+        return runs.load_run(folder)
+
+
+def _only_writer(folder: Path) -> AbstractContextManager[None]:
+    """Create `folder` and keep other runs out of it; process 0 does this for all processes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{folder} cannot be created ({error.strerror})") from None
+    return folder_lock(folder) if _parallel.rank() == 0 else nullcontext()
 
 
 def _device(name: str | torch.device) -> torch.device:
@@ -204,14 +218,10 @@ class _Session:
     # -- files
 
     def begin(self, start: SpikingModel | None) -> None:
-        """Start from new weights, or from those of an ANN, and make the run folder."""
+        """Start from new weights, or from those of an ANN, and write the first files."""
         if start is not None:
             hybrid.start_from(self.model, start)
         _parallel.barrier()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(f"{self.folder} cannot be created ({error.strerror})") from None
         self._save()
         if _parallel.rank() == 0:
             # The recipe is the last file: with it the folder holds a run.
@@ -220,8 +230,6 @@ class _Session:
 
     def restore(self) -> None:
         """Continue from the state in the run folder."""
-        if _parallel.rank() == 0:
-            runs.remove_partial_files(self.folder)
         tensors, header = runs.read(self.folder / STATE)
         try:
             self.model.load_state_dict(with_prefix("model.", tensors))

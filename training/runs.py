@@ -33,7 +33,7 @@ from .builder import Shape, build_model
 from .model import SpikingModel
 from .neurons import IF, LMHT, MHT, QCFS, Neuron
 from .recipe import NetworkRecipe, Recipe
-from .run_folder import METRICS, MODEL, RECIPE, STATE
+from .run_folder import METRICS, MODEL, RECIPE
 
 
 @dataclass(frozen=True)
@@ -167,13 +167,6 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise StorageError(
             f"{path}: is damaged, or was not written by a training run ({_first_line(error)})"
         ) from None
-
-
-def remove_partial_files(folder: Path) -> None:
-    """Remove what a run that was killed while writing left behind."""
-    for name in (MODEL, METRICS, STATE, RECIPE):
-        for partial in folder.glob(f".{name}.*.partial"):
-            partial.unlink(missing_ok=True)
 
 
 def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:

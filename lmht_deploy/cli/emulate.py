@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json as json_module
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, LmhtError
 
 from . import _options as options
 from ._console import counting, say, write_json
@@ -68,17 +71,20 @@ def emulate(
 
     Existing recordings are kept, so that an interrupted run continues.
     """
+    from lmht_deploy._locks import folder_lock
     from lmht_deploy.data import cifar10dvs
 
     with counting("reading images") as show:
         pixels, labels = _images(images, split, per_class, show)
     home = out / "CIFAR10DVS"
     description = _description(per_class, split, seed)
-    _begin(home, description)
-    tasks = list(_tasks(pixels, labels, per_class, seed, home))
-    with counting("emulating") as show:
-        for done, _ in enumerate(_run_all(tasks, workers), 1):
-            show(done, len(tasks))
+    _make_folder(out)
+    with folder_lock(out):
+        _begin(home, description)
+        tasks = list(_tasks(pixels, labels, per_class, seed, home))
+        with counting("emulating") as show:
+            for done, _ in enumerate(_run_all(tasks, workers), 1):
+                show(done, len(tasks))
     number = per_class * len(cifar10dvs.CLASSES)
     say(
         f"{home}: {number:,} recordings, {len(tasks):,} of them new; "
@@ -116,6 +122,13 @@ def _description(per_class: int, split: str, seed: int) -> dict[str, Any]:
     }
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be created ({error.strerror})") from None
+
+
 def _begin(home: Path, description: dict[str, Any]) -> None:
     """Write the description beside the recordings; DataError if others are there already."""
     from lmht_deploy.data._tonic import EMULATED
@@ -129,7 +142,7 @@ def _begin(home: Path, description: dict[str, Any]) -> None:
                 f"{home}: holds other recordings (of other images, another seed or emulator); "
                 "choose another --out"
             )
-    home.mkdir(parents=True, exist_ok=True)
+    _make_folder(home)
     write_json(note, description)
 
 
@@ -145,7 +158,7 @@ def _tasks(
         chosen = np.flatnonzero(labels == label)[:per_class]
         if len(chosen) < per_class:
             raise DataError(f"class {name!r} has {len(chosen)} images, {per_class} were requested")
-        (home / name).mkdir(exist_ok=True)
+        _make_folder(home / name)
         for number, index in enumerate(chosen):
             path = home / name / f"cifar10_{name}_{number}.aedat4"
             if not path.exists():
@@ -156,12 +169,34 @@ def _run_all(tasks: list[Task], workers: int) -> Iterator[None]:
     if workers == 1:
         yield from map(_record, tasks)
         return
-    with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with (
+        _one_thread_each(),
+        ProcessPoolExecutor(workers, context, initializer=_follow_parent) as pool,
+    ):
         try:
             yield from pool.map(_record, tasks, chunksize=4)
+        except BrokenProcessPool:
+            raise LmhtError(
+                "a worker process was killed, perhaps for lack of memory; run the command again "
+                "to continue, with fewer --workers"
+            ) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _follow_parent() -> None:
+    """Let a worker process end with its parent, however that ends; Ctrl-C is the parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

@@ -438,6 +438,7 @@ def test_the_average_of_the_weights_is_tested_and_saved(tmp_path: Path) -> None:
     session = loop._Session(
         chosen, DATA, tmp_path / "run", lambda progress: None, torch.device("cpu")
     )
+    session.folder.mkdir()
     session.begin(None)
     session.report = lambda progress: after.append(
         {name: value.clone() for name, value in session.model.state_dict().items()}
