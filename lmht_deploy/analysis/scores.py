@@ -173,14 +173,14 @@ def wilson(correct: int, windows: int) -> tuple[float, float]:
     return (max(low, 0.0) if correct else 0.0, min(high, 1.0) if correct < windows else 1.0)
 
 
-def calibrate(answers: Answers, labels: np.ndarray, classes: int, keep: float) -> Calibration:
+def calibrate(answers: Answers, labels: np.ndarray, classes: int, percent: float) -> Calibration:
     """Choose the largest margin below which few right answers lie.
 
     Args:
         answers: Answers without a smallest margin, for windows that the network was not trained on.
         labels: Classes of the windows, int `[N]`.
         classes: Number of classes of the network.
-        keep: Share of the right answers whose margin must not be smaller, 0..1.
+        percent: Percentage of the right answers whose margin must not be smaller, 0..100.
 
     Returns:
         The margin, rounded down to 4 digits, and its effect.
@@ -192,7 +192,7 @@ def calibrate(answers: Answers, labels: np.ndarray, classes: int, keep: float) -
     margins = np.sort(answers.margins[right])
     if not len(margins):
         raise DataError("no window is classified correctly; a margin cannot be chosen")
-    kept = max(1, math.ceil(Fraction(str(keep)) * len(margins)))
+    kept = max(1, math.ceil(Fraction(str(percent)) * len(margins) / 100))
     margin = _round_down(float(margins[-kept]))
     above = answers.margins >= margin
     return Calibration(

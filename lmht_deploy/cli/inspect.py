@@ -304,7 +304,8 @@ def _verdict(findings: Sequence[Finding], chip: str) -> str:
     beyond = [finding for finding in findings if finding.kept is False]
     if not beyond:
         (cores,) = (f for f in findings if f.layer is None and f.what.startswith("cores"))
-        return f"fits on {cores.found:,} of {cores.limit.value:,} cores of {chip} (an estimate from published limits)"
+        estimate = "an estimate from published limits"
+        return f"fits on {cores.found:,} of {cores.limit.value:,} cores of {chip} ({estimate})"
     reasons = [_reason(finding) for finding in beyond[:REASONS]]
     more = f"; and {len(beyond) - REASONS} more" if len(beyond) > REASONS else ""
     return f"does not fit {chip}: {'; '.join(reasons)}{more}"

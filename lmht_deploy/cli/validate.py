@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import _answers as answers
 from . import _options as options
 from ._console import counting, good, progress, show, table, tell, write_json
 from ._training import check_run, load_run, lower_run, resolve_device
@@ -35,6 +36,7 @@ def validate(
     threads: options.Threads = 1,
     device: options.Device = "auto",
     energy_model: options.Energy = "45nm",
+    predictions: answers.Predictions = None,
     json: options.Json = None,
 ) -> None:
     """Report accuracy, SOPs and energy of a trained network before and after reparameterization.
@@ -47,7 +49,7 @@ def validate(
     from lmht_deploy.analysis.validate import validate as validate_network
     from lmht_deploy.training import data
 
-    own_device = resolve_device(device)
+    net, own_device = lower_run(run), resolve_device(device)
     with counting(f"reading {run.recipe.data.name}") as show:
         found = data.load_split(
             run.recipe,
@@ -57,18 +59,20 @@ def validate(
             subset=subset,
             cache=cache,
             progress=show,
-        )
+        )[:limit]
     with progress("validating") as report:
         validation = validate_network(
-            lower_run(run),
-            found.windows[:limit],
-            found.require_labels()[:limit],
+            net,
+            found.windows,
+            found.require_labels(),
             threads=threads,
             device=own_device,
             energy_model=energy_model,
             progress=report,
         )
     _show(validation, run.recipe.network.architecture, run.recipe.paper)
+    answered = answers.answer(found, validation.result, net.metadata)
+    answers.report(answered, predictions)
     write_json(
         json,
         {
@@ -79,6 +83,7 @@ def validate(
             "energy_model": energy_model,
             "rows": [dataclasses.asdict(row) for row in validation.rows],
             "omitted": validation.omitted,
+            "answers": answered.as_json(),
         },
     )
     if not validation.exact:

@@ -121,12 +121,7 @@ class Network(Record):
 
         They are stored in `metadata["classes"]`, as a JSON array.
         """
-        try:
-            names = json.loads(self.metadata.get("classes", ""))
-        except (ValueError, RecursionError):
-            return ()
-        valid = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
-        return tuple(names) if valid and len(names) == self.classes else ()
+        return class_names(self.metadata, self.classes)
 
     @property
     def integer(self) -> bool:
@@ -268,6 +263,19 @@ def _same(what: str, values: Iterable[Value]) -> Value:
     if len(found) > 1:
         raise NetworkError(f"{what} {sorted(found)}")
     return found.pop()
+
+
+def class_names(metadata: Mapping[str, str], classes: int) -> tuple[str, ...]:
+    """Return the names of `classes` classes that metadata states; empty if it states none.
+
+    They are stored under `classes`, as a JSON array.
+    """
+    try:
+        names = json.loads(metadata.get("classes", ""))
+    except (ValueError, RecursionError):
+        return ()
+    valid = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    return tuple(names) if valid and len(names) == classes else ()
 
 
 def _check_steps(layer: Neurons | Readout, shape: Shape, steps: int) -> None:
