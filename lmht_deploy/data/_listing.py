@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,8 +15,8 @@ import numpy as np
 from lmht_deploy.errors import DataError
 from lmht_deploy.formats.files import no_file
 
-from ._labels import choose_classes, order_classes
-from ._splits import SYNONYMS, Split, SplitRule, check_pattern, divide, part_of
+from ._labels import choose_classes, order_classes, shorten
+from ._splits import SYNONYMS, TEST_SHARE, Split, SplitRule, check_pattern, divide, part_of
 
 COLUMNS = ("file", "label", "split", "group")
 """Columns of a table of files; the last two may be missing."""
@@ -92,6 +92,11 @@ class Selection:
     groups: tuple[str, ...]
     origin: dict[str, Any]
 
+    def __getitem__(self, kept: np.ndarray) -> Selection:
+        """Keep the recordings at the positions `kept` of this selection."""
+        groups = tuple(self.groups[position] for position in kept.tolist())
+        return replace(self, index=self.index[kept], labels=self.labels[kept], groups=groups)
+
 
 def select(
     names: Sequence[str],
@@ -101,7 +106,8 @@ def select(
     *,
     groups: Sequence[str] | None = None,
     given: Sequence[str] | None = None,
-    test_share: float = 0.1,
+    test_share: float = TEST_SHARE,
+    what: str = "recording",
 ) -> Selection:
     """Select the recordings of one split that have a chosen class; arguments as for `divide`.
 
@@ -121,12 +127,13 @@ def select(
         given=given,
         test_share=test_share,
         used=used,
+        what=what,
     )
     if choice.split not in found.splits:
         raise DataError(_no_split(choice, sorted(set(found.splits.tolist()))))
     index = np.flatnonzero((found.splits == choice.split) & (new_labels[labels] >= 0))
     if not len(index):
-        raise DataError(f"the {choice.split} split has no recording of {', '.join(used)}")
+        raise DataError(f"the {choice.split} split has no {what} of {shorten(used)}")
     return Selection(
         index,
         new_labels[labels[index]],

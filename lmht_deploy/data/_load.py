@@ -89,7 +89,7 @@ def load(
             split=split,
             steps=steps,
             size=_side(name, window_size),
-            classes=classes,
+            max_classes=classes,
             root=root,
             cache=cache,
             progress=progress,

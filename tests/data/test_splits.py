@@ -162,7 +162,10 @@ def test_a_class_of_one_session_trains_and_this_is_noted() -> None:
     found = divide(names(7), labels, ["cup", "mug", "pen"], SplitRule(), groups=groups)
     assert set(labels[found.splits == "train"].tolist()) == {0, 1, 2}
     assert set(labels[found.splits == "test"].tolist()) == {0, 1}
-    assert "the test split has no recording of class 'pen', which has 1 recording" in found.notes
+    assert (
+        "the test split has no recording of class 'pen', which has 1 group of recordings"
+        in found.notes
+    )
 
 
 def test_groups_are_found_in_paths() -> None:
