@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from lmht_deploy.answers import Judge
 from lmht_deploy.errors import DataError
 from lmht_deploy.result import Result
 
@@ -85,32 +86,29 @@ class Windower:
     Args:
         rule: The window rule, by "time" or "events".
         into: Holds the bins, and makes what stands for a window.
-        hop: Bins between the ends of two windows, 1 to T_in; windows with `hop` < T_in overlap.
-            Default: T_in.
 
     Attributes:
         late: Number of events that came after the end of their bin. Only `elapse` ends a bin
             before a later event is there.
+        start: Start of the last window, in us from the first event.
+        incomplete: Whether the source ended before the last window did.
 
     Raises:
-        DataError: The rule is by "recording", or `hop` is out of range.
+        DataError: The rule is by "recording".
     """
 
-    def __init__(self, rule: WindowRule, into: Counts, hop: int | None = None) -> None:
+    def __init__(self, rule: WindowRule, into: Counts) -> None:
         if rule.by == "recording":
             raise DataError(
                 "a stream has no known end: its windows are cut by 'time' or by 'events'"
             )
         self.rule, self.into = rule, into
-        self.hop = rule.steps if hop is None else hop
-        if not 1 <= self.hop <= rule.steps:
-            raise DataError(
-                f"the hop of windows of {rule.steps} bins must be 1 to {rule.steps} bins, not {hop}"
-            )
-        self.late = 0
+        self.late = self.start = 0
+        self.incomplete = False
         self._bin = 0
         self._seen = 0
         self._start = self._last = 0
+        self._begins = [0] * rule.steps
         self._pending = False
 
     def push(self, events: np.ndarray) -> Iterator[tuple[int, Any]]:
@@ -138,10 +136,10 @@ class Windower:
             index = self._find_bin(int(events["t"][done]))
             yield from self._advance(index)
             edge = self.rule.count_before(index + 1, events, self._start, seen=seen)
-            self.into.add(index % self.rule.steps, events, done, edge)
+            self._add(index % self.rule.steps, events, done, edge)
             self._last, self._pending = int(events["t"][edge - 1]), True
             self._seen, done = seen + edge, edge
-        if self.rule.by == "events" and self._seen % self.rule.length == 0:
+        if self.rule.by == "events" and self._seen % self.rule.bin_length == 0:
             yield from self._advance(self._bin + 1)
 
     def elapse(self, t: int) -> Iterator[tuple[int, Any]]:
@@ -152,8 +150,15 @@ class Windower:
 
     def finish(self) -> Iterator[tuple[int, Any]]:
         """Yield the last window, completed by empty bins, if its events were in no window yet."""
+        self.incomplete = True
         while self._pending:
             yield from self._advance(self._bin + 1)
+
+    def _add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
+        """Count `events[first:last]` into the bin in `slot`."""
+        if self.rule.by == "events" and self._seen % self.rule.bin_length == 0:
+            self._begins[slot] = int(events["t"][first])
+        self.into.add(slot, events, first, last)
 
     def _skip_late(self, events: np.ndarray) -> int:
         """Count the events of `events` that are too late for their bin."""
@@ -170,7 +175,7 @@ class Windower:
         if index - self._bin > MAX_EMPTY_BINS:
             raise DataError(
                 f"event {self._seen}: its time is {index - self._bin} bins of"
-                f" {self.rule.length} us after the event before it"
+                f" {self.rule.bin_length} us after the event before it"
             )
         return index
 
@@ -181,15 +186,22 @@ class Windower:
             self.into.complete(self._bin % steps)
             self._bin += 1
             slot = self._bin % steps  # of the oldest bin, and then of the next
-            if self._bin >= steps and (self._bin - steps) % self.hop == 0:
+            if self._bin >= steps and (self._bin - steps) % self.rule.hop == 0:
                 self._pending = False
+                self.start = self._start_of_window(slot)
                 yield self._end_of_window(), self.into.window(slot)
             self.into.clear(slot)
+
+    def _start_of_window(self, oldest: int) -> int:
+        """Start of the window whose oldest bin is in slot `oldest`, in us from the first event."""
+        if self.rule.by == "time":
+            return (self._bin - self.rule.steps) * self.rule.bin_length
+        return self._begins[oldest] - self._start
 
     def _end_of_window(self) -> int:
         """End of the last complete bin in us."""
         if self.rule.by == "time":
-            return self._start + self._bin * self.rule.length
+            return self._start + self._bin * self.rule.bin_length
         return self._last
 
 
@@ -321,9 +333,13 @@ class Decision:
 
     Attributes:
         window: Index of the window, from 0.
+        start: Start of the window in us from the first event of the source.
         time: End of the window in us of the source.
-        label: Class of the largest logit.
+        label: Class of the largest logit; `answers.UNKNOWN` if the margin is too small.
         margin: Difference of the two largest logits (real values).
+        logits: Logits of the window, in units of the network's scale. With smoothing, `label` and
+            `margin` are those of the mean of the last windows.
+        incomplete: Whether the source ended before the window did.
         events: Number of events in the window.
         lost: Number of events above the input range of the network.
         spikes: Number of spikes of all neurons.
@@ -335,9 +351,12 @@ class Decision:
     """
 
     window: int
+    start: int
     time: int
     label: int
     margin: float
+    logits: list[int]
+    incomplete: bool
     events: int
     lost: int
     spikes: int
@@ -351,6 +370,7 @@ def decide(
     windower: Windower,
     validator: EventValidator,
     clock: Clock | None = None,
+    judge: Judge | None = None,
 ) -> Iterator[Decision]:
     """Classify the windows of a source.
 
@@ -360,6 +380,7 @@ def decide(
         validator: Validates the events.
         clock: Clock of a source in real time: its windows by time end on time, without a later
             event.
+        judge: Turns logits into answers. Default: without smoothing and a smallest margin.
 
     Yields:
         A decision for each window, also for the incomplete last one.
@@ -367,10 +388,27 @@ def decide(
     Raises:
         DataError: An event is not valid, and the validator does not drop it.
     """
-    number = 0
+    number, judge = 0, judge or Judge()
     for completed, arrived in _complete_windows(packets, windower, validator, clock):
         for end, outcome in completed:
-            yield _decide(number, end, outcome, arrived)
+            logits = outcome.result.logits[0]
+            answer = judge.answer(logits, outcome.result.scale)
+            latency = time.perf_counter() - (outcome.since if arrived is None else arrived)
+            yield Decision(
+                window=number,
+                start=windower.start,
+                time=end,
+                label=answer.label,
+                margin=answer.margin,
+                logits=logits.tolist(),
+                incomplete=windower.incomplete,
+                events=outcome.events,
+                lost=outcome.lost,
+                spikes=_total(outcome.result.spikes),
+                sops=_total(outcome.result.sops),
+                latency=latency,
+                seconds=outcome.seconds,
+            )
             number += 1
 
 
@@ -393,29 +431,9 @@ def _complete_windows(
     yield windower.finish(), None
 
 
-def _decide(number: int, end: int, outcome: Outcome, arrived: float | None) -> Decision:
-    result = outcome.result
-    label = int(result.predictions[0])
-    latency = time.perf_counter() - (outcome.since if arrived is None else arrived)
-    return Decision(
-        window=number,
-        time=end,
-        label=label,
-        margin=_margin(result),
-        events=outcome.events,
-        lost=outcome.lost,
-        spikes=sum(int(layer[0]) for layer in result.spikes.values()),
-        sops=sum(int(layer[0]) for layer in result.sops.values()),
-        latency=latency,
-        seconds=outcome.seconds,
-    )
-
-
-def _margin(result: Result) -> float:
-    """Difference of the two largest logits; the logit itself if there is only one."""
-    logits = np.sort(result.logits[0])[::-1]
-    second = logits[1] if len(logits) > 1 else 0
-    return float(logits[0] - second) * result.scale
+def _total(counts: dict[str, np.ndarray]) -> int:
+    """Sum the counts of all layers for a run of one window."""
+    return sum(int(layer[0]) for layer in counts.values())
 
 
 class Clock:

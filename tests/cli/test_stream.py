@@ -20,6 +20,7 @@ from lmht_deploy.events.live import DATAGRAM
 from lmht_deploy.events.windows import WindowRule, count_windows
 from lmht_deploy.formats.lmht import save_network
 from tests.support.networks import SPECIAL
+from tests.support.recordings import binned
 
 from .test_cli import lmht, refused
 
@@ -78,8 +79,8 @@ def test_a_recording(
             "stream",
             net,
             recording,
-            "--bin-us",
-            2500,
+            "--length",
+            "10ms",
             "--sensor",
             "8x8",
             "--backend",
@@ -90,7 +91,7 @@ def test_a_recording(
         )
         == 0
     )
-    rule = WindowRule(NET.input.steps, "time", 2500)
+    rule = binned(NET.input.steps, "time", 2500)
     assert decisions(written.read_text()) == expected(events, rule)
     lost = int(np.maximum(count_windows(events, SENSOR, rule) - NET.input.max_value, 0).sum())
     assert lost > 0 and f"{lost} events above the input range" in capsys.readouterr().err
@@ -104,8 +105,10 @@ def test_lines_for_people_and_a_limit(
             "stream",
             net,
             net.with_name("recording.npy"),
-            "--bin-events",
-            20,
+            "--by",
+            "events",
+            "--length",
+            80,
             "--sensor",
             "8x8",
             "--limit",
@@ -122,7 +125,7 @@ def test_lines_for_people_and_a_limit(
         said.err,
     )
     for line, (label, spikes, sops) in zip(
-        lines, expected(events, WindowRule(NET.input.steps, "events", 20)), strict=False
+        lines, expected(events, binned(NET.input.steps, "events", 20)), strict=False
     ):
         assert (
             f"class {label:3d}" in line
@@ -135,10 +138,18 @@ def test_classes_have_names_where_the_network_carries_them(
     net: Path, events: np.ndarray, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [f"kind {label}" for label in range(NET.classes)]
-    save_network(dataclasses.replace(NET, metadata={"classes": ", ".join(names)}), net)
-    arguments = ["stream", net, net.with_name("recording.npy"), "--bin-us", 2500, "--sensor", "8x8"]
+    save_network(dataclasses.replace(NET, metadata={"classes": json.dumps(names)}), net)
+    arguments = [
+        "stream",
+        net,
+        net.with_name("recording.npy"),
+        "--length",
+        "10ms",
+        "--sensor",
+        "8x8",
+    ]
     assert lmht(*arguments) == 0
-    labels = [label for label, _, _ in expected(events, WindowRule(NET.input.steps, "time", 2500))]
+    labels = [label for label, _, _ in expected(events, binned(NET.input.steps, "time", 2500))]
     for line, label in zip(capsys.readouterr().out.splitlines(), labels, strict=True):
         assert f"class {names[label]} " in line
     assert lmht(*arguments, "--json", "-") == 0
@@ -157,8 +168,8 @@ def test_overlapping_windows(
             "stream",
             net,
             net.with_name("recording.npy"),
-            "--bin-us",
-            2500,
+            "--length",
+            "10ms",
             "--sensor",
             "8x8",
             "--hop",
@@ -181,8 +192,8 @@ def test_a_live_window_ends_though_no_event_comes(net: Path) -> None:
         "stream",
         net,
         "-",
-        "--bin-us",
-        2500,
+        "--length",
+        "10ms",
         "--live",
         "--limit",
         3,
@@ -220,10 +231,10 @@ def start(*arguments: object, stdin: int = subprocess.DEVNULL) -> subprocess.Pop
 def test_standard_input(net: Path, events: np.ndarray) -> None:
     lines = "\n".join(f"{t} {x} {y} {int(p)}" for t, x, y, p in events.tolist())
     out, err = start(
-        "stream", net, "-", "--bin-us", 2500, "--json", "-", stdin=subprocess.PIPE
+        "stream", net, "-", "--length", "10ms", "--json", "-", stdin=subprocess.PIPE
     ).communicate(lines)
-    assert decisions(out) == expected(events, WindowRule(NET.input.steps, "time", 2500)), err
-    process = start("stream", net, "-", "--bin-us", 2500, stdin=subprocess.PIPE)
+    assert decisions(out) == expected(events, binned(NET.input.steps, "time", 2500)), err
+    process = start("stream", net, "-", "--length", "10ms", stdin=subprocess.PIPE)
     _, err = process.communicate("1 2 3\n")
     assert process.returncode == 2 and "must hold four integers" in err and err.count("\n") == 1
 
@@ -233,8 +244,8 @@ def test_a_reader_that_leaves_early_is_no_error(net: Path, events: np.ndarray) -
         "stream",
         net,
         net.with_name("recording.npy"),
-        "--bin-us",
-        1,
+        "--length",
+        "4us",
         "--sensor",
         "8x8",
         "--json",
@@ -256,8 +267,8 @@ def test_udp(net: Path, events: np.ndarray) -> None:
         "stream",
         net,
         f"udp://127.0.0.1:{port}",
-        "--bin-us",
-        2500,
+        "--length",
+        "10ms",
         "--silence",
         3,
         "--drop",
@@ -279,54 +290,65 @@ def test_udp(net: Path, events: np.ndarray) -> None:
                 out, err = process.communicate(timeout=0.5)
             except subprocess.TimeoutExpired:
                 continue
-    assert decisions(out) == expected(events, WindowRule(NET.input.steps, "time", 2500))[:9], err
+    assert decisions(out) == expected(events, binned(NET.input.steps, "time", 2500))[:9], err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["recording.npy"], "--bin-us or --bin-events, one of the two"),
-        (["recording.npy", "--bin-us", "5", "--bin-events", "5"], "one of the two"),
-        (["recording.npy", "--bin-us", "0"], "bin length >= 1"),
-        (["recording.npy", "--bin-us", "5"], "does not say how large its sensor is"),
+        (["recording.npy"], "give the length of its windows, as in --length 50ms"),
+        (["recording.npy", "--by", "recording"], "give the length of its windows"),
+        (["recording.npy", "--by", "time"], "needs the length of a window, as in --length 50ms"),
+        (["recording.npy", "--by", "events"], "needs the length of a window, as in --length 5000"),
+        (["recording.npy", "--by", "frames"], "'recording', 'time' or 'events', not 'frames'"),
+        (["recording.npy", "--length", "5"], "no unit; write 5ms, or 5 events with --by events"),
+        (["recording.npy", "--length", "5", "--by", "time"], "no unit; write 5us, 5ms or 5s"),
+        (["recording.npy", "--length", "5ms", "--by", "events"], "needs a number of events"),
+        (["recording.npy", "--length", "5ms", "--by", "recording"], "has no --length"),
+        (["recording.npy", "--length", "0ms"], "whole number of microseconds, at least 1"),
+        (["recording.npy", "--length", "0.5us"], "whole number of microseconds, at least 1"),
+        (["recording.npy", "--length", "1.5", "--by", "events"], "whole number of events"),
+        (["recording.npy", "--length", "ten"], "a time as in 50ms, 12500us or 1.5s"),
+        (["recording.npy", "--length", "5us"], "multiple of 4 microseconds, not 5"),
+        (["recording.npy", "--length", "20us"], "does not say how large its sensor is"),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8"],
+            ["recording.npy", "--length", "20us", "--sensor", "8"],
             "a size is given as WIDTHxHEIGHT, as in 128x128, not '8'",
         ),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "7x7"],
+            ["recording.npy", "--length", "20us", "--sensor", "7x7"],
             "lies beside the sensor|must not be larger",
         ),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--hop", "9"],
+            ["recording.npy", "--length", "20us", "--sensor", "8x8", "--hop", "9"],
             "must be 1 to 4 bins, not 9",
         ),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--speed", "0"],
+            ["recording.npy", "--length", "20us", "--sensor", "8x8", "--speed", "0"],
             "the speed of a recording must be > 0",
         ),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--json", "absent/a.json"],
+            ["recording.npy", "--length", "20us", "--sensor", "8x8", "--json", "absent/a.json"],
             "cannot be written",
         ),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--silence", "1"],
+            ["recording.npy", "--length", "20us", "--sensor", "8x8", "--silence", "1"],
             "--silence ends a UDP source",
         ),
-        (["absent.npy", "--bin-us", "5"], "there is no such file"),
-        (["-", "--bin-us", "5", "--speed", "1"], "--speed plays a recording"),
+        (["absent.npy", "--length", "20us"], "there is no such file"),
+        (["-", "--length", "20us", "--speed", "1"], "--speed plays a recording"),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--live"],
+            ["recording.npy", "--length", "20us", "--sensor", "8x8", "--live"],
             "--live is for standard input, UDP and cameras",
         ),
-        (["-", "--bin-events", "5", "--live"], "--live ends windows by time"),
+        (["-", "--by", "events", "--length", "20", "--live"], "--live ends windows by time"),
         (
-            ["camera", "--bin-us", "5"],
+            ["camera", "--length", "20us"],
             "faery has no camera drivers here; run: pip install neuromorphic-drivers"
             "|no event camera could be opened",
         ),
-        (["udp://127.0.0.1", "--bin-us", "5"], "an address is given as udp://HOST:PORT"),
-        (["udp://127.0.0.1:99999", "--bin-us", "5"], "a port lies within"),
+        (["udp://127.0.0.1", "--length", "20us"], "an address is given as udp://HOST:PORT"),
+        (["udp://127.0.0.1:99999", "--length", "20us"], "a port lies within"),
     ],
 )
 def test_mistakes(
@@ -346,7 +368,7 @@ def test_a_network_for_images_is_refused(
 ) -> None:
     save_network(SPECIAL["image"](), tmp_path / "image.lmht")
     assert "takes image of shape (3, 8, 8)" in refused(
-        capsys, "stream", tmp_path / "image.lmht", "-", "--bin-us", 5
+        capsys, "stream", tmp_path / "image.lmht", "-", "--length", "20us"
     )
 
 
@@ -360,7 +382,15 @@ def test_a_recording_played_in_real_time_is_left_with_ctrl_c(net: Path) -> None:
         make_events(np.arange(0, 60_000_000, 1000), *np.zeros((3, 60_000), np.int64)),
     )
     with start(
-        "stream", net, net.with_name("long.npy"), "--bin-us", 2500, "--sensor", "8x8", "--speed", 1
+        "stream",
+        net,
+        net.with_name("long.npy"),
+        "--length",
+        "10ms",
+        "--sensor",
+        "8x8",
+        "--speed",
+        1,
     ) as process:
         assert process.stdout is not None and process.stdout.readline()
         process.send_signal(signal.SIGINT)

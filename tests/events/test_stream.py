@@ -36,7 +36,7 @@ from lmht_deploy.events.stream import (
 from lmht_deploy.events.windows import WindowRule, count_windows
 from lmht_deploy.result import Result
 from tests.support.networks import SPECIAL
-from tests.support.recordings import SENSOR, at, data, recordings
+from tests.support.recordings import SENSOR, at, binned, data, recordings
 
 
 def pieces(events: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -45,11 +45,9 @@ def pieces(events: np.ndarray, seed: int) -> list[np.ndarray]:
     return np.split(events, np.sort(rng.integers(0, len(events) + 1, rng.integers(0, 6))))
 
 
-def counting(
-    rule: WindowRule, sensor: Sensor = SENSOR, size: Sensor | None = None, hop: int | None = None
-) -> Windower:
+def counting(rule: WindowRule, sensor: Sensor = SENSOR, size: Sensor | None = None) -> Windower:
     """A windower whose windows are counts."""
-    return Windower(rule, Counts(rule.steps, sensor, size), hop)
+    return Windower(rule, Counts(rule.steps, sensor, size))
 
 
 def pushed(windower: Windower, packets: list[np.ndarray]) -> list[tuple[int, np.ndarray]]:
@@ -66,7 +64,7 @@ def pushed(windower: Windower, packets: list[np.ndarray]) -> list[tuple[int, np.
 def test_by_events_as_from_the_whole_recording(
     events: np.ndarray, steps: int, length: int, seed: int
 ) -> None:
-    rule = WindowRule(steps, "events", length)
+    rule = binned(steps, "events", length)
     found = pushed(counting(rule, SENSOR), pieces(events, seed))
     np.testing.assert_array_equal(
         np.stack([window for _, window in found]), count_windows(events, SENSOR, rule)
@@ -88,7 +86,7 @@ def test_by_time_as_from_the_whole_recording(
     events: np.ndarray, steps: int, length: int, seed: int
 ) -> None:
     length = max(length, int(events["t"][-1] - events["t"][0]) // 200)
-    rule = WindowRule(steps, "time", length)
+    rule = binned(steps, "time", length)
     found = pushed(counting(rule, SENSOR, Sensor(2, 2)), pieces(events, seed))
     np.testing.assert_array_equal(
         np.stack([window for _, window in found]), count_windows(events, SENSOR, rule, Sensor(2, 2))
@@ -110,8 +108,8 @@ def test_overlapping_windows_are_runs_of_bins(
 ) -> None:
     hop = min(hop, steps)
     length = 7 if by == "events" else max(1, int(events["t"][-1] - events["t"][0]) // 20)
-    bins = count_windows(events, SENSOR, WindowRule(1, by, length))[:, 0]  # type: ignore[arg-type]
-    found = pushed(counting(WindowRule(steps, by, length), SENSOR, hop=hop), pieces(events, seed))  # type: ignore[arg-type]
+    bins = count_windows(events, SENSOR, binned(1, by, length))[:, 0]  # type: ignore[arg-type]
+    found = pushed(counting(binned(steps, by, length, hop), SENSOR), pieces(events, seed))  # type: ignore[arg-type]
     padded = np.concatenate([bins, np.zeros((steps + hop, *bins.shape[1:]), int)])
     for index, (_, window) in enumerate(found):
         np.testing.assert_array_equal(window, padded[index * hop : index * hop + steps])
@@ -120,7 +118,7 @@ def test_overlapping_windows_are_runs_of_bins(
 
 
 def test_a_window_by_events_does_not_wait_for_the_next_event() -> None:
-    windower = counting(WindowRule(2, "events", 2), SENSOR)
+    windower = counting(binned(2, "events", 2), SENSOR)
     assert len(list(windower.push(at(1, 2, 3)))) == 0
     ((end, window),) = windower.push(at(9))
     assert end == 9 and window.sum() == 4
@@ -129,7 +127,7 @@ def test_a_window_by_events_does_not_wait_for_the_next_event() -> None:
 
 def test_memory_does_not_grow_with_the_stream() -> None:
     def peak(packets: int) -> int:
-        windower = counting(WindowRule(4, "time", 100), Sensor(32, 32))
+        windower = counting(binned(4, "time", 100), Sensor(32, 32))
         tracemalloc.start()
         for number in range(packets):
             for _ in windower.push(at(*range(number * 1000, (number + 1) * 1000, 10))):
@@ -144,7 +142,7 @@ def test_memory_does_not_grow_with_the_stream() -> None:
 
 
 def test_silence_gives_empty_windows_but_not_without_end() -> None:
-    windower = counting(WindowRule(2, "time", 10), SENSOR)
+    windower = counting(binned(2, "time", 10), SENSOR)
     assert [
         int(window.sum()) for packet in (at(0, 5), at(65)) for _, window in windower.push(packet)
     ] == [2, 0, 0]
@@ -158,9 +156,9 @@ def test_rules_without_an_end_are_refused() -> None:
     with pytest.raises(DataError, match="a stream has no known end"):
         counting(WindowRule(4), SENSOR)
     with pytest.raises(DataError, match="they must not be larger"):
-        counting(WindowRule(4, "time", 10), SENSOR, Sensor(4, 4))
+        counting(binned(4, "time", 10), SENSOR, Sensor(4, 4))
     with pytest.raises(DataError, match="must be 1 to 4 bins, not 5"):
-        counting(WindowRule(4, "time", 10), SENSOR, hop=5)
+        counting(binned(4, "time", 10, 5), SENSOR)
 
 
 # ---------------------------------------------------------------------------------------- decisions
@@ -173,11 +171,9 @@ class Golden:
         return reference.run(NET, windows)
 
 
-def golden(rule: WindowRule, hop: int | None = None) -> Windower:
+def golden(rule: WindowRule) -> Windower:
     """A windower whose windows the golden model runs."""
-    return Windower(
-        rule, WholeWindows(Golden(), NET.input.max_value, rule.steps, Sensor(8, 8)), hop
-    )
+    return Windower(rule, WholeWindows(Golden(), NET.input.max_value, rule.steps, Sensor(8, 8)))
 
 
 def test_decisions_are_those_of_the_golden_model() -> None:
@@ -189,7 +185,7 @@ def test_decisions_are_those_of_the_golden_model() -> None:
         rng.integers(8, size=4000),
         rng.integers(2, size=4000),
     )
-    rule = WindowRule(4, "time", 2500)
+    rule = binned(4, "time", 2500)
     counts = count_windows(events, sensor, rule)
     expected = reference.run(NET, np.minimum(counts, NET.input.max_value))
     packets = [Packet(part, time.perf_counter()) for part in pieces(events, 3)]
@@ -222,7 +218,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
     )  # a silence between
     x, y = rng.integers(16, size=(2, 2500))
     events = make_events(times, x, y, rng.integers(2, size=2500))
-    rule = WindowRule(4, by, 2500 if by == "time" else 90)
+    rule = binned(4, by, 2500 if by == "time" else 90, hop)
     shared = SharedSteps(
         engine.IncrementalEngine(engine.Model(NET)), NET.input.max_value, 4, sensor, Sensor(8, 8)
     )
@@ -232,7 +228,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
             dataclasses.replace(decision, latency=0, seconds=0)
             for decision in decide(
                 [Packet(part, None) for part in pieces(events, 3)],
-                Windower(rule, into, hop),
+                Windower(rule, into),
                 EventValidator(sensor),
             )
         ]
@@ -245,7 +241,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
 
 
 def test_elapsed_windows_end_without_an_event_and_late_events_are_counted() -> None:
-    windower = counting(WindowRule(2, "time", 10))
+    windower = counting(binned(2, "time", 10))
     assert not list(windower.elapse(1000))  # nothing is known before the first event
     assert not list(windower.push(at(100, 105, 112)))
     assert not list(windower.elapse(119))
@@ -260,7 +256,7 @@ def test_elapsed_windows_end_without_an_event_and_late_events_are_counted() -> N
 def test_a_live_source_is_decided_on_time() -> None:
     now = time.perf_counter()
     packets = [Packet(at(0, 5), now - 1.0), Packet(at(), None)]
-    rule = WindowRule(4, "time", 25_000)
+    rule = binned(4, "time", 25_000)
     expected_at_least = int((1.0 - Clock.GRACE) / 0.1)
     assert (
         len(list(decide(packets, golden(rule), EventValidator(Sensor(8, 8)), Clock())))
@@ -288,7 +284,7 @@ def test_a_live_event_from_the_future_is_not_believed() -> None:
         Packet(at(50_000), start + 0.05),
     ]
     clock, validator = Clock(), EventValidator(Sensor(8, 8))
-    decisions = list(decide(packets, golden(WindowRule(4, "time", 25_000)), validator, clock))
+    decisions = list(decide(packets, golden(binned(4, "time", 25_000)), validator, clock))
     assert sum(decision.events for decision in decisions) == 3 and clock.early == 1
 
 
@@ -308,9 +304,9 @@ def test_a_silent_source_ticks() -> None:
 def test_an_event_that_does_not_fit_ends_the_stream_unless_dropped() -> None:
     packets = [Packet(at(5, 4), 0.0)]
     with pytest.raises(DataError, match="event 1: its time 4 us"):
-        list(decide(packets, golden(WindowRule(4, "time", 10)), EventValidator(Sensor(8, 8))))
+        list(decide(packets, golden(binned(4, "time", 10)), EventValidator(Sensor(8, 8))))
     validator = EventValidator(Sensor(8, 8), drop=True)
-    (decision,) = decide(packets, golden(WindowRule(4, "time", 10)), validator)
+    (decision,) = decide(packets, golden(binned(4, "time", 10)), validator)
     assert decision.events == 1 and validator.dropped["order"] == 1
 
 
@@ -399,7 +395,7 @@ def test_a_real_recording_at_once() -> None:
     from lmht_deploy.events.recordings import open_recording
 
     recording = open_recording(data("event_formats/evt2_gen3_faery.raw"))
-    rule = WindowRule(4, "time", 1000)
+    rule = binned(4, "time", 1000)
     with Buffered(play_fast(recording.packets), size=2) as source:
         validator, windower = (
             EventValidator(recording.sensor),
@@ -425,7 +421,7 @@ class Slow:
 
 
 def test_the_networks_part_holds_the_currents_of_the_last_bin() -> None:
-    windower = Windower(WindowRule(4, "events", 1), SharedSteps(Slow(), 255, 4, SENSOR))
+    windower = Windower(binned(4, "events", 1), SharedSteps(Slow(), 255, 4, SENSOR))
     (decision,) = decide([Packet(at(0, 1, 2, 3), None)], windower, EventValidator(SENSOR))
     assert decision.seconds >= 1.002 and decision.latency >= 0.002
 
