@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Split = Literal["train", "validation", "test", "all"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
 
 SYNONYMS: dict[str, Split] = {
     "train": "train",
@@ -41,7 +41,7 @@ TOLERANCE = 0.1
 def check_split(split: str) -> Split:
     """Return `split`; DataError if it is not the name of a split."""
     if split not in SPLITS:
-        raise DataError(f"split must be 'train', 'validation' or 'test', not {split!r}")
+        raise DataError(f"split must be 'train', 'validation', 'test' or 'all', not {split!r}")
     return split
 
 
@@ -150,14 +150,14 @@ class Division:
     """Recordings divided into splits.
 
     Attributes:
-        splits: Name of the split of each recording, str `[N]`.
         groups: Name of the group of each recording.
+        splits: Name of the split of each recording, str `[N]`; empty if they are not divided.
         notes: One sentence for each way in which the splits differ from what was asked.
     """
 
-    splits: np.ndarray
     groups: tuple[str, ...]
-    notes: tuple[str, ...]
+    splits: np.ndarray = field(default_factory=lambda: np.zeros(0, str))
+    notes: tuple[str, ...] = ()
 
 
 def divide(
@@ -215,7 +215,7 @@ def divide(
         notes += table.hold_out(splits, left, "validation", rule.validation_share, fold)
     result = np.empty_like(splits)
     result[order] = splits
-    return Division(result, tuple(groups), tuple(notes))
+    return Division(tuple(groups), result, tuple(notes))
 
 
 def _check_given(groups: Sequence[str], given: Sequence[str], rule: SplitRule) -> None:

@@ -148,7 +148,8 @@ def _select(source: _LabeledSource, choice: Choice) -> Selection:
 
 def _first_of_each_class(chosen: Selection, number: int) -> Selection:
     """Keep the first `number` images of each class."""
-    first = [np.flatnonzero(chosen.labels == label)[:number] for label in np.unique(chosen.labels)]
+    labels = np.asarray(chosen.labels)
+    first = [np.flatnonzero(labels == label)[:number] for label in np.unique(labels)]
     return chosen[np.sort(np.concatenate(first))]
 
 

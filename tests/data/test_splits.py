@@ -242,5 +242,7 @@ def test_rules_are_checked_and_travel_as_text() -> None:
     for text in ("[]", "{", '{"by": 1}'):
         with pytest.raises(DataError, match="is not a split rule"):
             SplitRule.from_text(text)
-    with pytest.raises(DataError, match="split must be 'train', 'validation' or 'test', not 'all'"):
+    with pytest.raises(
+        DataError, match="split must be 'train', 'validation', 'test' or 'all', not 'all'"
+    ):
         check_split("all")
