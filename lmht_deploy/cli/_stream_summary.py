@@ -105,6 +105,7 @@ class Summary:
             **{f"events with invalid {fault} dropped": n for fault, n in validator.dropped.items()},
             "events dropped that arrived after their window": windower.late,
             "events dropped with a time in the future": clock.early if clock else 0,
+            "empty windows skipped": windower.skipped,
             "events lost to a full queue": packets.lost if isinstance(packets, Buffered) else 0,
             "datagrams lost by the system": udp.lost if udp else 0,
             "malformed datagrams": udp.malformed if udp else 0,

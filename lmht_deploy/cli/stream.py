@@ -18,7 +18,9 @@ from . import _answers as answers
 from . import _options as options
 from . import _window_options as windows
 from ._console import ReaderLeftError, open_lines, say, tell
+from ._durations import checked_duration, parse_duration
 from ._predictions import Classes, Prediction, open_predictions
+from ._signals import Stopped, stop_signals
 from ._stream_source import SourceOptions, open_source
 from ._stream_summary import Summary
 
@@ -96,7 +98,27 @@ def stream(
         typer.Option(
             "--silence",
             metavar="S",
-            help="End after S seconds without a datagram (UDP).",
+            help="End after S seconds without an event (UDP).",
+            rich_help_panel=SOURCE,
+        ),
+    ] = None,
+    max_gap: Annotated[
+        str,
+        typer.Option(
+            "--max-gap",
+            metavar="TIME",
+            help="Skip empty windows if no event comes for longer, such as 10s. With --drop, the "
+            "events after it count only if the next packet confirms their time.",
+            rich_help_panel=SOURCE,
+            callback=checked_duration,
+        ),
+    ] = "10s",
+    track: Annotated[
+        str | None,
+        typer.Option(
+            "--track",
+            metavar="NAME",
+            help="Track of a recording that holds several (see `lmht events info`).",
             rich_help_panel=SOURCE,
         ),
     ] = None,
@@ -132,7 +154,9 @@ def stream(
     net = lmht.load(network)
     classes = Classes(net.classes, net.class_names)
     rule = _rule(net, network, by, length, hop)
-    chosen = SourceOptions(source, sensor, speed, drop, live or source == "camera", silence)
+    gap = parse_duration(max_gap)
+    live = live or source == "camera"
+    chosen = SourceOptions(source, sensor, speed, drop, live, silence, gap, track)
     if chosen.live and rule.by != "time":
         raise DataError("--live ends windows by time; give their length, as in --length 50ms")
     chosen.check()
@@ -140,18 +164,24 @@ def stream(
         runner = stack.enter_context(open_runner(network, backend, threads=threads))
         opened = open_source(stack, chosen, _input_size(net))
         show = stack.enter_context(_writers(source, json, predictions, classes))
-        windower = Windower(rule, _bins(net, runner, rule.steps, opened.validator.sensor))
+        bins = _bins(net, runner, rule.steps, opened.validator.sensor)
+        windower = Windower(rule, bins, gap)
         clock = Clock() if chosen.live else None
         judge = answers.choose_judge(net.metadata, network, smooth, min_margin)
         decisions = decide(opened.packets, windower, opened.validator, clock, judge)
         summary = Summary(classes)
+        code = 0
         try:
-            for decision in islice(decisions, limit):
-                show(decision)
-                summary.add(decision)
-        except (KeyboardInterrupt, ReaderLeftError):
+            with stop_signals():
+                for decision in islice(decisions, limit):
+                    summary.add(decision)
+                    show(decision)
+        except Stopped as stopped:
+            code = stopped.code
+        except ReaderLeftError:
             pass
         tell(summary.text(windower, opened.validator, clock, opened.packets, opened.udp))
+    raise typer.Exit(code)
 
 
 def _bins(net: Network, runner: Backend, steps: int, sensor: Sensor) -> Counts:

@@ -24,11 +24,15 @@ from lmht_deploy.answers import Judge
 from lmht_deploy.errors import DataError
 from lmht_deploy.result import Result
 
-from .arrays import EVENT, EventValidator, Sensor
+from .arrays import EVENT, MAX_GAP, MAX_TIME, EventValidator, Sensor
 from .windows import WindowRule, check_size, clip_counts, count_events
 
 MAX_EMPTY_BINS = 1_000_000
-"""Consecutive empty bins beyond which the time of an event is considered damaged."""
+"""Empty bins that the clock of a live source completes at once, at most."""
+
+
+JOIN_TIME = 1.0
+"""Seconds to wait for a source at the end; a driver may not return while its camera is silent."""
 
 
 @dataclass(frozen=True)
@@ -86,25 +90,32 @@ class Windower:
     Args:
         rule: The window rule, by "time" or "events".
         into: Holds the bins, and makes what stands for a window.
+        max_gap: Microseconds without an event after which windows by time are skipped: those
+            without any event. Their number is bounded otherwise only by the time of the next
+            event, which may be damaged.
 
     Attributes:
         late: Number of events that came after the end of their bin. Only `elapse` ends a bin
             before a later event is there.
+        skipped: Number of windows without any event that were skipped.
         start: Start of the last window, in us from the first event.
         incomplete: Whether the source ended before the last window did.
 
     Raises:
-        DataError: The rule is by "recording".
+        DataError: The rule is by "recording", or `max_gap` is out of range.
     """
 
-    def __init__(self, rule: WindowRule, into: Counts) -> None:
+    def __init__(self, rule: WindowRule, into: Counts, max_gap: int = MAX_GAP) -> None:
         if rule.by == "recording":
             raise DataError(
                 "a stream has no known end: its windows are cut by 'time' or by 'events'"
             )
         self.rule, self.into = rule, into
-        self.late = self.start = 0
+        if not 0 <= max_gap <= MAX_TIME:
+            raise DataError(f"the longest gap lies within 0 and 2^62 us, not {max_gap}")
+        self.late = self.skipped = self.start = 0
         self.incomplete = False
+        self._max_gap = max_gap
         self._bin = 0
         self._seen = 0
         self._start = self._last = 0
@@ -122,9 +133,6 @@ class Windower:
         Yields:
             For each window that the packet completes: the time of its end in us, and
             `into.window(...)`.
-
-        Raises:
-            DataError: The time of an event is too far ahead.
         """
         if len(events) == 0:
             return
@@ -133,7 +141,11 @@ class Windower:
             self._start = int(events["t"][0])
         seen, done = self._seen, self._skip_late(events)
         while done < len(events):
-            index = self._find_bin(int(events["t"][done]))
+            index = self.rule.bin(int(events["t"][done]), self._seen, self._start)
+            if self.rule.by == "time" and int(events["t"][done]) - self._last > self._max_gap:
+                # After these bins no window, and no step of the engine, has an event.
+                yield from self._advance(min(index, self._bin + self.rule.steps + 1))
+                self._skip(index)
             yield from self._advance(index)
             edge = self.rule.count_before(index + 1, events, self._start, seen=seen)
             self._add(index % self.rule.steps, events, done, edge)
@@ -169,15 +181,15 @@ class Windower:
         self._seen += late
         return late
 
-    def _find_bin(self, t: int) -> int:
-        """Bin of the next event, at time `t`."""
-        index = self.rule.bin(t, self._seen, self._start)
-        if index - self._bin > MAX_EMPTY_BINS:
-            raise DataError(
-                f"event {self._seen}: its time is {index - self._bin} bins of"
-                f" {self.rule.bin_length} us after the event before it"
-            )
-        return index
+    def _skip(self, index: int) -> None:
+        """Leave out the bins before `index`, which are empty like all bins in progress."""
+        if index > self._bin:
+            self.skipped += self._windows_before(index) - self._windows_before(self._bin)
+            self._bin = index
+
+    def _windows_before(self, bin: int) -> int:
+        """Number of windows that end before `bin`, or with its start."""
+        return max((bin - self.rule.steps) // self.rule.hop + 1, 0)
 
     def _advance(self, index: int) -> Iterator[tuple[int, Any]]:
         """Complete every bin before `index`."""
@@ -419,16 +431,31 @@ _Completed = tuple[Iterator[tuple[int, Outcome]], float | None]
 def _complete_windows(
     packets: Iterable[Packet], windower: Windower, validator: EventValidator, clock: Clock | None
 ) -> Iterator[_Completed]:
+    heard = 0.0
     for packet in packets:
-        events = validator.validate(clock.drop_early(packet) if clock else packet.events)
+        events = _validate(packet, validator, clock, heard)
+        if len(packet.events):
+            heard = time.perf_counter() if packet.arrived is None else packet.arrived
         if clock and len(events) and packet.arrived is not None:
-            clock.observe(int(events["t"][-1]), packet.arrived)
+            clock.observe(int(events["t"][-1]), heard)
         yield windower.push(events), packet.arrived
         if clock and len(packet.events) == 0:  # nothing waits in the queue
             now = clock.now(time.perf_counter())
             if now is not None:
                 yield windower.elapse(now), None
+    yield windower.push(validator.finish()), None
     yield windower.finish(), None
+
+
+def _validate(
+    packet: Packet, validator: EventValidator, clock: Clock | None, heard: float
+) -> np.ndarray:
+    """Valid events of a packet; after a silence since `heard` also those that were held."""
+    if clock is None:
+        return validator.validate(packet.events)
+    if len(packet.events) == 0 and time.perf_counter() - heard > clock.MAX_EARLY:
+        return validator.finish()
+    return validator.validate(clock.drop_early(packet), clock.latest(packet.arrived))
 
 
 def _total(counts: dict[str, np.ndarray]) -> int:
@@ -441,7 +468,8 @@ class Clock:
 
     An event may arrive `GRACE` seconds later than these and still be in time. The clocks of the
     source and of this machine may differ by the share `DRIFT`. An event whose time is more than
-    `MAX_EARLY` seconds ahead is dropped: every event after it would be too late.
+    `MAX_EARLY` seconds ahead is dropped: every event after it would be too late. If the next packet
+    confirms its time, the clock of the source was set, and later events are in time again.
 
     Attributes:
         early: Number of events that were dropped because their time was too far ahead.
@@ -455,6 +483,7 @@ class Clock:
         self.early = 0
         self._ahead: float | None = None  # time of this machine minus that of the source, seconds
         self._heard = 0.0
+        self._doubted: tuple[int, float] | None = None  # time and arrival of an early packet
 
     def observe(self, t: int, arrived: float) -> None:
         """Note that an event of time `t` (us) arrived."""
@@ -463,14 +492,35 @@ class Clock:
             ahead = min(ahead, self._ahead + self.DRIFT * max(arrived - self._heard, 0))
         self._ahead, self._heard = ahead, arrived
 
+    def latest(self, arrived: float | None) -> int | None:
+        """Latest time (us) that an event which arrived then can have; None if it is unknown."""
+        if self._ahead is None or arrived is None:
+            return None
+        return int((arrived - self._ahead + self.MAX_EARLY) * 1e6)
+
     def drop_early(self, packet: Packet) -> np.ndarray:
         """Return the events of `packet` without those whose time is too far ahead."""
-        if self._ahead is None or packet.arrived is None:
+        limit = self.latest(packet.arrived)
+        if limit is None or len(packet.events) == 0:
             return packet.events
-        limit = int((packet.arrived - self._ahead + self.MAX_EARLY) * 1e6)
         plausible = packet.events["t"] <= limit
+        if self._was_set(packet, bool(plausible.any())):
+            return packet.events
         self.early += len(plausible) - int(np.count_nonzero(plausible))
         return packet.events if plausible.all() else packet.events[plausible]
+
+    def _was_set(self, packet: Packet, plausible: bool) -> bool:
+        """Whether two packets in succession agree on a time that is too far ahead."""
+        first, last, arrived = int(packet.events["t"][0]), int(packet.events["t"][-1]), 0.0
+        arrived = packet.arrived if packet.arrived is not None else arrived
+        before, self._doubted = self._doubted, None if plausible else (last, arrived)
+        if plausible or before is None:
+            return False
+        elapsed = arrived - before[1] + self.MAX_EARLY
+        if not 0 <= first - before[0] <= elapsed * 1e6:
+            return False
+        self._ahead = self._doubted = None
+        return True
 
     def now(self, time: float) -> int | None:
         """Compute the time (us) before which no more events are expected.
@@ -522,7 +572,7 @@ class Buffered:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        self._thread.join(JOIN_TIME)
 
     def __iter__(self) -> Iterator[Packet]:
         while (item := self._next()) is not None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -395,4 +396,93 @@ def test_a_recording_played_in_real_time_is_left_with_ctrl_c(net: Path) -> None:
         assert process.stdout is not None and process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=50)
-    assert process.returncode == 0 and re.match(r"[\d,]+ windows of ", said)
+    assert process.returncode == 130 and re.match(r"[\d,]+ windows of ", said)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_a_stream_though_its_input_is_silent(net: Path, name: str, code: int) -> None:
+    number = getattr(signal, name)
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip(f"who started the tests has them ignore {name}")
+    with start("stream", net, "-", "--bin-us", 2500, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("".join(f"{t} 1 1 1\n" for t in range(0, 30_000, 3)))
+        process.stdin.flush()
+        assert process.stdout.readline()
+        time.sleep(0.3)
+        asked = time.perf_counter()
+        process.send_signal(number)
+        assert process.stderr is not None
+        said = process.stderr.read()  # standard input stays open
+        assert process.wait(timeout=20) == code and time.perf_counter() - asked < 2
+    assert re.match(r"2 windows of [\d,]+ events", said) and "Traceback" not in said
+
+
+@pytest.mark.parametrize("live", [[], ["--live"]])
+@pytest.mark.parametrize("hostile", ["one", "many"])
+def test_a_hostile_datagram_does_not_end_a_stream(net: Path, live: list[str], hostile: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--bin-us", 2500, "--drop", "--silence", 1, "--json", "-", *live]
+    process = start("stream", net, f"udp://127.0.0.1:{port}", *options)
+
+    def send(times: range | list[int]) -> None:
+        events = np.zeros(len(times), DATAGRAM)
+        events["t"], events["x"] = times, np.arange(len(times)) % 8
+        sender.sendto(events.tobytes(), ("127.0.0.1", port))
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        wait_for_socket(port)
+        for number in range(60):
+            if number == 20:
+                send([2**61] if hostile == "one" else range(2**61, 2**61 + 100))
+            if number == 40:
+                send([number * 1000 + 10**9])
+            send(range(number * 1000, number * 1000 + 100))
+            time.sleep(0.001)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert sum(line["events"] for line in lines) == 6000 and len(lines) < 500
+    number = 2 if hostile == "one" else 101
+    assert re.search(rf"{number} events (with invalid order dropped|dropped with a time)", err)
+
+
+def wait_for_socket(port: int) -> None:
+    table = Path("/proc/net/udp")
+    if not table.exists():
+        pytest.skip("this system does not list its sockets in /proc/net/udp")
+    deadline = time.perf_counter() + 60
+    while f":{port:04X} " not in table.read_text():
+        assert time.perf_counter() < deadline
+        time.sleep(0.02)
+
+
+def test_a_time_far_ahead_makes_no_windows(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    times = np.append(np.arange(0, 100_000, 1000), 100_000 + 10**9)
+    np.save(net.with_name("far.npy"), make_events(times, *np.zeros((3, 101), np.int64)))
+    arguments = ["stream", net, net.with_name("far.npy"), "--bin-us", 2500, "--sensor", "8x8"]
+    assert lmht(*arguments) == 0
+    said = capsys.readouterr()
+    assert said.out.count("\n") == 12 and "99,999 empty windows skipped" in said.err
+    assert lmht(*arguments, "--max-gap", "2000s", "--limit", 50) == 0
+    assert capsys.readouterr().out.count("\n") == 50
+    assert "a duration is a number with a unit" in refused(capsys, *arguments, "--max-gap", "5")
+
+
+@pytest.mark.parametrize("first", [10**15, -(10**15)])
+def test_a_live_stream_survives_a_bad_first_event(net: Path, first: int) -> None:
+    options = ["--bin-us", 2500, "--live", "--drop", "--json", "-"]
+    process = start("stream", net, "-", *options, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(f"{first} 1 1 1\n")
+    process.stdin.flush()
+    time.sleep(0.05)
+    for index in range(100):
+        process.stdin.write("".join(f"{index * 1000 + i * 200} 1 1 1\n" for i in range(5)))
+        process.stdin.flush()
+        time.sleep(0.001)
+    out, err = process.communicate(timeout=30)
+    counted = sum(json.loads(line)["events"] for line in out.splitlines())
+    assert process.returncode == 0 and counted >= 450, err

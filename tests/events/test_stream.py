@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import io
+import os
 import socket
 import threading
 import time
@@ -20,10 +21,16 @@ from hypothesis import strategies as st
 from lmht_deploy import engine, reference
 from lmht_deploy.errors import DataError
 from lmht_deploy.events import live
-from lmht_deploy.events.arrays import EVENT, EventValidator, Sensor, make_events
-from lmht_deploy.events.live import DATAGRAM, Udp, play_fast, play_in_real_time, read_text
+from lmht_deploy.events.arrays import EVENT, MAX_GAP, EventValidator, Sensor, make_events
+from lmht_deploy.events.live import (
+    DATAGRAM,
+    PolledFile,
+    Udp,
+    play_fast,
+    play_in_real_time,
+    read_text,
+)
 from lmht_deploy.events.stream import (
-    MAX_EMPTY_BINS,
     Buffered,
     Clock,
     Counts,
@@ -146,10 +153,38 @@ def test_silence_gives_empty_windows_but_not_without_end() -> None:
     assert [
         int(window.sum()) for packet in (at(0, 5), at(65)) for _, window in windower.push(packet)
     ] == [2, 0, 0]
-    with pytest.raises(
-        DataError, match=r"event 3: its time is \d+ bins of 10 us after the event before it"
-    ):
-        list(windower.push(at(65 + 10 * (MAX_EMPTY_BINS + 2))))
+    far = 65 + 10 * 2**57
+    found = [(end, int(window.sum())) for end, window in windower.push(at(far, far + 20))]
+    assert found == [(80, 1), (far // 20 * 20 + 20, 1)]
+    assert windower.skipped == far // 20 - 4
+    assert [int(window.sum()) for _, window in windower.finish()] == [1]
+
+
+@pytest.mark.parametrize("hop", [1, 2, 3, 4])
+@pytest.mark.parametrize("gap", [17, 400, 401, 402, 403])
+def test_a_long_silence_leaves_out_empty_windows_only(gap: int, hop: int) -> None:
+    if reason := engine.unavailable():
+        pytest.skip(reason)
+    rng = np.random.default_rng(gap)
+    times = np.sort(rng.integers(0, 100, 60)) + np.repeat([0, 100 + 10 * gap], 30)
+    events = make_events(times, *rng.integers(0, 8, (2, 60)), rng.integers(2, size=60))
+    rule, sensor = WindowRule(4, "time", 10), Sensor(8, 8)
+    found = []
+    for max_gap in (100, 10**6):
+        shared = SharedSteps(
+            engine.IncrementalEngine(engine.Model(NET)), NET.input.max_value, 4, sensor
+        )
+        windower = Windower(rule, shared, hop, max_gap)
+        packets = [Packet(part, None) for part in pieces(events, gap)]
+        decisions = list(decide(packets, windower, EventValidator(sensor)))
+        plain = [dataclasses.replace(each, window=0, latency=0, seconds=0) for each in decisions]
+        found.append((plain, windower.skipped))
+    (skipping, skipped), (whole, none) = found
+    assert none == 0 and skipped == len(whole) - len(skipping) > 0
+    assert [each for each in whole if each.events] == [each for each in skipping if each.events]
+    assert all(each in whole for each in skipping)
+    if gap >= 400:
+        assert len(skipping) < 40 < len(whole)
 
 
 def test_rules_without_an_end_are_refused() -> None:
@@ -286,6 +321,44 @@ def test_a_live_event_from_the_future_is_not_believed() -> None:
     clock, validator = Clock(), EventValidator(Sensor(8, 8))
     decisions = list(decide(packets, golden(binned(4, "time", 25_000)), validator, clock))
     assert sum(decision.events for decision in decisions) == 3 and clock.early == 1
+
+
+@pytest.mark.parametrize("first", [2**61, -(10**15), 10**15])
+@pytest.mark.parametrize("live", [False, True])
+def test_a_bad_first_event_does_not_drop_those_after_it(first: int, live: bool) -> None:
+    start = time.perf_counter()
+    packets = [Packet(at(first), start)]
+    for index in range(50):
+        packets.append(
+            Packet(at(*range(index * 1000, index * 1000 + 1000, 100)), start + index / 1e3)
+        )
+    clock = Clock() if live else None
+    validator = EventValidator(Sensor(8, 8), drop=True, max_gap=MAX_GAP)
+    windower = golden(WindowRule(4, "time", 2500))
+    counted = sum(decision.events for decision in decide(packets, windower, validator, clock))
+    early = clock.early if clock else 0
+    assert counted == 501 - sum(validator.dropped.values()) - early - windower.late
+    assert counted >= 470 and windower.late == 0
+    assert len(list(decide(packets, windower, validator, clock))) < 10**4
+
+
+def test_a_live_clock_that_was_set_is_followed() -> None:
+    start = time.perf_counter()
+    day = 86_400 * 10**6
+    packets = [Packet(at(index * 1000), start + index / 1e3) for index in range(20)]
+    packets += [Packet(at(day + index * 1000), start + index / 1e3) for index in range(20, 60)]
+    clock, windower = Clock(), golden(WindowRule(4, "time", 2500))
+    decisions = list(decide(packets, windower, EventValidator(Sensor(8, 8)), clock))
+    assert clock.early == 1 and sum(decision.events for decision in decisions) == 59
+    assert len(decisions) + windower.skipped == (day + 59_000) // 10_000 + 1
+
+
+def test_events_that_are_held_are_let_go_after_a_second_of_silence() -> None:
+    start = time.perf_counter() - 2
+    validator = EventValidator(Sensor(8, 8), drop=True, max_gap=MAX_GAP)
+    packets = [Packet(at(0, 5), start), Packet(at(), None), Packet(at(), None)]
+    decisions = decide(packets, golden(WindowRule(4, "time", 25_000)), validator, Clock())
+    assert next(decisions).events == 2
 
 
 def test_a_silent_source_ticks() -> None:
@@ -476,6 +549,35 @@ def test_udp() -> None:
         (6, 4, 1, True),
     ]
     assert udp.malformed == 1 and udp.lost == 0
+
+
+def test_datagrams_without_events_do_not_keep_a_source_alive() -> None:
+    with (
+        Udp("127.0.0.1", 0, silence=0.4) as udp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        start = time.perf_counter()
+        for packet in udp:
+            assert time.perf_counter() - start < 10 and len(packet.events) == 0
+            sender.sendto(b"", udp.address)
+            sender.sendto(b"stray", udp.address)
+    assert udp.malformed > 0
+
+
+def test_a_silent_pipe_does_not_hold_up_the_end() -> None:
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, b"1 2 3 1\n4 5 6")
+        packets = read_text(PolledFile(reader))
+        assert next(packets).events.tolist() == [(1, 2, 3, 1)]
+        assert len(next(packets).events) == 0
+        start = time.perf_counter()
+        with Buffered(packets):
+            pass
+        assert time.perf_counter() - start < 0.9
+    finally:
+        os.close(writer)
+        os.close(reader)
 
 
 def test_udp_counts_what_the_system_dropped() -> None:
