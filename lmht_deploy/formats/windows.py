@@ -55,8 +55,10 @@ def save_windows(windows: np.ndarray, path: str | Path, labels: np.ndarray | Non
 
     Raises:
         DataError: If the arrays are not of that kind.
-        StorageError: If the file cannot be written.
+        StorageError: If the file cannot be written, or its name does not end in `.npz`.
     """
+    if as_path(path).suffix != SCHEMA.suffix:
+        raise StorageError(f"{path}: the suffix must be {SCHEMA.suffix}")
     given = {WINDOWS.name: windows} | ({} if labels is None else {LABELS.name: labels})
     arrays = {name: _as_array(path, name, values) for name, values in given.items()}
     _check(path, arrays)
