@@ -64,17 +64,6 @@ class Result:
         classes: np.ndarray = self.logits.argmax(1)
         return classes
 
-    @property
-    def margins(self) -> np.ndarray:
-        """Difference of the two largest logits in real values, float64 `[B]`.
-
-        The logit itself if there is only one class.
-        """
-        logits = np.sort(self.logits, axis=1)
-        second = logits[:, -2] if logits.shape[1] > 1 else 0
-        margins: np.ndarray = (logits[:, -1] - second) * self.scale
-        return margins
-
 
 def concatenate(parts: Sequence[Result]) -> Result:
     """Join the results of several runs of one artifact, in order; their times are added."""

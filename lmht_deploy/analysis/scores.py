@@ -8,17 +8,16 @@ from fractions import Fraction
 
 import numpy as np
 
+from lmht_deploy.answers import UNKNOWN, Answers
 from lmht_deploy.errors import DataError
 from lmht_deploy.result import Result
 
 from .runner import as_array
 
 __all__ = [
-    "UNKNOWN",
     "Calibration",
     "Scores",
     "accuracy",
-    "answers",
     "calibrate",
     "check_labels",
     "interval",
@@ -27,8 +26,6 @@ __all__ = [
     "wilson",
 ]
 
-UNKNOWN = -1
-"""Answer for a window whose margin is too small."""
 Z = 1.959963984540054
 """Quantile of the normal distribution for an interval of 95 %."""
 
@@ -90,11 +87,11 @@ class Calibration:
     wrong_kept: int
 
 
-def score(answers: np.ndarray, labels: np.ndarray, classes: int) -> Scores:
+def score(answers: Answers, labels: np.ndarray, classes: int) -> Scores:
     """Count answers by label.
 
     Args:
-        answers: Classes 0..K-1, or `UNKNOWN`.
+        answers: What the network answers for N windows.
         labels: Classes of the windows.
         classes: K, number of classes of the network.
 
@@ -102,23 +99,12 @@ def score(answers: np.ndarray, labels: np.ndarray, classes: int) -> Scores:
         DataError: There are fewer labels than answers, or a label is not a class of the network.
 
     Shape:
-        answers: int `[N]`
         labels: int `[N]`; further labels are ignored
     """
-    labels = _labels_of(labels, len(answers), classes)
+    labels = _labels_of(labels, len(answers.labels), classes)
     counts = np.zeros((classes, classes + 1), np.int64)
-    np.add.at(counts, (labels, answers), 1)  # UNKNOWN is the last column
+    np.add.at(counts, (labels, answers.labels), 1)  # UNKNOWN is the last column
     return Scores(counts[:, :classes], counts[:, UNKNOWN])
-
-
-def answers(result: Result, min_margin: float = 0.0) -> np.ndarray:
-    """Return the classes of a result, int64 `[B]`; `UNKNOWN` where the margin is too small.
-
-    Args:
-        result: Result of a run.
-        min_margin: Smallest margin (real value) of a window whose answer is a class.
-    """
-    return np.where(result.margins >= min_margin, result.predictions, UNKNOWN)
 
 
 def accuracy(result: Result, labels: np.ndarray | None) -> float | None:
@@ -187,27 +173,28 @@ def wilson(correct: int, windows: int) -> tuple[float, float]:
     return (max(low, 0.0) if correct else 0.0, min(high, 1.0) if correct < windows else 1.0)
 
 
-def calibrate(result: Result, labels: np.ndarray, keep: float) -> Calibration:
-    """Choose the largest margin below which few right answers are lost.
+def calibrate(answers: Answers, labels: np.ndarray, classes: int, percent: float) -> Calibration:
+    """Choose the largest margin below which few right answers lie.
 
     Args:
-        result: Result of windows that the network was not trained on.
+        answers: Answers without a smallest margin, for windows that the network was not trained on.
         labels: Classes of the windows, int `[N]`.
-        keep: Share of the right answers whose margin must not be smaller, 0..1.
+        classes: Number of classes of the network.
+        percent: Percentage of the right answers whose margin must not be smaller, 0..100.
 
     Returns:
-        The margin, rounded down to 4 digits.
+        The margin, rounded down to 4 digits, and its effect.
 
     Raises:
         DataError: No window is classified correctly, or the labels do not fit.
     """
-    right = result.predictions == _labels_of(labels, *result.logits.shape)
-    margins = np.sort(result.margins[right])
+    right = answers.labels == _labels_of(labels, len(answers.labels), classes)
+    margins = np.sort(answers.margins[right])
     if not len(margins):
         raise DataError("no window is classified correctly; a margin cannot be chosen")
-    kept = max(1, math.ceil(Fraction(str(keep)) * len(margins)))
+    kept = max(1, math.ceil(Fraction(str(percent)) * len(margins) / 100))
     margin = _round_down(float(margins[-kept]))
-    above = result.margins >= margin
+    above = answers.margins >= margin
     return Calibration(
         min_margin=margin,
         right=len(margins),

@@ -90,8 +90,8 @@ class OnnxBackend:
         self._dtype = np.dtype(windows.type.removeprefix("tensor(").removesuffix(")"))
         self._names = [output.name for output in session.get_outputs()]
         self.window_shape = tuple(windows.shape[1:])
+        self.max_value, self.metadata = properties.max_value, properties.metadata
         _check_face(self._dtype, self.window_shape, self._names, properties)
-        self.max_value = properties.max_value
         self._path, self._properties = path, properties
         self._session: onnxruntime.InferenceSession | None = session
         self._traces = by_layer(TRACE, self._names)

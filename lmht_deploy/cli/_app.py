@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from lmht_deploy import __version__
 from lmht_deploy.errors import LmhtError
 
 from . import lava
-from ._console import STDOUT, ReaderLeft, out, say, tell, writing
+from ._console import STDOUT, ReaderLeftError, out, say, tell, writing
 from .compare import compare
 from .convert import convert
 from .datasets import datasets
@@ -38,7 +39,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, export, "lmht export net.lmht --out net.onnx"),
     (DEPLOY, run, "lmht run net.lmht --data digits --json run.json"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
-    (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --bin-us 25000 --speed 1"),
+    (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
     (LOOK, inspect, "lmht inspect net.lmht --run run.json"),
     (LOOK, recipes, "lmht recipes digits"),
     (LOOK, datasets, "lmht datasets --json datasets.json"),
@@ -90,10 +91,14 @@ def invoke(arguments: Sequence[str] | None) -> int:
                 prog_name="lmht",
                 standalone_mode=False,
             )
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except LmhtError as error:
         return _fail(str(error))
-    except ReaderLeft:
+    except ReaderLeftError:
         return READER_LEFT
+    except OSError as error:  # files that a command reads or writes raise StorageError
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
     except Exception as error:
         if not hasattr(error, "format_message"):  # a defect, not a usage error: show the traceback
             raise

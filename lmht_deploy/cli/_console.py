@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
@@ -29,7 +29,7 @@ out = Console(
 err = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
-class ReaderLeft(Exception):
+class ReaderLeftError(Exception):
     """The reader of standard output has left, as in `lmht recipes | head -3`."""
 
 
@@ -95,7 +95,7 @@ def tell(text: str) -> None:
     try:
         err.print(printable(text), soft_wrap=True)
     except OSError:
-        sys.stderr = None  # type: ignore[assignment]
+        sys.stderr = None
 
 
 def warn(text: str) -> None:
@@ -110,16 +110,18 @@ def writing(path: Path) -> Iterator[None]:
     After an error, nothing more goes to standard output: Python would fail again when it exits.
 
     Raises:
-        ReaderLeft: The reader of a pipe has left.
+        ReaderLeftError: The reader of a pipe has left.
         StorageError: Any other error.
     """
     try:
         yield
     except OSError as error:
+        if path == STDOUT and error.filename is not None:  # another file
+            raise
         if path == STDOUT:
-            sys.stdout = None  # type: ignore[assignment]
+            sys.stdout = None
         if isinstance(error, BrokenPipeError):
-            raise ReaderLeft from None
+            raise ReaderLeftError from None
         name = "standard output" if path == STDOUT else path
         raise StorageError(f"{name}: cannot be written ({error.strerror or error})") from None
 
@@ -201,6 +203,30 @@ def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
         return
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def open_lines(path: Path) -> Iterator[Callable[[str], None]]:
+    """Open a file, or standard output for "-", for lines that are written at once.
+
+    Yields:
+        The function that writes one line.
+    """
+    if path == STDOUT:
+        yield lambda line: _write_line(path, line, sys.stdout)
+        return
+    with writing(path):
+        file = path.open("w", encoding="utf-8")
+    try:
+        yield lambda line: _write_line(path, line, file)
+    finally:
+        with writing(path):
+            file.close()
+
+
+def _write_line(path: Path, line: str, file: TextIO) -> None:
+    with writing(path):
+        print(line, file=file, flush=True)
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -169,6 +169,7 @@ def divide(
     groups: Sequence[str] | None = None,
     given: Sequence[str] | None = None,
     test_share: float = TEST_SHARE,
+    used: Collection[str] | None = None,
 ) -> Division:
     """Divide recordings into splits, stratified by class.
 
@@ -185,6 +186,7 @@ def divide(
         groups: Group of each recording. Default: as `rule.group_by` says.
         given: Split of each recording, if the data set has splits of its own.
         test_share: Share of the test split if the rule does not state it.
+        used: Classes that are used. Others are divided, too, but they may be on any side.
 
     Raises:
         DataError: A group is in two of the given splits, there are too few recordings or groups,
@@ -194,7 +196,7 @@ def divide(
         by = rule.group_by
         groups = [part_of(name, by, "group_by") for name in names] if by else names
     order = np.array(sorted(range(len(names)), key=names.__getitem__), int)
-    table = _Table(labels[order], np.array(groups)[order], tuple(classes), rule.seed)
+    table = _Table(labels[order], np.array(groups)[order], tuple(classes), used, rule.seed)
     splits = np.full(len(order), "train", "<U10")
     fold, notes = rule.fold, []
     if given is None:
@@ -240,6 +242,7 @@ class _Table:
     labels: np.ndarray
     groups: np.ndarray
     classes: tuple[str, ...]
+    used: Collection[str] | None
     seed: int
 
     def hold_out(
@@ -255,12 +258,12 @@ class _Table:
         rng = np.random.default_rng(self.seed if split == "test" else (self.seed, 1))
         labels, groups = self.labels[among], np.unique(self.groups[among], return_inverse=True)[1]
         number = len(np.unique(groups))
-        if number < parts:
-            what = f"{parts} folds" if fold else f"a training and a {split} split"
-            raise DataError(
-                f"{what} need at least {parts} recordings or groups of recordings, not {number}"
-            )
         single = number == len(labels)
+        if number < parts:
+            raise DataError(
+                f"too few {'recordings' if single else 'groups of recordings'} to be split into"
+                f" {f'{parts} folds' if fold else f'train and {split}'}: {number}"
+            )
         if single:
             held = _deal(labels, parts, rng) if fold else _cut(labels, share, rng)
         else:
@@ -275,6 +278,7 @@ class _Table:
         sides = [
             _Side(self.classes[label], groups[labels == label], held[labels == label])
             for label in np.unique(labels)
+            if self.used is None or self.classes[label] in self.used
         ]
         strict = single and not fold
         return [note for side in sides for note in side.check(split, shares[index - 1], strict)]
