@@ -117,7 +117,7 @@ def _rates(times: dict[str, float], events: int) -> dict[str, float]:
 def throughput(events: np.ndarray, window_events: int, seconds: float) -> Iterator[Row]:
     """Time each stage from packets to decisions."""
     packets = packets_of(events, PACKET_EVENTS)
-    rule = WindowRule(STEPS, "events", window_events // STEPS)
+    rule = WindowRule(STEPS, "events", window_events)
     stages: dict[str, Run] = {
         "validation": lambda: _validate(packets),
         "windows": _through(count_windower(rule), packets, validated=False),
@@ -157,7 +157,7 @@ def _through(
 
 def latency(events: np.ndarray) -> Iterator[Row]:
     """Measure the latency of decisions, and the engine's time for whole windows."""
-    rule = WindowRule(STEPS, "events", LATENCY_EVENTS // STEPS)
+    rule = WindowRule(STEPS, "events", LATENCY_EVENTS)
     _, counts = next(count_windower(rule).push(events[:LATENCY_EVENTS]))
     for name, net in (("first layer", first_layer()), ("ResNet-18", resnet18())):
         packets = (
@@ -180,7 +180,7 @@ def paced(events: np.ndarray) -> Iterator[Row]:
     The processor rests between two windows and its caches cool. The engine is therefore measured
     at this pace, too.
     """
-    rule, net = WindowRule(STEPS, "time", BIN_US), first_layer()
+    rule, net = WindowRule(STEPS, "time", STEPS * BIN_US), first_layer()
     source = play_in_real_time([events])
     found = list(decide(source, network_windower(net, rule), EventValidator(SENSOR)))
     yield _percentiles("last event to decision", [decision.latency for decision in found])

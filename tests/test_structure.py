@@ -23,13 +23,14 @@ ALLOWED: dict[str, set[str]] = {
     "_threads": {"errors"},
     "ir": {"errors"},
     "result": {"errors", "ir"},
+    "answers": {"errors", "result"},
     "reference": {"ir", "result"},
     "quantize": {"errors", "ir"},
     "reparameterize": {"errors", "ir"},
     "formats": {"errors", "ir"},
     "engine": {"_threads", "errors", "ir", "result"},
     "netx": {"errors", "formats", "ir", "result"},
-    "events": {"_packages", "errors", "formats", "result"},
+    "events": {"_packages", "answers", "errors", "formats", "result"},
     "data": {"_packages", "_suggest", "errors", "events", "formats"},
     "exporters": {"errors", "formats", "ir", "result"},
     "backends": {
@@ -37,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "training": {"_packages", "_suggest", "data", "errors", "formats", "ir", "reference"},
     "analysis": {
-        "_suggest", "backends", "errors", "exporters", "formats", "ir", "netx", "quantize",
+        "_suggest", "answers", "backends", "errors", "exporters", "formats", "ir", "netx", "quantize",
         "reparameterize", "result",
     },
 }  # fmt: skip

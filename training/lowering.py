@@ -1,10 +1,7 @@
 """From a trained PyTorch model to a float `Network` with the same spikes.
 
 torch.fx traces the body of a `SpikingModel`, and one pass over the graph lowers it. During the pass
-every tensor is one of two values:
-
-    spikes     output of a layer: k times an amplitude (θ, the divisor of an average pooling)
-    current    sum of synapses and a bias, which neurons or the read-out integrate
+every tensor is either spikes or a current, see `_currents`.
 
 Convolutions and linear layers turn spikes into currents and take the amplitude into their weights.
 Batch norm scales a current, an addition joins the synapses of two currents, and neurons turn a
@@ -18,11 +15,11 @@ number of its synapses grows with the square of the number of blocks.
 
 from __future__ import annotations
 
-import dataclasses
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -31,22 +28,38 @@ from torch.nn import functional
 
 from lmht_deploy.errors import LoweringError, NetworkError
 from lmht_deploy.ir import (
-    Conv,
     Flatten,
     Input,
     Layer,
-    Linear,
     MaxPool,
     Network,
     Neurons,
     Pair,
     Readout,
-    Scale,
-    Shape,
     SumPool,
-    Synapse,
 )
 
+from ._currents import (
+    Current,
+    Part,
+    Spikes,
+    Value,
+    added,
+    as_array,
+    as_current,
+    as_pair,
+    as_scalar,
+    check_channels,
+    concatenated,
+    convolved,
+    flattened,
+    is_per_pixel,
+    is_pointwise,
+    multiplied,
+    projected,
+    require_spikes,
+    scaled,
+)
 from ._preparation import evaluation_copy, require_spiking_model, unchanged, undisturbed
 from ._verification import verify as _verify
 from .model import SpikingModel
@@ -129,46 +142,10 @@ def _trace(body: nn.Module) -> fx.GraphModule:
         ) from error
 
 
-# ---------------------------------------------------------------------------------------- values
+# ------------------------------------------------------------------------------------------ pass
 
 
-@dataclass(frozen=True)
-class _Spikes:
-    """Output of a layer.
-
-    Attributes:
-        source: Name of the layer.
-        amplitude: Real value of one spike.
-        shape: (C, H, W) or (N,).
-        steps: Number of steps.
-    """
-
-    source: str
-    amplitude: float
-    shape: Shape
-    steps: int
-
-
-@dataclass(frozen=True)
-class _Current:
-    """Σ synapses + bias.
-
-    Attributes:
-        origin: Path of the module that made it.
-        synapses: Synapses from spikes.
-        bias: float64 [C].
-        shape: (C, H, W) or (N,).
-        steps: Number of steps.
-    """
-
-    origin: str
-    synapses: tuple[Synapse, ...]
-    bias: np.ndarray
-    shape: Shape
-    steps: int
-
-
-_Value: TypeAlias = _Spikes | _Current
+_Pool = TypeVar("_Pool", SumPool, MaxPool)
 
 
 @dataclass(frozen=True)
@@ -177,7 +154,23 @@ class _FlattenDims:
     end_dim: int = -1
 
 
-# ------------------------------------------------------------------------------------------ pass
+@dataclass(frozen=True)
+class _Window:
+    kernel: Pair
+    stride: Pair
+    padding: Pair = (0, 0)
+
+    def layer(
+        self, kind: type[SumPool] | type[MaxPool], name: str, source: str
+    ) -> SumPool | MaxPool:
+        """A pooling with this window."""
+        return kind(
+            name=name,
+            source=source,
+            kernel=self.kernel,
+            stride=self.stride,
+            padding=self.padding,
+        )
 
 
 class _Lowering:
@@ -191,10 +184,10 @@ class _Lowering:
         self._modules = dict(graph.named_modules())
         self._layers: list[Layer] = [input]
         self._names = {input.name}
-        self._values: dict[fx.Node, _Value] = {}
+        self._values: dict[fx.Node, Value] = {}
         self._storage: dict[fx.Node, fx.Node] = {}  # the node that made the memory of a tensor
         self._overwritten: dict[fx.Node, str] = {}  # tensors whose value is not known, by whom
-        self._input = _Spikes(input.name, input_scale, input.shape, input.steps)
+        self._input = Spikes((Part(input.name, input_scale, input.shape),), input.steps)
 
     def run(self) -> Network:
         try:
@@ -209,7 +202,7 @@ class _Lowering:
         except NetworkError as error:
             raise LoweringError(f"the lowered network is not valid: {error}") from None
 
-    def _lower(self, node: fx.Node) -> _Value:
+    def _lower(self, node: fx.Node) -> Value:
         where = _where(node)
         match node.op:
             case "placeholder" if not self._values:
@@ -217,7 +210,12 @@ class _Lowering:
             case "call_module":
                 return self._lower_module(node, where, self._modules[str(node.target)])
             case "call_function" | "call_method" if node.target in (*_ADDITIONS, *_IN_PLACE):
-                return self._add(where, *self._arguments(node, 2))
+                return added(where, *self._arguments(node, 2))
+            case "call_function" if node.target in _CONCATENATIONS:
+                return self._cat(node, where)
+            case "call_function" | "call_method" if node.target in _MEANS and _over_pixels(node):
+                (value,) = self._arguments(node, 1, more=True)
+                return self._mean(where, bool(node.kwargs.get("keepdim", False)), value)
             case "call_function" if node.target in _FUNCTIONS:
                 return self._lower_function(node, where)
             case "call_method" if node.target in _RESHAPES and _joins(node):
@@ -233,13 +231,13 @@ class _Lowering:
             )
         raise _cannot_lower(where, _operation(node))
 
-    def _lower_module(self, node: fx.Node, where: str, module: nn.Module) -> _Value:
+    def _lower_module(self, node: fx.Node, where: str, module: nn.Module) -> Value:
         kind = _kind(module)
         if kind is None:
             raise _cannot_lower_module(where, module)
         return _MODULES[kind](self, where, module, *self._arguments(node, 1))
 
-    def _lower_function(self, node: fx.Node, where: str) -> _Value:
+    def _lower_function(self, node: fx.Node, where: str) -> Value:
         """Lower a function as the module with the same options."""
         kind, names = _FUNCTIONS[cast(Callable[..., Tensor], node.target)]
         (value,) = self._arguments(node, 1, more=True)
@@ -253,7 +251,7 @@ class _Lowering:
             )
         return _MODULES[kind](self, where, kind(**options), value)
 
-    def _share(self, node: fx.Node, value: _Value) -> None:
+    def _share(self, node: fx.Node, value: Value) -> None:
         """Note whose memory `node` uses, and what an addition in place does to its other users."""
         shares = node.args and (_calls(node, *_VIEWS) or self._is_view_module(node))
         storage = self._storage[cast(fx.Node, node.args[0])] if shares else node
@@ -270,25 +268,31 @@ class _Lowering:
         module = self._modules[str(node.target)] if node.op == "call_module" else None
         return isinstance(module, _VIEW_MODULES)
 
-    def _arguments(self, node: fx.Node, number: int, more: bool = False) -> list[_Value]:
+    def _arguments(self, node: fx.Node, number: int, more: bool = False) -> list[Value]:
         """The first `number` arguments of `node`, which must be tensors of the network.
 
         Other arguments are an error unless `more`.
         """
-        arguments = node.args[:number]
-        tensors = [a for a in arguments if isinstance(a, fx.Node) and a in self._values]
-        if len(tensors) < number or (not more and (node.args[number:] or node.kwargs)):
+        if not more and (node.args[number:] or node.kwargs):
+            raise self._not_plain(node, number)
+        return [self._value(node, argument, number) for argument in node.args[:number]]
+
+    def _value(self, node: fx.Node, argument: object, number: int) -> Value:
+        """The value of one of the `number` tensors that `node` reads."""
+        if not isinstance(argument, fx.Node) or argument not in self._values:
+            raise self._not_plain(node, number)
+        if argument in self._overwritten:
             raise LoweringError(
-                f"{_where(node)}: {_operation(node)} can be lowered only for {number} plain "
-                f"tensor{'s' * (number > 1)} of the network"
+                f"{_where(node)}: reads a view of a tensor that the addition "
+                f"{self._overwritten[argument]!r} changes in place; use a = a + b instead"
             )
-        for tensor in tensors:
-            if tensor in self._overwritten:
-                raise LoweringError(
-                    f"{_where(node)}: reads a view of a tensor that the addition "
-                    f"{self._overwritten[tensor]!r} changes in place; use a = a + b instead"
-                )
-        return [self._values[tensor] for tensor in tensors]
+        return self._values[argument]
+
+    def _not_plain(self, node: fx.Node, number: int) -> LoweringError:
+        return LoweringError(
+            f"{_where(node)}: {_operation(node)} can be lowered only for {number} plain "
+            f"tensor{'s' * (number > 1)} of the network"
+        )
 
     def _name(self, path: str) -> str:
         """`path` as the name of a layer; a module that is called again gets a number."""
@@ -301,65 +305,53 @@ class _Lowering:
 
     # -- synapses
 
-    def _conv(self, where: str, conv: nn.Conv2d, value: _Value) -> _Current:
-        if isinstance(value, _Current) and len(value.shape) == 3 and _is_pointwise(where, conv):
-            return _join(where, conv, value)
-        spikes = _spikes(where, "a convolution", value, 3)
-        if conv.padding_mode != "zeros":
-            raise LoweringError(
-                f"{where}: padding_mode {conv.padding_mode!r} cannot be lowered; use 'zeros'"
-            )
-        synapse = Conv(
-            source=spikes.source,
-            weight=_array(conv.weight) * spikes.amplitude,
-            stride=_pair(conv.stride),
-            padding=_padding(where, conv),
-            dilation=_pair(conv.dilation),
-            groups=conv.groups,
-        )
-        return _current(where, synapse, conv.bias, spikes)
+    def _conv(self, where: str, conv: nn.Conv2d, value: Value) -> Current:
+        pointwise = isinstance(value, Current) and len(value.shape) == 3
+        if pointwise and is_pointwise(where, conv):
+            return projected(where, conv, cast(Current, value))
+        return convolved(where, conv, value)
 
-    def _linear(self, where: str, linear: nn.Linear, value: _Value) -> _Current:
-        spikes = _spikes(where, "a linear layer", value, 1)
-        weight = _array(linear.weight) * spikes.amplitude
-        return _current(where, Linear(source=spikes.source, weight=weight), linear.bias, spikes)
+    def _linear(self, where: str, linear: nn.Linear, value: Value) -> Current:
+        return multiplied(where, linear, value)
 
     def _batch_norm(
-        self, where: str, norm: nn.BatchNorm1d | nn.BatchNorm2d, value: _Value
-    ) -> _Current:
+        self, where: str, norm: nn.BatchNorm1d | nn.BatchNorm2d, value: Value
+    ) -> Current:
         """y = γ·(x - μ) / √(σ² + ε) + β, as a factor and an offset per channel of the current."""
         if norm.running_mean is None or norm.running_var is None:
             raise LoweringError(
                 f"{where}: a batch norm without running statistics cannot be folded; "
                 "use track_running_stats=True"
             )
-        factor = 1 / np.sqrt(_array(norm.running_var) + norm.eps)
-        factor = factor if norm.weight is None else factor * _array(norm.weight)
-        current = _as_current(where, value)
-        _check_channels(where, f"a batch norm of {norm.num_features}", norm.num_features, current)
-        bias = (current.bias - _array(norm.running_mean)) * factor
-        bias = bias if norm.bias is None else bias + _array(norm.bias)
-        synapses = tuple(_scaled(synapse, factor) for synapse in current.synapses)
-        return dataclasses.replace(current, origin=where, synapses=synapses, bias=bias)
+        factor = 1 / np.sqrt(as_array(norm.running_var) + norm.eps)
+        factor = factor if norm.weight is None else factor * as_array(norm.weight)
+        current = as_current(where, value)
+        check_channels(where, f"a batch norm of {norm.num_features}", norm.num_features, current)
+        bias = (current.bias - as_array(norm.running_mean)) * factor
+        bias = bias if norm.bias is None else bias + as_array(norm.bias)
+        synapses = tuple(scaled(synapse, factor) for synapse in current.synapses)
+        return replace(current, origin=where, synapses=synapses, bias=bias)
 
-    def _add(self, where: str, one: _Value, other: _Value) -> _Current:
-        a, b = _as_current(where, one), _as_current(where, other)
-        if (a.shape, a.steps) != (b.shape, b.steps):
+    def _cat(self, node: fx.Node, where: str) -> Value:
+        """Lower torch.cat(tensors, 1)."""
+        options = dict(zip(("tensors", "dim"), node.args, strict=False)) | node.kwargs
+        tensors = options.get("tensors")
+        if not isinstance(tensors, Sequence) or options.get("dim", options.get("axis", 0)) != 1:
             raise LoweringError(
-                f"{where}: an addition needs currents of equal shapes and steps, not {a.shape} in "
-                f"{a.steps} steps ({a.origin}) and {b.shape} in {b.steps} steps ({b.origin})"
+                f"{where}: a concatenation must join the channels of tensors; "
+                "use torch.cat((a, b), 1)"
             )
-        return _Current(where, a.synapses + b.synapses, a.bias + b.bias, a.shape, a.steps)
+        return concatenated(where, [self._value(node, tensor, len(tensors)) for tensor in tensors])
 
     # -- layers
 
-    def _neurons(self, where: str, neuron: Neuron, value: _Value) -> _Spikes:
-        current = _as_current(where, value)
+    def _neurons(self, where: str, neuron: Neuron, value: Value) -> Spikes:
+        current = as_current(where, value)
         if current.steps != neuron.steps_in:
             raise LoweringError(
                 f"{where}: neurons with {neuron.steps_in} input steps receive {current.steps} steps"
             )
-        theta = _scalar(where, "threshold", neuron.threshold)
+        theta = as_scalar(where, "threshold", neuron.threshold)
         if theta <= 0:
             raise LoweringError(f"{where}: the threshold must be positive, not {theta}")
         channels = (current.shape[0],)
@@ -368,28 +360,30 @@ class _Lowering:
             synapses=current.synapses,
             bias=current.bias,
             threshold=np.full(channels, theta),
-            omega=_array(neuron.omega),
-            leak=_scalar(where, "leak", neuron.leak),
-            v0=np.full(channels, _scalar(where, "initial potential", neuron.v0)),
+            omega=as_array(neuron.omega),
+            leak=as_scalar(where, "leak", neuron.leak),
+            v0=np.full(channels, as_scalar(where, "initial potential", neuron.v0)),
             levels=neuron.levels,
         )
         self._layers.append(layer)
-        return _Spikes(layer.name, theta, current.shape, neuron.steps)
+        return Spikes((Part(layer.name, theta, current.shape),), neuron.steps)
 
-    def _average_pool(self, where: str, pool: nn.AvgPool2d, value: _Value) -> _Spikes:
-        kernel, stride, padding = (_pair(n) for n in (pool.kernel_size, pool.stride, pool.padding))
+    def _average_pool(self, where: str, pool: nn.AvgPool2d, value: Value) -> Value:
+        kernel, stride, padding = map(as_pair, (pool.kernel_size, pool.stride, pool.padding))
         if padding != (0, 0) and not pool.count_include_pad and pool.divisor_override is None:
             raise LoweringError(
                 f"{where}: an average whose divisor changes at the border cannot be lowered; "
                 "use count_include_pad=True or padding=0"
             )
         _check_ceil_mode(where, pool)
-        spikes = self._pool(where, SumPool, kernel, stride, padding, value)
-        return _divided(spikes, pool.divisor_override or kernel[0] * kernel[1])
+        divisor = pool.divisor_override or kernel[0] * kernel[1]
+        return self._average(where, _Window(kernel, stride, padding), divisor, value)
 
-    def _adaptive_pool(self, where: str, pool: nn.AdaptiveAvgPool2d, value: _Value) -> _Spikes:
-        size = _spikes(where, "a pooling", value, 3).shape[1:]
-        wanted = zip(size, _pair(pool.output_size), strict=True)
+    def _adaptive_pool(self, where: str, pool: nn.AdaptiveAvgPool2d, value: Value) -> Value:
+        if len(value.shape) != 3:
+            require_spikes(where, "a pooling", value, 3)
+        size = value.shape[1:]
+        wanted = zip(size, as_pair(pool.output_size), strict=True)
         out = tuple(n if o is None else o for n, o in wanted)
         if any(n % o for n, o in zip(size, out, strict=True)):
             raise LoweringError(
@@ -397,60 +391,95 @@ class _Lowering:
                 "lowered; choose an output size that divides the input's"
             )
         kernel = (size[0] // out[0], size[1] // out[1])
-        spikes = self._pool(where, SumPool, kernel, kernel, (0, 0), value)
-        return _divided(spikes, kernel[0] * kernel[1])
+        return self._average(where, _Window(kernel, kernel), kernel[0] * kernel[1], value)
 
-    def _max_pool(self, where: str, pool: nn.MaxPool2d, value: _Value) -> _Spikes:
-        if _pair(pool.dilation) != (1, 1) or pool.return_indices:
+    def _mean(self, where: str, keeps: bool, value: Value) -> Value:
+        """Lower the mean over height and width, which are kept with size 1 or not."""
+        pooled = self._adaptive_pool(where, nn.AdaptiveAvgPool2d(1), value)
+        return pooled if keeps else self._flatten(where, _FlattenDims(1), pooled)
+
+    def _average(self, where: str, window: _Window, divisor: int, value: Value) -> Value:
+        """Sum over windows, divided by `divisor`."""
+        plain = window.padding == (0, 0) and divisor == prod(window.kernel)
+        if isinstance(value, Current) and plain and is_per_pixel(value):
+            return self._average_current(where, window, value)
+        spikes = self._pool(where, SumPool, window, value)
+        parts = (replace(part, amplitude=part.amplitude / divisor) for part in spikes.parts)
+        return replace(spikes, parts=tuple(parts))
+
+    def _average_current(self, where: str, window: _Window, current: Current) -> Current:
+        """The average of 1x1 convolutions is the 1x1 convolutions of the averages."""
+        pools: dict[str, str] = {}
+        for source in dict.fromkeys(synapse.source for synapse in current.synapses):
+            pools[source] = self._append(window.layer(SumPool, self._name(where), source))
+        share = np.full(current.shape[0], 1 / prod(window.kernel))
+        synapses = (
+            scaled(replace(synapse, source=pools[synapse.source]), share)
+            for synapse in current.synapses
+        )
+        shape = window.layer(SumPool, where, where).output_shape(current.shape)
+        return replace(current, synapses=tuple(synapses), shape=shape)
+
+    def _max_pool(self, where: str, pool: nn.MaxPool2d, value: Value) -> Spikes:
+        if as_pair(pool.dilation) != (1, 1) or pool.return_indices:
             raise LoweringError(
                 f"{where}: a max pooling with dilation or with indices cannot be lowered"
             )
         _check_ceil_mode(where, pool)
-        kernel, stride, padding = (_pair(n) for n in (pool.kernel_size, pool.stride, pool.padding))
-        return self._pool(where, MaxPool, kernel, stride, padding, value)
+        window = _Window(*map(as_pair, (pool.kernel_size, pool.stride, pool.padding)))
+        return self._pool(where, MaxPool, window, value)
 
-    def _pool(
-        self,
-        where: str,
-        kind: type[SumPool] | type[MaxPool],
-        kernel: Pair,
-        stride: Pair,
-        padding: Pair,
-        value: _Value,
-    ) -> _Spikes:
-        source = _spikes(where, "a pooling", value, 3).source
-        layer = kind(
-            name=self._name(where), source=source, kernel=kernel, stride=stride, padding=padding
-        )
-        return self._append(layer, value)
+    def _pool(self, where: str, kind: type[_Pool], window: _Window, value: Value) -> Spikes:
+        spikes = require_spikes(where, "a pooling", value, 3)
+        return self._each(spikes, lambda source: window.layer(kind, self._name(where), source))
 
-    def _flatten_module(self, where: str, flatten: nn.Flatten, value: _Value) -> _Spikes:
+    def _flatten_module(self, where: str, flatten: nn.Flatten, value: Value) -> Value:
         return self._flatten(where, _FlattenDims(flatten.start_dim, flatten.end_dim), value)
 
-    def _flatten(self, where: str, dims: _FlattenDims, value: _Value) -> _Spikes:
-        spikes = _spikes(where, "a flatten", value)
-        if dims.start_dim != 1 or dims.end_dim not in (-1, len(spikes.shape)):
+    def _flatten(self, where: str, dims: _FlattenDims, value: Value) -> Value:
+        if dims.start_dim != 1 or dims.end_dim not in (-1, len(value.shape)):
             raise LoweringError(
                 f"{where}: a flatten must keep the first dimension and join all others; "
                 "use start_dim=1, end_dim=-1"
             )
-        if len(spikes.shape) == 1:
-            return spikes
-        return self._append(Flatten(name=self._name(where), source=spikes.source), spikes)
+        if len(value.shape) == 1:
+            return value
 
-    def _append(self, layer: SumPool | MaxPool | Flatten, value: _Value) -> _Spikes:
-        """Add a layer without synapses, and return its output for the input `value`."""
+        def layer(source: str) -> Flatten:
+            return Flatten(name=self._name(where), source=source)
+
+        if isinstance(value, Current):
+            return flattened(where, value, lambda source: self._append(layer(source)))
+        return self._each(value, layer)
+
+    def _each(self, spikes: Spikes, make: Callable[[str], SumPool | MaxPool | Flatten]) -> Spikes:
+        """Add the layer `make(source)` for every part of `spikes`, and return their outputs."""
+        parts = []
+        for part in spikes.parts:
+            layer = make(part.source)
+            self._append(layer)
+            shape = layer.output_shape(part.shape)
+            parts.append(replace(part, source=layer.name, shape=shape))
+        return replace(spikes, parts=tuple(parts))
+
+    def _append(self, layer: SumPool | MaxPool | Flatten) -> str:
+        """Add a layer, and return its name."""
         self._layers.append(layer)
-        shape = layer.output_shape(value.shape)
-        return dataclasses.replace(cast(_Spikes, value), source=layer.name, shape=shape)
+        return layer.name
 
-    def _unchanged(self, where: str, module: nn.Module, value: _Value) -> _Value:
+    def _unchanged(self, where: str, module: nn.Module, value: Value) -> Value:
         return value
 
     def _finish(self, node: fx.Node) -> None:
         """Add the read-out."""
-        value = self._values.get(cast(fx.Node, node.args[0]))
-        if not isinstance(value, _Current) or len(value.shape) != 1:
+        output = node.args[0]
+        if not isinstance(output, fx.Node):
+            raise LoweringError(
+                "the body of the model must return one tensor, the logits, not "
+                f"{type(output).__name__} of {_names(output)}; a network has one read-out"
+            )
+        value = self._values.get(output)
+        if not isinstance(value, Current) or len(value.shape) != 1:
             raise LoweringError(
                 "the body of the model must end in a linear layer, whose output are the logits"
             )
@@ -463,7 +492,7 @@ class _Lowering:
         self._layers.append(readout)
 
 
-_MODULES: dict[type[nn.Module], Callable[..., _Value]] = {
+_MODULES: dict[type[nn.Module], Callable[..., Value]] = {
     Neuron: _Lowering._neurons,
     nn.Conv2d: _Lowering._conv,
     nn.Linear: _Lowering._linear,
@@ -485,6 +514,8 @@ _VIEW_MODULES = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten)
 
 _ADDITIONS = (operator.add, torch.add, "add")
 _IN_PLACE = (operator.iadd, "add_")
+_CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
+_MEANS = (torch.mean, "mean")
 _FLATTENS = (torch.flatten, "flatten")
 _RESHAPES = ("view", "reshape")
 _DROPOUTS = (functional.dropout, functional.dropout2d)
@@ -559,6 +590,19 @@ def _joins(node: fx.Node) -> bool:
     return len(size) == 2 and _is_batch(size[0]) and bool(size[1] == -1)
 
 
+def _over_pixels(node: fx.Node) -> bool:
+    """Whether a mean is taken over height and width."""
+    dims = node.args[1] if len(node.args) == 2 else node.kwargs.get("dim")
+    return isinstance(dims, Sequence) and set(dims) in ({2, 3}, {-2, -1})
+
+
+def _names(output: object) -> str:
+    """Where the tensors of an output that is not one tensor come from."""
+    values = output.values() if isinstance(output, dict) else output
+    found = values if isinstance(values, Iterable) else [values]
+    return ", ".join(repr(_where(n)) for n in found if isinstance(n, fx.Node))
+
+
 def _kind(module: nn.Module) -> type[nn.Module] | None:
     """The class in `_MODULES` whose computation `module` has."""
     for kind in _MODULES:
@@ -597,141 +641,9 @@ def _advice(operation: str) -> str:
     if operation in ("view", "reshape", "size", "getattr"):
         return "flatten maps with nn.Flatten() or torch.flatten(x, 1)"
     kinds = ", ".join(kind.__name__ for kind in _MODULES)
-    return f"use {kinds}, and the addition of currents"
-
-
-def _spikes(where: str, what: str, value: _Value, ndim: int | None = None) -> _Spikes:
-    """`value` as the spikes that the operation `what` reads, of `ndim` dimensions."""
-    if isinstance(value, _Current):
-        raise LoweringError(
-            f"{where}: {what} reads the current of {value.origin!r}, not spikes; "
-            "put neurons between the two"
-        )
-    if ndim == 3 and len(value.shape) != 3:
-        raise LoweringError(f"{where}: {what} reads maps (C, H, W), not the flat {value.source!r}")
-    if ndim == 1 and len(value.shape) != 1:
-        raise LoweringError(
-            f"{where}: {what} reads flat spikes, not {value.source!r} of shape {value.shape}; "
-            "put a Flatten between the two"
-        )
-    return value
-
-
-def _check_channels(where: str, what: str, channels: int, current: _Current) -> None:
-    if current.shape[0] != channels:
-        raise LoweringError(
-            f"{where}: {what} channels receives the {current.shape[0]} channels of "
-            f"{current.origin!r}"
-        )
+    return f"use {kinds}, torch.cat((a, b), 1), x.mean((2, 3)), and the addition of currents"
 
 
 def _check_ceil_mode(where: str, pool: nn.AvgPool2d | nn.MaxPool2d) -> None:
     if pool.ceil_mode:
         raise LoweringError(f"{where}: ceil_mode=True cannot be lowered; use ceil_mode=False")
-
-
-# -------------------------------------------------------------------------------------- currents
-
-
-def _as_current(where: str, value: _Value) -> _Current:
-    """Spikes that are added or enter neurons become an identity synapse, one weight per channel."""
-    if isinstance(value, _Current):
-        return value
-    channels = value.shape[0]
-    identity = Scale(source=value.source, weight=np.full(channels, value.amplitude))
-    return _Current(where, (identity,), np.zeros(channels), value.shape, value.steps)
-
-
-def _current(where: str, synapse: Conv | Linear, bias: Tensor | None, spikes: _Spikes) -> _Current:
-    try:
-        shape = synapse.output_shape(spikes.shape)
-    except NetworkError as error:
-        raise LoweringError(f"{where}: {error}") from None
-    array = np.zeros(shape[0]) if bias is None else _array(bias)
-    return _Current(where, (synapse,), array, shape, spikes.steps)
-
-
-def _is_pointwise(where: str, conv: nn.Conv2d) -> bool:
-    """Whether `conv` is 1x1, without padding and groups."""
-    return (conv.kernel_size, _padding(where, conv), conv.groups) == ((1, 1), (0, 0), 1)
-
-
-def _join(where: str, conv: nn.Conv2d, current: _Current) -> _Current:
-    """Multiply a 1x1 convolution P of stride s into a current.
-
-    Every synapse W ∗ k becomes (P·W) ∗ k with s times the stride, and the bias b becomes P·b.
-    """
-    weight, stride = _array(conv.weight)[:, :, 0, 0], _pair(conv.stride)
-    channels = weight.shape[1]
-    _check_channels(where, f"a convolution of {channels}", channels, current)
-    synapses = []
-    for synapse in current.synapses:
-        if not isinstance(synapse, Scale) and not (
-            isinstance(synapse, Conv) and synapse.groups == 1
-        ):
-            raise LoweringError(
-                f"{where}: a 1x1 convolution of a current needs convolutions without groups and "
-                f"spikes, not the others of {current.origin!r}"
-            )
-        synapses.append(_joined(weight, stride, synapse))
-    bias = weight @ current.bias + (0 if conv.bias is None else _array(conv.bias))
-    height, width = ((n - 1) // s + 1 for n, s in zip(current.shape[1:], stride, strict=True))
-    return _Current(where, tuple(synapses), bias, (len(weight), height, width), current.steps)
-
-
-def _joined(weight: np.ndarray, stride: Pair, synapse: Conv | Scale) -> Conv:
-    """A 1x1 convolution of `weight` [C_out, C] and `stride` after `synapse`."""
-    if isinstance(synapse, Scale):
-        product = (weight * synapse.weight)[:, :, None, None]
-        return Conv(source=synapse.source, weight=product, stride=stride)
-    return dataclasses.replace(
-        synapse,
-        weight=np.einsum("om,m...->o...", weight, synapse.weight),
-        stride=(synapse.stride[0] * stride[0], synapse.stride[1] * stride[1]),
-    )
-
-
-def _scaled(synapse: Synapse, factor: np.ndarray) -> Synapse:
-    """`synapse` with the weights of every output channel times `factor` [C]."""
-    per_channel = factor.reshape(-1, *(1,) * (synapse.weight.ndim - 1))
-    return dataclasses.replace(synapse, weight=synapse.weight * per_channel)
-
-
-def _divided(spikes: _Spikes, divisor: int) -> _Spikes:
-    return dataclasses.replace(spikes, amplitude=spikes.amplitude / divisor)
-
-
-# --------------------------------------------------------------------------------------- helpers
-
-
-def _padding(where: str, conv: nn.Conv2d) -> Pair:
-    """Padding (vertical, horizontal) of a convolution, also if it is 'valid' or 'same'."""
-    if not isinstance(conv.padding, str):
-        return _pair(conv.padding)
-    if conv.padding == "valid":
-        return 0, 0
-    sizes = zip(_pair(conv.dilation), _pair(conv.kernel_size), strict=True)
-    spans = [dilation * (kernel - 1) for dilation, kernel in sizes]
-    if any(span % 2 for span in spans):
-        raise LoweringError(
-            f"{where}: padding 'same' of an even kernel pads its two sides differently, which "
-            "cannot be lowered; use an odd kernel"
-        )
-    return spans[0] // 2, spans[1] // 2
-
-
-def _pair(value: Any) -> Pair:
-    """A size of PyTorch, which may be one number, as (vertical, horizontal)."""
-    return cast(Pair, tuple(value) if isinstance(value, Sequence) else (value, value))
-
-
-def _scalar(where: str, what: str, tensor: Tensor) -> float:
-    if tensor.numel() != 1:
-        raise LoweringError(
-            f"{where}: the {what} must be one number per layer, not of shape {list(tensor.shape)}"
-        )
-    return float(_array(tensor))
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().to(torch.float64).numpy()

@@ -33,7 +33,7 @@ from .builder import Shape, build_model
 from .model import SpikingModel
 from .neurons import IF, LMHT, MHT, QCFS, Neuron
 from .recipe import NetworkRecipe, Recipe
-from .run_folder import METRICS, MODEL, RECIPE, STATE
+from .run_folder import METRICS, MODEL, RECIPE
 
 
 @dataclass(frozen=True)

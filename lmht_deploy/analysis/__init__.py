@@ -3,8 +3,9 @@
 * `compare`: the same windows on several backends
 * `validate`: one network before and after reparameterization (Table 2 of the paper)
 * `runner`: one network or artifact on one backend
+* `scores`: accuracy, confusion matrix, margins
 * `energy`: operation counts to joules
 * `chips`: published limits of neuromorphic chips
 """
 
-__all__ = ["chips", "compare", "energy", "runner", "validate"]
+__all__ = ["chips", "compare", "energy", "runner", "scores", "validate"]

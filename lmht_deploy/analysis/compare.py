@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy import backends as registry
-from lmht_deploy.errors import BackendError, DataError, ExportError
+from lmht_deploy.errors import BackendError, ExportError
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
 
 from . import energy
 from ._progress import Progress, no_progress
-from .runner import as_array, as_windows, write_artifact
+from .runner import as_windows, write_artifact
+from .scores import accuracy, check_labels, interval
 
 __all__ = [
     "LIMITS",
     "REFERENCE",
     "BackendRow",
     "Comparison",
-    "accuracy",
     "choose_backends",
     "compare",
     "compare_artifacts",
@@ -49,6 +49,7 @@ class BackendRow:
         label: Name of the backend, or "name/note" where a backend runs several artifacts.
         windows: Number of windows.
         accuracy: Share of the windows that are classified correctly; None without labels.
+        interval: 95 % interval of the accuracy, for independent windows; None without labels.
         spikes: Spikes of all neurons. A graded spike of k counts k.
         sops: Synaptic operations.
         macs: Multiply-accumulates of layers that read pixels.
@@ -60,6 +61,7 @@ class BackendRow:
     label: str
     windows: int
     accuracy: float | None
+    interval: tuple[float, float] | None
     spikes: float
     sops: float
     macs: int
@@ -75,11 +77,13 @@ class Comparison:
     Attributes:
         rows: One row per backend, the reference model first.
         energy_model: Name of the energy model.
+        result: Result of the reference model.
         omitted: Why backends are missing, by name.
     """
 
     rows: tuple[BackendRow, ...]
     energy_model: str
+    result: Result = field(repr=False, compare=False)
     omitted: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -231,14 +235,19 @@ def compare_artifacts(
     model = energy.energy_model(energy_model)
     windows = as_windows(windows)
     labels = check_labels(labels, windows)
-    rows: list[BackendRow] = []
-    expected: Result | None = None
-    for label in dict.fromkeys([REFERENCE, *artifacts]):
+
+    def run(label: str) -> Result:
         name = label.partition("/")[0]
-        result = _run(name, label, artifacts[label], windows[: limits.get(name)], threads, progress)
-        expected = expected or result
-        rows.append(_row(label, result, expected, labels, model))
-    return Comparison(tuple(rows), energy_model)
+        return _run(name, label, artifacts[label], windows[: limits.get(name)], threads, progress)
+
+    expected = run(REFERENCE)
+    rows = [_row(REFERENCE, expected, expected, labels, model)]
+    rows += [
+        _row(label, run(label), expected, labels, model)
+        for label in artifacts
+        if label != REFERENCE
+    ]
+    return Comparison(tuple(rows), energy_model, expected)
 
 
 def _run(
@@ -268,6 +277,7 @@ def _row(
         label=label,
         windows=count,
         accuracy=accuracy(result, labels),
+        interval=interval(result, labels),
         spikes=sum(counts.sum() for counts in result.spikes.values()) / count,
         sops=sum(counts.sum() for counts in result.sops.values()) / count,
         macs=sum(result.macs.values()),
@@ -275,44 +285,6 @@ def _row(
         time=result.seconds / count,
         difference=difference(result, expected),
     )
-
-
-def check_labels(labels: np.ndarray | None, windows: np.ndarray) -> np.ndarray | None:
-    """Return `labels` as an array; DataError if they are not one integer per window."""
-    if labels is None:
-        return None
-    labels = as_array("labels", labels)
-    if labels.dtype.kind not in "iu" or labels.shape != windows.shape[:1]:
-        raise DataError(
-            "labels must be integers, one per window: expected "
-            f"{list(windows.shape[:1])}, not {labels.dtype} {list(labels.shape)}"
-        )
-    return labels
-
-
-def accuracy(result: Result, labels: np.ndarray | None) -> float | None:
-    """Return the share of windows that are classified correctly, 0..1; None without labels.
-
-    Args:
-        result: Result of the first windows, or of all.
-        labels: Classes of all windows, int `[N]`.
-
-    Raises:
-        DataError: There are fewer labels than windows, or a label is not a class of the network.
-    """
-    if labels is None:
-        return None
-    windows, classes = result.logits.shape
-    if len(labels) < windows:
-        raise DataError(f"there are {len(labels)} labels for {windows} windows")
-    wrong = (labels < 0) | (labels >= classes)
-    if wrong.any():
-        index = int(wrong.argmax())
-        raise DataError(
-            f"label {labels[index]} of window {index} is not a class of the network,"
-            f" which has the classes 0..{classes - 1}"
-        )
-    return float((result.predictions == labels[:windows]).mean())
 
 
 def difference(found: Result, expected: Result) -> str | None:

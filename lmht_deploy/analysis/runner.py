@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "default_backend",
     "open_runner",
     "run",
+    "time_windows",
     "write_artifact",
 ]
 
@@ -75,6 +77,32 @@ def run(
 
     with open_runner(net, backend, threads=threads, trace=trace) as runner:
         return backends.run_windows(runner, windows, trace=trace, progress=report)
+
+
+def time_windows(backend: Backend, windows: np.ndarray, seconds: float = 1.0) -> np.ndarray:
+    """Run windows one by one and return the wall time of each call, in seconds.
+
+    A call that is not timed comes first: memory is allocated in it.
+
+    Args:
+        backend: An open backend.
+        windows: Integers `[B, T_in, ...]`.
+        seconds: Time after which no further window is run.
+
+    Returns:
+        float64 `[n]`, n <= B.
+    """
+    times: list[float] = []
+    if len(windows):
+        backend.run(windows[:1])
+    end = time.perf_counter() + seconds
+    for index in range(len(windows)):
+        start = time.perf_counter()
+        if start >= end:
+            break
+        backend.run(windows[index : index + 1])
+        times.append(time.perf_counter() - start)
+    return np.array(times)
 
 
 def as_windows(windows: object) -> np.ndarray:

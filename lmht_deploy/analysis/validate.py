@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -18,8 +18,9 @@ from lmht_deploy.result import Result
 
 from . import energy
 from ._progress import Progress, no_progress
-from .compare import accuracy, check_labels, difference
+from .compare import difference
 from .runner import as_windows
+from .scores import accuracy, check_labels, interval
 
 __all__ = ["BEFORE", "BLOCK_START", "FORMS", "UNIFORM", "FormRow", "Validation", "validate"]
 
@@ -39,6 +40,7 @@ class FormRow:
             network are steps.
         windows: Number of windows.
         accuracy: Share of the windows that are classified correctly; None without labels.
+        interval: 95 % interval of the accuracy, for independent windows; None without labels.
         spikes: Spikes of all neurons.
         firing_rate: Spikes per neuron and step.
         sops: Synaptic operations.
@@ -56,6 +58,7 @@ class FormRow:
     steps: int
     windows: int
     accuracy: float | None
+    interval: tuple[float, float] | None
     spikes: float
     firing_rate: float
     sops: float
@@ -74,11 +77,13 @@ class Validation:
     Attributes:
         rows: One row per form, the float network first.
         energy_model: Name of the energy model.
+        result: Result of the integer network before reparameterization.
         omitted: Why the uniform form is missing, where its potentials exceed 32 bits.
     """
 
     rows: tuple[FormRow, ...]
     energy_model: str
+    result: Result = field(repr=False, compare=False)
     omitted: tuple[str, ...] = ()
 
     @property
@@ -140,14 +145,14 @@ def validate(
         device,
         progress,
     )
-    rows: list[FormRow] = []
     omitted: list[str] = []
-    for network in (net, quantize(net)):
-        rows.extend(_forms(network, data, omitted))
-    return Validation(tuple(rows), energy_model, tuple(omitted))
+    forms = [form for network in (net, quantize(net)) for form in _forms(network, data, omitted)]
+    rows = tuple(row for row, _ in forms)
+    deployed = next(result for row, result in forms if row.integer and row.form == BEFORE)
+    return Validation(rows, energy_model, deployed, tuple(omitted))
 
 
-def _forms(net: Network, data: _Data, omitted: list[str]) -> Iterator[FormRow]:
+def _forms(net: Network, data: _Data, omitted: list[str]) -> Iterator[tuple[FormRow, Result]]:
     """Run every form of `net`; the reason why a form is missing is added to `omitted`."""
     before: Result | None = None
     for form in FORMS:
@@ -161,7 +166,7 @@ def _forms(net: Network, data: _Data, omitted: list[str]) -> Iterator[FormRow]:
             continue
         result = _run(network, label, data)
         before = before or result
-        yield _row(form, network, result, before, data)
+        yield _row(form, network, result, before, data), result
 
 
 def _run(net: Network, label: str, data: _Data) -> Result:
@@ -191,6 +196,7 @@ def _row(form: str, net: Network, result: Result, before: Result, data: _Data) -
         steps=net.neurons[-1].steps,
         windows=count,
         accuracy=accuracy(result, data.labels),
+        interval=interval(result, data.labels),
         spikes=spikes,
         firing_rate=spikes / sites,
         sops=sops,

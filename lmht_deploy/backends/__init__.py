@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -72,11 +72,13 @@ class Backend(Protocol):
     Attributes:
         window_shape: Shape of one window: `(T_in, C, H, W)` or `(T_in, N)`.
         max_value: Largest value of the network's input.
+        metadata: Provenance of the network, text by key; empty for files of other tools.
         chunk: Number of windows per call that keeps memory use low; None for no limit.
     """
 
     window_shape: tuple[int, ...]
     max_value: int
+    metadata: Mapping[str, str]
     chunk: int | None
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:

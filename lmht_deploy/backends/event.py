@@ -39,6 +39,7 @@ class EventBackend:
 
     def __init__(self, net: Network, threads: int) -> None:
         self.window_shape, self.max_value = net.window_shape, net.input.max_value
+        self.metadata = net.metadata
         self._engine: engine.Engine | None = engine.Engine(net, threads=threads)
         self._threads = threads
 

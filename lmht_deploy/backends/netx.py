@@ -8,6 +8,7 @@ of the last layer or, where that has no neurons, the potential that it ends with
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ class NetxBackend:
         self.net = net
         self._simulator = Simulator(net, threads=threads)
         self.window_shape, self.max_value = counting.window_shape(net), counting.max_value(net)
+        self.metadata: Mapping[str, str] = {}
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows`; DataError where they do not fit."""

@@ -85,7 +85,7 @@ class OnnxBackend:
     ) -> None:
         (windows,) = session.get_inputs()
         self.window_shape = tuple(windows.shape[1:])
-        self.max_value = properties.max_value
+        self.max_value, self.metadata = properties.max_value, properties.metadata
         self._path, self._properties = path, properties
         self._session: onnxruntime.InferenceSession | None = session
         self._dtype = np.dtype(windows.type.removeprefix("tensor(").removesuffix(")"))

@@ -40,6 +40,7 @@ class ReferenceBackend:
     def __init__(self, net: Network) -> None:
         self.net = net
         self.window_shape, self.max_value = net.window_shape, net.input.max_value
+        self.metadata = net.metadata
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows` [B, T_in, ...]."""

@@ -77,6 +77,7 @@ class TorchBackend:
     def __init__(self, net: Network, threads: int = 1, device: str = "cpu") -> None:
         self.net = net
         self.window_shape, self.max_value = net.window_shape, net.input.max_value
+        self.metadata = net.metadata
         self._threads, self._device = threads, device
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from lmht_deploy import __version__
 from lmht_deploy.errors import LmhtError
 
 from . import lava
-from ._console import err, out
+from ._console import STDOUT, ReaderLeftError, out, say, tell, writing
 from .compare import compare
 from .convert import convert
 from .datasets import datasets
@@ -28,6 +27,8 @@ from .train import train
 from .validate import validate
 
 USER_ERROR = 2
+READER_LEFT = 141
+"""Exit code of a program that SIGPIPE ends in a shell."""
 TRAIN, DEPLOY, LOOK, TOOLS = "Train and convert", "Export and run", "Information", "Tools"
 VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (TRAIN, demo, "lmht demo --out demo"),
@@ -37,7 +38,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, export, "lmht export net.lmht --out net.onnx"),
     (DEPLOY, run, "lmht run net.lmht --data digits --json run.json"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
-    (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --bin-us 25000 --speed 1"),
+    (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
     (LOOK, inspect, "lmht inspect net.lmht --run run.json"),
     (LOOK, recipes, "lmht recipes digits"),
     (LOOK, datasets, "lmht datasets --json datasets.json"),
@@ -59,7 +60,7 @@ app.add_typer(lava.app, rich_help_panel=TOOLS)
 
 def _print_version(asked: bool) -> None:
     if asked:
-        out.print(__version__, highlight=False)
+        say(__version__)
         raise typer.Exit
 
 
@@ -83,17 +84,18 @@ def invoke(arguments: Sequence[str] | None) -> int:
     """Run one command and return its exit code; a user error is printed in one line."""
     out.stderr = False  # an earlier command of this process may have ended with `--json -`
     try:
-        code: Any = app(
-            args=None if arguments is None else list(arguments),
-            prog_name="lmht",
-            standalone_mode=False,
-        )
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with writing(STDOUT):  # help is printed by typer
+            code: Any = app(
+                args=None if arguments is None else list(arguments),
+                prog_name="lmht",
+                standalone_mode=False,
+            )
     except LmhtError as error:
         return _fail(str(error))
+    except ReaderLeftError:
+        return READER_LEFT
     except OSError as error:  # files that a command reads or writes raise StorageError
-        return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     except Exception as error:
         if not hasattr(error, "format_message"):  # a defect, not a usage error: show the traceback
             raise
@@ -102,6 +104,5 @@ def invoke(arguments: Sequence[str] | None) -> int:
 
 
 def _fail(message: str) -> int:
-    text = " ".join(message.split())
-    err.print(f"lmht: {text}", soft_wrap=True, markup=False, highlight=False)
+    tell(f"lmht: {' '.join(message.split())}")
     return USER_ERROR

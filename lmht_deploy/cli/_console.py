@@ -4,33 +4,98 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
+from lmht_deploy.errors import StorageError
+
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 PIPE_WIDTH = 140
 """Columns of a table that is written to a pipe or a file, which have no width."""
 STDOUT = Path("-")
 """File name that stands for standard output."""
 
-out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-err = Console(stderr=True)
+out = Console(
+    width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, emoji=False, highlight=False
+)
+err = Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+class ReaderLeftError(Exception):
+    """The reader of standard output has left, as in `lmht recipes | head -3`."""
+
+
+# ------------------------------------------------------------------------------------- text
+
+
+def printable(text: str) -> str:
+    """Return `text` so that it is safe to print: what is not printable is escaped.
+
+    Names of classes, layers and files, and the headers of recordings come from strangers. A
+    terminal would obey the control characters in them.
+
+    Example:
+        >>> printable("mug\x1b[2J")
+        'mug\\x1b[2J'
+    """
+    return text if text.isprintable() else "".join(map(_escape, text))
+
+
+def _escape(character: str) -> str:
+    visible = character.isprintable() or unicodedata.category(character) == "Zs"
+    return character if visible else character.encode("unicode_escape").decode()
+
+
+def good(text: str) -> Text:
+    """Return a cell that reports a success, in green."""
+    return _colored(text, "green")
+
+
+def bad(text: str) -> Text:
+    """Return a cell that reports a failure, in red."""
+    return _colored(text, "red")
+
+
+def _colored(text: str, color: str) -> Text:
+    from rich.text import Text
+
+    return Text(printable(text), style=color)
+
+
+# ------------------------------------------------------------------------------------- output
 
 
 def say(text: str) -> None:
     """Print one line of the result."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    with writing(STDOUT):
+        print(printable(text), file=out.file, flush=True)
+
+
+def show(rows: Table) -> None:
+    """Print a table of the result."""
+    with out.capture() as text:  # rich itself ends the process where the reader has left
+        out.print(rows)
+    with writing(STDOUT):
+        print(text.get(), end="", file=out.file, flush=True)
 
 
 def tell(text: str) -> None:
-    """Print one line on standard error: a note, a warning or the state of the work."""
-    err.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print one line on standard error: a note, a warning or the state of the work.
+
+    Work goes on where standard error cannot be written.
+    """
+    try:
+        err.print(printable(text), soft_wrap=True)
+    except OSError:
+        sys.stderr = None
 
 
 def warn(text: str) -> None:
@@ -38,27 +103,47 @@ def warn(text: str) -> None:
     tell(f"warning: {text}")
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system while `path` is written into a StorageError.
+
+    After an error, nothing more goes to standard output: Python would fail again when it exits.
+
+    Raises:
+        ReaderLeftError: The reader of a pipe has left.
+        StorageError: Any other error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if path == STDOUT:
+            sys.stdout = None
+        if isinstance(error, BrokenPipeError):
+            raise ReaderLeftError from None
+        name = "standard output" if path == STDOUT else path
+        raise StorageError(f"{name}: cannot be written ({error.strerror or error})") from None
+
+
 def table(
     title: str, columns: Sequence[str], *, left: Collection[str], caption: str | None = None
 ) -> Table:
     """Return an empty table. Columns in `left` hold text, the others hold figures."""
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
 
-    found = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    from ._table import SafeTable
+
+    found = SafeTable(
+        title=printable(title), caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for column in columns:
         text = column in left
         found.add_column(
-            column, justify="left" if text else "right", overflow="fold", no_wrap=not text
+            printable(column),
+            justify="left" if text else "right",
+            overflow="fold",
+            no_wrap=not text,
         )
     return found
-
-
-def escaped(text: str) -> str:
-    """Escape the square brackets of a text for a cell of a table, which is markup."""
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def percent(share: float | None) -> str:
@@ -84,15 +169,15 @@ def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(printable(title), total=None)
         yield lambda what, done, total: bar.update(
-            task, description=f"{title} {what}".strip(), completed=done, total=total
+            task, description=printable(f"{title} {what}".strip()), completed=done, total=total
         )
 
 
@@ -111,10 +196,35 @@ def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
         return
     text = json.dumps(content, indent=2, default=_plain) + "\n"
     if path == STDOUT:
-        sys.stdout.write(text)
+        with writing(STDOUT):
+            print(text, end="", flush=True)
         return
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def open_lines(path: Path) -> Iterator[Callable[[str], None]]:
+    """Open a file, or standard output for "-", for lines that are written at once.
+
+    Yields:
+        The function that writes one line.
+    """
+    if path == STDOUT:
+        yield lambda line: _write_line(path, line, sys.stdout)
+        return
+    with writing(path):
+        file = path.open("w", encoding="utf-8")
+    try:
+        yield lambda line: _write_line(path, line, file)
+    finally:
+        with writing(path):
+            file.close()
+
+
+def _write_line(path: Path, line: str, file: TextIO) -> None:
+    with writing(path):
+        print(line, file=file, flush=True)
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from ._options import parse_sensor
 
 if TYPE_CHECKING:
     from lmht_deploy.events.arrays import EventValidator, Sensor
-    from lmht_deploy.events.live import Udp
+    from lmht_deploy.events.live import Readable, Udp
     from lmht_deploy.events.stream import Packet
 
 TICK = 0.005
@@ -33,7 +33,10 @@ class SourceOptions:
         speed: Factor of real time to play a recording at; None: as fast as possible.
         drop: Whether invalid events are dropped and counted.
         live: Whether windows end on time without an event.
-        silence: Seconds without a datagram after which a UDP source ends.
+        silence: Seconds without an event after which a UDP source ends.
+        max_gap: us without an event after which empty windows are skipped. With `drop`, the events
+            that follow are held until the next packet confirms them.
+        track: Track of a recording that holds several.
     """
 
     source: str
@@ -42,6 +45,8 @@ class SourceOptions:
     drop: bool
     live: bool
     silence: float | None
+    max_gap: int
+    track: str | None = None
 
     @property
     def played(self) -> bool:
@@ -66,6 +71,8 @@ class SourceOptions:
             )
         if self.silence is not None and not self.udp:
             raise DataError("--silence ends a UDP source; other sources end by themselves")
+        if self.track is not None and not self.played:
+            raise DataError("--track chooses a track of a recording; other sources have only one")
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Sou
         chosen: Options of the source.
         default: Size of the sensor of standard input and UDP, if none is given.
     """
-    from lmht_deploy.events.arrays import EventValidator, Sensor
+    from lmht_deploy.events.arrays import Sensor
     from lmht_deploy.events.live import Udp, open_camera, read_text
     from lmht_deploy.events.stream import Buffered
 
@@ -105,31 +112,40 @@ def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Sou
     if chosen.udp:
         udp = stack.enter_context(Udp(*_address(chosen.source), chosen.silence))
         packets = Buffered(udp, size=QUEUE, lossy=True, tick=tick)
-        return Source(
-            stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop), udp
-        )
+        return Source(stack.enter_context(packets), _validator(chosen, given or default), udp)
     if chosen.source == "-":
-        packets = Buffered(read_text(sys.stdin.buffer), tick=tick)
-        return Source(
-            stack.enter_context(packets), EventValidator(given or default, drop=chosen.drop)
-        )
+        packets = Buffered(read_text(_standard_input()), tick=tick)
+        return Source(stack.enter_context(packets), _validator(chosen, given or default))
     sensor, live_packets = open_camera()
     packets = Buffered(live_packets, size=QUEUE, lossy=True, tick=tick)
-    return Source(stack.enter_context(packets), EventValidator(given or sensor, drop=chosen.drop))
+    return Source(stack.enter_context(packets), _validator(chosen, given or sensor))
+
+
+def _validator(chosen: SourceOptions, sensor: Sensor) -> EventValidator:
+    from lmht_deploy.events.arrays import EventValidator
+
+    return EventValidator(sensor, drop=chosen.drop, max_gap=chosen.max_gap)
+
+
+def _standard_input() -> Readable:
+    from lmht_deploy.events.live import PolledFile
+
+    if sys.stdin is None:
+        raise DataError("standard input is closed; the source '-' reads lines 't x y p' from it")
+    return PolledFile(sys.stdin.fileno())
 
 
 def _recording(chosen: SourceOptions, sensor: Sensor | None) -> Source:
-    from lmht_deploy.events.arrays import EventValidator
     from lmht_deploy.events.live import play_fast, play_in_real_time
     from lmht_deploy.events.recordings import open_recording
 
-    recording = open_recording(chosen.source, sensor)
+    recording = open_recording(chosen.source, sensor, track=chosen.track)
     played = (
         play_fast(recording.packets)
         if chosen.speed is None
         else play_in_real_time(recording.packets, chosen.speed)
     )
-    return Source(played, EventValidator(recording.sensor, drop=chosen.drop))
+    return Source(played, _validator(chosen, recording.sensor))
 
 
 def _address(source: str) -> tuple[str, int]:

@@ -8,10 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from ._answers import count_answers
+
 if TYPE_CHECKING:
     from lmht_deploy.events.arrays import EventValidator
     from lmht_deploy.events.live import Udp
     from lmht_deploy.events.stream import Clock, Decision, Packet, Windower
+
+    from ._predictions import Classes
 
 
 class Percentiles:
@@ -37,16 +41,24 @@ class Percentiles:
 
 
 class Summary:
-    """Counts of the windows that were classified."""
+    """Counts of the windows that were classified.
 
-    def __init__(self) -> None:
-        self._windows = self._events = self._saturated = 0
+    Args:
+        classes: The classes of the network.
+    """
+
+    def __init__(self, classes: Classes) -> None:
+        self._classes = classes
+        self._answers: Counter[int] = Counter()
+        self._windows = self._events = self._saturated = self._incomplete = 0
         self._latency, self._seconds = Percentiles(), Percentiles()
         self._start = time.perf_counter()
 
     def add(self, decision: Decision) -> None:
         """Count one window."""
         self._windows += 1
+        self._answers[decision.label] += 1
+        self._incomplete += decision.incomplete
         self._events += decision.events
         self._saturated += decision.lost
         self._latency.add(decision.latency)
@@ -64,7 +76,9 @@ class Summary:
         rate = validator.seen / (time.perf_counter() - self._start)
         parts = [f"{self._windows:,} windows of {self._events:,} events, {rate:,.0f} events/s"]
         if self._windows:
-            parts.append(self._times())
+            parts += [self._times(), f"answers: {count_answers(self._answers, self._classes)}"]
+        if self._incomplete:
+            parts.append("the last window is incomplete, the source ended before it")
         losses = self._losses(windower, validator, clock, packets, udp)
         parts.extend(f"{number:,} {what}" for what, number in losses.items() if number)
         return "; ".join(parts)
@@ -91,6 +105,7 @@ class Summary:
             **{f"events with invalid {fault} dropped": n for fault, n in validator.dropped.items()},
             "events dropped that arrived after their window": windower.late,
             "events dropped with a time in the future": clock.early if clock else 0,
+            "empty windows skipped": windower.skipped,
             "events lost to a full queue": packets.lost if isinstance(packets, Buffered) else 0,
             "datagrams lost by the system": udp.lost if udp else 0,
             "malformed datagrams": udp.malformed if udp else 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def lower_run(run: Run) -> Network:
         "data": run.recipe.data.name,
         "recipe": dumps(run.recipe),
         "accuracy of the trained network": f"{run.accuracy:.4f}",
-        "classes": ", ".join(run.classes),
+        "classes": json.dumps(run.classes),
         "lmht-deploy": __version__,
     }
     return dataclasses.replace(lower(run.model, run.input), metadata=provenance)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import _answers as answers
 from . import _options as options
-from ._console import out, percent, progress, say, table, tell, write_json
+from ._console import bad, good, percent, progress, say, show, table, tell, write_json
 from ._data import named_errors, read_windows
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from lmht_deploy.analysis.compare import BackendRow, Comparison
 
 
@@ -39,6 +42,7 @@ def compare(
     cache: options.Cache = None,
     threads: options.Threads = 1,
     energy_model: options.Energy = "45nm",
+    predictions: answers.Predictions = None,
     json: options.Json = None,
 ) -> None:
     """Run the same windows on several backends and compare all integers with the reference model.
@@ -72,9 +76,16 @@ def compare(
             progress=show,
         )
     show_comparison(comparison)
+    answered = answers.answer(found, comparison.result, net.metadata)
+    answers.report(answered, predictions)
     write_json(
         json,
-        {"network": network, "data": dict(found.provenance), **comparison_as_json(comparison)},
+        {
+            "network": network,
+            "data": dict(found.provenance),
+            **comparison_as_json(comparison),
+            "answers": answered.as_json(),
+        },
     )
     if not comparison.equal:
         raise typer.Exit(1)
@@ -101,7 +112,7 @@ def show_comparison(comparison: Comparison) -> None:
     )
     for row in comparison.rows:
         found.add_row(*_cells(row, macs))
-    out.print(found)
+    show(found)
     for row in comparison.rows:
         if row.difference is not None:
             tell(f"{row.label}: {row.difference}")
@@ -109,7 +120,7 @@ def show_comparison(comparison: Comparison) -> None:
         say(f"{name} is not compared: {reason}")
 
 
-def _cells(row: BackendRow, macs: bool) -> list[str]:
+def _cells(row: BackendRow, macs: bool) -> list[Text | str]:
     return [
         row.label,
         str(row.windows),
@@ -119,7 +130,7 @@ def _cells(row: BackendRow, macs: bool) -> list[str]:
         *([f"{row.macs:,}"] if macs else []),
         f"{row.energy * 1e9:,.1f}",
         f"{row.time * 1e3:,.3f}",
-        "[green]equal[/]" if row.difference is None else "[red]differ[/]",
+        good("equal") if row.difference is None else bad("differ"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from lmht_deploy.errors import LmhtError
 
 from . import _options as options
+from ._answers import store_margin
 from ._console import say, write_json
 from ._training import load_run, lower_run
 
@@ -41,6 +43,16 @@ def convert(
             autocompletion=options.completion(lambda: INJECTIONS),
         ),
     ] = None,
+    min_margin: Annotated[
+        float | None,
+        typer.Option(
+            "--min-margin",
+            min=0,
+            metavar="X",
+            help="Store the smallest margin of an answer that is a class, as `lmht run "
+            "--calibrate` finds it.",
+        ),
+    ] = None,
     json: options.Json = None,
 ) -> None:
     """Lower a trained network and quantize it to integers with proved 32-bit accumulators."""
@@ -57,6 +69,8 @@ def convert(
         net = lmht.quantize(net)
     if single_threshold is not None:
         net = lmht.reparameterize(net, single_threshold)  # type: ignore[arg-type]
+    if min_margin is not None:
+        net = dataclasses.replace(net, metadata=store_margin(net.metadata, min_margin))
     lmht.save(net, out)
     bits = _accumulator_bits(net)
     numbers = f"accumulators of at most {bits} bits" if bits else "float"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lmht_deploy._packages import install_command
 
 from . import _options as options
-from ._console import escaped, out, say, table, write_json
+from ._console import say, show, table, write_json
 
 if TYPE_CHECKING:
     from lmht_deploy.data import DataSet
@@ -26,7 +26,7 @@ def datasets(json: options.Json = None) -> None:
         rows.add_row(
             known.name, known.kind, size, str(known.classes or ""), known.origin, _state(known)
         )
-    out.print(rows)
+    show(rows)
     say(
         "--data also takes an .npz file of windows, a recording, and tonic:CLASS for other "
         "classes of tonic.datasets."
@@ -35,7 +35,7 @@ def datasets(json: options.Json = None) -> None:
 
 
 def _state(known: DataSet) -> str:
-    return escaped(install_command(known.extra)) if known.missing else "installed"
+    return install_command(known.extra) if known.missing else "installed"
 
 
 def _plain(known: DataSet) -> dict[str, object]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _options as options
-from ._console import out as console
 from ._console import percent, progress, say, write_json
 from ._training import lower_run, need_torch, read_training_data, train_run
 from .compare import comparison_as_json, show_comparison
@@ -122,4 +121,4 @@ def _empty(folder: Path) -> Path:
 
 
 def _step(number: int, text: str) -> None:
-    console.print(f"[bold]{number}/5[/] {text}", highlight=False)
+    say(f"{number}/5 {text}")

@@ -15,7 +15,7 @@ from lmht_deploy._packages import install_command
 from lmht_deploy.errors import LmhtError
 
 from . import _options as options
-from ._console import escaped, out, say, table, write_json
+from ._console import good, say, show, table, write_json
 
 EXTRAS = {
     "train": "training and lowering",
@@ -125,13 +125,13 @@ def _show(content: dict[str, Any], packages: list[Package]) -> None:
         say(f"CPU tiers of {core}: {found}; {content['cpus']} CPUs")
     rows = table("backends", ("backend", "state"), left=("backend", "state"))
     for name, reason in content["backends"].items():
-        rows.add_row(name, "[green]runs[/]" if reason is None else escaped(reason))
-    out.print(rows)
+        rows.add_row(name, good("runs") if reason is None else reason)
+    show(rows)
     columns = ("package", "version", "needed for", "to install")
     rows = table("optional packages", columns, left=columns)
     for package in packages:
         command = "" if package.version else install_command(package.extra)
-        rows.add_row(package.name, package.version or "-", EXTRAS[package.extra], escaped(command))
-    out.print(rows)
+        rows.add_row(package.name, package.version or "-", EXTRAS[package.extra], command)
+    show(rows)
     missing = content["install"]
     say(f"To install what is missing: {missing}" if missing else "No package is missing.")

@@ -12,9 +12,11 @@ import typer
 from lmht_deploy.errors import BackendError, DataError
 
 from . import _options as options
-from ._console import out, say, table, write_json
+from ._console import bad, good, say, show, table, write_json
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from lmht_deploy.analysis.chips import Finding
     from lmht_deploy.ir import Layer, Network
 
@@ -43,6 +45,8 @@ NETX = (
     "spike",
     "delay",
 )
+REASONS = 3
+"""Number of reasons why a network does not fit a chip that are printed."""
 ENGINE_THREADS = (1, 2, 4, 8)
 """Numbers of threads for which the memory of the event engine is reported."""
 
@@ -113,7 +117,7 @@ def _inspect_network(path: Path, run: Path | None, target: str | None) -> dict[s
         "metadata": dict(net.metadata),
         "layers": rows,
         "engine": memory,
-        "limits": [_plain(finding) for finding in findings],
+        **_limits_as_json(findings, target),
     }
 
 
@@ -131,7 +135,7 @@ def _show_layers(
     )
     for row in rows:
         found.add_row(*(_cell(row[column]) for column in columns))
-    out.print(found)
+    show(found)
 
 
 def _row(net: Network, layer: Layer, measured: dict[str, Any]) -> dict[str, Any]:
@@ -259,36 +263,63 @@ def _inspect_netx(path: Path, run: Path | None, target: str | None) -> dict[str,
     for row in rows:
         keys = (column.replace(" ", "_").replace("-", "_") for column in NETX)
         found.add_row(*(_cell(row[key]) for key in keys))
-    out.print(found)
+    show(found)
     if target:
         _show_limits(findings, chips.chip(target).name)
-    return {"network": path, "layers": rows, "limits": [_plain(finding) for finding in findings]}
+    return {"network": path, "layers": rows, **_limits_as_json(findings, target)}
 
 
 def _show_limits(findings: Sequence[Finding], chip: str) -> None:
+    """Print the figures of the whole network, those beyond a limit, and the verdict."""
     text = ("of", "what", "", "source")
     title = f"published limits of {chip}"
     found = table(title, ("of", "what", "found", "limit", "", "source"), left=text)
-    for finding in findings:
-        verdict = {True: "[green]within[/]", False: "[red]beyond[/]", None: "unknown"}[finding.kept]
+    verdicts: dict[bool | None, Text | str] = {
+        True: good("within"),
+        False: bad("beyond"),
+        None: "unknown",
+    }
+    listed = [f for f in findings if f.layer is None or f.kept is False]
+    for finding in listed:
         limit = finding.limit
         found.add_row(
             finding.layer or "network",
             finding.what.rstrip(","),
             f"{finding.found:,}",
             "" if limit.value is None else f"{limit.value:,} {limit.unit}",
-            verdict,
+            verdicts[finding.kept],
             limit.source,
         )
-    out.print(found)
+    show(found)
+    within, unknown = (sum(f.kept is kept for f in findings) for kept in (True, None))
+    say(
+        f"{len(findings)} figures: {within} within a published limit, "
+        f"{len(findings) - within - unknown} beyond, {unknown} without one; --json lists all"
+    )
     say(_verdict(findings, chip))
 
 
 def _verdict(findings: Sequence[Finding], chip: str) -> str:
-    """Summarize the findings in one line."""
-    beyond, unknown = ([f for f in findings if f.kept is kept] for kept in (False, None))
-    figures = f"{len(beyond)} of {len(findings)} figures exceed a published limit of {chip}"
-    return f"{figures}; for {len(unknown)} no limit is published"
+    """Say in one line whether the network fits the chip, and why not."""
+    beyond = [finding for finding in findings if finding.kept is False]
+    if not beyond:
+        (cores,) = (f for f in findings if f.layer is None and f.what.startswith("cores"))
+        estimate = "an estimate from published limits"
+        return f"fits on {cores.found:,} of {cores.limit.value:,} cores of {chip} ({estimate})"
+    reasons = [_reason(finding) for finding in beyond[:REASONS]]
+    more = f"; and {len(beyond) - REASONS} more" if len(beyond) > REASONS else ""
+    return f"does not fit {chip}: {'; '.join(reasons)}{more}"
+
+
+def _reason(finding: Finding) -> str:
+    where = f"layer {finding.layer!r}: " if finding.layer else ""
+    what = finding.what.partition(",")[0]
+    return f"{where}{what} {finding.found:,}, at most {finding.limit.value:,}"
+
+
+def _limits_as_json(findings: Sequence[Finding], target: str | None) -> dict[str, Any]:
+    fits = None if target is None else all(finding.kept is not False for finding in findings)
+    return {"fits": fits, "limits": [_plain(finding) for finding in findings]}
 
 
 def _plain(finding: Finding) -> dict[str, Any]:

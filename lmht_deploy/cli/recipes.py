@@ -9,7 +9,7 @@ import typer
 from lmht_deploy.errors import LmhtError
 
 from . import _options as options
-from ._console import out, say, table, write_json
+from ._console import say, show, table, write_json
 
 
 def recipe_names() -> list[str]:
@@ -52,7 +52,7 @@ def _show_all(json: options.Json) -> None:
     content = available_recipes()
     for name, summary in content.items():
         found.add_row(name, summary)
-    out.print(found)
+    show(found)
     say("To print a recipe: lmht recipes NAME. To train it: lmht train NAME --out DIR.")
     write_json(json, {"recipes": content})
 
@@ -63,7 +63,8 @@ def _show_one(name: str, json: options.Json) -> None:
     from lmht_deploy.training.recipe import dumps, load_recipe
 
     recipe = load_recipe(name)
-    say(dumps(recipe).rstrip())
+    for line in dumps(recipe).rstrip().split("\n"):
+        say(line)
     write_json(json, {"name": name, "recipe": dataclasses.asdict(recipe)})
 
 
@@ -78,5 +79,5 @@ def _show_keys(json: options.Json) -> None:
     for key in keys:
         default = "required" if key.default is None else str(key.default)
         found.add_row(key.key, default, key.range, key.meaning)
-    out.print(found)
+    show(found)
     write_json(json, {"keys": [dataclasses.asdict(key) for key in keys]})

@@ -11,14 +11,24 @@ import typer
 
 from lmht_deploy.errors import BackendError
 
+from . import _answers as answers
 from . import _options as options
-from ._console import counting, out, percent, say, table, write_json
+from ._console import counting, say, show, table, write_json
 from ._data import named_errors, read_windows
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lmht_deploy.backends import Backend
     from lmht_deploy.data import Windows
     from lmht_deploy.result import Result
+
+PERCENTS = (50, 90, 99)
+"""Percentiles of the time of single windows that are reported."""
+TIMED = 100
+"""Number of windows that are timed one by one by default."""
+SLOW = {"lava": 0}
+"""The same for slow backends."""
 
 
 def run(
@@ -53,13 +63,43 @@ def run(
             rich_help_panel=options.EXECUTION,
         ),
     ] = False,
+    smooth: answers.Smooth = 1,
+    min_margin: answers.MinMargin = None,
+    calibrate: Annotated[
+        float | None,
+        typer.Option(
+            "--calibrate",
+            min=0,
+            max=100,
+            metavar="PERCENT",
+            help="Find the --min-margin that keeps PERCENT of the right answers. The data must "
+            "have labels, and must not be training data.",
+            rich_help_panel=options.EXECUTION,
+        ),
+    ] = None,
+    latency: Annotated[
+        int | None,
+        typer.Option(
+            "--latency",
+            min=0,
+            metavar="N",
+            help="Time N windows one by one, for a second at most; 0 for none (default: 100, and "
+            "0 for backend lava).",
+            rich_help_panel=options.EXECUTION,
+        ),
+    ] = None,
+    predictions: answers.Predictions = None,
     json: options.Json = None,
 ) -> None:
-    """Run windows through a network; report accuracy, spikes, synaptic operations and time."""
-    from lmht_deploy.analysis.runner import default_backend
+    """Run windows through a network; report answers or accuracy, spikes, SOPs and time.
+
+    Without labels, the answer for every window is printed.
+    """
+    from lmht_deploy.analysis.runner import default_backend, time_windows
 
     name = backend or default_backend(artifact)
     with _open_runner(name, artifact, threads, fast_conv) as runner:
+        judge = answers.choose_judge(runner.metadata, artifact, smooth, min_margin, calibrate)
         found = read_windows(
             data,
             runner.window_shape,
@@ -73,11 +113,18 @@ def run(
         )
         with named_errors(data):
             result = _run(name, runner, found)
-    content = {"artifact": artifact, "backend": name, **_content(found, result)}
+            answered = answers.answer(found, result, runner.metadata, judge)
+            chosen = answers.calibrate(answered, calibrate)
+        number = latency if latency is not None else SLOW.get(name, TIMED)
+        times = time_windows(runner, found.windows[:number])
     _show(f"{artifact.name} on {name}, {len(found)} windows", result)
-    correct, milliseconds = percent(content["accuracy"]), content["ms_per_window"]
-    say(f"accuracy {correct}, {milliseconds:.3f} ms per window")
-    write_json(json, content)
+    if answered.scores is None:
+        answers.say_answers(answered)
+    answers.report(answered, predictions)
+    _say_times(result, times)
+    answers.say_calibration(chosen, artifact)
+    content = {"artifact": artifact, "backend": name, **_content(answered)}
+    write_json(json, content | _times_as_json(result, times) | {"calibration": chosen})
 
 
 def _run(name: str, runner: Backend, found: Windows) -> Result:
@@ -89,17 +136,13 @@ def _run(name: str, runner: Backend, found: Windows) -> Result:
         )
 
 
-def _content(found: Windows, result: Result) -> dict[str, Any]:
+def _content(answered: answers.Answered) -> dict[str, Any]:
     """Return what was run, and the result, as plain data."""
-    from lmht_deploy.analysis.compare import accuracy
-
+    result = answered.result
     return {
-        "data": dict(found.provenance),
-        "windows": len(found),
-        "accuracy": accuracy(result, found.labels),
-        "ms_per_window": 1000 * result.seconds / len(found),
-        "predictions": result.predictions,
-        "labels": found.labels,
+        "data": dict(answered.found.provenance),
+        "windows": len(answered.found),
+        **answered.as_json(),
         "logits": result.logits,
         "scale": result.scale,
         "spikes": result.spikes,
@@ -108,6 +151,29 @@ def _content(found: Windows, result: Result) -> dict[str, Any]:
         "event_sops": result.event_sops,
         "macs": result.macs,
     }
+
+
+def _say_times(result: Result, times: np.ndarray) -> None:
+    """Print the mean time of the run, and the percentiles of single windows."""
+    say(f"{1000 * result.seconds / len(result.logits):.3f} ms per window")
+    if len(times):
+        values = ", ".join(f"p{p} {_percentile(times, p):.3f} ms" for p in PERCENTS)
+        say(f"one window per call: {values} ({len(times)} windows)")
+
+
+def _times_as_json(result: Result, times: np.ndarray) -> dict[str, Any]:
+    percentiles = {f"p{p}_ms": _percentile(times, p) for p in PERCENTS} if len(times) else {}
+    return {
+        "ms_per_window": 1000 * result.seconds / len(result.logits),
+        "latency": {"windows": len(times), **percentiles},
+    }
+
+
+def _percentile(times: np.ndarray, percent: int) -> float:
+    """Return a percentile in milliseconds, one of `times` (seconds)."""
+    import numpy as np
+
+    return 1000 * float(np.percentile(times, percent, method="inverted_cdf"))
 
 
 @contextmanager
@@ -136,4 +202,4 @@ def _show(title: str, result: Result) -> None:
         )
         macs = f"{result.macs[layer]:,}" if layer in result.macs else ""
         found.add_row(layer, *means, macs)
-    out.print(found)
+    show(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -13,10 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmht_deploy.errors import DataError, LmhtError
+from lmht_deploy.errors import DataError
 
+from . import _answers as answers
 from . import _options as options
-from ._console import STDOUT, tell
+from . import _window_options as windows
+from ._console import ReaderLeftError, open_lines, say, tell
+from ._durations import checked_duration, parse_duration
+from ._predictions import Classes, Prediction, open_predictions
+from ._signals import Stopped, stop_signals
 from ._stream_source import SourceOptions, open_source
 from ._stream_summary import Summary
 
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from lmht_deploy.events.windows import WindowRule
     from lmht_deploy.ir import Network
 
-WINDOWS, SOURCE = "Windows", "Source"
+SOURCE = "Source"
 
 
 def stream(
@@ -45,37 +49,14 @@ def stream(
             autocompletion=options.completion(lambda: ("-", "udp://", "camera"), files=True),
         ),
     ],
-    bin_us: Annotated[
-        int | None,
-        typer.Option(
-            "--bin-us",
-            metavar="US",
-            help="Length of a time bin in microseconds.",
-            rich_help_panel=WINDOWS,
-        ),
-    ] = None,
-    bin_events: Annotated[
-        int | None,
-        typer.Option(
-            "--bin-events",
-            metavar="N",
-            help="Number of events in a bin, instead of --bin-us.",
-            rich_help_panel=WINDOWS,
-        ),
-    ] = None,
-    hop: Annotated[
-        int | None,
-        typer.Option(
-            "--hop",
-            metavar="BINS",
-            help="Bins between the starts of two windows; fewer than T_in make them overlap "
-            "(default: T_in).",
-            rich_help_panel=WINDOWS,
-        ),
-    ] = None,
+    by: windows.By = None,
+    length: windows.Length = None,
+    hop: windows.Hop = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, help="Stop after N windows.", rich_help_panel=WINDOWS),
+        typer.Option(
+            "--limit", min=1, help="Stop after N windows.", rich_help_panel=windows.WINDOWS
+        ),
     ] = None,
     sensor: Annotated[
         str | None,
@@ -117,7 +98,27 @@ def stream(
         typer.Option(
             "--silence",
             metavar="S",
-            help="End after S seconds without a datagram (UDP).",
+            help="End after S seconds without an event (UDP).",
+            rich_help_panel=SOURCE,
+        ),
+    ] = None,
+    max_gap: Annotated[
+        str,
+        typer.Option(
+            "--max-gap",
+            metavar="TIME",
+            help="Skip empty windows if no event comes for longer, such as 10s. With --drop, the "
+            "events after it count only if the next packet confirms their time.",
+            rich_help_panel=SOURCE,
+            callback=checked_duration,
+        ),
+    ] = "10s",
+    track: Annotated[
+        str | None,
+        typer.Option(
+            "--track",
+            metavar="NAME",
+            help="Track of a recording that holds several (see `lmht events info`).",
             rich_help_panel=SOURCE,
         ),
     ] = None,
@@ -131,6 +132,9 @@ def stream(
         ),
     ] = "event",
     threads: options.Threads = 1,
+    smooth: answers.Smooth = 1,
+    min_margin: answers.MinMargin = None,
+    predictions: answers.Predictions = None,
     json: Annotated[
         Path | None,
         typer.Option(
@@ -148,29 +152,36 @@ def stream(
     from lmht_deploy.events.stream import Clock, Windower, decide
 
     net = lmht.load(network)
-    rule = _rule(net, bin_us, bin_events)
-    chosen = SourceOptions(source, sensor, speed, drop, live or source == "camera", silence)
+    classes = Classes(net.classes, net.class_names)
+    rule = _rule(net, network, by, length, hop)
+    gap = parse_duration(max_gap)
+    live = live or source == "camera"
+    chosen = SourceOptions(source, sensor, speed, drop, live, silence, gap, track)
     if chosen.live and rule.by != "time":
-        raise DataError("--live ends windows by time; give --bin-us")
+        raise DataError("--live ends windows by time; give their length, as in --length 50ms")
     chosen.check()
     with ExitStack() as stack:
         runner = stack.enter_context(open_runner(network, backend, threads=threads))
         opened = open_source(stack, chosen, _input_size(net))
-        show = stack.enter_context(_writer(json, _class_names(net)))
-        windower = Windower(rule, _bins(net, runner, rule.steps, opened.validator.sensor), hop)
+        show = stack.enter_context(_writers(source, json, predictions, classes))
+        bins = _bins(net, runner, rule.steps, opened.validator.sensor)
+        windower = Windower(rule, bins, gap)
         clock = Clock() if chosen.live else None
-        summary = Summary()
+        judge = answers.choose_judge(net.metadata, network, smooth, min_margin)
+        decisions = decide(opened.packets, windower, opened.validator, clock, judge)
+        summary = Summary(classes)
+        code = 0
         try:
-            for decision in islice(
-                decide(opened.packets, windower, opened.validator, clock), limit
-            ):
-                show(decision)
-                summary.add(decision)
-        except KeyboardInterrupt:
+            with stop_signals():
+                for decision in islice(decisions, limit):
+                    summary.add(decision)
+                    show(decision)
+        except Stopped as stopped:
+            code = stopped.code
+        except ReaderLeftError:
             pass
-        except BrokenPipeError:  # the reader of standard output has left
-            sys.stdout = None
         tell(summary.text(windower, opened.validator, clock, opened.packets, opened.udp))
+    raise typer.Exit(code)
 
 
 def _bins(net: Network, runner: Backend, steps: int, sensor: Sensor) -> Counts:
@@ -185,25 +196,20 @@ def _bins(net: Network, runner: Backend, steps: int, sensor: Sensor) -> Counts:
     return WholeWindows(runner, net.input.max_value, steps, sensor, size)
 
 
-def _class_names(net: Network) -> list[str] | None:
-    """Return the names of the classes, if the file has them."""
-    names = str(net.metadata.get("classes", "")).split(", ")
-    return names if len(names) == net.classes and all(names) else None
-
-
-def _rule(net: Network, bin_us: int | None, bin_events: int | None) -> WindowRule:
-    from lmht_deploy.events.windows import WindowRule
-
+def _rule(
+    net: Network, path: Path, by: str | None, length: str | None, hop: int | None
+) -> WindowRule:
     if net.input.kind != "events" or len(net.input.shape) != 3 or net.input.shape[0] != 2:
         raise DataError(
             f"the network takes {net.input.kind} of shape {net.input.shape}; "
             "a stream gives events of shape (2, H, W)"
         )
-    if (bin_us is None) == (bin_events is None):
-        raise DataError("give the length of a bin: --bin-us or --bin-events, one of the two")
-    if bin_events is not None:
-        return WindowRule(net.input.steps, "events", bin_events)
-    return WindowRule(net.input.steps, "time", bin_us or 0)
+    rule = windows.window_rule(net.input.steps, by, length, hop, windows.own_rule(net, path))
+    if rule.by == "recording":
+        raise DataError(
+            "a stream has no known end; give the length of its windows, as in --length 50ms"
+        )
+    return rule
 
 
 def _input_size(net: Network) -> Sensor:
@@ -213,31 +219,55 @@ def _input_size(net: Network) -> Sensor:
 
 
 @contextmanager
-def _writer(json: Path | None, names: list[str] | None) -> Iterator[Callable[[Decision], None]]:
+def _writers(
+    source: str, json: Path | None, predictions: Path | None, classes: Classes
+) -> Iterator[Callable[[Decision], None]]:
+    """Yield the function that writes one decision everywhere it is asked for."""
+    with ExitStack() as stack:
+        writers = [stack.enter_context(_writer(json, classes))]
+        if predictions is not None:
+            add = stack.enter_context(open_predictions(predictions, classes))
+            writers.append(lambda decision: add(_prediction(source, decision)))
+
+        def write(decision: Decision) -> None:
+            for writer in writers:
+                writer(decision)
+
+        yield write
+
+
+@contextmanager
+def _writer(json: Path | None, classes: Classes) -> Iterator[Callable[[Decision], None]]:
     """Yield the function that writes one decision: a line of text, or JSON if asked for."""
-
-    def as_json(decision: Decision) -> str:
-        name = {"class": names[decision.label]} if names else {}
-        return json_module.dumps(asdict(decision) | name)
-
     if json is None:
-        yield lambda decision: typer.echo(_line(decision, names))
+        yield lambda decision: say(_line(decision, classes))
         return
-    if json == STDOUT:
-        yield lambda decision: typer.echo(as_json(decision))
-        return
-    try:
-        file = json.open("w", encoding="utf-8")
-    except OSError as error:
-        raise LmhtError(f"{json}: cannot be written ({error.strerror})") from None
-    with file:
-        yield lambda decision: print(as_json(decision), file=file, flush=True)
+    with open_lines(json) as write:
+        yield lambda decision: write(_as_json(decision, classes))
 
 
-def _line(decision: Decision, names: list[str] | None) -> str:
-    label = f"{names[decision.label]:12s}" if names else f"{decision.label:3d}"
+def _as_json(decision: Decision, classes: Classes) -> str:
+    name = {"class": classes.name(decision.label)} if classes.names else {}
+    return json_module.dumps(asdict(decision) | name)
+
+
+def _prediction(source: str, decision: Decision) -> Prediction:
+    return Prediction(
+        source=source,
+        window=decision.window,
+        time=decision.start * 1e-6,
+        label=None,
+        predicted=decision.label,
+        margin=decision.margin,
+        logits=decision.logits,
+    )
+
+
+def _line(decision: Decision, classes: Classes) -> str:
+    name = classes.name(decision.label)
     return (
-        f"{decision.time * 1e-6:12.6f} s  class {label}  margin {decision.margin:8.3f}  "
+        f"{decision.time * 1e-6:12.6f} s  class {f'{name:12s}' if classes.names else f'{name:>3s}'}"
+        f"  margin {decision.margin:8.3f}  "
         f"{decision.events:7,} events  {decision.spikes:9,} spikes  {decision.sops:12,} SOPs  "
-        f"{decision.latency * 1e3:8.3f} ms"
+        f"{decision.latency * 1e3:8.3f} ms{'  incomplete window' if decision.incomplete else ''}"
     )

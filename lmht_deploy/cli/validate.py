@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import _answers as answers
 from . import _options as options
-from ._console import counting, out, progress, table, tell, write_json
+from ._console import counting, good, progress, show, table, tell, write_json
 from ._training import check_run, load_run, lower_run, resolve_device
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from lmht_deploy.analysis.validate import FormRow, Validation
     from lmht_deploy.training.recipe import PaperRecipe
@@ -34,6 +36,7 @@ def validate(
     threads: options.Threads = 1,
     device: options.Device = "auto",
     energy_model: options.Energy = "45nm",
+    predictions: answers.Predictions = None,
     json: options.Json = None,
 ) -> None:
     """Report accuracy, SOPs and energy of a trained network before and after reparameterization.
@@ -46,7 +49,7 @@ def validate(
     from lmht_deploy.analysis.validate import validate as validate_network
     from lmht_deploy.training import data
 
-    own_device = resolve_device(device)
+    net, own_device = lower_run(run), resolve_device(device)
     with counting(f"reading {run.recipe.data.name}") as show:
         found = data.load_split(
             run.recipe,
@@ -56,18 +59,20 @@ def validate(
             subset=subset,
             cache=cache,
             progress=show,
-        )
+        )[:limit]
     with progress("validating") as report:
         validation = validate_network(
-            lower_run(run),
-            found.windows[:limit],
-            found.require_labels()[:limit],
+            net,
+            found.windows,
+            found.require_labels(),
             threads=threads,
             device=own_device,
             energy_model=energy_model,
             progress=report,
         )
     _show(validation, run.recipe.network.architecture, run.recipe.paper)
+    answered = answers.answer(found, validation.result, net.metadata)
+    answers.report(answered, predictions)
     write_json(
         json,
         {
@@ -78,6 +83,7 @@ def validate(
             "energy_model": energy_model,
             "rows": [dataclasses.asdict(row) for row in validation.rows],
             "omitted": validation.omitted,
+            "answers": answered.as_json(),
         },
     )
     if not validation.exact:
@@ -91,7 +97,7 @@ def _show(validation: Validation, architecture: str, paper: PaperRecipe) -> None
         found.add_row(*_cells(row, architecture, macs))
     if paper.accuracy:
         found.add_row(*_paper_cells(paper, architecture))
-    out.print(found)
+    show(found)
     for reason in validation.omitted:
         tell(f"not evaluated: {reason}")
     for row in validation.rows:
@@ -115,7 +121,7 @@ def _empty_table(validation: Validation, macs: bool) -> Table:
     return table("before and after reparameterization", columns, left=text, caption=caption)
 
 
-def _cells(row: FormRow, architecture: str, macs: bool) -> list[str]:
+def _cells(row: FormRow, architecture: str, macs: bool) -> list[Text | str]:
     return [
         "integer" if row.integer else "float",
         architecture,
@@ -137,11 +143,11 @@ def _paper_cells(paper: PaperRecipe, architecture: str) -> list[str]:
     return [f"paper, Table {paper.table}", architecture, "", "", "", *cells]
 
 
-def _comparison(row: FormRow) -> str:
+def _comparison(row: FormRow) -> Text | str:
     if row.form == "before":
         return ""
     if row.difference is None:
-        return "[green]equal in every window[/]"
+        return good("equal in every window")
     return (
         f"spikes differ in {row.differing_windows:,} windows, "
         f"classes in {row.differing_predictions:,}"

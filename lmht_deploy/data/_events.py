@@ -19,6 +19,7 @@ from lmht_deploy.formats.files import atomic_write
 
 from ._digits import load_digits_recordings
 from ._folders import load_folder_recordings
+from ._listing import Choice
 from ._recordings import Recordings, Split
 from ._tonic import load_nmnist_recordings, load_tonic_recordings
 from ._windows import Progress, Windows
@@ -98,7 +99,7 @@ def _open(
         case "nmnist":
             return load_nmnist_recordings(root, split)
         case "folder":
-            return load_folder_recordings(root, split, sensor)
+            return load_folder_recordings(root, Choice(split), sensor)
     return load_tonic_recordings(name.removeprefix("tonic:"), root, split, subset)
 
 

@@ -26,6 +26,11 @@ class Windows:
         labels: int64 `[N]`, indices into `classes`; None if the source has no labels.
         classes: Class names; empty if the source does not name them.
         kind: "events" or "image".
+        sources: Names of the recordings that the windows come from, relative to the folder of the
+            data; empty if the windows do not come from recordings.
+        source_index: int64 `[N]`, indices into `sources`; None if there are none.
+        start_us: int64 `[N]`, start of each window in us from the first event of its recording;
+            None if there are no recordings.
         provenance: What was read and how, as plain values for JSON. `data` is the name or the
             path. For events, `events` is the number of all events, `lost` of those above
             `max_count`, `dropped` of those that were invalid.
@@ -36,14 +41,26 @@ class Windows:
     classes: tuple[str, ...] = ()
     kind: Kind = "events"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    source_index: np.ndarray | None = None
+    start_us: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __getitem__(self, chosen: slice | np.ndarray) -> Windows:
-        """Select windows by a slice or an index array, together with their labels."""
-        labels = None if self.labels is None else self.labels[chosen]
-        return replace(self, windows=self.windows[chosen], labels=labels)
+        """Select windows by a slice or an index array, with all that is known of each."""
+
+        def select(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[chosen]
+
+        return replace(
+            self,
+            windows=self.windows[chosen],
+            labels=select(self.labels),
+            source_index=select(self.source_index),
+            start_us=select(self.start_us),
+        )
 
     def require_labels(self) -> np.ndarray:
         """Return the labels int64 `[N]`; DataError if there are none."""

@@ -12,11 +12,11 @@ import numpy as np
 from lmht_deploy.errors import DataError
 
 from ._aedat4 import open_aedat4
-from ._pieces import Opened, read_pieces
+from ._pieces import Choice, Opened, read_pieces
 from .arrays import Sensor, make_events
 
 
-def open_aedat(path: Path, sensor: Sensor | None) -> Opened:
+def open_aedat(path: Path, choice: Choice) -> Opened:
     """Open an AEDAT file of the version that its first line names."""
     with path.open("rb") as file:
         first = file.readline(64).strip()
@@ -30,7 +30,7 @@ def open_aedat(path: Path, sensor: Sensor | None) -> Opened:
             f"starts with {first[:20]!r}; AEDAT 4, 3.1 and 2.0 can be read."
             " iniVation's DV converts others to AEDAT 4"
         )
-    return openers[first](path, sensor)
+    return openers[first](path, choice)
 
 
 # ---------------------------------------------------------------------------------------- AEDAT 3.1
@@ -53,8 +53,11 @@ POLARITY = 1
 """Kind of a packet that holds events of pixels."""
 
 
-def _open_aedat31(path: Path, _given: Sensor | None) -> Opened:
-    """Open AEDAT 3.1 without compression; packets of frames, inertia and triggers are skipped."""
+def _open_aedat31(path: Path, choice: Choice) -> Opened:
+    """Open AEDAT 3.1 without compression; packets of frames, inertia and triggers are skipped.
+
+    A track is the number of a source.
+    """
     header = {}
     with path.open("rb") as file:
         while (line := file.readline(4096)).startswith(b"#") and not line.startswith(
@@ -68,12 +71,30 @@ def _open_aedat31(path: Path, _given: Sensor | None) -> Opened:
             f"AEDAT 3.1 of the format {header['Format']}; only RAW can be read."
             " iniVation's DV converts others to AEDAT 4"
         )
-    names = [value.upper() for key, value in header.items() if key.startswith("Source")]
+    source = "Source" if choice.track is None else f"Source {choice.track}"
+    names = [value.upper() for key, value in header.items() if key.startswith(source)]
     found = (size for name in names for known, size in INIVATION if name.startswith(known))
-    return next(found, None), _read_aedat31(path, start)
+    return next(found, None), _read_aedat31(path, start, choice.track)
 
 
-def _read_aedat31(path: Path, start: int) -> Iterator[np.ndarray]:
+def _read_aedat31(path: Path, start: int, track: str | None) -> Iterator[np.ndarray]:
+    """Events of the source `track`, by default of the only source that has events."""
+    chosen = track
+    for block, body in _read_blocks(path, start):
+        source = str(block["source"])
+        if block["kind"] != POLARITY:
+            continue
+        chosen = chosen or source
+        if source == chosen:
+            yield _parse_polarity(block, body)
+        elif track is None:
+            raise DataError(
+                f"holds events of the sources {chosen} and {source}; choose one by its number"
+                " (track=, on the command line --track)"
+            )
+
+
+def _read_blocks(path: Path, start: int) -> Iterator[tuple[np.void, bytes]]:
     with path.open("rb") as file:
         file.seek(start)
         while head := file.read(BLOCK.itemsize):
@@ -82,9 +103,7 @@ def _read_aedat31(path: Path, start: int) -> Iterator[np.ndarray]:
                     f"is truncated, {len(head)} bytes are left over after the last packet"
                 )
             (block,) = np.frombuffer(head, BLOCK)
-            body = _read_body(path, file, block)
-            if block["kind"] == POLARITY:
-                yield _parse_polarity(block, body)
+            yield block, _read_body(path, file, block)
 
 
 def _read_body(path: Path, file: BinaryIO, block: np.void) -> bytes:
@@ -120,12 +139,15 @@ DAVIS = {"DAVIS240": Sensor(180, 240), "DAVIS346": Sensor(260, 346)}
 DVS128_SENSOR = Sensor(128, 128)
 
 
-def _open_aedat2(path: Path, sensor: Sensor | None) -> Opened:
+def _open_aedat2(path: Path, choice: Choice) -> Opened:
     """Open AEDAT 2.0 of a DVS128 or a DAVIS: big-endian address and time.
 
     A file without the name of its chip is one of a DVS128, or of a DAVIS if `sensor` has the size
     of one (v2e writes such files).
     """
+    sensor = choice.sensor
+    if choice.track is not None:
+        raise DataError("is AEDAT 2.0, which holds one track of events; none can be chosen")
     chip, start = _read_chip(path)
     davis = next((size for name, size in DAVIS.items() if chip.upper().startswith(name)), None)
     if davis is not None:
@@ -198,8 +220,4 @@ def _davis_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.ndar
     pixel = address & (1 << 31 | 1 << 10) == 0
     address, t = address[pixel].astype(np.int64), t[pixel]
     x, y = sensor.width - 1 - (address >> 12 & 0x3FF), sensor.height - 1 - (address >> 22 & 0x1FF)
-    if (x < 0).any() or (y < 0).any():
-        raise DataError(
-            f"holds addresses outside of the sensor of {sensor.width} x {sensor.height}"
-        )
-    return make_events(t, x, y, address >> 11 & 1 == 1)
+    return make_events(t, x, y, address >> 11 & 1 == 1)  # x < 0 wraps, and stays off the sensor

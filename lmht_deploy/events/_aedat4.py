@@ -26,7 +26,7 @@ import numpy as np
 from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError
 
-from ._pieces import Opened
+from ._pieces import EXPANSION_FLOOR, MAX_EXPANSION, Choice, Opened
 from .arrays import Sensor
 
 MAGIC = b"#!AER-DAT4.0\r\n"
@@ -74,18 +74,25 @@ class Aedat4:
     start: int
     end: int
 
-    def event_track(self) -> Track:
-        """The only track of events. Raises DataError where there is none, or more than one."""
-        found = [track for track in self.tracks if track.kind == "EVTS"]
+    def event_track(self, chosen: str | None = None) -> Track:
+        """Return the track of events with the number or name `chosen`, by default the only one.
+
+        Raises:
+            DataError: There is no such track, or there are several.
+        """
+        events = [track for track in self.tracks if track.kind == "EVTS"]
+        found = [track for track in events if chosen in (None, str(track.number), track.name)]
         if len(found) == 1:
             return found[0]
-        names = ", ".join(f"{track.number} ({track.name})" for track in found)
-        raise DataError(
-            f"holds {len(found)} tracks of events, {names}; one is expected: export the track that"
-            " is meant to a file of its own"
-            if found
-            else "holds no track of events"
-        )
+        names = ", ".join(f"{track.number} ({track.name})" for track in events)
+        if not events:
+            raise DataError("holds no track of events")
+        if chosen is None or found:
+            raise DataError(
+                f"holds {len(events)} tracks of events, {names}; choose one by its number"
+                " (track=, on the command line --track)"
+            )
+        raise DataError(f"holds no track of events {chosen!r}; it holds {names}")
 
     def packets(self, track: Track) -> Iterator[np.ndarray]:
         """Yield the events of each packet of `track`, as EVENT_STRUCT [n]."""
@@ -98,14 +105,14 @@ class Aedat4:
                     yield _events(decompress(body))
 
 
-def open_aedat4(path: Path, _given: Sensor | None) -> Opened:
-    """Open an AEDAT 4 file that holds one track of events; other tracks are skipped.
+def open_aedat4(path: Path, choice: Choice) -> Opened:
+    """Open a track of events of an AEDAT 4 file; other tracks are skipped.
 
     Raises:
-        DataError: The file is damaged, or holds no track of events or several.
+        DataError: The file is damaged, holds no such track, or several and none is chosen.
     """
     file = read_header(path)
-    track = file.event_track()
+    track = file.event_track(choice.track)
     return track.size and Sensor(track.size[1], track.size[0]), file.packets(track)
 
 
@@ -186,22 +193,23 @@ def _decompressor(package: str | None) -> Callable[[bytes], bytes]:
     library = importlib.import_module("lz4.frame" if package == "lz4" else package)
 
     def decompress(body: bytes) -> bytes:
-        found = _first_bytes(library, package, body)
-        if len(found) > MAX_PACKET:
-            raise DataError(f"a packet holds more than {MAX_PACKET} bytes")
+        most = min(MAX_PACKET, max(EXPANSION_FLOOR, MAX_EXPANSION * len(body)))
+        found = _first_bytes(library, package, body, most + 1)
+        if len(found) > most:
+            raise DataError(f"a packet of {len(body)} bytes holds more than {most:,} bytes")
         return found
 
     return decompress
 
 
-def _first_bytes(library: Any, package: str, body: bytes) -> bytes:
-    """At most one byte more than a packet may have, so that a bomb is not unpacked."""
+def _first_bytes(library: Any, package: str, body: bytes, number: int) -> bytes:
+    """At most `number` bytes, so that a bomb is not unpacked."""
     try:
         if package == "lz4":
-            found: bytes = library.LZ4FrameDecompressor().decompress(body, MAX_PACKET + 1)
+            found: bytes = library.LZ4FrameDecompressor().decompress(body, number)
         else:
             reader = library.ZstdDecompressor().stream_reader(io.BytesIO(body))
-            found = reader.read(MAX_PACKET + 1)
+            found = reader.read(number)
         return found
     except Exception as error:  # each library has an error of its own
         raise DataError(f"is damaged, a packet cannot be decompressed ({error})") from None

@@ -8,6 +8,8 @@ import numpy as np
 
 from lmht_deploy.errors import DataError
 
+from .arrays import MAX_TIME
+
 
 def combine_columns(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return one structured array of the arrays t, x, y, p; floating-point times are seconds.
@@ -31,6 +33,5 @@ def combine_columns(columns: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _microseconds(seconds: np.ndarray) -> np.ndarray:
     found = np.rint(seconds.astype(np.float64) * 1e6)
-    if not (np.abs(found) < 2.0**62).all():
-        raise DataError("holds times that are not finite, or beyond 2^62 us")
-    return found.astype(np.int64)
+    valid = np.abs(found) < MAX_TIME  # a time that is not finite becomes one that is out of range
+    return np.where(valid, found, 0).astype(np.int64) + np.where(valid, 0, MAX_TIME + 1)

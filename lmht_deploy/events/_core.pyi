@@ -18,16 +18,49 @@ class _Size(Protocol):
     @property
     def width(self) -> int: ...
 
-class Sifted:
-    """What `sift` has done."""
+class Sifter:
+    """Passes valid events on, packet by packet, and counts the others.
 
+    Args:
+        sensor: Size of the sensor.
+        max_gap: Microseconds between two events beyond which the second is held until the next
+            packet confirms it, or until an earlier event refutes it; negative: never.
+    """
+
+    def __init__(self, sensor: _Size, max_gap: int) -> None: ...
     @property
-    def admitted(self) -> int:
-        """Number of events without a fault."""
+    def held(self) -> int:
+        """Number of events that wait for the next packet."""
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Number of the other events by fault: "range", "polarity", "order"."""
+        """Number of dropped events by fault: "range", "polarity", "order"."""
+
+    def sift(
+        self,
+        events: NDArray[np.uint8] | NDArray[np.int64],
+        expected: int,
+        admitted: NDArray[np.uint8],
+    ) -> int:
+        """Write the valid events to `admitted` `uint8 [>= held + n, 13]` and return their number.
+
+        Times up to `expected` (us) are not held.
+        """
+
+    def release(self, admitted: NDArray[np.uint8]) -> int:
+        """Write the events that are held to `admitted` and return their number."""
+
+class Filter:
+    """Keeps some of the valid events of a recording, packet by packet."""
+
+    def apply(self, events: NDArray[np.uint8], kept: NDArray[np.uint8]) -> int:
+        """Write the events that are kept to `kept` `uint8 [>= n, 13]` and return their number."""
+
+def background_activity_filter(sensor: _Size, time: int) -> Filter:
+    """Keep events with an event at one of the eight neighbors within the last `time` us."""
+
+def refractory_filter(sensor: _Size, time: int) -> Filter:
+    """Keep events without a kept event of the same pixel within the last `time` us."""
 
 class Decoder:
     """Decodes the bytes of an event file piece by piece (`make_decoder`)."""
@@ -58,14 +91,6 @@ def check(events: NDArray[np.uint8] | NDArray[np.int64], sensor: _Size, latest: 
         sensor: Size of the sensor.
         latest: Time of the last event before these (us).
     """
-
-def sift(
-    events: NDArray[np.uint8] | NDArray[np.int64],
-    sensor: _Size,
-    latest: int,
-    admitted: NDArray[np.uint8],
-) -> Sifted:
-    """Write the events without a fault to `admitted` `uint8 [>= n, 13]`."""
 
 def first_at(events: NDArray[np.uint8], time: int) -> int:
     """Return the index of the first event that is not earlier than `time` (us)."""

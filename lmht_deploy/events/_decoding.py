@@ -18,7 +18,7 @@ import numpy as np
 from lmht_deploy.errors import DataError
 
 from ._extension import core
-from ._pieces import Opened, read_pieces
+from ._pieces import Choice, Opened, read_pieces
 from .arrays import EVENT, Sensor
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ ES_MAGIC = b"Event Stream"
 ES_DECODERS = {1: "es-dvs", 2: "es-atis"}
 
 
-def open_raw(path: Path, _given: Sensor | None) -> Opened:
+def open_raw(path: Path, _choice: Choice) -> Opened:
     """Open a Prophesee RAW file in EVT2, EVT2.1 or EVT3.
 
     Events before the first time word have no time and are skipped, as Prophesee's decoders do.
@@ -74,7 +74,7 @@ def open_raw(path: Path, _given: Sensor | None) -> Opened:
     return _raw_sensor(header), _decoded(path, start, decoder, _first_time(header))
 
 
-def open_dat(path: Path, _given: Sensor | None) -> Opened:
+def open_dat(path: Path, _choice: Choice) -> Opened:
     """Open a Prophesee DAT file of change detection events (types "cd" and "2d").
 
     Raises:
@@ -92,7 +92,7 @@ def open_dat(path: Path, _given: Sensor | None) -> Opened:
     return _sensor(*sizes), _decoded(path, start + 2, "dat", _first_time(header))
 
 
-def open_event_stream(path: Path, _given: Sensor | None) -> Opened:
+def open_event_stream(path: Path, _choice: Choice) -> Opened:
     """Open an Event Stream 2 file of DVS or ATIS events.
 
     Raises:

@@ -13,8 +13,8 @@ import numpy as np
 from lmht_deploy.errors import DataError
 
 from ._columns import combine_columns
-from ._pieces import PIECE, Opened
-from .arrays import Sensor, has_event_fields
+from ._pieces import PIECE, Choice, Opened, check_expansion
+from .arrays import as_sensor, has_event_fields
 
 FILTERS = {
     32001: "Blosc",
@@ -27,27 +27,46 @@ FILTERS = {
 }
 """Compression filters of recordings by their registered number."""
 
+MAX_CHUNK = 2**28
+"""Bytes of the largest chunk, which HDF5 reads at once."""
+
 ECF = 36559
 """The filter that no Python package brings along."""
 
 
-def open_hdf5(path: Path, _given: Sensor | None) -> Opened:
+def open_hdf5(path: Path, choice: Choice) -> Opened:
     """Open an HDF5 recording; it is read piece by piece.
+
+    A track is the path of a group or data set. The attribute `sensor_resolution` of the file
+    (height, width) is the size of the sensor.
 
     Raises:
         DataError: The file does not hold one group or data set of events, stores them elsewhere,
             or needs a compression filter that is not installed.
     """
     with h5py.File(path, "r") as file:
-        names = _event_places(file)
-        if len(names) != 1:
-            raise DataError(
-                "must hold one group with the arrays t, x, y, p;"
-                f" it holds {f'{len(names)}: ' + ', '.join(names) if names else 'none'}"
-            )
-        for item in _arrays(file[names[0]]).values():
+        name = _choose(_event_places(file), choice.track)
+        arrays = _arrays(file[name]).values()
+        for item in arrays:
             _check_storage(item)
-    return None, _read(path, names[0])
+        check_expansion(
+            sum(item.nbytes for item in arrays),
+            sum(item.id.get_storage_size() for item in arrays),
+        )
+        size = file.attrs.get("sensor_resolution")
+    sensor = None if size is None else as_sensor(tuple(np.ravel(size).tolist()))
+    return sensor, _read(path, name)
+
+
+def _choose(names: list[str], track: str | None) -> str:
+    found = [name for name in names if track in (None, name, f"/{name}")]
+    if len(found) == 1:
+        return found[0]
+    held = f"{len(names)}: {', '.join(names)}" if names else "none"
+    if track is not None:
+        raise DataError(f"holds no group of events {track!r}; it holds {held}")
+    choose = "; choose one (track=, on the command line --track)" if names else ""
+    raise DataError(f"must hold one group with the arrays t, x, y, p; it holds {held}{choose}")
 
 
 def _event_places(file: h5py.File) -> list[str]:
@@ -65,7 +84,12 @@ def _event_places(file: h5py.File) -> list[str]:
 
 def _arrays(item: h5py.Group | h5py.Dataset) -> dict[str, h5py.Dataset]:
     if isinstance(item, h5py.Dataset):
+        if item.ndim != 1:
+            raise DataError(f"must hold a one-dimensional table of events; {item.name} is none")
         return {"": item}
+    for name in "txyp":
+        if not isinstance(item.get(name, getlink=True), h5py.HardLink):
+            raise DataError(f"holds a link in place of the array {name!r}, which is not followed")
     arrays = {name: item[name] for name in "txyp"}
     for name, array in arrays.items():
         if not isinstance(array, h5py.Dataset) or array.ndim != 1:
@@ -80,8 +104,8 @@ def _check_storage(array: h5py.Dataset) -> None:
     """Require that the values are in the file, and that their filters are installed."""
     if array.external or array.is_virtual:
         raise DataError(f"stores {array.name} in another file, which is not read")
-    if array.size and not array.id.get_storage_size():
-        raise DataError(f"declares {array.size:,} values of {array.name} and stores none")
+    if array.nbytes > _largest_size(array):
+        raise DataError(f"declares {array.size:,} values of {array.name} and stores fewer")
     properties = array.id.get_create_plist()
     for index in range(properties.get_nfilters()):
         number = properties.get_filter(index)[0]
@@ -93,6 +117,16 @@ def _check_storage(array: h5py.Dataset) -> None:
                 else "run: pip install hdf5plugin"
             )
             raise DataError(f"is compressed with {name} (HDF5 filter {number}); {install}")
+
+
+def _largest_size(array: h5py.Dataset) -> int:
+    """Bytes that the array can have by what is stored: missing chunks would be read as zeros."""
+    if array.chunks is None:
+        return int(array.id.get_storage_size())
+    (length,) = array.chunks
+    if length * array.dtype.itemsize > MAX_CHUNK:
+        raise DataError(f"stores {array.name} in chunks of more than {MAX_CHUNK:,} bytes")
+    return int(array.id.get_num_chunks() * length * array.dtype.itemsize)
 
 
 def _filter_available(number: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,33 @@ Opened = tuple[Sensor | None, Iterator[np.ndarray]]
 
 PIECE = 2**17
 """Events, or records of a file, that are read at once."""
+
+MAX_EXPANSION = 2000
+"""Largest ratio of events to compressed bytes that is believed; real events reach about 10."""
+EXPANSION_FLOOR = 2**24
+"""Bytes of events that are always believed, however small they are compressed."""
+
+
+class Choice(NamedTuple):
+    """What the caller chooses where a file leaves it open.
+
+    Attributes:
+        sensor: Size of the sensor.
+        track: Name or number of the track to read.
+    """
+
+    sensor: Sensor | None = None
+    track: str | None = None
+
+
+def check_expansion(declared: int, stored: int) -> None:
+    """Require that `stored` compressed bytes can hold `declared` bytes of events.
+
+    Raises:
+        DataError: They cannot, so that reading them would fill the memory with nothing.
+    """
+    if declared > EXPANSION_FLOOR and declared > MAX_EXPANSION * stored:
+        raise DataError(f"declares {declared:,} bytes of events and stores {stored:,} bytes")
 
 
 def read_pieces(

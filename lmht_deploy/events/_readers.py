@@ -1,8 +1,8 @@
 """Readers of recordings: a function for each suffix.
 
-A reader takes the path, and the size of the sensor if the caller gives it. It returns the size of
-the sensor, or None if the file does not state it, and an iterator of structured arrays. It may
-raise any error: `recordings` turns it into a DataError that names the file.
+A reader takes the path, and what the caller chooses: the size of the sensor and a track. It returns
+the size of the sensor, or None if the file does not state it, and an iterator of structured arrays.
+It may raise any error: `recordings` turns it into a DataError that names the file.
 """
 
 from __future__ import annotations
@@ -12,18 +12,26 @@ from pathlib import Path
 
 import numpy as np
 
+from lmht_deploy.errors import DataError
+
 from ._aedat import open_aedat
-from ._columns import combine_columns
 from ._decoding import open_dat, open_event_stream, open_raw
 from ._hdf5 import open_hdf5
-from ._pieces import PIECE, Opened, read_pieces
-from .arrays import Sensor, make_events
+from ._numpy import open_npy, open_npz
+from ._pieces import Choice, Opened, read_pieces
+from ._text import COLUMNS, parse_header, parse_lines
+from .arrays import make_events
 
 NMNIST_OVERFLOW = 240
 """Row that marks an overflow of the time in files of N-MNIST."""
 
+MAX_LINE = 2**16
+"""Bytes of the longest line of a CSV file."""
+TEXT_PIECE = 2**20
+"""Bytes of a CSV file that are parsed at once."""
 
-def _open_bin(path: Path, _given: Sensor | None) -> Opened:
+
+def _open_bin(path: Path, _choice: Choice) -> Opened:
     return None, _read_bin(path)
 
 
@@ -41,15 +49,34 @@ def _read_bin(path: Path) -> Iterator[np.ndarray]:
         yield make_events(t, x, y, high >> 7)[~overflow]
 
 
-def _open_numpy(path: Path, _given: Sensor | None) -> Opened:
-    if path.suffix.lower() == ".npy":
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return None, (np.array(array[i : i + PIECE]) for i in range(0, len(array), PIECE))
-    with np.load(path, allow_pickle=False) as content:
-        return None, iter([combine_columns(dict(content))])
+def _open_csv(path: Path, _choice: Choice) -> Opened:
+    with path.open("rb") as file:
+        first = file.readline(MAX_LINE)
+    columns = parse_header(first) if first.strip() else None
+    return None, _read_csv(path, columns)
 
 
-OPENERS: dict[str, Callable[[Path, Sensor | None], Opened]] = {
+def _read_csv(path: Path, columns: str | None) -> Iterator[np.ndarray]:
+    """Lines of four integers, after a header that names the columns if there is one."""
+    line, rest = 1, b""
+    with path.open("rb") as file:
+        if columns:
+            file.readline(MAX_LINE)
+            line = 2
+        while data := file.read(TEXT_PIECE):
+            complete, _, rest = (rest + data).rpartition(b"\n")
+            if len(rest) > MAX_LINE:
+                raise DataError(f"a line after line {line} is longer than {MAX_LINE} bytes")
+            yield parse_lines(complete, line, columns or COLUMNS)
+            line += complete.count(b"\n") + 1
+    if rest.strip():
+        yield parse_lines(rest, line, columns or COLUMNS)
+
+
+TRACKED = (".aedat4", ".aedat", ".h5", ".hdf5")
+"""Suffixes of files that can hold several tracks of events."""
+
+OPENERS: dict[str, Callable[[Path, Choice], Opened]] = {
     ".aedat4": open_aedat,
     ".aedat": open_aedat,
     ".raw": open_raw,
@@ -58,6 +85,7 @@ OPENERS: dict[str, Callable[[Path, Sensor | None], Opened]] = {
     ".h5": open_hdf5,
     ".hdf5": open_hdf5,
     ".bin": _open_bin,
-    ".npy": _open_numpy,
-    ".npz": _open_numpy,
+    ".csv": _open_csv,
+    ".npy": open_npy,
+    ".npz": open_npz,
 }

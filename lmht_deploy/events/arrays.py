@@ -17,6 +17,9 @@ EVENT = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.
 MAX_TIME = 2**62
 """Largest magnitude of a time in us: the difference of two times fits into 64 bits."""
 
+MAX_GAP = 10_000_000
+"""Microseconds without an event after which a time may be damaged, by default."""
+
 
 class Sensor(NamedTuple):
     """Size of a sensor in pixels, in the order of the axes of a frame.
@@ -95,33 +98,45 @@ def validate_events(events: np.ndarray, sensor: Sensor) -> np.ndarray:
 class EventValidator:
     """Incremental form of `validate_events`: checks the packets of one recording or stream.
 
+    A damaged time far ahead makes every later event invalid, since it is earlier. With `drop` and
+    `max_gap`, the events after a longer gap are therefore held until the next packet. They are
+    dropped if an event is earlier than they are. The first packet is held in the same way.
+
     Args:
         sensor: Size of the sensor.
         drop: Drop and count invalid events instead of raising an error.
+        max_gap: Microseconds without an event after which events are held, up to 2^62. Default:
+            events are never held.
 
     Attributes:
         sensor: Size of the sensor.
         seen: Number of events so far, invalid ones included.
         dropped: Number of dropped events by their first fault: "range" (outside the sensor, or a
             time beyond 2^62 us), "polarity" (neither 0 nor 1), "order" (earlier than a valid
-            event before it).
+            event before it, or a jump ahead that later events contradict).
     """
 
-    def __init__(self, sensor: Sensor, *, drop: bool = False) -> None:
+    def __init__(self, sensor: Sensor, *, drop: bool = False, max_gap: int | None = None) -> None:
         self.sensor = sensor
         self.seen = 0
         self.dropped = {"range": 0, "polarity": 0, "order": 0}
-        self._drop = drop
+        self._sifter = core().Sifter(sensor, -1 if max_gap is None else max_gap) if drop else None
         self._latest = -MAX_TIME
 
-    def validate(self, events: np.ndarray) -> np.ndarray:
+    @property
+    def held(self) -> int:
+        """Number of events that wait for the next packet."""
+        return self._sifter.held if self._sifter else 0
+
+    def validate(self, events: np.ndarray, expected: int | None = None) -> np.ndarray:
         """Validate the next packet, which may be empty.
 
         Args:
             events: Structured array `[n]` with at least the integer fields t, x, y, p.
+            expected: Time in us up to which events are not held, if the caller knows the time.
 
         Returns:
-            The valid events, EVENT `[m]` with m <= n.
+            The valid events, EVENT `[m]`. They include events that were held so far.
 
         Raises:
             DataError: A field is missing or not of integers, or (without `drop`) an event is not
@@ -129,27 +144,35 @@ class EventValidator:
         """
         _check_fields(events)
         packet = as_bytes(events) if events.dtype == EVENT else _as_table(events)
-        index = core().check(packet, self.sensor, self._latest)
-        if index == len(events):
-            valid = events if events.dtype == EVENT else _convert(events)
-        elif self._drop:
-            valid = self._drop_invalid(packet)
+        if self._sifter:
+            valid = self._sift(packet, -MAX_TIME if expected is None else expected)
         else:
-            raise DataError(
-                f"event {self.seen + index}: {_describe_fault(events[index], self.sensor)}"
-            )
+            self._require_valid(packet, events)
+            valid = events if events.dtype == EVENT else _convert(events)
         self.seen += len(events)
-        if len(valid):
-            self._latest = int(valid["t"][-1])
         return valid
 
-    def _drop_invalid(self, packet: np.ndarray) -> np.ndarray:
-        """Valid events of `packet`; the others are counted."""
-        valid = np.empty(len(packet), EVENT)
-        sifted = core().sift(packet, self.sensor, self._latest, admitted=as_bytes(valid))
-        for fault, count in sifted.dropped.items():
-            self.dropped[fault] += count
-        return valid[: sifted.admitted]
+    def finish(self) -> np.ndarray:
+        """Return the events that are still held, EVENT `[m]`: no later event contradicts them."""
+        valid = np.empty(self.held, EVENT)
+        if self._sifter:
+            self._sifter.release(as_bytes(valid))
+        return valid
+
+    def _require_valid(self, packet: np.ndarray, events: np.ndarray) -> None:
+        index = core().check(packet, self.sensor, self._latest)
+        latest = int(events["t"][index - 1]) if index else self._latest
+        if index < len(events):
+            fault = _describe_fault(events[index], self.sensor, latest)
+            raise DataError(f"event {self.seen + index}: {fault}")
+        self._latest = latest
+
+    def _sift(self, packet: np.ndarray, expected: int) -> np.ndarray:
+        """Valid events of `packet`, and those that were held; the others are counted."""
+        valid = np.empty(self.held + len(packet), EVENT)
+        number = self._sifter.sift(packet, expected, as_bytes(valid)) if self._sifter else 0
+        self.dropped = self._sifter.dropped if self._sifter else self.dropped
+        return valid[:number]
 
 
 def as_bytes(events: np.ndarray) -> np.ndarray:
@@ -192,7 +215,7 @@ def has_event_fields(dtype: np.dtype[np.void]) -> bool:
     return set("txyp") <= set(dtype.names or ())
 
 
-def _describe_fault(event: np.void, sensor: Sensor) -> str:
+def _describe_fault(event: np.void, sensor: Sensor, latest: int) -> str:
     t, x, y, p = (int(event[name]) for name in "txyp")
     if not (0 <= x < sensor.width and 0 <= y < sensor.height):
         return f"x={x}, y={y} is outside the sensor of {sensor.width} x {sensor.height} pixels"
@@ -200,4 +223,5 @@ def _describe_fault(event: np.void, sensor: Sensor) -> str:
         return f"its time {t} us is beyond 2^62 us"
     if p not in (0, 1):
         return f"polarity must be 0 (OFF) or 1 (ON), not {p}"
-    return f"its time {t} us is earlier than that of an event before it"
+    back = f", {(latest - t) * 1e-6:,.0f} s back" if latest - t > MAX_GAP else ""
+    return f"its time {t} us is earlier than that of an event before it, {latest} us{back}"

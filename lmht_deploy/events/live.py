@@ -6,18 +6,20 @@ A source is an iterable of `Packet`.
 from __future__ import annotations
 
 import importlib.util
-import io
+import os
+import select
 import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
 
 from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError
 
+from ._text import parse_lines
 from .arrays import EVENT, Sensor, make_events
 from .stream import Packet
 
@@ -77,12 +79,43 @@ def _wait_until(due: float) -> None:
             time.sleep(min(left - SPIN_TIME, POLL_INTERVAL))
 
 
-def read_text(stream: BinaryIO, block: int = 2**16) -> Iterator[Packet]:
+class Readable(Protocol):
+    """A binary stream."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Read up to `size` bytes: b"" at the end, None while there is nothing to read."""
+        ...
+
+
+class PolledFile:
+    """An open file whose `read` returns None after `POLL_INTERVAL` without data.
+
+    A thread that reads a pipe can thus end although the pipe is silent.
+
+    Args:
+        descriptor: Its descriptor, which stays open.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read(self, size: int, /) -> bytes | None:
+        """Read up to `size` bytes: b"" at the end, None while there is nothing to read."""
+        return os.read(self._descriptor, size) if self._ready() else None
+
+    def _ready(self) -> bool:
+        try:
+            return bool(select.select([self._descriptor], [], [], POLL_INTERVAL)[0])
+        except (OSError, ValueError):  # Windows waits for sockets only
+            return True
+
+
+def read_text(stream: Readable, block: int = 2**16) -> Iterator[Packet]:
     """Read lines "t x y p" as they arrive.
 
     Args:
         stream: Binary stream of lines: time in us, column, row, 0 or 1, separated by blanks or
-            commas.
+            commas. An empty packet is yielded while it has nothing to read.
         block: Bytes that are read at once, and the longest line.
 
     Raises:
@@ -90,31 +123,18 @@ def read_text(stream: BinaryIO, block: int = 2**16) -> Iterator[Packet]:
     """
     read = getattr(stream, "read1", stream.read)
     line, rest = 1, b""
-    while data := read(block):
+    while (data := read(block)) != b"":
+        if data is None:
+            yield Packet(np.empty(0, EVENT), time.perf_counter())
+            continue
         complete, newline, rest = (rest + data).rpartition(b"\n")
         if newline:
-            yield Packet(_parse_lines(complete, line), time.perf_counter())
+            yield Packet(parse_lines(complete, line), time.perf_counter())
             line += complete.count(b"\n") + 1
         if len(rest) > block:
             raise DataError(f"line {line}: is longer than {block} bytes; a line is 't x y p'")
     if rest.strip():
-        yield Packet(_parse_lines(rest, line), time.perf_counter())
-
-
-def _parse_lines(lines: bytes, first: int) -> np.ndarray:
-    """Events of `lines`, the number of whose first line is `first`."""
-    rows = np.empty((0, 4), np.int64)
-    try:
-        if lines.strip():
-            text = io.BytesIO(lines.replace(b",", b" "))
-            rows = np.loadtxt(text, dtype=np.int64, ndmin=2, comments=None)
-        if rows.shape[1] != 4:
-            raise ValueError(f"{rows.shape[1]} columns")
-    except (ValueError, OverflowError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"a line must hold four integers 't x y p': {error} (counted from line {first})"
-        ) from None
-    return rows.view(np.dtype([(name, np.int64) for name in "txyp"]))[:, 0]
+        yield Packet(parse_lines(rest, line), time.perf_counter())
 
 
 class Udp:
@@ -125,7 +145,8 @@ class Udp:
     Args:
         host: Host name or address to listen at.
         port: Port; 0 takes a free one.
-        silence: Seconds without a datagram after which the source ends. Default: never.
+        silence: Seconds without an event after which the source ends; datagrams without events
+            do not count. Default: never.
 
     Attributes:
         address: Host and port.
@@ -170,9 +191,11 @@ class Udp:
             except TimeoutError:
                 yield Packet(np.empty(0, EVENT), time.perf_counter())
                 continue
-            heard = time.perf_counter()
+            arrived = time.perf_counter()
             self._count_loss(ancillary)
-            yield Packet(self._parse(data), heard)
+            events = self._parse(data)
+            heard = arrived if len(events) else heard
+            yield Packet(events, arrived)
 
     def _parse(self, data: bytes) -> np.ndarray:
         if len(data) % DATAGRAM.itemsize:

@@ -6,6 +6,7 @@
     .h5, .hdf5             arrays t, x, y, p in one group (h5py; hdf5plugin where compressed)
     .bin                   N-MNIST and N-Caltech101
     .npy, .npz             NumPy: one structured array, or four arrays, named t, x, y, p
+    .csv                   lines "t,x,y,p"
 
 Addresses count from the top left, times are microseconds. Events of a file are not trusted: they
 pass an `EventValidator`.
@@ -25,8 +26,9 @@ from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError
 from lmht_deploy.formats.files import as_path, atomic_write, no_file
 
-from ._readers import OPENERS
-from .arrays import EventValidator, Sensor, as_sensor
+from ._pieces import Choice
+from ._readers import OPENERS, TRACKED
+from .arrays import MAX_GAP, EventValidator, Sensor, as_sensor
 
 SUFFIXES = tuple(OPENERS)
 """Suffixes of the files that can be read."""
@@ -60,13 +62,21 @@ class EventStream:
     packets: Iterator[np.ndarray]
 
 
-def open_recording(path: str | Path, sensor: Sensor | tuple[int, int] | None = None) -> EventStream:
+def open_recording(
+    path: str | Path,
+    sensor: Sensor | tuple[int, int] | None = None,
+    *,
+    track: str | int | None = None,
+) -> EventStream:
     """Open a recording, to read it in packets.
 
     Args:
         path: A file in one of the formats of this module, which its suffix names.
         sensor: Size (height, width) of the sensor. Needed if the file does not name it; overrides
             the file.
+        track: Which events to read from a file that holds several tracks: the number or the name
+            of the track in AEDAT 4, the number of the source in AEDAT 3.1, the path of the group
+            in HDF5.
 
     Raises:
         StorageError: There is no such file.
@@ -79,8 +89,10 @@ def open_recording(path: str | Path, sensor: Sensor | tuple[int, int] | None = N
     opener = OPENERS.get(path.suffix.lower())
     if opener is None:
         raise DataError(f"{path}: is not a recording; a recording ends in {', '.join(SUFFIXES)}")
+    if track is not None and path.suffix.lower() not in TRACKED:
+        raise DataError(f"{path}: holds one track of events; no other one can be chosen")
     with _reader_errors(path):
-        found, packets = opener(path, given)
+        found, packets = opener(path, Choice(given, None if track is None else str(track)))
     chosen = given or found
     if chosen is None:
         raise DataError(
@@ -91,7 +103,11 @@ def open_recording(path: str | Path, sensor: Sensor | tuple[int, int] | None = N
 
 
 def read_events(
-    path: str | Path, sensor: Sensor | tuple[int, int] | None = None, *, drop: bool = False
+    path: str | Path,
+    sensor: Sensor | tuple[int, int] | None = None,
+    *,
+    drop: bool = False,
+    track: str | int | None = None,
 ) -> Recording:
     """Read and validate a whole recording.
 
@@ -99,7 +115,9 @@ def read_events(
         path: A file in one of the formats of this module, which its suffix names.
         sensor: Size (height, width) of the sensor. Needed if the file does not name it; overrides
             the file.
-        drop: Drop and count invalid events instead of raising an error.
+        drop: Drop and count invalid events instead of raising an error. A time more than 10 s ahead
+            that later events contradict is dropped alone.
+        track: Which events to read from a file that holds several tracks, as in `open_recording`.
 
     Raises:
         StorageError: There is no such file.
@@ -109,10 +127,11 @@ def read_events(
     Example:
         >>> events, sensor, dropped = read_events("recording.aedat4")
     """
-    stream = open_recording(path, sensor)
-    validator = EventValidator(stream.sensor, drop=drop)
+    stream = open_recording(path, sensor, track=track)
+    validator = EventValidator(stream.sensor, drop=drop, max_gap=MAX_GAP)
     try:
         packets = [validator.validate(packet) for packet in stream.packets]
+        packets.append(validator.finish())
     except DataError as error:
         raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     if not sum(map(len, packets)):

@@ -20,14 +20,19 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from lmht_deploy.answers import Judge
 from lmht_deploy.errors import DataError
 from lmht_deploy.result import Result
 
-from .arrays import EVENT, EventValidator, Sensor
+from .arrays import EVENT, MAX_GAP, MAX_TIME, EventValidator, Sensor
 from .windows import WindowRule, check_size, clip_counts, count_events
 
 MAX_EMPTY_BINS = 1_000_000
-"""Consecutive empty bins beyond which the time of an event is considered damaged."""
+"""Empty bins that the clock of a live source completes at once, at most."""
+
+
+JOIN_TIME = 1.0
+"""Seconds to wait for a source at the end; a driver may not return while its camera is silent."""
 
 
 @dataclass(frozen=True)
@@ -85,32 +90,36 @@ class Windower:
     Args:
         rule: The window rule, by "time" or "events".
         into: Holds the bins, and makes what stands for a window.
-        hop: Bins between the ends of two windows, 1 to T_in; windows with `hop` < T_in overlap.
-            Default: T_in.
+        max_gap: Microseconds without an event after which windows by time are skipped: those
+            without any event. Their number is bounded otherwise only by the time of the next
+            event, which may be damaged.
 
     Attributes:
         late: Number of events that came after the end of their bin. Only `elapse` ends a bin
             before a later event is there.
+        skipped: Number of windows without any event that were skipped.
+        start: Start of the last window, in us from the first event.
+        incomplete: Whether the source ended before the last window did.
 
     Raises:
-        DataError: The rule is by "recording", or `hop` is out of range.
+        DataError: The rule is by "recording", or `max_gap` is out of range.
     """
 
-    def __init__(self, rule: WindowRule, into: Counts, hop: int | None = None) -> None:
+    def __init__(self, rule: WindowRule, into: Counts, max_gap: int = MAX_GAP) -> None:
         if rule.by == "recording":
             raise DataError(
                 "a stream has no known end: its windows are cut by 'time' or by 'events'"
             )
         self.rule, self.into = rule, into
-        self.hop = rule.steps if hop is None else hop
-        if not 1 <= self.hop <= rule.steps:
-            raise DataError(
-                f"the hop of windows of {rule.steps} bins must be 1 to {rule.steps} bins, not {hop}"
-            )
-        self.late = 0
+        if not 0 <= max_gap <= MAX_TIME:
+            raise DataError(f"the longest gap lies within 0 and 2^62 us, not {max_gap}")
+        self.late = self.skipped = self.start = 0
+        self.incomplete = False
+        self._max_gap = max_gap
         self._bin = 0
         self._seen = 0
         self._start = self._last = 0
+        self._begins = [0] * rule.steps
         self._pending = False
 
     def push(self, events: np.ndarray) -> Iterator[tuple[int, Any]]:
@@ -124,9 +133,6 @@ class Windower:
         Yields:
             For each window that the packet completes: the time of its end in us, and
             `into.window(...)`.
-
-        Raises:
-            DataError: The time of an event is too far ahead.
         """
         if len(events) == 0:
             return
@@ -135,13 +141,17 @@ class Windower:
             self._start = int(events["t"][0])
         seen, done = self._seen, self._skip_late(events)
         while done < len(events):
-            index = self._find_bin(int(events["t"][done]))
+            index = self.rule.bin(int(events["t"][done]), self._seen, self._start)
+            if self.rule.by == "time" and int(events["t"][done]) - self._last > self._max_gap:
+                # After these bins no window, and no step of the engine, has an event.
+                yield from self._advance(min(index, self._bin + self.rule.steps + 1))
+                self._skip(index)
             yield from self._advance(index)
             edge = self.rule.count_before(index + 1, events, self._start, seen=seen)
-            self.into.add(index % self.rule.steps, events, done, edge)
+            self._add(index % self.rule.steps, events, done, edge)
             self._last, self._pending = int(events["t"][edge - 1]), True
             self._seen, done = seen + edge, edge
-        if self.rule.by == "events" and self._seen % self.rule.length == 0:
+        if self.rule.by == "events" and self._seen % self.rule.bin_length == 0:
             yield from self._advance(self._bin + 1)
 
     def elapse(self, t: int) -> Iterator[tuple[int, Any]]:
@@ -152,8 +162,15 @@ class Windower:
 
     def finish(self) -> Iterator[tuple[int, Any]]:
         """Yield the last window, completed by empty bins, if its events were in no window yet."""
+        self.incomplete = True
         while self._pending:
             yield from self._advance(self._bin + 1)
+
+    def _add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
+        """Count `events[first:last]` into the bin in `slot`."""
+        if self.rule.by == "events" and self._seen % self.rule.bin_length == 0:
+            self._begins[slot] = int(events["t"][first])
+        self.into.add(slot, events, first, last)
 
     def _skip_late(self, events: np.ndarray) -> int:
         """Count the events of `events` that are too late for their bin."""
@@ -164,15 +181,15 @@ class Windower:
         self._seen += late
         return late
 
-    def _find_bin(self, t: int) -> int:
-        """Bin of the next event, at time `t`."""
-        index = self.rule.bin(t, self._seen, self._start)
-        if index - self._bin > MAX_EMPTY_BINS:
-            raise DataError(
-                f"event {self._seen}: its time is {index - self._bin} bins of"
-                f" {self.rule.length} us after the event before it"
-            )
-        return index
+    def _skip(self, index: int) -> None:
+        """Leave out the bins before `index`, which are empty like all bins in progress."""
+        if index > self._bin:
+            self.skipped += self._windows_before(index) - self._windows_before(self._bin)
+            self._bin = index
+
+    def _windows_before(self, bin: int) -> int:
+        """Number of windows that end before `bin`, or with its start."""
+        return max((bin - self.rule.steps) // self.rule.hop + 1, 0)
 
     def _advance(self, index: int) -> Iterator[tuple[int, Any]]:
         """Complete every bin before `index`."""
@@ -181,15 +198,22 @@ class Windower:
             self.into.complete(self._bin % steps)
             self._bin += 1
             slot = self._bin % steps  # of the oldest bin, and then of the next
-            if self._bin >= steps and (self._bin - steps) % self.hop == 0:
+            if self._bin >= steps and (self._bin - steps) % self.rule.hop == 0:
                 self._pending = False
+                self.start = self._start_of_window(slot)
                 yield self._end_of_window(), self.into.window(slot)
             self.into.clear(slot)
+
+    def _start_of_window(self, oldest: int) -> int:
+        """Start of the window whose oldest bin is in slot `oldest`, in us from the first event."""
+        if self.rule.by == "time":
+            return (self._bin - self.rule.steps) * self.rule.bin_length
+        return self._begins[oldest] - self._start
 
     def _end_of_window(self) -> int:
         """End of the last complete bin in us."""
         if self.rule.by == "time":
-            return self._start + self._bin * self.rule.length
+            return self._start + self._bin * self.rule.bin_length
         return self._last
 
 
@@ -321,9 +345,13 @@ class Decision:
 
     Attributes:
         window: Index of the window, from 0.
+        start: Start of the window in us from the first event of the source.
         time: End of the window in us of the source.
-        label: Class of the largest logit.
+        label: Class of the largest logit; `answers.UNKNOWN` if the margin is too small.
         margin: Difference of the two largest logits (real values).
+        logits: Logits of the window, in units of the network's scale. With smoothing, `label` and
+            `margin` are those of the mean of the last windows.
+        incomplete: Whether the source ended before the window did.
         events: Number of events in the window.
         lost: Number of events above the input range of the network.
         spikes: Number of spikes of all neurons.
@@ -335,9 +363,12 @@ class Decision:
     """
 
     window: int
+    start: int
     time: int
     label: int
     margin: float
+    logits: list[int]
+    incomplete: bool
     events: int
     lost: int
     spikes: int
@@ -351,6 +382,7 @@ def decide(
     windower: Windower,
     validator: EventValidator,
     clock: Clock | None = None,
+    judge: Judge | None = None,
 ) -> Iterator[Decision]:
     """Classify the windows of a source.
 
@@ -360,6 +392,7 @@ def decide(
         validator: Validates the events.
         clock: Clock of a source in real time: its windows by time end on time, without a later
             event.
+        judge: Turns logits into answers. Default: without smoothing and a smallest margin.
 
     Yields:
         A decision for each window, also for the incomplete last one.
@@ -367,10 +400,27 @@ def decide(
     Raises:
         DataError: An event is not valid, and the validator does not drop it.
     """
-    number = 0
+    number, judge = 0, judge or Judge()
     for completed, arrived in _complete_windows(packets, windower, validator, clock):
         for end, outcome in completed:
-            yield _decide(number, end, outcome, arrived)
+            logits = outcome.result.logits[0]
+            answer = judge.answer(logits, outcome.result.scale)
+            latency = time.perf_counter() - (outcome.since if arrived is None else arrived)
+            yield Decision(
+                window=number,
+                start=windower.start,
+                time=end,
+                label=answer.label,
+                margin=answer.margin,
+                logits=logits.tolist(),
+                incomplete=windower.incomplete,
+                events=outcome.events,
+                lost=outcome.lost,
+                spikes=_total(outcome.result.spikes),
+                sops=_total(outcome.result.sops),
+                latency=latency,
+                seconds=outcome.seconds,
+            )
             number += 1
 
 
@@ -381,41 +431,36 @@ _Completed = tuple[Iterator[tuple[int, Outcome]], float | None]
 def _complete_windows(
     packets: Iterable[Packet], windower: Windower, validator: EventValidator, clock: Clock | None
 ) -> Iterator[_Completed]:
+    heard = 0.0
     for packet in packets:
-        events = validator.validate(clock.drop_early(packet) if clock else packet.events)
+        events = _validate(packet, validator, clock, heard)
+        if len(packet.events):
+            heard = time.perf_counter() if packet.arrived is None else packet.arrived
         if clock and len(events) and packet.arrived is not None:
-            clock.observe(int(events["t"][-1]), packet.arrived)
+            clock.observe(int(events["t"][-1]), heard)
         yield windower.push(events), packet.arrived
         if clock and len(packet.events) == 0:  # nothing waits in the queue
             now = clock.now(time.perf_counter())
             if now is not None:
                 yield windower.elapse(now), None
+    yield windower.push(validator.finish()), None
     yield windower.finish(), None
 
 
-def _decide(number: int, end: int, outcome: Outcome, arrived: float | None) -> Decision:
-    result = outcome.result
-    label = int(result.predictions[0])
-    latency = time.perf_counter() - (outcome.since if arrived is None else arrived)
-    return Decision(
-        window=number,
-        time=end,
-        label=label,
-        margin=_margin(result),
-        events=outcome.events,
-        lost=outcome.lost,
-        spikes=sum(int(layer[0]) for layer in result.spikes.values()),
-        sops=sum(int(layer[0]) for layer in result.sops.values()),
-        latency=latency,
-        seconds=outcome.seconds,
-    )
+def _validate(
+    packet: Packet, validator: EventValidator, clock: Clock | None, heard: float
+) -> np.ndarray:
+    """Valid events of a packet; after a silence since `heard` also those that were held."""
+    if clock is None:
+        return validator.validate(packet.events)
+    if len(packet.events) == 0 and time.perf_counter() - heard > clock.MAX_EARLY:
+        return validator.finish()
+    return validator.validate(clock.drop_early(packet), clock.latest(packet.arrived))
 
 
-def _margin(result: Result) -> float:
-    """Difference of the two largest logits; the logit itself if there is only one."""
-    logits = np.sort(result.logits[0])[::-1]
-    second = logits[1] if len(logits) > 1 else 0
-    return float(logits[0] - second) * result.scale
+def _total(counts: dict[str, np.ndarray]) -> int:
+    """Sum the counts of all layers for a run of one window."""
+    return sum(int(layer[0]) for layer in counts.values())
 
 
 class Clock:
@@ -423,7 +468,8 @@ class Clock:
 
     An event may arrive `GRACE` seconds later than these and still be in time. The clocks of the
     source and of this machine may differ by the share `DRIFT`. An event whose time is more than
-    `MAX_EARLY` seconds ahead is dropped: every event after it would be too late.
+    `MAX_EARLY` seconds ahead is dropped: every event after it would be too late. If the next packet
+    confirms its time, the clock of the source was set, and later events are in time again.
 
     Attributes:
         early: Number of events that were dropped because their time was too far ahead.
@@ -437,6 +483,7 @@ class Clock:
         self.early = 0
         self._ahead: float | None = None  # time of this machine minus that of the source, seconds
         self._heard = 0.0
+        self._doubted: tuple[int, float] | None = None  # time and arrival of an early packet
 
     def observe(self, t: int, arrived: float) -> None:
         """Note that an event of time `t` (us) arrived."""
@@ -445,14 +492,35 @@ class Clock:
             ahead = min(ahead, self._ahead + self.DRIFT * max(arrived - self._heard, 0))
         self._ahead, self._heard = ahead, arrived
 
+    def latest(self, arrived: float | None) -> int | None:
+        """Latest time (us) that an event which arrived then can have; None if it is unknown."""
+        if self._ahead is None or arrived is None:
+            return None
+        return int((arrived - self._ahead + self.MAX_EARLY) * 1e6)
+
     def drop_early(self, packet: Packet) -> np.ndarray:
         """Return the events of `packet` without those whose time is too far ahead."""
-        if self._ahead is None or packet.arrived is None:
+        limit = self.latest(packet.arrived)
+        if limit is None or len(packet.events) == 0:
             return packet.events
-        limit = int((packet.arrived - self._ahead + self.MAX_EARLY) * 1e6)
         plausible = packet.events["t"] <= limit
+        if self._was_set(packet, bool(plausible.any())):
+            return packet.events
         self.early += len(plausible) - int(np.count_nonzero(plausible))
         return packet.events if plausible.all() else packet.events[plausible]
+
+    def _was_set(self, packet: Packet, plausible: bool) -> bool:
+        """Whether two packets in succession agree on a time that is too far ahead."""
+        first, last, arrived = int(packet.events["t"][0]), int(packet.events["t"][-1]), 0.0
+        arrived = packet.arrived if packet.arrived is not None else arrived
+        before, self._doubted = self._doubted, None if plausible else (last, arrived)
+        if plausible or before is None:
+            return False
+        elapsed = arrived - before[1] + self.MAX_EARLY
+        if not 0 <= first - before[0] <= elapsed * 1e6:
+            return False
+        self._ahead = self._doubted = None
+        return True
 
     def now(self, time: float) -> int | None:
         """Compute the time (us) before which no more events are expected.
@@ -504,7 +572,7 @@ class Buffered:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        self._thread.join(JOIN_TIME)
 
     def __iter__(self) -> Iterator[Packet]:
         while (item := self._next()) is not None:

@@ -1,15 +1,16 @@
 """The window rule: events become integer count frames, for training, inference and streams alike.
 
 A window is `[T_in, 2, H, W]`: T_in time bins, channel 0 the OFF and channel 1 the ON events, each
-cell the number of events. Every event falls into exactly one bin, so the counts of all windows add
-up to the number of events. docs/reference/events.md has a drawing.
+cell the number of events. Every event falls into exactly one bin, so the counts of all windows that
+do not overlap add up to the number of events. docs/reference/events.md has a drawing.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -22,6 +23,10 @@ MAX_CELLS = 2**28
 """Largest number of cells (2 GiB) of `count_windows`: a damaged time could ask for any number."""
 
 
+By = Literal["recording", "time", "events"]
+"""What the bins of a window have in common: their share of the recording, time or events."""
+
+
 @dataclass(frozen=True)
 class WindowRule:
     """How a recording is cut into windows of T_in bins.
@@ -29,44 +34,99 @@ class WindowRule:
     The bin of event n at time t, with t0 and t1 the times of the first and the last event:
 
         "recording"   min(floor((t - t0) T_in / (t1 - t0)), T_in - 1)
-        "time"        floor((t - t0) / length)
-        "events"      floor(n / length)
+        "time"        floor((t - t0) / bin_length)      bin_length = length / T_in
+        "events"      floor(n / bin_length)
 
-    "recording" makes one window, the others make one for every T_in bins.
-    Bins are half-open, [start, end). The last bin of "recording" is closed, as in a histogram. Bin
-    edges are rational and never rounded. The last window of "time" and "events" may be incomplete:
-    its missing bins are empty.
+    "recording" makes one window. For the others, window k consists of the T_in bins from bin
+    k · hop on, and the last window is the first that contains the last event. Bins are half-open,
+    [start, end). The last bin of "recording" is closed, as in a histogram. Bin edges are rational
+    and never rounded. The last window of "time" and "events" may be incomplete: the recording
+    ends before the window does.
 
     Attributes:
-        steps: T_in, number of bins of a window.
+        steps: T_in, number of bins per window.
         by: "recording", "time" or "events".
-        length: Length of a bin in us (by time) or events (by events).
+        length: Length of a window in us (by time) or events (by events), a multiple of `steps`;
+            0 by recording.
+        hop: Bins between the starts of two windows, 1 to T_in. Windows with `hop` < T_in overlap.
+            Default: T_in.
 
     Raises:
         DataError: The fields do not fit each other.
     """
 
     steps: int
-    by: Literal["recording", "time", "events"] = "recording"
+    by: By = "recording"
     length: int = 0
+    hop: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, int | np.integer) or self.steps < 1:
+        if not _is_integer(self.steps) or self.steps < 1:
             raise DataError(f"a window needs at least one bin, not {self.steps!r}")
-        if self.by not in ("recording", "time", "events"):
+        if self.by not in get_args(By):
             raise DataError(
                 f"windows are cut by 'recording', 'time' or 'events', not by {self.by!r}"
             )
-        if self.by == "recording" and self.length:
+        self._check_length()
+        if not _is_integer(self.hop) or not 0 <= self.hop <= self.steps:
             raise DataError(
-                "windows by recording have no bin length; use by='time' or by='events' with it"
+                f"the hop of windows of {self.steps} bins must be 1 to {self.steps} bins,"
+                f" not {self.hop!r}"
             )
-        length_fits = isinstance(self.length, int | np.integer) and self.length >= 1
-        if self.by != "recording" and not length_fits:
-            unit = "microseconds" if self.by == "time" else "events"
+        if self.by == "recording" and self.hop not in (0, self.steps):
+            raise DataError("there is one window by recording, and no hop; cut by time or events")
+        for name in ("steps", "length", "hop"):
+            object.__setattr__(self, name, int(getattr(self, name)))
+        object.__setattr__(self, "hop", self.hop or self.steps)
+
+    def _check_length(self) -> None:
+        if self.by == "recording":
+            if self.length:
+                raise DataError("windows by recording have no length; cut by time or events")
+            return
+        unit = "microseconds" if self.by == "time" else "events"
+        if not _is_integer(self.length) or self.length < 1:
             raise DataError(
-                f"windows by {self.by} need a bin length >= 1 ({unit}), not {self.length!r}"
+                f"windows by {self.by} need a length >= 1 ({unit}), not {self.length!r}"
             )
+        if rest := self.length % self.steps:
+            below, above = self.length - rest, self.length - rest + self.steps
+            raise DataError(
+                f"the length of a window of {self.steps} bins must be a multiple of {self.steps}"
+                f" {unit}, not {self.length}; the nearest are"
+                f" {f'{below} and ' if below else ''}{above}"
+            )
+
+    @property
+    def bin_length(self) -> int:
+        """Length of a bin in us (by time) or events (by events); 0 by recording."""
+        return self.length // self.steps
+
+    def __str__(self) -> str:
+        if self.by == "recording":
+            return f"one window per recording ({self.steps} bins)"
+        unit = "events" if self.by == "events" else "us"
+        hop = "" if self.hop == self.steps else f", a new one every {self.hop}"
+        return f"windows of {self.length:,} {unit} ({self.steps} bins{hop})"
+
+    def to_text(self) -> str:
+        """Format the rule as the JSON that `Network.metadata["window"]` and exported files hold."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> WindowRule:
+        """Read a rule that `to_text` wrote.
+
+        Raises:
+            DataError: It is not such a text.
+        """
+        try:
+            values = json.loads(text)
+        except (TypeError, ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict) or set(values) != {item.name for item in fields(cls)}:
+            raise DataError(f"a window rule is a JSON object as to_text writes it, not {text!r}")
+        return cls(**values)
 
     def bin(self, t: int, index: int, start: int, end: int = 0) -> int:
         """Compute the bin of an event, counted from the first bin of the recording.
@@ -78,9 +138,9 @@ class WindowRule:
             end: t1; only "recording" needs it.
         """
         if self.by == "events":
-            return index // self.length
+            return index // self.bin_length
         if self.by == "time":
-            return (t - start) // self.length
+            return (t - start) // self.bin_length
         return min((t - start) * self.steps // max(end - start, 1), self.steps - 1)
 
     def count_before(
@@ -96,9 +156,9 @@ class WindowRule:
             seen: Number of events of the recording before `events`.
         """
         if self.by == "events":
-            return min(bin * self.length - seen, len(events))
+            return min(bin * self.bin_length - seen, len(events))
         if self.by == "time":
-            return _count_earlier(events, start + bin * self.length)
+            return _count_earlier(events, start + bin * self.bin_length)
         if bin == self.steps:  # the last bin is closed
             return len(events)
         edge = -(-bin * max(end - start, 1) // self.steps)  # rounded up
@@ -106,10 +166,47 @@ class WindowRule:
 
     def number_of_windows(self, events: np.ndarray) -> int:
         """Compute the number of windows of a recording EVENT `[n]`; DataError for n = 0."""
-        if len(events) == 0:
-            raise DataError("a recording without events has no windows")
-        start, end = int(events["t"][0]), int(events["t"][-1])
-        return self.bin(end, len(events) - 1, start, end) // self.steps + 1
+        start, end = _first_and_last(events)
+        bins = self.bin(end, len(events) - 1, start, end) + 1
+        return 1 + max(0, -(-(bins - self.steps) // self.hop))
+
+    def number_of_complete_windows(self, events: np.ndarray) -> int:
+        """Compute the number of windows that end before the recording EVENT `[n]` does.
+
+        It is `number_of_windows`, or one less. A window by time is complete if the last event is
+        not earlier than its end. A window by events is complete if it has all its events.
+        """
+        start, end = _first_and_last(events)
+        if self.by == "recording":
+            return 1
+        extent = len(events) if self.by == "events" else end - start
+        return max(0, (extent // self.bin_length - self.steps) // self.hop + 1)
+
+    def starts(self, events: np.ndarray) -> np.ndarray:
+        """Compute where every window of a recording starts.
+
+        Args:
+            events: EVENT `[n]`, n >= 1.
+
+        Returns:
+            int64 `[N]`, us from the first event; by events, the time of the window's first event.
+        """
+        edges = self.hop * self.bin_length * np.arange(self.number_of_windows(events))
+        if self.by != "events":
+            return edges
+        times: np.ndarray = events["t"][edges] - events["t"][0]
+        return times
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _first_and_last(events: np.ndarray) -> tuple[int, int]:
+    """Times of the first and the last event in us."""
+    if len(events) == 0:
+        raise DataError("a recording without events has no windows")
+    return int(events["t"][0]), int(events["t"][-1])
 
 
 def _count_earlier(events: np.ndarray, time: int) -> int:
@@ -142,8 +239,8 @@ def count_windows(
     if number * rule.steps * 2 * size.height * size.width > MAX_CELLS:
         raise DataError(
             f"the recording makes {number} windows of"
-            f" {rule.steps} x 2 x {size.height} x {size.width}; choose a longer bin or a smaller"
-            " size"
+            f" {rule.steps} x 2 x {size.height} x {size.width}; choose longer windows or a"
+            " smaller size"
         )
     return np.stack(list(iterate_windows(events, sensor, rule, size)))
 
@@ -155,15 +252,16 @@ def iterate_windows(
     size = check_size(size, sensor)
     number = rule.number_of_windows(events)
     events = np.ascontiguousarray(events)
-    start, end = int(events["t"][0]), int(events["t"][-1])
-    done = 0
-    for window in range(number):
-        counts = np.zeros((rule.steps, 2, *size), np.int64)
-        for step in range(rule.steps):
-            edge = rule.count_before(window * rule.steps + step + 1, events, start, end)
-            count_events(events, done, edge, sensor, counts[step])
+    start, end = _first_and_last(events)
+    frames, kept, done = np.zeros((rule.steps, 2, *size), np.int64), 0, 0
+    for first in range(0, number * rule.hop, rule.hop):
+        for step in range(kept, rule.steps):
+            edge = rule.count_before(first + step + 1, events, start, end)
+            count_events(events, done, edge, sensor, frames[step])
             done = edge
-        yield counts
+        yield frames
+        kept = rule.steps - rule.hop  # bins that the next window shares with this one
+        frames = np.concatenate([frames[rule.hop :], np.zeros((rule.hop, 2, *size), np.int64)])
 
 
 def check_size(size: Sensor | None, sensor: Sensor) -> Sensor:

@@ -23,7 +23,7 @@ from .layers import (
     leak_integer,
     sources,
 )
-from .network import Network, require_network
+from .network import Network, class_names, require_network
 from .records import Pair, Shape
 from .synapses import MAX_EXPONENT, Conv, Linear, Scale, Synapse
 
@@ -52,6 +52,7 @@ __all__ = [
     "Shape",
     "SumPool",
     "Synapse",
+    "class_names",
     "leak_integer",
     "require_network",
     "sources",

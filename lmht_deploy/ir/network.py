@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -49,7 +50,9 @@ class Network(Record):
 
     Attributes:
         layers: Layers in topological order.
-        metadata: Provenance, text by key; stored and exported with the network.
+        metadata: Provenance, text by key; stored and exported with the network. `classes` holds
+            the names of the classes as a JSON array, `window` the window rule that the network was
+            trained on (`lmht_deploy.events.WindowRule.to_text`).
         shapes: Shape of the output of each layer by name, without batch and steps.
         steps: Number of output steps of each layer by name, sub-steps included.
         substeps: S, number of sub-steps per time-step of the output of each layer by name.
@@ -111,6 +114,14 @@ class Network(Record):
     def classes(self) -> int:
         """K, number of logits."""
         return self.shapes[self.readout.name][0]
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, K texts; empty if the network does not name them.
+
+        They are stored in `metadata["classes"]`, as a JSON array.
+        """
+        return class_names(self.metadata, self.classes)
 
     @property
     def integer(self) -> bool:
@@ -252,6 +263,19 @@ def _same(what: str, values: Iterable[Value]) -> Value:
     if len(found) > 1:
         raise NetworkError(f"{what} {sorted(found)}")
     return found.pop()
+
+
+def class_names(metadata: Mapping[str, str], classes: int) -> tuple[str, ...]:
+    """Return the names of `classes` classes that metadata states; empty if it states none.
+
+    They are stored under `classes`, as a JSON array.
+    """
+    try:
+        names = json.loads(metadata.get("classes", ""))
+    except (ValueError, RecursionError):
+        return ()
+    valid = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    return tuple(names) if valid and len(names) == classes else ()
 
 
 def _check_steps(layer: Neurons | Readout, shape: Shape, steps: int) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from lmht_deploy import backends, reference
 from lmht_deploy.analysis import energy
-from lmht_deploy.analysis.compare import accuracy, compare_artifacts, difference
+from lmht_deploy.analysis.compare import compare_artifacts, difference
+from lmht_deploy.analysis.scores import accuracy
 from lmht_deploy.backends import torch as torch_backend
 from lmht_deploy.errors import BackendError, DataError, LmhtError, StorageError
 from lmht_deploy.formats.lmht import save_network

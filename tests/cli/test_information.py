@@ -102,7 +102,7 @@ def test_folders_for_files(net: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         ["compare", tmp_path, "--data", "digits"],
         ["run", net, "--data", tmp_path],
         ["inspect", tmp_path],
-        ["stream", tmp_path, "-", "--bin-us", 5],
+        ["stream", tmp_path, "-", "--length", "20us"],
         ["export", net, "--out", tmp_path],
         ["convert", net, "--out", tmp_path],
         ["run", net, "--data", "digits", "--json", tmp_path],

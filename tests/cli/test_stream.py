@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from lmht_deploy.events.live import DATAGRAM
 from lmht_deploy.events.windows import WindowRule, count_windows
 from lmht_deploy.formats.lmht import save_network
 from tests.support.networks import SPECIAL
+from tests.support.recordings import binned
 
 from .test_cli import lmht, refused
 
@@ -78,8 +80,8 @@ def test_a_recording(
             "stream",
             net,
             recording,
-            "--bin-us",
-            2500,
+            "--length",
+            "10ms",
             "--sensor",
             "8x8",
             "--backend",
@@ -90,7 +92,7 @@ def test_a_recording(
         )
         == 0
     )
-    rule = WindowRule(NET.input.steps, "time", 2500)
+    rule = binned(NET.input.steps, "time", 2500)
     assert decisions(written.read_text()) == expected(events, rule)
     lost = int(np.maximum(count_windows(events, SENSOR, rule) - NET.input.max_value, 0).sum())
     assert lost > 0 and f"{lost} events above the input range" in capsys.readouterr().err
@@ -104,8 +106,10 @@ def test_lines_for_people_and_a_limit(
             "stream",
             net,
             net.with_name("recording.npy"),
-            "--bin-events",
-            20,
+            "--by",
+            "events",
+            "--length",
+            80,
             "--sensor",
             "8x8",
             "--limit",
@@ -122,7 +126,7 @@ def test_lines_for_people_and_a_limit(
         said.err,
     )
     for line, (label, spikes, sops) in zip(
-        lines, expected(events, WindowRule(NET.input.steps, "events", 20)), strict=False
+        lines, expected(events, binned(NET.input.steps, "events", 20)), strict=False
     ):
         assert (
             f"class {label:3d}" in line
@@ -135,10 +139,18 @@ def test_classes_have_names_where_the_network_carries_them(
     net: Path, events: np.ndarray, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [f"kind {label}" for label in range(NET.classes)]
-    save_network(dataclasses.replace(NET, metadata={"classes": ", ".join(names)}), net)
-    arguments = ["stream", net, net.with_name("recording.npy"), "--bin-us", 2500, "--sensor", "8x8"]
+    save_network(dataclasses.replace(NET, metadata={"classes": json.dumps(names)}), net)
+    arguments = [
+        "stream",
+        net,
+        net.with_name("recording.npy"),
+        "--length",
+        "10ms",
+        "--sensor",
+        "8x8",
+    ]
     assert lmht(*arguments) == 0
-    labels = [label for label, _, _ in expected(events, WindowRule(NET.input.steps, "time", 2500))]
+    labels = [label for label, _, _ in expected(events, binned(NET.input.steps, "time", 2500))]
     for line, label in zip(capsys.readouterr().out.splitlines(), labels, strict=True):
         assert f"class {names[label]} " in line
     assert lmht(*arguments, "--json", "-") == 0
@@ -157,8 +169,8 @@ def test_overlapping_windows(
             "stream",
             net,
             net.with_name("recording.npy"),
-            "--bin-us",
-            2500,
+            "--length",
+            "10ms",
             "--sensor",
             "8x8",
             "--hop",
@@ -181,8 +193,8 @@ def test_a_live_window_ends_though_no_event_comes(net: Path) -> None:
         "stream",
         net,
         "-",
-        "--bin-us",
-        2500,
+        "--length",
+        "10ms",
         "--live",
         "--limit",
         3,
@@ -220,10 +232,10 @@ def start(*arguments: object, stdin: int = subprocess.DEVNULL) -> subprocess.Pop
 def test_standard_input(net: Path, events: np.ndarray) -> None:
     lines = "\n".join(f"{t} {x} {y} {int(p)}" for t, x, y, p in events.tolist())
     out, err = start(
-        "stream", net, "-", "--bin-us", 2500, "--json", "-", stdin=subprocess.PIPE
+        "stream", net, "-", "--length", "10ms", "--json", "-", stdin=subprocess.PIPE
     ).communicate(lines)
-    assert decisions(out) == expected(events, WindowRule(NET.input.steps, "time", 2500)), err
-    process = start("stream", net, "-", "--bin-us", 2500, stdin=subprocess.PIPE)
+    assert decisions(out) == expected(events, binned(NET.input.steps, "time", 2500)), err
+    process = start("stream", net, "-", "--length", "10ms", stdin=subprocess.PIPE)
     _, err = process.communicate("1 2 3\n")
     assert process.returncode == 2 and "must hold four integers" in err and err.count("\n") == 1
 
@@ -233,8 +245,8 @@ def test_a_reader_that_leaves_early_is_no_error(net: Path, events: np.ndarray) -
         "stream",
         net,
         net.with_name("recording.npy"),
-        "--bin-us",
-        1,
+        "--length",
+        "4us",
         "--sensor",
         "8x8",
         "--json",
@@ -256,8 +268,8 @@ def test_udp(net: Path, events: np.ndarray) -> None:
         "stream",
         net,
         f"udp://127.0.0.1:{port}",
-        "--bin-us",
-        2500,
+        "--length",
+        "10ms",
         "--silence",
         3,
         "--drop",
@@ -279,54 +291,65 @@ def test_udp(net: Path, events: np.ndarray) -> None:
                 out, err = process.communicate(timeout=0.5)
             except subprocess.TimeoutExpired:
                 continue
-    assert decisions(out) == expected(events, WindowRule(NET.input.steps, "time", 2500))[:9], err
+    assert decisions(out) == expected(events, binned(NET.input.steps, "time", 2500))[:9], err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["recording.npy"], "--bin-us or --bin-events, one of the two"),
-        (["recording.npy", "--bin-us", "5", "--bin-events", "5"], "one of the two"),
-        (["recording.npy", "--bin-us", "0"], "bin length >= 1"),
-        (["recording.npy", "--bin-us", "5"], "does not say how large its sensor is"),
+        (["recording.npy"], "give the length of its windows, as in --length 50ms"),
+        (["recording.npy", "--by", "recording"], "give the length of its windows"),
+        (["recording.npy", "--by", "time"], "needs the length of a window, as in --length 50ms"),
+        (["recording.npy", "--by", "events"], "needs the length of a window, as in --length 5000"),
+        (["recording.npy", "--by", "frames"], "'recording', 'time' or 'events', not 'frames'"),
+        (["recording.npy", "--length", "5"], "no unit; write 5ms, or 5 events with --by events"),
+        (["recording.npy", "--length", "5", "--by", "time"], "no unit; write 5us, 5ms or 5s"),
+        (["recording.npy", "--length", "5ms", "--by", "events"], "needs a number of events"),
+        (["recording.npy", "--length", "5ms", "--by", "recording"], "has no --length"),
+        (["recording.npy", "--length", "0ms"], "whole number of microseconds, at least 1"),
+        (["recording.npy", "--length", "0.5us"], "whole number of microseconds, at least 1"),
+        (["recording.npy", "--length", "1.5", "--by", "events"], "whole number of events"),
+        (["recording.npy", "--length", "ten"], "a time as in 50ms, 12500us or 1.5s"),
+        (["recording.npy", "--length", "5us"], "multiple of 4 microseconds, not 5"),
+        (["recording.npy", "--length", "20us"], "does not say how large its sensor is"),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8"],
+            ["recording.npy", "--length", "20us", "--sensor", "8"],
             "a size is given as WIDTHxHEIGHT, as in 128x128, not '8'",
         ),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "7x7"],
+            ["recording.npy", "--length", "20us", "--sensor", "7x7"],
             "lies beside the sensor|must not be larger",
         ),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--hop", "9"],
+            ["recording.npy", "--length", "20us", "--sensor", "8x8", "--hop", "9"],
             "must be 1 to 4 bins, not 9",
         ),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--speed", "0"],
+            ["recording.npy", "--length", "20us", "--sensor", "8x8", "--speed", "0"],
             "the speed of a recording must be > 0",
         ),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--json", "absent/a.json"],
+            ["recording.npy", "--length", "20us", "--sensor", "8x8", "--json", "absent/a.json"],
             "cannot be written",
         ),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--silence", "1"],
+            ["recording.npy", "--length", "20us", "--sensor", "8x8", "--silence", "1"],
             "--silence ends a UDP source",
         ),
-        (["absent.npy", "--bin-us", "5"], "there is no such file"),
-        (["-", "--bin-us", "5", "--speed", "1"], "--speed plays a recording"),
+        (["absent.npy", "--length", "20us"], "there is no such file"),
+        (["-", "--length", "20us", "--speed", "1"], "--speed plays a recording"),
         (
-            ["recording.npy", "--bin-us", "5", "--sensor", "8x8", "--live"],
+            ["recording.npy", "--length", "20us", "--sensor", "8x8", "--live"],
             "--live is for standard input, UDP and cameras",
         ),
-        (["-", "--bin-events", "5", "--live"], "--live ends windows by time"),
+        (["-", "--by", "events", "--length", "20", "--live"], "--live ends windows by time"),
         (
-            ["camera", "--bin-us", "5"],
+            ["camera", "--length", "20us"],
             "faery has no camera drivers here; run: pip install neuromorphic-drivers"
             "|no event camera could be opened",
         ),
-        (["udp://127.0.0.1", "--bin-us", "5"], "an address is given as udp://HOST:PORT"),
-        (["udp://127.0.0.1:99999", "--bin-us", "5"], "a port lies within"),
+        (["udp://127.0.0.1", "--length", "20us"], "an address is given as udp://HOST:PORT"),
+        (["udp://127.0.0.1:99999", "--length", "20us"], "a port lies within"),
     ],
 )
 def test_mistakes(
@@ -346,7 +369,7 @@ def test_a_network_for_images_is_refused(
 ) -> None:
     save_network(SPECIAL["image"](), tmp_path / "image.lmht")
     assert "takes image of shape (3, 8, 8)" in refused(
-        capsys, "stream", tmp_path / "image.lmht", "-", "--bin-us", 5
+        capsys, "stream", tmp_path / "image.lmht", "-", "--length", "20us"
     )
 
 
@@ -360,9 +383,106 @@ def test_a_recording_played_in_real_time_is_left_with_ctrl_c(net: Path) -> None:
         make_events(np.arange(0, 60_000_000, 1000), *np.zeros((3, 60_000), np.int64)),
     )
     with start(
-        "stream", net, net.with_name("long.npy"), "--bin-us", 2500, "--sensor", "8x8", "--speed", 1
+        "stream",
+        net,
+        net.with_name("long.npy"),
+        "--length",
+        "10ms",
+        "--sensor",
+        "8x8",
+        "--speed",
+        1,
     ) as process:
         assert process.stdout is not None and process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=50)
-    assert process.returncode == 0 and re.match(r"[\d,]+ windows of ", said)
+    assert process.returncode == 130 and re.match(r"[\d,]+ windows of ", said)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_a_stream_though_its_input_is_silent(net: Path, name: str, code: int) -> None:
+    number = getattr(signal, name)
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip(f"who started the tests has them ignore {name}")
+    with start("stream", net, "-", "--bin-us", 2500, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("".join(f"{t} 1 1 1\n" for t in range(0, 30_000, 3)))
+        process.stdin.flush()
+        assert process.stdout.readline()
+        time.sleep(0.3)
+        asked = time.perf_counter()
+        process.send_signal(number)
+        assert process.stderr is not None
+        said = process.stderr.read()  # standard input stays open
+        assert process.wait(timeout=20) == code and time.perf_counter() - asked < 2
+    assert re.match(r"2 windows of [\d,]+ events", said) and "Traceback" not in said
+
+
+@pytest.mark.parametrize("live", [[], ["--live"]])
+@pytest.mark.parametrize("hostile", ["one", "many"])
+def test_a_hostile_datagram_does_not_end_a_stream(net: Path, live: list[str], hostile: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--bin-us", 2500, "--drop", "--silence", 1, "--json", "-", *live]
+    process = start("stream", net, f"udp://127.0.0.1:{port}", *options)
+
+    def send(times: range | list[int]) -> None:
+        events = np.zeros(len(times), DATAGRAM)
+        events["t"], events["x"] = times, np.arange(len(times)) % 8
+        sender.sendto(events.tobytes(), ("127.0.0.1", port))
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        wait_for_socket(port)
+        for number in range(60):
+            if number == 20:
+                send([2**61] if hostile == "one" else range(2**61, 2**61 + 100))
+            if number == 40:
+                send([number * 1000 + 10**9])
+            send(range(number * 1000, number * 1000 + 100))
+            time.sleep(0.001)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert sum(line["events"] for line in lines) == 6000 and len(lines) < 500
+    number = 2 if hostile == "one" else 101
+    assert re.search(rf"{number} events (with invalid order dropped|dropped with a time)", err)
+
+
+def wait_for_socket(port: int) -> None:
+    table = Path("/proc/net/udp")
+    if not table.exists():
+        pytest.skip("this system does not list its sockets in /proc/net/udp")
+    deadline = time.perf_counter() + 60
+    while f":{port:04X} " not in table.read_text():
+        assert time.perf_counter() < deadline
+        time.sleep(0.02)
+
+
+def test_a_time_far_ahead_makes_no_windows(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    times = np.append(np.arange(0, 100_000, 1000), 100_000 + 10**9)
+    np.save(net.with_name("far.npy"), make_events(times, *np.zeros((3, 101), np.int64)))
+    arguments = ["stream", net, net.with_name("far.npy"), "--bin-us", 2500, "--sensor", "8x8"]
+    assert lmht(*arguments) == 0
+    said = capsys.readouterr()
+    assert said.out.count("\n") == 12 and "99,999 empty windows skipped" in said.err
+    assert lmht(*arguments, "--max-gap", "2000s", "--limit", 50) == 0
+    assert capsys.readouterr().out.count("\n") == 50
+    assert "a duration is a number with a unit" in refused(capsys, *arguments, "--max-gap", "5")
+
+
+@pytest.mark.parametrize("first", [10**15, -(10**15)])
+def test_a_live_stream_survives_a_bad_first_event(net: Path, first: int) -> None:
+    options = ["--bin-us", 2500, "--live", "--drop", "--json", "-"]
+    process = start("stream", net, "-", *options, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(f"{first} 1 1 1\n")
+    process.stdin.flush()
+    time.sleep(0.05)
+    for index in range(100):
+        process.stdin.write("".join(f"{index * 1000 + i * 200} 1 1 1\n" for i in range(5)))
+        process.stdin.flush()
+        time.sleep(0.001)
+    out, err = process.communicate(timeout=30)
+    counted = sum(json.loads(line)["events"] for line in out.splitlines())
+    assert process.returncode == 0 and counted >= 450, err

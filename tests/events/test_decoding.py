@@ -91,9 +91,11 @@ def test_evt3() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "wraps"), [(4095, 0, 1), (4095, 1, 1), (4095, 10, 1), (4095, 11, 0)]
+    ("before", "after", "wraps"),
+    [(4095, 0, 1), (4095, 1, 1), (4095, 10, 1), (4091, 7, 1), (4095, 2046, 1), (4095, 2047, 0)],
 )
 def test_the_time_of_evt3_wraps_though_words_are_lost(before: int, after: int, wraps: int) -> None:
+    """Prophesee's decoders require a fall of 4085, and say that another value could be used."""
     event = 2 << 12 | 1
     content = words("H", 8 << 12 | before, event, 8 << 12 | after, event)
     times = [t for t, *_ in decode("evt3", content)]
@@ -232,6 +234,7 @@ REPORTS = {
     "02_evt_before_first_time_high/t1_evt2_before_high.raw": (1000, 3200000000, 3200006390),
     "02_evt_before_first_time_high/t5_evt3_before_high.raw": (6, 4096100, 4104392),
     "03_evt3_lost_wrap/t3b_evt3_wrap_lost0.raw": (14, 16765028, 16793800),
+    "03_evt3_lost_wrap/enc_faery_evt3_sparse.raw": (1200, 0, 59950000),
     "10_evt21/t9a_evt21.raw": (4, 323, 384),
     "10_evt21/t9b_evt21_dot.raw": (4, 323, 384),
     "10_evt21/t9c_evt21_legacy.raw": (4, 323, 384),

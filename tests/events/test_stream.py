@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import io
+import os
 import socket
 import threading
 import time
@@ -20,10 +21,16 @@ from hypothesis import strategies as st
 from lmht_deploy import engine, reference
 from lmht_deploy.errors import DataError
 from lmht_deploy.events import live
-from lmht_deploy.events.arrays import EVENT, EventValidator, Sensor, make_events
-from lmht_deploy.events.live import DATAGRAM, Udp, play_fast, play_in_real_time, read_text
+from lmht_deploy.events.arrays import EVENT, MAX_GAP, EventValidator, Sensor, make_events
+from lmht_deploy.events.live import (
+    DATAGRAM,
+    PolledFile,
+    Udp,
+    play_fast,
+    play_in_real_time,
+    read_text,
+)
 from lmht_deploy.events.stream import (
-    MAX_EMPTY_BINS,
     Buffered,
     Clock,
     Counts,
@@ -36,7 +43,7 @@ from lmht_deploy.events.stream import (
 from lmht_deploy.events.windows import WindowRule, count_windows
 from lmht_deploy.result import Result
 from tests.support.networks import SPECIAL
-from tests.support.recordings import SENSOR, at, data, recordings
+from tests.support.recordings import SENSOR, at, binned, data, recordings
 
 
 def pieces(events: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -45,11 +52,9 @@ def pieces(events: np.ndarray, seed: int) -> list[np.ndarray]:
     return np.split(events, np.sort(rng.integers(0, len(events) + 1, rng.integers(0, 6))))
 
 
-def counting(
-    rule: WindowRule, sensor: Sensor = SENSOR, size: Sensor | None = None, hop: int | None = None
-) -> Windower:
+def counting(rule: WindowRule, sensor: Sensor = SENSOR, size: Sensor | None = None) -> Windower:
     """A windower whose windows are counts."""
-    return Windower(rule, Counts(rule.steps, sensor, size), hop)
+    return Windower(rule, Counts(rule.steps, sensor, size))
 
 
 def pushed(windower: Windower, packets: list[np.ndarray]) -> list[tuple[int, np.ndarray]]:
@@ -66,7 +71,7 @@ def pushed(windower: Windower, packets: list[np.ndarray]) -> list[tuple[int, np.
 def test_by_events_as_from_the_whole_recording(
     events: np.ndarray, steps: int, length: int, seed: int
 ) -> None:
-    rule = WindowRule(steps, "events", length)
+    rule = binned(steps, "events", length)
     found = pushed(counting(rule, SENSOR), pieces(events, seed))
     np.testing.assert_array_equal(
         np.stack([window for _, window in found]), count_windows(events, SENSOR, rule)
@@ -88,7 +93,7 @@ def test_by_time_as_from_the_whole_recording(
     events: np.ndarray, steps: int, length: int, seed: int
 ) -> None:
     length = max(length, int(events["t"][-1] - events["t"][0]) // 200)
-    rule = WindowRule(steps, "time", length)
+    rule = binned(steps, "time", length)
     found = pushed(counting(rule, SENSOR, Sensor(2, 2)), pieces(events, seed))
     np.testing.assert_array_equal(
         np.stack([window for _, window in found]), count_windows(events, SENSOR, rule, Sensor(2, 2))
@@ -110,8 +115,8 @@ def test_overlapping_windows_are_runs_of_bins(
 ) -> None:
     hop = min(hop, steps)
     length = 7 if by == "events" else max(1, int(events["t"][-1] - events["t"][0]) // 20)
-    bins = count_windows(events, SENSOR, WindowRule(1, by, length))[:, 0]  # type: ignore[arg-type]
-    found = pushed(counting(WindowRule(steps, by, length), SENSOR, hop=hop), pieces(events, seed))  # type: ignore[arg-type]
+    bins = count_windows(events, SENSOR, binned(1, by, length))[:, 0]  # type: ignore[arg-type]
+    found = pushed(counting(binned(steps, by, length, hop), SENSOR), pieces(events, seed))  # type: ignore[arg-type]
     padded = np.concatenate([bins, np.zeros((steps + hop, *bins.shape[1:]), int)])
     for index, (_, window) in enumerate(found):
         np.testing.assert_array_equal(window, padded[index * hop : index * hop + steps])
@@ -120,7 +125,7 @@ def test_overlapping_windows_are_runs_of_bins(
 
 
 def test_a_window_by_events_does_not_wait_for_the_next_event() -> None:
-    windower = counting(WindowRule(2, "events", 2), SENSOR)
+    windower = counting(binned(2, "events", 2), SENSOR)
     assert len(list(windower.push(at(1, 2, 3)))) == 0
     ((end, window),) = windower.push(at(9))
     assert end == 9 and window.sum() == 4
@@ -129,7 +134,7 @@ def test_a_window_by_events_does_not_wait_for_the_next_event() -> None:
 
 def test_memory_does_not_grow_with_the_stream() -> None:
     def peak(packets: int) -> int:
-        windower = counting(WindowRule(4, "time", 100), Sensor(32, 32))
+        windower = counting(binned(4, "time", 100), Sensor(32, 32))
         tracemalloc.start()
         for number in range(packets):
             for _ in windower.push(at(*range(number * 1000, (number + 1) * 1000, 10))):
@@ -144,23 +149,51 @@ def test_memory_does_not_grow_with_the_stream() -> None:
 
 
 def test_silence_gives_empty_windows_but_not_without_end() -> None:
-    windower = counting(WindowRule(2, "time", 10), SENSOR)
+    windower = counting(binned(2, "time", 10), SENSOR)
     assert [
         int(window.sum()) for packet in (at(0, 5), at(65)) for _, window in windower.push(packet)
     ] == [2, 0, 0]
-    with pytest.raises(
-        DataError, match=r"event 3: its time is \d+ bins of 10 us after the event before it"
-    ):
-        list(windower.push(at(65 + 10 * (MAX_EMPTY_BINS + 2))))
+    far = 65 + 10 * 2**57
+    found = [(end, int(window.sum())) for end, window in windower.push(at(far, far + 20))]
+    assert found == [(80, 1), (far // 20 * 20 + 20, 1)]
+    assert windower.skipped == far // 20 - 4
+    assert [int(window.sum()) for _, window in windower.finish()] == [1]
+
+
+@pytest.mark.parametrize("hop", [1, 2, 3, 4])
+@pytest.mark.parametrize("gap", [17, 400, 401, 402, 403])
+def test_a_long_silence_leaves_out_empty_windows_only(gap: int, hop: int) -> None:
+    if reason := engine.unavailable():
+        pytest.skip(reason)
+    rng = np.random.default_rng(gap)
+    times = np.sort(rng.integers(0, 100, 60)) + np.repeat([0, 100 + 10 * gap], 30)
+    events = make_events(times, *rng.integers(0, 8, (2, 60)), rng.integers(2, size=60))
+    rule, sensor = WindowRule(4, "time", 10), Sensor(8, 8)
+    found = []
+    for max_gap in (100, 10**6):
+        shared = SharedSteps(
+            engine.IncrementalEngine(engine.Model(NET)), NET.input.max_value, 4, sensor
+        )
+        windower = Windower(rule, shared, hop, max_gap)
+        packets = [Packet(part, None) for part in pieces(events, gap)]
+        decisions = list(decide(packets, windower, EventValidator(sensor)))
+        plain = [dataclasses.replace(each, window=0, latency=0, seconds=0) for each in decisions]
+        found.append((plain, windower.skipped))
+    (skipping, skipped), (whole, none) = found
+    assert none == 0 and skipped == len(whole) - len(skipping) > 0
+    assert [each for each in whole if each.events] == [each for each in skipping if each.events]
+    assert all(each in whole for each in skipping)
+    if gap >= 400:
+        assert len(skipping) < 40 < len(whole)
 
 
 def test_rules_without_an_end_are_refused() -> None:
     with pytest.raises(DataError, match="a stream has no known end"):
         counting(WindowRule(4), SENSOR)
     with pytest.raises(DataError, match="they must not be larger"):
-        counting(WindowRule(4, "time", 10), SENSOR, Sensor(4, 4))
+        counting(binned(4, "time", 10), SENSOR, Sensor(4, 4))
     with pytest.raises(DataError, match="must be 1 to 4 bins, not 5"):
-        counting(WindowRule(4, "time", 10), SENSOR, hop=5)
+        counting(binned(4, "time", 10, 5), SENSOR)
 
 
 # ---------------------------------------------------------------------------------------- decisions
@@ -173,11 +206,9 @@ class Golden:
         return reference.run(NET, windows)
 
 
-def golden(rule: WindowRule, hop: int | None = None) -> Windower:
+def golden(rule: WindowRule) -> Windower:
     """A windower whose windows the golden model runs."""
-    return Windower(
-        rule, WholeWindows(Golden(), NET.input.max_value, rule.steps, Sensor(8, 8)), hop
-    )
+    return Windower(rule, WholeWindows(Golden(), NET.input.max_value, rule.steps, Sensor(8, 8)))
 
 
 def test_decisions_are_those_of_the_golden_model() -> None:
@@ -189,7 +220,7 @@ def test_decisions_are_those_of_the_golden_model() -> None:
         rng.integers(8, size=4000),
         rng.integers(2, size=4000),
     )
-    rule = WindowRule(4, "time", 2500)
+    rule = binned(4, "time", 2500)
     counts = count_windows(events, sensor, rule)
     expected = reference.run(NET, np.minimum(counts, NET.input.max_value))
     packets = [Packet(part, time.perf_counter()) for part in pieces(events, 3)]
@@ -222,7 +253,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
     )  # a silence between
     x, y = rng.integers(16, size=(2, 2500))
     events = make_events(times, x, y, rng.integers(2, size=2500))
-    rule = WindowRule(4, by, 2500 if by == "time" else 90)
+    rule = binned(4, by, 2500 if by == "time" else 90, hop)
     shared = SharedSteps(
         engine.IncrementalEngine(engine.Model(NET)), NET.input.max_value, 4, sensor, Sensor(8, 8)
     )
@@ -232,7 +263,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
             dataclasses.replace(decision, latency=0, seconds=0)
             for decision in decide(
                 [Packet(part, None) for part in pieces(events, 3)],
-                Windower(rule, into, hop),
+                Windower(rule, into),
                 EventValidator(sensor),
             )
         ]
@@ -245,7 +276,7 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
 
 
 def test_elapsed_windows_end_without_an_event_and_late_events_are_counted() -> None:
-    windower = counting(WindowRule(2, "time", 10))
+    windower = counting(binned(2, "time", 10))
     assert not list(windower.elapse(1000))  # nothing is known before the first event
     assert not list(windower.push(at(100, 105, 112)))
     assert not list(windower.elapse(119))
@@ -260,7 +291,7 @@ def test_elapsed_windows_end_without_an_event_and_late_events_are_counted() -> N
 def test_a_live_source_is_decided_on_time() -> None:
     now = time.perf_counter()
     packets = [Packet(at(0, 5), now - 1.0), Packet(at(), None)]
-    rule = WindowRule(4, "time", 25_000)
+    rule = binned(4, "time", 25_000)
     expected_at_least = int((1.0 - Clock.GRACE) / 0.1)
     assert (
         len(list(decide(packets, golden(rule), EventValidator(Sensor(8, 8)), Clock())))
@@ -288,8 +319,46 @@ def test_a_live_event_from_the_future_is_not_believed() -> None:
         Packet(at(50_000), start + 0.05),
     ]
     clock, validator = Clock(), EventValidator(Sensor(8, 8))
-    decisions = list(decide(packets, golden(WindowRule(4, "time", 25_000)), validator, clock))
+    decisions = list(decide(packets, golden(binned(4, "time", 25_000)), validator, clock))
     assert sum(decision.events for decision in decisions) == 3 and clock.early == 1
+
+
+@pytest.mark.parametrize("first", [2**61, -(10**15), 10**15])
+@pytest.mark.parametrize("live", [False, True])
+def test_a_bad_first_event_does_not_drop_those_after_it(first: int, live: bool) -> None:
+    start = time.perf_counter()
+    packets = [Packet(at(first), start)]
+    for index in range(50):
+        packets.append(
+            Packet(at(*range(index * 1000, index * 1000 + 1000, 100)), start + index / 1e3)
+        )
+    clock = Clock() if live else None
+    validator = EventValidator(Sensor(8, 8), drop=True, max_gap=MAX_GAP)
+    windower = golden(WindowRule(4, "time", 2500))
+    counted = sum(decision.events for decision in decide(packets, windower, validator, clock))
+    early = clock.early if clock else 0
+    assert counted == 501 - sum(validator.dropped.values()) - early - windower.late
+    assert counted >= 470 and windower.late == 0
+    assert len(list(decide(packets, windower, validator, clock))) < 10**4
+
+
+def test_a_live_clock_that_was_set_is_followed() -> None:
+    start = time.perf_counter()
+    day = 86_400 * 10**6
+    packets = [Packet(at(index * 1000), start + index / 1e3) for index in range(20)]
+    packets += [Packet(at(day + index * 1000), start + index / 1e3) for index in range(20, 60)]
+    clock, windower = Clock(), golden(WindowRule(4, "time", 2500))
+    decisions = list(decide(packets, windower, EventValidator(Sensor(8, 8)), clock))
+    assert clock.early == 1 and sum(decision.events for decision in decisions) == 59
+    assert len(decisions) + windower.skipped == (day + 59_000) // 10_000 + 1
+
+
+def test_events_that_are_held_are_let_go_after_a_second_of_silence() -> None:
+    start = time.perf_counter() - 2
+    validator = EventValidator(Sensor(8, 8), drop=True, max_gap=MAX_GAP)
+    packets = [Packet(at(0, 5), start), Packet(at(), None), Packet(at(), None)]
+    decisions = decide(packets, golden(WindowRule(4, "time", 25_000)), validator, Clock())
+    assert next(decisions).events == 2
 
 
 def test_a_silent_source_ticks() -> None:
@@ -308,9 +377,9 @@ def test_a_silent_source_ticks() -> None:
 def test_an_event_that_does_not_fit_ends_the_stream_unless_dropped() -> None:
     packets = [Packet(at(5, 4), 0.0)]
     with pytest.raises(DataError, match="event 1: its time 4 us"):
-        list(decide(packets, golden(WindowRule(4, "time", 10)), EventValidator(Sensor(8, 8))))
+        list(decide(packets, golden(binned(4, "time", 10)), EventValidator(Sensor(8, 8))))
     validator = EventValidator(Sensor(8, 8), drop=True)
-    (decision,) = decide(packets, golden(WindowRule(4, "time", 10)), validator)
+    (decision,) = decide(packets, golden(binned(4, "time", 10)), validator)
     assert decision.events == 1 and validator.dropped["order"] == 1
 
 
@@ -399,7 +468,7 @@ def test_a_real_recording_at_once() -> None:
     from lmht_deploy.events.recordings import open_recording
 
     recording = open_recording(data("event_formats/evt2_gen3_faery.raw"))
-    rule = WindowRule(4, "time", 1000)
+    rule = binned(4, "time", 1000)
     with Buffered(play_fast(recording.packets), size=2) as source:
         validator, windower = (
             EventValidator(recording.sensor),
@@ -425,7 +494,7 @@ class Slow:
 
 
 def test_the_networks_part_holds_the_currents_of_the_last_bin() -> None:
-    windower = Windower(WindowRule(4, "events", 1), SharedSteps(Slow(), 255, 4, SENSOR))
+    windower = Windower(binned(4, "events", 1), SharedSteps(Slow(), 255, 4, SENSOR))
     (decision,) = decide([Packet(at(0, 1, 2, 3), None)], windower, EventValidator(SENSOR))
     assert decision.seconds >= 1.002 and decision.latency >= 0.002
 
@@ -480,6 +549,35 @@ def test_udp() -> None:
         (6, 4, 1, True),
     ]
     assert udp.malformed == 1 and udp.lost == 0
+
+
+def test_datagrams_without_events_do_not_keep_a_source_alive() -> None:
+    with (
+        Udp("127.0.0.1", 0, silence=0.4) as udp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        start = time.perf_counter()
+        for packet in udp:
+            assert time.perf_counter() - start < 10 and len(packet.events) == 0
+            sender.sendto(b"", udp.address)
+            sender.sendto(b"stray", udp.address)
+    assert udp.malformed > 0
+
+
+def test_a_silent_pipe_does_not_hold_up_the_end() -> None:
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, b"1 2 3 1\n4 5 6")
+        packets = read_text(PolledFile(reader))
+        assert next(packets).events.tolist() == [(1, 2, 3, 1)]
+        assert len(next(packets).events) == 0
+        start = time.perf_counter()
+        with Buffered(packets):
+            pass
+        assert time.perf_counter() - start < 0.9
+    finally:
+        os.close(writer)
+        os.close(reader)
 
 
 def test_udp_counts_what_the_system_dropped() -> None:

@@ -118,3 +118,22 @@ def test_looks_up_layers_by_name() -> None:
     assert net["flat"] == Flatten(name="flat", source="a")
     with pytest.raises(NetworkError, match="no layer is named 'b'; there are in, a, flat, out"):
         net["b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('["a, b", "\u00e4", "c"]', ("a, b", "\u00e4", "c")),
+        (None, ()),
+        ("a, b, c", ()),
+        ('["a", "b"]', ()),
+        ('["a", "b", ""]', ()),
+        ('["a", "b", 1]', ()),
+        ('{"a": 1, "b": 2, "c": 3}', ()),
+        ("[" * 100_000, ()),
+    ],
+)
+def test_names_of_classes(text: str | None, names: tuple[str, ...]) -> None:
+    metadata = {} if text is None else {"classes": text}
+    net = Network(network(neurons()).layers, metadata)
+    assert net.classes == 3 and net.class_names == names

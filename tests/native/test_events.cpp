@@ -2,6 +2,7 @@
 
 #include "check.hpp"
 #include "events/core/bins.hpp"
+#include "events/core/filters.hpp"
 #include "events/core/frames.hpp"
 #include "events/core/pixels.hpp"
 #include "events/core/validator.hpp"
@@ -81,14 +82,55 @@ TEST(events_without_a_fault_are_kept_in_order) {
                                        {5, 0, 0, 7}, {6, 1, 2, 1}, {5, 0, 0, 0}};
     CHECK_EQUAL(first_fault(given.data(), given.size(), sensor, 0), 1u);
     std::vector<Event> kept(given.size());
-    const Sifted sifted = sift(given.data(), given.size(), sensor, 0, kept.data());
-    CHECK_EQUAL(sifted.admitted, 2u);
-    CHECK_EQUAL(sifted.dropped[range], 1);
-    CHECK_EQUAL(sifted.dropped[polarity], 1);
-    CHECK_EQUAL(sifted.dropped[order], 2);
+    Sifter sifter(sensor, -1);
+    CHECK_EQUAL(sifter.sift(given.data(), given.size(), 0, kept.data()) - kept.data(), 2);
+    CHECK_EQUAL(sifter.dropped()[range], 1);
+    CHECK_EQUAL(sifter.dropped()[polarity], 1);
+    CHECK_EQUAL(sifter.dropped()[order], 2);
     kept.resize(2);
     CHECK_EQUAL(times_of(kept), (std::vector<int64_t>{5, 6}));
     CHECK_EQUAL(first_fault(kept.data(), 2, sensor, 0), 2u);
+}
+
+TEST(a_jump_is_held_until_it_is_confirmed_or_refuted) {
+    const Size sensor{3, 4};
+    std::vector<Event> kept(16);
+    Sifter sifter(sensor, 100);
+    const auto sift = [&](std::vector<Event> events, int64_t expected = -MAX_TIME) {
+        const Event* end = sifter.sift(events.data(), events.size(), expected, kept.data());
+        return times_of({kept.data(), kept.data() + (end - kept.data())});
+    };
+    using Times = std::vector<int64_t>;
+    CHECK_EQUAL(sift({at(900)}), Times{});       // the first event is held, too
+    CHECK_EQUAL(sift({at(5), at(6)}), Times{});  // and refuted
+    CHECK_EQUAL(sifter.dropped()[order], 1);
+    CHECK_EQUAL(sift({at(7), at(999), at(1000), at(8)}), (Times{5, 6, 7, 8}));
+    CHECK_EQUAL(sifter.dropped()[order], 3);
+    CHECK_EQUAL(sift({at(500), at(9999)}), Times{});  // a jump after a jump
+    CHECK_EQUAL(sift({at(501), at(450)}), (Times{500, 501}));
+    CHECK_EQUAL(sifter.dropped()[order], 5);
+    CHECK_EQUAL(sift({at(700)}, 700), Times{700});  // expected at this time
+    CHECK_EQUAL(sift({at(900), at(901)}), Times{});
+    CHECK_EQUAL(sifter.held(), 2u);
+    CHECK_EQUAL(sifter.release(kept.data()) - kept.data(), 2);
+    CHECK_EQUAL(sifter.held(), 0u);
+    CHECK_EQUAL(sift({at(902)}), Times{902});
+}
+
+TEST(filters_keep_what_they_say) {
+    const Size sensor{3, 4};
+    std::vector<Event> kept(8);
+    const auto apply = [&](Filter& filter, std::vector<Event> events) {
+        const Event* end = filter.apply(events.data(), events.size(), kept.data());
+        return times_of({kept.data(), kept.data() + (end - kept.data())});
+    };
+    using Times = std::vector<int64_t>;
+    BackgroundActivityFilter activity(sensor, 10);
+    CHECK_EQUAL(apply(activity, {at(0, 1, 1), at(1, 1, 1), at(11, 2, 2), at(21, 3, 0)}), Times{11});
+    CHECK_EQUAL(apply(activity, {at(31, 2, 1), at(41, 3, 1), at(52, 3, 2)}), (Times{31, 41}));
+    RefractoryFilter refractory(sensor, 10);
+    CHECK_EQUAL(apply(refractory, {at(0), at(9), at(10), at(11, 1), at(19), at(20)}),
+                (Times{0, 10, 11, 20}));
 }
 
 TEST(frames_are_interpolated) {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lmht_deploy import data as data_room
 from lmht_deploy.events.arrays import Sensor, make_events
-from lmht_deploy.events.windows import WindowRule
+from lmht_deploy.events.windows import By, WindowRule
 
 SENSOR = Sensor(height=3, width=5)
 load = partial(data_room.load, split="train", steps=4)
@@ -49,21 +49,28 @@ def recordings(draw: st.DrawFn, sensor: Sensor = SENSOR) -> np.ndarray:
     )
 
 
+def binned(steps: int, by: By, bin_length: int, hop: int = 0) -> WindowRule:
+    """The rule of windows of `steps` bins of `bin_length`."""
+    return WindowRule(steps, by, steps * bin_length, hop)
+
+
 def bins(rule: WindowRule, events: np.ndarray) -> np.ndarray:
     """The bin of every event, int64 [n], by the table in docs/reference/events.md."""
     t = events["t"] - events["t"][0]
     if rule.by == "events":
-        return np.arange(len(events)) // rule.length
+        return np.arange(len(events)) // rule.bin_length
     if rule.by == "time":
-        return t // rule.length
+        return t // rule.bin_length
     return np.minimum(t * rule.steps // max(int(t[-1]), 1), rule.steps - 1)
 
 
 def counted(events: np.ndarray, sensor: Sensor, rule: WindowRule, size: Sensor) -> np.ndarray:
     """`windows.windows` in NumPy, the oracle: int64 [N, T_in, 2, H, W]."""
     found = bins(rule, events)
-    number = int(found[-1]) // rule.steps + 1
-    shape = (number * rule.steps, 2, *size)
+    starts = [0]
+    while starts[-1] + rule.steps <= found[-1]:
+        starts.append(starts[-1] + rule.hop)
+    shape = (starts[-1] + rule.steps, 2, *size)
     places = (
         found,
         events["p"].astype(int),
@@ -71,4 +78,5 @@ def counted(events: np.ndarray, sensor: Sensor, rule: WindowRule, size: Sensor) 
         events["x"].astype(int) * size.width // sensor.width,
     )
     cells = np.bincount(np.ravel_multi_index(places, shape), minlength=int(np.prod(shape)))
-    return cells.reshape(number, rule.steps, *shape[1:])
+    frames = cells.reshape(shape)
+    return np.stack([frames[start : start + rule.steps] for start in starts])

@@ -85,6 +85,7 @@ class LavaBackend:
     ) -> None:
         self.path, self.network = path, network
         self.window_shape, self.max_value = network.window_shape, network.input.max_value
+        self.metadata = network.metadata
         self._python, self._threads, self._seconds = python, threads, seconds
         self.progress: Callable[[int], None] = no_progress
 

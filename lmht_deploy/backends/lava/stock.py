@@ -5,7 +5,7 @@ The tests compare `lmht_deploy.netx` with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,7 @@ class StockBackend:
         self.progress: Callable[[int], None] = no_progress
         self.window_shape = counting.window_shape(self.net)
         self.max_value = counting.max_value(self.net)
+        self.metadata: Mapping[str, str] = {}
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows`; DataError where they do not fit."""

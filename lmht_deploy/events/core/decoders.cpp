@@ -19,9 +19,11 @@ static_assert(std::endian::native == std::endian::little);
 // The time base of Prophesee's formats: a counter of `bits` bits in units of 2^shift us, sent in
 // words of its own. There is no time before the first of them.
 //
-// The counter wraps. A word may be lost in transmission, the zero among them, so a fall by nearly
-// the whole range is a wrap too; the tolerance is that of Prophesee's sample decoders. A smaller
-// fall is kept as a time that goes back.
+// The counter wraps. A fall by more than half the range is a wrap, a smaller one is kept as a time
+// that goes back. Cameras repeat the word at every step of the counter, and Prophesee's sample
+// decoders take a fall by all but 10 steps for a wrap, since a word may be lost. Other writers send
+// the word only where it changes: a wrap is then any fall that is too large for a time that goes
+// back.
 class TimeBase {
 public:
     TimeBase(int bits, int shift) : range_(int64_t(1) << bits), shift_(shift) {}
@@ -30,13 +32,11 @@ public:
     int64_t time() const { return (loops_ * range_ + high_) << shift_; }
 
     void set(int64_t high) {
-        if (high_ - high >= range_ - 1 - MAX_LOST) ++loops_;
+        if (2 * (high_ - high) > range_) ++loops_;
         high_ = high;
     }
 
 private:
-    static constexpr int64_t MAX_LOST = 10;
-
     int64_t range_;
     int shift_;
     int64_t high_ = -1, loops_ = 0;

@@ -10,6 +10,7 @@
 
 #include "bins.hpp"
 #include "decoders.hpp"
+#include "filters.hpp"
 #include "frames.hpp"
 #include "native/bindings.hpp"
 #include "pixels.hpp"
@@ -59,19 +60,28 @@ size_t check(const Events& events, Size sensor, int64_t latest) {
 }
 
 template <class Events>
-Sifted sifted(const Events& events, Size sensor, int64_t latest, Array<uint8_t, 2> admitted) {
+size_t sifted(Sifter& sifter, const Events& events, int64_t expected, Array<uint8_t, 2> admitted) {
     const auto* given = rows(events);
-    require(admitted.shape(0) >= events.shape(0) && admitted.shape(1) == sizeof(Event),
-            "`admitted` must have room for all events");
+    require(
+        admitted.shape(0) >= sifter.held() + events.shape(0) && admitted.shape(1) == sizeof(Event),
+        "`admitted` must have room for all events");
     nb::gil_scoped_release released;
-    return sift(given, events.shape(0), sensor, latest, reinterpret_cast<Event*>(admitted.data()));
+    auto* room = reinterpret_cast<Event*>(admitted.data());
+    return size_t(sifter.sift(given, events.shape(0), expected, room) - room);
 }
 
-nb::dict dropped(const Sifted& sifted) {
+size_t released(Sifter& sifter, Array<uint8_t, 2> admitted) {
+    require(admitted.shape(0) >= sifter.held() && admitted.shape(1) == sizeof(Event),
+            "`admitted` must have room for the events that are held");
+    auto* room = reinterpret_cast<Event*>(admitted.data());
+    return size_t(sifter.release(room) - room);
+}
+
+nb::dict dropped(const Sifter& sifter) {
     nb::dict found;
-    found["range"] = sifted.dropped[range];
-    found["polarity"] = sifted.dropped[polarity];
-    found["order"] = sifted.dropped[order];
+    found["range"] = sifter.dropped()[range];
+    found["polarity"] = sifter.dropped()[polarity];
+    found["order"] = sifter.dropped()[order];
     return found;
 }
 
@@ -171,6 +181,25 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> emulated(Array<const float, 3> leve
     return array_of(std::move(events));
 }
 
+template <class F>
+std::unique_ptr<Filter> make_filter(Size sensor, int64_t time) {
+    require(sensor.height >= 1 && sensor.width >= 1 && sensor.height <= 65536 &&
+                sensor.width <= 65536 && time >= 0 && time <= MAX_TIME,
+            "the sensor or the time of the filter is out of range");
+    return std::make_unique<F>(sensor, time);
+}
+
+size_t filtered(Filter& filter, const Packed& events, Array<uint8_t, 2> kept) {
+    const Event* given = rows(events);
+    require(kept.shape(0) >= events.shape(0) && kept.shape(1) == sizeof(Event),
+            "`kept` must have room for all events");
+    require(first_fault(given, events.shape(0), filter.sensor(), -MAX_TIME) == events.shape(0),
+            "the events must be valid");
+    nb::gil_scoped_release released;
+    auto* room = reinterpret_cast<Event*>(kept.data());
+    return size_t(filter.apply(given, events.shape(0), room) - room);
+}
+
 nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> decoded(Decoder& decoder,
                                                      const Array<const uint8_t, 1>& bytes) {
     require(bytes.size() % decoder.word_bytes() == 0, "the bytes must hold whole words");
@@ -194,10 +223,21 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> decoded(Decoder& decoder,
 NB_MODULE(_core, m) {
     m.doc() = "Event arrays: validation, counts per time bin, and an emulated sensor.";
 
-    nb::class_<Sifted>(m, "Sifted", "What `sift` has done.")
-        .def_ro("admitted", &Sifted::admitted, "The number of events without a fault.")
-        .def_prop_ro("dropped", &dropped,
-                     "The number of the others, by fault: range, polarity, order.");
+    nb::class_<Sifter>(m, "Sifter", "Passes valid events on and counts the others.")
+        .def(nb::init<Size, int64_t>(), "sensor"_a, "max_gap"_a)
+        .def_prop_ro("held", &Sifter::held)
+        .def_prop_ro("dropped", &dropped)
+        .def("sift", &sifted<Packed>, nb::arg("events").noconvert(), "expected"_a,
+             nb::arg("admitted").noconvert())
+        .def("sift", &sifted<Table>, nb::arg("events").noconvert(), "expected"_a,
+             nb::arg("admitted").noconvert())
+        .def("release", &released, nb::arg("admitted").noconvert());
+
+    nb::class_<Filter>(m, "Filter", "Keeps some of the events of a recording.")
+        .def("apply", &filtered, nb::arg("events").noconvert(), nb::arg("kept").noconvert());
+    m.def("background_activity_filter", &make_filter<BackgroundActivityFilter>, "sensor"_a,
+          "time"_a);
+    m.def("refractory_filter", &make_filter<RefractoryFilter>, "sensor"_a, "time"_a);
 
     nb::class_<Decoder>(m, "Decoder", "Decodes the bytes of an event file piece by piece.")
         .def_prop_ro("word_bytes", &Decoder::word_bytes)
@@ -208,10 +248,6 @@ NB_MODULE(_core, m) {
     m.def("check", &check<Packed>, nb::arg("events").noconvert(), "sensor"_a, "latest"_a,
           "Index of the first event with a fault, or the number of events.");
     m.def("check", &check<Table>, nb::arg("events").noconvert(), "sensor"_a, "latest"_a);
-    m.def("sift", &sifted<Packed>, nb::arg("events").noconvert(), "sensor"_a, "latest"_a,
-          nb::arg("admitted").noconvert(), "Write the events without a fault to `admitted`.");
-    m.def("sift", &sifted<Table>, nb::arg("events").noconvert(), "sensor"_a, "latest"_a,
-          nb::arg("admitted").noconvert());
     m.def("first_at", &first_at_time, nb::arg("events").noconvert(), "time"_a,
           "Index of the first event that is not earlier than `time`.");
     m.def("count", &count, nb::arg("events").noconvert(), "first"_a, "last"_a, "sensor"_a,

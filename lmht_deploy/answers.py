@@ -1,0 +1,120 @@
+"""From logits to answers: the margin, smoothing over windows, and "unknown" below a margin."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import DataError
+from .result import Result
+
+__all__ = ["UNKNOWN", "Answer", "Answers", "Judge", "answer_windows"]
+
+UNKNOWN = -1
+"""Label of an answer whose margin is too small."""
+
+
+class Answer(NamedTuple):
+    """What a network answers for one window.
+
+    Attributes:
+        label: Class of the largest logit, the lowest if several are equal; `UNKNOWN` if the margin
+            is too small.
+        margin: Difference of the two largest logits (real values); the logit itself if there is
+            only one.
+    """
+
+    label: int
+    margin: float
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a network answers for N windows; see `Answer`.
+
+    Attributes:
+        labels: int64 `[N]`.
+        margins: float64 `[N]`.
+    """
+
+    labels: np.ndarray
+    margins: np.ndarray
+
+
+class Judge:
+    """Turns the logits of successive windows into answers.
+
+    With smoothing, the logits are those of the last windows on average. Their integers are added
+    and the sum is scaled once, so that the answers are the same on every backend. The first windows
+    are averaged over those that there are.
+
+    Args:
+        smooth: Number of windows to average; 1 for no smoothing.
+        min_margin: Smallest margin (real value) of an answer that is a class.
+
+    Raises:
+        DataError: `smooth` or `min_margin` is out of range.
+
+    Example:
+        >>> judge = Judge(min_margin=0.5)
+        >>> judge.answer(np.array([3, 9, 1]), scale=0.1)
+        Answer(label=1, margin=0.6000000000000001)
+        >>> judge.answer(np.array([3, 7, 1]), scale=0.1)
+        Answer(label=-1, margin=0.4)
+    """
+
+    def __init__(self, smooth: int = 1, min_margin: float = 0.0) -> None:
+        if smooth < 1:
+            raise DataError(f"smoothing needs at least one window, not {smooth}")
+        if not 0 <= min_margin < math.inf:
+            raise DataError(f"a smallest margin must be a number >= 0, not {min_margin}")
+        self._min_margin = min_margin
+        self._last: deque[np.ndarray] = deque(maxlen=smooth)
+
+    def answer(self, logits: np.ndarray, scale: float) -> Answer:
+        """Answer for the next window.
+
+        Args:
+            logits: Logits of the window, `[K]`.
+            scale: Real value of one unit of a logit.
+        """
+        self._last.append(logits)
+        total = np.sum(self._last, axis=0)
+        margin = _margin(total) * scale / len(self._last)
+        return Answer(int(total.argmax()) if margin >= self._min_margin else UNKNOWN, margin)
+
+    def forget(self) -> None:
+        """Forget the last windows, before the first one of another recording."""
+        self._last.clear()
+
+
+def _margin(logits: np.ndarray) -> float:
+    ordered = np.sort(logits)
+    return float(ordered[-1] - ordered[-2] if len(ordered) > 1 else ordered[-1])
+
+
+def answer_windows(
+    result: Result, judge: Judge | None = None, recordings: np.ndarray | None = None
+) -> Answers:
+    """Return the answers for all windows of a result.
+
+    Args:
+        result: Result of a run.
+        judge: Default: one without smoothing and without a smallest margin.
+        recordings: Index of the recording of each window, int `[N]`: windows are averaged within a
+            recording only. Default: each window is a recording of its own.
+    """
+    judge = judge or Judge()
+    found = []
+    for window, logits in enumerate(result.logits):
+        if window == 0 or recordings is None or recordings[window] != recordings[window - 1]:
+            judge.forget()
+        found.append(judge.answer(logits, result.scale))
+    return Answers(
+        np.array([answer.label for answer in found], np.int64),
+        np.array([answer.margin for answer in found], np.float64),
+    )

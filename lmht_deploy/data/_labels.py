@@ -1,0 +1,104 @@
+"""Classes of a data set: their order, a choice of them, and the classes of a network."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from lmht_deploy.errors import DataError
+
+ABSENT = -1
+"""New label of a class that is not chosen."""
+
+
+def order_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the different `names` in order: numbers by their value, other names as text."""
+    found = set(names)
+    if all(name.isascii() and name.isdecimal() for name in found):
+        return tuple(sorted(found, key=lambda name: (int(name), name)))
+    return tuple(sorted(found))
+
+
+def choose_classes(
+    classes: Sequence[str], chosen: Sequence[str] = (), first: int = 0
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Choose, order, rename and merge classes.
+
+    Args:
+        classes: Class names of the data set.
+        chosen: Classes to use, in the order of the new labels: "NAME", or "OLD=NEW" to rename a
+            class. Classes with equal new names become one class. Empty: all classes.
+        first: Use only the first `first` classes. 0: all.
+
+    Returns:
+        New label of each class of `classes`, int64 `[K]`, with -1 for a class that is not chosen;
+        and the new class names.
+
+    Raises:
+        DataError: A class is unknown or is chosen twice.
+
+    Example:
+        >>> choose_classes(["cup", "mug", "pen"], ["pen", "mug=cup"])
+        (array([-1,  1,  0]), ('pen', 'cup'))
+    """
+    if isinstance(chosen, str) or not all(isinstance(text, str) for text in chosen):
+        raise DataError(f"classes must be a list of names, not {chosen!r}")
+    if chosen and first:
+        raise DataError("give the names of the classes or their number, not both")
+    pairs = [_parse(text, classes) for text in chosen] or [(name, name) for name in classes]
+    names = tuple(dict.fromkeys(new for _, new in (pairs[:first] if first else pairs)))
+    labels = np.full(len(classes), ABSENT, np.int64)
+    for old, new in pairs[:first] if first else pairs:
+        index = classes.index(old)
+        if labels[index] != ABSENT:
+            raise DataError(f"class {old!r} is chosen twice")
+        labels[index] = names.index(new)
+    return labels, names
+
+
+def _parse(text: str, classes: Sequence[str]) -> tuple[str, str]:
+    """Old and new name of a chosen class; names of classes may contain "="."""
+    if text in classes:
+        return text, text
+    old, equals, new = text.partition("=")
+    if equals and old in classes and new:
+        return old, new
+    close = difflib.get_close_matches(old, classes, n=1)
+    hint = f"did you mean {close[0]!r}? The" if close else "the"
+    raise DataError(f"unknown class {old!r}; {hint} classes are {shorten(classes)}")
+
+
+def shorten(names: Sequence[str], number: int = 20) -> str:
+    """Join the first `number` of `names` by commas."""
+    return ", ".join([*names[:number], *(["..."] if len(names) > number else [])])
+
+
+def match_classes(classes: Sequence[str], labels: np.ndarray, network: Sequence[str]) -> np.ndarray:
+    """Translate labels of a data set into those of a network, by the names of the classes.
+
+    Args:
+        classes: Class names of the data set; empty if they are not known.
+        labels: int64 `[N]`, indices into `classes`.
+        network: Class names of the network; empty if they are not known.
+
+    Returns:
+        int64 `[N]`, indices into `network`. The labels as they are, if names are not known.
+
+    Raises:
+        DataError: A class that has a label is not a class of the network.
+    """
+    if not classes or not network or tuple(classes) == tuple(network):
+        return labels
+    if strangers := [
+        classes[label] for label in np.unique(labels) if classes[label] not in network
+    ]:
+        raise DataError(
+            f"class {strangers[0]!r} of the data is not a class of the network"
+            f" ({shorten(network)}); choose or rename classes, for example"
+            f" --classes {strangers[0]}={network[0]}"
+        )
+    position = [network.index(name) if name in network else ABSENT for name in classes]
+    translated: np.ndarray = np.array(position, np.int64)[labels]
+    return translated

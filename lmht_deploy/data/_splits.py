@@ -1,0 +1,417 @@
+"""Splits that do not leak: a recording, or a group of recordings, is on one side only.
+
+A split depends on the names of the recordings, their classes, their groups and the rule. It does
+not depend on the order of the files or on the operating system.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+
+from lmht_deploy.errors import DataError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+SYNONYMS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Names of splits in the folders and tables of users, in lower case."""
+
+TEST_SHARE = 0.1
+"""Share of each class that tests if a data set has no splits of its own."""
+
+TOLERANCE = 0.1
+"""Largest difference from the asked share of a class that is not reported."""
+
+
+def check_split(split: str) -> Split:
+    """Return `split`; DataError if it is not the name of a split."""
+    if split not in SPLITS:
+        raise DataError(f"split must be 'train', 'validation' or 'test', not {split!r}")
+    return split
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How the recordings of a data set are divided into train, validation and test.
+
+    A data set that has splits of its own keeps them: `test_share` is not used, and
+    `validation_share` and `fold` divide its training recordings.
+
+    Attributes:
+        group_by: What stays on one side. "": each recording. A number N: all recordings with the
+            same N-th folder in their path below the root, from 1. Otherwise a regular expression
+            that is searched in the path: all recordings for which it finds the same text (of its
+            groups, if it has any).
+        test_share: Share of the recordings for the test split, per class. 0: that of the data set,
+            which is 0.2 for "digits" and 0.1 for all others.
+        validation_share: Share of the other recordings for the validation split, per class. 0: no
+            validation split.
+        fold: "I/K": fold I of K is held out in place of a share, I from 1. It is the test split,
+            or the validation split if the data set has a test split of its own.
+        seed: Seed of the draw.
+
+    Raises:
+        DataError: A field is not valid.
+    """
+
+    group_by: str = ""
+    test_share: float = 0.0
+    validation_share: float = 0.0
+    fold: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("test_share", "validation_share"):
+            share = getattr(self, name)
+            if not isinstance(share, int | float) or not 0 <= share < 1:
+                raise DataError(f"{name} must be at least 0 and below 1, not {share!r}")
+        if not isinstance(self.seed, int | np.integer) or self.seed < 0:
+            raise DataError(f"the seed of a split must be an integer >= 0, not {self.seed!r}")
+        check_pattern(self.group_by, "group_by")
+        if self.fold:
+            parse_fold(self.fold)
+
+    def to_text(self) -> str:
+        """Format the rule as JSON, which `from_text` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> SplitRule:
+        """Read a rule that `to_text` wrote; DataError if it is none."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            raise DataError(f"{text!r} is not a split rule") from None
+
+
+def parse_fold(text: str) -> tuple[int, int]:
+    """Return (I, K) of the fold "I/K"; DataError if it is none."""
+    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", str(text))
+    fold, folds = map(int, found.groups()) if found else (0, 0)
+    if not (1 <= fold <= folds and folds >= 2):
+        raise DataError(f"a fold is given as I/K with 1 <= I <= K and K >= 2, not {text!r}")
+    return fold, folds
+
+
+# ---------------------------------------------------------------------------------------- groups
+
+
+def check_pattern(by: str, what: str) -> None:
+    """Check that `by` is a number of a folder or a regular expression."""
+    if not isinstance(by, str):
+        raise DataError(f"{what} must be text: a folder's number or a pattern, not {by!r}")
+    try:
+        re.compile(by)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise DataError(f"{what} {by!r} is not a regular expression ({error})") from None
+
+
+def part_of(name: str, by: str, what: str) -> str:
+    """Return the part of a path that states its class or its group.
+
+    Args:
+        name: Path below the root (and below the folder of its split), with "/".
+        by: Number of a folder in the path, from 1, or a regular expression.
+        what: "label_by" or "group_by", for error messages.
+
+    Raises:
+        DataError: The path has no such part.
+    """
+    if by.isdecimal():
+        folders = name.split("/")[:-1]
+        if not 1 <= int(by) <= len(folders):
+            raise DataError(f"{name}: has {len(folders)} folders in its path, {what} is {by}")
+        return folders[int(by) - 1]
+    if (found := re.search(by, name)) is None:
+        raise DataError(f"{name}: the pattern {by!r} ({what}) does not match this path")
+    return "/".join(part or "" for part in found.groups()) if found.re.groups else found[0]
+
+
+# ---------------------------------------------------------------------------------------- splits
+
+
+@dataclass(frozen=True)
+class Division:
+    """Recordings divided into splits.
+
+    Attributes:
+        splits: Name of the split of each recording, str `[N]`.
+        groups: Name of the group of each recording.
+        notes: One sentence for each way in which the splits differ from what was asked.
+    """
+
+    splits: np.ndarray
+    groups: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def divide(
+    names: Sequence[str],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    rule: SplitRule,
+    *,
+    groups: Sequence[str] | None = None,
+    given: Sequence[str] | None = None,
+    test_share: float = TEST_SHARE,
+    used: Collection[str] | None = None,
+) -> Division:
+    """Divide recordings into splits, stratified by class.
+
+    Where every recording is a group of its own, each class is divided by its share, within one
+    recording. Otherwise each group goes to the side where it brings the shares of all classes
+    closest to those asked for, as in `StratifiedGroupKFold` of scikit-learn. Every side has every
+    class if the groups allow it.
+
+    Args:
+        names: Names of the recordings, all different.
+        labels: Classes of the recordings, int64 `[N]`, indices into `classes`.
+        classes: Class names.
+        rule: What to hold out.
+        groups: Group of each recording. Default: as `rule.group_by` says.
+        given: Split of each recording, if the data set has splits of its own.
+        test_share: Share of the test split if the rule does not state it.
+        used: Classes that are used. Others are divided, too, but they may be on any side.
+
+    Raises:
+        DataError: A group is in two of the given splits, there are too few recordings or groups,
+            or a class would have no training recording.
+    """
+    if groups is None:
+        by = rule.group_by
+        groups = [part_of(name, by, "group_by") for name in names] if by else names
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), int)
+    table = _Table(labels[order], np.array(groups)[order], tuple(classes), used, rule.seed)
+    splits = np.full(len(order), "train", "<U10")
+    fold, notes = rule.fold, []
+    if given is None:
+        everything = np.ones(len(order), bool)
+        notes += table.hold_out(splits, everything, "test", rule.test_share or test_share, fold)
+        fold = ""
+    else:
+        splits[:] = np.array(given)[order]
+        _check_given(groups, given, rule)
+    if rule.validation_share or fold:
+        left = splits == "train"
+        notes += table.hold_out(splits, left, "validation", rule.validation_share, fold)
+    result = np.empty_like(splits)
+    result[order] = splits
+    return Division(result, tuple(groups), tuple(notes))
+
+
+def _check_given(groups: Sequence[str], given: Sequence[str], rule: SplitRule) -> None:
+    """Refuse a group that is in two given splits, and a rule that does not fit given splits."""
+    seen: dict[str, str] = {}
+    for group, split in zip(groups, given, strict=True):
+        if seen.setdefault(group, split) != split:
+            raise DataError(
+                f"group {group!r} has recordings in the {seen[group]} split and in the {split}"
+                " split; a group must be in one split"
+            )
+    if (rule.validation_share or rule.fold) and "validation" in given:
+        raise DataError(
+            "the data set has a validation split of its own; a validation share or a fold cannot"
+            " be given"
+        )
+    if rule.validation_share and rule.fold:
+        raise DataError(
+            "the data set has a test split of its own, and the fold becomes its validation split;"
+            " give the fold or the validation share, not both"
+        )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Recordings sorted by name: labels int64 `[N]`, groups str `[N]`."""
+
+    labels: np.ndarray
+    groups: np.ndarray
+    classes: tuple[str, ...]
+    used: Collection[str] | None
+    seed: int
+
+    def hold_out(
+        self, splits: np.ndarray, among: np.ndarray, split: Split, share: float, fold: str
+    ) -> list[str]:
+        """Write `split` into `splits` for a share or a fold of the recordings `among`.
+
+        Returns:
+            Notes: where the result differs from what was asked for.
+        """
+        index, parts = parse_fold(fold) if fold else (1, 2)
+        shares = np.full(parts, 1 / parts) if fold else np.array([share, 1 - share])
+        rng = np.random.default_rng(self.seed if split == "test" else (self.seed, 1))
+        labels, groups = self.labels[among], np.unique(self.groups[among], return_inverse=True)[1]
+        number = len(np.unique(groups))
+        single = number == len(labels)
+        if number < parts:
+            raise DataError(
+                f"too few {'recordings' if single else 'groups of recordings'} to be split into"
+                f" {f'{parts} folds' if fold else f'train and {split}'}: {number}"
+            )
+        if single:
+            held = _deal(labels, parts, rng) if fold else _cut(labels, share, rng)
+        else:
+            held = _assign(labels, groups, shares, rng, train=None if fold else 1)
+        held = held == index - 1
+        if not held.any():
+            raise DataError(
+                f"no group can become the {split} split: each is the only one that has one of the"
+                " classes"
+            )
+        splits[np.flatnonzero(among)[held]] = split
+        sides = [
+            _Side(self.classes[label], groups[labels == label], held[labels == label])
+            for label in np.unique(labels)
+            if self.used is None or self.classes[label] in self.used
+        ]
+        strict = single and not fold
+        return [note for side in sides for note in side.check(split, shares[index - 1], strict)]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One class: the groups int `[n]` of its recordings, and which of them are held out."""
+
+    name: str
+    groups: np.ndarray
+    held: np.ndarray
+
+    def check(self, split: Split, share: float, strict: bool) -> list[str]:
+        """Refuse a class that cannot be trained; note how it differs from the asked share.
+
+        `strict` also refuses a class that is not in `split`.
+        """
+        found, number = float(self.held.mean()), len(np.unique(self.groups))
+        if found == 1:
+            raise DataError(
+                f"all recordings of class {self.name!r} are in the {split} split, and none is left"
+                " for training; choose other groups or fewer folds"
+            )
+        if found == 0 and strict:
+            raise DataError(
+                f"class {self.name!r} has too few recordings to be split into train and {split}"
+            )
+        if found == 0:
+            groups = "recordings" if number == len(self.held) else "groups"
+            return [
+                f"the {split} split has no recording of class {self.name!r}, which has {number}"
+                f" {groups[:-1] if number == 1 else groups}"
+            ]
+        if abs(found - share) > TOLERANCE and abs(found - share) * len(self.held) > 1:
+            return [
+                f"the {split} split has {found:.0%} of the recordings of class {self.name!r}"
+                f" ({share:.0%} was asked for), because groups are not divided"
+            ]
+        return []
+
+
+def _cut(labels: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Part of each recording, int `[N]`: 0 for `share` of each class, 1 for the others.
+
+    Both parts have every class that has two recordings.
+    """
+    parts = np.ones(len(labels), int)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        left = max(1, min(round((1 - share) * len(members)), len(members) - 1))
+        parts[members[left:]] = 0
+    return parts
+
+
+def _deal(labels: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Fold of each recording, int `[N]`: folds differ by at most one recording, in each class."""
+    fold, dealt = np.empty(len(labels), int), 0
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        fold[members] = (np.arange(len(members)) + dealt) % folds
+        dealt += len(members)
+    return fold
+
+
+def _assign(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    shares: np.ndarray,
+    rng: np.random.Generator,
+    train: int | None,
+) -> np.ndarray:
+    """Part of each recording, int `[N]`: a group is in one part.
+
+    Groups are taken from the largest and most uneven one on. Each goes to the part where the
+    squared differences from `shares`, over all classes, grow least. Part `train` gets every class.
+    """
+    counts = np.zeros((int(groups.max()) + 1, int(labels.max()) + 1))
+    np.add.at(counts, (groups, labels), 1)
+    counts = counts[:, counts.any(0)]  # classes that are here
+    weights = counts / counts.sum(0)
+    order = rng.permutation(len(weights))
+    order = order[np.argsort(-weights[order].std(1) - weights[order].sum(1), kind="stable")]
+    filled, part = np.zeros((len(shares), weights.shape[1])), np.empty(len(weights), int)
+    for group in order:
+        part[group] = _best_part(filled, weights[group], shares)
+        filled[part[group]] += weights[group]
+    parts = range(len(shares)) if train is None else [train, 1 - train]
+    for wanted in parts:
+        _complete(counts > 0, part, wanted, needed=wanted == train)
+    if train is None:
+        _fill(part, len(shares))
+    assigned: np.ndarray = part[groups]
+    return assigned
+
+
+def _best_part(filled: np.ndarray, weights: np.ndarray, shares: np.ndarray) -> int:
+    """Part that `weights` `[K]` of one group bring closest to `shares`."""
+    growth = weights * (2 * (filled - shares[:, None]) + weights)  # of (filled - share)²
+    lacking = shares * weights.size - filled.sum(1)
+    return int(np.lexsort((-lacking, growth.sum(1).round(9)))[0])
+
+
+def _complete(present: np.ndarray, part: np.ndarray, wanted: int, needed: bool) -> None:
+    """Move groups into part `wanted` until it has every class.
+
+    Args:
+        present: Which classes a group has, bool `[G, K]`.
+        part: Part of each group, int `[G]`; it is changed.
+        wanted: The part.
+        needed: Whether another part may lose its last group of a class.
+    """
+    for label in range(present.shape[1]):
+        if present[part == wanted, label].any():
+            continue
+        movable = [
+            group
+            for group in np.flatnonzero(present[:, label]).tolist()
+            if needed or _is_spare(present, part, group)
+        ]
+        if movable:
+            part[min(movable, key=lambda group: present[group].sum())] = wanted
+
+
+def _fill(part: np.ndarray, parts: int) -> None:
+    """Give every part a group; there are at least as many groups as parts."""
+    for wanted in range(parts):
+        numbers = np.bincount(part, minlength=parts)
+        if not numbers[wanted]:
+            part[np.flatnonzero(part == numbers.argmax())[0]] = wanted
+
+
+def _is_spare(present: np.ndarray, part: np.ndarray, group: int) -> bool:
+    """Whether the part of `group` has another group of each class of `group`."""
+    others = present[part == part[group]].sum(0)
+    return bool((others[present[group]] > 1).all())
