@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from lmht_deploy.formats.onnx import (
     WINDOWS,
     Properties,
     by_layer,
-    check_identity,
+    check_model,
 )
 from lmht_deploy.result import Result, check_windows
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 SUFFIX = SCHEMA.suffix
 CAPABILITIES: frozenset[Capability] = frozenset({"events", "traces"})
+FATAL = 4
+"""Severity of log messages below which ONNX Runtime is silent; errors are raised."""
 
 
 def unavailable() -> str | None:
@@ -49,19 +52,19 @@ def open_artifact(path: Path, *, threads: int = 1) -> OnnxBackend:
     """
     with reading(path, "an .onnx file"):
         content = path.read_bytes()
-        session = _session(path, content, threads)
-        properties = session.get_modelmeta().custom_metadata_map
-        check_identity(path, content, properties)
-        return OnnxBackend(path, session, Properties.decode(properties))
+        properties = check_model(path, content)
+        return OnnxBackend(path, _session(path, content, threads), properties)
 
 
 def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceSession:
+    # From 1.32 on, ONNX Runtime sends telemetry and writes into the home folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = FATAL
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its dozen exception types have no base class of their own
@@ -84,12 +87,13 @@ class OnnxBackend:
         self, path: Path, session: onnxruntime.InferenceSession, properties: Properties
     ) -> None:
         (windows,) = session.get_inputs()
-        self.window_shape = tuple(windows.shape[1:])
-        self.max_value, self.metadata = properties.max_value, properties.metadata
-        self._path, self._properties = path, properties
-        self._session: onnxruntime.InferenceSession | None = session
         self._dtype = np.dtype(windows.type.removeprefix("tensor(").removesuffix(")"))
         self._names = [output.name for output in session.get_outputs()]
+        self.window_shape = tuple(windows.shape[1:])
+        self.max_value, self.metadata = properties.max_value, properties.metadata
+        _check_face(self._dtype, self.window_shape, self._names, properties)
+        self._path, self._properties = path, properties
+        self._session: onnxruntime.InferenceSession | None = session
         self._traces = by_layer(TRACE, self._names)
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
@@ -105,9 +109,15 @@ class OnnxBackend:
             )
         names = [name for name in self._names if trace or name not in self._traces.values()]
         start = time.perf_counter()
-        values = self._session.run(names, {WINDOWS: windows.astype(self._dtype)})
+        try:
+            values = self._session.run(names, {WINDOWS: windows.astype(self._dtype)})
+        except Exception as error:  # its dozen exception types have no base class of their own
+            raise BackendError(
+                f"{self._path}: ONNX Runtime does not run it ({_first_line(error)})"
+            ) from None
         seconds = time.perf_counter() - start
         outputs = dict(zip(names, values, strict=True))
+        _check_outputs(self._path, outputs, len(windows))
         counts = {
             kind: {layer: outputs[name] for layer, name in by_layer(kind, names).items()}
             for kind in (*COUNTS, TRACE)
@@ -125,3 +135,29 @@ class OnnxBackend:
     def close(self) -> None:
         """Release the session; the backend cannot run afterwards."""
         self._session = None
+
+
+def _check_face(
+    dtype: np.dtype, window_shape: tuple[int, ...], outputs: list[str], given: Properties
+) -> None:
+    """Require that inputs and outputs are those of an exported network."""
+    if not all(isinstance(size, int) and size > 0 for size in window_shape):
+        raise ValueError(f"windows of shape {list(window_shape)}")
+    span = np.iinfo(dtype)
+    if not span.min <= given.min_value <= given.max_value <= span.max:
+        raise ValueError(f"windows of type {dtype}")
+    if LOGITS not in outputs:
+        raise ValueError(f"no output {LOGITS}")
+
+
+def _check_outputs(path: Path, outputs: dict[str, np.ndarray], batch: int) -> None:
+    """Require one entry per window: rows of logits, traces of any shape, and counts."""
+    for name, value in outputs.items():
+        trace = name.startswith(f"{TRACE}/")
+        ndim = value.ndim if trace else 2 if name == LOGITS else 1
+        dtype = value.dtype.kind in "iu" if trace else value.dtype == np.int64
+        if not dtype or value.ndim != ndim or value.shape[:1] != (batch,) or not value.size:
+            raise BackendError(
+                f"{path}: gives {name!r} as {value.dtype} {list(value.shape)}, which is not what "
+                "an exported network gives; the file was edited"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -90,12 +91,14 @@ def invoke(arguments: Sequence[str] | None) -> int:
                 prog_name="lmht",
                 standalone_mode=False,
             )
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except LmhtError as error:
         return _fail(str(error))
     except ReaderLeftError:
         return READER_LEFT
     except OSError as error:  # files that a command reads or writes raise StorageError
-        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
     except Exception as error:
         if not hasattr(error, "format_message"):  # a defect, not a usage error: show the traceback
             raise

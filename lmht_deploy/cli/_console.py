@@ -116,6 +116,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if path == STDOUT and error.filename is not None:  # another file
+            raise
         if path == STDOUT:
             sys.stdout = None
         if isinstance(error, BrokenPipeError):

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import h5py
-import numpy as np
 
 from lmht_deploy.errors import LmhtError, StorageError
 
-__all__ = ["as_path", "atomic_write", "hdf5_checksum", "no_file", "reading", "writing_hdf5"]
+__all__ = ["as_path", "atomic_write", "no_file", "reading"]
 
 # Names of open streams. A file behind one of them belongs to whoever opened it and is not replaced.
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
-# Largest ratio that deflate, the compression of gzip, can reach.
-_MAX_EXPANSION = 1032
 
 
 def as_path(path: object) -> Path:
@@ -155,30 +148,6 @@ def _flush(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def writing_hdf5(path: str | Path) -> Iterator[h5py.File]:
-    """Provide an HDF5 file that is written to `path`, with its checksum, when the block ends.
-
-    The file is composed in memory: HDF5 can crash where a disk is full.
-
-    Args:
-        path: File to write.
-
-    Yields:
-        An empty HDF5 file.
-
-    Raises:
-        StorageError: If the file cannot be written.
-    """
-    with atomic_write(path) as temporary:
-        with h5py.File("memory", "w", driver="core", backing_store=False) as file:
-            yield file
-            file.attrs["checksum"] = hdf5_checksum(file)
-            file.flush()
-            content = file.id.get_file_image()
-        temporary.write_bytes(content)
-
-
-@contextlib.contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
     """Turn any error that a reader raises for a damaged or unknown file into a StorageError.
 
@@ -225,64 +194,3 @@ def _is_file(path: str | Path) -> bool:
 def _first_line(error: Exception) -> str:
     text = str(error).strip("'\" \n") or type(error).__name__
     return text.splitlines()[0]
-
-
-def hdf5_checksum(file: h5py.File) -> str:
-    """Return the SHA-256 over the names, attributes and data sets of `file`, in sorted order.
-
-    The attribute `checksum` of the root group is left out.
-
-    Raises:
-        StorageError: If the file holds anything but groups and data sets that are stored in it,
-            each in one place: a link, a group that contains itself, data in another file.
-    """
-    digest = hashlib.sha256()
-
-    def update(text: str, data: bytes) -> None:
-        digest.update(f"{len(text)}:{text}{len(data)}:".encode() + data)
-
-    _visit(file, update, set())
-    return digest.hexdigest()
-
-
-def _visit(group: h5py.Group, update: Callable[[str, bytes], None], seen: set[int]) -> None:
-    _check_object(group, seen)
-    for name in sorted(group.attrs):
-        if (group.name, name) != ("/", "checksum"):
-            value = np.asarray(group.attrs[name])
-            update(f"{group.name}@{name}", repr(value.tolist()).encode())
-    for name in sorted(group):
-        item = _member(group, name)
-        if isinstance(item, h5py.Group):
-            update(item.name, b"group")
-            _visit(item, update, seen)
-        else:
-            _check_object(item, seen)
-            value = np.asarray(item[()])
-            update(f"{item.name}:{value.dtype.str}{value.shape}", value.tobytes())
-
-
-def _member(group: h5py.Group, name: str) -> Any:
-    """Return a member that is stored in the file itself."""
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise StorageError(f"{_place(group)}/{name} is a link, which is not allowed")
-    item = group[name]
-    if isinstance(item, h5py.Dataset):
-        if item.external or item.is_virtual:
-            raise StorageError(f"{_place(item)} is stored in another file, which is not allowed")
-        expansion = 1 if item.chunks is None else _MAX_EXPANSION
-        if item.nbytes > expansion * item.id.get_storage_size():
-            raise StorageError(f"{_place(item)} is declared larger than what is stored")
-    return item
-
-
-def _check_object(item: Any, seen: set[int]) -> None:
-    """Require that an object is met once; hard links can make a graph of exponential size."""
-    address = h5py.h5o.get_info(item.id).addr
-    if address in seen:
-        raise StorageError(f"{_place(item)} is stored in two places, which is not allowed")
-    seen.add(address)
-
-
-def _place(item: Any) -> str:
-    return f"{item.file.filename}: {item.name.rstrip('/')}"

@@ -17,7 +17,7 @@ import numpy as np
 
 from lmht_deploy import ir
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.files import hdf5_checksum, reading, writing_hdf5
+from lmht_deploy.formats.hdf5 import hdf5_checksum, reading_hdf5, writing_hdf5
 from lmht_deploy.formats.schema import Field, Group, Schema
 from lmht_deploy.ir import Network, require_network
 
@@ -199,7 +199,7 @@ def load_network(path: str | Path) -> Network:
     Raises:
         StorageError: If the file is missing, damaged, of another kind or of another version.
     """
-    with reading(path, "a .lmht file"), h5py.File(path, "r") as file:
+    with reading_hdf5(path, "a .lmht file") as file:
         attributes = {name: _plain(value) for name, value in file.attrs.items()}
         SCHEMA.check(path, attributes.get(FORMAT.name), attributes.get(VERSION.name))
         if attributes.get(CHECKSUM.name) != hdf5_checksum(file):

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.schema import Field, Group, Schema
+from lmht_deploy.ir import MAX_INPUT
+
+from ._onnx_content import check_content, metadata_properties
 
 __all__ = [
     "COUNTS",
@@ -25,7 +31,7 @@ __all__ = [
     "WINDOWS",
     "Properties",
     "by_layer",
-    "check_identity",
+    "check_model",
     "output_name",
     "sealed",
 ]
@@ -163,27 +169,48 @@ class Properties:
             ValueError: A property has no such value.
         """
         entry = json.loads(properties[_INPUT.name])
-        return cls(
+        found = cls(
             min_value=int(entry["min_value"]),
             max_value=int(entry["max_value"]),
             kind=str(entry["kind"]),
             scale=float(properties[_SCALE.name]),
             macs={str(name): int(n) for name, n in json.loads(properties[_MACS.name]).items()},
-            metadata=json.loads(properties[_METADATA.name]),
+            metadata=dict(json.loads(properties[_METADATA.name])),
         )
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        if not -MAX_INPUT <= self.min_value <= self.max_value <= MAX_INPUT:
+            raise ValueError(f"the input range {self.min_value}..{self.max_value}")
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"the scale {self.scale}")
+        if not all(0 <= n <= np.iinfo(np.int64).max for n in self.macs.values()):
+            raise ValueError("MACs")
+        if not all(isinstance(text, str) for text in self.metadata.values()):
+            raise ValueError("metadata that are no texts")
 
 
-def check_identity(path: Path, content: bytes, properties: Mapping[str, str]) -> None:
-    """Check format, version, keys and checksum.
+def check_model(path: Path, content: bytes) -> Properties:
+    """Check a model before a runtime sees it, and return its metadata.
 
     Args:
         path: The file, for messages.
         content: All of its bytes.
-        properties: Its metadata properties.
 
     Raises:
-        StorageError: One of them is not what `SCHEMA` says.
+        StorageError: Format, version, keys or checksum are not what `SCHEMA` says, or the model
+            holds what no exported model holds, such as weights in another file.
+        ValueError: The content is no protocol buffer, or a property has no such value.
+        KeyError: A property is missing.
     """
+    properties = metadata_properties(content)
+    _check_identity(path, content, properties)
+    check_content(path, content)
+    return Properties.decode(properties)
+
+
+def _check_identity(path: Path, content: bytes, properties: Mapping[str, str]) -> None:
     version = properties.get(_VERSION.name, "")
     SCHEMA.check(path, properties.get(_FORMAT.name), int(version) if version.isdecimal() else None)
     if unknown := sorted(properties.keys() - SCHEMA.groups[1].names):

@@ -25,7 +25,7 @@ from lmht_deploy.backends import lava
 from lmht_deploy.backends.lava import environment
 from lmht_deploy.errors import BackendError, DataError, LmhtError, StorageError
 from lmht_deploy.exporters import netx
-from lmht_deploy.formats.files import hdf5_checksum
+from lmht_deploy.formats.hdf5 import hdf5_checksum
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.ir import Network, Neurons
 from tests.support.networks import SPECIAL, chain, windows_for

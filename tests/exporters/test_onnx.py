@@ -9,7 +9,10 @@ import dataclasses
 import hashlib
 import importlib.util
 import itertools
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -550,12 +553,131 @@ def test_strange_files(tmp_path: Path) -> None:
     refuse("not a .onnx file of lmht-deploy")
     del model.metadata_props[:]
     refuse("not a .onnx file of lmht-deploy")
-    model.graph.node[0].domain = "com.example"
-    refuse("ONNX Runtime")
     path.write_bytes(b"neither protocol buffer nor network" * 99)
     with pytest.raises(StorageError) as error:
         backends.open_backend("onnx", path)
     one_line(error, str(path))
+
+
+def _tensor(model: onnx.ModelProto) -> onnx.TensorProto:
+    return next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8)
+
+
+def _outside(tensor: onnx.TensorProto) -> None:
+    """Store the values of `tensor` in another file."""
+    onnx.external_data_helper.set_external_data(tensor, "side.bin")
+    tensor.ClearField("raw_data")
+
+
+def _loop(model: onnx.ModelProto) -> None:
+    body = onnx.helper.make_graph([], "body", [], [])
+    model.graph.node.append(onnx.helper.make_node("Loop", ["", ""], ["x"], body=body))
+
+
+def _subgraph(model: onnx.ModelProto) -> None:
+    graph = onnx.helper.make_graph([], "body", [], [])
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("body", graph))
+
+
+def _without_logits(model: onnx.ModelProto) -> None:
+    outputs = [output for output in model.graph.output if output.name != "logits"]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+
+
+def _constant_outside(model: onnx.ModelProto) -> None:
+    tensor = onnx.numpy_helper.from_array(np.zeros(4))
+    node = onnx.helper.make_node("ConstantOfShape", [], ["x"], value=tensor)
+    _outside(node.attribute[0].t)
+    model.graph.node.append(node)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda m: _outside(_tensor(m)), "holds weights in another file"),
+        (_constant_outside, "holds weights in another file"),
+        (_loop, "the unknown operator 'Loop'"),
+        (lambda m: m.graph.sparse_initializer.add(), "holds the unknown field 7.15"),
+        (lambda m: m.functions.add(), "holds the unknown field 25"),
+        (lambda m: m.training_info.add(), "holds the unknown field 20"),
+        (lambda m: setattr(m.graph.node[0], "domain", "com.example"), "the unknown field 7.1.7"),
+        (lambda m: setattr(m.graph.node[0], "op_type", "Erf"), "the unknown operator 'Erf'"),
+        (
+            lambda m: setattr(m.opset_import[0], "domain", "com.microsoft"),
+            "the unknown domain 'com.microsoft'",
+        ),
+        (lambda m: setattr(m.graph.node[0], "op_type", "Add"), "ONNX Runtime"),
+        (_subgraph, "holds the unknown field 7.1.5.6"),
+        (_without_logits, "no output logits"),
+    ],
+)
+def test_what_no_exported_file_holds(tmp_path: Path, edit, message: str) -> None:
+    """Files that are edited and have the right checksum are refused before they are loaded."""
+    path = tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(chain(), path)
+    model = onnx.load(path)
+    del model.metadata_props[-1]  # the checksum
+    edit(model)
+    path.write_bytes(sealed(model.SerializeToString()))
+    with pytest.raises(StorageError) as error:
+        backends.open_backend("onnx", path)
+    one_line(error, str(path), message)
+
+
+def test_errors_of_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A graph that fails while it runs, and one whose outputs have other shapes."""
+    path, net = tmp_path / "net.onnx", chain()
+
+    def run() -> str:
+        path.write_bytes(sealed(model.SerializeToString()))
+        with pytest.raises(BackendError) as error:
+            backends.open_backend("onnx", path).run(windows_for(net, 2))
+        one_line(error, str(path))
+        return str(error.value)
+
+    lmht_deploy.exporters.onnx.export_onnx(net, path)
+    model = onnx.load(path)
+    del model.metadata_props[-1]
+    index = next(i for i, node in enumerate(model.graph.node) if node.op_type == "Gather")
+    position = next(
+        t for t in model.graph.initializer if t.name == model.graph.node[index].input[1]
+    )
+    values = onnx.numpy_helper.to_array(position).copy()
+    values[0] = 2**20
+    position.raw_data = values.tobytes()
+    assert "ONNX Runtime does not run it" in run()
+    lmht_deploy.exporters.onnx.export_onnx(net, path)
+    model = onnx.load(path)
+    del model.metadata_props[-1]
+    last = next(node for node in model.graph.node if node.output[0] == "logits")
+    last.input[0] = "windows"
+    next(o for o in model.graph.output if o.name == "logits").ClearField("type")
+    assert "gives 'logits' as" in run()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_telemetry(tmp_path: Path) -> None:
+    """ONNX Runtime writes nothing into the home folder, unless the user wants it to."""
+    lmht_deploy.exporters.onnx.export_onnx(chain(), tmp_path / "net.onnx")
+    home = tmp_path / "home"
+    home.mkdir()
+    program = (
+        "import os, sys; from lmht_deploy.backends import open_backend; from pathlib import Path;"
+        "open_backend('onnx', Path(sys.argv[1])); print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    for given, expected in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "true"}, "true")):
+        environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+        found = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "net.onnx"],
+            env=environment | given | {"HOME": str(home)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert found.stdout.strip() == expected
+        assert list(home.iterdir()) == []
 
 
 def test_edited_file(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import h5py
 import pytest
 
 from lmht_deploy.errors import DataError, StorageError
-from lmht_deploy.formats.files import atomic_write, reading, writing_hdf5
+from lmht_deploy.formats.files import atomic_write, reading
+from lmht_deploy.formats.hdf5 import writing_hdf5
 
 
 def write(path: str | Path, content: str = "new") -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats import files, lmht
-from lmht_deploy.formats.files import hdf5_checksum
+from lmht_deploy.formats import hdf5, lmht
+from lmht_deploy.formats.hdf5 import hdf5_checksum
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.ir import Network
 from tests.support.networks import SPECIAL, float_network, networks
@@ -197,7 +197,7 @@ def test_edited_with_a_forged_checksum(path: Path, edit, message: str) -> None:
 
 def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
-    monkeypatch.setattr(files, "hdf5_checksum", lambda file: 1 / 0)
+    monkeypatch.setattr(hdf5, "hdf5_checksum", lambda file: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_network(SPECIAL["pooled"](), path)
     assert path.read_bytes() == before

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import h5py
 import numpy as np
 
-from lmht_deploy.formats.files import hdf5_checksum
+from lmht_deploy.formats.hdf5 import hdf5_checksum
 
 INTERESTING = (0, 1, -1, 2, 7, 127, 128, 255, 256, 4096, 2**15, 2**16, 2**31 - 1, 2**31, 2**62)
 TEXTS = ("", "x", "0", "-1", "nan", "\x1b[2J", "../x", "é", "{", '"', "A" * 300, "Conv", "lmht")

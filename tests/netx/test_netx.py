@@ -18,14 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmht_deploy import netx
-from lmht_deploy.backends import lava
+from lmht_deploy.backends import lava, open_backend
 from lmht_deploy.backends.lava import environment, stock
 from lmht_deploy.errors import BackendError, DataError, StorageError
 from lmht_deploy.exporters import netx as exporter
+from lmht_deploy.formats.windows import load_windows
 from tests.support import netx_oracle as oracle
 from tests.support.networks import SPECIAL
 from tests.support.netx_files import FILES, File, convolutions, random_network
+from tests.support.recordings import data
 
+TUTORIALS = "reports/11_netx_beginning_with_dense"
 needs_lava = pytest.mark.skipif(lava.unavailable() is not None, reason=str(lava.unavailable()))
 
 
@@ -110,6 +113,38 @@ def test_mnist(wheel: Path) -> None:
 def test_what_is_not_run(wheel: Path, file: str, refusal: str) -> None:
     with pytest.raises(StorageError, match=refusal):
         netx.load_netx(wheel / file)
+
+
+@pytest.mark.parametrize(
+    ("file", "windows", "spikes"),
+    [("oxford", "w_ox", [1, 0]), ("netx_mnist", "w_mn", [717, 683, 67])],
+)
+def test_tutorials_of_lava_dl_begin_with_a_dense_layer(
+    file: str, windows: str, spikes: list[int]
+) -> None:
+    backend = open_backend("netx", data(f"{TUTORIALS}/{file}.net"))
+    found = backend.run(load_windows(data(f"{TUTORIALS}/{windows}.npz"))[0][:1])
+    assert [int(k[0]) for k in found.spikes.values()] == spikes
+
+
+@pytest.mark.parametrize("flatten", [False, True])
+def test_a_first_dense_layer_says_what_enters(flatten: bool, tmp_path: Path) -> None:
+    f = File(tmp_path / "net.net", 1, (6,), entry=False)
+    if flatten:
+        f.layer("flatten", (1, 1, 6))
+    f.dense(4, -50, 90)
+    f.file.close()
+    net = netx.load_netx(tmp_path / "net.net")
+    assert net.input_shape == (6,)
+    assert [layer.shape for layer in net.spiking] == [(4,)]
+
+
+def test_a_first_convolution_needs_an_input_layer(tmp_path: Path) -> None:
+    f = File(tmp_path / "net.net", 1, (2, 9, 7), entry=False)
+    f.conv(4)
+    f.file.close()
+    with pytest.raises(StorageError, match="begins neither with an input layer nor with a dense"):
+        netx.load_netx(tmp_path / "net.net")
 
 
 # -------------------------------------------------------------------------------------- Lava itself
@@ -483,11 +518,6 @@ def test_what_the_file_may_not_hold(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["layer/0/shape"][0] = 0
     assert "layer 0 has the shape (0,), which is empty" in refused(path)
-    one_neuron(path)
-    with h5py.File(path, "r+") as file:
-        del file["layer/0"]
-        file.move("layer/1", "layer/0")
-    assert "does not begin with a layer of type input" in refused(path)
 
 
 def test_links_are_refused(tmp_path: Path) -> None:
@@ -496,7 +526,7 @@ def test_links_are_refused(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["layer/1/weight"]
         file["layer/1/weight"] = h5py.ExternalLink("other.h5", "/weight")
-    assert "is a link, which is not allowed" in refused(path)
+    assert "holds a link to another file" in refused(path)
 
 
 def test_weights_that_are_all_zero(tmp_path: Path) -> None:

@@ -11,12 +11,15 @@ import numpy as np
 
 
 class File:
-    """Writes a NetX file of random layers."""
+    """Writes a NetX file of random layers; without `entry`, the first one has no input layer."""
 
-    def __init__(self, path: Path, seed: int, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, path: Path, seed: int, shape: tuple[int, ...], *, entry: bool = True
+    ) -> None:
         self.path, self.rng, self.shape = path, np.random.default_rng(seed), shape
         self.file = h5py.File(path, "w")
-        self.layer("input", shape)
+        if entry:
+            self.layer("input", shape)
 
     def layer(self, kind: str, shape: tuple[int, ...], **data: object) -> h5py.Group:
         group = self.file.create_group(
@@ -128,8 +131,15 @@ def wrapping(path: Path) -> None:
     f.dense(6, -250, 250, threshold=100_000, bias=40_000, decays=(0, 0))
 
 
+def without_entry(path: Path) -> None:
+    """Begins with a dense layer, as lava-dl's own tutorials do."""
+    f = File(path, 9, (12,), entry=False)
+    f.dense(16, -60, 90, weight_rec=f.rng.integers(-60, 60, (16, 16)))
+    f.dense(9, -40, 60, delay=f.rng.integers(0, 9, (9, 16)))
+
+
 FILES: dict[str, Callable[[Path], None]] = {
-    f.__name__: f for f in (convolutions, signs, recurrent, delays, wrapping)
+    f.__name__: f for f in (convolutions, signs, recurrent, delays, wrapping, without_entry)
 }
 
 

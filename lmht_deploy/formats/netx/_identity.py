@@ -12,7 +12,7 @@ from typing import Annotated
 import h5py
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.files import hdf5_checksum, writing_hdf5
+from lmht_deploy.formats.hdf5 import hdf5_checksum, writing_hdf5
 from lmht_deploy.formats.lmht import MAX_METADATA
 from lmht_deploy.formats.schema import Field, Schema
 
@@ -26,7 +26,7 @@ METADATA = Field("metadata", "text", "Provenance of the network, a JSON object o
 KEYS = (FORMAT, VERSION, CHECKSUM, METADATA)
 CHECKSUM_RULE = (
     "SHA-256 over the names, attributes and data sets of the file in sorted order, except for the "
-    "attribute `checksum` itself (`lmht_deploy.formats.files.hdf5_checksum`)."
+    "attribute `checksum` itself (`lmht_deploy.formats.hdf5.hdf5_checksum`)."
 )
 
 

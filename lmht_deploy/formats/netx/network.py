@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.files import reading
+from lmht_deploy.formats.hdf5 import reading_hdf5
 from lmht_deploy.formats.schema import Field, Group, Schema
 from lmht_deploy.ir import Conv, Pair, Shape
 
@@ -307,7 +307,7 @@ def read_network(path: str | Path) -> NetworkFile:
     Raises:
         StorageError: The file is missing or damaged, of another version, or of another tool.
     """
-    with reading(path, "a NetX file"), h5py.File(path, "r") as file:
+    with reading_hdf5(path, "a NetX file") as file:
         return parse_network(file)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,7 +15,7 @@ import h5py
 import numpy as np
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.files import hdf5_checksum, reading
+from lmht_deploy.formats.hdf5 import reading_hdf5
 from lmht_deploy.formats.schema import Field
 from lmht_deploy.ir import Pair, Shape
 
@@ -200,9 +201,7 @@ def load_netx(path: str | Path, layers: int | None = None) -> NetX:
             sigma-delta and resonate-and-fire neurons, pooling, and everything else that
             lava-dl 0.6 refuses or skips. The message names the layer.
     """
-    with reading(path, "a NetX file"), h5py.File(path, "r") as file:
-        if identity.format_of(file) is None:
-            hdf5_checksum(file)  # which refuses links, and data that are stored in other files
+    with reading_hdf5(path, "a NetX file") as file:
         groups = file[keys.LAYERS]
         count = len(groups) if layers is None else min(layers, len(groups))
         chain = [_read_layer(f"{path}: layer {i}", groups[str(i)]) for i in range(count)]
@@ -219,7 +218,7 @@ def is_foreign(path: str | Path) -> bool:
     Raises:
         StorageError: The file cannot be read.
     """
-    with reading(path, "a NetX file"), h5py.File(path, "r") as file:
+    with reading_hdf5(path, "a NetX file") as file:
         return identity.format_of(file) in (None, exact.FORMAT)
 
 
@@ -265,21 +264,35 @@ def _stock_encoding(content: network.NetworkFile) -> StockEncoding:
 
 def _chain(layers: list[NetXLayer], path: str) -> NetX:
     """Check that each layer accepts the output of the layer before it."""
-    first = layers[0] if layers else None
-    if not isinstance(first, NetXInput):
-        raise StorageError(
-            f"{path}: does not begin with a layer of type input, which says what enters"
-        )
+    entry = shape = _entry_shape(layers, path)
     for index, layer in enumerate(layers):
         if not isinstance(layer, NetXFlatten) and min(layer.shape, default=0) < 1:
             raise StorageError(f"{path}: layer {index} has the shape {layer.shape}, which is empty")
-    shape = first.shape
-    for index, layer in enumerate(layers[1:], 1):
+    for index, layer in enumerate(layers):
+        if index == 0 and isinstance(layer, NetXInput):
+            continue
         if not _fits(layer, shape):
             raise StorageError(f"{path}: layer {index} does not fit the shape {shape} before it")
-        shape = (int(np.prod(shape)),) if isinstance(layer, NetXFlatten) else layer.shape
-    flat = first.neurons is None and len(layers) > 1 and isinstance(layers[1], NetXFlatten)
-    return NetX(tuple(layers), (int(np.prod(first.shape)),) if flat else first.shape)
+        shape = (prod(shape),) if isinstance(layer, NetXFlatten) else layer.shape
+    first = layers[0]
+    flat = isinstance(first, NetXInput) and first.neurons is None and len(layers) > 1
+    flat = flat and isinstance(layers[1], NetXFlatten)
+    return NetX(tuple(layers), (prod(entry),) if flat else entry)
+
+
+def _entry_shape(layers: list[NetXLayer], path: str) -> Shape:
+    """Return the shape of what enters; where no input layer states it, a dense layer does."""
+    for layer in layers:
+        if isinstance(layer, NetXInput):
+            return layer.shape
+        if isinstance(layer, NetXDense):
+            return (layer.weight.shape[1],)
+        if isinstance(layer, NetXConv):
+            break
+    raise StorageError(
+        f"{path}: begins neither with an input layer nor with a dense layer; what enters a "
+        "convolution has no known size"
+    )
 
 
 def _fits(layer: NetXLayer, shape: Shape) -> bool:

@@ -1,0 +1,154 @@
+"""Read the metadata of an ONNX file, and check what it holds, before any runtime sees it.
+
+ONNX Runtime computes with the constants of a graph as soon as it loads it, and may read other
+files that the graph names. This module decodes the protocol buffer itself, as far as needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from lmht_deploy.errors import StorageError
+
+__all__ = ["check_content", "metadata_properties"]
+
+OPERATORS = frozenset(
+    (
+        "Add",
+        "Cast",
+        "Clip",
+        "Concat",
+        "ConstantOfShape",
+        "Div",
+        "Gather",
+        "Identity",
+        "MatMul",
+        "MatMulInteger",
+        "Mul",
+        "Pad",
+        "ReduceMax",
+        "ReduceSum",
+        "Reshape",
+        "Shape",
+        "Split",
+        "Sub",
+        "Transpose",
+    )
+)
+"""Operators of the graphs that lmht-deploy writes."""
+
+Fields: TypeAlias = Mapping[int, "Fields | None"]
+"""Numbers of the fields that a message may have, and the fields of those that are messages."""
+
+EXTERNAL_DATA, DATA_LOCATION = 13, 14
+OPERATOR, OPSET_DOMAIN = (7, 1, 4), (8, 1)
+GRAPH, PROPERTY = 7, 14
+_TENSOR: Fields = dict.fromkeys((1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12))
+_ATTRIBUTE: Fields = dict.fromkeys((1, 2, 3, 4, 7, 8, 9, 13, 20)) | {5: _TENSOR}
+_NODE: Fields = dict.fromkeys((1, 2, 3, 4, 6)) | {5: _ATTRIBUTE}
+_GRAPH: Fields = dict.fromkeys((2, 10, 11, 12, 13)) | {1: _NODE, 5: _TENSOR}
+_MODEL: Fields = dict.fromkeys((1, 2, 3, 4, 5, 6, PROPERTY)) | {
+    GRAPH: _GRAPH,
+    8: dict.fromkeys((1, 2)),
+}
+"""Fields of `ModelProto` in onnx.proto: one graph of nodes and constants; no functions, no graphs
+within attributes, no sparse constants, and none that lie in other files."""
+
+
+def metadata_properties(content: bytes) -> dict[str, str]:
+    """Return the metadata properties of a serialized model.
+
+    Raises:
+        ValueError: The content is no protocol buffer.
+    """
+    found = {}
+    for number, value in _fields(memoryview(content)):
+        if number == PROPERTY and isinstance(value, memoryview):
+            entry = dict(_fields(value))
+            found[_text(entry.get(1, b""))] = _text(entry.get(2, b""))
+    return found
+
+
+def check_content(path: Path, content: bytes) -> None:
+    """Require that a model holds only what lmht-deploy writes, and everything itself.
+
+    Raises:
+        StorageError: It holds anything else; the message names it.
+        ValueError: The content is no protocol buffer.
+    """
+    for place, value in _leaves(memoryview(content), _MODEL, ()):
+        if value is None:
+            raise StorageError(f"{path}: holds {_named(place)}, which is not allowed")
+        if place == OPERATOR and _text(value) not in OPERATORS:
+            raise StorageError(f"{path}: holds the unknown operator {_text(value)!r}")
+        if place == OPSET_DOMAIN and _text(value):
+            raise StorageError(f"{path}: holds operators of the unknown domain {_text(value)!r}")
+
+
+def _named(place: tuple[int, ...]) -> str:
+    tensor = place[:-1] in ((GRAPH, 5), (GRAPH, 1, 5, 5))
+    if tensor and place[-1] in (EXTERNAL_DATA, DATA_LOCATION):
+        return "weights in another file"
+    return f"the unknown field {'.'.join(map(str, place))} of a model"
+
+
+def _leaves(
+    message: memoryview, known: Fields, place: tuple[int, ...]
+) -> Iterator[tuple[tuple[int, ...], memoryview | int | None]]:
+    """Yield the numbers and the value of every field; None as the value of an unknown one."""
+    for number, value in _fields(message):
+        inner = known.get(number)
+        if number not in known:
+            yield (*place, number), None
+        elif inner is None:
+            yield (*place, number), value
+        elif isinstance(value, memoryview):
+            yield from _leaves(value, inner, (*place, number))
+        else:
+            raise ValueError(f"field {number} is no message")
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+    """Yield the number and the value of each field: bytes, or an integer."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        match tag & 7:
+            case 0:
+                value, at = _varint(message, at)
+                yield tag >> 3, value
+                continue
+            case 1:
+                length = 8
+            case 2:
+                length, at = _varint(message, at)
+            case 5:
+                length = 4
+            case _:
+                raise ValueError("no protocol buffer")
+        if length > len(message) - at:
+            raise ValueError("no protocol buffer, or it is truncated")
+        yield tag >> 3, message[at : at + length]
+        at += length
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """Return the integer at `at`, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(message):
+            break
+        byte = message[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("no protocol buffer, or it is truncated")
+
+
+def _text(value: memoryview | bytes | int) -> str:
+    if isinstance(value, int):
+        raise ValueError("a text is no text")
+    return bytes(value).decode()
