@@ -28,6 +28,8 @@ def load_folder_recordings(root: Path | None, choice: Choice, sensor: Sensor | N
     """
     group_by = choice.rule.group_by
     found = list_files(root, SUFFIXES, "recording", label_by=choice.label_by, group_by=group_by)
+    if found.labels is None:
+        raise DataError(f"{root}: holds no folder of recordings; expected <class>/<recording>")
     with naming(found.root):
         chosen = select(
             found.names,
@@ -40,9 +42,8 @@ def load_folder_recordings(root: Path | None, choice: Choice, sensor: Sensor | N
     paths = [found.root / found.names[index] for index in chosen.index.tolist()]
     first = open_recording(paths[0], sensor).sensor
     origin = {"source": "folders of recordings", **chosen.origin}
-    return Recordings(
-        _read_all(paths, sensor, first), chosen.labels, chosen.classes, first, origin, paths
-    )
+    labels = found.labels[:0] if chosen.labels is None else chosen.labels
+    return Recordings(_read_all(paths, sensor, first), labels, chosen.classes, first, origin, paths)
 
 
 def _read_all(paths: list[Path], given: Sensor | None, first: Sensor) -> Iterator[np.ndarray]:
