@@ -334,7 +334,7 @@ def test_a_bad_first_event_does_not_drop_those_after_it(first: int, live: bool) 
         )
     clock = Clock() if live else None
     validator = EventValidator(Sensor(8, 8), drop=True, max_gap=MAX_GAP)
-    windower = golden(WindowRule(4, "time", 2500))
+    windower = golden(binned(4, "time", 2500))
     counted = sum(decision.events for decision in decide(packets, windower, validator, clock))
     early = clock.early if clock else 0
     assert counted == 501 - sum(validator.dropped.values()) - early - windower.late
