@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "training": {"_packages", "_suggest", "data", "errors", "formats", "ir", "reference"},
     "analysis": {
-        "_suggest", "answers", "backends", "errors", "exporters", "formats", "ir", "netx",
+        "_suggest", "answers", "backends", "data", "errors", "exporters", "formats", "ir", "netx",
         "quantize", "reparameterize", "result",
     },
 }  # fmt: skip

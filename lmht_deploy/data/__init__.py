@@ -15,6 +15,7 @@ from lmht_deploy.events.windows import WindowRule
 
 from ._load import load
 from ._registry import DataSet, available
+from ._sampling import balanced_sample
 from ._sources import find_source
 from ._windows import Kind, Progress, Windows
 
@@ -25,6 +26,7 @@ __all__ = [
     "WindowRule",
     "Windows",
     "available",
+    "balanced_sample",
     "find_source",
     "load",
 ]

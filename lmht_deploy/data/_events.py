@@ -14,6 +14,7 @@ from ._cache import cache_path, read_cache, write_cache
 from ._counting import EventOptions, count_recordings
 from ._digits import load_digits_recordings
 from ._folders import load_folder_recordings
+from ._listing import Choice
 from ._recordings import Recordings, Split, join
 from ._tonic import load_nmnist_recordings, load_tonic_recordings
 from ._windows import Progress, Windows
@@ -69,7 +70,7 @@ def _open(
     name: str, root: Path | None, split: Split, sensor: Sensor | None, subset: bool
 ) -> Recordings:
     if name == "folder":
-        return load_folder_recordings(root, split, sensor)
+        return load_folder_recordings(root, Choice(split), sensor)
     if split == "all":
         return join([_open(name, root, part, sensor, subset) for part in ("train", "test")])
     match name:

@@ -110,7 +110,7 @@ def load(
             split=chosen or "test",
             steps=rule.steps,
             size=_side(found.name, window_size),
-            classes=classes,
+            max_classes=classes,
             root=found.root,
             cache=cache,
             progress=progress,

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Split = Literal["train", "validation", "test", "all"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
 
 SYNONYMS: dict[str, Split] = {
     "train": "train",
@@ -41,7 +41,7 @@ TOLERANCE = 0.1
 def check_split(split: str) -> Split:
     """Return `split`; DataError if it is not the name of a split."""
     if split not in SPLITS:
-        raise DataError(f"split must be 'train', 'validation' or 'test', not {split!r}")
+        raise DataError(f"split must be 'train', 'validation', 'test' or 'all', not {split!r}")
     return split
 
 
@@ -150,14 +150,14 @@ class Division:
     """Recordings divided into splits.
 
     Attributes:
-        splits: Name of the split of each recording, str `[N]`.
         groups: Name of the group of each recording.
+        splits: Name of the split of each recording, str `[N]`; empty if they are not divided.
         notes: One sentence for each way in which the splits differ from what was asked.
     """
 
-    splits: np.ndarray
     groups: tuple[str, ...]
-    notes: tuple[str, ...]
+    splits: np.ndarray = field(default_factory=lambda: np.zeros(0, str))
+    notes: tuple[str, ...] = ()
 
 
 def divide(
@@ -170,6 +170,7 @@ def divide(
     given: Sequence[str] | None = None,
     test_share: float = TEST_SHARE,
     used: Collection[str] | None = None,
+    what: str = "recording",
 ) -> Division:
     """Divide recordings into splits, stratified by class.
 
@@ -187,6 +188,7 @@ def divide(
         given: Split of each recording, if the data set has splits of its own.
         test_share: Share of the test split if the rule does not state it.
         used: Classes that are used. Others are divided, too, but they may be on any side.
+        what: What is divided, for messages, in the singular.
 
     Raises:
         DataError: A group is in two of the given splits, there are too few recordings or groups,
@@ -196,7 +198,9 @@ def divide(
         by = rule.group_by
         groups = [part_of(name, by, "group_by") for name in names] if by else names
     order = np.array(sorted(range(len(names)), key=names.__getitem__), int)
-    table = _Table(labels[order], np.array(groups)[order], tuple(classes), used, rule.seed)
+    table = _Table(
+        labels[order], np.array(groups)[order], tuple(classes), used or classes, rule.seed, what
+    )
     splits = np.full(len(order), "train", "<U10")
     fold, notes = rule.fold, []
     if given is None:
@@ -206,12 +210,12 @@ def divide(
     else:
         splits[:] = np.array(given)[order]
         _check_given(groups, given, rule)
-    if rule.validation_share or fold:
-        left = splits == "train"
+    left = splits == "train"
+    if (rule.validation_share or fold) and left.any():
         notes += table.hold_out(splits, left, "validation", rule.validation_share, fold)
     result = np.empty_like(splits)
     result[order] = splits
-    return Division(result, tuple(groups), tuple(notes))
+    return Division(tuple(groups), result, tuple(notes))
 
 
 def _check_given(groups: Sequence[str], given: Sequence[str], rule: SplitRule) -> None:
@@ -242,8 +246,9 @@ class _Table:
     labels: np.ndarray
     groups: np.ndarray
     classes: tuple[str, ...]
-    used: Collection[str] | None
+    used: Collection[str]
     seed: int
+    what: str
 
     def hold_out(
         self, splits: np.ndarray, among: np.ndarray, split: Split, share: float, fold: str
@@ -253,72 +258,86 @@ class _Table:
         Returns:
             Notes: where the result differs from what was asked for.
         """
-        index, parts = parse_fold(fold) if fold else (1, 2)
-        shares = np.full(parts, 1 / parts) if fold else np.array([share, 1 - share])
-        rng = np.random.default_rng(self.seed if split == "test" else (self.seed, 1))
         labels, groups = self.labels[among], np.unique(self.groups[among], return_inverse=True)[1]
-        number = len(np.unique(groups))
-        single = number == len(labels)
-        if number < parts:
-            raise DataError(
-                f"too few {'recordings' if single else 'groups of recordings'} to be split into"
-                f" {f'{parts} folds' if fold else f'train and {split}'}: {number}"
-            )
-        if single:
-            held = _deal(labels, parts, rng) if fold else _cut(labels, share, rng)
-        else:
-            held = _assign(labels, groups, shares, rng, train=None if fold else 1)
-        held = held == index - 1
+        rng = np.random.default_rng(self.seed if split == "test" else (self.seed, 1))
+        index, parts = parse_fold(fold) if fold else (1, 2)
+        self._check_number(groups, parts, f"{parts} folds" if fold else f"train and {split}")
+        held = _draw(labels, groups, parts if fold else 0, share, rng) == index - 1
         if not held.any():
             raise DataError(
                 f"no group can become the {split} split: each is the only one that has one of the"
                 " classes"
             )
         splits[np.flatnonzero(among)[held]] = split
-        sides = [
-            _Side(self.classes[label], groups[labels == label], held[labels == label])
+        single = len(np.unique(groups)) == len(groups)
+        asked = _Asked(split, 1 / parts if fold else share, single and not fold, self.what)
+        return [
+            note
             for label in np.unique(labels)
-            if self.used is None or self.classes[label] in self.used
+            if self.classes[label] in self.used
+            for note in asked.check(
+                self.classes[label], groups[labels == label], held[labels == label]
+            )
         ]
-        strict = single and not fold
-        return [note for side in sides for note in side.check(split, shares[index - 1], strict)]
+
+    def _check_number(self, groups: np.ndarray, parts: int, into: str) -> None:
+        if (number := len(np.unique(groups))) < parts:
+            what = f"{self.what}s" if number == len(groups) else f"groups of {self.what}s"
+            raise DataError(f"too few {what} to be split into {into}: {number}")
 
 
 @dataclass(frozen=True)
-class _Side:
-    """One class: the groups int `[n]` of its recordings, and which of them are held out."""
+class _Asked:
+    """The share of a split that was asked for; `strict`: it must have every class."""
 
-    name: str
-    groups: np.ndarray
-    held: np.ndarray
+    split: Split
+    share: float
+    strict: bool
+    what: str
 
-    def check(self, split: Split, share: float, strict: bool) -> list[str]:
-        """Refuse a class that cannot be trained; note how it differs from the asked share.
+    def check(self, name: str, groups: np.ndarray, held: np.ndarray) -> list[str]:
+        """Refuse a class that cannot be trained or tested; note how it differs from the share.
 
-        `strict` also refuses a class that is not in `split`.
+        Args:
+            name: Name of the class.
+            groups: Groups of its recordings, int `[n]`.
+            held: Which of them are held out, bool `[n]`.
         """
-        found, number = float(self.held.mean()), len(np.unique(self.groups))
+        found, number = float(held.mean()), len(np.unique(groups))
         if found == 1:
             raise DataError(
-                f"all recordings of class {self.name!r} are in the {split} split, and none is left"
-                " for training; choose other groups or fewer folds"
-            )
-        if found == 0 and strict:
-            raise DataError(
-                f"class {self.name!r} has too few recordings to be split into train and {split}"
+                f"all {self.what}s of class {name!r} are in the {self.split} split, and none is"
+                " left for training; choose other groups or fewer folds"
             )
         if found == 0:
-            groups = "recordings" if number == len(self.held) else "groups"
+            return [self._absent(name, number)]
+        if abs(found - self.share) > max(TOLERANCE, 1 / len(held)):
             return [
-                f"the {split} split has no recording of class {self.name!r}, which has {number}"
-                f" {groups[:-1] if number == 1 else groups}"
-            ]
-        if abs(found - share) > TOLERANCE and abs(found - share) * len(self.held) > 1:
-            return [
-                f"the {split} split has {found:.0%} of the recordings of class {self.name!r}"
-                f" ({share:.0%} was asked for), because groups are not divided"
+                f"the {self.split} split has {found:.0%} of the {self.what}s of class {name!r}"
+                f" ({self.share:.0%} was asked for), because groups are not divided"
             ]
         return []
+
+    def _absent(self, name: str, number: int) -> str:
+        if self.strict:
+            raise DataError(
+                f"class {name!r} has too few {self.what}s to be split into train and {self.split}"
+            )
+        unit = f"group{'s' * (number > 1)} of {self.what}s"
+        return (
+            f"the {self.split} split has no {self.what} of class {name!r},"
+            f" which has {number} {unit}"
+        )
+
+
+def _draw(
+    labels: np.ndarray, groups: np.ndarray, folds: int, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Part of each recording, int `[N]`: its fold; or, if `folds` is 0, 0 for `share` of them."""
+    if len(np.unique(groups)) == len(groups):
+        return _deal(labels, folds, rng) if folds else _cut(labels, share, rng)
+    shares = np.full(folds, 1 / folds) if folds else np.array([share, 1 - share])
+    return _assign(labels, groups, shares, rng, train=None if folds else 1)
 
 
 def _cut(labels: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

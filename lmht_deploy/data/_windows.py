@@ -123,4 +123,5 @@ def _number(number: int, what: str) -> str:
 
 def _is_long(found: Mapping[str, Any]) -> bool:
     """Whether recordings hold more than a window usually does."""
-    return found["duration_us"] > LONG_US and found["events"] > LONG_EVENTS * found["recordings"]
+    events_per_recording: float = found["events"] / found["recordings"]
+    return events_per_recording > LONG_EVENTS and int(found["duration_us"]) > LONG_US

@@ -153,6 +153,35 @@ def choose(found: Listing, **fields: object) -> tuple[list[str], list[int], tupl
     return [found.names[i] for i in chosen.index], chosen.labels.tolist(), chosen.classes
 
 
+def test_files_of_no_class_are_in_every_split(tmp_path: Path) -> None:
+    touch(tmp_path, "b.npy", "a.npy")
+    found = listed(tmp_path)
+    assert found.labels is None and found.classes == () and found.names == ("a.npy", "b.npy")
+    for split in ("train", "test", "all"):
+        chosen = select(found.names, None, (), Choice(split))  # type: ignore[arg-type]
+        assert chosen.index.tolist() == [0, 1] and chosen.labels is None
+    with pytest.raises(DataError, match="there are no folders of classes, of which some could be"):
+        select(found.names, None, (), Choice(classes=("cup",)))
+    touch(tmp_path / "x", "train/cup/a.npy", "test/b.npy")
+    with pytest.raises(DataError, match=r"test/b\.npy is in no folder of a class"):
+        listed(tmp_path / "x")
+
+
+def test_all_recordings_need_no_division(tmp_path: Path) -> None:
+    touch(tmp_path, "cup/a.npy", "mug/b.npy")
+    assert choose(listed(tmp_path), split="all") == (
+        ["cup/a.npy", "mug/b.npy"],
+        [0, 1],
+        ("cup", "mug"),
+    )
+    touch(tmp_path / "x", "train/cup/a.npy", "test/mug/b.npy")
+    assert choose(listed(tmp_path / "x"), split="all", classes=("mug",)) == (
+        ["test/mug/b.npy"],
+        [0],
+        ("mug",),
+    )
+
+
 def test_classes_are_chosen_after_the_division(tmp_path: Path) -> None:
     """So the split of a recording does not depend on the choice; an unused class may be small."""
     touch(tmp_path, *(f"{name}/{n}.npy" for name in ("cup", "mug", "pen") for n in range(20)))
