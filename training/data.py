@@ -117,6 +117,8 @@ def load_split(
         size=recipe.data.size or None,
         max_count=recipe.data.max_count,
         classes=recipe.data.classes,
+        max_classes=recipe.data.max_classes,
+        split_rule=recipe.data.split_rule,
         root=root,
         sensor=sensor,
         subset=subset,

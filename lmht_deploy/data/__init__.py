@@ -14,6 +14,16 @@ from __future__ import annotations
 from ._load import load
 from ._registry import DataSet, available
 from ._sampling import balanced_sample
+from ._splits import SplitRule
 from ._windows import Kind, Progress, Windows
 
-__all__ = ["DataSet", "Kind", "Progress", "Windows", "available", "balanced_sample", "load"]
+__all__ = [
+    "DataSet",
+    "Kind",
+    "Progress",
+    "SplitRule",
+    "Windows",
+    "available",
+    "balanced_sample",
+    "load",
+]
