@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-INTERRUPTED = 130
+INTERRUPTED, USER_ERROR = 130, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             code = invoke(arguments)
         except KeyboardInterrupt:
             code = INTERRUPTED
+        except MemoryError:  # also while modules are imported
+            sys.stderr.write("lmht: out of memory\n")
+            code = USER_ERROR
     if code == INTERRUPTED:
         sys.stderr.write("lmht: terminated\n" if received else "lmht: interrupted\n")
         code = 128 + received[0] if received else code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +29,8 @@ from .train import train
 from .validate import validate
 
 USER_ERROR = 2
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a disk."""
 READER_LEFT = 141
 """Exit code of a program that SIGPIPE ends in a shell."""
 TRAIN, DEPLOY, LOOK, TOOLS = "Train and convert", "Export and run", "Information", "Tools"
@@ -84,21 +88,33 @@ def invoke(arguments: Sequence[str] | None) -> int:
     """Run one command and return its exit code; a user error is printed in one line."""
     out.stderr = False  # an earlier command of this process may have ended with `--json -`
     try:
-        with writing(STDOUT):  # help is printed by typer
-            code: Any = app(
-                args=None if arguments is None else list(arguments),
-                prog_name="lmht",
-                standalone_mode=False,
-            )
+        code: Any = app(
+            args=None if arguments is None else list(arguments),
+            prog_name="lmht",
+            standalone_mode=False,
+        )
+        with writing(STDOUT):
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except LmhtError as error:
         return _fail(str(error))
     except ReaderLeftError:
         return READER_LEFT
+    except OSError as error:  # files that a command reads or writes raise StorageError
+        return _fail(f"{error.filename or _unnamed(error)}: {error.strerror or error}")
     except Exception as error:
         if not hasattr(error, "format_message"):  # a defect, not a usage error: show the traceback
             raise
         return _fail(error.format_message() or "nothing to do; see lmht --help")
     return int(code or 0)
+
+
+def _unnamed(error: OSError) -> str:
+    """Name what an error without a file name is about; typer writes help by itself."""
+    if error.errno in DISK_ERRORS:
+        sys.stdout = None  # Python would fail again when it exits
+        return "standard output"
+    return "a file"
 
 
 def _fail(message: str) -> int:

@@ -222,7 +222,8 @@ def _record(task: Task) -> None:
     import numpy as np
 
     from lmht_deploy.data import cifar10dvs
-    from lmht_deploy.events.recordings import write_aedat4
+    from lmht_deploy.events.recordings import Recording, write_events
 
     image, seed, path = task
-    write_aedat4(path, cifar10dvs.record(image, np.random.default_rng(seed)), cifar10dvs.SENSOR)
+    events = cifar10dvs.record(image, np.random.default_rng(seed))
+    write_events(path, Recording(events, cifar10dvs.SENSOR))

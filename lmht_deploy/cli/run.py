@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,7 +125,8 @@ def run(
     _say_times(result, times)
     answers.say_calibration(chosen, artifact)
     content = {"artifact": artifact, "backend": name, **_content(answered)}
-    write_json(json, content | _times_as_json(result, times) | {"calibration": chosen})
+    content |= _times_as_json(result, times)
+    write_json(json, content | {"calibration": None if chosen is None else asdict(chosen)})
 
 
 def _run(name: str, runner: Backend, found: Windows) -> Result:

@@ -11,9 +11,12 @@ Modules:
 
 from __future__ import annotations
 
+from lmht_deploy.events.windows import WindowRule
+
 from ._load import load
 from ._registry import DataSet, available
 from ._sampling import balanced_sample
+from ._sources import find_source
 from ._splits import SplitRule
 from ._windows import Kind, Progress, Windows
 
@@ -22,8 +25,10 @@ __all__ = [
     "Kind",
     "Progress",
     "SplitRule",
+    "WindowRule",
     "Windows",
     "available",
     "balanced_sample",
+    "find_source",
     "load",
 ]

@@ -41,7 +41,8 @@ def load_digits_recordings(split: Split) -> Recordings:
     frames = _move_on_circle(scans.images[chosen] / 16)
     events = emulate(frames, order, INTERVAL * order, DVS, np.random.default_rng(0))
     origin = {"source": "scikit-learn load_digits, emulated DVS", "dvs": vars(DVS)}
-    return Recordings(events, labels[chosen], CLASSES, SENSOR, origin)
+    names = [f"digit {index:04}" for index in chosen]
+    return Recordings(events, names, labels[chosen], CLASSES, SENSOR, origin)
 
 
 def _move_on_circle(images: np.ndarray) -> np.ndarray:

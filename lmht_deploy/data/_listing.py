@@ -199,11 +199,7 @@ def list_files(root: Path | None, suffixes: Sequence[str], what: str, rule: Spli
     if root is not None and root.suffix.lower() == ".csv":
         return _read_table(root, rule)
     if root is None or not root.is_dir():
-        missing = f"{root}: there is no such folder" if root else "folder"
-        raise DataError(
-            f"{missing}; give a root with one folder of {what}s for each class, or with the"
-            " folders train and test that hold them"
-        )
+        raise no_folder(root, what)
     homes: Mapping[Path, str] = _split_folders(root) or {root: ""}
     rows = [
         (home, name, split)
@@ -219,6 +215,15 @@ def list_files(root: Path | None, suffixes: Sequence[str], what: str, rule: Spli
         [part_of(name, group_by, "group_by") for _, name, _ in rows] if group_by else list(files)
     )
     return _make_listing(root, files, labels, groups, [split for *_, split in rows])
+
+
+def no_folder(root: Path | None, what: str) -> DataError:
+    """Return the error for a root that is not a folder of files."""
+    missing = f"{root}: there is no such folder" if root else "folder"
+    return DataError(
+        f"{missing}; give a root with one folder of {what}s for each class, or with the"
+        " folders train and test that hold them"
+    )
 
 
 def _make_listing(

@@ -14,7 +14,7 @@ Data sets are in `lmht_deploy.data`.
 from __future__ import annotations
 
 from .arrays import EVENT, EventValidator, Sensor, make_events, validate_events
-from .recordings import EventStream, Recording, open_recording, read_events, write_aedat4
+from .recordings import EventStream, Recording, open_recording, read_events, write_events
 from .windows import WindowRule, clip_counts, count_windows, iterate_windows
 
 __all__ = [
@@ -31,5 +31,5 @@ __all__ = [
     "open_recording",
     "read_events",
     "validate_events",
-    "write_aedat4",
+    "write_events",
 ]
