@@ -99,6 +99,8 @@ def load_data(
             size=chosen.size or None,
             max_count=chosen.max_count,
             classes=chosen.classes,
+            max_classes=chosen.max_classes,
+            split_rule=chosen.split_rule,
             root=root,
             sensor=sensor,
             subset=subset,

@@ -17,6 +17,7 @@ from ._load import load
 from ._registry import DataSet, available
 from ._sampling import balanced_sample
 from ._sources import find_source
+from ._splits import SplitRule
 from ._windows import Kind, Progress, Windows
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "DataSet",
     "Kind",
     "Progress",
+    "SplitRule",
     "WindowRule",
     "Windows",
     "available",

@@ -26,8 +26,7 @@ def load_folder_recordings(root: Path | None, choice: Choice, sensor: Sensor | N
     Raises:
         DataError: There is nothing to read, or too little to be split.
     """
-    group_by = choice.rule.group_by
-    found = list_files(root, SUFFIXES, "recording", label_by=choice.label_by, group_by=group_by)
+    found = list_files(root, SUFFIXES, "recording", choice.rule)
     with naming(found.root):
         chosen = select(
             found.names,
