@@ -1,6 +1,7 @@
 """The run folder: what training writes. No file is a pickle.
 
-    model.safetensors    weights; its header holds the input and the classes
+    model.safetensors    weights; its header holds the input, the classes and the provenance of
+                         the training data
     recipe.toml          the recipe, with every key
     metrics.jsonl        one line per epoch
     state.safetensors    weights, optimizer and epoch, from which a run is resumed
@@ -47,6 +48,8 @@ class Run:
         recipe: The recipe of the run.
         input: Input of the model.
         classes: Names of the logits.
+        data: Provenance of the training data, as in `lmht_deploy.data.Windows`: empty if the
+            windows were made in Python.
         metrics: One mapping per epoch: epoch, step, loss, accuracy, test_loss, test_accuracy,
             learning_rate, seconds, windows_per_second, density (by neuron layer: mean spikes k per
             neuron and time-step on the test data).
@@ -57,6 +60,7 @@ class Run:
     recipe: Recipe
     input: Input
     classes: tuple[str, ...]
+    data: Mapping[str, Any]
     metrics: tuple[Mapping[str, Any], ...]
 
     @property
@@ -79,6 +83,7 @@ def load_run(folder: str | Path) -> Run:
     weights, header = read(folder / MODEL)
     try:
         input, classes = Input(**_tuples(header["input"])), _classes(header)
+        data = dict(header["data"])
         model = _model(recipe, input, len(classes), weights)
     except Exception as error:  # headers of strangers raise almost every type
         raise StorageError(
@@ -86,7 +91,7 @@ def load_run(folder: str | Path) -> Run:
         ) from None
     if not (metrics := read_metrics(folder)):
         raise StorageError(f"{folder / METRICS}: is damaged (there is a model, but no epoch)")
-    return Run(folder, model.eval(), recipe, input, classes, metrics)
+    return Run(folder, model.eval(), recipe, input, classes, data, metrics)
 
 
 def _classes(header: Mapping[str, Any]) -> tuple[str, ...]:
@@ -154,9 +159,15 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
 # ----------------------------------------------------------------------------------------- files
 
 
-def save_model(folder: Path, model: SpikingModel, input: Input, classes: tuple[str, ...]) -> None:
+def save_model(
+    folder: Path,
+    model: SpikingModel,
+    input: Input,
+    classes: tuple[str, ...],
+    data: Mapping[str, Any],
+) -> None:
     """Write the model file of a run folder."""
-    header = {"input": dataclasses.asdict(input), "classes": classes}
+    header = {"input": dataclasses.asdict(input), "classes": classes, "data": dict(data)}
     write(folder / MODEL, model.state_dict(), header)
 
 

@@ -8,7 +8,8 @@ from lmht_deploy._packages import require_package
 from lmht_deploy.events.arrays import Sensor
 from lmht_deploy.events.dvs import Dvs, emulate
 
-from ._recordings import Recordings, Split, split_by_class
+from ._recordings import Recordings, split_by_class
+from ._splits import Split
 
 SENSOR = Sensor(16, 16)
 CLASSES = tuple(map(str, range(10)))

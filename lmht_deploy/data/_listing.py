@@ -22,7 +22,6 @@ from ._splits import (
     Division,
     Split,
     SplitRule,
-    check_pattern,
     divide,
     part_of,
 )
@@ -52,14 +51,12 @@ class Choice:
         rule: How the recordings are divided into splits.
         classes: Classes to use, see `choose_classes`.
         max_classes: Number of classes to use, from the first. 0: all.
-        label_by: Part of the path that is the class, as `SplitRule.group_by`. "": the first folder.
     """
 
     split: Split = "test"
     rule: SplitRule = field(default_factory=SplitRule)
     classes: tuple[str, ...] = ()
     max_classes: int = 0
-    label_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,9 +180,7 @@ def _no_split(choice: Choice, found: list[str]) -> str:
 # -------------------------------------------------------------------------------------- the folder
 
 
-def list_files(
-    root: Path | None, suffixes: Sequence[str], what: str, *, label_by: str = "", group_by: str = ""
-) -> Listing:
+def list_files(root: Path | None, suffixes: Sequence[str], what: str, rule: SplitRule) -> Listing:
     """List the labeled files of a folder or of a table.
 
     Args:
@@ -194,23 +189,17 @@ def list_files(
             and optionally split, group.
         suffixes: Suffixes of the files, in lower case. Hidden files and folders are skipped.
         what: What the files are, in the singular: "recording" or "image".
-        label_by: Part of the path that is the class, as `SplitRule.group_by`. "": the first folder.
-        group_by: Part of the path that is the group. "": each file is a group.
+        rule: Which parts of a path are its class and its group.
 
     Raises:
         DataError: There is nothing to read, or a path does not state its class or its group.
         StorageError: The table is missing.
     """
-    check_pattern(label_by, "label_by")
-    check_pattern(group_by, "group_by")
+    label_by, group_by = rule.label_by, rule.group_by
     if root is not None and root.suffix.lower() == ".csv":
-        return _read_table(root, label_by, group_by)
+        return _read_table(root, rule)
     if root is None or not root.is_dir():
-        missing = f"{root}: there is no such folder" if root else "folder"
-        raise DataError(
-            f"{missing}; give a root with one folder of {what}s for each class, or with the"
-            " folders train and test that hold them"
-        )
+        raise no_folder(root, what)
     homes: Mapping[Path, str] = _split_folders(root) or {root: ""}
     rows = [
         (home, name, split)
@@ -226,6 +215,15 @@ def list_files(
         [part_of(name, group_by, "group_by") for _, name, _ in rows] if group_by else list(files)
     )
     return _make_listing(root, files, labels, groups, [split for *_, split in rows])
+
+
+def no_folder(root: Path | None, what: str) -> DataError:
+    """Return the error for a root that is not a folder of files."""
+    missing = f"{root}: there is no such folder" if root else "folder"
+    return DataError(
+        f"{missing}; give a root with one folder of {what}s for each class, or with the"
+        " folders train and test that hold them"
+    )
 
 
 def _make_listing(
@@ -295,9 +293,10 @@ def _files_below(folder: Path, home: Path, suffixes: Sequence[str]) -> list[str]
 # --------------------------------------------------------------------------------------- the table
 
 
-def _read_table(path: Path, label_by: str, group_by: str) -> Listing:
+def _read_table(path: Path, rule: SplitRule) -> Listing:
     """List the files of a CSV file, whose paths are below its folder."""
-    if label_by:
+    group_by = rule.group_by
+    if rule.label_by:
         raise DataError(f"{path}: states the labels; label_by cannot be given")
     rows = _read_rows(path)
     if group_by and "group" in next(iter(rows.values())):

@@ -19,8 +19,11 @@ from lmht_deploy.formats.windows import load_windows
 from . import images
 from ._counting import EventOptions
 from ._events import load_event_set, load_recording
-from ._recordings import Split, check_split, split_by_class
+from ._labels import class_list
+from ._listing import Choice
+from ._recordings import split_by_class
 from ._sources import Source, find_source
+from ._splits import Split, SplitRule, check_split
 from ._windows import Kind, Progress, Windows
 
 
@@ -39,7 +42,9 @@ def load(
     root: str | Path | None = None,
     subset: bool = False,
     drop: bool = False,
-    classes: int = 0,
+    classes: Sequence[str] = (),
+    max_classes: int = 0,
+    split_rule: SplitRule | None = None,
     cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Windows:
@@ -72,7 +77,10 @@ def load(
             hub. "folder" stands for your own recordings in `root`.
         subset: Accept a data set that is not complete.
         drop: Drop and count invalid events instead of raising an error.
-        classes: Take only the first `classes` classes of an image data set. 0: all.
+        classes: Classes to use, in the order of the new labels: "NAME", or "OLD=NEW" to rename a
+            class; equal new names merge classes. Empty: all.
+        max_classes: Use only the first `max_classes` classes. 0: all.
+        split_rule: How data without splits of its own is divided, see `SplitRule`.
         cache: Folder that keeps the windows for the next call with the same options and the same
             content of the files. It grows to at most 8 GiB; files that were not used for longest
             are removed. Data sets and folders only.
@@ -104,19 +112,20 @@ def load(
     if found.kind == "windows":
         return _load_window_file(found.path, steps, window_size, chosen)
     rule = WindowRule(_required(found, steps), by, length, hop)  # type: ignore[arg-type]
+    choice = Choice(chosen or "test", split_rule or SplitRule(), class_list(classes), max_classes)
     if found.kind == "images":
         return images.load_images(
             found.name,
-            split=chosen or "test",
+            split=choice.split,
             steps=rule.steps,
             size=_side(found.name, window_size),
-            max_classes=classes,
+            classes=choice.classes,
+            max_classes=max_classes,
+            rule=split_rule,
             root=found.root,
             cache=cache,
             progress=progress,
         )
-    if classes:
-        raise DataError(f"{found.name}: only image data sets can be limited to their first classes")
     options = EventOptions(rule, window_size, max_count, given, drop, incomplete)
     if found.kind == "recording":
         return load_recording(_whole(found, chosen), options)
@@ -124,7 +133,7 @@ def load(
         found.name,
         options,
         source=str(source),
-        split=chosen or "test",
+        choice=choice,
         root=found.root,
         subset=subset,
         cache=None if cache is None else as_path(cache),

@@ -6,24 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor
 
-Split = Literal["train", "test", "all"]
+from ._splits import Split
 
 TRAIN_SHARE = 0.9
 """Share of each class that trains if a data set has no split of its own."""
-
-
-def check_split(split: str) -> Split:
-    """Return `split`; DataError if it is not "train", "test" or "all"."""
-    if split not in ("train", "test", "all"):
-        raise DataError(f"split must be 'train', 'test' or 'all', not {split!r}")
-    return cast("Split", split)
 
 
 @dataclass(frozen=True)
@@ -81,6 +74,8 @@ def split_by_class(
     """
     if split == "all":
         return np.arange(len(labels))
+    if split == "validation":
+        raise DataError("there is no validation split")
     rng = np.random.default_rng(seed)
     chosen = []
     for label in np.unique(labels):

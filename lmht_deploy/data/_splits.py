@@ -47,16 +47,18 @@ def check_split(split: str) -> Split:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How the recordings of a data set are divided into train, validation and test.
+    """How the recordings of a data set are labeled, grouped and divided into splits.
 
     A data set that has splits of its own keeps them: `test_share` is not used, and
     `validation_share` and `fold` divide its training recordings.
 
     Attributes:
-        group_by: What stays on one side. "": each recording. A number N: all recordings with the
-            same N-th folder in their path below the root, from 1. Otherwise a regular expression
-            that is searched in the path: all recordings for which it finds the same text (of its
-            groups, if it has any).
+        label_by: Part of the path that is the class, for your own files. A number N: the N-th
+            folder in the path below the root, from 1. Otherwise a regular expression that is
+            searched in the path: the text that it finds (of its groups, if it has any). "": the
+            first folder.
+        group_by: Part of the path that is the group, in the same way. All recordings of a group
+            are in one split. "": each recording is a group.
         test_share: Share of the recordings for the test split, per class. 0: that of the data set,
             which is 0.2 for "digits" and 0.1 for all others.
         validation_share: Share of the other recordings for the validation split, per class. 0: no
@@ -69,6 +71,7 @@ class SplitRule:
         DataError: A field is not valid.
     """
 
+    label_by: str = ""
     group_by: str = ""
     test_share: float = 0.0
     validation_share: float = 0.0
@@ -82,7 +85,8 @@ class SplitRule:
                 raise DataError(f"{name} must be at least 0 and below 1, not {share!r}")
         if not isinstance(self.seed, int | np.integer) or self.seed < 0:
             raise DataError(f"the seed of a split must be an integer >= 0, not {self.seed!r}")
-        check_pattern(self.group_by, "group_by")
+        for name in ("label_by", "group_by"):
+            _check_pattern(getattr(self, name), name)
         if self.fold:
             parse_fold(self.fold)
 
@@ -111,7 +115,7 @@ def parse_fold(text: str) -> tuple[int, int]:
 # ---------------------------------------------------------------------------------------- groups
 
 
-def check_pattern(by: str, what: str) -> None:
+def _check_pattern(by: str, what: str) -> None:
     """Check that `by` is a number of a folder or a regular expression."""
     if not isinstance(by, str):
         raise DataError(f"{what} must be text: a folder's number or a pattern, not {by!r}")

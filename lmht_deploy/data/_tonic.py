@@ -17,7 +17,8 @@ from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, has_event_fields
 
-from ._recordings import Recordings, Split, split_by_class
+from ._recordings import Recordings, split_by_class
+from ._splits import Split
 
 
 @dataclass(frozen=True)

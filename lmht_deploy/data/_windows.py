@@ -81,7 +81,7 @@ class Windows:
     @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each kind of loss: clipped counts and dropped events."""
-        found, name = self.provenance, self.provenance.get("data", "windows")
+        found, name = self.provenance, _title(self.provenance)
         texts = []
         if lost := found.get("lost", 0):
             texts.append(
@@ -94,10 +94,9 @@ class Windows:
 
 
 def _notes(found: Mapping[str, Any]) -> Iterator[str]:
-    name, rule = found["data"], WindowRule(**found["rule"])
-    split = f" ({found['split']} split)" if "split" in found else ""
+    name, rule = _title(found), WindowRule(**found["rule"])
     yield (
-        f"{name}{split}: {_number(found['windows'], 'window')} from"
+        f"{name}: {_number(found['windows'], 'window')} from"
         f" {_number(found['recordings'], 'recording')}: {rule}"
     )
     if found["size"] != found["sensor"]:
@@ -117,10 +116,17 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _title(found: Mapping[str, Any]) -> str:
+    """Name of the data and of its split."""
+    split = f" ({found['split']} split)" if "split" in found else ""
+    return f"{found.get('data', 'windows')}{split}"
+
+
 def _number(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _is_long(found: Mapping[str, Any]) -> bool:
     """Whether recordings hold more than a window usually does."""
-    return found["duration_us"] > LONG_US and found["events"] > LONG_EVENTS * found["recordings"]
+    events_per_recording: float = found["events"] / found["recordings"]
+    return events_per_recording > LONG_EVENTS and int(found["duration_us"]) > LONG_US

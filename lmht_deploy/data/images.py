@@ -183,8 +183,7 @@ def load_image_folder(
     """
     require_package("PIL", "images")
     folder = None if root is None else as_path(root)
-    group_by = choice.rule.group_by
-    found = list_files(folder, SUFFIXES, "image", label_by=choice.label_by, group_by=group_by)
+    found = list_files(folder, SUFFIXES, "image", choice.rule)
     with naming(found.root):
         chosen = select(
             found.names,

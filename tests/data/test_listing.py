@@ -18,7 +18,7 @@ def touch(root: Path, *names: str) -> None:
 
 
 def listed(root: Path, **options: str) -> Listing:
-    return list_files(root, (".npy",), "recording", **options)
+    return list_files(root, (".npy",), "recording", SplitRule(**options))  # type: ignore[arg-type]
 
 
 def rows(found: Listing) -> list[tuple[str, str, str]]:

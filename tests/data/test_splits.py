@@ -243,6 +243,6 @@ def test_rules_are_checked_and_travel_as_text() -> None:
         with pytest.raises(DataError, match="is not a split rule"):
             SplitRule.from_text(text)
     with pytest.raises(
-        DataError, match="split must be 'train', 'validation', 'test' or 'all', not 'all'"
+        DataError, match="split must be 'train', 'validation', 'test' or 'all', not 'some'"
     ):
-        check_split("all")
+        check_split("some")
