@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import cast
 
@@ -68,14 +69,22 @@ def choose_classes(
 
 def _parse(text: str, classes: Sequence[str]) -> tuple[str, str]:
     """Old and new name of a chosen class; names of classes may contain "="."""
-    if text in classes:
-        return text, text
+    if (name := _find(text, classes)) is not None:
+        return name, name
     old, equals, new = text.partition("=")
-    if equals and old in classes and new:
-        return old, new
+    if equals and new and (name := _find(old, classes)) is not None:
+        return name, new
     close = difflib.get_close_matches(old, classes, n=1)
     hint = f"did you mean {close[0]!r}? The" if close else "the"
     raise DataError(f"unknown class {old!r}; {hint} classes are {shorten(classes)}")
+
+
+def _find(text: str, classes: Sequence[str]) -> str | None:
+    """Class that is called `text`, or whose first word it is: "6" stands for "6 - six"."""
+    if text in classes:
+        return text
+    found = [name for name in classes if re.split(r"[\s,]", name)[0] == text]
+    return found[0] if len(found) == 1 else None
 
 
 def shorten(names: Sequence[str], number: int = 20) -> str:

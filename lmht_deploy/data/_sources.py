@@ -15,6 +15,7 @@ from lmht_deploy.formats.files import as_path, no_file
 
 from . import images
 from ._folders import require_folder
+from ._listing import is_table
 from ._registry import is_event_set, unknown_data_set
 from ._tonic import require_root
 
@@ -62,6 +63,8 @@ def find_source(source: str | Path, root: str | Path | None = None) -> Source:
         return Source("events", "folder", path)
     if not path.is_file():
         raise _missing(name, path)
+    if is_table(path):
+        return Source("events", "folder", path)
     if path.suffix.lower() == ".npz" and not _holds_events(path):
         return Source("windows", name)
     return Source("recording", name)
