@@ -23,12 +23,12 @@ from dataclasses import MISSING, dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import numpy as np
 
 from lmht_deploy._suggest import unknown
-from lmht_deploy.data import SplitRule, images
+from lmht_deploy.data import By, SplitRule, WindowRule, images
 from lmht_deploy.errors import DataError, RecipeError
 from lmht_deploy.formats.files import as_path
 
@@ -61,6 +61,28 @@ class DataRecipe:
     name: str = _key("name of the data set")
     steps: int = _key(
         "number of input steps T_in; a still image enters at every one of them", 4, min=1, max=1024
+    )
+    by: str = _key(
+        "how recordings are cut into windows: one for each recording, or windows of a fixed time "
+        "or number of events",
+        "recording",
+        choices=get_args(By),
+    )
+    length: int = _key(
+        "length of a window of all T_in steps: us for windows by time, events for windows by "
+        "events; a multiple of data.steps",
+        0,
+        min=0,
+        max=2**40,
+    )
+    hop: int = _key(
+        "steps between the starts of two windows; fewer than T_in make them overlap (0: T_in)",
+        0,
+        min=0,
+        max=1024,
+    )
+    incomplete: bool = _key(
+        "also use the last window of a recording, which ends before the window does", False
     )
     size: int = _key(
         "height and width: events are down-sampled, images are resized (0: unchanged)",
@@ -123,6 +145,11 @@ class DataRecipe:
             fold=self.fold,
             seed=self.split_seed,
         )
+
+    @property
+    def rule(self) -> WindowRule:
+        """How recordings are cut into windows."""
+        return WindowRule(self.steps, cast("By", self.by), self.length, self.hop)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,10 +330,13 @@ class Recipe:
                 "augmentation.crop_scale is for images of different sizes, which are decoded when "
                 f"they are used (imagenet), not for {data.name}"
             )
+        if data.by != "recording" and image_set is not None:
+            raise RecipeError(f"data.by is for recordings, not for the images of {data.name}")
         if data.classes and data.max_classes:
             raise RecipeError("give data.classes or data.max_classes, not both")
         try:
             data.split_rule  # noqa: B018 (its fields are checked)
+            data.rule  # noqa: B018
         except DataError as error:
             raise RecipeError(f"[data] {error}") from None
 

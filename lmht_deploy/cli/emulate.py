@@ -74,6 +74,7 @@ def emulate(
     from lmht_deploy._locks import folder_lock
     from lmht_deploy.data import cifar10dvs
 
+    split = split or "train"
     with counting("reading images") as show:
         pixels, labels = _images(images, split, per_class, show)
     home = out / "CIFAR10DVS"

@@ -11,7 +11,7 @@ Modules:
 
 from __future__ import annotations
 
-from lmht_deploy.events.windows import WindowRule
+from lmht_deploy.events.windows import By, WindowRule
 
 from ._load import load
 from ._registry import DataSet, available
@@ -21,6 +21,7 @@ from ._splits import SplitRule
 from ._windows import Kind, Progress, Windows
 
 __all__ = [
+    "By",
     "DataSet",
     "Kind",
     "Progress",

@@ -82,7 +82,7 @@ class Windows:
     @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each kind of loss: clipped counts and dropped events."""
-        found, name = self.provenance, self.provenance.get("data", "windows")
+        found, name = self.provenance, _title(self.provenance)
         texts = []
         if lost := found.get("lost", 0):
             texts.append(
@@ -95,10 +95,9 @@ class Windows:
 
 
 def _notes(found: Mapping[str, Any]) -> Iterator[str]:
-    name, rule = found["data"], WindowRule(**found["rule"])
-    split = f" ({found['split']} split)" if "split" in found else ""
+    name, rule = _title(found), WindowRule(**found["rule"])
     yield (
-        f"{name}{split}: {_number(found['windows'], 'window')} from"
+        f"{name}: {_number(found['windows'], 'window')} from"
         f" {_number(found['recordings'], 'recording')}: {rule}"
     )
     if found["size"] != found["sensor"]:
@@ -116,6 +115,12 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
             f"{name}: a recording of {found['duration_us'] * 1e-6:.1f} s is one window; to cut"
             " recordings into many, give the length of a window (--length 50ms)"
         )
+
+
+def _title(found: Mapping[str, Any]) -> str:
+    """Name of the data and of its split."""
+    split = f" ({found['split']} split)" if "split" in found else ""
+    return f"{found.get('data', 'windows')}{split}"
 
 
 def _number(number: int, what: str) -> str:

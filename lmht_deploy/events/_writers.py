@@ -77,7 +77,7 @@ def _write_csv(path: Path, _sensor: Sensor) -> Iterator[Write]:
 
 @contextmanager
 def _write_hdf5(path: Path, sensor: Sensor) -> Iterator[Write]:
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", locking=False) as file:  # `atomic_write` holds the lock
         file.attrs["sensor_resolution"] = tuple(sensor)
         arrays = {
             name: file.create_dataset(
@@ -117,7 +117,7 @@ def _write_npz(path: Path, sensor: Sensor) -> Iterator[Write]:
                 files[name].write(events[name].astype(dtype).tobytes())
 
         yield write
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for name, file in files.items():
                 _add_array(archive, name, file, _columns()[name])
             with archive.open(_member("sensor"), "w") as member:
@@ -140,7 +140,7 @@ def _add_array(
 
 def _member(name: str) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(f"{name}.npy", ZIP_TIME)
-    info.compress_type = zipfile.ZIP_DEFLATED
+    info.compress_type = zipfile.ZIP_STORED
     return info
 
 

@@ -34,6 +34,9 @@ from .arrays import MAX_GAP, EventValidator, Sensor, as_sensor
 SUFFIXES = tuple(OPENERS)
 """Suffixes of the files that can be read."""
 
+WRITTEN_EVENTS = 2**15
+"""Events that are encoded at once, at most: more do not fit a core's cache."""
+
 
 class Recording(NamedTuple):
     """A whole recording in memory.
@@ -170,7 +173,9 @@ def write_events(path: str | Path, recording: Recording | EventStream) -> int:
     validator = EventValidator(recording.sensor)
     with atomic_write(path) as temporary, writer(temporary, recording.sensor) as write:
         for packet in packets:
-            write(validator.validate(packet))
+            valid = validator.validate(packet)
+            for start in range(0, len(valid), WRITTEN_EVENTS):
+                write(valid[start : start + WRITTEN_EVENTS])
     return validator.seen
 
 

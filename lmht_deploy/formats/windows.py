@@ -84,8 +84,10 @@ def save_windows(
 
     Raises:
         DataError: If the arrays are not of that kind.
-        StorageError: If the file cannot be written.
+        StorageError: If the file cannot be written, or its name does not end in `.npz`.
     """
+    if as_path(path).suffix != SCHEMA.suffix:
+        raise StorageError(f"{path}: the suffix must be {SCHEMA.suffix}")
     given = {WINDOWS.name: windows, LABELS.name: labels, CLASSES.name: list(classes) or None}
     arrays = {
         name: _as_array(path, name, values) for name, values in given.items() if values is not None
