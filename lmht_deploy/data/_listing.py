@@ -163,7 +163,11 @@ def select(
         new_labels[labels[index]],
         new_classes,
         tuple(found.groups[position] for position in index.tolist()),
-        {"split_rule": choice.rule.to_text(), "notes": list(found.notes)},
+        {
+            "split_rule": choice.rule.to_text(),
+            # They are of the split that is held out.
+            "notes": [] if choice.split == "train" else list(found.notes),
+        },
     )
 
 

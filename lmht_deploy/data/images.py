@@ -201,7 +201,15 @@ def load_image_folder(
         what = f"{found.root}: the images"
         windows = decode_all(source, chosen.index, what, size, steps, progress)
     provenance = {"data": FOLDER, "split": choice.split, "source": str(found.root)}
-    return Windows(windows, chosen.labels, chosen.classes, "image", provenance | chosen.origin)
+    return Windows(
+        windows,
+        chosen.labels,
+        chosen.classes,
+        "image",
+        provenance | chosen.origin,
+        sources=tuple(found.names[index] for index in chosen.index.tolist()),
+        source_index=np.arange(number),
+    )
 
 
 class _Files:
