@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from lmht_deploy.data._sources import Source
     from lmht_deploy.events.windows import WindowRule
 
-CHANNELS = {"events": 2, "images": 3}
-"""Channels of the windows of a kind of source."""
+IMAGES = ("images", "image-folder")
+"""Kinds of sources whose windows have the three channels of images."""
 CUTTING = ("by", "length", "hop", "incomplete")
 DIVIDING = ("label_by", "group_by", "test_share", "validation_share", "fold")
 PATHS = ("label_by", "group_by")
@@ -33,6 +33,7 @@ WITHOUT_EFFECT = {
     "windows": ("sensor", *CUTTING, *PATHS, "drop", "subset", "cache"),
     "recording": ("classes", *DIVIDING, "subset", "cache"),
     "images": ("sensor", *CUTTING, *PATHS, "drop", "subset"),
+    "image-folder": ("sensor", *CUTTING, "drop", "subset", "cache"),
     "events": (),
 }
 """Options that have no effect on a kind of source."""
@@ -66,7 +67,7 @@ class ReadOptions:
         """Refuse options that have no effect on the source."""
         for name in WITHOUT_EFFECT[found.kind]:
             if getattr(self, name):
-                what = "the data set" if found.kind == "images" else "the file"
+                what = "the data set" if found.kind in IMAGES else "the file"
                 option = name.replace("_", "-")
                 raise DataError(f"--{option} has no effect on {what} {found.name}")
 
@@ -245,6 +246,6 @@ def named_errors(source: str) -> Iterator[None]:
 
 def _check_shape(source: str, found: Source, shape: tuple[int, ...]) -> None:
     """Refuse a network whose input has not the channels of the data, before anything is read."""
-    channels = CHANNELS["images" if found.kind == "images" else "events"]
+    channels = 3 if found.kind in IMAGES else 2
     if len(shape) != 4 or shape[1] != channels:
         raise DataError(f"{source} gives windows (T, {channels}, H, W); the network takes {shape}")

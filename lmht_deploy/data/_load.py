@@ -114,6 +114,14 @@ def load(
         all_windows = choice if chosen else replace(choice, split="all")
         return _load_window_file(found.path, steps, window_size, all_windows)
     rule = WindowRule(_required(found, steps), by, length, hop)  # type: ignore[arg-type]
+    if found.kind == "image-folder":
+        return images.load_image_folder(
+            found.root,
+            choice,
+            size=_side(found.name, window_size),
+            steps=rule.steps,
+            progress=progress,
+        )
     if found.kind == "images":
         return images.load_images(
             found.name,
