@@ -12,7 +12,7 @@ import typer
 from lmht_deploy import __version__
 from lmht_deploy.errors import LmhtError
 
-from . import lava
+from . import events, lava
 from ._console import STDOUT, ReaderLeftError, out, say, tell, writing
 from .compare import compare
 from .convert import convert
@@ -59,6 +59,7 @@ app = typer.Typer(
 )
 for _panel, _verb, _example in VERBS:
     app.command(epilog=f"Example: {_example}", rich_help_panel=_panel)(_verb)
+app.add_typer(events.app, rich_help_panel=TOOLS)
 app.add_typer(lava.app, rich_help_panel=TOOLS)
 
 

@@ -204,7 +204,9 @@ def _rule(
             f"the network takes {net.input.kind} of shape {net.input.shape}; "
             "a stream gives events of shape (2, H, W)"
         )
-    rule = windows.window_rule(net.input.steps, by, length, hop, windows.own_rule(net, path))
+    rule = windows.window_rule(
+        net.input.steps, by, length, hop, windows.own_rule(net.metadata, net.input.steps, path)
+    )
     if rule.by == "recording":
         raise DataError(
             "a stream has no known end; give the length of its windows, as in --length 50ms"
