@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "_suggest": set(),
     "_packages": {"errors"},
     "_threads": {"errors"},
+    "_locks": {"errors"},
     "ir": {"errors"},
     "result": {"errors", "ir"},
     "answers": {"errors", "result"},
@@ -28,17 +29,19 @@ ALLOWED: dict[str, set[str]] = {
     "quantize": {"errors", "ir"},
     "reparameterize": {"errors", "ir"},
     "formats": {"errors", "ir"},
-    "engine": {"_threads", "errors", "ir", "result"},
-    "netx": {"errors", "formats", "ir", "result"},
+    "engine": {"_packages", "_threads", "errors", "ir", "result"},
+    "netx": {"_packages", "errors", "formats", "ir", "result"},
     "events": {"_packages", "answers", "errors", "formats", "result"},
     "data": {"_packages", "_suggest", "errors", "events", "formats"},
     "exporters": {"errors", "formats", "ir", "result"},
     "backends": {
         "_suggest", "_threads", "engine", "errors", "formats", "ir", "netx", "reference", "result",
     },
-    "training": {"_packages", "_suggest", "data", "errors", "formats", "ir", "reference"},
+    "training": {
+        "_locks", "_packages", "_suggest", "data", "errors", "formats", "ir", "reference",
+    },
     "analysis": {
-        "_suggest", "answers", "backends", "errors", "exporters", "formats", "ir", "netx",
+        "_suggest", "answers", "backends", "data", "errors", "exporters", "formats", "ir", "netx",
         "quantize", "reparameterize", "result",
     },
 }  # fmt: skip

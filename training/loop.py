@@ -249,7 +249,8 @@ class _Session:
             return
         runs.write_metrics(self.folder, self.metrics)
         if self.epoch:
-            runs.save_model(self.folder, self.tested_model, self.input, self.classes)
+            provenance = self.data.train.provenance
+            runs.save_model(self.folder, self.tested_model, self.input, self.classes, provenance)
         weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         state = weights | self.optimization.state_tensors()
         runs.write(self.folder / STATE, state, {"epoch": self.epoch})

@@ -1,6 +1,7 @@
 """The run folder: what training writes. No file is a pickle.
 
-    model.safetensors    weights; its header holds the input and the classes
+    model.safetensors    weights; its header holds the input, the classes and the provenance of
+                         the training data
     recipe.toml          the recipe, with every key
     metrics.jsonl        one line per epoch
     state.safetensors    weights, optimizer and epoch, from which a run is resumed
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lmht_deploy.data import images
-from lmht_deploy.errors import LmhtError, StorageError
+from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.files import as_path, atomic_write
 from lmht_deploy.ir import Input
 
@@ -46,6 +48,8 @@ class Run:
         recipe: The recipe of the run.
         input: Input of the model.
         classes: Names of the logits.
+        data: Provenance of the training data, as in `lmht_deploy.data.Windows`: empty if the
+            windows were made in Python.
         metrics: One mapping per epoch: epoch, step, loss, accuracy, test_loss, test_accuracy,
             learning_rate, seconds, windows_per_second, density (by neuron layer: mean spikes k per
             neuron and time-step on the test data).
@@ -56,6 +60,7 @@ class Run:
     recipe: Recipe
     input: Input
     classes: tuple[str, ...]
+    data: Mapping[str, Any]
     metrics: tuple[Mapping[str, Any], ...]
 
     @property
@@ -77,16 +82,40 @@ def load_run(folder: str | Path) -> Run:
     recipe = recipes.load_recipe(folder / RECIPE)
     weights, header = read(folder / MODEL)
     try:
-        input, classes = Input(**_tuples(header["input"])), tuple(header["classes"])
-        model = make(recipe, input, len(classes))
-        model.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError, LmhtError) as error:
+        input, classes = Input(**_tuples(header["input"])), _classes(header)
+        data = dict(header["data"])
+        model = _model(recipe, input, len(classes), weights)
+    except Exception as error:  # headers of strangers raise almost every type
         raise StorageError(
             f"{folder / MODEL}: does not match {RECIPE}, or was edited ({_first_line(error)})"
         ) from None
     if not (metrics := read_metrics(folder)):
         raise StorageError(f"{folder / METRICS}: is damaged (there is a model, but no epoch)")
-    return Run(folder, model.eval(), recipe, input, classes, metrics)
+    return Run(folder, model.eval(), recipe, input, classes, data, metrics)
+
+
+def _classes(header: Mapping[str, Any]) -> tuple[str, ...]:
+    classes = header["classes"]
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("the classes are no list of texts")
+    return tuple(classes)
+
+
+def _model(
+    recipe: Recipe, input: Input, classes: int, weights: Mapping[str, Tensor]
+) -> SpikingModel:
+    """Make a model that holds `weights`; only a model of their sizes takes memory."""
+    with torch.device("meta"):
+        model = make(recipe, input, classes)
+    for name, expected in model.state_dict().items():
+        found = weights.get(name)
+        if found is not None and (found.shape, found.dtype) != (expected.shape, expected.dtype):
+            raise ValueError(
+                f"{name} is {found.dtype} {list(found.shape)}, not {expected.dtype} "
+                f"{list(expected.shape)}"
+            )
+    model.load_state_dict(weights, assign=True)
+    return model
 
 
 def make(recipe: Recipe, input: Input, classes: int) -> SpikingModel:
@@ -130,9 +159,15 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
 # ----------------------------------------------------------------------------------------- files
 
 
-def save_model(folder: Path, model: SpikingModel, input: Input, classes: tuple[str, ...]) -> None:
+def save_model(
+    folder: Path,
+    model: SpikingModel,
+    input: Input,
+    classes: tuple[str, ...],
+    data: Mapping[str, Any],
+) -> None:
     """Write the model file of a run folder."""
-    header = {"input": dataclasses.asdict(input), "classes": classes}
+    header = {"input": dataclasses.asdict(input), "classes": classes, "data": dict(data)}
     write(folder / MODEL, model.state_dict(), header)
 
 
@@ -162,11 +197,14 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, "pt") as file:
             names = list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names}
-            return tensors, json.loads(file.metadata()["lmht"])
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError, RecursionError) as error:
+            header = json.loads(file.metadata()["lmht"])
+    except Exception as error:  # headers of strangers raise almost every type
         raise StorageError(
             f"{path}: is damaged, or was not written by a training run ({_first_line(error)})"
         ) from None
+    if not isinstance(header, dict):
+        raise StorageError(f"{path}: is damaged (its header is no JSON object)")
+    return tensors, header
 
 
 def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
@@ -185,11 +223,19 @@ def read_metrics(folder: Path) -> tuple[dict[str, Any], ...]:
         lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
         metrics = tuple(json.loads(line) for line in lines)
         for number, line in enumerate(metrics, 1):
-            if not isinstance(line, dict) or not {"test_accuracy", "density"} <= line.keys():
+            if not _is_epoch(line):
                 raise ValueError(f"line {number} does not describe an epoch")
     except (OSError, ValueError, RecursionError) as error:
         raise StorageError(f"{folder / METRICS}: is missing or damaged ({error})") from None
     return metrics
+
+
+def _is_epoch(line: object) -> bool:
+    """Return whether `line` holds what reports show of an epoch."""
+    if not isinstance(line, dict) or not isinstance(line.get("density"), dict):
+        return False
+    shown = (line.get("test_accuracy"), *line["density"].values())
+    return all(type(value) in (int, float) and 0 <= value < math.inf for value in shown)
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,8 @@ def convert(
             f"--single-threshold must be {' or '.join(INJECTIONS)}, not {single_threshold!r}"
         )
     net = lmht.load(source) if source.suffix == ".lmht" else lower_run(load_run(source))
+    if keep_float and net.integer:
+        raise LmhtError(f"{source}: --float has no effect: the network is an integer network")
     if not keep_float:
         net = lmht.quantize(net)
     if single_threshold is not None:

@@ -17,7 +17,15 @@ from lmht_deploy.errors import TrainingError
 
 from . import _options as options
 from ._console import percent, say, write_json
-from ._training import load_run, need_torch, read_training_data, resolve_device, train_run
+from ._data import ReadOptions, reads_data
+from ._training import (
+    load_run,
+    need_torch,
+    read_training_data,
+    resolve_device,
+    train_overrides,
+    train_run,
+)
 from .recipes import recipe_names
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from lmht_deploy.training.runs import Run
 
 
+@reads_data
 def train(
     recipe: Annotated[
         str,
@@ -59,10 +68,8 @@ def train(
             help="Run of a quantized ANN whose weights this run starts from (hybrid training).",
         ),
     ] = None,
-    root: options.Root = None,
-    sensor: options.SensorSize = None,
-    subset: options.Subset = False,
-    cache: options.Cache = None,
+    data: options.OptionalData = None,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
     device: options.Device = "auto",
     threads: options.Threads = 1,
     tensorboard: Annotated[
@@ -80,18 +87,19 @@ def train(
     Under torchrun, all processes share every batch: torchrun --nproc-per-node 8 --no-python lmht
     train ...
     """
+    from lmht_deploy.data import find_source
     from lmht_deploy.training.recipe import load_recipe
     from lmht_deploy.training.run_folder import check_run_folder
 
-    chosen = load_recipe(recipe, overrides or ())
+    chosen = load_recipe(recipe, [*(overrides or ()), *train_overrides(data, reading)])
     check_run_folder(chosen, out, resume=resume, started=start is not None)
+    reading.check(find_source(chosen.data.name, reading.root))
     _check_packages(tensorboard)
     ann = None if start is None else load_run(start)
     with _processes(resolve_device(device)) as (first, own_device):
-        data = read_training_data(chosen, root, sensor=sensor, subset=subset, cache=cache)
         run = train_run(
             chosen,
-            data,
+            read_training_data(chosen, reading),
             out,
             resume=resume,
             start=ann,

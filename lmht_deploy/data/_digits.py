@@ -8,7 +8,8 @@ from lmht_deploy._packages import require_package
 from lmht_deploy.events.arrays import Sensor
 from lmht_deploy.events.dvs import Dvs, emulate
 
-from ._recordings import Recordings, Split, split_by_class
+from ._recordings import Recordings, split_by_class
+from ._splits import Split
 
 SENSOR = Sensor(16, 16)
 CLASSES = tuple(map(str, range(10)))
@@ -41,7 +42,8 @@ def load_digits_recordings(split: Split) -> Recordings:
     frames = _move_on_circle(scans.images[chosen] / 16)
     events = emulate(frames, order, INTERVAL * order, DVS, np.random.default_rng(0))
     origin = {"source": "scikit-learn load_digits, emulated DVS", "dvs": vars(DVS)}
-    return Recordings(events, labels[chosen], CLASSES, SENSOR, origin)
+    names = [f"digit {index:04}" for index in chosen]
+    return Recordings(events, names, labels[chosen], CLASSES, SENSOR, origin)
 
 
 def _move_on_circle(images: np.ndarray) -> np.ndarray:

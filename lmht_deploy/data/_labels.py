@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -19,6 +20,14 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
     if all(name.isascii() and name.isdecimal() for name in found):
         return tuple(sorted(found, key=lambda name: (int(name), name)))
     return tuple(sorted(found))
+
+
+def class_list(names: object) -> tuple[str, ...]:
+    """Return `names` as a tuple; DataError if it is not a list of text."""
+    listed = tuple(names) if isinstance(names, list | tuple) else (None,)
+    if not all(isinstance(name, str) for name in listed):
+        raise DataError(f"classes must be a list of names, not {names!r}")
+    return cast("tuple[str, ...]", listed)
 
 
 def choose_classes(
@@ -43,8 +52,7 @@ def choose_classes(
         >>> choose_classes(["cup", "mug", "pen"], ["pen", "mug=cup"])
         (array([-1,  1,  0]), ('pen', 'cup'))
     """
-    if isinstance(chosen, str) or not all(isinstance(text, str) for text in chosen):
-        raise DataError(f"classes must be a list of names, not {chosen!r}")
+    chosen = class_list(chosen)
     if chosen and first:
         raise DataError("give the names of the classes or their number, not both")
     pairs = [_parse(text, classes) for text in chosen] or [(name, name) for name in classes]

@@ -17,7 +17,8 @@ from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, has_event_fields
 
-from ._recordings import Recordings, Split, split_by_class
+from ._recordings import Recordings, split_by_class
+from ._splits import Split
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def load_tonic_recordings(name: str, root: Path | None, split: Split, subset: bo
     _check_classes(name, dataset, split, names, labels[chosen])
     return Recordings(
         _read_all(dataset, chosen.tolist()),
+        [_name(dataset, index, split if has_splits else "") for index in chosen.tolist()],
         labels[chosen],
         names,
         sensor,
@@ -129,9 +131,18 @@ def _explain_unfit(name: str, tonic_class: Any) -> str | None:
     return None
 
 
-def _find_home(name: str, root: Path | None) -> Path:
+def require_root(name: str, root: Path | None) -> Path:
+    """Return the root of a data set of Tonic; DataError if none is given."""
     if root is None:
-        raise DataError(f"{name} is read from a folder: give the root that Tonic saved it to")
+        what = "holds Train/<digit>/<number>.bin" if name == "N-MNIST" else "Tonic saved it to"
+        raise DataError(
+            f"{name} is read from a folder: give the root that {what} (on the command line --root)"
+        )
+    return root
+
+
+def _find_home(name: str, root: Path | None) -> Path:
+    root = require_root(name, root)
     home = root / name if (root / name).is_dir() else root
     if not home.is_dir():
         raise DataError(f"{home}: there is no such folder; expected {name} as Tonic saves it")
@@ -212,6 +223,14 @@ def _order(dataset: Any, labels: np.ndarray) -> np.ndarray:
     return np.array(sorted(range(len(labels)), key=keys.__getitem__))
 
 
+def _name(dataset: Any, index: int, split: str) -> str:
+    """Path of a recording below the folder of the data set, or its number in its split."""
+    if not (path := _path(dataset, index)):
+        return f"{split}/{index:05}".removeprefix("/")
+    home = Path(dataset.location_on_system)
+    return Path(path).relative_to(home).as_posix() if Path(path).is_relative_to(home) else path
+
+
 def _path(dataset: Any, index: int) -> str:
     """Path of a recording; empty if Tonic keeps arrays."""
     path = dataset.data[index]
@@ -257,8 +276,7 @@ def load_nmnist_recordings(root: Path | None, split: Split) -> Recordings:
     require_package("tonic", "events")
     folder = {"train": "Train", "test": "Test"}[split]
     expected = f"{folder}/<digit>/<number>.bin"
-    if root is None:
-        raise DataError(f"N-MNIST is read from a folder: give the root that holds {expected}")
+    root = require_root("N-MNIST", root)
     if any((home / folder).is_dir() for home in (root, root / "NMNIST")):
         return load_tonic_recordings("NMNIST", root, split, subset=True)
     for archive in [root] if root.suffix == ".zip" else sorted(root.glob("*.zip")):
@@ -290,6 +308,7 @@ def _open_nmnist_zip(archive: Path, members: list[str], split: Split) -> Recordi
         )
     return Recordings(
         _read_members(archive, members),
+        members,
         np.array(digits).astype(np.int64),
         tuple(tonic.datasets.NMNIST.classes),
         KNOWN["NMNIST"].sensor,

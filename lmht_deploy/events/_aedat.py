@@ -168,7 +168,7 @@ def _read_chip(path: Path) -> tuple[str, int]:
         while (line := file.readline(2**20)).startswith(b"#"):
             end = file.tell()
             if line.startswith(b"# AEChip:"):
-                chip = line.decode("latin-1").split(".")[-1].strip()
+                chip = line.decode("latin-1").partition(":")[2].split(".")[-1].strip()
     return chip, end
 
 

@@ -1,13 +1,15 @@
 """Windows and labels as `.npz` files, the plain way to bring data.
 
 `SCHEMA` describes the format. Such a file is also written with NumPy alone:
-`numpy.savez_compressed(path, windows=windows, labels=labels)`. Objects are never unpickled.
+`numpy.savez_compressed(path, windows=windows, labels=labels, classes=names)`. Objects are never
+unpickled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from lmht_deploy.errors import DataError, StorageError
 from lmht_deploy.formats.files import as_path, atomic_write, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
 
-__all__ = ["SCHEMA", "load_windows", "save_windows"]
+__all__ = ["SCHEMA", "WindowFile", "load_windows", "save_windows"]
 
 WINDOWS = Field(
     "windows",
@@ -30,6 +32,13 @@ LABELS = Field(
     kind="array",
     optional=True,
 )
+CLASSES = Field(
+    "classes",
+    "text [K]",
+    "Names of the classes; labels are indices into them.",
+    kind="array",
+    optional=True,
+)
 SCHEMA = Schema(
     title="Window files (`.npz`)",
     suffix=".npz",
@@ -37,41 +46,62 @@ SCHEMA = Schema(
     version=1,
     summary="""
 A NumPy `.npz` archive, compressed or not, without pickled objects. It has no field for a version:
-the two keys are the whole format.""",
-    groups=(Group("arrays", "Arrays of the archive.", (WINDOWS, LABELS)),),
+the keys are the whole format.""",
+    groups=(Group("arrays", "Arrays of the archive.", (WINDOWS, LABELS, CLASSES)),),
     checksum="The CRC-32 of each array, which every ZIP archive holds.",
 )
 """Description of the format."""
 _MAGIC = (b"PK", b"\x93NUMPY")  # of .npz and of .npy; NumPy takes any other file for a pickle
 
 
-def save_windows(windows: np.ndarray, path: str | Path, labels: np.ndarray | None = None) -> None:
+class WindowFile(NamedTuple):
+    """Content of a file of windows.
+
+    Attributes:
+        windows: Integers `[N, T_in, ...]`.
+        labels: int64 `[N]`, the class of each window; None if the file has none.
+        classes: Names of the classes; empty if the file has none.
+    """
+
+    windows: np.ndarray
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+
+
+def save_windows(
+    windows: np.ndarray,
+    path: str | Path,
+    labels: np.ndarray | None = None,
+    classes: Sequence[str] = (),
+) -> None:
     """Write windows to a `.npz` file, which appears complete or not at all.
 
     Args:
         windows: Integers `[N, T_in, ...]`.
         path: File to write.
         labels: Integers `[N]`, the class of each window.
+        classes: Names of the classes; labels are indices into them.
 
     Raises:
         DataError: If the arrays are not of that kind.
-        StorageError: If the file cannot be written.
+        StorageError: If the file cannot be written, or its name does not end in `.npz`.
     """
-    given = {WINDOWS.name: windows} | ({} if labels is None else {LABELS.name: labels})
-    arrays = {name: _as_array(path, name, values) for name, values in given.items()}
+    if as_path(path).suffix != SCHEMA.suffix:
+        raise StorageError(f"{path}: the suffix must be {SCHEMA.suffix}")
+    given = {WINDOWS.name: windows, LABELS.name: labels, CLASSES.name: list(classes) or None}
+    arrays = {
+        name: _as_array(path, name, values) for name, values in given.items() if values is not None
+    }
     _check(path, arrays)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def load_windows(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read windows from a `.npz` file.
+def load_windows(path: str | Path) -> WindowFile:
+    """Read windows, their labels and the names of their classes from a `.npz` file.
 
     Args:
         path: File to read.
-
-    Returns:
-        Windows, integers `[N, T_in, ...]`, and labels, int64 `[N]`, or None if there are none.
 
     Raises:
         StorageError: If the file is missing, damaged or not a `.npz` file.
@@ -86,7 +116,11 @@ def load_windows(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         )
     _check(path, arrays)
     labels = arrays.get(LABELS.name)
-    return arrays[WINDOWS.name], None if labels is None else labels.astype(np.int64)
+    return WindowFile(
+        arrays[WINDOWS.name],
+        None if labels is None else labels.astype(np.int64),
+        tuple(arrays[CLASSES.name].tolist()) if CLASSES.name in arrays else (),
+    )
 
 
 def _read(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
@@ -114,7 +148,7 @@ def _as_array(path: str | Path, name: str, values: object) -> np.ndarray:
 def _check(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     if not SCHEMA.groups[0].required <= set(arrays) <= SCHEMA.groups[0].names:
         raise DataError(
-            f"{path}: must hold the array 'windows' and may hold 'labels'; it holds "
+            f"{path}: must hold the array 'windows' and may hold 'labels' and 'classes'; it holds "
             f"{', '.join(sorted(arrays)) or 'nothing'}"
         )
     windows, labels = arrays[WINDOWS.name], arrays.get(LABELS.name)
@@ -125,6 +159,8 @@ def _check(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
         )
     if labels is not None:
         _check_labels(path, labels, len(windows))
+    if (classes := arrays.get(CLASSES.name)) is not None:
+        _check_classes(path, classes, labels)
 
 
 def _check_labels(path: str | Path, labels: np.ndarray, count: int) -> None:
@@ -135,3 +171,13 @@ def _check_labels(path: str | Path, labels: np.ndarray, count: int) -> None:
         )
     if labels.max() > np.iinfo(np.int64).max:
         raise DataError(f"{path}: 'labels' must fit 64 bits, found {labels.max()}")
+
+
+def _check_classes(path: str | Path, classes: np.ndarray, labels: np.ndarray | None) -> None:
+    if classes.dtype.kind != "U" or classes.ndim != 1 or not classes.all():
+        raise DataError(f"{path}: 'classes' must hold texts, the names of the classes")
+    if labels is not None and (labels.min() < 0 or labels.max() >= len(classes)):
+        raise DataError(
+            f"{path}: 'labels' must lie within 0..{len(classes) - 1}, one of the {len(classes)} "
+            f"classes, found {labels.min()}..{labels.max()}"
+        )

@@ -74,7 +74,7 @@ def test_options_of_load() -> None:
             {"source": "mnist"},
             "unknown data set 'mnist'; did you mean 'nmnist'\\? .* digits, nmnist",
         ),
-        ({"split": "all"}, "split must be 'train' or 'test', not 'all'"),
+        ({"split": "some"}, "split must be 'train', 'test' or 'all', not 'some'"),
         ({"steps": 0}, "at least one bin"),
         ({"source": "nmnist"}, "give the root that holds Train/<digit>"),
     ],
@@ -124,7 +124,7 @@ def test_a_file_of_windows(tmp_path: Path) -> None:
     windows = np.random.default_rng(0).integers(0, 9, (5, 4, 2, 3, 6)).astype(np.uint8)
     save_windows(windows, tmp_path / "windows.npz", np.arange(5))
     for size in (None, (3, 6)):
-        found = load(tmp_path / "windows.npz", size=size)
+        found = load(tmp_path / "windows.npz", size=size, split=None)
         np.testing.assert_array_equal(found.windows, windows)
         assert found.require_labels().tolist() == [0, 1, 2, 3, 4] and found.kind == "events"
         assert found.provenance == {"data": str(tmp_path / "windows.npz")} and not found.warnings
@@ -132,13 +132,13 @@ def test_a_file_of_windows(tmp_path: Path) -> None:
         DataError,
         match=r"windows\.npz: windows must have shape \[N, 5, C, H, W\], not \[5, 4, 2, 3, 6\]",
     ):
-        load(tmp_path / "windows.npz", steps=5)
+        load(tmp_path / "windows.npz", steps=5, split=None)
     with pytest.raises(DataError, match=r"must have shape \[N, 4, C, 6, 6\]"):
         load(tmp_path / "windows.npz", size=6)
     with pytest.raises(StorageError, match="there is no such file"):
         load(tmp_path / "absent.npz")
     save_windows(windows.astype(np.int8) - 5, tmp_path / "images.npz")
-    images = load(tmp_path / "images.npz")
+    images = load(tmp_path / "images.npz", split=None)
     assert images.kind == "image" and images.labels is None
     with pytest.raises(DataError, match=r"images\.npz: there are no labels"):
         images.require_labels()
@@ -151,8 +151,8 @@ def test_a_recording_is_one_window(tmp_path: Path) -> None:
         path, make_events(np.arange(8), np.r_[9, np.ones(7, int)], np.zeros(8, int), np.ones(8))
     )
     with pytest.raises(DataError, match=r"events\.npy: event 0: x=9"):
-        load(path, sensor=SENSOR)
-    found = load(path, sensor=(3, 5), steps=2, size=(3, 1), max_count=2, drop=True)
+        load(path, sensor=SENSOR, split=None)
+    found = load(path, split=None, sensor=(3, 5), steps=2, size=(3, 1), max_count=2, drop=True)
     assert found.windows.shape == (1, 2, 2, 3, 1) and found.windows.sum() == 4
     assert found.labels is None and found.classes == () and len(found) == 1
     wanted = {"data": str(path), "sensor": [3, 5], "size": [3, 1], "events": 7}
@@ -175,7 +175,8 @@ def test_windows_can_be_selected_with_their_labels() -> None:
     ("arguments", "message"),
     [
         ({"source": "cifar-10"}, r"unknown data set 'cifar-10'; did you mean 'cifar10'\?"),
-        ({"source": "."}, r"\.: is a folder; load 'folder' with this folder as its root"),
+        ({"source": ".", "root": "."}, r"a root has no effect on \.; give the path alone"),
+        ({"source": "a/b"}, "a/b: there is no such file"),
         ({"source": "absent.txt"}, "absent.txt: there is no such file"),
         ({"source": "digits", "classes": 3}, "only image data sets can be limited to their first"),
         ({"source": "digits", "size": (1, 2, 3)}, r"size must be \(height, width\) or one number"),
@@ -233,7 +234,7 @@ def test_damaged_nmnist_is_named(tmp_path: Path) -> None:
         (tmp_path / "Test" / str(digit) / "00001.bin").write_bytes(bytes([40, 3, 128, 0, 1]))
     with pytest.raises(
         DataError,
-        match="nmnist, test recording 0: event 0: x=40, y=3 is outside the sensor of 34 x 34",
+        match=r"^Test/0/00001\.bin: event 0: x=40, y=3 is outside the sensor of 34 x 34",
     ):
         load("nmnist", root=tmp_path, split="test")
     (tmp_path / "Test" / "0" / "00001.bin").write_bytes(bytes([4, 3, 128, 0]))
@@ -365,7 +366,7 @@ def test_events_that_do_not_fit_are_dropped_only_when_asked(tmp_path: Path) -> N
         if any(index == 0 for index in split_by_class(np.repeat([0, 1], 10), "train"))
         else "test"
     )
-    with pytest.raises(DataError, match=f"folder, {split} recording 0: event 1: x=99"):
+    with pytest.raises(DataError, match=r"^cat/0\.npy: event 1: x=99"):
         load("folder", root=tmp_path, split=split, sensor=SENSOR)
     assert (
         load("folder", root=tmp_path, split=split, sensor=SENSOR, drop=True).provenance["dropped"]

@@ -162,7 +162,10 @@ def test_a_class_of_one_session_trains_and_this_is_noted() -> None:
     found = divide(names(7), labels, ["cup", "mug", "pen"], SplitRule(), groups=groups)
     assert set(labels[found.splits == "train"].tolist()) == {0, 1, 2}
     assert set(labels[found.splits == "test"].tolist()) == {0, 1}
-    assert "the test split has no recording of class 'pen', which has 1 recording" in found.notes
+    assert (
+        "the test split has no recording of class 'pen', which has 1 group of recordings"
+        in found.notes
+    )
 
 
 def test_groups_are_found_in_paths() -> None:
@@ -239,5 +242,7 @@ def test_rules_are_checked_and_travel_as_text() -> None:
     for text in ("[]", "{", '{"by": 1}'):
         with pytest.raises(DataError, match="is not a split rule"):
             SplitRule.from_text(text)
-    with pytest.raises(DataError, match="split must be 'train', 'validation' or 'test', not 'all'"):
-        check_split("all")
+    with pytest.raises(
+        DataError, match="split must be 'train', 'validation', 'test' or 'all', not 'some'"
+    ):
+        check_split("some")

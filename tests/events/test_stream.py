@@ -168,13 +168,13 @@ def test_a_long_silence_leaves_out_empty_windows_only(gap: int, hop: int) -> Non
     rng = np.random.default_rng(gap)
     times = np.sort(rng.integers(0, 100, 60)) + np.repeat([0, 100 + 10 * gap], 30)
     events = make_events(times, *rng.integers(0, 8, (2, 60)), rng.integers(2, size=60))
-    rule, sensor = WindowRule(4, "time", 10), Sensor(8, 8)
+    rule, sensor = binned(4, "time", 10, hop), Sensor(8, 8)
     found = []
     for max_gap in (100, 10**6):
         shared = SharedSteps(
             engine.IncrementalEngine(engine.Model(NET)), NET.input.max_value, 4, sensor
         )
-        windower = Windower(rule, shared, hop, max_gap)
+        windower = Windower(rule, shared, max_gap)
         packets = [Packet(part, None) for part in pieces(events, gap)]
         decisions = list(decide(packets, windower, EventValidator(sensor)))
         plain = [dataclasses.replace(each, window=0, latency=0, seconds=0) for each in decisions]
@@ -347,7 +347,7 @@ def test_a_live_clock_that_was_set_is_followed() -> None:
     day = 86_400 * 10**6
     packets = [Packet(at(index * 1000), start + index / 1e3) for index in range(20)]
     packets += [Packet(at(day + index * 1000), start + index / 1e3) for index in range(20, 60)]
-    clock, windower = Clock(), golden(WindowRule(4, "time", 2500))
+    clock, windower = Clock(), golden(binned(4, "time", 2500))
     decisions = list(decide(packets, windower, EventValidator(Sensor(8, 8)), clock))
     assert clock.early == 1 and sum(decision.events for decision in decisions) == 59
     assert len(decisions) + windower.skipped == (day + 59_000) // 10_000 + 1
@@ -357,7 +357,7 @@ def test_events_that_are_held_are_let_go_after_a_second_of_silence() -> None:
     start = time.perf_counter() - 2
     validator = EventValidator(Sensor(8, 8), drop=True, max_gap=MAX_GAP)
     packets = [Packet(at(0, 5), start), Packet(at(), None), Packet(at(), None)]
-    decisions = decide(packets, golden(WindowRule(4, "time", 25_000)), validator, Clock())
+    decisions = decide(packets, golden(binned(4, "time", 25_000)), validator, Clock())
     assert next(decisions).events == 2
 
 

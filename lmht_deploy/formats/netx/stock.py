@@ -199,8 +199,10 @@ def load_netx(path: str | Path, layers: int | None = None) -> NetX:
     Raises:
         StorageError: The file is missing or damaged, or holds what is not run here:
             sigma-delta and resonate-and-fire neurons, pooling, and everything else that
-            lava-dl 0.6 refuses or skips. The message names the layer.
+            lava-dl 0.6 refuses or skips. The message names the layer. Or `layers` is no number.
     """
+    if layers is not None and (not isinstance(layers, int) or layers < 1):
+        raise StorageError(f"{path}: the number of layers must be at least 1, not {layers!r}")
     with reading_hdf5(path, "a NetX file") as file:
         groups = file[keys.LAYERS]
         count = len(groups) if layers is None else min(layers, len(groups))
@@ -228,7 +230,15 @@ def is_foreign(path: str | Path) -> bool:
 def _steps(file: h5py.File) -> int | None:
     group = file.get(keys.SIMULATION, {})
     name = keys.SAMPLE_STEPS.name
-    return int(_scalar(group[name])) if name in group else None
+    if name not in group:
+        return None
+    steps = _scalar(group[name])
+    if not 1 <= steps <= keys.MAX_STEPS:
+        raise StorageError(
+            f"{file.filename}: {keys.SIMULATION}/{name} is {steps:g}; a sample has 1 to "
+            f"{keys.MAX_STEPS} steps"
+        )
+    return int(steps)
 
 
 def _read_encoding(file: h5py.File) -> ExactEncoding | StockEncoding | None:
