@@ -571,7 +571,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     except (ValueError, RecursionError):
         value = text.strip()
     known = _KEYS.get(section, {}).get(key)
-    if known is not None and known.type == "string" and not isinstance(value, str):
+    if known is not None and known.type == "string" and type(value) in (int, float):
         value = text.strip()  # strings do not need quotes, not even a number
     values.setdefault(section, {})[key] = value
 
