@@ -576,7 +576,10 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
-        value = text.strip()  # strings do not need quotes
+        value = text.strip()
+    known = _KEYS.get(section, {}).get(key)
+    if known is not None and known.type == "string" and not isinstance(value, str):
+        value = text.strip()  # strings do not need quotes, not even a number
     values.setdefault(section, {})[key] = value
 
 

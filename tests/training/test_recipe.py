@@ -229,6 +229,8 @@ def test_overrides() -> None:
             "augmentation.flip=true",
         ],
     )
+    own = recipe.load_recipe("recordings", ["data.label_by=2", 'data.group_by="1"']).data
+    assert (own.label_by, own.group_by) == ("2", "1")
     assert found.augmentation.flip
     assert (
         found.training.epochs,
