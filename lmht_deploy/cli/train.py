@@ -124,6 +124,7 @@ def _report(out: Path, recipe: Recipe, run: Run, json: Path | None) -> None:
     say(f"{out}: {split} accuracy {percent(run.accuracy)} after {len(run.metrics)} epochs{beside}")
     if split == "validation":
         say(f"the test split was not used; to test the run: lmht validate {out}")
+    _warn_about_silence(run, split)
     write_json(
         json,
         {
@@ -133,6 +134,15 @@ def _report(out: Path, recipe: Recipe, run: Run, json: Path | None) -> None:
             "metrics": run.metrics,
         },
     )
+
+
+def _warn_about_silence(run: Run, split: str) -> None:
+    """Name the layers that never fire: nothing after them depends on the input."""
+    if silent := [name for name, mean in run.metrics[-1]["density"].items() if not mean]:
+        warn(
+            f"no neuron of {', '.join(silent)} fires in any {split} window; lower "
+            "training.learning_rate, or use windows with more events (--length)"
+        )
 
 
 @contextmanager

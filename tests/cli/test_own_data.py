@@ -166,6 +166,20 @@ def test_windows_of_a_file_are_trained_on(tmp_path: Path) -> None:
     assert net.class_names == ("a", "b") and "window" not in net.metadata
 
 
+def test_layers_that_never_fire_are_named(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Windows of few events and neurons that start at 0: the layers stay silent."""
+    labels = np.arange(16) % 2
+    windows = np.zeros((16, 4, 2, 8, 8), np.uint8)
+    save_windows(windows, tmp_path / "empty.npz", labels, ("a", "b"))
+    train = ("train", "recordings", *SMALL, "data.by=recording", "data.length=0", "network.v0=0")
+    rate = ("training.epochs=1", "training.learning_rate=1e-9")
+    arguments = ("--data", tmp_path / "empty.npz", "--out", tmp_path / "run", "--test-share", "0.5")
+    assert lmht(*train, *rate, *arguments) == 0
+    assert "warning: no neuron of " in capsys.readouterr().err
+
+
 def test_mistakes_are_found_before_anything_is_read(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
