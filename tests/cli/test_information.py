@@ -100,12 +100,15 @@ def test_folders_for_files(net: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     for arguments in (
         ["run", tmp_path, "--data", "digits"],
         ["compare", tmp_path, "--data", "digits"],
-        ["run", net, "--data", tmp_path],
         ["inspect", tmp_path],
         ["stream", tmp_path, "-", "--length", "20us"],
         ["export", net, "--out", tmp_path],
         ["convert", net, "--out", tmp_path],
         ["run", net, "--data", "digits", "--json", tmp_path],
+        ["run", net, "--data", "digits", "--predictions", tmp_path],
+        ["inspect", net, "--run", tmp_path],
+        ["train", tmp_path],
+        ["recipes", tmp_path],
     ):
         assert f"{tmp_path}: is a folder" in refused(capsys, *arguments)
 
