@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lmht_deploy import __version__, backends, data
 from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.formats.windows import save_windows
 from lmht_deploy.training.recipe import available_recipes, load_recipe, recipe_keys
 from tests.support.networks import SPECIAL
 
@@ -122,7 +124,16 @@ def test_options_without_effect(net: Path, capsys: pytest.CaptureFixture[str]) -
         capsys, "compare", net, "--data", "digits", "--backends", ""
     )
     windows = ("--data", net.with_name("windows.npz"))
-    for given in (["--sensor", "8x8"], ["--root", "."], ["--subset"], ["--cache", "."]):
+    save_windows(np.zeros((1, 2, 2, 2, 2), int), windows[1])
+    for given in (
+        ["--sensor", "8x8"],
+        ["--root", "."],
+        ["--subset"],
+        ["--cache", "."],
+        ["--length", "50ms"],
+        ["--incomplete"],
+        ["--drop"],
+    ):
         assert f"{given[0]} has no effect on the file" in refused(
             capsys, "run", net, *windows, *given
         )
