@@ -44,7 +44,7 @@ def read_windows(
     _check_options(source, root=root, subset=subset, cache=cache)
     if Path(source).suffix == ".npz":
         _check_options(source, sensor=sensor)
-        return _read_file(source)[:limit]
+        return _read_file(source, window_shape[1:])[:limit]
     _check_shape(source, window_shape)
     with counting(f"reading {source}") as show:
         found = data.load(
@@ -82,15 +82,15 @@ def _check_options(source: str, **given: object) -> None:
             raise DataError(f"--{name} has no effect on the file {source}")
 
 
-def _read_file(source: str) -> Windows:
-    """Read the windows of an `.npz` file; the backend checks their shape and range.
+def _read_file(source: str, step_shape: tuple[int, ...]) -> Windows:
+    """Read the windows of an `.npz` file; the backend checks their steps and range.
 
     NetX files of other tools take any number of steps.
     """
     from lmht_deploy.data import Windows
     from lmht_deploy.formats.windows import load_windows
 
-    windows, labels = load_windows(source)
+    windows, labels = load_windows(source, step_shape)
     return Windows(windows, labels, (), "events", {"data": source})
 
 
