@@ -54,7 +54,7 @@ class Judge:
 
     Args:
         smooth: Number of windows to average; 1 for no smoothing.
-        min_margin: Smallest margin (real value) of an answer that is a class.
+        min_margin: Smallest margin (real value) of an answer that is a class; 0 for no such limit.
 
     Raises:
         DataError: `smooth` or `min_margin` is out of range.
@@ -85,7 +85,8 @@ class Judge:
         self._last.append(logits)
         total = np.sum(self._last, axis=0)
         margin = _margin(total) * scale / len(self._last)
-        return Answer(int(total.argmax()) if margin >= self._min_margin else UNKNOWN, margin)
+        unknown = self._min_margin > 0 and margin < self._min_margin
+        return Answer(UNKNOWN if unknown else int(total.argmax()), margin)
 
     def forget(self) -> None:
         """Forget the last windows, before the first one of another recording."""

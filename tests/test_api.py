@@ -170,7 +170,7 @@ def test_export_reports_warnings(folder: Path) -> None:
 
 
 def test_windows_and_events(folder: Path) -> None:
-    windows, labels = lmht.load_windows(folder / "windows.npz")
+    windows, labels, _ = lmht.load_windows(folder / "windows.npz")
     assert labels is None and np.array_equal(windows, WINDOWS)
     recording = lmht.read_events(folder / "events.npy", (8, 8))
     assert len(recording.events) == 3 and tuple(recording.sensor) == (8, 8)

@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "_suggest": {"errors"},
     "_packages": {"errors"},
     "_threads": {"errors"},
+    "_locks": {"errors"},
     "ir": {"errors"},
     "result": {"errors", "ir"},
     "answers": {"errors", "result"},
@@ -36,9 +37,11 @@ ALLOWED: dict[str, set[str]] = {
     "backends": {
         "_suggest", "_threads", "engine", "errors", "formats", "ir", "netx", "reference", "result",
     },
-    "training": {"_packages", "_suggest", "data", "errors", "formats", "ir", "reference"},
+    "training": {
+        "_locks", "_packages", "_suggest", "data", "errors", "formats", "ir", "reference",
+    },
     "analysis": {
-        "_suggest", "answers", "backends", "errors", "exporters", "formats", "ir", "netx",
+        "_suggest", "answers", "backends", "data", "errors", "exporters", "formats", "ir", "netx",
         "quantize", "reparameterize", "result",
     },
 }  # fmt: skip

@@ -224,6 +224,8 @@ class _Session:
         _parallel.barrier()
         self._save()
         if _parallel.rank() == 0:
+            test = self.recipe.data.evaluation_split
+            runs.write_files(self.folder, {"train": self.data.train, test: self.data.test})
             # The recipe is the last file: with it the folder holds a run.
             with atomic_write(self.folder / RECIPE) as temporary:
                 temporary.write_text(recipes.dumps(self.recipe), encoding="utf-8")
@@ -249,7 +251,8 @@ class _Session:
             return
         runs.write_metrics(self.folder, self.metrics)
         if self.epoch:
-            runs.save_model(self.folder, self.tested_model, self.input, self.classes)
+            provenance = self.data.train.provenance
+            runs.save_model(self.folder, self.tested_model, self.input, self.classes, provenance)
         weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         state = weights | self.optimization.state_tensors()
         runs.write(self.folder / STATE, state, {"epoch": self.epoch})

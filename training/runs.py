@@ -1,8 +1,10 @@
 """The run folder: what training writes. No file is a pickle.
 
-    model.safetensors    weights; its header holds the input and the classes
+    model.safetensors    weights; its header holds the input, the classes and the provenance of
+                         the training data
     recipe.toml          the recipe, with every key
     metrics.jsonl        one line per epoch
+    files.csv            file, label and split of each recording, where windows have recordings
     state.safetensors    weights, optimizer and epoch, from which a run is resumed
 
 Every file is written under a temporary name and renamed, so it is complete or absent.
@@ -10,20 +12,22 @@ Every file is written under a temporary name and renamed, so it is complete or a
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lmht_deploy.data import images
+from lmht_deploy.data import Windows, images
 from lmht_deploy.errors import StorageError, first_line
 from lmht_deploy.formats.files import as_path, atomic_write
 from lmht_deploy.ir import Input
@@ -34,7 +38,7 @@ from .builder import Shape, build_model
 from .model import SpikingModel
 from .neurons import IF, LMHT, MHT, QCFS, Neuron
 from .recipe import NetworkRecipe, Recipe
-from .run_folder import METRICS, MODEL, RECIPE
+from .run_folder import FILES, METRICS, MODEL, RECIPE
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Run:
         recipe: The recipe of the run.
         input: Input of the model.
         classes: Names of the logits.
+        data: Provenance of the training data, as in `lmht_deploy.data.Windows`: empty if the
+            windows were made in Python.
         metrics: One mapping per epoch: epoch, step, loss, accuracy, test_loss, test_accuracy,
             learning_rate, seconds, windows_per_second, density (by neuron layer: mean spikes k per
             neuron and time-step on the test data).
@@ -57,11 +63,12 @@ class Run:
     recipe: Recipe
     input: Input
     classes: tuple[str, ...]
+    data: Mapping[str, Any]
     metrics: tuple[Mapping[str, Any], ...]
 
     @property
     def accuracy(self) -> float:
-        """Test accuracy after the last epoch, 0..1."""
+        """Accuracy on the split that tests each epoch, after the last epoch, 0..1."""
         return float(self.metrics[-1]["test_accuracy"])
 
 
@@ -79,6 +86,7 @@ def load_run(folder: str | Path) -> Run:
     weights, header = read(folder / MODEL)
     try:
         input, classes = Input(**_tuples(header["input"])), _classes(header)
+        data = dict(header["data"])
         model = _model(recipe, input, len(classes), weights)
     except Exception as error:  # headers of strangers raise almost every type
         raise StorageError(
@@ -86,7 +94,7 @@ def load_run(folder: str | Path) -> Run:
         ) from None
     if not (metrics := read_metrics(folder)):
         raise StorageError(f"{folder / METRICS}: is damaged (there is a model, but no epoch)")
-    return Run(folder, model.eval(), recipe, input, classes, metrics)
+    return Run(folder, model.eval(), recipe, input, classes, data, metrics)
 
 
 def _classes(header: Mapping[str, Any]) -> tuple[str, ...]:
@@ -154,9 +162,15 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
 # ----------------------------------------------------------------------------------------- files
 
 
-def save_model(folder: Path, model: SpikingModel, input: Input, classes: tuple[str, ...]) -> None:
+def save_model(
+    folder: Path,
+    model: SpikingModel,
+    input: Input,
+    classes: tuple[str, ...],
+    data: Mapping[str, Any],
+) -> None:
     """Write the model file of a run folder."""
-    header = {"input": dataclasses.asdict(input), "classes": classes}
+    header = {"input": dataclasses.asdict(input), "classes": classes, "data": dict(data)}
     write(folder / MODEL, model.state_dict(), header)
 
 
@@ -200,6 +214,34 @@ def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
     """Write one line per epoch."""
     with atomic_write(folder / METRICS) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in metrics), encoding="utf-8")
+
+
+def write_files(folder: Path, splits: Mapping[str, Windows]) -> None:
+    """Write which recording is in which split: a table that `lmht_deploy.data.load` reads.
+
+    Args:
+        folder: Run folder.
+        splits: Windows by the name of their split. Nothing is written if they do not come from
+            recordings.
+    """
+    rows = [(*row, split) for split, windows in splits.items() for row in _recordings(windows)]
+    if not rows:
+        return
+    with (
+        atomic_write(folder / FILES) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows([("file", "label", "split"), *rows])
+
+
+def _recordings(windows: Windows) -> Iterator[tuple[str, str]]:
+    """Yield the name and the class of each recording that has a window."""
+    if windows.source_index is None:
+        return
+    sources, first = np.unique(windows.source_index, return_index=True)
+    labels = windows.require_labels()[first]
+    for source, label in zip(sources.tolist(), labels.tolist(), strict=True):
+        yield windows.sources[source], windows.classes[label]
 
 
 def read_metrics(folder: Path) -> tuple[dict[str, Any], ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy import backends as registry
+from lmht_deploy.data import balanced_sample
 from lmht_deploy.errors import BackendError, ExportError
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
@@ -112,7 +113,8 @@ def compare(
         backends: Names of the backends. By default every backend that can run here and whose
             artifact can represent the network; `Comparison.omitted` says why others are missing.
         threads: Maximum number of threads per backend.
-        limits: Largest number of windows of slow backends, by name. They run the first windows.
+        limits: Largest number of windows of slow backends, by name. They run a sample with
+            equally many windows of each class; without labels, the first windows.
         energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`.
         progress: Called as `progress(label, done, total)` with numbers of windows.
 
@@ -236,26 +238,28 @@ def compare_artifacts(
     windows = as_windows(windows)
     labels = check_labels(labels, windows)
 
-    def run(label: str) -> Result:
-        name = label.partition("/")[0]
-        return _run(name, label, artifacts[label], windows[: limits.get(name)], threads, progress)
+    def run(label: str, chosen: np.ndarray) -> Result:
+        return _run(label, artifacts[label], windows[chosen], threads, progress)
 
-    expected = run(REFERENCE)
-    rows = [_row(REFERENCE, expected, expected, labels, model)]
-    rows += [
-        _row(label, run(label), expected, labels, model)
-        for label in artifacts
-        if label != REFERENCE
-    ]
+    every = np.arange(len(windows))
+    expected = run(REFERENCE, every)
+    rows = [_row(REFERENCE, expected, expected, every, labels, model)]
+    for label in artifacts:
+        if label != REFERENCE:
+            limit = limits.get(_backend_of(label), len(windows))
+            chosen = balanced_sample(labels, limit, len(windows))
+            rows.append(_row(label, run(label, chosen), expected, chosen, labels, model))
     return Comparison(tuple(rows), energy_model, expected)
 
 
-def _run(
-    name: str, label: str, path: Path, windows: np.ndarray, threads: int, progress: Progress
-) -> Result:
+def _backend_of(label: str) -> str:
+    return label.partition("/")[0]
+
+
+def _run(label: str, path: Path, windows: np.ndarray, threads: int, progress: Progress) -> Result:
     count = len(windows)
     progress(label, 0, count)
-    with closing(registry.open_backend(name, path, threads=threads)) as backend:
+    with closing(registry.open_backend(_backend_of(label), path, threads=threads)) as backend:
         return registry.run_windows(
             backend, windows, progress=partial(_report, progress, label, count)
         )
@@ -269,10 +273,11 @@ def _row(
     label: str,
     result: Result,
     expected: Result,
+    chosen: np.ndarray,
     labels: np.ndarray | None,
     model: energy.EnergyModel,
 ) -> BackendRow:
-    count = len(result.logits)
+    count, labels = len(result.logits), None if labels is None else labels[chosen]
     return BackendRow(
         label=label,
         windows=count,
@@ -283,34 +288,36 @@ def _row(
         macs=sum(result.macs.values()),
         energy=float(energy.estimate(result, model).mean()),
         time=result.seconds / count,
-        difference=difference(result, expected),
+        difference=difference(result, expected, chosen),
     )
 
 
-def difference(found: Result, expected: Result) -> str | None:
+def difference(found: Result, expected: Result, chosen: np.ndarray | None = None) -> str | None:
     """Describe the first mismatch between two results, layer by layer; None if there is none.
 
     Args:
-        found: Result to check. It may cover the first windows only.
+        found: Result to check. It may cover some of the windows.
         expected: Result of the reference model.
+        chosen: Which windows of `expected` the result `found` covers. Default: the first.
     """
-    batch = len(found.logits)
+    if chosen is None:
+        chosen = np.arange(len(found.logits))
     for kind in ("spikes", "sops"):
         for layer, counts in getattr(expected, kind).items():
             mine = getattr(found, kind).get(layer)
             if mine is None:
                 return f"{kind} of layer {layer!r} are missing"
-            if text := _mismatch(mine, counts[:batch]):
+            if text := _mismatch(mine, counts[chosen], chosen):
                 return f"{kind} of layer {layer!r} differ: {text}"
-    if text := _mismatch(found.logits, expected.logits[:batch]):
+    if text := _mismatch(found.logits, expected.logits[chosen], chosen):
         return f"logits differ: {text}"
     if found.macs != expected.macs:
         return f"MACs differ: {found.macs}, expected {expected.macs}"
     return None
 
 
-def _mismatch(found: np.ndarray, expected: np.ndarray) -> str:
-    """Describe the first mismatch of two arrays, or return an empty string."""
+def _mismatch(found: np.ndarray, expected: np.ndarray, windows: np.ndarray) -> str:
+    """Describe the first mismatch of two arrays for `windows`, or return an empty string."""
     if found.shape != expected.shape:
         return f"shape {list(found.shape)}, expected {list(expected.shape)}"
     at = np.argwhere(found != expected)
@@ -319,6 +326,6 @@ def _mismatch(found: np.ndarray, expected: np.ndarray) -> str:
     first = tuple(int(i) for i in at[0])
     differing = len(np.unique(at[:, 0]))
     return (
-        f"window {first[0]} has {found[first]}, expected {expected[first]} "
+        f"window {windows[first[0]]} has {found[first]}, expected {expected[first]} "
         f"({differing} of {len(found)} windows differ)"
     )

@@ -224,9 +224,10 @@ def _show_scores(scores: Scores, classes: Classes) -> None:
     unknown = ("unknown",) if scores.unknown.any() else ()
     numbers = [str(label) for label in range(classes.number)]
     found = table(
-        "confusion matrix: one row per class, one column per answer",
+        "confusion matrix",
         ("class", *numbers, *unknown, "windows", "accuracy"),
         left=("class",),
+        caption="rows: classes; columns: answers",
     )
     for label, share in enumerate(scores.per_class):
         counts = [*scores.confusion[label], *([scores.unknown[label]] if unknown else [])]
@@ -251,7 +252,7 @@ def _show_confusions(scores: Scores, classes: Classes) -> None:
     wrong = scores.confusion.copy()
     np.fill_diagonal(wrong, 0)
     found = table(
-        f"the most frequent confusions of {classes.number} classes",
+        "most frequent confusions",
         ("class", "answer", "windows", "of"),
         left=("class", "answer"),
     )
@@ -300,7 +301,7 @@ def count_answers(counts: Counter[int], classes: Classes) -> str:
     """Return how often each class was the answer, the most frequent first."""
     prefix = "" if classes.names else "class "
     return ", ".join(
-        f"{prefix if label >= 0 else ''}{classes.name(label)}: {count:,}"
+        f"{prefix if label >= 0 else ''}{classes.name(label)} ({count:,})"
         for label, count in counts.most_common()
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import typer
 from lmht_deploy import __version__
 from lmht_deploy.errors import LmhtError
 
-from . import lava
+from . import events, lava
 from ._console import STDOUT, ReaderLeftError, out, say, tell, writing
 from .compare import compare
 from .convert import convert
@@ -28,6 +29,8 @@ from .train import train
 from .validate import validate
 
 USER_ERROR = 2
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a disk."""
 READER_LEFT = 141
 """Exit code of a program that SIGPIPE ends in a shell."""
 TRAIN, DEPLOY, LOOK, TOOLS = "Train and convert", "Export and run", "Information", "Tools"
@@ -56,6 +59,7 @@ app = typer.Typer(
 )
 for _panel, _verb, _example in VERBS:
     app.command(epilog=f"Example: {_example}", rich_help_panel=_panel)(_verb)
+app.add_typer(events.app, rich_help_panel=TOOLS)
 app.add_typer(lava.app, rich_help_panel=TOOLS)
 
 
@@ -85,12 +89,12 @@ def invoke(arguments: Sequence[str] | None) -> int:
     """Run one command and return its exit code; a user error is printed in one line."""
     out.stderr = False  # an earlier command of this process may have ended with `--json -`
     try:
-        with writing(STDOUT):  # help is printed by typer
-            code: Any = app(
-                args=None if arguments is None else list(arguments),
-                prog_name="lmht",
-                standalone_mode=False,
-            )
+        code: Any = app(
+            args=None if arguments is None else list(arguments),
+            prog_name="lmht",
+            standalone_mode=False,
+        )
+        with writing(STDOUT):
             if sys.stdout is not None:
                 sys.stdout.flush()
     except LmhtError as error:
@@ -98,12 +102,20 @@ def invoke(arguments: Sequence[str] | None) -> int:
     except ReaderLeftError:
         return READER_LEFT
     except OSError as error:  # files that a command reads or writes raise StorageError
-        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+        return _fail(f"{error.filename or _unnamed(error)}: {error.strerror or error}")
     except Exception as error:
         if not hasattr(error, "format_message"):  # a defect, not a usage error: show the traceback
             raise
         return _fail(error.format_message() or "nothing to do; see lmht --help")
     return int(code or 0)
+
+
+def _unnamed(error: OSError) -> str:
+    """Name what an error without a file name is about; typer writes help by itself."""
+    if error.errno in DISK_ERRORS:
+        sys.stdout = None  # Python would fail again when it exits
+        return "standard output"
+    return "a file"
 
 
 def _fail(message: str) -> int:

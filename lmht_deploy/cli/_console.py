@@ -6,7 +6,7 @@ import json
 import sys
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -75,32 +75,41 @@ def _colored(text: str, color: str) -> Text:
 
 def say(text: str) -> None:
     """Print one line of the result."""
-    with writing(STDOUT):
+    with _writing_result():
         print(printable(text), file=out.file, flush=True)
 
 
 def show(rows: Table) -> None:
     """Print a table of the result."""
-    with out.capture() as text:  # rich itself ends the process where the reader has left
-        out.print(rows)
-    with writing(STDOUT):
+    with _writing_result():
+        with out.capture() as text:  # rich would end the process where the reader has left
+            out.print(rows)
         print(text.get(), end="", file=out.file, flush=True)
 
 
-def tell(text: str) -> None:
-    """Print one line on standard error: a note, a warning or the state of the work.
+def _writing_result() -> AbstractContextManager[None]:
+    """The result goes to standard error where standard output is for JSON."""
+    return _notes() if out.stderr else writing(STDOUT)
 
-    Work goes on where standard error cannot be written.
-    """
-    try:
+
+def tell(text: str) -> None:
+    """Print one line on standard error: a note, a warning or the state of the work."""
+    with _notes():
         err.print(printable(text), soft_wrap=True)
-    except OSError:
-        sys.stderr = None
 
 
 def warn(text: str) -> None:
     """Print a warning on standard error."""
     tell(f"warning: {text}")
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """Go on where standard error cannot be written."""
+    try:
+        yield
+    except OSError:
+        sys.stderr = None
 
 
 @contextmanager
@@ -168,15 +177,19 @@ def progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
+        # The last column takes what is left: on a narrow terminal it alone is cut.
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with Progress(
+        *columns, console=err, transient=True, expand=True, disable=not err.is_terminal
+    ) as bar:
         task = bar.add_task(printable(title), total=None)
         yield lambda what, done, total: bar.update(
             task, description=printable(f"{title} {what}".strip()), completed=done, total=total

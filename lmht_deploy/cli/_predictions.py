@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lmht_deploy.errors import DataError, StorageError
 
@@ -135,43 +136,52 @@ def open_predictions(
     """
     kind = _Csv if path.suffix == ".csv" else _Parquet
     with writing(path):
-        writer = kind(write_to or path, classes)
+        file = (write_to or path).open("wb")
 
     def add(prediction: Prediction) -> None:
         with writing(path):
             writer.add(prediction)
 
     try:
-        yield add
+        with writing(path):
+            writer = kind(file, classes)
+        try:
+            yield add
+        finally:
+            with writing(path):
+                writer.close()
     finally:
         with writing(path):
-            writer.close()
+            file.close()
 
 
 class _Csv:
-    def __init__(self, path: Path, classes: Classes) -> None:
-        self._classes = classes
-        self._file = path.open("w", newline="", encoding="utf-8", buffering=1)
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(classes.columns)
+    def __init__(self, file: BinaryIO, classes: Classes) -> None:
+        self._file, self._classes = file, classes
+        self._write(classes.columns)
 
     def add(self, row: Prediction) -> None:
-        self._writer.writerow(self._classes.cells(row))
+        self._write(self._classes.cells(row))
+
+    def _write(self, cells: Iterable[Any]) -> None:
+        line = io.StringIO(newline="")
+        csv.writer(line).writerow(cells)
+        self._file.write(line.getvalue().encode(errors="backslashreplace"))
+        self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        """Do nothing: every row is in the file."""
 
 
 class _Parquet:
-    def __init__(self, path: Path, classes: Classes) -> None:
+    def __init__(self, file: BinaryIO, classes: Classes) -> None:
         import pyarrow
         from pyarrow import parquet
 
         self._classes = classes
         self._schema = pyarrow.schema(list(classes.columns.items()))
         self._rows: list[list[Any]] = []
-        self._sink = path.open("wb")
-        self._writer: Any = parquet.ParquetWriter(self._sink, self._schema)
+        self._writer: Any = parquet.ParquetWriter(file, self._schema)
 
     def add(self, row: Prediction) -> None:
         self._rows.append(self._classes.cells(row))
@@ -179,9 +189,8 @@ class _Parquet:
             self._flush()
 
     def close(self) -> None:
-        with self._sink:
-            self._flush()
-            self._writer.close()
+        self._flush()
+        self._writer.close()
 
     def _flush(self) -> None:
         import pyarrow

@@ -46,3 +46,31 @@ def stop_signals() -> Iterator[None]:
     finally:
         for number in heard:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def ctrl_c_like() -> Iterator[list[int]]:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt in the block, so that a command cleans up.
+
+    A second signal of the same kind ends the process at once. Signals that are ignored, as after
+    `nohup`, stay ignored.
+
+    Yields:
+        The numbers of the signals that were received.
+    """
+    received: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        received.append(number)
+        raise KeyboardInterrupt
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    taken = [n for n in SIGNALS if main_thread and signal.getsignal(n) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield received
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)

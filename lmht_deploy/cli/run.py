@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from lmht_deploy.errors import BackendError
 from . import _answers as answers
 from . import _options as options
 from ._console import counting, say, show, table, write_json
-from ._data import named_errors, read_windows
+from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,7 @@ SLOW = {"lava": 0}
 """The same for slow backends."""
 
 
+@reads_data
 def run(
     artifact: Annotated[
         Path,
@@ -47,12 +49,9 @@ def run(
             autocompletion=options.completion(options.backend_names),
         ),
     ] = None,
-    root: options.Root = None,
-    split: options.Split = "test",
+    split: options.Split = None,
     limit: options.Limit = None,
-    sensor: options.SensorSize = None,
-    subset: options.Subset = False,
-    cache: options.Cache = None,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
     threads: options.Threads = 1,
     fast_conv: Annotated[
         bool,
@@ -100,17 +99,9 @@ def run(
     name = backend or default_backend(artifact)
     with _open_runner(name, artifact, threads, fast_conv) as runner:
         judge = answers.choose_judge(runner.metadata, artifact, smooth, min_margin, calibrate)
-        found = read_windows(
-            data,
-            runner.window_shape,
-            runner.max_value,
-            root=root,
-            split=split,
-            sensor=sensor,
-            subset=subset,
-            cache=cache,
-            limit=limit,
-        )
+        shape, metadata = runner.window_shape, runner.metadata
+        target = Target.of(shape, runner.max_value, metadata, artifact)
+        found = read_windows(data, target, reading, split=split, limit=limit)
         with named_errors(data):
             result = _run(name, runner, found)
             answered = answers.answer(found, result, runner.metadata, judge)
@@ -124,7 +115,8 @@ def run(
     _say_times(result, times)
     answers.say_calibration(chosen, artifact)
     content = {"artifact": artifact, "backend": name, **_content(answered)}
-    write_json(json, content | _times_as_json(result, times) | {"calibration": chosen})
+    content |= _times_as_json(result, times)
+    write_json(json, content | {"calibration": None if chosen is None else asdict(chosen)})
 
 
 def _run(name: str, runner: Backend, found: Windows) -> Result:

@@ -160,6 +160,7 @@ def stream(
     if chosen.live and rule.by != "time":
         raise DataError("--live ends windows by time; give their length, as in --length 50ms")
     chosen.check()
+    judge = answers.choose_judge(net.metadata, network, smooth, min_margin)
     with ExitStack() as stack:
         runner = stack.enter_context(open_runner(network, backend, threads=threads))
         opened = open_source(stack, chosen, _input_size(net))
@@ -167,7 +168,6 @@ def stream(
         bins = _bins(net, runner, rule.steps, opened.validator.sensor)
         windower = Windower(rule, bins, gap)
         clock = Clock() if chosen.live else None
-        judge = answers.choose_judge(net.metadata, network, smooth, min_margin)
         decisions = decide(opened.packets, windower, opened.validator, clock, judge)
         summary = Summary(classes)
         code = 0
@@ -204,7 +204,9 @@ def _rule(
             f"the network takes {net.input.kind} of shape {net.input.shape}; "
             "a stream gives events of shape (2, H, W)"
         )
-    rule = windows.window_rule(net.input.steps, by, length, hop, windows.own_rule(net, path))
+    rule = windows.window_rule(
+        net.input.steps, by, length, hop, windows.own_rule(net.metadata, net.input.steps, path)
+    )
     if rule.by == "recording":
         raise DataError(
             "a stream has no known end; give the length of its windows, as in --length 50ms"

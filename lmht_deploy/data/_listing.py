@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,8 +16,16 @@ import numpy as np
 from lmht_deploy.errors import DataError
 from lmht_deploy.formats.files import no_file
 
-from ._labels import choose_classes, order_classes
-from ._splits import SYNONYMS, Split, SplitRule, check_pattern, divide, part_of
+from ._labels import choose_classes, order_classes, shorten
+from ._splits import (
+    SYNONYMS,
+    TEST_SHARE,
+    Division,
+    Split,
+    SplitRule,
+    divide,
+    part_of,
+)
 
 COLUMNS = ("file", "label", "split", "group")
 """Columns of a table of files; the last two may be missing."""
@@ -43,14 +52,22 @@ class Choice:
         rule: How the recordings are divided into splits.
         classes: Classes to use, see `choose_classes`.
         max_classes: Number of classes to use, from the first. 0: all.
-        label_by: Part of the path that is the class, as `SplitRule.group_by`. "": the first folder.
     """
 
     split: Split = "test"
     rule: SplitRule = field(default_factory=SplitRule)
     classes: tuple[str, ...] = ()
     max_classes: int = 0
-    label_by: str = ""
+
+    @property
+    def own_splits(self) -> tuple[Split, ...]:
+        """What must be read of a data set that has a training and a test split of its own."""
+        match self.split:
+            case "all":
+                return "train", "test"
+            case "test":
+                return ("test",)
+        return ("train",)
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class Listing:
     Attributes:
         root: Folder of the files.
         names: Paths of the files below the root, with "/".
-        labels: int64 `[N]`, indices into `classes`.
+        labels: int64 `[N]`, indices into `classes`; None if the files are in no class.
         classes: Class names.
         groups: Group of each file.
         given: Split of each file; None if the files have no splits of their own.
@@ -68,7 +85,7 @@ class Listing:
 
     root: Path
     names: tuple[str, ...]
-    labels: np.ndarray
+    labels: np.ndarray | None
     classes: tuple[str, ...]
     groups: tuple[str, ...]
     given: tuple[str, ...] | None
@@ -80,60 +97,90 @@ class Selection:
 
     Attributes:
         index: Positions of the recordings in the data set, int64 `[n]`, ascending.
-        labels: int64 `[n]`, indices into `classes`.
+        labels: int64 `[n]`, indices into `classes`; None if they are not known.
         classes: Names of the chosen classes.
         groups: Group of each recording.
         origin: The rule and what it could not keep, as plain values for the provenance.
     """
 
     index: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     classes: tuple[str, ...]
     groups: tuple[str, ...]
     origin: dict[str, Any]
 
+    def __getitem__(self, kept: np.ndarray) -> Selection:
+        """Keep the recordings at the positions `kept` of this selection."""
+        groups = tuple(self.groups[position] for position in kept.tolist())
+        labels = None if self.labels is None else self.labels[kept]
+        return replace(self, index=self.index[kept], labels=labels, groups=groups)
+
 
 def select(
     names: Sequence[str],
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     classes: Sequence[str],
     choice: Choice,
     *,
     groups: Sequence[str] | None = None,
     given: Sequence[str] | None = None,
-    test_share: float = 0.1,
+    test_share: float = TEST_SHARE,
+    what: str = "recording",
 ) -> Selection:
     """Select the recordings of one split that have a chosen class; arguments as for `divide`.
 
-    Classes are chosen after the division: it is the same for any choice.
+    Classes are chosen after the division, so that it is the same for any choice. Recordings whose
+    classes are not known are not divided: all of them are in every split.
 
     Raises:
         DataError: As for `divide`; or the split does not exist or has no recording.
     """
+    if labels is None:
+        return _select_unlabeled(names, choice, given)
     new_labels, new_classes = choose_classes(classes, choice.classes, choice.max_classes)
     used = [classes[label] for label in np.flatnonzero(new_labels >= 0).tolist()]
-    found = divide(
-        names,
-        labels,
-        classes,
-        choice.rule,
-        groups=groups,
-        given=given,
-        test_share=test_share,
-        used=used,
-    )
-    if choice.split not in found.splits:
-        raise DataError(_no_split(choice, sorted(set(found.splits.tolist()))))
-    index = np.flatnonzero((found.splits == choice.split) & (new_labels[labels] >= 0))
+    in_split, found = np.ones(len(names), bool), Division(tuple(groups or names))
+    if choice.split != "all":
+        found = divide(
+            names,
+            labels,
+            classes,
+            choice.rule,
+            groups=groups,
+            given=given,
+            test_share=test_share,
+            used=used,
+            what=what,
+        )
+        in_split = found.splits == choice.split
+        if not in_split.any():
+            raise DataError(_no_split(choice, sorted(set(found.splits.tolist()))))
+    index = np.flatnonzero(in_split & (new_labels[labels] >= 0))
     if not len(index):
-        raise DataError(f"the {choice.split} split has no recording of {', '.join(used)}")
+        raise DataError(f"the {choice.split} split has no {what} of {shorten(used)}")
     return Selection(
         index,
         new_labels[labels[index]],
         new_classes,
         tuple(found.groups[position] for position in index.tolist()),
-        {"split_rule": choice.rule.to_text(), "notes": list(found.notes)},
+        {
+            "split_rule": choice.rule.to_text(),
+            # They are of the split that is held out.
+            "notes": [] if choice.split == "train" else list(found.notes),
+        },
     )
+
+
+def _select_unlabeled(
+    names: Sequence[str], choice: Choice, given: Sequence[str] | None
+) -> Selection:
+    if choice.classes or choice.max_classes:
+        raise DataError("there are no folders of classes, of which some could be chosen")
+    kept = [given is None or choice.split in (split, "all") for split in given or names]
+    if not any(kept):
+        raise DataError(_no_split(choice, sorted(set(given or ()))))
+    index = np.flatnonzero(kept)
+    return Selection(index, None, (), tuple(names[i] for i in index.tolist()), {})
 
 
 def _no_split(choice: Choice, found: list[str]) -> str:
@@ -148,44 +195,64 @@ def _no_split(choice: Choice, found: list[str]) -> str:
 # -------------------------------------------------------------------------------------- the folder
 
 
-def list_files(
-    root: Path | None, suffixes: Sequence[str], what: str, *, label_by: str = "", group_by: str = ""
-) -> Listing:
+def list_files(root: Path | None, suffixes: Sequence[str], what: str, rule: SplitRule) -> Listing:
     """List the labeled files of a folder or of a table.
 
     Args:
-        root: A folder with <class>/.../<file>, or with folders of splits (train, test, validation)
-            that hold these; or a CSV file with the columns file, label and optionally split, group.
+        root: A folder with <class>/.../<file>, or with files of no class; or with folders of splits
+            (train, test, validation) that hold these; or a CSV file with the columns file, label
+            and optionally split, group.
         suffixes: Suffixes of the files, in lower case. Hidden files and folders are skipped.
         what: What the files are, in the singular: "recording" or "image".
-        label_by: Part of the path that is the class, as `SplitRule.group_by`. "": the first folder.
-        group_by: Part of the path that is the group. "": each file is a group.
+        rule: Which parts of a path are its class and its group.
 
     Raises:
         DataError: There is nothing to read, or a path does not state its class or its group.
         StorageError: The table is missing.
     """
-    check_pattern(label_by, "label_by")
-    check_pattern(group_by, "group_by")
+    label_by, group_by = rule.label_by, rule.group_by
     if root is not None and root.suffix.lower() == ".csv":
-        return _read_table(root, label_by, group_by)
+        return _read_table(root, rule)
     if root is None or not root.is_dir():
-        raise DataError(
-            f"{root or 'folder'}: give a root with one folder of {what}s for each class, or"
-            " with the folders train and test that hold them"
-        )
+        raise no_folder(root, what)
     homes: Mapping[Path, str] = _split_folders(root) or {root: ""}
     rows = [
         (home, name, split)
         for home, split in homes.items()
         for name in _find(home, suffixes, what, nested=not label_by)
     ]
-    labels = [part_of(name, label_by or "1", "label_by") for _, name, _ in rows]
+    if not label_by and group_by in ("", "1"):
+        _refuse_two_levels(root, [name for _, name, _ in rows], what)
+    labels = [
+        part_of(name, label_by or "1", "label_by") if label_by or "/" in name else ""
+        for _, name, _ in rows
+    ]
     files = [(home / name).relative_to(root).as_posix() for home, name, _ in rows]
     groups = (
         [part_of(name, group_by, "group_by") for _, name, _ in rows] if group_by else list(files)
     )
     return _make_listing(root, files, labels, groups, [split for *_, split in rows])
+
+
+def _refuse_two_levels(root: Path, names: Sequence[str], what: str) -> None:
+    """Refuse folders of folders, of which either level may be the classes."""
+    if any(name.count("/") < 2 for name in names):
+        return
+    levels = [order_classes(part_of(name, by, "label_by") for name in names) for by in "12"]
+    one, two = (shorten(level, 4) for level in levels)
+    raise DataError(
+        f"{root}: the {what}s lie two folders deep; say which folder is the class: label_by 1"
+        f" ({one}) or label_by 2 ({two})"
+    )
+
+
+def no_folder(root: Path | None, what: str) -> DataError:
+    """Return the error for a root that is not a folder of files."""
+    missing = f"{root}: there is no such folder" if root else "folder"
+    return DataError(
+        f"{missing}; give a root with one folder of {what}s for each class, or with the"
+        " folders train and test that hold them"
+    )
 
 
 def _make_listing(
@@ -194,12 +261,14 @@ def _make_listing(
     """Sort rows by the names of the files; an empty split stands for none."""
     rows = sorted(zip(files, labels, groups, splits, strict=True))
     names, row_labels, row_groups, row_splits = zip(*rows, strict=True)
-    classes = order_classes(labels)
+    classes = order_classes(filter(None, labels))
     position = {name: label for label, name in enumerate(classes)}
+    if classes and "" in labels:
+        raise DataError(f"{root}: {files[labels.index('')]} is in no folder of a class")
     return Listing(
         root,
         names,
-        np.array([position[name] for name in row_labels], np.int64),
+        np.array([position[name] for name in row_labels], np.int64) if classes else None,
         classes,
         row_groups,
         row_splits if any(row_splits) else None,
@@ -223,9 +292,9 @@ def _split_folders(root: Path) -> dict[Path, Split]:
 
 
 def _find(home: Path, suffixes: Sequence[str], what: str, *, nested: bool) -> list[str]:
-    """Paths of files below `home`, with "/"; `nested`: not of those directly in it."""
-    if nested:
-        folders = [p for p in home.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    """Paths of files below `home`, with "/"; `nested`: those in its folders, if there are any."""
+    folders = [p for p in home.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    if nested and folders:
         found = {folder: _files_below(folder, home, suffixes) for folder in sorted(folders)}
         if empty := [folder for folder in found if not found[folder]]:
             raise DataError(f"{empty[0]}: holds no {what} ({', '.join(suffixes)})")
@@ -233,7 +302,9 @@ def _find(home: Path, suffixes: Sequence[str], what: str, *, nested: bool) -> li
     else:
         names = _files_below(home, home, suffixes)
     if not names:
-        raise DataError(f"{home}: holds no folder of {what}s; expected <class>/<{what}>")
+        raise DataError(
+            f"{home}: holds no folder of {what}s, and no {what}; expected <class>/<{what}>"
+        )
     return names
 
 
@@ -251,9 +322,10 @@ def _files_below(folder: Path, home: Path, suffixes: Sequence[str]) -> list[str]
 # --------------------------------------------------------------------------------------- the table
 
 
-def _read_table(path: Path, label_by: str, group_by: str) -> Listing:
+def _read_table(path: Path, rule: SplitRule) -> Listing:
     """List the files of a CSV file, whose paths are below its folder."""
-    if label_by:
+    group_by = rule.group_by
+    if rule.label_by:
         raise DataError(f"{path}: states the labels; label_by cannot be given")
     rows = _read_rows(path)
     if group_by and "group" in next(iter(rows.values())):
@@ -268,6 +340,18 @@ def _read_table(path: Path, label_by: str, group_by: str) -> Listing:
     splits = [_check_table_split(path, row, line) for line, row in rows.items()]
     labels = [_check_label(path, row["label"], line) for line, row in rows.items()]
     return _make_listing(path.parent, files, labels, groups, splits)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table of files: a CSV file can also be a recording."""
+    if path.suffix.lower() != ".csv":
+        return False
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline(1000).lower()
+    except (OSError, ValueError):
+        return False
+    return {"file", "label"} <= set(re.split(r"[,;\t\s]+", header))
 
 
 def _read_rows(path: Path) -> dict[int, dict[str, str]]:

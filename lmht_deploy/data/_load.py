@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import SupportsIndex
 
@@ -16,55 +17,79 @@ from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.windows import load_windows
 
 from . import images
-from ._events import EventOptions, load_event_set, load_recording
-from ._recordings import check_split
-from ._registry import is_event_set, unknown_data_set
+from ._counting import EventOptions
+from ._events import load_event_set, load_recording
+from ._labels import class_list
+from ._listing import Choice, naming, select
+from ._sources import Source, find_source
+from ._splits import Split, SplitRule, check_split
 from ._windows import Kind, Progress, Windows
 
 
 def load(
     source: str | Path,
     *,
-    split: str = "test",
-    steps: int,
+    split: str | None = None,
+    steps: int | None = None,
+    by: str = "recording",
+    length: int = 0,
+    hop: int = 0,
+    incomplete: bool = False,
     size: int | Sequence[int] | None = None,
     max_count: int = 255,
     sensor: Sensor | tuple[int, int] | None = None,
     root: str | Path | None = None,
     subset: bool = False,
     drop: bool = False,
-    classes: int = 0,
+    classes: Sequence[str] = (),
+    max_classes: int = 0,
+    split_rule: SplitRule | None = None,
     cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Windows:
-    """Read a data set, a recording or a file of windows.
+    """Read a data set, your own recordings or a file of windows.
 
     Args:
-        source: Name of a data set (see `available`), `tonic:<Class>` for another class of
-            `tonic.datasets`, path of a recording, or path of an `.npz` file that
-            `save_windows` wrote.
-        split: "train" or "test". Recordings and `.npz` files have no splits.
-        steps: Input steps T_in. A recording becomes one window of T_in time bins of equal length;
-            an image is repeated T_in times; an `.npz` file must have this T_in.
+        source: Name of a data set (see `available`); `tonic:<Class>` for another class of
+            `tonic.datasets`; a folder of recordings, with one folder for each class; a recording;
+            or an `.npz` file that `save_windows` wrote.
+        split: "train", "validation", "test" or "all". Default: "test" for data sets and for folders
+            of classes, "all" for a file and for a folder without classes. Data without splits of
+            its own is divided as `split_rule` says.
+        steps: Input steps T_in, the number of time bins of a window. An image is repeated T_in
+            times; an `.npz` file must have this T_in. Default: that of the `.npz` file; all other
+            data needs it.
+        by: How recordings are cut into windows: "recording", "time" or "events", see
+            `WindowRule`. It has no effect on images and `.npz` files.
+        length: Length of a window in us (by time) or events (by events), a multiple of `steps`.
+        hop: Bins between the starts of two windows. 0: `steps`, windows do not overlap.
+        incomplete: Also return the last window of a recording if the recording ends before it. A
+            recording that is shorter than a window always makes one.
         size: Height and width of the windows, or one number for both. Events are down-sampled by
             address and images are resized; an `.npz` file must have this size. Default: the size of
             the sensor or of the images.
         max_count: Largest number of events per pixel, polarity and step. Larger counts are clipped
             and reported in `provenance`. It has no effect on images and `.npz` files.
-        sensor: (height, width) of the sensor, for a recording, or for the data set "folder" (your
-            own recordings), if the files do not state it.
+        sensor: (height, width) of the sensor, for your own recordings, if the files do not state
+            it.
         root: Folder of the data set. An image data set without `root` is read from the Hugging Face
-            hub.
+            hub. "folder" stands for your own recordings in `root`.
         subset: Accept a data set that is not complete.
         drop: Drop and count invalid events instead of raising an error.
-        classes: Take only the first `classes` classes of an image data set. 0: all.
-        cache: Folder that keeps the windows for the next call with the same arguments and files.
-            Data sets only.
-        progress: Called as `progress(done, total)` after each recording or image. Data sets only.
+        classes: Classes to use, in the order of the new labels: "NAME", or "OLD=NEW" to rename a
+            class. Classes with equal new names become one class. Empty: all.
+        max_classes: Use only the first `max_classes` classes. 0: all.
+        split_rule: How files are labeled and grouped, and how recordings are divided into splits.
+            Default: each class 9 : 1 by recording, with a fixed seed.
+        cache: Folder that keeps the windows for the next call with the same options and the same
+            content of the files. It grows to at most 8 GiB; files that were not used for longest
+            are removed. Data sets and folders only.
+        progress: Called as `progress(done, total)` after each recording or image. Data sets and
+            folders only.
 
     Returns:
-        The windows, their labels if they are known, the names of the classes, and where the data
-        comes from.
+        The windows, their labels if they are known, the names of the classes, the recordings, and
+        where the data comes from.
 
     Raises:
         DataError: An argument is not valid, the source is unknown, missing, incomplete or damaged,
@@ -79,41 +104,63 @@ def load(
         >>> load("digits", split="train", steps=4).windows.shape
         (1438, 4, 2, 16, 16)
     """
-    name, split, window_size = str(as_path(source)), check_split(split), _size(size)
-    root = None if root is None else as_path(root)
+    chosen = None if split is None else check_split(split)
+    window_size, given = _size(size), None if sensor is None else as_sensor(sensor)
     if not isinstance(max_count, int | np.integer):
         raise DataError(f"max_count must be an integer, not {max_count!r}")
-    if name in images.SETS:
+    found = find_source(source, root)
+    choice = Choice(chosen or "test", split_rule or SplitRule(), class_list(classes), max_classes)
+    if found.kind == "windows":
+        all_windows = choice if chosen else replace(choice, split="all")
+        return _load_window_file(found.path, steps, window_size, all_windows)
+    rule = WindowRule(_required(found, steps), by, length, hop)  # type: ignore[arg-type]
+    if found.kind == "image-folder":
+        return images.load_image_folder(
+            found.root,
+            choice,
+            size=_side(found.name, window_size),
+            steps=rule.steps,
+            progress=progress,
+        )
+    if found.kind == "images":
         return images.load_images(
-            name,
-            split=split,
-            steps=steps,
-            size=_side(name, window_size),
-            classes=classes,
-            root=root,
+            found.name,
+            split=choice.split,
+            steps=rule.steps,
+            size=_side(found.name, window_size),
+            classes=choice.classes,
+            max_classes=max_classes,
+            rule=choice.rule,
+            root=found.root,
             cache=cache,
             progress=progress,
         )
-    if classes:
-        raise DataError(f"{name}: only image data sets can be limited to their first classes")
-    given = None if sensor is None else as_sensor(sensor)
-    options = EventOptions(WindowRule(steps), window_size, max_count, given, drop)
-    if not is_event_set(name):
-        return _load_path(Path(source), options)
+    options = EventOptions(rule, window_size, max_count, given, drop, incomplete)
+    if found.kind == "recording":
+        return load_recording(_whole(found, chosen), options)
     return load_event_set(
-        name, options, split=split, root=root, subset=subset, cache=cache, progress=progress
+        found.name,
+        options,
+        source=str(source),
+        choice=choice,
+        root=found.root,
+        subset=subset,
+        cache=None if cache is None else as_path(cache),
+        progress=progress,
     )
 
 
-def _load_path(path: Path, options: EventOptions) -> Windows:
-    """Load a file: windows or a recording."""
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder; load 'folder' with this folder as its root")
-    if path.suffix.lower() == ".npz":
-        return _load_window_file(path, options.rule.steps, options.size)
-    if path.suffix:
-        return load_recording(path, options)
-    raise DataError(unknown_data_set(str(path)))
+def _required(found: Source, steps: int | None) -> int:
+    if steps is None:
+        raise DataError(f"{found.name}: the number of input steps T_in is not known; give steps")
+    return steps
+
+
+def _whole(found: Source, split: Split | None) -> Path:
+    """Path of a recording, which has no splits."""
+    if split not in (None, "all"):
+        raise DataError(f"{found.path}: is one recording, and has no {split} split")
+    return found.path
 
 
 def _size(size: int | Sequence[int] | None) -> Sensor | None:
@@ -139,16 +186,35 @@ def _side(name: str, size: Sensor | None) -> int:
     return size.height
 
 
-def _load_window_file(path: Path, steps: int, size: Sensor | None) -> Windows:
+def _load_window_file(
+    path: Path, steps: int | None, size: Sensor | None, choice: Choice
+) -> Windows:
     """Windows of an `.npz` file, which must have the given `steps` and `size`.
 
     The file does not state its kind. Only pixels can be negative.
     """
-    windows, labels = load_windows(path)
-    if windows.shape[1] != steps or (size is not None and windows.shape[3:] != size):
+    windows, labels, classes = load_windows(path)
+    wanted = windows.shape[1] if steps is None else steps
+    if windows.shape[1] != wanted or (size is not None and windows.shape[3:] != size):
         pixels = f"{size.height}, {size.width}" if size else "H, W"
         raise DataError(
-            f"{path}: windows must have shape [N, {steps}, C, {pixels}], not {list(windows.shape)}"
+            f"{path}: windows must have shape [N, {wanted}, C, {pixels}], not {list(windows.shape)}"
         )
     kind: Kind = "image" if windows.dtype.kind == "i" and windows.min() < 0 else "events"
-    return Windows(windows, labels, (), kind, {"data": str(path)})
+    found = Windows(windows, labels, classes, kind, {"data": str(path)})
+    return found if choice == Choice("all", choice.rule) else _select_windows(found, choice)
+
+
+def _select_windows(found: Windows, choice: Choice) -> Windows:
+    """Windows of one split, which are divided one by one: an `.npz` file has no recordings."""
+    labels = found.require_labels()
+    classes = found.classes or tuple(map(str, range(int(labels.max()) + 1)))
+    names = [f"window {index:09}" for index in range(len(labels))]
+    with naming(str(found.provenance["data"])):
+        if labels.min() < 0:
+            raise DataError(f"a label is {labels.min()}; labels must not be negative")
+        chosen = select(names, labels, classes, choice, what="window")
+    provenance = {**found.provenance, "split": choice.split, **chosen.origin}
+    return replace(
+        found[chosen.index], labels=chosen.labels, classes=chosen.classes, provenance=provenance
+    )

@@ -1,38 +1,27 @@
-"""Labeled recordings before they become windows, and their split."""
+"""Recordings before they become windows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor
-
-Split = Literal["train", "test"]
-
-TRAIN_SHARE = 0.9
-"""Share of each class that trains if a data set has no split of its own."""
-
-
-def check_split(split: str) -> Split:
-    """Return `split`; DataError if it is not "train" or "test"."""
-    if split not in ("train", "test"):
-        raise DataError(f"split must be 'train' or 'test', not {split!r}")
-    return cast("Split", split)
 
 
 @dataclass(frozen=True)
 class Recordings:
-    """The labeled recordings of one split.
+    """The recordings of one split.
 
     Attributes:
         events: Structured arrays with t, x, y, p, one for each recording, not validated. They are
             read when they are iterated, once.
-        labels: int64 `[N]`, indices into `classes`.
+        names: Name of each recording, different from all others of the data set: its path below
+            the root if it is a file.
+        labels: int64 `[N]`, indices into `classes`; None if they are not known.
         classes: Class names.
         sensor: Size of the sensor.
         origin: Where the recordings come from, as plain values for the provenance.
@@ -40,31 +29,9 @@ class Recordings:
     """
 
     events: Iterable[np.ndarray]
-    labels: np.ndarray
+    names: Sequence[str]
+    labels: np.ndarray | None
     classes: tuple[str, ...]
     sensor: Sensor
     origin: Mapping[str, Any]
     files: Sequence[Path] = ()
-
-
-def split_by_class(
-    labels: np.ndarray, split: Split, share: float = TRAIN_SHARE, seed: int = 0
-) -> np.ndarray:
-    """Choose the recordings of a split.
-
-    Args:
-        labels: int64 `[N]`.
-        split: "train" or "test".
-        share: Share of each class that trains.
-        seed: Seed of the draw.
-
-    Returns:
-        Sorted indices int64 `[n]`.
-    """
-    rng = np.random.default_rng(seed)
-    chosen = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        cut = round(share * len(members))
-        chosen.append(members[:cut] if split == "train" else members[cut:])
-    return np.sort(np.concatenate(chosen))

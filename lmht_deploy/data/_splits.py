@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+from ._labels import shorten
+
+Split = Literal["train", "validation", "test", "all"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
 
 SYNONYMS: dict[str, Split] = {
     "train": "train",
@@ -41,22 +43,24 @@ TOLERANCE = 0.1
 def check_split(split: str) -> Split:
     """Return `split`; DataError if it is not the name of a split."""
     if split not in SPLITS:
-        raise DataError(f"split must be 'train', 'validation' or 'test', not {split!r}")
+        raise DataError(f"split must be 'train', 'validation', 'test' or 'all', not {split!r}")
     return split
 
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How the recordings of a data set are divided into train, validation and test.
+    """How the recordings of a data set are labeled, grouped and divided into splits.
 
     A data set that has splits of its own keeps them: `test_share` is not used, and
     `validation_share` and `fold` divide its training recordings.
 
     Attributes:
-        group_by: What stays on one side. "": each recording. A number N: all recordings with the
-            same N-th folder in their path below the root, from 1. Otherwise a regular expression
-            that is searched in the path: all recordings for which it finds the same text (of its
-            groups, if it has any).
+        label_by: Part of the path that is the class, for your own files. A number N: the N-th
+            folder in the path below the root, from 1. Otherwise a regular expression that is
+            searched in the path: the text that it finds (of its groups, if it has any). "": the
+            first folder.
+        group_by: Part of the path that is the group, in the same way. All recordings of a group
+            are in one split. "": each recording is a group.
         test_share: Share of the recordings for the test split, per class. 0: that of the data set,
             which is 0.2 for "digits" and 0.1 for all others.
         validation_share: Share of the other recordings for the validation split, per class. 0: no
@@ -69,6 +73,7 @@ class SplitRule:
         DataError: A field is not valid.
     """
 
+    label_by: str = ""
     group_by: str = ""
     test_share: float = 0.0
     validation_share: float = 0.0
@@ -82,7 +87,8 @@ class SplitRule:
                 raise DataError(f"{name} must be at least 0 and below 1, not {share!r}")
         if not isinstance(self.seed, int | np.integer) or self.seed < 0:
             raise DataError(f"the seed of a split must be an integer >= 0, not {self.seed!r}")
-        check_pattern(self.group_by, "group_by")
+        for name in ("label_by", "group_by"):
+            _check_pattern(getattr(self, name), name)
         if self.fold:
             parse_fold(self.fold)
 
@@ -111,7 +117,7 @@ def parse_fold(text: str) -> tuple[int, int]:
 # ---------------------------------------------------------------------------------------- groups
 
 
-def check_pattern(by: str, what: str) -> None:
+def _check_pattern(by: str, what: str) -> None:
     """Check that `by` is a number of a folder or a regular expression."""
     if not isinstance(by, str):
         raise DataError(f"{what} must be text: a folder's number or a pattern, not {by!r}")
@@ -150,14 +156,14 @@ class Division:
     """Recordings divided into splits.
 
     Attributes:
-        splits: Name of the split of each recording, str `[N]`.
         groups: Name of the group of each recording.
+        splits: Name of the split of each recording, str `[N]`; empty if they are not divided.
         notes: One sentence for each way in which the splits differ from what was asked.
     """
 
-    splits: np.ndarray
     groups: tuple[str, ...]
-    notes: tuple[str, ...]
+    splits: np.ndarray = field(default_factory=lambda: np.zeros(0, str))
+    notes: tuple[str, ...] = ()
 
 
 def divide(
@@ -170,6 +176,7 @@ def divide(
     given: Sequence[str] | None = None,
     test_share: float = TEST_SHARE,
     used: Collection[str] | None = None,
+    what: str = "recording",
 ) -> Division:
     """Divide recordings into splits, stratified by class.
 
@@ -187,6 +194,7 @@ def divide(
         given: Split of each recording, if the data set has splits of its own.
         test_share: Share of the test split if the rule does not state it.
         used: Classes that are used. Others are divided, too, but they may be on any side.
+        what: What is divided, for messages, in the singular.
 
     Raises:
         DataError: A group is in two of the given splits, there are too few recordings or groups,
@@ -196,7 +204,9 @@ def divide(
         by = rule.group_by
         groups = [part_of(name, by, "group_by") for name in names] if by else names
     order = np.array(sorted(range(len(names)), key=names.__getitem__), int)
-    table = _Table(labels[order], np.array(groups)[order], tuple(classes), used, rule.seed)
+    table = _Table(
+        labels[order], np.array(groups)[order], tuple(classes), used or classes, rule.seed, what
+    )
     splits = np.full(len(order), "train", "<U10")
     fold, notes = rule.fold, []
     if given is None:
@@ -206,12 +216,12 @@ def divide(
     else:
         splits[:] = np.array(given)[order]
         _check_given(groups, given, rule)
-    if rule.validation_share or fold:
-        left = splits == "train"
+    left = splits == "train"
+    if (rule.validation_share or fold) and left.any():
         notes += table.hold_out(splits, left, "validation", rule.validation_share, fold)
     result = np.empty_like(splits)
     result[order] = splits
-    return Division(result, tuple(groups), tuple(notes))
+    return Division(tuple(groups), result, tuple(notes))
 
 
 def _check_given(groups: Sequence[str], given: Sequence[str], rule: SplitRule) -> None:
@@ -242,8 +252,9 @@ class _Table:
     labels: np.ndarray
     groups: np.ndarray
     classes: tuple[str, ...]
-    used: Collection[str] | None
+    used: Collection[str]
     seed: int
+    what: str
 
     def hold_out(
         self, splits: np.ndarray, among: np.ndarray, split: Split, share: float, fold: str
@@ -253,72 +264,93 @@ class _Table:
         Returns:
             Notes: where the result differs from what was asked for.
         """
-        index, parts = parse_fold(fold) if fold else (1, 2)
-        shares = np.full(parts, 1 / parts) if fold else np.array([share, 1 - share])
-        rng = np.random.default_rng(self.seed if split == "test" else (self.seed, 1))
         labels, groups = self.labels[among], np.unique(self.groups[among], return_inverse=True)[1]
-        number = len(np.unique(groups))
-        single = number == len(labels)
-        if number < parts:
-            raise DataError(
-                f"too few {'recordings' if single else 'groups of recordings'} to be split into"
-                f" {f'{parts} folds' if fold else f'train and {split}'}: {number}"
-            )
-        if single:
-            held = _deal(labels, parts, rng) if fold else _cut(labels, share, rng)
-        else:
-            held = _assign(labels, groups, shares, rng, train=None if fold else 1)
-        held = held == index - 1
+        rng = np.random.default_rng(self.seed if split == "test" else (self.seed, 1))
+        index, parts = parse_fold(fold) if fold else (1, 2)
+        self._check_number(groups, parts, f"{parts} folds" if fold else f"train and {split}")
+        held = _draw(labels, groups, parts if fold else 0, share, rng) == index - 1
         if not held.any():
             raise DataError(
                 f"no group can become the {split} split: each is the only one that has one of the"
-                " classes"
+                f" classes; add {self.what}s of every class, or put them into folders named train"
+                " and test"
             )
         splits[np.flatnonzero(among)[held]] = split
-        sides = [
-            _Side(self.classes[label], groups[labels == label], held[labels == label])
-            for label in np.unique(labels)
-            if self.used is None or self.classes[label] in self.used
-        ]
-        strict = single and not fold
-        return [note for side in sides for note in side.check(split, shares[index - 1], strict)]
+        single = len(np.unique(groups)) == len(groups)
+        asked = _Asked(split, 1 / parts if fold else share, single and not fold, self.what)
+        return asked.check(
+            {
+                self.classes[label]: held[labels == label]
+                for label in np.unique(labels).tolist()
+                if self.classes[label] in self.used
+            }
+        )
+
+    def _check_number(self, groups: np.ndarray, parts: int, into: str) -> None:
+        if (number := len(np.unique(groups))) < parts:
+            what = f"{self.what}s" if number == len(groups) else f"groups of {self.what}s"
+            raise DataError(f"too few {what} to be split into {into}: {number}")
 
 
 @dataclass(frozen=True)
-class _Side:
-    """One class: the groups int `[n]` of its recordings, and which of them are held out."""
+class _Asked:
+    """The share of a split that was asked for; `strict`: it must have every class."""
 
-    name: str
-    groups: np.ndarray
-    held: np.ndarray
+    split: Split
+    share: float
+    strict: bool
+    what: str
 
-    def check(self, split: Split, share: float, strict: bool) -> list[str]:
-        """Refuse a class that cannot be trained; note how it differs from the asked share.
+    def check(self, held: Mapping[str, np.ndarray]) -> list[str]:
+        """Refuse a class that cannot be trained or tested, and describe how shares differ.
 
-        `strict` also refuses a class that is not in `split`.
+        Args:
+            held: Which recordings of each class are held out, bool `[n]`.
+
+        Returns:
+            At most two sentences.
         """
-        found, number = float(self.held.mean()), len(np.unique(self.groups))
-        if found == 1:
-            raise DataError(
-                f"all recordings of class {self.name!r} are in the {split} split, and none is left"
-                " for training; choose other groups or fewer folds"
+        shares = {name: float(members.mean()) for name, members in held.items()}
+        absent = [name for name, share in shares.items() if share == 0]
+        self._check_sides([name for name, share in shares.items() if share == 1], absent)
+        uneven = [
+            shares[name]
+            for name, members in held.items()
+            if shares[name] and abs(shares[name] - self.share) > max(TOLERANCE, 1 / len(members))
+        ]
+        notes = []
+        if absent:
+            notes.append(f"the {self.split} split has no {self.what} of class {shorten(absent)}")
+        if uneven:
+            span = dict.fromkeys(f"{share:.0%}" for share in (min(uneven), max(uneven)))
+            notes.append(
+                f"the {self.split} split has {' to '.join(span)} of the {self.what}s of"
+                f" {len(uneven)} of {len(held)} classes ({self.share:.0%} was asked for), because"
+                " groups are not divided"
             )
-        if found == 0 and strict:
+        return notes
+
+    def _check_sides(self, untrained: list[str], untested: list[str]) -> None:
+        if untrained:
             raise DataError(
-                f"class {self.name!r} has too few recordings to be split into train and {split}"
+                f"all {self.what}s of class {untrained[0]!r} are in the {self.split} split, and"
+                " none is left for training; choose other groups or fewer folds"
             )
-        if found == 0:
-            groups = "recordings" if number == len(self.held) else "groups"
-            return [
-                f"the {split} split has no recording of class {self.name!r}, which has {number}"
-                f" {groups[:-1] if number == 1 else groups}"
-            ]
-        if abs(found - share) > TOLERANCE and abs(found - share) * len(self.held) > 1:
-            return [
-                f"the {split} split has {found:.0%} of the recordings of class {self.name!r}"
-                f" ({share:.0%} was asked for), because groups are not divided"
-            ]
-        return []
+        if untested and self.strict:
+            raise DataError(
+                f"class {untested[0]!r} has too few {self.what}s to be split into train and"
+                f" {self.split}"
+            )
+
+
+def _draw(
+    labels: np.ndarray, groups: np.ndarray, folds: int, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Part of each recording, int `[N]`: its fold; or, if `folds` is 0, 0 for `share` of them."""
+    if len(np.unique(groups)) == len(groups):
+        return _deal(labels, folds, rng) if folds else _cut(labels, share, rng)
+    shares = np.full(folds, 1 / folds) if folds else np.array([share, 1 - share])
+    return _assign(labels, groups, shares, rng, train=None if folds else 1)
 
 
 def _cut(labels: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
+from lmht_deploy.events.windows import WindowRule
 
 Kind = Literal["events", "image"]
 Progress = Callable[[int, int], None]
 """Called as `progress(done, total)` after each recording or image."""
+
+LONG_US, LONG_EVENTS = 2_000_000, 20_000
+"""Duration of a recording and mean number of events beyond which one window is unusual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +36,10 @@ class Windows:
         start_us: int64 `[N]`, start of each window in us from the first event of its recording;
             None if there are no recordings.
         provenance: What was read and how, as plain values for JSON. `data` is the name or the
-            path. For events, `events` is the number of all events, `lost` of those above
-            `max_count`, `dropped` of those that were invalid.
+            path. For events, the number of `recordings` and of `windows`, of `events`, of those
+            in windows (`counted`), of them above `max_count` (`lost`), of invalid ones (`dropped`),
+            of incomplete windows that are kept (`partial`) or not (`left_out`), and of recordings
+            that are shorter than a window (`short`).
     """
 
     windows: np.ndarray
@@ -69,15 +75,65 @@ class Windows:
         return self.labels
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """One sentence for each thing to know about how recordings became windows."""
+        counted = _notes(self.provenance) if "recordings" in self.provenance else ()
+        return (*counted, *self.provenance.get("notes", ()))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each kind of loss: clipped counts and dropped events."""
-        found, name = self.provenance, self.provenance.get("data", "windows")
+        found, name = self.provenance, _title(self.provenance)
         texts = []
         if lost := found.get("lost", 0):
             texts.append(
-                f"{name}: {lost:,} of {found['events']:,} events exceed the largest input count"
+                f"{name}: {lost:,} of {found['counted']:,} events exceed the largest input count"
                 f" ({found['max_count']}) and are not counted"
             )
         if dropped := found.get("dropped", 0):
             texts.append(f"{name}: {dropped:,} invalid events were dropped")
         return tuple(texts)
+
+
+def _notes(found: Mapping[str, Any]) -> Iterator[str]:
+    name, rule = _title(found), WindowRule(**found["rule"])
+    yield (
+        f"{name}: {_number(found['windows'], 'window')} from"
+        f" {_number(found['recordings'], 'recording')}: {rule}"
+    )
+    if found["size"] != found["sensor"]:
+        (height, width), (rows, columns) = found["sensor"], found["size"]
+        yield f"{name}: {width} x {height} pixels are down-sampled to {columns} x {rows}"
+    if left_out := found["left_out"]:
+        yield (
+            f"{name}: {_number(left_out, 'incomplete window')} left out: the recording ends before"
+            " the window (--incomplete uses them)"
+        )
+    if short := found["short"]:
+        yield (
+            f"{name}: {_number(short, 'recording')} shorter than a window, of which each gives one"
+            " incomplete window; choose a shorter --length if there are many"
+        )
+    if others := found["partial"] - short:
+        yield f"{name}: {_number(others, 'incomplete window')} at the end of recordings used"
+    if rule.by == "recording" and _is_long(found):
+        yield (
+            f"{name}: a recording of {found['duration_us'] * 1e-6:.1f} s is one window; to cut"
+            " recordings into many, give the length of a window (--length 50ms)"
+        )
+
+
+def _title(found: Mapping[str, Any]) -> str:
+    """Name of the data and of its split."""
+    split = f" ({found['split']} split)" if "split" in found else ""
+    return f"{found.get('data', 'windows')}{split}"
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _is_long(found: Mapping[str, Any]) -> bool:
+    """Whether recordings hold more than a window usually does."""
+    events_per_recording: float = found["events"] / found["recordings"]
+    return events_per_recording > LONG_EVENTS and int(found["duration_us"]) > LONG_US

@@ -90,7 +90,7 @@ def _read_aedat31(path: Path, start: int, track: str | None) -> Iterator[np.ndar
         elif track is None:
             raise DataError(
                 f"holds events of the sources {chosen} and {source}; choose one by its number"
-                " (track=, on the command line --track)"
+                " (track=, or --track of lmht stream and lmht events)"
             )
 
 
@@ -168,7 +168,7 @@ def _read_chip(path: Path) -> tuple[str, int]:
         while (line := file.readline(2**20)).startswith(b"#"):
             end = file.tell()
             if line.startswith(b"# AEChip:"):
-                chip = line.decode("latin-1").split(".")[-1].strip()
+                chip = line.decode("latin-1").partition(":")[2].split(".")[-1].strip()
     return chip, end
 
 

@@ -297,10 +297,16 @@ def clip_counts(counts: np.ndarray, max_count: int = 255) -> tuple[np.ndarray, i
     Raises:
         DataError: `max_count` is out of range.
     """
+    dtype = smallest_dtype(max_count)
+    lost = int(np.maximum(counts - max_count, 0).sum())
+    return np.minimum(counts, max_count).astype(dtype), lost
+
+
+def smallest_dtype(max_count: int) -> type[np.uint8] | type[np.uint16]:
+    """Return the dtype of clipped counts; DataError if `max_count` is not within 1..65535."""
     if not 1 <= max_count <= np.iinfo(np.uint16).max:
         raise DataError(
             f"the largest count of an input must lie within 1..{np.iinfo(np.uint16).max},"
             f" not {max_count}"
         )
-    lost = int(np.maximum(counts - max_count, 0).sum())
-    return np.minimum(counts, max_count).astype(np.uint8 if max_count <= 255 else np.uint16), lost
+    return np.uint8 if max_count <= 255 else np.uint16

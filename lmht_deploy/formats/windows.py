@@ -1,13 +1,15 @@
 """Windows and labels as `.npz` files, the plain way to bring data.
 
 `SCHEMA` describes the format. Such a file is also written with NumPy alone:
-`numpy.savez_compressed(path, windows=windows, labels=labels)`. Objects are never unpickled.
+`numpy.savez_compressed(path, windows=windows, labels=labels, classes=names)`. Objects are never
+unpickled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,9 +17,13 @@ from lmht_deploy.errors import DataError, StorageError, show
 from lmht_deploy.formats.files import as_path, atomic_write, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
 
+<<<<<<< HEAD
 from ._npz import ArrayHeader, npz_headers, read_npz
 
 __all__ = ["SCHEMA", "load_windows", "save_windows"]
+=======
+__all__ = ["SCHEMA", "WindowFile", "load_windows", "save_windows"]
+>>>>>>> main
 
 WINDOWS = Field(
     "windows",
@@ -32,6 +38,13 @@ LABELS = Field(
     kind="array",
     optional=True,
 )
+CLASSES = Field(
+    "classes",
+    "text [K]",
+    "Names of the classes; labels are indices into them.",
+    kind="array",
+    optional=True,
+)
 SCHEMA = Schema(
     title="Window files (`.npz`)",
     suffix=".npz",
@@ -39,21 +52,41 @@ SCHEMA = Schema(
     version=1,
     summary="""
 A NumPy `.npz` archive, compressed or not, without pickled objects. It has no field for a version:
-the two keys are the whole format.""",
-    groups=(Group("arrays", "Arrays of the archive.", (WINDOWS, LABELS)),),
+the keys are the whole format.""",
+    groups=(Group("arrays", "Arrays of the archive.", (WINDOWS, LABELS, CLASSES)),),
     checksum="The CRC-32 of each array, which every ZIP archive holds.",
 )
 """Description of the format."""
 _MAGIC = (b"PK", b"\x93NUMPY")  # of .npz and of .npy; NumPy takes any other file for a pickle
 
 
-def save_windows(windows: np.ndarray, path: str | Path, labels: np.ndarray | None = None) -> None:
+class WindowFile(NamedTuple):
+    """Content of a file of windows.
+
+    Attributes:
+        windows: Integers `[N, T_in, ...]`.
+        labels: int64 `[N]`, the class of each window; None if the file has none.
+        classes: Names of the classes; empty if the file has none.
+    """
+
+    windows: np.ndarray
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+
+
+def save_windows(
+    windows: np.ndarray,
+    path: str | Path,
+    labels: np.ndarray | None = None,
+    classes: Sequence[str] = (),
+) -> None:
     """Write windows to a `.npz` file, which appears complete or not at all.
 
     Args:
         windows: Integers `[N, T_in, ...]`.
         path: File to write.
         labels: Integers `[N]`, the class of each window.
+        classes: Names of the classes; labels are indices into them.
 
     Raises:
         DataError: If the arrays are not of that kind.
@@ -61,27 +94,37 @@ def save_windows(windows: np.ndarray, path: str | Path, labels: np.ndarray | Non
     """
     if as_path(path).suffix != SCHEMA.suffix:
         raise StorageError(f"{path}: the suffix must be {SCHEMA.suffix}")
+<<<<<<< HEAD
     given = {WINDOWS.name: windows} | ({} if labels is None else {LABELS.name: labels})
     arrays = {name: _as_array(path, name, values) for name, values in given.items()}
     _check(path, {name: ArrayHeader(array.dtype, array.shape) for name, array in arrays.items()})
     if LABELS.name in arrays:
         _as_int64(path, arrays[LABELS.name])
+=======
+    given = {WINDOWS.name: windows, LABELS.name: labels, CLASSES.name: list(classes) or None}
+    arrays = {
+        name: _as_array(path, name, values) for name, values in given.items() if values is not None
+    }
+    _check(path, arrays)
+>>>>>>> main
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
+<<<<<<< HEAD
 def load_windows(
     path: str | Path, step_shape: tuple[int, ...] | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Read windows from a `.npz` file.
+=======
+def load_windows(path: str | Path) -> WindowFile:
+    """Read windows, their labels and the names of their classes from a `.npz` file.
+>>>>>>> main
 
     Args:
         path: File to read.
         step_shape: Shape of one input step that is needed, (C, H, W) or (N_in,); windows of
             another shape are refused before they take memory. None accepts any shape.
-
-    Returns:
-        Windows, integers `[N, T_in, ...]`, and labels, int64 `[N]`, or None if there are none.
 
     Raises:
         StorageError: If the file is missing, damaged or not a `.npz` file.
@@ -103,7 +146,15 @@ def load_windows(
     with reading(path, "a readable .npz file"):
         arrays = read_npz(path)
     labels = arrays.get(LABELS.name)
+<<<<<<< HEAD
     return arrays[WINDOWS.name], None if labels is None else _as_int64(path, labels)
+=======
+    return WindowFile(
+        arrays[WINDOWS.name],
+        None if labels is None else labels.astype(np.int64),
+        tuple(arrays[CLASSES.name].tolist()) if CLASSES.name in arrays else (),
+    )
+>>>>>>> main
 
 
 def _headers(path: str | Path) -> dict[str, ArrayHeader] | None:
@@ -125,8 +176,13 @@ def _as_array(path: str | Path, name: str, values: object) -> np.ndarray:
 def _check(path: str | Path, arrays: Mapping[str, ArrayHeader]) -> None:
     if not SCHEMA.groups[0].required <= set(arrays) <= SCHEMA.groups[0].names:
         raise DataError(
+<<<<<<< HEAD
             f"{path}: must hold the array 'windows' and may hold 'labels'; it holds "
             f"{', '.join(map(show, sorted(arrays)[:9])) or 'nothing'}"
+=======
+            f"{path}: must hold the array 'windows' and may hold 'labels' and 'classes'; it holds "
+            f"{', '.join(sorted(arrays)) or 'nothing'}"
+>>>>>>> main
         )
     (dtype, shape), labels = arrays[WINDOWS.name], arrays.get(LABELS.name)
     if dtype.kind not in "iub" or len(shape) < 2 or shape[0] == 0:
@@ -134,7 +190,18 @@ def _check(path: str | Path, arrays: Mapping[str, ArrayHeader]) -> None:
             f"{path}: 'windows' must hold integers in the shape [N, T_in, ...] with N >= 1, not "
             f"{dtype} {list(shape)}"
         )
+<<<<<<< HEAD
     if labels and (labels.dtype.kind not in "iu" or labels.shape != shape[:1]):
+=======
+    if labels is not None:
+        _check_labels(path, labels, len(windows))
+    if (classes := arrays.get(CLASSES.name)) is not None:
+        _check_classes(path, classes, labels)
+
+
+def _check_labels(path: str | Path, labels: np.ndarray, count: int) -> None:
+    if labels.dtype.kind not in "iu" or labels.shape != (count,):
+>>>>>>> main
         raise DataError(
             f"{path}: 'labels' must hold {shape[0]} integers, one per window, not {labels.dtype} "
             f"{list(labels.shape)}"
@@ -144,4 +211,17 @@ def _check(path: str | Path, arrays: Mapping[str, ArrayHeader]) -> None:
 def _as_int64(path: str | Path, labels: np.ndarray) -> np.ndarray:
     if labels.max() > np.iinfo(np.int64).max:
         raise DataError(f"{path}: 'labels' must fit 64 bits, found {labels.max()}")
+<<<<<<< HEAD
     return labels.astype(np.int64)
+=======
+
+
+def _check_classes(path: str | Path, classes: np.ndarray, labels: np.ndarray | None) -> None:
+    if classes.dtype.kind != "U" or classes.ndim != 1 or not classes.all():
+        raise DataError(f"{path}: 'classes' must hold texts, the names of the classes")
+    if labels is not None and (labels.min() < 0 or labels.max() >= len(classes)):
+        raise DataError(
+            f"{path}: 'labels' must lie within 0..{len(classes) - 1}, one of the {len(classes)} "
+            f"classes, found {labels.min()}..{labels.max()}"
+        )
+>>>>>>> main

@@ -13,6 +13,7 @@ from lmht_deploy.analysis import energy
 from lmht_deploy.analysis.compare import compare_artifacts, difference
 from lmht_deploy.analysis.scores import accuracy
 from lmht_deploy.backends import torch as torch_backend
+from lmht_deploy.data import balanced_sample
 from lmht_deploy.errors import BackendError, DataError, LmhtError, StorageError
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.result import Result
@@ -52,6 +53,24 @@ def test_equal_backends(artifacts: dict[str, Path]) -> None:
         ("torch", 32, 33),
         ("torch", 33, 33),
     ]
+
+
+def test_a_slow_backend_runs_all_classes(
+    artifacts: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first windows of sorted data are of one class; windows keep their numbers."""
+    windows = windows_for(SPECIAL["residual"](), 40)
+    labels = np.repeat([0, 1, 2, 3], 10)
+    limits = {"torch": 4}
+    comparison = compare_artifacts(artifacts, windows, labels, limits=limits)
+    chosen = balanced_sample(labels, 4, 40)
+    right = reference.run(SPECIAL["residual"](), windows).predictions == labels
+    assert labels[chosen].tolist() == [0, 1, 2, 3] and comparison.equal
+    assert [row.accuracy for row in comparison.rows] == [right.mean(), right[chosen].mean()]
+    fire = torch_backend._fire
+    monkeypatch.setattr(torch_backend, "_fire", lambda layer, current: fire(layer, current) + 1)
+    comparison = compare_artifacts(artifacts, windows, labels, limits=limits)
+    assert f"differ: window {chosen[0]} has" in str(comparison.rows[1].difference)
 
 
 def test_finds_a_backend_that_is_wrong(

@@ -77,7 +77,7 @@ def test_other_sets(
         found.windows[np.arange(3)][:, 0].transpose(0, 2, 3, 1), np.stack(pixels).astype(int) - 128
     )
     assert len(found.classes) == classes and found.classes[7] == "7"
-    some = images.load_images(name, split="test", size=8, classes=8, root=tmp_path)
+    some = images.load_images(name, split="test", size=8, max_classes=8, root=tmp_path)
     assert some.labels.tolist() == [0, 7] and len(some.classes) == 8
     np.testing.assert_array_equal(some.windows[1:2][0], found.windows[2:3][0])
     repeated = images.load_images(name, split="test", steps=2, size=8, root=tmp_path)
@@ -227,8 +227,10 @@ def test_files_without_rows(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
 
 def test_no_image_of_the_chosen_classes(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", random_pixels(2), [5, 7])
-    with pytest.raises(DataError, match="train holds no image of the first 2 classes"):
-        images.load_images("cifar10", root=tmp_path, split="train", classes=2)
+    with pytest.raises(
+        DataError, match="train: the train split has no image of airplane, automobile"
+    ):
+        images.load_images("cifar10", root=tmp_path, split="train", max_classes=2)
 
 
 def test_hub_that_cannot_be_reached() -> None:

@@ -18,7 +18,7 @@ def touch(root: Path, *names: str) -> None:
 
 
 def listed(root: Path, **options: str) -> Listing:
-    return list_files(root, (".npy",), "recording", **options)
+    return list_files(root, (".npy",), "recording", SplitRule(**options))  # type: ignore[arg-type]
 
 
 def rows(found: Listing) -> list[tuple[str, str, str]]:
@@ -54,6 +54,14 @@ def test_classes_and_groups_are_parts_of_the_path(tmp_path: Path) -> None:
         listed(tmp_path / "flat", label_by="x")
     with pytest.raises(DataError, match=r"label_by '\[' is not a regular expression"):
         listed(tmp_path, label_by="[")
+
+
+def test_two_levels_of_folders_are_not_guessed(tmp_path: Path) -> None:
+    touch(tmp_path, "s1/cup/a.npy", "s1/mug/b.npy", "s2/cup/c.npy")
+    message = r"two folders deep; .* label_by 1 \(s1, s2\) or label_by 2 \(cup, mug\)"
+    with pytest.raises(DataError, match=message):
+        listed(tmp_path)
+    assert listed(tmp_path, label_by="1").classes == ("s1", "s2")
 
 
 def test_folders_of_splits(tmp_path: Path) -> None:
@@ -151,6 +159,35 @@ def choose(found: Listing, **fields: object) -> tuple[list[str], list[int], tupl
         given=found.given,
     )
     return [found.names[i] for i in chosen.index], chosen.labels.tolist(), chosen.classes
+
+
+def test_files_of_no_class_are_in_every_split(tmp_path: Path) -> None:
+    touch(tmp_path, "b.npy", "a.npy")
+    found = listed(tmp_path)
+    assert found.labels is None and found.classes == () and found.names == ("a.npy", "b.npy")
+    for split in ("train", "test", "all"):
+        chosen = select(found.names, None, (), Choice(split))  # type: ignore[arg-type]
+        assert chosen.index.tolist() == [0, 1] and chosen.labels is None
+    with pytest.raises(DataError, match="there are no folders of classes, of which some could be"):
+        select(found.names, None, (), Choice(classes=("cup",)))
+    touch(tmp_path / "x", "train/cup/a.npy", "test/b.npy")
+    with pytest.raises(DataError, match=r"test/b\.npy is in no folder of a class"):
+        listed(tmp_path / "x")
+
+
+def test_all_recordings_need_no_division(tmp_path: Path) -> None:
+    touch(tmp_path, "cup/a.npy", "mug/b.npy")
+    assert choose(listed(tmp_path), split="all") == (
+        ["cup/a.npy", "mug/b.npy"],
+        [0, 1],
+        ("cup", "mug"),
+    )
+    touch(tmp_path / "x", "train/cup/a.npy", "test/mug/b.npy")
+    assert choose(listed(tmp_path / "x"), split="all", classes=("mug",)) == (
+        ["test/mug/b.npy"],
+        [0],
+        ("mug",),
+    )
 
 
 def test_classes_are_chosen_after_the_division(tmp_path: Path) -> None:

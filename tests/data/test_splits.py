@@ -150,10 +150,9 @@ def test_two_sessions_become_training_and_test() -> None:
     found = divide(names(24), labels, "abc", SplitRule(), groups=groups)
     assert [len(set(found.splits[part].tolist())) for part in (slice(12), slice(12, 24))] == [1, 1]
     assert set(found.splits.tolist()) == {"train", "test"}
-    assert found.notes == tuple(
-        f"the test split has 50% of the recordings of class '{name}' (10% was asked for), because"
-        " groups are not divided"
-        for name in "abc"
+    assert found.notes == (
+        "the test split has 50% of the recordings of 3 of 3 classes (10% was asked for), because"
+        " groups are not divided",
     )
 
 
@@ -162,7 +161,7 @@ def test_a_class_of_one_session_trains_and_this_is_noted() -> None:
     found = divide(names(7), labels, ["cup", "mug", "pen"], SplitRule(), groups=groups)
     assert set(labels[found.splits == "train"].tolist()) == {0, 1, 2}
     assert set(labels[found.splits == "test"].tolist()) == {0, 1}
-    assert "the test split has no recording of class 'pen', which has 1 recording" in found.notes
+    assert found.notes[0] == "the test split has no recording of class pen"
 
 
 def test_groups_are_found_in_paths() -> None:
@@ -239,5 +238,7 @@ def test_rules_are_checked_and_travel_as_text() -> None:
     for text in ("[]", "{", '{"by": 1}'):
         with pytest.raises(DataError, match="is not a split rule"):
             SplitRule.from_text(text)
-    with pytest.raises(DataError, match="split must be 'train', 'validation' or 'test', not 'all'"):
-        check_split("all")
+    with pytest.raises(
+        DataError, match="split must be 'train', 'validation', 'test' or 'all', not 'some'"
+    ):
+        check_split("some")

@@ -168,13 +168,13 @@ def test_a_long_silence_leaves_out_empty_windows_only(gap: int, hop: int) -> Non
     rng = np.random.default_rng(gap)
     times = np.sort(rng.integers(0, 100, 60)) + np.repeat([0, 100 + 10 * gap], 30)
     events = make_events(times, *rng.integers(0, 8, (2, 60)), rng.integers(2, size=60))
-    rule, sensor = WindowRule(4, "time", 10), Sensor(8, 8)
+    rule, sensor = binned(4, "time", 10, hop), Sensor(8, 8)
     found = []
     for max_gap in (100, 10**6):
         shared = SharedSteps(
             engine.IncrementalEngine(engine.Model(NET)), NET.input.max_value, 4, sensor
         )
-        windower = Windower(rule, shared, hop, max_gap)
+        windower = Windower(rule, shared, max_gap)
         packets = [Packet(part, None) for part in pieces(events, gap)]
         decisions = list(decide(packets, windower, EventValidator(sensor)))
         plain = [dataclasses.replace(each, window=0, latency=0, seconds=0) for each in decisions]
@@ -334,7 +334,7 @@ def test_a_bad_first_event_does_not_drop_those_after_it(first: int, live: bool) 
         )
     clock = Clock() if live else None
     validator = EventValidator(Sensor(8, 8), drop=True, max_gap=MAX_GAP)
-    windower = golden(WindowRule(4, "time", 2500))
+    windower = golden(binned(4, "time", 2500))
     counted = sum(decision.events for decision in decide(packets, windower, validator, clock))
     early = clock.early if clock else 0
     assert counted == 501 - sum(validator.dropped.values()) - early - windower.late
@@ -347,7 +347,7 @@ def test_a_live_clock_that_was_set_is_followed() -> None:
     day = 86_400 * 10**6
     packets = [Packet(at(index * 1000), start + index / 1e3) for index in range(20)]
     packets += [Packet(at(day + index * 1000), start + index / 1e3) for index in range(20, 60)]
-    clock, windower = Clock(), golden(WindowRule(4, "time", 2500))
+    clock, windower = Clock(), golden(binned(4, "time", 2500))
     decisions = list(decide(packets, windower, EventValidator(Sensor(8, 8)), clock))
     assert clock.early == 1 and sum(decision.events for decision in decisions) == 59
     assert len(decisions) + windower.skipped == (day + 59_000) // 10_000 + 1
@@ -357,7 +357,7 @@ def test_events_that_are_held_are_let_go_after_a_second_of_silence() -> None:
     start = time.perf_counter() - 2
     validator = EventValidator(Sensor(8, 8), drop=True, max_gap=MAX_GAP)
     packets = [Packet(at(0, 5), start), Packet(at(), None), Packet(at(), None)]
-    decisions = decide(packets, golden(WindowRule(4, "time", 25_000)), validator, Clock())
+    decisions = decide(packets, golden(binned(4, "time", 25_000)), validator, Clock())
     assert next(decisions).events == 2
 
 
@@ -451,7 +451,7 @@ def test_a_recording_in_real_time_gives_the_same_events_not_before_they_are_due(
         next(play_in_real_time([events], 0))
 
 
-def test_a_damaged_time_is_waited_for_asleep_and_can_be_interrupted(
+def test_a_silence_is_waited_for_asleep_and_can_be_interrupted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def interrupted(seconds: float) -> None:
@@ -460,7 +460,15 @@ def test_a_damaged_time_is_waited_for_asleep_and_can_be_interrupted(
 
     monkeypatch.setattr(time, "sleep", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        list(play_in_real_time([at(0, 2**62)]))
+        list(play_in_real_time([at(0, 9_000_000)]))
+
+
+def test_a_damaged_time_is_not_waited_for() -> None:
+    start = time.perf_counter()
+    times = [0, 1000, 2**61, 2000, 3000, -(2**61), 4000, 50_000]
+    played = list(play_in_real_time([at(*times[:3]), at(*times[3:])]))
+    assert [t for packet in played for t in packet.events["t"].tolist()] == times
+    assert 0.045 <= time.perf_counter() - start < 5
 
 
 def test_a_real_recording_at_once() -> None:

@@ -64,7 +64,7 @@ COMMANDS = {
     "stream": Command(
         (
             *("stream", "{inputs}/events.lmht", "{inputs}/recording.npy"),
-            *("--bin-us", "1000", "--sensor", "8x8", "--json", "out.jsonl"),
+            *("--length", "2ms", "--sensor", "8x8", "--json", "out.jsonl"),
         ),
         "out.jsonl",
         appends=True,

@@ -20,7 +20,7 @@ FILES = sorted(GOLDEN.glob("*.lmht"))
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_gives_the_same_integers(path: Path) -> None:
     net = load_network(path)
-    windows, labels = load_windows(path.with_name(f"{path.name.split('.')[0]}.v1.npz"))
+    windows, labels, _ = load_windows(path.with_name(f"{path.name.split('.')[0]}.v1.npz"))
     assert labels is not None and labels.tolist() == [2, 0, 1]
     found, stored = (
         expected(reference.run(net, windows)),

@@ -17,7 +17,7 @@ WINDOWS = np.arange(2 * 3 * 2 * 2 * 2, dtype=np.uint8).reshape(2, 3, 2, 2, 2)
 def test_round_trip(tmp_path: Path, labels: np.ndarray | None) -> None:
     path = tmp_path / "data.npz"
     save_windows(WINDOWS, path, labels)
-    windows, found = load_windows(path)
+    windows, found, _ = load_windows(path)
     np.testing.assert_array_equal(windows, WINDOWS)
     assert windows.dtype == WINDOWS.dtype
     if labels is None:
@@ -36,6 +36,12 @@ def test_round_trip(tmp_path: Path, labels: np.ndarray | None) -> None:
         ({"windows": WINDOWS[:0]}, "'windows' must hold integers in the shape"),
         ({"windows": WINDOWS, "labels": np.array([1])}, "'labels' must hold 2 integers"),
         ({"windows": WINDOWS, "labels": np.array([1.0, 2.0])}, "'labels' must hold 2 integers"),
+        ({"windows": WINDOWS, "classes": np.array([1])}, "'classes' must hold texts"),
+        ({"windows": WINDOWS, "classes": np.array(["a", ""])}, "'classes' must hold texts"),
+        (
+            {"windows": WINDOWS, "labels": np.array([0, 2]), "classes": np.array(["a", "b"])},
+            r"'labels' must lie within 0\.\.1, one of the 2 classes, found 0\.\.2",
+        ),
     ],
 )
 def test_arrays_of_another_kind_are_refused(
@@ -44,6 +50,15 @@ def test_arrays_of_another_kind_are_refused(
     np.savez(tmp_path / "data.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=message):
         load_windows(tmp_path / "data.npz")
+
+
+def test_names_of_classes(tmp_path: Path) -> None:
+    names = ("mug, red", "\u00e4")
+    save_windows(WINDOWS, tmp_path / "data.npz", np.array([1, 0]), names)
+    found = load_windows(tmp_path / "data.npz")
+    assert found.classes == names and found.labels is not None and found.labels.tolist() == [1, 0]
+    save_windows(WINDOWS, tmp_path / "data.npz")
+    assert load_windows(tmp_path / "data.npz").classes == ()
 
 
 def test_nothing_wrong_is_written(tmp_path: Path) -> None:

@@ -18,8 +18,13 @@ import numpy as np
 
 from lmht_deploy import backends
 from lmht_deploy.events import read_events
+<<<<<<< HEAD
 from lmht_deploy.events.arrays import Sensor
 from lmht_deploy.formats.lmht import load_network, save_network
+=======
+from lmht_deploy.events.arrays import EVENT, Sensor
+from lmht_deploy.formats.lmht import load_network
+>>>>>>> main
 from lmht_deploy.formats.windows import load_windows
 from lmht_deploy.training.recipe import load_recipe
 from tests.fuzz._mutation import (
@@ -178,6 +183,7 @@ def _recordings(suffix: str, *written: bytes, mutate: Mutate = mutate_bytes) -> 
     return Target(_recording, suffix, seeds, mutate)
 
 
+<<<<<<< HEAD
 def _hdf5_recordings() -> tuple[bytes, ...]:
     """Columns in one group, and one data set with fields; small, chunked and compressed."""
     import h5py
@@ -199,6 +205,15 @@ def _hdf5_recordings() -> tuple[bytes, ...]:
 
 
 def _npz(arrays: Arrays) -> bytes:
+=======
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def _npz(**arrays: np.ndarray) -> bytes:
+>>>>>>> main
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
@@ -252,10 +267,17 @@ def targets() -> dict[str, Target]:
         "dat": _recordings(".dat", dat),
         "es": _recordings(".es", es),
         "bin": _recordings(".bin", bytes(range(50))),
+<<<<<<< HEAD
         "npy": _recordings(".npy", _npy(rows)),
         "csv": _recordings(".csv", b"t,x,y,p\n1,2,3,1\n5,6,7,0\n"),
         "hdf5": Target(_recording, ".hdf5", _hdf5_recordings, mutate_hdf5),
         "npz": Target(
             _recording, ".npz", lambda: (_npz(columns), _stored_npz(columns)), mutate_npz
         ),
+=======
+        "hdf5": _recordings(".hdf5"),
+        "csv": _recordings(".csv", b"t,x,y,p\n1,2,3,1\n20,4,5,0\n", b"1 2 3 1\n2 2 3 0\n"),
+        "npy": _recordings(".npy", _npy(np.zeros(4, EVENT))),
+        "npz": Target(_recording, ".npz", (_npz(**columns), _stored_npz(**columns))),
+>>>>>>> main
     }

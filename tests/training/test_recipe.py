@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ HYBRID = {
 
 def row(plan: Recipe) -> tuple[object, ...]:
     paper, network = plan.paper, plan.network
-    data_set = (plan.data.name, plan.data.classes)
+    data_set = (plan.data.name, plan.data.max_classes)
     return (
         paper.table,
         data_set,
@@ -228,6 +229,8 @@ def test_overrides() -> None:
             "augmentation.flip=true",
         ],
     )
+    own = recipe.load_recipe("recordings", ["data.label_by=2", 'data.group_by="1"']).data
+    assert (own.label_by, own.group_by) == ("2", "1")
     assert found.augmentation.flip
     assert (
         found.training.epochs,
@@ -263,8 +266,8 @@ def test_overrides() -> None:
         ("training.learning_rate=1" + "0" * 400, "training.learning_rate must be within"),
         ("augmentation.flip=1", "augmentation.flip must be true or false, not 1"),
         ("training.optimizer=adam", "training.optimizer must be one of adamw, sgd, not 'adam'"),
-        ("network.architecture=3", "network.architecture must be a string, one of residual-small"),
-        ("data.name=3", "data.name must be a string, not 3"),
+        ("network.architecture=true", "network.architecture must be a string, one of residual-small"),
+        ("data.name=true", "data.name must be a string, not True"),
         ("training.epochs", "an override has the form section.key=value"),
         ("epochs=3", "an override has the form section.key=value"),
         ("network.neuron=if", "network.neuron 'if' has one level: network.levels must be 1, not 2"),
@@ -276,7 +279,11 @@ def test_overrides() -> None:
             "augmentation.crop_scale=0.5",
             "augmentation.crop_scale is for images of different sizes, .*, not for digits",
         ),
-        ("data.classes=5", "data.classes is for images, not for digits"),
+        ("data.classes=5", r"data.classes must be a list of names, as \["),
+        ("data.classes=[3]", r"data.classes must be a list of names, .*, not \[3\]"),
+        ("data.max_classes=-1", r"data.max_classes must be within 0\.\.65536, not -1"),
+        ("data.fold=3/2", r"\[data\] a fold is given as I/K with 1 <= I <= K"),
+        ("data.group_by=(", r"\[data\] group_by '\(' is not a regular expression"),
         (
             "augmentation.auto_augment=svhn",
             "augmentation.auto_augment must be one of none, cifar10, imagenet, not 'svhn'",
@@ -290,6 +297,16 @@ def test_wrong_values(override: str, message: str | None) -> None:
         return
     with pytest.raises(RecipeError, match=message):
         recipe.load_recipe("digits", [override])
+
+
+def test_a_list_of_classes() -> None:
+    """As TOML or as text with commas; it is read back from what is written."""
+    for override in ('data.classes=["a", "b=c"]', "data.classes=a, b=c"):
+        found = recipe.load_recipe("digits", [override])
+        assert found.data.classes == ("a", "b=c")
+        assert recipe.parse(tomllib.loads(recipe.dumps(found))) == found
+    with pytest.raises(RecipeError, match=r"give data\.classes or data\.max_classes"):
+        recipe.load_recipe("digits", ["data.classes=a", "data.max_classes=1"])
 
 
 def test_neurons_without_mixing_need_equal_steps() -> None:

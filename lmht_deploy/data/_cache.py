@@ -1,0 +1,99 @@
+"""The cache of windows: a file per set of recordings and options, keyed by their content."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmht_deploy.errors import StorageError
+from lmht_deploy.formats.files import atomic_write
+
+from ._counting import Counted
+from ._recordings import Recordings
+
+VERSION = 3
+"""Changes whenever the same recordings would become other windows."""
+
+MAX_BYTES = 8 * 2**30
+"""Size of a cache folder, beyond which the files that were not used for longest are removed."""
+
+PATTERN = "windows-*.npz"
+READERS = 4
+"""Threads that read files to hash them."""
+
+
+def cache_path(cache: Path, recordings: Recordings, options: dict[str, Any]) -> Path:
+    """Return the file of the windows of `recordings`, whose name is a hash of all they depend on.
+
+    Args:
+        cache: Folder of the cache.
+        recordings: The recordings, with the content of all files.
+        options: How they become windows.
+    """
+    names = list(recordings.names)
+    key = json.dumps([VERSION, options, names, _hash_files(recordings.files)], sort_keys=True)
+    return cache / PATTERN.replace("*", hashlib.sha256(key.encode()).hexdigest()[:32])
+
+
+def _hash_files(files: Sequence[Path]) -> list[str]:
+    with ThreadPoolExecutor(READERS) as readers:
+        return list(readers.map(_hash_file, files))
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_cache(path: Path, number: int) -> Counted | None:
+    """Read the windows of `number` recordings; None if they are not there or damaged."""
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            arrays = (content[name] for name in ("windows", "source_index", "start_us"))
+            windows, sources, starts = arrays
+            totals = json.loads(str(content["totals"]))
+        if not (len(windows) == len(sources) == len(starts) and 0 <= sources.max() < number):
+            return None
+        os.utime(path)  # it was used
+    except Exception:  # whatever a damaged file raises: the cache is only a shortcut
+        return None
+    return Counted(windows, sources, starts, totals)
+
+
+def write_cache(path: Path, found: Counted) -> None:
+    """Write windows, if that is possible: without the file, they are made again the next time."""
+    with contextlib.suppress(OSError, StorageError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                windows=found.windows,
+                source_index=found.source_index,
+                start_us=found.start_us,
+                totals=np.array(json.dumps(found.totals)),
+            )
+        _remove_oldest(path)
+
+
+def _remove_oldest(kept: Path) -> None:
+    """Remove files until the folder of `kept` holds at most `MAX_BYTES`, but never `kept`."""
+    files = []
+    for path in kept.parent.glob(PATTERN):
+        with contextlib.suppress(OSError):  # another process may have removed it
+            files.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= MAX_BYTES:
+            return
+        if path != kept:
+            path.unlink(missing_ok=True)
+            total -= size
