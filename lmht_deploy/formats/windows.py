@@ -13,11 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmht_deploy.errors import DataError, StorageError
+from lmht_deploy.errors import DataError, StorageError, show
 from lmht_deploy.formats.files import as_path, atomic_write, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
 
+<<<<<<< HEAD
+from ._npz import ArrayHeader, npz_headers, read_npz
+
+__all__ = ["SCHEMA", "load_windows", "save_windows"]
+=======
 __all__ = ["SCHEMA", "WindowFile", "load_windows", "save_windows"]
+>>>>>>> main
 
 WINDOWS = Field(
     "windows",
@@ -88,54 +94,76 @@ def save_windows(
     """
     if as_path(path).suffix != SCHEMA.suffix:
         raise StorageError(f"{path}: the suffix must be {SCHEMA.suffix}")
+<<<<<<< HEAD
+    given = {WINDOWS.name: windows} | ({} if labels is None else {LABELS.name: labels})
+    arrays = {name: _as_array(path, name, values) for name, values in given.items()}
+    _check(path, {name: ArrayHeader(array.dtype, array.shape) for name, array in arrays.items()})
+    if LABELS.name in arrays:
+        _as_int64(path, arrays[LABELS.name])
+=======
     given = {WINDOWS.name: windows, LABELS.name: labels, CLASSES.name: list(classes) or None}
     arrays = {
         name: _as_array(path, name, values) for name, values in given.items() if values is not None
     }
     _check(path, arrays)
+>>>>>>> main
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
+<<<<<<< HEAD
+def load_windows(
+    path: str | Path, step_shape: tuple[int, ...] | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read windows from a `.npz` file.
+=======
 def load_windows(path: str | Path) -> WindowFile:
     """Read windows, their labels and the names of their classes from a `.npz` file.
+>>>>>>> main
 
     Args:
         path: File to read.
+        step_shape: Shape of one input step that is needed, (C, H, W) or (N_in,); windows of
+            another shape are refused before they take memory. None accepts any shape.
 
     Raises:
         StorageError: If the file is missing, damaged or not a `.npz` file.
         DataError: If its arrays are of another kind.
     """
     with reading(as_path(path), "a readable .npz file"):
-        arrays = _read(path)
-    if isinstance(arrays, np.ndarray):
+        headers = _headers(path)
+    if headers is None:
         raise DataError(
             f"{path}: holds one bare array; write it with "
             f"numpy.savez_compressed(path, windows=..., labels=...)"
         )
-    _check(path, arrays)
+    _check(path, headers)
+    found = headers[WINDOWS.name].shape
+    if step_shape is not None and found[2:] != step_shape:
+        raise DataError(
+            f"{path}: windows must have steps of shape {list(step_shape)}, not {list(found[2:])}"
+        )
+    with reading(path, "a readable .npz file"):
+        arrays = read_npz(path)
     labels = arrays.get(LABELS.name)
+<<<<<<< HEAD
+    return arrays[WINDOWS.name], None if labels is None else _as_int64(path, labels)
+=======
     return WindowFile(
         arrays[WINDOWS.name],
         None if labels is None else labels.astype(np.int64),
         tuple(arrays[CLASSES.name].tolist()) if CLASSES.name in arrays else (),
     )
+>>>>>>> main
 
 
-def _read(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
+def _headers(path: str | Path) -> dict[str, ArrayHeader] | None:
+    """Return what the file states of its arrays; None for a bare array."""
     with Path(path).open("rb") as file:
-        if not file.read(6).startswith(_MAGIC):
-            raise StorageError(f"{path}: is not an .npz file")
-        file.seek(0)
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        arrays = {name: content[name] for name in content.files}
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # NumPy returns any other member as bytes
-            raise StorageError(f"{path}: {name!r} is not an array")
-    return arrays
+        start = file.read(6)
+    if not start.startswith(_MAGIC):
+        raise StorageError(f"{path}: is not an .npz file")
+    return npz_headers(path) if start.startswith(_MAGIC[0]) else None
 
 
 def _as_array(path: str | Path, name: str, values: object) -> np.ndarray:
@@ -145,18 +173,26 @@ def _as_array(path: str | Path, name: str, values: object) -> np.ndarray:
         raise DataError(f"{path}: {name!r} must be an array of integers") from None
 
 
-def _check(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _check(path: str | Path, arrays: Mapping[str, ArrayHeader]) -> None:
     if not SCHEMA.groups[0].required <= set(arrays) <= SCHEMA.groups[0].names:
         raise DataError(
+<<<<<<< HEAD
+            f"{path}: must hold the array 'windows' and may hold 'labels'; it holds "
+            f"{', '.join(map(show, sorted(arrays)[:9])) or 'nothing'}"
+=======
             f"{path}: must hold the array 'windows' and may hold 'labels' and 'classes'; it holds "
             f"{', '.join(sorted(arrays)) or 'nothing'}"
+>>>>>>> main
         )
-    windows, labels = arrays[WINDOWS.name], arrays.get(LABELS.name)
-    if windows.dtype.kind not in "iub" or windows.ndim < 2 or len(windows) == 0:
+    (dtype, shape), labels = arrays[WINDOWS.name], arrays.get(LABELS.name)
+    if dtype.kind not in "iub" or len(shape) < 2 or shape[0] == 0:
         raise DataError(
             f"{path}: 'windows' must hold integers in the shape [N, T_in, ...] with N >= 1, not "
-            f"{windows.dtype} {list(windows.shape)}"
+            f"{dtype} {list(shape)}"
         )
+<<<<<<< HEAD
+    if labels and (labels.dtype.kind not in "iu" or labels.shape != shape[:1]):
+=======
     if labels is not None:
         _check_labels(path, labels, len(windows))
     if (classes := arrays.get(CLASSES.name)) is not None:
@@ -165,12 +201,19 @@ def _check(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _check_labels(path: str | Path, labels: np.ndarray, count: int) -> None:
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
+>>>>>>> main
         raise DataError(
-            f"{path}: 'labels' must hold {count} integers, one per window, not {labels.dtype} "
+            f"{path}: 'labels' must hold {shape[0]} integers, one per window, not {labels.dtype} "
             f"{list(labels.shape)}"
         )
+
+
+def _as_int64(path: str | Path, labels: np.ndarray) -> np.ndarray:
     if labels.max() > np.iinfo(np.int64).max:
         raise DataError(f"{path}: 'labels' must fit 64 bits, found {labels.max()}")
+<<<<<<< HEAD
+    return labels.astype(np.int64)
+=======
 
 
 def _check_classes(path: str | Path, classes: np.ndarray, labels: np.ndarray | None) -> None:
@@ -181,3 +224,4 @@ def _check_classes(path: str | Path, classes: np.ndarray, labels: np.ndarray | N
             f"{path}: 'labels' must lie within 0..{len(classes) - 1}, one of the {len(classes)} "
             f"classes, found {labels.min()}..{labels.max()}"
         )
+>>>>>>> main
