@@ -13,11 +13,12 @@ from .recipe import Recipe
 
 @dataclass(frozen=True)
 class Data:
-    """The two splits of a data set.
+    """Two splits of a data set.
 
     Attributes:
         train: Windows to train on.
-        test: Windows to test on.
+        test: Windows to test on after each epoch: the test split, or the validation split, where
+            settings are chosen.
 
     Raises:
         DataError: A split has no windows or no labels, a label is not an index into the classes,
@@ -71,7 +72,10 @@ def load_data(
     cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Data:
-    """Load both splits of the recipe's data set.
+    """Load the training split of the recipe's data set, and the split that tests each epoch.
+
+    That is the validation split if the recipe has `data.validation_share`, otherwise the test
+    split.
 
     Args:
         recipe: The recipe; its `data` says what to load and how it becomes windows.
@@ -108,6 +112,6 @@ def load_data(
             cache=cache,
             progress=progress,
         )
-        for split in ("train", "test")
+        for split in ("train", chosen.evaluation_split)
     )
     return Data(train, test)

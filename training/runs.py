@@ -4,6 +4,7 @@
                          the training data
     recipe.toml          the recipe, with every key
     metrics.jsonl        one line per epoch
+    files.csv            file, label and split of each recording, where windows have recordings
     state.safetensors    weights, optimizer and epoch, from which a run is resumed
 
 Every file is written under a temporary name and renamed, so it is complete or absent.
@@ -11,20 +12,22 @@ Every file is written under a temporary name and renamed, so it is complete or a
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lmht_deploy.data import images
+from lmht_deploy.data import Windows, images
 from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.files import as_path, atomic_write
 from lmht_deploy.ir import Input
@@ -35,7 +38,7 @@ from .builder import Shape, build_model
 from .model import SpikingModel
 from .neurons import IF, LMHT, MHT, QCFS, Neuron
 from .recipe import NetworkRecipe, Recipe
-from .run_folder import METRICS, MODEL, RECIPE
+from .run_folder import FILES, METRICS, MODEL, RECIPE
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Run:
 
     @property
     def accuracy(self) -> float:
-        """Test accuracy after the last epoch, 0..1."""
+        """Accuracy on the split that tests each epoch, after the last epoch, 0..1."""
         return float(self.metrics[-1]["test_accuracy"])
 
 
@@ -211,6 +214,34 @@ def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
     """Write one line per epoch."""
     with atomic_write(folder / METRICS) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in metrics), encoding="utf-8")
+
+
+def write_files(folder: Path, splits: Mapping[str, Windows]) -> None:
+    """Write which recording is in which split: a table that `lmht_deploy.data.load` reads.
+
+    Args:
+        folder: Run folder.
+        splits: Windows by the name of their split. Nothing is written if they do not come from
+            recordings.
+    """
+    rows = [(*row, split) for split, windows in splits.items() for row in _recordings(windows)]
+    if not rows:
+        return
+    with (
+        atomic_write(folder / FILES) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows([("file", "label", "split"), *rows])
+
+
+def _recordings(windows: Windows) -> Iterator[tuple[str, str]]:
+    """Yield the name and the class of each recording that has a window."""
+    if windows.source_index is None:
+        return
+    sources, first = np.unique(windows.source_index, return_index=True)
+    labels = windows.require_labels()[first]
+    for source, label in zip(sources.tolist(), labels.tolist(), strict=True):
+        yield windows.sources[source], windows.classes[label]
 
 
 def read_metrics(folder: Path) -> tuple[dict[str, Any], ...]:

@@ -301,7 +301,7 @@ def count_answers(counts: Counter[int], classes: Classes) -> str:
     """Return how often each class was the answer, the most frequent first."""
     prefix = "" if classes.names else "class "
     return ", ".join(
-        f"{prefix if label >= 0 else ''}{classes.name(label)}: {count:,}"
+        f"{prefix if label >= 0 else ''}{classes.name(label)} ({count:,})"
         for label, count in counts.most_common()
     )
 

@@ -15,21 +15,25 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from lmht_deploy.errors import DataError
 
 from . import _options as options
+from . import _split_options as splits
 from . import _window_options as windows
 from ._console import counting, tell, warn
 
 if TYPE_CHECKING:
-    from lmht_deploy.data import Windows
+    from lmht_deploy.data import SplitRule, Windows
     from lmht_deploy.data._sources import Source
     from lmht_deploy.events.windows import WindowRule
 
-CHANNELS = {"events": 2, "images": 3}
-"""Channels of the windows of a kind of source."""
+IMAGES = ("images", "image-folder")
+"""Kinds of sources whose windows have the three channels of images."""
 CUTTING = ("by", "length", "hop", "incomplete")
+DIVIDING = ("label_by", "group_by", "test_share", "validation_share", "fold")
+PATHS = ("label_by", "group_by")
 WITHOUT_EFFECT = {
-    "windows": ("sensor", *CUTTING, "drop", "subset", "cache"),
-    "recording": ("subset", "cache"),
-    "images": ("sensor", *CUTTING, "drop", "subset"),
+    "windows": ("sensor", *CUTTING, *PATHS, "drop", "subset", "cache"),
+    "recording": ("classes", *DIVIDING, "subset", "cache"),
+    "images": ("sensor", *CUTTING, *PATHS, "drop", "subset"),
+    "image-folder": ("sensor", *CUTTING, "drop", "subset", "cache"),
     "events": (),
 }
 """Options that have no effect on a kind of source."""
@@ -48,6 +52,12 @@ class ReadOptions:
     length: windows.Length = None
     hop: windows.Hop = None
     incomplete: windows.Incomplete = False
+    classes: splits.Classes = None
+    label_by: splits.LabelBy = None
+    group_by: splits.GroupBy = None
+    test_share: splits.TestShare = None
+    validation_share: splits.ValidationShare = None
+    fold: splits.Fold = None
     drop: options.Drop = False
     subset: options.Subset = False
     cache: options.Cache = None
@@ -57,8 +67,14 @@ class ReadOptions:
         """Refuse options that have no effect on the source."""
         for name in WITHOUT_EFFECT[found.kind]:
             if getattr(self, name):
-                what = "the data set" if found.kind == "images" else "the file"
-                raise DataError(f"--{name} has no effect on {what} {found.name}")
+                what = "the data set" if found.kind in IMAGES else "the file"
+                option = name.replace("_", "-")
+                raise DataError(f"--{option} has no effect on {what} {found.name}")
+
+    @property
+    def split_fields(self) -> dict[str, Any]:
+        """Fields of a split rule; None where no option is given."""
+        return {name: getattr(self, name) for name in DIVIDING}
 
     @property
     def cache_folder(self) -> Path | None:
@@ -135,14 +151,16 @@ class Target:
         max_value: Largest value of the input. Larger counts of events are clipped.
         rule: Window rule that the network was trained on, if it is known.
         classes: Names of its classes, if they are known.
-        max_classes: Number of classes of the data set that it was trained on. 0: all.
+        chosen: Classes of its data set that it was trained on. Empty: all.
+        split_rule: How its data was divided into splits, if it is known.
     """
 
     shape: tuple[int, ...]
     max_value: int
     rule: WindowRule | None = None
     classes: tuple[str, ...] = ()
-    max_classes: int = 0
+    chosen: tuple[str, ...] = ()
+    split_rule: SplitRule | None = None
 
     @classmethod
     def of(
@@ -150,7 +168,8 @@ class Target:
     ) -> Target:
         """Describe the network in the file `path`."""
         rule = windows.own_rule(metadata, shape[0], path)
-        return cls(shape, max_value, rule)
+        names, chosen = (splits.read_names(metadata, key) for key in ("classes", splits.CHOSEN))
+        return cls(shape, max_value, rule, names, chosen, splits.own_split_rule(metadata, path))
 
 
 def read_windows(
@@ -168,13 +187,17 @@ def read_windows(
         target: What the network needs.
         reading: Options of the verb.
         split: Split of the data; None: the default of `load`.
-        limit: Number of windows to keep; None for all.
+        limit: Number of windows to keep, as many of each class; None for all.
     """
     from lmht_deploy import data
 
     found = data.find_source(source, reading.root)
     reading.check(found)
-    arguments: dict[str, Any] = {"split": split}
+    arguments: dict[str, Any] = {
+        "split": split,
+        "classes": splits.parse_classes(reading.classes),
+        "split_rule": splits.split_rule(reading.split_fields, target.split_rule),
+    }
     if found.kind != "windows":
         _check_shape(source, found, target.shape)
         given = (reading.by, reading.length, reading.hop)
@@ -183,13 +206,23 @@ def read_windows(
             "size": target.shape[2:] or None,
             "max_count": target.max_value,
             "incomplete": reading.incomplete,
-            "max_classes": target.max_classes,
             **reading.load_arguments(found),
         }
     with counting(f"reading {source}") as show:
         windows_found = data.load(source, progress=show, **arguments)
     tell_about(windows_found)
-    return windows_found if limit is None else windows_found[:limit]
+    return _fit_classes(source, windows_found, target, limit)
+
+
+def _fit_classes(source: str, found: Windows, target: Target, limit: int | None) -> Windows:
+    """Give windows the labels of the network, take a sample of them, and say so."""
+    matched, left_out = splits.use_classes(found, target.classes, target.chosen)
+    if left_out:
+        tell(f"note: {source}: {left_out}")
+    sample, text, missing = splits.take_sample(matched, limit)
+    if text:
+        (warn if missing else tell)(f"{'' if missing else 'note: '}{source}: {text}")
+    return sample
 
 
 def tell_about(found: Windows, name: str = "") -> None:
@@ -213,6 +246,6 @@ def named_errors(source: str) -> Iterator[None]:
 
 def _check_shape(source: str, found: Source, shape: tuple[int, ...]) -> None:
     """Refuse a network whose input has not the channels of the data, before anything is read."""
-    channels = CHANNELS["images" if found.kind == "images" else "events"]
+    channels = 3 if found.kind in IMAGES else 2
     if len(shape) != 4 or shape[1] != channels:
         raise DataError(f"{source} gives windows (T, {channels}, H, W); the network takes {shape}")

@@ -245,7 +245,13 @@ Split = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help="Run the first N windows only.", rich_help_panel=DATA),
+    typer.Option(
+        "--limit",
+        min=1,
+        metavar="N",
+        help="Run a sample of N windows, as many of each class; without labels, the first N.",
+        rich_help_panel=DATA,
+    ),
 ]
 Threads = Annotated[
     int,

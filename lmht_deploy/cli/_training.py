@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from lmht_deploy._packages import install_command
 from lmht_deploy.errors import DataError, LmhtError, StorageError, TrainingError
 
+from . import _split_options as splits
 from ._console import counting, tell
 from ._data import ReadOptions, Target, tell_about
 from ._training_reports import reports
 from ._window_options import length_and_kind
 
 if TYPE_CHECKING:
+    from lmht_deploy.data import SplitRule
     from lmht_deploy.events.windows import WindowRule
     from lmht_deploy.ir import Network
     from lmht_deploy.training.data import Data
@@ -72,7 +74,7 @@ def lower_run(run: Run) -> Network:
     from lmht_deploy.training.lowering import lower
     from lmht_deploy.training.recipe import dumps
 
-    rule = own_rule(run)
+    rule, division, chosen = own_rule(run), _own_split_rule(run), _chosen_classes(run)
     provenance = {
         "data": str(run.data.get("data", NOT_LOADED)),
         "recipe": dumps(run.recipe),
@@ -80,6 +82,8 @@ def lower_run(run: Run) -> Network:
         "classes": json.dumps(run.classes),
         "lmht-deploy": __version__,
         **({} if rule is None else {"window": rule.to_text()}),
+        **({} if division is None else {splits.RULE: division.to_text()}),
+        **({splits.CHOSEN: json.dumps(chosen)} if chosen else {}),
     }
     return dataclasses.replace(lower(run.model, run.input), metadata=provenance)
 
@@ -99,8 +103,23 @@ def run_target(run: Run) -> Target:
         run.input.max_value,
         own_rule(run),
         run.classes,
-        run.recipe.data.max_classes,
+        _chosen_classes(run),
+        _own_split_rule(run),
     )
+
+
+def _chosen_classes(run: Run) -> tuple[str, ...]:
+    """Classes of its data set that the run was trained on; empty: all."""
+    chosen = run.recipe.data
+    return chosen.classes or (run.classes if chosen.max_classes else ())
+
+
+def _own_split_rule(run: Run) -> SplitRule | None:
+    """How the data of the run was divided; None if it is not known."""
+    from lmht_deploy.data import SplitRule
+
+    text = run.data.get("split_rule")
+    return None if text is None else SplitRule.from_text(text)
 
 
 def own_data(run: Run, data: str | None, reading: ReadOptions) -> tuple[str, ReadOptions]:
@@ -128,6 +147,9 @@ def train_overrides(data: str | None, reading: ReadOptions) -> list[str]:
         found["hop"] = reading.hop
     if reading.incomplete:
         found["incomplete"] = True
+    if reading.classes is not None:
+        found["classes"] = splits.parse_classes(reading.classes)
+    found |= {name: value for name, value in reading.split_fields.items() if value is not None}
     return [f"data.{key}={json.dumps(value)}" for key, value in found.items()]
 
 
@@ -164,7 +186,8 @@ def train_run(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with reports(folder, tensorboard=tensorboard, quiet=quiet) as report:
+        split = recipe.data.evaluation_split
+        with reports(folder, split=split, tensorboard=tensorboard, quiet=quiet) as report:
             return loop.train(
                 recipe,
                 data,

@@ -26,11 +26,13 @@ RECORDING, FILTERS = "Recording", "Filters"
 
 
 class InfoByDefault(TyperGroup):
-    """A group whose verb `info` is meant where the first argument is none."""
+    """A group whose verb `info` is meant where the first argument is a file."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Insert `info` before the name of a file."""
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        first = args[0] if args else "-"
+        known = first in self.commands or first.startswith("-")
+        if not known and (Path(first).suffix or Path(first).exists()):
             args = ["info", *args]
         return super().parse_args(ctx, args)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from ._counting import EventOptions, count_recordings
 from ._digits import load_digits_recordings
 from ._folders import load_folder_recordings
 from ._listing import Choice
-from ._recordings import Recordings, join
+from ._recordings import Recordings
 from ._tonic import load_nmnist_recordings, load_tonic_recordings
 from ._windows import Progress, Windows
 
@@ -70,14 +69,12 @@ def load_recording(path: Path, options: EventOptions) -> Windows:
 def _open(
     name: str, root: Path | None, choice: Choice, sensor: Sensor | None, subset: bool
 ) -> Recordings:
-    if name == "folder":
-        return load_folder_recordings(root, choice, sensor)
-    if choice.split == "all":
-        parts = [replace(choice, split=part) for part in ("train", "test")]
-        return join([_open(name, root, part, sensor, subset) for part in parts])
     match name:
+        case "folder":
+            return load_folder_recordings(root, choice, sensor)
         case "digits":
-            return load_digits_recordings(choice.split)
+            return load_digits_recordings(choice)
         case "nmnist":
-            return load_nmnist_recordings(root, choice.split)
-    return load_tonic_recordings(name.removeprefix("tonic:"), root, choice.split, subset)
+            return load_nmnist_recordings(root, choice, subset)
+    tonic_name = name.removeprefix("tonic:")
+    return load_tonic_recordings(tonic_name, root, choice, subset, all_classes=not subset)

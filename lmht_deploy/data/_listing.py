@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,16 @@ class Choice:
     rule: SplitRule = field(default_factory=SplitRule)
     classes: tuple[str, ...] = ()
     max_classes: int = 0
+
+    @property
+    def own_splits(self) -> tuple[Split, ...]:
+        """What must be read of a data set that has a training and a test split of its own."""
+        match self.split:
+            case "all":
+                return "train", "test"
+            case "test":
+                return ("test",)
+        return ("train",)
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,11 @@ def select(
         new_labels[labels[index]],
         new_classes,
         tuple(found.groups[position] for position in index.tolist()),
-        {"split_rule": choice.rule.to_text(), "notes": list(found.notes)},
+        {
+            "split_rule": choice.rule.to_text(),
+            # They are of the split that is held out.
+            "notes": [] if choice.split == "train" else list(found.notes),
+        },
     )
 
 
@@ -311,6 +326,18 @@ def _read_table(path: Path, rule: SplitRule) -> Listing:
     splits = [_check_table_split(path, row, line) for line, row in rows.items()]
     labels = [_check_label(path, row["label"], line) for line, row in rows.items()]
     return _make_listing(path.parent, files, labels, groups, splits)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table of files: a CSV file can also be a recording."""
+    if path.suffix.lower() != ".csv":
+        return False
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline(1000).lower()
+    except (OSError, ValueError):
+        return False
+    return {"file", "label"} <= set(re.split(r"[,;\t\s]+", header))
 
 
 def _read_rows(path: Path) -> dict[int, dict[str, str]]:

@@ -20,8 +20,7 @@ from . import images
 from ._counting import EventOptions
 from ._events import load_event_set, load_recording
 from ._labels import class_list
-from ._listing import Choice
-from ._recordings import split_by_class
+from ._listing import Choice, naming, select
 from ._sources import Source, find_source
 from ._splits import Split, SplitRule, check_split
 from ._windows import Kind, Progress, Windows
@@ -54,9 +53,9 @@ def load(
         source: Name of a data set (see `available`); `tonic:<Class>` for another class of
             `tonic.datasets`; a folder of recordings, with one folder for each class; a recording;
             or an `.npz` file that `save_windows` wrote.
-        split: "train", "test" or "all". Default: "test" for data sets and for folders of classes,
-            "all" for a file and for a folder without classes. Data without splits of its own is
-            split in each class with a fixed seed, by recording where there are recordings.
+        split: "train", "validation", "test" or "all". Default: "test" for data sets and for folders
+            of classes, "all" for a file and for a folder without classes. Data without splits of
+            its own is divided as `split_rule` says.
         steps: Input steps T_in, the number of time bins of a window. An image is repeated T_in
             times; an `.npz` file must have this T_in. Default: that of the `.npz` file; all other
             data needs it.
@@ -78,9 +77,10 @@ def load(
         subset: Accept a data set that is not complete.
         drop: Drop and count invalid events instead of raising an error.
         classes: Classes to use, in the order of the new labels: "NAME", or "OLD=NEW" to rename a
-            class; equal new names merge classes. Empty: all.
+            class. Classes with equal new names become one class. Empty: all.
         max_classes: Use only the first `max_classes` classes. 0: all.
-        split_rule: How data without splits of its own is divided, see `SplitRule`.
+        split_rule: How files are labeled and grouped, and how recordings are divided into splits.
+            Default: each class 9 : 1 by recording, with a fixed seed.
         cache: Folder that keeps the windows for the next call with the same options and the same
             content of the files. It grows to at most 8 GiB; files that were not used for longest
             are removed. Data sets and folders only.
@@ -109,10 +109,19 @@ def load(
     if not isinstance(max_count, int | np.integer):
         raise DataError(f"max_count must be an integer, not {max_count!r}")
     found = find_source(source, root)
-    if found.kind == "windows":
-        return _load_window_file(found.path, steps, window_size, chosen)
-    rule = WindowRule(_required(found, steps), by, length, hop)  # type: ignore[arg-type]
     choice = Choice(chosen or "test", split_rule or SplitRule(), class_list(classes), max_classes)
+    if found.kind == "windows":
+        all_windows = choice if chosen else replace(choice, split="all")
+        return _load_window_file(found.path, steps, window_size, all_windows)
+    rule = WindowRule(_required(found, steps), by, length, hop)  # type: ignore[arg-type]
+    if found.kind == "image-folder":
+        return images.load_image_folder(
+            found.root,
+            choice,
+            size=_side(found.name, window_size),
+            steps=rule.steps,
+            progress=progress,
+        )
     if found.kind == "images":
         return images.load_images(
             found.name,
@@ -121,7 +130,7 @@ def load(
             size=_side(found.name, window_size),
             classes=choice.classes,
             max_classes=max_classes,
-            rule=split_rule,
+            rule=choice.rule,
             root=found.root,
             cache=cache,
             progress=progress,
@@ -178,7 +187,7 @@ def _side(name: str, size: Sensor | None) -> int:
 
 
 def _load_window_file(
-    path: Path, steps: int | None, size: Sensor | None, split: Split | None
+    path: Path, steps: int | None, size: Sensor | None, choice: Choice
 ) -> Windows:
     """Windows of an `.npz` file, which must have the given `steps` and `size`.
 
@@ -193,8 +202,19 @@ def _load_window_file(
         )
     kind: Kind = "image" if windows.dtype.kind == "i" and windows.min() < 0 else "events"
     found = Windows(windows, labels, classes, kind, {"data": str(path)})
-    if split in (None, "all"):
-        return found
-    chosen = split_by_class(found.require_labels(), split)
-    provenance = {**found.provenance, "split": split}
-    return replace(found, provenance=provenance)[chosen]
+    return found if choice == Choice("all", choice.rule) else _select_windows(found, choice)
+
+
+def _select_windows(found: Windows, choice: Choice) -> Windows:
+    """Windows of one split, which are divided one by one: an `.npz` file has no recordings."""
+    labels = found.require_labels()
+    classes = found.classes or tuple(map(str, range(int(labels.max()) + 1)))
+    names = [f"window {index:09}" for index in range(len(labels))]
+    with naming(str(found.provenance["data"])):
+        if labels.min() < 0:
+            raise DataError(f"a label is {labels.min()}; labels must not be negative")
+        chosen = select(names, labels, classes, choice, what="window")
+    provenance = {**found.provenance, "split": choice.split, **chosen.origin}
+    return replace(
+        found[chosen.index], labels=chosen.labels, classes=chosen.classes, provenance=provenance
+    )

@@ -71,6 +71,15 @@ def available() -> tuple[DataSet, ...]:
             "folder", "events", None, None, "your own recordings; root: one folder for each class"
         ),
         *(_image_entry(name) for name in images.SETS),
+        DataSet(
+            images.FOLDER,
+            "image",
+            None,
+            None,
+            "your own images; root: one folder for each class",
+            ("PIL",),
+            "images",
+        ),
     )
 
 

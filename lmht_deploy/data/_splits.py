@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
+
+from ._labels import shorten
 
 Split = Literal["train", "validation", "test", "all"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
@@ -275,14 +277,13 @@ class _Table:
         splits[np.flatnonzero(among)[held]] = split
         single = len(np.unique(groups)) == len(groups)
         asked = _Asked(split, 1 / parts if fold else share, single and not fold, self.what)
-        return [
-            note
-            for label in np.unique(labels)
-            if self.classes[label] in self.used
-            for note in asked.check(
-                self.classes[label], groups[labels == label], held[labels == label]
-            )
-        ]
+        return asked.check(
+            {
+                self.classes[label]: held[labels == label]
+                for label in np.unique(labels).tolist()
+                if self.classes[label] in self.used
+            }
+        )
 
     def _check_number(self, groups: np.ndarray, parts: int, into: str) -> None:
         if (number := len(np.unique(groups))) < parts:
@@ -299,39 +300,46 @@ class _Asked:
     strict: bool
     what: str
 
-    def check(self, name: str, groups: np.ndarray, held: np.ndarray) -> list[str]:
-        """Refuse a class that cannot be trained or tested; note how it differs from the share.
+    def check(self, held: Mapping[str, np.ndarray]) -> list[str]:
+        """Refuse a class that cannot be trained or tested, and describe how shares differ.
 
         Args:
-            name: Name of the class.
-            groups: Groups of its recordings, int `[n]`.
-            held: Which of them are held out, bool `[n]`.
-        """
-        found, number = float(held.mean()), len(np.unique(groups))
-        if found == 1:
-            raise DataError(
-                f"all {self.what}s of class {name!r} are in the {self.split} split, and none is"
-                " left for training; choose other groups or fewer folds"
-            )
-        if found == 0:
-            return [self._absent(name, number)]
-        if abs(found - self.share) > max(TOLERANCE, 1 / len(held)):
-            return [
-                f"the {self.split} split has {found:.0%} of the {self.what}s of class {name!r}"
-                f" ({self.share:.0%} was asked for), because groups are not divided"
-            ]
-        return []
+            held: Which recordings of each class are held out, bool `[n]`.
 
-    def _absent(self, name: str, number: int) -> str:
-        if self.strict:
-            raise DataError(
-                f"class {name!r} has too few {self.what}s to be split into train and {self.split}"
+        Returns:
+            At most two sentences.
+        """
+        shares = {name: float(members.mean()) for name, members in held.items()}
+        absent = [name for name, share in shares.items() if share == 0]
+        self._check_sides([name for name, share in shares.items() if share == 1], absent)
+        uneven = [
+            shares[name]
+            for name, members in held.items()
+            if shares[name] and abs(shares[name] - self.share) > max(TOLERANCE, 1 / len(members))
+        ]
+        notes = []
+        if absent:
+            notes.append(f"the {self.split} split has no {self.what} of class {shorten(absent)}")
+        if uneven:
+            span = dict.fromkeys(f"{share:.0%}" for share in (min(uneven), max(uneven)))
+            notes.append(
+                f"the {self.split} split has {' to '.join(span)} of the {self.what}s of"
+                f" {len(uneven)} of {len(held)} classes ({self.share:.0%} was asked for), because"
+                " groups are not divided"
             )
-        unit = f"group{'s' * (number > 1)} of {self.what}s"
-        return (
-            f"the {self.split} split has no {self.what} of class {name!r},"
-            f" which has {number} {unit}"
-        )
+        return notes
+
+    def _check_sides(self, untrained: list[str], untested: list[str]) -> None:
+        if untrained:
+            raise DataError(
+                f"all {self.what}s of class {untrained[0]!r} are in the {self.split} split, and"
+                " none is left for training; choose other groups or fewer folds"
+            )
+        if untested and self.strict:
+            raise DataError(
+                f"class {untested[0]!r} has too few {self.what}s to be split into train and"
+                f" {self.split}"
+            )
 
 
 def _draw(

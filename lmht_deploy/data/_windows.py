@@ -76,7 +76,8 @@ class Windows:
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence for each thing to know about how recordings became windows."""
-        return tuple(_notes(self.provenance)) if "recordings" in self.provenance else ()
+        counted = _notes(self.provenance) if "recordings" in self.provenance else ()
+        return (*counted, *self.provenance.get("notes", ()))
 
     @property
     def warnings(self) -> tuple[str, ...]:

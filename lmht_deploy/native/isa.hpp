@@ -4,6 +4,6 @@
 
 namespace lmht {
 
-enum class Isa { generic, avx2, avx512, avx512vnni };
+enum class Isa { generic, avx2, avx512, avx512vnni, amx };
 
 }  // namespace lmht

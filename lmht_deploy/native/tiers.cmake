@@ -1,12 +1,12 @@
 # The compiler flags of a tier, from tiers.def: -mFEATURE for each feature that the tier needs.
 
-set(tiers avx2 avx512 avx512vnni)  # rising, as in tiers.hpp: a tier needs all of the ones before it
+set(tiers avx2 avx512 avx512vnni amx)  # rising, as in tiers.hpp: a tier needs all of the ones before it
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/tiers.def)
 file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/tiers.def features REGEX "^FEATURE\\(")
 set(flags "")
 foreach(tier ${tiers})
   foreach(feature ${features})
-    if(feature MATCHES "^FEATURE\\(([a-z0-9]+), *${tier},")
+    if(feature MATCHES "^FEATURE\\(([-a-z0-9]+), *${tier},")
       list(APPEND flags -m${CMAKE_MATCH_1})
     endif()
   endforeach()

@@ -3,6 +3,11 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace lmht {
 namespace {
 
@@ -10,10 +15,29 @@ struct Named {
     Isa isa;
     const char* name;
 };
-constexpr Named ISAS[] = {{Isa::avx512vnni, "avx512vnni"},
+constexpr Named ISAS[] = {{Isa::amx, "amx"},
+                          {Isa::avx512vnni, "avx512vnni"},
                           {Isa::avx512, "avx512"},
                           {Isa::avx2, "avx2"},
                           {Isa::generic, "generic"}};
+
+#if defined(__x86_64__)
+// Whether the system lets this process use the tiles of AMX. Linux saves their 8 KiB for each
+// thread of a process that has asked, and may refuse.
+bool request_tiles() {
+#if defined(__linux__)
+    constexpr long REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
+bool may_use_tiles() {
+    static const bool granted = request_tiles();  // once per process
+    return granted;
+}
+#endif
 
 }  // namespace
 
@@ -24,7 +48,7 @@ bool cpu_runs(Isa isa) {
     if (Isa::tier <= isa && !__builtin_cpu_supports(#name)) return false;
 #include "native/tiers.def"
 #undef FEATURE
-    return true;
+    return isa < Isa::amx || may_use_tiles();
 #else
     return isa == Isa::generic;
 #endif

@@ -6,13 +6,15 @@
 //   avx2         yes      yes    Intel Haswell (2013) and AMD Zen (2017), and later ones
 //   avx512                yes    Intel Skylake-X (2017) and AMD Zen 4 (2022), and later ones
 //   avx512vnni   yes             Intel Ice Lake (2019) and AMD Zen 4 (2022), and later ones
+//   amx          yes             Intel Sapphire Rapids (2023) and later ones, on Linux
 //
 // How a tier comes to run:
 //
 //   tiers.def --- tiers.cmake ---> -mavx2 -mbmi ...    flags of the tier's one translation unit
 //       |  \----- compiled_tier.hpp                    checks there that the compiler agrees
 //       v
-//   cpu_runs(isa)                                      asks the CPU for the same features
+//   cpu_runs(isa)                                      asks the CPU for the same features, and
+//       |                                              the system for the use of tiles
 //       |
 //   Tiers<Kernels>   the tiers of one core that the CPU runs, the best first
 //       |

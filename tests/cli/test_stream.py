@@ -404,7 +404,7 @@ def test_a_signal_ends_a_stream_though_its_input_is_silent(net: Path, name: str,
     number = getattr(signal, name)
     if signal.getsignal(number) == signal.SIG_IGN:
         pytest.skip(f"who started the tests has them ignore {name}")
-    with start("stream", net, "-", "--bin-us", 2500, stdin=subprocess.PIPE) as process:
+    with start("stream", net, "-", "--length", "10ms", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write("".join(f"{t} 1 1 1\n" for t in range(0, 30_000, 3)))
         process.stdin.flush()
@@ -424,7 +424,7 @@ def test_a_hostile_datagram_does_not_end_a_stream(net: Path, live: list[str], ho
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--bin-us", 2500, "--drop", "--silence", 1, "--json", "-", *live]
+    options = ["--length", "10ms", "--drop", "--silence", 1, "--json", "-", *live]
     process = start("stream", net, f"udp://127.0.0.1:{port}", *options)
 
     def send(times: range | list[int]) -> None:
@@ -464,7 +464,7 @@ def wait_for_socket(port: int) -> None:
 def test_a_time_far_ahead_makes_no_windows(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
     times = np.append(np.arange(0, 100_000, 1000), 100_000 + 10**9)
     np.save(net.with_name("far.npy"), make_events(times, *np.zeros((3, 101), np.int64)))
-    arguments = ["stream", net, net.with_name("far.npy"), "--bin-us", 2500, "--sensor", "8x8"]
+    arguments = ["stream", net, net.with_name("far.npy"), "--length", "10ms", "--sensor", "8x8"]
     assert lmht(*arguments) == 0
     said = capsys.readouterr()
     assert said.out.count("\n") == 12 and "99,999 empty windows skipped" in said.err
@@ -475,7 +475,7 @@ def test_a_time_far_ahead_makes_no_windows(net: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("first", [10**15, -(10**15)])
 def test_a_live_stream_survives_a_bad_first_event(net: Path, first: int) -> None:
-    options = ["--bin-us", 2500, "--live", "--drop", "--json", "-"]
+    options = ["--length", "10ms", "--live", "--drop", "--json", "-"]
     process = start("stream", net, "-", *options, stdin=subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write(f"{first} 1 1 1\n")

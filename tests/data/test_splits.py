@@ -150,10 +150,9 @@ def test_two_sessions_become_training_and_test() -> None:
     found = divide(names(24), labels, "abc", SplitRule(), groups=groups)
     assert [len(set(found.splits[part].tolist())) for part in (slice(12), slice(12, 24))] == [1, 1]
     assert set(found.splits.tolist()) == {"train", "test"}
-    assert found.notes == tuple(
-        f"the test split has 50% of the recordings of class '{name}' (10% was asked for), because"
-        " groups are not divided"
-        for name in "abc"
+    assert found.notes == (
+        "the test split has 50% of the recordings of 3 of 3 classes (10% was asked for), because"
+        " groups are not divided",
     )
 
 
@@ -162,10 +161,7 @@ def test_a_class_of_one_session_trains_and_this_is_noted() -> None:
     found = divide(names(7), labels, ["cup", "mug", "pen"], SplitRule(), groups=groups)
     assert set(labels[found.splits == "train"].tolist()) == {0, 1, 2}
     assert set(labels[found.splits == "test"].tolist()) == {0, 1}
-    assert (
-        "the test split has no recording of class 'pen', which has 1 group of recordings"
-        in found.notes
-    )
+    assert found.notes[0] == "the test split has no recording of class pen"
 
 
 def test_groups_are_found_in_paths() -> None:

@@ -29,6 +29,8 @@ from lmht_deploy.events import (
 from lmht_deploy.events import _encoding as encoding
 from lmht_deploy.events._pieces import PIECE
 from lmht_deploy.events.arrays import MAX_GAP
+from lmht_deploy.events.stream import Counts, Windower
+from lmht_deploy.events.windows import WindowRule, clip_counts
 from tests.support.recordings import at, data
 
 SENSOR = Sensor(260, 346)
@@ -376,6 +378,19 @@ def test_only_the_time_that_is_wrong_is_dropped() -> None:
 def test_a_jump_says_so() -> None:
     with pytest.raises(DataError, match=r"event 2: its time 1 us .*, 1000000000 us, 1,000 s back"):
         EventValidator(SENSOR).validate(at(0, 10**9, 1))
+
+
+def test_a_burst_of_a_hundred_million_events_is_counted() -> None:
+    burst = at(*[7] * 10**5).repeat(10)
+    counts = Counts(4, Sensor(8, 8))
+    windower = Windower(WindowRule(4, "time", 40), counts)
+    validator = EventValidator(Sensor(8, 8), drop=True, max_gap=MAX_GAP)
+    for _ in range(100):
+        assert not list(windower.push(validator.validate(burst)))
+    list(windower.push(validator.finish()))
+    ((end, window),) = windower.finish()
+    assert end == 47 and window[0, 1, 0, 0] == window.sum() == 10**8
+    assert clip_counts(window)[1] == 10**8 - 255
 
 
 def test_duplicates_are_events() -> None:

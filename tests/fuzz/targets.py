@@ -13,7 +13,7 @@ import numpy as np
 
 from lmht_deploy import backends
 from lmht_deploy.events import read_events
-from lmht_deploy.events.arrays import Sensor
+from lmht_deploy.events.arrays import EVENT, Sensor
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.formats.windows import load_windows
 from lmht_deploy.netx import load_netx
@@ -75,6 +75,12 @@ def _recordings(suffix: str, *written: bytes) -> Target:
     return Target(_recording, suffix, (*written, *real))
 
 
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
 def _npz(**arrays: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
@@ -112,5 +118,7 @@ def targets() -> dict[str, Target]:
         "es": _recordings(".es", es),
         "bin": _recordings(".bin", bytes(range(50))),
         "hdf5": _recordings(".hdf5"),
+        "csv": _recordings(".csv", b"t,x,y,p\n1,2,3,1\n20,4,5,0\n", b"1 2 3 1\n2 2 3 0\n"),
+        "npy": _recordings(".npy", _npy(np.zeros(4, EVENT))),
         "npz": Target(_recording, ".npz", (_npz(**columns), _stored_npz(**columns))),
     }

@@ -140,7 +140,7 @@ TEST(order_follows_weights_and_rows) {
     const int few_rows =
         add_convolution(model, model.add_pool(large, {6, 6}, {6, 6}, {0, 0}, true), 128, 1);
     add_classes(model, few_rows, 70);
-    const auto order = [&](int layer) { return order_of(*model.layers[layer].synaptic, 2); };
+    const auto order = [&](int layer) { return order_of(*model.layers[layer].synaptic, 2, false); };
     CHECK(order(small) == Order::Rows);
     CHECK(order(large) == Order::Slices);
     CHECK(order(few_rows) == Order::Slices);

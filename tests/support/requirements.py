@@ -35,6 +35,14 @@ TIERS = {
     "avx2": AVX2,
     "avx512": AVX512,
     "avx512vnni": {*AVX512, "avx512_vbmi2", "avx512_vpopcntdq", "avx512_vnni"},
+    "amx": {
+        *AVX512,
+        "avx512_vbmi2",
+        "avx512_vpopcntdq",
+        "avx512_vnni",
+        "amx_tile",
+        "amx_int8",
+    },
 }
 """CPU flags that each tier needs, as /proc/cpuinfo spells them."""
 

@@ -7,6 +7,7 @@ namespace {
 const Tiers<Kernels>& tiers() {
     static const Tiers<Kernels> tiers{
 #if defined(__x86_64__)
+        {Isa::amx, kernels_amx},
         {Isa::avx512vnni, kernels_avx512vnni},
         {Isa::avx2, kernels_avx2},
 #endif

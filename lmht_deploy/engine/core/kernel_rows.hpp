@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "activation.hpp"
+#include "prefetch.hpp"
 #include "row_inputs.hpp"
 
 namespace lmht {
@@ -14,5 +15,9 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Spikes* out, int y, int s
 // One synapse of it. `source` is what a channelwise synapse reads.
 SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const Spikes& source,
                        const RowInputs& inputs, int y, int slice);
+
+// The product of `pixels` output pixels from those of `inputs` on with the weights of a slice.
+DenseProduct dense_product(const Synapse& synapse, const RowInputs& inputs, int slice, int pixels,
+                           int32_t* sums, WeightRange next);
 
 }  // namespace lmht

@@ -38,9 +38,13 @@ struct RowInputs {
     uint32_t* rows = nullptr;
     int32_t* values = nullptr;   // [blocks][row_pitch], Weighted
     uint32_t* starts = nullptr;  // [lists][positions + 1]
-    uint8_t* dense = nullptr;    // [blocks][row_pitch], Dense: the value of every slot
     size_t row_pitch = 0;
     int positions = 0;
+    // Dense: the value of every slot, [blocks][dense_pitch]. Blocks are a whole number of output
+    // pixels apart, and so are the rows that are multiplied together: see `DenseProduct`.
+    uint8_t* dense = nullptr;
+    size_t dense_pitch = 0;
+    int block_pixels = 0, row_pixels = 0;
 };
 
 // Which active inputs of a block a list holds, given its partner block.
@@ -70,6 +74,7 @@ struct SynapseRow {
     int exponent;            // its currents are shifted left by this
     const uint8_t* weights;  // [kernel_width * column_rows][64] biased by 128: see `PackedWeights`
     const int8_t* quads;     // Path::Dense: [slots / 4 rounded up][64][4], signed
+    const int32_t* sums;     // Path::Dense, multiplied before: [blocks][block_pixels][64]; or null
     const int32_t* first;    // [width] first position of each output pixel
     int kernel_width;
     int column_rows;   // kernel_height * pitch, of lists
@@ -79,6 +84,25 @@ struct SynapseRow {
     const int32_t* taps;  // [kernel_height][kernel_width] rows of 64, `tap_pitch` apart
     int tap_pitch;
     int first_row, row_step, kernel_height, first_column, column_step, stride_x;
+};
+
+// Path::Dense as a product of matrices, for tiers that multiply tiles: the sums of one slice for
+// output pixels at equal distances. In the values of a row they are, one block after another, and
+// rows of a layer can follow each other. Pixels between two blocks are multiplied, too, and never
+// read:
+//
+//     values      | block 0: x = 0 1 2 . | block 1: x = 0 1 2 . | gap | next row: block 0 ...
+//     pixels        0 1 2 3                4 5 6 7                8     9 ...
+//                   block_pixels = 4                    row_pixels = 9
+struct DenseProduct {
+    const uint8_t* values;  // of the first pixel
+    size_t value_pitch;     // from pixel to pixel
+    int pixels;
+    const int8_t* quads;      // as in `SynapseRow`, with zeros behind: [depth][16][64][4]
+    int depth;                // groups of DEPTH slots
+    int32_t* sums;            // [pixels][64]
+    const uint8_t* prefetch;  // weights that are needed soon
+    size_t prefetch_bytes;
 };
 
 // One entry of the T-GIM that is not zero.
@@ -123,6 +147,8 @@ struct PoolRow {
 
 constexpr int TILE = 12;        // output pixels whose currents are added together
 constexpr int QUAD = 4;         // slots per dot product
+constexpr int DEPTH = 64;       // slots per product of tiles
+constexpr int TILE_SIZE = 16;   // output pixels, and output channels, per product of tiles
 constexpr int LIST_SLACK = 64;  // entries that `list` and `fill` may write beyond the last
 constexpr int MAX_TWICE = 2;    // average entries per slot that the lists of Path::Graded hold
 
@@ -132,7 +158,10 @@ struct Costs {
     float graded_row;         // the same, Path::Graded
     float weighted_row;       // the same, Path::Weighted
     float cache_miss_factor;  // cost of a row that does not fit the core's cache, relative
-    float dense_slot;         // a slot of Path::Dense
+    float dense_slot;         // a slot of Path::Dense, by dot products
+    float tile_product = 0;   // a product of tiles, Path::Dense; 0 where the tier has none
+    float tile_pixel = 0;     // an output pixel of them
+    float tile_word = 0;      // a word of inputs for them
     float list_pixel;         // lists: an output pixel, whatever is active
     float list_word;          // lists: a word of inputs, whatever is active
     float extra_list_pixel;   // an output pixel of one more list, Path::Shared
@@ -143,11 +172,12 @@ struct Kernels {
     Costs costs;
     int dense_max;  // largest value of Path::Dense; 0 where the tier has none
 
-    void (*list)(const GatherRow&);      // all paths with lists
-    void (*fill)(const GatherRow&);      // Path::Dense
-    void (*neurons)(const NeuronRow&);   // currents, T-GIM, potentials, spikes of a row
-    void (*currents)(const NeuronRow&);  // currents of a row with biases alone
-    void (*fire)(const NeuronRow&);      // spikes of a row whose currents are there
+    void (*list)(const GatherRow&);         // all paths with lists
+    void (*fill)(const GatherRow&);         // Path::Dense
+    void (*multiply)(const DenseProduct&);  // Path::Dense; null where the tier has no tiles
+    void (*neurons)(const NeuronRow&);      // currents, T-GIM, potentials, spikes of a row
+    void (*currents)(const NeuronRow&);     // currents of a row with biases alone
+    void (*fire)(const NeuronRow&);         // spikes of a row whose currents are there
     // Row y of `out`, each of whose steps is the sum of in.steps / out.steps steps of `in`; returns
     // how many sums are not 0.
     int64_t (*sum_steps)(const Spikes& in, const Spikes& out, int y);
@@ -158,5 +188,6 @@ struct Kernels {
 const Kernels* kernels_generic();
 const Kernels* kernels_avx2();        // null where not compiled in
 const Kernels* kernels_avx512vnni();  // null where not compiled in
+const Kernels* kernels_amx();         // null where not compiled in
 
 }  // namespace lmht

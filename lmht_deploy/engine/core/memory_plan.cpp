@@ -42,6 +42,8 @@ TallyLayout tally_layout(const Tensor& tensor, Layout& layout) {
     return found;
 }
 
+constexpr int PIXELS_AT_ONCE = 128;  // of rows that are multiplied together
+
 // Entries per slot that the lists of a block can need, and the number of lists.
 struct ListSizes {
     size_t entries_per_slot, lists;
@@ -99,7 +101,7 @@ Activation TensorLayout::in(unsigned char* block) const {
 }
 
 RowLayout::RowLayout(const Model& model, const SynapticLayer& layer) {
-    Layout layout;
+    Layout layout, dense;
     for (const Synapse& synapse : layer.synapses) {
         Lists& lists = synapses.emplace_back();
         lists.path = synapse.channelwise() ? Path::Channelwise : Path::Ones;
@@ -114,8 +116,25 @@ RowLayout::RowLayout(const Model& model, const SynapticLayer& layer) {
         lists.starts = layout.add<uint32_t>(size_t(lists.positions + 1) * n);
         if (format != Format::Binary)
             lists.values = layout.add<int32_t>(lists.row_pitch * layer.blocks);
+        add_dense(layer, synapse, lists, dense);
     }
     bytes = layout.bytes();
+    dense_bytes = dense.bytes();
+}
+
+// Rows are a whole number of pixels apart. A store of a whole word of channels may spill over what
+// follows, which must not be the next row: another thread may fill it.
+void RowLayout::add_dense(const SynapticLayer& layer, const Synapse& synapse, Lists& lists,
+                          Layout& layout) {
+    const Geometry& geometry = synapse.geometry;
+    const int channels = synapse.weights.max_channels();
+    const size_t pixel_bytes = size_t(geometry.pixel_unit()) * geometry.kernel.y * channels;
+    const int gap = channels % LANES ? int((LANES + pixel_bytes - 1) / pixel_bytes) : 0;
+    lists.block_pixels = geometry.row_pixels();
+    lists.row_pixels = layer.blocks * lists.block_pixels + gap;
+    lists.dense_bytes = lists.row_pixels * pixel_bytes;
+    lists.dense = layout.add<uint8_t>(lists.dense_bytes * layer.height + DEPTH);
+    row_pixels = std::max(row_pixels, lists.row_pixels);
 }
 
 void RowLayout::bind(unsigned char* block, PreparedRow& row) const {
@@ -129,15 +148,23 @@ void RowLayout::bind(unsigned char* block, PreparedRow& row) const {
         inputs.positions = lists.positions;
         inputs.rows = lists.rows.in(block);
         inputs.starts = lists.starts.in(block);
+        inputs.block_pixels = lists.block_pixels;
+        inputs.row_pixels = lists.row_pixels;
         if (lists.values) inputs.values = lists.values->in(block);
         // A row has either lists or dense values.
         inputs.dense = reinterpret_cast<uint8_t*>(inputs.rows);
     }
 }
 
-Order order_of(const SynapticLayer& layer, int threads) {
+void RowLayout::bind_dense(unsigned char* block, int y, PreparedRow& row) const {
+    for (size_t s = 0; s < synapses.size(); ++s)
+        row.inputs[s].dense = synapses[s].dense.in(block) + y * synapses[s].dense_bytes;
+}
+
+Order order_of(const SynapticLayer& layer, int threads, bool tiles) {
     if (layer.is_readout() || layer.words() == 1 || !layer.slices_share_inputs())
         return Order::Rows;
+    if (tiles && layer.width * layer.blocks < 2 * TILE_SIZE) return Order::Slices;
     return layer.row_bytes() > CACHE_BYTES || layer.height < 2 * threads ? Order::Slices
                                                                          : Order::Rows;
 }
@@ -187,8 +214,10 @@ void MemoryPlan::plan_layers(const Model& model, int threads) {
     for (const Layer& layer : model.layers) {
         LayerPlan& plan = layers.emplace_back();
         if (!layer.synaptic) continue;
-        plan.order = order_of(*layer.synaptic, threads);
+        const bool tiles = model.kernels->multiply;
+        plan.order = order_of(*layer.synaptic, threads, tiles);
         plan.row = RowLayout(model, *layer.synaptic);
+        if (tiles) plan_sums(*layer.synaptic, plan);
         max_synapses = std::max(max_synapses, layer.synaptic->synapses.size());
         max_paths = std::max(max_paths, layer.synaptic->synapses.size() * layer.synaptic->words());
         if (plan.order == Order::Slices)
@@ -196,23 +225,35 @@ void MemoryPlan::plan_layers(const Model& model, int threads) {
     }
 }
 
+// A synapse that is channelwise has no dense values.
+void MemoryPlan::plan_sums(const SynapticLayer& layer, LayerPlan& plan) {
+    if (plan.row.row_pixels == 0) return;
+    if (plan.order == Order::Slices)
+        plan.rows_at_once = std::clamp(PIXELS_AT_ONCE / plan.row.row_pixels, 1, layer.height);
+    plan.sums = size_t(plan.rows_at_once) * plan.row.row_pixels * LANES;
+}
+
 void MemoryPlan::plan_lists(const Model& model, int threads) {
-    size_t all_rows = 0, one_row = 0, currents = 0;
+    size_t all_rows = 0, all_dense = 0, one_row = 0, currents = 0, sums = 0;
     for (size_t i = 0; i < layers.size(); ++i) {
         if (!model.layers[i].synaptic) continue;
         const SynapticLayer& layer = *model.layers[i].synaptic;
-        if (layers[i].order == Order::Slices)
+        sums = std::max(sums, layers[i].sums * layer.synapses.size() * sizeof(int32_t));
+        if (layers[i].order == Order::Slices) {
             all_rows = std::max(all_rows, layers[i].row.bytes * layer.height);
-        else
+            all_dense = std::max(all_dense, layers[i].row.dense_bytes);
+        } else
             one_row = std::max(one_row, layers[i].row.bytes);
         currents = std::max(currents, layer.currents_of_a_row() * sizeof(int32_t));
     }
     row_lists = {append("lists of all rows", all_rows)};
+    row_dense = {append("dense values of all rows", all_dense)};
     for (int thread = 0; thread < threads; ++thread) {
         const std::string of = " of thread " + std::to_string(thread);
         ThreadPlan& plan = this->threads.emplace_back();
         plan.currents = {append("currents" + of, currents)};
         plan.lists = {append("lists" + of, one_row)};
+        plan.sums = {append("sums" + of, sums)};
     }
 }
 

@@ -72,22 +72,35 @@ struct RowLayout {
         int positions = 0;
         Offset<uint32_t> rows, starts;
         std::optional<Offset<int32_t>> values;  // none for binary spikes
+        Offset<uint8_t> dense;                  // of all rows, Order::Slices
+        size_t dense_bytes = 0;                 // from row to row
+        int block_pixels = 0, row_pixels = 0;   // as in `RowInputs`
     };
     std::vector<Lists> synapses;
     size_t bytes = 0;
+    size_t dense_bytes = 0;  // of all rows
+    int row_pixels = 0;      // of a synapse, at most
 
     RowLayout() = default;
     RowLayout(const Model& model, const SynapticLayer& layer);
     void bind(unsigned char* block, PreparedRow& row) const;
+    // The dense values of row y lie among those of all rows.
+    void bind_dense(unsigned char* block, int y, PreparedRow& row) const;
+
+private:
+    void add_dense(const SynapticLayer& layer, const Synapse& synapse, Lists& lists,
+                   Layout& layout);
 };
 
 // The order in which a layer computes its output.
 enum class Order : uint8_t {
     Rows,    // rows outside, all slices of a row at once: the weights stay in the cache
-    Slices,  // slices outside: for weights that do not fit the cache, or few rows to share out
+    Slices,  // slices outside: for weights that do not fit the cache, few rows to share out, or
+             // rows that are too short for tiles
 };
 
-Order order_of(const SynapticLayer& layer, int threads);
+// `tiles`: whether the tier multiplies tiles.
+Order order_of(const SynapticLayer& layer, int threads, bool tiles);
 
 // A range of the block that one purpose uses during some of the layers.
 struct Buffer {
@@ -109,10 +122,13 @@ struct MemoryPlan {
     struct LayerPlan {  // of a layer with synapses
         Order order = Order::Rows;
         RowLayout row;
+        int rows_at_once = 1;  // whose dense values are multiplied together
+        size_t sums = 0;       // of one synapse: currents of these rows, [pixels][64]
     };
     struct ThreadPlan {
         Offset<int32_t> currents;     // of one output row
         Offset<unsigned char> lists;  // of one output row
+        Offset<int32_t> sums;         // of the rows that are multiplied together, by synapse
     };
 
     std::vector<TensorLayout> tensors;
@@ -120,6 +136,7 @@ struct MemoryPlan {
     std::vector<LayerPlan> layers;  // by layer
     std::vector<ThreadPlan> threads;
     Offset<unsigned char> row_lists;  // of all rows of a layer with Order::Slices
+    Offset<unsigned char> row_dense;  // the same, dense values
     size_t bytes = 0;
     size_t max_rows = 0;      // of a layer with Order::Slices
     size_t max_synapses = 0;  // of a layer
@@ -130,6 +147,7 @@ struct MemoryPlan {
 private:
     void plan_tensors(const Model& model);
     void plan_layers(const Model& model, int threads);
+    void plan_sums(const SynapticLayer& layer, LayerPlan& plan);
     void plan_lists(const Model& model, int threads);
     size_t append(const std::string& name, size_t bytes);
 };

@@ -1,6 +1,7 @@
 #include "path_choice.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <limits>
 
@@ -26,6 +27,12 @@ double graded_rows(const SpikeStatistics& spikes) {
     return double(spikes.active) + double(spikes.spikes - spikes.active) / 3;
 }
 
+// Words of inputs under `rows` output rows, in all blocks.
+double words(const SynapseTraits& synapse, int rows) {
+    const int words_per_place = (synapse.channels + LANES - 1) / LANES;
+    return double(rows) * double(synapse.places) * words_per_place * synapse.steps;
+}
+
 // The estimates without those of all paths but `path`: what remains if `path` is forced.
 PathCosts only(Path path, const PathCosts& all) {
     PathCosts costs;
@@ -48,6 +55,7 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
             .channels = slice.channels,
             .aligned_channels = slice.channel0 % LANES == 0,
             .slices = int(synapse.weights.slices.size()),
+            .row_pixels = geometry.pixel_distance ? geometry.row_pixels() : 0,
             .rows_per_spike =
                 geometry.mean_column_taps * slice.channels / synapse.channels_in * misses};
 }
@@ -122,13 +130,25 @@ double PathChooser::saved_by_sharing(const SynapseTraits& synapse,
            double(spikes.shared_pairs) * synapse.width * costs_.extra_list_pixel;
 }
 
+// Cycles of all dot products, or of all products of tiles, of what comes from them, and of what
+// goes to them. Rows follow each other in tiles where one path is chosen for many of them.
+double PathChooser::dense(const SynapseTraits& synapse, int rows) const {
+    const double inputs = double(synapse.kernel_area) * synapse.channels;
+    if (costs_.tile_product == 0 || synapse.row_pixels == 0)
+        return double(rows) * synapse.width * synapse.steps * inputs * costs_.dense_slot;
+    constexpr int CHANNEL_TILES = LANES / TILE_SIZE;
+    const double pixels = double(rows) * synapse.row_pixels * synapse.steps;
+    const double products =
+        std::ceil(pixels / TILE_SIZE) * CHANNEL_TILES * std::ceil(inputs / DEPTH);
+    return products * costs_.tile_product + pixels * costs_.tile_pixel +
+           words(synapse, rows) * costs_.tile_word / synapse.slices;
+}
+
 // Cycles of handling the lists: ending one per output pixel and step (list_pixel), and searching
 // the input words for spikes (list_word), which is done once for all slices.
 double PathChooser::listing(const SynapseTraits& synapse, int rows) const {
     const double pixels = double(rows) * synapse.width * synapse.steps;
-    const int words_per_place = (synapse.channels + LANES - 1) / LANES;
-    const double words = double(rows) * double(synapse.places) * words_per_place * synapse.steps;
-    return pixels * costs_.list_pixel + words * costs_.list_word / synapse.slices;
+    return pixels * costs_.list_pixel + words(synapse, rows) * costs_.list_word / synapse.slices;
 }
 
 PathCosts PathChooser::estimate_all(const SynapseTraits& synapse,
@@ -150,8 +170,7 @@ PathCosts PathChooser::estimate_all(const SynapseTraits& synapse,
             costs[Path::Graded] = graded_rows(spikes) * rows * costs_.graded_row + lists;
     }
     if (synapse.max_count <= dense_max_ && synapse.aligned_channels)
-        costs[Path::Dense] = double(spikes.rows) * synapse.width * synapse.steps *
-                             synapse.kernel_area * synapse.channels * costs_.dense_slot;
+        costs[Path::Dense] = dense(synapse, spikes.rows);
     return costs;
 }
 

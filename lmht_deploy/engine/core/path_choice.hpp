@@ -26,6 +26,7 @@ struct SynapseTraits {
     int channels;           // input channels that the slice reads
     bool aligned_channels;  // whether the first of them begins a word
     int slices;             // that share the lists
+    int row_pixels;         // per row and block where tiles are multiplied; 0 where they cannot be
     double
         rows_per_spike;  // expected rows of weights that one spike adds, weighted by cache misses
 };
@@ -75,6 +76,7 @@ public:
 
 private:
     PathCosts estimate_all(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
+    double dense(const SynapseTraits& synapse, int rows) const;
     double listing(const SynapseTraits& synapse, int rows) const;
     double saved_by_sharing(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
 

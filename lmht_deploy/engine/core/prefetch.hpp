@@ -1,6 +1,7 @@
 // Which weights to fetch into the cache while others are in use.
 #pragma once
 #include "memory_plan.hpp"
+#include "path_choice.hpp"
 
 namespace lmht {
 
@@ -8,7 +9,10 @@ struct WeightRange {
     const uint8_t* from = nullptr;
     size_t bytes = 0;
 
-    WeightRange part(int i, int parts) const { return {from + bytes / parts * i, bytes / parts}; }
+    // What `rows` of `height` rows fetch.
+    WeightRange part(RowRange rows, int height) const {
+        return {from + bytes / height * rows.first, bytes / height * (rows.last - rows.first)};
+    }
 };
 
 // The weights of one slice, in the form that `path` reads.

@@ -30,10 +30,12 @@ SynapticRunner::SynapticRunner(const Model& model, const MemoryPlan& plan, unsig
       scratch_(plan.threads.size()),
       rows_(plan.max_rows),
       row_lists_(plan.row_lists.in(memory)),
+      row_dense_(plan.row_dense.in(memory)),
       paths_(plan.max_paths) {
     for (size_t thread = 0; thread < scratch_.size(); ++thread) {
         scratch_[thread].currents = plan.threads[thread].currents.in(memory);
         scratch_[thread].lists = plan.threads[thread].lists.in(memory);
+        scratch_[thread].sums = plan.threads[thread].sums.in(memory);
         scratch_[thread].synapses.reserve(plan.max_synapses);
         scratch_[thread].row.inputs.reserve(plan.max_synapses);
     }
@@ -54,7 +56,7 @@ void SynapticRunner::run_readout(size_t index, int64_t* logits) {
     const int32_t* const currents = scratch_[0].currents;
     for (int slice = 0; slice < readout.words(); ++slice) {
         if (slice == 0 || !readout.slices_share_inputs()) prepare(index, 0, slice, 0);
-        compute(readout, 0, slice, scratch_[0].row, 0, {});
+        compute(index, {0, 1}, slice, &scratch_[0].row, 0, {});
         const int end = std::min(readout.channels, (slice + 1) * LANES);
         for (int c = slice * LANES; c < end; ++c) {
             logits[c] = 0;
@@ -104,11 +106,14 @@ void SynapticRunner::choose_paths(const SynapticLayer& layer) {
 
 // With Order::Slices every row has its own buffers, else every thread has.
 PreparedRow& SynapticRunner::buffers_of_row(size_t index, int y, int thread) {
-    const auto& [order, layout] = plan_.layers[index];
-    PreparedRow& row = order == Order::Slices ? rows_[y] : scratch_[thread].row;
-    layout.bind(order == Order::Slices ? row_lists_ + y * layout.bytes : scratch_[thread].lists,
-                row);
-    return row;
+    const RowLayout& layout = plan_.layers[index].row;
+    if (plan_.layers[index].order == Order::Rows) {
+        layout.bind(scratch_[thread].lists, scratch_[thread].row);
+        return scratch_[thread].row;
+    }
+    layout.bind(row_lists_ + y * layout.bytes, rows_[y]);
+    layout.bind_dense(row_dense_, y, rows_[y]);
+    return rows_[y];
 }
 
 PreparedRow& SynapticRunner::prepare(size_t index, int y, int slice, int thread) {
@@ -153,10 +158,10 @@ void SynapticRunner::run_row(size_t index, int y, int thread, bool prefetch) {
     const PreparedRow* row = &prepare(index, y, 0, thread);
     WeightRange next;
     if (prefetch) next = next_weights(model_, plan_, index, row->inputs.front().path);
-    compute(layer, y, 0, *row, thread, next.part(y, layer.height));
+    compute(index, {y, y + 1}, 0, row, thread, next.part({y, y + 1}, layer.height));
     for (int slice = 1; slice < layer.words(); ++slice) {
         if (!layer.slices_share_inputs()) row = &prepare(index, y, slice, thread);
-        compute(layer, y, slice, *row, thread, {});
+        compute(index, {y, y + 1}, slice, row, thread, {});
     }
 }
 
@@ -184,8 +189,11 @@ void SynapticRunner::compute_slices(size_t index) {
         const int first = height * part / parts, end = height * (part + 1) / parts;
         WeightRange next;
         if (prefetch) next = weights_after(index, slice, rows_[first].inputs.front().path);
-        for (int y = first; y < end; ++y)
-            compute(layer, y, slice, rows_[y], thread, next.part(y, height));
+        const int at_once = plan_.layers[index].rows_at_once;
+        for (int y = first; y < end; y += at_once) {
+            const RowRange rows{y, std::min(y + at_once, end)};
+            compute(index, rows, slice, &rows_[y], thread, next.part(rows, height));
+        }
     });
 }
 
@@ -203,12 +211,22 @@ WeightRange SynapticRunner::weights_after(size_t index, int slice, Path path) co
 // --------------------------------------------------------------------------------------------------
 // kernels
 
-void SynapticRunner::compute(const SynapticLayer& layer, int y, int slice,
-                             const PreparedRow& prepared, int thread, WeightRange next) {
-    Scratch& scratch = scratch_[thread];
+void SynapticRunner::compute(size_t index, RowRange rows, int slice, const PreparedRow* prepared,
+                             int thread, WeightRange next) {
+    const bool multiplied =
+        multiply(index, rows, slice, prepared, layer(index).blocks, thread, next);
+    if (multiplied) next = {};
+    for (int y = rows.first; y < rows.last; ++y)
+        compute_row(index, rows, y, slice, prepared[y - rows.first], thread,
+                    next.part({y - rows.first, y - rows.first + 1}, rows.last - rows.first));
+}
+
+void SynapticRunner::compute_row(size_t index, RowRange rows, int y, int slice,
+                                 const PreparedRow& prepared, int thread, WeightRange next) {
+    const SynapticLayer& layer = this->layer(index);
     const Spikes* out = layer.is_readout() ? nullptr : &activations_[layer.out].view(View::Steps);
-    NeuronRow row = neuron_row(layer, out, y, slice, scratch.currents);
-    connect(row, layer, y, slice, prepared, scratch.synapses);
+    NeuronRow row = neuron_row(layer, out, y, slice, scratch_[thread].currents);
+    connect(row, index, rows, y, slice, prepared, thread);
     if (layer.is_readout()) return kernels_.currents(row);
     row.silent_blocks = prepared.silent_blocks;
     row.prefetch = next.from;
@@ -216,14 +234,54 @@ void SynapticRunner::compute(const SynapticLayer& layer, int y, int slice,
     kernels_.neurons(row);
 }
 
-void SynapticRunner::connect(NeuronRow& row, const SynapticLayer& layer, int y, int slice,
-                             const PreparedRow& prepared, std::vector<SynapseRow>& synapses) const {
+bool SynapticRunner::multiplies(const Synapse& synapse, const RowInputs& inputs) const {
+    return kernels_.multiply && inputs.path == Path::Dense && synapse.geometry.pixel_distance;
+}
+
+// Multiplies the dense values of all synapses that have some, for as many rows at once as follow
+// each other. Returns whether there were any.
+bool SynapticRunner::multiply(size_t index, RowRange rows, int slice, const PreparedRow* prepared,
+                              int blocks, int thread, WeightRange next) const {
+    bool any = false;
+    const SynapticLayer& layer = this->layer(index);
+    const int n = rows.last - rows.first;
+    for (size_t s = 0; s < layer.synapses.size(); ++s)
+        for (int i = 0, end; i < n; i = end) {
+            const auto dense = [&](int row) {
+                return multiplies(layer.synapses[s], prepared[row].inputs[s]);
+            };
+            for (end = i + 1; end < n && dense(i) && dense(end);) ++end;
+            if (!dense(i)) continue;
+            const RowInputs& inputs = prepared[i].inputs[s];
+            const int pixels = (end - 1 - i) * inputs.row_pixels +
+                               (blocks - 1) * inputs.block_pixels + layer.width;
+            kernels_.multiply(dense_product(layer.synapses[s], inputs, slice, pixels,
+                                            sums_of(index, s, inputs, i, thread),
+                                            any ? WeightRange{} : next));
+            any = true;
+        }
+    return any;
+}
+
+// The sums of row `row` of those that are multiplied together.
+int32_t* SynapticRunner::sums_of(size_t index, size_t synapse, const RowInputs& inputs, int row,
+                                 int thread) const {
+    return scratch_[thread].sums + synapse * plan_.layers[index].sums +
+           size_t(row) * inputs.row_pixels * LANES;
+}
+
+void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y, int slice,
+                             const PreparedRow& prepared, int thread) {
+    const SynapticLayer& layer = this->layer(index);
+    std::vector<SynapseRow>& synapses = scratch_[thread].synapses;
     synapses.clear();
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
-        synapses.push_back(synapse_row(layer, synapse,
-                                       activations_[synapse.source].view(synapse.view),
-                                       prepared.inputs[s], y, slice));
+        const RowInputs& inputs = prepared.inputs[s];
+        synapses.push_back(synapse_row(
+            layer, synapse, activations_[synapse.source].view(synapse.view), inputs, y, slice));
+        if (multiplies(synapse, inputs))
+            synapses.back().sums = sums_of(index, s, inputs, y - rows.first, thread);
     }
     row.n_synapses = int(synapses.size());
     row.synapses = synapses.data();
@@ -245,7 +303,8 @@ void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, 
             }
             const Spikes* const out = &activations_[layer.out].view(View::Steps);
             NeuronRow row = neuron_row(layer, out, y, slice, ring.currents(slot, y, slice));
-            connect(row, layer, y, slice, prepared, scratch_[thread].synapses);
+            multiply(index, {y, y + 1}, slice, &prepared, 1, thread, {});
+            connect(row, index, {y, y + 1}, y, slice, prepared, thread);
             row.blocks = 1;
             kernels_.currents(row);
         }

@@ -34,6 +34,7 @@ private:
         std::vector<SynapseRow> synapses;
         int32_t* currents = nullptr;
         unsigned char* lists = nullptr;
+        int32_t* sums = nullptr;
         int64_t rows[PATHS] = {};
     };
 
@@ -52,10 +53,18 @@ private:
     void run_slices(size_t index);
     void compute_slices(size_t index);
     WeightRange weights_after(size_t index, int slice, Path path) const;
-    void compute(const SynapticLayer& layer, int y, int slice, const PreparedRow& prepared,
-                 int thread, WeightRange next);
-    void connect(NeuronRow& row, const SynapticLayer& layer, int y, int slice,
-                 const PreparedRow& prepared, std::vector<SynapseRow>& synapses) const;
+    // Rows of one slice, whose inputs begin at `prepared`.
+    void compute(size_t index, RowRange rows, int slice, const PreparedRow* prepared, int thread,
+                 WeightRange next);
+    void compute_row(size_t index, RowRange rows, int y, int slice, const PreparedRow& prepared,
+                     int thread, WeightRange next);
+    bool multiply(size_t index, RowRange rows, int slice, const PreparedRow* prepared, int blocks,
+                  int thread, WeightRange next) const;
+    bool multiplies(const Synapse& synapse, const RowInputs& inputs) const;
+    int32_t* sums_of(size_t index, size_t synapse, const RowInputs& inputs, int row,
+                     int thread) const;
+    void connect(NeuronRow& row, size_t index, RowRange rows, int y, int slice,
+                 const PreparedRow& prepared, int thread);
 
     const Model& model_;
     const Kernels& kernels_;
@@ -63,10 +72,10 @@ private:
     const std::vector<Activation>& activations_;
     ThreadPool& pool_;
     PathChooser chooser_;
-    std::vector<Scratch> scratch_;   // by thread
-    std::vector<PreparedRow> rows_;  // of a layer with Order::Slices
-    unsigned char* row_lists_;       // their memory
-    std::vector<Path> paths_;        // of large weights of the layer: [slices][synapses]
+    std::vector<Scratch> scratch_;           // by thread
+    std::vector<PreparedRow> rows_;          // of a layer with Order::Slices
+    unsigned char *row_lists_, *row_dense_;  // their memory
+    std::vector<Path> paths_;                // of large weights of the layer: [slices][synapses]
 };
 
 }  // namespace lmht

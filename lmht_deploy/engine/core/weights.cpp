@@ -49,12 +49,12 @@ void PackedWeights::add_slice(const WeightShape& shape, int first, int last, boo
     slice.channel0 = shape.group_start(first);
     slice.channels = shape.group_start(last) + shape.in - slice.channel0;
     const size_t places = size_t(shape.kernel_x) * shape.kernel_y;
-    const size_t quads_of_rows = (places * slice.channels + QUAD - 1) / QUAD;
+    const size_t depth = (places * slice.channels + DEPTH - 1) / DEPTH;
     slice.pitch = slice.channels + (places > 1 && slice.channels >= LANES ? SKEW : 0);
     slice.offset = size;
     slice.bytes = places * slice.pitch * LANES;
     slice.quads_offset = quads_size;
-    slice.quads_bytes = with_quads ? quads_of_rows * QUAD * LANES : 0;
+    slice.quads_bytes = with_quads ? depth * DEPTH * LANES : 0;
     size += slice.bytes;
     quads_size += slice.quads_bytes;
     slices.push_back(slice);

@@ -40,8 +40,8 @@ struct Slice {
 //     16-bit word       word 0    word 1|    word 2    word 3|
 //     lower bytes of even words: channels 0..15, of odd words: 16..31; upper bytes: 32..47, 48..63
 //
-// For the dense path, four rows at a time, signed, without the gaps: `quads`
-// [rows / 4 rounded up][channel][4].
+// For the dense path, four rows at a time, signed, without the gaps, and with zeros up to a
+// multiple of 64 rows: `quads` [rows / 4][channel][4].
 struct PackedWeights {
     std::vector<Slice> slices;
     size_t size = 0, quads_size = 0;

@@ -271,7 +271,7 @@ LMHT_INLINE int pixels_at_equal_distances(const SynapseRow& synapse, int x, int 
 template <class Tier>
 void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block,
                Prefetcher& prefetcher) {
-    const uint8_t* dense = synapse.inputs->dense + block * synapse.inputs->row_pitch;
+    const uint8_t* dense = synapse.inputs->dense + block * synapse.inputs->dense_pitch;
     const int quads = (synapse.kernel_width * synapse.column_slots + QUAD - 1) / QUAD;
     const int end = tile.x0 + tile.pixels;
     for (int x = tile.x0; x < end;) {
@@ -289,6 +289,14 @@ void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int b
         add_dots_of<Tier>(pixels, dots, prefetcher);
         x += pixels;
     }
+}
+
+// The sums that were multiplied before.
+LMHT_INLINE void add_sums(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block) {
+    const int32_t* const sums = synapse.sums + size_t(block) * synapse.inputs->block_pixels * LANES;
+    for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) LMHT_INLINE_LAMBDA {
+        add(sum, load(sums + size_t(x) * LANES));
+    });
 }
 
 // ----------------------------------------------------------------------------------------------
@@ -354,6 +362,8 @@ LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile, int first_block,
                 add_graded<Tier>(row, synapse, tile, block, prefetcher);
             } else if (synapse.inputs->path != Path::Dense) {
                 add_listed<Tier>(row, synapse, tile, block, prefetcher);
+            } else if (synapse.sums) {
+                add_sums(row, synapse, tile, block);
             } else if constexpr (Tier::dense_max > 0) {
                 add_dense<Tier>(row, synapse, tile, block, prefetcher);
             }

@@ -42,7 +42,7 @@ template <class Tier, bool PACKED>
 void fill_slots(const GatherRow& g) {
     const RowInputs& into = *g.into;
     const Spikes& in = *g.source;
-    uint8_t* at = into.dense + g.block * into.row_pitch;
+    uint8_t* at = into.dense + g.block * into.dense_pitch;
     const Inside inside = rows_inside(g);
     const size_t pitch = size_t(g.row_step) * in.width * in.words;
     for (int position = 0; position < into.positions; ++position) {
@@ -54,7 +54,6 @@ void fill_slots(const GatherRow& g) {
             if (is_inside) word += pitch;
         }
     }
-    memset(at, 0, QUAD);
 }
 
 template <class Tier>

@@ -7,6 +7,7 @@
 //     lists.hpp          lists of active inputs of a row
 //     dense_values.hpp   all inputs of a row, for the dense path
 //     currents.hpp       currents of a tile
+//     amx.cpp            products of tiles, for the dense path
 //     neurons.hpp        LM-HT neurons of a row
 //     sums.hpp           sums of steps, pooling
 //     tally.hpp          counting
@@ -28,6 +29,7 @@ constexpr Kernels table(const char* name, const Costs& costs) {
             .dense_max = Tier::dense_max,
             .list = list<Tier>,
             .fill = fill<Tier>,
+            .multiply = nullptr,
             .neurons = neurons<Tier>,
             .currents = currents<Tier>,
             .fire = fire<Tier>,

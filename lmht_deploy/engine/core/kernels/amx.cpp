@@ -1,0 +1,164 @@
+// x86-64 with AVX-512, VNNI and AMX: Sapphire Rapids and later.
+#define VECTOR_BYTES 64
+#include "avx512.hpp"
+#include "native/compiled_tier.hpp"
+#include "table.hpp"
+
+namespace lmht {
+namespace {
+
+// A product of tiles adds, for 16 output pixels and 16 output channels, what 64 slots bring: u8
+// times s8, summed in 32 bits, modulo 2^32 like all sums here.
+//
+//     values  [16 pixels][64 slots]                 rows `value_pitch` apart
+//     weights [16 groups of 4 slots][16 channels][4]  rows of the quads, 256 bytes apart
+//     sums    [16 pixels][16 channels]
+//
+// Two times two of them share their operands. The eight tiles:
+//
+//                           6: channels n..    7: channels n + 16..
+//     4: pixels m..         0                  1
+//     5: pixels m + 16..    2                  3
+constexpr int QUAD_PITCH = LANES * QUAD, SUM_PITCH = LANES * int(sizeof(int32_t));
+constexpr int PAIR = 2 * TILE_SIZE;
+
+struct alignas(64) TileConfig {
+    uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+};
+
+// Tiles of sums and of values have one row per pixel. Fewer than 16 pixels have fewer rows.
+constexpr TileConfig config_of(int pixels) {
+    TileConfig config;
+    for (int tile = 0; tile < 8; ++tile) {
+        config.row_bytes[tile] = 64;
+        config.rows[tile] = uint8_t(tile < 6 ? pixels : TILE_SIZE);
+    }
+    return config;
+}
+
+struct Configs {
+    TileConfig of_pixels[TILE_SIZE + 1];
+
+    constexpr Configs() : of_pixels() {
+        for (int pixels = 1; pixels <= TILE_SIZE; ++pixels) of_pixels[pixels] = config_of(pixels);
+    }
+};
+constexpr Configs CONFIGS;
+
+// Weights that are needed soon, a few lines beside each product.
+class LineFetcher {
+public:
+    LineFetcher(const DenseProduct& product, int turns)
+        : at_(product.prefetch), end_(product.prefetch + product.prefetch_bytes) {
+        lines_ = int((product.prefetch_bytes / FETCHED_BYTES + turns - 1) / turns);
+    }
+
+    LMHT_INLINE void fetch() {
+        for (int n = lines_; n > 0 && at_ < end_; --n, at_ += FETCHED_BYTES)
+            __builtin_prefetch(at_, 0, 2);
+    }
+
+private:
+    const uint8_t *at_, *end_;
+    int lines_;
+};
+
+// 32 pixels, those from `first` and those from `second` on, and 32 channels from `channel` on.
+LMHT_INLINE void multiply_pair(const DenseProduct& product, int first, int second, int channel,
+                               LineFetcher& fetcher) {
+    const uint8_t* a = product.values + first * product.value_pitch;
+    const uint8_t* b = product.values + second * product.value_pitch;
+    const int8_t* w = product.quads + channel * QUAD;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int d = 0; d < product.depth; ++d, a += DEPTH, b += DEPTH, w += DEPTH * LANES) {
+        _tile_loadd(4, a, product.value_pitch);
+        _tile_loadd(6, w, QUAD_PITCH);
+        _tile_dpbusd(0, 4, 6);
+        _tile_loadd(7, w + TILE_SIZE * QUAD, QUAD_PITCH);
+        _tile_dpbusd(1, 4, 7);
+        _tile_loadd(5, b, product.value_pitch);
+        _tile_dpbusd(2, 5, 6);
+        _tile_dpbusd(3, 5, 7);
+        fetcher.fetch();
+    }
+    int32_t* const to = product.sums + size_t(first) * LANES + channel;
+    int32_t* const also = product.sums + size_t(second) * LANES + channel;
+    _tile_stored(0, to, SUM_PITCH);
+    _tile_stored(1, to + TILE_SIZE, SUM_PITCH);
+    _tile_stored(2, also, SUM_PITCH);
+    _tile_stored(3, also + TILE_SIZE, SUM_PITCH);
+}
+
+// At most 16 pixels, and all channels.
+LMHT_INLINE void multiply_single(const DenseProduct& product, int first, LineFetcher& fetcher) {
+    const uint8_t* a = product.values + first * product.value_pitch;
+    const int8_t* w = product.quads;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int d = 0; d < product.depth; ++d, a += DEPTH, w += DEPTH * LANES) {
+        _tile_loadd(4, a, product.value_pitch);
+        _tile_loadd(6, w, QUAD_PITCH);
+        _tile_dpbusd(0, 4, 6);
+        _tile_loadd(7, w + TILE_SIZE * QUAD, QUAD_PITCH);
+        _tile_dpbusd(1, 4, 7);
+        _tile_loadd(6, w + 2 * TILE_SIZE * QUAD, QUAD_PITCH);
+        _tile_dpbusd(2, 4, 6);
+        _tile_loadd(7, w + 3 * TILE_SIZE * QUAD, QUAD_PITCH);
+        _tile_dpbusd(3, 4, 7);
+        fetcher.fetch();
+        fetcher.fetch();
+    }
+    int32_t* const to = product.sums + size_t(first) * LANES;
+    _tile_stored(0, to, SUM_PITCH);
+    _tile_stored(1, to + TILE_SIZE, SUM_PITCH);
+    _tile_stored(2, to + 2 * TILE_SIZE, SUM_PITCH);
+    _tile_stored(3, to + 3 * TILE_SIZE, SUM_PITCH);
+}
+
+// The last 16 pixels begin early enough to end with the last pixel: some are multiplied twice.
+void multiply(const DenseProduct& product) {
+    const int n = product.pixels, last = n > TILE_SIZE ? n - TILE_SIZE : 0;
+    const int pairs = (n + TILE_SIZE - 1) / PAIR;
+    LineFetcher fetcher(product, (n + TILE_SIZE - 1) / TILE_SIZE * product.depth);
+    __asm__ volatile("" ::: "memory");  // the compiler does not see that tiles read memory
+    _tile_loadconfig(&CONFIGS.of_pixels[n < TILE_SIZE ? n : TILE_SIZE]);
+    for (int pair = 0; pair < pairs; ++pair) {
+        const int first = pair * PAIR, next = first + TILE_SIZE;
+        for (int channel = 0; channel < LANES; channel += PAIR)
+            multiply_pair(product, first, next < last ? next : last, channel, fetcher);
+    }
+    if (pairs * PAIR < n)
+        multiply_single(product, pairs * PAIR < last ? pairs * PAIR : last, fetcher);
+    _tile_release();
+}
+
+constexpr Kernels with_tiles(Kernels kernels) {
+    kernels.multiply = multiply;
+    return kernels;
+}
+
+}  // namespace
+
+const Kernels* kernels_amx() {
+    static constexpr Kernels kernels = with_tiles(table<Avx512>("amx", {.binary_row = 1.8f,
+                                                                        .graded_row = 2.05f,
+                                                                        .weighted_row = 9,
+                                                                        .cache_miss_factor = 1,
+                                                                        .dense_slot = 0.52f,
+                                                                        .tile_product = 20,
+                                                                        .tile_pixel = 12,
+                                                                        .tile_word = 8,
+                                                                        .list_pixel = 35,
+                                                                        .list_word = 8,
+                                                                        .extra_list_pixel = 45}));
+    return &kernels;
+}
+
+}  // namespace lmht
