@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from types import NoneType
-from typing import ParamSpec, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from .errors import LmhtError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Kinds: TypeAlias = type | tuple[type, ...]
+Kinds: TypeAlias = Any
+"""A type or a tuple of types, as `isinstance` takes it."""
 
-_NAMES: Mapping[type, str] = {
-    Callable: "a function",  # type: ignore[dict-item]
-    Mapping: "a mapping",
-    NoneType: "None",
-    int: "an integer",
-    str: "text",
+_NAMES = {
+    "Callable": "a function",
+    "Mapping": "a mapping",
+    "NoneType": "None",
+    "int": "an integer",
+    "integer": "a NumPy integer",
+    "ndarray": "an array",
+    "str": "text",
 }
 
 
@@ -54,13 +56,14 @@ def _describe(kinds: Kinds) -> str:
     return " or ".join(names)
 
 
-def _name(kind: type) -> str:
-    article = "an" if kind.__name__[0] in "AEIOUaeiou" else "a"
-    return _NAMES.get(kind, f"{article} {kind.__name__}")
+def _name(kind: Any) -> str:
+    name: str = kind.__name__
+    article = "an" if name[0] in "AEIOUaeiou" else "a"
+    return _NAMES.get(name, f"{article} {name}")
 
 
 def _value(value: object) -> str:
     """Show a small value, and the type of any other."""
-    if value is None or isinstance(value, bool | int | float | str) and len(str(value)) < 40:
+    if value is None or (isinstance(value, bool | int | float | str) and len(str(value)) < 40):
         return repr(value)
     return f"a value of type {type(value).__name__}"
