@@ -164,6 +164,13 @@ class AugmentationRecipe:
     All steps and channels of a window are transformed alike. `recipe_keys` describes the fields.
     """
 
+    thin: float = _key(
+        "each window of events loses a random share of them, from 0 to N (0: none)",
+        0.0,
+        min=0,
+        max=0.95,
+    )
+    swap_polarity: bool = _key("ON and OFF events are swapped with probability 0.5", False)
     shift: int = _key(
         "random translation by at most N pixels per axis; vacated pixels are zero",
         0,
@@ -544,6 +551,8 @@ def _find(name: str | Path, folder: Path) -> tuple[Traversable, str]:
     if Path(name).suffix == ".toml":
         return folder / name, os.path.normpath(folder / name)
     if str(name) not in packaged():
+        if (folder / name).is_dir():
+            raise RecipeError(f"{name}: is a folder; expected a .toml file or the name of a recipe")
         raise RecipeError(unknown("recipe", name, packaged()))
     return _folder() / f"{name}.toml", f"recipe {str(name)!r}"
 
@@ -569,7 +578,10 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
-        value = text.strip()  # strings do not need quotes
+        value = text.strip()
+    known = _KEYS.get(section, {}).get(key)
+    if known is not None and known.type == "string" and type(value) in (int, float):
+        value = text.strip()  # strings do not need quotes, not even a number
     values.setdefault(section, {})[key] = value
 
 

@@ -191,8 +191,7 @@ def read_windows(
     """
     from lmht_deploy import data
 
-    found = data.find_source(source, reading.root)
-    reading.check(found)
+    found = find_source(source, reading)
     arguments: dict[str, Any] = {
         "split": split,
         "classes": splits.parse_classes(reading.classes),
@@ -212,6 +211,17 @@ def read_windows(
         windows_found = data.load(source, progress=show, **arguments)
     tell_about(windows_found)
     return _fit_classes(source, windows_found, target, limit)
+
+
+def find_source(source: str, reading: ReadOptions) -> Source:
+    """Find what `source` is, and refuse options that have no effect on it; nothing is read."""
+    from lmht_deploy import data
+
+    if reading.root is not None and Path(source).suffix and Path(source).is_file():
+        raise DataError(f"--root has no effect on the file {source}")
+    found = data.find_source(source, reading.root)
+    reading.check(found)
+    return found
 
 
 def _fit_classes(source: str, found: Windows, target: Target, limit: int | None) -> Windows:
