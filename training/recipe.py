@@ -28,13 +28,8 @@ from typing import Any, cast, get_args, get_type_hints
 import numpy as np
 
 from lmht_deploy._suggest import unknown
-<<<<<<< HEAD
-from lmht_deploy.data import images
-from lmht_deploy.errors import RecipeError, first_line, show
-=======
 from lmht_deploy.data import By, SplitRule, WindowRule, images
-from lmht_deploy.errors import DataError, RecipeError
->>>>>>> main
+from lmht_deploy.errors import DataError, RecipeError, first_line, show
 from lmht_deploy.formats.files import as_path
 
 from .architectures import ARCHITECTURES

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from lmht_deploy.data._sources import Source
     from lmht_deploy.events.windows import WindowRule
 
+MANY_VALUES = 2**26
+"""Values of a window file above which its shape is checked before it is read."""
 IMAGES = ("images", "image-folder")
 """Kinds of sources whose windows have the three channels of images."""
 CUTTING = ("by", "length", "hop", "incomplete")
@@ -191,13 +194,6 @@ def read_windows(
     """
     from lmht_deploy import data
 
-<<<<<<< HEAD
-    _check_options(source, root=root, subset=subset, cache=cache)
-    if Path(source).suffix == ".npz":
-        _check_options(source, sensor=sensor)
-        return _read_file(source, window_shape[1:])[:limit]
-    _check_shape(source, window_shape)
-=======
     found = find_source(source, reading)
     arguments: dict[str, Any] = {
         "split": split,
@@ -214,11 +210,23 @@ def read_windows(
             "incomplete": reading.incomplete,
             **reading.load_arguments(found),
         }
->>>>>>> main
+    else:
+        _check_window_file(source, target.shape)
     with counting(f"reading {source}") as show:
         windows_found = data.load(source, progress=show, **arguments)
     tell_about(windows_found)
     return _fit_classes(source, windows_found, target, limit)
+
+
+def _check_window_file(source: str, shape: tuple[int, ...]) -> None:
+    """Refuse many windows of another size before they take memory; the backend checks others."""
+    from lmht_deploy.formats.windows import window_shape
+
+    found = window_shape(source)
+    if prod(found) > MANY_VALUES and found[2:] != shape[1:]:
+        raise DataError(
+            f"{source}: windows must have steps of shape {list(shape[1:])}, not {list(found[2:])}"
+        )
 
 
 def find_source(source: str, reading: ReadOptions) -> Source:
@@ -262,40 +270,8 @@ def named_errors(source: str) -> Iterator[None]:
         raise
 
 
-<<<<<<< HEAD
-def _check_options(source: str, **given: object) -> None:
-    """Refuse options of data sets where `source` is a file."""
-    for name, value in given.items():
-        if value and Path(source).suffix:
-            raise DataError(f"--{name} has no effect on the file {source}")
-
-
-def _read_file(source: str, step_shape: tuple[int, ...]) -> Windows:
-    """Read the windows of an `.npz` file; the backend checks their steps and range.
-
-    NetX files of other tools take any number of steps.
-    """
-    from lmht_deploy.data import Windows
-    from lmht_deploy.formats.windows import load_windows
-
-    windows, labels = load_windows(source, step_shape)
-    return Windows(windows, labels, (), "events", {"data": source})
-
-
-def _check_shape(source: str, window_shape: tuple[int, ...]) -> None:
-    """Refuse a network whose input has not the channels of `source`, before anything is read."""
-    from lmht_deploy import data
-
-    kinds = {known.name: known.kind for known in data.available()}
-    channels = CHANNELS[kinds.get(source, "events")]
-    if len(window_shape) != 4 or window_shape[1] != channels:
-        raise DataError(
-            f"{source} gives windows (T, {channels}, H, W); the network takes {window_shape}"
-        )
-=======
 def _check_shape(source: str, found: Source, shape: tuple[int, ...]) -> None:
     """Refuse a network whose input has not the channels of the data, before anything is read."""
     channels = 3 if found.kind in IMAGES else 2
     if len(shape) != 4 or shape[1] != channels:
         raise DataError(f"{source} gives windows (T, {channels}, H, W); the network takes {shape}")
->>>>>>> main

@@ -23,12 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-<<<<<<< HEAD
-from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError, first_line
-=======
-from lmht_deploy.errors import DataError
->>>>>>> main
 from lmht_deploy.formats.files import as_path, atomic_write, no_file
 
 from ._pieces import Choice

@@ -17,13 +17,9 @@ from lmht_deploy.errors import DataError, StorageError, show
 from lmht_deploy.formats.files import as_path, atomic_write, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
 
-<<<<<<< HEAD
 from ._npz import ArrayHeader, npz_headers, read_npz
 
-__all__ = ["SCHEMA", "load_windows", "save_windows"]
-=======
-__all__ = ["SCHEMA", "WindowFile", "load_windows", "save_windows"]
->>>>>>> main
+__all__ = ["SCHEMA", "WindowFile", "load_windows", "save_windows", "window_shape"]
 
 WINDOWS = Field(
     "windows",
@@ -94,37 +90,43 @@ def save_windows(
     """
     if as_path(path).suffix != SCHEMA.suffix:
         raise StorageError(f"{path}: the suffix must be {SCHEMA.suffix}")
-<<<<<<< HEAD
-    given = {WINDOWS.name: windows} | ({} if labels is None else {LABELS.name: labels})
-    arrays = {name: _as_array(path, name, values) for name, values in given.items()}
-    _check(path, {name: ArrayHeader(array.dtype, array.shape) for name, array in arrays.items()})
-    if LABELS.name in arrays:
-        _as_int64(path, arrays[LABELS.name])
-=======
     given = {WINDOWS.name: windows, LABELS.name: labels, CLASSES.name: list(classes) or None}
     arrays = {
         name: _as_array(path, name, values) for name, values in given.items() if values is not None
     }
-    _check(path, arrays)
->>>>>>> main
+    _check(path, {name: ArrayHeader(array.dtype, array.shape) for name, array in arrays.items()})
+    _check_values(path, arrays)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-<<<<<<< HEAD
-def load_windows(
-    path: str | Path, step_shape: tuple[int, ...] | None = None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read windows from a `.npz` file.
-=======
 def load_windows(path: str | Path) -> WindowFile:
     """Read windows, their labels and the names of their classes from a `.npz` file.
->>>>>>> main
 
     Args:
         path: File to read.
-        step_shape: Shape of one input step that is needed, (C, H, W) or (N_in,); windows of
-            another shape are refused before they take memory. None accepts any shape.
+
+    Raises:
+        StorageError: If the file is missing, damaged or not a `.npz` file.
+        DataError: If its arrays are of another kind.
+    """
+    window_shape(path)
+    with reading(path, "a readable .npz file"):
+        arrays = read_npz(path)
+    _check_values(path, arrays)
+    labels = arrays.get(LABELS.name)
+    return WindowFile(
+        arrays[WINDOWS.name],
+        None if labels is None else labels.astype(np.int64),
+        tuple(arrays[CLASSES.name].tolist()) if CLASSES.name in arrays else (),
+    )
+
+
+def window_shape(path: str | Path) -> tuple[int, ...]:
+    """Return the shape `[N, T_in, ...]` of the windows in a `.npz` file, without reading them.
+
+    Args:
+        path: File to read.
 
     Raises:
         StorageError: If the file is missing, damaged or not a `.npz` file.
@@ -138,23 +140,7 @@ def load_windows(path: str | Path) -> WindowFile:
             f"numpy.savez_compressed(path, windows=..., labels=...)"
         )
     _check(path, headers)
-    found = headers[WINDOWS.name].shape
-    if step_shape is not None and found[2:] != step_shape:
-        raise DataError(
-            f"{path}: windows must have steps of shape {list(step_shape)}, not {list(found[2:])}"
-        )
-    with reading(path, "a readable .npz file"):
-        arrays = read_npz(path)
-    labels = arrays.get(LABELS.name)
-<<<<<<< HEAD
-    return arrays[WINDOWS.name], None if labels is None else _as_int64(path, labels)
-=======
-    return WindowFile(
-        arrays[WINDOWS.name],
-        None if labels is None else labels.astype(np.int64),
-        tuple(arrays[CLASSES.name].tolist()) if CLASSES.name in arrays else (),
-    )
->>>>>>> main
+    return headers[WINDOWS.name].shape
 
 
 def _headers(path: str | Path) -> dict[str, ArrayHeader] | None:
@@ -174,15 +160,11 @@ def _as_array(path: str | Path, name: str, values: object) -> np.ndarray:
 
 
 def _check(path: str | Path, arrays: Mapping[str, ArrayHeader]) -> None:
+    """Check names, types and shapes, which a file states before the values."""
     if not SCHEMA.groups[0].required <= set(arrays) <= SCHEMA.groups[0].names:
         raise DataError(
-<<<<<<< HEAD
-            f"{path}: must hold the array 'windows' and may hold 'labels'; it holds "
-            f"{', '.join(map(show, sorted(arrays)[:9])) or 'nothing'}"
-=======
             f"{path}: must hold the array 'windows' and may hold 'labels' and 'classes'; it holds "
-            f"{', '.join(sorted(arrays)) or 'nothing'}"
->>>>>>> main
+            f"{', '.join(map(show, sorted(arrays)[:9])) or 'nothing'}"
         )
     (dtype, shape), labels = arrays[WINDOWS.name], arrays.get(LABELS.name)
     if dtype.kind not in "iub" or len(shape) < 2 or shape[0] == 0:
@@ -190,38 +172,28 @@ def _check(path: str | Path, arrays: Mapping[str, ArrayHeader]) -> None:
             f"{path}: 'windows' must hold integers in the shape [N, T_in, ...] with N >= 1, not "
             f"{dtype} {list(shape)}"
         )
-<<<<<<< HEAD
     if labels and (labels.dtype.kind not in "iu" or labels.shape != shape[:1]):
-=======
-    if labels is not None:
-        _check_labels(path, labels, len(windows))
-    if (classes := arrays.get(CLASSES.name)) is not None:
-        _check_classes(path, classes, labels)
-
-
-def _check_labels(path: str | Path, labels: np.ndarray, count: int) -> None:
-    if labels.dtype.kind not in "iu" or labels.shape != (count,):
->>>>>>> main
         raise DataError(
             f"{path}: 'labels' must hold {shape[0]} integers, one per window, not {labels.dtype} "
             f"{list(labels.shape)}"
         )
-
-
-def _as_int64(path: str | Path, labels: np.ndarray) -> np.ndarray:
-    if labels.max() > np.iinfo(np.int64).max:
-        raise DataError(f"{path}: 'labels' must fit 64 bits, found {labels.max()}")
-<<<<<<< HEAD
-    return labels.astype(np.int64)
-=======
-
-
-def _check_classes(path: str | Path, classes: np.ndarray, labels: np.ndarray | None) -> None:
-    if classes.dtype.kind != "U" or classes.ndim != 1 or not classes.all():
+    classes = arrays.get(CLASSES.name)
+    if classes and (classes.dtype.kind != "U" or len(classes.shape) != 1):
         raise DataError(f"{path}: 'classes' must hold texts, the names of the classes")
-    if labels is not None and (labels.min() < 0 or labels.max() >= len(classes)):
+
+
+def _check_values(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    labels, classes = arrays.get(LABELS.name), arrays.get(CLASSES.name)
+    if labels is not None and labels.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: 'labels' must fit 64 bits, found {labels.max()}")
+    if classes is not None and not classes.all():
+        raise DataError(f"{path}: 'classes' must hold texts, the names of the classes")
+    if (
+        labels is not None
+        and classes is not None
+        and (labels.min() < 0 or labels.max() >= len(classes))
+    ):
         raise DataError(
             f"{path}: 'labels' must lie within 0..{len(classes) - 1}, one of the {len(classes)} "
             f"classes, found {labels.min()}..{labels.max()}"
         )
->>>>>>> main

@@ -18,14 +18,10 @@ import numpy as np
 
 from lmht_deploy import backends
 from lmht_deploy.events import read_events
-<<<<<<< HEAD
-from lmht_deploy.events.arrays import Sensor
-from lmht_deploy.formats.lmht import load_network, save_network
-=======
 from lmht_deploy.events.arrays import EVENT, Sensor
-from lmht_deploy.formats.lmht import load_network
->>>>>>> main
+from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.formats.windows import load_windows
+from lmht_deploy.ir import Network
 from lmht_deploy.training.recipe import load_recipe
 from tests.fuzz._mutation import (
     Mutate,
@@ -97,7 +93,8 @@ def _networks() -> tuple[bytes, ...]:
     """Golden files, and small networks, which are read faster."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("if", "leak-below-one", "single-threshold"):
-            save_network(SPECIAL[name](), Path(folder) / f"{name}.lmht")
+            net: Network = SPECIAL[name]()  # type: ignore[no-untyped-call]
+            save_network(net, Path(folder) / f"{name}.lmht")
         return _files("*.lmht") + _files("*.lmht", Path(folder))
 
 
@@ -136,7 +133,7 @@ def _run_folder() -> Path:
     recipe, input = small(), Input(name="input", shape=(2, 8, 8), steps=3)
     model = runs.make(recipe, input, 4)
     (folder / run_folder.RECIPE).write_text(dumps(recipe))
-    runs.save_model(folder, model, input, tuple("abcd"))
+    runs.save_model(folder, model, input, tuple("abcd"), {})
     runs.write_metrics(folder, [{"epoch": 1, "test_accuracy": 0.5, "density": {"a": 0.1}}])
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
     optimization = Optimization(recipe.training, model, torch.device("cpu"))
@@ -183,7 +180,6 @@ def _recordings(suffix: str, *written: bytes, mutate: Mutate = mutate_bytes) -> 
     return Target(_recording, suffix, seeds, mutate)
 
 
-<<<<<<< HEAD
 def _hdf5_recordings() -> tuple[bytes, ...]:
     """Columns in one group, and one data set with fields; small, chunked and compressed."""
     import h5py
@@ -205,15 +201,6 @@ def _hdf5_recordings() -> tuple[bytes, ...]:
 
 
 def _npz(arrays: Arrays) -> bytes:
-=======
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
-def _npz(**arrays: np.ndarray) -> bytes:
->>>>>>> main
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
@@ -243,7 +230,6 @@ def targets() -> dict[str, Target]:
     """All targets by name."""
     windows: Arrays = {"windows": np.ones((3, 2, 2, 4, 4), np.uint8), "labels": np.arange(3)}
     columns: Arrays = {name: np.arange(4) % 2 for name in "txyp"}
-    rows = np.zeros(4, [(name, "<i8") for name in "txyp"])
     evt2 = b"% evt 2.0\n% geometry 640x480\n" + bytes.fromhex("00000080 01080010 02100000")
     evt3 = b"% evt 3.0\n% geometry 640x480\n" + bytes.fromhex("02800560 0500 0728 0538 ff4f")
     dat = b"% Width 9\n% Height 9\n\x0c\x08" + bytes(range(16))
@@ -267,17 +253,10 @@ def targets() -> dict[str, Target]:
         "dat": _recordings(".dat", dat),
         "es": _recordings(".es", es),
         "bin": _recordings(".bin", bytes(range(50))),
-<<<<<<< HEAD
-        "npy": _recordings(".npy", _npy(rows)),
-        "csv": _recordings(".csv", b"t,x,y,p\n1,2,3,1\n5,6,7,0\n"),
+        "npy": _recordings(".npy", _npy(np.zeros(4, EVENT))),
+        "csv": _recordings(".csv", b"t,x,y,p\n1,2,3,1\n20,4,5,0\n", b"1 2 3 1\n2 2 3 0\n"),
         "hdf5": Target(_recording, ".hdf5", _hdf5_recordings, mutate_hdf5),
         "npz": Target(
             _recording, ".npz", lambda: (_npz(columns), _stored_npz(columns)), mutate_npz
         ),
-=======
-        "hdf5": _recordings(".hdf5"),
-        "csv": _recordings(".csv", b"t,x,y,p\n1,2,3,1\n20,4,5,0\n", b"1 2 3 1\n2 2 3 0\n"),
-        "npy": _recordings(".npy", _npy(np.zeros(4, EVENT))),
-        "npz": Target(_recording, ".npz", (_npz(**columns), _stored_npz(**columns))),
->>>>>>> main
     }
