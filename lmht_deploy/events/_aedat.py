@@ -68,7 +68,7 @@ def _open_aedat31(path: Path, choice: Choice) -> Opened:
         start = file.tell()
     if header.get("Format", "RAW") != "RAW":
         raise DataError(
-            f"AEDAT 3.1 of the format {header['Format']}; only RAW can be read."
+            f"AEDAT 3.1 of the format {header['Format'][:40]}; only RAW can be read."
             " iniVation's DV converts others to AEDAT 4"
         )
     source = "Source" if choice.track is None else f"Source {choice.track}"
@@ -156,7 +156,7 @@ def _open_aedat2(path: Path, choice: Choice) -> Opened:
         return sensor, _read_aedat2(path, start, partial(_supposed_davis_events, sensor))
     if chip not in ("", "DVS128"):
         raise DataError(
-            f"AEDAT 2.0 of a {chip}; those of DVS128, DAVIS240 and DAVIS346 can be read"
+            f"AEDAT 2.0 of a {chip[:40]}; those of DVS128, DAVIS240 and DAVIS346 can be read"
         )
     return DVS128_SENSOR, _read_aedat2(path, start, _dvs128_events)
 

@@ -24,12 +24,14 @@ from xml.etree import ElementTree
 import numpy as np
 
 from lmht_deploy._packages import require_package
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, show
 
 from ._pieces import EXPANSION_FLOOR, MAX_EXPANSION, Choice, Opened
 from .arrays import Sensor
 
 MAGIC = b"#!AER-DAT4.0\r\n"
+MAX_LISTED = 8
+"""Tracks that an error lists, at most."""
 MAX_HEADER = 2**24
 """Bytes that a header may have."""
 MAX_PACKET = 2**28
@@ -84,7 +86,7 @@ class Aedat4:
         found = [track for track in events if chosen in (None, str(track.number), track.name)]
         if len(found) == 1:
             return found[0]
-        names = ", ".join(f"{track.number} ({track.name})" for track in events)
+        names = ", ".join(f"{track.number} ({track.name[:40]})" for track in events[:MAX_LISTED])
         if not events:
             raise DataError("holds no track of events")
         if chosen is None or found:
@@ -92,7 +94,7 @@ class Aedat4:
                 f"holds {len(events)} tracks of events, {names}; choose one by its number"
                 " (track=, or --track of lmht stream and lmht events)"
             )
-        raise DataError(f"holds no track of events {chosen!r}; it holds {names}")
+        raise DataError(f"holds no track of events {show(chosen)}; it holds {names}")
 
     def packets(self, track: Track) -> Iterator[np.ndarray]:
         """Yield the events of each packet of `track`, as EVENT_STRUCT [n]."""

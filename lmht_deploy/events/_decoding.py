@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, show
 
 from ._extension import core
 from ._pieces import Choice, Opened, read_pieces
@@ -67,7 +67,7 @@ def open_raw(path: Path, _choice: Choice) -> Opened:
     named = named or f"EVT{header.get('evt', '')}"
     decoder = RAW_FORMATS.get(named.lower())
     if decoder is None:
-        found = f"names the format {named!r}" if named != "EVT" else "names no format"
+        found = f"names the format {show(named)}" if named != "EVT" else "names no format"
         raise DataError(f"its header {found}; EVT2, EVT2.1 and EVT3 can be read")
     if decoder == "evt2.1" and "endianness=legacy" in rest:
         decoder = "evt2.1-legacy"
@@ -157,7 +157,9 @@ def _first_time(header: dict[str, str]) -> int:
     """The time (us) that the writer subtracted from all events, where the header states one."""
     text = header.get("t0", header.get("T0", "0"))
     if not text.isdecimal():
-        raise DataError(f"its header states the first time {text!r}, which is not a number of us")
+        raise DataError(
+            f"its header states the first time {show(text)}, which is not a number of us"
+        )
     return int(text)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, show
 
 from ._columns import combine_columns
 from ._pieces import PIECE, Choice, Opened, check_expansion
@@ -27,6 +27,8 @@ FILTERS = {
 }
 """Compression filters of recordings by their registered number."""
 
+MAX_LISTED = 8
+"""Groups that an error lists, at most."""
 MAX_CHUNK = 2**28
 """Bytes of the largest chunk, which HDF5 reads at once."""
 
@@ -62,9 +64,13 @@ def _choose(names: list[str], track: str | None) -> str:
     found = [name for name in names if track in (None, name, f"/{name}")]
     if len(found) == 1:
         return found[0]
-    held = f"{len(names)}: {', '.join(names)}" if names else "none"
+    held = (
+        f"{len(names)}: {', '.join(show(name)[1:-1] for name in names[:MAX_LISTED])}"
+        if names
+        else "none"
+    )
     if track is not None:
-        raise DataError(f"holds no group of events {track!r}; it holds {held}")
+        raise DataError(f"holds no group of events {show(track)}; it holds {held}")
     choose = "; choose one (track=, or --track of lmht stream and lmht events)" if names else ""
     raise DataError(f"must hold one group with the arrays t, x, y, p; it holds {held}{choose}")
 
