@@ -107,6 +107,10 @@ def test_folders_for_files(net: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         ["export", net, "--out", tmp_path],
         ["convert", net, "--out", tmp_path],
         ["run", net, "--data", "digits", "--json", tmp_path],
+        ["run", net, "--data", "digits", "--predictions", tmp_path],
+        ["inspect", net, "--run", tmp_path],
+        ["train", tmp_path],
+        ["recipes", tmp_path],
     ):
         assert f"{tmp_path}: is a folder" in refused(capsys, *arguments)
 

@@ -144,6 +144,7 @@ def test_validate(
         .replace("sops = 0.0", "sops = 0.52")
     )
     arguments = ("validate", run, "--limit", 30, "--json", tmp_path / "table2.json")
+    arguments += ("--predictions", tmp_path / "answers.csv")
     assert lmht(*arguments) == 0
     said = capsys.readouterr().out
     assert (
@@ -159,6 +160,11 @@ def test_validate(
         and [row["form"] for row in content["rows"]] == ["before", "block-start", "uniform"] * 2
     )
     assert [row["windows"] for row in content["rows"]] == [30] * 6
+    answers, integer = content["answers"], content["rows"][3]
+    assert integer["integer"] and answers["accuracy"] == integer["accuracy"]
+    assert answers["interval"] == integer["interval"] and "confusion matrix" in said
+    assert sum(map(sum, answers["confusion"])) == 30
+    assert (tmp_path / "answers.csv").read_text().count("\n") == 31
 
     from lmht_deploy.analysis import validate
     from lmht_deploy.reparameterize import reparameterize
