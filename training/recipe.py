@@ -505,7 +505,10 @@ def parse(values: Mapping[str, Any]) -> Recipe:
 def dumps(recipe: Recipe) -> str:
     """Format `recipe` as TOML with every key; `load_recipe` reads the same recipe back."""
     sections = (
-        f"[{section}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
+        f"[{section}]\n"
+        + "\n".join(
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()
+        )
         for section, keys in dataclasses.asdict(recipe).items()
     )
     return "\n\n".join(sections) + "\n"
