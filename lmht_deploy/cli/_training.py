@@ -13,7 +13,7 @@ from lmht_deploy.errors import DataError, LmhtError, StorageError, TrainingError
 
 from . import _split_options as splits
 from ._console import counting, tell
-from ._data import ReadOptions, Target, tell_about
+from ._data import ReadOptions, Target, find_source, tell_about
 from ._training_reports import reports
 from ._window_options import length_and_kind
 
@@ -155,10 +155,9 @@ def train_overrides(data: str | None, reading: ReadOptions) -> list[str]:
 
 def read_training_data(recipe: Recipe, reading: ReadOptions) -> Data:
     """Read both splits of the recipe's data, and say how they became windows."""
-    from lmht_deploy.data import find_source
     from lmht_deploy.training import data
 
-    arguments = reading.load_arguments(find_source(recipe.data.name, reading.root))
+    arguments = reading.load_arguments(find_source(recipe.data.name, reading))
     with counting(f"reading {recipe.data.name}") as show:
         found = data.load_data(recipe, progress=show, **arguments)
     for split in (found.train, found.test):

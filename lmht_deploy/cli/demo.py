@@ -10,7 +10,7 @@ import typer
 
 from . import _options as options
 from ._console import percent, progress, say, write_json
-from ._data import ReadOptions, reads_data
+from ._data import ReadOptions, find_source, reads_data
 from ._training import lower_run, need_torch, read_training_data, train_overrides, train_run
 from .compare import comparison_as_json, show_comparison
 
@@ -47,12 +47,11 @@ def demo(
     Without --data, an emulated event camera records the digits of scikit-learn, and nothing is
     downloaded. Exits with 1 if an integer of a backend differs from the reference model.
     """
-    from lmht_deploy.data import find_source
     from lmht_deploy.training.recipe import load_recipe
 
     chosen = RECIPES.get(data or "digits", "recordings")
     recipe = load_recipe(chosen, train_overrides(data, reading))
-    reading.check(find_source(recipe.data.name, reading.root))
+    find_source(recipe.data.name, reading)
     need_torch()
     content = _demo(recipe, reading, out, threads)
     write_json(out / "demo.json", content)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lmht_deploy.events import EventFilter, EventStream, EventSummary, Sensor
 
-RECORDING, FILTERS = "Recording", "Filters"
+FILTERS = "Filters"
 
 
 class InfoByDefault(TyperGroup):
@@ -65,7 +65,7 @@ Drop = Annotated[
     typer.Option(
         "--drop",
         help="Drop and count invalid events, instead of stopping at the first one.",
-        rich_help_panel=RECORDING,
+        rich_help_panel=options.DATA,
     ),
 ]
 Track = Annotated[
@@ -75,7 +75,7 @@ Track = Annotated[
         metavar="NAME",
         help="Track of events, for a file that holds several: its number or name, or the path of "
         "a group in HDF5.",
-        rich_help_panel=RECORDING,
+        rich_help_panel=options.DATA,
     ),
 ]
 
@@ -390,10 +390,10 @@ def _write(
     if out.exists() and out.samefile(source):
         raise StorageError(f"{out}: is the recording that is read; give another file")
     number = write_events(out, stream)
-    losses = {
-        f"{fault} invalid": number for fault, number in counts.get("dropped", {}).items() if number
-    } | counts.get("removed", {})
-    text = "".join(f"; {number:,} removed by {name}" for name, number in losses.items())
+    dropped, removed = counts["dropped"], counts.get("removed", {})
+    losses = [f"{lost:,} invalid ({fault}) dropped" for fault, lost in dropped.items() if lost]
+    losses += [f"{lost:,} removed ({name})" for name, lost in removed.items()]
+    text = "".join(f"; {loss}" for loss in losses)
     say(f"{out}: {number:,} events{text}")
     if number == 0:
         warn(f"{out}: no event is left")

@@ -16,8 +16,8 @@ from lmht_deploy._packages import install_command
 from lmht_deploy.errors import TrainingError
 
 from . import _options as options
-from ._console import percent, say, write_json
-from ._data import ReadOptions, reads_data
+from ._console import percent, say, warn, write_json
+from ._data import ReadOptions, find_source, reads_data
 from ._training import (
     load_run,
     need_torch,
@@ -87,13 +87,12 @@ def train(
     Under torchrun, all processes share every batch: torchrun --nproc-per-node 8 --no-python lmht
     train ...
     """
-    from lmht_deploy.data import find_source
     from lmht_deploy.training.recipe import load_recipe
     from lmht_deploy.training.run_folder import check_run_folder
 
     chosen = load_recipe(recipe, [*(overrides or ()), *train_overrides(data, reading)])
     check_run_folder(chosen, out, resume=resume, started=start is not None)
-    reading.check(find_source(chosen.data.name, reading.root))
+    find_source(chosen.data.name, reading)
     _check_packages(tensorboard)
     ann = None if start is None else load_run(start)
     with _processes(resolve_device(device)) as (first, own_device):
@@ -125,6 +124,7 @@ def _report(out: Path, recipe: Recipe, run: Run, json: Path | None) -> None:
     say(f"{out}: {split} accuracy {percent(run.accuracy)} after {len(run.metrics)} epochs{beside}")
     if split == "validation":
         say(f"the test split was not used; to test the run: lmht validate {out}")
+    _warn_about_silence(run, split)
     write_json(
         json,
         {
@@ -134,6 +134,15 @@ def _report(out: Path, recipe: Recipe, run: Run, json: Path | None) -> None:
             "metrics": run.metrics,
         },
     )
+
+
+def _warn_about_silence(run: Run, split: str) -> None:
+    """Name the layers that never fire: nothing after them depends on the input."""
+    if silent := [name for name, mean in run.metrics[-1]["density"].items() if not mean]:
+        warn(
+            f"no neuron of {', '.join(silent)} fires in any {split} window; lower "
+            "training.learning_rate, or use windows with more events (--length)"
+        )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 from . import _answers as answers
 from . import _options as options
 from ._console import good, progress, show, table, tell, write_json
-from ._data import ReadOptions, read_windows, reads_data
+from ._data import ReadOptions, find_source, read_windows, reads_data
 from ._training import check_run, load_run, lower_run, own_data, resolve_device, run_target
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ def validate(
     exits with 1.
     """
     if data is not None:
-        from lmht_deploy.data import find_source
-
-        find_source(data, reading.root)
+        find_source(data, reading)
     run = load_run(folder)
     from lmht_deploy.analysis.validate import validate as validate_network
 

@@ -222,6 +222,8 @@ def list_files(root: Path | None, suffixes: Sequence[str], what: str, rule: Spli
         for home, split in homes.items()
         for name in _find(home, suffixes, what, nested=not label_by)
     ]
+    if not label_by and group_by in ("", "1"):
+        _refuse_two_levels(root, [name for _, name, _ in rows], what)
     labels = [
         part_of(name, label_by or "1", "label_by") if label_by or "/" in name else ""
         for _, name, _ in rows
@@ -231,6 +233,18 @@ def list_files(root: Path | None, suffixes: Sequence[str], what: str, rule: Spli
         [part_of(name, group_by, "group_by") for _, name, _ in rows] if group_by else list(files)
     )
     return _make_listing(root, files, labels, groups, [split for *_, split in rows])
+
+
+def _refuse_two_levels(root: Path, names: Sequence[str], what: str) -> None:
+    """Refuse folders of folders, of which either level may be the classes."""
+    if any(name.count("/") < 2 for name in names):
+        return
+    levels = [order_classes(part_of(name, by, "label_by") for name in names) for by in "12"]
+    one, two = (shorten(level, 4) for level in levels)
+    raise DataError(
+        f"{root}: the {what}s lie two folders deep; say which folder is the class: label_by 1"
+        f" ({one}) or label_by 2 ({two})"
+    )
 
 
 def no_folder(root: Path | None, what: str) -> DataError:

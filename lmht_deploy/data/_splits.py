@@ -283,7 +283,8 @@ class _Table:
         if not held.any():
             raise DataError(
                 f"no group can become the {split} split: each is the only one that has one of the"
-                " classes"
+                f" classes; add {self.what}s of every class, or put them into folders named train"
+                " and test"
             )
         splits[np.flatnonzero(among)[held]] = split
         single = len(np.unique(groups)) == len(groups)

@@ -38,7 +38,8 @@ class Windows:
         provenance: What was read and how, as plain values for JSON. `data` is the name or the
             path. For events, the number of `recordings` and of `windows`, of `events`, of those
             in windows (`counted`), of them above `max_count` (`lost`), of invalid ones (`dropped`),
-            and of incomplete windows that are kept (`partial`) or not (`left_out`).
+            of incomplete windows that are kept (`partial`) or not (`left_out`), and of recordings
+            that are shorter than a window (`short`).
     """
 
     windows: np.ndarray
@@ -105,11 +106,16 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: {width} x {height} pixels are down-sampled to {columns} x {rows}"
     if left_out := found["left_out"]:
         yield (
-            f"{name}: {_number(left_out, 'window')} at the end of recordings left out, because"
-            " the recording ends before the window"
+            f"{name}: {_number(left_out, 'incomplete window')} left out: the recording ends before"
+            " the window (--incomplete uses them)"
         )
-    if partial := found["partial"]:
-        yield f"{name}: {_number(partial, 'incomplete window')} used"
+    if short := found["short"]:
+        yield (
+            f"{name}: {_number(short, 'recording')} shorter than a window, of which each gives one"
+            " incomplete window; choose a shorter --length if there are many"
+        )
+    if others := found["partial"] - short:
+        yield f"{name}: {_number(others, 'incomplete window')} at the end of recordings used"
     if rule.by == "recording" and _is_long(found):
         yield (
             f"{name}: a recording of {found['duration_us'] * 1e-6:.1f} s is one window; to cut"

@@ -89,7 +89,7 @@ def test_info_says_what_would_be_dropped(
     arguments = ["convert", tmp_path / "a.npy", tmp_path / "b.csv", "--sensor", "8x8", "--drop"]
     assert lmht("events", *arguments, "--json", tmp_path / "b.json") == 0
     said = capsys.readouterr().out
-    assert "3 events; 1 removed by range invalid; 2 removed by order invalid" in said
+    assert "3 events; 1 invalid (range) dropped; 2 invalid (order) dropped" in said
     assert (tmp_path / "b.csv").read_text() == "t,x,y,p\n0,1,0,1\n20,1,0,1\n30,1,0,1\n"
     assert json.loads((tmp_path / "b.json").read_text())["dropped"]["order"] == 2
 
@@ -157,7 +157,7 @@ def test_filter(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "refractory": 3000 - hot - len(calm),
         "background activity": len(calm) - len(kept),
     }
-    assert f"{len(kept):,} events; {hot} removed by hot pixels" in capsys.readouterr().out
+    assert f"{len(kept):,} events; {hot} removed (hot pixels)" in capsys.readouterr().out
 
 
 def test_a_track_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,6 +183,7 @@ def test_a_track_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
         (["cut", "a.aedat4", "b.raw", "--crop", "1,2,3"], "--crop takes X,Y,W,H"),
         (["cut", "a.aedat4", "b.raw", "--crop", "1,2,60,9"], "does not lie on the sensor"),
         (["filter", "a.aedat4", "b.raw"], "no filter; give --hot-pixels"),
+        (["filter", "a.aedat4", "b.raw", "--refractory", "99999999999h"], "time of a filter lies"),
     ],
 )
 def test_mistakes(

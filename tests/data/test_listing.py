@@ -56,6 +56,14 @@ def test_classes_and_groups_are_parts_of_the_path(tmp_path: Path) -> None:
         listed(tmp_path, label_by="[")
 
 
+def test_two_levels_of_folders_are_not_guessed(tmp_path: Path) -> None:
+    touch(tmp_path, "s1/cup/a.npy", "s1/mug/b.npy", "s2/cup/c.npy")
+    message = r"two folders deep; .* label_by 1 \(s1, s2\) or label_by 2 \(cup, mug\)"
+    with pytest.raises(DataError, match=message):
+        listed(tmp_path)
+    assert listed(tmp_path, label_by="1").classes == ("s1", "s2")
+
+
 def test_folders_of_splits(tmp_path: Path) -> None:
     """Folders are numbered from that of the split, so that one session has one name in both."""
     touch(tmp_path, "Train/cup/s1/a.npy", "val/cup/s2/b.npy", "Test/mug/s3/c.npy")

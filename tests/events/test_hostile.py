@@ -375,6 +375,12 @@ def test_only_the_time_that_is_wrong_is_dropped() -> None:
         assert len(kept) + validator.dropped["order"] == validator.seen == len(times)
 
 
+@pytest.mark.parametrize("gap", [-1, 2**62 + 1, 2**80])
+def test_a_gap_that_is_out_of_range_is_refused(gap: int) -> None:
+    with pytest.raises(DataError, match="the longest gap lies within"):
+        EventValidator(SENSOR, drop=True, max_gap=gap)
+
+
 def test_a_jump_says_so() -> None:
     with pytest.raises(DataError, match=r"event 2: its time 1 us .*, 1000000000 us, 1,000 s back"):
         EventValidator(SENSOR).validate(at(0, 10**9, 1))

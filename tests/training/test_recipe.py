@@ -229,6 +229,8 @@ def test_overrides() -> None:
             "augmentation.flip=true",
         ],
     )
+    own = recipe.load_recipe("recordings", ["data.label_by=2", 'data.group_by="1"']).data
+    assert (own.label_by, own.group_by) == ("2", "1")
     assert found.augmentation.flip
     assert (
         found.training.epochs,
@@ -264,8 +266,8 @@ def test_overrides() -> None:
         ("training.learning_rate=1" + "0" * 400, "training.learning_rate must be within"),
         ("augmentation.flip=1", "augmentation.flip must be true or false, not 1"),
         ("training.optimizer=adam", "training.optimizer must be one of adamw, sgd, not 'adam'"),
-        ("network.architecture=3", "network.architecture must be a string, one of residual-small"),
-        ("data.name=3", "data.name must be a string, not 3"),
+        ("network.architecture=true", "network.architecture must be a string, one of residual-small"),
+        ("data.name=true", "data.name must be a string, not True"),
         ("training.epochs", "an override has the form section.key=value"),
         ("epochs=3", "an override has the form section.key=value"),
         ("network.neuron=if", "network.neuron 'if' has one level: network.levels must be 1, not 2"),
@@ -335,7 +337,7 @@ def test_files_that_are_not_recipes(tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=r"bad.toml: is not valid TOML"):
             recipe.load_recipe(tmp_path / "bad.toml")
     (tmp_path / "bad.toml").write_text('data = 3\nextends = "digits"')
-    with pytest.raises(RecipeError, match=r"bad.toml: data must be a section \[data\], not 3"):
+    with pytest.raises(RecipeError, match=r"bad.toml: 'data' must be a section, not 3"):
         recipe.load_recipe(tmp_path / "bad.toml", ["data.steps=2"])
 
 

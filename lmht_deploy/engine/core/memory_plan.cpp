@@ -42,7 +42,7 @@ TallyLayout tally_layout(const Tensor& tensor, Layout& layout) {
     return found;
 }
 
-constexpr int PIXELS_AT_ONCE = 128;  // of rows that are multiplied together
+constexpr int PIXELS_AT_ONCE = 200;  // of rows that are multiplied together
 
 // Entries per slot that the lists of a block can need, and the number of lists.
 struct ListSizes {
@@ -53,6 +53,12 @@ ListSizes list_sizes(Format format, int blocks) {
     if (format == Format::Counts || format == Format::Packed)
         return {MAX_TWICE, size_t(2) * blocks};
     return {1, size_t(blocks) + (format == Format::Binary ? blocks / 2 : 0)};
+}
+
+// Dense values of one output pixel that the next one does not share.
+size_t bytes_of_pixel(const Synapse& synapse) {
+    return size_t(synapse.geometry.pixel_unit()) * synapse.geometry.kernel.y *
+           synapse.weights.max_channels();
 }
 
 }  // namespace
@@ -100,44 +106,67 @@ Activation TensorLayout::in(unsigned char* block) const {
     return activation;
 }
 
-RowLayout::RowLayout(const Model& model, const SynapticLayer& layer) {
+RowLayout::RowLayout(const Model& model, const SynapticLayer& layer, Order order, int threads) {
     Layout layout, dense;
-    for (const Synapse& synapse : layer.synapses) {
-        Lists& lists = synapses.emplace_back();
-        lists.path = synapse.channelwise() ? Path::Channelwise : Path::Ones;
-        if (synapse.channelwise()) continue;
-        const Format format = model.tensors[synapse.source].format(synapse.view);
-        const auto [entries, n] = list_sizes(format, layer.blocks);
-        lists.positions = int(synapse.geometry.columns.size());
-        const size_t slots =
-            size_t(lists.positions) * synapse.geometry.kernel.y * synapse.weights.max_channels();
-        lists.row_pitch = slots * entries + LIST_SLACK;
-        lists.rows = layout.add<uint32_t>(lists.row_pitch * n);
-        lists.starts = layout.add<uint32_t>(size_t(lists.positions + 1) * n);
-        if (format != Format::Binary)
-            lists.values = layout.add<int32_t>(lists.row_pitch * layer.blocks);
-        add_dense(layer, synapse, lists, dense);
-    }
+    for (const Synapse& synapse : layer.synapses) add_lists(model, layer, synapse, layout);
     bytes = layout.bytes();
+    set_row_pixels(layer);
+    rows = rows_of(model, layer, order, threads);
+    add_dense(layer, dense);
     dense_bytes = dense.bytes();
 }
 
-// Rows are a whole number of pixels apart. A store of a whole word of channels may spill over what
-// follows, which must not be the next row: another thread may fill it.
-void RowLayout::add_dense(const SynapticLayer& layer, const Synapse& synapse, Lists& lists,
+void RowLayout::add_lists(const Model& model, const SynapticLayer& layer, const Synapse& synapse,
                           Layout& layout) {
-    const Geometry& geometry = synapse.geometry;
-    const int channels = synapse.weights.max_channels();
-    const size_t pixel_bytes = size_t(geometry.pixel_unit()) * geometry.kernel.y * channels;
-    const int gap = channels % LANES ? int((LANES + pixel_bytes - 1) / pixel_bytes) : 0;
-    lists.block_pixels = geometry.row_pixels();
-    lists.row_pixels = layer.blocks * lists.block_pixels + gap;
-    lists.dense_bytes = lists.row_pixels * pixel_bytes;
-    lists.dense = layout.add<uint8_t>(lists.dense_bytes * layer.height + DEPTH);
-    row_pixels = std::max(row_pixels, lists.row_pixels);
+    Lists& lists = synapses.emplace_back();
+    lists.path = synapse.channelwise() ? Path::Channelwise : Path::Ones;
+    if (synapse.channelwise()) return;
+    const Format format = model.tensors[synapse.source].format(synapse.view);
+    const auto [entries, n] = list_sizes(format, layer.blocks);
+    lists.positions = int(synapse.geometry.columns.size());
+    const size_t slots =
+        size_t(lists.positions) * synapse.geometry.kernel.y * synapse.weights.max_channels();
+    lists.row_pitch = slots * entries + LIST_SLACK;
+    lists.rows = layout.add<uint32_t>(lists.row_pitch * n);
+    lists.starts = layout.add<uint32_t>(size_t(lists.positions + 1) * n);
+    if (format != Format::Binary)
+        lists.values = layout.add<int32_t>(lists.row_pitch * layer.blocks);
 }
 
-void RowLayout::bind(unsigned char* block, PreparedRow& row) const {
+// A store of a whole word of channels may spill over what follows the row, which must not be the
+// next row: another thread may fill it.
+void RowLayout::set_row_pixels(const SynapticLayer& layer) {
+    for (size_t s = 0; s < synapses.size(); ++s) {
+        if (layer.synapses[s].channelwise()) continue;
+        const size_t pixel = bytes_of_pixel(layer.synapses[s]);
+        const bool spills = layer.synapses[s].weights.max_channels() % LANES;
+        Lists& lists = synapses[s];
+        lists.block_pixels = layer.synapses[s].geometry.row_pixels();
+        lists.row_pixels =
+            layer.blocks * lists.block_pixels + (spills ? int((LANES + pixel - 1) / pixel) : 0);
+        row_pixels = std::max(row_pixels, lists.row_pixels);
+    }
+}
+
+// Tiles hold many pixels. With Order::Rows, few rows are prepared together: threads share them out.
+int RowLayout::rows_of(const Model& model, const SynapticLayer& layer, Order order,
+                       int threads) const {
+    if (order == Order::Slices) return layer.height;
+    if (!model.kernels->multiply || row_pixels == 0 || !layer.slices_share_inputs()) return 1;
+    const int share = (layer.height + threads - 1) / threads;
+    return std::clamp(PIXELS_AT_ONCE / row_pixels, 1, share);
+}
+
+void RowLayout::add_dense(const SynapticLayer& layer, Layout& layout) {
+    for (size_t s = 0; s < synapses.size(); ++s) {
+        if (layer.synapses[s].channelwise()) continue;
+        synapses[s].dense_bytes = synapses[s].row_pixels * bytes_of_pixel(layer.synapses[s]);
+        synapses[s].dense = layout.add<uint8_t>(synapses[s].dense_bytes * rows + DEPTH);
+    }
+}
+
+void RowLayout::bind(unsigned char* block, unsigned char* dense, int i, PreparedRow& row) const {
+    unsigned char* const at = block + i * bytes;
     row.inputs.resize(synapses.size());
     for (size_t s = 0; s < synapses.size(); ++s) {
         const Lists& lists = synapses[s];
@@ -146,19 +175,13 @@ void RowLayout::bind(unsigned char* block, PreparedRow& row) const {
         if (lists.path == Path::Channelwise) continue;
         inputs.row_pitch = lists.row_pitch;
         inputs.positions = lists.positions;
-        inputs.rows = lists.rows.in(block);
-        inputs.starts = lists.starts.in(block);
+        inputs.rows = lists.rows.in(at);
+        inputs.starts = lists.starts.in(at);
+        if (lists.values) inputs.values = lists.values->in(at);
+        inputs.dense = lists.dense.in(dense) + i * lists.dense_bytes;
         inputs.block_pixels = lists.block_pixels;
         inputs.row_pixels = lists.row_pixels;
-        if (lists.values) inputs.values = lists.values->in(block);
-        // A row has either lists or dense values.
-        inputs.dense = reinterpret_cast<uint8_t*>(inputs.rows);
     }
-}
-
-void RowLayout::bind_dense(unsigned char* block, int y, PreparedRow& row) const {
-    for (size_t s = 0; s < synapses.size(); ++s)
-        row.inputs[s].dense = synapses[s].dense.in(block) + y * synapses[s].dense_bytes;
 }
 
 Order order_of(const SynapticLayer& layer, int threads, bool tiles) {
@@ -216,43 +239,40 @@ void MemoryPlan::plan_layers(const Model& model, int threads) {
         if (!layer.synaptic) continue;
         const bool tiles = model.kernels->multiply;
         plan.order = order_of(*layer.synaptic, threads, tiles);
-        plan.row = RowLayout(model, *layer.synaptic);
-        if (tiles) plan_sums(*layer.synaptic, plan);
+        plan.row = RowLayout(model, *layer.synaptic, plan.order, threads);
+        if (tiles) plan_sums(plan);
         max_synapses = std::max(max_synapses, layer.synaptic->synapses.size());
         max_paths = std::max(max_paths, layer.synaptic->synapses.size() * layer.synaptic->words());
-        if (plan.order == Order::Slices)
-            max_rows = std::max(max_rows, size_t(layer.synaptic->height));
+        max_rows = std::max(max_rows, size_t(plan.row.rows));
     }
 }
 
-// A synapse that is channelwise has no dense values.
-void MemoryPlan::plan_sums(const SynapticLayer& layer, LayerPlan& plan) {
-    if (plan.row.row_pixels == 0) return;
-    if (plan.order == Order::Slices)
-        plan.rows_at_once = std::clamp(PIXELS_AT_ONCE / plan.row.row_pixels, 1, layer.height);
+void MemoryPlan::plan_sums(LayerPlan& plan) {
+    const int pixels = std::max(plan.row.row_pixels, 1);  // none of a channelwise synapse
+    plan.rows_at_once = std::clamp(PIXELS_AT_ONCE / pixels, 1, plan.row.rows);
     plan.sums = size_t(plan.rows_at_once) * plan.row.row_pixels * LANES;
 }
 
 void MemoryPlan::plan_lists(const Model& model, int threads) {
-    size_t all_rows = 0, all_dense = 0, one_row = 0, currents = 0, sums = 0;
+    size_t lists[2] = {}, dense[2] = {}, currents = 0, sums = 0;  // by order
     for (size_t i = 0; i < layers.size(); ++i) {
         if (!model.layers[i].synaptic) continue;
         const SynapticLayer& layer = *model.layers[i].synaptic;
-        sums = std::max(sums, layers[i].sums * layer.synapses.size() * sizeof(int32_t));
-        if (layers[i].order == Order::Slices) {
-            all_rows = std::max(all_rows, layers[i].row.bytes * layer.height);
-            all_dense = std::max(all_dense, layers[i].row.dense_bytes);
-        } else
-            one_row = std::max(one_row, layers[i].row.bytes);
+        const int order = int(layers[i].order);
+        const RowLayout& row = layers[i].row;
+        lists[order] = std::max(lists[order], row.bytes * row.rows);
+        dense[order] = std::max(dense[order], row.dense_bytes);
         currents = std::max(currents, layer.currents_of_a_row() * sizeof(int32_t));
+        sums = std::max(sums, layers[i].sums * layer.synapses.size() * sizeof(int32_t));
     }
-    row_lists = {append("lists of all rows", all_rows)};
-    row_dense = {append("dense values of all rows", all_dense)};
+    row_lists = {append("lists of all rows", lists[int(Order::Slices)])};
+    row_dense = {append("dense values of all rows", dense[int(Order::Slices)])};
     for (int thread = 0; thread < threads; ++thread) {
         const std::string of = " of thread " + std::to_string(thread);
         ThreadPlan& plan = this->threads.emplace_back();
         plan.currents = {append("currents" + of, currents)};
-        plan.lists = {append("lists" + of, one_row)};
+        plan.lists = {append("lists" + of, lists[int(Order::Rows)])};
+        plan.dense = {append("dense values" + of, dense[int(Order::Rows)])};
         plan.sums = {append("sums" + of, sums)};
     }
 }

@@ -63,35 +63,6 @@ struct TensorLayout {
     Activation in(unsigned char* block) const;
 };
 
-// Lists (or dense values) of one output row, one entry per synapse. All slices that read the same
-// input channels use the same lists.
-struct RowLayout {
-    struct Lists {
-        Path path;  // Channelwise has no lists
-        size_t row_pitch = 0;
-        int positions = 0;
-        Offset<uint32_t> rows, starts;
-        std::optional<Offset<int32_t>> values;  // none for binary spikes
-        Offset<uint8_t> dense;                  // of all rows, Order::Slices
-        size_t dense_bytes = 0;                 // from row to row
-        int block_pixels = 0, row_pixels = 0;   // as in `RowInputs`
-    };
-    std::vector<Lists> synapses;
-    size_t bytes = 0;
-    size_t dense_bytes = 0;  // of all rows
-    int row_pixels = 0;      // of a synapse, at most
-
-    RowLayout() = default;
-    RowLayout(const Model& model, const SynapticLayer& layer);
-    void bind(unsigned char* block, PreparedRow& row) const;
-    // The dense values of row y lie among those of all rows.
-    void bind_dense(unsigned char* block, int y, PreparedRow& row) const;
-
-private:
-    void add_dense(const SynapticLayer& layer, const Synapse& synapse, Lists& lists,
-                   Layout& layout);
-};
-
 // The order in which a layer computes its output.
 enum class Order : uint8_t {
     Rows,    // rows outside, all slices of a row at once: the weights stay in the cache
@@ -101,6 +72,38 @@ enum class Order : uint8_t {
 
 // `tiles`: whether the tier multiplies tiles.
 Order order_of(const SynapticLayer& layer, int threads, bool tiles);
+
+// Lists (or dense values) of one output row, one entry per synapse. All slices that read the same
+// input channels use the same lists.
+struct RowLayout {
+    struct Lists {
+        Path path;  // Channelwise has no lists
+        size_t row_pitch = 0;
+        int positions = 0;
+        Offset<uint32_t> rows, starts;
+        std::optional<Offset<int32_t>> values;  // none for binary spikes
+        Offset<uint8_t> dense;                  // of `rows` rows
+        size_t dense_bytes = 0;                 // from row to row
+        int block_pixels = 0, row_pixels = 0;   // as in `RowInputs`
+    };
+    std::vector<Lists> synapses;
+    size_t bytes = 0;        // lists of one row
+    size_t dense_bytes = 0;  // dense values of `rows` rows
+    int row_pixels = 0;      // of a synapse, at most
+    int rows = 1;            // that are prepared before the first of them is computed
+
+    RowLayout() = default;
+    RowLayout(const Model& model, const SynapticLayer& layer, Order order, int threads);
+    // Memory of row `i` of the rows: lists and dense values.
+    void bind(unsigned char* lists, unsigned char* dense, int i, PreparedRow& row) const;
+
+private:
+    void add_lists(const Model& model, const SynapticLayer& layer, const Synapse& synapse,
+                   Layout& layout);
+    void set_row_pixels(const SynapticLayer& layer);
+    void add_dense(const SynapticLayer& layer, Layout& layout);
+    int rows_of(const Model& model, const SynapticLayer& layer, Order order, int threads) const;
+};
 
 // A range of the block that one purpose uses during some of the layers.
 struct Buffer {
@@ -127,7 +130,8 @@ struct MemoryPlan {
     };
     struct ThreadPlan {
         Offset<int32_t> currents;     // of one output row
-        Offset<unsigned char> lists;  // of one output row
+        Offset<unsigned char> lists;  // of some output rows, Order::Rows
+        Offset<unsigned char> dense;  // the same, dense values
         Offset<int32_t> sums;         // of the rows that are multiplied together, by synapse
     };
 
@@ -138,7 +142,7 @@ struct MemoryPlan {
     Offset<unsigned char> row_lists;  // of all rows of a layer with Order::Slices
     Offset<unsigned char> row_dense;  // the same, dense values
     size_t bytes = 0;
-    size_t max_rows = 0;      // of a layer with Order::Slices
+    size_t max_rows = 0;      // that are prepared together
     size_t max_synapses = 0;  // of a layer
     size_t max_paths = 0;     // synapses times slices of a layer
 
@@ -147,7 +151,7 @@ struct MemoryPlan {
 private:
     void plan_tensors(const Model& model);
     void plan_layers(const Model& model, int threads);
-    void plan_sums(const SynapticLayer& layer, LayerPlan& plan);
+    static void plan_sums(LayerPlan& plan);
     void plan_lists(const Model& model, int threads);
     size_t append(const std::string& name, size_t bytes);
 };

@@ -131,7 +131,7 @@ double PathChooser::saved_by_sharing(const SynapseTraits& synapse,
 }
 
 // Cycles of all dot products, or of all products of tiles, of what comes from them, and of what
-// goes to them. Rows follow each other in tiles where one path is chosen for many of them.
+// goes to them. Rows follow each other in tiles.
 double PathChooser::dense(const SynapseTraits& synapse, int rows) const {
     const double inputs = double(synapse.kernel_area) * synapse.channels;
     if (costs_.tile_product == 0 || synapse.row_pixels == 0)
@@ -139,7 +139,7 @@ double PathChooser::dense(const SynapseTraits& synapse, int rows) const {
     constexpr int CHANNEL_TILES = LANES / TILE_SIZE;
     const double pixels = double(rows) * synapse.row_pixels * synapse.steps;
     const double products =
-        std::ceil(pixels / TILE_SIZE) * CHANNEL_TILES * std::ceil(inputs / DEPTH);
+        std::max(pixels / TILE_SIZE, 1.0) * CHANNEL_TILES * std::ceil(inputs / DEPTH);
     return products * costs_.tile_product + pixels * costs_.tile_pixel +
            words(synapse, rows) * costs_.tile_word / synapse.slices;
 }

@@ -17,6 +17,10 @@ bool has_one_path(const Synapse& synapse) {
     return synapse.weights.size > MIXED_BYTES;
 }
 
+void reserve(std::vector<PreparedRow>& rows, size_t synapses) {
+    for (PreparedRow& row : rows) row.inputs.reserve(synapses);
+}
+
 }  // namespace
 
 SynapticRunner::SynapticRunner(const Model& model, const MemoryPlan& plan, unsigned char* memory,
@@ -35,11 +39,13 @@ SynapticRunner::SynapticRunner(const Model& model, const MemoryPlan& plan, unsig
     for (size_t thread = 0; thread < scratch_.size(); ++thread) {
         scratch_[thread].currents = plan.threads[thread].currents.in(memory);
         scratch_[thread].lists = plan.threads[thread].lists.in(memory);
+        scratch_[thread].dense = plan.threads[thread].dense.in(memory);
         scratch_[thread].sums = plan.threads[thread].sums.in(memory);
         scratch_[thread].synapses.reserve(plan.max_synapses);
-        scratch_[thread].row.inputs.reserve(plan.max_synapses);
+        scratch_[thread].prepared.resize(plan.max_rows);
+        reserve(scratch_[thread].prepared, plan.max_synapses);
     }
-    for (PreparedRow& row : rows_) row.inputs.reserve(plan.max_synapses);
+    reserve(rows_, plan.max_synapses);
 }
 
 void SynapticRunner::run_neurons(size_t index) {
@@ -55,8 +61,8 @@ void SynapticRunner::run_readout(size_t index, int64_t* logits) {
     choose_paths(readout);
     const int32_t* const currents = scratch_[0].currents;
     for (int slice = 0; slice < readout.words(); ++slice) {
-        if (slice == 0 || !readout.slices_share_inputs()) prepare(index, 0, slice, 0);
-        compute(index, {0, 1}, slice, &scratch_[0].row, 0, {});
+        if (slice == 0 || !readout.slices_share_inputs()) prepare(index, 0, 0, slice, 0);
+        compute(index, {0, 1}, slice, scratch_[0].prepared.data(), 0, {});
         const int end = std::min(readout.channels, (slice + 1) * LANES);
         for (int c = slice * LANES; c < end; ++c) {
             logits[c] = 0;
@@ -104,21 +110,19 @@ void SynapticRunner::choose_paths(const SynapticLayer& layer) {
         }
 }
 
-// With Order::Slices every row has its own buffers, else every thread has.
-PreparedRow& SynapticRunner::buffers_of_row(size_t index, int y, int thread) {
+// With Order::Slices every row has its own buffers, else every thread has some.
+PreparedRow& SynapticRunner::buffers_of_row(size_t index, int i, int thread) {
     const RowLayout& layout = plan_.layers[index].row;
-    if (plan_.layers[index].order == Order::Rows) {
-        layout.bind(scratch_[thread].lists, scratch_[thread].row);
-        return scratch_[thread].row;
-    }
-    layout.bind(row_lists_ + y * layout.bytes, rows_[y]);
-    layout.bind_dense(row_dense_, y, rows_[y]);
-    return rows_[y];
+    const bool own = plan_.layers[index].order == Order::Slices;
+    Scratch& scratch = scratch_[thread];
+    PreparedRow& row = own ? rows_[i] : scratch.prepared[i];
+    layout.bind(own ? row_lists_ : scratch.lists, own ? row_dense_ : scratch.dense, i, row);
+    return row;
 }
 
-PreparedRow& SynapticRunner::prepare(size_t index, int y, int slice, int thread) {
+PreparedRow& SynapticRunner::prepare(size_t index, int y, int i, int slice, int thread) {
     const SynapticLayer& layer = this->layer(index);
-    PreparedRow& row = buffers_of_row(index, y, thread);
+    PreparedRow& row = buffers_of_row(index, i, thread);
     row.silent_blocks = silent_blocks(layer, y);
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
@@ -147,22 +151,30 @@ int SynapticRunner::silent_blocks(const SynapticLayer& layer, int y) const {
 void SynapticRunner::run_rows(size_t index) {
     const SynapticLayer& layer = this->layer(index);
     const bool prefetch = prefetches(layer);
-    pool_.run(layer.height, [&](int y, int thread) {
-        run_row(index, y, thread, prefetch);
-        finish_row(kernels_, model_.tensors[layer.out], activations_[layer.out], y);
+    const int together = plan_.layers[index].row.rows;
+    pool_.run((layer.height + together - 1) / together, [&](int task, int thread) {
+        const RowRange rows{task * together, std::min((task + 1) * together, layer.height)};
+        run_some_rows(index, rows, thread, prefetch);
+        for (int y = rows.first; y < rows.last; ++y)
+            finish_row(kernels_, model_.tensors[layer.out], activations_[layer.out], y);
     });
 }
 
-void SynapticRunner::run_row(size_t index, int y, int thread, bool prefetch) {
+void SynapticRunner::run_some_rows(size_t index, RowRange rows, int thread, bool prefetch) {
     const SynapticLayer& layer = this->layer(index);
-    const PreparedRow* row = &prepare(index, y, 0, thread);
+    const PreparedRow* const prepared = scratch_[thread].prepared.data();
     WeightRange next;
-    if (prefetch) next = next_weights(model_, plan_, index, row->inputs.front().path);
-    compute(index, {y, y + 1}, 0, row, thread, next.part({y, y + 1}, layer.height));
-    for (int slice = 1; slice < layer.words(); ++slice) {
-        if (!layer.slices_share_inputs()) row = &prepare(index, y, slice, thread);
-        compute(index, {y, y + 1}, slice, row, thread, {});
+    for (int slice = 0; slice < layer.words(); ++slice) {
+        if (slice == 0 || !layer.slices_share_inputs()) prepare_rows(index, rows, slice, thread);
+        if (slice == 0 && prefetch)
+            next = next_weights(model_, plan_, index, prepared->inputs.front().path)
+                       .part(rows, layer.height);
+        compute(index, rows, slice, prepared, thread, std::exchange(next, {}));
     }
+}
+
+void SynapticRunner::prepare_rows(size_t index, RowRange rows, int slice, int thread) {
+    for (int y = rows.first; y < rows.last; ++y) prepare(index, y, y - rows.first, slice, thread);
 }
 
 // --------------------------------------------------------------------------------------------------
@@ -170,7 +182,7 @@ void SynapticRunner::run_row(size_t index, int y, int thread, bool prefetch) {
 
 void SynapticRunner::run_slices(size_t index) {
     const SynapticLayer& layer = this->layer(index);
-    pool_.run(layer.height, [&](int y, int thread) { prepare(index, y, 0, thread); });
+    pool_.run(layer.height, [&](int y, int thread) { prepare(index, y, y, 0, thread); });
     compute_slices(index);
     pool_.run(layer.height, [&](int y, int) {
         finish_row(kernels_, model_.tensors[layer.out], activations_[layer.out], y);
@@ -294,7 +306,8 @@ void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, 
     const SynapticLayer& layer = this->layer(index);
     const Synapse& synapse = layer.synapses.front();
     pool_.run(layer.height, [&](int y, int thread) {
-        PreparedRow& prepared = buffers_of_row(index, y, thread);
+        const bool own = plan_.layers[index].order == Order::Slices;
+        PreparedRow& prepared = buffers_of_row(index, own ? y : 0, thread);
         for (int slice = 0; slice < layer.words(); ++slice) {
             if (slice == 0 || !layer.slices_share_inputs()) {
                 RowInputs& inputs = prepared.inputs[0];

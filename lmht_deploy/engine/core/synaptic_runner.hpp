@@ -29,11 +29,11 @@ public:
     void take_rows(int64_t rows[PATHS]);
 
 private:
-    struct Scratch {  // of a thread
-        PreparedRow row;
+    struct Scratch {                        // of a thread
+        std::vector<PreparedRow> prepared;  // rows that are computed together, Order::Rows
         std::vector<SynapseRow> synapses;
         int32_t* currents = nullptr;
-        unsigned char* lists = nullptr;
+        unsigned char *lists = nullptr, *dense = nullptr;
         int32_t* sums = nullptr;
         int64_t rows[PATHS] = {};
     };
@@ -44,12 +44,14 @@ private:
 
     Path choose_path(const Synapse& synapse, const Source& source, int slice, RowRange rows) const;
     void choose_paths(const SynapticLayer& layer);
-    PreparedRow& buffers_of_row(size_t index, int y, int thread);
-    PreparedRow& prepare(size_t index, int y, int slice, int thread);
+    // Row y is row i of the rows that are prepared together.
+    PreparedRow& buffers_of_row(size_t index, int i, int thread);
+    PreparedRow& prepare(size_t index, int y, int i, int slice, int thread);
+    void prepare_rows(size_t index, RowRange rows, int slice, int thread);
     int silent_blocks(const SynapticLayer& layer, int y) const;
 
     void run_rows(size_t index);
-    void run_row(size_t index, int y, int thread, bool prefetch);
+    void run_some_rows(size_t index, RowRange rows, int thread, bool prefetch);
     void run_slices(size_t index);
     void compute_slices(size_t index);
     WeightRange weights_after(size_t index, int slice, Path path) const;

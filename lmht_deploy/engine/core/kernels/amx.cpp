@@ -94,48 +94,47 @@ LMHT_INLINE void multiply_pair(const DenseProduct& product, int first, int secon
     _tile_stored(3, also + TILE_SIZE, SUM_PITCH);
 }
 
-// At most 16 pixels, and all channels.
-LMHT_INLINE void multiply_single(const DenseProduct& product, int first, LineFetcher& fetcher) {
+// The same for at most 16 pixels.
+LMHT_INLINE void multiply_single(const DenseProduct& product, int first, int channel,
+                                 LineFetcher& fetcher) {
     const uint8_t* a = product.values + first * product.value_pitch;
-    const int8_t* w = product.quads;
+    const int8_t* w = product.quads + channel * QUAD;
     _tile_zero(0);
     _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
     for (int d = 0; d < product.depth; ++d, a += DEPTH, w += DEPTH * LANES) {
         _tile_loadd(4, a, product.value_pitch);
         _tile_loadd(6, w, QUAD_PITCH);
         _tile_dpbusd(0, 4, 6);
         _tile_loadd(7, w + TILE_SIZE * QUAD, QUAD_PITCH);
         _tile_dpbusd(1, 4, 7);
-        _tile_loadd(6, w + 2 * TILE_SIZE * QUAD, QUAD_PITCH);
-        _tile_dpbusd(2, 4, 6);
-        _tile_loadd(7, w + 3 * TILE_SIZE * QUAD, QUAD_PITCH);
-        _tile_dpbusd(3, 4, 7);
-        fetcher.fetch();
         fetcher.fetch();
     }
-    int32_t* const to = product.sums + size_t(first) * LANES;
+    int32_t* const to = product.sums + size_t(first) * LANES + channel;
     _tile_stored(0, to, SUM_PITCH);
     _tile_stored(1, to + TILE_SIZE, SUM_PITCH);
-    _tile_stored(2, to + 2 * TILE_SIZE, SUM_PITCH);
-    _tile_stored(3, to + 3 * TILE_SIZE, SUM_PITCH);
 }
 
-// The last 16 pixels begin early enough to end with the last pixel: some are multiplied twice.
+// 32 channels of all pixels. The last 16 pixels begin early enough to end with the last one: some
+// are multiplied twice.
+LMHT_INLINE void multiply_half(const DenseProduct& product, int channel, LineFetcher& fetcher) {
+    const int last = product.pixels > TILE_SIZE ? product.pixels - TILE_SIZE : 0;
+    int first = 0;
+    for (; first + TILE_SIZE < product.pixels; first += PAIR) {
+        const int second = first + TILE_SIZE < last ? first + TILE_SIZE : last;
+        multiply_pair(product, first, second, channel, fetcher);
+    }
+    if (first < product.pixels)
+        multiply_single(product, first < last ? first : last, channel, fetcher);
+}
+
+// Half of the channels at a time: their weights stay in the first-level cache.
 void multiply(const DenseProduct& product) {
-    const int n = product.pixels, last = n > TILE_SIZE ? n - TILE_SIZE : 0;
-    const int pairs = (n + TILE_SIZE - 1) / PAIR;
-    LineFetcher fetcher(product, (n + TILE_SIZE - 1) / TILE_SIZE * product.depth);
+    const int n = product.pixels, pairs = (n + PAIR - 1) / PAIR;
+    LineFetcher fetcher(product, 2 * pairs * product.depth);
     __asm__ volatile("" ::: "memory");  // the compiler does not see that tiles read memory
     _tile_loadconfig(&CONFIGS.of_pixels[n < TILE_SIZE ? n : TILE_SIZE]);
-    for (int pair = 0; pair < pairs; ++pair) {
-        const int first = pair * PAIR, next = first + TILE_SIZE;
-        for (int channel = 0; channel < LANES; channel += PAIR)
-            multiply_pair(product, first, next < last ? next : last, channel, fetcher);
-    }
-    if (pairs * PAIR < n)
-        multiply_single(product, pairs * PAIR < last ? pairs * PAIR : last, fetcher);
+    for (int channel = 0; channel < LANES; channel += PAIR)
+        multiply_half(product, channel, fetcher);
     _tile_release();
 }
 
