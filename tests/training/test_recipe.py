@@ -266,7 +266,10 @@ def test_overrides() -> None:
         ("training.learning_rate=1" + "0" * 400, "training.learning_rate must be within"),
         ("augmentation.flip=1", "augmentation.flip must be true or false, not 1"),
         ("training.optimizer=adam", "training.optimizer must be one of adamw, sgd, not 'adam'"),
-        ("network.architecture=true", "network.architecture must be a string, one of residual-small"),
+        (
+            "network.architecture=true",
+            "network.architecture must be a string, one of residual-small",
+        ),
         ("data.name=true", "data.name must be a string, not True"),
         ("training.epochs", "an override has the form section.key=value"),
         ("epochs=3", "an override has the form section.key=value"),
