@@ -147,11 +147,6 @@ class DataRecipe:
         )
 
     @property
-    def evaluation_split(self) -> str:
-        """Split that tests each epoch: "validation" if there is a share for it, or "test"."""
-        return "validation" if self.validation_share else "test"
-
-    @property
     def rule(self) -> WindowRule:
         """How recordings are cut into windows."""
         return WindowRule(self.steps, cast("By", self.by), self.length, self.hop)

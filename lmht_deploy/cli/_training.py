@@ -185,7 +185,7 @@ def train_run(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        split = recipe.data.evaluation_split
+        split = data.evaluation_split
         with reports(folder, split=split, tensorboard=tensorboard, quiet=quiet) as report:
             return loop.train(
                 recipe,
