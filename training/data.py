@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy.data import Kind, Progress, Windows, load
 from lmht_deploy.errors import DataError
 
@@ -29,6 +30,9 @@ class Data:
     test: Windows
 
     def __post_init__(self) -> None:
+        for split in (self.train, self.test):
+            if not isinstance(split, Windows):
+                raise DataError(f"a split must be Windows, not {type(split).__name__}")
         _check_split("training", self.train)
         _check_split("test", self.test)
         if _signature(self.train) != _signature(self.test):
@@ -62,6 +66,7 @@ def _signature(data: Windows) -> tuple[tuple[int, ...], tuple[str, ...], Kind]:
     return data.windows.shape[1:], data.classes, data.kind
 
 
+@check_types(DataError, recipe=Recipe)
 def load_data(
     recipe: Recipe,
     *,

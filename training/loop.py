@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy._locks import folder_lock
 from lmht_deploy.data import images
 from lmht_deploy.errors import DataError, TrainingError
@@ -86,6 +87,7 @@ class Progress:
     test_loss: float | None = None
 
 
+@check_types(TrainingError, recipe=Recipe, data=Data, report=Callable)
 def train(
     recipe: Recipe,
     data: Data,
