@@ -14,7 +14,7 @@ from typing import TypeAlias
 import h5py
 import numpy as np
 
-from lmht_deploy.errors import StorageError
+from lmht_deploy.errors import StorageError, show
 from lmht_deploy.formats.hdf5 import reading_hdf5
 from lmht_deploy.formats.schema import Field
 from lmht_deploy.ir import Pair, Shape
@@ -346,7 +346,8 @@ def _read_layer(what: str, group: h5py.Group) -> NetXLayer:
         case keys.FLATTEN:
             return NetXFlatten()
     raise StorageError(
-        f"{what} is of type {kind!r}; lava-dl 0.6 runs input, conv, dense, dense_rec and flatten"
+        f"{what} is of type {show(kind)}; "
+        "lava-dl 0.6 runs input, conv, dense, dense_rec and flatten"
     )
 
 
@@ -401,7 +402,9 @@ def _read_neurons(what: str, group: h5py.Group) -> CUBA:
     kind = _text(_data(group, keys.NEURON_TYPE))
     if kind not in keys.CUBA_TYPES:
         name = {"SDNN": "sigma-delta"}.get(kind, "resonate-and-fire" if "RF" in kind else "unknown")
-        raise StorageError(f"{what} has {name} neurons ({kind}); CUBA and LOIHI neurons are run")
+        raise StorageError(
+            f"{what} has {name} neurons ({show(kind)[1:-1]}); CUBA and LOIHI neurons are run"
+        )
     if has(group, keys.MESSAGE_BITS):
         raise StorageError(
             f"{what} has graded spikes (neuron/messageBits), with which lava-dl 0.6 hangs"
