@@ -18,7 +18,7 @@ WORKER = "backends/lava/worker"
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
-    "_suggest": set(),
+    "_suggest": {"errors"},
     "_packages": {"errors"},
     "_threads": {"errors"},
     "_locks": {"errors"},

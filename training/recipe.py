@@ -29,7 +29,7 @@ import numpy as np
 
 from lmht_deploy._suggest import unknown
 from lmht_deploy.data import By, SplitRule, WindowRule, images
-from lmht_deploy.errors import DataError, RecipeError
+from lmht_deploy.errors import DataError, RecipeError, first_line, show
 from lmht_deploy.formats.files import as_path
 
 from .architectures import ARCHITECTURES
@@ -482,7 +482,7 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             the wrong type or is out of range.
     """
     if isinstance(overrides, str) or not isinstance(overrides, Iterable):
-        raise RecipeError(f"overrides must be a list of section.key=value, not {overrides!r}")
+        raise RecipeError(f"overrides must be a list of section.key=value, not {show(overrides)}")
     as_path(name)
     values = _read(name)
     for override in overrides:
@@ -535,11 +535,13 @@ def _read(name: str | Path, folder: Path = Path(), seen: tuple[str, ...] = ()) -
     base = values.pop("extends", None)
     for section, keys in values.items():
         if not isinstance(keys, Mapping):
-            raise RecipeError(f"{what}: {section} must be a section [{section}], not {keys!r}")
+            raise RecipeError(f"{what}: {show(section)} must be a section, not {show(keys)}")
     if base is None:
         return values
     if not isinstance(base, str):
-        raise RecipeError(f"{what}: extends must be the name or the path of a recipe, not {base!r}")
+        raise RecipeError(
+            f"{what}: extends must be the name or the path of a recipe, not {show(base)}"
+        )
     merged = _read(base, Path(str(file)).parent, (*seen, what))
     for section, keys in values.items():
         merged[section] = {**merged.get(section, {}), **keys}
@@ -563,7 +565,7 @@ def _parse_toml(file: Traversable, what: str) -> dict[str, Any]:
     except OSError as error:
         raise RecipeError(f"{what}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{what}: is not valid TOML: {error}") from None
+        raise RecipeError(f"{what}: is not valid TOML: {first_line(error)}") from None
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -573,7 +575,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not (equals and dot):
         raise RecipeError(
             "an override has the form section.key=value, for example training.epochs=10, "
-            f"not {override!r}"
+            f"not {show(override)}"
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -592,7 +594,7 @@ def _section(section: str, values: Any) -> Any:
     """Make the dataclass of one section of checked `values`."""
     keys = _KEYS[section]
     if not isinstance(values, Mapping):
-        raise RecipeError(f"[{section}] must be a section of the recipe, not {values!r}")
+        raise RecipeError(f"[{section}] must be a section of the recipe, not {show(values)}")
     for name in values:
         if name not in keys:
             raise RecipeError(unknown(f"{section} key", name, keys))
@@ -610,11 +612,13 @@ def _checked(key: RecipeKey, value: Any) -> Any:
         return _checked_list(key, value)
     found = _TYPES.get(type(value))
     if found != key.type and (found, key.type) != ("integer", "number"):
-        raise RecipeError(f"{key.key} must be {_ARTICLES[key.type]}{_allowed(key)}, not {value!r}")
+        raise RecipeError(
+            f"{key.key} must be {_ARTICLES[key.type]}{_allowed(key)}, not {show(value)}"
+        )
     if key.choices and value not in key.choices:
-        raise RecipeError(f"{key.key} must be {key.range}, not {value!r}")
+        raise RecipeError(f"{key.key} must be {key.range}, not {show(value)}")
     if key.min is not None and key.max is not None and not key.min <= value <= key.max:
-        raise RecipeError(f"{key.key} must be within {key.range}, not {value!r}")
+        raise RecipeError(f"{key.key} must be within {key.range}, not {show(value)}")
     return float(value) if key.type == "number" else value
 
 

@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lmht_deploy.data import Windows, images
-from lmht_deploy.errors import StorageError
+from lmht_deploy.errors import StorageError, first_line
 from lmht_deploy.formats.files import as_path, atomic_write
 from lmht_deploy.ir import Input
 
@@ -90,7 +90,7 @@ def load_run(folder: str | Path) -> Run:
         model = _model(recipe, input, len(classes), weights)
     except Exception as error:  # headers of strangers raise almost every type
         raise StorageError(
-            f"{folder / MODEL}: does not match {RECIPE}, or was edited ({_first_line(error)})"
+            f"{folder / MODEL}: does not match {RECIPE}, or was edited ({first_line(error)})"
         ) from None
     if not (metrics := read_metrics(folder)):
         raise StorageError(f"{folder / METRICS}: is damaged (there is a model, but no epoch)")
@@ -185,7 +185,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
         try:
             save_file(plain, temporary, {"lmht": json.dumps(header)})
         except SafetensorError as error:  # any error of the system, such as a full disk
-            raise StorageError(f"{path}: cannot be written ({_first_line(error)})") from None
+            raise StorageError(f"{path}: cannot be written ({first_line(error)})") from None
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -203,7 +203,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = json.loads(file.metadata()["lmht"])
     except Exception as error:  # headers of strangers raise almost every type
         raise StorageError(
-            f"{path}: is damaged, or was not written by a training run ({_first_line(error)})"
+            f"{path}: is damaged, or was not written by a training run ({first_line(error)})"
         ) from None
     if not isinstance(header, dict):
         raise StorageError(f"{path}: is damaged (its header is no JSON object)")
@@ -257,7 +257,9 @@ def read_metrics(folder: Path) -> tuple[dict[str, Any], ...]:
             if not _is_epoch(line):
                 raise ValueError(f"line {number} does not describe an epoch")
     except (OSError, ValueError, RecursionError) as error:
-        raise StorageError(f"{folder / METRICS}: is missing or damaged ({error})") from None
+        raise StorageError(
+            f"{folder / METRICS}: is missing or damaged ({first_line(error)})"
+        ) from None
     return metrics
 
 
@@ -274,7 +276,3 @@ def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -130,6 +130,17 @@ def choose_judge(
     return Judge(smooth, min_margin)
 
 
+def check_data(found: Windows, name: str, smooth: int, calibrate: float | None) -> None:
+    """Refuse options that need labels or recordings where there are none, before the run."""
+    if smooth > 1 and found.source_index is None:
+        raise DataError(
+            f"--smooth averages the windows of a recording; {name} does not say which recording "
+            "its windows come from"
+        )
+    if calibrate is not None:
+        found.require_labels()
+
+
 def answer(
     found: Windows, result: Result, metadata: Mapping[str, str], judge: Judge | None = None
 ) -> Answered:

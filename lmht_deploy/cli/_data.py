@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from lmht_deploy.data._sources import Source
     from lmht_deploy.events.windows import WindowRule
 
+MANY_VALUES = 2**26
+"""Values of a window file above which its shape is checked before it is read."""
 IMAGES = ("images", "image-folder")
 """Kinds of sources whose windows have the three channels of images."""
 CUTTING = ("by", "length", "hop", "incomplete")
@@ -207,10 +210,23 @@ def read_windows(
             "incomplete": reading.incomplete,
             **reading.load_arguments(found),
         }
+    else:
+        _check_window_file(source, target.shape)
     with counting(f"reading {source}") as show:
         windows_found = data.load(source, progress=show, **arguments)
     tell_about(windows_found)
     return _fit_classes(source, windows_found, target, limit)
+
+
+def _check_window_file(source: str, shape: tuple[int, ...]) -> None:
+    """Refuse many windows of another size before they take memory; the backend checks others."""
+    from lmht_deploy.formats.windows import window_shape
+
+    found = window_shape(source)
+    if prod(found) > MANY_VALUES and found[2:] != shape[1:]:
+        raise DataError(
+            f"{source}: windows must have steps of shape {list(shape[1:])}, not {list(found[2:])}"
+        )
 
 
 def find_source(source: str, reading: ReadOptions) -> Source:

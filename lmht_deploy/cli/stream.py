@@ -20,7 +20,6 @@ from . import _window_options as windows
 from ._console import ReaderLeftError, open_lines, say, tell
 from ._durations import checked_duration, parse_duration
 from ._predictions import Classes, Prediction, open_predictions
-from ._signals import Stopped, stop_signals
 from ._stream_source import SourceOptions, open_source
 from ._stream_summary import Summary
 
@@ -170,18 +169,18 @@ def stream(
         clock = Clock() if chosen.live else None
         decisions = decide(opened.packets, windower, opened.validator, clock, judge)
         summary = Summary(classes)
-        code = 0
+        interrupted = False
         try:
-            with stop_signals():
-                for decision in islice(decisions, limit):
-                    summary.add(decision)
-                    show(decision)
-        except Stopped as stopped:
-            code = stopped.code
+            for decision in islice(decisions, limit):
+                summary.add(decision)
+                show(decision)
+        except KeyboardInterrupt:
+            interrupted = True
         except ReaderLeftError:
             pass
         tell(summary.text(windower, opened.validator, clock, opened.packets, opened.udp))
-    raise typer.Exit(code)
+    if interrupted:  # the exit code is that of the signal
+        raise KeyboardInterrupt
 
 
 def _bins(net: Network, runner: Backend, steps: int, sensor: Sensor) -> Counts:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, first_line
 from lmht_deploy.formats.files import as_path, atomic_write, no_file
 
 from ._pieces import Choice
@@ -194,7 +194,6 @@ def _reader_errors(path: Path) -> Iterator[None]:
     except PermissionError:
         raise DataError(f"{path}: cannot be read (permission denied)") from None
     except Exception as error:  # parsers of untrusted content raise almost every type
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{path}: is damaged, truncated or not what its name says ({reason})"
+            f"{path}: is damaged, truncated or not what its name says ({first_line(error)})"
         ) from None

@@ -337,7 +337,7 @@ def test_files_that_are_not_recipes(tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=r"bad.toml: is not valid TOML"):
             recipe.load_recipe(tmp_path / "bad.toml")
     (tmp_path / "bad.toml").write_text('data = 3\nextends = "digits"')
-    with pytest.raises(RecipeError, match=r"bad.toml: data must be a section \[data\], not 3"):
+    with pytest.raises(RecipeError, match=r"bad.toml: 'data' must be a section, not 3"):
         recipe.load_recipe(tmp_path / "bad.toml", ["data.steps=2"])
 
 
