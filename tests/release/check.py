@@ -94,8 +94,10 @@ def check_reproducible(wheel: Path) -> None:
     """Build the sdist and the wheel again, from a copy of the sources in another folder."""
     copy = WORK / "a copy" / "of the sources"
     shutil.rmtree(copy, ignore_errors=True)
-    ignored = shutil.ignore_patterns(".git", ".venv*", "build", "site", "__pycache__", ".*_cache")
-    shutil.copytree(ROOT, copy, symlinks=True, ignore=ignored)
+    files = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
+    for name in filter(None, files):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
     run(sys.executable, "-m", "build", "--outdir", copy.parent / "dist", copy, cwd=copy)
     for first in wheel.parent.iterdir():
         if first.read_bytes() != (copy.parent / "dist" / first.name).read_bytes():
