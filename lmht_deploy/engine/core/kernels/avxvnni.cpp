@@ -1,14 +1,14 @@
 // x86-64 with AVX2 and the dot products of AVX-VNNI: Alder Lake, Zen 5 and later.
 #define VECTOR_BYTES 32
+#include "avx2.hpp"
 #include "native/compiled_tier.hpp"
 #include "table.hpp"
 
 namespace lmht {
 namespace {
 
-struct AvxVnni : Portable {
+struct AvxVnni : Avx2 {
     static constexpr int dense_max = 255;
-    static constexpr int dense_pixels = 3, dense_vectors = 4;
 
     // Adds the dot products of four values (unsigned) with four weights (signed).
     static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
@@ -23,7 +23,7 @@ const Kernels* kernels_avxvnni() {
                                                                   .graded_row = 3.2f,
                                                                   .weighted_row = 14,
                                                                   .cache_miss_factor = 1,
-                                                                  .dense_slot = 1.2f,
+                                                                  .dense_slot = 1.08f,
                                                                   .list_pixel = 40,
                                                                   .list_word = 30,
                                                                   .extra_list_pixel = 50});
