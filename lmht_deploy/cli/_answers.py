@@ -174,7 +174,7 @@ def _source_of(found: Windows, window: int) -> str:
 
 def _start_of(found: Windows, window: int) -> float | None:
     """Return the start of a window in seconds from the first event of its recording."""
-    return None if found.start_us is None else int(found.start_us[window]) * 1e-6
+    return None if found.start_us is None else int(found.start_us[window]) / 1e6
 
 
 def report(answered: Answered, predictions: Path | None) -> None:

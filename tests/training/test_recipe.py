@@ -411,5 +411,7 @@ def test_windows_that_do_not_fit(override: str, message: str) -> None:
         recipe.load_recipe("digits", [override])
     with pytest.raises(RecipeError, match=r"multiple of 4 microseconds, not 50"):
         recipe.load_recipe("digits", ["data.by=time", "data.length=50"])
-    with pytest.raises(RecipeError, match="data.by is for recordings, not for the images of cifar"):
+    with pytest.raises(
+        RecipeError, match=r"data\.by is for recordings, not for the images of cifar"
+    ):
         recipe.load_recipe("cifar10-cpu", ["data.by=events", "data.length=50"])
