@@ -48,7 +48,7 @@ def calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         ),
         "read_events": (lmht.read_events, {"path": "events.npy", "sensor": (8, 8)}),
         "Engine": (lmht.Engine, {"net": NET, "threads": 1}),
-        "Engine.run": (lmht.Engine(NET).run, {"windows": WINDOWS}),
+        "Engine.run": (lambda windows: lmht.Engine(NET).run(windows), {"windows": WINDOWS}),
         "data.load": (
             lmht.data.load,
             {"source": "none.npz", "split": "test", "steps": 2, "size": 8, "progress": print},
@@ -91,7 +91,7 @@ def training_calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     neuron = training.LMHT(2, 4)
     body = nn.Sequential(nn.Flatten(), nn.Linear(128, 8), neuron, nn.Linear(8, 3))
     model = training.SpikingModel(body, steps_in=4)
-    recipe = small()
+    recipe = small("data.steps=4")  # does not fit the data: nothing is trained
     return {
         "LMHT": (training.LMHT, {"levels": 2, "steps": 4, "steps_in": 4, "v0": 0.5}),
         "MHT": (training.MHT, {"levels": 2, "steps": 4, "steps_in": 4, "v0": 0.5}),
