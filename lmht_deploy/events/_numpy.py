@@ -78,9 +78,9 @@ def open_npz(path: Path, _choice: Choice) -> Opened:
                 dtype, lengths[name] = _read_header(file)
                 _check_size(members[name].file_size - file.tell(), lengths[name], dtype)
         if len(lengths) != 4 or len(set(lengths.values())) != 1:
+            names = ", ".join(show(name)[1:-1] for name in sorted(members)[:9])
             raise DataError(
-                "must hold four arrays t, x, y, p of one length;"
-                f" it holds {', '.join(show(name)[1:-1] for name in sorted(members)[:9]) or 'nothing'}"
+                f"must hold four arrays t, x, y, p of one length; it holds {names or 'nothing'}"
             )
         used = [members[name] for name in "txyp"]
         check_expansion(sum(i.file_size for i in used), sum(i.compress_size for i in used))
