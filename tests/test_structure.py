@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "_packages": {"errors"},
     "_threads": {"errors"},
     "_locks": {"errors"},
+    "_arguments": {"errors"},
     "ir": {"errors"},
     "result": {"errors", "ir"},
     "answers": {"errors", "result"},
@@ -31,18 +32,20 @@ ALLOWED: dict[str, set[str]] = {
     "formats": {"errors", "ir"},
     "engine": {"_packages", "_threads", "errors", "ir", "result"},
     "netx": {"_packages", "errors", "formats", "ir", "result"},
-    "events": {"_packages", "answers", "errors", "formats", "result"},
-    "data": {"_packages", "_suggest", "errors", "events", "formats"},
+    "events": {"_arguments", "_packages", "answers", "errors", "formats", "result"},
+    "data": {"_arguments", "_packages", "_suggest", "errors", "events", "formats"},
     "exporters": {"errors", "formats", "ir", "result"},
     "backends": {
-        "_suggest", "_threads", "engine", "errors", "formats", "ir", "netx", "reference", "result",
+        "_arguments", "_suggest", "_threads", "engine", "errors", "formats", "ir", "netx",
+        "reference", "result",
     },
     "training": {
-        "_locks", "_packages", "_suggest", "data", "errors", "formats", "ir", "reference",
+        "_arguments", "_locks", "_packages", "_suggest", "data", "errors", "formats", "ir",
+        "reference",
     },
     "analysis": {
-        "_suggest", "answers", "backends", "data", "errors", "exporters", "formats", "ir", "netx",
-        "quantize", "reparameterize", "result",
+        "_arguments", "_suggest", "answers", "backends", "data", "errors", "exporters", "formats",
+        "ir", "netx", "quantize", "reparameterize", "result",
     },
 }  # fmt: skip
 """By room, the rooms that it may import. The front door and `cli` stand on top of all."""

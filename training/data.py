@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy.data import Kind, Progress, Windows, load
 from lmht_deploy.errors import DataError
 
@@ -29,6 +30,9 @@ class Data:
     test: Windows
 
     def __post_init__(self) -> None:
+        for split in (self.train, self.test):
+            if not isinstance(split, Windows):
+                raise DataError(f"a split must be Windows, not {type(split).__name__}")
         _check_split("training", self.train)
         _check_split("test", self.test)
         if _signature(self.train) != _signature(self.test):
@@ -36,6 +40,11 @@ class Data:
                 "training and test data differ in shape or classes:"
                 f" {_signature(self.train)} and {_signature(self.test)}"
             )
+
+    @property
+    def evaluation_split(self) -> str:
+        """Name of the split that tests each epoch: "validation" or "test"."""
+        return str(self.test.provenance.get("split", "test"))
 
     @property
     def kind(self) -> Kind:
@@ -62,6 +71,7 @@ def _signature(data: Windows) -> tuple[tuple[int, ...], tuple[str, ...], Kind]:
     return data.windows.shape[1:], data.classes, data.kind
 
 
+@check_types(DataError, recipe=Recipe)
 def load_data(
     recipe: Recipe,
     *,
@@ -74,8 +84,7 @@ def load_data(
 ) -> Data:
     """Load the training split of the recipe's data set, and the split that tests each epoch.
 
-    That is the validation split if the recipe has `data.validation_share`, otherwise the test
-    split.
+    That is the validation split if there is one, otherwise the test split.
 
     Args:
         recipe: The recipe; its `data` says what to load and how it becomes windows.
@@ -91,8 +100,9 @@ def load_data(
         DataError: As `lmht_deploy.data.load`, or the splits do not fit each other.
     """
     chosen = recipe.data
-    train, test = (
-        load(
+
+    def load_split(split: str) -> Windows:
+        return load(
             chosen.name,
             split=split,
             steps=chosen.steps,
@@ -112,6 +122,6 @@ def load_data(
             cache=cache,
             progress=progress,
         )
-        for split in ("train", chosen.evaluation_split)
-    )
-    return Data(train, test)
+
+    train = load_split("train")
+    return Data(train, load_split(train.provenance.get("held_out", "test")))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy._locks import folder_lock
 from lmht_deploy.data import images
 from lmht_deploy.errors import DataError, TrainingError
@@ -86,6 +87,7 @@ class Progress:
     test_loss: float | None = None
 
 
+@check_types(TrainingError, recipe=Recipe, data=Data, report=Callable)
 def train(
     recipe: Recipe,
     data: Data,
@@ -224,7 +226,7 @@ class _Session:
         _parallel.barrier()
         self._save()
         if _parallel.rank() == 0:
-            test = self.recipe.data.evaluation_split
+            test = self.data.evaluation_split
             runs.write_files(self.folder, {"train": self.data.train, test: self.data.test})
             # The recipe is the last file: with it the folder holds a run.
             with atomic_write(self.folder / RECIPE) as temporary:

@@ -102,6 +102,7 @@ def run(
         shape, metadata = runner.window_shape, runner.metadata
         target = Target.of(shape, runner.max_value, metadata, artifact)
         found = read_windows(data, target, reading, split=split, limit=limit)
+        answers.check_data(found, data, smooth, calibrate)
         with named_errors(data):
             result = _run(name, runner, found)
             answered = answers.answer(found, result, runner.metadata, judge)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import SupportsIndex
 
 import numpy as np
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, as_sensor
 from lmht_deploy.events.windows import WindowRule
@@ -26,6 +28,13 @@ from ._splits import Split, SplitRule, check_split
 from ._windows import Kind, Progress, Windows
 
 
+@check_types(
+    DataError,
+    split=(str, NoneType),
+    max_classes=int,
+    split_rule=(SplitRule, NoneType),
+    progress=(Callable, NoneType),
+)
 def load(
     source: str | Path,
     *,

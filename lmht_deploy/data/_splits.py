@@ -141,11 +141,22 @@ def part_of(name: str, by: str, what: str) -> str:
     if by.isdecimal():
         folders = name.split("/")[:-1]
         if not 1 <= int(by) <= len(folders):
-            raise DataError(f"{name}: has {len(folders)} folders in its path, {what} is {by}")
+            raise DataError(
+                f"{name}: its path has {len(folders)} folder{'s' * (len(folders) != 1)},"
+                f" {what} is {by}; {_remedy(what)}"
+            )
         return folders[int(by) - 1]
     if (found := re.search(by, name)) is None:
-        raise DataError(f"{name}: the pattern {by!r} ({what}) does not match this path")
+        raise DataError(
+            f"{name}: the pattern {by!r} ({what}) does not match this path; {_remedy(what)}"
+        )
     return "/".join(part or "" for part in found.groups()) if found.re.groups else found[0]
+
+
+def _remedy(what: str) -> str:
+    option = what.replace("_", "-")
+    default = 1 if what == "label_by" else '""'
+    return f"give another --{option} (data.{what} in a recipe), such as {default}"
 
 
 # ---------------------------------------------------------------------------------------- splits

@@ -89,7 +89,7 @@ def validate_events(events: np.ndarray, sensor: Sensor) -> np.ndarray:
         DataError: There is no event, a field is missing or not of integers, or an event is not
             valid. The message has the index of the first invalid event.
     """
-    valid = EventValidator(sensor).validate(events)
+    valid = EventValidator(as_sensor(sensor)).validate(events)
     if len(valid) == 0:
         raise DataError("the recording holds no event")
     return valid

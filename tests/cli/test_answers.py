@@ -264,6 +264,9 @@ def test_mistakes_about_margins(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "there are no labels" in refused(
         capsys, "run", "net.lmht", "--data", "bare.npz", "--calibrate", 95
     )
+    assert "--smooth averages the windows of a recording; data.npz does not say" in refused(
+        capsys, *run, "--smooth", 2
+    )
     assert "must be a number" in refused(
         capsys, "convert", "net.lmht", "--out", "x.lmht", "--min-margin", "inf"
     )
@@ -286,6 +289,18 @@ def test_smoothing_of_a_stream(folder: Path, capsys: pytest.CaptureFixture[str])
     expected = answer_windows(result, Judge(smooth=3), np.zeros(len(logits), int))
     assert [line[0] for line in found["event"]] == expected.labels.tolist()
     assert [line[1] for line in found["event"]] == expected.margins.tolist()
+
+
+def test_run_smooths_within_a_recording(folder: Path) -> None:
+    cut = ("--data", "recording.npy", "--sensor", "8x8", "--length", "20ms")
+    plain, smooth = run_json(*cut), run_json(*cut, "--smooth", 3, "--predictions", "p.csv")
+    assert smooth["logits"] == plain["logits"] and len(plain["logits"]) >= 4
+    result = Result("event", np.array(plain["logits"]), plain["scale"], {}, {})
+    expected = answer_windows(result, Judge(smooth=3), np.zeros(len(plain["logits"]), int))
+    assert smooth["predictions"] == expected.labels.tolist() != plain["predictions"]
+    assert smooth["margins"] == expected.margins.tolist()
+    assert [float(row["time"]) for row in rows("p.csv")][:3] == [0, 0.02, 0.04]
+    assert {row["source"] for row in rows("p.csv")} == {"recording.npy"}
 
 
 def test_lines_of_a_stream_say_unknown_and_incomplete(

@@ -169,7 +169,7 @@ def test_groups_are_found_in_paths() -> None:
     assert part_of("s1/cup/a.raw", "2", "group_by") == "cup"
     assert part_of("cup/user07_led.raw", r"user\d+", "group_by") == "user07"
     assert part_of("cup/user07_led.raw", r"(user\d+)_(\w+)", "group_by") == "user07/led"
-    with pytest.raises(DataError, match=r"cup/a\.raw: has 1 folders in its path, group_by is 2"):
+    with pytest.raises(DataError, match=r"cup/a\.raw: its path has 1 folder, group_by is 2; give"):
         part_of("cup/a.raw", "2", "group_by")
     with pytest.raises(DataError, match=r"cup/a\.raw: the pattern 'user' \(group_by\) does not"):
         part_of("cup/a.raw", "user", "group_by")
