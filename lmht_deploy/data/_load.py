@@ -195,6 +195,16 @@ def _side(name: str, size: Sensor | None) -> int:
     return size.height
 
 
+def _as_they_are(shape: tuple[int, ...]) -> str:
+    """How to use windows of `shape` as they are; empty if they are not squares."""
+    if len(shape) != 5 or shape[3] != shape[4]:
+        return ""
+    return (
+        f"; to use them as they are, set steps to {shape[1]} and size to {shape[3]} (data.steps and"
+        " data.size in a recipe)"
+    )
+
+
 def _load_window_file(
     path: Path, steps: int | None, size: Sensor | None, choice: Choice
 ) -> Windows:
@@ -208,6 +218,7 @@ def _load_window_file(
         pixels = f"{size.height}, {size.width}" if size else "H, W"
         raise DataError(
             f"{path}: windows must have shape [N, {wanted}, C, {pixels}], not {list(windows.shape)}"
+            f"{_as_they_are(windows.shape)}"
         )
     kind: Kind = "image" if windows.dtype.kind == "i" and windows.min() < 0 else "events"
     found = Windows(windows, labels, classes, kind, {"data": str(path)})
