@@ -21,7 +21,7 @@ RNG = np.random.default_rng(0)
 
 
 def network() -> Network:
-    net: Network = SPECIAL["if"]()
+    net: Network = SPECIAL["if"]()  # type: ignore[no-untyped-call]
     return net
 
 

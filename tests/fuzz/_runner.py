@@ -115,7 +115,7 @@ def _fault_of_message(text: str) -> str | None:
         return "a message of several lines, or that is not printable"
     if len(text) > MAX_MESSAGE:
         return f"a message of {len(text)} characters"
-    return "the input made it ask for much memory" if "memory" in text else None
+    return "it asked for much memory" if "needs more memory" in text else None
 
 
 def _stop(writer: int, message: str) -> None:

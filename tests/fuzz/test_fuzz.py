@@ -31,7 +31,7 @@ def crash(path: Path) -> None:
     if path.read_bytes() == b"raise":
         raise ValueError("not one of ours")
     if path.read_bytes() == b"grow":
-        bytearray(b"x") * (MAX_MEMORY + 2**20)
+        bytearray(b"x") * (8 * MAX_MEMORY)
 
 
 def test_findings_are_found_and_the_rest_still_runs(tmp_path: Path) -> None:
