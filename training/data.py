@@ -42,6 +42,11 @@ class Data:
             )
 
     @property
+    def evaluation_split(self) -> str:
+        """Name of the split that tests each epoch: "validation" or "test"."""
+        return str(self.test.provenance.get("split", "test"))
+
+    @property
     def kind(self) -> Kind:
         """ "events" or "image"."""
         return self.train.kind
@@ -79,8 +84,7 @@ def load_data(
 ) -> Data:
     """Load the training split of the recipe's data set, and the split that tests each epoch.
 
-    That is the validation split if the recipe has `data.validation_share`, otherwise the test
-    split.
+    That is the validation split if there is one, otherwise the test split.
 
     Args:
         recipe: The recipe; its `data` says what to load and how it becomes windows.
@@ -96,8 +100,9 @@ def load_data(
         DataError: As `lmht_deploy.data.load`, or the splits do not fit each other.
     """
     chosen = recipe.data
-    train, test = (
-        load(
+
+    def load_split(split: str) -> Windows:
+        return load(
             chosen.name,
             split=split,
             steps=chosen.steps,
@@ -117,6 +122,6 @@ def load_data(
             cache=cache,
             progress=progress,
         )
-        for split in ("train", chosen.evaluation_split)
-    )
-    return Data(train, test)
+
+    train = load_split("train")
+    return Data(train, load_split(train.provenance.get("held_out", "test")))

@@ -226,7 +226,7 @@ class _Session:
         _parallel.barrier()
         self._save()
         if _parallel.rank() == 0:
-            test = self.recipe.data.evaluation_split
+            test = self.data.evaluation_split
             runs.write_files(self.folder, {"train": self.data.train, test: self.data.test})
             # The recipe is the last file: with it the folder holds a run.
             with atomic_write(self.folder / RECIPE) as temporary:

@@ -147,11 +147,6 @@ class DataRecipe:
         )
 
     @property
-    def evaluation_split(self) -> str:
-        """Split that tests each epoch: "validation" if there is a share for it, or "test"."""
-        return "validation" if self.validation_share else "test"
-
-    @property
     def rule(self) -> WindowRule:
         """How recordings are cut into windows."""
         return WindowRule(self.steps, cast("By", self.by), self.length, self.hop)
@@ -505,7 +500,10 @@ def parse(values: Mapping[str, Any]) -> Recipe:
 def dumps(recipe: Recipe) -> str:
     """Format `recipe` as TOML with every key; `load_recipe` reads the same recipe back."""
     sections = (
-        f"[{section}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
+        f"[{section}]\n"
+        + "\n".join(
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()
+        )
         for section, keys in dataclasses.asdict(recipe).items()
     )
     return "\n\n".join(sections) + "\n"

@@ -48,7 +48,7 @@ class NetxBackend:
         self._simulator = Simulator(net, threads=threads)
         self.window_shape, self.max_value = counting.window_shape(net), counting.max_value(net)
         self.chunk = max(1, min(32, MAX_VALUES // ((net.steps or 1) * prod(net.input_shape))))
-        self.metadata: Mapping[str, str] = {}
+        self.metadata: Mapping[str, str] = net.metadata
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows`; DataError where they do not fit."""

@@ -14,12 +14,14 @@ import typer
 
 from lmht_deploy.errors import DataError
 
+from ._console import fits, say, show, table, warn
 from ._console import percent as percent_text
-from ._console import say, show, table, warn
 from ._options import EXECUTION, OUTPUT
 from ._predictions import Classes, Prediction, check_predictions, write_predictions
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from lmht_deploy.analysis.scores import Calibration, Scores
     from lmht_deploy.answers import Answers, Judge
     from lmht_deploy.data import Windows
@@ -172,7 +174,7 @@ def _source_of(found: Windows, window: int) -> str:
 
 def _start_of(found: Windows, window: int) -> float | None:
     """Return the start of a window in seconds from the first event of its recording."""
-    return None if found.start_us is None else int(found.start_us[window]) * 1e-6
+    return None if found.start_us is None else int(found.start_us[window]) / 1e6
 
 
 def report(answered: Answered, predictions: Path | None) -> None:
@@ -229,9 +231,14 @@ def say_calibration(chosen: Calibration | None, artifact: Path) -> None:
 
 def _show_scores(scores: Scores, classes: Classes) -> None:
     """Print the confusion matrix, or for many classes the most frequent confusions."""
-    if classes.number > MOST_CLASSES:
+    matrix = _matrix(scores, classes) if classes.number <= MOST_CLASSES else None
+    if matrix is not None and fits(matrix):
+        show(matrix)
+    else:
         _show_confusions(scores, classes)
-        return
+
+
+def _matrix(scores: Scores, classes: Classes) -> Table:
     unknown = ("unknown",) if scores.unknown.any() else ()
     numbers = [str(label) for label in range(classes.number)]
     found = table(
@@ -248,7 +255,7 @@ def _show_scores(scores: Scores, classes: Classes) -> None:
             f"{sum(counts):,}",
             percent_text(share),
         )
-    show(found)
+    return found
 
 
 def _title(label: int, classes: Classes) -> str:

@@ -150,7 +150,7 @@ def train_overrides(data: str | None, reading: ReadOptions) -> list[str]:
     if reading.classes is not None:
         found["classes"] = splits.parse_classes(reading.classes)
     found |= {name: value for name, value in reading.split_fields.items() if value is not None}
-    return [f"data.{key}={json.dumps(value)}" for key, value in found.items()]
+    return [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
 
 
 def read_training_data(recipe: Recipe, reading: ReadOptions) -> Data:
@@ -185,7 +185,7 @@ def train_run(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        split = recipe.data.evaluation_split
+        split = data.evaluation_split
         with reports(folder, split=split, tensorboard=tensorboard, quiet=quiet) as report:
             return loop.train(
                 recipe,

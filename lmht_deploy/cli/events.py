@@ -314,7 +314,7 @@ def filter_recording(
         typer.Option(
             "--refractory",
             metavar="TIME",
-            help="Remove an event if its pixel had a kept event within TIME, such as 1ms.",
+            help="Remove an event less than TIME after a kept event of its pixel, such as 1ms.",
             rich_help_panel=FILTERS,
             callback=checked_duration,
         ),

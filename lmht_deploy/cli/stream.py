@@ -256,7 +256,7 @@ def _prediction(source: str, decision: Decision) -> Prediction:
     return Prediction(
         source=source,
         window=decision.window,
-        time=decision.start * 1e-6,
+        time=decision.start / 1e6,
         label=None,
         predicted=decision.label,
         margin=decision.margin,
@@ -267,7 +267,7 @@ def _prediction(source: str, decision: Decision) -> Prediction:
 def _line(decision: Decision, classes: Classes) -> str:
     name = classes.name(decision.label)
     return (
-        f"{decision.time * 1e-6:12.6f} s  class {f'{name:12s}' if classes.names else f'{name:>3s}'}"
+        f"{decision.time / 1e6:12.6f} s  class {f'{name:12s}' if classes.names else f'{name:>3s}'}"
         f"  margin {decision.margin:8.3f}  "
         f"{decision.events:7,} events  {decision.spikes:9,} spikes  {decision.sops:12,} SOPs  "
         f"{decision.latency * 1e3:8.3f} ms{'  incomplete window' if decision.incomplete else ''}"

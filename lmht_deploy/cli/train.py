@@ -120,7 +120,7 @@ def _check_packages(tensorboard: bool) -> None:
 def _report(out: Path, recipe: Recipe, run: Run, json: Path | None) -> None:
     paper = recipe.paper
     beside = f" (the paper, Table {paper.table}: {paper.accuracy:.2f}%)" if paper.accuracy else ""
-    split = recipe.data.evaluation_split
+    split = run.data.get("held_out", "test")
     say(f"{out}: {split} accuracy {percent(run.accuracy)} after {len(run.metrics)} epochs{beside}")
     if split == "validation":
         say(f"the test split was not used; to test the run: lmht validate {out}")

@@ -165,6 +165,7 @@ def select(
         tuple(found.groups[position] for position in index.tolist()),
         {
             "split_rule": choice.rule.to_text(),
+            "held_out": "validation" if "validation" in found.splits else "test",
             # They are of the split that is held out.
             "notes": [] if choice.split == "train" else list(found.notes),
         },

@@ -28,7 +28,13 @@ from ._splits import Split, SplitRule, check_split
 from ._windows import Kind, Progress, Windows
 
 
-@check_types(DataError, split=str, progress=(Callable, NoneType))
+@check_types(
+    DataError,
+    split=(str, NoneType),
+    max_classes=int,
+    split_rule=(SplitRule, NoneType),
+    progress=(Callable, NoneType),
+)
 def load(
     source: str | Path,
     *,

@@ -115,6 +115,8 @@ def _holds_events(path: Path) -> bool:
 
 
 def _missing(name: str, path: Path) -> Exception:
-    if path.suffix.lower() in (*SUFFIXES, ".npz") or os.sep in name or path.suffix:
+    if path.suffix.lower() in SUFFIXES:
         return no_file(path)
+    if path.suffix or os.sep in name:
+        return DataError(f"{path}: there is no such file or folder")
     return DataError(unknown_data_set(name))

@@ -20,6 +20,8 @@ def open_aedat(path: Path, choice: Choice) -> Opened:
     """Open an AEDAT file of the version that its first line names."""
     with path.open("rb") as file:
         first = file.readline(64).strip()
+    if not first:
+        raise DataError("is empty")
     openers = {
         b"#!AER-DAT4.0": open_aedat4,
         b"#!AER-DAT3.1": _open_aedat31,

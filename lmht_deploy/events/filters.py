@@ -5,8 +5,8 @@ A filter takes the valid events of a recording packet by packet and keeps some o
     background activity   keeps an event if one of the eight neighbors of its pixel had an event
                           within the last `time` us (Delbruck 2008, "Frame-free dynamic digital
                           vision"); the pixel itself does not count
-    refractory            keeps an event if its pixel had no event that was kept within the last
-                          `time` us
+    refractory            keeps an event if its pixel had no event that was kept less than `time`
+                          us before
     hot pixels            removes the events of pixels with n > 10 (1 + m) events, where m is the
                           second largest number of events among the eight neighbors; a pair of hot
                           pixels is found, and an edge of the scene has neighbors of its own
@@ -69,7 +69,7 @@ class BackgroundActivityFilter:
 
 
 class RefractoryFilter:
-    """Removes events that follow a kept event of their pixel within `time` us.
+    """Removes events less than `time` us after a kept event of their pixel.
 
     Args:
         sensor: Size of the sensor.

@@ -6,9 +6,9 @@
 
 // An undefined macro is its own name, a defined one is 1.
 #define LMHT_TEXT(macro) #macro
-#define FEATURE(name, tier, macro)                                                         \
-    static_assert(                                                                         \
-        lmht::Isa::LMHT_TIER < lmht::Isa::tier || sizeof(LMHT_TEXT(macro)) == sizeof("1"), \
-        "the tier needs -m" #name);
+#define FEATURE(name, tier, macro)                                      \
+    static_assert(!LMHT_NEEDS(lmht::Isa::LMHT_TIER, lmht::Isa::tier) || \
+                      sizeof(LMHT_TEXT(macro)) == sizeof("1"),          \
+                  "the tier needs -m" #name);
 #include "native/tiers.def"
 #undef FEATURE

@@ -1,9 +1,15 @@
 // The instruction sets that a tier can be written for, rising: a CPU that runs one runs all lower
-// ones. `tiers.def` has the CPU features that each needs.
+// ones. The exception is avxvnni, which some CPUs with AVX-512 lack. `tiers.def` has the CPU
+// features that each needs.
 #pragma once
 
 namespace lmht {
 
-enum class Isa { generic, avx2, avx512, avx512vnni, amx };
+enum class Isa { generic, avx2, avxvnni, avx512, avx512vnni, amx };
 
 }  // namespace lmht
+
+// Whether a tier needs a feature that `lowest` is the lowest tier to need. A macro, because code of
+// one tier must not be linked into another.
+#define LMHT_NEEDS(isa, lowest) \
+    ((lowest) == lmht::Isa::avxvnni ? (isa) == (lowest) : (lowest) <= (isa))

@@ -1,6 +1,7 @@
 # The compiler flags of a tier, from tiers.def: -mFEATURE for each feature that the tier needs.
 
-set(tiers avx2 avx512 avx512vnni amx)  # rising, as in tiers.hpp: a tier needs all of the ones before it
+# Rising, as in isa.hpp: a tier needs all of the ones before it, except avxvnni.
+set(tiers avx2 avxvnni avx512 avx512vnni amx)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/tiers.def)
 file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/tiers.def features REGEX "^FEATURE\\(")
 set(flags "")
@@ -11,6 +12,9 @@ foreach(tier ${tiers})
     endif()
   endforeach()
   set(LMHT_FLAGS_${tier} ${flags})
+  if(tier STREQUAL "avxvnni")
+    set(flags ${LMHT_FLAGS_avx2})
+  endif()
 endforeach()
 
 # lmht_tier(CORE TIER SOURCE [OPTION...]): adds the translation unit of one tier to lmht_CORE.

@@ -15,11 +15,9 @@ struct Named {
     Isa isa;
     const char* name;
 };
-constexpr Named ISAS[] = {{Isa::amx, "amx"},
-                          {Isa::avx512vnni, "avx512vnni"},
-                          {Isa::avx512, "avx512"},
-                          {Isa::avx2, "avx2"},
-                          {Isa::generic, "generic"}};
+constexpr Named ISAS[] = {{Isa::amx, "amx"},       {Isa::avx512vnni, "avx512vnni"},
+                          {Isa::avx512, "avx512"}, {Isa::avxvnni, "avxvnni"},
+                          {Isa::avx2, "avx2"},     {Isa::generic, "generic"}};
 
 #if defined(__x86_64__)
 // Whether the system lets this process use the tiles of AMX. Linux saves their 8 KiB for each
@@ -45,7 +43,7 @@ bool cpu_runs(Isa isa) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
 #define FEATURE(name, tier, macro) \
-    if (Isa::tier <= isa && !__builtin_cpu_supports(#name)) return false;
+    if (LMHT_NEEDS(isa, Isa::tier) && !__builtin_cpu_supports(#name)) return false;
 #include "native/tiers.def"
 #undef FEATURE
     return isa < Isa::amx || may_use_tiles();

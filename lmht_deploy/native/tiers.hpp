@@ -4,6 +4,7 @@
 //   tier         engine   netx   CPUs
 //   generic      yes      yes    any; the compiler's baseline: SSE2 on x86-64, NEON on AArch64
 //   avx2         yes      yes    Intel Haswell (2013) and AMD Zen (2017), and later ones
+//   avxvnni      yes             Intel Alder Lake (2021) and AMD Zen 5 (2024), and later ones
 //   avx512                yes    Intel Skylake-X (2017) and AMD Zen 4 (2022), and later ones
 //   avx512vnni   yes             Intel Ice Lake (2019) and AMD Zen 4 (2022), and later ones
 //   amx          yes             Intel Sapphire Rapids (2023) and later ones, on Linux

@@ -139,7 +139,7 @@ def test_filter(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     last: dict[tuple[int, int], int] = {}
     calm = []
     for t, x, y, p in events.tolist():
-        if (x, y) != (7, 5) and t - last.get((x, y), -(10**9)) > 5000:
+        if (x, y) != (7, 5) and t - last.get((x, y), -(10**9)) >= 5000:
             last[x, y] = t
             calm.append((t, x, y, p))
     seen: dict[tuple[int, int], int] = {}

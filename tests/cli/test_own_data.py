@@ -128,6 +128,16 @@ def test_validate_knows_the_data_of_the_run(home: Path, capsys: pytest.CaptureFi
     assert answers["accuracy"] == 1.0  # label 0 of the folder is class 1 of the network
 
 
+def test_convert_measures_the_network_on_data(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert = ("convert", home / "run", "--out", home / "again.lmht", "--json", home / "c.json")
+    assert lmht(*convert, "--data", home / "data", *SENSOR) == 0
+    assert "accuracy 100.00% of 20 windows of" in capsys.readouterr().out
+    assert json.loads((home / "c.json").read_text())["accuracy"] == 1.0
+    assert "there is no such file" in refused(capsys, *convert, "--data", home / "absent.npz")
+
+
 def test_a_run_on_windows_made_in_python_claims_no_data_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

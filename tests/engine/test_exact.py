@@ -143,6 +143,63 @@ def test_hostile_shapes_on_every_tier(
     assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
 
 
+@st.composite
+def tiled_networks(draw: st.DrawFn) -> Network:
+    """Two layers whose rows and inputs lie at the edges of tiles of 16 pixels and 64 inputs."""
+    b = Builder(
+        draw(st.integers(0, 2**20)),
+        shape=(
+            draw(st.sampled_from([5, 16, 48, 64, 66, 96, 128, 192])),
+            draw(st.integers(1, 5)),
+            draw(st.sampled_from([1, 2, 7, 15, 16, 17, 31, 32, 33, 47, 48, 49, 65])),
+        ),
+        steps=draw(st.integers(1, 4)),
+        max_value=draw(st.sampled_from([1, 3, 127, 128, 255])),
+    )
+    last, levels = "input", draw(st.sampled_from([1, 4, 255]))
+    for name in ("a", "b"):
+        channels, height, width = b.shapes[last]
+        kernel = (
+            draw(st.sampled_from([k for k in (1, 2, 3) if k <= height + 2])),
+            draw(st.sampled_from([k for k in (1, 2, 3, 5) if k <= width + 2])),
+        )
+        conv = b.conv(
+            last,
+            draw(st.sampled_from([2, 64, 66, 128, 130])),
+            kernel,
+            (draw(st.integers(1, 2)), draw(st.integers(1, 3))),
+            1,
+            groups=draw(st.sampled_from([g for g in (1, 2) if channels % g == 0])),
+            exponent=draw(st.integers(0, 1)),
+        )
+        last = b.neurons(
+            name,
+            conv,
+            steps=b.steps[last],
+            levels=levels,
+            omega=draw(st.sampled_from(["identity", "uniform", "random"])),
+        )
+    try:
+        return b.finish(last)
+    except NetworkError:  # sums that are not proved to fit 32 bits
+        reject()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    net=tiled_networks(),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 99),
+    path=st.sampled_from([None, "dense"]),
+)
+def test_edges_of_tiles_on_every_tier(
+    isa: str, net: Network, threads: int, seed: int, path: Literal["dense"] | None
+) -> None:
+    windows = windows_for(net, 2, seed, 0.4)
+    runner = engine.Engine(engine.Model(net, isa=isa, path=path), threads=threads)
+    assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
+
+
 @pytest.mark.parametrize("threads", [2, 3, 7])
 @pytest.mark.parametrize(
     "name", ["residual", "pooled", "geometry", "dense", "wide", "steps-differ"]

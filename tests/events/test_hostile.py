@@ -447,8 +447,8 @@ def test_csv(tmp_path: Path) -> None:
         assert read_events(path, SENSOR).events.tolist() == expected
     for text, message in (
         ("a,b\n", "starts with b'a,b.*header 't,x,y,p'"),
-        ("t,x,y,p\n1,2,3,1\n1,2\n", "counted from line 2"),
-        ("t,x,y,p\n1,2,3,1.5\n", "must hold four integers"),
+        ("t,x,y,p\n1,2,3,1\n1,2\n", "line 3: must hold four integers .* not .1,2."),
+        ("t,x,y,p\n1,2,3,1.5\n", "line 2: must hold four integers"),
         ("t,x,y,p\n", "holds no event"),
         ("", "holds no event"),
         ("t,x,y,p\n1" + 200_000 * " ", "longer than"),

@@ -525,11 +525,11 @@ def test_text(separator: str, block: int) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"1 2 3 1\n1 2 3\n", "number of columns changed"),
-        (b"1 2 3\n", r"3 columns \(counted from line 1\)"),
-        (b"t x y p\n", "could not convert string 't'"),
-        (b"1.5 2 3 1\n", "could not convert string '1.5'"),
-        (b"99999999999999999999 2 3 1\n", "could not convert|must hold four integers"),
+        (b"1 2 3 1\n1 2 3\n", "line 2: must hold four integers 't x y p', not '1 2 3'"),
+        (b"1 2 3\n", "line 1: must hold four integers 't x y p', not '1 2 3'"),
+        (b"t x y p\n", "line 1: must hold four integers 't x y p', not 't x y p'"),
+        (b"1.5 2 3 1\n", "not '1.5 2 3 1'"),
+        (b"99999999999999999999 2 3 1\n", "line 1: must hold four integers"),
         (b"\xff\xfe 1\n", "must hold four integers"),
         (b"1" * 200_000, "longer than"),
     ],

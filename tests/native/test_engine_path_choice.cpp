@@ -24,6 +24,7 @@ static SynapseTraits traits(Format format, int64_t max_count) {
             .channels = 64,
             .aligned_channels = true,
             .slices = 1,
+            .row_pixels = 12,
             .rows_per_spike = 3};
 }
 
@@ -57,6 +58,25 @@ TEST(costs_rise_with_the_spikes_and_the_choice_changes_once) {
         before = costs;
     }
     CHECK_EQUAL(changes, 1);
+}
+
+TEST(tiles_are_counted_where_the_tier_has_them) {
+    Costs costs = COSTS;
+    costs.tile_product = 16;
+    const PathChooser tiles(costs, 255, PathPolicy::Cheapest);
+    const auto dense = [&](const SynapseTraits& synapse, int rows) {
+        SpikeStatistics many = spikes(FULL);
+        many.rows = rows;
+        return *tiles.estimate(synapse, many)[Path::Dense];
+    };
+    SynapseTraits synapse = traits(Format::Binary, 1);
+    // 12 pixels in 4 steps are 3 tiles; 9 * 64 inputs and 64 outputs are 9 times 4.
+    CHECK_EQUAL(dense(synapse, 1), 3 * 9 * 4 * 16.0);
+    CHECK_EQUAL(dense(synapse, 4), 4 * 3 * 9 * 4 * 16.0);
+    synapse.row_pixels = 1;
+    CHECK_EQUAL(dense(synapse, 1), 9 * 4 * 16.0);  // less than a tile takes one
+    synapse.row_pixels = 0;
+    CHECK_EQUAL(dense(synapse, 1), *chooser().estimate(synapse, spikes(FULL))[Path::Dense]);
 }
 
 TEST(cheapest_is_the_least_of_what_is_possible) {

@@ -20,6 +20,11 @@ const Kernels* kernels() {
     return &table;
 }
 
+// A tier needs the features that its name and all names below it stand for, except those of
+// avxvnni.
+static_assert(LMHT_NEEDS(Isa::avxvnni, Isa::avxvnni) && LMHT_NEEDS(Isa::avxvnni, Isa::avx2));
+static_assert(!LMHT_NEEDS(Isa::avx512, Isa::avxvnni) && LMHT_NEEDS(Isa::amx, Isa::avx512));
+
 // Sets LMHT_ISA, or removes it (null), until the end of the test.
 struct Variable {
     explicit Variable(const char* value) {
@@ -40,6 +45,8 @@ TEST(every_cpu_runs_generic_and_all_below_what_it_runs) {
     CHECK(cpu_runs(Isa::generic));
     CHECK(!cpu_runs(Isa::avx512) || cpu_runs(Isa::avx2));
     CHECK(!cpu_runs(Isa::avx512vnni) || cpu_runs(Isa::avx512));
+    CHECK(!cpu_runs(Isa::avxvnni) || cpu_runs(Isa::avx2));
+    CHECK(!cpu_runs(Isa::amx) || cpu_runs(Isa::avx512vnni));
 }
 
 TEST(the_first_tier_that_the_cpu_runs_is_chosen) {
@@ -78,7 +85,8 @@ TEST(an_unknown_name_is_an_error_that_lists_what_there_is) {
 
 #if defined(__x86_64__)
 TEST(the_compiler_has_the_features_that_a_tier_needs_and_no_others) {
-    for (const Probe* probe : {probe_avx2, probe_avx512, probe_avx512vnni})
+    for (const Probe* probe :
+         {probe_avx2, probe_avxvnni, probe_avx512, probe_avx512vnni, probe_amx})
         for (; probe->name; ++probe)
             if (probe->compiled != probe->needed) check::fail(__FILE__, __LINE__, probe->name);
 }

@@ -7,7 +7,7 @@
 #define JOIN(a, b) a##b
 #define NAME(prefix, tier) JOIN(prefix, tier)
 #define FEATURE(name, tier, macro) \
-    {#name, lmht::Isa::tier <= lmht::Isa::LMHT_TIER, sizeof(TEXT(macro)) == sizeof("1")},
+    {#name, LMHT_NEEDS(lmht::Isa::LMHT_TIER, lmht::Isa::tier), sizeof(TEXT(macro)) == sizeof("1")},
 
 const Probe NAME(probe_, LMHT_TIER)[] = {
 #include "native/tiers.def"

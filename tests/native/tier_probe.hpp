@@ -7,4 +7,4 @@ struct Probe {
     bool compiled;     // the compiler has it
 };
 
-extern const Probe probe_avx2[], probe_avx512[], probe_avx512vnni[], probe_amx[];
+extern const Probe probe_avx2[], probe_avxvnni[], probe_avx512[], probe_avx512vnni[], probe_amx[];

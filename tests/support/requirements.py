@@ -33,6 +33,7 @@ AVX2 = {"avx2", "bmi1", "bmi2", "abm", "popcnt"}
 AVX512 = {*AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl"}
 TIERS = {
     "avx2": AVX2,
+    "avxvnni": {*AVX2, "avx_vnni"},
     "avx512": AVX512,
     "avx512vnni": {*AVX512, "avx512_vbmi2", "avx512_vpopcntdq", "avx512_vnni"},
     "amx": {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmht_deploy.data import Windows, images
+from lmht_deploy.data import WindowRule, Windows, images
 from lmht_deploy.errors import RecipeError
 from lmht_deploy.training import data, recipe, runs
 from lmht_deploy.training.loop import train
@@ -266,7 +266,10 @@ def test_overrides() -> None:
         ("training.learning_rate=1" + "0" * 400, "training.learning_rate must be within"),
         ("augmentation.flip=1", "augmentation.flip must be true or false, not 1"),
         ("training.optimizer=adam", "training.optimizer must be one of adamw, sgd, not 'adam'"),
-        ("network.architecture=true", "network.architecture must be a string, one of residual-small"),
+        (
+            "network.architecture=true",
+            "network.architecture must be a string, one of residual-small",
+        ),
         ("data.name=true", "data.name must be a string, not True"),
         ("training.epochs", "an override has the form section.key=value"),
         ("epochs=3", "an override has the form section.key=value"),
@@ -377,3 +380,38 @@ def test_keys_are_described() -> None:
         "data.name",
         "network.architecture",
     }
+
+
+def test_a_folder_with_any_name_is_read_back() -> None:
+    for name in ("data/T\u00fcr \U0001f600", 'a "b" \\ c'):
+        found = recipe.parse(SMALL | {"data": {"name": name}})
+        assert recipe.parse(tomllib.loads(recipe.dumps(found))).data.name == name
+
+
+def test_windows_of_a_recipe() -> None:
+    overrides = ["data.by=time", "data.length=50_000", "data.hop=1"]
+    found = recipe.load_recipe("recordings", overrides).data
+    assert found.rule == WindowRule(4, "time", 50_000, 1) and not found.incomplete
+    assert recipe.load_recipe("digits").data.rule == WindowRule(4)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.length=50", r"\[data\] windows by recording have no length"),
+        ("data.by=time", r"\[data\] windows by time need a length >= 1 \(microseconds\), not 0"),
+        ("data.by=frames", "data.by must be one of recording, time, events, not 'frames'"),
+        ("data.hop=5", r"\[data\] the hop of windows of 4 bins must be 1 to 4 bins, not 5"),
+        ("data.hop=2", r"\[data\] there is one window by recording, and no hop"),
+        ("augmentation.thin=1", "augmentation.thin must be within 0..0.95, not 1"),
+    ],
+)
+def test_windows_that_do_not_fit(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe.load_recipe("digits", [override])
+    with pytest.raises(RecipeError, match=r"multiple of 4 microseconds, not 50"):
+        recipe.load_recipe("digits", ["data.by=time", "data.length=50"])
+    with pytest.raises(
+        RecipeError, match=r"data\.by is for recordings, not for the images of cifar"
+    ):
+        recipe.load_recipe("cifar10-cpu", ["data.by=events", "data.length=50"])

@@ -9,6 +9,7 @@ const Tiers<Kernels>& tiers() {
 #if defined(__x86_64__)
         {Isa::amx, kernels_amx},
         {Isa::avx512vnni, kernels_avx512vnni},
+        {Isa::avxvnni, kernels_avxvnni},
         {Isa::avx2, kernels_avx2},
 #endif
         {Isa::generic, kernels_generic}};

@@ -187,6 +187,7 @@ struct Kernels {
 
 const Kernels* kernels_generic();
 const Kernels* kernels_avx2();        // null where not compiled in
+const Kernels* kernels_avxvnni();     // null where not compiled in
 const Kernels* kernels_avx512vnni();  // null where not compiled in
 const Kernels* kernels_amx();         // null where not compiled in
 

@@ -13,8 +13,11 @@ namespace {
 constexpr size_t MIXED_BYTES = size_t(1) << 18;
 constexpr int TASKS_PER_THREAD = 8;  // of a layer with Order::Slices
 
-bool has_one_path(const Synapse& synapse) {
-    return synapse.weights.size > MIXED_BYTES;
+// The same where the dense path multiplies tiles: what it reads fills the first-level cache.
+constexpr size_t MIXED_BYTES_OF_TILES = size_t(1) << 14;
+
+bool has_one_path(const Kernels& kernels, const Synapse& synapse) {
+    return synapse.weights.size > (kernels.multiply ? MIXED_BYTES_OF_TILES : MIXED_BYTES);
 }
 
 void reserve(std::vector<PreparedRow>& rows, size_t synapses) {
@@ -104,7 +107,7 @@ void SynapticRunner::choose_paths(const SynapticLayer& layer) {
     auto path = paths_.begin();
     for (int slice = 0; slice < slices; ++slice)
         for (const Synapse& synapse : layer.synapses) {
-            if (has_one_path(synapse))
+            if (has_one_path(kernels_, synapse))
                 *path = choose_path(synapse, source_of(synapse), slice, {0, layer.height});
             ++path;
         }
@@ -129,8 +132,9 @@ PreparedRow& SynapticRunner::prepare(size_t index, int y, int i, int slice, int 
         RowInputs& inputs = row.inputs[s];
         if (!synapse.channelwise()) {
             const Source source = source_of(synapse);
-            inputs.path = has_one_path(synapse) ? paths_[slice * layer.synapses.size() + s]
-                                                : choose_path(synapse, source, slice, {y, y + 1});
+            inputs.path = has_one_path(kernels_, synapse)
+                              ? paths_[slice * layer.synapses.size() + s]
+                              : choose_path(synapse, source, slice, {y, y + 1});
             gather_row(kernels_, synapse, source, slice, y, chooser_, inputs);
         }
         ++scratch_[thread].rows[int(inputs.path)];
@@ -247,7 +251,7 @@ void SynapticRunner::compute_row(size_t index, RowRange rows, int y, int slice,
 }
 
 bool SynapticRunner::multiplies(const Synapse& synapse, const RowInputs& inputs) const {
-    return kernels_.multiply && inputs.path == Path::Dense && synapse.geometry.pixel_distance;
+    return kernels_.multiply && inputs.path == Path::Dense && fits_tiles(synapse);
 }
 
 // Multiplies the dense values of all synapses that have some, for as many rows at once as follow

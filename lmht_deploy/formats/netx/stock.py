@@ -6,7 +6,8 @@ Layouts are those of the file: (C, H, W), weights in PyTorch's order.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import TypeAlias
@@ -14,7 +15,7 @@ from typing import TypeAlias
 import h5py
 import numpy as np
 
-from lmht_deploy.errors import StorageError
+from lmht_deploy.errors import StorageError, show
 from lmht_deploy.formats.hdf5 import reading_hdf5
 from lmht_deploy.formats.schema import Field
 from lmht_deploy.ir import Pair, Shape
@@ -172,12 +173,14 @@ class NetX:
         input_shape: Shape of one step of the input.
         steps: Steps of one sample, where the file states them.
         encoding: How windows enter, where the file is an exported LM-HT network.
+        metadata: Provenance of the network, text by key; empty for files of other tools.
     """
 
     layers: tuple[NetXLayer, ...]
     input_shape: Shape
     steps: int | None = None
     encoding: ExactEncoding | StockEncoding | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def spiking(self) -> tuple[NetXInput | NetXConv | NetXDense, ...]:
@@ -208,7 +211,12 @@ def load_netx(path: str | Path, layers: int | None = None) -> NetX:
         count = len(groups) if layers is None else min(layers, len(groups))
         chain = [_read_layer(f"{path}: layer {i}", groups[str(i)]) for i in range(count)]
         encoding = _read_encoding(file) if count == len(groups) else None
-        return dataclasses.replace(_chain(chain, str(path)), steps=_steps(file), encoding=encoding)
+        return dataclasses.replace(
+            _chain(chain, str(path)),
+            steps=_steps(file),
+            encoding=encoding,
+            metadata=identity.read_metadata(file),
+        )
 
 
 def is_foreign(path: str | Path) -> bool:
@@ -346,7 +354,8 @@ def _read_layer(what: str, group: h5py.Group) -> NetXLayer:
         case keys.FLATTEN:
             return NetXFlatten()
     raise StorageError(
-        f"{what} is of type {kind!r}; lava-dl 0.6 runs input, conv, dense, dense_rec and flatten"
+        f"{what} is of type {show(kind)}; "
+        "lava-dl 0.6 runs input, conv, dense, dense_rec and flatten"
     )
 
 
@@ -401,7 +410,9 @@ def _read_neurons(what: str, group: h5py.Group) -> CUBA:
     kind = _text(_data(group, keys.NEURON_TYPE))
     if kind not in keys.CUBA_TYPES:
         name = {"SDNN": "sigma-delta"}.get(kind, "resonate-and-fire" if "RF" in kind else "unknown")
-        raise StorageError(f"{what} has {name} neurons ({kind}); CUBA and LOIHI neurons are run")
+        raise StorageError(
+            f"{what} has {name} neurons ({show(kind)[1:-1]}); CUBA and LOIHI neurons are run"
+        )
     if has(group, keys.MESSAGE_BITS):
         raise StorageError(
             f"{what} has graded spikes (neuron/messageBits), with which lava-dl 0.6 hangs"

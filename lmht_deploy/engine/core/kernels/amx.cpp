@@ -147,15 +147,15 @@ constexpr Kernels with_tiles(Kernels kernels) {
 
 const Kernels* kernels_amx() {
     static constexpr Kernels kernels = with_tiles(table<Avx512>("amx", {.binary_row = 1.8f,
-                                                                        .graded_row = 2.05f,
+                                                                        .graded_row = 3,
                                                                         .weighted_row = 9,
                                                                         .cache_miss_factor = 1,
                                                                         .dense_slot = 0.52f,
-                                                                        .tile_product = 20,
-                                                                        .tile_pixel = 12,
-                                                                        .tile_word = 8,
-                                                                        .list_pixel = 35,
-                                                                        .list_word = 8,
+                                                                        .tile_product = 18,
+                                                                        .tile_pixel = 28,
+                                                                        .tile_word = 4,
+                                                                        .list_pixel = 15,
+                                                                        .list_word = 4,
                                                                         .extra_list_pixel = 45}));
     return &kernels;
 }
