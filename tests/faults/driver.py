@@ -189,8 +189,8 @@ class Bench:
 
 
 def notes(ended: Ended) -> list[str]:
-    """Lines on standard error but for the progress of training."""
-    return [line for line in ended.lines if not line.startswith("epoch ")]
+    """Lines on standard error but for notes on the data and the progress of training."""
+    return [line for line in ended.lines if not line.startswith(("epoch ", "note: "))]
 
 
 def finish(process: subprocess.Popen[str]) -> Ended:
