@@ -145,6 +145,17 @@ def _expelliarmus(path: Path, form: Format) -> Iterable[Any]:
     return [Wizard(encoding=encoding).read(path)]
 
 
+def _evt3(path: Path, _form: Format) -> Iterable[Any]:
+    import evt3
+
+    packets: Iterable[Any] = evt3.decode_file_batches(str(path))
+    return packets
+
+
+def _evt3_columns(packet: Any) -> Columns:
+    return packet.t, packet.x, packet.y, packet.p
+
+
 def _aedat(path: Path, _form: Format) -> Iterable[Any]:
     import aedat
 
@@ -156,6 +167,7 @@ DECODERS = {
     "faery": Decoder("faery", _faery, _fields),
     "evlib": Decoder("evlib", _evlib, _evlib_columns, ("EVT2", "EVT3", "AEDAT 4")),
     "expelliarmus": Decoder("expelliarmus", _expelliarmus, _fields, ("EVT2", "EVT3", "DAT")),
+    "evt3": Decoder("evt3", _evt3, _evt3_columns, ("EVT3",)),
     "aedat": Decoder("aedat", _aedat, _fields, ("AEDAT 4",)),
 }
 """Decoders by name, that of lmht-deploy first."""

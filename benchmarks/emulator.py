@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy.data import cifar10dvs
-from lmht_deploy.events.recordings import write_aedat4
+from lmht_deploy.events.recordings import Recording, write_events
 from lmht_deploy.events.windows import WindowRule, count_windows
 
 from .report import environment, summary
@@ -133,7 +133,7 @@ def cpu_seconds(images: list[list[np.ndarray]]) -> tuple[float, float]:
             start = time.process_time()
             events = cifar10dvs.record(image, np.random.default_rng(number))
             emulated = time.process_time()
-            write_aedat4(path, events, cifar10dvs.SENSOR)
+            write_events(path, Recording(events, cifar10dvs.SENSOR))
             emulating += emulated - start
             writing += time.process_time() - emulated
     return emulating / len(all_images), writing / len(all_images)

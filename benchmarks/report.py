@@ -28,6 +28,7 @@ PACKAGES = (
     "spikingjelly",
     "faery",
     "evlib",
+    "evt3",
     "expelliarmus",
     "aedat",
 )

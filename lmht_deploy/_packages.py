@@ -1,4 +1,4 @@
-"""Optional packages: an error names what is missing and the command that installs it.
+"""Optional packages and compiled extensions: an error names what is missing and how to install it.
 
 `pip install 'lmht-deploy[events]'` is right for every installation, also for one from a folder or a
 repository: pip takes the lmht-deploy that is installed and adds the packages of the extra.
@@ -6,7 +6,9 @@ repository: pip takes the lmht-deploy that is installed and adds the packages of
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+from typing import Any
 
 from .errors import DataError
 
@@ -28,3 +30,25 @@ def require_package(package: str, extra: str) -> None:
     """
     if importlib.util.find_spec(package) is None:
         raise DataError(f"the package {package!r} is not installed; run: {install_command(extra)}")
+
+
+class ExtensionError(ImportError):
+    """An extension that was not built; its message names the command that builds it."""
+
+
+def import_extension(package: str) -> Any:
+    """Return the extension `_core` of `package`.
+
+    Args:
+        package: Full name of the package, as in `lmht_deploy.engine`.
+
+    Raises:
+        ExtensionError: It was not built: the package runs from its source tree.
+    """
+    try:
+        return importlib.import_module(f"{package}._core")
+    except ImportError as error:
+        raise ExtensionError(
+            f"the extension {package}._core was not built ({error}); "
+            "run in the folder of lmht-deploy: pip install -e ."
+        ) from None

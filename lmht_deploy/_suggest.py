@@ -5,6 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .errors import show
+
+MAX_NAME = 100
+"""Characters of a name that are compared with known names."""
+
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """Describe an unknown name, with the closest known name and all known names.
@@ -19,6 +24,6 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
         "unknown backend 'evnt'; did you mean 'event'? The backends are reference, event"
     """
     known = tuple(known)
-    close = difflib.get_close_matches(str(name).lower(), known, n=1)
+    close = difflib.get_close_matches(str(name)[:MAX_NAME].lower(), known, n=1)
     hint = f"did you mean {close[0]!r}? The" if close else "the"
-    return f"unknown {kind} {str(name)!r}; {hint} {kind}s are {', '.join(known)}"
+    return f"unknown {kind} {show(str(name))}; {hint} {kind}s are {', '.join(known)}"

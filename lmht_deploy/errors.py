@@ -28,6 +28,8 @@ __all__ = [
     "RecipeError",
     "StorageError",
     "TrainingError",
+    "first_line",
+    "show",
 ]
 
 
@@ -69,3 +71,19 @@ class RecipeError(LmhtError):
 
 class TrainingError(LmhtError):
     """A training run that cannot continue, such as after a loss that is not finite."""
+
+
+def show(value: object) -> str:
+    """Represent any value as one short line, for a message."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # the value's own code, or an integer of thousands of digits
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error of another library, short and printable."""
+    text = (str(error).strip("'\" \n").splitlines() or [""])[0] or type(error).__name__
+    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return plain if len(plain) <= 300 else f"{plain[:297]}..."

@@ -1,4 +1,4 @@
-"""Settings of every test run: no access to the Hugging Face hub, no silent skips in CI."""
+"""Settings of every test run: no access to the hub, caches of its own, no silent skips in CI."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ import pytest
 
 from tests.support.requirements import missing_requirement, required
 
-CACHE = tempfile.mkdtemp(prefix="lmht-huggingface-")
+CACHE = tempfile.mkdtemp(prefix="lmht-cache-")
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
-os.environ |= {"HF_HOME": CACHE, "HF_HUB_OFFLINE": "1"}
+os.environ |= {
+    "HF_HOME": f"{CACHE}/huggingface",
+    "HF_HUB_OFFLINE": "1",
+    "LMHT_CACHE": f"{CACHE}/windows",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

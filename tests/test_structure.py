@@ -18,10 +18,11 @@ WORKER = "backends/lava/worker"
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
-    "_suggest": set(),
+    "_suggest": {"errors"},
     "_packages": {"errors"},
     "_threads": {"errors"},
     "_locks": {"errors"},
+    "_arguments": {"errors"},
     "ir": {"errors"},
     "result": {"errors", "ir"},
     "answers": {"errors", "result"},
@@ -29,20 +30,22 @@ ALLOWED: dict[str, set[str]] = {
     "quantize": {"errors", "ir"},
     "reparameterize": {"errors", "ir"},
     "formats": {"errors", "ir"},
-    "engine": {"_threads", "errors", "ir", "result"},
-    "netx": {"errors", "formats", "ir", "result"},
-    "events": {"_packages", "answers", "errors", "formats", "result"},
-    "data": {"_packages", "_suggest", "errors", "events", "formats"},
+    "engine": {"_packages", "_threads", "errors", "ir", "result"},
+    "netx": {"_packages", "errors", "formats", "ir", "result"},
+    "events": {"_arguments", "_packages", "answers", "errors", "formats", "result"},
+    "data": {"_arguments", "_packages", "_suggest", "errors", "events", "formats"},
     "exporters": {"errors", "formats", "ir", "result"},
     "backends": {
-        "_suggest", "_threads", "engine", "errors", "formats", "ir", "netx", "reference", "result",
+        "_arguments", "_suggest", "_threads", "engine", "errors", "formats", "ir", "netx",
+        "reference", "result",
     },
     "training": {
-        "_locks", "_packages", "_suggest", "data", "errors", "formats", "ir", "reference",
+        "_arguments", "_locks", "_packages", "_suggest", "data", "errors", "formats", "ir",
+        "reference",
     },
     "analysis": {
-        "_suggest", "answers", "backends", "data", "errors", "exporters", "formats", "ir", "netx",
-        "quantize", "reparameterize", "result",
+        "_arguments", "_suggest", "answers", "backends", "data", "errors", "exporters", "formats",
+        "ir", "netx", "quantize", "reparameterize", "result",
     },
 }  # fmt: skip
 """By room, the rooms that it may import. The front door and `cli` stand on top of all."""

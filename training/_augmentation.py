@@ -56,6 +56,9 @@ class Augmentation:
         self._mixers: list[Mixer] | None = None
         if recipe.auto_augment != "none" and not image:
             raise RecipeError("augmentation.auto_augment is for images, not for events")
+        for name in ("thin", "swap_polarity"):
+            if getattr(recipe, name) and image:
+                raise RecipeError(f"augmentation.{name} is for events, not for images")
         for name in _OF_KORNIA:
             if getattr(recipe, name) not in (0, "none"):
                 _need_kornia(name)
@@ -98,6 +101,8 @@ class Augmentation:
     def _transform(self, x: Tensor) -> Tensor:
         """Transform every one of x [B, C, H, W] by itself."""
         recipe = self.recipe
+        x = thin_events(x, recipe.thin) if recipe.thin else x
+        x = swap_polarity(x) if recipe.swap_polarity else x
         x = random_shift(x, recipe.shift) if recipe.shift else x
         x = random_shift(x, recipe.roll, wrap=True) if recipe.roll else x
         x = random_flip(x) if recipe.flip else x
@@ -165,6 +170,20 @@ def _mixers(recipe: AugmentationRecipe) -> list[Mixer]:
 
 
 # --------------------------------------------------------------------------- exact on integers
+
+
+def thin_events(counts: Tensor, share: float) -> Tensor:
+    """Drop events of counts [B, ...]: up to `share` of them, a random share for each window."""
+    keep = 1 - share * torch.rand(len(counts)).to(counts)
+    keep = keep.reshape(-1, *(1,) * (counts.ndim - 1)).expand_as(counts)
+    return torch.binomial(counts, keep.contiguous())
+
+
+def swap_polarity(x: Tensor) -> Tensor:
+    """Swap OFF and ON of every one of x [B, T·2, H, W] with probability 0.5."""
+    chosen = (torch.rand(len(x)) < 0.5).to(x.device)
+    swapped = torch.unflatten(x, 1, (-1, 2)).flip(2).flatten(1, 2)
+    return torch.where(chosen.reshape(-1, 1, 1, 1), swapped, x)
 
 
 def random_shift(x: Tensor, max_shift: int, *, wrap: bool = False) -> Tensor:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy.data import Windows
+from lmht_deploy.errors import DataError
 
 from . import _parallel
 from .model import SpikingModel
@@ -34,6 +36,7 @@ class Evaluation:
     density: dict[str, float]
 
 
+@check_types(DataError, model=nn.Module, data=Windows, batch_size=int)
 @torch.no_grad()
 def evaluate(model: SpikingModel, data: Windows, *, batch_size: int = 256) -> Evaluation:
     """Test `model` in evaluation mode, on its own device.
@@ -44,6 +47,9 @@ def evaluate(model: SpikingModel, data: Windows, *, batch_size: int = 256) -> Ev
         model: Model to test.
         data: Windows and labels.
         batch_size: Windows per forward pass.
+
+    Raises:
+        DataError: An argument has a wrong type, or the windows do not fit the model.
     """
     training = model.training
     model.eval()

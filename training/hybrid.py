@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy.errors import TrainingError
 
 from .model import SpikingModel
 from .neurons import QCFS, Neuron
 
 
+@check_types(TrainingError, model=nn.Module, ann=nn.Module)
 @torch.no_grad()
 def start_from(model: SpikingModel, ann: SpikingModel) -> None:
     """Copy the weights and thresholds of a trained ANN into a new spiking model.

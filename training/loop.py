@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy._locks import folder_lock
 from lmht_deploy.data import images
 from lmht_deploy.errors import DataError, TrainingError
@@ -86,6 +87,7 @@ class Progress:
     test_loss: float | None = None
 
 
+@check_types(TrainingError, recipe=Recipe, data=Data, report=Callable)
 def train(
     recipe: Recipe,
     data: Data,
@@ -224,6 +226,8 @@ class _Session:
         _parallel.barrier()
         self._save()
         if _parallel.rank() == 0:
+            test = self.data.evaluation_split
+            runs.write_files(self.folder, {"train": self.data.train, test: self.data.test})
             # The recipe is the last file: with it the folder holds a run.
             with atomic_write(self.folder / RECIPE) as temporary:
                 temporary.write_text(recipes.dumps(self.recipe), encoding="utf-8")
@@ -249,7 +253,8 @@ class _Session:
             return
         runs.write_metrics(self.folder, self.metrics)
         if self.epoch:
-            runs.save_model(self.folder, self.tested_model, self.input, self.classes)
+            provenance = self.data.train.provenance
+            runs.save_model(self.folder, self.tested_model, self.input, self.classes, provenance)
         weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         state = weights | self.optimization.state_tensors()
         runs.write(self.folder / STATE, state, {"epoch": self.epoch})

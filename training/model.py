@@ -55,8 +55,10 @@ class SpikingModel(nn.Module):
             output: [B, K]
 
         Raises:
-            DataError: `windows` has another number of input steps.
+            DataError: `windows` is not a tensor of windows, or has another number of input steps.
         """
+        if not isinstance(windows, Tensor) or windows.ndim < 3:
+            raise DataError("the windows must be a tensor [B, T_in, C, H, W]")
         batch, steps_in = windows.shape[:2]
         if steps_in != self.steps_in:
             raise DataError(

@@ -158,6 +158,11 @@ def is_size(value: object) -> bool:
     return isinstance(value, int | np.integer) and bool(value >= 1)
 
 
+def is_number(value: object) -> bool:
+    """Whether `value` is a finite number."""
+    return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
+
+
 def is_positive(value: object) -> bool:
     """Whether `value` is a number > 0."""
     return isinstance(value, int | float | np.integer | np.floating) and bool(value > 0)
@@ -188,7 +193,8 @@ class Neuron(nn.Module):
             "plain"` for one.
 
     Raises:
-        NetworkError: A number of levels or steps is less than 1, or the threshold is not positive.
+        NetworkError: A number of levels or steps is less than 1, or the threshold is not positive,
+            or `v0` is not a number.
     """
 
     path: Path = "auto"
@@ -197,6 +203,8 @@ class Neuron(nn.Module):
     def __init__(self, levels: int, steps: int, steps_in: int, threshold: float, v0: float) -> None:
         super().__init__()
         _check_sizes(levels, steps, steps_in, threshold)
+        if not is_number(v0):
+            raise NetworkError(f"the initial potential v0 must be a number, not {v0!r}")
         self.levels, self.steps, self.steps_in = levels, steps, steps_in
         self.threshold = nn.Parameter(torch.tensor(float(threshold)), requires_grad=False)
         self.register_buffer("initial", torch.tensor(float(v0)))

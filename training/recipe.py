@@ -23,13 +23,13 @@ from dataclasses import MISSING, dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import numpy as np
 
 from lmht_deploy._suggest import unknown
-from lmht_deploy.data import images
-from lmht_deploy.errors import RecipeError
+from lmht_deploy.data import By, SplitRule, WindowRule, images
+from lmht_deploy.errors import DataError, RecipeError, first_line, show
 from lmht_deploy.formats.files import as_path
 
 from .architectures import ARCHITECTURES
@@ -62,6 +62,28 @@ class DataRecipe:
     steps: int = _key(
         "number of input steps T_in; a still image enters at every one of them", 4, min=1, max=1024
     )
+    by: str = _key(
+        "how recordings are cut into windows: one for each recording, or windows of a fixed time "
+        "or number of events",
+        "recording",
+        choices=get_args(By),
+    )
+    length: int = _key(
+        "length of a window of all T_in steps: us for windows by time, events for windows by "
+        "events; a multiple of data.steps",
+        0,
+        min=0,
+        max=2**40,
+    )
+    hop: int = _key(
+        "steps between the starts of two windows; fewer than T_in make them overlap (0: T_in)",
+        0,
+        min=0,
+        max=1024,
+    )
+    incomplete: bool = _key(
+        "also use the last window of a recording, which ends before the window does", False
+    )
     size: int = _key(
         "height and width: events are down-sampled, images are resized (0: unchanged)",
         0,
@@ -74,9 +96,60 @@ class DataRecipe:
         min=1,
         max=2**15,
     )
-    classes: int = _key(
-        "number of classes to use, from the first; images only (0: all)", 0, min=0, max=2**16
+    classes: tuple[str, ...] = _key(
+        'classes to use, in the order of their labels; "OLD=NEW" renames a class, equal new names '
+        "merge classes (empty: all)",
+        (),
     )
+    max_classes: int = _key(
+        "number of classes to use, from the first (0: all)", 0, min=0, max=2**16
+    )
+    label_by: str = _key(
+        "part of the path that is the class, for your own files: a number N for the N-th folder, "
+        'or a regular expression ("": the first folder)',
+        "",
+    )
+    group_by: str = _key(
+        "part of the path that names the group, as for label_by: recordings of one group are in "
+        'one split ("": each recording is a group)',
+        "",
+    )
+    test_share: float = _key(
+        "share of each class in the test split, if the data set has none (0: 0.1; 0.2 for digits)",
+        0.0,
+        min=0,
+        max=0.9,
+    )
+    validation_share: float = _key(
+        "share of the training recordings of each class in the validation split; epochs are then "
+        "tested on it, and not on the test split (0: none)",
+        0.0,
+        min=0,
+        max=0.9,
+    )
+    fold: str = _key(
+        '"I/K": fold I of K is the test split, or the validation split if the data set has a test '
+        "split",
+        "",
+    )
+    split_seed: int = _key("seed of the splits", 0, min=0, max=2**32 - 1)
+
+    @property
+    def split_rule(self) -> SplitRule:
+        """How the recordings are divided into splits."""
+        return SplitRule(
+            label_by=self.label_by,
+            group_by=self.group_by,
+            test_share=self.test_share,
+            validation_share=self.validation_share,
+            fold=self.fold,
+            seed=self.split_seed,
+        )
+
+    @property
+    def rule(self) -> WindowRule:
+        """How recordings are cut into windows."""
+        return WindowRule(self.steps, cast("By", self.by), self.length, self.hop)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +159,13 @@ class AugmentationRecipe:
     All steps and channels of a window are transformed alike. `recipe_keys` describes the fields.
     """
 
+    thin: float = _key(
+        "each window of events loses a random share of them, from 0 to N (0: none)",
+        0.0,
+        min=0,
+        max=0.95,
+    )
+    swap_polarity: bool = _key("ON and OFF events are swapped with probability 0.5", False)
     shift: int = _key(
         "random translation by at most N pixels per axis; vacated pixels are zero",
         0,
@@ -257,8 +337,15 @@ class Recipe:
                 "augmentation.crop_scale is for images of different sizes, which are decoded when "
                 f"they are used (imagenet), not for {data.name}"
             )
-        if data.classes and image_set is None:
-            raise RecipeError(f"data.classes is for images, not for {data.name}")
+        if data.by != "recording" and image_set is not None:
+            raise RecipeError(f"data.by is for recordings, not for the images of {data.name}")
+        if data.classes and data.max_classes:
+            raise RecipeError("give data.classes or data.max_classes, not both")
+        try:
+            data.split_rule  # noqa: B018 (its fields are checked)
+            data.rule  # noqa: B018
+        except DataError as error:
+            raise RecipeError(f"[data] {error}") from None
 
     def _check_network(self) -> None:
         network, steps_in = self.network, self.data.steps
@@ -288,7 +375,7 @@ class RecipeKey:
     Attributes:
         section: Name of the section, for example "training".
         name: Name of the key in its section.
-        type: "string", "integer", "number" or "boolean".
+        type: "string", "integer", "number", "boolean" or "list" (of strings).
         default: Default value; None if the key is required.
         min: Smallest value; None: no limit.
         max: Largest value; None: no limit.
@@ -299,7 +386,7 @@ class RecipeKey:
     section: str
     name: str
     type: str
-    default: str | int | float | bool | None
+    default: str | int | float | bool | tuple[str, ...] | None
     min: float | None
     max: float | None
     choices: tuple[str, ...]
@@ -335,7 +422,8 @@ def available_recipes() -> dict[str, str]:
 
 def _summary(recipe: Recipe) -> str:
     network, data, paper = recipe.network, recipe.data, recipe.paper
-    classes = f" ({data.classes} classes)" if data.classes else ""
+    number = len(data.classes) or data.max_classes
+    classes = f" ({number} classes)" if number else ""
     neurons = f"{NEURONS[network.neuron]} (L={network.levels}, T={network.steps})"
     figure = f"; paper, Table {paper.table}: {paper.accuracy:.2f} %" if paper.accuracy else ""
     return f"{network.architecture} on {data.name}{classes}, {neurons}{figure}"
@@ -356,7 +444,13 @@ def _describe(section: str, kind: type) -> dict[str, RecipeKey]:
     }
 
 
-_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_TYPES: dict[Any, str] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    tuple[str, ...]: "list",
+}
 _SECTIONS: dict[str, type] = get_type_hints(Recipe)
 _KEYS = {section: _describe(section, kind) for section, kind in _SECTIONS.items()}
 
@@ -383,7 +477,7 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             the wrong type or is out of range.
     """
     if isinstance(overrides, str) or not isinstance(overrides, Iterable):
-        raise RecipeError(f"overrides must be a list of section.key=value, not {overrides!r}")
+        raise RecipeError(f"overrides must be a list of section.key=value, not {show(overrides)}")
     as_path(name)
     values = _read(name)
     for override in overrides:
@@ -406,7 +500,10 @@ def parse(values: Mapping[str, Any]) -> Recipe:
 def dumps(recipe: Recipe) -> str:
     """Format `recipe` as TOML with every key; `load_recipe` reads the same recipe back."""
     sections = (
-        f"[{section}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
+        f"[{section}]\n"
+        + "\n".join(
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()
+        )
         for section, keys in dataclasses.asdict(recipe).items()
     )
     return "\n\n".join(sections) + "\n"
@@ -436,11 +533,13 @@ def _read(name: str | Path, folder: Path = Path(), seen: tuple[str, ...] = ()) -
     base = values.pop("extends", None)
     for section, keys in values.items():
         if not isinstance(keys, Mapping):
-            raise RecipeError(f"{what}: {section} must be a section [{section}], not {keys!r}")
+            raise RecipeError(f"{what}: {show(section)} must be a section, not {show(keys)}")
     if base is None:
         return values
     if not isinstance(base, str):
-        raise RecipeError(f"{what}: extends must be the name or the path of a recipe, not {base!r}")
+        raise RecipeError(
+            f"{what}: extends must be the name or the path of a recipe, not {show(base)}"
+        )
     merged = _read(base, Path(str(file)).parent, (*seen, what))
     for section, keys in values.items():
         merged[section] = {**merged.get(section, {}), **keys}
@@ -452,6 +551,8 @@ def _find(name: str | Path, folder: Path) -> tuple[Traversable, str]:
     if Path(name).suffix == ".toml":
         return folder / name, os.path.normpath(folder / name)
     if str(name) not in packaged():
+        if (folder / name).is_dir():
+            raise RecipeError(f"{name}: is a folder; expected a .toml file or the name of a recipe")
         raise RecipeError(unknown("recipe", name, packaged()))
     return _folder() / f"{name}.toml", f"recipe {str(name)!r}"
 
@@ -462,7 +563,7 @@ def _parse_toml(file: Traversable, what: str) -> dict[str, Any]:
     except OSError as error:
         raise RecipeError(f"{what}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{what}: is not valid TOML: {error}") from None
+        raise RecipeError(f"{what}: is not valid TOML: {first_line(error)}") from None
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -472,12 +573,15 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not (equals and dot):
         raise RecipeError(
             "an override has the form section.key=value, for example training.epochs=10, "
-            f"not {override!r}"
+            f"not {show(override)}"
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
-        value = text.strip()  # strings do not need quotes
+        value = text.strip()
+    known = _KEYS.get(section, {}).get(key)
+    if known is not None and known.type == "string" and type(value) in (int, float):
+        value = text.strip()  # strings do not need quotes, not even a number
     values.setdefault(section, {})[key] = value
 
 
@@ -488,7 +592,7 @@ def _section(section: str, values: Any) -> Any:
     """Make the dataclass of one section of checked `values`."""
     keys = _KEYS[section]
     if not isinstance(values, Mapping):
-        raise RecipeError(f"[{section}] must be a section of the recipe, not {values!r}")
+        raise RecipeError(f"[{section}] must be a section of the recipe, not {show(values)}")
     for name in values:
         if name not in keys:
             raise RecipeError(unknown(f"{section} key", name, keys))
@@ -502,14 +606,28 @@ def _section(section: str, values: Any) -> Any:
 
 def _checked(key: RecipeKey, value: Any) -> Any:
     """`value` if `key` allows it; an integer becomes a float where the key is a number."""
+    if key.type == "list":
+        return _checked_list(key, value)
     found = _TYPES.get(type(value))
     if found != key.type and (found, key.type) != ("integer", "number"):
-        raise RecipeError(f"{key.key} must be {_ARTICLES[key.type]}{_allowed(key)}, not {value!r}")
+        raise RecipeError(
+            f"{key.key} must be {_ARTICLES[key.type]}{_allowed(key)}, not {show(value)}"
+        )
     if key.choices and value not in key.choices:
-        raise RecipeError(f"{key.key} must be {key.range}, not {value!r}")
+        raise RecipeError(f"{key.key} must be {key.range}, not {show(value)}")
     if key.min is not None and key.max is not None and not key.min <= value <= key.max:
-        raise RecipeError(f"{key.key} must be within {key.range}, not {value!r}")
+        raise RecipeError(f"{key.key} must be within {key.range}, not {show(value)}")
     return float(value) if key.type == "number" else value
+
+
+def _checked_list(key: RecipeKey, value: Any) -> tuple[str, ...]:
+    """`value` as a tuple; text is taken as names that are separated by commas."""
+    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(
+        isinstance(name, str) and name for name in names
+    ):
+        raise RecipeError(f"{key.key} must be {_ARTICLES[key.type]}, not {value!r}")
+    return tuple(names)
 
 
 _ARTICLES = {
@@ -517,6 +635,7 @@ _ARTICLES = {
     "integer": "an integer",
     "number": "a number",
     "boolean": "true or false",
+    "list": 'a list of names, as ["cup", "mug"]',
 }
 
 

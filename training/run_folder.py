@@ -10,6 +10,7 @@ from .recipe import Recipe, changes, load_recipe
 
 MODEL, RECIPE = "model.safetensors", "recipe.toml"
 METRICS, STATE = "metrics.jsonl", "state.safetensors"
+FILES = "files.csv"
 
 
 def check_run_folder(recipe: Recipe, folder: Path, *, resume: bool, started: bool) -> None:

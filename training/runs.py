@@ -1,8 +1,10 @@
 """The run folder: what training writes. No file is a pickle.
 
-    model.safetensors    weights; its header holds the input and the classes
+    model.safetensors    weights; its header holds the input, the classes and the provenance of
+                         the training data
     recipe.toml          the recipe, with every key
     metrics.jsonl        one line per epoch
+    files.csv            file, label and split of each recording, where windows have recordings
     state.safetensors    weights, optimizer and epoch, from which a run is resumed
 
 Every file is written under a temporary name and renamed, so it is complete or absent.
@@ -10,20 +12,23 @@ Every file is written under a temporary name and renamed, so it is complete or a
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lmht_deploy.data import images
-from lmht_deploy.errors import LmhtError, StorageError
+from lmht_deploy.data import Windows, images
+from lmht_deploy.errors import StorageError, first_line
 from lmht_deploy.formats.files import as_path, atomic_write
 from lmht_deploy.ir import Input
 
@@ -33,7 +38,7 @@ from .builder import Shape, build_model
 from .model import SpikingModel
 from .neurons import IF, LMHT, MHT, QCFS, Neuron
 from .recipe import NetworkRecipe, Recipe
-from .run_folder import METRICS, MODEL, RECIPE
+from .run_folder import FILES, METRICS, MODEL, RECIPE
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Run:
         recipe: The recipe of the run.
         input: Input of the model.
         classes: Names of the logits.
+        data: Provenance of the training data, as in `lmht_deploy.data.Windows`: empty if the
+            windows were made in Python.
         metrics: One mapping per epoch: epoch, step, loss, accuracy, test_loss, test_accuracy,
             learning_rate, seconds, windows_per_second, density (by neuron layer: mean spikes k per
             neuron and time-step on the test data).
@@ -56,11 +63,12 @@ class Run:
     recipe: Recipe
     input: Input
     classes: tuple[str, ...]
+    data: Mapping[str, Any]
     metrics: tuple[Mapping[str, Any], ...]
 
     @property
     def accuracy(self) -> float:
-        """Test accuracy after the last epoch, 0..1."""
+        """Accuracy on the split that tests each epoch, after the last epoch, 0..1."""
         return float(self.metrics[-1]["test_accuracy"])
 
 
@@ -77,16 +85,40 @@ def load_run(folder: str | Path) -> Run:
     recipe = recipes.load_recipe(folder / RECIPE)
     weights, header = read(folder / MODEL)
     try:
-        input, classes = Input(**_tuples(header["input"])), tuple(header["classes"])
-        model = make(recipe, input, len(classes))
-        model.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError, LmhtError) as error:
+        input, classes = Input(**_tuples(header["input"])), _classes(header)
+        data = dict(header["data"])
+        model = _model(recipe, input, len(classes), weights)
+    except Exception as error:  # headers of strangers raise almost every type
         raise StorageError(
-            f"{folder / MODEL}: does not match {RECIPE}, or was edited ({_first_line(error)})"
+            f"{folder / MODEL}: does not match {RECIPE}, or was edited ({first_line(error)})"
         ) from None
     if not (metrics := read_metrics(folder)):
         raise StorageError(f"{folder / METRICS}: is damaged (there is a model, but no epoch)")
-    return Run(folder, model.eval(), recipe, input, classes, metrics)
+    return Run(folder, model.eval(), recipe, input, classes, data, metrics)
+
+
+def _classes(header: Mapping[str, Any]) -> tuple[str, ...]:
+    classes = header["classes"]
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("the classes are no list of texts")
+    return tuple(classes)
+
+
+def _model(
+    recipe: Recipe, input: Input, classes: int, weights: Mapping[str, Tensor]
+) -> SpikingModel:
+    """Make a model that holds `weights`; only a model of their sizes takes memory."""
+    with torch.device("meta"):
+        model = make(recipe, input, classes)
+    for name, expected in model.state_dict().items():
+        found = weights.get(name)
+        if found is not None and (found.shape, found.dtype) != (expected.shape, expected.dtype):
+            raise ValueError(
+                f"{name} is {found.dtype} {list(found.shape)}, not {expected.dtype} "
+                f"{list(expected.shape)}"
+            )
+    model.load_state_dict(weights, assign=True)
+    return model
 
 
 def make(recipe: Recipe, input: Input, classes: int) -> SpikingModel:
@@ -130,9 +162,15 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
 # ----------------------------------------------------------------------------------------- files
 
 
-def save_model(folder: Path, model: SpikingModel, input: Input, classes: tuple[str, ...]) -> None:
+def save_model(
+    folder: Path,
+    model: SpikingModel,
+    input: Input,
+    classes: tuple[str, ...],
+    data: Mapping[str, Any],
+) -> None:
     """Write the model file of a run folder."""
-    header = {"input": dataclasses.asdict(input), "classes": classes}
+    header = {"input": dataclasses.asdict(input), "classes": classes, "data": dict(data)}
     write(folder / MODEL, model.state_dict(), header)
 
 
@@ -147,7 +185,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
         try:
             save_file(plain, temporary, {"lmht": json.dumps(header)})
         except SafetensorError as error:  # any error of the system, such as a full disk
-            raise StorageError(f"{path}: cannot be written ({_first_line(error)})") from None
+            raise StorageError(f"{path}: cannot be written ({first_line(error)})") from None
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -162,17 +200,48 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, "pt") as file:
             names = list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names}
-            return tensors, json.loads(file.metadata()["lmht"])
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError, RecursionError) as error:
+            header = json.loads(file.metadata()["lmht"])
+    except Exception as error:  # headers of strangers raise almost every type
         raise StorageError(
-            f"{path}: is damaged, or was not written by a training run ({_first_line(error)})"
+            f"{path}: is damaged, or was not written by a training run ({first_line(error)})"
         ) from None
+    if not isinstance(header, dict):
+        raise StorageError(f"{path}: is damaged (its header is no JSON object)")
+    return tensors, header
 
 
 def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
     """Write one line per epoch."""
     with atomic_write(folder / METRICS) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in metrics), encoding="utf-8")
+
+
+def write_files(folder: Path, splits: Mapping[str, Windows]) -> None:
+    """Write which recording is in which split: a table that `lmht_deploy.data.load` reads.
+
+    Args:
+        folder: Run folder.
+        splits: Windows by the name of their split. Nothing is written if they do not come from
+            recordings.
+    """
+    rows = [(*row, split) for split, windows in splits.items() for row in _recordings(windows)]
+    if not rows:
+        return
+    with (
+        atomic_write(folder / FILES) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows([("file", "label", "split"), *rows])
+
+
+def _recordings(windows: Windows) -> Iterator[tuple[str, str]]:
+    """Yield the name and the class of each recording that has a window."""
+    if windows.source_index is None:
+        return
+    sources, first = np.unique(windows.source_index, return_index=True)
+    labels = windows.require_labels()[first]
+    for source, label in zip(sources.tolist(), labels.tolist(), strict=True):
+        yield windows.sources[source], windows.classes[label]
 
 
 def read_metrics(folder: Path) -> tuple[dict[str, Any], ...]:
@@ -185,11 +254,21 @@ def read_metrics(folder: Path) -> tuple[dict[str, Any], ...]:
         lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
         metrics = tuple(json.loads(line) for line in lines)
         for number, line in enumerate(metrics, 1):
-            if not isinstance(line, dict) or not {"test_accuracy", "density"} <= line.keys():
+            if not _is_epoch(line):
                 raise ValueError(f"line {number} does not describe an epoch")
     except (OSError, ValueError, RecursionError) as error:
-        raise StorageError(f"{folder / METRICS}: is missing or damaged ({error})") from None
+        raise StorageError(
+            f"{folder / METRICS}: is missing or damaged ({first_line(error)})"
+        ) from None
     return metrics
+
+
+def _is_epoch(line: object) -> bool:
+    """Return whether `line` holds what reports show of an epoch."""
+    if not isinstance(line, dict) or not isinstance(line.get("density"), dict):
+        return False
+    shown = (line.get("test_accuracy"), *line["density"].values())
+    return all(type(value) in (int, float) and 0 <= value < math.inf for value in shown)
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,7 +276,3 @@ def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import NetworkError
 from lmht_deploy.formats.netx.network import (
@@ -206,6 +207,7 @@ def check(net: Network | NetX, target: str) -> list[Finding]:
     return findings(demands(net), limits)
 
 
+@check_types(NetworkError, target=str)
 def chip(target: str) -> Chip:
     """Return the chip called `target`; NetworkError for an unknown name."""
     if target not in TARGETS:

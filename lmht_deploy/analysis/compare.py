@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy import backends as registry
+from lmht_deploy._arguments import check_types
 from lmht_deploy.data import balanced_sample
 from lmht_deploy.errors import BackendError, ExportError
 from lmht_deploy.formats.lmht import load_network
@@ -93,6 +94,7 @@ class Comparison:
         return all(row.difference is None for row in self.rows)
 
 
+@check_types(BackendError, limits=Mapping, progress=Callable)
 def compare(
     net: Network | str | Path,
     windows: np.ndarray,

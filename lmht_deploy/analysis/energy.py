@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import LmhtError
 from lmht_deploy.result import Result
@@ -68,6 +69,7 @@ def energy_model(name: str) -> EnergyModel:
     return MODELS[name]
 
 
+@check_types(LmhtError, result=Result, model=EnergyModel)
 def estimate(result: Result, model: EnergyModel) -> np.ndarray:
     """Estimate the energy of every window from its SOPs and MACs.
 

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 
 from lmht_deploy import backends
+from lmht_deploy._arguments import check_types
 from lmht_deploy.backends import Backend
 from lmht_deploy.errors import BackendError, DataError
 from lmht_deploy.exporters import export
@@ -33,6 +35,7 @@ DEFAULTS = {".lmht": "event", ".onnx": "onnx", ".net": "lava"}
 """Backend of each kind of artifact. NetX files of other tools run on "netx"."""
 
 
+@check_types(BackendError, backend=str, progress=(Callable, NoneType))
 def run(
     net: Network | str | Path,
     windows: np.ndarray,

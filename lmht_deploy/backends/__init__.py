@@ -24,9 +24,10 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy._suggest import unknown
 from lmht_deploy._threads import check_threads
-from lmht_deploy.errors import BackendError
+from lmht_deploy.errors import BackendError, DataError
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network, require_network
 from lmht_deploy.result import Result, concatenate
@@ -206,6 +207,7 @@ def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cp
     return backend
 
 
+@check_types(DataError, progress=Callable)
 def run_windows(
     backend: Backend,
     windows: np.ndarray,
@@ -257,7 +259,7 @@ def load_integer_network(name: str, path: Path) -> Network:
 
 
 def _module(name: str) -> ModuleType:
-    if name not in (*NAMES, *FOREIGN):
+    if not isinstance(name, str) or name not in (*NAMES, *FOREIGN):
         raise BackendError(unknown("backend", name, (*NAMES, *FOREIGN)))
     return importlib.import_module(f"{__name__}.{name}")
 

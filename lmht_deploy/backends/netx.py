@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from lmht_deploy.result import Result
 
 from . import Capability
 
+MAX_VALUES = 2**25
+"""Input values of one call."""
 SUFFIX = ".net"
 CAPABILITIES: frozenset[Capability] = frozenset({"traces"})
 
@@ -40,13 +43,12 @@ class NetxBackend:
     the file states.
     """
 
-    chunk = 32
-
     def __init__(self, net: NetX, threads: int = 1) -> None:
         self.net = net
         self._simulator = Simulator(net, threads=threads)
         self.window_shape, self.max_value = counting.window_shape(net), counting.max_value(net)
-        self.metadata: Mapping[str, str] = {}
+        self.chunk = max(1, min(32, MAX_VALUES // ((net.steps or 1) * prod(net.input_shape))))
+        self.metadata: Mapping[str, str] = net.metadata
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows`; DataError where they do not fit."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmht_deploy.errors import BackendError, StorageError
+from lmht_deploy.errors import BackendError, StorageError, first_line
 from lmht_deploy.formats.files import reading
 from lmht_deploy.formats.onnx import (
     COUNTS,
@@ -70,12 +70,8 @@ def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceS
     except Exception as error:  # its dozen exception types have no base class of their own
         raise StorageError(
             f"{path}: is not an .onnx file that ONNX Runtime {onnxruntime.__version__} runs, or is "
-            f"truncated ({_first_line(error)})"
+            f"truncated ({first_line(error)})"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", maxsplit=1)[0]
 
 
 class OnnxBackend:
@@ -113,7 +109,7 @@ class OnnxBackend:
             values = self._session.run(names, {WINDOWS: windows.astype(self._dtype)})
         except Exception as error:  # its dozen exception types have no base class of their own
             raise BackendError(
-                f"{self._path}: ONNX Runtime does not run it ({_first_line(error)})"
+                f"{self._path}: ONNX Runtime does not run it ({first_line(error)})"
             ) from None
         seconds = time.perf_counter() - start
         outputs = dict(zip(names, values, strict=True))

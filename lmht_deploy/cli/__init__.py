@@ -5,12 +5,11 @@ Only this package prints, and only this package turns an error into an exit code
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
+
+from ._signals import ctrl_c_like
 
 if TYPE_CHECKING:
     import typer
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 INTERRUPTED, USER_ERROR = 130, 2
+REASONS = {INTERRUPTED: "interrupted", 143: "terminated", 129: "terminated"}
+"""What is said where a signal ends a command, by exit code: 128 + the number of the signal."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: Arguments of the command line; by default those of the process.
     """
-    with _ended_like_ctrl_c() as received:
+    with ctrl_c_like() as received:
         try:
             from ._app import invoke
 
@@ -42,40 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         except MemoryError:  # also while modules are imported
             sys.stderr.write("lmht: out of memory\n")
             code = USER_ERROR
-    if code == INTERRUPTED:
-        sys.stderr.write("lmht: terminated\n" if received else "lmht: interrupted\n")
-        code = 128 + received[0] if received else code
+    if code == INTERRUPTED and received:
+        code = 128 + received[0]
+    if code in REASONS:
+        sys.stderr.write(f"lmht: {REASONS[code]}\n")
     sys.exit(code)
-
-
-@contextmanager
-def _ended_like_ctrl_c() -> Iterator[list[int]]:
-    """Let signals that end a process raise KeyboardInterrupt, so that it cleans up.
-
-    A second signal of the same kind ends the process at once. A signal that is ignored stays
-    ignored, as after `nohup`.
-
-    Yields:
-        The numbers of the signals that were received.
-    """
-    received: list[int] = []
-
-    def end(number: int, frame: object) -> NoReturn:
-        signal.signal(number, signal.SIG_DFL)
-        received.append(number)
-        raise KeyboardInterrupt
-
-    names = ("SIGTERM", "SIGHUP")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    main_thread = threading.current_thread() is threading.main_thread()
-    taken = [n for n in numbers if main_thread and signal.getsignal(n) == signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, end)
-    try:
-        yield received
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def __getattr__(name: str) -> object:

@@ -14,12 +14,14 @@ import typer
 
 from lmht_deploy.errors import DataError
 
+from ._console import fits, say, show, table, warn
 from ._console import percent as percent_text
-from ._console import say, show, table, warn
 from ._options import EXECUTION, OUTPUT
 from ._predictions import Classes, Prediction, check_predictions, write_predictions
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from lmht_deploy.analysis.scores import Calibration, Scores
     from lmht_deploy.answers import Answers, Judge
     from lmht_deploy.data import Windows
@@ -130,6 +132,17 @@ def choose_judge(
     return Judge(smooth, min_margin)
 
 
+def check_data(found: Windows, name: str, smooth: int, calibrate: float | None) -> None:
+    """Refuse options that need labels or recordings where there are none, before the run."""
+    if smooth > 1 and found.source_index is None:
+        raise DataError(
+            f"--smooth averages the windows of a recording; {name} does not say which recording "
+            "its windows come from"
+        )
+    if calibrate is not None:
+        found.require_labels()
+
+
 def answer(
     found: Windows, result: Result, metadata: Mapping[str, str], judge: Judge | None = None
 ) -> Answered:
@@ -161,7 +174,7 @@ def _source_of(found: Windows, window: int) -> str:
 
 def _start_of(found: Windows, window: int) -> float | None:
     """Return the start of a window in seconds from the first event of its recording."""
-    return None if found.start_us is None else int(found.start_us[window]) * 1e-6
+    return None if found.start_us is None else int(found.start_us[window]) / 1e6
 
 
 def report(answered: Answered, predictions: Path | None) -> None:
@@ -218,9 +231,14 @@ def say_calibration(chosen: Calibration | None, artifact: Path) -> None:
 
 def _show_scores(scores: Scores, classes: Classes) -> None:
     """Print the confusion matrix, or for many classes the most frequent confusions."""
-    if classes.number > MOST_CLASSES:
+    matrix = _matrix(scores, classes) if classes.number <= MOST_CLASSES else None
+    if matrix is not None and fits(matrix):
+        show(matrix)
+    else:
         _show_confusions(scores, classes)
-        return
+
+
+def _matrix(scores: Scores, classes: Classes) -> Table:
     unknown = ("unknown",) if scores.unknown.any() else ()
     numbers = [str(label) for label in range(classes.number)]
     found = table(
@@ -237,7 +255,7 @@ def _show_scores(scores: Scores, classes: Classes) -> None:
             f"{sum(counts):,}",
             percent_text(share),
         )
-    show(found)
+    return found
 
 
 def _title(label: int, classes: Classes) -> str:
@@ -301,7 +319,7 @@ def count_answers(counts: Counter[int], classes: Classes) -> str:
     """Return how often each class was the answer, the most frequent first."""
     prefix = "" if classes.names else "class "
     return ", ".join(
-        f"{prefix if label >= 0 else ''}{classes.name(label)}: {count:,}"
+        f"{prefix if label >= 0 else ''}{classes.name(label)} ({count:,})"
         for label, count in counts.most_common()
     )
 

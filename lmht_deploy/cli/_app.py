@@ -12,7 +12,7 @@ import typer
 from lmht_deploy import __version__
 from lmht_deploy.errors import LmhtError
 
-from . import lava
+from . import events, lava
 from ._console import STDOUT, ReaderLeftError, out, say, tell, writing
 from .compare import compare
 from .convert import convert
@@ -40,10 +40,10 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (TRAIN, validate, "lmht validate runs/digits --json table2.json"),
     (TRAIN, convert, "lmht convert runs/digits --out net.lmht"),
     (DEPLOY, export, "lmht export net.lmht --out net.onnx"),
-    (DEPLOY, run, "lmht run net.lmht --data digits --json run.json"),
+    (DEPLOY, run, "lmht run net.lmht --data recording.aedat4 --predictions answers.csv"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
     (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
-    (LOOK, inspect, "lmht inspect net.lmht --run run.json"),
+    (LOOK, inspect, "lmht inspect net.lmht --target loihi2"),
     (LOOK, recipes, "lmht recipes digits"),
     (LOOK, datasets, "lmht datasets --json datasets.json"),
     (LOOK, doctor, "lmht doctor"),
@@ -59,6 +59,7 @@ app = typer.Typer(
 )
 for _panel, _verb, _example in VERBS:
     app.command(epilog=f"Example: {_example}", rich_help_panel=_panel)(_verb)
+app.add_typer(events.app, rich_help_panel=TOOLS)
 app.add_typer(lava.app, rich_help_panel=TOOLS)
 
 

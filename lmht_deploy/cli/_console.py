@@ -80,11 +80,24 @@ def say(text: str) -> None:
 
 
 def show(rows: Table) -> None:
-    """Print a table of the result."""
+    """Print a table of the result; a terminal that is too narrow wraps its lines."""
+    if not fits(rows):
+        rows.width = _narrowest(rows)
     with _writing_result():
         with out.capture() as text:  # rich would end the process where the reader has left
-            out.print(rows)
+            out.print(rows, crop=False)
         print(text.get(), end="", file=out.file, flush=True)
+
+
+def fits(rows: Table) -> bool:
+    """Whether the terminal is wide enough for a table."""
+    return _narrowest(rows) <= out.width
+
+
+def _narrowest(rows: Table) -> int:
+    """Return the number of columns with which no word and no figure of a table is cut."""
+    unlimited = out.options.update(max_width=100_000)
+    return rows.__rich_measure__(out, unlimited).minimum
 
 
 def _writing_result() -> AbstractContextManager[None]:

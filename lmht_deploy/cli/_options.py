@@ -20,7 +20,7 @@ from ._console import STDOUT, out, warn
 
 DATA, EXECUTION, OUTPUT = "Data", "Execution", "Output"
 """Groups of options in `--help`."""
-SPLITS = ("train", "test")
+SPLITS = ("train", "validation", "test", "all")
 
 
 # ------------------------------------------------------------------------------------- checks
@@ -67,9 +67,9 @@ def check_out(folder: Path) -> Path:
     return folder
 
 
-def _check_split(split: str) -> str:
-    if split not in SPLITS:
-        raise DataError(f"split must be 'train' or 'test', not {split!r}")
+def _check_split(split: str | None) -> str | None:
+    if split is not None and split not in SPLITS:
+        raise DataError(f"split must be 'train', 'validation', 'test' or 'all', not {split!r}")
     return split
 
 
@@ -177,23 +177,22 @@ Json = Annotated[
         callback=check_json,
     ),
 ]
-Data = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        metavar="NAME|FILE",
-        help="Windows to run: a data set by name (see `lmht datasets`), an .npz file of windows, "
-        "or a recording.",
-        rich_help_panel=DATA,
-        autocompletion=completion(data_set_names, files=True),
-    ),
-]
+_DATA = typer.Option(
+    "--data",
+    metavar="NAME|PATH",
+    help="Data: a data set by name (see `lmht datasets`), a folder with one folder of recordings "
+    "per class, a recording, or an .npz file of windows.",
+    rich_help_panel=DATA,
+    autocompletion=completion(data_set_names, files=True),
+)
+Data = Annotated[str, _DATA]
+OptionalData = Annotated[str | None, _DATA]
 Root = Annotated[
     Path | None,
     typer.Option(
         "--root",
         metavar="DIR",
-        help="Folder of a data set that is not built in.",
+        help="Folder of a data set that is known by name.",
         rich_help_panel=DATA,
     ),
 ]
@@ -216,15 +215,29 @@ Cache = Annotated[
     typer.Option(
         "--cache",
         metavar="DIR",
-        help="Folder that keeps the windows of a data set for the next call.",
+        help="Folder that keeps the windows of a data set for the next call (default: the user's "
+        "cache folder, or that of the variable LMHT_CACHE).",
+        rich_help_panel=DATA,
+    ),
+]
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Make the windows anew and keep none.", rich_help_panel=DATA),
+]
+Drop = Annotated[
+    bool,
+    typer.Option(
+        "--drop",
+        help="Drop and count invalid events, instead of stopping at the first one.",
         rich_help_panel=DATA,
     ),
 ]
 Split = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--split",
-        help="Part of the data set: 'train' or 'test'.",
+        help="Part of the data: 'train', 'validation', 'test' or 'all' (default: test for data "
+        "sets and folders of classes, all for files).",
         rich_help_panel=DATA,
         callback=_check_split,
         autocompletion=completion(lambda: SPLITS),
@@ -232,7 +245,13 @@ Split = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help="Run the first N windows only.", rich_help_panel=DATA),
+    typer.Option(
+        "--limit",
+        min=1,
+        metavar="N",
+        help="Run a sample of N windows, as many of each class; without labels, the first N.",
+        rich_help_panel=DATA,
+    ),
 ]
 Threads = Annotated[
     int,

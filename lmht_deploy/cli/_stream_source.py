@@ -143,7 +143,7 @@ def _recording(chosen: SourceOptions, sensor: Sensor | None) -> Source:
     played = (
         play_fast(recording.packets)
         if chosen.speed is None
-        else play_in_real_time(recording.packets, chosen.speed)
+        else play_in_real_time(recording.packets, chosen.speed, chosen.max_gap)
     )
     return Source(played, _validator(chosen, recording.sensor))
 

@@ -18,12 +18,13 @@ BARS = "▁▂▃▄▅▆▇█"
 
 @contextmanager
 def reports(
-    folder: Path, *, tensorboard: bool, quiet: bool
+    folder: Path, *, split: str, tensorboard: bool, quiet: bool
 ) -> Iterator[Callable[[Progress], None]]:
     """Show the progress of a run, and write it for TensorBoard if asked to.
 
     Args:
         folder: Folder of the run, for the files of TensorBoard.
+        split: Split that tests each epoch.
         tensorboard: Whether to write these files.
         quiet: Show and write nothing, as in all processes of torchrun but the first.
 
@@ -40,7 +41,7 @@ def reports(
             show(f"epoch {at.epoch}/{at.epochs}, loss {at.loss:.3f}", at.step, at.steps)
             if at.test_accuracy is None:
                 return
-            tell(f"{_line(at)}, {at.remaining / 60:.1f} min left")
+            tell(f"{_line(at, split)}, {at.remaining / 60:.1f} min left")
             if writer:
                 writer.write_epoch(at)
 
@@ -49,10 +50,10 @@ def reports(
         writer.close()
 
 
-def _line(at: Progress) -> str:
+def _line(at: Progress, split: str) -> str:
     return (
         f"epoch {at.epoch}/{at.epochs}, loss {at.loss:.3f}, accuracy {percent(at.accuracy)}, "
-        f"test {percent(at.test_accuracy)}{_density(at)}, {at.windows_per_second:.0f} windows/s"
+        f"{split} {percent(at.test_accuracy)}{_density(at)}, {at.windows_per_second:.0f} windows/s"
     )
 
 

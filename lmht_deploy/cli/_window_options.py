@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +19,6 @@ from ._options import completion
 if TYPE_CHECKING:
     from lmht_deploy.events.windows import By as Kind
     from lmht_deploy.events.windows import WindowRule
-    from lmht_deploy.ir import Network
 
 WINDOWS = "Windows"
 """Group of these options in `--help`."""
@@ -96,6 +96,14 @@ Hop = Annotated[
         rich_help_panel=WINDOWS,
     ),
 ]
+Incomplete = Annotated[
+    bool,
+    typer.Option(
+        "--incomplete",
+        help="Also use the last window of a recording, which ends before the window does.",
+        rich_help_panel=WINDOWS,
+    ),
+]
 
 
 def window_rule(
@@ -118,14 +126,14 @@ def window_rule(
         given = own or WindowRule(steps)
         rule = given if hop is None else replace(given, hop=hop)
     else:
-        number, chosen = _length_and_kind(by, length)
+        number, chosen = length_and_kind(by, length)
         rule = WindowRule(steps, chosen, number, hop or 0)
     if own is not None and replace(rule, hop=0) != replace(own, hop=0):
         warn(f"the network was trained on {own}, and gets {rule}")
     return rule
 
 
-def _length_and_kind(by: str | None, length: str | None) -> tuple[int, Kind]:
+def length_and_kind(by: str | None, length: str | None) -> tuple[int, Kind]:
     """Return the length and `by`, which a length with a unit makes "time"."""
     if length is None:
         if by in ("time", "events"):
@@ -147,23 +155,26 @@ def _length_and_kind(by: str | None, length: str | None) -> tuple[int, Kind]:
     return number, cast("Kind", kind)
 
 
-def own_rule(net: Network, path: Path) -> WindowRule | None:
-    """Return the window rule that the file `path` of a network states; None if it states none.
+def own_rule(metadata: Mapping[str, str], steps: int, path: Path) -> WindowRule | None:
+    """Return the window rule that the file of a network states; None if it states none.
+
+    Args:
+        metadata: Metadata of the network.
+        steps: Input steps T_in of the network.
+        path: The file.
 
     Raises:
         DataError: The rule is not valid, or has other bins than the network's input.
     """
     from lmht_deploy.events.windows import WindowRule
 
-    text = net.metadata.get("window")
+    text = metadata.get("window")
     if text is None:
         return None
     try:
         rule = WindowRule.from_text(text)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    if rule.steps != net.input.steps:
-        raise DataError(
-            f"{path}: its window rule has {rule.steps} bins, its input {net.input.steps} steps"
-        )
+    if rule.steps != steps:
+        raise DataError(f"{path}: its window rule has {rule.steps} bins, its input {steps} steps")
     return rule

@@ -11,7 +11,7 @@ import typer
 from . import _answers as answers
 from . import _options as options
 from ._console import bad, good, percent, progress, say, show, table, tell, write_json
-from ._data import named_errors, read_windows
+from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lmht_deploy.analysis.compare import BackendRow, Comparison
 
 
+@reads_data
 def compare(
     network: Annotated[
         Path,
@@ -34,12 +35,9 @@ def compare(
             autocompletion=options.complete_list(options.backend_names),
         ),
     ] = None,
-    root: options.Root = None,
-    split: options.Split = "test",
+    split: options.Split = None,
     limit: options.Limit = None,
-    sensor: options.SensorSize = None,
-    subset: options.Subset = False,
-    cache: options.Cache = None,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
     threads: options.Threads = 1,
     energy_model: options.Energy = "45nm",
     predictions: answers.Predictions = None,
@@ -54,17 +52,8 @@ def compare(
 
     names = None if backends is None else choose_backends(_split(backends))
     net = lmht.load(network)
-    found = read_windows(
-        data,
-        net.window_shape,
-        net.input.max_value,
-        root=root,
-        split=split,
-        sensor=sensor,
-        subset=subset,
-        cache=cache,
-        limit=limit,
-    )
+    target = Target.of(net.window_shape, net.input.max_value, net.metadata, network)
+    found = read_windows(data, target, reading, split=split, limit=limit)
     with named_errors(data), progress("comparing") as show:
         comparison = lmht.compare(
             net,

@@ -12,7 +12,8 @@ from lmht_deploy.errors import LmhtError
 
 from . import _options as options
 from ._answers import store_margin
-from ._console import say, write_json
+from ._console import percent, say, write_json
+from ._data import ReadOptions, Target, find_source, named_errors, read_windows, reads_data
 from ._training import load_run, lower_run
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 INJECTIONS = ("block-start", "uniform")
 
 
+@reads_data
 def convert(
     source: Annotated[
         Path,
@@ -53,9 +55,16 @@ def convert(
             "--calibrate` finds it.",
         ),
     ] = None,
+    data: options.OptionalData = None,
+    split: options.Split = None,
+    limit: options.Limit = None,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
     json: options.Json = None,
 ) -> None:
-    """Lower a trained network and quantize it to integers with proved 32-bit accumulators."""
+    """Lower a trained network and quantize it to integers with proved 32-bit accumulators.
+
+    With --data, the network that was written is run on it, and its accuracy is reported.
+    """
     import lmht_deploy as lmht
 
     if out.suffix != ".lmht":
@@ -64,7 +73,11 @@ def convert(
         raise LmhtError(
             f"--single-threshold must be {' or '.join(INJECTIONS)}, not {single_threshold!r}"
         )
+    if data is not None:
+        find_source(data, reading)
     net = lmht.load(source) if source.suffix == ".lmht" else lower_run(load_run(source))
+    if keep_float and net.integer:
+        raise LmhtError(f"{source}: --float has no effect: the network is an integer network")
     if not keep_float:
         net = lmht.quantize(net)
     if single_threshold is not None:
@@ -75,15 +88,39 @@ def convert(
     bits = _accumulator_bits(net)
     numbers = f"accumulators of at most {bits} bits" if bits else "float"
     say(f"wrote {out}: {len(net.neurons)} neuron layers, {numbers}")
+    found = None if data is None else _accuracy(net, out, data, reading, split, limit)
     write_json(
         json,
         {
             "network": out,
             "integer": net.integer,
             "accumulator_bits": bits,
+            "accuracy": found,
             "metadata": dict(net.metadata),
         },
     )
+
+
+def _accuracy(
+    net: Network,
+    path: Path,
+    data: str,
+    reading: ReadOptions,
+    split: str | None,
+    limit: int | None,
+) -> float | None:
+    """Run the network on `data` and report its accuracy."""
+    import lmht_deploy as lmht
+    from lmht_deploy.analysis.scores import accuracy
+
+    target = Target.of(net.window_shape, net.input.max_value, net.metadata, path)
+    found = read_windows(data, target, reading, split=split, limit=limit)
+    with named_errors(data):
+        labels = found.require_labels()
+        result = lmht.run(net, found.windows, backend="event" if net.integer else "torch")
+        share = accuracy(result, labels)
+    say(f"accuracy {percent(share)} of {len(found):,} windows of {data}")
+    return share
 
 
 def _accumulator_bits(net: Network) -> int | None:

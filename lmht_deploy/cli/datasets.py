@@ -28,8 +28,8 @@ def datasets(json: options.Json = None) -> None:
         )
     show(rows)
     say(
-        "--data also takes an .npz file of windows, a recording, and tonic:CLASS for other "
-        "classes of tonic.datasets."
+        "--data also takes a folder with one folder of recordings per class, a recording, an .npz "
+        "file of windows, and tonic:CLASS for other classes of tonic.datasets."
     )
     write_json(json, {"datasets": [_plain(known) for known in found]})
 

@@ -10,7 +10,8 @@ import typer
 
 from . import _options as options
 from ._console import percent, progress, say, write_json
-from ._training import lower_run, need_torch, read_training_data, train_run
+from ._data import ReadOptions, find_source, reads_data
+from ._training import lower_run, need_torch, read_training_data, train_overrides, train_run
 from .compare import comparison_as_json, show_comparison
 
 if TYPE_CHECKING:
@@ -20,18 +21,14 @@ if TYPE_CHECKING:
     from lmht_deploy.ir import Network
     from lmht_deploy.training.recipe import Recipe
 
+RECIPES = {"digits": "digits", "nmnist": "nmnist"}
+"""Recipes of data sets; other data is trained with the recipe for your own recordings."""
 
+
+@reads_data
 def demo(
-    nmnist: Annotated[
-        Path | None,
-        typer.Option(
-            "--nmnist",
-            metavar="DIR",
-            help="Use real recordings: the folder of N-MNIST in the layout of "
-            "tonic.datasets.NMNIST.",
-            rich_help_panel=options.DATA,
-        ),
-    ] = None,
+    data: options.OptionalData = None,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
     out: Annotated[
         Path,
         typer.Option(
@@ -47,24 +44,26 @@ def demo(
 ) -> None:
     """Train a small LM-HT network, convert it, and run test recordings on every backend.
 
-    Without --nmnist, an emulated event camera records the digits of scikit-learn, and nothing is
+    Without --data, an emulated event camera records the digits of scikit-learn, and nothing is
     downloaded. Exits with 1 if an integer of a backend differs from the reference model.
     """
-    need_torch()
-    from lmht_deploy.training import recipe as training_recipe
+    from lmht_deploy.training.recipe import load_recipe
 
-    recipe = training_recipe.load_recipe("digits" if nmnist is None else "nmnist")
-    content = _demo(recipe, nmnist, out, threads)
+    chosen = RECIPES.get(data or "digits", "recordings")
+    recipe = load_recipe(chosen, train_overrides(data, reading))
+    find_source(recipe.data.name, reading)
+    need_torch()
+    content = _demo(recipe, reading, out, threads)
     write_json(out / "demo.json", content)
     write_json(json, content)
     if not content["equal"]:
         raise typer.Exit(1)
 
 
-def _demo(recipe: Recipe, root: Path | None, out: Path, threads: int) -> dict[str, Any]:
+def _demo(recipe: Recipe, reading: ReadOptions, out: Path, threads: int) -> dict[str, Any]:
     import lmht_deploy as lmht
 
-    data = read_training_data(recipe, root)
+    data = read_training_data(recipe, reading)
     train, test = len(data.train.windows), len(data.test.windows)
     _step(1, f"recordings: {train:,} for training, {test:,} for testing ({recipe.data.name})")
     run = train_run(recipe, data, _empty(out / "run"), threads=threads)

@@ -74,6 +74,7 @@ def emulate(
     from lmht_deploy._locks import folder_lock
     from lmht_deploy.data import cifar10dvs
 
+    split = split or "train"
     with counting("reading images") as show:
         pixels, labels = _images(images, split, per_class, show)
     home = out / "CIFAR10DVS"
@@ -222,7 +223,8 @@ def _record(task: Task) -> None:
     import numpy as np
 
     from lmht_deploy.data import cifar10dvs
-    from lmht_deploy.events.recordings import write_aedat4
+    from lmht_deploy.events.recordings import Recording, write_events
 
     image, seed, path = task
-    write_aedat4(path, cifar10dvs.record(image, np.random.default_rng(seed)), cifar10dvs.SENSOR)
+    events = cifar10dvs.record(image, np.random.default_rng(seed))
+    write_events(path, Recording(events, cifar10dvs.SENSOR))

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from . import _options as options
-from ._console import say, tell, warn, write_json
+from ._console import say, tell, write_json
 
 ONNX, NETX = "ONNX", "NetX"
 STOCK = (
     "note: lmht-deploy runs this file exactly; unmodified lava-dl reads it as an approximation "
-    "with hard-reset neurons. To measure that: lmht run {} --backend netx --data ..."
+    "with hard-reset neurons and {count} more differences, which --json lists. To measure that: "
+    "lmht run {path} --backend netx --data ..."
 )
 
 
@@ -61,9 +62,7 @@ def export(
     net = lmht.load(network)
     report = lmht.export(net, out, trace=trace, graded=graded, stock_exact=stock_exact)
     if report.format == "NetX":
-        tell(STOCK.format(out))
-    for text in report.warnings:
-        warn(text)
+        tell(STOCK.format(path=out, count=len(report.warnings) or "no"))
     size = out.stat().st_size
     say(f"wrote {out} ({size:,} bytes)")
     write_json(

@@ -77,7 +77,8 @@ def _show_keys(json: options.Json) -> None:
     found = table("keys of a recipe", columns, left=columns)
     keys = recipe_keys()
     for key in keys:
-        default = "required" if key.default is None else str(key.default)
+        plain = list(key.default) if isinstance(key.default, tuple) else key.default
+        default = "required" if plain is None else str(plain)
         found.add_row(key.key, default, key.range, key.meaning)
     show(found)
     write_json(json, {"keys": [dataclasses.asdict(key) for key in keys]})

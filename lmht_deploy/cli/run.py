@@ -15,7 +15,7 @@ from lmht_deploy.errors import BackendError
 from . import _answers as answers
 from . import _options as options
 from ._console import counting, say, show, table, write_json
-from ._data import named_errors, read_windows
+from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,7 @@ SLOW = {"lava": 0}
 """The same for slow backends."""
 
 
+@reads_data
 def run(
     artifact: Annotated[
         Path,
@@ -48,12 +49,9 @@ def run(
             autocompletion=options.completion(options.backend_names),
         ),
     ] = None,
-    root: options.Root = None,
-    split: options.Split = "test",
+    split: options.Split = None,
     limit: options.Limit = None,
-    sensor: options.SensorSize = None,
-    subset: options.Subset = False,
-    cache: options.Cache = None,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
     threads: options.Threads = 1,
     fast_conv: Annotated[
         bool,
@@ -101,17 +99,10 @@ def run(
     name = backend or default_backend(artifact)
     with _open_runner(name, artifact, threads, fast_conv) as runner:
         judge = answers.choose_judge(runner.metadata, artifact, smooth, min_margin, calibrate)
-        found = read_windows(
-            data,
-            runner.window_shape,
-            runner.max_value,
-            root=root,
-            split=split,
-            sensor=sensor,
-            subset=subset,
-            cache=cache,
-            limit=limit,
-        )
+        shape, metadata = runner.window_shape, runner.metadata
+        target = Target.of(shape, runner.max_value, metadata, artifact)
+        found = read_windows(data, target, reading, split=split, limit=limit)
+        answers.check_data(found, data, smooth, calibrate)
         with named_errors(data):
             result = _run(name, runner, found)
             answered = answers.answer(found, result, runner.metadata, judge)

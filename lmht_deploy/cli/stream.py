@@ -20,7 +20,6 @@ from . import _window_options as windows
 from ._console import ReaderLeftError, open_lines, say, tell
 from ._durations import checked_duration, parse_duration
 from ._predictions import Classes, Prediction, open_predictions
-from ._signals import Stopped, stop_signals
 from ._stream_source import SourceOptions, open_source
 from ._stream_summary import Summary
 
@@ -170,18 +169,18 @@ def stream(
         clock = Clock() if chosen.live else None
         decisions = decide(opened.packets, windower, opened.validator, clock, judge)
         summary = Summary(classes)
-        code = 0
+        interrupted = False
         try:
-            with stop_signals():
-                for decision in islice(decisions, limit):
-                    summary.add(decision)
-                    show(decision)
-        except Stopped as stopped:
-            code = stopped.code
+            for decision in islice(decisions, limit):
+                summary.add(decision)
+                show(decision)
+        except KeyboardInterrupt:
+            interrupted = True
         except ReaderLeftError:
             pass
         tell(summary.text(windower, opened.validator, clock, opened.packets, opened.udp))
-    raise typer.Exit(code)
+    if interrupted:  # the exit code is that of the signal
+        raise KeyboardInterrupt
 
 
 def _bins(net: Network, runner: Backend, steps: int, sensor: Sensor) -> Counts:
@@ -204,7 +203,9 @@ def _rule(
             f"the network takes {net.input.kind} of shape {net.input.shape}; "
             "a stream gives events of shape (2, H, W)"
         )
-    rule = windows.window_rule(net.input.steps, by, length, hop, windows.own_rule(net, path))
+    rule = windows.window_rule(
+        net.input.steps, by, length, hop, windows.own_rule(net.metadata, net.input.steps, path)
+    )
     if rule.by == "recording":
         raise DataError(
             "a stream has no known end; give the length of its windows, as in --length 50ms"
@@ -255,7 +256,7 @@ def _prediction(source: str, decision: Decision) -> Prediction:
     return Prediction(
         source=source,
         window=decision.window,
-        time=decision.start * 1e-6,
+        time=decision.start / 1e6,
         label=None,
         predicted=decision.label,
         margin=decision.margin,
@@ -266,7 +267,7 @@ def _prediction(source: str, decision: Decision) -> Prediction:
 def _line(decision: Decision, classes: Classes) -> str:
     name = classes.name(decision.label)
     return (
-        f"{decision.time * 1e-6:12.6f} s  class {f'{name:12s}' if classes.names else f'{name:>3s}'}"
+        f"{decision.time / 1e6:12.6f} s  class {f'{name:12s}' if classes.names else f'{name:>3s}'}"
         f"  margin {decision.margin:8.3f}  "
         f"{decision.events:7,} events  {decision.spikes:9,} spikes  {decision.sops:12,} SOPs  "
         f"{decision.latency * 1e3:8.3f} ms{'  incomplete window' if decision.incomplete else ''}"

@@ -16,8 +16,16 @@ from lmht_deploy._packages import install_command
 from lmht_deploy.errors import TrainingError
 
 from . import _options as options
-from ._console import percent, say, write_json
-from ._training import load_run, need_torch, read_training_data, resolve_device, train_run
+from ._console import percent, say, warn, write_json
+from ._data import ReadOptions, find_source, reads_data
+from ._training import (
+    load_run,
+    need_torch,
+    read_training_data,
+    resolve_device,
+    train_overrides,
+    train_run,
+)
 from .recipes import recipe_names
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from lmht_deploy.training.runs import Run
 
 
+@reads_data
 def train(
     recipe: Annotated[
         str,
@@ -59,10 +68,8 @@ def train(
             help="Run of a quantized ANN whose weights this run starts from (hybrid training).",
         ),
     ] = None,
-    root: options.Root = None,
-    sensor: options.SensorSize = None,
-    subset: options.Subset = False,
-    cache: options.Cache = None,
+    data: options.OptionalData = None,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
     device: options.Device = "auto",
     threads: options.Threads = 1,
     tensorboard: Annotated[
@@ -83,15 +90,15 @@ def train(
     from lmht_deploy.training.recipe import load_recipe
     from lmht_deploy.training.run_folder import check_run_folder
 
-    chosen = load_recipe(recipe, overrides or ())
+    chosen = load_recipe(recipe, [*(overrides or ()), *train_overrides(data, reading)])
     check_run_folder(chosen, out, resume=resume, started=start is not None)
+    find_source(chosen.data.name, reading)
     _check_packages(tensorboard)
     ann = None if start is None else load_run(start)
     with _processes(resolve_device(device)) as (first, own_device):
-        data = read_training_data(chosen, root, sensor=sensor, subset=subset, cache=cache)
         run = train_run(
             chosen,
-            data,
+            read_training_data(chosen, reading),
             out,
             resume=resume,
             start=ann,
@@ -113,7 +120,11 @@ def _check_packages(tensorboard: bool) -> None:
 def _report(out: Path, recipe: Recipe, run: Run, json: Path | None) -> None:
     paper = recipe.paper
     beside = f" (the paper, Table {paper.table}: {paper.accuracy:.2f}%)" if paper.accuracy else ""
-    say(f"{out}: test accuracy {percent(run.accuracy)} after {len(run.metrics)} epochs{beside}")
+    split = run.data.get("held_out", "test")
+    say(f"{out}: {split} accuracy {percent(run.accuracy)} after {len(run.metrics)} epochs{beside}")
+    if split == "validation":
+        say(f"the test split was not used; to test the run: lmht validate {out}")
+    _warn_about_silence(run, split)
     write_json(
         json,
         {
@@ -123,6 +134,15 @@ def _report(out: Path, recipe: Recipe, run: Run, json: Path | None) -> None:
             "metrics": run.metrics,
         },
     )
+
+
+def _warn_about_silence(run: Run, split: str) -> None:
+    """Name the layers that never fire: nothing after them depends on the input."""
+    if silent := [name for name, mean in run.metrics[-1]["density"].items() if not mean]:
+        warn(
+            f"no neuron of {', '.join(silent)} fires in any {split} window; lower "
+            "training.learning_rate, or use windows with more events (--length)"
+        )
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import typer
 
 from . import _answers as answers
 from . import _options as options
-from ._console import counting, good, progress, show, table, tell, write_json
-from ._training import check_run, load_run, lower_run, resolve_device
+from ._console import good, progress, show, table, tell, write_json
+from ._data import ReadOptions, find_source, read_windows, reads_data
+from ._training import check_run, load_run, lower_run, own_data, resolve_device, run_target
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,16 +24,15 @@ if TYPE_CHECKING:
 FORMS = {"before": "", "block-start": "block-start", "uniform": "uniform (the paper's)"}
 
 
+@reads_data
 def validate(
     folder: Annotated[
         Path, typer.Argument(metavar="RUN", help="Folder of a run.", callback=check_run)
     ],
-    root: options.Root = None,
-    split: options.Split = "test",
+    data: options.OptionalData = None,
+    split: options.Split = None,
     limit: options.Limit = None,
-    sensor: options.SensorSize = None,
-    subset: options.Subset = False,
-    cache: options.Cache = None,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
     threads: options.Threads = 1,
     device: options.Device = "auto",
     energy_model: options.Energy = "45nm",
@@ -45,21 +45,14 @@ def validate(
     differs from the original network in any window, the first mismatch is reported, and the command
     exits with 1.
     """
+    if data is not None:
+        find_source(data, reading)
     run = load_run(folder)
     from lmht_deploy.analysis.validate import validate as validate_network
-    from lmht_deploy.training import data
 
+    source, reading = own_data(run, data, reading)
     net, own_device = lower_run(run), resolve_device(device)
-    with counting(f"reading {run.recipe.data.name}") as show:
-        found = data.load_split(
-            run.recipe,
-            split,
-            root=root,
-            sensor=options.parse_sensor(sensor),
-            subset=subset,
-            cache=cache,
-            progress=show,
-        )[:limit]
+    found = read_windows(source, run_target(run), reading, split=split, limit=limit)
     with progress("validating") as report:
         validation = validate_network(
             net,

@@ -11,22 +11,28 @@ Modules:
 
 from __future__ import annotations
 
-from lmht_deploy.events.windows import WindowRule
+from lmht_deploy.events.windows import By, WindowRule
 
+from ._labels import match_classes
 from ._load import load
 from ._registry import DataSet, available
-from ._sampling import balanced_sample
+from ._sampling import balanced_sample, describe_sample
 from ._sources import find_source
+from ._splits import SplitRule
 from ._windows import Kind, Progress, Windows
 
 __all__ = [
+    "By",
     "DataSet",
     "Kind",
     "Progress",
+    "SplitRule",
     "WindowRule",
     "Windows",
     "available",
     "balanced_sample",
+    "describe_sample",
     "find_source",
     "load",
+    "match_classes",
 ]

@@ -19,7 +19,7 @@ from lmht_deploy.formats.files import atomic_write
 from ._counting import Counted
 from ._recordings import Recordings
 
-VERSION = 2
+VERSION = 3
 """Changes whenever the same recordings would become other windows."""
 
 MAX_BYTES = 8 * 2**30

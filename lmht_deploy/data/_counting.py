@@ -56,7 +56,8 @@ class Counted:
         totals: What was counted, in all recordings: `windows`, `events`, `counted` (events in
             windows, once per window), `lost` (of them above the largest count), `dropped`
             (invalid events), `partial` (incomplete windows that are kept), `left_out` (those that
-            are not), `duration_us` (of the longest recording).
+            are not), `short` (recordings that are shorter than a window), `duration_us` (of the
+            longest recording).
     """
 
     windows: np.ndarray
@@ -116,6 +117,7 @@ _TOTALS = (
     "dropped",
     "partial",
     "left_out",
+    "short",
     "duration_us",
 )
 
@@ -170,6 +172,7 @@ class _Cut:
             "dropped": self._dropped,
             "partial": self.kept - min(self.kept, self._complete),
             "left_out": self._number - self.kept,
+            "short": int(not self._complete),
         }
 
 

@@ -8,11 +8,12 @@ from lmht_deploy._packages import require_package
 from lmht_deploy.events.arrays import Sensor
 from lmht_deploy.events.dvs import Dvs, emulate
 
-from ._recordings import Recordings, Split, split_by_class
+from ._listing import Choice, select
+from ._recordings import Recordings
 
 SENSOR = Sensor(16, 16)
 CLASSES = tuple(map(str, range(10)))
-TRAIN_SHARE = 0.8
+TEST_SHARE = 0.2
 DVS = Dvs(on=0.3, off=0.3, dark=0.15)
 
 SCALE = 1.5
@@ -25,8 +26,11 @@ STEPS, INTERVAL = 32, 3125
 """Frames of one revolution, and us between them: a recording takes 0.1 s."""
 
 
-def load_digits_recordings(split: Split) -> Recordings:
+def load_digits_recordings(choice: Choice) -> Recordings:
     """Emulate the recordings of one split: 4 of 5 digits of each class train, the others test.
+
+    Args:
+        choice: Split and classes.
 
     Raises:
         DataError: scikit-learn is not installed.
@@ -36,13 +40,20 @@ def load_digits_recordings(split: Split) -> Recordings:
 
     scans = load_digits()
     labels = scans.target.astype(np.int64)
-    chosen = split_by_class(labels, split, TRAIN_SHARE)
+    names = [f"digit {index:04}" for index in range(len(labels))]
+    chosen = select(names, labels, CLASSES, choice, test_share=TEST_SHARE)
     order = np.arange(STEPS + 1)
-    frames = _move_on_circle(scans.images[chosen] / 16)
+    frames = _move_on_circle(scans.images[chosen.index] / 16)
     events = emulate(frames, order, INTERVAL * order, DVS, np.random.default_rng(0))
     origin = {"source": "scikit-learn load_digits, emulated DVS", "dvs": vars(DVS)}
-    names = [f"digit {index:04}" for index in chosen]
-    return Recordings(events, names, labels[chosen], CLASSES, SENSOR, origin)
+    return Recordings(
+        events,
+        [names[index] for index in chosen.index.tolist()],
+        chosen.labels,
+        chosen.classes,
+        SENSOR,
+        origin | chosen.origin,
+    )
 
 
 def _move_on_circle(images: np.ndarray) -> np.ndarray:

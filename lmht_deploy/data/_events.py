@@ -14,7 +14,8 @@ from ._cache import cache_path, read_cache, write_cache
 from ._counting import EventOptions, count_recordings
 from ._digits import load_digits_recordings
 from ._folders import load_folder_recordings
-from ._recordings import Recordings, Split, join
+from ._listing import Choice
+from ._recordings import Recordings
 from ._tonic import load_nmnist_recordings, load_tonic_recordings
 from ._windows import Progress, Windows
 
@@ -24,7 +25,7 @@ def load_event_set(
     options: EventOptions,
     *,
     source: str,
-    split: Split,
+    choice: Choice,
     root: Path | None,
     subset: bool,
     cache: Path | None,
@@ -33,10 +34,10 @@ def load_event_set(
     """Load an event data set, which the user calls `source`; see `lmht_deploy.data.load`."""
     if options.sensor is not None and name != "folder":
         raise DataError(f"the sensor of {name!r} is known; only that of 'folder' can be given")
-    recordings = _open(name, root, split, options.sensor, subset)
+    recordings = _open(name, root, choice, options.sensor, subset)
     described = options.describe(recordings.sensor)
     place = {} if root is None or source != name else {"root": str(root)}
-    provenance = {"data": source, "split": split, **place, **described, **recordings.origin}
+    provenance = {"data": source, "split": choice.split, **place, **described, **recordings.origin}
     if cache is None or not recordings.files:
         return count_recordings(recordings, options, progress).label(recordings, provenance)
     path = cache_path(cache, recordings, described)
@@ -66,15 +67,14 @@ def load_recording(path: Path, options: EventOptions) -> Windows:
 
 
 def _open(
-    name: str, root: Path | None, split: Split, sensor: Sensor | None, subset: bool
+    name: str, root: Path | None, choice: Choice, sensor: Sensor | None, subset: bool
 ) -> Recordings:
-    if name == "folder":
-        return load_folder_recordings(root, split, sensor)
-    if split == "all":
-        return join([_open(name, root, part, sensor, subset) for part in ("train", "test")])
     match name:
+        case "folder":
+            return load_folder_recordings(root, choice, sensor)
         case "digits":
-            return load_digits_recordings(split)
+            return load_digits_recordings(choice)
         case "nmnist":
-            return load_nmnist_recordings(root, split)
-    return load_tonic_recordings(name.removeprefix("tonic:"), root, split, subset)
+            return load_nmnist_recordings(root, choice, subset)
+    tonic_name = name.removeprefix("tonic:")
+    return load_tonic_recordings(tonic_name, root, choice, subset, all_classes=not subset)

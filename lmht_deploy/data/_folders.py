@@ -11,7 +11,7 @@ from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor
 from lmht_deploy.events.recordings import SUFFIXES, open_recording
 
-from ._listing import Choice, list_files, naming, select
+from ._listing import Choice, list_files, naming, no_folder, select
 from ._recordings import Recordings
 
 
@@ -26,10 +26,7 @@ def load_folder_recordings(root: Path | None, choice: Choice, sensor: Sensor | N
     Raises:
         DataError: There is nothing to read, or too little to be split.
     """
-    group_by = choice.rule.group_by
-    found = list_files(root, SUFFIXES, "recording", label_by=choice.label_by, group_by=group_by)
-    if found.labels is None:
-        raise DataError(f"{root}: holds no folder of recordings; expected <class>/<recording>")
+    found = list_files(root, SUFFIXES, "recording", choice.rule)
     with naming(found.root):
         chosen = select(
             found.names,
@@ -39,11 +36,25 @@ def load_folder_recordings(root: Path | None, choice: Choice, sensor: Sensor | N
             groups=found.groups,
             given=found.given,
         )
-    paths = [found.root / found.names[index] for index in chosen.index.tolist()]
+    names = [found.names[index] for index in chosen.index.tolist()]
+    paths = [found.root / name for name in names]
     first = open_recording(paths[0], sensor).sensor
-    origin = {"source": "folders of recordings", **chosen.origin}
-    labels = found.labels[:0] if chosen.labels is None else chosen.labels
-    return Recordings(_read_all(paths, sensor, first), labels, chosen.classes, first, origin, paths)
+    return Recordings(
+        _read_all(paths, sensor, first),
+        names,
+        chosen.labels,
+        chosen.classes,
+        first,
+        {"source": "folders of recordings", **chosen.origin},
+        paths,
+    )
+
+
+def require_folder(root: Path | None) -> Path:
+    """Return the folder or the table of recordings; DataError if there is none."""
+    if root is None or not (root.is_dir() or root.suffix.lower() == ".csv"):
+        raise no_folder(root, "recording")
+    return root
 
 
 def _read_all(paths: list[Path], given: Sensor | None, first: Sensor) -> Iterator[np.ndarray]:

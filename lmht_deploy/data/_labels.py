@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import cast
 
@@ -55,7 +56,10 @@ def choose_classes(
     chosen = class_list(chosen)
     if chosen and first:
         raise DataError("give the names of the classes or their number, not both")
-    pairs = [_parse(text, classes) for text in chosen] or [(name, name) for name in classes]
+    if unknown := [text for text in chosen if _parse(text, classes) is None]:
+        raise _unknown_class(unknown[0].partition("=")[0], classes)
+    pairs = list(filter(None, (_parse(text, classes) for text in chosen)))
+    pairs = pairs or [(name, name) for name in classes]
     names = tuple(dict.fromkeys(new for _, new in (pairs[:first] if first else pairs)))
     labels = np.full(len(classes), ABSENT, np.int64)
     for old, new in pairs[:first] if first else pairs:
@@ -66,16 +70,28 @@ def choose_classes(
     return labels, names
 
 
-def _parse(text: str, classes: Sequence[str]) -> tuple[str, str]:
-    """Old and new name of a chosen class; names of classes may contain "="."""
-    if text in classes:
-        return text, text
+def _parse(text: str, classes: Sequence[str]) -> tuple[str, str] | None:
+    """Old and new name of a chosen class, None if it is unknown; names may contain "="."""
+    if (name := _find(text, classes)) is not None:
+        return name, name
     old, equals, new = text.partition("=")
-    if equals and old in classes and new:
-        return old, new
-    close = difflib.get_close_matches(old, classes, n=1)
+    if equals and new and (name := _find(old, classes)) is not None:
+        return name, new
+    return None
+
+
+def _unknown_class(name: str, classes: Sequence[str]) -> DataError:
+    close = difflib.get_close_matches(name, classes, n=1)
     hint = f"did you mean {close[0]!r}? The" if close else "the"
-    raise DataError(f"unknown class {old!r}; {hint} classes are {shorten(classes)}")
+    return DataError(f"unknown class {name!r}; {hint} classes are {shorten(classes)}")
+
+
+def _find(text: str, classes: Sequence[str]) -> str | None:
+    """Class that is called `text`, or whose first word it is: "6" stands for "6 - six"."""
+    if text in classes:
+        return text
+    found = [name for name in classes if re.split(r"[\s,]", name)[0] == text]
+    return found[0] if len(found) == 1 else None
 
 
 def shorten(names: Sequence[str], number: int = 20) -> str:
@@ -83,22 +99,36 @@ def shorten(names: Sequence[str], number: int = 20) -> str:
     return ", ".join([*names[:number], *(["..."] if len(names) > number else [])])
 
 
-def match_classes(classes: Sequence[str], labels: np.ndarray, network: Sequence[str]) -> np.ndarray:
+def match_classes(
+    classes: Sequence[str],
+    labels: np.ndarray,
+    network: Sequence[str],
+    chosen: Sequence[str] = (),
+) -> np.ndarray:
     """Translate labels of a data set into those of a network, by the names of the classes.
 
     Args:
         classes: Class names of the data set; empty if they are not known.
         labels: int64 `[N]`, indices into `classes`.
         network: Class names of the network; empty if they are not known.
+        chosen: Classes of its data set that the network was trained on, as in `choose_classes`.
+            They are used if the data set has all of them.
 
     Returns:
-        int64 `[N]`, indices into `network`. The labels as they are, if names are not known.
+        int64 `[N]`, indices into `network`, or -1 for a class that was not chosen. The labels as
+        they are, if names are not known.
 
     Raises:
         DataError: A class that has a label is not a class of the network.
     """
     if not classes or not network or tuple(classes) == tuple(network):
         return labels
+    if chosen and all(_parse(text, classes) for text in chosen):
+        new_labels, names = choose_classes(classes, chosen)
+        if set(names) <= set(network):
+            position = [network.index(names[new]) if new >= 0 else ABSENT for new in new_labels]
+            selected: np.ndarray = np.array(position, np.int64)[labels]
+            return selected
     if strangers := [
         classes[label] for label in np.unique(labels) if classes[label] not in network
     ]:

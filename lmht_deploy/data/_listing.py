@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,6 @@ from ._splits import (
     Division,
     Split,
     SplitRule,
-    check_pattern,
     divide,
     part_of,
 )
@@ -52,14 +52,22 @@ class Choice:
         rule: How the recordings are divided into splits.
         classes: Classes to use, see `choose_classes`.
         max_classes: Number of classes to use, from the first. 0: all.
-        label_by: Part of the path that is the class, as `SplitRule.group_by`. "": the first folder.
     """
 
     split: Split = "test"
     rule: SplitRule = field(default_factory=SplitRule)
     classes: tuple[str, ...] = ()
     max_classes: int = 0
-    label_by: str = ""
+
+    @property
+    def own_splits(self) -> tuple[Split, ...]:
+        """What must be read of a data set that has a training and a test split of its own."""
+        match self.split:
+            case "all":
+                return "train", "test"
+            case "test":
+                return ("test",)
+        return ("train",)
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,12 @@ def select(
         new_labels[labels[index]],
         new_classes,
         tuple(found.groups[position] for position in index.tolist()),
-        {"split_rule": choice.rule.to_text(), "notes": list(found.notes)},
+        {
+            "split_rule": choice.rule.to_text(),
+            "held_out": "validation" if "validation" in found.splits else "test",
+            # They are of the split that is held out.
+            "notes": [] if choice.split == "train" else list(found.notes),
+        },
     )
 
 
@@ -183,9 +196,7 @@ def _no_split(choice: Choice, found: list[str]) -> str:
 # -------------------------------------------------------------------------------------- the folder
 
 
-def list_files(
-    root: Path | None, suffixes: Sequence[str], what: str, *, label_by: str = "", group_by: str = ""
-) -> Listing:
+def list_files(root: Path | None, suffixes: Sequence[str], what: str, rule: SplitRule) -> Listing:
     """List the labeled files of a folder or of a table.
 
     Args:
@@ -194,29 +205,25 @@ def list_files(
             and optionally split, group.
         suffixes: Suffixes of the files, in lower case. Hidden files and folders are skipped.
         what: What the files are, in the singular: "recording" or "image".
-        label_by: Part of the path that is the class, as `SplitRule.group_by`. "": the first folder.
-        group_by: Part of the path that is the group. "": each file is a group.
+        rule: Which parts of a path are its class and its group.
 
     Raises:
         DataError: There is nothing to read, or a path does not state its class or its group.
         StorageError: The table is missing.
     """
-    check_pattern(label_by, "label_by")
-    check_pattern(group_by, "group_by")
+    label_by, group_by = rule.label_by, rule.group_by
     if root is not None and root.suffix.lower() == ".csv":
-        return _read_table(root, label_by, group_by)
+        return _read_table(root, rule)
     if root is None or not root.is_dir():
-        missing = f"{root}: there is no such folder" if root else "folder"
-        raise DataError(
-            f"{missing}; give a root with one folder of {what}s for each class, or with the"
-            " folders train and test that hold them"
-        )
+        raise no_folder(root, what)
     homes: Mapping[Path, str] = _split_folders(root) or {root: ""}
     rows = [
         (home, name, split)
         for home, split in homes.items()
         for name in _find(home, suffixes, what, nested=not label_by)
     ]
+    if not label_by and group_by in ("", "1"):
+        _refuse_two_levels(root, [name for _, name, _ in rows], what)
     labels = [
         part_of(name, label_by or "1", "label_by") if label_by or "/" in name else ""
         for _, name, _ in rows
@@ -226,6 +233,27 @@ def list_files(
         [part_of(name, group_by, "group_by") for _, name, _ in rows] if group_by else list(files)
     )
     return _make_listing(root, files, labels, groups, [split for *_, split in rows])
+
+
+def _refuse_two_levels(root: Path, names: Sequence[str], what: str) -> None:
+    """Refuse folders of folders, of which either level may be the classes."""
+    if any(name.count("/") < 2 for name in names):
+        return
+    levels = [order_classes(part_of(name, by, "label_by") for name in names) for by in "12"]
+    one, two = (shorten(level, 4) for level in levels)
+    raise DataError(
+        f"{root}: the {what}s lie two folders deep; say which folder is the class: label_by 1"
+        f" ({one}) or label_by 2 ({two})"
+    )
+
+
+def no_folder(root: Path | None, what: str) -> DataError:
+    """Return the error for a root that is not a folder of files."""
+    missing = f"{root}: there is no such folder" if root else "folder"
+    return DataError(
+        f"{missing}; give a root with one folder of {what}s for each class, or with the"
+        " folders train and test that hold them"
+    )
 
 
 def _make_listing(
@@ -295,9 +323,10 @@ def _files_below(folder: Path, home: Path, suffixes: Sequence[str]) -> list[str]
 # --------------------------------------------------------------------------------------- the table
 
 
-def _read_table(path: Path, label_by: str, group_by: str) -> Listing:
+def _read_table(path: Path, rule: SplitRule) -> Listing:
     """List the files of a CSV file, whose paths are below its folder."""
-    if label_by:
+    group_by = rule.group_by
+    if rule.label_by:
         raise DataError(f"{path}: states the labels; label_by cannot be given")
     rows = _read_rows(path)
     if group_by and "group" in next(iter(rows.values())):
@@ -312,6 +341,18 @@ def _read_table(path: Path, label_by: str, group_by: str) -> Listing:
     splits = [_check_table_split(path, row, line) for line, row in rows.items()]
     labels = [_check_label(path, row["label"], line) for line, row in rows.items()]
     return _make_listing(path.parent, files, labels, groups, splits)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table of files: a CSV file can also be a recording."""
+    if path.suffix.lower() != ".csv":
+        return False
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline(1000).lower()
+    except (OSError, ValueError):
+        return False
+    return {"file", "label"} <= set(re.split(r"[,;\t\s]+", header))
 
 
 def _read_rows(path: Path) -> dict[int, dict[str, str]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import SupportsIndex
 
 import numpy as np
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, as_sensor
 from lmht_deploy.events.windows import WindowRule
@@ -19,11 +21,20 @@ from lmht_deploy.formats.windows import load_windows
 from . import images
 from ._counting import EventOptions
 from ._events import load_event_set, load_recording
-from ._recordings import Split, check_split, split_by_class
+from ._labels import class_list
+from ._listing import Choice, naming, select
 from ._sources import Source, find_source
+from ._splits import Split, SplitRule, check_split
 from ._windows import Kind, Progress, Windows
 
 
+@check_types(
+    DataError,
+    split=(str, NoneType),
+    max_classes=int,
+    split_rule=(SplitRule, NoneType),
+    progress=(Callable, NoneType),
+)
 def load(
     source: str | Path,
     *,
@@ -39,7 +50,9 @@ def load(
     root: str | Path | None = None,
     subset: bool = False,
     drop: bool = False,
-    classes: int = 0,
+    classes: Sequence[str] = (),
+    max_classes: int = 0,
+    split_rule: SplitRule | None = None,
     cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Windows:
@@ -49,9 +62,9 @@ def load(
         source: Name of a data set (see `available`); `tonic:<Class>` for another class of
             `tonic.datasets`; a folder of recordings, with one folder for each class; a recording;
             or an `.npz` file that `save_windows` wrote.
-        split: "train", "test" or "all". Default: "test" for data sets and for folders of classes,
-            "all" for a file and for a folder without classes. Data without splits of its own is
-            split in each class with a fixed seed, by recording where there are recordings.
+        split: "train", "validation", "test" or "all". Default: "test" for data sets and for folders
+            of classes, "all" for a file and for a folder without classes. Data without splits of
+            its own is divided as `split_rule` says.
         steps: Input steps T_in, the number of time bins of a window. An image is repeated T_in
             times; an `.npz` file must have this T_in. Default: that of the `.npz` file; all other
             data needs it.
@@ -72,7 +85,11 @@ def load(
             hub. "folder" stands for your own recordings in `root`.
         subset: Accept a data set that is not complete.
         drop: Drop and count invalid events instead of raising an error.
-        classes: Take only the first `classes` classes of an image data set. 0: all.
+        classes: Classes to use, in the order of the new labels: "NAME", or "OLD=NEW" to rename a
+            class. Classes with equal new names become one class. Empty: all.
+        max_classes: Use only the first `max_classes` classes. 0: all.
+        split_rule: How files are labeled and grouped, and how recordings are divided into splits.
+            Default: each class 9 : 1 by recording, with a fixed seed.
         cache: Folder that keeps the windows for the next call with the same options and the same
             content of the files. It grows to at most 8 GiB; files that were not used for longest
             are removed. Data sets and folders only.
@@ -101,22 +118,32 @@ def load(
     if not isinstance(max_count, int | np.integer):
         raise DataError(f"max_count must be an integer, not {max_count!r}")
     found = find_source(source, root)
+    choice = Choice(chosen or "test", split_rule or SplitRule(), class_list(classes), max_classes)
     if found.kind == "windows":
-        return _load_window_file(found.path, steps, window_size, chosen)
+        all_windows = choice if chosen else replace(choice, split="all")
+        return _load_window_file(found.path, steps, window_size, all_windows)
     rule = WindowRule(_required(found, steps), by, length, hop)  # type: ignore[arg-type]
+    if found.kind == "image-folder":
+        return images.load_image_folder(
+            found.root,
+            choice,
+            size=_side(found.name, window_size),
+            steps=rule.steps,
+            progress=progress,
+        )
     if found.kind == "images":
         return images.load_images(
             found.name,
-            split=chosen or "test",
+            split=choice.split,
             steps=rule.steps,
             size=_side(found.name, window_size),
-            max_classes=classes,
+            classes=choice.classes,
+            max_classes=max_classes,
+            rule=choice.rule,
             root=found.root,
             cache=cache,
             progress=progress,
         )
-    if classes:
-        raise DataError(f"{found.name}: only image data sets can be limited to their first classes")
     options = EventOptions(rule, window_size, max_count, given, drop, incomplete)
     if found.kind == "recording":
         return load_recording(_whole(found, chosen), options)
@@ -124,7 +151,7 @@ def load(
         found.name,
         options,
         source=str(source),
-        split=chosen or "test",
+        choice=choice,
         root=found.root,
         subset=subset,
         cache=None if cache is None else as_path(cache),
@@ -168,8 +195,18 @@ def _side(name: str, size: Sensor | None) -> int:
     return size.height
 
 
+def _as_they_are(shape: tuple[int, ...]) -> str:
+    """How to use windows of `shape` as they are; empty if they are not squares."""
+    if len(shape) != 5 or shape[3] != shape[4]:
+        return ""
+    return (
+        f"; to use them as they are, set steps to {shape[1]} and size to {shape[3]} (data.steps and"
+        " data.size in a recipe)"
+    )
+
+
 def _load_window_file(
-    path: Path, steps: int | None, size: Sensor | None, split: Split | None
+    path: Path, steps: int | None, size: Sensor | None, choice: Choice
 ) -> Windows:
     """Windows of an `.npz` file, which must have the given `steps` and `size`.
 
@@ -181,11 +218,23 @@ def _load_window_file(
         pixels = f"{size.height}, {size.width}" if size else "H, W"
         raise DataError(
             f"{path}: windows must have shape [N, {wanted}, C, {pixels}], not {list(windows.shape)}"
+            f"{_as_they_are(windows.shape)}"
         )
     kind: Kind = "image" if windows.dtype.kind == "i" and windows.min() < 0 else "events"
     found = Windows(windows, labels, classes, kind, {"data": str(path)})
-    if split in (None, "all"):
-        return found
-    chosen = split_by_class(found.require_labels(), split)
-    provenance = {**found.provenance, "split": split}
-    return replace(found, provenance=provenance)[chosen]
+    return found if choice == Choice("all", choice.rule) else _select_windows(found, choice)
+
+
+def _select_windows(found: Windows, choice: Choice) -> Windows:
+    """Windows of one split, which are divided one by one: an `.npz` file has no recordings."""
+    labels = found.require_labels()
+    classes = found.classes or tuple(map(str, range(int(labels.max()) + 1)))
+    names = [f"window {index:09}" for index in range(len(labels))]
+    with naming(str(found.provenance["data"])):
+        if labels.min() < 0:
+            raise DataError(f"a label is {labels.min()}; labels must not be negative")
+        chosen = select(names, labels, classes, choice, what="window")
+    provenance = {**found.provenance, "split": choice.split, **chosen.origin}
+    return replace(
+        found[chosen.index], labels=chosen.labels, classes=chosen.classes, provenance=provenance
+    )

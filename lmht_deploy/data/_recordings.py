@@ -1,29 +1,15 @@
-"""Labeled recordings before they become windows, and their split."""
+"""Recordings before they become windows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor
-
-Split = Literal["train", "test", "all"]
-
-TRAIN_SHARE = 0.9
-"""Share of each class that trains if a data set has no split of its own."""
-
-
-def check_split(split: str) -> Split:
-    """Return `split`; DataError if it is not "train", "test" or "all"."""
-    if split not in ("train", "test", "all"):
-        raise DataError(f"split must be 'train', 'test' or 'all', not {split!r}")
-    return cast("Split", split)
 
 
 @dataclass(frozen=True)
@@ -49,42 +35,3 @@ class Recordings:
     sensor: Sensor
     origin: Mapping[str, Any]
     files: Sequence[Path] = ()
-
-
-def join(parts: Sequence[Recordings]) -> Recordings:
-    """Join the splits of a data set, which have the same classes and the same sensor."""
-    first = parts[0]
-    return Recordings(
-        chain.from_iterable(part.events for part in parts),
-        [name for part in parts for name in part.names],
-        np.concatenate([part.labels for part in parts if part.labels is not None]),
-        first.classes,
-        first.sensor,
-        first.origin,
-        sorted({path for part in parts for path in part.files}),
-    )
-
-
-def split_by_class(
-    labels: np.ndarray, split: Split, share: float = TRAIN_SHARE, seed: int = 0
-) -> np.ndarray:
-    """Choose the recordings of a split.
-
-    Args:
-        labels: int64 `[N]`.
-        split: "train", "test" or "all".
-        share: Share of each class that trains.
-        seed: Seed of the draw.
-
-    Returns:
-        Sorted indices int64 `[n]`.
-    """
-    if split == "all":
-        return np.arange(len(labels))
-    rng = np.random.default_rng(seed)
-    chosen = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        cut = round(share * len(members))
-        chosen.append(members[:cut] if split == "train" else members[cut:])
-    return np.sort(np.concatenate(chosen))

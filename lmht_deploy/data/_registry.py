@@ -68,9 +68,22 @@ def available() -> tuple[DataSet, ...]:
         ),
         *(_tonic_entry(name) for name in KNOWN),
         DataSet(
-            "folder", "events", None, None, "your own recordings; root: one folder for each class"
+            "folder",
+            "events",
+            None,
+            None,
+            "your own recordings; root: one folder for each class (or --data FOLDER)",
         ),
         *(_image_entry(name) for name in images.SETS),
+        DataSet(
+            images.FOLDER,
+            "image",
+            None,
+            None,
+            "your own images; root: one folder for each class",
+            ("PIL",),
+            "images",
+        ),
     )
 
 

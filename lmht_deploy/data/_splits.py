@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
+
+from ._labels import shorten
 
 Split = Literal["train", "validation", "test", "all"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
@@ -47,16 +49,18 @@ def check_split(split: str) -> Split:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How the recordings of a data set are divided into train, validation and test.
+    """How the recordings of a data set are labeled, grouped and divided into splits.
 
     A data set that has splits of its own keeps them: `test_share` is not used, and
     `validation_share` and `fold` divide its training recordings.
 
     Attributes:
-        group_by: What stays on one side. "": each recording. A number N: all recordings with the
-            same N-th folder in their path below the root, from 1. Otherwise a regular expression
-            that is searched in the path: all recordings for which it finds the same text (of its
-            groups, if it has any).
+        label_by: Part of the path that is the class, for your own files. A number N: the N-th
+            folder in the path below the root, from 1. Otherwise a regular expression that is
+            searched in the path: the text that it finds (of its groups, if it has any). "": the
+            first folder.
+        group_by: Part of the path that is the group, in the same way. All recordings of a group
+            are in one split. "": each recording is a group.
         test_share: Share of the recordings for the test split, per class. 0: that of the data set,
             which is 0.2 for "digits" and 0.1 for all others.
         validation_share: Share of the other recordings for the validation split, per class. 0: no
@@ -69,6 +73,7 @@ class SplitRule:
         DataError: A field is not valid.
     """
 
+    label_by: str = ""
     group_by: str = ""
     test_share: float = 0.0
     validation_share: float = 0.0
@@ -82,7 +87,8 @@ class SplitRule:
                 raise DataError(f"{name} must be at least 0 and below 1, not {share!r}")
         if not isinstance(self.seed, int | np.integer) or self.seed < 0:
             raise DataError(f"the seed of a split must be an integer >= 0, not {self.seed!r}")
-        check_pattern(self.group_by, "group_by")
+        for name in ("label_by", "group_by"):
+            _check_pattern(getattr(self, name), name)
         if self.fold:
             parse_fold(self.fold)
 
@@ -111,7 +117,7 @@ def parse_fold(text: str) -> tuple[int, int]:
 # ---------------------------------------------------------------------------------------- groups
 
 
-def check_pattern(by: str, what: str) -> None:
+def _check_pattern(by: str, what: str) -> None:
     """Check that `by` is a number of a folder or a regular expression."""
     if not isinstance(by, str):
         raise DataError(f"{what} must be text: a folder's number or a pattern, not {by!r}")
@@ -135,11 +141,22 @@ def part_of(name: str, by: str, what: str) -> str:
     if by.isdecimal():
         folders = name.split("/")[:-1]
         if not 1 <= int(by) <= len(folders):
-            raise DataError(f"{name}: has {len(folders)} folders in its path, {what} is {by}")
+            raise DataError(
+                f"{name}: its path has {len(folders)} folder{'s' * (len(folders) != 1)},"
+                f" {what} is {by}; {_remedy(what)}"
+            )
         return folders[int(by) - 1]
     if (found := re.search(by, name)) is None:
-        raise DataError(f"{name}: the pattern {by!r} ({what}) does not match this path")
+        raise DataError(
+            f"{name}: the pattern {by!r} ({what}) does not match this path; {_remedy(what)}"
+        )
     return "/".join(part or "" for part in found.groups()) if found.re.groups else found[0]
+
+
+def _remedy(what: str) -> str:
+    option = what.replace("_", "-")
+    default = 1 if what == "label_by" else '""'
+    return f"give another --{option} (data.{what} in a recipe), such as {default}"
 
 
 # ---------------------------------------------------------------------------------------- splits
@@ -266,19 +283,19 @@ class _Table:
         if not held.any():
             raise DataError(
                 f"no group can become the {split} split: each is the only one that has one of the"
-                " classes"
+                f" classes; add {self.what}s of every class, or put them into folders named train"
+                " and test"
             )
         splits[np.flatnonzero(among)[held]] = split
         single = len(np.unique(groups)) == len(groups)
         asked = _Asked(split, 1 / parts if fold else share, single and not fold, self.what)
-        return [
-            note
-            for label in np.unique(labels)
-            if self.classes[label] in self.used
-            for note in asked.check(
-                self.classes[label], groups[labels == label], held[labels == label]
-            )
-        ]
+        return asked.check(
+            {
+                self.classes[label]: held[labels == label]
+                for label in np.unique(labels).tolist()
+                if self.classes[label] in self.used
+            }
+        )
 
     def _check_number(self, groups: np.ndarray, parts: int, into: str) -> None:
         if (number := len(np.unique(groups))) < parts:
@@ -295,39 +312,46 @@ class _Asked:
     strict: bool
     what: str
 
-    def check(self, name: str, groups: np.ndarray, held: np.ndarray) -> list[str]:
-        """Refuse a class that cannot be trained or tested; note how it differs from the share.
+    def check(self, held: Mapping[str, np.ndarray]) -> list[str]:
+        """Refuse a class that cannot be trained or tested, and describe how shares differ.
 
         Args:
-            name: Name of the class.
-            groups: Groups of its recordings, int `[n]`.
-            held: Which of them are held out, bool `[n]`.
-        """
-        found, number = float(held.mean()), len(np.unique(groups))
-        if found == 1:
-            raise DataError(
-                f"all {self.what}s of class {name!r} are in the {self.split} split, and none is"
-                " left for training; choose other groups or fewer folds"
-            )
-        if found == 0:
-            return [self._absent(name, number)]
-        if abs(found - self.share) > max(TOLERANCE, 1 / len(held)):
-            return [
-                f"the {self.split} split has {found:.0%} of the {self.what}s of class {name!r}"
-                f" ({self.share:.0%} was asked for), because groups are not divided"
-            ]
-        return []
+            held: Which recordings of each class are held out, bool `[n]`.
 
-    def _absent(self, name: str, number: int) -> str:
-        if self.strict:
-            raise DataError(
-                f"class {name!r} has too few {self.what}s to be split into train and {self.split}"
+        Returns:
+            At most two sentences.
+        """
+        shares = {name: float(members.mean()) for name, members in held.items()}
+        absent = [name for name, share in shares.items() if share == 0]
+        self._check_sides([name for name, share in shares.items() if share == 1], absent)
+        uneven = [
+            shares[name]
+            for name, members in held.items()
+            if shares[name] and abs(shares[name] - self.share) > max(TOLERANCE, 1 / len(members))
+        ]
+        notes = []
+        if absent:
+            notes.append(f"the {self.split} split has no {self.what} of class {shorten(absent)}")
+        if uneven:
+            span = dict.fromkeys(f"{share:.0%}" for share in (min(uneven), max(uneven)))
+            notes.append(
+                f"the {self.split} split has {' to '.join(span)} of the {self.what}s of"
+                f" {len(uneven)} of {len(held)} classes ({self.share:.0%} was asked for), because"
+                " groups are not divided"
             )
-        unit = f"group{'s' * (number > 1)} of {self.what}s"
-        return (
-            f"the {self.split} split has no {self.what} of class {name!r},"
-            f" which has {number} {unit}"
-        )
+        return notes
+
+    def _check_sides(self, untrained: list[str], untested: list[str]) -> None:
+        if untrained:
+            raise DataError(
+                f"all {self.what}s of class {untrained[0]!r} are in the {self.split} split, and"
+                " none is left for training; choose other groups or fewer folds"
+            )
+        if untested and self.strict:
+            raise DataError(
+                f"class {untested[0]!r} has too few {self.what}s to be split into train and"
+                f" {self.split}"
+            )
 
 
 def _draw(

@@ -17,7 +17,10 @@ from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, has_event_fields
 
-from ._recordings import Recordings, Split, split_by_class
+from ._labels import match_classes, order_classes
+from ._listing import Choice, Selection, naming, select
+from ._recordings import Recordings
+from ._splits import Split
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class KnownSet:
 
     sensor: Sensor
     classes: int
-    complete: dict[Split, int] | int
+    complete: dict[str, int] | int
 
 
 KNOWN = {
@@ -52,11 +55,16 @@ NOT_IN_TONIC = {
 }
 """Data sets that are asked for by name, and how to load them without Tonic."""
 
+FOLDERS: dict[Split, str] = {"train": "Train", "test": "Test"}
+"""Folders of N-MNIST."""
+
 EMULATED = "emulated.json"
 """File in the folder of a data set which says that its recordings are emulated, and how."""
 
 
-def load_tonic_recordings(name: str, root: Path | None, split: Split, subset: bool) -> Recordings:
+def load_tonic_recordings(
+    name: str, root: Path | None, choice: Choice, subset: bool, *, all_classes: bool = True
+) -> Recordings:
     """Find the recordings of a data set of Tonic.
 
     Any class of `tonic.datasets` can be loaded whose events have t, x, y, p and whose targets are
@@ -65,8 +73,9 @@ def load_tonic_recordings(name: str, root: Path | None, split: Split, subset: bo
     Args:
         name: Name of the class.
         root: Folder that Tonic saved the data set to.
-        split: "train" or "test".
+        choice: Split and classes.
         subset: Accept a data set that is not complete.
+        all_classes: Require a recording of each chosen class in the split.
 
     Raises:
         DataError: There is no such data set, or it is missing or not complete.
@@ -74,23 +83,62 @@ def load_tonic_recordings(name: str, root: Path | None, split: Split, subset: bo
     tonic_class = _find_class(name)
     sensor = KNOWN[name].sensor if name in KNOWN else Sensor(*tonic_class.sensor_size[1::-1])
     has_splits = "train" in inspect.signature(tonic_class).parameters
-    options = {"train": split == "train"} if has_splits else {}
-    dataset = _open_local(tonic_class, _find_home(name, root), options)
-    _check_complete(name, dataset, split, subset)
-    names, labels = _read_labels(name, dataset)
-    chosen = _order(dataset, labels)
-    if not has_splits:
-        chosen = chosen[split_by_class(labels[chosen], split)]
-    _check_classes(name, dataset, split, names, labels[chosen])
+    home = _find_home(name, root)
+    parts = [
+        _open_part(name, tonic_class, home, split, subset)
+        for split in (choice.own_splits if has_splits else ("",))
+    ]
+    dataset, classes = parts[0].dataset, parts[0].classes
+    if any(part.classes != classes for part in parts):
+        classes = order_classes(name for part in parts for name in part.classes)
+    names = [file for part in parts for file in part.names]
+    labels = np.concatenate([match_classes(p.classes, p.labels, classes) for p in parts])
+    given = [part.split for part in parts for _ in part.names] if has_splits else None
+    with naming(dataset.location_on_system):
+        chosen = select(names, labels, classes, choice, given=given)
+    if all_classes:
+        _check_classes(name, dataset.location_on_system, choice.split, chosen)
+    every = [(part.dataset, index) for part in parts for index in part.order.tolist()]
     return Recordings(
-        _read_all(dataset, chosen.tolist()),
-        [_name(dataset, index, split if has_splits else "") for index in chosen.tolist()],
-        labels[chosen],
-        names,
+        _read_all([every[position] for position in chosen.index.tolist()]),
+        [names[position] for position in chosen.index.tolist()],
+        chosen.labels,
+        chosen.classes,
         sensor,
-        _describe_origin(name, dataset),
+        _describe_origin(name, dataset) | chosen.origin,
         [path for path in sorted(Path(dataset.location_on_system).rglob("*")) if path.is_file()],
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One split of a data set as Tonic opens it, or all of a data set without splits.
+
+    Attributes:
+        dataset: Tonic's data set.
+        split: Name of the split; empty if there are none.
+        order: Indices of its recordings in the order of their paths.
+        names: Names of the recordings.
+        labels: int64 `[N]`.
+        classes: Class names.
+    """
+
+    dataset: Any
+    split: str
+    order: np.ndarray
+    names: list[str]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+
+def _open_part(name: str, tonic_class: type, home: Path, split: str, subset: bool) -> _Part:
+    options = {"train": split == "train"} if split else {}
+    dataset = _open_local(tonic_class, home, options)
+    _check_complete(name, dataset, split, subset)
+    classes, labels = _read_labels(name, dataset)
+    order = _order(dataset, labels)
+    names = [_name(dataset, index, split) for index in order.tolist()]
+    return _Part(dataset, split, order, names, labels[order], classes)
 
 
 def _find_class(name: str) -> Any:
@@ -167,7 +215,7 @@ def _open_local(tonic_class: type, home: Path, options: dict[str, bool]) -> Any:
         ) from None
 
 
-def _check_complete(name: str, dataset: Any, split: Split, subset: bool) -> None:
+def _check_complete(name: str, dataset: Any, split: str, subset: bool) -> None:
     """Check the number of recordings, which is known for the data sets in `KNOWN`."""
     home, found = Path(dataset.location_on_system), len(dataset.targets)
     if not found:
@@ -185,14 +233,13 @@ def _check_complete(name: str, dataset: Any, split: Split, subset: bool) -> None
         )
 
 
-def _check_classes(
-    name: str, dataset: Any, split: Split, names: tuple[str, ...], labels: np.ndarray
-) -> None:
-    """Check that every class has a recording."""
-    if absent := set(range(len(names))) - set(labels.tolist()):
+def _check_classes(name: str, place: object, split: Split, chosen: Selection) -> None:
+    """Check that every chosen class has a recording."""
+    if absent := set(range(len(chosen.classes))) - set(np.asarray(chosen.labels).tolist()):
         raise DataError(
-            f"{dataset.location_on_system}: {name} is incomplete,"
-            f" class {names[min(absent)]!r} has no {split} recording"
+            f"{place}: {name} is incomplete,"
+            f" class {chosen.classes[min(absent)]!r} has no {split} recording; choose classes"
+            " (data.classes in a recipe, on the command line --classes), or accept a subset"
         )
 
 
@@ -249,8 +296,8 @@ def _describe_origin(name: str, dataset: Any) -> dict[str, Any]:
     return origin
 
 
-def _read_all(dataset: Any, chosen: Sequence[int]) -> Iterator[np.ndarray]:
-    for index in chosen:
+def _read_all(chosen: Sequence[tuple[Any, int]]) -> Iterator[np.ndarray]:
+    for dataset, index in chosen:
         try:
             events = dataset[index][0]
         except Exception as error:  # whatever Tonic raises on a damaged file
@@ -262,25 +309,27 @@ def _read_all(dataset: Any, chosen: Sequence[int]) -> Iterator[np.ndarray]:
 # ------------------------------------------------------------------------------ N-MNIST from a zip
 
 
-def load_nmnist_recordings(root: Path | None, split: Split) -> Recordings:
-    """Find the recordings of N-MNIST (Orchard et al. 2015), or of a subset with all ten digits.
+def load_nmnist_recordings(root: Path | None, choice: Choice, subset: bool) -> Recordings:
+    """Find the recordings of N-MNIST (Orchard et al. 2015), or of a subset.
 
     Args:
         root: Folder as Tonic saves it, or a zip of it, or a folder that holds such a zip.
-        split: "train" or "test".
+        choice: Split and classes.
+        subset: Accept that a digit is missing.
 
     Raises:
-        DataError: There is no N-MNIST, or a digit is missing.
+        DataError: There is no N-MNIST, or a chosen digit is missing.
     """
     require_package("tonic", "events")
-    folder = {"train": "Train", "test": "Test"}[split]
+    folder = FOLDERS[choice.own_splits[0]]
     expected = f"{folder}/<digit>/<number>.bin"
     root = require_root("N-MNIST", root)
     if any((home / folder).is_dir() for home in (root, root / "NMNIST")):
-        return load_tonic_recordings("NMNIST", root, split, subset=True)
+        return load_tonic_recordings("NMNIST", root, choice, True, all_classes=not subset)
     for archive in [root] if root.suffix == ".zip" else sorted(root.glob("*.zip")):
-        if members := _list_members(archive, folder):
-            return _open_nmnist_zip(archive, members, split)
+        found = {split: _list_members(archive, FOLDERS[split]) for split in choice.own_splits}
+        if all(found.values()):
+            return _open_nmnist_zip(archive, found, choice, subset)
     raise DataError(
         f"{root}: there is no N-MNIST here; expected {expected} in it, in its folder NMNIST"
         " (as Tonic saves it) or in a .zip in it"
@@ -296,22 +345,31 @@ def _list_members(archive: Path, folder: str) -> list[str]:
     return sorted(name for name in names if name.startswith(f"{folder}/") and name.endswith(".bin"))
 
 
-def _open_nmnist_zip(archive: Path, members: list[str], split: Split) -> Recordings:
+def _open_nmnist_zip(
+    archive: Path, found: dict[Split, list[str]], choice: Choice, subset: bool
+) -> Recordings:
     import tonic.datasets
 
+    members = [member for some in found.values() for member in some]
+    given = [split for split, some in found.items() for _ in some]
     digits = [member.split("/")[1] for member in members]
-    if different := {str(digit) for digit in range(10)} ^ set(digits):
+    if different := set(digits) - {str(digit) for digit in range(10)}:
         raise DataError(
-            f"{archive}: N-MNIST has the {split} folders 0 to 9;"
-            f" {min(different)!r} is missing or unexpected"
+            f"{archive}: N-MNIST has the folders 0 to 9; {min(different)!r} is unexpected"
         )
+    classes, labels = tuple(tonic.datasets.NMNIST.classes), np.array(digits).astype(np.int64)
+    with naming(archive):
+        chosen = select(members, labels, classes, choice, given=given)
+    if not subset:
+        _check_classes("NMNIST", archive, choice.split, chosen)
+    names = [members[position] for position in chosen.index.tolist()]
     return Recordings(
-        _read_members(archive, members),
-        members,
-        np.array(digits).astype(np.int64),
-        tuple(tonic.datasets.NMNIST.classes),
+        _read_members(archive, names),
+        names,
+        chosen.labels,
+        chosen.classes,
         KNOWN["NMNIST"].sensor,
-        {"source": "NMNIST, read by Tonic"},
+        {"source": "NMNIST, read by Tonic", **chosen.origin},
         [archive],
     )
 

@@ -38,7 +38,8 @@ class Windows:
         provenance: What was read and how, as plain values for JSON. `data` is the name or the
             path. For events, the number of `recordings` and of `windows`, of `events`, of those
             in windows (`counted`), of them above `max_count` (`lost`), of invalid ones (`dropped`),
-            and of incomplete windows that are kept (`partial`) or not (`left_out`).
+            of incomplete windows that are kept (`partial`) or not (`left_out`), and of recordings
+            that are shorter than a window (`short`).
     """
 
     windows: np.ndarray
@@ -76,12 +77,13 @@ class Windows:
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence for each thing to know about how recordings became windows."""
-        return tuple(_notes(self.provenance)) if "recordings" in self.provenance else ()
+        counted = _notes(self.provenance) if "recordings" in self.provenance else ()
+        return (*counted, *self.provenance.get("notes", ()))
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each kind of loss: clipped counts and dropped events."""
-        found, name = self.provenance, self.provenance.get("data", "windows")
+        found, name = self.provenance, _title(self.provenance)
         texts = []
         if lost := found.get("lost", 0):
             texts.append(
@@ -94,10 +96,9 @@ class Windows:
 
 
 def _notes(found: Mapping[str, Any]) -> Iterator[str]:
-    name, rule = found["data"], WindowRule(**found["rule"])
-    split = f" ({found['split']} split)" if "split" in found else ""
+    name, rule = _title(found), WindowRule(**found["rule"])
     yield (
-        f"{name}{split}: {_number(found['windows'], 'window')} from"
+        f"{name}: {_number(found['windows'], 'window')} from"
         f" {_number(found['recordings'], 'recording')}: {rule}"
     )
     if found["size"] != found["sensor"]:
@@ -105,16 +106,27 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: {width} x {height} pixels are down-sampled to {columns} x {rows}"
     if left_out := found["left_out"]:
         yield (
-            f"{name}: {_number(left_out, 'window')} at the end of recordings left out, because"
-            " the recording ends before the window"
+            f"{name}: {_number(left_out, 'incomplete window')} left out: the recording ends before"
+            " the window (--incomplete uses them)"
         )
-    if partial := found["partial"]:
-        yield f"{name}: {_number(partial, 'incomplete window')} used"
+    if short := found["short"]:
+        yield (
+            f"{name}: {_number(short, 'recording')} shorter than a window, of which each gives one"
+            " incomplete window; choose a shorter --length if there are many"
+        )
+    if others := found["partial"] - short:
+        yield f"{name}: {_number(others, 'incomplete window')} at the end of recordings used"
     if rule.by == "recording" and _is_long(found):
         yield (
             f"{name}: a recording of {found['duration_us'] * 1e-6:.1f} s is one window; to cut"
             " recordings into many, give the length of a window (--length 50ms)"
         )
+
+
+def _title(found: Mapping[str, Any]) -> str:
+    """Name of the data and of its split."""
+    split = f" ({found['split']} split)" if "split" in found else ""
+    return f"{found.get('data', 'windows')}{split}"
 
 
 def _number(number: int, what: str) -> str:
@@ -123,4 +135,5 @@ def _number(number: int, what: str) -> str:
 
 def _is_long(found: Mapping[str, Any]) -> bool:
     """Whether recordings hold more than a window usually does."""
-    return found["duration_us"] > LONG_US and found["events"] > LONG_EVENTS * found["recordings"]
+    events_per_recording: float = found["events"] / found["recordings"]
+    return events_per_recording > LONG_EVENTS and int(found["duration_us"]) > LONG_US

@@ -121,7 +121,8 @@ def load_images(
             f"the images of {name} differ in size; give the size, for example 224"
             " (in a recipe: data.size)"
         )
-    provenance = {"data": name, "split": split, "source": str(root or SETS[name].hub)}
+    place = {} if root is None else {"root": str(root)}
+    provenance = {"data": name, "split": split, "source": str(root or SETS[name].hub), **place}
     return Windows(windows, chosen.labels, chosen.classes, "image", provenance | chosen.origin)
 
 
@@ -183,8 +184,7 @@ def load_image_folder(
     """
     require_package("PIL", "images")
     folder = None if root is None else as_path(root)
-    group_by = choice.rule.group_by
-    found = list_files(folder, SUFFIXES, "image", label_by=choice.label_by, group_by=group_by)
+    found = list_files(folder, SUFFIXES, "image", choice.rule)
     with naming(found.root):
         chosen = select(
             found.names,
@@ -201,8 +201,16 @@ def load_image_folder(
     else:
         what = f"{found.root}: the images"
         windows = decode_all(source, chosen.index, what, size, steps, progress)
-    provenance = {"data": FOLDER, "split": choice.split, "source": str(found.root)}
-    return Windows(windows, chosen.labels, chosen.classes, "image", provenance | chosen.origin)
+    provenance = {"data": FOLDER, "split": choice.split, "root": str(folder)}
+    return Windows(
+        windows,
+        chosen.labels,
+        chosen.classes,
+        "image",
+        provenance | chosen.origin,
+        sources=tuple(found.names[index] for index in chosen.index.tolist()),
+        source_index=np.arange(number),
+    )
 
 
 class _Files:

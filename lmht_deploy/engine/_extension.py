@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lmht_deploy._packages import ExtensionError, import_extension
 from lmht_deploy.errors import BackendError
 
 _import_error: str | None = None
@@ -11,8 +12,8 @@ if TYPE_CHECKING:
     from . import _core as core
 else:
     try:
-        from . import _core as core
-    except ImportError as error:  # a source tree that was not built
+        core = import_extension(__package__)
+    except ExtensionError as error:
         core, _import_error = None, str(error)
 
 __all__ = ["core", "require", "unavailable"]
@@ -20,9 +21,7 @@ __all__ = ["core", "require", "unavailable"]
 
 def unavailable() -> str | None:
     """Return why the engine cannot run, with the command that installs it; None if it can run."""
-    if _import_error is None:
-        return None
-    return f"the engine's extension was not built ({_import_error}); run: pip install -e ."
+    return _import_error
 
 
 def require() -> None:

@@ -20,6 +20,8 @@ def open_aedat(path: Path, choice: Choice) -> Opened:
     """Open an AEDAT file of the version that its first line names."""
     with path.open("rb") as file:
         first = file.readline(64).strip()
+    if not first:
+        raise DataError("is empty")
     openers = {
         b"#!AER-DAT4.0": open_aedat4,
         b"#!AER-DAT3.1": _open_aedat31,
@@ -90,7 +92,7 @@ def _read_aedat31(path: Path, start: int, track: str | None) -> Iterator[np.ndar
         elif track is None:
             raise DataError(
                 f"holds events of the sources {chosen} and {source}; choose one by its number"
-                " (track=, on the command line --track)"
+                " (track=, or --track of lmht stream and lmht events)"
             )
 
 
@@ -168,7 +170,7 @@ def _read_chip(path: Path) -> tuple[str, int]:
         while (line := file.readline(2**20)).startswith(b"#"):
             end = file.tell()
             if line.startswith(b"# AEChip:"):
-                chip = line.decode("latin-1").split(".")[-1].strip()
+                chip = line.decode("latin-1").partition(":")[2].split(".")[-1].strip()
     return chip, end
 
 

@@ -90,7 +90,7 @@ class Aedat4:
         if chosen is None or found:
             raise DataError(
                 f"holds {len(events)} tracks of events, {names}; choose one by its number"
-                " (track=, on the command line --track)"
+                " (track=, or --track of lmht stream and lmht events)"
             )
         raise DataError(f"holds no track of events {chosen!r}; it holds {names}")
 

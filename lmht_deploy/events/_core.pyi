@@ -60,7 +60,7 @@ def background_activity_filter(sensor: _Size, time: int) -> Filter:
     """Keep events with an event at one of the eight neighbors within the last `time` us."""
 
 def refractory_filter(sensor: _Size, time: int) -> Filter:
-    """Keep events without a kept event of the same pixel within the last `time` us."""
+    """Keep events without a kept event of the same pixel less than `time` us before."""
 
 class Decoder:
     """Decodes the bytes of an event file piece by piece (`make_decoder`)."""

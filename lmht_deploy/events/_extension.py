@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 from typing import Any
 
+from lmht_deploy._packages import ExtensionError, import_extension
 from lmht_deploy.errors import DataError
 
 
@@ -17,9 +17,6 @@ def core() -> Any:
         DataError: It was not built.
     """
     try:
-        return importlib.import_module("._core", __package__)
-    except ImportError as error:  # a source tree that was not built
-        raise DataError(
-            f"the extension for events is not built ({error});"
-            " run in the folder of lmht-deploy: pip install -e ."
-        ) from None
+        return import_extension(__package__)
+    except ExtensionError as error:
+        raise DataError(str(error)) from None

@@ -65,7 +65,7 @@ def _choose(names: list[str], track: str | None) -> str:
     held = f"{len(names)}: {', '.join(names)}" if names else "none"
     if track is not None:
         raise DataError(f"holds no group of events {track!r}; it holds {held}")
-    choose = "; choose one (track=, on the command line --track)" if names else ""
+    choose = "; choose one (track=, or --track of lmht stream and lmht events)" if names else ""
     raise DataError(f"must hold one group with the arrays t, x, y, p; it holds {held}{choose}")
 
 

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, show
 
 from ._columns import combine_columns
 from ._pieces import PIECE, Choice, Opened, check_expansion, read_pieces
@@ -80,7 +80,7 @@ def open_npz(path: Path, _choice: Choice) -> Opened:
         if len(lengths) != 4 or len(set(lengths.values())) != 1:
             raise DataError(
                 "must hold four arrays t, x, y, p of one length;"
-                f" it holds {', '.join(sorted(members)) or 'nothing'}"
+                f" it holds {', '.join(map(show, sorted(members)[:9])) or 'nothing'}"
             )
         used = [members[name] for name in "txyp"]
         check_expansion(sum(i.file_size for i in used), sum(i.compress_size for i in used))

@@ -31,13 +31,27 @@ def parse_lines(lines: bytes, first: int, columns: str = COLUMNS) -> np.ndarray:
             text = io.BytesIO(lines.replace(b",", b" "))
             rows = np.loadtxt(text, dtype=np.int64, ndmin=2, comments=None)
         if rows.shape[1] != 4:
-            raise ValueError(f"{rows.shape[1]} columns")
-    except (ValueError, OverflowError, UnicodeDecodeError) as error:
+            raise ValueError
+    except (ValueError, OverflowError, UnicodeDecodeError):
+        number, line = _first_wrong(lines)
         raise DataError(
-            f"a line must hold four integers '{' '.join(columns)}': {error}"
-            f" (counted from line {first})"
+            f"line {first + number}: must hold four integers '{' '.join(columns)}', not {line!r}"
         ) from None
     return rows.view(np.dtype([(name, np.int64) for name in columns]))[:, 0]
+
+
+def _first_wrong(lines: bytes) -> tuple[int, str]:
+    """Index and start of the first line that does not hold four integers of 64 bits."""
+    found = lines.split(b"\n")
+    for number, line in enumerate(found):
+        words = line.replace(b",", b" ").split()
+        try:
+            fits = len(words) in (0, 4) and all(-(2**63) <= int(word) < 2**63 for word in words)
+        except ValueError:
+            fits = False
+        if not fits:
+            return number, line[:40].decode("latin-1").strip()
+    return 0, found[0][:40].decode("latin-1")
 
 
 def parse_header(line: bytes) -> str | None:

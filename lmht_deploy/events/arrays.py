@@ -89,7 +89,7 @@ def validate_events(events: np.ndarray, sensor: Sensor) -> np.ndarray:
         DataError: There is no event, a field is missing or not of integers, or an event is not
             valid. The message has the index of the first invalid event.
     """
-    valid = EventValidator(sensor).validate(events)
+    valid = EventValidator(as_sensor(sensor)).validate(events)
     if len(valid) == 0:
         raise DataError("the recording holds no event")
     return valid
@@ -108,6 +108,9 @@ class EventValidator:
         max_gap: Microseconds without an event after which events are held, up to 2^62. Default:
             events are never held.
 
+    Raises:
+        DataError: `max_gap` is out of range.
+
     Attributes:
         sensor: Size of the sensor.
         seen: Number of events so far, invalid ones included.
@@ -117,6 +120,8 @@ class EventValidator:
     """
 
     def __init__(self, sensor: Sensor, *, drop: bool = False, max_gap: int | None = None) -> None:
+        if max_gap is not None and not 0 <= max_gap <= MAX_TIME:
+            raise DataError(f"the longest gap lies within 0 and 2^62 us, not {max_gap}")
         self.sensor = sensor
         self.seen = 0
         self.dropped = {"range": 0, "polarity": 0, "order": 0}

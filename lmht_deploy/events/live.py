@@ -20,7 +20,7 @@ from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError
 
 from ._text import parse_lines
-from .arrays import EVENT, Sensor, make_events
+from .arrays import EVENT, MAX_GAP, Sensor, make_events
 from .stream import Packet
 
 TICK = 1000
@@ -45,7 +45,9 @@ def play_fast(packets: Iterable[np.ndarray]) -> Iterator[Packet]:
         yield Packet(events, None)
 
 
-def play_in_real_time(packets: Iterable[np.ndarray], speed: float = 1.0) -> Iterator[Packet]:
+def play_in_real_time(
+    packets: Iterable[np.ndarray], speed: float = 1.0, max_gap: int = MAX_GAP
+) -> Iterator[Packet]:
     """Play a recording at a multiple of the speed at which it was recorded.
 
     The arrival of a packet is the time at which its last event is due, even if the reader or the
@@ -54,20 +56,23 @@ def play_in_real_time(packets: Iterable[np.ndarray], speed: float = 1.0) -> Iter
     Args:
         packets: Structured arrays with t, x, y, p.
         speed: Multiple of real time, > 0.
+        max_gap: A silence of more us is not waited for: it may be a damaged time.
 
     Raises:
         DataError: `speed` is out of range.
     """
     if not speed > 0:
         raise DataError(f"the speed of a recording must be > 0, not {speed}")
-    start: tuple[float, int] | None = None
+    start, latest = 0.0, None  # when the time 0 of the recording is due; time of the last event
     for events in packets:
         if len(events) == 0:
             continue
-        start = start or (time.perf_counter(), int(events["t"][0]))
-        ticks = (events["t"] - start[1]) // TICK
-        for part in np.split(events, np.flatnonzero(np.diff(ticks)) + 1):
-            due = start[0] + (int(part["t"][-1]) - start[1]) * 1e-6 / speed
+        for part in np.split(events, np.flatnonzero(np.diff(events["t"] // TICK)) + 1):
+            first, last = int(part["t"][0]), int(part["t"][-1])
+            if latest is None or abs(first - latest) > max_gap:
+                start = time.perf_counter() - first * 1e-6 / speed
+            latest = last
+            due = start + last * 1e-6 / speed
             _wait_until(due)
             yield Packet(part, due)
 
@@ -75,7 +80,7 @@ def play_in_real_time(packets: Iterable[np.ndarray], speed: float = 1.0) -> Iter
 def _wait_until(due: float) -> None:
     """Sleep, and spin at the end: the system wakes a sleeping thread late."""
     while (left := due - time.perf_counter()) > 0:
-        if left > SPIN_TIME:  # a damaged time may be later than the system can sleep
+        if left > SPIN_TIME:
             time.sleep(min(left - SPIN_TIME, POLL_INTERVAL))
 
 

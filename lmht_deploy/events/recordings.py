@@ -8,8 +8,8 @@
     .npy, .npz             NumPy: one structured array, or four arrays, named t, x, y, p
     .csv                   lines "t,x,y,p"
 
-Addresses count from the top left, times are microseconds. Events of a file are not trusted: they
-pass an `EventValidator`.
+AEDAT 4, EVT3, HDF5, NPZ and CSV are written, too. Addresses count from the top left, times are
+microseconds. Events of a file are not trusted: they pass an `EventValidator`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,24 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from lmht_deploy._packages import require_package
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, first_line
 from lmht_deploy.formats.files import as_path, atomic_write, no_file
 
 from ._pieces import Choice
 from ._readers import OPENERS, TRACKED
+from ._writers import WRITERS
 from .arrays import MAX_GAP, EventValidator, Sensor, as_sensor
 
 SUFFIXES = tuple(OPENERS)
 """Suffixes of the files that can be read."""
+
+WRITTEN_EVENTS = 2**15
+"""Events that are encoded at once, at most: more do not fit a core's cache."""
 
 
 class Recording(NamedTuple):
@@ -45,7 +49,7 @@ class Recording(NamedTuple):
 
     events: np.ndarray
     sensor: Sensor
-    dropped: Mapping[str, int]
+    dropped: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -139,28 +143,40 @@ def read_events(
     return Recording(np.concatenate(packets), stream.sensor, validator.dropped)
 
 
-def write_aedat4(path: str | Path, events: np.ndarray, sensor: Sensor) -> None:
-    """Write a recording as AEDAT 4 (LZ4), whole or not at all.
+def write_events(path: str | Path, recording: Recording | EventStream) -> int:
+    """Write a recording packet by packet, whole or not at all.
+
+    The suffix names the format: AEDAT 4 (`.aedat4`, compressed with LZ4), Prophesee EVT3 (`.raw`),
+    HDF5 (`.h5`, `.hdf5`), NumPy (`.npz`) or `.csv`. `read_events` reads the same events.
 
     Args:
         path: File to write.
-        events: EVENT `[n]`.
-        sensor: Size of the sensor.
+        recording: What to write. Its events must be valid for its sensor.
+
+    Returns:
+        Number of events.
 
     Raises:
-        DataError: The package faery is not installed.
+        DataError: The format cannot be written, cannot hold the events, or an event is not valid.
         StorageError: The file cannot be written.
-    """
-    require_package("faery", "events")
-    import faery
 
-    packet = np.empty(len(events), faery.EVENTS_DTYPE)
-    for field, name in {"t": "t", "x": "x", "y": "y", "on": "p"}.items():
-        packet[field] = events[name]
-    with atomic_write(path) as temporary:
-        faery.events_stream_from_array(packet, (sensor.width, sensor.height)).to_file(
-            temporary, file_type="aedat", compression=("lz4", 1), zero_t0=False
+    Example:
+        >>> write_events("copy.raw", open_recording("recording.aedat4"))
+    """
+    path = as_path(path)
+    writer = WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise DataError(
+            f"{path}: cannot be written; a recording is written as {', '.join(WRITERS)}"
         )
+    packets = recording.packets if isinstance(recording, EventStream) else [recording.events]
+    validator = EventValidator(recording.sensor)
+    with atomic_write(path) as temporary, writer(temporary, recording.sensor) as write:
+        for packet in packets:
+            valid = validator.validate(packet)
+            for start in range(0, len(valid), WRITTEN_EVENTS):
+                write(valid[start : start + WRITTEN_EVENTS])
+    return validator.seen
 
 
 def _with_reader_errors(path: Path, packets: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -178,7 +194,6 @@ def _reader_errors(path: Path) -> Iterator[None]:
     except PermissionError:
         raise DataError(f"{path}: cannot be read (permission denied)") from None
     except Exception as error:  # parsers of untrusted content raise almost every type
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{path}: is damaged, truncated or not what its name says ({reason})"
+            f"{path}: is damaged, truncated or not what its name says ({first_line(error)})"
         ) from None

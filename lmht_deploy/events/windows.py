@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy.errors import DataError
 
 from ._extension import core
@@ -214,6 +215,7 @@ def _count_earlier(events: np.ndarray, time: int) -> int:
     return int(core().first_at(as_bytes(events), min(time, MAX_TIME + 1)))
 
 
+@check_types(DataError, events=np.ndarray, rule=WindowRule)
 def count_windows(
     events: np.ndarray, sensor: Sensor, rule: WindowRule, size: Sensor | None = None
 ) -> np.ndarray:
@@ -283,6 +285,7 @@ def count_events(
     core().count(as_bytes(events), first, last, sensor, frame)
 
 
+@check_types(DataError, counts=np.ndarray, max_count=(int, np.integer))
 def clip_counts(counts: np.ndarray, max_count: int = 255) -> tuple[np.ndarray, int]:
     """Clip counts to the input range of a network.
 

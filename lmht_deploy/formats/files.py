@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmht_deploy.errors import LmhtError, StorageError
+from lmht_deploy.errors import LmhtError, StorageError, first_line
 
 __all__ = ["as_path", "atomic_write", "no_file", "reading"]
 
@@ -173,7 +173,7 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
     except MemoryError:
         raise StorageError(f"{path}: needs more memory than is available") from None
     except Exception as error:  # parsers of untrusted content raise almost every type
-        raise StorageError(f"{path}: is damaged or was edited ({_first_line(error)})") from None
+        raise StorageError(f"{path}: is damaged or was edited ({first_line(error)})") from None
 
 
 def no_file(path: str | Path) -> StorageError:
@@ -189,8 +189,3 @@ def _is_file(path: str | Path) -> bool:
         return Path(path).is_file()
     except (OSError, TypeError):
         return False
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip("'\" \n") or type(error).__name__
-    return text.splitlines()[0]

@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmht_deploy.errors import DataError, StorageError
+from lmht_deploy.errors import DataError, StorageError, show
 from lmht_deploy.formats.files import as_path, atomic_write, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
 
-__all__ = ["SCHEMA", "WindowFile", "load_windows", "save_windows"]
+from ._npz import ArrayHeader, npz_headers, read_npz
+
+__all__ = ["SCHEMA", "WindowFile", "load_windows", "save_windows", "window_shape"]
 
 WINDOWS = Field(
     "windows",
@@ -84,13 +86,16 @@ def save_windows(
 
     Raises:
         DataError: If the arrays are not of that kind.
-        StorageError: If the file cannot be written.
+        StorageError: If the file cannot be written, or its name does not end in `.npz`.
     """
+    if as_path(path).suffix != SCHEMA.suffix:
+        raise StorageError(f"{path}: the suffix must be {SCHEMA.suffix}")
     given = {WINDOWS.name: windows, LABELS.name: labels, CLASSES.name: list(classes) or None}
     arrays = {
         name: _as_array(path, name, values) for name, values in given.items() if values is not None
     }
-    _check(path, arrays)
+    _check(path, {name: ArrayHeader(array.dtype, array.shape) for name, array in arrays.items()})
+    _check_values(path, arrays)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -105,14 +110,10 @@ def load_windows(path: str | Path) -> WindowFile:
         StorageError: If the file is missing, damaged or not a `.npz` file.
         DataError: If its arrays are of another kind.
     """
-    with reading(as_path(path), "a readable .npz file"):
-        arrays = _read(path)
-    if isinstance(arrays, np.ndarray):
-        raise DataError(
-            f"{path}: holds one bare array; write it with "
-            f"numpy.savez_compressed(path, windows=..., labels=...)"
-        )
-    _check(path, arrays)
+    window_shape(path)
+    with reading(path, "a readable .npz file"):
+        arrays = read_npz(path)
+    _check_values(path, arrays)
     labels = arrays.get(LABELS.name)
     return WindowFile(
         arrays[WINDOWS.name],
@@ -121,19 +122,34 @@ def load_windows(path: str | Path) -> WindowFile:
     )
 
 
-def _read(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
+def window_shape(path: str | Path) -> tuple[int, ...]:
+    """Return the shape `[N, T_in, ...]` of the windows in a `.npz` file, without reading them.
+
+    Args:
+        path: File to read.
+
+    Raises:
+        StorageError: If the file is missing, damaged or not a `.npz` file.
+        DataError: If its arrays are of another kind.
+    """
+    with reading(as_path(path), "a readable .npz file"):
+        headers = _headers(path)
+    if headers is None:
+        raise DataError(
+            f"{path}: holds one bare array; write it with "
+            f"numpy.savez_compressed(path, windows=..., labels=...)"
+        )
+    _check(path, headers)
+    return headers[WINDOWS.name].shape
+
+
+def _headers(path: str | Path) -> dict[str, ArrayHeader] | None:
+    """Return what the file states of its arrays; None for a bare array."""
     with Path(path).open("rb") as file:
-        if not file.read(6).startswith(_MAGIC):
-            raise StorageError(f"{path}: is not an .npz file")
-        file.seek(0)
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        arrays = {name: content[name] for name in content.files}
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # NumPy returns any other member as bytes
-            raise StorageError(f"{path}: {name!r} is not an array")
-    return arrays
+        start = file.read(6)
+    if not start.startswith(_MAGIC):
+        raise StorageError(f"{path}: is not an .npz file")
+    return npz_headers(path) if start.startswith(_MAGIC[0]) else None
 
 
 def _as_array(path: str | Path, name: str, values: object) -> np.ndarray:
@@ -143,38 +159,40 @@ def _as_array(path: str | Path, name: str, values: object) -> np.ndarray:
         raise DataError(f"{path}: {name!r} must be an array of integers") from None
 
 
-def _check(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _check(path: str | Path, arrays: Mapping[str, ArrayHeader]) -> None:
+    """Check names, types and shapes, which a file states before the values."""
     if not SCHEMA.groups[0].required <= set(arrays) <= SCHEMA.groups[0].names:
         raise DataError(
             f"{path}: must hold the array 'windows' and may hold 'labels' and 'classes'; it holds "
-            f"{', '.join(sorted(arrays)) or 'nothing'}"
+            f"{', '.join(map(show, sorted(arrays)[:9])) or 'nothing'}"
         )
-    windows, labels = arrays[WINDOWS.name], arrays.get(LABELS.name)
-    if windows.dtype.kind not in "iub" or windows.ndim < 2 or len(windows) == 0:
+    (dtype, shape), labels = arrays[WINDOWS.name], arrays.get(LABELS.name)
+    if dtype.kind not in "iub" or len(shape) < 2 or shape[0] == 0:
         raise DataError(
             f"{path}: 'windows' must hold integers in the shape [N, T_in, ...] with N >= 1, not "
-            f"{windows.dtype} {list(windows.shape)}"
+            f"{dtype} {list(shape)}"
         )
-    if labels is not None:
-        _check_labels(path, labels, len(windows))
-    if (classes := arrays.get(CLASSES.name)) is not None:
-        _check_classes(path, classes, labels)
-
-
-def _check_labels(path: str | Path, labels: np.ndarray, count: int) -> None:
-    if labels.dtype.kind not in "iu" or labels.shape != (count,):
+    if labels and (labels.dtype.kind not in "iu" or labels.shape != shape[:1]):
         raise DataError(
-            f"{path}: 'labels' must hold {count} integers, one per window, not {labels.dtype} "
+            f"{path}: 'labels' must hold {shape[0]} integers, one per window, not {labels.dtype} "
             f"{list(labels.shape)}"
         )
-    if labels.max() > np.iinfo(np.int64).max:
-        raise DataError(f"{path}: 'labels' must fit 64 bits, found {labels.max()}")
-
-
-def _check_classes(path: str | Path, classes: np.ndarray, labels: np.ndarray | None) -> None:
-    if classes.dtype.kind != "U" or classes.ndim != 1 or not classes.all():
+    classes = arrays.get(CLASSES.name)
+    if classes and (classes.dtype.kind != "U" or len(classes.shape) != 1):
         raise DataError(f"{path}: 'classes' must hold texts, the names of the classes")
-    if labels is not None and (labels.min() < 0 or labels.max() >= len(classes)):
+
+
+def _check_values(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    labels, classes = arrays.get(LABELS.name), arrays.get(CLASSES.name)
+    if labels is not None and labels.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: 'labels' must fit 64 bits, found {labels.max()}")
+    if classes is not None and not classes.all():
+        raise DataError(f"{path}: 'classes' must hold texts, the names of the classes")
+    if (
+        labels is not None
+        and classes is not None
+        and (labels.min() < 0 or labels.max() >= len(classes))
+    ):
         raise DataError(
             f"{path}: 'labels' must lie within 0..{len(classes) - 1}, one of the {len(classes)} "
             f"classes, found {labels.min()}..{labels.max()}"

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from lmht_deploy.errors import NetworkError
+from lmht_deploy.errors import NetworkError, show
 
 from .records import Pair
 
@@ -16,15 +16,6 @@ INT32_MAX = 2**31 - 1
 """Largest value of a 32-bit integer."""
 MAX_NAME = 255
 """Largest number of characters in the name of a layer."""
-
-
-def show(value: object) -> str:
-    """Represent any value as one short line, for a message."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # the value's own code, or an integer of thousands of digits
-        text = f"a value of type {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def integer(what: str, value: object, low: int, high: int = INT32_MAX) -> int:

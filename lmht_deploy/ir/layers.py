@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from lmht_deploy.errors import NetworkError
+from lmht_deploy.errors import NetworkError, show
 
 from . import _checks as checks
 from ._geometry import output_size
@@ -80,7 +80,7 @@ class Input(Record):
 
 def _input_shape(what: str, shape: object) -> Shape:
     if not isinstance(shape, tuple | list) or len(shape) not in (1, 3):
-        raise NetworkError(f"{what}: shape must be (C, H, W) or (N,), not {checks.show(shape)}")
+        raise NetworkError(f"{what}: shape must be (C, H, W) or (N,), not {show(shape)}")
     return tuple(checks.integer(f"{what}: each size of the shape", size, 1) for size in shape)
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from math import prod
 from typing import NamedTuple, TypeVar, get_args
 
-from lmht_deploy.errors import NetworkError
+from lmht_deploy.errors import NetworkError, show
 
 from . import _checks as checks
 from ._checks import INT32_MAX
@@ -143,7 +143,7 @@ class Network(Record):
             if layer.name == name:
                 return layer
         names = ", ".join(layer.name for layer in self.layers)
-        raise NetworkError(f"no layer is named {checks.show(name)}; there are {names}")
+        raise NetworkError(f"no layer is named {show(name)}; there are {names}")
 
     def blocks(self, name: str) -> int:
         """Return the number of time-steps of layer `name`; a block of sub-steps counts as one."""
@@ -218,10 +218,10 @@ def require_network(net: object) -> Network:
 
 def _metadata(metadata: object) -> dict[str, str]:
     if not isinstance(metadata, Mapping):
-        raise NetworkError(f"metadata must be texts by key, not {checks.show(metadata)}")
+        raise NetworkError(f"metadata must be texts by key, not {show(metadata)}")
     for item in metadata.items():
         if not all(isinstance(text, str) for text in item):
-            raise NetworkError(f"metadata must be texts by key, not {checks.show(item)}")
+            raise NetworkError(f"metadata must be texts by key, not {show(item)}")
     return dict(metadata)
 
 

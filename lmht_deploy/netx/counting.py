@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from lmht_deploy.formats.netx.stock import (
 from lmht_deploy.result import Counts, Result, check_windows, per_window
 
 from .simulate import Recording
+
+MAX_SAMPLE = 2**28
+"""Largest number of input values of one sample."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,8 @@ def _encoded(net: NetX, encoding: ExactEncoding | StockEncoding, windows: np.nda
     windows = check_windows(encoding.window, encoding.min_value, encoding.max_value, windows)
     if net.steps is None:
         raise DataError("the file does not state the steps of a sample ('simulation/tSample')")
+    if net.steps * prod(net.input_shape) > MAX_SAMPLE:
+        raise DataError(f"a sample of {net.steps} steps of {net.input_shape} is too large to run")
     if isinstance(encoding, ExactEncoding):
         frames = np.zeros((len(windows), net.steps, *net.input_shape), np.int16)
         frames[:, 0] = np.tile(windows.reshape(len(windows), -1), encoding.copies)

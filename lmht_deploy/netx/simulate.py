@@ -8,14 +8,14 @@ each spike adds one row of weights, and rows of neurons at rest are skipped.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from lmht_deploy._packages import ExtensionError, import_extension
 from lmht_deploy.errors import BackendError, DataError
-from lmht_deploy.formats.netx.keys import STATE_ONE, STATE_UNIT
+from lmht_deploy.formats.netx.keys import MAX_STEPS, STATE_ONE, STATE_UNIT
 from lmht_deploy.formats.netx.stock import NetX, NetXConv, NetXDense, NetXInput
 from lmht_deploy.formats.netx.weights import effective_weights
 
@@ -117,6 +117,7 @@ class Simulator:
         """
         inputs = np.asarray(inputs)
         steps = check(self.net, inputs, steps, graded)
+        interval, offset = _reset(reset_interval, reset_offset)
         batch, given, biases = len(inputs), None, None
         if self.driven:
             biases = _bias(inputs).reshape(batch, -1)
@@ -130,8 +131,8 @@ class Simulator:
             biases=biases,
             graded=graded,
             steps=steps,
-            reset_interval=reset_interval or 0,
-            reset_offset=reset_offset,
+            reset_interval=interval,
+            reset_offset=offset,
             records=[_records(_extension(), recording) for recording in recordings],
             threads=self.threads,
         )
@@ -150,12 +151,27 @@ def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int
             else f"spikes [batch, steps, {shape}]"
         )
         raise DataError(f"this network is driven by {what}; inputs have shape {list(inputs.shape)}")
+    if steps is not None and not _is_count(steps, 0):
+        raise DataError(f"the number of steps must lie within 0..{MAX_STEPS}, not {steps!r}")
     low, high = GRADED_RANGE
     if graded and inputs.size and (inputs.min() < low or inputs.max() > high):
         raise DataError(
             f"graded spikes have 16 bits, {low}..{high}; inputs are {inputs.min()}..{inputs.max()}"
         )
     return inputs.shape[1] if steps is None else steps
+
+
+def _reset(interval: int | None, offset: int) -> tuple[int, int]:
+    """Return the interval, 0 where there is none, and the offset of a reset."""
+    if interval is not None and not _is_count(interval, 1):
+        raise DataError(f"reset_interval must lie within 1..{MAX_STEPS}, not {interval!r}")
+    if not _is_count(offset, 0):
+        raise DataError(f"reset_offset must lie within 0..{MAX_STEPS}, not {offset!r}")
+    return interval or 0, offset
+
+
+def _is_count(value: object, low: int) -> bool:
+    return isinstance(value, int) and low <= value <= MAX_STEPS
 
 
 def isas() -> list[str]:
@@ -167,11 +183,9 @@ def isas() -> list[str]:
 def _extension() -> Any:
     """Return the extension; BackendError with the command that builds it where it is missing."""
     try:
-        return importlib.import_module("._core", __package__)
-    except ImportError as error:  # a source tree that was not built
-        raise BackendError(
-            f"the simulation of NetX files was not built ({error}); run: pip install -e ."
-        ) from None
+        return import_extension(__package__)
+    except ExtensionError as error:
+        raise BackendError(str(error)) from None
 
 
 def _add(core: Any, network: _core.Network, layer: NetXInput | NetXConv | NetXDense) -> None:

@@ -96,11 +96,11 @@ def test_run_without_labels_prints_answers(
         assert line in said
     assert "confusion" not in said and "accuracy" not in said
     counts = np.bincount(PREDICTED)
-    assert f"{NAMES[counts.argmax()]}: {counts.max()}" in said.split("answers: ")[1]
+    assert f"{NAMES[counts.argmax()]} ({counts.max()})" in said.split("answers: ")[1]
     assert content["accuracy"] is None and content["confusion"] is None
     save_network(NET, folder / "net.lmht")
     assert run_json("--data", "bare.npz")["classes"] is None
-    assert f"answers: class {counts.argmax()}: {counts.max()}" in capsys.readouterr().out
+    assert f"answers: class {counts.argmax()} ({counts.max()})" in capsys.readouterr().out
 
 
 def test_a_recording_gets_answers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +225,7 @@ def test_unknown_below_a_margin(folder: Path, capsys: pytest.CaptureFixture[str]
     assert f"5 of 12 windows are unknown, accuracy of the others {right / 7:.2%}\n" in said
     assert lmht("run", "net.lmht", "--data", "bare.npz", "--min-margin", least) == 0
     said = capsys.readouterr().out
-    assert said.count("class unknown ") == 5 and "unknown: 5" in said
+    assert said.count("class unknown ") == 5 and "unknown (5)" in said
 
 
 def test_a_margin_is_calibrated_stored_and_used(
@@ -264,6 +264,9 @@ def test_mistakes_about_margins(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "there are no labels" in refused(
         capsys, "run", "net.lmht", "--data", "bare.npz", "--calibrate", 95
     )
+    assert "--smooth averages the windows of a recording; data.npz does not say" in refused(
+        capsys, *run, "--smooth", 2
+    )
     assert "must be a number" in refused(
         capsys, "convert", "net.lmht", "--out", "x.lmht", "--min-margin", "inf"
     )
@@ -288,6 +291,18 @@ def test_smoothing_of_a_stream(folder: Path, capsys: pytest.CaptureFixture[str])
     assert [line[1] for line in found["event"]] == expected.margins.tolist()
 
 
+def test_run_smooths_within_a_recording(folder: Path) -> None:
+    cut = ("--data", "recording.npy", "--sensor", "8x8", "--length", "20ms")
+    plain, smooth = run_json(*cut), run_json(*cut, "--smooth", 3, "--predictions", "p.csv")
+    assert smooth["logits"] == plain["logits"] and len(plain["logits"]) >= 4
+    result = Result("event", np.array(plain["logits"]), plain["scale"], {}, {})
+    expected = answer_windows(result, Judge(smooth=3), np.zeros(len(plain["logits"]), int))
+    assert smooth["predictions"] == expected.labels.tolist() != plain["predictions"]
+    assert smooth["margins"] == expected.margins.tolist()
+    assert [float(row["time"]) for row in rows("p.csv")][:3] == [0, 0.02, 0.04]
+    assert {row["source"] for row in rows("p.csv")} == {"recording.npy"}
+
+
 def test_lines_of_a_stream_say_unknown_and_incomplete(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -297,7 +312,7 @@ def test_lines_of_a_stream_say_unknown_and_incomplete(
     lines = said.out.splitlines()
     assert len(lines) == 5 and all("class unknown " in line for line in lines)
     assert [line.endswith("  incomplete window") for line in lines] == [False] * 4 + [True]
-    assert "answers: unknown: 5; the last window is incomplete" in said.err
+    assert "answers: unknown (5); the last window is incomplete" in said.err
 
 
 # ------------------------------------------------------------------------------------- times

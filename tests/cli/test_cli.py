@@ -274,6 +274,33 @@ def test_limits_of_a_chip(net: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     )
 
 
+def test_a_verdict_about_a_chip(
+    net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line at the end; what is within its limit is counted, not listed."""
+    inspect = ("inspect", net, "--json", tmp_path / "net.json", "--target")
+    assert lmht(*inspect, "loihi2") == 0
+    *_, counted, verdict = capsys.readouterr().out.splitlines()
+    assert verdict == "fits on 6 of 128 cores of Loihi 2 (an estimate from published limits)"
+    content = json.loads((tmp_path / "net.json").read_text())
+    kept = [finding["kept"] for finding in content["limits"]]
+    assert content["fits"] is True and False not in kept
+    assert counted == (
+        f"{len(kept)} figures: {kept.count(True)} within a published limit, 0 beyond, "
+        f"{kept.count(None)} without one; --json lists all"
+    )
+    assert lmht(*inspect, "loihi1") == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1] == (
+        "does not fit Loihi: layers of neurons with a soft reset 5, at most 0; "
+        "layer 'a': largest spike 2, at most 1; layer 'c': largest spike 2, at most 1; and 3 more"
+    )
+    assert said.count("within") == 4 and said.count("beyond") == 7
+    assert json.loads((tmp_path / "net.json").read_text())["fits"] is False
+    assert lmht("inspect", net, "--json", tmp_path / "net.json") == 0
+    assert json.loads((tmp_path / "net.json").read_text())["fits"] is None
+
+
 def test_bad_output(
     net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

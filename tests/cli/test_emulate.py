@@ -93,8 +93,8 @@ def test_mistakes(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no file test*.parquet" in refused(
         capsys, "emulate", images, "--out", out, "--split", "test"
     )
-    assert "split must be 'train' or 'test'" in refused(
-        capsys, "emulate", images, "--out", out, "--split", "all"
+    assert "split must be 'train', 'validation', 'test' or 'all'" in refused(
+        capsys, "emulate", images, "--out", out, "--split", "some"
     )
     assert "class 'airplane' has 2 images, 3 were requested" in refused(
         capsys, "emulate", images, "--out", out, "--per-class", 3

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lmht_deploy import __version__, backends, data
 from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.formats.windows import save_windows
 from lmht_deploy.training.recipe import available_recipes, load_recipe, recipe_keys
 from tests.support.networks import SPECIAL
 
@@ -100,12 +102,15 @@ def test_folders_for_files(net: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     for arguments in (
         ["run", tmp_path, "--data", "digits"],
         ["compare", tmp_path, "--data", "digits"],
-        ["run", net, "--data", tmp_path],
         ["inspect", tmp_path],
         ["stream", tmp_path, "-", "--length", "20us"],
         ["export", net, "--out", tmp_path],
         ["convert", net, "--out", tmp_path],
         ["run", net, "--data", "digits", "--json", tmp_path],
+        ["run", net, "--data", "digits", "--predictions", tmp_path],
+        ["inspect", net, "--run", tmp_path],
+        ["train", tmp_path],
+        ["recipes", tmp_path],
     ):
         assert f"{tmp_path}: is a folder" in refused(capsys, *arguments)
 
@@ -119,7 +124,16 @@ def test_options_without_effect(net: Path, capsys: pytest.CaptureFixture[str]) -
         capsys, "compare", net, "--data", "digits", "--backends", ""
     )
     windows = ("--data", net.with_name("windows.npz"))
-    for given in (["--sensor", "8x8"], ["--root", "."], ["--subset"], ["--cache", "."]):
+    save_windows(np.zeros((1, 2, 2, 2, 2), int), windows[1])
+    for given in (
+        ["--sensor", "8x8"],
+        ["--root", "."],
+        ["--subset"],
+        ["--cache", "."],
+        ["--length", "50ms"],
+        ["--incomplete"],
+        ["--drop"],
+    ):
         assert f"{given[0]} has no effect on the file" in refused(
             capsys, "run", net, *windows, *given
         )

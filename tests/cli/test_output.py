@@ -122,6 +122,23 @@ def test_hostile_class_names_are_literal(folder: Path, capsys: pytest.CaptureFix
         assert f" {label} {printable(name)} " in said
 
 
+def test_figures_are_not_cut_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_console.out, "_width", 50)
+    rows = _console.table("figures", ("what", "windows", "a b c"), left=("what",))
+    rows.add_row("a rather long text that wraps", "1,234,567,890", "12 layers of 34")
+    assert _console.fits(rows)
+    wide = _console.table("figures", ("what", *"abcdefgh"), left=("what",))
+    wide.add_row("rather long text", *("1,234,567",) * 8)
+    assert not _console.fits(wide)
+    _console.show(rows)
+    _console.show(wide)
+    said = capsys.readouterr().out
+    assert "1,234,567,890" in said and "12 layers of 34" in said and "windows" in said
+    assert said.count("1,234,567 ") == 8 and "rather" in said
+
+
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_lines_survive_a_progress_bar(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that is longer than the terminal is complete, and comes once, above the bar."""

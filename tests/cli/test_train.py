@@ -144,6 +144,7 @@ def test_validate(
         .replace("sops = 0.0", "sops = 0.52")
     )
     arguments = ("validate", run, "--limit", 30, "--json", tmp_path / "table2.json")
+    arguments += ("--predictions", tmp_path / "answers.csv")
     assert lmht(*arguments) == 0
     said = capsys.readouterr().out
     assert (
@@ -159,6 +160,11 @@ def test_validate(
         and [row["form"] for row in content["rows"]] == ["before", "block-start", "uniform"] * 2
     )
     assert [row["windows"] for row in content["rows"]] == [30] * 6
+    answers, integer = content["answers"], content["rows"][3]
+    assert integer["integer"] and answers["accuracy"] == integer["accuracy"]
+    assert answers["interval"] == integer["interval"] and "confusion matrix" in said
+    assert sum(map(sum, answers["confusion"])) == 30
+    assert (tmp_path / "answers.csv").read_text().count("\n") == 31
 
     from lmht_deploy.analysis import validate
     from lmht_deploy.reparameterize import reparameterize
@@ -179,7 +185,9 @@ def test_validate(
     recipe.write_text(written)
     assert "there is no such run folder" in refused(capsys, "validate", tmp_path / "none")
     assert "device 'fly' is not available" in refused(capsys, "validate", run, "--device", "fly")
-    assert "split must be 'train' or 'test'" in refused(capsys, "validate", run, "--split", "all")
+    assert "split must be 'train', 'validation', 'test' or 'all', not 'some'" in refused(
+        capsys, "validate", run, "--split", "some"
+    )
 
 
 def test_reports(
@@ -365,6 +373,7 @@ def test_own_recordings_that_state_no_sensor(
     assert "--sensor" in refused(capsys, *train, tmp_path / "refused", *short)
     assert lmht(*train, tmp_path / "run", *short, "--sensor", "16x16") == 0
     assert lmht("validate", tmp_path / "run", "--root", tmp_path / "data", "--sensor", "16x16") == 0
+    assert lmht("validate", tmp_path / "run") == 0  # the run knows both
 
 
 def test_interrupted(
@@ -449,9 +458,9 @@ def test_demo_on_both_data_sets(
     from lmht_deploy.training import recipe as recipes
 
     load = recipes.load_recipe
-    monkeypatch.setattr(recipes, "load_recipe", lambda name: load(name, SHORT[:2]))
+    monkeypatch.setattr(recipes, "load_recipe", lambda name, more: load(name, [*SHORT[:2], *more]))
     nmnist = Path(__file__).parents[2] / ".." / "shared" / "data" / "nmnist_small"
-    for arguments in ([], ["--nmnist", nmnist]) if nmnist.exists() else ([],):
+    for arguments in ([], ["--data", "nmnist", "--root", nmnist]) if nmnist.exists() else ([],):
         assert lmht("demo", "--out", tmp_path / "demo", *arguments) == 0
         assert "all integers are equal" in capsys.readouterr().out
         content = json.loads((tmp_path / "demo" / "demo.json").read_text())
@@ -481,7 +490,7 @@ def test_demo_exits_with_1_if_a_backend_differs(
     monkeypatch.setattr(
         recipes,
         "load_recipe",
-        lambda name: load(name, ("training.epochs=1", "training.batch_size=256")),
+        lambda name, more: load(name, ["training.epochs=1", "training.batch_size=256", *more]),
     )
     monkeypatch.setattr(torch_backend, "_fire", lambda layer, current: right(layer, current + 999))
     assert lmht("demo", "--out", tmp_path / "demo") == 1

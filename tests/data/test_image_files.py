@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmht_deploy.data import images
+from lmht_deploy.data import images, load
 from lmht_deploy.data._listing import Choice
 from lmht_deploy.data._splits import Split, SplitRule
 from lmht_deploy.errors import DataError
@@ -93,6 +93,20 @@ def test_images_that_do_not_fit(tmp_path: Path) -> None:
         images.load_image_folder(tmp_path, Choice())
     with pytest.raises(DataError, match="give a root with one folder of images for each class"):
         images.load_image_folder(None, Choice())
+
+
+def test_a_folder_of_images_is_loaded_by_its_path(tmp_path: Path) -> None:
+    write_images(tmp_path / "x", {"cat": random_pixels(4), "dog": random_pixels(4, 1)})
+    found = load(tmp_path / "x", split="all", steps=1)
+    assert found.kind == "image" and found.classes == ("cat", "dog") and len(found) == 8
+    assert found.sources[0] == "cat/0.png" and found.provenance["data"] == "image-folder"
+    again = load("image-folder", root=found.provenance["root"], split="all", steps=1)
+    np.testing.assert_array_equal(again.windows, found.windows)
+    (tmp_path / "x" / "files.csv").write_text("file,label\ncat/0.png,tom\ndog/1.png,rex\n")
+    table = load(tmp_path / "x" / "files.csv", split="all", steps=1)
+    assert table.classes == ("rex", "tom") and table.labels.tolist() == [1, 0]
+    with pytest.raises(DataError, match="give a root with one folder"):
+        load("image-folder", steps=1)
 
 
 # ------------------------------------------------------------------------------- CIFAR's archives

@@ -18,7 +18,7 @@ def touch(root: Path, *names: str) -> None:
 
 
 def listed(root: Path, **options: str) -> Listing:
-    return list_files(root, (".npy",), "recording", **options)
+    return list_files(root, (".npy",), "recording", SplitRule(**options))  # type: ignore[arg-type]
 
 
 def rows(found: Listing) -> list[tuple[str, str, str]]:
@@ -54,6 +54,14 @@ def test_classes_and_groups_are_parts_of_the_path(tmp_path: Path) -> None:
         listed(tmp_path / "flat", label_by="x")
     with pytest.raises(DataError, match=r"label_by '\[' is not a regular expression"):
         listed(tmp_path, label_by="[")
+
+
+def test_two_levels_of_folders_are_not_guessed(tmp_path: Path) -> None:
+    touch(tmp_path, "s1/cup/a.npy", "s1/mug/b.npy", "s2/cup/c.npy")
+    message = r"two folders deep; .* label_by 1 \(s1, s2\) or label_by 2 \(cup, mug\)"
+    with pytest.raises(DataError, match=message):
+        listed(tmp_path)
+    assert listed(tmp_path, label_by="1").classes == ("s1", "s2")
 
 
 def test_folders_of_splits(tmp_path: Path) -> None:

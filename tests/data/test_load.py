@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmht_deploy.data import Windows, available
-from lmht_deploy.data._recordings import split_by_class
+from lmht_deploy.data import SplitRule, Windows, available
+from lmht_deploy.data._listing import Choice, select
+from lmht_deploy.data._splits import Split
 from lmht_deploy.errors import DataError, LmhtError, StorageError
 from lmht_deploy.events.arrays import Sensor, make_events
 from lmht_deploy.formats.windows import save_windows
@@ -50,9 +52,17 @@ def test_digits() -> None:
     np.testing.assert_array_equal(test.labels, again.labels)
 
 
+SIDES: tuple[Split, ...] = ("train", "test")
+
+
+def split_of(labels: np.ndarray, split: Split) -> np.ndarray:
+    names = [f"{index:03}" for index in range(len(labels))]
+    return select(names, labels, "abcde", Choice(split)).index
+
+
 def test_splits_are_disjoint_and_complete() -> None:
     labels = np.random.default_rng(0).integers(0, 5, 200)
-    train, test = (split_by_class(labels, split) for split in ("train", "test"))
+    train, test = (split_of(labels, split) for split in SIDES)
     assert sorted([*train, *test]) == list(range(200))
     for label in range(5):
         assert (labels[train] == label).sum() == round(0.9 * (labels == label).sum())
@@ -74,7 +84,7 @@ def test_options_of_load() -> None:
             {"source": "mnist"},
             "unknown data set 'mnist'; did you mean 'nmnist'\\? .* digits, nmnist",
         ),
-        ({"split": "some"}, "split must be 'train', 'test' or 'all', not 'some'"),
+        ({"split": "some"}, "split must be 'train', 'validation', 'test' or 'all', not 'some'"),
         ({"steps": 0}, "at least one bin"),
         ({"source": "nmnist"}, "give the root that holds Train/<digit>"),
     ],
@@ -178,7 +188,9 @@ def test_windows_can_be_selected_with_their_labels() -> None:
         ({"source": ".", "root": "."}, r"a root has no effect on \.; give the path alone"),
         ({"source": "a/b"}, "a/b: there is no such file"),
         ({"source": "absent.txt"}, "absent.txt: there is no such file"),
-        ({"source": "digits", "classes": 3}, "only image data sets can be limited to their first"),
+        ({"source": "digits", "classes": 3}, "classes must be a list of names, not 3"),
+        ({"source": "digits", "classes": ["ten"]}, "unknown class 'ten'; the classes are 0, 1, 2"),
+        ({"source": "digits", "split": "validation"}, "there is no validation split; give its sh"),
         ({"source": "digits", "size": (1, 2, 3)}, r"size must be \(height, width\) or one number"),
         ({"source": "digits", "size": "ab"}, r"or one number, in pixels, not 'ab'"),
         ({"source": "digits", "size": 0}, r"or one number, in pixels, not 0"),
@@ -362,9 +374,7 @@ def test_events_that_do_not_fit_are_dropped_only_when_asked(tmp_path: Path) -> N
         make_events(np.array([5, 6, 7]), np.array([1, 99, 1]), np.zeros(3, int), np.ones(3, int)),
     )
     split = (
-        "train"
-        if any(index == 0 for index in split_by_class(np.repeat([0, 1], 10), "train"))
-        else "test"
+        "train" if any(index == 0 for index in split_of(np.repeat([0, 1], 10), "train")) else "test"
     )
     with pytest.raises(DataError, match=r"^cat/0\.npy: event 1: x=99"):
         load("folder", root=tmp_path, split=split, sensor=SENSOR)
@@ -418,3 +428,105 @@ def test_the_cache_gives_the_same_and_notices_every_change(tmp_path: Path) -> No
     load_again()
     assert reads
     assert not [path for path in cache.iterdir() if path.suffix != ".npz"]
+
+
+# ---------------------------------------------------------------------------- splits and classes
+
+
+def test_splits_of_a_set_without_its_own() -> None:
+    pytest.importorskip("sklearn")
+    rule = SplitRule(validation_share=0.25, test_share=0.5)
+    sides = {
+        split: load("digits", split=split, split_rule=rule) for split in ("train", "validation")
+    }
+    sides |= {split: load("digits", split=split, split_rule=rule) for split in ("test", "all")}
+    numbers = {split: len(found) for split, found in sides.items()}
+    assert numbers["all"] == 1797 and numbers["test"] == pytest.approx(898, abs=5)
+    assert numbers["validation"] == pytest.approx(225, abs=5) and sum(numbers.values()) == 2 * 1797
+    names = [name for split in ("train", "validation", "test") for name in sides[split].sources]
+    assert len(set(names)) == 1797
+    assert json.loads(sides["test"].provenance["split_rule"])["test_share"] == 0.5
+
+
+def test_chosen_classes_keep_their_split() -> None:
+    pytest.importorskip("sklearn")
+    every, some = load("digits"), load("digits", classes=["8", "3=three"])
+    assert some.classes == ("8", "three")
+    kept = np.isin(every.require_labels(), [3, 8])
+    np.testing.assert_array_equal(some.labels, every.require_labels()[kept] == 3)
+    first = load("digits", max_classes=2)
+    assert first.classes == ("0", "1") and set(first.require_labels()) == {0, 1}
+
+
+def test_groups_of_a_folder_are_in_one_split(tmp_path: Path) -> None:
+    """All windows of a recording, and all recordings of a session."""
+    for session in ("one", "two"):
+        write_folders(tmp_path / session, 6)
+    options = {"root": tmp_path, "sensor": SENSOR, "by": "time", "length": 400}
+    rule = SplitRule(label_by="2", group_by="1")
+    train, test = (
+        load("folder", split=split, split_rule=rule, **options) for split in ("train", "test")
+    )
+    assert train.classes == ("cat", "dog") and len(test) > len(test.sources)
+    assert len({name.split("/")[0] for name in train.sources}) == 1
+    assert {name.split("/")[0] for name in (*train.sources, *test.sources)} == {"one", "two"}
+    assert any("because groups are not divided" in text for text in test.notes)
+    folds = [
+        load(
+            "folder", split="test", split_rule=SplitRule(label_by="2", fold=f"{fold}/3"), **options
+        ).sources
+        for fold in (1, 2, 3)
+    ]
+    assert sorted(name for fold in folds for name in fold) == sorted(train.sources + test.sources)
+
+
+def test_a_table_of_recordings(tmp_path: Path) -> None:
+    write_folders(tmp_path, 3)
+    (tmp_path / "files.csv").write_text(
+        "file,label,split\ncat/0.npy,tom,train\ndog/0.npy,rex,train\ncat/2.npy,tom,test\n"
+    )
+    for found in (
+        load("folder", root=tmp_path / "files.csv", split="train", sensor=SENSOR),
+        load(tmp_path / "files.csv", split="train", sensor=SENSOR),
+    ):
+        assert found.sources == ("cat/0.npy", "dog/0.npy") and found.classes == ("rex", "tom")
+        assert found.require_labels().tolist() == [1, 0]
+
+
+def test_windows_of_a_file_are_split_and_chosen(tmp_path: Path) -> None:
+    labels = np.repeat([0, 1, 2], 10)
+    windows = np.arange(30).reshape(30, 1, 1, 1, 1).astype(np.uint8)
+    save_windows(windows, tmp_path / "w.npz", labels)
+    train, test = (load(tmp_path / "w.npz", split=split, steps=1) for split in ("train", "test"))
+    assert len(train) == 27 and not set(train.windows.flat) & set(test.windows.flat)
+    some = load(tmp_path / "w.npz", classes=["2=two", "0"], split="all", steps=1)
+    assert some.classes == ("two", "0") and some.windows.flat[0] == 0 and len(some) == 20
+    save_windows(windows, tmp_path / "w.npz", labels - 1)
+    with pytest.raises(DataError, match=r"w\.npz: a label is -1; labels must not be negative"):
+        load(tmp_path / "w.npz", split="train", steps=1)
+
+
+def test_nmnist_with_some_digits(tmp_path: Path) -> None:
+    pytest.importorskip("tonic")
+    archive = data("nmnist_small/nmnist_small.zip")
+    some = load("nmnist", root=archive, split="test", classes=["9", "6=six"])
+    assert some.classes == ("9 - nine", "six") and np.bincount(some.require_labels()).all()
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(
+            tmp_path,
+            [name for name in file.namelist() if name.split("/")[1] in ("6", "9")],
+        )
+    few = load("nmnist", root=tmp_path, split="test", classes=["9", "6=six"])
+    np.testing.assert_array_equal(few.windows, some.windows)
+    np.testing.assert_array_equal(few.labels, some.labels)
+    with pytest.raises(DataError, match="class '0 - zero' has no test recording; choose classes"):
+        load("nmnist", root=tmp_path, split="test")
+    partial = load("nmnist", root=tmp_path, split="test", subset=True)
+    assert set(partial.require_labels()) == {6, 9} and len(partial.classes) == 10
+    rule = SplitRule(validation_share=0.2)
+    sides = [
+        load("nmnist", root=archive, split=s, split_rule=rule) for s in ("train", "validation")
+    ]
+    assert len(sides[0]) + len(sides[1]) == len(load("nmnist", root=archive, split="train"))
+    assert not set(sides[0].sources) & set(sides[1].sources)
+    assert len(load("nmnist", root=archive, split="all")) == 1100

@@ -150,10 +150,9 @@ def test_two_sessions_become_training_and_test() -> None:
     found = divide(names(24), labels, "abc", SplitRule(), groups=groups)
     assert [len(set(found.splits[part].tolist())) for part in (slice(12), slice(12, 24))] == [1, 1]
     assert set(found.splits.tolist()) == {"train", "test"}
-    assert found.notes == tuple(
-        f"the test split has 50% of the recordings of class '{name}' (10% was asked for), because"
-        " groups are not divided"
-        for name in "abc"
+    assert found.notes == (
+        "the test split has 50% of the recordings of 3 of 3 classes (10% was asked for), because"
+        " groups are not divided",
     )
 
 
@@ -162,10 +161,7 @@ def test_a_class_of_one_session_trains_and_this_is_noted() -> None:
     found = divide(names(7), labels, ["cup", "mug", "pen"], SplitRule(), groups=groups)
     assert set(labels[found.splits == "train"].tolist()) == {0, 1, 2}
     assert set(labels[found.splits == "test"].tolist()) == {0, 1}
-    assert (
-        "the test split has no recording of class 'pen', which has 1 group of recordings"
-        in found.notes
-    )
+    assert found.notes[0] == "the test split has no recording of class pen"
 
 
 def test_groups_are_found_in_paths() -> None:
@@ -173,7 +169,7 @@ def test_groups_are_found_in_paths() -> None:
     assert part_of("s1/cup/a.raw", "2", "group_by") == "cup"
     assert part_of("cup/user07_led.raw", r"user\d+", "group_by") == "user07"
     assert part_of("cup/user07_led.raw", r"(user\d+)_(\w+)", "group_by") == "user07/led"
-    with pytest.raises(DataError, match=r"cup/a\.raw: has 1 folders in its path, group_by is 2"):
+    with pytest.raises(DataError, match=r"cup/a\.raw: its path has 1 folder, group_by is 2; give"):
         part_of("cup/a.raw", "2", "group_by")
     with pytest.raises(DataError, match=r"cup/a\.raw: the pattern 'user' \(group_by\) does not"):
         part_of("cup/a.raw", "user", "group_by")
@@ -243,6 +239,6 @@ def test_rules_are_checked_and_travel_as_text() -> None:
         with pytest.raises(DataError, match="is not a split rule"):
             SplitRule.from_text(text)
     with pytest.raises(
-        DataError, match="split must be 'train', 'validation', 'test' or 'all', not 'all'"
+        DataError, match="split must be 'train', 'validation', 'test' or 'all', not 'some'"
     ):
-        check_split("all")
+        check_split("some")

@@ -212,6 +212,6 @@ def test_an_unbuilt_extension_is_a_clean_message() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout
     assert (
-        "refused: the extension for events is not built" in printed
+        "refused: the extension lmht_deploy.events._core was not built" in printed
         and "pip install -e ." in printed
     )

@@ -12,7 +12,12 @@ import pytest
 
 from lmht_deploy.errors import DataError, LmhtError, StorageError
 from lmht_deploy.events.arrays import EVENT, Sensor, make_events
-from lmht_deploy.events.recordings import open_recording, read_events, write_aedat4
+from lmht_deploy.events.recordings import (
+    Recording,
+    open_recording,
+    read_events,
+    write_events,
+)
 from tests.support.recordings import SENSOR, data
 
 NMNIST = Sensor(34, 34)
@@ -160,12 +165,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     pytest.importorskip("faery")
     events = random_events(SENSOR)
     events["t"] += 1_605_537_493_718_345
-    write_aedat4(tmp_path / "a.aedat4", events, SENSOR)
+    write_events(tmp_path / "a.aedat4", Recording(events, SENSOR))
     found, sensor, _ = read_events(tmp_path / "a.aedat4")
     np.testing.assert_array_equal(found, events)
     assert sensor == SENSOR and [path.name for path in tmp_path.iterdir()] == ["a.aedat4"]
     with pytest.raises(StorageError, match="cannot be written"):
-        write_aedat4(tmp_path / "absent" / "a.aedat4", events, SENSOR)
+        write_events(tmp_path / "absent" / "a.aedat4", Recording(events, SENSOR))
 
 
 @pytest.mark.parametrize("form", ["npy", "npz", "group.h5", "seconds.hdf5", "table.h5", "root.h5"])
@@ -358,7 +363,7 @@ def test_damaged_headers_of_aedat4_raise_an_error_and_print_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], library: None
 ) -> None:
     """faery panics on many of these, and aborts the process on some."""
-    write_aedat4(tmp_path / "good.aedat4", random_events(SENSOR), SENSOR)
+    write_events(tmp_path / "good.aedat4", Recording(random_events(SENSOR), SENSOR))
     content = (tmp_path / "good.aedat4").read_bytes()
     rng = np.random.default_rng(0)
     refused = 0
@@ -440,9 +445,9 @@ def test_a_missing_file_or_package_is_named(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(
         DataError,
-        match=r"the package 'faery' is not installed; run: pip install 'lmht-deploy\[events\]'",
+        match=r"the package 'lz4' is not installed; run: pip install 'lmht-deploy\[events\]'",
     ):
-        write_aedat4(tmp_path / "a.aedat4", np.zeros(1, EVENT), SENSOR)
+        write_events(tmp_path / "a.aedat4", Recording(np.zeros(1, EVENT), SENSOR))
 
 
 def test_a_missing_decompressor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

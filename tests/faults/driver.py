@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from .commands import COMMANDS, Command, content, prepare
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
 """Exit code of a command after a signal; negative where the kernel ended it."""
-SECONDS = 120
+SECONDS = 300
 """A command that takes longer hangs."""
-ORPHAN_SECONDS = 5
+ORPHAN_SECONDS = 10
 """Time in which the children of a process that was killed must end."""
 
 START = "import sys; from lmht_deploy.cli import main; {before}; print('ready'); main(sys.argv[1:])"
@@ -28,6 +30,30 @@ CLOCK = (
     "time.time = lambda: real() + random.choice((-1e7, 0, 1e7))"
 )
 """The wall clock jumps by months, in both directions, at every look."""
+MEMORY = (
+    "import h5py, numpy, resource, typer.main; from lmht_deploy.cli._app import app; "
+    "import lmht_deploy.engine, lmht_deploy.backends.event; typer.main.get_command(app); "
+    "pages = int(open('/proc/self/statm').read().split()[0]); "
+    "resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + {mib} * 2**20,) * 2)"
+)
+"""After the libraries are loaded, a few MiB of memory are left."""
+
+
+def file_limit(size: int) -> str:
+    """Statements after which files of more than `size` bytes cannot be written."""
+    return f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size},) * 2)"
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """Mount a file system in memory at `folder`, with `options`; skips where that is forbidden."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("not applicable: this user may not mount")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 @dataclass(frozen=True)
@@ -141,14 +167,14 @@ class Bench:
         self.continue_after(name, folder)
         return ended
 
-    def refuse(self, name: str, folder: Path, before: str, *, keep: bool = True) -> Ended:
-        """Run a command that cannot finish: one line, exit code 2 and nothing left.
+    def refuse(self, name: str, folder: Path, before: str, *, again: bool = True) -> Ended:
+        """Run a command that may be unable to finish: one line, exit code 2 and nothing left.
 
         Args:
             name: Key of `COMMANDS`.
             folder: Its current folder.
             before: Statements that the process runs first.
-            keep: Whether the command can be continued afterwards.
+            again: Whether to run the command again, without the fault.
         """
         self.command(name)
         ended = finish(process := self.start(name, folder, before=before))
@@ -157,7 +183,7 @@ class Bench:
         assert_no_orphans(process.pid)
         assert not temporaries(folder)
         self.check(name, folder, whole=ended.code == 0)
-        if keep:
+        if again:
             self.continue_after(name, folder)
         return ended
 

@@ -31,7 +31,7 @@ def test_round_trip(tmp_path: Path, labels: np.ndarray | None) -> None:
     ("arrays", "message"),
     [
         ({"frames": WINDOWS}, "must hold the array 'windows'"),
-        ({"windows": WINDOWS, "extra": WINDOWS}, "it holds extra, windows"),
+        ({"windows": WINDOWS, "extra": WINDOWS}, "it holds 'extra', 'windows'"),
         ({"windows": WINDOWS.astype(float)}, "'windows' must hold integers"),
         ({"windows": WINDOWS[:0]}, "'windows' must hold integers in the shape"),
         ({"windows": WINDOWS, "labels": np.array([1])}, "'labels' must hold 2 integers"),

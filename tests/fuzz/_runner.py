@@ -16,9 +16,11 @@ from pathlib import Path
 from lmht_deploy.errors import LmhtError
 
 SECONDS = 20
-"""An input that takes longer is a hang."""
+"""CPU time after which an input is a hang; ten times as much where it sleeps."""
 MAX_MEMORY = 2**30
-"""Bytes by which the memory of a child may grow."""
+"""Bytes by which the address space of a child may grow."""
+MAX_MESSAGE = 2000
+"""Characters of an error."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def _run_child(
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        return done, f"hang ({SECONDS} s)" if name == "SIGALRM" else f"killed by {name}"
+        return done, "hang" if name in ("SIGALRM", "SIGPROF") else f"killed by {name}"
     return done, said.decode(errors="replace") or None
 
 
@@ -78,28 +80,42 @@ def _child(
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    before = _peak_memory()
+    _limit_memory()
     for content in inputs:
         path.write_bytes(content)
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.alarm(10 * SECONDS)
         try:
             target(path)
         except LmhtError as error:
-            if "\n" in str(error):
-                _stop(writer, f"a message of several lines: {error}")
+            if fault := _fault_of_message(str(error)):
+                _stop(writer, f"{fault}: {error}")
         except BaseException:
             _stop(writer, traceback.format_exc(limit=-4))
         signal.alarm(0)
-        if (grown := _peak_memory() - before) > MAX_MEMORY:
-            _stop(writer, f"took {grown >> 20} MiB")
+        signal.setitimer(signal.ITIMER_PROF, 0)
         os.write(writer, b".\n")
     os._exit(0)
 
 
-def _peak_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+def _limit_memory() -> None:
+    """Let the address space grow by at most `MAX_MEMORY`.
+
+    An allocation of any declared size fails, whether or not the memory would be used.
+    """
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + MAX_MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _fault_of_message(text: str) -> str | None:
+    """Return what is wrong with the message of an error of ours."""
+    if "\n" in text or not text.isprintable():
+        return "a message of several lines, or that is not printable"
+    if len(text) > MAX_MESSAGE:
+        return f"a message of {len(text)} characters"
+    return "the input made it ask for much memory" if "memory" in text else None
 
 
 def _stop(writer: int, message: str) -> None:

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import random
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from lmht_deploy import backends
 from lmht_deploy.events import read_events
-from lmht_deploy.events.arrays import Sensor
-from lmht_deploy.formats.lmht import load_network
+from lmht_deploy.events.arrays import EVENT, Sensor
+from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.formats.windows import load_windows
-from lmht_deploy.netx import load_netx
+from lmht_deploy.ir import Network
 from lmht_deploy.training.recipe import load_recipe
-from tests.fuzz._mutation import mutate_bytes, mutate_hdf5
+from tests.fuzz._mutation import (
+    Mutate,
+    mutate_bytes,
+    mutate_hdf5,
+    mutate_json_lines,
+    mutate_npz,
+    mutate_onnx,
+    mutate_safetensors,
+    mutate_toml,
+)
+from tests.support.networks import SPECIAL
+from tests.support.netx_files import FILES
+from tests.support.recordings import DATA
 
 TESTS = Path(__file__).parents[1]
 GOLDEN = TESTS / "formats" / "golden"
 RECIPES = TESTS.parent / "training" / "recipes"
-REAL = TESTS.parents[1] / "shared" / "data"
-"""Recordings that others wrote; targets do without them where they are absent."""
 
 MAX_SEED = 50_000
 """Bytes of a seed: real recordings are cut."""
+MAX_VALUES = 10**5
+"""Values of the windows that a network is run with."""
 
-Mutate = Callable[[bytes, Sequence[bytes], random.Random], bytes]
+
+Arrays: TypeAlias = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -39,14 +57,24 @@ class Target:
     Attributes:
         read: Reads the file; returns, or raises an LmhtError.
         suffix: Suffix of the file.
-        seeds: Valid files, from which inputs are mutated.
+        make_seeds: Returns valid files, from which inputs are mutated; called when they are needed.
         mutate: How an input is made of a seed.
     """
 
     read: Callable[[Path], object]
     suffix: str
-    seeds: tuple[bytes, ...]
+    make_seeds: Callable[[], tuple[bytes, ...]]
     mutate: Mutate = mutate_bytes
+
+    @cached_property
+    def seeds(self) -> tuple[bytes, ...]:
+        """Valid files."""
+        return self.make_seeds()
+
+    @property
+    def missing(self) -> str | None:
+        """Why there is no seed here; None if there is one."""
+        return None if self.seeds else "real data is absent: ../shared/data"
 
     def inputs(self, number: int, seed: int) -> list[bytes]:
         """Return `number` inputs, the same ones for the same `seed`."""
@@ -58,30 +86,127 @@ def _files(pattern: str, folder: Path = GOLDEN) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in sorted(folder.glob(pattern)))
 
 
-def _run_onnx(path: Path) -> object:
-    backend = backends.open_backend("onnx", path)
-    if np.prod(backend.window_shape) < 10**6:
-        return backend.run(np.zeros((1, *backend.window_shape), np.int64))
+# ----------------------------------------------------------------------------------- networks
+
+
+def _networks() -> tuple[bytes, ...]:
+    """Golden files, and small networks, which are read faster."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("if", "leak-below-one", "single-threshold"):
+            net: Network = SPECIAL[name]()  # type: ignore[no-untyped-call]
+            save_network(net, Path(folder) / f"{name}.lmht")
+        return _files("*.lmht") + _files("*.lmht", Path(folder))
+
+
+def _netx() -> tuple[bytes, ...]:
+    """Golden files, and chains of other tools."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("recurrent", "delays", "without_entry"):
+            FILES[name](Path(folder) / f"{name}.net")
+        return _files("*.net") + _files("*.net", Path(folder))
+
+
+def _run(name: str, path: Path) -> object:
+    """Open a file with a backend, and run two windows if they are small."""
+    backend = backends.open_backend(name, path)
+    shape = (2, min(backend.window_shape[0], 20), *backend.window_shape[1:])
+    if np.prod(shape, dtype=float) < MAX_VALUES:
+        return backend.run(np.zeros(shape, np.int64))
     return None
+
+
+# -------------------------------------------------------------------------------- run folders
+
+
+@cache
+def _run_folder() -> Path:
+    """A complete run, made without training."""
+    import torch
+
+    from lmht_deploy.ir import Input
+    from lmht_deploy.training import run_folder, runs
+    from lmht_deploy.training._optimization import Optimization
+    from lmht_deploy.training.recipe import dumps
+    from tests.support.training import small
+
+    folder = Path(tempfile.mkdtemp(prefix="lmht-fuzz-"))
+    recipe, input = small(), Input(name="input", shape=(2, 8, 8), steps=3)
+    model = runs.make(recipe, input, 4)
+    (folder / run_folder.RECIPE).write_text(dumps(recipe))
+    runs.save_model(folder, model, input, tuple("abcd"), {})
+    runs.write_metrics(folder, [{"epoch": 1, "test_accuracy": 0.5, "density": {"a": 0.1}}])
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    optimization = Optimization(recipe.training, model, torch.device("cpu"))
+    runs.write(folder / run_folder.STATE, state | optimization.state_tensors(), {"epoch": 1})
+    return folder
+
+
+def _load_run(name: str, path: Path) -> object:
+    """Load a run whose file `name` is `path`."""
+    from lmht_deploy.training import runs
+
+    shutil.copy(path, _run_folder() / name)
+    return runs.load_run(_run_folder())
+
+
+def _read_state(path: Path) -> object:
+    from lmht_deploy.training import runs
+
+    return runs.read(path)
+
+
+def _run_target(name: str, mutate: Mutate) -> Target:
+    return Target(
+        partial(_load_run, name),
+        Path(name).suffix,
+        lambda: ((_run_folder() / name).read_bytes(),),
+        mutate,
+    )
+
+
+# --------------------------------------------------------------------------------- recordings
 
 
 def _recording(path: Path) -> object:
     return read_events(path, Sensor(480, 640), drop=True)
 
 
-def _recordings(suffix: str, *written: bytes) -> Target:
-    found = [*REAL.glob(f"event_formats/*{suffix}"), *REAL.glob(f"reports/*/*{suffix}")]
-    real = (path.read_bytes()[:MAX_SEED] for path in sorted(found))
-    return Target(_recording, suffix, (*written, *real))
+def _recordings(suffix: str, *written: bytes, mutate: Mutate = mutate_bytes) -> Target:
+    def seeds() -> tuple[bytes, ...]:
+        found = [*DATA.glob(f"event_formats/*{suffix}"), *DATA.glob(f"reports/*/*{suffix}")]
+        cut = MAX_SEED if mutate is mutate_bytes else None
+        return (*written, *(path.read_bytes()[:cut] for path in sorted(found)))
+
+    return Target(_recording, suffix, seeds, mutate)
 
 
-def _npz(**arrays: np.ndarray) -> bytes:
+def _hdf5_recordings() -> tuple[bytes, ...]:
+    """Columns in one group, and one data set with fields; small, chunked and compressed."""
+    import h5py
+
+    found = []
+    columns = {name: np.arange(40) % 2 for name in "txyp"}
+    for compound in (False, True):
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w") as file:
+            if compound:
+                dtype = [(name, "<u2" if name != "t" else "<i8") for name in "xypt"]
+                file.create_dataset("CD/events", data=np.zeros(40, dtype), chunks=(10,))
+            for name, values in {} if compound else columns.items():
+                file.create_dataset(f"events/{name}", data=values, compression="gzip", chunks=(9,))
+        found.append(buffer.getvalue())
+    return tuple(found) + tuple(
+        path.read_bytes() for path in sorted(DATA.glob("event_formats/*.hdf5"))
+    )
+
+
+def _npz(arrays: Arrays) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
-def _stored_npz(**arrays: np.ndarray) -> bytes:
+def _stored_npz(arrays: Arrays) -> bytes:
     """The same without compression, so that a changed byte changes a header or a value."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -92,25 +217,46 @@ def _stored_npz(**arrays: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+# ---------------------------------------------------------------------------------------- all
+
+
 def targets() -> dict[str, Target]:
     """All targets by name."""
-    windows = {"windows": np.ones((3, 2, 2, 4, 4), np.uint8), "labels": np.arange(3)}
-    columns = {name: np.arange(4) % 2 for name in "txyp"}
+    windows: Arrays = {"windows": np.ones((3, 2, 2, 4, 4), np.uint8), "labels": np.arange(3)}
+    columns: Arrays = {name: np.arange(4) % 2 for name in "txyp"}
+    evt2 = b"% evt 2.0\n% geometry 640x480\n" + bytes.fromhex("00000080 01080010 02100000")
     evt3 = b"% evt 3.0\n% geometry 640x480\n" + bytes.fromhex("02800560 0500 0728 0538 ff4f")
     dat = b"% Width 9\n% Height 9\n\x0c\x08" + bytes(range(16))
     es = b"Event Stream\2\0\0\1\x09\0\x09\0" + bytes(range(0, 40, 2))
     return {
-        "lmht": Target(load_network, ".lmht", _files("*.lmht"), mutate_hdf5),
-        "windows": Target(load_windows, ".npz", (_npz(**windows), _stored_npz(**windows))),
-        "netx": Target(load_netx, ".net", _files("*.net"), mutate_hdf5),
-        "onnx": Target(_run_onnx, ".onnx", _files("*.onnx")),
-        "recipe": Target(load_recipe, ".toml", _files("*.toml", RECIPES)),
+        "lmht": Target(load_network, ".lmht", _networks, mutate_hdf5),
+        "windows": Target(
+            load_windows, ".npz", lambda: (_npz(windows), _stored_npz(windows)), mutate_npz
+        ),
+        "netx": Target(partial(_run, "netx"), ".net", _netx, mutate_hdf5),
+        "onnx": Target(partial(_run, "onnx"), ".onnx", partial(_files, "*.onnx"), mutate_onnx),
+        "recipe": Target(load_recipe, ".toml", partial(_files, "*.toml", RECIPES), mutate_toml),
+        "model": _run_target("model.safetensors", mutate_safetensors),
+        "metrics": _run_target("metrics.jsonl", mutate_json_lines),
+        "state": dataclasses.replace(
+            _run_target("state.safetensors", mutate_safetensors), read=_read_state
+        ),
         "aedat4": _recordings(".aedat4"),
         "aedat": _recordings(".aedat", b"#!AER-DAT2.0\r\n# End\r\n" + bytes(range(32))),
-        "raw": _recordings(".raw", evt3),
+        "raw": _recordings(".raw", evt2, evt3),
         "dat": _recordings(".dat", dat),
         "es": _recordings(".es", es),
         "bin": _recordings(".bin", bytes(range(50))),
-        "hdf5": _recordings(".hdf5"),
-        "npz": Target(_recording, ".npz", (_npz(**columns), _stored_npz(**columns))),
+        "npy": _recordings(".npy", _npy(np.zeros(4, EVENT))),
+        "csv": _recordings(".csv", b"t,x,y,p\n1,2,3,1\n20,4,5,0\n", b"1 2 3 1\n2 2 3 0\n"),
+        "hdf5": Target(_recording, ".hdf5", _hdf5_recordings, mutate_hdf5),
+        "npz": Target(
+            _recording, ".npz", lambda: (_npz(columns), _stored_npz(columns)), mutate_npz
+        ),
     }

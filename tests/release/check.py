@@ -1,8 +1,9 @@
 """Builds the sdist and the wheel, and runs them in empty environments as users install them.
 
     python -m tests.release.check            everything
-    python -m tests.release.check core       one of: core, extras, oldest, newest, pythons
+    python -m tests.release.check core       one of: same, core, extras, oldest, newest, pythons
 
+same      the same sources give the same wheel and sdist, byte for byte, in another folder
 core      the wheel alone: under 100 MB, without PyTorch, beside foreign packages named `training`
           and `exporters`
 extras    the wheel with the extras of the demo: the README's own network and its commands
@@ -32,6 +33,7 @@ CONSTRAINED = ("-c", str(ROOT / "constraints.txt"))
 def run(*command: str | Path, cwd: Path = WORK) -> str:
     """Run `command` in `cwd`, away from the checkout; its output. Exits with what it printed."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment.setdefault("SOURCE_DATE_EPOCH", "1700000000")  # dates in archives
     found = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
@@ -86,6 +88,21 @@ def build() -> Path:
             sys.exit(f"the wheel lacks {name}")
     print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB", flush=True)
     return wheel
+
+
+def check_reproducible(wheel: Path) -> None:
+    """Build the sdist and the wheel again, from a copy of the sources in another folder."""
+    copy = WORK / "a copy" / "of the sources"
+    shutil.rmtree(copy, ignore_errors=True)
+    files = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
+    for name in filter(None, files):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
+    run(sys.executable, "-m", "build", "--outdir", copy.parent / "dist", copy, cwd=copy)
+    for first in wheel.parent.iterdir():
+        if first.read_bytes() != (copy.parent / "dist" / first.name).read_bytes():
+            sys.exit(f"{first.name} differs from one that was built in another folder")
+    print("  equal bytes", flush=True)
 
 
 def check_core(wheel: Path) -> None:
@@ -187,6 +204,7 @@ def oldest(*extras: str) -> Iterator[str]:
 
 
 CHECKS: dict[str, Callable[[Path], None]] = {
+    "same": check_reproducible,
     "core": check_core,
     "extras": check_extras,
     "oldest": check_oldest,

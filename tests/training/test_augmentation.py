@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from lmht_deploy.errors import RecipeError
-from lmht_deploy.training._augmentation import GROUP, Augmentation, random_flip, random_shift
+from lmht_deploy.training._augmentation import (
+    GROUP,
+    Augmentation,
+    random_flip,
+    random_shift,
+    swap_polarity,
+    thin_events,
+)
 from lmht_deploy.training.recipe import AugmentationRecipe
 
 EVERYTHING = AugmentationRecipe(
@@ -141,3 +148,29 @@ def test_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
         match=r"augmentation\.rotate: .*'kornia'.*lmht-deploy\[train\]",
     ):
         Augmentation(dataclasses.replace(EVERYTHING, auto_augment="none"), 5, image=False)
+
+
+def test_thinned_events_are_a_share_of_those_there_were() -> None:
+    torch.manual_seed(0)
+    counts = torch.randint(0, 40, (64, 8, 16, 16)).float()
+    thinned = thin_events(counts, 0.5)
+    assert thinned.equal(thinned.round()) and (thinned >= 0).all() and (thinned <= counts).all()
+    kept = thinned.sum((1, 2, 3)) / counts.sum((1, 2, 3))
+    assert kept.min() < 0.55 and kept.max() > 0.95 and abs(kept.mean() - 0.75) < 0.05
+
+
+def test_polarities_are_swapped_at_every_step() -> None:
+    torch.manual_seed(0)
+    x = torch.arange(64 * 3 * 2).reshape(64, 6, 1, 1).float()
+    swapped = swap_polarity(x)
+    same = [bool(one.equal(before)) for one, before in zip(swapped, x, strict=True)]
+    assert 16 < sum(same) < 48
+    for one, before, kept in zip(swapped, x, same, strict=True):
+        expected = [0, 1, 2, 3, 4, 5] if kept else [1, 0, 3, 2, 5, 4]
+        assert one.flatten().tolist() == before.flatten()[expected].tolist()
+
+
+@pytest.mark.parametrize("key", ["thin", "swap_polarity"])
+def test_events_are_not_images(key: str) -> None:
+    with pytest.raises(RecipeError, match=f"augmentation.{key} is for events, not for images"):
+        Augmentation(dataclasses.replace(AugmentationRecipe(), **{key: 0.5}), 5, image=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lmht_deploy.data import Windows, images
+from lmht_deploy.data import WindowRule, Windows, images
 from lmht_deploy.errors import RecipeError
 from lmht_deploy.training import data, recipe, runs
 from lmht_deploy.training.loop import train
@@ -122,7 +123,7 @@ HYBRID = {
 
 def row(plan: Recipe) -> tuple[object, ...]:
     paper, network = plan.paper, plan.network
-    data_set = (plan.data.name, plan.data.classes)
+    data_set = (plan.data.name, plan.data.max_classes)
     return (
         paper.table,
         data_set,
@@ -228,6 +229,8 @@ def test_overrides() -> None:
             "augmentation.flip=true",
         ],
     )
+    own = recipe.load_recipe("recordings", ["data.label_by=2", 'data.group_by="1"']).data
+    assert (own.label_by, own.group_by) == ("2", "1")
     assert found.augmentation.flip
     assert (
         found.training.epochs,
@@ -263,8 +266,11 @@ def test_overrides() -> None:
         ("training.learning_rate=1" + "0" * 400, "training.learning_rate must be within"),
         ("augmentation.flip=1", "augmentation.flip must be true or false, not 1"),
         ("training.optimizer=adam", "training.optimizer must be one of adamw, sgd, not 'adam'"),
-        ("network.architecture=3", "network.architecture must be a string, one of residual-small"),
-        ("data.name=3", "data.name must be a string, not 3"),
+        (
+            "network.architecture=true",
+            "network.architecture must be a string, one of residual-small",
+        ),
+        ("data.name=true", "data.name must be a string, not True"),
         ("training.epochs", "an override has the form section.key=value"),
         ("epochs=3", "an override has the form section.key=value"),
         ("network.neuron=if", "network.neuron 'if' has one level: network.levels must be 1, not 2"),
@@ -276,7 +282,11 @@ def test_overrides() -> None:
             "augmentation.crop_scale=0.5",
             "augmentation.crop_scale is for images of different sizes, .*, not for digits",
         ),
-        ("data.classes=5", "data.classes is for images, not for digits"),
+        ("data.classes=5", r"data.classes must be a list of names, as \["),
+        ("data.classes=[3]", r"data.classes must be a list of names, .*, not \[3\]"),
+        ("data.max_classes=-1", r"data.max_classes must be within 0\.\.65536, not -1"),
+        ("data.fold=3/2", r"\[data\] a fold is given as I/K with 1 <= I <= K"),
+        ("data.group_by=(", r"\[data\] group_by '\(' is not a regular expression"),
         (
             "augmentation.auto_augment=svhn",
             "augmentation.auto_augment must be one of none, cifar10, imagenet, not 'svhn'",
@@ -290,6 +300,16 @@ def test_wrong_values(override: str, message: str | None) -> None:
         return
     with pytest.raises(RecipeError, match=message):
         recipe.load_recipe("digits", [override])
+
+
+def test_a_list_of_classes() -> None:
+    """As TOML or as text with commas; it is read back from what is written."""
+    for override in ('data.classes=["a", "b=c"]', "data.classes=a, b=c"):
+        found = recipe.load_recipe("digits", [override])
+        assert found.data.classes == ("a", "b=c")
+        assert recipe.parse(tomllib.loads(recipe.dumps(found))) == found
+    with pytest.raises(RecipeError, match=r"give data\.classes or data\.max_classes"):
+        recipe.load_recipe("digits", ["data.classes=a", "data.max_classes=1"])
 
 
 def test_neurons_without_mixing_need_equal_steps() -> None:
@@ -320,7 +340,7 @@ def test_files_that_are_not_recipes(tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=r"bad.toml: is not valid TOML"):
             recipe.load_recipe(tmp_path / "bad.toml")
     (tmp_path / "bad.toml").write_text('data = 3\nextends = "digits"')
-    with pytest.raises(RecipeError, match=r"bad.toml: data must be a section \[data\], not 3"):
+    with pytest.raises(RecipeError, match=r"bad.toml: 'data' must be a section, not 3"):
         recipe.load_recipe(tmp_path / "bad.toml", ["data.steps=2"])
 
 
@@ -360,3 +380,38 @@ def test_keys_are_described() -> None:
         "data.name",
         "network.architecture",
     }
+
+
+def test_a_folder_with_any_name_is_read_back() -> None:
+    for name in ("data/T\u00fcr \U0001f600", 'a "b" \\ c'):
+        found = recipe.parse(SMALL | {"data": {"name": name}})
+        assert recipe.parse(tomllib.loads(recipe.dumps(found))).data.name == name
+
+
+def test_windows_of_a_recipe() -> None:
+    overrides = ["data.by=time", "data.length=50_000", "data.hop=1"]
+    found = recipe.load_recipe("recordings", overrides).data
+    assert found.rule == WindowRule(4, "time", 50_000, 1) and not found.incomplete
+    assert recipe.load_recipe("digits").data.rule == WindowRule(4)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.length=50", r"\[data\] windows by recording have no length"),
+        ("data.by=time", r"\[data\] windows by time need a length >= 1 \(microseconds\), not 0"),
+        ("data.by=frames", "data.by must be one of recording, time, events, not 'frames'"),
+        ("data.hop=5", r"\[data\] the hop of windows of 4 bins must be 1 to 4 bins, not 5"),
+        ("data.hop=2", r"\[data\] there is one window by recording, and no hop"),
+        ("augmentation.thin=1", "augmentation.thin must be within 0..0.95, not 1"),
+    ],
+)
+def test_windows_that_do_not_fit(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe.load_recipe("digits", [override])
+    with pytest.raises(RecipeError, match=r"multiple of 4 microseconds, not 50"):
+        recipe.load_recipe("digits", ["data.by=time", "data.length=50"])
+    with pytest.raises(
+        RecipeError, match=r"data\.by is for recordings, not for the images of cifar"
+    ):
+        recipe.load_recipe("cifar10-cpu", ["data.by=events", "data.length=50"])

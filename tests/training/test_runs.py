@@ -33,6 +33,21 @@ from tests.support.training import copied
             b"3",
             "metrics.jsonl: is missing or damaged \\(line 1 does not describe an epoch\\)",
         ),
+        *(
+            (
+                run_folder.METRICS,
+                content,
+                "metrics.jsonl: is missing or damaged \\(line 1 does not describe an epoch\\)",
+            )
+            for content in (
+                b'{"test_accuracy": "1", "density": {}}',
+                b'{"test_accuracy": 1, "density": []}',
+                b'{"test_accuracy": NaN, "density": {}}',
+                b'{"test_accuracy": 1, "density": {"a": null}}',
+            )
+        ),
+        (run_folder.METRICS, b"[" * 100_000, "metrics.jsonl: is missing or damaged"),
+        (run_folder.METRICS, b"9" * 5000, "metrics.jsonl: is missing or damaged"),
         (run_folder.METRICS, b"", "metrics.jsonl: is damaged \\(there is a model, but no epoch\\)"),
         (run_folder.RECIPE, b"[x]", "unknown section 'x'"),
     ],
@@ -56,6 +71,16 @@ def test_damaged_folder(
         lambda header: header["input"].pop("shape"),
         lambda header: header["input"].update(extra=1),
         lambda header: header["input"].update(shape=[3, 8, 8]),
+        lambda header: header["input"].update(shape=[2, 10**6, 10**6]),
+        lambda header: header["input"].update(shape=[2**31 - 1] * 3),
+        lambda header: header["input"].update(steps=10**400),
+        lambda header: header["input"].update(steps=2**24),
+        lambda header: header.update(input=3),
+        lambda header: header.update(input=[]),
+        lambda header: header.update(classes={"a": 1}),
+        lambda header: header.update(classes=[1, 2]),
+        lambda header: header.update(classes=3),
+        lambda header: header.update(classes=["x"] * 10**6),
         lambda header: header.update(classes=["a", "b"]),
     ],
 )
@@ -67,6 +92,27 @@ def test_edited_model(finished: Path, tmp_path: Path, change: Callable[[Any], ob
     with pytest.raises(
         StorageError, match=r"model\.safetensors: does not match recipe\.toml, or was edited"
     ):
+        runs.load_run(folder)
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.double, lambda x: x[None], lambda x: x[..., :0]])
+def test_weights_of_another_kind(finished: Path, tmp_path: Path, change: Any) -> None:
+    folder = copied(finished, tmp_path / "run")
+    weights, header = runs.read(folder / run_folder.MODEL)
+    name = max(weights, key=lambda name: weights[name].ndim)
+    runs.write(folder / run_folder.MODEL, weights | {name: change(weights[name])}, header)
+    with pytest.raises(StorageError, match=rf"was edited \({name} is torch\.float"):
+        runs.load_run(folder)
+
+
+@pytest.mark.parametrize("header", ["[]", "3", "[" * 100_000, "9" * 5000, '{"input": '])
+def test_headers_that_are_no_object(finished: Path, tmp_path: Path, header: str) -> None:
+    from safetensors.torch import save_file
+
+    folder = copied(finished, tmp_path / "run")
+    weights, _ = runs.read(folder / run_folder.MODEL)
+    save_file(weights, folder / run_folder.MODEL, {"lmht": header})
+    with pytest.raises(StorageError, match=r"model\.safetensors: is damaged"):
         runs.load_run(folder)
 
 

@@ -130,7 +130,7 @@ class StockBackend:
         self.progress: Callable[[int], None] = no_progress
         self.window_shape = counting.window_shape(self.net)
         self.max_value = counting.max_value(self.net)
-        self.metadata: Mapping[str, str] = {}
+        self.metadata: Mapping[str, str] = self.net.metadata
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows`; DataError where they do not fit."""

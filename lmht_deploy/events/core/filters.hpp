@@ -65,7 +65,7 @@ private:
     int64_t time_;
 };
 
-// Keeps an event if its pixel had no event that was kept in the `time` us before.
+// Keeps an event if its pixel had no event that was kept less than `time` us before.
 class RefractoryFilter : public Filter {
 public:
     RefractoryFilter(Size sensor, int64_t time) : Filter(sensor), last_(sensor), time_(time) {}

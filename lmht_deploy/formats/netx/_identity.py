@@ -73,5 +73,21 @@ def check(file: h5py.File, schema: Schema) -> dict[str, str]:
             f"{file.filename}: the checksum does not match the content; the file is damaged or was "
             "edited"
         )
-    found: dict[str, str] = json.loads(read(file, METADATA))
+    return read_metadata(file)
+
+
+def read_metadata(file: h5py.File) -> dict[str, str]:
+    """Return the metadata of a file; empty where another tool wrote it.
+
+    Raises:
+        StorageError: It is not a JSON object of texts.
+    """
+    if format_of(file) is None:
+        return {}
+    try:
+        found = json.loads(read(file, METADATA))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise StorageError(f"{file.filename}: {METADATA.name} must be a JSON object of texts")
     return found

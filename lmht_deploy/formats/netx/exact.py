@@ -6,8 +6,10 @@ network are among them (`lmht_deploy.exporters.netx_exact`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,7 @@ import numpy as np
 
 from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import Pair, Shape
+from lmht_deploy.ir import MAX_INPUT, Pair, Shape
 
 from . import _identity as identity
 from . import keys
@@ -163,7 +165,30 @@ def parse_exact(file: h5py.File) -> ExactFile:
     if len(layers) < 2 or not layers[-1].type == keys.DENSE:
         raise StorageError(f"{file.filename}: is damaged: its last layer is not a read-out")
     sample = read_record(SampleRecord, file[keys.SIMULATION])
-    return read_record(ExactFile, file, steps=sample.steps, layers=layers, metadata=metadata)
+    content = read_record(ExactFile, file, steps=sample.steps, layers=layers, metadata=metadata)
+    _check(file.filename, content)
+    return content
+
+
+def _check(path: str, content: ExactFile) -> None:
+    """Raise StorageError where the parts of a file do not belong together."""
+    entry = content.layers[0]
+    if min(content.window, default=0) < 1 or len(content.window) not in (2, 4):
+        raise StorageError(f"{path}: is damaged: a window has the shape {content.window}")
+    if content.copies < 1 or prod(entry.shape) != content.copies * prod(content.window):
+        raise StorageError(
+            f"{path}: is damaged: its input layer does not hold {content.copies} windows"
+        )
+    low, high = content.input_range
+    if not -MAX_INPUT <= low <= high <= MAX_INPUT or not 0 < content.scale < math.inf:
+        raise StorageError(f"{path}: is damaged: its input range or its scale is impossible")
+    for layer in content.layers:
+        parts = layer.unrolled
+        if parts and not (
+            min(parts.steps, parts.fires, parts.first, parts.units) >= 1
+            and parts.size <= prod(layer.shape)
+        ):
+            raise StorageError(f"{path}: is damaged: {layer.name!r} has not the neurons it names")
 
 
 def _read_layer(group: h5py.Group) -> ExactLayerRecord:

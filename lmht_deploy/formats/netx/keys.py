@@ -22,6 +22,9 @@ MAX_THRESHOLD = 2**17 - 1
 DENSE_WEIGHTS = (-256, 254)
 """Range to which lava-dl 0.6 clips dense weights (`utils.optimize_weight_bits` of its netx)."""
 
+MAX_STEPS = 2**24
+"""Largest number of steps of one sample; lava-dl itself states none."""
+
 INPUT, FLATTEN, CONV, DENSE, RECURRENT = "input", "flatten", "conv", "dense", "dense_rec"
 """Types of layers that lava-dl 0.6 runs."""
 CUBA_TYPES = ("CUBA", "LOIHI")

@@ -6,6 +6,7 @@ exactly. Stock lava-dl ignores them and reads a chain of hard-reset CUBA neurons
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.hdf5 import reading_hdf5
 from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import Conv, Pair, Shape
+from lmht_deploy.ir import MAX_INPUT, Conv, Pair, Shape
 
 from . import _identity as identity
 from . import keys
@@ -321,7 +322,9 @@ def parse_network(file: h5py.File) -> NetworkFile:
     groups = file[keys.LAYERS]
     layers = tuple(_read_layer(index, groups[str(index)]) for index in range(len(groups)))
     _check(file.filename, layers)
-    return read_record(NetworkFile, file, layers=layers, metadata=metadata)
+    content = read_record(NetworkFile, file, layers=layers, metadata=metadata)
+    _check_steps(content, read_record(SampleRecord, file[keys.SIMULATION]).steps, file.filename)
+    return content
 
 
 def _read_layer(index: int, group: h5py.Group) -> LayerRecord:
@@ -372,3 +375,21 @@ def _check(path: str, layers: tuple[LayerRecord, ...]) -> None:
                 raise StorageError(f"{where} is damaged: its convolution has no geometry")
         if bool(layer.synapses) != (layer.neurons is not None or layer.readout is not None):
             raise StorageError(f"{where} is damaged: synapses and neurons do not belong together")
+
+
+def _check_steps(content: NetworkFile, sample: int, path: str) -> None:
+    """Raise StorageError where steps, input or scale are not those of one network."""
+    entry = content.input
+    if not 1 <= sample == content.steps * content.substeps <= keys.MAX_STEPS or not (
+        content.substeps >= 1 and 1 <= entry.steps <= content.steps
+    ):
+        raise StorageError(
+            f"{path}: is damaged: a sample of {sample} steps has {content.steps} blocks of "
+            f"{content.substeps} steps for {entry.steps} input steps"
+        )
+    if not -MAX_INPUT <= entry.min_value <= entry.max_value <= MAX_INPUT:
+        raise StorageError(
+            f"{path}: is damaged: its input lies within {entry.min_value}..{entry.max_value}"
+        )
+    if not 0 < content.readout.scale < math.inf:
+        raise StorageError(f"{path}: is damaged: its scale is {content.readout.scale}")

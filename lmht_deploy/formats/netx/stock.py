@@ -6,7 +6,8 @@ Layouts are those of the file: (C, H, W), weights in PyTorch's order.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import TypeAlias
@@ -14,7 +15,7 @@ from typing import TypeAlias
 import h5py
 import numpy as np
 
-from lmht_deploy.errors import StorageError
+from lmht_deploy.errors import StorageError, show
 from lmht_deploy.formats.hdf5 import reading_hdf5
 from lmht_deploy.formats.schema import Field
 from lmht_deploy.ir import Pair, Shape
@@ -172,12 +173,14 @@ class NetX:
         input_shape: Shape of one step of the input.
         steps: Steps of one sample, where the file states them.
         encoding: How windows enter, where the file is an exported LM-HT network.
+        metadata: Provenance of the network, text by key; empty for files of other tools.
     """
 
     layers: tuple[NetXLayer, ...]
     input_shape: Shape
     steps: int | None = None
     encoding: ExactEncoding | StockEncoding | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def spiking(self) -> tuple[NetXInput | NetXConv | NetXDense, ...]:
@@ -199,14 +202,21 @@ def load_netx(path: str | Path, layers: int | None = None) -> NetX:
     Raises:
         StorageError: The file is missing or damaged, or holds what is not run here:
             sigma-delta and resonate-and-fire neurons, pooling, and everything else that
-            lava-dl 0.6 refuses or skips. The message names the layer.
+            lava-dl 0.6 refuses or skips. The message names the layer. Or `layers` is no number.
     """
+    if layers is not None and (not isinstance(layers, int) or layers < 1):
+        raise StorageError(f"{path}: the number of layers must be at least 1, not {layers!r}")
     with reading_hdf5(path, "a NetX file") as file:
         groups = file[keys.LAYERS]
         count = len(groups) if layers is None else min(layers, len(groups))
         chain = [_read_layer(f"{path}: layer {i}", groups[str(i)]) for i in range(count)]
         encoding = _read_encoding(file) if count == len(groups) else None
-        return dataclasses.replace(_chain(chain, str(path)), steps=_steps(file), encoding=encoding)
+        return dataclasses.replace(
+            _chain(chain, str(path)),
+            steps=_steps(file),
+            encoding=encoding,
+            metadata=identity.read_metadata(file),
+        )
 
 
 def is_foreign(path: str | Path) -> bool:
@@ -228,7 +238,15 @@ def is_foreign(path: str | Path) -> bool:
 def _steps(file: h5py.File) -> int | None:
     group = file.get(keys.SIMULATION, {})
     name = keys.SAMPLE_STEPS.name
-    return int(_scalar(group[name])) if name in group else None
+    if name not in group:
+        return None
+    steps = _scalar(group[name])
+    if not 1 <= steps <= keys.MAX_STEPS:
+        raise StorageError(
+            f"{file.filename}: {keys.SIMULATION}/{name} is {steps:g}; a sample has 1 to "
+            f"{keys.MAX_STEPS} steps"
+        )
+    return int(steps)
 
 
 def _read_encoding(file: h5py.File) -> ExactEncoding | StockEncoding | None:
@@ -336,7 +354,8 @@ def _read_layer(what: str, group: h5py.Group) -> NetXLayer:
         case keys.FLATTEN:
             return NetXFlatten()
     raise StorageError(
-        f"{what} is of type {kind!r}; lava-dl 0.6 runs input, conv, dense, dense_rec and flatten"
+        f"{what} is of type {show(kind)}; "
+        "lava-dl 0.6 runs input, conv, dense, dense_rec and flatten"
     )
 
 
@@ -391,7 +410,9 @@ def _read_neurons(what: str, group: h5py.Group) -> CUBA:
     kind = _text(_data(group, keys.NEURON_TYPE))
     if kind not in keys.CUBA_TYPES:
         name = {"SDNN": "sigma-delta"}.get(kind, "resonate-and-fire" if "RF" in kind else "unknown")
-        raise StorageError(f"{what} has {name} neurons ({kind}); CUBA and LOIHI neurons are run")
+        raise StorageError(
+            f"{what} has {name} neurons ({show(kind)[1:-1]}); CUBA and LOIHI neurons are run"
+        )
     if has(group, keys.MESSAGE_BITS):
         raise StorageError(
             f"{what} has graded spikes (neuron/messageBits), with which lava-dl 0.6 hangs"

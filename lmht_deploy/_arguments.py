@@ -1,0 +1,69 @@
+"""Arguments of a wrong type are a user's mistake, and are named."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+from .errors import LmhtError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Kinds: TypeAlias = Any
+"""A type or a tuple of types, as `isinstance` takes it."""
+
+_NAMES = {
+    "Callable": "a function",
+    "Mapping": "a mapping",
+    "NoneType": "None",
+    "int": "an integer",
+    "integer": "a NumPy integer",
+    "ndarray": "an array",
+    "str": "text",
+}
+
+
+def check_types(
+    error: type[LmhtError], **kinds: Kinds
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function: arguments that are not instances of `kinds` raise `error`.
+
+    Args:
+        error: What to raise.
+        kinds: Type or types of each argument to check.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        bind = inspect.signature(function).bind
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = bind(*args, **kwargs).arguments
+            for name, kind in kinds.items():
+                if name in given and not isinstance(given[name], kind):
+                    raise error(f"{name} must be {_describe(kind)}, not {_value(given[name])}")
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def _describe(kinds: Kinds) -> str:
+    names = [_name(kind) for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
+    return " or ".join(names)
+
+
+def _name(kind: Any) -> str:
+    name: str = kind.__name__
+    article = "an" if name[0] in "AEIOUaeiou" else "a"
+    return _NAMES.get(name, f"{article} {name}")
+
+
+def _value(value: object) -> str:
+    """Show a small value, and the type of any other."""
+    if value is None or (isinstance(value, bool | int | float | str) and len(str(value)) < 40):
+        return repr(value)
+    return f"a value of type {type(value).__name__}"
