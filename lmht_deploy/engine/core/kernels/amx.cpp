@@ -47,27 +47,9 @@ struct Configs {
 };
 constexpr Configs CONFIGS;
 
-// Weights that are needed soon, a few lines beside each product.
-class LineFetcher {
-public:
-    LineFetcher(const DenseProduct& product, int turns)
-        : at_(product.prefetch), end_(product.prefetch + product.prefetch_bytes) {
-        lines_ = int((product.prefetch_bytes / FETCHED_BYTES + turns - 1) / turns);
-    }
-
-    LMHT_INLINE void fetch() {
-        for (int n = lines_; n > 0 && at_ < end_; --n, at_ += FETCHED_BYTES)
-            __builtin_prefetch(at_, 0, 2);
-    }
-
-private:
-    const uint8_t *at_, *end_;
-    int lines_;
-};
-
 // 32 pixels, those from `first` and those from `second` on, and 32 channels from `channel` on.
 LMHT_INLINE void multiply_pair(const DenseProduct& product, int first, int second, int channel,
-                               LineFetcher& fetcher) {
+                               Prefetcher& prefetcher) {
     const uint8_t* a = product.values + first * product.value_pitch;
     const uint8_t* b = product.values + second * product.value_pitch;
     const int8_t* w = product.quads + channel * QUAD;
@@ -84,7 +66,7 @@ LMHT_INLINE void multiply_pair(const DenseProduct& product, int first, int secon
         _tile_loadd(5, b, product.value_pitch);
         _tile_dpbusd(2, 5, 6);
         _tile_dpbusd(3, 5, 7);
-        fetcher.fetch();
+        prefetcher.fetch(prefetcher.lines());
     }
     int32_t* const to = product.sums + size_t(first) * LANES + channel;
     int32_t* const also = product.sums + size_t(second) * LANES + channel;
@@ -96,7 +78,7 @@ LMHT_INLINE void multiply_pair(const DenseProduct& product, int first, int secon
 
 // The same for at most 16 pixels.
 LMHT_INLINE void multiply_single(const DenseProduct& product, int first, int channel,
-                                 LineFetcher& fetcher) {
+                                 Prefetcher& prefetcher) {
     const uint8_t* a = product.values + first * product.value_pitch;
     const int8_t* w = product.quads + channel * QUAD;
     _tile_zero(0);
@@ -107,7 +89,7 @@ LMHT_INLINE void multiply_single(const DenseProduct& product, int first, int cha
         _tile_dpbusd(0, 4, 6);
         _tile_loadd(7, w + TILE_SIZE * QUAD, QUAD_PITCH);
         _tile_dpbusd(1, 4, 7);
-        fetcher.fetch();
+        prefetcher.fetch(prefetcher.lines());
     }
     int32_t* const to = product.sums + size_t(first) * LANES + channel;
     _tile_stored(0, to, SUM_PITCH);
@@ -116,25 +98,25 @@ LMHT_INLINE void multiply_single(const DenseProduct& product, int first, int cha
 
 // 32 channels of all pixels. The last 16 pixels begin early enough to end with the last one: some
 // are multiplied twice.
-LMHT_INLINE void multiply_half(const DenseProduct& product, int channel, LineFetcher& fetcher) {
+LMHT_INLINE void multiply_half(const DenseProduct& product, int channel, Prefetcher& prefetcher) {
     const int last = product.pixels > TILE_SIZE ? product.pixels - TILE_SIZE : 0;
     int first = 0;
     for (; first + TILE_SIZE < product.pixels; first += PAIR) {
         const int second = first + TILE_SIZE < last ? first + TILE_SIZE : last;
-        multiply_pair(product, first, second, channel, fetcher);
+        multiply_pair(product, first, second, channel, prefetcher);
     }
     if (first < product.pixels)
-        multiply_single(product, first < last ? first : last, channel, fetcher);
+        multiply_single(product, first < last ? first : last, channel, prefetcher);
 }
 
 // Half of the channels at a time: their weights stay in the first-level cache.
 void multiply(const DenseProduct& product) {
     const int n = product.pixels, pairs = (n + PAIR - 1) / PAIR;
-    LineFetcher fetcher(product, 2 * pairs * product.depth);
+    Prefetcher prefetcher(product.prefetch, product.prefetch_bytes, 2 * pairs * product.depth);
     __asm__ volatile("" ::: "memory");  // the compiler does not see that tiles read memory
     _tile_loadconfig(&CONFIGS.of_pixels[n < TILE_SIZE ? n : TILE_SIZE]);
     for (int channel = 0; channel < LANES; channel += PAIR)
-        multiply_half(product, channel, fetcher);
+        multiply_half(product, channel, prefetcher);
     _tile_release();
 }
 

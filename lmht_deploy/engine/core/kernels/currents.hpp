@@ -24,13 +24,15 @@ constexpr int FETCHED_BYTES = 64;  // by one prefetch
 // computed now.
 class Prefetcher {
 public:
-    Prefetcher(const NeuronRow& row, int first_block)
-        : at_(row.prefetch), end_(row.prefetch + row.prefetch_bytes) {
-        const int units = row.width * (row.blocks - first_block);
-        lines_ = int((row.prefetch_bytes / FETCHED_BYTES + units - 1) / units);
-    }
+    // The work beside which they are fetched has `units` parts.
+    Prefetcher(const uint8_t* from, size_t bytes, int units)
+        : at_(from), end_(from + bytes), lines_(int((bytes / FETCHED_BYTES + units - 1) / units)) {}
 
-    // Lines to fetch beside one pixel of one block.
+    // A unit is one pixel of one block.
+    Prefetcher(const NeuronRow& row, int first_block)
+        : Prefetcher(row.prefetch, row.prefetch_bytes, row.width * (row.blocks - first_block)) {}
+
+    // Lines to fetch beside one unit.
     LMHT_INLINE int lines() const { return lines_; }
 
     LMHT_INLINE void fetch(int n) {
