@@ -11,7 +11,7 @@ from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor
 from lmht_deploy.events.recordings import SUFFIXES, open_recording
 
-from ._listing import Choice, list_files, naming, no_folder, select
+from ._listing import Choice, describe_classes, list_files, naming, no_folder, select
 from ._recordings import Recordings
 
 
@@ -37,6 +37,8 @@ def load_folder_recordings(root: Path | None, choice: Choice, sensor: Sensor | N
             given=found.given,
         )
     names = [found.names[index] for index in chosen.index.tolist()]
+    told = describe_classes(found, choice.rule) if choice.split != "test" else []
+    notes = [f"{found.root}: {note}" for note in told] + chosen.origin.get("notes", [])
     paths = [found.root / name for name in names]
     first = open_recording(paths[0], sensor).sensor
     return Recordings(
@@ -45,7 +47,7 @@ def load_folder_recordings(root: Path | None, choice: Choice, sensor: Sensor | N
         chosen.labels,
         chosen.classes,
         first,
-        {"source": "folders of recordings", **chosen.origin},
+        {"source": "folders of recordings", **chosen.origin, "notes": notes},
         paths,
     )
 

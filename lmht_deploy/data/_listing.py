@@ -222,8 +222,6 @@ def list_files(root: Path | None, suffixes: Sequence[str], what: str, rule: Spli
         for home, split in homes.items()
         for name in _find(home, suffixes, what, nested=not label_by)
     ]
-    if not label_by and group_by in ("", "1"):
-        _refuse_two_levels(root, [name for _, name, _ in rows], what)
     labels = [
         part_of(name, label_by or "1", "label_by") if label_by or "/" in name else ""
         for _, name, _ in rows
@@ -235,16 +233,18 @@ def list_files(root: Path | None, suffixes: Sequence[str], what: str, rule: Spli
     return _make_listing(root, files, labels, groups, [split for *_, split in rows])
 
 
-def _refuse_two_levels(root: Path, names: Sequence[str], what: str) -> None:
-    """Refuse folders of folders, of which either level may be the classes."""
-    if any(name.count("/") < 2 for name in names):
-        return
-    levels = [order_classes(part_of(name, by, "label_by") for name in names) for by in "12"]
-    one, two = (shorten(level, 4) for level in levels)
-    raise DataError(
-        f"{root}: the {what}s lie two folders deep; say which folder is the class: label_by 1"
-        f" ({one}) or label_by 2 ({two})"
-    )
+def describe_classes(found: Listing, rule: SplitRule) -> list[str]:
+    """One sentence with the classes, and one if another level of folders could be the classes."""
+    notes = [f"{len(found.classes)} classes: {shorten(found.classes)}"] if found.classes else []
+    first = 1 + (found.given is not None)  # index of the folder in the folder of a class
+    deep = all(name.count("/") > first for name in found.names)
+    if deep and not rule.label_by and rule.group_by in ("", "1"):
+        inner = order_classes(name.split("/")[first] for name in found.names)
+        notes.append(
+            f"the classes have the folders {shorten(inner, 5)}; if these are the classes, give"
+            " --label-by 2"
+        )
+    return notes
 
 
 def no_folder(root: Path | None, what: str) -> DataError:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, show
 
 from ._aedat4 import open_aedat4
 from ._pieces import Choice, Opened, read_pieces
@@ -158,7 +158,7 @@ def _open_aedat2(path: Path, choice: Choice) -> Opened:
         return sensor, _read_aedat2(path, start, partial(_supposed_davis_events, sensor))
     if chip not in ("", "DVS128"):
         raise DataError(
-            f"AEDAT 2.0 of a {chip[:40]}; those of DVS128, DAVIS240 and DAVIS346 can be read"
+            f"AEDAT 2.0 of the chip {show(chip)}; those of DVS128, DAVIS240 and DAVIS346 can be read"
         )
     return DVS128_SENSOR, _read_aedat2(path, start, _dvs128_events)
 

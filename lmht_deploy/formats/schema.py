@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmht_deploy.errors import StorageError
+from lmht_deploy.errors import StorageError, show
 
 __all__ = ["COMPATIBILITY", "Field", "Group", "Schema", "to_markdown"]
 
@@ -113,7 +113,7 @@ class Schema:
             )
         if version != self.version:
             raise StorageError(
-                f"{path}: has format version {version!r}; this release reads version {self.version}"
+                f"{path}: has format version {show(version)}; this release reads version {self.version}"
             )
 
 

@@ -48,12 +48,17 @@ def data(tmp_path: Path) -> Path:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """What `lmht` says where it refuses: exit code 2, one line on stderr, nothing on stdout."""
+    """What `lmht` says where it refuses: exit code 2, one line on stderr, nothing on stdout.
+
+    Notes on the data may stand above it.
+    """
     assert lmht(*arguments) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("lmht: ") and said.err.count("\n") == 1, said.err
-    return said.err
+    lines = said.err.splitlines(keepends=True)
+    (line,) = [line for line in lines if not line.startswith("note: ")]
+    assert line.startswith("lmht: ") and line.endswith("\n"), said.err
+    return line
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -55,7 +55,7 @@ def test_recordings_that_tonic_reads(images: Path, capsys: pytest.CaptureFixture
     assert json.loads((images / "emulated.json").read_text())["dvs"] == vars(cifar10dvs.DVS)
     first = recorded(out)
     assert len(first) == 10 and not list(out.rglob("*.partial"))
-    test = load("tonic:CIFAR10DVS", root=out, subset=True, split="train", steps=10, size=48)
+    test = load("tonic:CIFAR10DVS", root=out, subset=True, split="all", steps=10, size=48)
     assert test.classes == cifar10dvs.CLASSES and test.labels.tolist() == list(range(10))
     total = sum(len(read_events(path)[0]) for path in out.rglob("*.aedat4"))
     assert test.provenance["events"] == total > 100_000

@@ -71,6 +71,7 @@ def test_what_is_not_printable_is_escaped(text: str, expected: str) -> None:
 
 
 def test_tables_titles_and_notes_are_literal(capsys: pytest.CaptureFixture[str]) -> None:
+    _console.out.stderr = False  # an earlier test may have ended with `--json -`
     rows = _console.table("[b]title\x1b", ("[i]column\x07",), left=("[i]column\x07",))
     rows.add_row("[red]x\x1b[2J")
     rows.add_row(_console.good("[green]\x07"))

@@ -175,7 +175,8 @@ def test_the_cache_is_keyed_by_content(root: Path, tmp_path: Path) -> None:
     assert again.source_index is not None and again.start_us is not None
     assert again.source_index.tolist() == np.asarray(first.source_index).tolist()
     assert again.start_us.tolist() == np.asarray(first.start_us).tolist()
-    assert again.provenance == {**first.provenance, "data": str(moved)}
+    notes = [f"{moved}: 2 classes: cup, mug"]
+    assert again.provenance == {**first.provenance, "data": str(moved), "notes": notes}
     path = moved / "cup" / "long.npy"
     before, content = path.stat(), np.load(path)
     content["x"] = 0

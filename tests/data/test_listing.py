@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmht_deploy.data._listing import Choice, Listing, list_files, select
+from lmht_deploy.data._listing import Choice, Listing, describe_classes, list_files, select
 from lmht_deploy.data._splits import SplitRule
 from lmht_deploy.errors import DataError, StorageError
 
@@ -56,12 +56,18 @@ def test_classes_and_groups_are_parts_of_the_path(tmp_path: Path) -> None:
         listed(tmp_path, label_by="[")
 
 
-def test_two_levels_of_folders_are_not_guessed(tmp_path: Path) -> None:
-    touch(tmp_path, "s1/cup/a.npy", "s1/mug/b.npy", "s2/cup/c.npy")
-    message = r"two folders deep; .* label_by 1 \(s1, s2\) or label_by 2 \(cup, mug\)"
-    with pytest.raises(DataError, match=message):
-        listed(tmp_path)
-    assert listed(tmp_path, label_by="1").classes == ("s1", "s2")
+def test_two_levels_of_folders_are_said(tmp_path: Path) -> None:
+    def said(root: Path, **options: str) -> list[str]:
+        return describe_classes(listed(root, **options), SplitRule(**options))  # type: ignore[arg-type]
+
+    touch(tmp_path / "a", "s1/cup/a.npy", "s1/mug/b.npy", "s2/cup/c.npy")
+    hint = "the classes have the folders cup, mug; if these are the classes, give --label-by 2"
+    assert said(tmp_path / "a") == ["2 classes: s1, s2", hint]
+    assert said(tmp_path / "a", label_by="2") == ["2 classes: cup, mug"]
+    touch(tmp_path / "b", "train/cup/s1/a.npy", "test/mug/s2/b.npy")
+    assert len(said(tmp_path / "b")) == 2 and len(said(tmp_path / "b", group_by="2")) == 1
+    touch(tmp_path / "c", "train/cup/a.npy", "test/mug/s2/b.npy")
+    assert said(tmp_path / "c") == ["2 classes: cup, mug"]
 
 
 def test_folders_of_splits(tmp_path: Path) -> None:
