@@ -158,7 +158,8 @@ def _open_aedat2(path: Path, choice: Choice) -> Opened:
         return sensor, _read_aedat2(path, start, partial(_supposed_davis_events, sensor))
     if chip not in ("", "DVS128"):
         raise DataError(
-            f"AEDAT 2.0 of the chip {show(chip)}; those of DVS128, DAVIS240 and DAVIS346 can be read"
+            f"AEDAT 2.0 of the chip {show(chip)}; those of DVS128, DAVIS240 and DAVIS346 can be"
+            " read"
         )
     return DVS128_SENSOR, _read_aedat2(path, start, _dvs128_events)
 

@@ -129,12 +129,12 @@ class Evt3Encoder:
         if len(t) == 0:
             return b""
         values = [t >> 12, t & 4095, events["y"].astype(np.int64)]
-        befores = [self._high, self._low, self._y]
+        previous = [self._high, self._low, self._y]
         self._high, self._low, self._y = (int(value[-1]) for value in values)
         changed = np.stack(
             [
                 np.diff(value, prepend=before) != 0
-                for value, before in zip(values, befores, strict=True)
+                for value, before in zip(values, previous, strict=True)
             ]
             + [np.ones(len(t), bool)],
             1,

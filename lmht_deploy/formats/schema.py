@@ -113,7 +113,8 @@ class Schema:
             )
         if version != self.version:
             raise StorageError(
-                f"{path}: has format version {show(version)}; this release reads version {self.version}"
+                f"{path}: has format version {show(version)}; this release reads version"
+                f" {self.version}"
             )
 
 

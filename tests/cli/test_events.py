@@ -170,7 +170,7 @@ def test_a_track_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["absent.raw"], "there is no such file"),
-        (["covert", "a.aedat4", "b.raw"], "No such command 'covert'"),
+        (["convertt", "a.aedat4", "b.raw"], "No such command 'convertt'"),
         (["info", "."], "is a folder"),
         (["info", "a.aedat4", "--image", "a.jpg"], "a picture is a .png or .gif file"),
         (["info", "a.aedat4", "--sensor", "8"], "WIDTHxHEIGHT"),

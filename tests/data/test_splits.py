@@ -199,7 +199,7 @@ def test_given_splits_are_kept_and_checked() -> None:
     ("labels", "rule", "groups", "message"),
     [
         ([0, 0, 1], {}, None, "class 'b' has too few recordings to be split into train and test"),
-        ([0, 1, 0, 1], {}, "aaaa", "too few groups of recordings to be split into train and te"),
+        ([0, 1, 0, 1], {}, "aaaa", "too few groups of recordings to be split into train and test"),
         (
             [0, 1, 0, 1],
             {"fold": "1/3"},
