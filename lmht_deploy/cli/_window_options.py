@@ -14,6 +14,7 @@ import typer
 from lmht_deploy.errors import DataError
 
 from ._console import warn
+from ._durations import UNITS
 from ._options import completion
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 WINDOWS = "Windows"
 """Group of these options in `--help`."""
 KINDS = ("recording", "time", "events")
-MICROSECONDS = {"us": 1, "ms": 1000, "s": 1_000_000}
 
 
 def _check_by(by: str | None) -> str | None:
@@ -48,14 +48,14 @@ def parse_length(text: str) -> tuple[int, bool]:
         >>> parse_length("12.5ms"), parse_length("5000")
         ((12500, True), (5000, False))
     """
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)(us|ms|s)?", text.strip())
+    found = re.fullmatch(rf"(\d{{1,15}}(?:\.\d{{1,15}})?)({'|'.join(UNITS)})?", text.strip())
     if found is None:
         raise DataError(
             f"a length is a time as in 50ms, 12500us or 1.5s, or a number of events as in 5000, "
             f"not {text!r}"
         )
     number, unit = Decimal(found[1]), found[2]
-    exact = number * MICROSECONDS.get(unit, 1)
+    exact = number * UNITS.get(unit, 1)
     if exact != int(exact) or not exact:
         what = "microseconds" if unit else "events"
         raise DataError(f"a length must be a whole number of {what}, at least 1, not {text!r}")
