@@ -551,7 +551,7 @@ def _find(name: str | Path, folder: Path) -> tuple[Traversable, str]:
     if Path(name).suffix == ".toml":
         return folder / name, os.path.normpath(folder / name)
     if str(name) not in packaged():
-        if (folder / name).is_dir():
+        if os.path.isdir(folder / name):  # False where the system refuses the name
             raise RecipeError(f"{name}: is a folder; expected a .toml file or the name of a recipe")
         raise RecipeError(unknown("recipe", name, packaged()))
     return _folder() / f"{name}.toml", f"recipe {str(name)!r}"

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmht_deploy.errors import LmhtError, StorageError, first_line
+from lmht_deploy.errors import LmhtError, StorageError, first_line, show
 
 __all__ = ["as_path", "atomic_write", "no_file", "reading"]
 
@@ -19,11 +19,17 @@ __all__ = ["as_path", "atomic_write", "no_file", "reading"]
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
 
 
+MAX_NAME = 255
+"""Largest length of the name of a file, without its folder, on the usual file systems."""
+
+
 def as_path(path: object) -> Path:
     """Return `path` as a `Path`; StorageError if it is not the name of a file or folder."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str) or "\0" in text:
         raise StorageError(f"{path!r}: is not the name of a file")
+    if max(map(len, text.split("/"))) > MAX_NAME:
+        raise StorageError(f"{show(text)}: the name of a file has at most {MAX_NAME} characters")
     return Path(text)
 
 

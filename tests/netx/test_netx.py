@@ -512,6 +512,11 @@ def test_what_the_file_may_not_hold(tmp_path: Path) -> None:
     assert "layer 1 is recurrent and has delays" in refused(path)
     one_neuron(path)
     with h5py.File(path, "r+") as file:
+        file["layer/1/weight_rec"] = np.ones((1, 2))
+        file["layer/1/type"][0] = b"dense_rec"
+    assert "layer 1: its recurrent weight has the shape [1, 2], not [1, 1]" in refused(path)
+    one_neuron(path)
+    with h5py.File(path, "r+") as file:
         file["layer/0/shape"][0] = 2
     assert "layer 1 does not fit the shape (2,) before it" in refused(path)
     one_neuron(path)

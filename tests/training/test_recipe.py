@@ -205,6 +205,7 @@ def test_extends(tmp_path: Path) -> None:
     for content, message in (
         ("extends = 3", "extends must be the name or the path of a recipe, not 3"),
         ('extends = "fly"', "unknown recipe 'fly'"),
+        (f'extends = "{"A" * 5000}"', "unknown recipe 'AAA"),
     ):
         path.write_text(content)
         with pytest.raises(RecipeError, match=message):

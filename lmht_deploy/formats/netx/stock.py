@@ -390,6 +390,11 @@ def _read_dense(what: str, group: h5py.Group, kind: str) -> NetXDense:
     if kind == keys.RECURRENT:
         recurrent = _integers(_data(group, keys.RECURRENT_WEIGHT)).reshape(shape[0], -1)
     delayed = has(group, keys.DELAY)
+    if recurrent is not None and recurrent.shape != (shape[0], shape[0]):
+        raise StorageError(
+            f"{what}: its recurrent weight has the shape {list(recurrent.shape)}, not "
+            f"{[shape[0], shape[0]]}"
+        )
     if recurrent is not None and delayed:
         raise StorageError(
             f"{what} is recurrent and has delays, for which lava-dl 0.6 loses the weight exponent"
