@@ -11,7 +11,7 @@ from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor
 from lmht_deploy.events.recordings import SUFFIXES, open_recording
 
-from ._listing import Choice, describe_classes, list_files, naming, no_folder, select
+from ._listing import Choice, describe_classes, list_files, no_folder, select_files
 from ._recordings import Recordings
 
 
@@ -27,15 +27,7 @@ def load_folder_recordings(root: Path | None, choice: Choice, sensor: Sensor | N
         DataError: There is nothing to read, or too little to be split.
     """
     found = list_files(root, SUFFIXES, "recording", choice.rule)
-    with naming(found.root):
-        chosen = select(
-            found.names,
-            found.labels,
-            found.classes,
-            choice,
-            groups=found.groups,
-            given=found.given,
-        )
+    chosen = select_files(found, choice, "recording")
     names = [found.names[index] for index in chosen.index.tolist()]
     told = describe_classes(found, choice.rule) if choice.split != "test" else []
     notes = [f"{found.root}: {note}" for note in told] + chosen.origin.get("notes", [])

@@ -172,6 +172,20 @@ def select(
     )
 
 
+def select_files(found: Listing, choice: Choice, what: str) -> Selection:
+    """Select the files of one split; `what` they are, in the singular. Errors name their folder."""
+    with naming(found.root):
+        return select(
+            found.names,
+            found.labels,
+            found.classes,
+            choice,
+            groups=found.groups,
+            given=found.given,
+            what=what,
+        )
+
+
 def _select_unlabeled(
     names: Sequence[str], choice: Choice, given: Sequence[str] | None
 ) -> Selection:

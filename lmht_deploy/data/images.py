@@ -21,7 +21,7 @@ from ._cifar import Records, find_archive
 from ._hub import Rows
 from ._image_sets import PACKAGES, SETS, ImageSet
 from ._labels import class_list
-from ._listing import Choice, Selection, list_files, naming, select
+from ._listing import Choice, Selection, list_files, naming, select, select_files
 from ._pixels import LazyImages, Source, decode_all
 from ._splits import Split, SplitRule, check_split
 from ._windows import Progress, Windows
@@ -185,16 +185,7 @@ def load_image_folder(
     require_package("PIL", "images")
     folder = None if root is None else as_path(root)
     found = list_files(folder, SUFFIXES, "image", choice.rule)
-    with naming(found.root):
-        chosen = select(
-            found.names,
-            found.labels,
-            found.classes,
-            choice,
-            groups=found.groups,
-            given=found.given,
-            what="image",
-        )
+    chosen = select_files(found, choice, "image")
     source, number = _Files(found.root, found.names), len(chosen.index)
     if size and number * 3 * size**2 > MAX_DECODED:
         windows = cast("np.ndarray", LazyImages(source, chosen.index, size, steps))
