@@ -15,7 +15,7 @@ A filter takes the valid events of a recording packet by packet and keeps some o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,7 +46,19 @@ class EventFilter(Protocol):
         ...
 
 
-class BackgroundActivityFilter:
+class _CoreFilter:
+    """A filter of the C++ core, which keeps the last events of every pixel."""
+
+    _filter: Any
+
+    def apply(self, events: np.ndarray) -> np.ndarray:
+        """Return the events of the next packet that are kept, EVENT `[m]`."""
+        kept = np.empty(len(events), EVENT)
+        number: int = self._filter.apply(as_bytes(events), as_bytes(kept))
+        return kept[:number]
+
+
+class BackgroundActivityFilter(_CoreFilter):
     """Removes events without support: no neighboring pixel had an event within `time` us.
 
     Args:
@@ -63,12 +75,8 @@ class BackgroundActivityFilter:
         sensor = check_pixels(sensor)
         self._filter = core().background_activity_filter(sensor, _check_time(time))
 
-    def apply(self, events: np.ndarray) -> np.ndarray:
-        """Return the events of the next packet that are kept, EVENT `[m]`."""
-        return _apply(self._filter, events)
 
-
-class RefractoryFilter:
+class RefractoryFilter(_CoreFilter):
     """Removes events less than `time` us after a kept event of their pixel.
 
     Args:
@@ -83,10 +91,6 @@ class RefractoryFilter:
 
     def __init__(self, sensor: Sensor | tuple[int, int], time: int) -> None:
         self._filter = core().refractory_filter(check_pixels(sensor), _check_time(time))
-
-    def apply(self, events: np.ndarray) -> np.ndarray:
-        """Return the events of the next packet that are kept, EVENT `[m]`."""
-        return _apply(self._filter, events)
 
 
 class PixelFilter:
@@ -180,9 +184,3 @@ def _check_time(time: int) -> int:
     if not 0 <= time <= MAX_TIME:
         raise DataError(f"the time of a filter lies within 0 and 2^62 us, not {time}")
     return time
-
-
-def _apply(compiled: object, events: np.ndarray) -> np.ndarray:
-    kept = np.empty(len(events), EVENT)
-    number: int = compiled.apply(as_bytes(events), as_bytes(kept))  # type: ignore[attr-defined]
-    return kept[:number]
