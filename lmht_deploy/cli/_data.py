@@ -183,14 +183,14 @@ def read_windows(
     split: str | None = None,
     limit: int | None = None,
 ) -> Windows:
-    """Read windows for a network, and say how they were made.
+    """Read windows for a network, and print how they were made.
 
     Args:
         source: Data, as `lmht_deploy.data.load` takes it.
         target: What the network needs.
-        reading: Options of the verb.
+        reading: Data options of the command line.
         split: Split of the data; None: the default of `load`.
-        limit: Number of windows to keep, as many of each class; None for all.
+        limit: Total number of windows to keep, spread evenly over the classes; None for all.
     """
     from lmht_deploy import data
 

@@ -191,10 +191,10 @@ def divide(
 ) -> Division:
     """Divide recordings into splits, stratified by class.
 
-    Where every recording is a group of its own, each class is divided by its share, within one
-    recording. Otherwise each group goes to the side where it brings the shares of all classes
-    closest to those asked for, as in `StratifiedGroupKFold` of scikit-learn. Every side has every
-    class if the groups allow it.
+    Where every recording is a group of its own, each class is divided by the requested share,
+    rounded to whole recordings. Otherwise each group goes to the split where it brings the shares
+    of all classes closest to those requested, as in `StratifiedGroupKFold` of scikit-learn. Every
+    split has every class if the groups allow it.
 
     Args:
         names: Names of the recordings, all different.

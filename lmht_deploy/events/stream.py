@@ -85,18 +85,18 @@ class Counts:
 
 
 class Windower:
-    """Incremental form of `windows.iterate_windows`: the same windows, in the memory of one.
+    """Incremental form of `windows.iterate_windows`, which holds only one window in memory.
 
     Args:
         rule: The window rule, by "time" or "events".
-        into: Holds the bins, and makes what stands for a window.
-        max_gap: Microseconds without an event after which windows by time are skipped: those
-            without any event. Their number is bounded otherwise only by the time of the next
-            event, which may be damaged.
+        into: Holds the bins, and makes the object that is yielded for each window.
+        max_gap: Longest gap between two events, in us. In a longer gap, windows by time that hold
+            no event are skipped. Otherwise one damaged time could make almost any number of empty
+            windows.
 
     Attributes:
-        late: Number of events that came after the end of their bin. Only `elapse` ends a bin
-            before a later event is there.
+        late: Number of events that came after the end of their bin and were not counted. Only
+            `elapse` ends a bin before a later event is there.
         skipped: Number of windows without any event that were skipped.
         start: Start of the last window, in us from the first event.
         incomplete: Whether the source ended before the last window did.
