@@ -69,11 +69,26 @@ class Environment:
         print(f"  {run(self.python, SMOKE, cwd=self.folder).strip()}", flush=True)
 
 
+def build_copy(name: str) -> Path:
+    """Build the sdist and, from it, the wheel of a copy of the sources; the folder of both.
+
+    A copy holds what the repository tracks, so that files of a test run, such as coverage data, do
+    not enter the sdist.
+    """
+    folder = WORK / name
+    shutil.rmtree(folder, ignore_errors=True)
+    sources = folder / "sources"
+    files = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
+    for file in filter(None, files):
+        (sources / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / file, sources / file, follow_symlinks=False)
+    run(sys.executable, "-m", "build", "--outdir", folder / "dist", sources, cwd=sources)
+    return folder / "dist"
+
+
 def build() -> Path:
-    """Build the sdist and, from the sdist, the wheel; the wheel's path."""
-    shutil.rmtree(WORK / "dist", ignore_errors=True)
-    run(sys.executable, "-m", "build", "--outdir", WORK / "dist", ROOT, cwd=ROOT)
-    (wheel,) = (WORK / "dist").glob("*.whl")
+    """Build the wheel and check what it holds; the wheel's path."""
+    (wheel,) = build_copy("built").glob("*.whl")
     names = run(sys.executable, "-m", "zipfile", "-l", wheel)
     tops = {line.split("/")[0] for line in names.splitlines()[1:]}
     packages = {top for top in tops if not top.split()[0].endswith(".dist-info")}
@@ -92,15 +107,9 @@ def build() -> Path:
 
 def check_reproducible(wheel: Path) -> None:
     """Build the sdist and the wheel again, from a copy of the sources in another folder."""
-    copy = WORK / "a copy" / "of the sources"
-    shutil.rmtree(copy, ignore_errors=True)
-    files = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
-    for name in filter(None, files):
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
-    run(sys.executable, "-m", "build", "--outdir", copy.parent / "dist", copy, cwd=copy)
+    again = build_copy("built in another folder")
     for first in wheel.parent.iterdir():
-        if first.read_bytes() != (copy.parent / "dist" / first.name).read_bytes():
+        if first.read_bytes() != (again / first.name).read_bytes():
             sys.exit(f"{first.name} differs from one that was built in another folder")
     print("  equal bytes", flush=True)
 
