@@ -21,7 +21,7 @@ from torch import Tensor
 from lmht_deploy._arguments import check_types
 from lmht_deploy._locks import folder_lock
 from lmht_deploy.data import images
-from lmht_deploy.errors import DataError, TrainingError
+from lmht_deploy.errors import DataError, LmhtWarning, TrainingError
 from lmht_deploy.formats.files import as_path, atomic_write
 from lmht_deploy.ir import Input
 
@@ -40,6 +40,9 @@ from .runs import Run
 
 REPORT_INTERVAL = 0.5
 """Seconds between reports on an accelerator: to read the loss, the host waits for the device."""
+
+REPORT_STEPS = 10
+"""Steps between reports of several processes, which must all report the same ones."""
 
 SAVED_METRICS = (
     "epoch",
@@ -230,7 +233,7 @@ class _Session:
         if self.device.type != "cuda" or not self.recipe.training.cuda_graph:
             return False
         if _parallel.world_size() > 1:
-            warnings.warn("several processes train without a CUDA graph", stacklevel=1)
+            _warn("there are several processes")
             return False
         return True
 
@@ -318,10 +321,8 @@ class _Session:
         reported = start
         for number, batch in enumerate(self.batches.epoch(self.epoch + 1)):
             learning_rate = self._train_step(number, batch)
-            now = time.perf_counter()
-            waited = self.device.type == "cpu" or now - reported >= REPORT_INTERVAL
-            if waited or number + 1 == self.batches.per_epoch:
-                reported = now
+            if self._is_reported(number, time.perf_counter() - reported):
+                reported = time.perf_counter()
                 progress = self._progress(number, learning_rate, start)
                 self.report(progress)
         return progress
@@ -335,10 +336,18 @@ class _Session:
         try:
             self._train_on(batch)
         except NotCapturedError as error:
-            warnings.warn(f"training without a CUDA graph: {error}", stacklevel=1)
+            _warn(str(error))
             self._train_on = self._step
             self._train_on(batch)
         return learning_rate
+
+    def _is_reported(self, number: int, waited: float) -> bool:
+        """Whether to report step `number`, `waited` seconds after the last report."""
+        if self.device.type == "cpu" or number + 1 == self.batches.per_epoch:
+            return True
+        if _parallel.world_size() > 1:
+            return (number + 1) % REPORT_STEPS == 0
+        return waited >= REPORT_INTERVAL
 
     def _progress(self, number: int, learning_rate: float, start: float) -> Progress:
         """Progress after step `number` (0-based) of the epoch, which began at `start`."""
@@ -401,6 +410,10 @@ class _Session:
 
     def _kept_state(self) -> str:
         return f"the state after epoch {self.epoch} is kept in {self.folder}"
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(f"training runs without a CUDA graph: {reason}", LmhtWarning, stacklevel=2)
 
 
 class _Writer:

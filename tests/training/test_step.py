@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from lmht_deploy.errors import LmhtWarning
 from lmht_deploy.training import _step, loop, run_folder
 from lmht_deploy.training._step import CapturedStep
 from lmht_deploy.training.loop import train
@@ -86,9 +89,32 @@ def test_a_step_that_cannot_be_captured_is_run_plainly(
 ) -> None:
     train(small("training.epochs=1"), DATA, tmp_path / "plain")
     capturing(refuse)
-    with pytest.warns(UserWarning, match="without a CUDA graph: operation not permitted"):
+    with pytest.warns(LmhtWarning, match="without a CUDA graph: operation not permitted"):
         train(small("training.epochs=1"), DATA, tmp_path / "refused")
     same_files(tmp_path / "plain", tmp_path / "refused")
+
+
+class NoWait(TorchDispatchMode):
+    """Refuses operations whose result the host must read, which no CUDA graph can hold."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func._overloadpacket not in {
+            torch.ops.aten._local_scalar_dense,
+            torch.ops.aten.nonzero,
+            torch.ops.aten.masked_select,
+            torch.ops.aten.equal,
+        }, func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("options", [[], list(EVERYTHING)], ids=["plain", "everything"])
+def test_the_host_never_reads_a_result_within_a_step(options: list[str], tmp_path: Path) -> None:
+    chosen = small(*options, "training.optimizer=sgd", "training.max_grad_norm=1")
+    session = loop._Session(chosen, DATA, tmp_path, lambda progress: None, torch.device("cpu"))
+    for batch in session.batches.epoch(1):
+        session.optimization.schedule(0, 6)
+        with NoWait():
+            session._step(batch)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
