@@ -222,7 +222,7 @@ class _Session:
     @cached_property
     def _step(self) -> TrainingStep:
         """A training step with the model as it is called there: distributed, compiled."""
-        forward: Callable[[Tensor], Tensor] = _parallel.distribute(self.model, self.device)
+        forward: Callable[..., Tensor] = _parallel.distribute(self.model, self.device)
         if self.recipe.training.compile:
             forward = torch.compile(forward)
         return TrainingStep(self.augment, forward, self.optimization)
