@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,11 +16,14 @@ from lmht_deploy.data import Windows, images
 from lmht_deploy.errors import TrainingError
 
 from . import _parallel
-from ._augmentation import GROUP
+from ._augment import GROUP
 from .recipe import Recipe
 
 MAX_RESIDENT_BYTES = 2**32
 """Training windows up to this size are kept on the accelerator."""
+
+DRAWS = 2**32 - 1
+"""Last part of the seeds of the augmentation. Layers that draw have the rank instead."""
 
 Item = TypeVar("Item")
 
@@ -33,16 +35,22 @@ class Batch:
     Attributes:
         windows: Windows, float32 [B, T_in, C, H, W].
         labels: Labels, int64 [B].
-        seeds: Seeds of the augmentation, one per `GROUP` windows.
+        draws: Uniform numbers of the augmentation, float32 [B, columns].
     """
 
     windows: Tensor
     labels: Tensor
-    seeds: list[int]
+    draws: Tensor
 
 
 class Batches:
     """The training batches of one process.
+
+    Args:
+        recipe: The recipe.
+        data: Training windows.
+        device: Device that the batches are moved to.
+        columns: Uniform numbers that the augmentation of one window needs.
 
     Attributes:
         size: Windows per batch, over all processes.
@@ -52,8 +60,8 @@ class Batches:
         TrainingError: The batches cannot be shared among the processes.
     """
 
-    def __init__(self, recipe: Recipe, data: Windows, device: torch.device) -> None:
-        self.recipe, self.data, self.device = recipe, data, device
+    def __init__(self, recipe: Recipe, data: Windows, device: torch.device, columns: int) -> None:
+        self.recipe, self.data, self.device, self.columns = recipe, data, device, columns
         self.size = min(recipe.training.batch_size, len(data.windows))
         self.per_epoch = len(data.windows) // self.size
         self._share = _share(recipe.training.batch_size, len(data.windows))
@@ -69,12 +77,18 @@ class Batches:
         first = _parallel.rank() * self._share
         for number in range(self.per_epoch):
             chosen = order[number * self.size :][first : first + self._share]
-            groups = range(first // GROUP, first // GROUP + math.ceil(len(chosen) / GROUP))
             yield Batch(
                 self._windows(chosen, seed_of(epoch)),
                 torch.from_numpy(self.data.require_labels()[chosen]).long().to(self.device),
-                [seed_of(epoch, number, group) for group in groups],
+                self._draws(seed_of(epoch, number, DRAWS))[first : first + self._share].to(
+                    self.device
+                ),
             )
+
+    def _draws(self, seed: int) -> Tensor:
+        """The uniform numbers of a whole batch, of all processes."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.rand(self.size, self.columns, generator=generator)
 
     def _windows(self, chosen: np.ndarray, seed: int) -> Tensor:
         """The training windows `chosen`, on the device."""

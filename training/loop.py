@@ -26,7 +26,7 @@ from lmht_deploy.ir import Input
 
 from . import _parallel, hybrid, runs
 from . import recipe as recipes
-from ._augmentation import Augmentation
+from ._augment import Augmentation
 from ._batches import Batch, Batches
 from ._optimization import Optimization, learning_rate_at, with_prefix
 from .data import Data
@@ -185,10 +185,13 @@ class _Session:
         self.recipe, self.data, self.folder = recipe, data, folder
         self.report, self.device = report, device
         self.input, self.classes = _input(recipe, data), tuple(data.train.classes)
-        self.batches = Batches(recipe, data.train, device)
         self.augment = Augmentation(
-            recipe.augmentation, len(self.classes), image=data.kind == "image"
-        )
+            recipe.augmentation,
+            len(self.classes),
+            image=data.kind == "image",
+            max_count=self.input.max_value,
+        ).to(device)
+        self.batches = Batches(recipe, data.train, device, self.augment.columns)
         self.model = self._new_model()
         self.optimization = Optimization(recipe.training, self.model, device)
         self.epoch = 0
@@ -288,7 +291,7 @@ class _Session:
     def _train_step(self, number: int, batch: Batch, meter: _Meter) -> float:
         """Train on one batch; return the learning rate."""
         recipe = self.recipe.training
-        windows, targets = self.augment(batch.windows, batch.labels, batch.seeds)
+        windows, targets = self.augment(batch.windows, batch.labels, batch.draws)
         # For layers that draw random numbers, such as dropout.
         torch.manual_seed(recipe.seed_of(self.epoch + 1, number, _parallel.rank()))
         step = self.epoch * self.batches.per_epoch + number
