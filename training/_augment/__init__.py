@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lmht_deploy.data import images
 from lmht_deploy.errors import RecipeError
 
 from ..recipe import AugmentationRecipe
-from . import events, geometry, mixing
+from . import events, geometry, mixing, policies
 from .mixing import GROUP
 
 __all__ = ["GROUP", "Augmentation"]
@@ -30,6 +31,7 @@ COLUMNS = {
     "roll": 2,
     "flip": 1,
     "rotate": 1,
+    "auto_augment": policies.COLUMNS,
     "cutout": 2,
     "mixup": 3,
     "cutmix": 5,
@@ -58,6 +60,8 @@ class Augmentation(nn.Module):
         >>> windows, targets = augment(windows, labels, draws)
     """
 
+    _policies: Tensor
+
     def __init__(
         self, recipe: AugmentationRecipe, classes: int, *, image: bool, max_count: int = 255
     ) -> None:
@@ -70,6 +74,9 @@ class Augmentation(nn.Module):
         for name in ("thin", "swap_polarity"):
             if getattr(recipe, name) and image:
                 raise RecipeError(f"augmentation.{name} is for events, not for images")
+        name = recipe.auto_augment
+        table = None if name == "none" else policies.table(name)
+        self.register_buffer("_policies", table, persistent=False)
 
     def forward(self, windows: Tensor, labels: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         """Augment a batch.
@@ -107,6 +114,9 @@ class Augmentation(nn.Module):
             x = events.swap_polarity(x, drawn["swap_polarity"][:, 0] < 0.5)
         if drawn.keys() & {"shift", "roll", "flip", "rotate"}:
             x = geometry.take(x, self._source(x, drawn))
+        if "auto_augment" in drawn:
+            levels = policies.apply(x - images.MIN_VALUE, drawn["auto_augment"], self._policies)
+            x = levels + images.MIN_VALUE
         if "cutout" in drawn:
             size = (x.shape[2], x.shape[3])
             sides = (min(self.recipe.cutout, length) for length in size)
@@ -142,4 +152,5 @@ class Augmentation(nn.Module):
 
 def _columns(recipe: AugmentationRecipe) -> dict[str, int]:
     """The columns of the table of uniform numbers: how many each transform of `recipe` takes."""
-    return {name: number for name, number in COLUMNS.items() if getattr(recipe, name)}
+    unused = (0, "none")
+    return {name: n for name, n in COLUMNS.items() if getattr(recipe, name) not in unused}

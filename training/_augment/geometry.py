@@ -106,12 +106,12 @@ def bounded(source: Source, size: Size) -> Source:
     return Source(rows, columns, inside if source.inside is None else source.inside & inside)
 
 
-def take(x: Tensor, source: Source) -> Tensor:
-    """Read the source pixels of x [B, C, H, W]; pixels without a source are zero."""
+def take(x: Tensor, source: Source, *, fill: float = 0.0) -> Tensor:
+    """Read the source pixels of x [B, C, H, W]; pixels without a source become `fill`."""
     size = x.shape[-2:]
     index = torch.add(source.columns, source.rows, alpha=size[1]).flatten(1)
     taken = x.flatten(2).gather(2, index[:, None].expand(-1, x.shape[1], -1)).view_as(x)
-    return taken if source.inside is None else torch.where(source.inside[:, None], taken, 0.0)
+    return taken if source.inside is None else torch.where(source.inside[:, None], taken, fill)
 
 
 def boxes(draws: Tensor, size: Size, height: Tensor | int, width: Tensor | int) -> Tensor:
