@@ -21,7 +21,7 @@ from ._optimization import Optimization
 from .recipe import TrainingRecipe
 
 if TYPE_CHECKING:
-    from ._augmentation import Augmentation
+    from ._augment import Augmentation
     from ._batches import Batch
 
 WARM_UP = 3
@@ -61,7 +61,7 @@ class TrainingStep:
 
     def __call__(self, batch: Batch) -> None:
         """Train on `batch`."""
-        windows, targets = self.augment(batch.windows.float(), batch.labels, batch.seeds)
+        windows, targets = self.augment(batch.windows.float(), batch.labels, batch.draws)
         with self.optimization.autocast():
             logits = self.forward(windows, per_step=True).float()  # [T, B, K]
             loss = loss_of(logits, targets, self.optimization.recipe)

@@ -185,9 +185,11 @@ class AugmentationRecipe:
         max=1,
     )
     auto_augment: str = _key(
-        "policies of AutoAugment (Cubuk et al. 2019), for images",
+        "random changes of geometry and color, for images: the policies of AutoAugment for a data "
+        "set (Cubuk et al. 2019), RandAugment (Cubuk et al. 2020) or TrivialAugment (Müller & "
+        "Hutter 2021)",
         "none",
-        choices=("none", "cifar10", "imagenet"),
+        choices=("none", "cifar10", "imagenet", "rand", "trivial"),
     )
     cutout: int = _key(
         "side length in pixels of a random square set to zero (DeVries & Taylor 2017)",
