@@ -185,9 +185,11 @@ class AugmentationRecipe:
         max=1,
     )
     auto_augment: str = _key(
-        "policies of AutoAugment (Cubuk et al. 2019), for images",
+        "random changes of geometry and color, for images: the policies of AutoAugment for a data "
+        "set (Cubuk et al. 2019), RandAugment (Cubuk et al. 2020) or TrivialAugment (Müller & "
+        "Hutter 2021)",
         "none",
-        choices=("none", "cifar10", "imagenet"),
+        choices=("none", "cifar10", "imagenet", "rand", "trivial"),
     )
     cutout: int = _key(
         "side length in pixels of a random square set to zero (DeVries & Taylor 2017)",
@@ -263,6 +265,12 @@ class TrainingRecipe:
         "weight decay; biases, norms and neurons have none", 0.01, min=0, max=10
     )
     warmup_epochs: float = _key("epochs of the linear warm-up", 1.0, min=0, max=1000)
+    loss: str = _key(
+        'cross-entropy of the mean of the logits over time ("mean"), or mean over time of the '
+        'cross-entropies ("per-step": TET, Deng et al. 2022)',
+        "mean",
+        choices=("mean", "per-step"),
+    )
     label_smoothing: float = _key("label smoothing of the cross-entropy", 0.0, min=0, max=0.99)
     max_grad_norm: float = _key(
         "largest norm of the gradient over all weights (0: no limit)", 0.0, min=0, max=1e6
