@@ -36,7 +36,7 @@ from . import recipe as recipes
 from .architectures import ARCHITECTURES, Block
 from .builder import Shape, build_model
 from .model import SpikingModel
-from .neurons import IF, LMHT, MHT, QCFS, Neuron
+from .neurons import IF, LMHT, MHT, QCFS, Activation, ReLU
 from .recipe import NetworkRecipe, Recipe
 from .run_folder import FILES, METRICS, MODEL, RECIPE
 
@@ -147,7 +147,7 @@ def _scaled(block: Block, width: float) -> Block:
     return dataclasses.replace(block, **sizes)
 
 
-def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
+def _neuron(network: NetworkRecipe, steps_in: int) -> Activation:
     match network.neuron:
         case "lmht":
             return LMHT(network.levels, network.steps, steps_in, v0=network.v0)
@@ -155,8 +155,10 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
             return MHT(network.levels, network.steps, steps_in, v0=network.v0)
         case "if":
             return IF(network.steps, steps_in, v0=network.v0)
-        case _:
+        case "qcfs":
             return QCFS(network.levels, ceiling=network.levels)
+        case _:
+            return ReLU()
 
 
 # ----------------------------------------------------------------------------------------- files
