@@ -31,7 +31,7 @@ class Batch:
     """One process's share of a batch.
 
     Attributes:
-        windows: Windows, float32 [B, T_in, C, H, W].
+        windows: Windows [B, T_in, C, H, W], of the integer dtype of the data.
         labels: Labels, int64 [B].
         seeds: Seeds of the augmentation, one per `GROUP` windows.
     """
@@ -39,6 +39,16 @@ class Batch:
     windows: Tensor
     labels: Tensor
     seeds: list[int]
+
+    def copy(self) -> Batch:
+        """Copy the batch."""
+        return Batch(self.windows.clone(), self.labels.clone(), list(self.seeds))
+
+    def fill(self, other: Batch) -> None:
+        """Copy the values of `other` into the tensors of this batch."""
+        self.windows.copy_(other.windows)
+        self.labels.copy_(other.labels)
+        self.seeds[:] = other.seeds
 
 
 class Batches:
@@ -72,7 +82,7 @@ class Batches:
             groups = range(first // GROUP, first // GROUP + math.ceil(len(chosen) / GROUP))
             yield Batch(
                 self._windows(chosen, seed_of(epoch)),
-                torch.from_numpy(self.data.require_labels()[chosen]).long().to(self.device),
+                _moved(self.data.require_labels()[chosen], self.device).long(),
                 [seed_of(epoch, number, group) for group in groups],
             )
 
@@ -81,16 +91,23 @@ class Batches:
         windows = self.data.windows
         if isinstance(windows, images.LazyImages):
             crop_scale = self.recipe.augmentation.crop_scale
-            decoded = windows.read(chosen, zoom=crop_scale, seed=seed)
-            return torch.from_numpy(decoded).to(self.device).float()
+            return _moved(windows.read(chosen, zoom=crop_scale, seed=seed), self.device)
         if self.device.type == "cpu" or windows.nbytes > MAX_RESIDENT_BYTES:
-            return torch.from_numpy(windows[chosen]).to(self.device).float()
-        return self._resident[torch.from_numpy(chosen).to(self.device)].float()
+            return _moved(windows[chosen], self.device)
+        return self._resident[_moved(chosen, self.device)]
 
     @cached_property
     def _resident(self) -> Tensor:
         """All training windows, on the device."""
         return torch.from_numpy(np.ascontiguousarray(self.data.windows)).to(self.device)
+
+
+def _moved(array: np.ndarray, device: torch.device) -> Tensor:
+    """`array` on the device; the host does not wait for the copy to a GPU."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _share(batch_size: int, number: int) -> int:

@@ -274,6 +274,9 @@ class TrainingRecipe:
     )
     channels_last: bool = _key("channels-last memory format", False)
     compile: bool = _key("compile the model with torch.compile", False)
+    cuda_graph: bool = _key(
+        "capture the whole training step in a CUDA graph, on one GPU, where that is possible", True
+    )
     start: str = _key(
         'recipe whose trained run must be passed with --start ("": train from new weights)', ""
     )

@@ -164,14 +164,19 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
 
 def save_model(
     folder: Path,
-    model: SpikingModel,
+    weights: Mapping[str, Tensor],
     input: Input,
     classes: tuple[str, ...],
     data: Mapping[str, Any],
 ) -> None:
-    """Write the model file of a run folder."""
+    """Write the model file of a run folder: the `weights` that are a model's `state_dict()`."""
     header = {"input": dataclasses.asdict(input), "classes": classes, "data": dict(data)}
-    write(folder / MODEL, model.state_dict(), header)
+    write(folder / MODEL, weights, header)
+
+
+def host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy `tensors` to the memory of the host."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

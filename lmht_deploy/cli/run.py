@@ -143,6 +143,8 @@ def _content(answered: answers.Answered) -> dict[str, Any]:
         "events": result.events,
         "event_sops": result.event_sops,
         "macs": result.macs,
+        "wrapped": result.wrapped,
+        "clipped": result.clipped,
     }
 
 
