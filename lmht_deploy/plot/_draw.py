@@ -30,6 +30,8 @@ MAX_TEXTS = 400
 """Number of cells of a heat map up to which their values are written into them."""
 SHARP = 24
 """Repetitions of the columns of a raster, without which an enlarged image blurs."""
+MIN_COLUMNS = 6
+"""Columns for which a heat map leaves space, so that few cells do not become huge."""
 GAP = 0.12
 """Space between the bands of a raster, in units of a band."""
 
@@ -81,7 +83,7 @@ def draw_heat(
     ax.add_collection(PolyCollection(cells, facecolors=faces, edgecolors="none"))
     if values.size <= MAX_TEXTS:
         _write_cells(ax, values if written is None else written, text)
-    ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+    ax.set(xlim=(-0.5, max(len(columns), MIN_COLUMNS) - 0.5), ylim=(len(rows) - 0.5, -0.5))
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(rows)), rows)
     bare(ax)
@@ -102,8 +104,8 @@ def _write_cells(ax: Axes, values: np.ndarray, text: Callable[[float], str]) -> 
     size = 9 if values.size <= 150 else 7
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
-            color = INK if value else MUTED
-            ax.text(column, row, text(value), ha="center", va="center", size=size, color=color)
+            color, shown = (INK, text(value)) if value else (MUTED, "·")
+            ax.text(column, row, shown, ha="center", va="center", size=size, color=color)
 
 
 # ------------------------------------------------------------------------------------- bars, ranges
@@ -291,6 +293,7 @@ def draw_frames(ax: Axes, counts: np.ndarray, labels: Sequence[str]) -> None:
         ax.imshow(picture, extent=(left, left + width, height, 0), interpolation="nearest")
         edges = [(left, 0), (left + width, 0), (left + width, height), (left, height), (left, 0)]
         ax.plot(*zip(*edges, strict=True), color=LINE, linewidth=0.8)
+    ax.set_anchor("W")
     ax.set(xlim=(-1, len(counts) * pitch - GAP * width + 1), ylim=(height + 1, -1), aspect="equal")
     ax.set_xticks(np.arange(len(counts)) * pitch + width / 2, labels)
     ax.set_yticks([])

@@ -10,13 +10,19 @@ Example:
 from ._compare import compare_report
 from ._document import Report
 from ._files import to_csv, to_html, to_latex, write_figures, write_html
+from ._run import run_report
+from ._training import training_report
+from ._validation import validation_report
 
 __all__ = [
     "Report",
     "compare_report",
+    "run_report",
     "to_csv",
     "to_html",
     "to_latex",
+    "training_report",
+    "validation_report",
     "write_figures",
     "write_html",
 ]

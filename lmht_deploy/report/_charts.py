@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Content: TypeAlias = Mapping[str, Any]
-WIDTH = 6.6
+WIDTH = 7.4
 """Width of a figure, in inches: that of a text column of a page."""
 BACKENDS = ("event", "onnx", "torch", "lava", "netx", "reference")
 """Backends in the order of their colors."""
@@ -120,7 +120,7 @@ def energy_models(name: str, rows: Sequence[tuple[str, str, float, Any]]) -> Fig
     """
     data = table(
         f"energy-models-{name}",
-        "Energy per window under each model; 95 % of the windows lie within the interval.",
+        "Energy per window under each model; 95% of the windows lie within the interval.",
         [
             ("model", texts.text),
             ("counts", texts.text),
@@ -149,7 +149,7 @@ def energy_models(name: str, rows: Sequence[tuple[str, str, float, Any]]) -> Fig
         ax.set_xlabel(f"energy per window ({unit})")
 
     caption = (
-        "Energy per window under each model: the mean, and the range of 95 % of the windows. "
+        "Energy per window under each model: the mean, and the range of 95% of the windows. "
         "Squares are networks of the same shape that are not spiking."
     )
     return Figure(data.name, "Energy models", caption, (WIDTH, 1 + 0.5 * len(rows)), paint, data)
@@ -175,7 +175,7 @@ def anytime(name: str, curves: Mapping[str, Sequence[Content]], model: str | Non
             ("network", texts.text),
             ("step", texts.count),
             ("accuracy", texts.share),
-            ("95 % interval", texts.interval),
+            ("95% interval", texts.interval),
             ("SOPs", texts.count),
             *([(f"energy ({model})", texts.joules)] if model else []),
         ],
@@ -210,7 +210,7 @@ def anytime(name: str, curves: Mapping[str, Sequence[Content]], model: str | Non
         "Accuracy against energy" if model else "Accuracy against time-steps",
         "Accuracy if the read-out is taken after each time-step, against the "
         + ("energy spent until then" if model else "number of steps")
-        + "; the band is the 95 % interval.",
+        + "; the band is the 95% interval.",
         (WIDTH, 3.2),
         paint,
         data,
@@ -321,7 +321,7 @@ def pareto(
             ("network", texts.text),
             (cost, form),
             ("accuracy", texts.share),
-            ("95 % interval", texts.interval),
+            ("95% interval", texts.interval),
             ("on the front", lambda value: "yes" if value else "no"),
         ],
         [(*row, best) for row, best in zip(rows, efficient, strict=True)],
@@ -333,7 +333,7 @@ def pareto(
 
     caption = (
         f"Accuracy against {cost}: no network is both more accurate and cheaper than one with a "
-        "filled marker. Vertical lines are 95 % intervals."
+        "filled marker. Vertical lines are 95% intervals."
     )
     return Figure(name, title, caption, (WIDTH, 3.6), paint, data)
 

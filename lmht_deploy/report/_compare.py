@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -20,6 +19,7 @@ from ._document import (
     absent,
     table,
 )
+from ._provenance import dump, provenance
 
 Part: TypeAlias = Callable[[Content, Content], Iterable[Item]]
 """Makes the part of a section about one network of a comparison."""
@@ -33,7 +33,8 @@ def compare_report(content: Content) -> Report:
     Args:
         content: The JSON of `lmht compare`.
     """
-    networks = content["networks"]
+    networks = _with_slugs(content["networks"])
+    content = {**content, "networks": networks}
     names = ", ".join(network["name"] for network in networks)
     title = f"{names} on {data_name(content['data'])}" if len(networks) < 4 else "Comparison"
     several = [_networks(content)] if len(networks) > 1 else []
@@ -57,6 +58,16 @@ def compare_report(content: Content) -> Report:
         tuple(section for section in sections if section.items),
         content,
     )
+
+
+def _with_slugs(networks: Sequence[Content]) -> list[Content]:
+    """Give each network a name for files and anchors that no other one has."""
+    slugs = [texts.slug(network["name"]) for network in networks]
+    unique = [
+        slug if slugs.count(slug) == 1 else f"{slug}-{place + 1}"
+        for place, slug in enumerate(slugs)
+    ]
+    return [{**network, "slug": slug} for network, slug in zip(networks, unique, strict=True)]
 
 
 def data_name(data: Content) -> str:
@@ -108,7 +119,7 @@ def _agreement(content: Content) -> Fact:
 
 def _network_facts(network: Content, content: Content) -> Iterator[Fact]:
     if network["accuracy"] is not None:
-        note = f"95 % interval {texts.interval(network['interval'])}."
+        note = f"95% interval {texts.interval(network['interval'])}."
         yield Fact("Accuracy", texts.share(network["accuracy"]), note)
     total = network["counts"]["graded"]["total"]
     yield Fact("Synaptic operations per window", texts.count(total["sops"]), "Counted exactly.")
@@ -132,7 +143,7 @@ def _best_facts(networks: Sequence[Content], content: Content) -> Iterator[Fact]
     scored = [network for network in networks if network["accuracy"] is not None]
     if scored:
         best = max(scored, key=lambda network: network["accuracy"])
-        note = f"{best['name']}; 95 % interval {texts.interval(best['interval'])}."
+        note = f"{best['name']}; 95% interval {texts.interval(best['interval'])}."
         yield Fact("Highest accuracy", texts.share(best["accuracy"]), note)
     found = [(estimate(network, content["energy_model"]), network) for network in networks]
     known = [(entry["joules"], network["name"]) for entry, network in found if entry]
@@ -199,7 +210,7 @@ def _networks(content: Content) -> Section:
         ("L", texts.count),
         ("T", texts.count),
         ("accuracy", texts.share),
-        ("95 % interval", texts.interval),
+        ("95% interval", texts.interval),
         ("spikes", texts.count),
         ("SOPs", texts.count),
         ("MACs", texts.count),
@@ -318,7 +329,7 @@ def _backends(network: Content, content: Content) -> Iterator[Item]:
         ("integers", texts.yes),
     ]
     title = "The same windows on every backend: means per window."
-    yield table(f"backends-{texts.slug(network['name'])}", title, columns, rows)
+    yield table(f"backends-{network['slug']}", title, columns, rows)
     for backend in network["backends"]:
         if backend["difference"]:
             yield Note(f"{backend['label']}: {backend['difference']['text']}")
@@ -333,7 +344,7 @@ def _speed(network: Content, content: Content) -> Iterator[Item]:
         yield absent("Latency, throughput and memory", "The comparison ran without --speed.")
         return
     timed = [backend for backend in measured if backend["speed"]["latency"]]
-    name = texts.slug(network["name"])
+    name = network["slug"]
     if timed:
         yield charts.latency(name, timed)
     rows = [_speed_row(backend["label"], backend["speed"]) for backend in measured]
@@ -371,7 +382,7 @@ def _speed_row(label: str, speed: Content) -> tuple[Any, ...]:
 
 
 def _layers(network: Content, content: Content) -> Iterator[Item]:
-    name, layers = texts.slug(network["name"]), network["counts"]["graded"]["layers"]
+    name, layers = network["slug"], network["counts"]["graded"]["layers"]
     figure = charts.step_density(name, layers)
     yield figure or absent("Spike density by step", ARTIFACT)
     labels = [layer["layer"] for layer in layers]
@@ -439,7 +450,7 @@ def _others(network: Content, name: str) -> Iterator[Item]:
 
 
 def _energy(network: Content, content: Content) -> Iterator[Item]:
-    name, models = texts.slug(network["name"]), {m["name"]: m for m in content["energy_models"]}
+    name, models = network["slug"], {m["name"]: m for m in content["energy_models"]}
     found = [entry for entry in (network["energy"] or {}).get("models", ()) if entry["joules"]]
     if not found:
         yield absent("Energy", "No energy model fits the counts of this file.")
@@ -459,7 +470,7 @@ def _energy(network: Content, content: Content) -> Iterator[Item]:
         ("model", texts.text),
         ("counts", texts.text),
         ("energy", texts.joules),
-        ("95 % of windows", _range),
+        ("95% of windows", _range),
         ("source", texts.text),
     ]
     sources = [(*row, models[e["model"]]["source"]) for row, e in zip(rows, found, strict=True)]
@@ -535,7 +546,7 @@ def _anytime(content: Content) -> Section:
 
 
 def _classes(network: Content, content: Content) -> Iterator[Item]:
-    classes, name = network["classes"], texts.slug(network["name"])
+    classes, name = network["classes"], network["slug"]
     if classes is None:
         yield absent("Classes", NO_LABELS)
         return
@@ -555,7 +566,7 @@ def _classes(network: Content, content: Content) -> Iterator[Item]:
         ("windows", texts.count),
         ("correct", texts.count),
         ("accuracy", texts.share),
-        ("95 % interval", texts.interval),
+        ("95% interval", texts.interval),
     ]
     yield table(f"classes-{name}", "Accuracy by class.", columns, rows)
     yield from _worst(classes, content, name)
@@ -606,22 +617,31 @@ def _samples(network: Content, content: Content) -> Iterator[Item]:
         yield absent("Samples", ARTIFACT)
         return
     for sample in network["samples"]:
-        yield from _sample(network, content, sample)
+        classes = class_names(network, content, len(sample["logits"][0]))
+        source = source_of(content["data"], sample["window"])
+        level = 3 if len(content["networks"]) == 1 else 4
+        yield from sample_items(sample, network["slug"], classes, source, level)
 
 
-def _sample(network: Content, content: Content, sample: Content) -> Iterator[Item]:
-    classes = class_names(network, content, len(sample["logits"][0]))
-    name = f"{texts.slug(network['name'])}-{sample['window']}"
-    right = {None: "", True: " It is correct.", False: " It is wrong."}[
-        None if sample["label"] is None else sample["label"] == sample["predicted"]
-    ]
-    label = "" if sample["label"] is None else f" of class {classes[sample['label']]}"
-    source = source_of(content["data"], sample["window"])
-    where = "" if source is None else f", recording {source}"
-    yield Note(
-        f"Window {sample['window']}{label}{where}. The answer is "
-        f"{classes[sample['predicted']]}.{right}"
-    )
+def sample_items(
+    sample: Content, name: str, classes: Sequence[str], source: str | None, level: int
+) -> Iterator[Item]:
+    """Yield what the report shows of one window.
+
+    Args:
+        sample: The sample.
+        name: Part of the names of files.
+        classes: Names of the classes.
+        source: Name of its recording; None if it is not known.
+        level: Level of its heading.
+    """
+    name = f"{name}-{sample['window']}"
+    yield Heading(f"Window {sample['window']}", level)
+    answer = f"The answer is {classes[sample['predicted']]}"
+    if sample["label"] is not None:
+        right = sample["label"] == sample["predicted"]
+        answer += ", correct" if right else f"; the class is {classes[sample['label']]}"
+    yield Note(f"{answer}." + ("" if source is None else f" Recording: {source}."))
     if figure := charts.sample_input(f"input-{name}", sample):
         yield figure
     yield charts.sample_raster(f"raster-{name}", sample)
@@ -641,9 +661,9 @@ def class_names(network: Content, content: Content, number: int) -> list[str]:
 
 def _quantization(content: Content) -> Section:
     items: list[Item] = []
-    for pair in content["pairs"]:
+    for place, pair in enumerate(content["pairs"], 1):
         if found := pair["quantization"]:
-            name = f"quantization-{texts.slug(pair['first'])}-{texts.slug(pair['second'])}"
+            name = f"quantization-{place}"
             keys = ("layer", "differing", "mean_difference", "rounding", "predictions", "accuracy")
             columns = [
                 ("layer", texts.text),
@@ -667,31 +687,15 @@ def _quantization(content: Content) -> Section:
 
 
 def _provenance(content: Content) -> Section:
-    found, data = content["provenance"], content["data"]
-    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
-    rows: list[tuple[str, Any]] = [
-        ("data", data_name(data)),
-        ("windows", f"{data['windows']:,}, each {' × '.join(map(str, data['window_shape']))}"),
-        ("created", found["created"]),
-        ("lmht-deploy", found["lmht_deploy"]),
-        ("commit", found.get("commit")),
-        ("Python", found["python"]),
-        ("packages", packages),
-        ("system", found["system"]),
-        ("CPU", f"{found['cpu']}, {found['cpus']} CPUs"),
-        ("tier of the event engine", found["isa"]),
-        ("memory", texts.size(found["memory_bytes"])),
-        ("threads", found["threads"]),
+    data = content["data"]
+    shape = " × ".join(map(str, data["window_shape"]))
+    first = [("data", data_name(data)), ("windows", f"{data['windows']:,}, each {shape}")]
+    items = [
+        *provenance(content["provenance"], first),
+        Listing("How the windows were made", dump(data["provenance"])),
     ]
-    columns = [("what", texts.text), ("value", texts.text)]
-    items: list[Item] = [table("provenance", "What ran, and where.", columns, rows)]
-    items.append(Listing("How the windows were made", _dump(data["provenance"])))
     for network in content["networks"]:
         title = f"Network {network['name']}: {texts.size(network['bytes'])}, metadata"
         entry = {"path": network["path"], "sha256": network["sha256"], **network["metadata"]}
         items.append(Listing(title, "\n".join(f"{key}: {value}" for key, value in entry.items())))
     return Section("Provenance", tuple(items))
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False)

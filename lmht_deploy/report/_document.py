@@ -114,11 +114,17 @@ class Note:
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading inside a section."""
+    """A heading inside a section.
+
+    Attributes:
+        text: The heading.
+        level: 3, or 4 below another one.
+    """
 
     kind: ClassVar = "heading"
 
     text: str
+    level: int = 3
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-
-from markupsafe import Markup
+from typing import Any
 
 from lmht_deploy import __version__
+from lmht_deploy._packages import require_package
 from lmht_deploy.formats.files import as_path, atomic_write
 
 from . import _text as texts
@@ -27,18 +27,32 @@ def to_html(report: Report) -> str:
 
     Args:
         report: The report.
+
+    Raises:
+        DataError: A package of the extra `report` is not installed.
     """
+    for package in ("jinja2", "matplotlib"):
+        require_package(package, "report")
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_readable,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
     style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8").strip())
     page = environment.get_template("report.html")
     return page.render(report=report, style=style, inline=inline, version=__version__)
+
+
+def _readable(value: Any) -> Any:
+    """Escape control characters in the texts of strangers; lines stay lines."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return "\n".join(map(texts.printable, value.split("\n")))
 
 
 def to_csv(found: Table) -> str:
@@ -106,6 +120,7 @@ def write_figures(report: Report, folder: str | Path) -> None:
     Raises:
         StorageError: A file cannot be written.
     """
+    require_package("matplotlib", "report")
     folder = as_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in _contents(report):

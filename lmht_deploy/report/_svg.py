@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup, escape
-
 from lmht_deploy.plot._style import INK, LINE, MUTED, SERIES
 
 from ._document import Figure
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.figure import Figure as Canvas
 
 VARIABLES = {
@@ -44,6 +43,8 @@ def inline(figure: Figure) -> Markup:
 
     Its colors are variables of the style sheet, so that they follow the light or dark page.
     """
+    from markupsafe import Markup
+
     found = _PROLOG.sub("", render(figure, "svg", _TEXTS).decode(), count=1)
     found = _METADATA.sub("", _NAMESPACE.sub("", found)).replace("xlink:href", "href")
     found = _FONT.sub("", found)
@@ -60,6 +61,8 @@ def inline(figure: Figure) -> Markup:
 
 
 def _safe(text: str) -> str:
+    from markupsafe import escape
+
     return str(escape(text)).replace("\\", "\\\\")
 
 

@@ -41,12 +41,12 @@ def count(value: Any) -> str:
 
 def share(value: Any) -> str:
     """Format a share as a percentage."""
-    return ABSENT if value is None else f"{100 * value:.2f} %"
+    return ABSENT if value is None else f"{100 * value:.2f}%"
 
 
 def interval(value: Any) -> str:
     """Format an interval of shares as percentages."""
-    return ABSENT if value is None else f"{100 * value[0]:.1f} to {100 * value[1]:.1f} %"
+    return ABSENT if value is None else f"{100 * value[0]:.1f} to {100 * value[1]:.1f}%"
 
 
 def number(value: Any) -> str:
@@ -94,7 +94,7 @@ def yes(value: Any) -> str:
 
 
 def printable(value: str) -> str:
-    """Return `value` with visible escapes in place of control characters.
+    r"""Return `value` with visible escapes in place of control characters.
 
     Example:
         >>> printable("mug\x1b[2J")
@@ -125,10 +125,10 @@ def slug(value: str) -> str:
 
 
 def latex(value: str) -> str:
-    """Escape `value` for LaTeX.
+    r"""Escape `value` for LaTeX.
 
     Example:
-        >>> latex("conv_1: 50 %")
-        'conv\\\\_1: 50 \\\\%'
+        >>> latex("conv_1: 50%")
+        'conv\\_1: 50\\%'
     """
     return "".join(_LATEX.get(character, character) for character in value)
