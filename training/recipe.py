@@ -132,6 +132,11 @@ class DataRecipe:
         "split",
         "",
     )
+    split_scheme: str = _key(
+        "named split that is the same for everyone, in place of a share or a fold; "
+        '`lmht datasets NAME` lists those of a data set ("": none)',
+        "",
+    )
     split_seed: int = _key("seed of the splits", 0, min=0, max=2**32 - 1)
 
     @property
@@ -144,6 +149,7 @@ class DataRecipe:
             validation_share=self.validation_share,
             fold=self.fold,
             seed=self.split_seed,
+            scheme=self.split_scheme,
         )
 
     @property
