@@ -118,7 +118,7 @@ def test_extreme_draws(recipe: AugmentationRecipe, value: float) -> None:
     torch.testing.assert_close(shares.sum(1), torch.ones(5))
 
 
-@pytest.mark.parametrize("policies", ["cifar10", "imagenet"])
+@pytest.mark.parametrize("policies", ["cifar10", "imagenet", "rand", "trivial"])
 def test_policies_keep_the_range_of_pixels(policies: str) -> None:
     x, labels = windows(4)
     recipe = AugmentationRecipe(auto_augment=policies)

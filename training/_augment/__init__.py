@@ -13,7 +13,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lmht_deploy.data import images
 from lmht_deploy.errors import RecipeError
@@ -142,7 +141,7 @@ class Augmentation(nn.Module):
         """Mix windows, and their labels [B] to shares [B, K], if the recipe does."""
         if not drawn.keys() & {"mixup", "cutmix"}:
             return x, labels
-        shares = functional.one_hot(labels, self.classes).to(x.dtype)
+        shares = (labels[:, None] == torch.arange(self.classes, device=x.device)).to(x.dtype)
         if "mixup" in drawn:
             x, shares = mixing.mixup(x, shares, drawn["mixup"], self.recipe.mixup)
         if "cutmix" in drawn:

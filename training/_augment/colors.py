@@ -74,7 +74,7 @@ def solarize(x: Tensor, depth: Tensor) -> Tensor:
 def equalize(x: Tensor, chosen: Tensor) -> Tensor:
     """Equalize the histogram of each channel of the `chosen` images (float [B], 0 or 1)."""
     pixels = x.flatten(2).long()
-    histogram = torch.zeros(*x.shape[:2], LEVELS, device=x.device)
+    histogram = x.new_zeros(*x.shape[:2], LEVELS)
     histogram = histogram.scatter_add(2, pixels, torch.ones_like(x).flatten(2))
     last = histogram.gather(2, pixels.amax(2, keepdim=True))
     step = torch.div(pixels.shape[2] - last, LEVELS - 1, rounding_mode="floor")
