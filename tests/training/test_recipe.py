@@ -290,7 +290,8 @@ def test_overrides() -> None:
         ("data.group_by=(", r"\[data\] group_by '\(' is not a regular expression"),
         (
             "augmentation.auto_augment=svhn",
-            "augmentation.auto_augment must be one of none, cifar10, imagenet, rand, trivial, not 'svhn'",
+            "augmentation.auto_augment must be one of none, cifar10, imagenet, rand, trivial, "
+            "not 'svhn'",
         ),
         ("data.steps=7", None),
     ],

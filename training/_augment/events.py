@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .geometry import boxes_of_area, runs
+
 ODD = 0x9E3779B9
 """Distance of the streams of random numbers of one window."""
 
@@ -13,6 +15,43 @@ def swap_polarity(x: Tensor, chosen: Tensor) -> Tensor:
     """Swap OFF and ON of the `chosen` (bool [B]) of x [B, T·2, H, W]."""
     swapped = torch.unflatten(x, 1, (-1, 2)).flip(2).flatten(1, 2)
     return torch.where(chosen[:, None, None, None], swapped, x)
+
+
+def drop_time(x: Tensor, draws: Tensor, share: float, steps: int) -> Tensor:
+    """Drop the events of some consecutive steps: up to a share of them, but never of all.
+
+    Source: Gu et al., "EventDrop: Data augmentation for event-based learning", 2021.
+
+    Args:
+        x: Counts, float [B, steps·C, H, W].
+        draws: Uniform numbers, float32 [B, 2].
+        share: Largest share of the steps; and at least one step of two or more.
+        steps: Number of steps.
+
+    Returns:
+        Kept events, float [B, steps·C, H, W].
+    """
+    most = min(max(int(share * steps), 1), steps - 1)
+    dropped = runs(draws[:, 1:], steps, (draws[:, :1] * (most + 1)).long())
+    every = dropped.repeat_interleave(x.shape[1] // steps, 1)
+    return x.masked_fill(every[:, :, None, None], 0)
+
+
+def drop_area(x: Tensor, draws: Tensor, share: float) -> Tensor:
+    """Drop the events of a random rectangle: up to a share of the area, at all steps.
+
+    Source: Gu et al., "EventDrop: Data augmentation for event-based learning", 2021.
+
+    Args:
+        x: Counts, float [B, C, H, W].
+        draws: Uniform numbers, float32 [B, 3].
+        share: Largest share of the area.
+
+    Returns:
+        Kept events, float [B, C, H, W].
+    """
+    dropped = boxes_of_area(draws[:, 1:], (x.shape[2], x.shape[3]), draws[:, :1] * share)
+    return x.masked_fill(dropped[:, None], 0)
 
 
 # ------------------------------------------------------------------------------ drop single events
