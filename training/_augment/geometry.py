@@ -75,14 +75,9 @@ def mapped(
     center = [(length - 1) / 2 for length in size]
     rows, columns = source.rows - center[0], source.columns - center[1]
     yy, yx, xy, xx = (per_pixel(entry) for entry in map)
-    return bounded(
-        Source(
-            (yy * rows + yx * columns + (center[0] + y)).round().long(),
-            (xy * rows + xx * columns + (center[1] + x)).round().long(),
-            source.inside,
-        ),
-        size,
-    )
+    y = torch.addcmul(yy * rows + (center[0] + y), yx, columns)
+    x = torch.addcmul(xy * rows + (center[1] + x), xx, columns)
+    return bounded(Source(y.round().long(), x.round().long(), source.inside), size)
 
 
 def flipped(source: Source, size: Size, chosen: Tensor) -> Source:
