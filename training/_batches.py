@@ -33,7 +33,7 @@ class Batch:
     """One process's share of a batch.
 
     Attributes:
-        windows: Windows, float32 [B, T_in, C, H, W].
+        windows: Windows [B, T_in, C, H, W], of the integer dtype of the data.
         labels: Labels, int64 [B].
         draws: Uniform numbers of the augmentation, float32 [B, columns].
     """
@@ -41,6 +41,16 @@ class Batch:
     windows: Tensor
     labels: Tensor
     draws: Tensor
+
+    def copy(self) -> Batch:
+        """Copy the batch."""
+        return Batch(self.windows.clone(), self.labels.clone(), self.draws.clone())
+
+    def fill(self, other: Batch) -> None:
+        """Copy the values of `other` into the tensors of this batch."""
+        self.windows.copy_(other.windows)
+        self.labels.copy_(other.labels)
+        self.draws.copy_(other.draws)
 
 
 class Batches:
@@ -75,36 +85,42 @@ class Batches:
         generator = torch.Generator().manual_seed(seed_of(epoch))
         order = torch.randperm(len(self.data.windows), generator=generator).numpy()
         first = _parallel.rank() * self._share
+        mine = slice(first, first + self._share)
         for number in range(self.per_epoch):
-            chosen = order[number * self.size :][first : first + self._share]
+            chosen = order[number * self.size :][mine]
             yield Batch(
                 self._windows(chosen, seed_of(epoch)),
-                torch.from_numpy(self.data.require_labels()[chosen]).long().to(self.device),
-                self._draws(seed_of(epoch, number, DRAWS))[first : first + self._share].to(
-                    self.device
-                ),
+                _moved(self.data.require_labels()[chosen], self.device).long(),
+                _moved(self._draws(seed_of(epoch, number, DRAWS))[mine], self.device),
             )
 
-    def _draws(self, seed: int) -> Tensor:
+    def _draws(self, seed: int) -> np.ndarray:
         """The uniform numbers of a whole batch, of all processes."""
         generator = torch.Generator().manual_seed(seed)
-        return torch.rand(self.size, self.columns, generator=generator)
+        return torch.rand(self.size, self.columns, generator=generator).numpy()
 
     def _windows(self, chosen: np.ndarray, seed: int) -> Tensor:
         """The training windows `chosen`, on the device."""
         windows = self.data.windows
         if isinstance(windows, images.LazyImages):
             crop_scale = self.recipe.augmentation.crop_scale
-            decoded = windows.read(chosen, zoom=crop_scale, seed=seed)
-            return torch.from_numpy(decoded).to(self.device).float()
+            return _moved(windows.read(chosen, zoom=crop_scale, seed=seed), self.device)
         if self.device.type == "cpu" or windows.nbytes > MAX_RESIDENT_BYTES:
-            return torch.from_numpy(windows[chosen]).to(self.device).float()
-        return self._resident[torch.from_numpy(chosen).to(self.device)].float()
+            return _moved(windows[chosen], self.device)
+        return self._resident[_moved(chosen, self.device)]
 
     @cached_property
     def _resident(self) -> Tensor:
         """All training windows, on the device."""
         return torch.from_numpy(np.ascontiguousarray(self.data.windows)).to(self.device)
+
+
+def _moved(array: np.ndarray, device: torch.device) -> Tensor:
+    """`array` on the device; the host does not wait for the copy to a GPU."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _share(batch_size: int, number: int) -> int:

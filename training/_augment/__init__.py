@@ -183,6 +183,7 @@ class Augmentation(nn.Module):
         """Mix windows, and their labels [B] to shares [B, K], if the recipe does."""
         if not drawn.keys() & {"mixup", "cutmix"}:
             return x, labels
+        # `one_hot` of PyTorch reads the labels to check them.
         shares = (labels[:, None] == torch.arange(self.classes, device=x.device)).to(x.dtype)
         if "mixup" in drawn:
             x, shares = mixing.mixup(x, shares, drawn["mixup"], self.recipe.mixup)
