@@ -30,14 +30,15 @@ ALLOWED: dict[str, set[str]] = {
     "quantize": {"errors", "ir"},
     "reparameterize": {"errors", "ir"},
     "formats": {"errors", "ir"},
+    "zoo": {"_suggest", "errors"},
     "engine": {"_packages", "_threads", "errors", "ir", "result"},
     "netx": {"_packages", "errors", "formats", "ir", "result"},
-    "events": {"_arguments", "_packages", "answers", "errors", "formats", "result"},
-    "data": {"_arguments", "_packages", "_suggest", "errors", "events", "formats"},
+    "events": {"_arguments", "_packages", "answers", "errors", "formats", "result", "zoo"},
+    "data": {"_arguments", "_packages", "_suggest", "errors", "events", "formats", "zoo"},
     "exporters": {"errors", "formats", "ir", "result"},
     "backends": {
         "_arguments", "_suggest", "_threads", "engine", "errors", "formats", "ir", "netx",
-        "reference", "result",
+        "reference", "result", "zoo",
     },
     "training": {
         "_arguments", "_locks", "_packages", "_suggest", "data", "errors", "formats", "ir",
@@ -45,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "analysis": {
         "_arguments", "_suggest", "answers", "backends", "data", "errors", "exporters", "formats",
-        "ir", "netx", "quantize", "reparameterize", "result",
+        "ir", "netx", "quantize", "reparameterize", "result", "zoo",
     },
 }  # fmt: skip
 """By room, the rooms that it may import. The front door and `cli` stand on top of all."""

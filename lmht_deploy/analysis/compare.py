@@ -19,6 +19,7 @@ from lmht_deploy.errors import BackendError, ExportError
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
+from lmht_deploy.zoo import network_path
 
 from . import energy
 from ._progress import Progress, no_progress
@@ -141,7 +142,7 @@ def compare(
     """
     energy.energy_model(energy_model)
     names = choose_backends(backends)
-    network = net if isinstance(net, Network) else load_network(net)
+    network = net if isinstance(net, Network) else load_network(network_path(net))
     with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
         artifacts, omitted = write_artifacts(
             network, Path(folder), names, strict=backends is not None
