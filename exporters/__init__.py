@@ -34,6 +34,11 @@ class ExportReport:
     format: str
     warnings: tuple[str, ...] = ()
 
+    @property
+    def keeps_24_bits(self) -> bool:
+        """Whether the 24-bit states of unmodified Lava are proved to hold for every input."""
+        return self.format == "NetX, stock-exact"
+
 
 def export(
     net: Network,

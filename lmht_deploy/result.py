@@ -43,6 +43,10 @@ class Result:
         event_sops: Like `sops`, where k > 0 counts once; empty if the backend cannot count them.
         macs: Multiply-accumulates per window by layer that reads pixels (an image input). They are
             counted instead of synaptic operations.
+        wrapped: How often a current of 24 bits wrapped, by layer; empty if the backend has no such
+            currents.
+        clipped: How often a potential of 24 bits was clipped, by layer; empty if the backend has
+            no such potentials.
         seconds: Wall time of the run without loading, in seconds.
         traces: k by layer of neurons, integers `[B, T·S, ...]`; None if not requested.
     """
@@ -55,6 +59,8 @@ class Result:
     events: Counts = field(default_factory=dict)
     event_sops: Counts = field(default_factory=dict)
     macs: dict[str, int] = field(default_factory=dict)
+    wrapped: Counts = field(default_factory=dict)
+    clipped: Counts = field(default_factory=dict)
     seconds: float = 0.0
     traces: dict[str, np.ndarray] | None = None
 
@@ -76,6 +82,8 @@ def concatenate(parts: Sequence[Result]) -> Result:
         sops=_join([part.sops for part in parts]),
         events=_join([part.events for part in parts]),
         event_sops=_join([part.event_sops for part in parts]),
+        wrapped=_join([part.wrapped for part in parts]),
+        clipped=_join([part.clipped for part in parts]),
         seconds=sum(part.seconds for part in parts),
         traces=None if first.traces is None else _join(traces),
     )

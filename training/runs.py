@@ -37,7 +37,7 @@ from . import recipe as recipes
 from .architectures import ARCHITECTURES, Block
 from .builder import Shape, build_model
 from .model import SpikingModel
-from .neurons import IF, LMHT, MHT, QCFS, Neuron
+from .neurons import IF, LMHT, MHT, QCFS, Activation, ReLU
 from .recipe import NetworkRecipe, Recipe
 from .run_folder import FILES, METRICS, MODEL, RECIPE
 
@@ -148,7 +148,7 @@ def _scaled(block: Block, width: float) -> Block:
     return dataclasses.replace(block, **sizes)
 
 
-def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
+def _neuron(network: NetworkRecipe, steps_in: int) -> Activation:
     match network.neuron:
         case "lmht":
             return LMHT(network.levels, network.steps, steps_in, v0=network.v0)
@@ -156,8 +156,10 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
             return MHT(network.levels, network.steps, steps_in, v0=network.v0)
         case "if":
             return IF(network.steps, steps_in, v0=network.v0)
-        case _:
+        case "qcfs":
             return QCFS(network.levels, ceiling=network.levels)
+        case _:
+            return ReLU()
 
 
 # ----------------------------------------------------------------------------------------- files
@@ -165,14 +167,19 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
 
 def save_model(
     folder: Path,
-    model: SpikingModel,
+    weights: Mapping[str, Tensor],
     input: Input,
     classes: tuple[str, ...],
     data: Mapping[str, Any],
 ) -> None:
-    """Write the model file of a run folder."""
+    """Write the model file of a run folder: the `weights` that are a model's `state_dict()`."""
     header = {"input": dataclasses.asdict(input), "classes": classes, "data": dict(data)}
-    write(folder / MODEL, model.state_dict(), header)
+    write(folder / MODEL, weights, header)
+
+
+def host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy `tensors` to the memory of the host."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from lmht_deploy.zoo import network_path
 from . import energy
 from ._progress import Progress, no_progress
 from .runner import as_windows, write_artifact
-from .scores import accuracy, check_labels, interval
+from .scores import accuracy, check_labels, interval, saturations
 
 __all__ = [
     "LIMITS",
@@ -59,6 +59,8 @@ class BackendRow:
         macs: Multiply-accumulates of layers that read pixels.
         energy: Estimated energy, in joules.
         time: Run time, in seconds.
+        saturations: How often a 24-bit current wrapped or a 24-bit potential was clipped, in all
+            windows; 0 on backends that have no such states.
         difference: First mismatch with the reference model; None if all integers are equal.
     """
 
@@ -71,6 +73,7 @@ class BackendRow:
     macs: int
     energy: float
     time: float
+    saturations: int
     difference: str | None
 
 
@@ -292,6 +295,7 @@ def _row(
         macs=sum(result.macs.values()),
         energy=float(energy.estimate(result, model).mean()),
         time=result.seconds / count,
+        saturations=sum(sum(counts) for _, *counts in saturations(result)),
         difference=difference(result, expected, chosen),
     )
 

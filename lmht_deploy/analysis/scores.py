@@ -21,6 +21,7 @@ __all__ = [
     "calibrate",
     "check_labels",
     "interval",
+    "saturations",
     "score",
     "silent_layers",
     "wilson",
@@ -215,3 +216,16 @@ def _round_down(value: float, digits: int = 4) -> float:
 def silent_layers(result: Result) -> list[str]:
     """Return the layers of neurons that fire no spike in any window."""
     return [layer for layer, counts in result.spikes.items() if not counts.any()]
+
+
+def saturations(result: Result) -> list[tuple[str, int, int]]:
+    """Return the layers whose 24-bit currents wrapped or whose potentials were clipped.
+
+    Returns:
+        Per layer its name, and how often each happened in all windows.
+    """
+    found = [
+        (name, int(wrapped.sum()), int(result.clipped[name].sum()))
+        for name, wrapped in result.wrapped.items()
+    ]
+    return [layer for layer in found if any(layer[1:])]

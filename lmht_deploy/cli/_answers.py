@@ -183,6 +183,7 @@ def report(answered: Answered, predictions: Path | None) -> None:
         _show_scores(answered.scores, answered.classes)
         say(_accuracy_text(answered.scores))
     _warn_about_silent_layers(answered.result)
+    warn_about_saturation(answered.result)
     if predictions is not None:
         write_predictions(predictions, answered.predictions(), answered.classes)
 
@@ -350,3 +351,14 @@ def _warn_about_silent_layers(result: Result) -> None:
     if silent := silent_layers(result):
         names = ", ".join(repr(name) for name in silent)
         warn(f"no neuron fires in any of the {len(result.logits):,} windows: layer {names}")
+
+
+def warn_about_saturation(result: Result) -> None:
+    """Name the layers whose 24-bit states did not hold what they had to."""
+    from lmht_deploy.analysis.scores import saturations
+
+    for name, wrapped, clipped in saturations(result):
+        warn(
+            f"layer {name!r} left its 24 bits: currents wrapped {wrapped:,} times and potentials "
+            f"were clipped {clipped:,} times in {len(result.logits):,} windows"
+        )

@@ -12,7 +12,7 @@ from lmht_deploy._packages import install_command
 from lmht_deploy.errors import DataError, LmhtError, StorageError, TrainingError
 
 from . import _split_options as splits
-from ._console import counting, tell
+from ._console import counting, shown_warnings, tell
 from ._data import DIVIDING, ReadOptions, Target, find_source, tell_about
 from ._training_reports import reports
 from ._window_options import length_and_kind
@@ -187,7 +187,10 @@ def train_run(
     torch.set_num_threads(threads)
     try:
         split = data.evaluation_split
-        with reports(folder, split=split, tensorboard=tensorboard, quiet=quiet) as report:
+        with (
+            shown_warnings(),
+            reports(folder, split=split, tensorboard=tensorboard, quiet=quiet) as report,
+        ):
             return loop.train(
                 recipe,
                 data,

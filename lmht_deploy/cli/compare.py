@@ -109,6 +109,8 @@ def show_comparison(comparison: Comparison) -> None:
     for row in comparison.rows:
         if row.difference is not None:
             tell(f"{row.label}: {row.difference}")
+        if row.saturations:
+            tell(f"{row.label}: 24-bit states wrapped or were clipped {row.saturations:,} times")
     for name, reason in comparison.omitted.items():
         say(f"{name} is not compared: {reason}")
 

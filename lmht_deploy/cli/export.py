@@ -67,6 +67,8 @@ def export(
     report = lmht.export(net, out, trace=trace, graded=graded, stock_exact=stock_exact)
     if report.format == "NetX":
         tell(STOCK.format(path=out, count=len(report.warnings) or "no"))
+    if report.keeps_24_bits:
+        say("no input makes a 24-bit current or potential of Lava wrap or clip: proved")
     size = out.stat().st_size
     say(f"wrote {out} ({size:,} bytes)")
     write_json(
@@ -75,6 +77,7 @@ def export(
             "artifact": out,
             "format": report.format,
             "bytes": size,
+            "keeps_24_bits": report.keeps_24_bits,
             "warnings": list(report.warnings),
         },
     )

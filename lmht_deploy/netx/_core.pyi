@@ -35,6 +35,8 @@ class Records:
     Args:
         counts: Spikes of each neuron, `int32 [B, N]`.
         potential: v after the last step, `int32 [B, N]`.
+        wrapped: How often a current left its 24 bits, `int64 [B]`.
+        clipped: How often a potential did, `int64 [B]`.
         spikes: Zeros, `uint8 [B, steps, N]`; 1 is written for each spike.
         u: `int32 [B, steps, N]`.
         v: v after the reset, `int32 [B, steps, N]`.
@@ -45,6 +47,8 @@ class Records:
         *,
         counts: NDArray[np.int32],
         potential: NDArray[np.int32],
+        wrapped: NDArray[np.int64],
+        clipped: NDArray[np.int64],
         spikes: NDArray[np.uint8] | None = None,
         u: NDArray[np.int32] | None = None,
         v: NDArray[np.int32] | None = None,

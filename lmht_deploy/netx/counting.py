@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -103,8 +104,29 @@ def result(
     The logits are the spike counts of the last layer or, where that is a read-out, the potential
     that it ends with.
     """
-    if isinstance(net.encoding, ExactEncoding):
-        return _decoded(backend, net.encoding, recordings, seconds, trace=trace)
+    found = (
+        _decoded(backend, net.encoding, recordings, seconds, trace=trace)
+        if isinstance(net.encoding, ExactEncoding)
+        else _counted(backend, net, windows, recordings, seconds, trace=trace)
+    )
+    named = list(zip(_titles(net), recordings, strict=True))
+    return dataclasses.replace(
+        found,
+        wrapped={name: recording.wrapped for name, recording in named},
+        clipped={name: recording.clipped for name, recording in named},
+    )
+
+
+def _counted(
+    backend: str,
+    net: NetX,
+    windows: np.ndarray,
+    recordings: Sequence[Recording],
+    seconds: float,
+    *,
+    trace: bool,
+) -> Result:
+    """Result in terms of the layers of the file."""
     counts = {
         name: recording.counts[:, None].astype(np.int64)
         for name, recording in zip(_names(net), recordings, strict=True)
@@ -175,6 +197,12 @@ def _decoded(
         sops={},
         seconds=seconds,
     )
+
+
+def _titles(net: NetX) -> list[str]:
+    """Names of the layers with neurons: those of the encoded network, if the file has them."""
+    own = net.encoding.layers if isinstance(net.encoding, ExactEncoding) else ()
+    return [*(name for name, _ in own), *_names(net)[len(own) :]]
 
 
 def _names(net: NetX) -> list[str]:

@@ -34,6 +34,9 @@ class Recording:
     Attributes:
         counts: Spikes of each neuron, int32 [B, *shape].
         potential: Potential at the end, int32 [B, *shape].
+        wrapped: How often a current left its 24 bits and wrapped, int64 [B]: the sum of a
+            convolution, or u of a neuron. Exact where sums of weights times spikes fit 32 bits.
+        clipped: How often a potential left its 24 bits and was clipped, int64 [B].
         spikes: Spikes of every step, bool [B, steps, *shape]; None unless recorded.
         u: Current of every step, int32 [B, steps, *shape]; None unless recorded.
         v: Potential after the reset of every step, likewise.
@@ -41,6 +44,8 @@ class Recording:
 
     counts: np.ndarray
     potential: np.ndarray
+    wrapped: np.ndarray
+    clipped: np.ndarray
     spikes: np.ndarray | None = None
     u: np.ndarray | None = None
     v: np.ndarray | None = None
@@ -250,7 +255,11 @@ def _empty(shape: tuple[int, ...], batch: int, steps: int, spikes: bool, states:
         for dtype, wanted in ((bool, spikes), (np.int32, states), (np.int32, states))
     ]
     return Recording(
-        np.zeros((batch, *shape), np.int32), np.zeros((batch, *shape), np.int32), *traces
+        np.zeros((batch, *shape), np.int32),
+        np.zeros((batch, *shape), np.int32),
+        np.zeros(batch, np.int64),
+        np.zeros(batch, np.int64),
+        *traces,
     )
 
 
@@ -264,6 +273,8 @@ def _records(core: Any, recording: Recording) -> _core.Records:
     found: _core.Records = core.Records(
         counts=flat(recording.counts, 1),
         potential=flat(recording.potential, 1),
+        wrapped=recording.wrapped,
+        clipped=recording.clipped,
         spikes=None if spikes is None else spikes.view(np.uint8),
         u=flat(recording.u, 2),
         v=flat(recording.v, 2),

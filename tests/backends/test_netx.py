@@ -154,3 +154,27 @@ def test_exported_file_as_stock_lava_dl_reads_it(
     assert found.spikes["layer 2"].any() and found.scale == net.readout.scale
     with pytest.raises(DataError, match="must have shape"):
         backend.run(windows[:, :2])
+
+
+def test_saturation_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """40 inputs of weight 254 for 13 steps in a current that does not decay: 13 * 10,160 > 2^17."""
+    f = File(tmp_path / "s.net", 0, (40,))
+    group = f.layer("dense", (2,), weight=np.full((2, 40), 254) * np.array([[1], [-1]]))
+    f.neurons(group, 131_071, (0, 4096), 0)
+    f.file.close()
+    windows = np.ones((3, 13, 40), np.uint8)
+    save_windows(windows, tmp_path / "w.npz")
+    arguments = ("run", f.path, "--data", tmp_path / "w.npz", "--json", tmp_path / "run.json")
+    assert lmht(*arguments) == 0
+    assert "24 bits" not in capsys.readouterr().err
+    windows = np.ones((3, 14, 40), np.uint8)  # the last of 14 steps sees 13 inputs
+    windows[2, 5] = 0
+    save_windows(windows, tmp_path / "w.npz")
+    assert lmht(*arguments) == 0
+    assert (
+        "layer 'layer 1' left its 24 bits: currents wrapped 4 times and potentials were clipped 0 "
+        "times in 3 windows"
+    ) in " ".join(capsys.readouterr().err.split())
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert content["wrapped"] == {"layer 1": [2, 2, 0]}
+    assert content["clipped"] == {"layer 1": [0, 0, 0]}

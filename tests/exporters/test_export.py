@@ -32,6 +32,7 @@ def test_graded(tmp_path: Path) -> None:
 def test_stock_exact(tmp_path: Path) -> None:
     report = export(levels(), tmp_path / "net.net", stock_exact=True)
     assert report == ExportReport(tmp_path / "net.net", "NetX, stock-exact", ())
+    assert report.keeps_24_bits
     export_netx_exact(levels(), tmp_path / "expected.net")
     assert report.path.read_bytes() == (tmp_path / "expected.net").read_bytes()
 
@@ -46,6 +47,7 @@ def test_onnx(tmp_path: Path) -> None:
 
 def test_report_is_frozen() -> None:
     report = ExportReport(Path("net.net"), "NetX")
+    assert not report.keeps_24_bits
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.path = Path("other.net")  # type: ignore[misc]
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmht_deploy import backends, reference
+from lmht_deploy.analysis.scores import saturations
 from lmht_deploy.backends import lava
 from lmht_deploy.errors import DataError, ExportError, NetworkError, StorageError
 from lmht_deploy.exporters.netx_exact import export_netx_exact
@@ -35,6 +36,8 @@ def assert_exact(found: Result, net: Network, windows: np.ndarray) -> None:
     assert found.spikes.keys() == expected.spikes.keys() and found.scale == expected.scale
     for name, counts in expected.spikes.items():
         np.testing.assert_array_equal(found.spikes[name], counts, err_msg=name)
+    assert {*expected.spikes} < {*found.wrapped} == {*found.clipped}
+    assert saturations(found) == []
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -177,6 +180,7 @@ def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         lmht("export", tmp_path / "net.lmht", "--out", tmp_path / "net.net", "--stock-exact") == 0
     )
+    assert "a 24-bit current or potential of Lava wrap or clip: proved" in capsys.readouterr().out
     np.savez(tmp_path / "windows.npz", windows=windows_for(levels(), 3).astype(np.uint8))
     assert lmht("run", tmp_path / "net.net", "--data", tmp_path / "windows.npz") == 0
     assert "net.net on netx, 3 windows" in capsys.readouterr().out

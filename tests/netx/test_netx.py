@@ -294,7 +294,7 @@ def options_of(one: stock.Run) -> dict[str, Any]:
 def assert_equal(found: Sequence[Any], expected: Sequence[Any], what: str) -> None:
     assert len(found) == len(expected)
     for index, (a, b) in enumerate(zip(found, expected, strict=True)):
-        for name in ("spikes", "u", "v"):
+        for name in ("spikes", "u", "v", "wrapped", "clipped"):
             np.testing.assert_array_equal(
                 getattr(a, name), getattr(b, name), err_msg=f"{name} of layer {index} of {what}"
             )
@@ -397,6 +397,46 @@ def test_layers_at_rest_wake_up(tmp_path: Path) -> None:
         )
         assert_equal(found, expected, "rest")
     assert found[0].v[0, 290, 0] == 1 - 2**23 < found[0].v[0, 301, 0]  # type: ignore[index]
+
+
+# --------------------------------------------------------------------------------------- saturation
+
+
+def saturations(net: netx.NetX, *spikes: int, isa: str | None = None) -> tuple[int, int]:
+    """How often u wraps, and how often v is clipped."""
+    (found,) = netx.Simulator(net, isa=isa).run(np.array(spikes)[None, :, None], graded=True)
+    return found.wrapped.item(), found.clipped.item()
+
+
+def test_saturation_is_counted(tmp_path: Path) -> None:
+    """u holds 64 * 131,072 and not one unit more; v holds 2^23 - 1, at rest, too."""
+    path = tmp_path / "net.net"
+    for isa in netx.isas():
+        net = one_neuron(path, weight=128, iDecay=0, vDecay=4096, vThMant=131_071)
+        assert saturations(net, 1023, 0, 0, isa=isa) == (0, 0)
+        assert saturations(net, 1024, 0, 0, isa=isa) == (0, 2)  # v: twice 2^23
+        assert saturations(net, 1025, 0, 0, isa=isa) == (1, 0)
+        assert saturations(net, -1023, 0, 0, isa=isa) == (0, 0)
+        assert saturations(net, -1024, 0, 0, isa=isa) == (1, 2)  # wraps to 2^23
+        assert saturations(net, 32_767, 0, isa=isa) == (1, 1)  # wraps once, to more than 24 bits
+        net = one_neuron(path, bias=-30_000, vThMant=131_071)  # -1,920,000 per step: 5 steps
+        assert saturations(net, *[0] * 100, isa=isa) == (0, 96)
+        assert saturations(net, *[0] * 4, isa=isa) == (0, 0)
+
+
+def test_a_convolution_that_saturates_is_counted(tmp_path: Path) -> None:
+    """The sum of a convolution wraps: at 2^23 it becomes -2^23, for which u has no room either."""
+    for value, wrapped in ((1023, 4), (1024, 8)):
+        f = File(tmp_path / "net.net", 0, (1, 2, 2))
+        geometry = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+        group = f.layer("conv", (1, 2, 2), weight=np.full((1, 1, 1, 1), 8192), **geometry)
+        f.neurons(group, 9, (4096, 4096), 0)
+        f.file.close()
+        net, inputs = netx.load_netx(f.path), np.zeros((1, 3, 1, 2, 2), int)
+        inputs[0, 0] = value
+        for isa in netx.isas():
+            (found,) = netx.Simulator(net, isa=isa).run(inputs, graded=True)
+            assert (found.wrapped.tolist(), found.clipped.tolist()) == ([wrapped], [4])
 
 
 # ------------------------------------------------------------------------------------ literal steps

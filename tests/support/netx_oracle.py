@@ -26,8 +26,12 @@ class Recording:
         spikes: bool [B, steps, *shape].
         u: Current at every step, int64 [B, steps, *shape]; None unless states are recorded.
         v: Potential after the reset, likewise.
+        wrapped: Sums of a convolution and currents u that exceed 24 bits, int64 [B].
+        clipped: Potentials that exceed 24 bits, int64 [B].
     """
 
+    wrapped: np.ndarray
+    clipped: np.ndarray
     spikes: np.ndarray
     u: np.ndarray | None
     v: np.ndarray | None
@@ -93,23 +97,33 @@ class Layer:
     recurrent: Dense | None = None
     arriving: dict[int, np.ndarray] = field(default_factory=dict)
     now: int = 0
+    wrapped: np.ndarray | int = 0
+    clipped: np.ndarray | int = 0
+    pending: np.ndarray | int = 0  # sums that exceed 24 bits and arrive at the next step
     history: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def step(self, incoming: np.ndarray) -> np.ndarray:
         """One step; spikes of this layer, given those of the layer before at the same step."""
+        self.wrapped += self.pending
         current = self.arriving.pop(self.now, np.zeros_like(self.u))
         # AbstractPyLifModelFixed.subthr_dynamics, with its sums in 32 bits
         decayed = np.trunc(self.u * (4096 - self.decays[0]) / 4096).astype(np.int64)
-        u = (decayed + 64 * current).astype(np.int32).astype(np.int64)
+        u = decayed + 64 * current
+        self.wrapped += per_sample((u > 2**23) | (u <= -(2**23)))
+        u = u.astype(np.int32).astype(np.int64)
         u = np.where(u > 2**23, u - 2**24, np.where(u <= -(2**23), u + 2**24, u))
         decayed = np.trunc(self.v * (4096 - self.decays[1]) / 4096).astype(np.int64)
         v = (decayed + u + self.bias).astype(np.int32).astype(np.int64)
+        self.clipped += per_sample(np.abs(v) >= 2**23)
         v = np.minimum(np.maximum(v, -(2**23) + 1), 2**23 - 1)
         fired = v > 64 * self.threshold
         self.u, self.v = u, np.where(fired, 0, v)
         self.history.append((fired, self.u.copy(), self.v.copy()))
         if self.conv:
-            self._arrive(0, self.conv.current(incoming))
+            current = self.conv.current(incoming)
+            kept = (current + 2**23) % 2**24 - 2**23  # signed, 24 bits
+            self.pending = per_sample(kept != current)
+            self._arrive(0, kept)
         for part in self.dense:
             self._arrive(part.delay, part.current(incoming))
         if self.recurrent:
@@ -119,11 +133,17 @@ class Layer:
 
     def recording(self, states: bool) -> Recording:
         fired, u, v = (np.stack(parts, 1) for parts in zip(*self.history, strict=True))
-        return Recording(fired, u if states else None, v if states else None)
+        return Recording(
+            self.wrapped, self.clipped, fired, u if states else None, v if states else None
+        )
 
     def _arrive(self, delay: int, current: np.ndarray) -> None:
         step = self.now + 1 + delay
         self.arriving[step] = self.arriving.get(step, 0) + current
+
+
+def per_sample(where: np.ndarray) -> np.ndarray:
+    return where.sum(tuple(range(1, where.ndim)))
 
 
 def _read(path: Path, batch: int) -> list[Layer]:
@@ -229,7 +249,7 @@ class Conv:
                 seen = spikes[:, g * inputs : (g + 1) * inputs, row, column]
                 taps = self.weight[g * outputs : (g + 1) * outputs, :, i, j]
                 total[:, g * outputs : (g + 1) * outputs, y, x] += seen @ taps.T
-        return (total + 2**23) % 2**24 - 2**23  # signed, 24 bits
+        return total
 
 
 def optimize_weight_bits(weight: np.ndarray) -> tuple[np.ndarray, int, int]:

@@ -112,7 +112,11 @@ def _recordings(net: NetX, one: Run, out: Path) -> list[Recording]:
         }
         spikes = arrays["spikes"]
         potential = arrays["v"][:, -1] if one.states else np.zeros_like(spikes[:, 0], np.int32)
-        found.append(Recording(spikes.sum(1, dtype=np.int32), potential, **arrays))
+        wrapped, clipped, sums = (
+            np.load(f"{out}-{index}-{name}.npy") for name in ("wrapped", "clipped", "sums")
+        )
+        counts = spikes.sum(1, dtype=np.int32)
+        found.append(Recording(counts, potential, wrapped + sums, clipped, **arrays))
     return found
 
 

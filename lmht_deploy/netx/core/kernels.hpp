@@ -39,7 +39,8 @@ struct NeuronRow {
 
 struct RowResult {
     int spikes;
-    bool rests;  // without a current, the next step changes nothing and fires nothing
+    bool rests;  // without a current, the next step changes nothing, fires and counts nothing
+    int wrapped, clipped;  // how often a current left its 24 bits, and how often v did
 };
 
 // Neighboring outputs that one input column reaches through one row of the kernel. See Axis.

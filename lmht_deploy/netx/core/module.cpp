@@ -23,6 +23,7 @@ namespace {
 // The arrays of one layer for B samples of N neurons.
 struct Records {
     Array<int32_t, 2> counts, potential;      // [B, N]
+    Array<int64_t, 1> wrapped, clipped;       // [B]
     std::optional<Array<uint8_t, 3>> spikes;  // [B, steps, N]
     std::optional<Array<int32_t, 3>> u, v;    // [B, steps, N]
 
@@ -34,8 +35,8 @@ struct Records {
             return !array ||
                    (array->shape(0) == batch && array->shape(1) == steps && array->shape(2) == n);
         };
-        return per_sample(counts) && per_sample(potential) && per_step(spikes) && per_step(u) &&
-               per_step(v);
+        return per_sample(counts) && per_sample(potential) && wrapped.size() == batch &&
+               clipped.size() == batch && per_step(spikes) && per_step(u) && per_step(v);
     }
 
     // Of sample `b`.
@@ -46,7 +47,9 @@ struct Records {
         const auto plane = [&](const auto& array) {
             return array ? array->data() + b * array->shape(1) * array->shape(2) : nullptr;
         };
-        return {row(counts), row(potential), plane(spikes), plane(u), plane(v)};
+        return {row(counts),        row(potential), wrapped.data() + b,
+                clipped.data() + b, plane(spikes),  plane(u),
+                plane(v)};
     }
 };
 
@@ -191,11 +194,13 @@ NB_MODULE(_core, module) {
         .def(
             "__init__",
             [](Records* self, Array<int32_t, 2> counts, Array<int32_t, 2> potential,
+               Array<int64_t, 1> wrapped, Array<int64_t, 1> clipped,
                std::optional<Array<uint8_t, 3>> spikes, std::optional<Array<int32_t, 3>> u,
                std::optional<Array<int32_t, 3>> v) {
-                new (self) Records{counts, potential, spikes, u, v};
+                new (self) Records{counts, potential, wrapped, clipped, spikes, u, v};
             },
             nb::kw_only(), nb::arg("counts").noconvert(), nb::arg("potential").noconvert(),
+            nb::arg("wrapped").noconvert(), nb::arg("clipped").noconvert(),
             nb::arg("spikes").noconvert() = nb::none(), nb::arg("u").noconvert() = nb::none(),
             nb::arg("v").noconvert() = nb::none());
 

@@ -79,6 +79,7 @@ struct Simulation::State {
     std::vector<uint8_t> rests;          // by row; see RowResult
     std::vector<uint8_t> counted;        // of each row; see NeuronRow
     bool records_u = true;
+    int64_t wrapped = 0, clipped = 0;
     CurrentRing currents;
     LayerSpikes spikes;
 
@@ -121,6 +122,7 @@ struct Simulation::State {
     // Before the first step. `biases` may be null; `graded` is about the spikes that enter.
     void begin(const int32_t* biases, bool graded, bool recorded) {
         records_u = recorded;
+        wrapped = clipped = 0;
         reset();
         std::fill(counts.begin(), counts.end(), 0);
         std::fill(recent.begin(), recent.end(), 0);
@@ -143,6 +145,8 @@ struct Simulation::State {
             const RowResult result = kernels.neurons(row(y, touched[y]));
             spikes.counts[y] = result.spikes;
             rests[y] = result.rests;
+            wrapped += result.wrapped;
+            clipped += result.clipped;
             touched[y] = 0;
         }
     }
@@ -189,6 +193,8 @@ struct Simulation::State {
         count();
         unpad(layer.shape, counts.data(), record.counts);
         unpad(layer.shape, v.data(), record.potential);
+        *record.wrapped = wrapped;
+        *record.clipped = clipped;
     }
 };
 

@@ -22,6 +22,7 @@ struct Layer {
 // be null.
 struct Record {
     int32_t *counts, *potential;  // [C, H, W]: spikes of each neuron; v after the last step
+    int64_t *wrapped, *clipped;   // one each: sums of RowResult's
     uint8_t* spikes;              // [steps, C, H, W]
     int32_t *u, *v;               // [steps, C, H, W], v after the reset
 };

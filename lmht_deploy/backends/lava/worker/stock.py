@@ -14,6 +14,7 @@ from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc import io
 from lava.proc.conv import utils
+from lava.proc.conv.models import PyConvModelFixed
 from lava.proc.lif.models import AbstractPyLifModelFixed
 
 
@@ -25,7 +26,9 @@ def run(
     An entry is {"net", "inputs", "steps", "graded", "states", "reset_interval", "reset_offset",
     "out"}. `inputs` is an .npy file of spikes [B, steps, *shape] or, where the input layer has
     neurons, of their biases [B, *shape]. The spikes of layer i, and its u and v if `states`, are
-    written to <out>-<i>-spikes.npy and so on, [B, steps, *shape].
+    written to <out>-<i>-spikes.npy and so on, [B, steps, *shape]. How often u, v or the sum of a
+    convolution left its 24 bits is written to <out>-<i>-wrapped.npy, -clipped.npy and -sums.npy,
+    [B].
 
     Args:
         job: The job.
@@ -33,6 +36,7 @@ def run(
         show: Called with the number of finished samples.
     """
     watch_neurons()
+    watch_sums()
     if job["fast_conv"]:
         utils.conv = functools.partial(convolve, utils.conv)
     seconds, steps, samples = 0.0, 0, 0
@@ -65,19 +69,67 @@ def run_sample(entry: dict[str, Any], inputs: np.ndarray, sample: int) -> tuple[
             for name, dtype in (("spikes", bool), ("u", np.int32), ("v", np.int32)):
                 if name == "spikes" or entry["states"]:
                     np.lib.format.open_memmap(f"{record}-{name}.npy", "w+", dtype, shape).flush()
+            for name in ("wrapped", "clipped", "sums"):
+                create_counts(f"{record}-{name}.npy", len(inputs))
         layer.neuron.proc_params["record"] = (record, sample, entry["states"])
+        if hasattr(layer, "synapse"):
+            layer.synapse.proc_params["record"] = (record, sample, entry["steps"])
     net.create_runtime(run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
     start = time.perf_counter()
     net.run(condition=RunSteps(entry["steps"]))
     return net, time.perf_counter() - start
 
 
+def create_counts(path: str, samples: int) -> None:
+    """Create a file of one count per sample, which processes share through memory mapping."""
+    np.lib.format.open_memmap(path, "w+", np.int64, (samples,)).flush()
+
+
+def add_count(self: Any, name: str, count: np.integer[Any]) -> None:
+    """Add to a count of the layer of a process model."""
+    record, sample, _ = self.proc_params["record"]
+    if count:
+        np.load(f"{record}-{name}.npy", mmap_mode="r+")[sample] += count
+
+
+def watch_sums() -> None:
+    """Make convolutions count the sums that leave 24 bits and arrive within the run."""
+    clamp = PyConvModelFixed.clamp_precision
+
+    def clamp_and_count(self: Any, x: np.ndarray) -> np.ndarray:
+        kept: np.ndarray = clamp(self, x)
+        if self.time_step < self.proc_params["record"][2]:  # it arrives one step later
+            add_count(self, "sums", np.sum(kept != x))
+        return kept
+
+    PyConvModelFixed.clamp_precision = clamp_and_count
+
+
+def decayed(state: np.ndarray, keep: int) -> np.ndarray:
+    """Return trunc(state * keep / 4096), int64."""
+    product = state.astype(np.int64) * keep
+    rounded: np.ndarray = np.sign(product) * (np.abs(product) >> 12)
+    return rounded
+
+
 def watch_neurons() -> None:
     """Make neurons record u, v and spikes when they reset v, the last operation of a step.
 
-    `Var.get()` would take 30 us per element.
+    `Var.get()` would take 30 us per element. Neurons also count how often u and v leave 24 bits.
     """
     reset = AbstractPyLifModelFixed.reset_voltage
+    update = AbstractPyLifModelFixed.subthr_dynamics
+
+    def update_and_count(self: Any, activation_in: np.ndarray) -> None:
+        limit = self.max_uv_val
+        u = decayed(self.u, self.decay_unity - (self.du + self.ds_offset))
+        u += activation_in.astype(np.int64) << self.act_shift
+        v = decayed(self.v, self.decay_unity - (self.dv + self.dm_offset)) + self.effective_bias
+        update(self, activation_in)
+        add_count(self, "wrapped", np.sum((u > limit) | (u <= -limit)))
+        add_count(self, "clipped", np.sum(np.abs(v + self.u) >= limit))
+
+    AbstractPyLifModelFixed.subthr_dynamics = update_and_count
 
     def reset_and_record(self: Any, spike_vector: np.ndarray) -> None:
         reset(self, spike_vector)

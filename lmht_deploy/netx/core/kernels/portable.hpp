@@ -76,15 +76,25 @@ LMHT_INLINE U32 decay(I32 state, uint32_t keep) {
     return (U32)(state >> LEAK_BITS) * keep + ((((U32)state & low) * keep + up) >> LEAK_BITS);
 }
 
-// u as Lava wraps it: by 2^24, once.
-LMHT_INLINE I32 wrap_once(U32 u) {
+// u as Lava wraps it: by 2^24, once. `outside` is where.
+LMHT_INLINE I32 wrap_once(U32 u, I32& outside) {
     const I32 above = (I32)u > HALF, below = (I32)u <= -HALF;
+    outside |= above | below;
     return (I32)(u - ((U32)above & (2u * HALF)) + ((U32)below & (2u * HALF)));
 }
 
-LMHT_INLINE I32 clip(I32 v) {
-    v = v > HALF - 1 ? (I32{} + (HALF - 1)) : v;
-    return v < 1 - HALF ? (I32{} + (1 - HALF)) : v;
+LMHT_INLINE I32 clip(I32 v, I32& outside) {
+    const I32 above = v > HALF - 1, below = v < 1 - HALF;
+    outside = above | below;
+    v = above ? (I32{} + (HALF - 1)) : v;
+    return below ? (I32{} + (1 - HALF)) : v;
+}
+
+// The number of lanes that were set, of a sum of comparisons, each of which is -1 or 0.
+LMHT_INLINE int total(I32 comparisons) {
+    int found = 0;
+    for (int i = 0; i < STATES; ++i) found -= comparisons[i];
+    return found;
 }
 
 #if defined(__AVX512BW__)
@@ -144,23 +154,37 @@ template <class Current, bool forgets>
 LMHT_INLINE RowResult step(const NeuronRow& row) {
     const Neurons neurons = row.neurons;
     U32 changed{};
+    I32 wrapped{}, clipped{};
     int n = 0;
     for (int at = 0; at < row.lanes; at += STATES) {
         const I32 v = load<I32>(row.v + at);
         U32 drive{};
+        I32 outside{};  // where u leaves 24 bits
         if constexpr (!forgets) drive = decay(load<I32>(row.u + at), uint32_t(neurons.keep_u));
         if constexpr (!std::is_void_v<Current>) {
             Current* const arrived = static_cast<Current*>(row.current) + at;
             I32 current = __builtin_convertvector(load<Vector<Current, STATES>>(arrived), I32);
             store(arrived, Vector<Current, STATES>{});
-            if (sizeof(Current) == 4 && neurons.wraps) current = (I32)((U32)current << 8) >> 8;
+            if constexpr (sizeof(Current) == 4) {
+                const I32 kept = (I32)((U32)current << 8) >> 8;
+                outside = kept != current;
+                if (neurons.wraps) {
+                    wrapped += outside;
+                    outside = I32{};
+                    current = kept;
+                }
+            }
             drive += (U32)current << STATE_BITS;
         }
         constexpr bool small =
             forgets && (std::is_void_v<Current> || std::is_same_v<Current, int16_t>);
-        const I32 next_u = small ? (I32)drive : wrap_once(drive);
-        I32 next_v = clip(
-            (I32)(decay(v, uint32_t(neurons.keep_v)) + (U32)next_u + load<U32>(row.bias + at)));
+        const I32 next_u = small ? (I32)drive : wrap_once(drive, outside);
+        if constexpr (!small) wrapped += outside;
+        I32 next_v =
+            clip((I32)(decay(v, uint32_t(neurons.keep_v)) + (U32)next_u + load<U32>(row.bias + at)),
+                 outside);
+        clipped += outside;
+        changed |= (U32)outside;  // it is counted again at the next step
         const I32 fired = next_v > neurons.threshold;
         next_v &= ~fired;
         changed |=
@@ -172,7 +196,9 @@ LMHT_INLINE RowResult step(const NeuronRow& row) {
         count(spikes, row.recent + at);
         n += list(spikes, uint32_t(at), row.spikes + n);
     }
-    return {n, n == 0 && !bits((I32)changed != 0)};
+    const bool counts = bits((wrapped | clipped) < 0);
+    return {n, n == 0 && !bits((I32)changed != 0), counts ? total(wrapped) : 0,
+            counts ? total(clipped) : 0};
 }
 
 template <class Current>
