@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import lmht_deploy as lmht
+from benchmarks import zoo as tool
 from lmht_deploy import data, zoo
 from lmht_deploy.errors import StorageError
 from lmht_deploy.training.recipe import load_recipe
@@ -154,6 +155,42 @@ def test_damaged_cards(folder: Path, old: str, new: str, message: str) -> None:
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(StorageError, match=message):
         read_card(path)
+
+
+# ------------------------------------------------------------------------------- adding a network
+
+
+EVALUATION = {"accuracy": 0.5, "windows": 4, "sops": {"a": [1, 3], "b": [5]}, "ms_per_window": 0.25}
+
+
+def test_a_card_is_made_of_a_network_and_its_evaluation(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(tool, "FOLDER", folder)
+    old, evaluation = zoo.find_card("digits"), tmp_path / "evaluation.json"
+    evaluation.write_text(json.dumps(EVALUATION))
+    given = [str(folder / "digits.lmht"), str(evaluation)]
+    shutil.copyfile(given[0], tmp_path / "net.lmht")
+    given[0] = str(tmp_path / "net.lmht")
+
+    tool.main(["digits", *given])  # texts and recording stay
+    card = zoo.find_card("digits")
+    measured = {"accuracy_integer": 0.5, "windows": 4, "sops": 7.0, "ms": 0.25}
+    assert card == replace(old, **measured, machine=card.machine)  # type: ignore[arg-type]
+
+    with pytest.raises(SystemExit, match="a new card needs --title"):
+        tool.main(["other", *given])
+    texts = ["--title", "t", "--data-terms", "d", "--terms", "t", "--recipe", "digits"]
+    tool.main(["other", *given, *texts, "--build", "lmht a", "--build", "lmht b", "--beside"])
+    other = zoo.find_card("other")
+    assert other.build == ("lmht a", "lmht b") and other.sample is None
+    assert not zoo.has_network(other)
+
+    tool.main(["digits", *given, "--sample", "2"])
+    sample = zoo.find_card("digits").sample
+    assert sample is not None and sample.answers == ("2", "8")
+    assert lmht.read_events("zoo:digits").events["t"].max() < 200_000
 
 
 # ------------------------------------------------------------------------------ the command line
