@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import TypeAlias
 
@@ -185,10 +186,10 @@ def _hdf5_recordings() -> tuple[bytes, ...]:
     import h5py
 
     found = []
-    columns = {name: np.arange(40) % 2 for name in "txyp"}
-    for compound in (False, True):
+    columns = {name: np.arange(40) % (2 if name == "p" else 40) for name in "txyp"}
+    for compound, libver in product((False, True), ("earliest", "v108")):
         buffer = io.BytesIO()
-        with h5py.File(buffer, "w") as file:
+        with h5py.File(buffer, "w", libver=libver) as file:
             if compound:
                 dtype = [(name, "<u2" if name != "t" else "<i8") for name in "xypt"]
                 file.create_dataset("CD/events", data=np.zeros(40, dtype), chunks=(10,))
