@@ -13,6 +13,8 @@ would be right:
     ├── DataError            input data, or a data set, that does not fit
     ├── RecipeError          an invalid training recipe
     └── TrainingError        a training run that cannot continue
+
+`LmhtWarning` is the category of warnings.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ __all__ = [
     "DataError",
     "ExportError",
     "LmhtError",
+    "LmhtWarning",
     "LoweringError",
     "NetworkError",
     "QuantizationError",
@@ -35,6 +38,10 @@ __all__ = [
 
 class LmhtError(Exception):
     """Root of all errors that a user of lmht-deploy can cause."""
+
+
+class LmhtWarning(UserWarning):
+    """Something is done in a slower way than it was asked for, with the same result."""
 
 
 class NetworkError(LmhtError):

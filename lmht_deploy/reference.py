@@ -48,11 +48,13 @@ from .ir import (
 from .result import Result, check_windows, tally
 
 __all__ = [
+    "apply_layer",
     "apply_synapse",
     "convolve",
     "currents",
     "fire",
     "mix",
+    "outputs_of",
     "per_channel",
     "pool",
     "run",
@@ -78,14 +80,43 @@ def run(net: Network, windows: np.ndarray, *, trace: bool = False) -> Result:
     start = time.perf_counter()
     outputs: dict[str, np.ndarray] = {}
     for layer in net.layers:
-        outputs[layer.name] = _apply(net, layer, outputs, windows)
+        outputs[layer.name] = apply_layer(net, layer, outputs, windows)
     return tally(net, "reference", outputs, time.perf_counter() - start, trace=trace)
 
 
-def _apply(
+def outputs_of(
+    net: Network, windows: np.ndarray, traces: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the outputs of all layers but the read-out, given the spikes of the neurons.
+
+    Args:
+        net: Float or integer network.
+        windows: Integers `[B, T_in, ...]`.
+        traces: k `[B, steps, ...]` by layer of neurons, as in `Result.traces`.
+    """
+    outputs: dict[str, np.ndarray] = {}
+    for layer in net.layers[:-1]:
+        known = traces.get(layer.name)
+        outputs[layer.name] = (
+            apply_layer(net, layer, outputs, windows) if known is None else np.asarray(known)
+        )
+    return outputs
+
+
+def apply_layer(
     net: Network, layer: Layer, outputs: Mapping[str, np.ndarray], windows: np.ndarray
 ) -> np.ndarray:
-    """Return the output of `layer`, given those of the layers before it."""
+    """Return the output of one layer.
+
+    Args:
+        net: Network of the layer.
+        layer: The layer.
+        outputs: Outputs of the layers before it, by name.
+        windows: Integers `[B, T_in, ...]`, the output of the input layer.
+
+    Shape:
+        `[B, steps, ...]`; `[B, K]` for the read-out.
+    """
     match layer:
         case Input():
             return windows.astype(np.int64 if net.integer else np.float64)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,20 +17,20 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lmht_deploy._arguments import check_types
 from lmht_deploy._locks import folder_lock
 from lmht_deploy.data import images
-from lmht_deploy.errors import DataError, TrainingError
+from lmht_deploy.errors import DataError, LmhtWarning, TrainingError
 from lmht_deploy.formats.files import as_path, atomic_write
 from lmht_deploy.ir import Input
 
 from . import _parallel, hybrid, runs
 from . import recipe as recipes
-from ._augmentation import Augmentation
+from ._augment import Augmentation
 from ._batches import Batch, Batches
-from ._optimization import Optimization, learning_rate_at, with_prefix
+from ._optimization import Optimization, with_prefix
+from ._step import CapturedStep, NotCapturedError, TrainingStep
 from .data import Data
 from .evaluation import Evaluation, evaluate
 from .model import SpikingModel
@@ -36,8 +38,11 @@ from .recipe import Recipe
 from .run_folder import RECIPE, STATE, check_run_folder
 from .runs import Run
 
-ACCELERATOR_REPORT_INTERVAL = 10
-"""Steps between two reports on an accelerator: to read the loss, the host waits for the device."""
+REPORT_INTERVAL = 0.5
+"""Seconds between reports on an accelerator: to read the loss, the host waits for the device."""
+
+REPORT_STEPS = 10
+"""Steps between reports of several processes, which must all report the same ones."""
 
 SAVED_METRICS = (
     "epoch",
@@ -111,8 +116,8 @@ def train(
         recipe: What to train.
         data: Training and test data.
         folder: Run folder to write.
-        report: Called with the progress after every step (on an accelerator after every tenth),
-            and after the test at the end of an epoch.
+        report: Called with the progress after every step (on an accelerator every
+            `REPORT_INTERVAL` seconds), and after the test at the end of an epoch.
         resume: Continue the run in `folder`.
         start: Trained QCFS model of the same architecture, from which LM-HT neurons start (hybrid
             training).
@@ -138,8 +143,9 @@ def train(
             session.restore()
         else:
             session.begin(start)
-        while session.epoch < recipe.training.epochs:
-            session.run_epoch()
+        with session.writer:
+            while session.epoch < recipe.training.epochs:
+                session.run_epoch()
         _parallel.barrier()
         return runs.load_run(folder)
 
@@ -172,6 +178,7 @@ class _Session:
     Attributes:
         epoch: Number of complete epochs.
         metrics: One mapping per complete epoch.
+        writer: Writes the files of an epoch while the next one is trained.
     """
 
     def __init__(
@@ -185,14 +192,18 @@ class _Session:
         self.recipe, self.data, self.folder = recipe, data, folder
         self.report, self.device = report, device
         self.input, self.classes = _input(recipe, data), tuple(data.train.classes)
-        self.batches = Batches(recipe, data.train, device)
         self.augment = Augmentation(
-            recipe.augmentation, len(self.classes), image=data.kind == "image"
-        )
+            recipe.augmentation,
+            len(self.classes),
+            image=data.kind == "image",
+            max_count=self.input.max_value,
+        ).to(device)
+        self.batches = Batches(recipe, data.train, device, self.augment.columns)
         self.model = self._new_model()
         self.optimization = Optimization(recipe.training, self.model, device)
         self.epoch = 0
         self.metrics: list[dict[str, Any]] = []
+        self.writer = _Writer()
 
     def _new_model(self) -> SpikingModel:
         channels_last = self.recipe.training.channels_last
@@ -209,13 +220,33 @@ class _Session:
     def tested_model(self) -> SpikingModel:
         """The model that is tested and saved: the average of the weights if there is one."""
         average = self.optimization.average
-        return self.model if average is None else cast(SpikingModel, average.module)
+        return self.model if average is None else cast(SpikingModel, average)
 
     @cached_property
-    def _forward(self) -> Callable[[Tensor], Tensor]:
-        """The model as a training step calls it: distributed, compiled."""
-        distributed = _parallel.distribute(self.model, self.device)
-        return torch.compile(distributed) if self.recipe.training.compile else distributed
+    def _step(self) -> TrainingStep:
+        """A training step with the model as it is called there: distributed, compiled."""
+        forward: Callable[..., Tensor] = _parallel.distribute(self.model, self.device)
+        if self.recipe.training.compile:
+            forward = torch.compile(forward)
+        return TrainingStep(self.augment, forward, self.optimization)
+
+    @property
+    def _is_captured(self) -> bool:
+        """Whether a training step becomes a CUDA graph."""
+        if self.device.type != "cuda" or not self.recipe.training.cuda_graph:
+            return False
+        if _parallel.world_size() > 1:
+            _warn("there are several processes")
+            return False
+        return True
+
+    def _captured(self) -> CapturedStep:
+        return CapturedStep(self._step)
+
+    @cached_property
+    def _train_on(self) -> Callable[[Batch], None]:
+        """The training step as it is run."""
+        return self._captured() if self._is_captured else self._step
 
     # -- files
 
@@ -224,7 +255,7 @@ class _Session:
         if start is not None:
             hybrid.start_from(self.model, start)
         _parallel.barrier()
-        self._save()
+        self._save()()
         if _parallel.rank() == 0:
             test = self.data.evaluation_split
             runs.write_files(self.folder, {"train": self.data.train, test: self.data.test})
@@ -247,17 +278,29 @@ class _Session:
         # A run may be stopped after its metrics are written and before its state: the state counts.
         self.metrics = list(runs.read_metrics(self.folder)[: self.epoch]) if self.epoch else []
 
-    def _save(self) -> None:
-        """Write metrics, model and state; the state is last, because it completes the epoch."""
+    def _save(self) -> Callable[[], None]:
+        """Copy what belongs to this moment; return what writes it.
+
+        Metrics and model are written first, the state last, because it completes the epoch.
+        """
         if _parallel.rank():
-            return
-        runs.write_metrics(self.folder, self.metrics)
-        if self.epoch:
-            provenance = self.data.train.provenance
-            runs.save_model(self.folder, self.tested_model, self.input, self.classes, provenance)
+            return lambda: None
+        epoch, metrics, model = (
+            self.epoch,
+            list(self.metrics),
+            runs.host(self.tested_model.state_dict()),
+        )
         weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        state = weights | self.optimization.state_tensors()
-        runs.write(self.folder / STATE, state, {"epoch": self.epoch})
+        state = runs.host(weights | self.optimization.state_tensors())
+
+        def write() -> None:
+            runs.write_metrics(self.folder, metrics)
+            if epoch:
+                provenance = self.data.train.provenance
+                runs.save_model(self.folder, model, self.input, self.classes, provenance)
+            runs.write(self.folder / STATE, state, {"epoch": epoch})
+
+        return write
 
     # -- training
 
@@ -277,39 +320,44 @@ class _Session:
     def _train_epoch(self, start: float) -> Progress:
         """Train on every batch of one epoch; return the progress after the last."""
         self.model.train()
-        meter = _Meter(start, torch.zeros(2, dtype=torch.float64, device=self.device))
+        self._step.sums.zero_()
+        reported = start
         for number, batch in enumerate(self.batches.epoch(self.epoch + 1)):
-            learning_rate = self._train_step(number, batch, meter)
-            if self._is_reported(number):
-                progress = self._progress(number, learning_rate, meter)
+            learning_rate = self._train_step(number, batch)
+            if self._is_reported(number, time.perf_counter() - reported):
+                reported = time.perf_counter()
+                progress = self._progress(number, learning_rate, start)
                 self.report(progress)
         return progress
 
-    def _train_step(self, number: int, batch: Batch, meter: _Meter) -> float:
+    def _train_step(self, number: int, batch: Batch) -> float:
         """Train on one batch; return the learning rate."""
-        recipe = self.recipe.training
-        windows, targets = self.augment(batch.windows, batch.labels, batch.seeds)
         # For layers that draw random numbers, such as dropout.
-        torch.manual_seed(recipe.seed_of(self.epoch + 1, number, _parallel.rank()))
+        torch.manual_seed(self.recipe.training.seed_of(self.epoch + 1, number, _parallel.rank()))
         step = self.epoch * self.batches.per_epoch + number
-        learning_rate = learning_rate_at(recipe, step, self.batches.per_epoch)
-        with self.optimization.autocast():
-            logits = self._forward(windows).float()
-            loss = functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
-        self.optimization.step(loss, learning_rate)
-        meter.add(loss.detach(), logits.detach(), batch.labels)
+        learning_rate = self.optimization.schedule(step, self.batches.per_epoch)
+        try:
+            self._train_on(batch)
+        except NotCapturedError as error:
+            _warn(str(error))
+            self._train_on = self._step
+            self._train_on(batch)
         return learning_rate
 
-    def _is_reported(self, number: int) -> bool:
-        interval = 1 if self.device.type == "cpu" else ACCELERATOR_REPORT_INTERVAL
-        return (number + 1) % interval == 0 or number + 1 == self.batches.per_epoch
+    def _is_reported(self, number: int, waited: float) -> bool:
+        """Whether to report step `number`, `waited` seconds after the last report."""
+        if self.device.type == "cpu" or number + 1 == self.batches.per_epoch:
+            return True
+        if _parallel.world_size() > 1:
+            return (number + 1) % REPORT_STEPS == 0
+        return waited >= REPORT_INTERVAL
 
-    def _progress(self, number: int, learning_rate: float, meter: _Meter) -> Progress:
-        """Progress after step `number` (0-based) of the epoch."""
+    def _progress(self, number: int, learning_rate: float, start: float) -> Progress:
+        """Progress after step `number` (0-based) of the epoch, which began at `start`."""
         epochs, per_epoch = self.recipe.training.epochs, self.batches.per_epoch
         step, steps = self.epoch * per_epoch + number + 1, per_epoch * epochs
-        seen, seconds = (number + 1) * self.batches.size, time.perf_counter() - meter.start
-        loss, correct = meter.totals()
+        seen, seconds = (number + 1) * self.batches.size, time.perf_counter() - start
+        loss, correct = _parallel.all_reduce(self._step.sums.clone()).tolist()
         self._check_finite(math.isfinite(loss), step, "the loss")
         return Progress(
             epoch=self.epoch + 1,
@@ -336,7 +384,7 @@ class _Session:
         )
         metrics = {name: getattr(tested, name) for name in SAVED_METRICS}
         self.metrics.append(metrics | {"seconds": seconds})
-        self._save()
+        self.writer.submit(self._save())
         self.report(tested)
 
     # -- errors
@@ -367,27 +415,35 @@ class _Session:
         return f"the state after epoch {self.epoch} is kept in {self.folder}"
 
 
-@dataclass(frozen=True)
-class _Meter:
-    """Sums over the windows of one epoch.
+def _warn(reason: str) -> None:
+    warnings.warn(f"training runs without a CUDA graph: {reason}", LmhtWarning, stacklevel=2)
 
-    Attributes:
-        start: Time at which the epoch began, of `time.perf_counter`.
-        sums: Sum of the loss and number of correct windows, float64 [2] on the device: reading
-            them waits for it.
-    """
 
-    start: float
-    sums: Tensor
+class _Writer:
+    """Writes in a thread, one job at a time. As a context, it waits for the last one."""
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add the mean `loss` and the `logits` [B, K] of one batch."""
-        self.sums.add_(torch.stack([loss * len(labels), (logits.argmax(1) == labels).sum()]))
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "lmht-writer")
+        self._job: Future[None] | None = None
 
-    def totals(self) -> tuple[float, float]:
-        """Sum over all processes."""
-        loss, correct = _parallel.all_reduce(self.sums.clone()).tolist()
-        return loss, correct
+    def submit(self, job: Callable[[], None]) -> None:
+        """Start `job` when the one before has ended; raises the error of that one."""
+        self._wait()
+        self._job = self._thread.submit(job)
+
+    def _wait(self) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            job.result()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._wait()
+        finally:
+            self._thread.shutdown()
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 * `compare`: the same windows on several backends
 * `validate`: one network before and after reparameterization (Table 2 of the paper)
 * `runner`: one network or artifact on one backend
+* `counts`: exact counts of spikes, operations and memory accesses
+* `counters`: what other tools would have counted
 * `scores`: accuracy, confusion matrix, margins
 * `energy`: operation counts to joules
 * `chips`: published limits of neuromorphic chips
 """
 
-__all__ = ["chips", "compare", "energy", "runner", "scores", "validate"]
+__all__ = ["chips", "compare", "counters", "counts", "energy", "runner", "scores", "validate"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +46,7 @@ __all__ = [
     "open_backend",
     "open_network",
     "require_integer",
+    "run_chunks",
     "run_windows",
     "unavailable",
 ]
@@ -226,14 +227,30 @@ def run_windows(
     Raises:
         DataError: The windows do not fit the network.
     """
+    return concatenate(list(run_chunks(backend, windows, trace=trace, progress=progress)))
+
+
+def run_chunks(
+    backend: Backend,
+    windows: np.ndarray,
+    *,
+    trace: bool = False,
+    progress: Callable[[int], None] = no_progress,
+) -> Iterator[Result]:
+    """Run windows chunk by chunk, for callers that reduce traces before the next chunk.
+
+    Args:
+        backend, windows, trace, progress: As in `run_windows`.
+
+    Yields:
+        The results of successive windows.
+    """
     chunk = backend.chunk or max(1, len(windows))
-    parts = []
     for start in range(0, max(1, len(windows)), chunk):
         if isinstance(backend, ReportsProgress):
             backend.progress = partial(_add_offset, progress, start)
-        parts.append(backend.run(windows[start : start + chunk], trace=trace))
+        yield backend.run(windows[start : start + chunk], trace=trace)
         progress(min(len(windows), start + chunk))
-    return concatenate(parts)
 
 
 def require_integer(name: str, net: Network, path: Path | None = None) -> Network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
-from lmht_deploy.errors import StorageError
+from lmht_deploy.errors import LmhtWarning, StorageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -114,6 +115,23 @@ def tell(text: str) -> None:
 def warn(text: str) -> None:
     """Print a warning on standard error."""
     tell(f"warning: {text}")
+
+
+@contextmanager
+def shown_warnings() -> Iterator[None]:
+    """Print the warnings of lmht-deploy as those of a verb, each text once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", LmhtWarning)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, LmhtWarning):
+                warn(str(message))
+            else:
+                others(message, category, *where)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 @contextmanager
@@ -222,13 +240,18 @@ def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
 
     if path is None:
         return
-    text = json.dumps(content, indent=2, default=_plain) + "\n"
+    text = to_json(content)
     if path == STDOUT:
         with writing(STDOUT):
             print(text, end="", flush=True)
         return
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def to_json(content: Mapping[str, Any]) -> str:
+    """Return `content` as JSON; arrays become lists, and paths become texts."""
+    return json.dumps(content, indent=2, default=_plain) + "\n"
 
 
 @contextmanager

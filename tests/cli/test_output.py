@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from lmht_deploy import reference
 from lmht_deploy.cli import _console
 from lmht_deploy.cli._console import printable
+from lmht_deploy.errors import LmhtWarning
 from lmht_deploy.events.arrays import make_events
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.formats.windows import save_windows
@@ -121,6 +123,13 @@ def test_hostile_class_names_are_literal(folder: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     for label, name in enumerate(HOSTILE[: NET.classes]):
         assert f" {label} {printable(name)} " in said
+
+
+def test_warnings_are_printed_once_without_their_place(capsys: pytest.CaptureFixture[str]) -> None:
+    with _console.shown_warnings():
+        for _ in range(2):
+            warnings.warn("training runs without a CUDA graph", LmhtWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: training runs without a CUDA graph\n"
 
 
 def test_figures_are_not_cut_on_a_narrow_terminal(

@@ -134,7 +134,7 @@ def _run_folder() -> Path:
     recipe, input = small(), Input(name="input", shape=(2, 8, 8), steps=3)
     model = runs.make(recipe, input, 4)
     (folder / run_folder.RECIPE).write_text(dumps(recipe))
-    runs.save_model(folder, model, input, tuple("abcd"), {})
+    runs.save_model(folder, model.state_dict(), input, tuple("abcd"), {})
     runs.write_metrics(folder, [{"epoch": 1, "test_accuracy": 0.5, "density": {"a": 0.1}}])
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
     optimization = Optimization(recipe.training, model, torch.device("cpu"))

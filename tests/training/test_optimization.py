@@ -18,7 +18,7 @@ def test_clipping_bounds_the_gradient() -> None:
         step = _optimization.Optimization(
             TrainingRecipe(max_grad_norm=clip, optimizer="sgd"), model, torch.device("cpu")
         )
-        step.step(100 * model(torch.ones(4, 3)).square().sum(), 1e-9)
+        step.step(100 * model(torch.ones(4, 3)).square().sum())
         found = (
             torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None])
             .norm()
@@ -33,9 +33,9 @@ def test_float16_scales_its_gradients() -> None:
     recipe = TrainingRecipe(precision="float16", optimizer="sgd")
     step = _optimization.Optimization(recipe, model, torch.device("cpu"))
     scale, before = step.scaler.get_scale(), model.weight.detach().clone()
-    step.step(model(torch.ones(4, 3)).sum() * float("inf"), 0.1)
+    step.step(model(torch.ones(4, 3)).sum() * float("inf"))
     assert step.scaler.get_scale() == scale / 2 and model.weight.equal(before)
-    step.step(model(torch.ones(4, 3)).sum(), 0.1)
+    step.step(model(torch.ones(4, 3)).sum())
     assert not model.weight.equal(before) and model.weight.isfinite().all()
     again = _optimization.Optimization(recipe, model, torch.device("cpu"))
     again.restore(step.state_tensors())
@@ -63,7 +63,9 @@ def test_only_weights_decay() -> None:
     model = runs.make(small(), runs_input(), 4)
     decays, others = (
         group["params"]
-        for group in _optimization.make_optimizer(small().training, model).param_groups
+        for group in _optimization.make_optimizer(
+            small().training, model, torch.device("cpu")
+        ).param_groups
     )
     names = {id(p): name for name, p in model.named_parameters()}
     assert {names[id(p)].rsplit(".", 2)[-2] for p in decays} == {"conv", "logits"}
