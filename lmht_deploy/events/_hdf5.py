@@ -87,7 +87,7 @@ def _choose(names: list[str], track: str | None) -> str:
     )
     if track is not None:
         raise DataError(f"holds no group of events {show(track)}; it holds {held}")
-    choose = "; choose one (track=, or --track of lmht stream and lmht events)" if names else ""
+    choose = "; choose one (track=, or --track)" if names else ""
     raise DataError(f"must hold one group with the arrays t, x, y, p; it holds {held}{choose}")
 
 
