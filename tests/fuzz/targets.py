@@ -44,6 +44,8 @@ RECIPES = TESTS.parent / "training" / "recipes"
 
 MAX_SEED = 50_000
 """Bytes of a seed: real recordings are cut."""
+MAX_INPUT = 2**20
+"""Bytes of an input: values that are repeated within repetitions would make it too large."""
 MAX_VALUES = 10**5
 """Values of the windows that a network is run with."""
 
@@ -80,7 +82,8 @@ class Target:
     def inputs(self, number: int, seed: int) -> list[bytes]:
         """Return `number` inputs, the same ones for the same `seed`."""
         rng = random.Random(seed)
-        return [self.mutate(rng.choice(self.seeds), self.seeds, rng) for _ in range(number)]
+        mutated = (self.mutate(rng.choice(self.seeds), self.seeds, rng) for _ in range(number))
+        return [content[:MAX_INPUT] for content in mutated]
 
 
 def _files(pattern: str, folder: Path = GOLDEN) -> tuple[bytes, ...]:
