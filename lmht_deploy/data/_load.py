@@ -11,7 +11,7 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from lmht_deploy._arguments import check_types
+from lmht_deploy._arguments import INTEGER, check_types
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, as_sensor
 from lmht_deploy.events.windows import WindowRule
@@ -31,7 +31,10 @@ from ._windows import Kind, Progress, Windows
 @check_types(
     DataError,
     split=(str, NoneType),
-    max_classes=int,
+    by=str,
+    length=INTEGER,
+    hop=INTEGER,
+    max_classes=INTEGER,
     split_rule=(SplitRule, NoneType),
     track=(str, int, NoneType),
     progress=(Callable, NoneType),
