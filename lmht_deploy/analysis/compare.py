@@ -15,7 +15,7 @@ import numpy as np
 from lmht_deploy import backends as registry
 from lmht_deploy._arguments import check_types
 from lmht_deploy.data import balanced_sample
-from lmht_deploy.errors import BackendError, ExportError
+from lmht_deploy.errors import BackendError, ExportError, show
 from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
@@ -177,6 +177,8 @@ def choose_backends(names: Iterable[str] | None) -> list[str]:
     if not chosen:
         raise BackendError(f"no backend is named; the backends are {', '.join(registry.NAMES)}")
     for name in chosen:
+        if not isinstance(name, str):
+            raise BackendError(f"a backend is named by text, not {show(name)}")
         if name in registry.FOREIGN:
             raise BackendError(
                 f"backend {name!r} runs files of other tools, which cannot be compared; "

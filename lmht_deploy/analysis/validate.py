@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +10,8 @@ from functools import partial
 import numpy as np
 
 from lmht_deploy import backends
-from lmht_deploy.errors import NetworkError
+from lmht_deploy._arguments import check_types
+from lmht_deploy.errors import BackendError, NetworkError
 from lmht_deploy.ir import Network
 from lmht_deploy.quantize import quantize
 from lmht_deploy.reparameterize import reparameterize
@@ -104,6 +105,7 @@ class _Data:
     progress: Progress
 
 
+@check_types(BackendError, progress=Callable)
 def validate(
     net: Network,
     windows: np.ndarray,

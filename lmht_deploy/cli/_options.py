@@ -274,6 +274,16 @@ SensorSize = Annotated[
         callback=_check_sensor,
     ),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Track of events, for a file that holds several: its number or name, or the path of "
+        "a group in HDF5.",
+        rich_help_panel=DATA,
+    ),
+]
 Subset = Annotated[
     bool,
     typer.Option("--subset", help="Accept an incomplete data set.", rich_help_panel=DATA),
