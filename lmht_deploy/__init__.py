@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import data as data
+    from . import plot as plot
     from ._api import load, lower, save
     from .analysis.compare import Comparison, compare
     from .analysis.runner import run
@@ -91,6 +92,7 @@ __all__ = [
     "load",
     "load_windows",
     "lower",
+    "plot",
     "quantize",
     "read_events",
     "reparameterize",
@@ -99,6 +101,8 @@ __all__ = [
     "save_windows",
 ]
 
+_PACKAGES = ("data", "plot")
+"""Public packages that are imported on first use."""
 _SOURCES = {
     "_api": ("load", "lower", "save"),
     "analysis.compare": ("Comparison", "compare"),
@@ -122,8 +126,8 @@ _HOMES = {name: module for module, names in _SOURCES.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
-    if name == "data":
-        return importlib.import_module(".data", __name__)
+    if name in _PACKAGES:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

@@ -240,13 +240,18 @@ def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
 
     if path is None:
         return
-    text = json.dumps(content, indent=2, default=_plain) + "\n"
+    text = to_json(content)
     if path == STDOUT:
         with writing(STDOUT):
             print(text, end="", flush=True)
         return
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def to_json(content: Mapping[str, Any]) -> str:
+    """Return `content` as JSON; arrays become lists, and paths become texts."""
+    return json.dumps(content, indent=2, default=_plain) + "\n"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from lmht_deploy._packages import require_package
 from lmht_deploy._threads import MAX_THREADS
 from lmht_deploy.errors import DataError, LmhtError, StorageError
 
@@ -53,6 +54,30 @@ def check_json(path: Path | None) -> Path | None:
         if not path.parent.is_dir():
             raise DataError(f"{path}: cannot be written; the folder {path.parent} does not exist")
     return path
+
+
+def check_report(path: Path | None) -> Path | None:
+    """Check that the page can be written later, and that the packages for it are installed."""
+    if path is not None:
+        _check_report_packages()
+        if path.suffix.lower() not in (".html", ".htm"):
+            raise DataError(f"{path}: a report is an .html file")
+        is_file(path)
+        check_out(path.parent)
+    return path
+
+
+def check_figures(folder: Path | None) -> Path | None:
+    """Check that the folder of figures can be written later, and that Matplotlib is installed."""
+    if folder is not None:
+        _check_report_packages()
+        check_out(folder)
+    return folder
+
+
+def _check_report_packages() -> None:
+    for package in ("matplotlib", "jinja2"):
+        require_package(package, "report")
 
 
 def check_out(folder: Path) -> Path:
@@ -175,6 +200,26 @@ Json = Annotated[
         help="Also write the result as JSON; '-' for standard output.",
         rich_help_panel=OUTPUT,
         callback=check_json,
+    ),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Also write a report: one .html page with tables and charts that loads nothing.",
+        rich_help_panel=OUTPUT,
+        callback=check_report,
+    ),
+]
+Figures = Annotated[
+    Path | None,
+    typer.Option(
+        "--figures",
+        metavar="DIR",
+        help="Also write the report's figures (SVG, PNG, PDF), tables (LaTeX) and data (CSV).",
+        rich_help_panel=OUTPUT,
+        callback=check_figures,
     ),
 ]
 _DATA = typer.Option(

@@ -22,6 +22,8 @@ EXTRAS = {
     "events": "recordings and event data sets",
     "images": "image data sets",
     "onnx": "export to ONNX, backend onnx",
+    "plot": "charts from Python",
+    "report": "options --report and --figures",
     "tensorboard": "lmht train --tensorboard",
     "demo": "lmht demo, data set digits",
 }

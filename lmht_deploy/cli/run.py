@@ -16,6 +16,7 @@ from . import _answers as answers
 from . import _options as options
 from ._console import counting, say, show, table, write_json
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
+from ._report import write_report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,12 +89,15 @@ def run(
         ),
     ] = None,
     predictions: answers.Predictions = None,
+    report: options.Report = None,
+    figures: options.Figures = None,
     json: options.Json = None,
 ) -> None:
     """Run windows through a network; report answers or accuracy, spikes, SOPs and time.
 
     Without labels, the answer for every window is printed.
     """
+    from lmht_deploy.analysis.provenance import provenance
     from lmht_deploy.analysis.runner import default_backend, time_windows
 
     name = backend or default_backend(artifact)
@@ -117,7 +121,12 @@ def run(
     answers.say_calibration(chosen, artifact)
     content = {"artifact": artifact, "backend": name, **_content(answered)}
     content |= _times_as_json(result, times)
-    write_json(json, content | {"calibration": None if chosen is None else asdict(chosen)})
+    content |= {
+        "calibration": None if chosen is None else asdict(chosen),
+        "provenance": provenance(threads),
+    }
+    write_json(json, content)
+    write_report("run", content, report, figures)
 
 
 def _run(name: str, runner: Backend, found: Windows) -> Result:

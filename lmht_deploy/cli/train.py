@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from lmht_deploy.errors import TrainingError
 from . import _options as options
 from ._console import percent, say, warn, write_json
 from ._data import ReadOptions, find_source, reads_data
+from ._report import write_report
 from ._training import (
     load_run,
     need_torch,
@@ -80,6 +81,8 @@ def train(
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,
+    report: options.Report = None,
+    figures: options.Figures = None,
     json: options.Json = None,
 ) -> None:
     """Train an LM-HT network.
@@ -108,7 +111,9 @@ def train(
             quiet=not first,
         )
     if first:
-        _report(out, chosen, run, json)
+        content = _summarize(out, chosen, run, threads)
+        write_json(json, content)
+        write_report("train", content, report, figures)
 
 
 def _check_packages(tensorboard: bool) -> None:
@@ -117,7 +122,10 @@ def _check_packages(tensorboard: bool) -> None:
         raise TrainingError(f"--tensorboard needs a package; run: {install_command('tensorboard')}")
 
 
-def _report(out: Path, recipe: Recipe, run: Run, json: Path | None) -> None:
+def _summarize(out: Path, recipe: Recipe, run: Run, threads: int) -> dict[str, Any]:
+    """Say how accurate the run is, and return it as plain data."""
+    from lmht_deploy.analysis.provenance import provenance
+
     paper = recipe.paper
     beside = f" (the paper, Table {paper.table}: {paper.accuracy:.2f}%)" if paper.accuracy else ""
     split = run.data.get("held_out", "test")
@@ -125,15 +133,14 @@ def _report(out: Path, recipe: Recipe, run: Run, json: Path | None) -> None:
     if split == "validation":
         say(f"the test split was not used; to test the run: lmht validate {out}")
     _warn_about_silence(run, split)
-    write_json(
-        json,
-        {
-            "run": out,
-            "recipe": dataclasses.asdict(recipe),
-            "accuracy": run.accuracy,
-            "metrics": run.metrics,
-        },
-    )
+    return {
+        "run": out,
+        "recipe": dataclasses.asdict(recipe),
+        "split": split,
+        "accuracy": run.accuracy,
+        "metrics": run.metrics,
+        "provenance": provenance(threads),
+    }
 
 
 def _warn_about_silence(run: Run, split: str) -> None:

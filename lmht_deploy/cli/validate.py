@@ -12,6 +12,7 @@ from . import _answers as answers
 from . import _options as options
 from ._console import good, progress, show, table, tell, write_json
 from ._data import ReadOptions, find_source, read_windows, reads_data
+from ._report import write_report
 from ._training import check_run, load_run, lower_run, own_data, resolve_device, run_target
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def validate(
     device: options.Device = "auto",
     energy_model: options.Energy = "45nm",
     predictions: answers.Predictions = None,
+    report: options.Report = None,
+    figures: options.Figures = None,
     json: options.Json = None,
 ) -> None:
     """Report accuracy, SOPs and energy of a trained network before and after reparameterization.
@@ -48,12 +51,13 @@ def validate(
     if data is not None:
         find_source(data, reading)
     run = load_run(folder)
+    from lmht_deploy.analysis.provenance import provenance
     from lmht_deploy.analysis.validate import validate as validate_network
 
     source, reading = own_data(run, data, reading)
     net, own_device = lower_run(run), resolve_device(device)
     found = read_windows(source, run_target(run), reading, split=split, limit=limit)
-    with progress("validating") as report:
+    with progress("validating") as show_progress:
         validation = validate_network(
             net,
             found.windows,
@@ -61,24 +65,24 @@ def validate(
             threads=threads,
             device=own_device,
             energy_model=energy_model,
-            progress=report,
+            progress=show_progress,
         )
     _show(validation, run.recipe.network.architecture, run.recipe.paper)
     answered = answers.answer(found, validation.result, net.metadata)
     answers.report(answered, predictions)
-    write_json(
-        json,
-        {
-            "run": folder,
-            "recipe": dataclasses.asdict(run.recipe),
-            "trained_accuracy": run.accuracy,
-            "exact": validation.exact,
-            "energy_model": energy_model,
-            "rows": [dataclasses.asdict(row) for row in validation.rows],
-            "omitted": validation.omitted,
-            "answers": answered.as_json(),
-        },
-    )
+    content = {
+        "run": folder,
+        "recipe": dataclasses.asdict(run.recipe),
+        "trained_accuracy": run.accuracy,
+        "exact": validation.exact,
+        "energy_model": energy_model,
+        "rows": [dataclasses.asdict(row) for row in validation.rows],
+        "omitted": validation.omitted,
+        "answers": answered.as_json(),
+        "provenance": provenance(threads),
+    }
+    write_json(json, content)
+    write_report("validate", content, report, figures)
     if not validation.exact:
         raise typer.Exit(1)
 
