@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from .counts import GRADED, Counts, of_result
 from .observation import Observation, observe
 from .runner import as_windows, default_backend, write_artifact
 from .scores import accuracy, check_labels, interval, saturations
+from .speed import Speed, measure
 
 __all__ = [
     "LIMITS",
@@ -45,6 +47,8 @@ REFERENCE = "reference"
 """Backend that the others are compared with."""
 LIMITS: Mapping[str, int] = {"lava": 20}
 """Largest number of windows of a slow backend. Lava simulates every sub-step of every process."""
+NOT_MEASURED: Mapping[str, Any] = {"reason": "it was not measured; --speed does"}
+"""Measured energy of a comparison without speed."""
 SPIKE_WINDOWS = 100
 """Largest number of windows whose spikes are compared one by one. Sums are compared for all."""
 
@@ -98,6 +102,8 @@ class Comparison:
         omitted: Why backends are missing, by name.
         observation: Counts of the reference model by layer, step and window; None for an artifact
             without its network.
+        speed: Speed by label; empty if it was not measured.
+        measured: Measured energy, see `lmht_deploy.analysis.speed.measure`.
     """
 
     rows: tuple[BackendRow, ...]
@@ -105,6 +111,8 @@ class Comparison:
     result: Result = field(repr=False, compare=False)
     omitted: Mapping[str, str] = field(default_factory=dict)
     observation: Observation | None = field(default=None, repr=False, compare=False)
+    speed: Mapping[str, Speed] = field(default_factory=dict, compare=False)
+    measured: Mapping[str, Any] = field(default_factory=lambda: NOT_MEASURED, compare=False)
 
     @property
     def equal(self) -> bool:
@@ -131,6 +139,7 @@ def compare(
     threads: int = 1,
     limits: Mapping[str, int] = LIMITS,
     energy_model: str | Path = energy.DEFAULT,
+    speed: bool = False,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Run windows on several backends and compare all integers with the reference model.
@@ -149,6 +158,7 @@ def compare(
             equally many windows of each class; without labels, the first windows.
         energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`, or a
             `.toml` file.
+        speed: Whether to measure speed as well, in processes of their own.
         progress: Called as `progress(label, done, total)` with numbers of windows.
 
     Returns:
@@ -188,6 +198,7 @@ def compare(
             limits=limits,
             energy_model=energy_model,
             traced=write_traced(network, Path(folder), artifacts),
+            speed=speed,
             progress=progress,
         )
     return dataclasses.replace(comparison, omitted=omitted)
@@ -281,6 +292,7 @@ def compare_artifacts(
     limits: Mapping[str, int] = LIMITS,
     energy_model: str | Path = energy.DEFAULT,
     traced: Mapping[str, Path] | None = None,
+    speed: bool = False,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Run windows through artifacts and compare all integers with those of the reference model.
@@ -290,7 +302,7 @@ def compare_artifacts(
             runs several artifacts. The others are compared with "reference", or with the first
             file if that is missing.
         traced: Files by label that return spikes, where those in `artifacts` do not.
-        windows, labels, threads, limits, energy_model, progress: As in `compare`.
+        windows, labels, threads, limits, energy_model, speed, progress: As in `compare`.
     """
     model = energy.energy_model(energy_model)
     windows = as_windows(windows)
@@ -306,7 +318,12 @@ def compare_artifacts(
                 limit = limits.get(_backend_of(label), len(windows))
                 chosen = balanced_sample(labels, limit, len(windows))
                 rows.append(run.compare(label, path, (traced or {}).get(label), chosen))
-    return Comparison(tuple(rows), model, result, observation=observation)
+    comparison = Comparison(tuple(rows), model, result, observation=observation)
+    if not speed:
+        return comparison
+    progress("speed", 0, 1)
+    found, measured = measure(artifacts, windows, threads=threads)
+    return dataclasses.replace(comparison, speed=found, measured=measured)
 
 
 def _open(label: str, path: Path, threads: int) -> closing[registry.Backend]:

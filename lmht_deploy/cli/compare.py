@@ -244,6 +244,7 @@ def _compare(
     common: dict[str, Any] = {
         "threads": settings.threads,
         "energy_model": settings.energy_model,
+        "speed": settings.speed,
         "progress": report,
     }
     if net is None:
@@ -278,6 +279,7 @@ def _data_as_json(found: Windows, classes: Sequence[str]) -> dict[str, Any]:
 def _show_one(run: NetworkRun, found: Windows, predictions: Path | None) -> None:
     """Print the table of the backends, how others count, all energy models, and the scores."""
     show_comparison(run.comparison)
+    _show_speed(run.comparison)
     _show_counters(run.comparison)
     _show_energy(run.comparison)
     answered = answers.answer(found, run.comparison.result, run.metadata)
@@ -288,6 +290,7 @@ def _show_several(runs: Sequence[NetworkRun]) -> None:
     """Print the backends of each network, one line per network, and the pairs."""
     for run in runs:
         show_comparison(run.comparison, f"{run.name}: the same windows on every backend")
+        _show_speed(run.comparison)
     columns = ("network", "L", "T", "windows", "accuracy", "95% interval", "SOPs", "energy nJ")
     found = table("networks", columns, left=("network",), caption="means per window")
     for run in runs:
@@ -379,6 +382,35 @@ def _cells(row: BackendRow, macs: bool) -> list[Text | str]:
 
 def _nanojoules(joules: float | None) -> str:
     return "-" if joules is None else f"{joules * 1e9:,.1f}"
+
+
+def _show_speed(comparison: Comparison) -> None:
+    """Print the speed of every backend and the measured energy, if they were measured."""
+    if not comparison.speed:
+        return
+    columns = ("backend", "start ms", "p50 ms", "p90 ms", "p99 ms", "windows/s", "batch", "MiB")
+    caption = "one window per call after warm-up; windows/s with `batch` windows per call"
+    found = table("speed, the backends in turn", columns, left=("backend",), caption=caption)
+    for label, speed in comparison.speed.items():
+        memory = speed.peak_memory_bytes
+        found.add_row(
+            label,
+            f"{speed.start_ms:,.0f}",
+            *(f"{speed.latency[f'p{percent}_ms']:,.3f}" for percent in (50, 90, 99)),
+            f"{speed.throughput['windows_per_s']:,.0f}",
+            str(speed.batch),
+            "-" if memory is None else f"{memory / 2**20:,.0f}",
+        )
+    show(found)
+    measured = comparison.measured
+    if "reason" in measured:
+        say(f"no energy is measured: {measured['reason']}")
+    else:
+        say(
+            f"measured energy ({measured['source']}, {measured['backend']}): "
+            f"{measured['joules'] * 1e6:,.1f} uJ per window; at rest for the same time: "
+            f"{measured['joules_idle'] * 1e6:,.1f} uJ"
+        )
 
 
 def _show_counters(comparison: Comparison) -> None:
