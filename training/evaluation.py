@@ -20,7 +20,6 @@ from . import _parallel
 from .model import SpikingModel
 from .neurons import Neuron
 
-
 BATCH_SIZE = 256
 """Windows per forward pass."""
 
