@@ -132,6 +132,7 @@ def draw_bars(
     for position, total in enumerate(end.tolist()):
         write_beside(ax, text(total), (total, position), (4, 0), va="center")
     ax.set_yticks(at, labels)
+    ax.xaxis.set_major_formatter("{x:,.12g}")
     ax.set(ylim=(len(labels) - 0.4, -0.6), xlim=(0, 1.16 * max(float(end.max()), 1e-300)))
     tidy(ax, grid="x")
     if len(parts) > 1:

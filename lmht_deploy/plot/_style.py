@@ -17,7 +17,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 """Markers of series, so that no series is told by its color alone."""
 OFF_COLOR, ON_COLOR = (230, 118, 20), (46, 128, 220)
 """Colors of OFF and ON events, visible on light and on dark paper."""
-HEAT_ALPHA = 0.55
+HEAT_ALPHA = 0.5
 """Opacity of the largest value of a heat map; text on it stays readable."""
 
 

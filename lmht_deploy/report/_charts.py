@@ -12,7 +12,7 @@ from lmht_deploy.plot import _draw as draw
 from lmht_deploy.plot import _style as style
 
 from . import _text as texts
-from ._document import Figure, Format, table
+from ._document import Figure, Format, Table, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Content: TypeAlias = Mapping[str, Any]
 WIDTH = 7.4
 """Width of a figure, in inches: that of a text column of a page."""
+MANY_CLASSES = 20
+"""Number of classes above which the data of a confusion matrix is a list."""
 BACKENDS = ("event", "onnx", "torch", "lava", "netx", "reference")
 """Backends in the order of their colors."""
 VIEWS = {
@@ -232,13 +234,7 @@ def confusion(name: str, classes: Content) -> Figure:
     if any(classes["unknown"]):
         values = np.hstack([values, np.array(classes["unknown"], np.float64)[:, None]])
         columns.append("unknown")
-    rows = values.astype(int).tolist()
-    data = table(
-        f"confusion-{name}",
-        "Windows by class (rows) and answer (columns).",
-        [("class", texts.text), *((column, texts.count) for column in columns)],
-        [(label, *row) for label, row in zip(names, rows, strict=True)],
-    )
+    data = _confusion_table(f"confusion-{name}", values, names, columns)
 
     def paint(ax: Axes) -> None:
         shares = values / np.maximum(values.sum(1, keepdims=True), 1)
@@ -254,6 +250,22 @@ def confusion(name: str, classes: Content) -> Figure:
         "the share of the class; the diagonal is correct."
     )
     return Figure(data.name, "Confusion matrix", caption, (WIDTH, side), paint, data)
+
+
+def _confusion_table(
+    name: str, values: np.ndarray, names: Sequence[str], columns: Sequence[str]
+) -> Table:
+    """Return a confusion matrix; of many classes only the pairs that occur, the mistakes first."""
+    if len(names) <= MANY_CLASSES:
+        header = [("class", texts.text), *((column, texts.count) for column in columns)]
+        rows = [
+            (label, *row) for label, row in zip(names, values.astype(int).tolist(), strict=True)
+        ]
+        return table(name, "Windows by class (rows) and answer (columns).", header, rows)
+    pairs = [(names[i], columns[j], int(values[i, j])) for i, j in np.argwhere(values)]
+    pairs.sort(key=lambda pair: (pair[0] == pair[1], -pair[2]))
+    header = [("class", texts.text), ("answer", texts.text), ("windows", texts.count)]
+    return table(name, "Windows by class and answer.", header, pairs)
 
 
 def class_name(entry: Content) -> str:

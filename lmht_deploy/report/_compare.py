@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+from lmht_deploy.errors import DataError, show
+
 from . import _charts as charts
 from . import _text as texts
 from ._charts import Content
+from ._checks import of_command
 from ._document import (
     Fact,
     Heading,
@@ -23,17 +26,30 @@ from ._provenance import dump, provenance
 
 Part: TypeAlias = Callable[[Content, Content], Iterable[Item]]
 """Makes the part of a section about one network of a comparison."""
+SCHEMA, VERSION = "lmht-compare", 1
+"""The JSON that is understood, see docs/reference/compare-json.md."""
+SAMPLES = 4
+"""Number of windows that are shown, of all networks together; at least one per network."""
 NO_LABELS = "The data has no labels."
 ARTIFACT = "The file holds an artifact, not its network."
 
 
+@of_command("lmht compare --json")
 def compare_report(content: Content) -> Report:
     """Return the report of a comparison.
 
     Args:
         content: The JSON of `lmht compare`.
+
+    Raises:
+        DataError: It is not that.
     """
-    networks = _with_slugs(content["networks"])
+    if (content["schema"], content["version"]) != (SCHEMA, VERSION):
+        raise DataError(
+            f"a report needs the JSON of `lmht compare`, schema {SCHEMA!r} version {VERSION}, not "
+            f"{show(content['schema'])} version {show(content['version'])}"
+        )
+    written, networks = content, _with_slugs(content["networks"])
     content = {**content, "networks": networks}
     names = ", ".join(network["name"] for network in networks)
     title = f"{names} on {data_name(content['data'])}" if len(networks) < 4 else "Comparison"
@@ -56,7 +72,7 @@ def compare_report(content: Content) -> Report:
         tuple(_facts(content)),
         tuple(_left_out(content)),
         tuple(section for section in sections if section.items),
-        content,
+        written,
     )
 
 
@@ -616,7 +632,8 @@ def _samples(network: Content, content: Content) -> Iterator[Item]:
     if not network["samples"]:
         yield absent("Samples", ARTIFACT)
         return
-    for sample in network["samples"]:
+    number = max(1, SAMPLES // len(content["networks"]))
+    for sample in network["samples"][:number]:
         classes = class_names(network, content, len(sample["logits"][0]))
         source = source_of(content["data"], sample["window"])
         level = 3 if len(content["networks"]) == 1 else 4
