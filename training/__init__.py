@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .loop import Progress, train
     from .lowering import lower
     from .model import SpikingModel
-    from .neurons import IF, LMHT, MHT, QCFS, FixedLMHT, Neuron
+    from .neurons import IF, LMHT, MHT, QCFS, FixedLMHT, Neuron, ReLU
     from .recipe import Recipe, RecipeKey, available_recipes, load_recipe, recipe_keys
     from .runs import Run, load_run
 
@@ -34,6 +34,7 @@ __all__ = [
     "FixedLMHT",
     "Neuron",
     "Progress",
+    "ReLU",
     "Recipe",
     "RecipeKey",
     "Run",
@@ -60,7 +61,7 @@ _MODULES = {
     "loop": ("Progress", "train"),
     "lowering": ("lower",),
     "model": ("SpikingModel",),
-    "neurons": ("IF", "LMHT", "MHT", "QCFS", "FixedLMHT", "Neuron"),
+    "neurons": ("IF", "LMHT", "MHT", "QCFS", "FixedLMHT", "Neuron", "ReLU"),
     "recipe": ("Recipe", "RecipeKey", "available_recipes", "load_recipe", "recipe_keys"),
     "runs": ("Run", "load_run"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,11 +16,14 @@ from lmht_deploy.data import Windows, images
 from lmht_deploy.errors import TrainingError
 
 from . import _parallel
-from ._augmentation import GROUP
+from ._augment import GROUP
 from .recipe import Recipe
 
 MAX_RESIDENT_BYTES = 2**32
 """Training windows up to this size are kept on the accelerator."""
+
+DRAWS = 2**32 - 1
+"""Last part of the seeds of the augmentation. Layers that draw have the rank instead."""
 
 Item = TypeVar("Item")
 
@@ -33,26 +35,32 @@ class Batch:
     Attributes:
         windows: Windows [B, T_in, C, H, W], of the integer dtype of the data.
         labels: Labels, int64 [B].
-        seeds: Seeds of the augmentation, one per `GROUP` windows.
+        draws: Uniform numbers of the augmentation, float32 [B, columns].
     """
 
     windows: Tensor
     labels: Tensor
-    seeds: list[int]
+    draws: Tensor
 
     def copy(self) -> Batch:
         """Copy the batch."""
-        return Batch(self.windows.clone(), self.labels.clone(), list(self.seeds))
+        return Batch(self.windows.clone(), self.labels.clone(), self.draws.clone())
 
     def fill(self, other: Batch) -> None:
         """Copy the values of `other` into the tensors of this batch."""
         self.windows.copy_(other.windows)
         self.labels.copy_(other.labels)
-        self.seeds[:] = other.seeds
+        self.draws.copy_(other.draws)
 
 
 class Batches:
     """The training batches of one process.
+
+    Args:
+        recipe: The recipe.
+        data: Training windows.
+        device: Device that the batches are moved to.
+        columns: Uniform numbers that the augmentation of one window needs.
 
     Attributes:
         size: Windows per batch, over all processes.
@@ -62,8 +70,8 @@ class Batches:
         TrainingError: The batches cannot be shared among the processes.
     """
 
-    def __init__(self, recipe: Recipe, data: Windows, device: torch.device) -> None:
-        self.recipe, self.data, self.device = recipe, data, device
+    def __init__(self, recipe: Recipe, data: Windows, device: torch.device, columns: int) -> None:
+        self.recipe, self.data, self.device, self.columns = recipe, data, device, columns
         self.size = min(recipe.training.batch_size, len(data.windows))
         self.per_epoch = len(data.windows) // self.size
         self._share = _share(recipe.training.batch_size, len(data.windows))
@@ -77,14 +85,19 @@ class Batches:
         generator = torch.Generator().manual_seed(seed_of(epoch))
         order = torch.randperm(len(self.data.windows), generator=generator).numpy()
         first = _parallel.rank() * self._share
+        mine = slice(first, first + self._share)
         for number in range(self.per_epoch):
-            chosen = order[number * self.size :][first : first + self._share]
-            groups = range(first // GROUP, first // GROUP + math.ceil(len(chosen) / GROUP))
+            chosen = order[number * self.size :][mine]
             yield Batch(
                 self._windows(chosen, seed_of(epoch)),
                 _moved(self.data.require_labels()[chosen], self.device).long(),
-                [seed_of(epoch, number, group) for group in groups],
+                _moved(self._draws(seed_of(epoch, number, DRAWS))[mine], self.device),
             )
+
+    def _draws(self, seed: int) -> np.ndarray:
+        """The uniform numbers of a whole batch, of all processes."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.rand(self.size, self.columns, generator=generator).numpy()
 
     def _windows(self, chosen: np.ndarray, seed: int) -> Tensor:
         """The training windows `chosen`, on the device."""

@@ -18,9 +18,10 @@ from torch.nn import functional
 from lmht_deploy.errors import first_line
 
 from ._optimization import Optimization
+from .recipe import TrainingRecipe
 
 if TYPE_CHECKING:
-    from ._augmentation import Augmentation
+    from ._augment import Augmentation
     from ._batches import Batch
 
 WARM_UP = 3
@@ -52,7 +53,7 @@ class TrainingStep:
     def __init__(
         self,
         augment: Augmentation,
-        forward: Callable[[Tensor], Tensor],
+        forward: Callable[..., Tensor],
         optimization: Optimization,
     ) -> None:
         self.augment, self.forward, self.optimization = augment, forward, optimization
@@ -60,18 +61,26 @@ class TrainingStep:
 
     def __call__(self, batch: Batch) -> None:
         """Train on `batch`."""
-        windows, targets = self.augment(batch.windows.float(), batch.labels, batch.seeds)
-        smoothing = self.optimization.recipe.label_smoothing
+        windows, targets = self.augment(batch.windows.float(), batch.labels, batch.draws)
         with self.optimization.autocast():
-            logits = self.forward(windows).float()
-            loss = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+            logits = self.forward(windows, per_step=True).float()  # [T, B, K]
+            loss = loss_of(logits, targets, self.optimization.recipe)
         self.optimization.step(loss)
-        correct = (logits.detach().argmax(1) == batch.labels).sum()
+        correct = (logits.detach().mean(0).argmax(1) == batch.labels).sum()
         self.sums.add_(torch.stack([loss.detach() * len(batch.labels), correct]))
 
     def changed(self) -> Iterable[Tensor]:
         """Tensors that a step changes in place."""
         return [self.sums, *self.optimization.tensors()]
+
+
+def loss_of(logits: Tensor, targets: Tensor, recipe: TrainingRecipe) -> Tensor:
+    """Compute the loss of logits [T, B, K] for classes [B] or shares of classes [B, K]."""
+    smoothing = recipe.label_smoothing
+    if recipe.loss == "mean":
+        return functional.cross_entropy(logits.mean(0), targets, label_smoothing=smoothing)
+    repeated = targets.expand(len(logits), *targets.shape).flatten(0, 1)
+    return functional.cross_entropy(logits.flatten(0, 1), repeated, label_smoothing=smoothing)
 
 
 class CapturedStep:

@@ -24,12 +24,12 @@ from .architectures import (
     Residual,
 )
 from .model import SpikingModel
-from .neurons import Neuron
+from .neurons import Activation
 
 Shape: TypeAlias = tuple[int, int, int]
 """Channels, height and width of a map."""
 
-NextNeuron: TypeAlias = Callable[[], Neuron]
+NextNeuron: TypeAlias = Callable[[], Activation]
 """Returns the next neuron layer of the model under construction."""
 
 Built: TypeAlias = tuple[nn.Module, Shape]
@@ -40,7 +40,7 @@ def build_model(
     blocks: Sequence[Block],
     shape: Shape,
     classes: int,
-    neuron: Callable[[int], Neuron],
+    neuron: Callable[[int], Activation],
     *,
     steps_in: int,
     input_scale: float = 1.0,
@@ -67,9 +67,9 @@ def build_model(
         NetworkError: An entry of `blocks` is not a block.
     """
     size = shape[1:]
-    made: list[Neuron] = []
+    made: list[Activation] = []
 
-    def next_neuron() -> Neuron:
+    def next_neuron() -> Activation:
         made.append(neuron(made[-1].steps if made else steps_in))
         return made[-1]
 
@@ -108,7 +108,7 @@ class ResidualBlock(nn.Module):
     """
 
     def __init__(
-        self, inner: nn.Module, current: nn.Module, shortcut: nn.Module, neuron: Neuron
+        self, inner: nn.Module, current: nn.Module, shortcut: nn.Module, neuron: Activation
     ) -> None:
         super().__init__()
         self.inner, self.current, self.shortcut, self.neuron = inner, current, shortcut, neuron

@@ -27,7 +27,7 @@ from lmht_deploy.ir import Input
 
 from . import _parallel, hybrid, runs
 from . import recipe as recipes
-from ._augmentation import Augmentation
+from ._augment import Augmentation
 from ._batches import Batch, Batches
 from ._optimization import Optimization, with_prefix
 from ._step import CapturedStep, NotCapturedError, TrainingStep
@@ -192,10 +192,13 @@ class _Session:
         self.recipe, self.data, self.folder = recipe, data, folder
         self.report, self.device = report, device
         self.input, self.classes = _input(recipe, data), tuple(data.train.classes)
-        self.batches = Batches(recipe, data.train, device)
         self.augment = Augmentation(
-            recipe.augmentation, len(self.classes), image=data.kind == "image"
-        )
+            recipe.augmentation,
+            len(self.classes),
+            image=data.kind == "image",
+            max_count=self.input.max_value,
+        ).to(device)
+        self.batches = Batches(recipe, data.train, device, self.augment.columns)
         self.model = self._new_model()
         self.optimization = Optimization(recipe.training, self.model, device)
         self.epoch = 0
@@ -222,7 +225,7 @@ class _Session:
     @cached_property
     def _step(self) -> TrainingStep:
         """A training step with the model as it is called there: distributed, compiled."""
-        forward: Callable[[Tensor], Tensor] = _parallel.distribute(self.model, self.device)
+        forward: Callable[..., Tensor] = _parallel.distribute(self.model, self.device)
         if self.recipe.training.compile:
             forward = torch.compile(forward)
         return TrainingStep(self.augment, forward, self.optimization)

@@ -47,12 +47,12 @@ class SpikingModel(nn.Module):
         self.steps_in = steps_in
         self.input_scale = input_scale
 
-    def forward(self, windows: Tensor) -> Tensor:
-        """Compute the logits of `windows`.
+    def forward(self, windows: Tensor, *, per_step: bool = False) -> Tensor:
+        """Compute the logits of `windows`, or those of each time-step, of which they are the mean.
 
         Shape:
             windows: [B, T_in, C, H, W]
-            output: [B, K]
+            output: [B, K], or [T, B, K] if `per_step`
 
         Raises:
             DataError: `windows` is not a tensor of windows, or has another number of input steps.
@@ -68,4 +68,5 @@ class SpikingModel(nn.Module):
         if self.input_scale != 1:
             x = x * self.input_scale
         logits = cast(Tensor, self.body(x))
-        return torch.unflatten(logits, 0, (-1, batch)).mean(0)
+        steps = torch.unflatten(logits, 0, (-1, batch))
+        return steps if per_step else steps.mean(0)

@@ -413,3 +413,21 @@ class QCFS(MHT):
         _check_sizes(levels, 1, 1, ceiling)
         super().__init__(levels, 1, threshold=ceiling / levels, v0=0.5)
         self.threshold.requires_grad_(True)
+
+
+class ReLU(nn.ReLU):
+    """Rectified linear units: the activation of an ANN, with which spiking neurons are compared.
+
+    They have one step, no levels and no spikes. So a model of them is trained and tested like any
+    other, but it cannot be lowered.
+
+    Attributes:
+        steps: 1.
+        steps_in: 1.
+    """
+
+    steps, steps_in = 1, 1
+
+
+Activation: TypeAlias = Neuron | ReLU
+"""What a model has between its layers: spiking neurons, or the activation of an ANN."""

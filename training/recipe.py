@@ -34,7 +34,7 @@ from lmht_deploy.formats.files import as_path
 
 from .architectures import ARCHITECTURES
 
-NEURONS = {"lmht": "LM-HT", "mht": "M-HT", "if": "IF", "qcfs": "QCFS"}
+NEURONS = {"lmht": "LM-HT", "mht": "M-HT", "if": "IF", "qcfs": "QCFS", "relu": "ReLU"}
 """Kinds of neurons: value of `network.neuron`, and the name in the literature."""
 
 
@@ -132,6 +132,11 @@ class DataRecipe:
         "split",
         "",
     )
+    split_scheme: str = _key(
+        "named split that is the same for everyone, in place of a share or a fold; "
+        '`lmht datasets NAME` lists those of a data set ("": none)',
+        "",
+    )
     split_seed: int = _key("seed of the splits", 0, min=0, max=2**32 - 1)
 
     @property
@@ -144,6 +149,7 @@ class DataRecipe:
             validation_share=self.validation_share,
             fold=self.fold,
             seed=self.split_seed,
+            scheme=self.split_scheme,
         )
 
     @property
@@ -185,9 +191,11 @@ class AugmentationRecipe:
         max=1,
     )
     auto_augment: str = _key(
-        "policies of AutoAugment (Cubuk et al. 2019), for images",
+        "random changes of geometry and color, for images: the policies of AutoAugment for a data "
+        "set (Cubuk et al. 2019), RandAugment (Cubuk et al. 2020) or TrivialAugment (Müller & "
+        "Hutter 2021)",
         "none",
-        choices=("none", "cifar10", "imagenet"),
+        choices=("none", "cifar10", "imagenet", "rand", "trivial"),
     )
     cutout: int = _key(
         "side length in pixels of a random square set to zero (DeVries & Taylor 2017)",
@@ -217,7 +225,8 @@ class NetworkRecipe:
 
     "mht", "if" and "qcfs" have no T-GIM. They need T = T_in, or T_in = 1 (a still image, whose
     current enters at every time-step). "if" has one level. "qcfs" is a quantized ANN with one step
-    and v0 = 0.5. `recipe_keys` describes the fields.
+    and v0 = 0.5. "relu" is an ANN with one step, for comparison: it has no levels and cannot be
+    lowered. `recipe_keys` describes the fields.
     """
 
     architecture: str = _key("name of the architecture", choices=ARCHITECTURES)
@@ -226,6 +235,12 @@ class NetworkRecipe:
     levels: int = _key("number of threshold levels L", 2, min=1, max=64)
     steps: int = _key("number of time-steps T", 4, min=1, max=1024)
     v0: float = _key("initial potential in units of the threshold θ", 0.0, min=0, max=1)
+
+    @property
+    def neurons(self) -> str:
+        """The neurons as tables show them: "LM-HT (L=2, T=2)"."""
+        name = NEURONS[self.neuron]
+        return name if self.neuron == "relu" else f"{name} (L={self.levels}, T={self.steps})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +271,12 @@ class TrainingRecipe:
         "weight decay; biases, norms and neurons have none", 0.01, min=0, max=10
     )
     warmup_epochs: float = _key("epochs of the linear warm-up", 1.0, min=0, max=1000)
+    loss: str = _key(
+        'cross-entropy of the mean of the logits over time ("mean"), or mean over time of the '
+        'cross-entropies ("per-step": TET, Deng et al. 2022)',
+        "mean",
+        choices=("mean", "per-step"),
+    )
     label_smoothing: float = _key("label smoothing of the cross-entropy", 0.0, min=0, max=0.99)
     max_grad_norm: float = _key(
         "largest norm of the gradient over all weights (0: no limit)", 0.0, min=0, max=1e6
@@ -366,6 +387,8 @@ class Recipe:
                 "network.neuron 'qcfs' has network.steps 1 and network.v0 0.5, "
                 f"not {network.steps} and {network.v0}"
             )
+        if network.neuron == "relu" and network.steps != 1:
+            raise RecipeError(f"network.neuron 'relu' has network.steps 1, not {network.steps}")
 
 
 # ---------------------------------------------------------------------------------- description
@@ -427,9 +450,8 @@ def _summary(recipe: Recipe) -> str:
     network, data, paper = recipe.network, recipe.data, recipe.paper
     number = len(data.classes) or data.max_classes
     classes = f" ({number} classes)" if number else ""
-    neurons = f"{NEURONS[network.neuron]} (L={network.levels}, T={network.steps})"
     figure = f"; paper, Table {paper.table}: {paper.accuracy:.2f} %" if paper.accuracy else ""
-    return f"{network.architecture} on {data.name}{classes}, {neurons}{figure}"
+    return f"{network.architecture} on {data.name}{classes}, {network.neurons}{figure}"
 
 
 def _describe(section: str, kind: type) -> dict[str, RecipeKey]:

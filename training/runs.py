@@ -4,7 +4,8 @@
                          the training data
     recipe.toml          the recipe, with every key
     metrics.jsonl        one line per epoch
-    files.csv            file, label and split of each recording, where windows have recordings
+    files.csv            file, label and split of each recording, and the name of the split scheme
+                         if one was used; where windows have recordings
     state.safetensors    weights, optimizer and epoch, from which a run is resumed
 
 Every file is written under a temporary name and renamed, so it is complete or absent.
@@ -36,7 +37,7 @@ from . import recipe as recipes
 from .architectures import ARCHITECTURES, Block
 from .builder import Shape, build_model
 from .model import SpikingModel
-from .neurons import IF, LMHT, MHT, QCFS, Neuron
+from .neurons import IF, LMHT, MHT, QCFS, Activation, ReLU
 from .recipe import NetworkRecipe, Recipe
 from .run_folder import FILES, METRICS, MODEL, RECIPE
 
@@ -147,7 +148,7 @@ def _scaled(block: Block, width: float) -> Block:
     return dataclasses.replace(block, **sizes)
 
 
-def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
+def _neuron(network: NetworkRecipe, steps_in: int) -> Activation:
     match network.neuron:
         case "lmht":
             return LMHT(network.levels, network.steps, steps_in, v0=network.v0)
@@ -155,8 +156,10 @@ def _neuron(network: NetworkRecipe, steps_in: int) -> Neuron:
             return MHT(network.levels, network.steps, steps_in, v0=network.v0)
         case "if":
             return IF(network.steps, steps_in, v0=network.v0)
-        case _:
+        case "qcfs":
             return QCFS(network.levels, ceiling=network.levels)
+        case _:
+            return ReLU()
 
 
 # ----------------------------------------------------------------------------------------- files
@@ -229,14 +232,25 @@ def write_files(folder: Path, splits: Mapping[str, Windows]) -> None:
         splits: Windows by the name of their split. Nothing is written if they do not come from
             recordings.
     """
-    rows = [(*row, split) for split, windows in splits.items() for row in _recordings(windows)]
+    rows = [
+        (*row, split, *_scheme(windows))
+        for split, windows in splits.items()
+        for row in _recordings(windows)
+    ]
     if not rows:
         return
+    header = ("file", "label", "split", "scheme")[: len(rows[0])]
     with (
         atomic_write(folder / FILES) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
-        csv.writer(file, lineterminator="\n").writerows([("file", "label", "split"), *rows])
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def _scheme(windows: Windows) -> tuple[str, ...]:
+    """Name of the split scheme, if one was used."""
+    scheme = windows.provenance.get("split_scheme")
+    return () if scheme is None else (str(scheme),)
 
 
 def _recordings(windows: Windows) -> Iterator[tuple[str, str]]:

@@ -39,7 +39,7 @@ def _allowed(key: RecipeKey) -> str:
 
 def packaged() -> str:
     """Return the packaged recipes with what the paper reports for them."""
-    from lmht_deploy.training.recipe import NEURONS, load_recipe
+    from lmht_deploy.training.recipe import load_recipe
     from lmht_deploy.training.recipe import packaged as names
 
     rows = []
@@ -47,6 +47,6 @@ def packaged() -> str:
         recipe = load_recipe(name)
         network, paper = recipe.network, recipe.paper
         reported = f"{paper.accuracy:.2f} (Table {paper.table})" if paper.accuracy else ""
-        kind = f"{NEURONS[network.neuron]}, L={network.levels}, T={network.steps}"
-        rows.append((f"`{name}`", recipe.data.name, network.architecture, kind, reported))
+        cells = (recipe.data.name, network.architecture, network.neurons, reported)
+        rows.append((f"`{name}`", *cells))
     return table(("recipe", "data set", "architecture", "neurons", "paper"), rows)

@@ -45,7 +45,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
     (LOOK, inspect, "lmht inspect net.lmht --target loihi2"),
     (LOOK, recipes, "lmht recipes digits"),
-    (LOOK, datasets, "lmht datasets --json datasets.json"),
+    (LOOK, datasets, "lmht datasets tonic:CIFAR10DVS"),
     (LOOK, doctor, "lmht doctor"),
     (TOOLS, emulate, "lmht emulate cifar10 --out data --per-class 100"),
 )

@@ -286,7 +286,7 @@ def _mutate_node(model: Any, rng: random.Random) -> None:
             attribute.i = rng.choice(INTERESTING)
             attribute.ints.append(rng.choice(INTERESTING))
         case 3:
-            node.attribute.extend(other.attribute)
+            node.attribute.extend(list(other.attribute))  # its own would be appended for ever
         case 4:
             nodes.remove(node)
         case _:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lmht_deploy import reference
-from lmht_deploy.errors import TrainingError
+from lmht_deploy.errors import LoweringError, TrainingError
 from lmht_deploy.training import recipe, runs
 from lmht_deploy.training.architectures import AveragePool, Convolution, FullyConnected, Residual
 from lmht_deploy.training.builder import build_model
@@ -20,7 +20,7 @@ from lmht_deploy.training.hybrid import start_from
 from lmht_deploy.training.loop import train
 from lmht_deploy.training.lowering import lower
 from lmht_deploy.training.model import SpikingModel
-from lmht_deploy.training.neurons import LMHT, MHT, QCFS, Neuron
+from lmht_deploy.training.neurons import LMHT, MHT, QCFS, Neuron, ReLU
 from lmht_deploy.training.recipe import Recipe
 from lmht_deploy.training.runs import Run
 from tests.support.training import Synthetic, randomized, synthetic
@@ -70,6 +70,10 @@ def spiking(levels: int, steps: int, v0: float = 0.5) -> SpikingModel:
         .double()
         .eval()
     )
+
+
+def relu_model() -> SpikingModel:
+    return build_model(BLOCKS, (2, 8, 8), 5, lambda steps_in: ReLU(), steps_in=1).eval()
 
 
 # -------------------------------------------------------------------------------------- Theorem 4.4
@@ -205,6 +209,26 @@ def test_ann_learns_lowers_and_hands_over(ann: Run, tmp_path: Path) -> None:
         for model in (run.model, ann.model)
     )
     assert ours == pytest.approx([theta * 4 / 2 for theta in theirs])
+
+
+def test_relu_is_trained_and_not_lowered(tmp_path: Path) -> None:
+    """The ANN to compare with: it learns like any model, has no spikes, and has no `Network`."""
+    run = train(
+        recipe.load_recipe(
+            "digits",
+            ["data.steps=1", "network.neuron=relu", "network.steps=1", "training.epochs=4"],
+        ),
+        DATA,
+        tmp_path / "relu",
+    )
+    assert run.accuracy >= 0.9 and run.metrics[-1]["density"] == {}
+    with pytest.raises(
+        LoweringError,
+        match=r"convolution0\.neuron\S* relu cannot be lowered; replace activations by spiking",
+    ):
+        lower(run.model, run.input)
+    with pytest.raises(TrainingError, match="start from a QCFS activation, the ANN has ReLU"):
+        start_from(spiking(2, 2), relu_model())
 
 
 # -------------------------------------------------------------------------------- what does not fit

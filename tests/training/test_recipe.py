@@ -279,6 +279,7 @@ def test_overrides() -> None:
             "network.neuron=qcfs",
             "network.neuron 'qcfs' has network.steps 1 and network.v0 0.5, not 4 and 0.0",
         ),
+        ("network.neuron=relu", "network.neuron 'relu' has network.steps 1, not 4"),
         (
             "augmentation.crop_scale=0.5",
             "augmentation.crop_scale is for images of different sizes, .*, not for digits",
@@ -290,7 +291,8 @@ def test_overrides() -> None:
         ("data.group_by=(", r"\[data\] group_by '\(' is not a regular expression"),
         (
             "augmentation.auto_augment=svhn",
-            "augmentation.auto_augment must be one of none, cifar10, imagenet, not 'svhn'",
+            "augmentation.auto_augment must be one of none, cifar10, imagenet, rand, trivial, not "
+            "'svhn'",
         ),
         ("data.steps=7", None),
     ],
@@ -364,6 +366,25 @@ def test_available_recipes() -> None:
         "resnet-18-imagenet on imagenet (100 classes), IF (L=1, T=4); paper, Table 1: 76.22 %"
     )
     assert found["digits"] == "residual-small on digits, LM-HT (L=2, T=4)"
+    assert found["cifar10-fast-relu"] == "resnet-18 on cifar10, ReLU"
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("relu", {"neuron", "steps"}),
+        ("mht", {"neuron"}),
+        ("if", {"neuron", "levels", "steps"}),
+        ("l4", {"levels"}),
+        ("qcfs", {"neuron", "levels", "steps", "v0"}),
+    ],
+)
+def test_recipes_to_compare_differ_in_neurons_alone(name: str, keys: set[str]) -> None:
+    base, plan = recipe.load_recipe("cifar10-fast"), recipe.load_recipe(f"cifar10-fast-{name}")
+    before, after = dataclasses.asdict(base.network), dataclasses.asdict(plan.network)
+    assert {key for key, value in after.items() if value != before[key]} == keys
+    assert dataclasses.replace(plan, network=base.network, paper=base.paper) == base
+    assert plan.paper == recipe.PaperRecipe()  # no table of the paper is of this recipe
 
 
 def test_keys_are_described() -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmht_deploy.errors import LmhtWarning
 from lmht_deploy.training import _step, loop, run_folder
 from lmht_deploy.training._step import CapturedStep
 from lmht_deploy.training.loop import train
+from lmht_deploy.training.recipe import TrainingRecipe
 from tests.support.training import DATA, EVERYTHING, small
 
 
@@ -92,6 +94,26 @@ def test_a_step_that_cannot_be_captured_is_run_plainly(
     with pytest.warns(LmhtWarning, match="without a CUDA graph: operation not permitted"):
         train(small("training.epochs=1"), DATA, tmp_path / "refused")
     same_files(tmp_path / "plain", tmp_path / "refused")
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_loss_per_step(mixed: bool) -> None:
+    """The mean over time of the cross-entropies; with one step, both losses are equal."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 5, 4, generator=generator, dtype=torch.float64)
+    labels = torch.randint(4, (5,), generator=generator)
+    targets = torch.rand(5, 4, generator=generator, dtype=torch.float64) if mixed else labels
+
+    def loss(logits: torch.Tensor, kind: str) -> float:
+        recipe = TrainingRecipe(loss=kind, label_smoothing=0.1)
+        return _step.loss_of(logits, targets, recipe).item()
+
+    entropies = [
+        functional.cross_entropy(step, targets, label_smoothing=0.1).item() for step in logits
+    ]
+    assert loss(logits, "per-step") == pytest.approx(sum(entropies) / 3, rel=1e-12)
+    assert loss(logits, "mean") < loss(logits, "per-step")
+    assert loss(logits[:1], "mean") == pytest.approx(loss(logits[:1], "per-step"), rel=1e-12)
 
 
 class NoWait(TorchDispatchMode):
