@@ -31,6 +31,11 @@ def series_marker(index: int) -> str:
     return MARKERS[index % len(MARKERS)]
 
 
+def plain(text: str) -> str:
+    """Return `text` such that Matplotlib reads no formula between two dollar signs."""
+    return text.replace("$", r"\$")
+
+
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
     """Return `ax`, or the axes of a new figure.
 

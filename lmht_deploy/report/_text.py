@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from lmht_deploy.plot._style import plain
+
 ABSENT = "–"
 """Stands for a figure that does not exist."""
 PREFIXES = ((1e-12, "p"), (1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), (1.0, ""))
@@ -111,7 +113,7 @@ def shorten(value: str, length: int = 28) -> str:
     shown = printable(value)
     if len(shown) > length:
         shown = f"{shown[: length - 1]}…"
-    return shown.replace("$", r"\$")
+    return plain(shown)
 
 
 def slug(value: str) -> str:
