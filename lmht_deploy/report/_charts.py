@@ -403,8 +403,11 @@ def sample_raster(name: str, sample: Content) -> Figure:
         name: Name of the figure.
         sample: A sample.
     """
-    spikes = {layer: dense(entry) for layer, entry in sample["layers"].items()}
-    flat = {layer: k.reshape(len(k), -1) for layer, k in spikes.items()}
+    flat = {
+        layer: dense(entry).reshape(entry["steps"], -1)[:, :: entry.get("every", 1)]
+        for layer, entry in sample["layers"].items()
+    }
+    thinned = [layer for layer, entry in sample["layers"].items() if entry.get("every", 1) > 1]
     steps = max(map(len, flat.values()))
     data = table(
         name,
@@ -421,6 +424,8 @@ def sample_raster(name: str, sample: Content) -> Figure:
         "Spikes of every neuron: one row per neuron, one column per time-step; a graded spike of k "
         "fills k parts of its column."
     )
+    if thinned:
+        caption += f" Of these layers not every neuron is shown: {', '.join(thinned)}."
     return Figure(name, "Raster", caption, (WIDTH, 0.9 + 0.85 * len(flat)), paint, data)
 
 

@@ -28,6 +28,13 @@ Part: TypeAlias = Callable[[Content, Content], Iterable[Item]]
 """Makes the part of a section about one network of a comparison."""
 SCHEMA, VERSION = "lmht-compare", 1
 """The JSON that is understood, see docs/reference/compare-json.md."""
+NEUROBENCH = (
+    *("Footprint", "ParameterCount", "ConnectionSparsity", "ActivationSparsity"),
+    *("Effective_MACs", "Effective_ACs", "Dense"),
+)
+"""Metrics of NeuroBench that are shown."""
+MANY = 1000
+"""Number of classes that get a number as their name where nothing is known of them."""
 SAMPLES = 4
 """Number of windows that are shown, of all networks together; at least one per network."""
 NO_LABELS = "The data has no labels."
@@ -291,12 +298,13 @@ def _pairs(content: Content) -> Iterator[Item]:
             pair["first"],
             pair["second"],
             pair["windows"],
-            pair["same_predictions"] / max(pair["windows"], 1),
+            pair["same_predictions"] / pair["windows"],
             pair["only_first"],
             pair["only_second"],
             pair["p_value"],
         )
         for pair in content["pairs"]
+        if pair["windows"]
     ]
     if rows:
         columns = [
@@ -436,6 +444,7 @@ def _layers(network: Content, content: Content) -> Iterator[Item]:
     )
     yield table(f"layers-{name}", title, columns, rows)
     yield from _others(network, name)
+    yield from _neurobench(network, name)
 
 
 def _others(network: Content, name: str) -> Iterator[Item]:
@@ -460,6 +469,26 @@ def _others(network: Content, name: str) -> Iterator[Item]:
     ]
     title = "What other counters would report for the same run."
     yield table(f"others-{name}", title, columns, rows)
+
+
+def _neurobench(network: Content, name: str) -> Iterator[Item]:
+    found = network["neurobench"]
+    if not found:
+        return
+    twin = found["single_threshold"] or {}
+    single = {**twin, **twin.get("SynapticOperations", {})}
+    metrics = {**found, **found["SynapticOperations"]}
+    rows = [(key, metrics[key], single.get(key)) for key in NEUROBENCH]
+    columns = [
+        ("metric", texts.text),
+        ("network", texts.number),
+        ("single-threshold form", texts.number),
+    ]
+    title = (
+        "The metrics of NeuroBench. Its graded spikes count as MACs, those of the single-threshold "
+        "form as ACs."
+    )
+    yield table(f"neurobench-{name}", title, columns, rows)
 
 
 # ------------------------------------------------------------------------------------- energy
@@ -489,7 +518,10 @@ def _energy(network: Content, content: Content) -> Iterator[Item]:
         ("95% of windows", _range),
         ("source", texts.text),
     ]
-    sources = [(*row, models[e["model"]]["source"]) for row, e in zip(rows, found, strict=True)]
+    sources = [
+        (*row, "{source} {url}".format_map(models[e["model"]]))
+        for row, e in zip(rows, found, strict=True)
+    ]
     title = "Energy per window under every model. All are estimates from counts of operations."
     yield table(f"energy-{name}", title, columns, sources)
     for entry in found:
@@ -634,7 +666,7 @@ def _samples(network: Content, content: Content) -> Iterator[Item]:
         return
     number = max(1, SAMPLES // len(content["networks"]))
     for sample in network["samples"][:number]:
-        classes = class_names(network, content, len(sample["logits"][0]))
+        classes = class_names(network, content)
         source = source_of(content["data"], sample["window"])
         level = 3 if len(content["networks"]) == 1 else 4
         yield from sample_items(sample, network["slug"], classes, source, level)
@@ -662,15 +694,18 @@ def sample_items(
     if figure := charts.sample_input(f"input-{name}", sample):
         yield figure
     yield charts.sample_raster(f"raster-{name}", sample)
-    yield charts.sample_answer(f"answer-{name}", sample, classes)
+    if sample["logits"]:
+        yield charts.sample_answer(f"answer-{name}", sample, classes)
 
 
-def class_names(network: Content, content: Content, number: int) -> list[str]:
+def class_names(network: Content, content: Content) -> list[str]:
     """Return the names of the classes of a network, or their numbers."""
     if network["classes"] is not None:
         return [charts.class_name(entry) for entry in network["classes"]["per_class"]]
-    names = content["data"]["classes"]
-    return list(names) if names and len(names) == number else [str(i) for i in range(number)]
+    names, sample = content["data"]["classes"], network["samples"][0]
+    number = len(sample["logits"][0]) if sample["logits"] else 0
+    known = names and len(names) >= number
+    return list(names) if known else [str(i) for i in range(max(number, MANY))]
 
 
 # ------------------------------------------------------------------------------------- rounding

@@ -139,7 +139,7 @@ def test_what_is_absent_is_said() -> None:
     )
     content["networks"][0]["anytime"] = None
     content["networks"][0]["energy"] = {"models": [], "lowest": None, "highest": None}
-    content["networks"][0]["others"] = []
+    content["networks"][0] |= {"others": [], "neurobench": None}
     for layer in content["networks"][0]["counts"]["graded"]["layers"]:
         for key in ("per_step", "updates", "bytes"):
             layer[key] = None
