@@ -170,35 +170,13 @@ def anytime(name: str, curves: Mapping[str, Sequence[Content]], model: str | Non
     """
     ends = [at["energy"][model] for curve in curves.values() for at in curve] if model else []
     factor, unit = texts.energy_unit(ends)
-    data = table(
-        name,
-        "Accuracy of the read-out after each time-step.",
-        [
-            ("network", texts.text),
-            ("step", texts.count),
-            ("accuracy", texts.share),
-            ("95% interval", texts.interval),
-            ("SOPs", texts.count),
-            *([(f"energy ({model})", texts.joules)] if model else []),
-        ],
-        [
-            (label, at["step"], at["accuracy"], at["interval"], at["sops"])
-            + ((at["energy"][model],) if model else ())
-            for label, curve in curves.items()
-            for at in curve
-        ],
-    )
+
+    def x(at: Content) -> float:
+        return float(at["energy"][model] / factor if model else at["step"])
 
     def paint(ax: Axes) -> None:
         for index, (label, curve) in enumerate(curves.items()):
-            x = [at["energy"][model] / factor if model else at["step"] for at in curve]
-            y = [100 * at["accuracy"] for at in curve]
-            color, marker = style.series_color(index), style.series_marker(index)
-            ax.plot(x, y, marker=marker, color=color, label=texts.shorten(label), linewidth=1.6)
-            low, high = zip(
-                *((100 * a, 100 * b) for a, b in (at["interval"] for at in curve)), strict=True
-            )
-            ax.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+            _draw_curve(ax, [x(at) for at in curve], curve, texts.shorten(label), index)
         if not model:
             ax.set_xticks(range(1, 1 + max(map(len, curves.values()))))
         style.tidy(ax, grid="y")
@@ -211,12 +189,40 @@ def anytime(name: str, curves: Mapping[str, Sequence[Content]], model: str | Non
         name,
         "Accuracy against energy" if model else "Accuracy against time-steps",
         "Accuracy if the read-out is taken after each time-step, against the "
-        + ("energy spent until then" if model else "number of steps")
+        + ("energy that this answer needs" if model else "number of steps")
         + "; the band is the 95% interval.",
         (WIDTH, 3.2),
         paint,
-        data,
+        _anytime_table(name, curves, model),
     )
+
+
+def _draw_curve(
+    ax: Axes, x: Sequence[float], curve: Sequence[Content], label: str, index: int
+) -> None:
+    color, marker = style.series_color(index), style.series_marker(index)
+    y = [100 * at["accuracy"] for at in curve]
+    ax.plot(x, y, marker=marker, color=color, label=label, linewidth=1.6)
+    low, high = (100 * np.array([at["interval"] for at in curve])).T
+    ax.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+
+
+def _anytime_table(name: str, curves: Mapping[str, Sequence[Content]], model: str | None) -> Table:
+    columns = [
+        ("network", texts.text),
+        ("step", texts.count),
+        ("accuracy", texts.share),
+        ("95% interval", texts.interval),
+        ("SOPs", texts.count),
+        *([(f"energy ({model})", texts.joules)] if model else []),
+    ]
+    rows = [
+        (label, at["step"], at["accuracy"], at["interval"], at["sops"])
+        + ((at["energy"][model],) if model else ())
+        for label, curve in curves.items()
+        for at in curve
+    ]
+    return table(name, "Accuracy of the read-out after each time-step.", columns, rows)
 
 
 # ------------------------------------------------------------------------------------- classes

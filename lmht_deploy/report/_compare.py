@@ -211,23 +211,7 @@ def _networks(content: Content) -> Section:
     """Section that compares several networks."""
     model = content["energy_model"]
     networks = content["networks"]
-    rows = []
-    for network in networks:
-        total, found = network["counts"]["graded"]["total"], estimate(network, model)
-        rows.append(
-            (
-                network["name"],
-                network["levels"],
-                network["steps"],
-                network["accuracy"],
-                network["interval"],
-                total["spikes"],
-                total["sops"],
-                total["macs"],
-                None if found is None else found["joules"],
-                _latency_of(network)[1],
-            )
-        )
+    rows = [_network_row(network, model) for network in networks]
     columns = [
         ("network", texts.text),
         ("L", texts.count),
@@ -245,6 +229,16 @@ def _networks(content: Content) -> Section:
     items += _pareto(content)
     items += _pairs(content)
     return Section("Networks", tuple(items))
+
+
+def _network_row(network: Content, model: str) -> tuple[Any, ...]:
+    total, found = network["counts"]["graded"]["total"], estimate(network, model)
+    return (
+        *(network[key] for key in ("name", "levels", "steps", "accuracy", "interval")),
+        *(total[key] for key in ("spikes", "sops", "macs")),
+        None if found is None else found["joules"],
+        _latency_of(network)[1],
+    )
 
 
 def _latency_of(network: Content) -> tuple[str, float | None]:
@@ -421,6 +415,12 @@ def _layers(network: Content, content: Content) -> Iterator[Item]:
         parts,
         "operations per window",
     )
+    yield _layer_table(name, layers)
+    yield from _others(network, name)
+    yield from _neurobench(network, name)
+
+
+def _layer_table(name: str, layers: Sequence[Content]) -> Item:
     columns = [
         ("layer", texts.text),
         ("neurons", texts.count),
@@ -442,9 +442,7 @@ def _layers(network: Content, content: Content) -> Iterator[Item]:
         "Counts by layer: means per window. A graded spike of k counts k spikes and one graded "
         "spike; the rate is spikes per neuron and step."
     )
-    yield table(f"layers-{name}", title, columns, rows)
-    yield from _others(network, name)
-    yield from _neurobench(network, name)
+    return table(f"layers-{name}", title, columns, rows)
 
 
 def _others(network: Content, name: str) -> Iterator[Item]:
