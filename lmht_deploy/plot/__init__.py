@@ -88,7 +88,7 @@ def frames(
 ) -> Axes:
     """Draw events as frames beside each other: ON events blue, OFF events orange.
 
-    A pixel is darker where there are more events.
+    A color is stronger where there are more events.
 
     Args:
         events: A recording, or one window of a network: int `[T_in, 2, H, W]`, OFF and ON.
@@ -138,7 +138,7 @@ def density(result: Result, *, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax, 2.4 + 0.7 * steps, 1 + 0.4 * len(means))
     rows = list(map(plain, means))
     draw_heat(ax, matrix, rows, [str(step + 1) for step in range(steps)], "{:.3f}".format)
-    ax.set_xlabel("time-step")
+    ax.set_xlabel("time-step", loc="left")
     return ax
 
 

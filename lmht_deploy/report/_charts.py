@@ -60,12 +60,12 @@ def step_density(name: str, layers: Sequence[Content]) -> Figure | None:
 
     def paint(ax: Axes) -> None:
         draw.draw_heat(ax, values, list(map(texts.shorten, labels)), columns, "{:.3f}".format)
-        ax.set_xlabel("time-step")
+        ax.set_xlabel("time-step", loc="left")
 
     return Figure(
         data.name,
         "Spike density",
-        "Mean number of spikes per neuron, by layer and time-step. A darker cell fires more often.",
+        "Mean number of spikes per neuron, by layer and time-step. A stronger color means more spikes.",
         (WIDTH, 1 + 0.36 * len(found)),
         paint,
         data,
@@ -179,6 +179,7 @@ def anytime(name: str, curves: Mapping[str, Sequence[Content]], model: str | Non
             _draw_curve(ax, [x(at) for at in curve], curve, texts.shorten(label), index)
         if not model:
             ax.set_xticks(range(1, 1 + max(map(len, curves.values()))))
+        ax.xaxis.set_major_formatter("{x:,.12g}")
         style.tidy(ax, grid="y")
         if len(curves) > 1:
             draw.draw_legend(ax)
@@ -395,7 +396,7 @@ def sample_input(name: str, sample: Content) -> Figure | None:
     shown = len(values) if events else 1
     height = (WIDTH / max(shown, 3)) * entry["shape"][1] / entry["shape"][2] + 0.5
     caption = (
-        "Input by step: ON events blue, OFF events orange, darker where there are more."
+        "Input by step: ON events blue, OFF events orange, stronger where there are more."
         if events
         else "The image that enters the network."
     )

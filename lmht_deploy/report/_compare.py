@@ -28,6 +28,8 @@ Part: TypeAlias = Callable[[Content, Content], Iterable[Item]]
 """Makes the part of a section about one network of a comparison."""
 SCHEMA, VERSION = "lmht-compare", 1
 """The JSON that is understood, see docs/reference/compare-json.md."""
+MACS = ("MACs",)
+"""Columns of tables that only networks for images fill."""
 NEUROBENCH = (
     *("Footprint", "ParameterCount", "ConnectionSparsity", "ActivationSparsity"),
     *("Effective_MACs", "Effective_ACs", "Dense"),
@@ -144,8 +146,8 @@ def _network_facts(network: Content, content: Content) -> Iterator[Fact]:
     if network["accuracy"] is not None:
         note = f"95% interval {texts.interval(network['interval'])}."
         yield Fact("Accuracy", texts.share(network["accuracy"]), note)
-    total = network["counts"]["graded"]["total"]
-    yield Fact("Synaptic operations per window", texts.count(total["sops"]), "Counted exactly.")
+    sops = network["backends"][0]["sops"]
+    yield Fact("Synaptic operations per window", texts.count(sops), "Counted exactly.")
     model, found = model_of(content), estimate(network, content["energy_model"])
     if model is None or found is None:
         return
@@ -179,7 +181,7 @@ def _left_out(content: Content) -> Iterator[Note]:
     """Say what the energy of the summary does not include."""
     model = model_of(content)
     if model and model["leaves_out"]:
-        yield Note("The energy figure does not include:", tuple(model["leaves_out"]))
+        yield Note(f"The energy figure ({model['title']}) leaves out:", tuple(model["leaves_out"]))
 
 
 def model_of(content: Content) -> Content | None:
@@ -225,7 +227,7 @@ def _networks(content: Content) -> Section:
         ("time (ms)", texts.number),
     ]
     title = f"Networks compared: means per window. Time: {_latency_of(networks[0])[0]}."
-    items: list[Item] = [table("networks", title, columns, rows)]
+    items: list[Item] = [table("networks", title, columns, rows, optional=MACS)]
     items += _pareto(content)
     items += _pairs(content)
     return Section("Networks", tuple(items))
@@ -347,7 +349,7 @@ def _backends(network: Content, content: Content) -> Iterator[Item]:
         ("integers", texts.yes),
     ]
     title = "The same windows on every backend: means per window."
-    yield table(f"backends-{network['slug']}", title, columns, rows)
+    yield table(f"backends-{network['slug']}", title, columns, rows, optional=MACS)
     for backend in network["backends"]:
         if backend["difference"]:
             yield Note(f"{backend['label']}: {backend['difference']['text']}")
@@ -442,7 +444,7 @@ def _layer_table(name: str, layers: Sequence[Content]) -> Item:
         "Counts by layer: means per window. A graded spike of k counts k spikes and one graded "
         "spike; the rate is spikes per neuron and step."
     )
-    return table(f"layers-{name}", title, columns, rows)
+    return table(f"layers-{name}", title, columns, rows, optional=MACS)
 
 
 def _others(network: Content, name: str) -> Iterator[Item]:
@@ -494,7 +496,8 @@ def _neurobench(network: Content, name: str) -> Iterator[Item]:
 
 def _energy(network: Content, content: Content) -> Iterator[Item]:
     name, models = network["slug"], {m["name"]: m for m in content["energy_models"]}
-    found = [entry for entry in (network["energy"] or {}).get("models", ()) if entry["joules"]]
+    known = [entry for entry in (network["energy"] or {}).get("models", ()) if entry["joules"]]
+    found = sorted(known, key=lambda entry: entry["joules"])
     if not found:
         yield absent("Energy", "No energy model fits the counts of this file.")
         return
@@ -522,10 +525,11 @@ def _energy(network: Content, content: Content) -> Iterator[Item]:
     ]
     title = "Energy per window under every model. All are estimates from counts of operations."
     yield table(f"energy-{name}", title, columns, sources)
-    for entry in found:
-        model = models[entry["model"]]
-        if model["leaves_out"]:
-            yield Note(f"{model['title']} does not include:", tuple(model["leaves_out"]))
+    omissions = [
+        (models[e["model"]]["title"], " ".join(models[e["model"]]["leaves_out"])) for e in found
+    ]
+    columns = [("model", texts.text), ("does not include", texts.text)]
+    yield table(f"omissions-{name}", "What each model leaves out.", columns, omissions)
     yield _measured(network["measured_energy"])
 
 

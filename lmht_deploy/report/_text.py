@@ -52,8 +52,10 @@ def interval(value: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """Format a real number with four significant digits."""
-    return ABSENT if value is None else f"{value:,.4g}"
+    """Format a real number with four significant digits, and large ones as a whole."""
+    if value is None:
+        return ABSENT
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def joules(value: Any) -> str:
@@ -103,6 +105,16 @@ def printable(value: str) -> str:
         'mug\\x1b[2J'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+
+
+def sentence(value: str) -> str:
+    """Return `value` as a sentence.
+
+    Example:
+        >>> sentence("it was not measured")
+        'It was not measured.'
+    """
+    return value[:1].upper() + value[1:].rstrip(".") + "."
 
 
 def shorten(value: str, length: int = 28) -> str:

@@ -114,6 +114,7 @@ def test_the_summary_answers_the_first_questions() -> None:
     made = report.compare_report(comparison())
     facts = {fact.name: fact for fact in made.facts}
     assert facts["Backends"].value == "All integers are equal" and facts["Backends"].good
+    assert facts["Synaptic operations per window"].value == "110"
     assert facts["Accuracy"].value == "95.00%"
     assert facts["Energy per window"].value == "189 pJ"
     assert facts["Most expensive layer"].value == "a"
@@ -189,7 +190,7 @@ def test_figures_tables_and_data_as_files(tmp_path: Path) -> None:
         assert lines[0] == [column.name for column in figure.data.columns]
         assert len(lines) == 1 + len(figure.data.rows)
     latex = (folder / "backends-net.tex").read_text()
-    assert r"\begin{tabular}{lrrrrrrrr}" in latex and r"95.00\% & 10 & 110" in latex
+    assert r"\begin{tabular}{lrrrrrrr}" in latex and r"95.00\% & 10 & 110" in latex
     assert latex.count(r"\\") == 3 and r"\toprule" in latex and r"\label{tab:backends-net}" in latex
 
 
