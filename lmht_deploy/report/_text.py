@@ -22,6 +22,10 @@ _LATEX = {
     "×": r"$\times$",
     "Σ": r"$\Sigma$",
     "λ": r"$\lambda$",
+    "θ": r"$\theta$",
+    "Ω": r"$\Omega$",
+    "·": r"$\cdot$",
+    "…": r"\ldots{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
