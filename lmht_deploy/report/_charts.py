@@ -388,6 +388,7 @@ def sample_input(name: str, sample: Content) -> Figure | None:
         if events:
             draw.draw_frames(ax, values, [f"step {step + 1}" for step in range(len(values))])
         else:
+            ax.set_anchor("W")
             ax.imshow(np.clip(np.moveaxis(values[0], 0, -1) + 128, 0, 255).astype(np.uint8))
             ax.set_xticks([])
             ax.set_yticks([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from lmht_deploy.errors import DataError, show
@@ -99,7 +100,7 @@ def data_name(data: Content) -> str:
     """Return the name of the data and of its split."""
     found = data["provenance"]
     split = f" ({found['split']} split)" if found.get("split") else ""
-    return f"{found.get('data', 'data')}{split}"
+    return f"{Path(str(found.get('data', 'data'))).name}{split}"
 
 
 def _subtitle(content: Content) -> str:
@@ -704,10 +705,10 @@ def class_names(network: Content, content: Content) -> list[str]:
     """Return the names of the classes of a network, or their numbers."""
     if network["classes"] is not None:
         return [charts.class_name(entry) for entry in network["classes"]["per_class"]]
-    names, sample = content["data"]["classes"], network["samples"][0]
-    number = len(sample["logits"][0]) if sample["logits"] else 0
-    known = names and len(names) >= number
-    return list(names) if known else [str(i) for i in range(max(number, MANY))]
+    logits = network["samples"][0]["logits"]
+    number = len(logits[0]) if logits else MANY
+    names = content["data"]["classes"] or ()
+    return list(names) if len(names) == number else [str(index) for index in range(number)]
 
 
 # ------------------------------------------------------------------------------------- rounding
