@@ -65,7 +65,7 @@ def step_density(name: str, layers: Sequence[Content]) -> Figure | None:
     return Figure(
         data.name,
         "Spike density",
-        "Mean number of spikes per neuron, by layer and time-step. A stronger color means more spikes.",
+        "Mean number of spikes per neuron, by layer and time-step. A stronger color means more.",
         (WIDTH, 1 + 0.36 * len(found)),
         paint,
         data,
