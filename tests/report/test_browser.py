@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lmht_deploy import report
-from tests.support.chromium import console, probe
+from tests.support.page_probe import console, probe
 from tests.support.comparison_json import comparison
 
 PHONE = 500
