@@ -182,7 +182,10 @@ def _left_out(content: Content) -> Iterator[Note]:
     """Say what the energy of the summary does not include."""
     model = model_of(content)
     if model and model["leaves_out"]:
-        yield Note(f"The energy figure ({model['title']}) leaves out:", tuple(model["leaves_out"]))
+        yield Note(
+            f"What the energy figure does not include (model: {model['title']}):",
+            tuple(model["leaves_out"]),
+        )
 
 
 def model_of(content: Content) -> Content | None:
@@ -529,8 +532,8 @@ def _energy(network: Content, content: Content) -> Iterator[Item]:
     omissions = [
         (models[e["model"]]["title"], " ".join(models[e["model"]]["leaves_out"])) for e in found
     ]
-    columns = [("model", texts.text), ("does not include", texts.text)]
-    yield table(f"omissions-{name}", "What each model leaves out.", columns, omissions)
+    columns = [("model", texts.text), ("not included", texts.text)]
+    yield table(f"omissions-{name}", "What each model does not include.", columns, omissions)
     yield _measured(network["measured_energy"])
 
 
