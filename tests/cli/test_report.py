@@ -44,6 +44,7 @@ def test_run(name: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None
     text = page.read_text(encoding="utf-8")
     for layer, counts in content["sops"].items():
         assert f">{layer}</th>" in text and f"{sum(counts) / 8:,.0f}" in text
+    assert len(content["samples"]) == 4 and text.count("Answer over time.</strong>") == 4
     assert (files / "figures" / "sops.pdf").exists()
     assert ("confusion matrix" in text.lower()) == (name == "residual")
 
