@@ -25,7 +25,7 @@ from ._progress import Progress, no_progress
 from .agreement import Difference, check_spikes, difference, locate
 from .counts import GRADED, Counts, of_result
 from .observation import Observation, observe
-from .runner import as_windows, write_artifact
+from .runner import as_windows, default_backend, write_artifact
 from .scores import accuracy, check_labels, interval, saturations
 
 __all__ = [
@@ -93,7 +93,7 @@ class Comparison:
 
     Attributes:
         rows: One row per backend, the reference model first.
-        energy_model: Name of the energy model.
+        energy_model: Energy model of the rows.
         result: Result of the reference model.
         omitted: Why backends are missing, by name.
         observation: Counts of the reference model by layer, step and window; None for an artifact
@@ -101,7 +101,7 @@ class Comparison:
     """
 
     rows: tuple[BackendRow, ...]
-    energy_model: str
+    energy_model: energy.EnergyModel
     result: Result = field(repr=False, compare=False)
     omitted: Mapping[str, str] = field(default_factory=dict)
     observation: Observation | None = field(default=None, repr=False, compare=False)
@@ -111,6 +111,14 @@ class Comparison:
         """Whether every backend computed the integers of the reference model."""
         return all(row.difference is None for row in self.rows)
 
+    def estimates(self) -> list[energy.Estimate]:
+        """Return the energy under every model whose counts are known, the packaged ones first."""
+        models = {**energy.MODELS, self.energy_model.name: self.energy_model}
+        found = (
+            (model, view_for(model, self.result, self.observation)) for model in models.values()
+        )
+        return [energy.estimate(counts, model) for model, counts in found if counts is not None]
+
 
 @check_types(BackendError, limits=Mapping, progress=Callable)
 def compare(
@@ -119,6 +127,7 @@ def compare(
     labels: np.ndarray | None = None,
     *,
     backends: Iterable[str] | None = None,
+    exported: Iterable[Path] = (),
     threads: int = 1,
     limits: Mapping[str, int] = LIMITS,
     energy_model: str | Path = energy.DEFAULT,
@@ -127,11 +136,14 @@ def compare(
     """Run windows on several backends and compare all integers with the reference model.
 
     Args:
-        net: An integer network, or the path of its `.lmht` file.
+        net: An integer network, or the path of its `.lmht` file. A float network runs on the
+            reference model alone.
         windows: Integers within the range of the network's input.
         labels: Classes of the windows, for the accuracy.
         backends: Names of the backends. By default every backend that can run here and whose
             artifact can represent the network; `Comparison.omitted` says why others are missing.
+        exported: Files that were exported of this network before, `.onnx` or `.net`; each is one
+            more row, with the label "backend/file".
         threads: Maximum number of threads per backend.
         limits: Largest number of windows of slow backends, by name. They run a sample with
             equally many windows of each class; without labels, the first windows.
@@ -143,8 +155,8 @@ def compare(
         One row per backend; `Comparison.equal` says whether all integers are equal.
 
     Raises:
-        BackendError: A backend in `backends` is unknown or cannot run here, or the network is a
-            float network.
+        BackendError: A backend in `backends` is unknown or cannot run here, or cannot run a float
+            network.
         DataError: The windows or the labels do not fit the network.
         ExportError: The artifact of a backend in `backends` cannot represent the network.
         StorageError: The file is missing or damaged.
@@ -161,12 +173,15 @@ def compare(
     energy.energy_model(energy_model)
     names = choose_backends(backends)
     network = net if isinstance(net, Network) else load_network(net)
+    if backends is None and not network.integer:
+        names = [REFERENCE]
+    files = _label_exported(exported)
     with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
         artifacts, omitted = write_artifacts(
             network, Path(folder), names, strict=backends is not None
         )
         comparison = compare_artifacts(
-            artifacts,
+            artifacts | files,
             windows,
             labels,
             threads=threads,
@@ -176,6 +191,15 @@ def compare(
             progress=progress,
         )
     return dataclasses.replace(comparison, omitted=omitted)
+
+
+def _label_exported(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return exported files by the label of their row."""
+    found = {f"{default_backend(path)}/{path.name}": path for path in paths}
+    for label, path in found.items():
+        if _backend_of(label) not in registry.NAMES:
+            raise BackendError(f"{path}: is a file of another tool, which cannot be compared")
+    return found
 
 
 def choose_backends(names: Iterable[str] | None) -> list[str]:
@@ -282,7 +306,7 @@ def compare_artifacts(
                 limit = limits.get(_backend_of(label), len(windows))
                 chosen = balanced_sample(labels, limit, len(windows))
                 rows.append(run.compare(label, path, (traced or {}).get(label), chosen))
-    return Comparison(tuple(rows), model.name, result, observation=observation)
+    return Comparison(tuple(rows), model, result, observation=observation)
 
 
 def _open(label: str, path: Path, threads: int) -> closing[registry.Backend]:

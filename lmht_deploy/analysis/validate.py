@@ -79,13 +79,13 @@ class Validation:
 
     Attributes:
         rows: One row per form, the float network first.
-        energy_model: Name of the energy model.
+        energy_model: Energy model of the rows.
         result: Result of the integer network before reparameterization.
         omitted: Why the uniform form is missing, where its potentials exceed 32 bits.
     """
 
     rows: tuple[FormRow, ...]
-    energy_model: str
+    energy_model: energy.EnergyModel
     result: Result = field(repr=False, compare=False)
     omitted: tuple[str, ...] = ()
 
@@ -153,7 +153,7 @@ def validate(
     forms = [form for network in (net, quantize(net)) for form in _forms(network, data, omitted)]
     rows = tuple(row for row, _ in forms)
     deployed = next(result for row, result in forms if row.integer and row.form == BEFORE)
-    return Validation(rows, data.model.name, deployed, tuple(omitted))
+    return Validation(rows, data.model, deployed, tuple(omitted))
 
 
 def _forms(net: Network, data: _Data, omitted: list[str]) -> Iterator[tuple[FormRow, Result]]:
