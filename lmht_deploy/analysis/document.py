@@ -17,6 +17,7 @@ from lmht_deploy.ir import Network, Neurons, sources
 
 from . import counters, energy
 from .agreement import Difference, difference, mcnemar
+from .anytime import macs_until, sops_until
 from .compare import BackendRow, Comparison
 from .counts import (
     EVENTS,
@@ -31,7 +32,7 @@ from .counts import (
 from .observation import Observation
 from .provenance import provenance
 from .rounding import explain, same_structure
-from .runner import run
+from .samples import choose, label_margins, list_samples
 from .scores import Scores, wilson
 
 __all__ = [
@@ -46,10 +47,6 @@ __all__ = [
 SCHEMA, VERSION = "lmht-compare", 1
 WORST = 10
 """Number of windows in the list of the worst ones."""
-SAMPLES = 4
-"""Number of windows whose spikes are listed."""
-MAX_VALUES = 20_000
-"""Number of values per layer and sample beyond which not every neuron is listed."""
 DIGITS = 6
 """Significant digits of means."""
 
@@ -371,20 +368,12 @@ def _classes(found: NetworkRun, scores: Scores) -> dict[str, Any]:
     }
 
 
-def label_margins(found: NetworkRun) -> np.ndarray:
-    """Return the logit of the label minus the largest other logit, real values `[B]`."""
-    result = found.comparison.result
-    logits = result.logits * result.scale
-    rows = np.arange(len(logits))
-    own = logits[rows, found.labels].copy()
-    others = logits.astype(float)
-    others[rows, found.labels] = -np.inf
-    margins: np.ndarray = own - others.max(1)
-    return margins
+def _margins(found: NetworkRun, labels: np.ndarray) -> np.ndarray:
+    return label_margins(found.comparison.result, labels)
 
 
 def _worst(found: NetworkRun) -> Iterator[tuple[int, float]]:
-    margins = label_margins(found)
+    margins = _margins(found, found.labels)  # type: ignore[arg-type]
     for window in np.argsort(margins, kind="stable")[:WORST]:
         margin = float(margins[window])
         yield int(window), margin
@@ -394,13 +383,15 @@ def _worst(found: NetworkRun) -> Iterator[tuple[int, float]]:
 
 
 def _anytime(found: NetworkRun, seen: Observation) -> Iterator[dict[str, Any]]:
-    """Yield accuracy, SOPs and energy after each time-step of the read-out's input."""
+    """Yield accuracy, and the SOPs and energy that it needs, after each step of the read-out."""
     steps = seen.partial.shape[1]
-    macs = sum(seen.result.macs.values())
     models = {**energy.MODELS, found.comparison.energy_model.name: found.comparison.energy_model}
     simple = [model for model in models.values() if not model.needs_spikes]
     for step in range(1, steps + 1):
-        sops = sum(_until(layer.sops, step / steps) for layer in seen.views[GRADED].layers)
+        sops = float(
+            np.sum(list(sops_until(seen.net, seen.views[GRADED], step).values()), 0).mean()
+        )
+        macs = sum(macs_until(seen.net, seen.result.macs, step).values())
         correct = None
         if found.labels is not None:
             correct = int((seen.partial[:, step - 1].argmax(1) == found.labels).sum())
@@ -414,12 +405,6 @@ def _anytime(found: NetworkRun, seen: Observation) -> Iterator[dict[str, Any]]:
         }
 
 
-def _until(counts: np.ndarray, share: float) -> float:
-    """Return the mean of the counts up to a share of the steps."""
-    steps = int(np.ceil(share * counts.shape[1]))
-    return float(counts[:, :steps].sum(1).mean())
-
-
 def _joules(model: energy.EnergyModel, sops: float, macs: int) -> float:
     prices = {unit: price for unit, price in model.picojoules.items() if isinstance(price, float)}
     return (prices.get("sop", 0.0) * sops + prices.get("mac", 0.0) * macs) * 1e-12
@@ -430,38 +415,8 @@ def _joules(model: energy.EnergyModel, sops: float, macs: int) -> float:
 
 def _samples(found: NetworkRun, net: Network) -> list[dict[str, Any]]:
     """Return the spikes of the windows with the smallest and the largest margins."""
-    margins = found.answers.margins if found.labels is None else label_margins(found)
-    order = np.argsort(margins, kind="stable")
-    half = SAMPLES // 2
-    chosen = list(dict.fromkeys([*order[:half].tolist(), *order[-half:].tolist()]))
-    result = run(net, found.windows[chosen], backend="reference", trace=True)
-    partial = found.comparison.observation
-    return [
-        {
-            "window": window,
-            "label": None if found.labels is None else int(found.labels[window]),
-            "predicted": int(result.predictions[place]),
-            "logits": [] if partial is None else (partial.partial[window] * result.scale).tolist(),
-            "input": _sparse(np.asarray(found.windows[window])),
-            "layers": {name: _sparse(k[place]) for name, k in (result.traces or {}).items()},
-        }
-        for place, window in enumerate(chosen)
-    ]
-
-
-def _sparse(k: np.ndarray) -> dict[str, Any]:
-    """List what is not 0 of `[steps, ...]`; of layers with very many values, not every neuron."""
-    flat = k.reshape(len(k), -1)
-    every = max(1, -(-int(np.count_nonzero(flat)) // MAX_VALUES))
-    step, neuron = np.nonzero(flat[:, ::every])
-    return {
-        "shape": list(k.shape[1:]),
-        "steps": len(k),
-        "every": every,
-        "step": step.tolist(),
-        "neuron": (neuron * every).tolist(),
-        "value": flat[step, neuron * every].tolist(),
-    }
+    margins = found.answers.margins if found.labels is None else _margins(found, found.labels)
+    return list_samples(net, found.windows, choose(margins), found.labels)
 
 
 # ------------------------------------------------------------------------------------- pairs

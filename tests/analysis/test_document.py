@@ -14,8 +14,9 @@ import lmht_deploy as lmht
 from lmht_deploy import quantize, reference
 from lmht_deploy.analysis import energy
 from lmht_deploy.analysis.compare import compare, compare_artifacts
-from lmht_deploy.analysis.document import MAX_VALUES, NetworkRun, comparison_as_json
-from lmht_deploy.analysis.document import _sparse as sparse
+from lmht_deploy.analysis.document import NetworkRun, comparison_as_json
+from lmht_deploy.analysis.samples import MAX_VALUES
+from lmht_deploy.analysis.samples import _sparse as sparse
 from lmht_deploy.analysis.scores import score
 from lmht_deploy.answers import answer_windows
 from lmht_deploy.ir import Network
