@@ -13,7 +13,7 @@ import pytest
 
 import lmht_deploy as lmht
 from lmht_deploy import answers, backends, events, netx, reference
-from lmht_deploy.analysis import chips, energy, runner, scores
+from lmht_deploy.analysis import chips, counts, energy, runner, scores
 from tests.support.netx_files import recurrent
 from tests.support.networks import SPECIAL, float_network, windows_for
 
@@ -76,7 +76,7 @@ def calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "reference.run": (reference.run, {"net": NET, "windows": WINDOWS}),
         "energy.estimate": (
             energy.estimate,
-            {"result": reference.run(NET, WINDOWS), "model": model},
+            {"counts": counts.of_result(reference.run(NET, WINDOWS)), "model": model},
         ),
         "energy.energy_model": (energy.energy_model, {"name": "45nm"}),
         "chips.check": (chips.check, {"net": NET, "target": "loihi2"}),
@@ -306,7 +306,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (lambda: lmht.compare(NET, WINDOWS, limits=3), "limits must be a mapping, not 3"),  # type: ignore[arg-type]
     (
         lambda: energy.estimate(None, energy.MODELS["45nm"]),  # type: ignore[arg-type]
-        "result must be a Result, not None",
+        "counts must be a Counts, not None",
     ),
     (
         lambda: events.count_windows(EVENTS, events.Sensor(2, 2), RULE),
