@@ -14,8 +14,8 @@ import pytest
 import lmht_deploy as lmht
 from lmht_deploy import answers, backends, events, netx, reference
 from lmht_deploy.analysis import chips, counts, energy, runner, scores
-from tests.support.netx_files import recurrent
 from tests.support.networks import SPECIAL, float_network, windows_for
+from tests.support.netx_files import recurrent
 
 NET = SPECIAL["residual"]()
 WINDOWS = windows_for(NET, 2)
@@ -117,7 +117,7 @@ def event_calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     background = events.BackgroundActivityFilter
     return {
         "iterate_windows": (lambda **given: list(events.iterate_windows(**given)), window),
-        "make_events": (events.make_events, dict.fromkeys("txyp", [1])),
+        "make_events": (events.make_events, {key: [1] for key in "txyp"}),
         "cut_events": (part(events.cut_events), {"stream": stream(), "start": 0, "end": 3}),
         "crop_events": (part(events.crop_events), {"stream": stream(), **rectangle}),
         "background": (background, {"sensor": SENSOR, "time": 3}),
