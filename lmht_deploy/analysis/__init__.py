@@ -5,9 +5,20 @@
 * `runner`: one network or artifact on one backend
 * `counts`: exact counts of spikes, operations and memory accesses
 * `counters`: what other tools would have counted
+* `explain`: what a network answers without parts of a window
 * `scores`: accuracy, confusion matrix, margins
 * `energy`: operation counts to joules
 * `chips`: published limits of neuromorphic chips
 """
 
-__all__ = ["chips", "compare", "counters", "counts", "energy", "runner", "scores", "validate"]
+__all__ = [
+    "chips",
+    "compare",
+    "counters",
+    "counts",
+    "energy",
+    "explain",
+    "runner",
+    "scores",
+    "validate",
+]

@@ -33,6 +33,7 @@ from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import check_windows
 
+from ._content import to_content
 from ._curves import Order, draw_curves
 from ._explanation import (
     Counterfactuals,
@@ -50,6 +51,7 @@ from ._runner import EachAlone, Runner
 
 __all__ = [
     "METHODS",
+    "ORDERS",
     "Counterfactuals",
     "Curve",
     "Direction",
@@ -58,6 +60,7 @@ __all__ = [
     "Kind",
     "Method",
     "explain",
+    "to_content",
 ]
 
 Report: TypeAlias = Callable[[str, int, int], None]

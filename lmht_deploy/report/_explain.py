@@ -1,0 +1,315 @@
+"""The report of counterfactuals: sections made of the JSON of `lmht explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmht_deploy.plot import _attribution as paint
+from lmht_deploy.plot import _draw as draw
+from lmht_deploy.plot._style import MUTED
+
+from . import _text as texts
+from ._charts import WIDTH, Content
+from ._document import Fact, Figure, Heading, Item, Listing, Note, Report, Section, table
+from ._provenance import dump, provenance
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_WINDOWS = 20
+"""Number of windows of which a report has figures."""
+ROWS = 10
+"""Number of parts in a table."""
+POINTS = 101
+"""Points of a curve over the share of events."""
+CHANNELS = ("OFF events", "ON events")
+METHODS = {
+    "counterfactual": "counterfactual",
+    "gradient": "input x gradient",
+    "integrated": "integrated gradients",
+    "random": "random, mean and range",
+}
+MEANING = (
+    "A counterfactual says what the network answers without these events. It says nothing about "
+    "why the events occurred, and nothing about another network."
+)
+
+
+def explain_report(content: Content) -> Report:
+    """Return the report of an explanation.
+
+    Args:
+        content: The JSON of `lmht explain`.
+    """
+    windows = content["windows"]
+    sections = [
+        Section(f"Window {window['window']}", tuple(_window(window, content)))
+        for window in windows[:MAX_WINDOWS]
+    ]
+    name = Path(str(content["network"])).name
+    title = texts.printable(f"{name}: which events decided")
+    return Report(
+        title,
+        texts.printable(f"{content['data'].get('data', 'windows')}, {_number(len(windows))}"),
+        tuple(_facts(content)),
+        tuple(_notes(windows)),
+        (*sections, Section("Provenance", tuple(_provenance(content)))),
+        content,
+    )
+
+
+def _number(windows: int) -> str:
+    return "1 window" if windows == 1 else f"{windows:,} windows"
+
+
+def _facts(content: Content) -> Iterator[Fact]:
+    windows = content["windows"]
+    runs, seconds = (sum(window[key] for window in windows) for key in ("runs", "seconds"))
+    if len(windows) == 1:
+        (window,) = windows
+        yield Fact("Answer", _name(content, window, window["answer"]), _margin(content, window))
+    else:
+        flips = [window["flip"] for window in windows if window["flip"]]
+        found = [len(flip["cells"]) for flip in flips if flip["status"] == "found"]
+        if found:
+            note = f"Median over {_number(len(found))} with such a set, found greedily."
+            yield Fact("Cells that change the answer", f"{np.median(found):g}", note)
+    rate = f"{runs / max(seconds, 1e-9):,.0f} per second."
+    yield Fact("Counterfactuals", f"{runs:,}", f"Exact runs of the network, {rate}")
+
+
+def _notes(windows: Sequence[Content]) -> Iterator[Note]:
+    yield Note(MEANING)
+    if any(window["kind"] == "image" for window in windows):
+        yield Note("The network takes images. A part is left out by setting it to 0, mid-gray.")
+    if len(windows) > MAX_WINDOWS:
+        yield Note(f"The page shows the first {MAX_WINDOWS} windows; the JSON holds all of them.")
+
+
+def _name(content: Content, window: Content, label: int) -> str:
+    names = content["classes"]
+    return str(names[label] if names else label)
+
+
+def _margin(content: Content, window: Content) -> str:
+    margin = f"Margin {window['margin'] * window['scale']:.3f}"
+    if window["runner_up"] is None:
+        return f"{margin}."
+    return f"{margin} over {_name(content, window, window['runner_up'])}."
+
+
+# ------------------------------------------------------------------------------------- windows
+
+
+def _window(window: Content, content: Content) -> Iterator[Item]:
+    yield Note(_summary(window, content))
+    if not window["events"]:
+        yield Note("The window holds no events: nothing can be left out.", absent=True)
+        return
+    yield _attribution(window)
+    yield Note(_flip(window, content))
+    yield _cells(window, content)
+    yield _bars(window, "step", "Steps", [f"step {t + 1}" for t in range(window["shape"][0])])
+    yield _bars(window, "polarity", "Polarities", _channels(window))
+    if window["curves"]:
+        yield Heading("Is the order of the cells faithful?")
+        yield _curve(window, "deletion")
+        yield _curve(window, "insertion")
+        yield _areas(window)
+
+
+def _summary(window: Content, content: Content) -> str:
+    answer = _name(content, window, window["answer"])
+    empty = _name(content, window, int(np.argmax(window["empty_logits"])))
+    label = window["label"]
+    truth = "" if label is None else f" The class is {_name(content, window, label)}."
+    source = "" if window["source"] is None else f" Recording: {window['source']}."
+    return (
+        f"The answer is {answer}. {_margin(content, window)} The window holds "
+        f"{window['events']:,} {_unit(window)}. Without any, the answer is {empty}.{truth}{source}"
+    )
+
+
+def _unit(window: Content) -> str:
+    return "events" if window["kind"] == "events" else "nonzero values"
+
+
+def _channels(window: Content) -> list[str]:
+    channels = window["shape"][1]
+    if window["kind"] == "events" and channels == 2:
+        return list(CHANNELS)
+    return [f"channel {c + 1}" for c in range(channels)]
+
+
+def _changes(window: Content, kind: str) -> np.ndarray:
+    """Change of the margin without each part, as real values."""
+    changes: np.ndarray = np.array(window["parts"][kind]["margin_deltas"]) * window["scale"]
+    return changes
+
+
+def _place(window: Content, row: int, column: int) -> str:
+    cell, (height, width) = window["cell"], window["shape"][2:]
+    right, lower = min((column + 1) * cell, width) - 1, min((row + 1) * cell, height) - 1
+    return f"x {column * cell}-{right}, y {row * cell}-{lower}"
+
+
+def _attribution(window: Content) -> Figure:
+    changes, frame = _changes(window, "cell"), np.array(window["frame"])
+    flip = window["flip"]
+    outlined = [(row, column) for row, column in flip["cells"]] if flip else []
+    height, width = frame.shape[1:]
+    title = f"Change of the margin without each cell of {window['cell']} x {window['cell']} pixels."
+    data = table(
+        f"attribution-{window['window']}",
+        title,
+        [("row", texts.count), *((f"column {c}", texts.number) for c in range(changes.shape[1]))],
+        [(row, *values) for row, values in enumerate(changes.tolist())],
+    )
+
+    def on(ax: Axes) -> None:
+        paint.draw_attribution(ax, frame, changes, window["cell"], outlined)
+
+    caption = (
+        "Change of the margin when the network runs without a cell. Green: the margin falls, the "
+        "cell supports the answer. Purple: it rises. Gray: "
+        + ("events of the window." if window["kind"] == "events" else "the image.")
+    )
+    size = (WIDTH, 0.8 + min(0.72 * WIDTH * height / width, 7))
+    return Figure(data.name, "What the answer depends on", caption, size, on, data)
+
+
+def _flip(window: Content, content: Content) -> str:
+    flip = window["flip"]
+    if flip is None:
+        return "No set of cells that changes the answer was searched."
+    if flip["status"] != "found":
+        reason = "was stopped" if flip["status"] == "limit" else "found none"
+        return f"The greedy search for a set of cells that changes the answer {reason}."
+    proof = "No smaller set exists." if flip["smallest"] else "A smaller set may exist."
+    number = len(flip["cells"])
+    share = texts.share(flip["events"] / window["events"])
+    return (
+        f"Without {'this cell' if number == 1 else f'these {number} cells'}, {share} of the "
+        f"{_unit(window)}, the answer is {_name(content, window, flip['answer'])}: "
+        f"{'; '.join(_place(window, *cell) for cell in flip['cells'])}. Found greedily, and "
+        f"verified by a run. {proof}"
+    )
+
+
+def _cells(window: Content, content: Content) -> Item:
+    parts = {key: np.array(value) for key, value in window["parts"]["cell"].items()}
+    order = np.argsort(parts["margin_deltas"], axis=None, kind="stable")
+    order = order[parts["events"].ravel()[order] > 0][:ROWS]
+    columns = [
+        ("cell", texts.text),
+        (_unit(window), texts.count),
+        ("share", texts.share),
+        ("change of the logit", texts.number),
+        ("change of the margin", texts.number),
+        ("margin", texts.number),
+        ("answer", texts.text),
+    ]
+    title = "Cells that support the answer most: what the network answers without each of them."
+    rows = [_cell_row(window, content, parts, int(part)) for part in order]
+    return table(f"cells-{window['window']}", title, columns, rows)
+
+
+def _cell_row(
+    window: Content, content: Content, parts: dict[str, np.ndarray], part: int
+) -> tuple[Any, ...]:
+    row, column = divmod(part, window["grid"][1])
+    events, scale = int(parts["events"][row, column]), window["scale"]
+    return (
+        _place(window, row, column),
+        events,
+        events / window["events"],
+        float(parts["deltas"][row, column, window["answer"]] * scale),
+        float(parts["margin_deltas"][row, column] * scale),
+        float(parts["margins"][row, column] * scale),
+        _name(content, window, int(parts["answers"][row, column])),
+    )
+
+
+def _bars(window: Content, kind: str, title: str, labels: Sequence[str]) -> Figure:
+    changes = _changes(window, kind)
+    caption = f"Change of the margin without each {'step' if kind == 'step' else 'channel'}."
+    data = table(
+        f"{kind}-{window['window']}",
+        caption,
+        [("part", texts.text), ("change of the margin", texts.number)],
+        list(zip(labels, changes.tolist(), strict=True)),
+    )
+
+    def on(ax: Axes) -> None:
+        paint.draw_changes(ax, labels, changes)
+        ax.set_xlabel("change of the margin")
+
+    return Figure(data.name, title, caption, (WIDTH, 1.0 + 0.32 * len(labels)), on, data)
+
+
+# ------------------------------------------------------------------------------------- curves
+
+
+def _curve(window: Content, direction: str) -> Figure:
+    x = np.linspace(0, 1, POINTS)
+    margins = {
+        METHODS[curve["method"]]: _interpolated(curve, x) * window["scale"]
+        for curve in window["curves"]
+        if curve["direction"] == direction
+    }
+    lines = {name: values.mean(0) for name, values in margins.items()}
+    bands = {
+        name: np.stack([values.min(0), values.max(0)], 1)
+        for name, values in margins.items()
+        if len(values) > 1
+    }
+    what = "left out" if direction == "deletion" else "added to an empty window"
+    caption = f"Margin while cells are {what}, in the order of each method. A faithful order " + (
+        "falls early." if direction == "deletion" else "rises early."
+    )
+    data = table(
+        f"{direction}-{window['window']}",
+        caption,
+        [("share of the events", texts.number), *((name, texts.number) for name in lines)],
+        list(zip(x.tolist(), *(line.tolist() for line in lines.values()), strict=True)),
+    )
+
+    def on(ax: Axes) -> None:
+        draw.draw_lines(ax, 100 * x, lines, bands)
+        ax.axhline(0, color=MUTED, linewidth=0.8)
+        ax.set(xlabel=f"{_unit(window)} {what} (%)", ylabel="margin")
+
+    return Figure(data.name, f"{direction.capitalize()} curves", caption, (WIDTH, 3.2), on, data)
+
+
+def _interpolated(curve: Content, x: np.ndarray) -> np.ndarray:
+    """Margins of all orders of a curve at the shares `x`, float64 `[R, n]`."""
+    orders = zip(curve["events"], curve["margins"], strict=True)
+    return np.array([np.interp(x, np.array(n) / n[-1], margins) for n, margins in orders])
+
+
+def _areas(window: Content) -> Item:
+    areas = {
+        (curve["method"], curve["direction"]): float(np.mean(curve["areas"]))
+        for curve in window["curves"]
+    }
+    methods = dict.fromkeys(curve["method"] for curve in window["curves"])
+    title = (
+        "Area under the curves: the mean margin over the share of events. A faithful order has a "
+        "small area of deletion and a large area of insertion."
+    )
+    columns = [("order", texts.text), ("deletion", texts.number), ("insertion", texts.number)]
+    rows = [
+        (METHODS[method], areas[method, "deletion"], areas[method, "insertion"])
+        for method in methods
+    ]
+    return table(f"areas-{window['window']}", title, columns, rows)
+
+
+def _provenance(content: Content) -> Iterator[Item]:
+    yield from provenance(content["provenance"], [("network", content["network"])])
+    yield Listing("How the windows were made", dump(content["data"]))
