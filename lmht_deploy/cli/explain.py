@@ -89,7 +89,7 @@ def explain(
             metavar="NAME,...",
             help="Orders of the cells to compare by deletion and insertion curves: "
             "'counterfactual', 'gradient', 'integrated', 'random', or 'none' (default: "
-            "counterfactual, random, and gradient where PyTorch is installed).",
+            "counterfactual, random, and gradient if PyTorch is installed).",
             rich_help_panel=options.EXECUTION,
             autocompletion=options.complete_list(_method_names),
         ),
@@ -130,7 +130,7 @@ def explain(
     from lmht_deploy.analysis.provenance import provenance
 
     net, used = lmht.load(network), threads or os.cpu_count() or 1
-    chosen = _methods(methods)
+    chosen = _methods(methods, net)
     target = Target.of(net.window_shape, net.input.max_value, net.metadata, network)
     found = read_windows(recording, target, reading, split=split)
     indices = _indices(window, len(found), recording)
@@ -167,12 +167,14 @@ def explain(
 # ------------------------------------------------------------------------------------- options
 
 
-def _methods(text: str | None) -> list[Method]:
-    from lmht_deploy.analysis.explain import METHODS
+def _methods(text: str | None, net: Network) -> list[Method]:
+    from lmht_deploy.analysis.explain import METHODS, has_gradient
 
     if text is None:
-        installed = importlib.util.find_spec("torch") is not None
-        return ["counterfactual", *(("gradient",) if installed else ()), "random"]
+        gradient = importlib.util.find_spec("torch") is not None and has_gradient(net)
+        return (
+            ["counterfactual", "gradient", "random"] if gradient else ["counterfactual", "random"]
+        )
     names = [name.strip() for name in text.split(",")]
     if names == [NO_METHOD]:
         return []

@@ -24,6 +24,7 @@ MAX_WINDOWS = 20
 """Number of windows of which a report has figures."""
 ROWS = 10
 """Number of parts in a table."""
+SUPPORTING = "What the network answers without the most supporting"
 POINTS = 101
 """Points of a curve over the share of events."""
 CHANNELS = ("OFF events", "ON events")
@@ -112,9 +113,10 @@ def _window(window: Content, content: Content) -> Iterator[Item]:
         return
     yield _attribution(window)
     yield Note(_flip(window, content))
-    yield _cells(window, content)
+    yield _parts(window, content, "cell", f"{SUPPORTING} cells.")
     yield _bars(window, "step", "Steps", [f"step {t + 1}" for t in range(window["shape"][0])])
-    yield _bars(window, "polarity", "Polarities", _channels(window))
+    yield _bars(window, "polarity", _channel_title(window), _channels(window))
+    yield _parts(window, content, "cell_step", f"{SUPPORTING} cells in single steps.")
     if window["curves"]:
         yield Heading("Is the order of the cells faithful?")
         yield _curve(window, "deletion")
@@ -143,6 +145,10 @@ def _channels(window: Content) -> list[str]:
     if window["kind"] == "events" and channels == 2:
         return list(CHANNELS)
     return [f"channel {c + 1}" for c in range(channels)]
+
+
+def _channel_title(window: Content) -> str:
+    return "Polarities" if window["kind"] == "events" else "Channels"
 
 
 def _changes(window: Content, kind: str) -> np.ndarray:
@@ -200,12 +206,13 @@ def _flip(window: Content, content: Content) -> str:
     )
 
 
-def _cells(window: Content, content: Content) -> Item:
-    parts = {key: np.array(value) for key, value in window["parts"]["cell"].items()}
+def _parts(window: Content, content: Content, kind: str, title: str) -> Item:
+    """Table of the parts of one kind that support the answer most."""
+    parts = {key: np.array(value) for key, value in window["parts"][kind].items()}
     order = np.argsort(parts["margin_deltas"], axis=None, kind="stable")
     order = order[parts["events"].ravel()[order] > 0][:ROWS]
     columns = [
-        ("cell", texts.text),
+        ("left out", texts.text),
         (_unit(window), texts.count),
         ("share", texts.share),
         ("change of the logit", texts.number),
@@ -213,30 +220,31 @@ def _cells(window: Content, content: Content) -> Item:
         ("margin", texts.number),
         ("answer", texts.text),
     ]
-    title = "Cells that support the answer most: what the network answers without each of them."
-    rows = [_cell_row(window, content, parts, int(part)) for part in order]
-    return table(f"cells-{window['window']}", title, columns, rows)
+    rows = [_row(window, content, parts, int(part)) for part in order]
+    return table(f"{kind.replace('_', '-')}-{window['window']}", title, columns, rows)
 
 
-def _cell_row(
+def _row(
     window: Content, content: Content, parts: dict[str, np.ndarray], part: int
 ) -> tuple[Any, ...]:
-    row, column = divmod(part, window["grid"][1])
-    events, scale = int(parts["events"][row, column]), window["scale"]
+    events, scale = int(parts["events"].flat[part]), window["scale"]
+    rows, columns = window["grid"]
+    step, place = divmod(part, rows * columns)
+    where = _place(window, *divmod(place, columns))
     return (
-        _place(window, row, column),
+        where if parts["events"].ndim == 2 else f"step {step + 1}, {where}",
         events,
         events / window["events"],
-        float(parts["deltas"][row, column, window["answer"]] * scale),
-        float(parts["margin_deltas"][row, column] * scale),
-        float(parts["margins"][row, column] * scale),
-        _name(content, window, int(parts["answers"][row, column])),
+        float(parts["deltas"][..., window["answer"]].flat[part] * scale),
+        float(parts["margin_deltas"].flat[part] * scale),
+        float(parts["margins"].flat[part] * scale),
+        _name(content, window, int(parts["answers"].flat[part])),
     )
 
 
 def _bars(window: Content, kind: str, title: str, labels: Sequence[str]) -> Figure:
     changes = _changes(window, kind)
-    caption = f"Change of the margin without each {'step' if kind == 'step' else 'channel'}."
+    caption = f"{title}: change of the margin without each of them."
     data = table(
         f"{kind}-{window['window']}",
         caption,

@@ -60,6 +60,7 @@ __all__ = [
     "Kind",
     "Method",
     "explain",
+    "has_gradient",
     "to_content",
 ]
 
@@ -122,7 +123,7 @@ def explain(
     net = net if isinstance(net, Network) else load_network(Path(net))
     values = _check_window(net, window)
     side = check_cell(default_cell(values.shape) if cell is None else cell, values.shape)
-    chosen = _check_methods(methods)
+    chosen = _check_methods(methods, net)
     work = _Work(net, values, side, Runner(net, values, threads), progress, int(seed))
     return work.explain(chosen, flip)
 
@@ -147,7 +148,16 @@ def _check_window(net: Network, window: object) -> np.ndarray:
     return np.asarray(checked, np.int64)
 
 
-def _check_methods(methods: object) -> list[Method]:
+def has_gradient(net: Network) -> bool:
+    """Whether the gradient methods can explain a network.
+
+    The surrogate gradient is not defined for neurons that spread a current over sub-steps (the
+    injection "uniform" of a reparameterized network).
+    """
+    return all(layer.injection == "block-start" for layer in net.neurons)
+
+
+def _check_methods(methods: object, net: Network) -> list[Method]:
     if isinstance(methods, str) or not isinstance(methods, Sequence):
         raise DataError(f"methods must be a list of names, not {methods!r}")
     for method in methods:
@@ -156,6 +166,11 @@ def _check_methods(methods: object) -> list[Method]:
     chosen: list[Method] = list(dict.fromkeys(methods))
     if {"gradient", "integrated"} & set(chosen):
         require_package("torch", "train")
+        if not has_gradient(net):
+            raise DataError(
+                "the network spreads its currents over sub-steps, where the surrogate gradient is "
+                "not defined; explain the network before it was reparameterized"
+            )
     return chosen
 
 

@@ -45,7 +45,7 @@ def _part_content(parts: Counterfactuals) -> dict[str, Any]:
 
 
 def _curve_content(curve: Curve) -> dict[str, Any]:
-    names = ("cells", "events", "logits", "margins", "answers", "areas")
+    names = ("order", "cells", "events", "logits", "margins", "answers", "areas")
     arrays = {name: getattr(curve, name).tolist() for name in names}
     return {"method": curve.method, "direction": curve.direction, **arrays}
 

@@ -54,6 +54,7 @@ def draw_curves(
             Curve(
                 method=order.method,
                 direction=direction,
+                order=order.cells,
                 cells=cells,
                 events=chosen @ events,
                 logits=logits[..., answer],

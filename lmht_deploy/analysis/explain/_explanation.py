@@ -82,6 +82,7 @@ class Curve:
     Attributes:
         method: Order of the cells.
         direction: Whether cells are left out or added.
+        order: Flat indices of the cells with events, in each order, int64 `[R, m]`.
         cells: Number of cells left out or added, int64 `[n]`, from 0 to all.
         events: Number of events left out or added, int64 `[R, n]`.
         logits: Logit of the window's answer, int64 `[R, n]`.
@@ -92,6 +93,7 @@ class Curve:
 
     method: Method
     direction: Direction
+    order: np.ndarray
     cells: np.ndarray
     events: np.ndarray
     logits: np.ndarray

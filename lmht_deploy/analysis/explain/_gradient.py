@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from lmht_deploy.backends.torch import forward, per_channel
-from lmht_deploy.errors import DataError
 from lmht_deploy.ir import LEAK_ONE, Network, Neurons
 
 STEPS = 32
@@ -25,7 +24,7 @@ def attribute(
     potential and the reset are constant (see `lmht_deploy.training.neurons.lmht`).
 
     Args:
-        net: An integer network.
+        net: An integer network for which `has_gradient` holds.
         window: Integers `[T_in, C, H, W]`.
         answer: Class whose logit counts.
         other: Class whose logit is subtracted; None for none.
@@ -34,24 +33,11 @@ def attribute(
 
     Returns:
         float64 `[T_in, C, H, W]`, in units of a logit.
-
-    Raises:
-        DataError: The network has sub-steps into which its current is spread.
     """
-    _check(net)
     points = (np.arange(STEPS) + 0.5) / STEPS if integrated else np.ones(1)
     total = sum(_gradient(net, window * point, answer, other) for point in points)
     attribution: np.ndarray = window * total / len(points)
     return attribution
-
-
-def _check(net: Network) -> None:
-    for layer in net.neurons:
-        if layer.substeps > 1 and layer.injection != "block-start":
-            raise DataError(
-                f"layer {layer.name!r} spreads its current over its sub-steps, where the surrogate"
-                " gradient is not defined; explain the network before it was reparameterized"
-            )
 
 
 def _gradient(net: Network, window: np.ndarray, answer: int, other: int | None) -> np.ndarray:

@@ -76,7 +76,8 @@ def find_flip(
         progress: Called as `progress(done, total)` with numbers of cells.
     """
     search = _Search(runner, parts, answer)
-    grown = search.grow(np.flatnonzero(events).tolist(), progress)
+    filled = np.flatnonzero(events).tolist() if runner.classes > 1 else []
+    grown = search.grow(filled, progress)
     if grown is None:
         nothing = np.empty((0, 2), np.int64)
         stopped = search.runs >= MAX_RUNS

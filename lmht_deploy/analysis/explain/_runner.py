@@ -57,6 +57,7 @@ class Runner:
 
     Attributes:
         window: int32 `[T_in, C, H, W]`.
+        classes: Number of classes K.
         runs: Number of windows that were run.
         seconds: Wall time of these runs.
     """
@@ -75,7 +76,7 @@ class Runner:
         model = Model(net)
         self.window = np.ascontiguousarray(window, np.int32)
         self.runs, self.seconds = 0, 0.0
-        self._classes = net.classes
+        self.classes = net.classes
         self._threads = check_threads(threads, "an explanation")
         self._engines: SimpleQueue[Engine] = SimpleQueue()
         for _ in range(self._threads):
@@ -101,7 +102,7 @@ class Runner:
         def run(first: int) -> np.ndarray:
             return self._run(parts, left_out[first : first + BLOCK])
 
-        found = np.empty((len(left_out), self._classes), np.int64)
+        found = np.empty((len(left_out), self.classes), np.int64)
         with self._timed(len(left_out)), ThreadPoolExecutor(self._threads) as pool:
             starts = range(0, len(left_out), BLOCK)
             for first, logits in zip(starts, pool.map(run, starts), strict=True):
