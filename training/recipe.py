@@ -132,6 +132,11 @@ class DataRecipe:
         "split",
         "",
     )
+    split_scheme: str = _key(
+        "named split that is the same for everyone, in place of a share or a fold; "
+        '`lmht datasets NAME` lists those of a data set ("": none)',
+        "",
+    )
     split_seed: int = _key("seed of the splits", 0, min=0, max=2**32 - 1)
 
     @property
@@ -144,6 +149,7 @@ class DataRecipe:
             validation_share=self.validation_share,
             fold=self.fold,
             seed=self.split_seed,
+            scheme=self.split_scheme,
         )
 
     @property
@@ -166,6 +172,20 @@ class AugmentationRecipe:
         max=0.95,
     )
     swap_polarity: bool = _key("ON and OFF events are swapped with probability 0.5", False)
+    drop_time: float = _key(
+        "the events of some consecutive steps are dropped: of none up to a share N of the steps, "
+        "but at least one and not all (Gu et al. 2021)",
+        0.0,
+        min=0,
+        max=0.95,
+    )
+    drop_area: float = _key(
+        "the events in a random rectangle are dropped; its area is a random share of the window's, "
+        "from 0 to N (Gu et al. 2021)",
+        0.0,
+        min=0,
+        max=0.95,
+    )
     shift: int = _key(
         "random translation by at most N pixels per axis; vacated pixels are zero",
         0,
@@ -177,6 +197,12 @@ class AugmentationRecipe:
     )
     flip: bool = _key("horizontal flip with probability 0.5", False)
     rotate: float = _key("random rotation by at most N degrees, nearest pixel", 0.0, min=0, max=180)
+    shear: float = _key(
+        "random shear along the rows by at most N degrees, nearest pixel (Li et al. 2022)",
+        0.0,
+        min=0,
+        max=60,
+    )
     crop_scale: float = _key(
         "random resized crop: smallest share of the image's area; for images that are decoded "
         "when they are used (0: no crop)",
@@ -197,16 +223,23 @@ class AugmentationRecipe:
         min=0,
         max=1024,
     )
+    choose: int = _key(
+        "each window undergoes N transforms, chosen at random among thin, drop_time, drop_area, "
+        "shift, roll, rotate, shear and cutout, as far as they are used (Li et al. 2022; 0: all)",
+        0,
+        min=0,
+        max=8,
+    )
     mixup: float = _key(
-        "probability of mixup in a group of windows: pairs are blended, the share is uniform in "
-        "0..1 (Zhang et al. 2018)",
+        "probability that a window is blended with another one; the share is uniform in 0..1 "
+        "(Zhang et al. 2018)",
         0.0,
         min=0,
         max=1,
     )
     cutmix: float = _key(
-        "probability of CutMix in a group of windows: a rectangle is replaced by another window's, "
-        "its area is uniform in 0..1 (Yun et al. 2019)",
+        "probability that a rectangle of a window is replaced by another window's; its area is "
+        "uniform in 0..1 (Yun et al. 2019)",
         0.0,
         min=0,
         max=1,

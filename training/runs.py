@@ -4,7 +4,8 @@
                          the training data
     recipe.toml          the recipe, with every key
     metrics.jsonl        one line per epoch
-    files.csv            file, label and split of each recording, where windows have recordings
+    files.csv            file, label and split of each recording, and the name of the split scheme
+                         if one was used; where windows have recordings
     state.safetensors    weights, optimizer and epoch, from which a run is resumed
 
 Every file is written under a temporary name and renamed, so it is complete or absent.
@@ -231,14 +232,25 @@ def write_files(folder: Path, splits: Mapping[str, Windows]) -> None:
         splits: Windows by the name of their split. Nothing is written if they do not come from
             recordings.
     """
-    rows = [(*row, split) for split, windows in splits.items() for row in _recordings(windows)]
+    rows = [
+        (*row, split, *_scheme(windows))
+        for split, windows in splits.items()
+        for row in _recordings(windows)
+    ]
     if not rows:
         return
+    header = ("file", "label", "split", "scheme")[: len(rows[0])]
     with (
         atomic_write(folder / FILES) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
-        csv.writer(file, lineterminator="\n").writerows([("file", "label", "split"), *rows])
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def _scheme(windows: Windows) -> tuple[str, ...]:
+    """Name of the split scheme, if one was used."""
+    scheme = windows.provenance.get("split_scheme")
+    return () if scheme is None else (str(scheme),)
 
 
 def _recordings(windows: Windows) -> Iterator[tuple[str, str]]:

@@ -47,7 +47,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, explain, "lmht explain net.lmht recording.aedat4 --report explanation.html"),
     (LOOK, inspect, "lmht inspect net.lmht --target loihi2"),
     (LOOK, recipes, "lmht recipes digits"),
-    (LOOK, datasets, "lmht datasets --json datasets.json"),
+    (LOOK, datasets, "lmht datasets tonic:CIFAR10DVS"),
     (LOOK, doctor, "lmht doctor"),
     (TOOLS, emulate, "lmht emulate cifar10 --out data --per-class 100"),
 )

@@ -30,12 +30,12 @@ MANY_VALUES = 2**26
 IMAGES = ("images", "image-folder")
 """Kinds of sources whose windows have the three channels of images."""
 CUTTING = ("by", "length", "hop", "incomplete")
-DIVIDING = ("label_by", "group_by", "test_share", "validation_share", "fold")
+DIVIDING = ("label_by", "group_by", "test_share", "validation_share", "fold", "split_scheme")
 PATHS = ("label_by", "group_by")
 WITHOUT_EFFECT = {
-    "windows": ("sensor", *CUTTING, *PATHS, "drop", "subset", "cache"),
+    "windows": ("sensor", *CUTTING, *PATHS, "split_scheme", "drop", "subset", "cache"),
     "recording": ("classes", *DIVIDING, "subset", "cache"),
-    "images": ("sensor", *CUTTING, *PATHS, "drop", "subset"),
+    "images": ("sensor", *CUTTING, *PATHS, "split_scheme", "drop", "subset"),
     "image-folder": ("sensor", *CUTTING, "drop", "subset", "cache"),
     "events": (),
 }
@@ -61,6 +61,7 @@ class ReadOptions:
     test_share: splits.TestShare = None
     validation_share: splits.ValidationShare = None
     fold: splits.Fold = None
+    split_scheme: splits.SplitScheme = None
     drop: options.Drop = False
     subset: options.Subset = False
     cache: options.Cache = None
@@ -77,7 +78,7 @@ class ReadOptions:
     @property
     def split_fields(self) -> dict[str, Any]:
         """Fields of a split rule; None where no option is given."""
-        return {name: getattr(self, name) for name in DIVIDING}
+        return {name.removeprefix("split_"): getattr(self, name) for name in DIVIDING}
 
     @property
     def cache_folder(self) -> Path | None:

@@ -11,6 +11,8 @@ import typer
 
 from lmht_deploy.errors import DataError
 
+from . import _options as options
+
 if TYPE_CHECKING:
     from lmht_deploy.data import SplitRule, Windows
 
@@ -18,6 +20,13 @@ SPLITS = "Classes and splits"
 """Group of these options in `--help`."""
 RULE, CHOSEN = "split", "chosen classes"
 """Keys in the metadata of a network: the split rule, and the chosen classes as a JSON array."""
+
+
+def _scheme_names() -> list[str]:
+    from lmht_deploy.data._schemes import SCHEMES
+
+    return list(SCHEMES)
+
 
 Classes = Annotated[
     str | None,
@@ -81,6 +90,17 @@ TestShare = Annotated[
         rich_help_panel=SPLITS,
     ),
 ]
+SplitScheme = Annotated[
+    str | None,
+    typer.Option(
+        "--split-scheme",
+        metavar="NAME",
+        help="Named split that is the same for everyone, in place of a share or a fold (see "
+        "`lmht datasets NAME`); '' for none.",
+        rich_help_panel=SPLITS,
+        autocompletion=options.completion(_scheme_names),
+    ),
+]
 
 
 def parse_classes(text: str | None) -> tuple[str, ...]:
@@ -94,12 +114,19 @@ def parse_classes(text: str | None) -> tuple[str, ...]:
 
 
 def split_rule(given: Mapping[str, Any], own: SplitRule | None) -> SplitRule:
-    """Return the rule of a network, or the default, with what the options replace."""
+    """Return the rule of a network, or the default, with what the options replace.
+
+    A scheme replaces the network's share and fold, and these replace its scheme.
+    """
     from dataclasses import replace
 
     from lmht_deploy.data import SplitRule
 
     changed = {name: value for name, value in given.items() if value is not None}
+    if changed.get("scheme"):
+        changed = {"test_share": 0.0, "fold": ""} | changed
+    elif changed.get("test_share") or changed.get("fold"):
+        changed = {"scheme": ""} | changed
     return replace(own or SplitRule(), **changed)
 
 

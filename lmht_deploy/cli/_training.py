@@ -13,7 +13,7 @@ from lmht_deploy.errors import DataError, LmhtError, StorageError, TrainingError
 
 from . import _split_options as splits
 from ._console import counting, shown_warnings, tell
-from ._data import ReadOptions, Target, find_source, tell_about
+from ._data import DIVIDING, ReadOptions, Target, find_source, tell_about
 from ._training_reports import reports
 from ._window_options import length_and_kind
 
@@ -149,7 +149,8 @@ def train_overrides(data: str | None, reading: ReadOptions) -> list[str]:
         found["incomplete"] = True
     if reading.classes is not None:
         found["classes"] = splits.parse_classes(reading.classes)
-    found |= {name: value for name, value in reading.split_fields.items() if value is not None}
+    divided = {name: getattr(reading, name) for name in DIVIDING}
+    found |= {name: value for name, value in divided.items() if value is not None}
     return [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in found.items()]
 
 

@@ -15,8 +15,9 @@ from lmht_deploy.events.windows import By, WindowRule
 
 from ._labels import match_classes
 from ._load import load
-from ._registry import DataSet, available
+from ._registry import DataSet, available, find_data_set
 from ._sampling import balanced_sample, describe_sample
+from ._schemes import split_list
 from ._sources import find_source
 from ._splits import SplitRule
 from ._windows import Kind, Progress, Windows
@@ -32,7 +33,9 @@ __all__ = [
     "available",
     "balanced_sample",
     "describe_sample",
+    "find_data_set",
     "find_source",
     "load",
     "match_classes",
+    "split_list",
 ]

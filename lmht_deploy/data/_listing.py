@@ -27,8 +27,9 @@ from ._splits import (
     part_of,
 )
 
-COLUMNS = ("file", "label", "split", "group")
-"""Columns of a table of files; the last two may be missing."""
+COLUMNS = ("file", "label", "split", "group", "scheme")
+"""Columns of a table of files; the last three may be missing. "scheme" says which split scheme gave
+the splits, for whoever reads the table."""
 
 MAX_TABLE_BYTES = 2**28
 """Largest table that is read."""
@@ -168,6 +169,7 @@ def select(
             "held_out": "validation" if "validation" in found.splits else "test",
             # They are of the split that is held out.
             "notes": [] if choice.split == "train" else list(found.notes),
+            **found.origin,
         },
     )
 
@@ -204,7 +206,9 @@ def _no_split(choice: Choice, found: list[str]) -> str:
             "there is no validation split; give its share (data.validation_share in a recipe,"
             " --validation-share on the command line)"
         )
-    return f"there is no {choice.split} split; the recordings are in {' and '.join(found)}"
+    scheme = f" by split scheme {choice.rule.scheme!r}" if choice.rule.scheme else ""
+    found_in = " and ".join(found)
+    return f"there is no {choice.split} split; the recordings are in {found_in}{scheme}"
 
 
 # -------------------------------------------------------------------------------------- the folder
@@ -387,7 +391,7 @@ def _read_rows(path: Path) -> dict[int, dict[str, str]]:
     columns = [name.strip().lower() for name in lines[0]] if lines else []
     if not {"file", "label"} <= set(columns) <= set(COLUMNS) or len(set(columns)) < len(columns):
         raise DataError(
-            f"{path}: the columns must be file, label and optionally split, group, not"
+            f"{path}: the columns must be file, label and optionally split, group, scheme, not"
             f" {', '.join(columns) or 'nothing'}"
         )
     return _as_rows(path, columns, lines[1:])

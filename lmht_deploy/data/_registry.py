@@ -6,9 +6,11 @@ import importlib.util
 from dataclasses import dataclass
 
 from lmht_deploy._suggest import unknown
+from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor
 
 from . import _digits, images
+from ._schemes import SCHEMES, schemes_for
 from ._tonic import KNOWN
 from ._windows import Kind
 
@@ -25,6 +27,7 @@ class DataSet:
         origin: What the data is and where it comes from.
         packages: Import names of the packages that reading it needs.
         extra: Extra of lmht-deploy that installs `packages`; empty if there are none.
+        split_schemes: Names of the split schemes that apply; empty if it has splits of its own.
     """
 
     name: str
@@ -34,6 +37,7 @@ class DataSet:
     origin: str
     packages: tuple[str, ...] = ()
     extra: str = ""
+    split_schemes: tuple[str, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -56,6 +60,7 @@ def available() -> tuple[DataSet, ...]:
             "handwritten digits of scikit-learn before an emulated sensor; no files needed",
             ("sklearn",),
             "demo",
+            _scheme_names("digits"),
         ),
         DataSet(
             "nmnist",
@@ -73,6 +78,7 @@ def available() -> tuple[DataSet, ...]:
             None,
             None,
             "your own recordings; root: one folder for each class (or --data FOLDER)",
+            split_schemes=tuple(SCHEMES),
         ),
         *(_image_entry(name) for name in images.SETS),
         DataSet(
@@ -83,8 +89,14 @@ def available() -> tuple[DataSet, ...]:
             "your own images; root: one folder for each class",
             ("PIL",),
             "images",
+            _scheme_names(images.FOLDER),
         ),
     )
+
+
+def _scheme_names(data: str) -> tuple[str, ...]:
+    """Names of the split schemes of a data set without splits of its own."""
+    return tuple(scheme.name for scheme in schemes_for(data))
 
 
 def _tonic_entry(name: str) -> DataSet:
@@ -97,6 +109,7 @@ def _tonic_entry(name: str) -> DataSet:
         f"{name} as Tonic saves it; root: the folder that Tonic saved it to",
         ("tonic",),
         "events",
+        () if isinstance(known.complete, dict) else _scheme_names(name),
     )
 
 
@@ -111,6 +124,14 @@ def _image_entry(name: str) -> DataSet:
         images.PACKAGES,
         "images",
     )
+
+
+def find_data_set(name: str) -> DataSet:
+    """Return the data set called `name`; DataError if it is not one of `available`."""
+    for known in available():
+        if known.name == name:
+            return known
+    raise DataError(unknown_data_set(name))
 
 
 def is_event_set(name: str) -> bool:

@@ -10,13 +10,14 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
 
 from ._labels import shorten
+from ._schemes import SchemeSplit, find_scheme, split_by_scheme
 
 Split = Literal["train", "validation", "test", "all"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
@@ -52,7 +53,8 @@ class SplitRule:
     """How the recordings of a data set are labeled, grouped and divided into splits.
 
     A data set that has splits of its own keeps them: `test_share` is not used, and
-    `validation_share` and `fold` divide its training recordings.
+    `validation_share` and `fold` divide its training recordings. A scheme gives splits to a data
+    set that has none, and `validation_share` divides its training recordings.
 
     Attributes:
         label_by: Part of the path that is the class, for your own files. A number N: the N-th
@@ -68,9 +70,11 @@ class SplitRule:
         fold: "I/K": fold I of K is held out in place of a share, I from 1. It is the test split,
             or the validation split if the data set has a test split of its own.
         seed: Seed of the draw.
+        scheme: Name of a split scheme, in place of a share or a fold: the name of a recording
+            decides whether it trains or tests. "": no scheme.
 
     Raises:
-        DataError: A field is not valid.
+        DataError: A field is not valid, or a scheme and a share or a fold are given.
     """
 
     label_by: str = ""
@@ -79,6 +83,7 @@ class SplitRule:
     validation_share: float = 0.0
     fold: str = ""
     seed: int = 0
+    scheme: str = ""
 
     def __post_init__(self) -> None:
         for name in ("test_share", "validation_share"):
@@ -91,6 +96,13 @@ class SplitRule:
             _check_pattern(getattr(self, name), name)
         if self.fold:
             parse_fold(self.fold)
+        if self.scheme != "":
+            find_scheme(self.scheme)
+        if self.scheme and (self.test_share or self.fold):
+            raise DataError(
+                f"split scheme {self.scheme!r} divides the recordings; a test share or a fold"
+                " cannot be given"
+            )
 
     def to_text(self) -> str:
         """Format the rule as JSON, which `from_text` reads."""
@@ -169,12 +181,15 @@ class Division:
     Attributes:
         groups: Name of the group of each recording.
         splits: Name of the split of each recording, str `[N]`; empty if they are not divided.
-        notes: One sentence for each way in which the splits differ from what was asked.
+        notes: One sentence for each way in which the splits differ from what was asked, and one
+            about a split scheme.
+        origin: What is known of a split scheme, as plain values for the provenance.
     """
 
     groups: tuple[str, ...]
     splits: np.ndarray = field(default_factory=lambda: np.zeros(0, str))
     notes: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 def divide(
@@ -214,12 +229,15 @@ def divide(
     if groups is None:
         by = rule.group_by
         groups = [part_of(name, by, "group_by") for name in names] if by else names
+    by_scheme = SchemeSplit()
+    if rule.scheme:
+        given = (by_scheme := _divide_by_scheme(rule.scheme, groups, given, what)).splits
     order = np.array(sorted(range(len(names)), key=names.__getitem__), int)
     table = _Table(
         labels[order], np.array(groups)[order], tuple(classes), used or classes, rule.seed, what
     )
     splits = np.full(len(order), "train", "<U10")
-    fold, notes = rule.fold, []
+    fold, notes = rule.fold, list(by_scheme.notes)
     if given is None:
         everything = np.ones(len(order), bool)
         notes += table.hold_out(splits, everything, "test", rule.test_share or test_share, fold)
@@ -232,7 +250,20 @@ def divide(
         notes += table.hold_out(splits, left, "validation", rule.validation_share, fold)
     result = np.empty_like(splits)
     result[order] = splits
-    return Division(tuple(groups), result, tuple(notes))
+    return Division(tuple(groups), result, tuple(notes), by_scheme.origin)
+
+
+def _divide_by_scheme(
+    scheme: str, groups: Sequence[str], given: Sequence[str] | None, what: str
+) -> SchemeSplit:
+    """Divide groups by a scheme; DataError if there are splits already, or no names."""
+    if given is None and what != "window":
+        return split_by_scheme(scheme, groups)
+    reason = "windows have no names" if given is None else "the data has splits of its own"
+    raise DataError(
+        f"split scheme {scheme!r} cannot be used: {reason}; for no scheme, give --split-scheme ''"
+        " (data.split_scheme in a recipe)"
+    )
 
 
 def _check_given(groups: Sequence[str], given: Sequence[str], rule: SplitRule) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmht_deploy.data import cifar10dvs, load
+from lmht_deploy.data import cifar10dvs, load, split_list
 from lmht_deploy.events.recordings import read_events
 
 from .test_cli import lmht, refused
@@ -60,6 +60,7 @@ def test_recordings_that_tonic_reads(images: Path, capsys: pytest.CaptureFixture
     total = sum(len(read_events(path)[0]) for path in out.rglob("*.aedat4"))
     assert test.provenance["events"] == total > 100_000
     assert test.provenance["emulated"]["seed"] == 0
+    assert set(test.sources) < set(split_list("tonic:CIFAR10DVS", "spikingjelly"))
 
     missing = out / "CIFAR10DVS" / "bird" / "cifar10_bird_0.aedat4"
     missing.unlink()

@@ -179,6 +179,28 @@ def test_datasets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [known["name"] for known in content] == names
 
 
+def test_split_schemes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, out = "tonic:CIFAR10DVS", tmp_path / "tebn.csv"
+    assert lmht("datasets", name, "--json", tmp_path / "set.json") == 0
+    assert "lmht-seed-1029" in capsys.readouterr().out
+    schemes = json.loads((tmp_path / "set.json").read_text())["split_schemes"]
+    assert [scheme["scheme"] for scheme in schemes][:2] == ["spikingjelly", "tebn"]
+    assert schemes[1]["test"] == 1_000 and schemes[1]["digest"].startswith("0e510cda")
+    assert lmht("datasets", "nmnist") == 0
+    assert "splits of its own" in capsys.readouterr().out
+
+    assert lmht("datasets", name, "--split-scheme", "tebn", "--out", out) == 0
+    assert "10,000 files of tonic:CIFAR10DVS" in capsys.readouterr().out
+    lines = out.read_text().splitlines()
+    assert len(lines) == 10_001
+    assert lines[:2] == [
+        "file,label,split,scheme",
+        "airplane/cifar10_airplane_0.aedat4,airplane,test,tebn",
+    ]
+    assert "needs the name of a data set" in refused(capsys, "datasets", "--out", out)
+    assert "did you mean" in refused(capsys, "datasets", "tonic:CIFAR10DV")
+
+
 def test_doctor(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

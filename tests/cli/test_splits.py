@@ -13,7 +13,7 @@ from lmht_deploy.cli import _split_options as splits
 from lmht_deploy.cli._data import ReadOptions, Target, read_windows
 from lmht_deploy.cli._training import train_overrides
 from lmht_deploy.data import SplitRule, Windows
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, RecipeError
 from lmht_deploy.events.arrays import make_events
 
 CLASSES = ("cat", "dog", "eel")
@@ -85,6 +85,41 @@ def test_the_rule_of_the_network_holds_where_no_option_is_given(tmp_path: Path) 
     assert read(tmp_path, target, label_by="1").classes == ("one", "two")
     with pytest.raises(DataError, match=r"net\.lmht: 'x' is not a split rule"):
         target_of(split="x")
+
+
+def test_a_scheme_replaces_a_share_or_a_fold_of_the_network() -> None:
+    own = SplitRule(group_by="1", fold="1/3")
+    given = ReadOptions(split_scheme="hash-9-1").split_fields
+    assert splits.split_rule(given, own) == SplitRule(group_by="1", scheme="hash-9-1")
+    own = SplitRule(scheme="hash-9-1", validation_share=0.1)
+    for options in ({"fold": "1/3"}, {"test_share": 0.2}):
+        rule = splits.split_rule(ReadOptions(**options).split_fields, own)  # type: ignore[arg-type]
+        assert rule == SplitRule(validation_share=0.1, **options)  # type: ignore[arg-type]
+    assert splits.split_rule(ReadOptions(validation_share=0.2).split_fields, own).scheme != ""
+    assert splits.split_rule(ReadOptions(split_scheme="").split_fields, own).scheme == ""
+    assert train_overrides(None, ReadOptions(split_scheme="tebn")) == ['data.split_scheme="tebn"']
+
+
+def test_a_run_states_its_scheme(tmp_path: Path) -> None:
+    """The run folder and the files of its networks carry the name of the scheme."""
+    pytest.importorskip("torch")
+    from lmht_deploy.training import data, runs
+    from lmht_deploy.training.recipe import load_recipe
+
+    write(tmp_path / "r", *CLASSES, number=20)
+    recipe = load_recipe("digits", ["data.name=folder", "data.split_scheme=hash-fold-1-of-5"])
+    found = data.load_data(recipe, root=tmp_path / "r", sensor=(3, 5))
+    assert SplitRule.from_text(found.train.provenance["split_rule"]).scheme == "hash-fold-1-of-5"
+    assert found.test.provenance["split_scheme"] == "hash-fold-1-of-5"
+    runs.write_files(tmp_path, {"train": found.train, "test": found.test})
+    rows = list(csv.DictReader((tmp_path / "files.csv").read_text().splitlines()))
+    assert {row["scheme"] for row in rows} == {"hash-fold-1-of-5"} and len(rows) == 60
+    (tmp_path / "files.csv").rename(tmp_path / "r" / "files.csv")
+    plain = load_recipe("digits", ["data.name=folder"])
+    again = data.load_data(plain, root=tmp_path / "r" / "files.csv", sensor=(3, 5))
+    assert again.test.sources == found.test.sources
+    with pytest.raises(RecipeError, match="unknown split scheme 'thebn'; did you mean 'tebn'"):
+        load_recipe("digits", ["data.split_scheme=thebn"])
 
 
 def test_options_become_overrides_of_the_recipe() -> None:

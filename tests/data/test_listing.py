@@ -119,7 +119,7 @@ def test_a_table_states_labels_splits_and_groups(tmp_path: Path, delimiter: str)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "the columns must be file, label and optionally split, group, not nothing"),
+        ("", "the columns must be file, label and optionally split, group, scheme, not nothing"),
         ("file,labels\na,b\n", "the columns must be .* not file, labels"),
         ("file,label,label\na,b,b\n", "the columns must be"),
         ("file,label\n", "lists no file"),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lmht_deploy.data import SplitRule, split_list
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor
 from lmht_deploy.events.recordings import read_events
@@ -145,6 +146,34 @@ def test_cifar10dvs_is_sorted_and_split_9_to_1(
     shuffle_file_system(monkeypatch)
     again = load("tonic:CIFAR10DVS", root=tmp_path, split="test", steps=10, subset=True, size=32)
     np.testing.assert_array_equal(again.windows, test.windows)
+
+
+def test_cifar10dvs_by_a_split_scheme(tmp_path: Path) -> None:
+    """A part of the data set is divided as the list says, also when it is read as a folder."""
+    pytest.importorskip("aedat")
+    write_cifar10dvs(tmp_path / "CIFAR10DVS", 4)
+    rule = SplitRule(scheme="fold-1-of-5")
+    listed = split_list("tonic:CIFAR10DVS", "fold-1-of-5")
+    for name, root in (("tonic:CIFAR10DVS", tmp_path), ("folder", tmp_path / "CIFAR10DVS")):
+        for split in ("train", "test"):
+            found = load(
+                name, root=root, split=split, steps=2, size=8, subset=True, split_rule=rule
+            )
+            files = [file for file in sorted(listed) if listed[file] == split]
+            present = [file for file in files if int(file[:-7].rpartition("_")[2]) < 4]
+            assert list(found.sources) == present
+            assert found.provenance["split_scheme"] == "fold-1-of-5"
+            assert found.provenance["split_complete"] is False
+    assert "40 of the 10,000 recordings of CIFAR10-DVS" in " ".join(found.notes)
+    with pytest.raises(
+        DataError, match=r"there is no train split; .* in test by split scheme 'tebn'"
+    ):
+        load(
+            "folder",
+            root=tmp_path / "CIFAR10DVS",
+            split="train",
+            split_rule=SplitRule(scheme="tebn"),
+        )
 
 
 def test_dvs_gesture(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def processes() -> multiprocessing.context.ForkServerContext:
     In a fork of this process OpenMP would wait forever for threads that did not survive it.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lmht_deploy.training.loop", "kornia.augmentation"])
+    context.set_forkserver_preload(["lmht_deploy.training.loop"])
     return context
 
 

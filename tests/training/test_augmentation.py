@@ -19,7 +19,16 @@ from lmht_deploy.training.recipe import AugmentationRecipe
 FOR_IMAGES = AugmentationRecipe(
     shift=2, roll=1, flip=True, rotate=20.0, auto_augment="cifar10", cutout=3, mixup=0.5, cutmix=0.5
 )
-FOR_EVENTS = dataclasses.replace(FOR_IMAGES, auto_augment="none", thin=0.5, swap_polarity=True)
+FOR_EVENTS = dataclasses.replace(
+    FOR_IMAGES,
+    auto_augment="none",
+    thin=0.5,
+    swap_polarity=True,
+    drop_time=0.5,
+    drop_area=0.3,
+    shear=20.0,
+)
+CHOSEN = dataclasses.replace(FOR_EVENTS, choose=2, flip=False, swap_polarity=False)
 
 
 def windows(
@@ -65,7 +74,7 @@ def test_without_augmentation_nothing_is_touched() -> None:
     assert found is x and targets is labels
 
 
-@pytest.mark.parametrize("recipe", [FOR_IMAGES, FOR_EVENTS])
+@pytest.mark.parametrize("recipe", [FOR_IMAGES, FOR_EVENTS, CHOSEN])
 def test_the_same_draws_give_the_same_windows_in_any_company(recipe: AugmentationRecipe) -> None:
     """A process with the second half of a batch gets the second half of the whole batch."""
     image = recipe is FOR_IMAGES
@@ -79,7 +88,7 @@ def test_the_same_draws_give_the_same_windows_in_any_company(recipe: Augmentatio
     assert torch.get_rng_state().equal(state)
 
 
-@pytest.mark.parametrize("recipe", [FOR_IMAGES, FOR_EVENTS])
+@pytest.mark.parametrize("recipe", [FOR_IMAGES, FOR_EVENTS, CHOSEN])
 def test_a_window_depends_on_its_own_draws(recipe: AugmentationRecipe) -> None:
     """Without mixing. Other draws for one window change this one, and only this one."""
     image = recipe is FOR_IMAGES
@@ -87,7 +96,7 @@ def test_a_window_depends_on_its_own_draws(recipe: AugmentationRecipe) -> None:
     augment = Augmentation(dataclasses.replace(recipe, mixup=0.0, cutmix=0.0), 5, image=image)
     draws = drawn(augment, 6)
     others = draws.clone()
-    others[2] = 1 - draws[2]
+    others[2] = draws[2].flip(0)
     before, after = augment(x, labels, draws)[0], augment(x, labels, others)[0]
     changed = [not bool(a.equal(b)) for a, b in zip(before, after, strict=True)]
     assert changed == [False, False, True, False, False, False]
@@ -95,7 +104,7 @@ def test_a_window_depends_on_its_own_draws(recipe: AugmentationRecipe) -> None:
     assert augment(x[order], labels[order], draws[order])[0].equal(before[order])
 
 
-@pytest.mark.parametrize("recipe", [FOR_IMAGES, FOR_EVENTS])
+@pytest.mark.parametrize("recipe", [FOR_IMAGES, FOR_EVENTS, CHOSEN])
 def test_no_step_depends_on_a_value(recipe: AugmentationRecipe) -> None:
     """Traced without values: so a CUDA graph can hold it. The trace computes the same."""
     image = recipe is FOR_IMAGES
@@ -109,7 +118,7 @@ def test_no_step_depends_on_a_value(recipe: AugmentationRecipe) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1 - 2**-24])
-@pytest.mark.parametrize("recipe", [FOR_IMAGES, FOR_EVENTS])
+@pytest.mark.parametrize("recipe", [FOR_IMAGES, FOR_EVENTS, CHOSEN])
 def test_extreme_draws(recipe: AugmentationRecipe, value: float) -> None:
     x, labels = windows(5) if recipe is FOR_IMAGES else counts(5)
     augment = Augmentation(recipe, 5, image=recipe is FOR_IMAGES)
@@ -118,7 +127,7 @@ def test_extreme_draws(recipe: AugmentationRecipe, value: float) -> None:
     torch.testing.assert_close(shares.sum(1), torch.ones(5))
 
 
-@pytest.mark.parametrize("policies", ["cifar10", "imagenet"])
+@pytest.mark.parametrize("policies", ["cifar10", "imagenet", "rand", "trivial"])
 def test_policies_keep_the_range_of_pixels(policies: str) -> None:
     x, labels = windows(4)
     recipe = AugmentationRecipe(auto_augment=policies)
@@ -317,7 +326,75 @@ def test_polarities_are_swapped_at_every_step() -> None:
         assert one.flatten().tolist() == before.flatten()[expected].tolist()
 
 
-@pytest.mark.parametrize("key", ["thin", "swap_polarity"])
+def test_events_of_consecutive_steps_are_dropped() -> None:
+    """Of none up to half of six steps, each number and each place as likely as the others."""
+    x = torch.ones(2000, 6, 2, 2, 2)
+    augment = Augmentation(AugmentationRecipe(drop_time=0.5), 5, image=False)
+    found = augment(x, torch.zeros(2000, dtype=torch.long), drawn(augment, 2000))[0]
+    assert found.equal(found[:, :, :1, :1, :1].expand_as(found))
+    dropped = [tuple((one[:, 0, 0, 0] == 0).nonzero().flatten().tolist()) for one in found]
+    places = [()] + [tuple(range(a, a + n)) for n in (1, 2, 3) for a in range(7 - n)]
+    expected = {run: 500 / (7 - len(run)) if run else 500 for run in places}
+    assert set(dropped) == set(expected)
+    assert all(abs(dropped.count(run) - n) < 5 * math.sqrt(n) for run, n in expected.items())
+
+
+def test_a_window_keeps_a_step() -> None:
+    for steps, share, most in ((1, 0.95, 0), (2, 0.1, 1), (4, 0.95, 3)):
+        x = torch.ones(64, steps, 2, 2, 2)
+        found, _ = treated(
+            AugmentationRecipe(drop_time=share), x, torch.zeros(64, dtype=torch.long), image=False
+        )
+        assert (found == 0).sum(1).max() == most
+
+
+def test_events_of_a_rectangle_are_dropped() -> None:
+    x, labels = torch.ones(400, 3, 2, 20, 30), torch.zeros(400, dtype=torch.long)
+    found, _ = treated(AugmentationRecipe(drop_area=0.25), x, labels, image=False)
+    assert found.equal(found[:, :1, :1].expand_as(found))
+    shares = []
+    for one in found[:, 0, 0]:
+        empty = (one == 0).nonzero()
+        if len(empty):
+            sides = empty.max(0).values - empty.min(0).values + 1
+            assert sides.prod() == len(empty) and abs(sides[1] / sides[0] - 1.5) <= 1
+        shares.append(len(empty) / 600)
+    assert max(shares) <= 0.27 and abs(np.mean(shares) - 0.125) < 0.01
+
+
+def test_shear_moves_rows() -> None:
+    x = torch.zeros(2, 1, 9, 9)
+    x[:, :, :, 4] = 1
+    found = given(AugmentationRecipe(shear=45.0), x, torch.tensor([[0.0], [0.75]]), image=False)
+    expected = torch.eye(9)
+    assert found[0, 0].equal(expected) or found[0, 0].equal(expected.flip(0))
+    columns = found[1, 0].argmax(1)
+    slope = math.tan(math.radians(22.5))
+    assert (columns - 4).abs().tolist() == [round(slope * abs(row - 4)) for row in range(9)]
+
+
+def test_transforms_are_chosen() -> None:
+    """One of four for each window, each as often as the others; three of three are all."""
+    x, labels = counts(800)
+    every = {"thin": 0.9, "roll": 3, "cutout": 6, "drop_area": 0.9}
+    augment = Augmentation(AugmentationRecipe(**every, choose=1), 5, image=False)
+    draws = drawn(augment, len(x))
+    found = augment(x, labels, draws)[0]
+    columns = {"thin": (0, 2), "drop_area": (2, 5), "roll": (5, 7), "cutout": (7, 9)}
+    fits = {}
+    for name, (first, last) in columns.items():
+        one = Augmentation(AugmentationRecipe(**{name: every[name]}), 5, image=False)
+        alone = one(x, labels, draws[:, first:last])[0]
+        fits[name] = (found == alone).flatten(1).all(1)
+    fitting = torch.stack(list(fits.values()))
+    assert fitting.any(0).all()
+    assert all(150 < fit.sum() < 280 for fit in fits.values())
+    all_three = AugmentationRecipe(shift=2, rotate=20.0, cutout=3)
+    three = given(dataclasses.replace(all_three, choose=3), x[:, 0], draws[:, :8], image=False)
+    assert three.equal(given(all_three, x[:, 0], draws[:, :5], image=False))
+
+
+@pytest.mark.parametrize("key", ["thin", "swap_polarity", "drop_time", "drop_area"])
 def test_events_are_not_images(key: str) -> None:
     with pytest.raises(RecipeError, match=f"augmentation.{key} is for events, not for images"):
         Augmentation(dataclasses.replace(AugmentationRecipe(), **{key: 0.5}), 5, image=True)

@@ -8,7 +8,6 @@ tensors alone: no step waits for the device or depends on a value, so a CUDA gra
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -26,16 +25,34 @@ __all__ = ["GROUP", "Augmentation"]
 COLUMNS = {
     "thin": 2,
     "swap_polarity": 1,
+    "drop_time": 2,
+    "drop_area": 3,
     "shift": 2,
     "roll": 2,
     "flip": 1,
     "rotate": 1,
+    "shear": 1,
     "auto_augment": policies.COLUMNS,
     "cutout": 2,
     "mixup": 3,
     "cutmix": 5,
 }
 """Uniform numbers per window that each key of the recipe needs."""
+
+FOR_EVENTS = ("thin", "swap_polarity", "drop_time", "drop_area")
+"""Keys that do not apply to images."""
+
+UNCHANGED = {
+    "thin": 0.0,
+    "drop_time": 0.0,
+    "drop_area": 0.0,
+    "shift": 0.5,
+    "roll": 0.5,
+    "rotate": 0.5,
+    "shear": 0.5,
+    "cutout": 1e6,  # far outside of the window
+}
+"""Keys among which `choose` chooses, and the draw with which each changes nothing."""
 
 
 class Augmentation(nn.Module):
@@ -67,10 +84,13 @@ class Augmentation(nn.Module):
         super().__init__()
         self.recipe, self.classes, self.image, self.max_count = recipe, classes, image, max_count
         self._columns = _columns(recipe)
+        self._choices = [name for name in self._columns if name in UNCHANGED]
+        if recipe.choose and self._choices:
+            self._columns["choose"] = len(self._choices)
         self.columns = sum(self._columns.values())
         if recipe.auto_augment != "none" and not image:
             raise RecipeError("augmentation.auto_augment is for images, not for events")
-        for name in ("thin", "swap_polarity"):
+        for name in FOR_EVENTS:
             if getattr(recipe, name) and image:
                 raise RecipeError(f"augmentation.{name} is for events, not for images")
         name = recipe.auto_augment
@@ -96,22 +116,40 @@ class Augmentation(nn.Module):
         """
         if not self.columns:
             return windows, labels
-        split = torch.split(draws, list(self._columns.values()), 1)
-        drawn = dict(zip(self._columns, split, strict=True))
-        steps = windows.shape[1]
-        x = windows[:, 0] if self.image else windows.flatten(1, 2)
+        drawn, steps = self._drawn(draws), windows.shape[1]
+        x = windows[:, 0] if self.image else self._drop(windows.flatten(1, 2), drawn, steps)
         x, targets = self._mix(self._transform(x, drawn), labels, drawn)
         if self.image:
             return x[:, None].expand(-1, steps, -1, -1, -1), targets
         return torch.unflatten(x, 1, (steps, -1)), targets
 
-    def _transform(self, x: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
-        """Transform every one of x [B, C, H, W] by itself."""
+    def _drawn(self, draws: Tensor) -> dict[str, Tensor]:
+        """The draws [B, ...] of each transform; those that are not chosen change nothing."""
+        split = torch.split(draws, list(self._columns.values()), 1)
+        drawn = dict(zip(self._columns, split, strict=True))
+        if "choose" in drawn:
+            rank = drawn["choose"].argsort(stable=True, dim=1).argsort(1)
+            chosen = torch.split(rank < self.recipe.choose, 1, 1)
+            for name, mask in zip(self._choices, chosen, strict=True):
+                drawn[name] = torch.where(mask, drawn[name], UNCHANGED[name])
+        return drawn
+
+    def _drop(self, x: Tensor, drawn: Mapping[str, Tensor], steps: int) -> Tensor:
+        """Drop events of every one of x [B, steps·2, H, W], and swap polarities."""
+        recipe = self.recipe
         if "thin" in drawn:
-            x = events.thin(x, drawn["thin"], self.recipe.thin, self.max_count)
+            x = events.thin(x, drawn["thin"], recipe.thin, self.max_count)
         if "swap_polarity" in drawn:
             x = events.swap_polarity(x, drawn["swap_polarity"][:, 0] < 0.5)
-        if drawn.keys() & {"shift", "roll", "flip", "rotate"}:
+        if "drop_time" in drawn:
+            x = events.drop_time(x, drawn["drop_time"], recipe.drop_time, steps)
+        if "drop_area" in drawn:
+            x = events.drop_area(x, drawn["drop_area"], recipe.drop_area)
+        return x
+
+    def _transform(self, x: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
+        """Transform every one of x [B, C, H, W] by itself."""
+        if drawn.keys() & {"shift", "roll", "flip", "rotate", "shear"}:
             x = geometry.take(x, self._source(x, drawn))
         if "auto_augment" in drawn:
             levels = policies.apply(x - images.MIN_VALUE, drawn["auto_augment"], self._policies)
@@ -123,12 +161,16 @@ class Augmentation(nn.Module):
         return x
 
     def _source(self, x: Tensor, drawn: Mapping[str, Tensor]) -> geometry.Source:
-        """Shift, roll, flip, then rotate: composed from the result back to x [B, C, H, W]."""
+        """Shift, roll, flip, rotate, shear: composed from the result back to x [B, C, H, W]."""
         recipe, size = self.recipe, (x.shape[2], x.shape[3])
         source = geometry.unmoved(size, x.device)
-        if "rotate" in drawn:
-            angle = (drawn["rotate"][:, 0] * 2 - 1) * math.radians(recipe.rotate)
-            source = geometry.mapped(source, size, geometry.linear(angle))
+        if drawn.keys() & {"rotate", "shear"}:
+            none = torch.zeros(len(x), device=x.device)
+            angle = geometry.angles(drawn["rotate"], recipe.rotate) if "rotate" in drawn else none
+            slope = (
+                geometry.angles(drawn["shear"], recipe.shear).tan() if "shear" in drawn else none
+            )
+            source = geometry.mapped(source, size, geometry.linear(angle, slope))
         if "flip" in drawn:
             source = geometry.flipped(source, size, drawn["flip"][:, 0] < 0.5)
         if "roll" in drawn:

@@ -24,15 +24,16 @@ def luminance(x: Tensor) -> Tensor:
     if x.shape[1] != 3:
         return x.mean(1, keepdim=True).floor()
     weights = (19595.0, 38470.0, 7471.0)  # of 2^16; every sum is exact in float32
-    red, green, blue = (x[:, c : c + 1] * weight for c, weight in enumerate(weights))
-    return ((red + green + blue + 2**15) / 2**16).floor()
+    red, green, blue = torch.split(x, 1, 1)
+    sums = torch.add(red * weights[0], green, alpha=weights[1]).add(blue, alpha=weights[2])
+    return ((sums + 2**15) / 2**16).floor()
 
 
 def smoothed(x: Tensor) -> Tensor:
     """Means of 3 x 3 pixels, rounded, with weight 5 for the center; borders stay as they are."""
     rows = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
     center = x[:, :, 1:-1, 1:-1]
-    sums = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * center
+    sums = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]).add(center, alpha=4)
     return x + functional.pad((sums / 13 + 0.5).floor() - center, (1, 1, 1, 1))
 
 
@@ -46,9 +47,8 @@ def enhance(
     """
     gray = luminance(x)
     mean = (gray.mean((1, 2, 3)) + 0.5).floor()
-    reference = (
-        per_image(contrast * mean) + per_image(color) * gray + per_image(sharpness) * smoothed(x)
-    )
+    reference = torch.addcmul(per_image(contrast * mean), per_image(color), gray)
+    reference = torch.addcmul(reference, per_image(sharpness), smoothed(x))
     moved = torch.addcmul(reference, per_image(1 + strength), x - reference)
     return moved.clamp(0, LEVELS - 1).floor()
 
@@ -74,7 +74,7 @@ def solarize(x: Tensor, depth: Tensor) -> Tensor:
 def equalize(x: Tensor, chosen: Tensor) -> Tensor:
     """Equalize the histogram of each channel of the `chosen` images (float [B], 0 or 1)."""
     pixels = x.flatten(2).long()
-    histogram = torch.zeros(*x.shape[:2], LEVELS, device=x.device)
+    histogram = x.new_zeros(*x.shape[:2], LEVELS)
     histogram = histogram.scatter_add(2, pixels, torch.ones_like(x).flatten(2))
     last = histogram.gather(2, pixels.amax(2, keepdim=True))
     step = torch.div(pixels.shape[2] - last, LEVELS - 1, rounding_mode="floor")

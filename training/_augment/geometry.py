@@ -6,6 +6,7 @@ event counts stay counts.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -48,14 +49,19 @@ def offsets(draws: Tensor, max_offset: int) -> Tensor:
     return (draws * (2 * max_offset + 1)).long() - max_offset
 
 
+def angles(draws: Tensor, max_degrees: float) -> Tensor:
+    """Turn uniform numbers [B, 1] into angles [B] in radians, at most `max_degrees`."""
+    return (draws[:, 0] * 2 - 1) * math.radians(max_degrees)
+
+
 def unmoved(size: Size, device: torch.device) -> Source:
     """Every pixel is its own source."""
     rows, columns = (torch.arange(length, device=device) for length in size)
     return Source(rows[None, :, None], columns[None, None, :])
 
 
-def linear(angle: Tensor, slope_x: Tensor | float = 0.0, slope_y: Tensor | float = 0.0) -> Linear:
-    """Rotation by `angle` (radians) after shears by `slope_x` and `slope_y`, one per window."""
+def linear(angle: Tensor, slope_x: Tensor, slope_y: Tensor | float = 0.0) -> Linear:
+    """Map back a rotation by `angle` (radians) and then shears by `slope_x` and `slope_y`."""
     cos, sin = angle.cos(), angle.sin()
     return Linear(
         cos + sin * slope_x, cos * slope_y + sin, cos * slope_x - sin, cos - sin * slope_y
@@ -69,14 +75,9 @@ def mapped(
     center = [(length - 1) / 2 for length in size]
     rows, columns = source.rows - center[0], source.columns - center[1]
     yy, yx, xy, xx = (per_pixel(entry) for entry in map)
-    return bounded(
-        Source(
-            (yy * rows + yx * columns + (center[0] + y)).round().long(),
-            (xy * rows + xx * columns + (center[1] + x)).round().long(),
-            source.inside,
-        ),
-        size,
-    )
+    y = torch.addcmul(yy * rows + (center[0] + y), yx, columns)
+    x = torch.addcmul(xy * rows + (center[1] + x), xx, columns)
+    return bounded(Source(y.round().long(), x.round().long(), source.inside), size)
 
 
 def flipped(source: Source, size: Size, chosen: Tensor) -> Source:
@@ -126,9 +127,20 @@ def boxes(draws: Tensor, size: Size, height: Tensor | int, width: Tensor | int) 
     Returns:
         Whether a pixel lies in the rectangle, bool [B, H, W].
     """
-    sides = []
-    for draw, length, side in zip(torch.split(draws, 1, 1), size, (height, width), strict=True):
-        start = (draw * (length + 1 - side)).long()
-        place = torch.arange(length, device=draws.device) - start  # [B, length]
-        sides.append((place >= 0) & (place < side))
-    return sides[0][:, :, None] & sides[1][:, None, :]
+    rows = runs(draws[:, :1], size[0], height)
+    columns = runs(draws[:, 1:], size[1], width)
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def boxes_of_area(draws: Tensor, size: Size, area: Tensor) -> Tensor:
+    """Choose rectangles that have the shape of the windows, and a share `area` [B, 1] of theirs."""
+    side = area.sqrt()
+    height, width = ((side * length).round().long() for length in size)
+    return boxes(draws, size, height, width)
+
+
+def runs(draws: Tensor, length: int, number: Tensor | int) -> Tensor:
+    """Choose `number` consecutive ones of `length`, for draws [B, 1]; bool [B, length]."""
+    start = (draws * (length + 1 - number)).long()
+    place = torch.arange(length, device=draws.device) - start
+    return (place >= 0) & (place < number)

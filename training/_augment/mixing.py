@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .geometry import boxes
+from .geometry import boxes_of_area
 
 GROUP = 32
 """Consecutive windows among which partners are found.
@@ -69,10 +69,8 @@ def cutmix(x: Tensor, shares: Tensor, draws: Tensor, probability: float) -> tupl
         Mixed windows and shares.
     """
     decision, area, order = torch.split(draws[:, :3], 1, 1)
-    height, width = x.shape[-2:]
-    side = (area * (decision < probability)).sqrt()
-    sides = ((side * length).round().long() for length in (height, width))
-    inside, other = boxes(draws[:, 3:], (height, width), *sides), partners(order.flatten())
+    area, other = area * (decision < probability), partners(order.flatten())
+    inside = boxes_of_area(draws[:, 3:], (x.shape[2], x.shape[3]), area)
     amount = inside.to(shares.dtype).mean((1, 2))
     return (
         torch.where(inside[:, None], x[other], x),
