@@ -25,6 +25,16 @@ NET = SPECIAL["residual"]()
 WINDOW = windows_for(NET, 3)[2]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small networks gain nothing from more threads, and lose where the cores are shared."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def logits(net: Network, *windows: np.ndarray) -> np.ndarray:
     """Logits of the reference model, int64 `[B, K]`."""
     return reference.run(net, np.stack(windows)).logits
