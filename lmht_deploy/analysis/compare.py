@@ -22,6 +22,9 @@ from lmht_deploy.result import Result
 
 from . import energy
 from ._progress import Progress, no_progress
+from .agreement import Difference, check_spikes, difference, locate
+from .counts import GRADED, Counts, of_result
+from .observation import Observation, observe
 from .runner import as_windows, write_artifact
 from .scores import accuracy, check_labels, interval, saturations
 
@@ -33,14 +36,17 @@ __all__ = [
     "choose_backends",
     "compare",
     "compare_artifacts",
-    "difference",
+    "view_for",
     "write_artifacts",
+    "write_traced",
 ]
 
 REFERENCE = "reference"
 """Backend that the others are compared with."""
 LIMITS: Mapping[str, int] = {"lava": 20}
 """Largest number of windows of a slow backend. Lava simulates every sub-step of every process."""
+SPIKE_WINDOWS = 100
+"""Largest number of windows whose spikes are compared one by one. Sums are compared for all."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,15 @@ class BackendRow:
         spikes: Spikes of all neurons. A graded spike of k counts k.
         sops: Synaptic operations.
         macs: Multiply-accumulates of layers that read pixels.
-        energy: Estimated energy, in joules.
+        energy: Estimated energy, in joules; None if the integers differ, or if the model needs
+            counts that an artifact without its network does not give.
         time: Run time, in seconds.
         saturations: How often a 24-bit current wrapped or a 24-bit potential was clipped, in all
             windows; 0 on backends that have no such states.
-        difference: First mismatch with the reference model; None if all integers are equal.
+        difference: First difference from the reference model; None if all integers are equal.
+        spike_windows: Number of windows whose spikes were compared one by one; 0 for a backend that
+            returns sums only.
+        artifact: The file that ran.
     """
 
     label: str
@@ -69,10 +79,12 @@ class BackendRow:
     spikes: float
     sops: float
     macs: int
-    energy: float
+    energy: float | None
     time: float
     saturations: int
-    difference: str | None
+    difference: Difference | None
+    spike_windows: int
+    artifact: Path = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -84,12 +96,15 @@ class Comparison:
         energy_model: Name of the energy model.
         result: Result of the reference model.
         omitted: Why backends are missing, by name.
+        observation: Counts of the reference model by layer, step and window; None for an artifact
+            without its network.
     """
 
     rows: tuple[BackendRow, ...]
     energy_model: str
     result: Result = field(repr=False, compare=False)
     omitted: Mapping[str, str] = field(default_factory=dict)
+    observation: Observation | None = field(default=None, repr=False, compare=False)
 
     @property
     def equal(self) -> bool:
@@ -106,7 +121,7 @@ def compare(
     backends: Iterable[str] | None = None,
     threads: int = 1,
     limits: Mapping[str, int] = LIMITS,
-    energy_model: str = energy.DEFAULT,
+    energy_model: str | Path = energy.DEFAULT,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Run windows on several backends and compare all integers with the reference model.
@@ -120,7 +135,8 @@ def compare(
         threads: Maximum number of threads per backend.
         limits: Largest number of windows of slow backends, by name. They run a sample with
             equally many windows of each class; without labels, the first windows.
-        energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`.
+        energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`, or a
+            `.toml` file.
         progress: Called as `progress(label, done, total)` with numbers of windows.
 
     Returns:
@@ -156,6 +172,7 @@ def compare(
             threads=threads,
             limits=limits,
             energy_model=energy_model,
+            traced=write_traced(network, Path(folder), artifacts),
             progress=progress,
         )
     return dataclasses.replace(comparison, omitted=omitted)
@@ -222,6 +239,15 @@ def write_artifacts(
     return artifacts, omitted
 
 
+def write_traced(net: Network, folder: Path, labels: Iterable[str]) -> dict[str, Path]:
+    """Write the artifacts that return spikes, for backends whose artifact does not, by label."""
+    if "onnx" not in labels:
+        return {}
+    traced = folder / "traced"
+    traced.mkdir(exist_ok=True)
+    return {"onnx": write_artifact(net, traced, "onnx", trace=True)}
+
+
 def compare_artifacts(
     artifacts: Mapping[str, Path],
     windows: np.ndarray,
@@ -229,109 +255,166 @@ def compare_artifacts(
     *,
     threads: int = 1,
     limits: Mapping[str, int] = LIMITS,
-    energy_model: str = energy.DEFAULT,
+    energy_model: str | Path = energy.DEFAULT,
+    traced: Mapping[str, Path] | None = None,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Run windows through artifacts and compare all integers with those of the reference model.
 
     Args:
-        artifacts: Files by label, "reference" among them. A label is the name of a backend, or
-            "name/note" where a backend runs several artifacts.
+        artifacts: Files by label. A label is the name of a backend, or "name/note" where a backend
+            runs several artifacts. The others are compared with "reference", or with the first
+            file if that is missing.
+        traced: Files by label that return spikes, where those in `artifacts` do not.
         windows, labels, threads, limits, energy_model, progress: As in `compare`.
     """
     model = energy.energy_model(energy_model)
     windows = as_windows(windows)
     labels = check_labels(labels, windows)
-
-    def run(label: str, chosen: np.ndarray) -> Result:
-        return _run(label, artifacts[label], windows[chosen], threads, progress)
-
+    lead = REFERENCE if REFERENCE in artifacts else next(iter(artifacts))
     every = np.arange(len(windows))
-    expected = run(REFERENCE, every)
-    rows = [_row(REFERENCE, expected, expected, every, labels, model)]
-    for label in artifacts:
-        if label != REFERENCE:
-            limit = limits.get(_backend_of(label), len(windows))
-            chosen = balanced_sample(labels, limit, len(windows))
-            rows.append(_row(label, run(label, chosen), expected, chosen, labels, model))
-    return Comparison(tuple(rows), energy_model, expected)
+    with _open(lead, artifacts[lead], threads) as backend:
+        result, observation = _lead(lead, artifacts[lead], backend, windows, progress)
+        run = _Run(windows, labels, threads, model, progress, backend, result, observation)
+        rows = [run.row(lead, artifacts[lead], result, every, None, 0)]
+        for label, path in artifacts.items():
+            if label != lead:
+                limit = limits.get(_backend_of(label), len(windows))
+                chosen = balanced_sample(labels, limit, len(windows))
+                rows.append(run.compare(label, path, (traced or {}).get(label), chosen))
+    return Comparison(tuple(rows), model.name, result, observation=observation)
+
+
+def _open(label: str, path: Path, threads: int) -> closing[registry.Backend]:
+    """Open an artifact; the backend closes at the end of a `with` statement."""
+    return closing(registry.open_backend(_backend_of(label), path, threads=threads))
+
+
+def _lead(
+    label: str, path: Path, backend: registry.Backend, windows: np.ndarray, progress: Progress
+) -> tuple[Result, Observation | None]:
+    """Run all windows through the artifact that the others are compared with."""
+    progress(label, 0, len(windows))
+    report = partial(_report, progress, label, len(windows))
+    if path.suffix != ".lmht":
+        return registry.run_windows(backend, windows, progress=report), None
+    seen = observe(load_network(path), backend, windows, progress=report)
+    return seen.result, seen
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A comparison: the windows, how they are run, and what the first artifact gave."""
+
+    windows: np.ndarray
+    labels: np.ndarray | None
+    threads: int
+    model: energy.EnergyModel
+    progress: Progress
+    lead: registry.Backend
+    expected: Result
+    observation: Observation | None
+
+    def compare(
+        self, label: str, path: Path, traced: Path | None, chosen: np.ndarray
+    ) -> BackendRow:
+        """Run some windows through another artifact, and return its row."""
+        count = len(chosen)
+        self.progress(label, 0, count)
+        report = partial(_report, self.progress, label, count)
+        with _open(label, path, self.threads) as backend:
+            found = registry.run_windows(backend, self.windows[chosen], progress=report)
+            differs, compared = difference(found, self.expected, chosen), 0
+            if traced is None:
+                differs, compared = self._spikes(label, backend, chosen, differs)
+        if traced is not None:
+            with _open(label, traced, self.threads) as backend:
+                differs, compared = self._spikes(label, backend, chosen, differs)
+        return self.row(label, path, found, chosen, differs, compared)
+
+    def _spikes(
+        self,
+        label: str,
+        backend: registry.Backend,
+        chosen: np.ndarray,
+        differs: Difference | None,
+    ) -> tuple[Difference | None, int]:
+        """Return the first difference with its place, and how many windows were compared."""
+        if self.observation is None:
+            return differs, 0
+        if "traces" not in registry.capabilities(_backend_of(label)):
+            return differs, 0
+        sample, expected = chosen[:SPIKE_WINDOWS], self.observation.digests
+        try:
+            if differs is not None:
+                return self._placed(backend, chosen, differs), 0
+            return check_spikes(backend, self.lead, self.windows, sample, expected), len(sample)
+        except BackendError:  # an ONNX file without traces
+            return differs, 0
+
+    def _placed(
+        self, backend: registry.Backend, chosen: np.ndarray, differs: Difference
+    ) -> Difference:
+        """Return a difference with its first spike, if spikes differ."""
+        if differs.window is None:
+            return differs
+        index = int(np.flatnonzero(chosen == differs.window)[0])
+        place = locate(backend, self.lead, self.windows, chosen, index)
+        if place is None:
+            return differs
+        return dataclasses.replace(place, differing=differs.differing, windows=differs.windows)
+
+    def row(
+        self,
+        label: str,
+        path: Path,
+        result: Result,
+        chosen: np.ndarray,
+        differs: Difference | None,
+        spike_windows: int,
+    ) -> BackendRow:
+        """Return the row of an artifact."""
+        count, labels = len(result.logits), None if self.labels is None else self.labels[chosen]
+        counts = None if differs else view_for(self.model, self.expected, self.observation)
+        joules = None if counts is None else energy.estimate(counts, self.model).joules[chosen]
+        return BackendRow(
+            label=label,
+            windows=count,
+            accuracy=accuracy(result, labels),
+            interval=interval(result, labels),
+            spikes=sum(int(counts.sum()) for counts in result.spikes.values()) / count,
+            sops=sum(int(counts.sum()) for counts in result.sops.values()) / count,
+            macs=sum(result.macs.values()),
+            energy=None if joules is None else float(joules.mean()),
+            time=result.seconds / count,
+            saturations=sum(sum(counts) for _, *counts in saturations(result)),
+            difference=differs,
+            spike_windows=spike_windows,
+            artifact=path,
+        )
+
+
+def view_for(
+    model: energy.EnergyModel, result: Result, observation: Observation | None
+) -> Counts | None:
+    """Return the counts that a model needs, or None if they are not known.
+
+    The sums of an artifact without its network are enough for models of SOPs and MACs alone.
+
+    Args:
+        model: The energy model.
+        result: Result of the run.
+        observation: What was observed in the run; None for an artifact without its network.
+    """
+    view = GRADED if model.view == energy.DENSE else model.view
+    if observation is not None:
+        return observation.views.get(view)
+    return None if model.needs_spikes else dataclasses.replace(of_result(result), view=view)
 
 
 def _backend_of(label: str) -> str:
     return label.partition("/")[0]
 
 
-def _run(label: str, path: Path, windows: np.ndarray, threads: int, progress: Progress) -> Result:
-    count = len(windows)
-    progress(label, 0, count)
-    with closing(registry.open_backend(_backend_of(label), path, threads=threads)) as backend:
-        return registry.run_windows(
-            backend, windows, progress=partial(_report, progress, label, count)
-        )
-
-
 def _report(progress: Progress, label: str, total: int, done: int) -> None:
     progress(label, done, total)
-
-
-def _row(
-    label: str,
-    result: Result,
-    expected: Result,
-    chosen: np.ndarray,
-    labels: np.ndarray | None,
-    model: energy.EnergyModel,
-) -> BackendRow:
-    count, labels = len(result.logits), None if labels is None else labels[chosen]
-    return BackendRow(
-        label=label,
-        windows=count,
-        accuracy=accuracy(result, labels),
-        interval=interval(result, labels),
-        spikes=sum(counts.sum() for counts in result.spikes.values()) / count,
-        sops=sum(counts.sum() for counts in result.sops.values()) / count,
-        macs=sum(result.macs.values()),
-        energy=float(energy.estimate(result, model).mean()),
-        time=result.seconds / count,
-        saturations=sum(sum(counts) for _, *counts in saturations(result)),
-        difference=difference(result, expected, chosen),
-    )
-
-
-def difference(found: Result, expected: Result, chosen: np.ndarray | None = None) -> str | None:
-    """Describe the first mismatch between two results, layer by layer; None if there is none.
-
-    Args:
-        found: Result to check. It may cover some of the windows.
-        expected: Result of the reference model.
-        chosen: Which windows of `expected` the result `found` covers. Default: the first.
-    """
-    if chosen is None:
-        chosen = np.arange(len(found.logits))
-    for kind in ("spikes", "sops"):
-        for layer, counts in getattr(expected, kind).items():
-            mine = getattr(found, kind).get(layer)
-            if mine is None:
-                return f"{kind} of layer {layer!r} are missing"
-            if text := _mismatch(mine, counts[chosen], chosen):
-                return f"{kind} of layer {layer!r} differ: {text}"
-    if text := _mismatch(found.logits, expected.logits[chosen], chosen):
-        return f"logits differ: {text}"
-    if found.macs != expected.macs:
-        return f"MACs differ: {found.macs}, expected {expected.macs}"
-    return None
-
-
-def _mismatch(found: np.ndarray, expected: np.ndarray, windows: np.ndarray) -> str:
-    """Describe the first mismatch of two arrays for `windows`, or return an empty string."""
-    if found.shape != expected.shape:
-        return f"shape {list(found.shape)}, expected {list(expected.shape)}"
-    at = np.argwhere(found != expected)
-    if not len(at):
-        return ""
-    first = tuple(int(i) for i in at[0])
-    differing = len(np.unique(at[:, 0]))
-    return (
-        f"window {windows[first[0]]} has {found[first]}, expected {expected[first]} "
-        f"({differing} of {len(found)} windows differ)"
-    )

@@ -119,7 +119,7 @@ def _cells(row: BackendRow, macs: bool) -> list[Text | str]:
         f"{row.spikes:,.0f}",
         f"{row.sops:,.0f}",
         *([f"{row.macs:,}"] if macs else []),
-        f"{row.energy * 1e9:,.1f}",
+        "-" if row.energy is None else f"{row.energy * 1e9:,.1f}",
         f"{row.time * 1e3:,.3f}",
         good("equal") if row.difference is None else bad("differ"),
     ]

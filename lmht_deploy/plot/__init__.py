@@ -13,7 +13,8 @@ Example:
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from lmht_deploy.result import Result
 
 from ._attribution import draw_attribution
 from ._draw import Point, draw_frames, draw_heat, draw_pareto, draw_raster
-from ._style import new_axes
+from ._style import new_axes, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +72,9 @@ def raster(
     for name in chosen:
         if name not in traces:
             raise DataError(f"there is no layer {name!r}; the layers are {', '.join(traces)}")
-    spikes = {name: traces[name][index].reshape(traces[name].shape[1], -1) for name in chosen}
+    spikes = {
+        plain(name): traces[name][index].reshape(traces[name].shape[1], -1) for name in chosen
+    }
     ax = new_axes(ax, 6.4, 1.2 + 1.1 * len(spikes))
     draw_raster(ax, spikes)
     ax.set_xlabel("time-step")
@@ -86,7 +89,7 @@ def frames(
 ) -> Axes:
     """Draw events as frames beside each other: ON events blue, OFF events orange.
 
-    A pixel is darker where there are more events.
+    A color is stronger where there are more events.
 
     Args:
         events: A recording, or one window of a network: int `[T_in, 2, H, W]`, OFF and ON.
@@ -134,8 +137,9 @@ def density(result: Result, *, ax: Axes | None = None) -> Axes:
     for row, values in zip(matrix, means.values(), strict=True):
         row[: len(values)] = values
     ax = new_axes(ax, 2.4 + 0.7 * steps, 1 + 0.4 * len(means))
-    draw_heat(ax, matrix, list(means), [str(step + 1) for step in range(steps)], "{:.3f}".format)
-    ax.set_xlabel("time-step")
+    rows = list(map(plain, means))
+    draw_heat(ax, matrix, rows, [str(step + 1) for step in range(steps)], "{:.3f}".format)
+    ax.set_xlabel("time-step", loc="left")
     return ax
 
 
@@ -184,14 +188,14 @@ def pareto(
         >>> points = [lmht.plot.Point("T=4", 982.5, 0.978), lmht.plot.Point("T=2", 520.1, 0.969)]
         >>> lmht.plot.pareto(points).figure.savefig("pareto.png")
     """
-    found = list(points)
+    found = list(points) if isinstance(points, Iterable) else []
     if not found or not all(isinstance(point, Point) for point in found):
         raise DataError("points must be a list of lmht_deploy.plot.Point, with at least one")
     for point in found:
         if not 0 < point.cost < np.inf:
             raise DataError(f"the cost of {point.label!r} must be positive, not {point.cost!r}")
     ax = new_axes(ax, 6.4, 4)
-    draw_pareto(ax, found)
+    draw_pareto(ax, [replace(point, label=plain(point.label)) for point in found])
     ax.set(xlabel=cost, ylabel="accuracy (%)")
     return ax
 

@@ -10,6 +10,7 @@ from . import _charts as charts
 from . import _text as texts
 from ._answers import accuracy_fact, class_items
 from ._charts import Content
+from ._checks import of_command
 from ._compare import data_name, sample_items
 from ._document import Fact, Item, Listing, Note, Report, Section, absent, table
 from ._provenance import dump, provenance
@@ -17,11 +18,15 @@ from ._provenance import dump, provenance
 COUNTS = ("spikes", "events", "sops", "event_sops")
 
 
+@of_command("lmht run --json")
 def run_report(content: Content) -> Report:
     """Return the report of a run on one backend.
 
     Args:
         content: The JSON of `lmht run`.
+
+    Raises:
+        DataError: It is not that.
     """
     name = Path(str(content["artifact"])).name
     sections = (
