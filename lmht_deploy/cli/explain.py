@@ -128,8 +128,9 @@ def explain(
     """
     import lmht_deploy as lmht
     from lmht_deploy.analysis.provenance import provenance
+    from lmht_deploy.backends import load_integer_network
 
-    net, used = lmht.load(network), threads or os.cpu_count() or 1
+    net, used = load_integer_network("event", network), threads or os.cpu_count() or 1
     chosen = _methods(methods, net)
     target = Target.of(net.window_shape, net.input.max_value, net.metadata, network)
     found = read_windows(recording, target, reading, split=split)

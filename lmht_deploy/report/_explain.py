@@ -14,6 +14,7 @@ from lmht_deploy.plot._style import MUTED
 
 from . import _text as texts
 from ._charts import WIDTH, Content
+from ._checks import of_command
 from ._document import Fact, Figure, Heading, Item, Listing, Note, Report, Section, table
 from ._provenance import dump, provenance
 
@@ -40,6 +41,7 @@ MEANING = (
 )
 
 
+@of_command("lmht explain --json")
 def explain_report(content: Content) -> Report:
     """Return the report of an explanation.
 
