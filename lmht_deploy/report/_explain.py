@@ -14,13 +14,15 @@ from lmht_deploy.plot._style import MUTED
 
 from . import _text as texts
 from ._charts import WIDTH, Content
-from ._checks import of_command
+from ._checks import check_schema, of_command
 from ._document import Fact, Figure, Heading, Item, Listing, Note, Report, Section, table
 from ._provenance import dump, provenance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+SCHEMA, VERSION = "lmht-explain", 1
+"""The JSON that is understood, see docs/reference/explain-json.md."""
 MAX_WINDOWS = 20
 """Number of windows of which a report has figures."""
 ROWS = 10
@@ -47,7 +49,11 @@ def explain_report(content: Content) -> Report:
 
     Args:
         content: The JSON of `lmht explain`.
+
+    Raises:
+        DataError: It is not that.
     """
+    check_schema(content, "lmht explain", SCHEMA, VERSION)
     windows = content["windows"]
     sections = [
         Section(f"Window {window['window']}", tuple(_window(window, content)))

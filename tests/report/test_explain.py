@@ -106,6 +106,11 @@ def test_other_content_is_refused(wrong: Any) -> None:
         report.explain_report(wrong)
 
 
+def test_a_newer_schema_is_refused() -> None:
+    with pytest.raises(DataError, match=r"schema 'lmht-explain' version 1, not .* version 2"):
+        report.explain_report(content() | {"version": 2})
+
+
 def test_files(tmp_path: Path) -> None:
     report.write_figures(report.explain_report(content()), tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
