@@ -426,6 +426,7 @@ def test_mistakes(tmp_path: Path) -> None:
     assert "methods must be a list of names" in refused(NET, WINDOW, methods="random")
     assert "methods must be a list of names" in refused(NET, WINDOW, methods=3)
     assert "there is no method []" in refused(NET, WINDOW, methods=[[]])
+    assert "seed must be a number >= 0, not -1" in refused(NET, WINDOW, seed=-1)
     assert "threads" in refused(NET, WINDOW, threads=0)
     assert "net must be" in refused(3, WINDOW)
     assert "not float ones" in refused(float_network(), WINDOW)

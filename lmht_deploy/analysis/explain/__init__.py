@@ -124,6 +124,8 @@ def explain(
     values = _check_window(net, window)
     side = check_cell(default_cell(values.shape) if cell is None else cell, values.shape)
     chosen = _check_methods(methods, net)
+    if seed < 0:
+        raise DataError(f"seed must be a number >= 0, not {seed}")
     work = _Work(net, values, side, Runner(net, values, threads), progress, int(seed))
     return work.explain(chosen, flip)
 
