@@ -29,18 +29,21 @@ def draw_attribution(
     changes: np.ndarray,
     cell: int,
     outlined: Iterable[tuple[int, int]] = (),
+    *,
+    image: bool = False,
 ) -> None:
     """Draw the changes of a margin over gray events or over a gray image.
 
     Args:
         ax: Axes.
-        frame: Integers `[C, H, W]`: counts of events, or pixels within -128..127 if C is not 2.
+        frame: Integers `[C, H, W]`: counts of events, or pixels within -128..127.
         changes: Change of the margin without each cell, float64 `[rows, columns]`.
         cell: Side of a cell in pixels.
         outlined: Rows and columns of cells that get an outline.
+        image: Whether the frame holds pixels.
     """
     height, width = frame.shape[1:]
-    ax.imshow(_gray(frame), extent=(0, width, height, 0), interpolation="nearest")
+    ax.imshow(_gray(frame, image), extent=(0, width, height, 0), interpolation="nearest")
     largest = max(float(np.abs(changes).max()), 1e-300)
     _fill_cells(ax, changes / largest, cell, (height, width))
     if changes.size <= MAX_WRITTEN:
@@ -58,18 +61,17 @@ def draw_attribution(
     ax.spines[:].set_color(LINE)
 
 
-def _gray(frame: np.ndarray) -> np.ndarray:
+def _gray(frame: np.ndarray, image: bool) -> np.ndarray:
     """Return events as mid-gray of varying opacity, or an image in gray, uint8 `[H, W, 4]`."""
     from lmht_deploy.events.pictures import find_brightest
 
     picture = np.full((*frame.shape[1:], 4), 128.0)
-    if len(frame) == 2:
-        total = frame.sum(0)
-        light = np.minimum(np.log1p(total) / np.log1p(find_brightest(total)), 1)
-        picture[..., 3] = 230 * light
-    else:
+    if image:
         picture[..., :3] = (frame.mean(0) + 128)[..., None]
         picture[..., 3] = 255
+    else:
+        total = frame.sum(0)
+        picture[..., 3] = 230 * np.minimum(np.log1p(total) / np.log1p(find_brightest(total)), 1)
     return np.rint(picture).clip(0, 255).astype(np.uint8)
 
 

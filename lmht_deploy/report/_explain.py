@@ -185,7 +185,8 @@ def _attribution(window: Content) -> Figure:
     )
 
     def on(ax: Axes) -> None:
-        paint.draw_attribution(ax, frame, changes, window["cell"], outlined)
+        pixels = window["kind"] == "image"
+        paint.draw_attribution(ax, frame, changes, window["cell"], outlined, image=pixels)
 
     caption = (
         "Change of the margin when the network runs without a cell. Green: the margin falls, the "

@@ -249,6 +249,34 @@ def test_cells_that_are_not_needed_are_put_back() -> None:
     assert flip.logits is not None and flip.logits.tolist() == [-1, 0]
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(networks(), st.integers(0, 99))
+def test_sets_of_cells_against_all_sets(net: Network, seed: int) -> None:
+    """At most 3 x 3 cells: every set of them is tried."""
+    window = windows_for(net, 3, seed)[2]
+    side = min(-(-max(window.shape[2:]) // 3), *window.shape[2:])
+    found = explain(net, window, cell=side, methods=())
+    cells = [mask for _, mask in masks(found, "cell")]
+    flip = found.flip
+    assert flip is not None and flip.status != "limit"
+    if flip.status == "found":
+        chosen = [row * found.grid[1] + column for row, column in flip.cells.tolist()]
+        (without,) = logits(net, without_cells(window, cells, chosen))
+        assert flip.logits is not None and np.array_equal(flip.logits, without)
+        assert flip.answer == without.argmax() != found.answer
+    limit = len(flip.cells) - 1 if flip.smallest else 1 if flip.status == "none" else 0
+    for number in range(1, limit + 1):
+        for smaller in itertools.combinations(range(len(cells)), number):
+            (without,) = logits(net, without_cells(window, cells, list(smaller)))
+            assert without.argmax() == found.answer
+
+
+def without_cells(window: np.ndarray, cells: list[np.ndarray], chosen: list[int]) -> np.ndarray:
+    """The window without some of its cells."""
+    left_out = np.any([cells[cell] for cell in chosen], axis=0)
+    return np.where(left_out, 0, window)
+
+
 def test_no_set_of_cells_changes_the_answer() -> None:
     window = np.zeros((2, 2, 8, 8), int)
     window[0, 1, 0, 0] = 1

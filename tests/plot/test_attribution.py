@@ -59,7 +59,7 @@ def test_an_image() -> None:
     ax = Figure().subplots()
     pixels = np.stack([np.full((4, 4), value) for value in (-128, -128, -128)])
     pixels[:, 0, 0] = 127
-    draw_attribution(ax, pixels, np.zeros((1, 1)), 4)
+    draw_attribution(ax, pixels, np.zeros((1, 1)), 4, image=True)
     picture = ax.images[0].get_array()
     assert picture[0, 0].tolist() == [255] * 4 and picture[1, 1].tolist() == [0, 0, 0, 255]
 
