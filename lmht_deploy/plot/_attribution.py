@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._draw import draw_legend, write_beside
-from ._style import INK, LINE, MUTED, SERIES, tidy
+from ._draw import GAP, draw_legend, write_beside
+from ._style import INK, LINE, MUTED, SERIES, bare, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,10 @@ def _gray(frame: np.ndarray, image: bool) -> np.ndarray:
     return np.rint(picture).clip(0, 255).astype(np.uint8)
 
 
-def _fill_cells(ax: Axes, shares: np.ndarray, cell: int, size: tuple[int, int]) -> None:
+def _fill_cells(
+    ax: Axes, shares: np.ndarray, cell: int, size: tuple[int, int], left: float = 0
+) -> None:
+    """Fill cells with the color and opacity of their shares -1..1, moved to the right by `left`."""
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_rgb
 
@@ -85,7 +88,8 @@ def _fill_cells(ax: Axes, shares: np.ndarray, cell: int, size: tuple[int, int]) 
         for share in (float(shares[row, column]) for row, column in shown)
     ]
     corners = [_corners(row, column, cell, size) for row, column in shown.tolist()]
-    ax.add_collection(PolyCollection(corners, facecolors=faces, edgecolors="none"))
+    moved = [np.add(corner, (left, 0)) for corner in corners]
+    ax.add_collection(PolyCollection(moved, facecolors=faces, edgecolors="none"))
 
 
 def _corners(row: int, column: int, cell: int, size: tuple[int, int]) -> list[tuple[float, float]]:
@@ -103,6 +107,31 @@ def _write_changes(
             (left, upper), _, (right, lower), _ = _corners(row, column, cell, size)
             x, y = (left + right) / 2, (upper + lower) / 2
             ax.text(x, y, f"{change:+.2g}", ha="center", va="center", size=font, color=INK)
+
+
+def draw_step_changes(ax: Axes, changes: np.ndarray, labels: Sequence[str]) -> None:
+    """Draw the changes of a margin without each cell in each step, steps beside each other.
+
+    Args:
+        ax: Axes.
+        changes: Change of the margin, float64 `[T_in, rows, columns]`.
+        labels: Label of each step.
+    """
+    rows, columns = changes.shape[1:]
+    pitch = columns * (1 + GAP)
+    shares = changes / max(float(np.abs(changes).max()), 1e-300)
+    for step, part in enumerate(shares):
+        left = step * pitch
+        _fill_cells(ax, part, 1, (rows, columns), left)
+        x, y = zip(*_corners(0, 0, max(rows, columns), (rows, columns)), strict=True)
+        ax.fill(np.add(x, left), y, edgecolor=LINE, linewidth=0.8, facecolor="none")
+    _label_colors(ax)
+    draw_legend(ax)
+    ax.set_anchor("W")
+    ax.set(xlim=(-0.3, len(changes) * pitch), ylim=(rows + 0.3, -0.3), aspect="equal")
+    ax.set_xticks(np.arange(len(changes)) * pitch + columns / 2, labels)
+    ax.set_yticks([])
+    bare(ax)
 
 
 def _label_colors(ax: Axes) -> None:

@@ -15,7 +15,7 @@ from lmht_deploy.plot._style import MUTED
 from . import _text as texts
 from ._charts import WIDTH, Content
 from ._checks import check_schema, of_command
-from ._document import Fact, Figure, Heading, Item, Listing, Note, Report, Section, table
+from ._document import Fact, Figure, Format, Heading, Item, Listing, Note, Report, Section, table
 from ._provenance import dump, provenance
 
 if TYPE_CHECKING:
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 SCHEMA, VERSION = "lmht-explain", 1
 """The JSON that is understood, see docs/reference/explain-json.md."""
-MAX_WINDOWS = 20
+MAX_WINDOWS = 10
 """Number of windows of which a report has figures."""
 ROWS = 10
 """Number of parts in a table."""
 SUPPORTING = "What the network answers without the most supporting"
+MAX_CELLS = 1500
+"""Number of cells in all steps up to which they are drawn."""
 POINTS = 101
 """Points of a curve over the share of events."""
 CHANNELS = ("OFF events", "ON events")
@@ -37,6 +39,7 @@ METHODS = {
     "integrated": "integrated gradients",
     "random": "random, mean and range",
 }
+CHANGE = ("change of the margin", texts.number)
 MEANING = (
     "A counterfactual says what the network answers without these events. It says nothing about "
     "why the events occurred, and nothing about another network."
@@ -124,6 +127,8 @@ def _window(window: Content, content: Content) -> Iterator[Item]:
     yield _parts(window, content, "cell", f"{SUPPORTING} cells.")
     yield _bars(window, "step", "Steps", [f"step {t + 1}" for t in range(window["shape"][0])])
     yield _bars(window, "polarity", _channel_title(window), _channels(window))
+    if window["shape"][0] > 1 and np.size(window["parts"]["cell_step"]["events"]) <= MAX_CELLS:
+        yield _steps(window)
     yield _parts(window, content, "cell_step", f"{SUPPORTING} cells in single steps.")
     if window["curves"]:
         yield Heading("Is the order of the cells faithful?")
@@ -180,7 +185,7 @@ def _attribution(window: Content) -> Figure:
     data = table(
         f"attribution-{window['window']}",
         title,
-        [("row", texts.count), *((f"column {c}", texts.number) for c in range(changes.shape[1]))],
+        [("row", texts.count), *_columns(changes.shape[1])],
         [(row, *values) for row, values in enumerate(changes.tolist())],
     )
 
@@ -195,6 +200,11 @@ def _attribution(window: Content) -> Figure:
     )
     size = (WIDTH, 0.8 + min(0.72 * WIDTH * height / width, 7))
     return Figure(data.name, "What the answer depends on", caption, size, on, data)
+
+
+def _columns(number: int) -> list[tuple[str, Format]]:
+    """Headers and formats of the changes of one row of cells."""
+    return [(f"column {column}", texts.number) for column in range(number)]
 
 
 def _flip(window: Content, content: Content) -> str:
@@ -257,7 +267,7 @@ def _bars(window: Content, kind: str, title: str, labels: Sequence[str]) -> Figu
     data = table(
         f"{kind}-{window['window']}",
         caption,
-        [("part", texts.text), ("change of the margin", texts.number)],
+        [("part", texts.text), CHANGE],
         list(zip(labels, changes.tolist(), strict=True)),
     )
 
@@ -266,6 +276,25 @@ def _bars(window: Content, kind: str, title: str, labels: Sequence[str]) -> Figu
         ax.set_xlabel("change of the margin")
 
     return Figure(data.name, title, caption, (WIDTH, 1.0 + 0.32 * len(labels)), on, data)
+
+
+def _steps(window: Content) -> Figure:
+    changes = _changes(window, "cell_step")
+    steps, rows, columns = changes.shape
+    labels = [f"step {step + 1}" for step in range(steps)]
+    caption = "Change of the margin without one cell in one step; green: the margin falls."
+    data = table(
+        f"cells-by-step-{window['window']}",
+        caption,
+        [("step", texts.count), ("row", texts.count), *_columns(columns)],
+        [(t + 1, row, *changes[t, row].tolist()) for t, row in np.ndindex(steps, rows)],
+    )
+
+    def on(ax: Axes) -> None:
+        paint.draw_step_changes(ax, changes, labels)
+
+    size = (WIDTH, 0.8 + WIDTH * rows / (columns * 1.12 * steps))
+    return Figure(data.name, "Cells in single steps", caption, size, on, data)
 
 
 # ------------------------------------------------------------------------------------- curves

@@ -45,12 +45,15 @@ def test_figures_show_the_content() -> None:
     made = report.explain_report(found)
     (window,) = found["windows"]
     assert [figure.name for figure in made.figures] == [
-        "attribution-0", "step-0", "polarity-0", "deletion-0", "insertion-0",
+        "attribution-0", "step-0", "polarity-0", "cells-by-step-0", "deletion-0", "insertion-0",
     ]  # fmt: skip
     changes = np.array(window["parts"]["cell"]["margin_deltas"]) * window["scale"]
     rows = [row[1:] for row in made.figures[0].data.rows]
     assert np.array_equal(rows, changes)
-    deletion = np.array(made.figures[3].data.rows, float)
+    by_step = np.array([row[2:] for row in made.figures[3].data.rows]) / window["scale"]
+    expected = np.array(window["parts"]["cell_step"]["margin_deltas"])
+    assert by_step.round().reshape(expected.shape).tolist() == expected.tolist()
+    deletion = np.array(made.figures[4].data.rows, float)
     assert deletion[0, 1] == pytest.approx(window["margin"] * window["scale"])
     empty = np.array(window["empty_logits"])
     last = empty[window["answer"]] - np.delete(empty, window["answer"]).max()
@@ -82,15 +85,15 @@ def test_a_window_without_events_and_without_curves() -> None:
     assert not made.figures and "nothing can be left out" in report.to_html(made)
     bare = content()
     bare["windows"][0] |= {"curves": [], "flip": None, "label": None, "source": None}
-    assert len(report.explain_report(bare).figures) == 3
+    assert len(report.explain_report(bare).figures) == 4
 
 
 def test_many_windows() -> None:
     found = content(windows=3)
     found["windows"] = [found["windows"][index % 3] | {"window": index} for index in range(21)]
     made = report.explain_report(found)
-    assert len(made.figures) == 20 * 5
-    assert any("first 20 windows" in note.text for note in made.notes)
+    assert len(made.figures) == 10 * 6
+    assert any("first 10 windows" in note.text for note in made.notes)
     assert any("set" in fact.name or "Cells" in fact.name for fact in made.facts)
 
 
@@ -124,6 +127,6 @@ def test_the_page_in_a_browser(tmp_path: Path, dark: bool) -> None:
     assert console(tmp_path, page) == []
     shapes, _ = probe(tmp_path, page, SHAPES, dark=dark)
     assert shapes["empty"] == shapes["outside"] == shapes["requests"] == []
-    assert shapes["wide"] <= 0 and len(shapes["figures"]) == 10
+    assert shapes["wide"] <= 0 and len(shapes["figures"]) == 12
     contrast, _ = probe(tmp_path, page, CONTRAST, dark=dark)
     assert contrast["texts"] > 50 and contrast["failures"] == []
