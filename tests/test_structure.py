@@ -45,9 +45,9 @@ ALLOWED: dict[str, set[str]] = {
         "reference",
     },
     "analysis": {
-        "_arguments", "_packages", "_suggest", "answers", "backends", "data", "engine", "errors",
-        "exporters", "formats", "ir", "netx", "quantize", "reference", "reparameterize", "result",
-        "zoo",
+        "_arguments", "_packages", "_suggest", "_threads", "answers", "backends", "data", "engine",
+        "errors", "exporters", "formats", "ir", "netx", "quantize", "reference", "reparameterize",
+        "result", "zoo",
     },
     "plot": {"_arguments", "_packages", "errors", "events", "result"},
     "report": {"_packages", "errors", "formats", "plot"},

@@ -59,6 +59,13 @@ def calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
                 **{"threads": 1, "limits": {}, "energy_model": "45nm", "progress": print},
             },
         ),
+        "explain": (
+            lmht.explain,
+            {
+                **{"net": NET, "window": WINDOWS[0], "cell": 4, "methods": ["random"]},
+                **{"flip": False, "seed": 0, "threads": 1, "progress": lambda *_: None},
+            },
+        ),
         "quantize": (lmht.quantize, {"net": float_network()}),
         "reparameterize": (lmht.reparameterize, {"net": NET, "injection": "uniform"}),
         "load_windows": (lmht.load_windows, {"path": "windows.npz"}),

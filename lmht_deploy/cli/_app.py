@@ -20,6 +20,7 @@ from .datasets import datasets
 from .demo import demo
 from .doctor import doctor
 from .emulate import emulate
+from .explain import explain
 from .export import export
 from .inspect import inspect
 from .recipes import recipes
@@ -44,6 +45,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, run, "lmht run net.lmht --data recording.aedat4 --predictions answers.csv"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
     (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
+    (DEPLOY, explain, "lmht explain net.lmht recording.aedat4 --report explanation.html"),
     (LOOK, inspect, "lmht inspect net.lmht --target loihi2"),
     (LOOK, zoo, "lmht zoo digits"),
     (LOOK, recipes, "lmht recipes digits"),
