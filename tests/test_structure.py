@@ -30,14 +30,15 @@ ALLOWED: dict[str, set[str]] = {
     "quantize": {"errors", "ir"},
     "reparameterize": {"errors", "ir"},
     "formats": {"errors", "ir"},
+    "zoo": {"_suggest", "errors"},
     "engine": {"_packages", "_threads", "errors", "ir", "result"},
     "netx": {"_packages", "errors", "formats", "ir", "result"},
-    "events": {"_arguments", "_packages", "answers", "errors", "formats", "result"},
-    "data": {"_arguments", "_packages", "_suggest", "errors", "events", "formats"},
+    "events": {"_arguments", "_packages", "answers", "errors", "formats", "result", "zoo"},
+    "data": {"_arguments", "_packages", "_suggest", "errors", "events", "formats", "zoo"},
     "exporters": {"errors", "formats", "ir", "result"},
     "backends": {
         "_arguments", "_suggest", "_threads", "engine", "errors", "formats", "ir", "netx",
-        "reference", "result",
+        "reference", "result", "zoo",
     },
     "training": {
         "_arguments", "_locks", "_packages", "_suggest", "data", "errors", "formats", "ir",
@@ -46,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {
         "_arguments", "_packages", "_suggest", "_threads", "answers", "backends", "data", "engine",
         "errors", "exporters", "formats", "ir", "netx", "quantize", "reference", "reparameterize",
-        "result",
+        "result", "zoo",
     },
     "plot": {"_arguments", "_packages", "errors", "events", "result"},
     "report": {"_packages", "errors", "formats", "plot"},

@@ -28,6 +28,7 @@ from .run import run
 from .stream import stream
 from .train import train
 from .validate import validate
+from .zoo import zoo
 
 USER_ERROR = 2
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -46,6 +47,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
     (DEPLOY, explain, "lmht explain net.lmht recording.aedat4 --report explanation.html"),
     (LOOK, inspect, "lmht inspect net.lmht --target loihi2"),
+    (LOOK, zoo, "lmht zoo digits"),
     (LOOK, recipes, "lmht recipes digits"),
     (LOOK, datasets, "lmht datasets tonic:CIFAR10DVS"),
     (LOOK, doctor, "lmht doctor"),

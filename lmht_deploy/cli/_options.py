@@ -39,6 +39,18 @@ def file_with(*suffixes: str) -> Callable[[Path], Path]:
     return check
 
 
+def network_file(*suffixes: str) -> Callable[[Path], Path]:
+    """Return a check of a file of a network with one of `suffixes` (none: any), or "zoo:NAME"."""
+
+    def check(path: Path) -> Path:
+        from lmht_deploy.zoo import network_path
+
+        found = network_path(path)
+        return file_with(*suffixes)(found) if suffixes else (is_file(found) or found)
+
+    return check
+
+
 def is_file(path: Path | None) -> Path | None:
     """Refuse a folder where a file is expected."""
     if path is not None and path.is_dir():
@@ -181,6 +193,17 @@ def data_set_names() -> list[str]:
     from lmht_deploy import data
 
     return [known.name for known in data.available()]
+
+
+def zoo_names() -> list[str]:
+    """Names of all networks of the zoo, as "zoo:NAME"."""
+    from lmht_deploy import zoo
+
+    return [f"{zoo.PREFIX}{card.name}" for card in zoo.cards()]
+
+
+complete_network = completion(zoo_names, files=True)
+"""Completes a network: a name of the zoo or a file."""
 
 
 def energy_model_names() -> list[str]:

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 def compare(
     network: Annotated[
         Path,
-        typer.Argument(help="An integer network (.lmht).", callback=options.file_with(".lmht")),
+        typer.Argument(
+            help="An integer network (.lmht, or zoo:NAME).",
+            callback=options.network_file(".lmht"),
+            autocompletion=options.complete_network,
+        ),
     ],
     data: options.Data,
     backends: Annotated[

@@ -61,8 +61,9 @@ def inspect(
     network: Annotated[
         Path,
         typer.Argument(
-            help="A network (.lmht), or a NetX file (.net) of any tool.",
-            callback=options.file_with(".lmht", ".net"),
+            help="A network (.lmht, or zoo:NAME), or a NetX file (.net) of any tool.",
+            callback=options.network_file(".lmht", ".net"),
+            autocompletion=options.complete_network,
         ),
     ],
     run: Annotated[

@@ -90,9 +90,10 @@ def _with_slugs(networks: Sequence[Content]) -> list[Content]:
 
 
 def data_name(data: Content) -> str:
-    """Return the name of the data and of its split."""
+    """Return the name of the data, of its split and of the split scheme."""
     found = data["provenance"]
-    split = f" ({found['split']} split)" if found.get("split") else ""
+    scheme = f" of {found['split_scheme']}" if found.get("split_scheme") else ""
+    split = f" ({found['split']} split{scheme})" if found.get("split") else ""
     return f"{found.get('data', 'data')}{split}"
 
 
