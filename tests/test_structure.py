@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "_arguments": {"errors"},
     "ir": {"errors"},
     "result": {"errors", "ir"},
-    "answers": {"errors", "result"},
+    "answers": {"_arguments", "errors", "result"},
     "reference": {"ir", "result"},
     "quantize": {"errors", "ir"},
     "reparameterize": {"errors", "ir"},

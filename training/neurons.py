@@ -11,6 +11,7 @@ fused one (`_fused`) consists of Triton kernels for GPUs.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -155,12 +156,19 @@ class _Fire(torch.autograd.Function):
 
 def is_size(value: object) -> bool:
     """Whether `value` is an integer >= 1."""
-    return isinstance(value, int | np.integer) and bool(value >= 1)
+    return (
+        isinstance(value, int | np.integer)
+        and not isinstance(value, bool)
+        and bool(1 <= value < 2**31)
+    )
 
 
 def is_number(value: object) -> bool:
     """Whether `value` is a finite number."""
-    return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
+    try:
+        return isinstance(value, int | float | np.integer | np.floating) and math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def is_positive(value: object) -> bool:

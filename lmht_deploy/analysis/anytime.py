@@ -7,13 +7,15 @@ triangular needs no later step, and an early answer saves operations in every la
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from lmht_deploy.ir import Network, Neurons, Readout, sources
 
 from .counts import Counts
 
-__all__ = ["input_steps", "sops_until"]
+__all__ = ["input_steps", "macs_until", "sops_until"]
 
 
 def input_steps(net: Network, step: int) -> dict[str, int]:
@@ -64,3 +66,15 @@ def sops_until(net: Network, counts: Counts, step: int) -> dict[str, np.ndarray]
             blocks = net.blocks(layer.synapses[0].source)
             found[layer.name] = sops[:, : needed[layer.name] * sops.shape[1] // blocks].sum(1)
     return found
+
+
+def macs_until(net: Network, macs: Mapping[str, int], step: int) -> dict[str, int]:
+    """Return the MACs of pixels that the first steps of the logits need, by layer.
+
+    Args:
+        net: The network.
+        macs: MACs per window by layer that reads pixels, as in `Result.macs`.
+        step: Number of steps of the read-out's input, from 1.
+    """
+    needed = input_steps(net, step)
+    return {name: count * needed[name] // net.input.steps for name, count in macs.items()}

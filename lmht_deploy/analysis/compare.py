@@ -9,13 +9,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lmht_deploy import backends as registry
 from lmht_deploy._arguments import check_types
 from lmht_deploy.data import balanced_sample
-from lmht_deploy.errors import BackendError, ExportError
+from lmht_deploy.errors import BackendError, ExportError, show
 from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
@@ -27,8 +28,9 @@ from ._progress import Progress, no_progress
 from .agreement import Difference, check_spikes, difference, locate
 from .counts import GRADED, Counts, of_result
 from .observation import Observation, observe
-from .runner import as_windows, write_artifact
+from .runner import as_windows, default_backend, write_artifact
 from .scores import accuracy, check_labels, interval, saturations
+from .speed import Speed, measure
 
 __all__ = [
     "LIMITS",
@@ -47,6 +49,8 @@ REFERENCE = "reference"
 """Backend that the others are compared with."""
 LIMITS: Mapping[str, int] = {"lava": 20}
 """Largest number of windows of a slow backend. Lava simulates every sub-step of every process."""
+NOT_MEASURED: Mapping[str, Any] = {"reason": "it was not measured; --speed does"}
+"""Measured energy of a comparison without speed."""
 SPIKE_WINDOWS = 100
 """Largest number of windows whose spikes are compared one by one. Sums are compared for all."""
 
@@ -95,23 +99,35 @@ class Comparison:
 
     Attributes:
         rows: One row per backend, the reference model first.
-        energy_model: Name of the energy model.
+        energy_model: Energy model of the rows.
         result: Result of the reference model.
         omitted: Why backends are missing, by name.
         observation: Counts of the reference model by layer, step and window; None for an artifact
             without its network.
+        speed: Speed by label; empty if it was not measured.
+        measured: Measured energy, see `lmht_deploy.analysis.speed.measure`.
     """
 
     rows: tuple[BackendRow, ...]
-    energy_model: str
+    energy_model: energy.EnergyModel
     result: Result = field(repr=False, compare=False)
     omitted: Mapping[str, str] = field(default_factory=dict)
     observation: Observation | None = field(default=None, repr=False, compare=False)
+    speed: Mapping[str, Speed] = field(default_factory=dict, compare=False)
+    measured: Mapping[str, Any] = field(default_factory=lambda: NOT_MEASURED, compare=False)
 
     @property
     def equal(self) -> bool:
         """Whether every backend computed the integers of the reference model."""
         return all(row.difference is None for row in self.rows)
+
+    def estimates(self) -> list[energy.Estimate]:
+        """Return the energy under every model whose counts are known, the packaged ones first."""
+        models = {**energy.MODELS, self.energy_model.name: self.energy_model}
+        found = (
+            (model, view_for(model, self.result, self.observation)) for model in models.values()
+        )
+        return [energy.estimate(counts, model) for model, counts in found if counts is not None]
 
 
 @check_types(BackendError, limits=Mapping, progress=Callable)
@@ -121,32 +137,38 @@ def compare(
     labels: np.ndarray | None = None,
     *,
     backends: Iterable[str] | None = None,
+    exported: Iterable[Path] = (),
     threads: int = 1,
     limits: Mapping[str, int] = LIMITS,
     energy_model: str | Path = energy.DEFAULT,
+    speed: bool = False,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Run windows on several backends and compare all integers with the reference model.
 
     Args:
-        net: An integer network, or the path of its `.lmht` file.
+        net: An integer network, or the path of its `.lmht` file. A float network runs on the
+            reference model alone.
         windows: Integers within the range of the network's input.
         labels: Classes of the windows, for the accuracy.
         backends: Names of the backends. By default every backend that can run here and whose
             artifact can represent the network; `Comparison.omitted` says why others are missing.
+        exported: Files that were exported of this network before, `.onnx` or `.net`; each is one
+            more row, with the label "backend/file".
         threads: Maximum number of threads per backend.
         limits: Largest number of windows of slow backends, by name. They run a sample with
             equally many windows of each class; without labels, the first windows.
         energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`, or a
             `.toml` file.
+        speed: Whether to measure speed as well, in processes of their own.
         progress: Called as `progress(label, done, total)` with numbers of windows.
 
     Returns:
         One row per backend; `Comparison.equal` says whether all integers are equal.
 
     Raises:
-        BackendError: A backend in `backends` is unknown or cannot run here, or the network is a
-            float network.
+        BackendError: A backend in `backends` is unknown or cannot run here, or cannot run a float
+            network.
         DataError: The windows or the labels do not fit the network.
         ExportError: The artifact of a backend in `backends` cannot represent the network.
         StorageError: The file is missing or damaged.
@@ -163,21 +185,34 @@ def compare(
     energy.energy_model(energy_model)
     names = choose_backends(backends)
     network = net if isinstance(net, Network) else load_network(network_path(as_path(net)))
+    if backends is None and not network.integer:
+        names = [REFERENCE]
+    files = _label_exported(exported)
     with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
         artifacts, omitted = write_artifacts(
             network, Path(folder), names, strict=backends is not None
         )
         comparison = compare_artifacts(
-            artifacts,
+            artifacts | files,
             windows,
             labels,
             threads=threads,
             limits=limits,
             energy_model=energy_model,
             traced=write_traced(network, Path(folder), artifacts),
+            speed=speed,
             progress=progress,
         )
     return dataclasses.replace(comparison, omitted=omitted)
+
+
+def _label_exported(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return exported files by the label of their row."""
+    found = {f"{default_backend(path)}/{path.name}": path for path in paths}
+    for label, path in found.items():
+        if _backend_of(label) not in registry.NAMES:
+            raise BackendError(f"{path}: is a file of another tool, which cannot be compared")
+    return found
 
 
 def choose_backends(names: Iterable[str] | None) -> list[str]:
@@ -194,6 +229,8 @@ def choose_backends(names: Iterable[str] | None) -> list[str]:
     if not chosen:
         raise BackendError(f"no backend is named; the backends are {', '.join(registry.NAMES)}")
     for name in chosen:
+        if not isinstance(name, str):
+            raise BackendError(f"a backend is named by text, not {show(name)}")
         if name in registry.FOREIGN:
             raise BackendError(
                 f"backend {name!r} runs files of other tools, which cannot be compared; "
@@ -259,6 +296,7 @@ def compare_artifacts(
     limits: Mapping[str, int] = LIMITS,
     energy_model: str | Path = energy.DEFAULT,
     traced: Mapping[str, Path] | None = None,
+    speed: bool = False,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Run windows through artifacts and compare all integers with those of the reference model.
@@ -268,7 +306,7 @@ def compare_artifacts(
             runs several artifacts. The others are compared with "reference", or with the first
             file if that is missing.
         traced: Files by label that return spikes, where those in `artifacts` do not.
-        windows, labels, threads, limits, energy_model, progress: As in `compare`.
+        windows, labels, threads, limits, energy_model, speed, progress: As in `compare`.
     """
     model = energy.energy_model(energy_model)
     windows = as_windows(windows)
@@ -284,7 +322,12 @@ def compare_artifacts(
                 limit = limits.get(_backend_of(label), len(windows))
                 chosen = balanced_sample(labels, limit, len(windows))
                 rows.append(run.compare(label, path, (traced or {}).get(label), chosen))
-    return Comparison(tuple(rows), model.name, result, observation=observation)
+    comparison = Comparison(tuple(rows), model, result, observation=observation)
+    if not speed:
+        return comparison
+    progress("speed", 0, 1)
+    found, measured = measure(artifacts, windows, threads=threads)
+    return dataclasses.replace(comparison, speed=found, measured=measured)
 
 
 def _open(label: str, path: Path, threads: int) -> closing[registry.Backend]:

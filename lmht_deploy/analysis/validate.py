@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy import backends
-from lmht_deploy.errors import NetworkError
+from lmht_deploy._arguments import check_types
+from lmht_deploy.errors import BackendError, NetworkError
 from lmht_deploy.ir import Network
 from lmht_deploy.quantize import quantize
 from lmht_deploy.reparameterize import reparameterize
@@ -79,13 +80,13 @@ class Validation:
 
     Attributes:
         rows: One row per form, the float network first.
-        energy_model: Name of the energy model.
+        energy_model: Energy model of the rows.
         result: Result of the integer network before reparameterization.
         omitted: Why the uniform form is missing, where its potentials exceed 32 bits.
     """
 
     rows: tuple[FormRow, ...]
-    energy_model: str
+    energy_model: energy.EnergyModel
     result: Result = field(repr=False, compare=False)
     omitted: tuple[str, ...] = ()
 
@@ -107,6 +108,7 @@ class _Data:
     progress: Progress
 
 
+@check_types(BackendError, progress=Callable)
 def validate(
     net: Network,
     windows: np.ndarray,
@@ -153,7 +155,7 @@ def validate(
     forms = [form for network in (net, quantize(net)) for form in _forms(network, data, omitted)]
     rows = tuple(row for row, _ in forms)
     deployed = next(result for row, result in forms if row.integer and row.form == BEFORE)
-    return Validation(rows, data.model.name, deployed, tuple(omitted))
+    return Validation(rows, data.model, deployed, tuple(omitted))
 
 
 def _forms(net: Network, data: _Data, omitted: list[str]) -> Iterator[tuple[FormRow, Result]]:

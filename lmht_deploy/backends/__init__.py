@@ -27,10 +27,10 @@ import numpy as np
 from lmht_deploy._arguments import check_types
 from lmht_deploy._suggest import unknown
 from lmht_deploy._threads import check_threads
-from lmht_deploy.errors import BackendError, DataError
+from lmht_deploy.errors import BackendError, DataError, show
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network, require_network
-from lmht_deploy.result import Result, concatenate
+from lmht_deploy.result import Result, as_array, concatenate
 from lmht_deploy.zoo import network_path
 
 __all__ = [
@@ -179,6 +179,7 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
     return backend
 
 
+@check_types(BackendError, device=str)
 def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cpu") -> Backend:
     """Run a network without a file.
 
@@ -210,7 +211,7 @@ def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cp
     return backend
 
 
-@check_types(DataError, progress=Callable)
+@check_types(DataError, trace=bool, progress=Callable)
 def run_windows(
     backend: Backend,
     windows: np.ndarray,
@@ -232,6 +233,7 @@ def run_windows(
     return concatenate(list(run_chunks(backend, windows, trace=trace, progress=progress)))
 
 
+@check_types(DataError, trace=bool, progress=Callable)
 def run_chunks(
     backend: Backend,
     windows: np.ndarray,
@@ -247,6 +249,11 @@ def run_chunks(
     Yields:
         The results of successive windows.
     """
+    if not callable(getattr(backend, "run", None)):
+        raise BackendError(f"an open backend is needed (see open_backend), not {show(backend)}")
+    windows = as_array(windows)
+    if windows.ndim == 0:
+        raise DataError(f"windows must be an array [B, T_in, ...], not {show(windows)}")
     chunk = backend.chunk or max(1, len(windows))
     for start in range(0, max(1, len(windows)), chunk):
         if isinstance(backend, ReportsProgress):

@@ -129,7 +129,8 @@ def _check_threads(threads: int) -> int:
 def _check_energy(name: str) -> str:
     from lmht_deploy.analysis.energy import energy_model
 
-    return energy_model(name).name
+    energy_model(name)
+    return name
 
 
 def _check_sensor(text: str | None) -> str | None:
@@ -274,6 +275,16 @@ SensorSize = Annotated[
         callback=_check_sensor,
     ),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Track of events, for a file that holds several: its number or name, or the path of "
+        "a group in HDF5.",
+        rich_help_panel=DATA,
+    ),
+]
 Subset = Annotated[
     bool,
     typer.Option("--subset", help="Accept an incomplete data set.", rich_help_panel=DATA),
@@ -347,7 +358,7 @@ Energy = Annotated[
     str,
     typer.Option(
         "--energy",
-        help="Energy model: '45nm' or 'loihi1'.",
+        help="Energy model of the tables: '45nm', 'loihi1', ..., or a .toml file of your own.",
         rich_help_panel=OUTPUT,
         callback=_check_energy,
         autocompletion=completion(energy_model_names),

@@ -69,16 +69,6 @@ Drop = Annotated[
         rich_help_panel=options.DATA,
     ),
 ]
-Track = Annotated[
-    str | None,
-    typer.Option(
-        "--track",
-        metavar="NAME",
-        help="Track of events, for a file that holds several: its number or name, or the path of "
-        "a group in HDF5.",
-        rich_help_panel=options.DATA,
-    ),
-]
 
 
 @dataclass(frozen=True)
@@ -133,7 +123,7 @@ class Opening:
 def info(
     recording: Source,
     sensor: options.SensorSize = None,
-    track: Track = None,
+    track: options.Track = None,
     image: Annotated[
         Path | None,
         typer.Option(
@@ -227,7 +217,7 @@ def convert(
     recording: Source,
     out: Target,
     sensor: options.SensorSize = None,
-    track: Track = None,
+    track: options.Track = None,
     drop: Drop = False,
     json: options.Json = None,
 ) -> None:
@@ -268,7 +258,7 @@ def cut(
         ),
     ] = None,
     sensor: options.SensorSize = None,
-    track: Track = None,
+    track: options.Track = None,
     drop: Drop = False,
     json: options.Json = None,
 ) -> None:
@@ -332,7 +322,7 @@ def filter_recording(
         ),
     ] = None,
     sensor: options.SensorSize = None,
-    track: Track = None,
+    track: options.Track = None,
     drop: Drop = False,
     json: options.Json = None,
 ) -> None:

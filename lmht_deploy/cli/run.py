@@ -129,6 +129,8 @@ def run(
         "calibration": None if chosen is None else asdict(chosen),
         "provenance": provenance(threads),
     }
+    if report or figures:
+        content["samples"] = _samples(artifact, answered)
     write_json(json, content)
     write_report("run", content, report, figures)
 
@@ -159,6 +161,19 @@ def _content(answered: answers.Answered) -> dict[str, Any]:
         "wrapped": result.wrapped,
         "clipped": result.clipped,
     }
+
+
+def _samples(artifact: Path, answered: answers.Answered) -> list[dict[str, Any]]:
+    """Return the spikes of some windows; empty for an artifact without its network."""
+    from lmht_deploy.analysis.samples import choose, label_margins, list_samples
+    from lmht_deploy.formats.lmht import load_network
+
+    if artifact.suffix != ".lmht":
+        return []
+    labels, result = answered.found.labels, answered.result
+    margins = answered.answers.margins if labels is None else label_margins(result, labels)
+    net = load_network(artifact)
+    return list_samples(net, answered.found.windows, choose(margins), labels)
 
 
 def _say_times(result: Result, times: np.ndarray) -> None:

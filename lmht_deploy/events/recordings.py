@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy.errors import DataError, first_line
 from lmht_deploy.formats.files import as_path, atomic_write, no_file
 from lmht_deploy.zoo import recording_path
@@ -145,6 +146,7 @@ def read_events(
     return Recording(np.concatenate(packets), stream.sensor, validator.dropped)
 
 
+@check_types(DataError, recording=(Recording, EventStream))
 def write_events(path: str | Path, recording: Recording | EventStream) -> int:
     """Write a recording packet by packet, whole or not at all.
 

@@ -65,7 +65,7 @@ def step_density(name: str, layers: Sequence[Content]) -> Figure | None:
     return Figure(
         data.name,
         "Spike density",
-        "Mean number of spikes per neuron, by layer and time-step. A stronger color means more spikes.",
+        "Mean number of spikes per neuron, by layer and time-step. A stronger color means more.",
         (WIDTH, 1 + 0.36 * len(found)),
         paint,
         data,
@@ -388,6 +388,7 @@ def sample_input(name: str, sample: Content) -> Figure | None:
         if events:
             draw.draw_frames(ax, values, [f"step {step + 1}" for step in range(len(values))])
         else:
+            ax.set_anchor("W")
             ax.imshow(np.clip(np.moveaxis(values[0], 0, -1) + 128, 0, 255).astype(np.uint8))
             ax.set_xticks([])
             ax.set_yticks([])

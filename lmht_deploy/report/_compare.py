@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from . import _charts as charts
@@ -94,7 +95,7 @@ def data_name(data: Content) -> str:
     found = data["provenance"]
     scheme = f" of {found['split_scheme']}" if found.get("split_scheme") else ""
     split = f" ({found['split']} split{scheme})" if found.get("split") else ""
-    return f"{found.get('data', 'data')}{split}"
+    return f"{Path(str(found.get('data', 'data'))).name}{split}"
 
 
 def _subtitle(content: Content) -> str:
@@ -176,7 +177,10 @@ def _left_out(content: Content) -> Iterator[Note]:
     """Say what the energy of the summary does not include."""
     model = model_of(content)
     if model and model["leaves_out"]:
-        yield Note(f"The energy figure ({model['title']}) leaves out:", tuple(model["leaves_out"]))
+        yield Note(
+            f"What the energy figure does not include (model: {model['title']}):",
+            tuple(model["leaves_out"]),
+        )
 
 
 def model_of(content: Content) -> Content | None:
@@ -523,8 +527,8 @@ def _energy(network: Content, content: Content) -> Iterator[Item]:
     omissions = [
         (models[e["model"]]["title"], " ".join(models[e["model"]]["leaves_out"])) for e in found
     ]
-    columns = [("model", texts.text), ("does not include", texts.text)]
-    yield table(f"omissions-{name}", "What each model leaves out.", columns, omissions)
+    columns = [("model", texts.text), ("not included", texts.text)]
+    yield table(f"omissions-{name}", "What each model does not include.", columns, omissions)
     yield _measured(network["measured_energy"])
 
 
@@ -699,10 +703,10 @@ def class_names(network: Content, content: Content) -> list[str]:
     """Return the names of the classes of a network, or their numbers."""
     if network["classes"] is not None:
         return [charts.class_name(entry) for entry in network["classes"]["per_class"]]
-    names, sample = content["data"]["classes"], network["samples"][0]
-    number = len(sample["logits"][0]) if sample["logits"] else 0
-    known = names and len(names) >= number
-    return list(names) if known else [str(i) for i in range(max(number, MANY))]
+    logits = network["samples"][0]["logits"]
+    number = len(logits[0]) if logits else MANY
+    names = content["data"]["classes"] or ()
+    return list(names) if len(names) == number else [str(index) for index in range(number)]
 
 
 # ------------------------------------------------------------------------------------- rounding

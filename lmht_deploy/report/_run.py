@@ -120,7 +120,7 @@ def _speed(content: Content) -> Iterator[Item]:
 def _samples(content: Content) -> Iterator[Item]:
     samples = content.get("samples")
     if not samples:
-        yield absent("Samples", "Backend and file give no spikes of single neurons.")
+        yield absent("Samples", "The file holds an artifact, not its network.")
         return
     for sample in samples:
         yield from sample_items(sample, "run", _names(content, sample), _source(content, sample), 3)

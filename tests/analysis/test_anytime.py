@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmht_deploy import reference
-from lmht_deploy.analysis.anytime import input_steps, sops_until
+from lmht_deploy.analysis.anytime import input_steps, macs_until, sops_until
 from lmht_deploy.analysis.counts import count
 from lmht_deploy.ir import Network
 from lmht_deploy.reparameterize import reparameterize
@@ -63,6 +63,8 @@ def test_all_steps_need_all_operations(name: str) -> None:
         np.testing.assert_array_equal(totals[-1], counts.total("sops"))
     if any(layer.substeps > 1 for layer in net.neurons):
         return
+    macs = reference.run(net, windows).macs
+    assert macs_until(net, macs, steps) == macs
     single = reparameterize(net)
     traces = reference.run(single, windows, trace=True).traces or {}
     unrolled = count(single, windows, traces)

@@ -144,3 +144,11 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(StorageError, match="cannot be read"):
         energy.energy_model(tmp_path / "binary.toml")
+
+
+def test_the_page_names_every_unit() -> None:
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "energy.md"
+    text = page.read_text(encoding="utf-8")
+    assert [
+        unit for units in energy.UNITS.values() for unit in units if f"`{unit}`" not in text
+    ] == []
