@@ -13,9 +13,9 @@ import pytest
 
 import lmht_deploy as lmht
 from lmht_deploy import answers, backends, events, netx, reference
-from lmht_deploy.analysis import chips, energy, runner, scores
-from tests.support.netx_files import recurrent
+from lmht_deploy.analysis import chips, counts, energy, runner, scores
 from tests.support.networks import SPECIAL, float_network, windows_for
+from tests.support.netx_files import recurrent
 
 NET = SPECIAL["residual"]()
 WINDOWS = windows_for(NET, 2)
@@ -59,6 +59,13 @@ def calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
                 **{"threads": 1, "limits": {}, "energy_model": "45nm", "progress": print},
             },
         ),
+        "explain": (
+            lmht.explain,
+            {
+                **{"net": NET, "window": WINDOWS[0], "cell": 4, "methods": ["random"]},
+                **{"flip": False, "seed": 0, "threads": 1, "progress": lambda *_: None},
+            },
+        ),
         "quantize": (lmht.quantize, {"net": float_network()}),
         "reparameterize": (lmht.reparameterize, {"net": NET, "injection": "uniform"}),
         "load_windows": (lmht.load_windows, {"path": "windows.npz"}),
@@ -76,7 +83,7 @@ def calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "reference.run": (reference.run, {"net": NET, "windows": WINDOWS}),
         "energy.estimate": (
             energy.estimate,
-            {"result": reference.run(NET, WINDOWS), "model": model},
+            {"counts": counts.of_result(reference.run(NET, WINDOWS)), "model": model},
         ),
         "energy.energy_model": (energy.energy_model, {"name": "45nm"}),
         "chips.check": (chips.check, {"net": NET, "target": "loihi2"}),
@@ -117,7 +124,7 @@ def event_calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     background = events.BackgroundActivityFilter
     return {
         "iterate_windows": (lambda **given: list(events.iterate_windows(**given)), window),
-        "make_events": (events.make_events, dict.fromkeys("txyp", [1])),
+        "make_events": (events.make_events, {key: [1] for key in "txyp"}),
         "cut_events": (part(events.cut_events), {"stream": stream(), "start": 0, "end": 3}),
         "crop_events": (part(events.crop_events), {"stream": stream(), **rectangle}),
         "background": (background, {"sensor": SENSOR, "time": 3}),
@@ -306,7 +313,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (lambda: lmht.compare(NET, WINDOWS, limits=3), "limits must be a mapping, not 3"),  # type: ignore[arg-type]
     (
         lambda: energy.estimate(None, energy.MODELS["45nm"]),  # type: ignore[arg-type]
-        "result must be a Result, not None",
+        "counts must be a Counts, not None",
     ),
     (
         lambda: events.count_windows(EVENTS, events.Sensor(2, 2), RULE),

@@ -249,8 +249,13 @@ class Neuron(nn.Module):
             )
         current = torch.unflatten(x, 0, (self.steps_in, len(x) // self.steps_in))
         return lmht(
-            current, self.omega, self.leak, self.threshold, self.v0, self.levels, self.path
+            current, self.omega, self.leak, self._learned_threshold, self.v0, self.levels, self.path
         ).flatten(0, 1)
+
+    @property
+    def _learned_threshold(self) -> Tensor:
+        """θ as it enters the function, where its gradient may be scaled."""
+        return self.threshold
 
     def extra_repr(self) -> str:
         """Format the sizes of the layer for `repr`."""
@@ -407,7 +412,8 @@ class QCFS(MHT):
 
         y = ϑ/n · clip(floor(x·n/ϑ + 1/2), 0, n)
 
-    This is one step of a neuron with n levels, θ = ϑ/n and v0 = θ/2. θ is learned.
+    This is one step of a neuron with n levels, θ = ϑ/n and v0 = θ/2. θ is learned, as ϑ would be
+    learned by gradient descent: its gradient is divided by n².
 
     Args:
         levels: Number of levels n.
@@ -421,6 +427,11 @@ class QCFS(MHT):
         _check_sizes(levels, 1, 1, ceiling)
         super().__init__(levels, 1, threshold=ceiling / levels, v0=0.5)
         self.threshold.requires_grad_(True)
+
+    @property
+    def _learned_threshold(self) -> Tensor:
+        scaled: Tensor = _ScaleGradient.apply(self.threshold, self.levels**-2)  # type: ignore[no-untyped-call]
+        return scaled
 
 
 class ReLU(nn.ReLU):
@@ -439,3 +450,16 @@ class ReLU(nn.ReLU):
 
 Activation: TypeAlias = Neuron | ReLU
 """What a model has between its layers: spiking neurons, or the activation of an ANN."""
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by `factor`."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.factor, None

@@ -31,6 +31,7 @@ from lmht_deploy.errors import BackendError, DataError, show
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network, require_network
 from lmht_deploy.result import Result, as_array, concatenate
+from lmht_deploy.zoo import network_path
 
 __all__ = [
     "FOREIGN",
@@ -159,7 +160,7 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
 
     Args:
         name: Name of the backend, one of `NAMES` or `FOREIGN`.
-        path: The artifact.
+        path: The artifact, or "zoo:NAME".
         threads: Maximum number of threads.
 
     Raises:
@@ -170,10 +171,11 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
     check_threads(threads, f"backend {name!r}")
     if not isinstance(path, str | os.PathLike):
         raise BackendError(f"{path!r} is not the name of a file")
-    if Path(path).suffix != module.SUFFIX:
-        raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {Path(path).name!r}")
+    path = network_path(path)
+    if path.suffix != module.SUFFIX:
+        raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {path.name!r}")
     _require_available(name)
-    backend: Backend = module.open_artifact(Path(path), threads=threads)
+    backend: Backend = module.open_artifact(path, threads=threads)
     return backend
 
 

@@ -32,7 +32,8 @@ class InfoByDefault(TyperGroup):
         """Insert `info` before the name of a file."""
         first = args[0] if args else "-"
         known = first in self.commands or first.startswith("-")
-        if not known and (Path(first).suffix or Path(first).exists()):
+        named = first.startswith("zoo:") or Path(first).suffix or Path(first).exists()
+        if not known and named:
             args = ["info", *args]
         return super().parse_args(ctx, args)
 

@@ -66,7 +66,8 @@ def load(
     Args:
         source: Name of a data set (see `available`); `tonic:<Class>` for another class of
             `tonic.datasets`; a folder of recordings, with one folder for each class; a recording;
-            or an `.npz` file that `save_windows` wrote.
+            `zoo:<name>` for the recording of a network of the zoo; or an `.npz` file that
+            `save_windows` wrote.
         split: "train", "validation", "test" or "all". Default: "test" for data sets and for folders
             of classes, "all" for a file and for a folder without classes. Data without splits of
             its own is divided as `split_rule` says.
