@@ -27,6 +27,7 @@ from .run import run
 from .stream import stream
 from .train import train
 from .validate import validate
+from .view import view
 
 USER_ERROR = 2
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -43,6 +44,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, run, "lmht run net.lmht --data recording.aedat4 --predictions answers.csv"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
     (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
+    (DEPLOY, view, "lmht view net.lmht recording.aedat4 --length 100ms"),
     (LOOK, inspect, "lmht inspect net.lmht --target loihi2"),
     (LOOK, recipes, "lmht recipes digits"),
     (LOOK, datasets, "lmht datasets tonic:CIFAR10DVS"),
