@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from http import HTTPStatus
 from importlib import resources
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from websockets.http11 import Request, Response
 from lmht_deploy.errors import DataError
 
 from .protocol import LONGEST, Description, encode_picture, parse_command
-from .sampler import Picture, Sampler
+from .sampler import ANSWERS, Picture, Sampler
 from .transport import Transport
 
 HOST = "127.0.0.1"
@@ -70,8 +71,11 @@ class Viewer:
         self._wake = asyncio.Event()
 
     def offer(self, picture: Picture) -> None:
-        """Replace the picture that waits."""
-        self.dropped += self._picture is not None
+        """Replace the picture that waits; its answers are not lost."""
+        if self._picture is not None:
+            self.dropped += 1
+            answers = (*self._picture.answers, *picture.answers)[-ANSWERS:]
+            picture = replace(picture, answers=answers)
         self._picture = picture
         self._wake.set()
 

@@ -3,10 +3,11 @@
 "use strict";
 
 const WINDOWS = 240; // windows in the charts
-const TOP = 8; // classes in the list and the chart
+const TOP = 10; // classes in the list and the chart: all of them, or the most probable
 const FADE = 0.75; // share of an event picture that the next one keeps
 const SPOKEN_MS = 3000;
-const COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8f8a00", "#7f7f7f"];
+const COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8f8a00", "#7f7f7f",
+  "#a05cd6", "#9c5a3c"];
 
 const $ = (id) => document.getElementById(id);
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -80,7 +81,7 @@ function draw(now) {
   state.header = header;
   addEvents(counts, header);
   header.answers.forEach(addAnswer);
-  if (!state.courses.length && header.answer) addAnswer(header.answer);
+  if (header.answer) addAnswer(header.answer);
   drawEvents();
   drawAnswer(header.answer);
   drawCourse();
@@ -114,12 +115,12 @@ function drawEvents() {
     ? [[20, 22, 26], [125, 185, 255], [255, 150, 40]]
     : [[255, 255, 255], [0, 80, 170], [190, 85, 0]];
   for (let i = 0; i < size; i++) {
-    const less = Math.log1p(counts[i]) * scale;
-    const more = Math.log1p(counts[size + i]) * scale;
-    const sum = Math.max(1, less + more);
+    const all = counts[i] + counts[size + i];
+    const light = Math.min(1, Math.log1p(all) * scale);
+    const more = all ? (light * counts[size + i]) / all : 0;
     for (let c = 0; c < 3; c++) {
       image.data[4 * i + c] =
-        back[c] + (more / sum) * (on[c] - back[c]) + (less / sum) * (off[c] - back[c]);
+        back[c] + more * (on[c] - back[c]) + (light - more) * (off[c] - back[c]);
     }
     image.data[4 * i + 3] = 255;
   }
@@ -150,6 +151,7 @@ const shown = (values) => (state.logits ? values : softmax(values));
 function topClasses() {
   const last = state.courses.at(-1);
   if (!last) return [];
+  if (last.values.length <= TOP) return [...last.values.keys()];
   const order = [...last.values.keys()].sort((a, b) => last.values[b] - last.values[a]);
   return order.slice(0, TOP);
 }
@@ -164,18 +166,19 @@ function drawAnswer(answer) {
   const shares = softmax(last);
   topClasses().forEach((label, i) => {
     const row = $("classes").children[i] ?? makeClass();
-    const [swatch, name, track, figure] = row.children;
+    const [swatch, name, track, share, logit] = row.children;
     swatch.style.background = color(label);
     name.textContent = named(label);
     track.firstChild.style.background = color(label);
     track.firstChild.style.width = `${100 * shares[label]}%`;
-    figure.textContent = `${(100 * shares[label]).toFixed(1)} %  ${last[label].toFixed(2)}`;
+    share.textContent = `${(100 * shares[label]).toFixed(1)} %`;
+    logit.textContent = last[label].toFixed(2);
   });
 }
 
 function makeClass() {
   const row = document.createElement("li");
-  for (const name of ["swatch", "name", "track", "figure"]) {
+  for (const name of ["swatch", "name", "track", "figure", "figure"]) {
     row.appendChild(document.createElement("span")).className = name;
   }
   row.children[2].appendChild(document.createElement("div")).className = "bar";
@@ -240,7 +243,7 @@ function makeLayers(about) {
     const canvas = row.insertCell().appendChild(document.createElement("canvas"));
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `Spike density of ${name} over the last windows`);
-    canvas.hidden = i >= about.layers.length;
+    canvas.hidden = i >= about.layers.length; // the read-out has no spikes
     const figures = [0, 1, 2].map(() => row.insertCell());
     for (const cell of figures) cell.className = "figure";
     return { canvas, figures, largest: 0 };
