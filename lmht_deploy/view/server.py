@@ -127,7 +127,6 @@ class ViewServer:
         self._socket = _listen(port)
         self.url = f"http://{HOST}:{self._socket.getsockname()[1]}/{self._token}/"
         self._viewers: set[Viewer] = set()
-        self._last: Picture | None = None
         self._opened = threading.Event()
         self._left = time.perf_counter()
         self._loop = asyncio.new_event_loop()
@@ -185,7 +184,6 @@ class ViewServer:
         if not self._viewers:
             return
         if (picture := self._sampler.take()) is not None:
-            self._last = picture
             for viewer in self._viewers:
                 viewer.offer(picture)
 
@@ -235,8 +233,6 @@ class ViewServer:
 
     def _enter(self) -> Viewer:
         viewer = Viewer()
-        if self._last is not None:
-            viewer.offer(self._last)
         self._viewers.add(viewer)
         self._sampler.watching = True
         self._sampler.touch()
