@@ -104,7 +104,8 @@ def _open_page(stack: ExitStack, viewed: Viewed, name: str, port: int) -> Viewin
     chosen = viewed.chosen
     transport, extent = None, None
     if chosen.played:
-        transport, extent = Transport(chosen.speed or 1.0, chosen.max_gap), measure(viewed)
+        speed = 1.0 if chosen.speed is None else chosen.speed
+        transport, extent = Transport(speed, chosen.max_gap), measure(viewed)
     opened = open_pass(stack, viewed, transport, extent)
     sampler = Sampler(opened.validator.sensor)
     described = describe(viewed, name, sampler, extent)
