@@ -20,6 +20,9 @@ from . import _parallel
 from .model import SpikingModel
 from .neurons import Neuron
 
+BATCH_SIZE = 256
+"""Windows per forward pass."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -38,7 +41,7 @@ class Evaluation:
 
 @check_types(DataError, model=nn.Module, data=Windows, batch_size=int)
 @torch.no_grad()
-def evaluate(model: SpikingModel, data: Windows, *, batch_size: int = 256) -> Evaluation:
+def evaluate(model: SpikingModel, data: Windows, *, batch_size: int = BATCH_SIZE) -> Evaluation:
     """Test `model` in evaluation mode, on its own device.
 
     The mode of the model is restored. Several processes share the work.

@@ -32,6 +32,7 @@ from ._batches import Batch, Batches
 from ._optimization import Optimization, with_prefix
 from ._step import CapturedStep, NotCapturedError, TrainingStep
 from .data import Data
+from .evaluation import BATCH_SIZE as EVALUATION_BATCH
 from .evaluation import Evaluation, evaluate
 from .model import SpikingModel
 from .recipe import Recipe
@@ -312,10 +313,16 @@ class _Session:
             _out_of_memory(self._memory_advice),
         ):
             progress = self._train_epoch(start)
-            evaluation = evaluate(self.tested_model, self.data.test)
+            evaluation = evaluate(self.tested_model, self.data.test, batch_size=self._test_batch)
         self._check_weights(progress.step)
         self.epoch += 1
         self._finish_epoch(progress, evaluation, time.perf_counter() - start)
+
+    @property
+    def _test_batch(self) -> int:
+        """Windows per batch of a test: a GPU is faster with many, and a test needs less memory."""
+        share = self.batches.size // _parallel.world_size()
+        return EVALUATION_BATCH if self.device.type == "cpu" else 4 * share
 
     def _train_epoch(self, start: float) -> Progress:
         """Train on every batch of one epoch; return the progress after the last."""

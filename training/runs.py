@@ -24,8 +24,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from lmht_deploy.data import Windows, images
@@ -190,10 +190,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_write(path) as temporary:
-        try:
-            save_file(plain, temporary, {"lmht": json.dumps(header)})
-        except SafetensorError as error:  # any error of the system, such as a full disk
-            raise StorageError(f"{path}: cannot be written ({first_line(error)})") from None
+        temporary.write_bytes(save(plain, {"lmht": json.dumps(header)}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -8,6 +8,7 @@ profile      the kernels of a step, by kind
 data         the data of the experiments, emulated recordings included
 experiments  trainings: which ones, and for how many epochs
 integers     integer networks of trained runs, in processes beside the training
-session      the budget, and the folder of results
+workers      processes that work beside the training
+    session      the budget, and the folder of results
 report       results as text
 """

@@ -68,6 +68,7 @@ ALIASES = {
     "experiments": [*EXPERIMENTS, "conversion"],
     **{group: [n for n, one in EXPERIMENTS.items() if one.group == group] for group in GROUPS},
 }
+ALIASES["hybrids"].append("conversion")
 """Names that stand for several parts."""
 
 

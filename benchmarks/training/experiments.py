@@ -23,7 +23,7 @@ from lmht_deploy.training.run_folder import RECIPE, STATE
 
 from .data import Emulation, recipe_of, session_data
 from .integers import Integers
-from .session import Session
+from .session import Session, TooLittleTimeError
 
 STARTUP = 8.0
 """Seconds of a training beside its epochs: model, capture, kernels that are compiled."""
@@ -55,7 +55,7 @@ GROUPS = {
     "ablation": Group(0.20, 5, 30),
     "events": Group(0.13, 10, 80),
     "levels": Group(0.12, 8, 120),
-    "hybrid": Group(0.10, 5, 40),
+    "hybrids": Group(0.10, 5, 40),
 }
 
 
@@ -87,8 +87,8 @@ EXPERIMENTS = {
     "dvs-small": Experiment("cifar10-dvs-small-fast", "events", 0.3),
     "dvs-resnet-18": Experiment("cifar10-dvs-fast", "events", 0.6),
     "l4": Experiment("cifar10-fast-l4", "levels"),
-    "qcfs": Experiment("cifar10-fast-qcfs", "hybrid", 0.65),
-    "hybrid": Experiment("cifar10-fast-hybrid", "hybrid", 1.0, 0.4, start="qcfs"),
+    "qcfs": Experiment("cifar10-fast-qcfs", "hybrids", 0.65),
+    "hybrid": Experiment("cifar10-fast-hybrid", "hybrids", 1.0, 0.4, start="qcfs"),
 }
 """By name, in the order of their value."""
 
@@ -168,10 +168,10 @@ class Experiments:
         pace = session.scale.pace
         seconds = (session.left - TAIL * pace) * share - STARTUP * pace * len(members)
         cost = sum(one.cost * one.share for one in members) * epoch_seconds(session)
-        epochs = math.floor(seconds / cost)
-        if epochs < limits.min_epochs:
-            session.require(math.inf)
-        return min(epochs, limits.max_epochs)
+        epochs, most = math.floor(seconds / cost), min(limits.max_epochs, session.scale.max_epochs)
+        if epochs < min(limits.min_epochs, most):
+            raise TooLittleTimeError(f"{seconds:.0f} s are too few for its group")
+        return min(epochs, most)
 
     def _unfinished(self) -> list[tuple[str, Experiment]]:
         return [
@@ -255,7 +255,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "seconds": sum(line["seconds"] for line in run.metrics),
         "windows_per_second": last["windows_per_second"],
         "parameters": sum(p.numel() for p in run.model.parameters()),
-        "data": dict(run.data),
+        "emulated": "emulated" in run.data,
         "test_accuracies": [line["test_accuracy"] for line in run.metrics],
         "training_accuracies": [line["accuracy"] for line in run.metrics],
     }

@@ -7,15 +7,13 @@ import tarfile
 
 from lmht_deploy.formats.files import atomic_write
 
-from .experiments import EXPERIMENTS
 from .session import Session
 
 MAX_NETWORK = 15 * 2**20
-MAX_NETWORKS = 6
-"""Largest network in bytes, and number of networks."""
+"""Bytes of the largest network that is copied."""
 
-ORDER = ("lmht", "dvs-small", "dvs-resnet-18", "l4", "hybrid", *EXPERIMENTS)
-"""Which networks are copied first."""
+NETWORKS = ("lmht", "l4", "hybrid", "dvs-small", "dvs-resnet-18")
+"""Experiments whose integer networks are copied."""
 
 
 def keep(session: Session) -> None:
@@ -30,7 +28,7 @@ def keep(session: Session) -> None:
         for path in [*session.folder.glob("*.json"), *session.runs.glob("*/*")]:
             if path.suffix in (".json", ".jsonl", ".toml"):
                 archive.add(path, str(path.relative_to(session.folder)))
-    for name in dict.fromkeys(ORDER):
+    for name in NETWORKS:
         _copy_network(session, name)
 
 
@@ -39,7 +37,7 @@ def _copy_network(session: Session, name: str) -> None:
     source, target = session.folder / f"{name}.lmht", session.keep / f"{name}.lmht"
     if not source.exists() or source.stat().st_size > MAX_NETWORK:
         return
-    if not target.exists() and len(list(session.keep.glob("*.lmht"))) >= MAX_NETWORKS:
+    if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
         return
     with atomic_write(target) as temporary:
         shutil.copyfile(source, temporary)

@@ -51,7 +51,8 @@ def _environment(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
     yield f"{last['device']}; {last['cpu']}, {last['cores']} cores"
     yield f"{last['date']}, commit {last['commit'] or 'unknown'}; {versions}"
-    yield "seconds: " + ", ".join(f"{name} {one['seconds']:.0f}" for name, one in results.items())
+    took = (f"{name} {one['seconds']:.0f}" for name, one in results.items() if one["seconds"])
+    yield "seconds: " + ", ".join(took)
 
 
 def _kernels(found: dict[str, Any]) -> Iterator[str]:
@@ -115,7 +116,7 @@ def _epochs(found: dict[str, Any]) -> Iterator[str]:
 
 
 COLUMNS = (
-    f"\n{'experiment':14s} {'network':30s} {'epochs':>6s} {'s':>5s} {'train':>7s} {'test':>7s} "
+    f"\n{'experiment':14s} {'network':38s} {'epochs':>6s} {'s':>5s} {'train':>7s} {'test':>7s} "
     f"{'integer':>8s} {'mean k':>7s} {'10^6 SOPs':>10s} {'uJ':>7s} {'ms':>6s}"
 )
 
@@ -136,7 +137,7 @@ def _row(name: str, one: dict[str, Any], integer: dict[str, Any] | None) -> str:
     network = f"{one['architecture']}, {one['neurons']}"
     k = "" if one["mean_k"] is None else f"{one['mean_k']:.3f}"
     row = (
-        f"{name:14s} {network:30s} {one['epochs']:6d} {one['seconds']:5.0f} "
+        f"{name:14s} {network:38s} {one['epochs']:6d} {one['seconds']:5.0f} "
         f"{one['training_accuracy']:7.2%} {one['accuracy']:7.2%}"
     )
     if integer is None:

@@ -133,6 +133,7 @@ def hard_limit(seconds: float, stop: Callable[[], None]) -> Iterator[None]:
     def end() -> None:
         print("the budget is spent: stopped", file=sys.stderr, flush=True)
         stop()
+        sys.stdout.flush()
         os._exit(3)
 
     timer = threading.Timer(seconds, end)

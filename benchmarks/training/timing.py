@@ -27,6 +27,7 @@ class Scale:
         images: Images of a data set that are used, per split; 0: all.
         recordings: Recordings that are emulated per class.
         small: Settings that replace those of every recipe.
+        max_epochs: Most epochs of a training.
         pace: Multiplies the estimated seconds of a part.
     """
 
@@ -38,6 +39,7 @@ class Scale:
     images: int = 0
     recordings: int = 1000
     small: tuple[str, ...] = ()
+    max_epochs: int = 1000
     pace: float = 1.0
 
     @property
@@ -73,6 +75,7 @@ CPU = Scale(
         "training.batch_size=16",
         "training.precision=float32",
     ),
+    max_epochs=2,
     pace=0.05,
 )
 

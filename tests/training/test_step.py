@@ -146,7 +146,7 @@ def test_the_host_never_reads_a_result_within_a_step(options: list[str], tmp_pat
 def test_a_cuda_graph_trains_as_the_plain_step_does(options: list[str], tmp_path: Path) -> None:
     found = [
         train(
-            small("training.epochs=2", *options, f"training.cuda_graph={graph}"),
+            small("training.epochs=8", *options, f"training.cuda_graph={graph}"),
             DATA,
             tmp_path / graph,
             device="cuda",
