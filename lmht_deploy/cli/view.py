@@ -115,14 +115,13 @@ def _open_page(stack: ExitStack, viewed: Viewed, name: str, port: int) -> Viewin
 
 def _watch(viewing: Viewing, classes: Classes, browser: bool, json: Path | None) -> None:
     """Tell where the page is, and run the stream until it ends or Ctrl-C ends it."""
-    summary, interrupted = Summary(classes), False
+    summary, interrupted = Summary(classes, timed=False), False
     with ExitStack() as stack:
         write = None if json is None else stack.enter_context(open_json(json, classes))
         _announce(viewing.server.url, browser)
         try:
             if viewing.waits:
                 viewing.server.wait_for_viewer()
-            summary = Summary(classes)
             for decision in viewing.decisions():
                 summary.add(decision)
                 if write is not None:

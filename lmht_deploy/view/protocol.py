@@ -91,7 +91,8 @@ def encode_picture(picture: Picture, playback: Playback | None, dropped: int) ->
 
 
 def _as_json(shown: Shown) -> dict[str, Any]:
-    return asdict(shown.decision) | {"by_layer": {"spikes": shown.spikes, "sops": shown.sops}}
+    # vars, not asdict: it copies nothing, and every picture holds many decisions
+    return vars(shown.decision) | {"by_layer": {"spikes": shown.spikes, "sops": shown.sops}}
 
 
 def _playback(playback: Playback) -> dict[str, Any]:
