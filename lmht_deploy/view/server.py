@@ -84,6 +84,11 @@ class Viewer:
         self._asked = True
         self._wake.set()
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is a picture that the page has not asked for yet."""
+        return self._picture is not None
+
     async def pictures(self) -> AsyncIterator[Picture]:
         """Yield each picture that the page is ready for."""
         while True:
@@ -172,11 +177,22 @@ class ViewServer:
             logger=logging.Logger("lmht_deploy.view", logging.CRITICAL + 1),  # in no registry
         )
         async with server:
-            while not self._stop.is_set():
-                self._sample()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), 1 / PICTURES_PER_SECOND)
-            self._sample()  # the last answer
+            await self._sample_until_stopped()
+            await self._show_last()
+
+    async def _sample_until_stopped(self) -> None:
+        due = self._loop.time()
+        while not self._stop.is_set():
+            self._sample()
+            due = max(due + 1 / PICTURES_PER_SECOND, self._loop.time())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), due - self._loop.time())
+
+    async def _show_last(self) -> None:
+        """Wait until every page has the last picture, but not for a page that does not ask."""
+        self._sample()
+        end = self._loop.time() + CLOSE_SECONDS
+        while any(viewer.waits for viewer in self._viewers) and self._loop.time() < end:
             await asyncio.sleep(1 / PICTURES_PER_SECOND)
 
     def _sample(self) -> None:

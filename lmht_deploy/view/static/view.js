@@ -16,7 +16,7 @@ const state = {
   header: null, // of the last picture
   counts: null, // faded events, Float32Array [2, H, W]
   brightest: 1,
-  courses: [], // {window, start, time, values (logits, real), layers} of the last windows
+  courses: [], // {window, start, values (logits), shares (softmax), layers} of the last windows
   logits: false,
   frozen: false, // a source with a pace of its own goes on; the page stands still
   seeking: false,
@@ -133,7 +133,7 @@ function addAnswer(answer) {
   if (last && answer.window < last.window) state.courses = []; // the page went back
   const values = answer.logits.map((logit) => logit * state.about.scale);
   const layers = answer.by_layer.spikes.map((spikes, i) => spikes / state.about.layers[i].neuron_steps);
-  state.courses.push({ window: answer.window, start: answer.start, values, layers });
+  state.courses.push({ window: answer.window, start: answer.start, values, shares: softmax(values), layers });
   if (state.courses.length > WINDOWS) state.courses.shift();
 }
 
@@ -146,7 +146,6 @@ function softmax(values) {
 
 const named = (label) => (label < 0 ? "unknown" : state.about.classes[label]);
 const color = (label) => COLORS[label % COLORS.length];
-const shown = (values) => (state.logits ? values : softmax(values));
 
 function topClasses() {
   const last = state.courses.at(-1);
@@ -162,8 +161,7 @@ function drawAnswer(answer) {
   $("margin").textContent = answer.margin.toFixed(3);
   $("window").textContent = answer.window.toLocaleString("en");
   $("incomplete").hidden = !answer.incomplete;
-  const last = state.courses.at(-1).values;
-  const shares = softmax(last);
+  const { values: last, shares } = state.courses.at(-1);
   topClasses().forEach((label, i) => {
     const row = $("classes").children[i] ?? makeClass();
     const [swatch, name, track, share, logit] = row.children;
@@ -185,21 +183,41 @@ function makeClass() {
   return $("classes").appendChild(row);
 }
 
+// Sizes of canvases in CSS pixels: asking for them while drawing would lay out the page each time.
+const sizes = new Map();
+const observer = new ResizeObserver((entries) => {
+  for (const { target, contentRect } of entries) sizes.set(target, [contentRect.width, contentRect.height]);
+  drawCharts();
+});
+
 // Fits a canvas to its size on the screen; returns its context and size in CSS pixels.
 function fitted(canvas) {
+  const [wide, tall] = sizes.get(canvas) ?? [canvas.clientWidth, canvas.clientHeight];
   const ratio = devicePixelRatio || 1;
-  const width = Math.max(1, Math.round(canvas.clientWidth * ratio));
-  const height = Math.max(1, Math.round(canvas.clientHeight * ratio));
+  const width = Math.max(1, Math.round(wide * ratio));
+  const height = Math.max(1, Math.round(tall * ratio));
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
-  return [context, canvas.clientWidth, canvas.clientHeight];
+  context.clearRect(0, 0, wide, tall);
+  return [context, wide, tall];
+}
+
+function drawCharts() {
+  drawCourse();
+  if (state.header) drawLayers(state.header.answer);
+}
+
+// The colors of the style sheet, which depend on the color scheme.
+const theme = {};
+function readTheme() {
+  const style = getComputedStyle(document.documentElement);
+  for (const name of ["quiet", "line", "accent"]) theme[name] = style.getPropertyValue(`--${name}`);
 }
 
 function drawCourse() {
   const [context, width, height] = fitted($("course"));
-  const courses = state.courses.map((course) => shown(course.values));
+  const courses = state.courses.map((course) => (state.logits ? course.values : course.shares));
   let [low, high] = [0, 1];
   if (state.logits && courses.length) {
     low = Math.min(...courses.map((values) => Math.min(...values)));
@@ -208,10 +226,9 @@ function drawCourse() {
   const left = 44;
   const x = (i) => left + ((i + WINDOWS - courses.length) / (WINDOWS - 1)) * (width - left - 4);
   const y = (value) => height - 6 - ((value - low) / (high - low)) * (height - 12);
-  const style = getComputedStyle(document.body);
   context.font = "12px system-ui, sans-serif";
-  context.fillStyle = style.getPropertyValue("--quiet");
-  context.strokeStyle = style.getPropertyValue("--line");
+  context.fillStyle = theme.quiet;
+  context.strokeStyle = theme.line;
   context.textAlign = "right";
   context.textBaseline = "middle";
   for (const value of [low, (low + high) / 2, high]) {
@@ -243,10 +260,11 @@ function makeLayers(about) {
     const canvas = row.insertCell().appendChild(document.createElement("canvas"));
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `Spike density of ${name} over the last windows`);
+    observer.observe(canvas);
     canvas.hidden = i >= about.layers.length; // the read-out has no spikes
     const figures = [0, 1, 2].map(() => row.insertCell());
     for (const cell of figures) cell.className = "figure";
-    return { canvas, figures, largest: 0 };
+    return { canvas, figures };
   });
 }
 
@@ -268,11 +286,13 @@ function drawDensity(row, layer) {
   const offset = WINDOWS - state.courses.length;
   const values = state.courses.map((course) => course.layers[layer]);
   const largest = Math.max(1e-9, ...values);
-  context.fillStyle = getComputedStyle(document.body).getPropertyValue("--accent");
+  context.fillStyle = theme.accent;
+  context.beginPath();
   values.forEach((value, i) => {
     const tall = (value / largest) * height;
-    context.fillRect((offset + i) * bar, height - tall, Math.max(bar, 1), tall);
+    context.rect((offset + i) * bar, height - tall, Math.max(bar, 1), tall);
   });
+  context.fill();
 }
 
 // ---------------------------------------------------------------------------------------- figures
@@ -390,7 +410,12 @@ $("unit").addEventListener("click", () => {
   $("course-name").textContent = state.logits ? "Logit" : "Probability";
   drawCourse();
 });
-addEventListener("resize", () => state.header && (drawCourse(), drawLayers(state.header.answer)));
-dark.addEventListener("change", () => state.counts && (drawEvents(), drawCourse(), drawLayers(state.header?.answer)));
+dark.addEventListener("change", () => {
+  readTheme();
+  if (state.counts) drawEvents();
+  drawCharts();
+});
 
+readTheme();
+observer.observe($("course"));
 connect();
