@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +92,12 @@ class Picture:
     totals: Totals
     rates: Rates
     latency: tuple[float, float]
+
+    def following(self, dropped: Picture) -> Picture:
+        """Return this picture with the events and answers of an older one that is not shown."""
+        counts = np.minimum(self.counts.astype(np.uint16) + dropped.counts, 255).astype(np.uint8)
+        answers = (*dropped.answers, *self.answers)[-ANSWERS:]
+        return replace(self, counts=counts, answers=answers)
 
 
 def picture_size(sensor: Sensor) -> Sensor:

@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from http import HTTPStatus
 from importlib import resources
 from urllib.parse import urlsplit
@@ -25,7 +24,7 @@ from websockets.http11 import Request, Response
 from lmht_deploy.errors import DataError
 
 from .protocol import LONGEST, Description, encode_picture, parse_command
-from .sampler import ANSWERS, Picture, Sampler
+from .sampler import Picture, Sampler
 from .transport import Transport
 
 HOST = "127.0.0.1"
@@ -71,11 +70,10 @@ class Viewer:
         self._wake = asyncio.Event()
 
     def offer(self, picture: Picture) -> None:
-        """Replace the picture that waits; its answers are not lost."""
+        """Replace the picture that waits."""
         if self._picture is not None:
             self.dropped += 1
-            answers = (*self._picture.answers, *picture.answers)[-ANSWERS:]
-            picture = replace(picture, answers=answers)
+            picture = picture.following(self._picture)
         self._picture = picture
         self._wake.set()
 

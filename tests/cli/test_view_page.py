@@ -54,6 +54,7 @@ def test_the_script_has_no_syntax_error() -> None:
 
 
 def test_the_page_shows_the_decisions_and_obeys_keys(page: Page, folder: Path) -> None:
+    assert page.run("$('speed').selectedOptions[0].textContent") == "0.001×"
     page.press(" ", 32)
     page.wait("state.header.playback.paused")
     assert text(page, "status") == "paused" and text(page, "pause") == "Play"
@@ -94,6 +95,7 @@ def test_every_canvas_is_drawn(page: Page) -> None:
         })"""
     found = page.run(colors)
     assert len(found) == 2 + page.run("state.about.layers.length") and min(found) > 1
+    assert page.run("$('speed').selectedOptions[0].textContent") == "as fast as possible"
     assert page.run("$('classes').children.length") == page.run("state.about.classes.length")
 
 

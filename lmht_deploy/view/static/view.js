@@ -79,6 +79,7 @@ function draw(now) {
   const { header, counts } = waiting;
   waiting = null;
   state.header = header;
+  readTheme(); // before anything is written, when it costs little
   addEvents(counts, header);
   header.answers.forEach(addAnswer);
   if (header.answer) addAnswer(header.answer);
@@ -204,6 +205,7 @@ function fitted(canvas) {
 }
 
 function drawCharts() {
+  readTheme();
   drawCourse();
   if (state.header) drawLayers(state.header.answer);
 }
@@ -299,7 +301,8 @@ function drawDensity(row, layer) {
 
 const short = (value) =>
   new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(value);
-const ms = (seconds) => `${(1000 * seconds).toPrecision(3)} ms`;
+const lasting = (seconds) =>
+  seconds < 1 ? `${(1000 * seconds).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`;
 
 function drawFigures(header, now) {
   state.arrivals = [...state.arrivals.filter((time) => time > now - 1000), now];
@@ -309,8 +312,8 @@ function drawFigures(header, now) {
   }
   $("events-total").textContent = short(header.totals.events);
   $("windows-total").textContent = short(header.totals.windows);
-  $("latency-50").textContent = ms(header.latency[0]);
-  $("latency-99").textContent = ms(header.latency[1]);
+  $("latency-50").textContent = lasting(header.latency[0]);
+  $("latency-99").textContent = lasting(header.latency[1]);
   $("dropped").textContent = header.dropped.toLocaleString("en");
 }
 
@@ -325,9 +328,15 @@ function drawPlayback(header) {
   }
   say(playback.ended ? "ended" : playback.paused ? "paused" : "playing");
   $("pause").textContent = playback.paused || playback.ended ? "Play" : "Pause";
-  if (document.activeElement !== $("speed")) $("speed").value = playback.speed ?? "";
+  if (document.activeElement !== $("speed")) showSpeed(String(playback.speed ?? ""));
   if (!state.seeking) $("seek").value = String(header.time);
   $("seek").setAttribute("aria-valuetext", seconds(header.time));
+}
+
+function showSpeed(speed) {
+  const known = [...$("speed").options].some((option) => option.value === speed);
+  if (!known) $("speed").add(new Option(`${speed}×`, speed));
+  $("speed").value = speed;
 }
 
 function speak(answer, now) {
@@ -410,12 +419,9 @@ $("unit").addEventListener("click", () => {
   $("course-name").textContent = state.logits ? "Logit" : "Probability";
   drawCourse();
 });
-dark.addEventListener("change", () => {
-  readTheme();
+dark.addEventListener("change", () => requestAnimationFrame(() => {
   if (state.counts) drawEvents();
   drawCharts();
-});
-
-readTheme();
+}));
 observer.observe($("course"));
 connect();
