@@ -21,6 +21,7 @@ for folder in (ROOT, Path(__file__).parent):
 
 import benchmark_results  # noqa: E402
 import command_line  # noqa: E402
+import energy_tables  # noqa: E402
 import file_formats  # noqa: E402
 import recipe_tables  # noqa: E402
 
@@ -30,6 +31,7 @@ FIGURE = re.compile(r"^<!-- figure: (\S+) \| (.+?) -->$", re.MULTILINE)
 GENERATORS: dict[str, Callable[[], str]] = {
     "benchmarks": lambda: benchmark_results.to_markdown(ROOT / "benchmarks" / "results"),
     "cli": command_line.to_markdown,
+    "energy-models": energy_tables.models,
     "formats": file_formats.to_markdown,
     "netx": file_formats.stock_netx,
     "recipe-keys": recipe_tables.keys,

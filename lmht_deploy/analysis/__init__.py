@@ -3,11 +3,28 @@
 * `compare`: the same windows on several backends
 * `validate`: one network before and after reparameterization (Table 2 of the paper)
 * `runner`: one network or artifact on one backend
+* `agreement`: the first difference of two runs, McNemar's test of two networks
+* `rounding`: what quantization does at each layer
+* `document`: the JSON of a comparison
 * `counts`: exact counts of spikes, operations and memory accesses
 * `counters`: what other tools would have counted
+* `explain`: what a network answers without parts of a window
 * `scores`: accuracy, confusion matrix, margins
 * `energy`: operation counts to joules
 * `chips`: published limits of neuromorphic chips
 """
 
-__all__ = ["chips", "compare", "counters", "counts", "energy", "runner", "scores", "validate"]
+__all__ = [
+    "agreement",
+    "chips",
+    "compare",
+    "counters",
+    "counts",
+    "document",
+    "energy",
+    "explain",
+    "rounding",
+    "runner",
+    "scores",
+    "validate",
+]

@@ -9,21 +9,28 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lmht_deploy import backends as registry
 from lmht_deploy._arguments import check_types
 from lmht_deploy.data import balanced_sample
-from lmht_deploy.errors import BackendError, ExportError
+from lmht_deploy.errors import BackendError, ExportError, show
+from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
+from lmht_deploy.zoo import network_path
 
 from . import energy
 from ._progress import Progress, no_progress
-from .runner import as_windows, write_artifact
+from .agreement import Difference, check_spikes, difference, locate
+from .counts import GRADED, Counts, of_result
+from .observation import Observation, observe
+from .runner import as_windows, default_backend, write_artifact
 from .scores import accuracy, check_labels, interval, saturations
+from .speed import Speed, measure
 
 __all__ = [
     "LIMITS",
@@ -33,14 +40,19 @@ __all__ = [
     "choose_backends",
     "compare",
     "compare_artifacts",
-    "difference",
+    "view_for",
     "write_artifacts",
+    "write_traced",
 ]
 
 REFERENCE = "reference"
 """Backend that the others are compared with."""
 LIMITS: Mapping[str, int] = {"lava": 20}
 """Largest number of windows of a slow backend. Lava simulates every sub-step of every process."""
+NOT_MEASURED: Mapping[str, Any] = {"reason": "it was not measured; --speed does"}
+"""Measured energy of a comparison without speed."""
+SPIKE_WINDOWS = 100
+"""Largest number of windows whose spikes are compared one by one. Sums are compared for all."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +67,15 @@ class BackendRow:
         spikes: Spikes of all neurons. A graded spike of k counts k.
         sops: Synaptic operations.
         macs: Multiply-accumulates of layers that read pixels.
-        energy: Estimated energy, in joules.
+        energy: Estimated energy, in joules; None if the integers differ, or if the model needs
+            counts that an artifact without its network does not give.
         time: Run time, in seconds.
         saturations: How often a 24-bit current wrapped or a 24-bit potential was clipped, in all
             windows; 0 on backends that have no such states.
-        difference: First mismatch with the reference model; None if all integers are equal.
+        difference: First difference from the reference model; None if all integers are equal.
+        spike_windows: Number of windows whose spikes were compared one by one; 0 for a backend that
+            returns sums only.
+        artifact: The file that ran.
     """
 
     label: str
@@ -69,10 +85,12 @@ class BackendRow:
     spikes: float
     sops: float
     macs: int
-    energy: float
+    energy: float | None
     time: float
     saturations: int
-    difference: str | None
+    difference: Difference | None
+    spike_windows: int
+    artifact: Path = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -81,20 +99,35 @@ class Comparison:
 
     Attributes:
         rows: One row per backend, the reference model first.
-        energy_model: Name of the energy model.
+        energy_model: Energy model of the rows.
         result: Result of the reference model.
         omitted: Why backends are missing, by name.
+        observation: Counts of the reference model by layer, step and window; None for an artifact
+            without its network.
+        speed: Speed by label; empty if it was not measured.
+        measured: Measured energy, see `lmht_deploy.analysis.speed.measure`.
     """
 
     rows: tuple[BackendRow, ...]
-    energy_model: str
+    energy_model: energy.EnergyModel
     result: Result = field(repr=False, compare=False)
     omitted: Mapping[str, str] = field(default_factory=dict)
+    observation: Observation | None = field(default=None, repr=False, compare=False)
+    speed: Mapping[str, Speed] = field(default_factory=dict, compare=False)
+    measured: Mapping[str, Any] = field(default_factory=lambda: NOT_MEASURED, compare=False)
 
     @property
     def equal(self) -> bool:
         """Whether every backend computed the integers of the reference model."""
         return all(row.difference is None for row in self.rows)
+
+    def estimates(self) -> list[energy.Estimate]:
+        """Return the energy under every model whose counts are known, the packaged ones first."""
+        models = {**energy.MODELS, self.energy_model.name: self.energy_model}
+        found = (
+            (model, view_for(model, self.result, self.observation)) for model in models.values()
+        )
+        return [energy.estimate(counts, model) for model, counts in found if counts is not None]
 
 
 @check_types(BackendError, limits=Mapping, progress=Callable)
@@ -104,31 +137,38 @@ def compare(
     labels: np.ndarray | None = None,
     *,
     backends: Iterable[str] | None = None,
+    exported: Iterable[Path] = (),
     threads: int = 1,
     limits: Mapping[str, int] = LIMITS,
-    energy_model: str = energy.DEFAULT,
+    energy_model: str | Path = energy.DEFAULT,
+    speed: bool = False,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Run windows on several backends and compare all integers with the reference model.
 
     Args:
-        net: An integer network, or the path of its `.lmht` file.
+        net: An integer network, or the path of its `.lmht` file. A float network runs on the
+            reference model alone.
         windows: Integers within the range of the network's input.
         labels: Classes of the windows, for the accuracy.
         backends: Names of the backends. By default every backend that can run here and whose
             artifact can represent the network; `Comparison.omitted` says why others are missing.
+        exported: Files that were exported of this network before, `.onnx` or `.net`; each is one
+            more row, with the label "backend/file".
         threads: Maximum number of threads per backend.
         limits: Largest number of windows of slow backends, by name. They run a sample with
             equally many windows of each class; without labels, the first windows.
-        energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`.
+        energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`, or a
+            `.toml` file.
+        speed: Whether to measure speed as well, in processes of their own.
         progress: Called as `progress(label, done, total)` with numbers of windows.
 
     Returns:
         One row per backend; `Comparison.equal` says whether all integers are equal.
 
     Raises:
-        BackendError: A backend in `backends` is unknown or cannot run here, or the network is a
-            float network.
+        BackendError: A backend in `backends` is unknown or cannot run here, or cannot run a float
+            network.
         DataError: The windows or the labels do not fit the network.
         ExportError: The artifact of a backend in `backends` cannot represent the network.
         StorageError: The file is missing or damaged.
@@ -144,21 +184,35 @@ def compare(
     """
     energy.energy_model(energy_model)
     names = choose_backends(backends)
-    network = net if isinstance(net, Network) else load_network(net)
+    network = net if isinstance(net, Network) else load_network(network_path(as_path(net)))
+    if backends is None and not network.integer:
+        names = [REFERENCE]
+    files = _label_exported(exported)
     with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
         artifacts, omitted = write_artifacts(
             network, Path(folder), names, strict=backends is not None
         )
         comparison = compare_artifacts(
-            artifacts,
+            artifacts | files,
             windows,
             labels,
             threads=threads,
             limits=limits,
             energy_model=energy_model,
+            traced=write_traced(network, Path(folder), artifacts),
+            speed=speed,
             progress=progress,
         )
     return dataclasses.replace(comparison, omitted=omitted)
+
+
+def _label_exported(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return exported files by the label of their row."""
+    found = {f"{default_backend(path)}/{path.name}": path for path in paths}
+    for label, path in found.items():
+        if _backend_of(label) not in registry.NAMES:
+            raise BackendError(f"{path}: is a file of another tool, which cannot be compared")
+    return found
 
 
 def choose_backends(names: Iterable[str] | None) -> list[str]:
@@ -175,6 +229,8 @@ def choose_backends(names: Iterable[str] | None) -> list[str]:
     if not chosen:
         raise BackendError(f"no backend is named; the backends are {', '.join(registry.NAMES)}")
     for name in chosen:
+        if not isinstance(name, str):
+            raise BackendError(f"a backend is named by text, not {show(name)}")
         if name in registry.FOREIGN:
             raise BackendError(
                 f"backend {name!r} runs files of other tools, which cannot be compared; "
@@ -222,6 +278,15 @@ def write_artifacts(
     return artifacts, omitted
 
 
+def write_traced(net: Network, folder: Path, labels: Iterable[str]) -> dict[str, Path]:
+    """Write the artifacts that return spikes, for backends whose artifact does not, by label."""
+    if "onnx" not in labels:
+        return {}
+    traced = folder / "traced"
+    traced.mkdir(exist_ok=True)
+    return {"onnx": write_artifact(net, traced, "onnx", trace=True)}
+
+
 def compare_artifacts(
     artifacts: Mapping[str, Path],
     windows: np.ndarray,
@@ -229,109 +294,172 @@ def compare_artifacts(
     *,
     threads: int = 1,
     limits: Mapping[str, int] = LIMITS,
-    energy_model: str = energy.DEFAULT,
+    energy_model: str | Path = energy.DEFAULT,
+    traced: Mapping[str, Path] | None = None,
+    speed: bool = False,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Run windows through artifacts and compare all integers with those of the reference model.
 
     Args:
-        artifacts: Files by label, "reference" among them. A label is the name of a backend, or
-            "name/note" where a backend runs several artifacts.
-        windows, labels, threads, limits, energy_model, progress: As in `compare`.
+        artifacts: Files by label. A label is the name of a backend, or "name/note" where a backend
+            runs several artifacts. The others are compared with "reference", or with the first
+            file if that is missing.
+        traced: Files by label that return spikes, where those in `artifacts` do not.
+        windows, labels, threads, limits, energy_model, speed, progress: As in `compare`.
     """
     model = energy.energy_model(energy_model)
     windows = as_windows(windows)
     labels = check_labels(labels, windows)
-
-    def run(label: str, chosen: np.ndarray) -> Result:
-        return _run(label, artifacts[label], windows[chosen], threads, progress)
-
+    lead = REFERENCE if REFERENCE in artifacts else next(iter(artifacts))
     every = np.arange(len(windows))
-    expected = run(REFERENCE, every)
-    rows = [_row(REFERENCE, expected, expected, every, labels, model)]
-    for label in artifacts:
-        if label != REFERENCE:
-            limit = limits.get(_backend_of(label), len(windows))
-            chosen = balanced_sample(labels, limit, len(windows))
-            rows.append(_row(label, run(label, chosen), expected, chosen, labels, model))
-    return Comparison(tuple(rows), energy_model, expected)
+    with _open(lead, artifacts[lead], threads) as backend:
+        result, observation = _lead(lead, artifacts[lead], backend, windows, progress)
+        run = _Run(windows, labels, threads, model, progress, backend, result, observation)
+        rows = [run.row(lead, artifacts[lead], result, every, None, 0)]
+        for label, path in artifacts.items():
+            if label != lead:
+                limit = limits.get(_backend_of(label), len(windows))
+                chosen = balanced_sample(labels, limit, len(windows))
+                rows.append(run.compare(label, path, (traced or {}).get(label), chosen))
+    comparison = Comparison(tuple(rows), model, result, observation=observation)
+    if not speed:
+        return comparison
+    progress("speed", 0, 1)
+    found, measured = measure(artifacts, windows, threads=threads)
+    return dataclasses.replace(comparison, speed=found, measured=measured)
+
+
+def _open(label: str, path: Path, threads: int) -> closing[registry.Backend]:
+    """Open an artifact; the backend closes at the end of a `with` statement."""
+    return closing(registry.open_backend(_backend_of(label), path, threads=threads))
+
+
+def _lead(
+    label: str, path: Path, backend: registry.Backend, windows: np.ndarray, progress: Progress
+) -> tuple[Result, Observation | None]:
+    """Run all windows through the artifact that the others are compared with."""
+    progress(label, 0, len(windows))
+    report = partial(_report, progress, label, len(windows))
+    if path.suffix != ".lmht":
+        return registry.run_windows(backend, windows, progress=report), None
+    seen = observe(load_network(path), backend, windows, progress=report)
+    return seen.result, seen
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A comparison: the windows, how they are run, and what the first artifact gave."""
+
+    windows: np.ndarray
+    labels: np.ndarray | None
+    threads: int
+    model: energy.EnergyModel
+    progress: Progress
+    lead: registry.Backend
+    expected: Result
+    observation: Observation | None
+
+    def compare(
+        self, label: str, path: Path, traced: Path | None, chosen: np.ndarray
+    ) -> BackendRow:
+        """Run some windows through another artifact, and return its row."""
+        count = len(chosen)
+        self.progress(label, 0, count)
+        report = partial(_report, self.progress, label, count)
+        with _open(label, path, self.threads) as backend:
+            found = registry.run_windows(backend, self.windows[chosen], progress=report)
+            differs, compared = difference(found, self.expected, chosen), 0
+            if traced is None:
+                differs, compared = self._spikes(label, backend, chosen, differs)
+        if traced is not None:
+            with _open(label, traced, self.threads) as backend:
+                differs, compared = self._spikes(label, backend, chosen, differs)
+        return self.row(label, path, found, chosen, differs, compared)
+
+    def _spikes(
+        self,
+        label: str,
+        backend: registry.Backend,
+        chosen: np.ndarray,
+        differs: Difference | None,
+    ) -> tuple[Difference | None, int]:
+        """Return the first difference with its place, and how many windows were compared."""
+        if self.observation is None:
+            return differs, 0
+        if "traces" not in registry.capabilities(_backend_of(label)):
+            return differs, 0
+        sample, expected = chosen[:SPIKE_WINDOWS], self.observation.digests
+        try:
+            if differs is not None:
+                return self._placed(backend, chosen, differs), 0
+            return check_spikes(backend, self.lead, self.windows, sample, expected), len(sample)
+        except BackendError:  # an ONNX file without traces
+            return differs, 0
+
+    def _placed(
+        self, backend: registry.Backend, chosen: np.ndarray, differs: Difference
+    ) -> Difference:
+        """Return a difference with its first spike, if spikes differ."""
+        if differs.window is None:
+            return differs
+        index = int(np.flatnonzero(chosen == differs.window)[0])
+        place = locate(backend, self.lead, self.windows, chosen, index)
+        if place is None:
+            return differs
+        return dataclasses.replace(place, differing=differs.differing, windows=differs.windows)
+
+    def row(
+        self,
+        label: str,
+        path: Path,
+        result: Result,
+        chosen: np.ndarray,
+        differs: Difference | None,
+        spike_windows: int,
+    ) -> BackendRow:
+        """Return the row of an artifact."""
+        count, labels = len(result.logits), None if self.labels is None else self.labels[chosen]
+        counts = None if differs else view_for(self.model, self.expected, self.observation)
+        joules = None if counts is None else energy.estimate(counts, self.model).joules[chosen]
+        return BackendRow(
+            label=label,
+            windows=count,
+            accuracy=accuracy(result, labels),
+            interval=interval(result, labels),
+            spikes=sum(int(counts.sum()) for counts in result.spikes.values()) / count,
+            sops=sum(int(counts.sum()) for counts in result.sops.values()) / count,
+            macs=sum(result.macs.values()),
+            energy=None if joules is None else float(joules.mean()),
+            time=result.seconds / count,
+            saturations=sum(sum(counts) for _, *counts in saturations(result)),
+            difference=differs,
+            spike_windows=spike_windows,
+            artifact=path,
+        )
+
+
+def view_for(
+    model: energy.EnergyModel, result: Result, observation: Observation | None
+) -> Counts | None:
+    """Return the counts that a model needs, or None if they are not known.
+
+    The sums of an artifact without its network are enough for models of SOPs and MACs alone.
+
+    Args:
+        model: The energy model.
+        result: Result of the run.
+        observation: What was observed in the run; None for an artifact without its network.
+    """
+    view = GRADED if model.view == energy.DENSE else model.view
+    if observation is not None:
+        return observation.views.get(view)
+    return None if model.needs_spikes else dataclasses.replace(of_result(result), view=view)
 
 
 def _backend_of(label: str) -> str:
     return label.partition("/")[0]
 
 
-def _run(label: str, path: Path, windows: np.ndarray, threads: int, progress: Progress) -> Result:
-    count = len(windows)
-    progress(label, 0, count)
-    with closing(registry.open_backend(_backend_of(label), path, threads=threads)) as backend:
-        return registry.run_windows(
-            backend, windows, progress=partial(_report, progress, label, count)
-        )
-
-
 def _report(progress: Progress, label: str, total: int, done: int) -> None:
     progress(label, done, total)
-
-
-def _row(
-    label: str,
-    result: Result,
-    expected: Result,
-    chosen: np.ndarray,
-    labels: np.ndarray | None,
-    model: energy.EnergyModel,
-) -> BackendRow:
-    count, labels = len(result.logits), None if labels is None else labels[chosen]
-    return BackendRow(
-        label=label,
-        windows=count,
-        accuracy=accuracy(result, labels),
-        interval=interval(result, labels),
-        spikes=sum(counts.sum() for counts in result.spikes.values()) / count,
-        sops=sum(counts.sum() for counts in result.sops.values()) / count,
-        macs=sum(result.macs.values()),
-        energy=float(energy.estimate(result, model).mean()),
-        time=result.seconds / count,
-        saturations=sum(sum(counts) for _, *counts in saturations(result)),
-        difference=difference(result, expected, chosen),
-    )
-
-
-def difference(found: Result, expected: Result, chosen: np.ndarray | None = None) -> str | None:
-    """Describe the first mismatch between two results, layer by layer; None if there is none.
-
-    Args:
-        found: Result to check. It may cover some of the windows.
-        expected: Result of the reference model.
-        chosen: Which windows of `expected` the result `found` covers. Default: the first.
-    """
-    if chosen is None:
-        chosen = np.arange(len(found.logits))
-    for kind in ("spikes", "sops"):
-        for layer, counts in getattr(expected, kind).items():
-            mine = getattr(found, kind).get(layer)
-            if mine is None:
-                return f"{kind} of layer {layer!r} are missing"
-            if text := _mismatch(mine, counts[chosen], chosen):
-                return f"{kind} of layer {layer!r} differ: {text}"
-    if text := _mismatch(found.logits, expected.logits[chosen], chosen):
-        return f"logits differ: {text}"
-    if found.macs != expected.macs:
-        return f"MACs differ: {found.macs}, expected {expected.macs}"
-    return None
-
-
-def _mismatch(found: np.ndarray, expected: np.ndarray, windows: np.ndarray) -> str:
-    """Describe the first mismatch of two arrays for `windows`, or return an empty string."""
-    if found.shape != expected.shape:
-        return f"shape {list(found.shape)}, expected {list(expected.shape)}"
-    at = np.argwhere(found != expected)
-    if not len(at):
-        return ""
-    first = tuple(int(i) for i in at[0])
-    differing = len(np.unique(at[:, 0]))
-    return (
-        f"window {windows[first[0]]} has {found[first]}, expected {expected[first]} "
-        f"({differing} of {len(found)} windows differ)"
-    )

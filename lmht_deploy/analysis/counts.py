@@ -14,9 +14,11 @@ Example:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,7 @@ __all__ = [
     "count_outputs",
     "of_result",
     "synapses",
+    "take",
     "unroll",
 ]
 
@@ -64,6 +67,8 @@ class LayerCounts:
         macs: Multiply-accumulates of pixels per window.
         dense_macs: Multiply-accumulates of one pass of a dense network of the same shape: the
             number of synapses.
+        weights: Number of weights.
+        outputs: Number of outputs: neurons, or classes of the read-out.
         spikes: Σ k of its neurons, int64 `[B, steps]`.
         events: Number of k > 0 of its neurons, int64 `[B, steps]`.
         sops: Synapses that the spikes into this layer cross, int64 `[B, steps of its input]`.
@@ -75,6 +80,8 @@ class LayerCounts:
     steps: int
     macs: int
     dense_macs: int
+    weights: int
+    outputs: int
     spikes: np.ndarray
     events: np.ndarray
     sops: np.ndarray
@@ -100,7 +107,7 @@ class LayerCounts:
         match kind:
             case "spikes" | "events" | "sops" | "event_sops":
                 found = getattr(self, kind).sum(1)
-            case "macs" | "dense_macs" | "neurons" | "updates":
+            case "macs" | "dense_macs" | "weights" | "outputs" | "neurons" | "updates":
                 found = np.full(len(self.sops), getattr(self, kind), np.int64)
             case "weight_reads":
                 found = self.per_window("event_sops") + self.macs
@@ -119,6 +126,8 @@ KINDS = (
     *EVENTS,
     "macs",
     "dense_macs",
+    "weights",
+    "outputs",
     "updates",
     "weight_reads",
     "state_reads",
@@ -201,14 +210,18 @@ def thermometer(k: np.ndarray, levels: int) -> np.ndarray:
 
 
 def of_result(result: Result) -> Counts:
-    """Return what a result without traces tells: totals per window, as if of one step."""
+    """Return what a result without traces tells: totals per window, as if of one step.
+
+    What does not depend on the window is 0, but the MACs. A backend that cannot count events gives
+    spikes and synaptic operations in their place.
+    """
     layers = []
     for name, sops in result.sops.items():
         spikes = result.spikes.get(name, np.zeros_like(sops))
         events = result.events.get(name, spikes)
         event_sops = result.event_sops.get(name, sops)
         columns = [array[:, None] for array in (spikes, events, sops, event_sops)]
-        layers.append(LayerCounts(name, 0, 0, result.macs.get(name, 0), 0, *columns))
+        layers.append(LayerCounts(name, 0, 0, result.macs.get(name, 0), 0, 0, 0, *columns))
     return Counts(GRADED, tuple(layers))
 
 
@@ -222,15 +235,24 @@ def concatenate(parts: Sequence[Counts]) -> Counts:
 
 
 def _join(parts: Sequence[LayerCounts]) -> LayerCounts:
-    first = parts[0]
-    return LayerCounts(
-        first.layer,
-        first.neurons,
-        first.steps,
-        first.macs,
-        first.dense_macs,
-        *(np.concatenate([getattr(part, kind) for part in parts]) for kind in EVENTS),
+    joined: dict[str, Any] = {
+        kind: np.concatenate([getattr(part, kind) for part in parts]) for kind in EVENTS
+    }
+    return dataclasses.replace(parts[0], **joined)
+
+
+def take(counts: Counts, chosen: np.ndarray) -> Counts:
+    """Return the counts of some windows.
+
+    Args:
+        counts: Counts of a run.
+        chosen: Indices of windows, or a mask.
+    """
+    layers = (
+        dataclasses.replace(layer, **{kind: getattr(layer, kind)[chosen] for kind in EVENTS})
+        for layer in counts.layers
     )
+    return Counts(counts.view, tuple(layers))
 
 
 def synapses(net: Network, synapse: Synapse) -> int:
@@ -250,6 +272,8 @@ def _count_layer(
         steps=neurons.steps if neurons else 0,
         macs=sum(synapse_macs(net, synapse) for synapse in layer.synapses),
         dense_macs=sum(synapses(net, synapse) for synapse in layer.synapses),
+        weights=sum(synapse.weight.size for synapse in layer.synapses),
+        outputs=prod(net.shapes[layer.name]),
         spikes=_per_step(k),
         events=_per_step(k != 0),
         sops=_sops(net, layer, outputs),

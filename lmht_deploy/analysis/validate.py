@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from lmht_deploy import backends
-from lmht_deploy.errors import NetworkError
+from lmht_deploy._arguments import check_types
+from lmht_deploy.errors import BackendError, NetworkError
 from lmht_deploy.ir import Network
 from lmht_deploy.quantize import quantize
 from lmht_deploy.reparameterize import reparameterize
@@ -18,7 +20,9 @@ from lmht_deploy.result import Result
 
 from . import energy
 from ._progress import Progress, no_progress
-from .compare import difference
+from .agreement import Difference, difference
+from .compare import view_for
+from .observation import observe
 from .runner import as_windows
 from .scores import accuracy, check_labels, interval
 
@@ -45,7 +49,7 @@ class FormRow:
         firing_rate: Spikes per neuron and step.
         sops: Synaptic operations.
         macs: Multiply-accumulates of layers that read pixels.
-        energy: Estimated energy of the SOPs alone, in joules, as in the paper.
+        energy: Estimated energy without the MACs, in joules, as in the paper.
         energy_with_macs: The same with the MACs of layers that read pixels, in joules.
         differing_windows: Number of windows with other spike counts than before.
         differing_predictions: Number of windows with another class than before.
@@ -67,7 +71,7 @@ class FormRow:
     energy_with_macs: float
     differing_windows: int
     differing_predictions: int
-    difference: str | None
+    difference: Difference | None
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,13 @@ class Validation:
 
     Attributes:
         rows: One row per form, the float network first.
-        energy_model: Name of the energy model.
+        energy_model: Energy model of the rows.
         result: Result of the integer network before reparameterization.
         omitted: Why the uniform form is missing, where its potentials exceed 32 bits.
     """
 
     rows: tuple[FormRow, ...]
-    energy_model: str
+    energy_model: energy.EnergyModel
     result: Result = field(repr=False, compare=False)
     omitted: tuple[str, ...] = ()
 
@@ -104,6 +108,7 @@ class _Data:
     progress: Progress
 
 
+@check_types(BackendError, progress=Callable)
 def validate(
     net: Network,
     windows: np.ndarray,
@@ -111,7 +116,7 @@ def validate(
     *,
     threads: int = 1,
     device: str = "cpu",
-    energy_model: str = energy.DEFAULT,
+    energy_model: str | Path = energy.DEFAULT,
     progress: Progress = no_progress,
 ) -> Validation:
     """Run a float network, its integer network, and both reparameterized forms of each.
@@ -124,7 +129,8 @@ def validate(
         labels: Classes of the windows, for the accuracy.
         threads: Number of threads.
         device: Device of PyTorch.
-        energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`.
+        energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`, or a
+            `.toml` file.
         progress: Called as `progress(label, done, total)` with numbers of windows.
 
     Raises:
@@ -149,7 +155,7 @@ def validate(
     forms = [form for network in (net, quantize(net)) for form in _forms(network, data, omitted)]
     rows = tuple(row for row, _ in forms)
     deployed = next(result for row, result in forms if row.integer and row.form == BEFORE)
-    return Validation(rows, energy_model, deployed, tuple(omitted))
+    return Validation(rows, data.model, deployed, tuple(omitted))
 
 
 def _forms(net: Network, data: _Data, omitted: list[str]) -> Iterator[tuple[FormRow, Result]]:
@@ -164,26 +170,40 @@ def _forms(net: Network, data: _Data, omitted: list[str]) -> Iterator[tuple[Form
                 raise
             omitted.append(f"{label}: {error}")
             continue
-        result = _run(network, label, data)
+        result, estimate = _run(network, label, data)
         before = before or result
-        yield _row(form, network, result, before, data), result
+        yield _row(form, network, result, estimate, before, data), result
 
 
-def _run(net: Network, label: str, data: _Data) -> Result:
+def _run(net: Network, label: str, data: _Data) -> tuple[Result, energy.Estimate]:
     total = len(data.windows)
     data.progress(label, 0, total)
+    report = partial(_report, data.progress, label, total)
     runner = backends.open_network("torch", net, threads=data.threads, device=data.device)
     with closing(runner):
-        return backends.run_windows(
-            runner, data.windows, progress=partial(_report, data.progress, label, total)
+        seen = None
+        if data.model.needs_spikes:
+            seen = observe(net, runner, data.windows, progress=report)
+        result = (
+            seen.result if seen else backends.run_windows(runner, data.windows, progress=report)
         )
+    counts = view_for(data.model, result, seen)
+    assert counts is not None  # a form has levels or sub-steps, not both
+    return result, energy.estimate(counts, data.model)
 
 
 def _report(progress: Progress, label: str, total: int, done: int) -> None:
     progress(label, done, total)
 
 
-def _row(form: str, net: Network, result: Result, before: Result, data: _Data) -> FormRow:
+def _row(
+    form: str,
+    net: Network,
+    result: Result,
+    estimate: energy.Estimate,
+    before: Result,
+    data: _Data,
+) -> FormRow:
     count = len(result.logits)
     spikes = sum(counts.sum() for counts in result.spikes.values()) / count
     sops = sum(counts.sum() for counts in result.sops.values()) / count
@@ -201,8 +221,8 @@ def _row(form: str, net: Network, result: Result, before: Result, data: _Data) -
         firing_rate=spikes / sites,
         sops=sops,
         macs=sum(result.macs.values()),
-        energy=sops * data.model.joules_per_sop,
-        energy_with_macs=float(energy.estimate(result, data.model).mean()),
+        energy=sum(joules for unit, joules in estimate.parts.items() if unit != "mac"),
+        energy_with_macs=float(estimate.joules.mean()),
         differing_windows=int(np.any(differs, axis=0).sum()),
         differing_predictions=int((result.predictions != before.predictions).sum()),
         difference=difference(result, before),

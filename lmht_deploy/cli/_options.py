@@ -39,6 +39,18 @@ def file_with(*suffixes: str) -> Callable[[Path], Path]:
     return check
 
 
+def network_file(*suffixes: str) -> Callable[[Path], Path]:
+    """Return a check of a file of a network with one of `suffixes` (none: any), or "zoo:NAME"."""
+
+    def check(path: Path) -> Path:
+        from lmht_deploy.zoo import network_path
+
+        found = network_path(path)
+        return file_with(*suffixes)(found) if suffixes else (is_file(found) or found)
+
+    return check
+
+
 def is_file(path: Path | None) -> Path | None:
     """Refuse a folder where a file is expected."""
     if path is not None and path.is_dir():
@@ -117,7 +129,8 @@ def _check_threads(threads: int) -> int:
 def _check_energy(name: str) -> str:
     from lmht_deploy.analysis.energy import energy_model
 
-    return energy_model(name).name
+    energy_model(name)
+    return name
 
 
 def _check_sensor(text: str | None) -> str | None:
@@ -181,6 +194,17 @@ def data_set_names() -> list[str]:
     from lmht_deploy import data
 
     return [known.name for known in data.available()]
+
+
+def zoo_names() -> list[str]:
+    """Names of all networks of the zoo, as "zoo:NAME"."""
+    from lmht_deploy import zoo
+
+    return [f"{zoo.PREFIX}{card.name}" for card in zoo.cards()]
+
+
+complete_network = completion(zoo_names, files=True)
+"""Completes a network: a name of the zoo or a file."""
 
 
 def energy_model_names() -> list[str]:
@@ -249,6 +273,16 @@ SensorSize = Annotated[
         help="Size of the sensor, for recordings that do not state it.",
         rich_help_panel=DATA,
         callback=_check_sensor,
+    ),
+]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Track of events, for a file that holds several: its number or name, or the path of "
+        "a group in HDF5.",
+        rich_help_panel=DATA,
     ),
 ]
 Subset = Annotated[
@@ -324,7 +358,7 @@ Energy = Annotated[
     str,
     typer.Option(
         "--energy",
-        help="Energy model: '45nm' or 'loihi1'.",
+        help="Energy model of the tables: '45nm', 'loihi1', ..., or a .toml file of your own.",
         rich_help_panel=OUTPUT,
         callback=_check_energy,
         autocompletion=completion(energy_model_names),

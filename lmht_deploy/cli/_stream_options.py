@@ -15,13 +15,17 @@ SOURCE = "Source"
 
 NetworkPath = Annotated[
     Path,
-    typer.Argument(help="A .lmht file of an integer network.", callback=options.file_with(".lmht")),
+    typer.Argument(
+        help="An integer network (.lmht, or zoo:NAME).",
+        callback=options.network_file(".lmht"),
+        autocompletion=options.complete_network,
+    ),
 ]
 Source = Annotated[
     str,
     typer.Argument(
-        help="A recording, '-' for lines 't x y p' on standard input, udp://HOST:PORT, or "
-        "'camera'.",
+        help="A recording (or zoo:NAME), '-' for lines 't x y p' on standard input, "
+        "udp://HOST:PORT, or 'camera'.",
         autocompletion=options.completion(lambda: ("-", "udp://", "camera"), files=True),
     ),
 ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from lmht_deploy.errors import DataError
@@ -85,11 +86,13 @@ class Source:
         packets: The events in packets.
         validator: Checks the events.
         udp: The socket of a UDP source.
+        dropped: What standard input holds beside events, counted.
     """
 
     packets: Iterable[Packet]
     validator: EventValidator
     udp: Udp | None = None
+    dropped: Counter[str] = field(default_factory=Counter)
 
 
 Play: TypeAlias = "Callable[[Iterator[np.ndarray]], Iterator[Packet]]"
@@ -123,8 +126,10 @@ def open_source(
         packets = Buffered(udp, size=QUEUE, lossy=True, tick=tick)
         return Source(stack.enter_context(packets), _validator(chosen, given or default), udp)
     if chosen.source == "-":
-        packets = Buffered(read_text(_standard_input()), tick=tick)
-        return Source(stack.enter_context(packets), _validator(chosen, given or default))
+        dropped = Counter[str]()
+        text = read_text(_standard_input(), dropped=dropped if chosen.drop else None)
+        packets = stack.enter_context(Buffered(text, tick=tick))
+        return Source(packets, _validator(chosen, given or default), dropped=dropped)
     sensor, live_packets = open_camera()
     packets = Buffered(live_packets, size=QUEUE, lossy=True, tick=tick)
     return Source(stack.enter_context(packets), _validator(chosen, given or sensor))

@@ -180,9 +180,7 @@ class Viewing:
     def summarize(self, summary: Summary) -> str:
         """Return the summary of the stream, and how many pictures were dropped."""
         now, dropped = self._now, self.server.dropped
-        text = summary.text(
-            now.windower, now.opened.validator, now.clock, now.opened.packets, now.opened.udp
-        )
+        text = summary.text(now.windower, now.opened, now.clock)
         return f"{text}; {dropped:,} pictures dropped" if dropped else text
 
     def _decide(self) -> Iterator[Decision]:

@@ -12,7 +12,7 @@ from . import _options as options
 from ._console import percent, progress, say, write_json
 from ._data import ReadOptions, find_source, reads_data
 from ._training import lower_run, need_torch, read_training_data, train_overrides, train_run
-from .compare import comparison_as_json, show_comparison
+from .compare import rows_as_json, show_comparison
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +84,7 @@ def _demo(recipe: Recipe, reading: ReadOptions, out: Path, threads: int) -> dict
     return {
         "recipe": recipe.data.name,
         "accuracy_float": run.accuracy,
-        **comparison_as_json(comparison),
+        **rows_as_json(comparison),
     }
 
 

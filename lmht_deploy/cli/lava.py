@@ -67,7 +67,7 @@ def check(folder: Folder = None, json: options.Json = None) -> None:
     import numpy as np
 
     from lmht_deploy import reference
-    from lmht_deploy.analysis.compare import difference
+    from lmht_deploy.analysis.agreement import difference
 
     net = _small_network()
     windows = np.random.default_rng(0).integers(0, 3, (4, *net.window_shape))
@@ -76,7 +76,7 @@ def check(folder: Folder = None, json: options.Json = None) -> None:
     spikes = int(sum(counts.sum() for counts in found.spikes.values()))
     content = {
         "equal": wrong is None,
-        "difference": wrong,
+        "difference": None if wrong is None else str(wrong),
         "windows": len(windows),
         "spikes": spikes,
         "seconds": found.seconds,

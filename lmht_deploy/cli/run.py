@@ -37,7 +37,11 @@ SLOW = {"lava": 0}
 def run(
     artifact: Annotated[
         Path,
-        typer.Argument(help="What to run: a .lmht, .onnx or .net file.", callback=options.is_file),
+        typer.Argument(
+            help="What to run: a .lmht, .onnx or .net file, or zoo:NAME.",
+            callback=options.network_file(),
+            autocompletion=options.complete_network,
+        ),
     ],
     data: options.Data,
     backend: Annotated[
@@ -125,6 +129,8 @@ def run(
         "calibration": None if chosen is None else asdict(chosen),
         "provenance": provenance(threads),
     }
+    if report or figures:
+        content["samples"] = _samples(artifact, answered)
     write_json(json, content)
     write_report("run", content, report, figures)
 
@@ -155,6 +161,19 @@ def _content(answered: answers.Answered) -> dict[str, Any]:
         "wrapped": result.wrapped,
         "clipped": result.clipped,
     }
+
+
+def _samples(artifact: Path, answered: answers.Answered) -> list[dict[str, Any]]:
+    """Return the spikes of some windows; empty for an artifact without its network."""
+    from lmht_deploy.analysis.samples import choose, label_margins, list_samples
+    from lmht_deploy.formats.lmht import load_network
+
+    if artifact.suffix != ".lmht":
+        return []
+    labels, result = answered.found.labels, answered.result
+    margins = answered.answers.margins if labels is None else label_margins(result, labels)
+    net = load_network(artifact)
+    return list_samples(net, answered.found.windows, choose(margins), labels)
 
 
 def _say_times(result: Result, times: np.ndarray) -> None:

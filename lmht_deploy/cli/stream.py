@@ -91,7 +91,7 @@ def stream(
             interrupted = True
         except ReaderLeftError:
             pass
-        tell(summary.text(windower, opened.validator, clock, opened.packets, opened.udp))
+        tell(summary.text(windower, opened, clock))
     if interrupted:  # the exit code is that of the signal
         raise KeyboardInterrupt
 

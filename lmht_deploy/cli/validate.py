@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -75,8 +75,8 @@ def validate(
         "recipe": dataclasses.asdict(run.recipe),
         "trained_accuracy": run.accuracy,
         "exact": validation.exact,
-        "energy_model": energy_model,
-        "rows": [dataclasses.asdict(row) for row in validation.rows],
+        "energy_model": validation.energy_model.name,
+        "rows": [_plain(row) for row in validation.rows],
         "omitted": validation.omitted,
         "answers": answered.as_json(),
         "provenance": provenance(threads),
@@ -85,6 +85,11 @@ def validate(
     write_report("validate", content, report, figures)
     if not validation.exact:
         raise typer.Exit(1)
+
+
+def _plain(row: FormRow) -> dict[str, Any]:
+    text = None if row.difference is None else str(row.difference)
+    return dataclasses.asdict(row) | {"difference": text}
 
 
 def _show(validation: Validation, architecture: str, paper: PaperRecipe) -> None:
@@ -103,8 +108,6 @@ def _show(validation: Validation, architecture: str, paper: PaperRecipe) -> None
 
 
 def _empty_table(validation: Validation, macs: bool) -> Table:
-    from lmht_deploy.analysis.energy import energy_model
-
     text = ("numbers", "Arch.", "reparameterized", "compared with before")
     columns = [
         *("numbers", "Arch.", "L", "T", "reparameterized", "Acc.(%)", "rate", "SOPs(G)", "E.(mJ)"),
@@ -113,7 +116,7 @@ def _empty_table(validation: Validation, macs: bool) -> Table:
     ]
     caption = (
         f"means per window, over {validation.rows[0].windows:,} windows; rate: spikes per neuron "
-        f"and step; energy is an estimate: {energy_model(validation.energy_model).source}"
+        f"and step; energy is an estimate: {validation.energy_model.source}"
     )
     return table("before and after reparameterization", columns, left=text, caption=caption)
 

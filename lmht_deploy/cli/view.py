@@ -5,7 +5,7 @@ from __future__ import annotations
 import webbrowser
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from ._stream_source import SourceOptions
 from ._stream_summary import Summary
 from ._stream_windows import stream_rule
 from ._viewing import Viewed, Viewing, describe, measure, open_pass
+
+if TYPE_CHECKING:
+    from lmht_deploy.view import ViewServer
 
 PAGE = "Page"
 """Group of the options of the page in `--help`."""
@@ -118,7 +121,7 @@ def _watch(viewing: Viewing, classes: Classes, browser: bool, json: Path | None)
     summary, interrupted = Summary(classes, timed=False), False
     with ExitStack() as stack:
         write = None if json is None else stack.enter_context(open_json(json, classes))
-        _announce(viewing.server.url, browser)
+        _announce(viewing.server, browser)
         try:
             if viewing.waits:
                 viewing.server.wait_for_viewer()
@@ -135,7 +138,7 @@ def _watch(viewing: Viewing, classes: Classes, browser: bool, json: Path | None)
         raise KeyboardInterrupt
 
 
-def _announce(url: str, browser: bool) -> None:
-    tell(f"the page is at {url}")
-    if browser and not webbrowser.open(url):
+def _announce(server: ViewServer, browser: bool) -> None:
+    tell(f"the page is at {server.url}")
+    if browser and not webbrowser.open(server.launch_url):
         tell("no browser could be opened; open this address in one")

@@ -30,6 +30,8 @@ MAX_TEXTS = 400
 """Number of cells of a heat map up to which their values are written into them."""
 SHARP = 24
 """Repetitions of the columns of a raster, without which an enlarged image blurs."""
+MAX_LABELS = 34
+"""Number of labels of an axis of a heat map; of more rows or columns, not every one is labeled."""
 MIN_COLUMNS = 6
 """Columns for which a heat map leaves space, so that few cells do not become huge."""
 GAP = 0.12
@@ -84,8 +86,9 @@ def draw_heat(
     if values.size <= MAX_TEXTS:
         _write_cells(ax, values if written is None else written, text)
     ax.set(xlim=(-0.5, max(len(columns), MIN_COLUMNS) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-    ax.set_xticks(range(len(columns)), columns)
-    ax.set_yticks(range(len(rows)), rows)
+    for axis, labels in ((ax.xaxis, columns), (ax.yaxis, rows)):
+        every = -(-len(labels) // MAX_LABELS)
+        axis.set_ticks(range(0, len(labels), every), labels[::every])
     bare(ax)
 
 
@@ -132,6 +135,7 @@ def draw_bars(
     for position, total in enumerate(end.tolist()):
         write_beside(ax, text(total), (total, position), (4, 0), va="center")
     ax.set_yticks(at, labels)
+    ax.xaxis.set_major_formatter("{x:,.12g}")
     ax.set(ylim=(len(labels) - 0.4, -0.6), xlim=(0, 1.16 * max(float(end.max()), 1e-300)))
     tidy(ax, grid="x")
     if len(parts) > 1:

@@ -17,7 +17,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 """Markers of series, so that no series is told by its color alone."""
 OFF_COLOR, ON_COLOR = (230, 118, 20), (46, 128, 220)
 """Colors of OFF and ON events, visible on light and on dark paper."""
-HEAT_ALPHA = 0.55
+HEAT_ALPHA = 0.5
 """Opacity of the largest value of a heat map; text on it stays readable."""
 
 
@@ -29,6 +29,11 @@ def series_color(index: int) -> str:
 def series_marker(index: int) -> str:
     """Return the marker of series `index`."""
     return MARKERS[index % len(MARKERS)]
+
+
+def plain(text: str) -> str:
+    """Return `text` such that Matplotlib reads no formula between two dollar signs."""
+    return text.replace("$", r"\$")
 
 
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:

@@ -12,7 +12,7 @@ from lmht_deploy.plot import _draw as draw
 from lmht_deploy.plot import _style as style
 
 from . import _text as texts
-from ._document import Figure, Format, table
+from ._document import Figure, Format, Table, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Content: TypeAlias = Mapping[str, Any]
 WIDTH = 7.4
 """Width of a figure, in inches: that of a text column of a page."""
+MANY_CLASSES = 20
+"""Number of classes above which the data of a confusion matrix is a list."""
 BACKENDS = ("event", "onnx", "torch", "lava", "netx", "reference")
 """Backends in the order of their colors."""
 VIEWS = {
@@ -58,12 +60,12 @@ def step_density(name: str, layers: Sequence[Content]) -> Figure | None:
 
     def paint(ax: Axes) -> None:
         draw.draw_heat(ax, values, list(map(texts.shorten, labels)), columns, "{:.3f}".format)
-        ax.set_xlabel("time-step")
+        ax.set_xlabel("time-step", loc="left")
 
     return Figure(
         data.name,
         "Spike density",
-        "Mean number of spikes per neuron, by layer and time-step. A darker cell fires more often.",
+        "Mean number of spikes per neuron, by layer and time-step. A stronger color means more.",
         (WIDTH, 1 + 0.36 * len(found)),
         paint,
         data,
@@ -168,37 +170,16 @@ def anytime(name: str, curves: Mapping[str, Sequence[Content]], model: str | Non
     """
     ends = [at["energy"][model] for curve in curves.values() for at in curve] if model else []
     factor, unit = texts.energy_unit(ends)
-    data = table(
-        name,
-        "Accuracy of the read-out after each time-step.",
-        [
-            ("network", texts.text),
-            ("step", texts.count),
-            ("accuracy", texts.share),
-            ("95% interval", texts.interval),
-            ("SOPs", texts.count),
-            *([(f"energy ({model})", texts.joules)] if model else []),
-        ],
-        [
-            (label, at["step"], at["accuracy"], at["interval"], at["sops"])
-            + ((at["energy"][model],) if model else ())
-            for label, curve in curves.items()
-            for at in curve
-        ],
-    )
+
+    def x(at: Content) -> float:
+        return float(at["energy"][model] / factor if model else at["step"])
 
     def paint(ax: Axes) -> None:
         for index, (label, curve) in enumerate(curves.items()):
-            x = [at["energy"][model] / factor if model else at["step"] for at in curve]
-            y = [100 * at["accuracy"] for at in curve]
-            color, marker = style.series_color(index), style.series_marker(index)
-            ax.plot(x, y, marker=marker, color=color, label=texts.shorten(label), linewidth=1.6)
-            low, high = zip(
-                *((100 * a, 100 * b) for a, b in (at["interval"] for at in curve)), strict=True
-            )
-            ax.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+            _draw_curve(ax, [x(at) for at in curve], curve, texts.shorten(label), index)
         if not model:
             ax.set_xticks(range(1, 1 + max(map(len, curves.values()))))
+        ax.xaxis.set_major_formatter("{x:,.12g}")
         style.tidy(ax, grid="y")
         if len(curves) > 1:
             draw.draw_legend(ax)
@@ -209,12 +190,40 @@ def anytime(name: str, curves: Mapping[str, Sequence[Content]], model: str | Non
         name,
         "Accuracy against energy" if model else "Accuracy against time-steps",
         "Accuracy if the read-out is taken after each time-step, against the "
-        + ("energy spent until then" if model else "number of steps")
+        + ("energy that this answer needs" if model else "number of steps")
         + "; the band is the 95% interval.",
         (WIDTH, 3.2),
         paint,
-        data,
+        _anytime_table(name, curves, model),
     )
+
+
+def _draw_curve(
+    ax: Axes, x: Sequence[float], curve: Sequence[Content], label: str, index: int
+) -> None:
+    color, marker = style.series_color(index), style.series_marker(index)
+    y = [100 * at["accuracy"] for at in curve]
+    ax.plot(x, y, marker=marker, color=color, label=label, linewidth=1.6)
+    low, high = (100 * np.array([at["interval"] for at in curve])).T
+    ax.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+
+
+def _anytime_table(name: str, curves: Mapping[str, Sequence[Content]], model: str | None) -> Table:
+    columns = [
+        ("network", texts.text),
+        ("step", texts.count),
+        ("accuracy", texts.share),
+        ("95% interval", texts.interval),
+        ("SOPs", texts.count),
+        *([(f"energy ({model})", texts.joules)] if model else []),
+    ]
+    rows = [
+        (label, at["step"], at["accuracy"], at["interval"], at["sops"])
+        + ((at["energy"][model],) if model else ())
+        for label, curve in curves.items()
+        for at in curve
+    ]
+    return table(name, "Accuracy of the read-out after each time-step.", columns, rows)
 
 
 # ------------------------------------------------------------------------------------- classes
@@ -232,13 +241,7 @@ def confusion(name: str, classes: Content) -> Figure:
     if any(classes["unknown"]):
         values = np.hstack([values, np.array(classes["unknown"], np.float64)[:, None]])
         columns.append("unknown")
-    rows = values.astype(int).tolist()
-    data = table(
-        f"confusion-{name}",
-        "Windows by class (rows) and answer (columns).",
-        [("class", texts.text), *((column, texts.count) for column in columns)],
-        [(label, *row) for label, row in zip(names, rows, strict=True)],
-    )
+    data = _confusion_table(f"confusion-{name}", values, names, columns)
 
     def paint(ax: Axes) -> None:
         shares = values / np.maximum(values.sum(1, keepdims=True), 1)
@@ -254,6 +257,22 @@ def confusion(name: str, classes: Content) -> Figure:
         "the share of the class; the diagonal is correct."
     )
     return Figure(data.name, "Confusion matrix", caption, (WIDTH, side), paint, data)
+
+
+def _confusion_table(
+    name: str, values: np.ndarray, names: Sequence[str], columns: Sequence[str]
+) -> Table:
+    """Return a confusion matrix; of many classes only the pairs that occur, the mistakes first."""
+    if len(names) <= MANY_CLASSES:
+        header = [("class", texts.text), *((column, texts.count) for column in columns)]
+        rows = [
+            (label, *row) for label, row in zip(names, values.astype(int).tolist(), strict=True)
+        ]
+        return table(name, "Windows by class (rows) and answer (columns).", header, rows)
+    pairs = [(names[i], columns[j], int(values[i, j])) for i, j in np.argwhere(values)]
+    pairs.sort(key=lambda pair: (pair[0] == pair[1], -pair[2]))
+    header = [("class", texts.text), ("answer", texts.text), ("windows", texts.count)]
+    return table(name, "Windows by class and answer.", header, pairs)
 
 
 def class_name(entry: Content) -> str:
@@ -369,6 +388,7 @@ def sample_input(name: str, sample: Content) -> Figure | None:
         if events:
             draw.draw_frames(ax, values, [f"step {step + 1}" for step in range(len(values))])
         else:
+            ax.set_anchor("W")
             ax.imshow(np.clip(np.moveaxis(values[0], 0, -1) + 128, 0, 255).astype(np.uint8))
             ax.set_xticks([])
             ax.set_yticks([])
@@ -377,7 +397,7 @@ def sample_input(name: str, sample: Content) -> Figure | None:
     shown = len(values) if events else 1
     height = (WIDTH / max(shown, 3)) * entry["shape"][1] / entry["shape"][2] + 0.5
     caption = (
-        "Input by step: ON events blue, OFF events orange, darker where there are more."
+        "Input by step: ON events blue, OFF events orange, stronger where there are more."
         if events
         else "The image that enters the network."
     )
@@ -391,8 +411,11 @@ def sample_raster(name: str, sample: Content) -> Figure:
         name: Name of the figure.
         sample: A sample.
     """
-    spikes = {layer: dense(entry) for layer, entry in sample["layers"].items()}
-    flat = {layer: k.reshape(len(k), -1) for layer, k in spikes.items()}
+    flat = {
+        layer: dense(entry).reshape(entry["steps"], -1)[:, :: entry.get("every", 1)]
+        for layer, entry in sample["layers"].items()
+    }
+    thinned = [layer for layer, entry in sample["layers"].items() if entry.get("every", 1) > 1]
     steps = max(map(len, flat.values()))
     data = table(
         name,
@@ -409,6 +432,8 @@ def sample_raster(name: str, sample: Content) -> Figure:
         "Spikes of every neuron: one row per neuron, one column per time-step; a graded spike of k "
         "fills k parts of its column."
     )
+    if thinned:
+        caption += f" Of these layers not every neuron is shown: {', '.join(thinned)}."
     return Figure(name, "Raster", caption, (WIDTH, 0.9 + 0.85 * len(flat)), paint, data)
 
 

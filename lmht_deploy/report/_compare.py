@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from . import _charts as charts
 from . import _text as texts
 from ._charts import Content
+from ._checks import check_schema, of_command
 from ._document import (
     Fact,
     Heading,
@@ -23,17 +25,35 @@ from ._provenance import dump, provenance
 
 Part: TypeAlias = Callable[[Content, Content], Iterable[Item]]
 """Makes the part of a section about one network of a comparison."""
+SCHEMA, VERSION = "lmht-compare", 1
+"""The JSON that is understood, see docs/reference/compare-json.md."""
+MACS = ("MACs",)
+"""Columns of tables that only networks for images fill."""
+NEUROBENCH = (
+    *("Footprint", "ParameterCount", "ConnectionSparsity", "ActivationSparsity"),
+    *("Effective_MACs", "Effective_ACs", "Dense"),
+)
+"""Metrics of NeuroBench that are shown."""
+MANY = 1000
+"""Number of classes that get a number as their name where nothing is known of them."""
+SAMPLES = 4
+"""Number of windows that are shown, of all networks together; at least one per network."""
 NO_LABELS = "The data has no labels."
 ARTIFACT = "The file holds an artifact, not its network."
 
 
+@of_command("lmht compare --json")
 def compare_report(content: Content) -> Report:
     """Return the report of a comparison.
 
     Args:
         content: The JSON of `lmht compare`.
+
+    Raises:
+        DataError: It is not that.
     """
-    networks = _with_slugs(content["networks"])
+    check_schema(content, "lmht compare", SCHEMA, VERSION)
+    written, networks = content, _with_slugs(content["networks"])
     content = {**content, "networks": networks}
     names = ", ".join(network["name"] for network in networks)
     title = f"{names} on {data_name(content['data'])}" if len(networks) < 4 else "Comparison"
@@ -56,7 +76,7 @@ def compare_report(content: Content) -> Report:
         tuple(_facts(content)),
         tuple(_left_out(content)),
         tuple(section for section in sections if section.items),
-        content,
+        written,
     )
 
 
@@ -71,10 +91,11 @@ def _with_slugs(networks: Sequence[Content]) -> list[Content]:
 
 
 def data_name(data: Content) -> str:
-    """Return the name of the data and of its split."""
+    """Return the name of the data, of its split and of the split scheme."""
     found = data["provenance"]
-    split = f" ({found['split']} split)" if found.get("split") else ""
-    return f"{found.get('data', 'data')}{split}"
+    scheme = f" of {found['split_scheme']}" if found.get("split_scheme") else ""
+    split = f" ({found['split']} split{scheme})" if found.get("split") else ""
+    return f"{Path(str(found.get('data', 'data'))).name}{split}"
 
 
 def _subtitle(content: Content) -> str:
@@ -121,8 +142,8 @@ def _network_facts(network: Content, content: Content) -> Iterator[Fact]:
     if network["accuracy"] is not None:
         note = f"95% interval {texts.interval(network['interval'])}."
         yield Fact("Accuracy", texts.share(network["accuracy"]), note)
-    total = network["counts"]["graded"]["total"]
-    yield Fact("Synaptic operations per window", texts.count(total["sops"]), "Counted exactly.")
+    sops = network["backends"][0]["sops"]
+    yield Fact("Synaptic operations per window", texts.count(sops), "Counted exactly.")
     model, found = model_of(content), estimate(network, content["energy_model"])
     if model is None or found is None:
         return
@@ -156,7 +177,10 @@ def _left_out(content: Content) -> Iterator[Note]:
     """Say what the energy of the summary does not include."""
     model = model_of(content)
     if model and model["leaves_out"]:
-        yield Note("The energy figure does not include:", tuple(model["leaves_out"]))
+        yield Note(
+            f"What the energy figure does not include (model: {model['title']}):",
+            tuple(model["leaves_out"]),
+        )
 
 
 def model_of(content: Content) -> Content | None:
@@ -188,23 +212,7 @@ def _networks(content: Content) -> Section:
     """Section that compares several networks."""
     model = content["energy_model"]
     networks = content["networks"]
-    rows = []
-    for network in networks:
-        total, found = network["counts"]["graded"]["total"], estimate(network, model)
-        rows.append(
-            (
-                network["name"],
-                network["levels"],
-                network["steps"],
-                network["accuracy"],
-                network["interval"],
-                total["spikes"],
-                total["sops"],
-                total["macs"],
-                None if found is None else found["joules"],
-                _latency_of(network)[1],
-            )
-        )
+    rows = [_network_row(network, model) for network in networks]
     columns = [
         ("network", texts.text),
         ("L", texts.count),
@@ -218,10 +226,20 @@ def _networks(content: Content) -> Section:
         ("time (ms)", texts.number),
     ]
     title = f"Networks compared: means per window. Time: {_latency_of(networks[0])[0]}."
-    items: list[Item] = [table("networks", title, columns, rows)]
+    items: list[Item] = [table("networks", title, columns, rows, optional=MACS)]
     items += _pareto(content)
     items += _pairs(content)
     return Section("Networks", tuple(items))
+
+
+def _network_row(network: Content, model: str) -> tuple[Any, ...]:
+    total, found = network["counts"]["graded"]["total"], estimate(network, model)
+    return (
+        *(network[key] for key in ("name", "levels", "steps", "accuracy", "interval")),
+        *(total[key] for key in ("spikes", "sops", "macs")),
+        None if found is None else found["joules"],
+        _latency_of(network)[1],
+    )
 
 
 def _latency_of(network: Content) -> tuple[str, float | None]:
@@ -275,12 +293,13 @@ def _pairs(content: Content) -> Iterator[Item]:
             pair["first"],
             pair["second"],
             pair["windows"],
-            pair["same_predictions"] / max(pair["windows"], 1),
+            pair["same_predictions"] / pair["windows"],
             pair["only_first"],
             pair["only_second"],
             pair["p_value"],
         )
         for pair in content["pairs"]
+        if pair["windows"]
     ]
     if rows:
         columns = [
@@ -329,7 +348,7 @@ def _backends(network: Content, content: Content) -> Iterator[Item]:
         ("integers", texts.yes),
     ]
     title = "The same windows on every backend: means per window."
-    yield table(f"backends-{network['slug']}", title, columns, rows)
+    yield table(f"backends-{network['slug']}", title, columns, rows, optional=MACS)
     for backend in network["backends"]:
         if backend["difference"]:
             yield Note(f"{backend['label']}: {backend['difference']['text']}")
@@ -397,6 +416,12 @@ def _layers(network: Content, content: Content) -> Iterator[Item]:
         parts,
         "operations per window",
     )
+    yield _layer_table(name, layers)
+    yield from _others(network, name)
+    yield from _neurobench(network, name)
+
+
+def _layer_table(name: str, layers: Sequence[Content]) -> Item:
     columns = [
         ("layer", texts.text),
         ("neurons", texts.count),
@@ -418,8 +443,7 @@ def _layers(network: Content, content: Content) -> Iterator[Item]:
         "Counts by layer: means per window. A graded spike of k counts k spikes and one graded "
         "spike; the rate is spikes per neuron and step."
     )
-    yield table(f"layers-{name}", title, columns, rows)
-    yield from _others(network, name)
+    return table(f"layers-{name}", title, columns, rows, optional=MACS)
 
 
 def _others(network: Content, name: str) -> Iterator[Item]:
@@ -446,12 +470,33 @@ def _others(network: Content, name: str) -> Iterator[Item]:
     yield table(f"others-{name}", title, columns, rows)
 
 
+def _neurobench(network: Content, name: str) -> Iterator[Item]:
+    found = network["neurobench"]
+    if not found:
+        return
+    twin = found["single_threshold"] or {}
+    single = {**twin, **twin.get("SynapticOperations", {})}
+    metrics = {**found, **found["SynapticOperations"]}
+    rows = [(key, metrics[key], single.get(key)) for key in NEUROBENCH]
+    columns = [
+        ("metric", texts.text),
+        ("network", texts.number),
+        ("single-threshold form", texts.number),
+    ]
+    title = (
+        "The metrics of NeuroBench. Its graded spikes count as MACs, those of the single-threshold "
+        "form as ACs."
+    )
+    yield table(f"neurobench-{name}", title, columns, rows)
+
+
 # ------------------------------------------------------------------------------------- energy
 
 
 def _energy(network: Content, content: Content) -> Iterator[Item]:
     name, models = network["slug"], {m["name"]: m for m in content["energy_models"]}
-    found = [entry for entry in (network["energy"] or {}).get("models", ()) if entry["joules"]]
+    known = [entry for entry in (network["energy"] or {}).get("models", ()) if entry["joules"]]
+    found = sorted(known, key=lambda entry: entry["joules"])
     if not found:
         yield absent("Energy", "No energy model fits the counts of this file.")
         return
@@ -473,13 +518,17 @@ def _energy(network: Content, content: Content) -> Iterator[Item]:
         ("95% of windows", _range),
         ("source", texts.text),
     ]
-    sources = [(*row, models[e["model"]]["source"]) for row, e in zip(rows, found, strict=True)]
+    sources = [
+        (*row, "{source} {url}".format_map(models[e["model"]]))
+        for row, e in zip(rows, found, strict=True)
+    ]
     title = "Energy per window under every model. All are estimates from counts of operations."
     yield table(f"energy-{name}", title, columns, sources)
-    for entry in found:
-        model = models[entry["model"]]
-        if model["leaves_out"]:
-            yield Note(f"{model['title']} does not include:", tuple(model["leaves_out"]))
+    omissions = [
+        (models[e["model"]]["title"], " ".join(models[e["model"]]["leaves_out"])) for e in found
+    ]
+    columns = [("model", texts.text), ("not included", texts.text)]
+    yield table(f"omissions-{name}", "What each model does not include.", columns, omissions)
     yield _measured(network["measured_energy"])
 
 
@@ -616,8 +665,9 @@ def _samples(network: Content, content: Content) -> Iterator[Item]:
     if not network["samples"]:
         yield absent("Samples", ARTIFACT)
         return
-    for sample in network["samples"]:
-        classes = class_names(network, content, len(sample["logits"][0]))
+    number = max(1, SAMPLES // len(content["networks"]))
+    for sample in network["samples"][:number]:
+        classes = class_names(network, content)
         source = source_of(content["data"], sample["window"])
         level = 3 if len(content["networks"]) == 1 else 4
         yield from sample_items(sample, network["slug"], classes, source, level)
@@ -645,15 +695,18 @@ def sample_items(
     if figure := charts.sample_input(f"input-{name}", sample):
         yield figure
     yield charts.sample_raster(f"raster-{name}", sample)
-    yield charts.sample_answer(f"answer-{name}", sample, classes)
+    if sample["logits"]:
+        yield charts.sample_answer(f"answer-{name}", sample, classes)
 
 
-def class_names(network: Content, content: Content, number: int) -> list[str]:
+def class_names(network: Content, content: Content) -> list[str]:
     """Return the names of the classes of a network, or their numbers."""
     if network["classes"] is not None:
         return [charts.class_name(entry) for entry in network["classes"]["per_class"]]
-    names = content["data"]["classes"]
-    return list(names) if names and len(names) == number else [str(i) for i in range(number)]
+    logits = network["samples"][0]["logits"]
+    number = len(logits[0]) if logits else MANY
+    names = content["data"]["classes"] or ()
+    return list(names) if len(names) == number else [str(index) for index in range(number)]
 
 
 # ------------------------------------------------------------------------------------- rounding

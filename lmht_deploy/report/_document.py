@@ -191,11 +191,16 @@ class Report:
 
 def absent(what: str, why: str) -> Note:
     """Return the note that something is not available, and why."""
-    return Note(f"{what}: not available. {why}", absent=True)
+    return Note(f"{what}: not available. {texts.sentence(why)}", absent=True)
 
 
 def table(
-    name: str, title: str, columns: Sequence[tuple[str, Format]], rows: Sequence[Sequence[Any]]
+    name: str,
+    title: str,
+    columns: Sequence[tuple[str, Format]],
+    rows: Sequence[Sequence[Any]],
+    *,
+    optional: Sequence[str] = (),
 ) -> Table:
     """Return a table. Columns that `texts.text` formats hold text.
 
@@ -204,6 +209,12 @@ def table(
         title: What it shows.
         columns: Header and format of each column.
         rows: The values.
+        optional: Headers of columns that are left out if all their values are 0 or absent.
     """
-    found = tuple(Column(header, form, form is texts.text) for header, form in columns)
-    return Table(name, title, found, tuple(map(tuple, rows)))
+    kept = [
+        place
+        for place, (header, _) in enumerate(columns)
+        if header not in optional or any(row[place] for row in rows)
+    ]
+    found = [Column(*columns[place], columns[place][1] is texts.text) for place in kept]
+    return Table(name, title, tuple(found), tuple(tuple(row[i] for i in kept) for row in rows))

@@ -10,6 +10,7 @@ from . import _charts as charts
 from . import _text as texts
 from ._answers import accuracy_fact, class_items
 from ._charts import Content
+from ._checks import of_command
 from ._compare import data_name, sample_items
 from ._document import Fact, Item, Listing, Note, Report, Section, absent, table
 from ._provenance import dump, provenance
@@ -17,11 +18,15 @@ from ._provenance import dump, provenance
 COUNTS = ("spikes", "events", "sops", "event_sops")
 
 
+@of_command("lmht run --json")
 def run_report(content: Content) -> Report:
     """Return the report of a run on one backend.
 
     Args:
         content: The JSON of `lmht run`.
+
+    Raises:
+        DataError: It is not that.
     """
     name = Path(str(content["artifact"])).name
     sections = (
@@ -115,7 +120,7 @@ def _speed(content: Content) -> Iterator[Item]:
 def _samples(content: Content) -> Iterator[Item]:
     samples = content.get("samples")
     if not samples:
-        yield absent("Samples", "Backend and file give no spikes of single neurons.")
+        yield absent("Samples", "The file holds an artifact, not its network.")
         return
     for sample in samples:
         yield from sample_items(sample, "run", _names(content, sample), _source(content, sample), 3)

@@ -24,16 +24,19 @@ VARIABLES = {
     **{color: f"--series-{index}" for index, color in enumerate(SERIES)},
 }
 """Variables of the style sheet by the color that stands for them in a figure."""
-RESOLUTION = 160
-"""Pixels per inch of images inside a figure."""
-PRINT_RESOLUTION = 300
-"""The same for PNG files."""
+RESOLUTION = 300
+"""Pixels per inch of PNG files, and of images inside other files."""
+PAGE_RESOLUTION = 110
+"""The same for images inside a page, where size matters."""
 SETTINGS: dict[Any, Any] = {"font.size": 10, "pdf.fonttype": 42, "svg.image_inline": True}
 _TEXTS: dict[Any, Any] = {"svg.fonttype": "none"}
 """Texts stay texts: a page renders them in its own font, and a reader can search them."""
 _PROLOG = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _NAMESPACE = re.compile(r' xmlns(:\w+)?="[^"]*"')
+_TAG = re.compile(r"<[^>]+>")
+_DIGITS = re.compile(r"(\d\.\d\d)\d+")
+_NO_ROTATION = re.compile(r' transform="rotate\(-0 [^"]*"')
 _FONT = re.compile(r"font-family: [^;\"]*;? ?")
 _SHAPE = re.compile(r'(?<=<svg)[^>]*?viewBox="([^"]*)"[^>]*>')
 
@@ -45,9 +48,9 @@ def inline(figure: Figure) -> Markup:
     """
     from markupsafe import Markup
 
-    found = _PROLOG.sub("", render(figure, "svg", _TEXTS).decode(), count=1)
+    found = _PROLOG.sub("", render(figure, "svg", PAGE_RESOLUTION, _TEXTS).decode(), count=1)
     found = _METADATA.sub("", _NAMESPACE.sub("", found)).replace("xlink:href", "href")
-    found = _FONT.sub("", found)
+    found = _TAG.sub(_compact, re.sub(r">\s+<", "><", found))
     for color, variable in VARIABLES.items():
         found = found.replace(color, f"var({variable})")
     found = _own_names(found, figure.name)
@@ -58,6 +61,11 @@ def inline(figure: Figure) -> Markup:
         f'<desc id="{description}">{_safe(figure.caption)}</desc>'
     )
     return Markup(_SHAPE.sub(head, found, count=1).strip())
+
+
+def _compact(tag: re.Match[str]) -> str:
+    """Shorten a tag: two decimals are enough for a screen, and the page has fonts of its own."""
+    return _FONT.sub("", _NO_ROTATION.sub("", _DIGITS.sub(r"\1", tag[0])))
 
 
 def _safe(text: str) -> str:
@@ -73,17 +81,19 @@ def _own_names(found: str, name: str) -> str:
     return re.sub(r'(url\(|href=")#', rf"\1#{name}-", found)
 
 
-def render(figure: Figure, kind: str, settings: dict[Any, Any] | None = None) -> bytes:
+def render(
+    figure: Figure, kind: str, dpi: int = RESOLUTION, settings: dict[Any, Any] | None = None
+) -> bytes:
     """Return a figure as the content of a file.
 
     Args:
         figure: The figure.
         kind: "svg", "png" or "pdf".
+        dpi: Pixels per inch of images.
         settings: Settings of Matplotlib; they are restored afterwards.
     """
     with _settings(figure.name, settings or {}), io.BytesIO() as file:
         canvas = _draw(figure)
-        dpi = PRINT_RESOLUTION if kind == "png" else RESOLUTION
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
         canvas.savefig(file, format=kind, dpi=dpi, metadata=metadata, transparent=kind != "png")
         return file.getvalue()

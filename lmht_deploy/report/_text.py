@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from lmht_deploy.plot._style import plain
+
 ABSENT = "–"
 """Stands for a figure that does not exist."""
 PREFIXES = ((1e-12, "p"), (1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), (1.0, ""))
@@ -20,6 +22,10 @@ _LATEX = {
     "×": r"$\times$",
     "Σ": r"$\Sigma$",
     "λ": r"$\lambda$",
+    "θ": r"$\theta$",
+    "Ω": r"$\Omega$",
+    "·": r"$\cdot$",
+    "…": r"\ldots{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
@@ -50,8 +56,10 @@ def interval(value: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """Format a real number with four significant digits."""
-    return ABSENT if value is None else f"{value:,.4g}"
+    """Format a real number with four significant digits, and large ones as a whole."""
+    if value is None:
+        return ABSENT
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def joules(value: Any) -> str:
@@ -103,6 +111,16 @@ def printable(value: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
 
 
+def sentence(value: str) -> str:
+    """Return `value` as a sentence.
+
+    Example:
+        >>> sentence("it was not measured")
+        'It was not measured.'
+    """
+    return value[:1].upper() + value[1:].rstrip(".") + "."
+
+
 def shorten(value: str, length: int = 28) -> str:
     """Return `value` as the label of a chart: at most `length` characters, and no formula.
 
@@ -111,7 +129,7 @@ def shorten(value: str, length: int = 28) -> str:
     shown = printable(value)
     if len(shown) > length:
         shown = f"{shown[: length - 1]}…"
-    return shown.replace("$", r"\$")
+    return plain(shown)
 
 
 def slug(value: str) -> str:

@@ -7,15 +7,20 @@ from collections.abc import Iterator, Sequence
 from . import _charts as charts
 from . import _text as texts
 from ._charts import Content
+from ._checks import of_command
 from ._document import Fact, Item, Listing, Note, Report, Section, table
 from ._provenance import dump, provenance
 
 
+@of_command("lmht train --json")
 def training_report(content: Content) -> Report:
     """Return the report of a training run.
 
     Args:
         content: The JSON of `lmht train`.
+
+    Raises:
+        DataError: It is not that.
     """
     recipe, metrics = content["recipe"], content["metrics"]
     network = recipe["network"]

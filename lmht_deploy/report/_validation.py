@@ -8,6 +8,7 @@ from typing import Any
 from . import _text as texts
 from ._answers import accuracy_fact, class_items
 from ._charts import Content
+from ._checks import of_command
 from ._document import Fact, Item, Listing, Note, Report, Section, table
 from ._provenance import dump, provenance
 
@@ -19,11 +20,15 @@ FORMS = {
 """How a network was reparameterized, by the name of its form."""
 
 
+@of_command("lmht validate --json")
 def validation_report(content: Content) -> Report:
     """Return the report of a validation.
 
     Args:
         content: The JSON of `lmht validate`.
+
+    Raises:
+        DataError: It is not that.
     """
     recipe = content["recipe"]
     sections = (

@@ -110,6 +110,8 @@ class ViewServer:
 
     Attributes:
         url: Address of the page, with the token.
+        launch_url: Address that leads to the page once. A browser gets it as an argument, which
+            other users of this machine can read.
         dropped: Number of pictures that pages were not ready for.
 
     Raises:
@@ -126,9 +128,10 @@ class ViewServer:
         self.dropped = 0
         self._hello = description.to_text()
         self._sampler, self._transport = sampler, transport
-        self._token = secrets.token_urlsafe(32)
+        self._token, self._launch_token = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         self._socket = _listen(port)
-        self.url = f"http://{HOST}:{self._socket.getsockname()[1]}/{self._token}/"
+        root = f"http://{HOST}:{self._socket.getsockname()[1]}"
+        self.url, self.launch_url = f"{root}/{self._token}/", f"{root}/{self._launch_token}/"
         self._viewers: set[Viewer] = set()
         self._opened = threading.Event()
         self._left = time.perf_counter()
@@ -209,7 +212,9 @@ class ViewServer:
         path = request.path.partition("?")[0].split("/")
         if _host_name(host) not in NAMES:
             return _text(HTTPStatus.FORBIDDEN, "The live view answers on this machine only.")
-        if len(path) != 3 or not self._is_token(path[1]):
+        if len(path) == 3 and path[2] == "" and _equal(path[1], self._launch_token):
+            return self._launch()
+        if len(path) != 3 or not _equal(path[1], self._token):
             return _text(HTTPStatus.FORBIDDEN, "Open the address that lmht view prints.")
         if path[2] == STREAM:
             return self._admit(host, _single(request, "Origin"))
@@ -218,9 +223,12 @@ class ViewServer:
         name, kind = FILES[path[2]]
         return _response(HTTPStatus.OK, kind, _read(name))
 
-    def _is_token(self, text: str) -> bool:
-        given = text.encode(errors="surrogateescape")
-        return hmac.compare_digest(given, self._token.encode())
+    def _launch(self) -> Response:
+        """Lead a browser to the page; nobody else who uses the same address."""
+        self._launch_token = secrets.token_urlsafe(32)
+        found = _text(HTTPStatus.SEE_OTHER, "The page is elsewhere.")
+        found.headers["Location"] = f"/{self._token}/"
+        return found
 
     def _admit(self, host: str, origin: str) -> Response | None:
         if origin != f"http://{host}":
@@ -293,6 +301,11 @@ def _single(request: Request, name: str) -> str:
     """The value of a header; empty if it is absent or repeated."""
     values = request.headers.get_all(name)
     return values[0] if len(values) == 1 else ""
+
+
+def _equal(given: str, token: str) -> bool:
+    """Compare in a time that does not tell how much of the token is right."""
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode())
 
 
 def _host_name(host: str) -> str | None:

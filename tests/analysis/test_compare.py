@@ -10,7 +10,9 @@ import pytest
 
 from lmht_deploy import backends, reference
 from lmht_deploy.analysis import energy
-from lmht_deploy.analysis.compare import compare_artifacts, difference
+from lmht_deploy.analysis.agreement import difference
+from lmht_deploy.analysis.compare import compare_artifacts
+from lmht_deploy.analysis.counts import of_result
 from lmht_deploy.analysis.scores import accuracy
 from lmht_deploy.backends import torch as torch_backend
 from lmht_deploy.data import balanced_sample
@@ -111,11 +113,11 @@ def test_energy_models() -> None:
     result = reference.run(net, windows_for(net))
     sops = sum(result.sops.values())
     np.testing.assert_allclose(
-        energy.estimate(result, energy.energy_model("45nm")),
+        energy.estimate(of_result(result), energy.energy_model("45nm")).joules,
         sops * 0.9e-12 + result.macs["a"] * 4.6e-12,
     )
     with pytest.raises(
-        LmhtError, match="unknown energy model 'x'; the energy models are 45nm, loihi1"
+        LmhtError, match="unknown energy model 'x'; the energy models are 45nm, 45nm-sops,"
     ):
         energy.energy_model("x")
 

@@ -81,7 +81,7 @@ def test_backends_give_the_same_counts(name: str, backend: str) -> None:
 
 def test_memory_accesses() -> None:
     """An event reads a weight of 1 byte, and reads and writes a state of 4; so does an update."""
-    layer = LayerCounts("a", 10, 2, 3, 99, *(np.array([[n, n]]) for n in (5, 4, 50, 40)))
+    layer = LayerCounts("a", 10, 2, 3, 99, 9, 10, *(np.array([[n, n]]) for n in (5, 4, 50, 40)))
     assert layer.per_window("weight_reads").tolist() == [83]
     assert layer.per_window("state_reads").tolist() == [103]
     assert layer.per_window("bytes").tolist() == [83 + 2 * 4 * 103]

@@ -136,8 +136,9 @@ def test_compare_reports_scores_of_the_reference(
         *("--json", "c.json", "--predictions", "p.csv"),
     ) == 0  # fmt: skip
     content = json.loads(Path("c.json").read_text())
-    assert content["answers"]["accuracy"] == 0.75
-    assert [row["interval"] for row in content["rows"]] == [list(wilson(9, 12))] * 2
+    (network,) = content["networks"]
+    assert network["accuracy"] == 0.75
+    assert [row["interval"] for row in network["backends"]] == [list(wilson(9, 12))] * 2
     assert [int(row["predicted"]) for row in rows("p.csv")] == PREDICTED.tolist()
     assert "accuracy 75.00% (95% interval" in capsys.readouterr().out
 

@@ -120,7 +120,8 @@ def test_compare_says_equal(
     assert "equal" in capsys.readouterr().out
     content = json.loads((tmp_path / "c.json").read_text())
     assert content["equal"] is True
-    assert [(row["label"], row["windows"]) for row in content["rows"]] == [
+    rows = content["networks"][0]["backends"]
+    assert [(row["label"], row["windows"]) for row in rows] == [
         ("reference", 4),
         ("torch", 4),
     ]
@@ -188,8 +189,8 @@ def test_bad_files(
     assert "truncated" in refused(capsys, "inspect", net)
     (tmp_path / "text.lmht").write_text("hello")
     assert "is not a .lmht file" in refused(capsys, "inspect", tmp_path / "text.lmht")
-    assert "expected a .lmht or .net file" in refused(capsys, "inspect", data)
-    assert "is a folder; expected a .lmht file" in refused(
+    assert "expected a .lmht or .onnx or .net file" in refused(capsys, "inspect", data)
+    assert "is a folder; expected a .lmht or .onnx or .net file" in refused(
         capsys, "compare", tmp_path, "--data", data
     )
     assert "no backend runs .npz files" in refused(capsys, "run", data, "--data", data)

@@ -288,6 +288,27 @@ def test_an_invalid_event_ends_the_view_with_one_line(folder: Path) -> None:
     assert re.fullmatch(r"lmht: [^\n]*event 1000: x=99[^\n]*\n", said), said
 
 
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_browser_is_opened(
+    folder: Path,
+    opened: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    urls = []
+
+    def browse(url: str) -> bool:
+        urls.append(url)
+        signal.raise_signal(signal.SIGTERM)
+        return opened
+
+    monkeypatch.setattr("webbrowser.open", browse)
+    assert lmht("view", folder / "net.lmht", folder / "recording.npy", *OPTIONS) == 143
+    said = capsys.readouterr().err
+    page = re.search(r"the page is at (\S+)", said)
+    assert page and len(urls) == 1 and urls[0] != page[1] and len(urls[0]) == len(page[1])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

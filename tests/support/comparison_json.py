@@ -136,7 +136,22 @@ def network(name: str, place: int, classes: list[str]) -> dict[str, Any]:
                 "layers": {"a": 120.0},
             }
         ],
-        "neurobench": None,
+        "neurobench": {
+            "Footprint": 500,
+            "ParameterCount": 100,
+            "ConnectionSparsity": 0.01,
+            "ActivationSparsity": 0.7,
+            "SynapticOperations": {"Effective_MACs": 70.0, "Effective_ACs": 0.0, "Dense": 1024.0},
+            "ClassificationAccuracy": share,
+            "single_threshold": {
+                "ActivationSparsity": 0.8,
+                "SynapticOperations": {
+                    "Effective_MACs": 0.0,
+                    "Effective_ACs": 110.0,
+                    "Dense": 2048.0,
+                },
+            },
+        },
         "energy": {
             "models": [
                 energy("45nm", joules),

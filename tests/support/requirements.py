@@ -26,6 +26,7 @@ REASONS = {
     "faery": r"faery",
     "torch": r"torch",
     "triton": r"[Tt]riton",
+    "chromium": r"Chromium",
 }
 """What a test can need, and a pattern of the reasons with which tests skip for lack of it."""
 

@@ -115,6 +115,16 @@ def test_a_token_that_is_nearly_right_is_refused(server: ViewServer) -> None:
     assert get(server, path(server, "../view.py")).status == 403
 
 
+def test_a_browser_is_led_to_the_page_once(server: ViewServer) -> None:
+    """Other users see the arguments of a browser: an address there works only for the first."""
+    launch = f"/{server.launch_url.split('/')[3]}/"
+    assert server.launch_url != server.url and get(server, launch + "stream").status == 403
+    assert get(server, launch, Host="evil.example").status == 403
+    found = get(server, launch)
+    assert found.status == 303 and found.headers["Location"] == path(server)
+    assert get(server, launch).status == 403 and get(server, path(server)).status == 200
+
+
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "0.0.0.0", "[", ""]
 )
