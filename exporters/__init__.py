@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmht_deploy.errors import ExportError
+from lmht_deploy.errors import ExportError, show
 from lmht_deploy.ir import Network, require_network
 
 __all__ = ["ExportReport", "export"]
@@ -70,6 +70,9 @@ def export(
     """
     path, net = _checked(path), require_network(net)
     options = {"trace": trace, "graded": graded, "stock_exact": stock_exact}
+    for name, given in options.items():
+        if not isinstance(given, bool):
+            raise ExportError(f"option {name!r} is True or False, not {show(given)}")
     _check_options(path, {name for name, given in options.items() if given})
     if path.suffix == ".onnx":
         from .onnx import export_onnx

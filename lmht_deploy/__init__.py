@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from . import plot as plot
     from ._api import load, lower, save
     from .analysis.compare import Comparison, compare
+    from .analysis.explain import Explanation, explain
     from .analysis.runner import run
     from .engine import Engine
     from .errors import (
@@ -65,6 +66,7 @@ __all__ = [
     "Conv",
     "DataError",
     "Engine",
+    "Explanation",
     "ExportError",
     "ExportReport",
     "Flatten",
@@ -88,6 +90,7 @@ __all__ = [
     "__version__",
     "compare",
     "data",
+    "explain",
     "export",
     "load",
     "load_windows",
@@ -106,6 +109,7 @@ _PACKAGES = ("data", "plot")
 _SOURCES = {
     "_api": ("load", "lower", "save"),
     "analysis.compare": ("Comparison", "compare"),
+    "analysis.explain": ("Explanation", "explain"),
     "analysis.runner": ("run",),
     "engine": ("Engine",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),

@@ -11,6 +11,7 @@ from lmht_deploy.errors import LoweringError, StorageError
 from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.ir import Input, Network
+from lmht_deploy.zoo import network_path
 
 if TYPE_CHECKING:
     from lmht_deploy.training import SpikingModel
@@ -22,7 +23,7 @@ def load(path: str | Path) -> Network:
     """Read a network from a `.lmht` file.
 
     Args:
-        path: The file.
+        path: The file, or "zoo:NAME" for a network that comes with the package.
 
     Raises:
         StorageError: The file is missing, damaged, of another kind or of an unknown version.
@@ -30,7 +31,7 @@ def load(path: str | Path) -> Network:
     Example:
         >>> net = lmht.load("net.lmht")
     """
-    path = as_path(path)
+    path = network_path(as_path(path))
     if path.is_dir():
         raise StorageError(f"{path}: is a folder; expected a .lmht file")
     if path.suffix != ".lmht":

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+import numpy as np
+
 from .errors import LmhtError
 
 P = ParamSpec("P")
@@ -14,10 +16,16 @@ R = TypeVar("R")
 Kinds: TypeAlias = Any
 """A type or a tuple of types, as `isinstance` takes it."""
 
+INTEGER = (int, np.integer)
+REAL = (int, float, np.integer, np.floating)
+
 _NAMES = {
     "Callable": "a function",
     "Mapping": "a mapping",
     "NoneType": "None",
+    "bool": "True or False",
+    "float": "a number",
+    "floating": "a NumPy number",
     "int": "an integer",
     "integer": "a NumPy integer",
     "ndarray": "an array",

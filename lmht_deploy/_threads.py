@@ -18,6 +18,7 @@ def check_threads(threads: int, runner: str) -> int:
     Raises:
         BackendError: `threads` is not an integer within 1..MAX_THREADS.
     """
-    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+    integer = isinstance(threads, int) and not isinstance(threads, bool)
+    if not integer or not 1 <= threads <= MAX_THREADS:
         raise BackendError(f"{runner} runs 1 to {MAX_THREADS} threads, not {threads!r}")
     return threads

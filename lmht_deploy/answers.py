@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from types import NoneType
 from typing import NamedTuple
 
 import numpy as np
 
-from .errors import DataError
+from ._arguments import INTEGER, REAL, check_types
+from .errors import DataError, show
 from .result import Result
 
 __all__ = ["UNKNOWN", "Answer", "Answers", "Judge", "answer_windows"]
@@ -67,14 +69,16 @@ class Judge:
         Answer(label=-1, margin=0.4)
     """
 
+    @check_types(DataError, smooth=INTEGER, min_margin=REAL)
     def __init__(self, smooth: int = 1, min_margin: float = 0.0) -> None:
-        if smooth < 1:
-            raise DataError(f"smoothing needs at least one window, not {smooth}")
+        if not 1 <= smooth < 2**31:
+            raise DataError(f"smoothing needs at least one window, and not {smooth}")
         if not 0 <= min_margin < math.inf:
             raise DataError(f"a smallest margin must be a number >= 0, not {min_margin}")
         self._min_margin = min_margin
         self._last: deque[np.ndarray] = deque(maxlen=smooth)
 
+    @check_types(DataError, logits=np.ndarray, scale=REAL)
     def answer(self, logits: np.ndarray, scale: float) -> Answer:
         """Answer for the next window.
 
@@ -82,6 +86,8 @@ class Judge:
             logits: Logits of the window, `[K]`.
             scale: Real value of one unit of a logit.
         """
+        if logits.ndim != 1 or logits.dtype.kind not in "iuf" or not len(logits):
+            raise DataError(f"logits must be numbers [K], not {show(logits)}")
         self._last.append(logits)
         total = np.sum(self._last, axis=0)
         margin = _margin(total) * scale / len(self._last)
@@ -98,6 +104,7 @@ def _margin(logits: np.ndarray) -> float:
     return float(ordered[-1] - ordered[-2] if len(ordered) > 1 else ordered[-1])
 
 
+@check_types(DataError, result=Result, judge=(Judge, NoneType), recordings=(np.ndarray, NoneType))
 def answer_windows(
     result: Result, judge: Judge | None = None, recordings: np.ndarray | None = None
 ) -> Answers:
@@ -110,6 +117,8 @@ def answer_windows(
             recording only. Default: each window is a recording of its own.
     """
     judge = judge or Judge()
+    if recordings is not None and recordings.shape != result.logits.shape[:1]:
+        raise DataError(f"recordings must be one index per window, not {show(recordings)}")
     found = []
     for window, logits in enumerate(result.logits):
         if window == 0 or recordings is None or recordings[window] != recordings[window - 1]:

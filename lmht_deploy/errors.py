@@ -37,7 +37,15 @@ __all__ = [
 
 
 class LmhtError(Exception):
-    """Root of all errors that a user of lmht-deploy can cause."""
+    """Root of all errors that a user of lmht-deploy can cause.
+
+    Args:
+        message: What was wrong. It becomes one line, also where it shows an array.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        text = str(message)
+        super().__init__(" ".join(text.split()) if "\n" in text else text)
 
 
 class LmhtWarning(UserWarning):

@@ -15,6 +15,7 @@ from .ir import Network, Neurons, Readout, Synapse
 __all__ = [
     "Counts",
     "Result",
+    "as_array",
     "check_windows",
     "concatenate",
     "macs",
@@ -112,7 +113,7 @@ def check_windows(
     Raises:
         DataError: If shape, dtype or range do not fit.
     """
-    windows = _as_array(windows)
+    windows = as_array(windows)
     if windows.ndim != len(shape) + 1 or windows.shape[1:] != shape:
         expected = ", ".join(map(str, shape))
         raise DataError(f"windows must have shape [batch, {expected}], not {list(windows.shape)}")
@@ -129,7 +130,8 @@ def check_windows(
     return windows
 
 
-def _as_array(windows: object) -> np.ndarray:
+def as_array(windows: object) -> np.ndarray:
+    """Return windows as an array; DataError if they do not form one."""
     try:
         return np.asarray(windows)
     except Exception:  # ragged lists, or whatever the conversion of a foreign object raises

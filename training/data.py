@@ -77,6 +77,7 @@ def load_data(
     *,
     root: str | Path | None = None,
     sensor: tuple[int, int] | None = None,
+    track: str | int | None = None,
     subset: bool = False,
     drop: bool = False,
     cache: str | Path | None = None,
@@ -90,6 +91,7 @@ def load_data(
         recipe: The recipe; its `data` says what to load and how it becomes windows.
         root: Folder of the data set, as in `lmht_deploy.data.load`.
         sensor: Size (height, width) of the sensor, if the recordings do not state it.
+        track: Which events to read from recordings that hold several tracks.
         subset: Accept a data set that is not complete.
         drop: Drop and count invalid events instead of raising an error.
         cache: Folder that keeps what was read for the next time.
@@ -117,6 +119,7 @@ def load_data(
             split_rule=chosen.split_rule,
             root=root,
             sensor=sensor,
+            track=track,
             subset=subset,
             drop=drop,
             cache=cache,

@@ -35,6 +35,7 @@ from .data import Data
 from .evaluation import BATCH_SIZE as EVALUATION_BATCH
 from .evaluation import Evaluation, evaluate
 from .model import SpikingModel
+from .neurons import Neuron
 from .recipe import Recipe
 from .run_folder import RECIPE, STATE, check_run_folder
 from .runs import Run
@@ -365,7 +366,7 @@ class _Session:
         step, steps = self.epoch * per_epoch + number + 1, per_epoch * epochs
         seen, seconds = (number + 1) * self.batches.size, time.perf_counter() - start
         loss, correct = _parallel.all_reduce(self._step.sums.clone()).tolist()
-        self._check_finite(math.isfinite(loss), step, "the loss")
+        self._require(math.isfinite(loss), step, "the loss is not finite")
         return Progress(
             epoch=self.epoch + 1,
             epochs=epochs,
@@ -407,13 +408,17 @@ class _Session:
 
     def _check_weights(self, step: int) -> None:
         state = self.model.state_dict().values()
-        self._check_finite(all(bool(value.isfinite().all()) for value in state), step, "a weight")
+        finite = all(bool(value.isfinite().all()) for value in state)
+        self._require(finite, step, "a weight is not finite")
+        neurons = (module for module in self.model.modules() if isinstance(module, Neuron))
+        positive = all(bool(neuron.threshold > 0) for neuron in neurons)
+        self._require(positive, step, "a threshold is not positive")
 
-    def _check_finite(self, finite: bool, step: int, what: str) -> None:
-        if not finite:
+    def _require(self, good: bool, step: int, what: str) -> None:
+        if not good:
             learning_rate = self.recipe.training.learning_rate
             raise TrainingError(
-                f"{what} is not finite at step {step}, in epoch {self.epoch + 1}; "
+                f"{what} at step {step}, in epoch {self.epoch + 1}; "
                 f"{self._kept_state()}. Try a training.learning_rate below {learning_rate}, "
                 "or training.max_grad_norm"
             )

@@ -11,6 +11,7 @@ fused one (`_fused`) consists of Triton kernels for GPUs.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -155,12 +156,19 @@ class _Fire(torch.autograd.Function):
 
 def is_size(value: object) -> bool:
     """Whether `value` is an integer >= 1."""
-    return isinstance(value, int | np.integer) and bool(value >= 1)
+    return (
+        isinstance(value, int | np.integer)
+        and not isinstance(value, bool)
+        and bool(1 <= value < 2**31)
+    )
 
 
 def is_number(value: object) -> bool:
     """Whether `value` is a finite number."""
-    return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
+    try:
+        return isinstance(value, int | float | np.integer | np.floating) and math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def is_positive(value: object) -> bool:
@@ -241,8 +249,13 @@ class Neuron(nn.Module):
             )
         current = torch.unflatten(x, 0, (self.steps_in, len(x) // self.steps_in))
         return lmht(
-            current, self.omega, self.leak, self.threshold, self.v0, self.levels, self.path
+            current, self.omega, self.leak, self._learned_threshold, self.v0, self.levels, self.path
         ).flatten(0, 1)
+
+    @property
+    def _learned_threshold(self) -> Tensor:
+        """θ as it enters the function, where its gradient may be scaled."""
+        return self.threshold
 
     def extra_repr(self) -> str:
         """Format the sizes of the layer for `repr`."""
@@ -399,7 +412,8 @@ class QCFS(MHT):
 
         y = ϑ/n · clip(floor(x·n/ϑ + 1/2), 0, n)
 
-    This is one step of a neuron with n levels, θ = ϑ/n and v0 = θ/2. θ is learned.
+    This is one step of a neuron with n levels, θ = ϑ/n and v0 = θ/2. θ is learned, as ϑ would be
+    learned by gradient descent: its gradient is divided by n².
 
     Args:
         levels: Number of levels n.
@@ -413,6 +427,11 @@ class QCFS(MHT):
         _check_sizes(levels, 1, 1, ceiling)
         super().__init__(levels, 1, threshold=ceiling / levels, v0=0.5)
         self.threshold.requires_grad_(True)
+
+    @property
+    def _learned_threshold(self) -> Tensor:
+        scaled: Tensor = _ScaleGradient.apply(self.threshold, self.levels**-2)  # type: ignore[no-untyped-call]
+        return scaled
 
 
 class ReLU(nn.ReLU):
@@ -431,3 +450,16 @@ class ReLU(nn.ReLU):
 
 Activation: TypeAlias = Neuron | ReLU
 """What a model has between its layers: spiking neurons, or the activation of an ANN."""
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by `factor`."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.factor, None

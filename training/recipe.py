@@ -34,6 +34,9 @@ from lmht_deploy.formats.files import as_path
 
 from .architectures import ARCHITECTURES
 
+MAX_BYTES = 2**20
+"""Size of the largest file of a recipe; a recipe has about 1,000."""
+
 NEURONS = {"lmht": "LM-HT", "mht": "M-HT", "if": "IF", "qcfs": "QCFS", "relu": "ReLU"}
 """Kinds of neurons: value of `network.neuron`, and the name in the literature."""
 
@@ -611,7 +614,11 @@ def _find(name: str | Path, folder: Path) -> tuple[Traversable, str]:
 
 def _parse_toml(file: Traversable, what: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as content:
+            text = content.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise RecipeError(f"{what}: is larger than {MAX_BYTES:,} bytes, which no recipe is")
+        return tomllib.loads(text.decode())
     except OSError as error:
         raise RecipeError(f"{what}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:

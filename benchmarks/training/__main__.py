@@ -38,8 +38,8 @@ class Part:
 
     Attributes:
         measure: Returns its result.
-        seconds: Estimate on a GPU; the part is not begun if fewer are left, and is stopped after
-            three times as many.
+        seconds: Estimate on a GPU; the part is not begun if fewer are left, and is stopped there
+            after three times as many.
     """
 
     measure: Callable[[Session], Any]
@@ -53,8 +53,8 @@ PARTS = {
     "step": Part(whole_step, 20),
     "epochs": Part(epochs, 15),
     "average": Part(average, 10),
-    "compiled": Part(compiled_step, 45),
     "profile": Part(profiles, 15),
+    "compiled": Part(compiled_step, 45),
     "epochs-compiled": Part(partial(epochs, compile=True), 40),
     "tiles": Part(lambda session: other_tiles(session.scale), 20),
 }
@@ -148,7 +148,7 @@ def _measure(session: Session, name: str, experiments: Experiments) -> None:
     begun = time.monotonic()
     try:
         session.require(part.seconds)
-        with time_limit(min(session.left, 3 * part.seconds if name in PARTS else session.left)):
+        with time_limit(_limit(session, name, part)):
             result, failed = part.measure(session), ""
     except TooLittleTimeError as error:
         session.say(f"{name}: not begun, {error}")
@@ -165,6 +165,12 @@ def _measure(session: Session, name: str, experiments: Experiments) -> None:
     seconds = time.monotonic() - begun
     session.write(name, result, seconds, failed)
     session.say(f"{name}: {failed or 'measured'} in {seconds:.1f} s")
+
+
+def _limit(session: Session, name: str, part: Part) -> float:
+    """Seconds after which a part is stopped."""
+    is_estimated = name in PARTS and session.scale.device == "cuda"
+    return min(session.left, 3 * part.seconds) if is_estimated else session.left
 
 
 def _part(name: str, experiments: Experiments) -> Part:

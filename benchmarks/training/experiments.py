@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,9 @@ STARTUP = 8.0
 
 TAIL = 15.0
 """Seconds after the last training, in which its integer network is evaluated."""
+
+ASSUMED_EPOCH = 3.0
+"""Seconds of an epoch on a GPU, if they could not be measured."""
 
 CONVERSION_STEPS = (2, 4, 8, 16, 32)
 """Time-steps of the IF neurons to which a quantized ANN is converted."""
@@ -213,24 +217,25 @@ class Experiments:
 
 def free_memory() -> None:
     """Return the memory of a finished training, and forget what was compiled for it."""
-    torch.compiler.reset()
+    if "torch._dynamo" in sys.modules:  # slow to import
+        torch.compiler.reset()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def epoch_seconds(session: Session) -> float:
-    """Measured seconds of an epoch, test included, after the first."""
+    """Seconds of an epoch, test included, after the first: measured, or assumed if that failed."""
     found = session.read("epochs")
     if found is None:
-        raise LookupError("the part 'epochs' must be measured before the experiments")
+        return ASSUMED_EPOCH * session.scale.pace
     return float(sum(found["seconds"][1:]) / len(found["seconds"][1:]))
 
 
 def compiling_pays(session: Session, epochs: int) -> bool:
     """Whether `epochs` epochs are faster with torch.compile, as far as it was measured."""
     plain, compiled = (session.read(name) for name in ("epochs", "epochs-compiled"))
-    if compiled is None:
+    if plain is None or compiled is None:
         return False
     return bool(_total(compiled["seconds"], epochs) < _total(plain["seconds"], epochs))
 

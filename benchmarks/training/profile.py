@@ -53,9 +53,14 @@ def profile_of(step: Run, scale: Scale) -> dict[str, Any]:
     kernels = [
         (event.name, event.time_range.start, event.time_range.end)
         for event in found.events()
-        if not gpu or event.device_type == torch.autograd.DeviceType.CUDA
+        if not gpu or _is_kernel(event)
     ]
     return summarize(kernels)
+
+
+def _is_kernel(event: Any) -> bool:
+    on_gpu = event.device_type == torch.autograd.DeviceType.CUDA
+    return on_gpu and not getattr(event, "is_user_annotation", False)
 
 
 def summarize(kernels: list[tuple[str, float, float]]) -> dict[str, Any]:

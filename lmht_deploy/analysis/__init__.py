@@ -8,6 +8,7 @@
 * `document`: the JSON of a comparison
 * `counts`: exact counts of spikes, operations and memory accesses
 * `counters`: what other tools would have counted
+* `explain`: what a network answers without parts of a window
 * `scores`: accuracy, confusion matrix, margins
 * `energy`: operation counts to joules
 * `chips`: published limits of neuromorphic chips
@@ -21,6 +22,7 @@ __all__ = [
     "counts",
     "document",
     "energy",
+    "explain",
     "rounding",
     "runner",
     "scores",

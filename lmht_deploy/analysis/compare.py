@@ -9,16 +9,19 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lmht_deploy import backends as registry
 from lmht_deploy._arguments import check_types
 from lmht_deploy.data import balanced_sample
-from lmht_deploy.errors import BackendError, ExportError
+from lmht_deploy.errors import BackendError, ExportError, show
+from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
+from lmht_deploy.zoo import network_path
 
 from . import energy
 from ._progress import Progress, no_progress
@@ -27,6 +30,7 @@ from .counts import GRADED, Counts, of_result
 from .observation import Observation, observe
 from .runner import as_windows, default_backend, write_artifact
 from .scores import accuracy, check_labels, interval, saturations
+from .speed import Speed, measure
 
 __all__ = [
     "LIMITS",
@@ -45,6 +49,8 @@ REFERENCE = "reference"
 """Backend that the others are compared with."""
 LIMITS: Mapping[str, int] = {"lava": 20}
 """Largest number of windows of a slow backend. Lava simulates every sub-step of every process."""
+NOT_MEASURED: Mapping[str, Any] = {"reason": "it was not measured; --speed does"}
+"""Measured energy of a comparison without speed."""
 SPIKE_WINDOWS = 100
 """Largest number of windows whose spikes are compared one by one. Sums are compared for all."""
 
@@ -98,6 +104,8 @@ class Comparison:
         omitted: Why backends are missing, by name.
         observation: Counts of the reference model by layer, step and window; None for an artifact
             without its network.
+        speed: Speed by label; empty if it was not measured.
+        measured: Measured energy, see `lmht_deploy.analysis.speed.measure`.
     """
 
     rows: tuple[BackendRow, ...]
@@ -105,6 +113,8 @@ class Comparison:
     result: Result = field(repr=False, compare=False)
     omitted: Mapping[str, str] = field(default_factory=dict)
     observation: Observation | None = field(default=None, repr=False, compare=False)
+    speed: Mapping[str, Speed] = field(default_factory=dict, compare=False)
+    measured: Mapping[str, Any] = field(default_factory=lambda: NOT_MEASURED, compare=False)
 
     @property
     def equal(self) -> bool:
@@ -131,6 +141,7 @@ def compare(
     threads: int = 1,
     limits: Mapping[str, int] = LIMITS,
     energy_model: str | Path = energy.DEFAULT,
+    speed: bool = False,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Run windows on several backends and compare all integers with the reference model.
@@ -149,6 +160,7 @@ def compare(
             equally many windows of each class; without labels, the first windows.
         energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`, or a
             `.toml` file.
+        speed: Whether to measure speed as well, in processes of their own.
         progress: Called as `progress(label, done, total)` with numbers of windows.
 
     Returns:
@@ -172,7 +184,7 @@ def compare(
     """
     energy.energy_model(energy_model)
     names = choose_backends(backends)
-    network = net if isinstance(net, Network) else load_network(net)
+    network = net if isinstance(net, Network) else load_network(network_path(as_path(net)))
     if backends is None and not network.integer:
         names = [REFERENCE]
     files = _label_exported(exported)
@@ -188,6 +200,7 @@ def compare(
             limits=limits,
             energy_model=energy_model,
             traced=write_traced(network, Path(folder), artifacts),
+            speed=speed,
             progress=progress,
         )
     return dataclasses.replace(comparison, omitted=omitted)
@@ -216,6 +229,8 @@ def choose_backends(names: Iterable[str] | None) -> list[str]:
     if not chosen:
         raise BackendError(f"no backend is named; the backends are {', '.join(registry.NAMES)}")
     for name in chosen:
+        if not isinstance(name, str):
+            raise BackendError(f"a backend is named by text, not {show(name)}")
         if name in registry.FOREIGN:
             raise BackendError(
                 f"backend {name!r} runs files of other tools, which cannot be compared; "
@@ -281,6 +296,7 @@ def compare_artifacts(
     limits: Mapping[str, int] = LIMITS,
     energy_model: str | Path = energy.DEFAULT,
     traced: Mapping[str, Path] | None = None,
+    speed: bool = False,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Run windows through artifacts and compare all integers with those of the reference model.
@@ -290,7 +306,7 @@ def compare_artifacts(
             runs several artifacts. The others are compared with "reference", or with the first
             file if that is missing.
         traced: Files by label that return spikes, where those in `artifacts` do not.
-        windows, labels, threads, limits, energy_model, progress: As in `compare`.
+        windows, labels, threads, limits, energy_model, speed, progress: As in `compare`.
     """
     model = energy.energy_model(energy_model)
     windows = as_windows(windows)
@@ -306,7 +322,12 @@ def compare_artifacts(
                 limit = limits.get(_backend_of(label), len(windows))
                 chosen = balanced_sample(labels, limit, len(windows))
                 rows.append(run.compare(label, path, (traced or {}).get(label), chosen))
-    return Comparison(tuple(rows), model, result, observation=observation)
+    comparison = Comparison(tuple(rows), model, result, observation=observation)
+    if not speed:
+        return comparison
+    progress("speed", 0, 1)
+    found, measured = measure(artifacts, windows, threads=threads)
+    return dataclasses.replace(comparison, speed=found, measured=measured)
 
 
 def _open(label: str, path: Path, threads: int) -> closing[registry.Backend]:

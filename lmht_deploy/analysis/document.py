@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from math import prod
 from pathlib import Path
@@ -67,8 +67,6 @@ class NetworkRun:
         classes: Names of the classes; empty if unknown.
         data: Where the windows come from.
         metadata: Provenance of the network, text by key.
-        speed: Speed by label of the backend.
-        measured: Measured energy, or the reason why there is none.
     """
 
     name: str
@@ -82,8 +80,6 @@ class NetworkRun:
     classes: Sequence[str]
     data: Mapping[str, Any]
     metadata: Mapping[str, str]
-    speed: Mapping[str, Any] = field(default_factory=dict)
-    measured: Mapping[str, Any] = field(default_factory=lambda: {"reason": "it was not measured"})
 
 
 def comparison_as_json(
@@ -134,13 +130,13 @@ def network_as_json(found: NetworkRun) -> dict[str, Any]:
         "accuracy": first.accuracy,
         "interval": first.interval,
         "correct": correct,
-        "backends": [_backend(row, found.speed) for row in comparison.rows],
+        "backends": [_backend(row, comparison.speed) for row in comparison.rows],
         "omitted": dict(comparison.omitted),
         "counts": _views(found),
         "others": [] if seen is None else _others(seen),
         "neurobench": None if seen is None else _neurobench(seen, first.accuracy),
         "energy": _energy(comparison),
-        "measured_energy": dict(found.measured),
+        "measured_energy": dict(comparison.measured),
         "classes": None if found.scores is None else _classes(found, found.scores),
         "anytime": None if seen is None else list(_anytime(found, seen)),
         "predictions": comparison.result.predictions.tolist(),

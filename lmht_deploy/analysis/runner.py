@@ -12,10 +12,11 @@ from types import NoneType
 import numpy as np
 
 from lmht_deploy import backends
-from lmht_deploy._arguments import check_types
+from lmht_deploy._arguments import REAL, check_types
 from lmht_deploy.backends import Backend
-from lmht_deploy.errors import BackendError, DataError
+from lmht_deploy.errors import BackendError, DataError, show
 from lmht_deploy.exporters import export
+from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.ir import Network
 from lmht_deploy.netx import is_foreign
@@ -82,6 +83,7 @@ def run(
         return backends.run_windows(runner, windows, trace=trace, progress=report)
 
 
+@check_types(DataError, seconds=REAL)
 def time_windows(backend: Backend, windows: np.ndarray, seconds: float = 1.0) -> np.ndarray:
     """Run windows one by one and return the wall time of each call, in seconds.
 
@@ -95,6 +97,9 @@ def time_windows(backend: Backend, windows: np.ndarray, seconds: float = 1.0) ->
     Returns:
         float64 `[n]`, n <= B.
     """
+    if not callable(getattr(backend, "run", None)):
+        raise BackendError(f"an open backend is needed (see open_backend), not {show(backend)}")
+    windows = as_windows(windows)
     times: list[float] = []
     if len(windows):
         backend.run(windows[:1])
@@ -177,6 +182,7 @@ def default_backend(artifact: Path) -> str:
         BackendError: No backend runs files with this name.
         StorageError: A NetX file is missing or damaged.
     """
+    artifact = as_path(artifact)
     if artifact.suffix not in DEFAULTS:
         raise BackendError(
             f"{artifact}: no backend runs {artifact.suffix or 'such'} files; "

@@ -8,8 +8,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from lmht_deploy._arguments import INTEGER, REAL, check_types
 from lmht_deploy.answers import UNKNOWN, Answers
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, show
 from lmht_deploy.result import Result
 
 from .runner import as_array
@@ -27,6 +28,8 @@ __all__ = [
     "wilson",
 ]
 
+MAX_CLASSES = 2**15
+"""Largest number of classes of a confusion matrix."""
 Z = 1.959963984540054
 """Quantile of the normal distribution for an interval of 95 %."""
 
@@ -88,6 +91,7 @@ class Calibration:
     wrong_kept: int
 
 
+@check_types(DataError, answers=Answers, classes=INTEGER)
 def score(answers: Answers, labels: np.ndarray, classes: int) -> Scores:
     """Count answers by label.
 
@@ -102,12 +106,15 @@ def score(answers: Answers, labels: np.ndarray, classes: int) -> Scores:
     Shape:
         labels: int `[N]`; further labels are ignored
     """
+    if not 1 <= classes <= MAX_CLASSES:
+        raise DataError(f"the number of classes lies within 1..{MAX_CLASSES:,}, not {classes}")
     labels = _labels_of(labels, len(answers.labels), classes)
     counts = np.zeros((classes, classes + 1), np.int64)
     np.add.at(counts, (labels, answers.labels), 1)  # UNKNOWN is the last column
     return Scores(counts[:, :classes], counts[:, UNKNOWN])
 
 
+@check_types(DataError, result=Result)
 def accuracy(result: Result, labels: np.ndarray | None) -> float | None:
     """Return the share of windows that are classified correctly, 0..1; None without labels.
 
@@ -124,6 +131,7 @@ def accuracy(result: Result, labels: np.ndarray | None) -> float | None:
     return float((result.predictions == _labels_of(labels, windows, classes)).mean())
 
 
+@check_types(DataError, result=Result)
 def interval(result: Result, labels: np.ndarray | None) -> tuple[float, float] | None:
     """Return the 95 % interval of `accuracy`, for independent windows; None without labels."""
     share = accuracy(result, labels)
@@ -148,6 +156,9 @@ def check_labels(labels: np.ndarray | None, windows: np.ndarray) -> np.ndarray |
 
 def _labels_of(labels: np.ndarray, windows: int, classes: int) -> np.ndarray:
     """Return the labels of the first windows; DataError if they do not fit the network."""
+    labels = as_array("labels", labels)
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise DataError(f"labels must be integers, one per window, not {show(labels)}")
     if len(labels) < windows:
         raise DataError(f"there are {len(labels)} labels for {windows} windows")
     wrong = (labels < 0) | (labels >= classes)
@@ -174,6 +185,7 @@ def wilson(correct: int, windows: int) -> tuple[float, float]:
     return (max(low, 0.0) if correct else 0.0, min(high, 1.0) if correct < windows else 1.0)
 
 
+@check_types(DataError, answers=Answers, classes=INTEGER, percent=REAL)
 def calibrate(answers: Answers, labels: np.ndarray, classes: int, percent: float) -> Calibration:
     """Choose the largest margin below which few right answers lie.
 
@@ -189,11 +201,13 @@ def calibrate(answers: Answers, labels: np.ndarray, classes: int, percent: float
     Raises:
         DataError: No window is classified correctly, or the labels do not fit.
     """
+    if not 0 <= percent <= 100:
+        raise DataError(f"a percentage lies within 0..100, not {percent}")
     right = answers.labels == _labels_of(labels, len(answers.labels), classes)
     margins = np.sort(answers.margins[right])
     if not len(margins):
         raise DataError("no window is classified correctly; a margin cannot be chosen")
-    kept = max(1, math.ceil(Fraction(str(percent)) * len(margins) / 100))
+    kept = max(1, math.ceil(Fraction(str(float(percent))) * len(margins) / 100))
     margin = _round_down(float(margins[-kept]))
     above = answers.margins >= margin
     return Calibration(

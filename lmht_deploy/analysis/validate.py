@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy import backends
-from lmht_deploy.errors import NetworkError
+from lmht_deploy._arguments import check_types
+from lmht_deploy.errors import BackendError, NetworkError
 from lmht_deploy.ir import Network
 from lmht_deploy.quantize import quantize
 from lmht_deploy.reparameterize import reparameterize
@@ -107,6 +108,7 @@ class _Data:
     progress: Progress
 
 
+@check_types(BackendError, progress=Callable)
 def validate(
     net: Network,
     windows: np.ndarray,

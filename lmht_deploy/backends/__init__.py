@@ -27,10 +27,11 @@ import numpy as np
 from lmht_deploy._arguments import check_types
 from lmht_deploy._suggest import unknown
 from lmht_deploy._threads import check_threads
-from lmht_deploy.errors import BackendError, DataError
+from lmht_deploy.errors import BackendError, DataError, show
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network, require_network
-from lmht_deploy.result import Result, concatenate
+from lmht_deploy.result import Result, as_array, concatenate
+from lmht_deploy.zoo import network_path
 
 __all__ = [
     "FOREIGN",
@@ -159,7 +160,7 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
 
     Args:
         name: Name of the backend, one of `NAMES` or `FOREIGN`.
-        path: The artifact.
+        path: The artifact, or "zoo:NAME".
         threads: Maximum number of threads.
 
     Raises:
@@ -170,13 +171,15 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
     check_threads(threads, f"backend {name!r}")
     if not isinstance(path, str | os.PathLike):
         raise BackendError(f"{path!r} is not the name of a file")
-    if Path(path).suffix != module.SUFFIX:
-        raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {Path(path).name!r}")
+    path = network_path(path)
+    if path.suffix != module.SUFFIX:
+        raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {path.name!r}")
     _require_available(name)
-    backend: Backend = module.open_artifact(Path(path), threads=threads)
+    backend: Backend = module.open_artifact(path, threads=threads)
     return backend
 
 
+@check_types(BackendError, device=str)
 def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cpu") -> Backend:
     """Run a network without a file.
 
@@ -208,7 +211,7 @@ def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cp
     return backend
 
 
-@check_types(DataError, progress=Callable)
+@check_types(DataError, trace=bool, progress=Callable)
 def run_windows(
     backend: Backend,
     windows: np.ndarray,
@@ -230,6 +233,7 @@ def run_windows(
     return concatenate(list(run_chunks(backend, windows, trace=trace, progress=progress)))
 
 
+@check_types(DataError, trace=bool, progress=Callable)
 def run_chunks(
     backend: Backend,
     windows: np.ndarray,
@@ -245,6 +249,11 @@ def run_chunks(
     Yields:
         The results of successive windows.
     """
+    if not callable(getattr(backend, "run", None)):
+        raise BackendError(f"an open backend is needed (see open_backend), not {show(backend)}")
+    windows = as_array(windows)
+    if windows.ndim == 0:
+        raise DataError(f"windows must be an array [B, T_in, ...], not {show(windows)}")
     chunk = backend.chunk or max(1, len(windows))
     for start in range(0, max(1, len(windows)), chunk):
         if isinstance(backend, ReportsProgress):

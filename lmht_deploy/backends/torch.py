@@ -10,7 +10,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from . import Capability, load_integer_network
 
 if TYPE_CHECKING:
     import torch
+
+Fire: TypeAlias = "Callable[[Neurons, torch.Tensor], torch.Tensor]"
+"""From the currents X `[B, T_in, ...]` of neurons to their spikes `[B, steps, ...]`, float64."""
 
 SUFFIX = ".lmht"
 CAPABILITIES: frozenset[Capability] = frozenset({"network", "float", "device", "events", "traces"})
@@ -93,9 +96,8 @@ class TorchBackend:
         try:
             start = time.perf_counter()
             with torch.inference_mode():
-                outputs = self._forward(
-                    torch.from_numpy(windows.astype(np.float64)).to(self._device)
-                )
+                inputs = torch.from_numpy(windows.astype(np.float64)).to(self._device)
+                outputs = forward(net, inputs)
             seconds = time.perf_counter() - start
         finally:
             torch.set_num_threads(before)
@@ -109,49 +111,67 @@ class TorchBackend:
     def close(self) -> None:
         """Do nothing: there are no resources to release."""
 
-    def _forward(self, windows: torch.Tensor) -> dict[str, torch.Tensor]:
-        outputs: dict[str, torch.Tensor] = {}
-        for layer in self.net.layers:
-            outputs[layer.name] = self._apply(layer, outputs, windows)
-        return outputs
 
-    def _apply(
-        self, layer: object, outputs: dict[str, torch.Tensor], windows: torch.Tensor
-    ) -> torch.Tensor:
-        from torch.nn import functional
+def forward(
+    net: Network, windows: torch.Tensor, fire: Fire | None = None
+) -> dict[str, torch.Tensor]:
+    """Return the output of every layer, by name.
 
-        match layer:
-            case Input():
-                return windows
-            case Neurons():
-                return _fire(layer, self._currents(layer, outputs))
-            case Readout():
-                return self._currents(layer, outputs).sum(1)
-            case SumPool():
-                return _merged(
-                    outputs[layer.source],
-                    lambda k: functional.avg_pool2d(
-                        k, layer.kernel, layer.stride, layer.padding, divisor_override=1
-                    ),
-                )
-            case MaxPool():
-                return _merged(
-                    outputs[layer.source],
-                    lambda k: functional.max_pool2d(k, layer.kernel, layer.stride, layer.padding),
-                )
-            case Flatten():
-                return outputs[layer.source].flatten(2)
-        raise TypeError(f"unknown layer {layer!r}")
+    Args:
+        net: The network.
+        windows: float64 `[B, T_in, ...]`.
+        fire: Computes the spikes of neurons from their currents; by default exactly.
+    """
+    outputs: dict[str, torch.Tensor] = {}
+    for layer in net.layers:
+        outputs[layer.name] = _apply(net, layer, outputs, windows, fire or _fire)
+    return outputs
 
-    def _currents(self, layer: Neurons | Readout, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        total = None
-        for synapse in layer.synapses:
-            k = outputs[synapse.source]
-            k = k.reshape(len(k), self.net.blocks(synapse.source), -1, *k.shape[2:]).sum(2)
-            current = _apply_synapse(synapse, k) * 2.0**synapse.exponent
-            total = current if total is None else total + current
-        assert total is not None  # a layer has at least one synapse
-        return total + _per_channel(layer.bias, total)
+
+def _apply(
+    net: Network,
+    layer: object,
+    outputs: dict[str, torch.Tensor],
+    windows: torch.Tensor,
+    fire: Fire,
+) -> torch.Tensor:
+    from torch.nn import functional
+
+    match layer:
+        case Input():
+            return windows
+        case Neurons():
+            return fire(layer, _currents(net, layer, outputs))
+        case Readout():
+            return _currents(net, layer, outputs).sum(1)
+        case SumPool():
+            return _merged(
+                outputs[layer.source],
+                lambda k: functional.avg_pool2d(
+                    k, layer.kernel, layer.stride, layer.padding, divisor_override=1
+                ),
+            )
+        case MaxPool():
+            return _merged(
+                outputs[layer.source],
+                lambda k: functional.max_pool2d(k, layer.kernel, layer.stride, layer.padding),
+            )
+        case Flatten():
+            return outputs[layer.source].flatten(2)
+    raise TypeError(f"unknown layer {layer!r}")
+
+
+def _currents(
+    net: Network, layer: Neurons | Readout, outputs: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    total = None
+    for synapse in layer.synapses:
+        k = outputs[synapse.source]
+        k = k.reshape(len(k), net.blocks(synapse.source), -1, *k.shape[2:]).sum(2)
+        current = _apply_synapse(synapse, k) * 2.0**synapse.exponent
+        total = current if total is None else total + current
+    assert total is not None  # a layer has at least one synapse
+    return total + per_channel(layer.bias, total)
 
 
 def _merged(k: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -160,7 +180,7 @@ def _merged(k: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -
     return result.reshape(*k.shape[:2], *result.shape[1:])
 
 
-def _per_channel(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+def per_channel(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     """Return `values` [C] on the device of `like`, to broadcast over `like` [B, T, C, ...]."""
     import torch
 
@@ -191,7 +211,7 @@ def _apply_synapse(synapse: Synapse, k: torch.Tensor) -> torch.Tensor:
                 ),
             )
         case _:
-            return k * _per_channel(synapse.weight, k)
+            return k * per_channel(synapse.weight, k)
 
 
 def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
@@ -207,8 +227,8 @@ def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
     drive = torch.einsum("tj,bj...->tb...", omega, current).to(
         torch.int64 if integer else torch.float64
     )
-    theta = _per_channel(layer.threshold, drive).to(drive.dtype)
-    v = _per_channel(layer.v0, drive).to(drive.dtype).expand(drive.shape[1:])
+    theta = per_channel(layer.threshold, drive).to(drive.dtype)
+    v = per_channel(layer.v0, drive).to(drive.dtype).expand(drive.shape[1:])
     spikes = []
     for step, now in enumerate(drive):
         if layer.leaks and step % layer.substeps == 0:

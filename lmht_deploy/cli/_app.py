@@ -20,6 +20,7 @@ from .datasets import datasets
 from .demo import demo
 from .doctor import doctor
 from .emulate import emulate
+from .explain import explain
 from .export import export
 from .inspect import inspect
 from .recipes import recipes
@@ -27,6 +28,7 @@ from .run import run
 from .stream import stream
 from .train import train
 from .validate import validate
+from .zoo import zoo
 
 USER_ERROR = 2
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -43,7 +45,9 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, run, "lmht run net.lmht --data recording.aedat4 --predictions answers.csv"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
     (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
+    (DEPLOY, explain, "lmht explain net.lmht recording.aedat4 --report explanation.html"),
     (LOOK, inspect, "lmht inspect net.lmht --target loihi2"),
+    (LOOK, zoo, "lmht zoo digits"),
     (LOOK, recipes, "lmht recipes digits"),
     (LOOK, datasets, "lmht datasets tonic:CIFAR10DVS"),
     (LOOK, doctor, "lmht doctor"),

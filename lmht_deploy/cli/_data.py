@@ -33,10 +33,10 @@ CUTTING = ("by", "length", "hop", "incomplete")
 DIVIDING = ("label_by", "group_by", "test_share", "validation_share", "fold", "split_scheme")
 PATHS = ("label_by", "group_by")
 WITHOUT_EFFECT = {
-    "windows": ("sensor", *CUTTING, *PATHS, "split_scheme", "drop", "subset", "cache"),
+    "windows": ("sensor", "track", *CUTTING, *PATHS, "split_scheme", "drop", "subset", "cache"),
     "recording": ("classes", *DIVIDING, "subset", "cache"),
-    "images": ("sensor", *CUTTING, *PATHS, "split_scheme", "drop", "subset"),
-    "image-folder": ("sensor", *CUTTING, "drop", "subset", "cache"),
+    "images": ("sensor", "track", *CUTTING, *PATHS, "split_scheme", "drop", "subset"),
+    "image-folder": ("sensor", "track", *CUTTING, "drop", "subset", "cache"),
     "events": (),
 }
 """Options that have no effect on a kind of source."""
@@ -51,6 +51,7 @@ class ReadOptions:
 
     root: options.Root = None
     sensor: options.SensorSize = None
+    track: options.Track = None
     by: windows.By = None
     length: windows.Length = None
     hop: windows.Hop = None
@@ -92,6 +93,7 @@ class ReadOptions:
         return {
             "root": self.root,
             "sensor": options.parse_sensor(self.sensor),
+            "track": self.track,
             "drop": self.drop,
             "subset": self.subset,
             "cache": self.cache if images else self.cache_folder,

@@ -39,6 +39,18 @@ def file_with(*suffixes: str) -> Callable[[Path], Path]:
     return check
 
 
+def network_file(*suffixes: str) -> Callable[[Path], Path]:
+    """Return a check of a file of a network with one of `suffixes` (none: any), or "zoo:NAME"."""
+
+    def check(path: Path) -> Path:
+        from lmht_deploy.zoo import network_path
+
+        found = network_path(path)
+        return file_with(*suffixes)(found) if suffixes else (is_file(found) or found)
+
+    return check
+
+
 def is_file(path: Path | None) -> Path | None:
     """Refuse a folder where a file is expected."""
     if path is not None and path.is_dir():
@@ -184,6 +196,17 @@ def data_set_names() -> list[str]:
     return [known.name for known in data.available()]
 
 
+def zoo_names() -> list[str]:
+    """Names of all networks of the zoo, as "zoo:NAME"."""
+    from lmht_deploy import zoo
+
+    return [f"{zoo.PREFIX}{card.name}" for card in zoo.cards()]
+
+
+complete_network = completion(zoo_names, files=True)
+"""Completes a network: a name of the zoo or a file."""
+
+
 def energy_model_names() -> list[str]:
     """Names of all energy models."""
     from lmht_deploy.analysis.energy import MODELS
@@ -250,6 +273,16 @@ SensorSize = Annotated[
         help="Size of the sensor, for recordings that do not state it.",
         rich_help_panel=DATA,
         callback=_check_sensor,
+    ),
+]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Track of events, for a file that holds several: its number or name, or the path of "
+        "a group in HDF5.",
+        rich_help_panel=DATA,
     ),
 ]
 Subset = Annotated[

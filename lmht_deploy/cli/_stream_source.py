@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lmht_deploy.errors import DataError
@@ -83,11 +84,13 @@ class Source:
         packets: The events in packets.
         validator: Checks the events.
         udp: The socket of a UDP source.
+        dropped: What standard input holds beside events, counted.
     """
 
     packets: Iterable[Packet]
     validator: EventValidator
     udp: Udp | None = None
+    dropped: Counter[str] = field(default_factory=Counter)
 
 
 def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Source:
@@ -114,8 +117,10 @@ def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Sou
         packets = Buffered(udp, size=QUEUE, lossy=True, tick=tick)
         return Source(stack.enter_context(packets), _validator(chosen, given or default), udp)
     if chosen.source == "-":
-        packets = Buffered(read_text(_standard_input()), tick=tick)
-        return Source(stack.enter_context(packets), _validator(chosen, given or default))
+        dropped = Counter[str]()
+        text = read_text(_standard_input(), dropped=dropped if chosen.drop else None)
+        packets = stack.enter_context(Buffered(text, tick=tick))
+        return Source(packets, _validator(chosen, given or default), dropped=dropped)
     sensor, live_packets = open_camera()
     packets = Buffered(live_packets, size=QUEUE, lossy=True, tick=tick)
     return Source(stack.enter_context(packets), _validator(chosen, given or sensor))

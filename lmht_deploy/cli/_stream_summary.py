@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ._answers import count_answers
 
 if TYPE_CHECKING:
-    from lmht_deploy.events.arrays import EventValidator
-    from lmht_deploy.events.live import Udp
-    from lmht_deploy.events.stream import Clock, Decision, Packet, Windower
+    from lmht_deploy.events.stream import Clock, Decision, Windower
 
     from ._predictions import Classes
+    from ._stream_source import Source
 
 
 class Percentiles:
@@ -67,19 +66,17 @@ class Summary:
     def text(
         self,
         windower: Windower,
-        validator: EventValidator,
+        source: Source,
         clock: Clock | None,
-        packets: Iterable[Packet],
-        udp: Udp | None,
     ) -> str:
         """Return one line; losses are listed if there are any."""
-        rate = validator.seen / (time.perf_counter() - self._start)
+        rate = source.validator.seen / (time.perf_counter() - self._start)
         parts = [f"{self._windows:,} windows of {self._events:,} events, {rate:,.0f} events/s"]
         if self._windows:
             parts += [self._times(), f"answers: {count_answers(self._answers, self._classes)}"]
         if self._incomplete:
             parts.append("the last window is incomplete, the source ended before it")
-        losses = self._losses(windower, validator, clock, packets, udp)
+        losses = self._losses(windower, source, clock)
         parts.extend(f"{number:,} {what}" for what, number in losses.items() if number)
         return "; ".join(parts)
 
@@ -93,20 +90,20 @@ class Summary:
     def _losses(
         self,
         windower: Windower,
-        validator: EventValidator,
+        source: Source,
         clock: Clock | None,
-        packets: Iterable[Packet],
-        udp: Udp | None,
     ) -> Mapping[str, int]:
         from lmht_deploy.events.stream import Buffered
 
+        packets, udp, dropped = source.packets, source.udp, source.validator.dropped
         return {
             "events above the input range": self._saturated,
-            **{f"events with invalid {fault} dropped": n for fault, n in validator.dropped.items()},
+            **{f"events with invalid {fault} dropped": n for fault, n in dropped.items()},
             "events dropped that arrived after their window": windower.late,
             "events dropped with a time in the future": clock.early if clock else 0,
             "empty windows skipped": windower.skipped,
             "events lost to a full queue": packets.lost if isinstance(packets, Buffered) else 0,
             "datagrams lost by the system": udp.lost if udp else 0,
             "malformed datagrams": udp.malformed if udp else 0,
+            "malformed lines dropped": source.dropped["lines"],
         }

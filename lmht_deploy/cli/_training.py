@@ -123,7 +123,7 @@ def _own_split_rule(run: Run) -> SplitRule | None:
 
 
 def own_data(run: Run, data: str | None, reading: ReadOptions) -> tuple[str, ReadOptions]:
-    """Return the data to read: `data`, or else that of the run, with its root and sensor."""
+    """Return the data to read: `data`, or else that of the run, with its root, sensor and track."""
     if data is not None:
         return data, reading
     if "data" not in run.data:
@@ -134,6 +134,7 @@ def own_data(run: Run, data: str | None, reading: ReadOptions) -> tuple[str, Rea
         reading,
         root=reading.root or (None if root is None else Path(root)),
         sensor=reading.sensor or (f"{width}x{height}" if own_recordings else None),
+        track=reading.track or run.data.get("track"),
     )
 
 

@@ -16,6 +16,7 @@ from . import _answers as answers
 from . import _options as options
 from ._console import bad, good, percent, progress, say, show, table, tell, write_json
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
+from ._predictions import Classes
 from ._report import write_report
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from lmht_deploy.ir import Network
 
 SUFFIXES = (".lmht", ".onnx", ".net")
+WORST = 3
+"""Number of the worst windows that are named."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Settings:
 
 
 def _check_networks(paths: list[Path]) -> list[Path]:
-    check = options.file_with(*SUFFIXES)
+    check = options.network_file(*SUFFIXES)
     return [check(path) for path in paths]
 
 
@@ -70,9 +73,10 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="NETWORK...",
-            help="Networks (.lmht). Exported files (.onnx, .net) after a network are compared with "
-            "it; without a network before them, they are run by themselves.",
+            help="Networks (.lmht, or zoo:NAME). Exported files (.onnx, .net) after a network are "
+            "compared with it; without a network before them, they are run by themselves.",
             callback=_check_networks,
+            autocompletion=options.complete_network,
         ),
     ],
     data: options.Data,
@@ -121,11 +125,11 @@ def compare(
     settings = Settings(names, threads, energy_model, speed)
     reader = _Reader(data, reading, split, limit)
     runs = [_run(entry, name, reader, settings) for name, entry in _named(entries)]
-    if len(runs) == 1:
-        _show_one(runs[0], reader.last, predictions)
-    else:
-        _show_several(runs)
     content = comparison_as_json(runs, load_model(energy_model), threads)
+    if len(runs) == 1:
+        _show_one(runs[0], reader.last, predictions, content["networks"][0])
+    else:
+        _show_several(runs, content["pairs"])
     write_json(json, content)
     write_report("compare", content, report, figures)
     if not content["equal"]:
@@ -244,6 +248,7 @@ def _compare(
     common: dict[str, Any] = {
         "threads": settings.threads,
         "energy_model": settings.energy_model,
+        "speed": settings.speed,
         "progress": report,
     }
     if net is None:
@@ -275,25 +280,46 @@ def _data_as_json(found: Windows, classes: Sequence[str]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------- output
 
 
-def _show_one(run: NetworkRun, found: Windows, predictions: Path | None) -> None:
+def _show_one(
+    run: NetworkRun, found: Windows, predictions: Path | None, content: Mapping[str, Any]
+) -> None:
     """Print the table of the backends, how others count, all energy models, and the scores."""
     show_comparison(run.comparison)
+    _show_speed(run.comparison)
     _show_counters(run.comparison)
     _show_energy(run.comparison)
     answered = answers.answer(found, run.comparison.result, run.metadata)
     answers.report(answered, predictions)
+    if content["classes"] is not None:
+        _say_worst(content["classes"]["worst"][:WORST], answered.classes)
 
 
-def _show_several(runs: Sequence[NetworkRun]) -> None:
+def _say_worst(worst: Sequence[Mapping[str, Any]], classes: Classes) -> None:
+    """Name the windows whose class is farthest behind."""
+    texts = [
+        f"window {row['window']} ({classes.name(row['label'])}, answered "
+        f"{classes.name(row['predicted'])}, margin {row['margin']:.3g})"
+        for row in worst
+        if row["margin"] < 0
+    ]
+    if texts:
+        say(f"worst windows: {', '.join(texts)}")
+
+
+def _show_several(runs: Sequence[NetworkRun], pairs: Sequence[Mapping[str, Any]]) -> None:
     """Print the backends of each network, one line per network, and the pairs."""
     for run in runs:
         show_comparison(run.comparison, f"{run.name}: the same windows on every backend")
+        _show_speed(run.comparison)
     columns = ("network", "L", "T", "windows", "accuracy", "95% interval", "SOPs", "energy nJ")
     found = table("networks", columns, left=("network",), caption="means per window")
     for run in runs:
         found.add_row(*_summary(run))
     show(found)
-    _show_pairs(runs)
+    _show_pairs(pairs)
+    for pair in pairs:
+        if pair["quantization"] is not None:
+            _show_rounding(pair)
 
 
 def _summary(run: NetworkRun) -> list[str]:
@@ -312,12 +338,26 @@ def _summary(run: NetworkRun) -> list[str]:
     ]
 
 
-def _show_pairs(runs: Sequence[NetworkRun]) -> None:
-    from lmht_deploy.analysis.document import pairs_as_json
+def _show_rounding(pair: Mapping[str, Any]) -> None:
+    """Print where a float network and its integer network differ, layer by layer."""
+    columns = ("layer", "k differs", "by its own rounding", "same answers", "accuracy")
+    found = table(
+        f"{pair['first']}, {pair['second']}: what quantization does at each layer",
+        columns,
+        left=("layer",),
+        caption="answers and accuracy: layers up to this one integer, the others float; over "
+        f"{pair['quantization']['windows']:,} windows",
+    )
+    for row in pair["quantization"]["layers"]:
+        shares = ("differing", "rounding", "predictions", "accuracy")
+        found.add_row(row["layer"], *(percent(row[share]) for share in shares))
+    show(found)
 
+
+def _show_pairs(pairs: Sequence[Mapping[str, Any]]) -> None:
     columns = ("networks", "same answers", "only first right", "only second right", "McNemar p")
     found = table("networks in pairs", columns, left=("networks",))
-    for pair in pairs_as_json(runs):
+    for pair in pairs:
         title = f"{pair['first']}, {pair['second']}"
         if not pair["windows"]:
             tell(f"{title}: are not compared; they ran different windows")
@@ -379,6 +419,35 @@ def _cells(row: BackendRow, macs: bool) -> list[Text | str]:
 
 def _nanojoules(joules: float | None) -> str:
     return "-" if joules is None else f"{joules * 1e9:,.1f}"
+
+
+def _show_speed(comparison: Comparison) -> None:
+    """Print the speed of every backend and the measured energy, if they were measured."""
+    if not comparison.speed:
+        return
+    columns = ("backend", "start ms", "p50 ms", "p90 ms", "p99 ms", "windows/s", "batch", "MiB")
+    caption = "one window per call after warm-up; windows/s with `batch` windows per call"
+    found = table("speed, the backends in turn", columns, left=("backend",), caption=caption)
+    for label, speed in comparison.speed.items():
+        memory = speed.peak_memory_bytes
+        found.add_row(
+            label,
+            f"{speed.start_ms:,.0f}",
+            *(f"{speed.latency[f'p{percent}_ms']:,.3f}" for percent in (50, 90, 99)),
+            f"{speed.throughput['windows_per_s']:,.0f}",
+            str(speed.batch),
+            "-" if memory is None else f"{memory / 2**20:,.0f}",
+        )
+    show(found)
+    measured = comparison.measured
+    if "reason" in measured:
+        say(f"no energy is measured: {measured['reason']}")
+    else:
+        say(
+            f"measured energy ({measured['source']}, {measured['backend']}): "
+            f"{measured['joules'] * 1e6:,.1f} uJ per window; at rest for the same time: "
+            f"{measured['joules_idle'] * 1e6:,.1f} uJ"
+        )
 
 
 def _show_counters(comparison: Comparison) -> None:

@@ -32,7 +32,8 @@ class InfoByDefault(TyperGroup):
         """Insert `info` before the name of a file."""
         first = args[0] if args else "-"
         known = first in self.commands or first.startswith("-")
-        if not known and (Path(first).suffix or Path(first).exists()):
+        named = first.startswith("zoo:") or Path(first).suffix or Path(first).exists()
+        if not known and named:
             args = ["info", *args]
         return super().parse_args(ctx, args)
 
@@ -65,16 +66,6 @@ Drop = Annotated[
     typer.Option(
         "--drop",
         help="Drop and count invalid events, instead of stopping at the first one.",
-        rich_help_panel=options.DATA,
-    ),
-]
-Track = Annotated[
-    str | None,
-    typer.Option(
-        "--track",
-        metavar="NAME",
-        help="Track of events, for a file that holds several: its number or name, or the path of "
-        "a group in HDF5.",
         rich_help_panel=options.DATA,
     ),
 ]
@@ -132,7 +123,7 @@ class Opening:
 def info(
     recording: Source,
     sensor: options.SensorSize = None,
-    track: Track = None,
+    track: options.Track = None,
     image: Annotated[
         Path | None,
         typer.Option(
@@ -226,7 +217,7 @@ def convert(
     recording: Source,
     out: Target,
     sensor: options.SensorSize = None,
-    track: Track = None,
+    track: options.Track = None,
     drop: Drop = False,
     json: options.Json = None,
 ) -> None:
@@ -267,7 +258,7 @@ def cut(
         ),
     ] = None,
     sensor: options.SensorSize = None,
-    track: Track = None,
+    track: options.Track = None,
     drop: Drop = False,
     json: options.Json = None,
 ) -> None:
@@ -331,7 +322,7 @@ def filter_recording(
         ),
     ] = None,
     sensor: options.SensorSize = None,
-    track: Track = None,
+    track: options.Track = None,
     drop: Drop = False,
     json: options.Json = None,
 ) -> None:

@@ -21,7 +21,11 @@ STOCK = (
 def export(
     network: Annotated[
         Path,
-        typer.Argument(help="An integer network (.lmht).", callback=options.file_with(".lmht")),
+        typer.Argument(
+            help="An integer network (.lmht, or zoo:NAME).",
+            callback=options.network_file(".lmht"),
+            autocompletion=options.complete_network,
+        ),
     ],
     out: Annotated[
         Path,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +33,9 @@ COLUMNS = (
     "bits X/I/v",
 )
 MEASURED = ("spikes", "SOPs")
+MEASURED_KEYS = {"spikes": "spikes", "SOPs": "sops"}
+"""Columns of measured counts, and their keys in the file of a run."""
+ONNX = ("layer", "nodes", "products", "constants", "constant bytes", "macs", "neurons", "trace")
 NETX = (
     "layer",
     "neurons",
@@ -61,8 +64,10 @@ def inspect(
     network: Annotated[
         Path,
         typer.Argument(
-            help="A network (.lmht), or a NetX file (.net) of any tool.",
-            callback=options.file_with(".lmht", ".net"),
+            help="A network (.lmht, or zoo:NAME), an exported .onnx file, or a NetX file (.net) of "
+            "any tool.",
+            callback=options.network_file(".lmht", ".onnx", ".net"),
+            autocompletion=options.complete_network,
         ),
     ],
     run: Annotated[
@@ -85,10 +90,8 @@ def inspect(
     json: options.Json = None,
 ) -> None:
     """Show a network: layers, shapes, parameters, and the proved bits of its accumulators."""
-    if network.suffix == ".net":
-        content = _inspect_netx(network, run, target)
-    else:
-        content = _inspect_network(network, run, target)
+    kinds = {".net": _inspect_netx, ".onnx": _inspect_onnx, ".lmht": _inspect_network}
+    content = kinds[network.suffix](network, run, target)
     write_json(json, content)
 
 
@@ -100,7 +103,7 @@ def _inspect_network(path: Path, run: Path | None, target: str | None) -> dict[s
     from lmht_deploy.analysis import chips
 
     net = lmht.load(path)
-    measured = _read_run(run, net) if run else {}
+    measured = _read_run(run, net.shapes) if run else {}
     findings = chips.check(net, target) if target else []
     rows = [_row(net, layer, measured) for layer in net.layers]
     _show_layers(path.name, net, rows, COLUMNS + MEASURED if run else COLUMNS)
@@ -189,13 +192,13 @@ def _bits(net: Network, layer: Layer) -> str | None:
     )
 
 
-def _read_run(path: Path, net: Network) -> dict[str, Any]:
+def _read_run(path: Path, layers: Collection[str]) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json_module.loads(path.read_text(encoding="utf-8"))
         names = set(content["sops"])
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError(f"{path}: is not a file that `lmht run --json` writes") from None
-    if not names <= {layer.name for layer in net.layers}:
+    if not names <= set(layers):
         raise DataError(
             f"{path}: is a run of another network; it has layers {', '.join(sorted(names))}"
         )
@@ -240,6 +243,45 @@ def _memory_line(memory: dict[str, Any]) -> str:
 
 def _mebibytes(size: int) -> str:
     return f"{size / 2**20:.2f}"
+
+
+# ------------------------------------------------------------------------------------- ONNX
+
+
+def _inspect_onnx(path: Path, run: Path | None, target: str | None) -> dict[str, Any]:
+    import dataclasses
+
+    from lmht_deploy.analysis.graph import read_graph
+
+    if target is not None:
+        raise DataError(f"--target needs a network (.lmht) or a .net file, and {path} is neither")
+    graph = read_graph(path)
+    measured = _read_run(run, [layer.layer for layer in graph.layers]) if run else {}
+    rows = [
+        dataclasses.asdict(layer)
+        | {kind: _mean(measured, key, layer.layer) for kind, key in MEASURED_KEYS.items()}
+        for layer in graph.layers
+    ]
+    constants = sum(layer.constants for layer in graph.layers)
+    shape = "x".join(map(str, graph.window_shape))
+    title = f"{path.name}: ONNX, windows {shape}, {graph.classes} classes, {constants:,} constants"
+    found = table(title, ONNX + MEASURED if run else ONNX, left=ONNX[:1])
+    for row in rows:
+        keys = (column.replace(" ", "_") for column in (ONNX + MEASURED if run else ONNX))
+        found.add_row(*(_cell(row[key]) for key in keys))
+    show(found)
+    properties = graph.properties
+    say(f"input: {properties.kind}, values {properties.min_value} to {properties.max_value}")
+    for key, value in sorted(properties.metadata.items()):
+        say(f"{key}: {' '.join(value.split())}")
+    return {
+        "network": path,
+        "window_shape": graph.window_shape,
+        "classes": graph.classes,
+        "scale": properties.scale,
+        "metadata": dict(properties.metadata),
+        "layers": rows,
+    }
 
 
 # ------------------------------------------------------------------------------------- NetX, chips
@@ -336,6 +378,8 @@ def _plain(finding: Finding) -> dict[str, Any]:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else ""
     if isinstance(value, float):
         return f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -37,7 +37,11 @@ SLOW = {"lava": 0}
 def run(
     artifact: Annotated[
         Path,
-        typer.Argument(help="What to run: a .lmht, .onnx or .net file.", callback=options.is_file),
+        typer.Argument(
+            help="What to run: a .lmht, .onnx or .net file, or zoo:NAME.",
+            callback=options.network_file(),
+            autocompletion=options.complete_network,
+        ),
     ],
     data: options.Data,
     backend: Annotated[

@@ -37,14 +37,16 @@ def stream(
     network: Annotated[
         Path,
         typer.Argument(
-            help="A .lmht file of an integer network.", callback=options.file_with(".lmht")
+            help="An integer network (.lmht, or zoo:NAME).",
+            callback=options.network_file(".lmht"),
+            autocompletion=options.complete_network,
         ),
     ],
     source: Annotated[
         str,
         typer.Argument(
-            help="A recording, '-' for lines 't x y p' on standard input, udp://HOST:PORT, or "
-            "'camera'.",
+            help="A recording (or zoo:NAME), '-' for lines 't x y p' on standard input, "
+            "udp://HOST:PORT, or 'camera'.",
             autocompletion=options.completion(lambda: ("-", "udp://", "camera"), files=True),
         ),
     ],
@@ -178,7 +180,7 @@ def stream(
             interrupted = True
         except ReaderLeftError:
             pass
-        tell(summary.text(windower, opened.validator, clock, opened.packets, opened.udp))
+        tell(summary.text(windower, opened, clock))
     if interrupted:  # the exit code is that of the signal
         raise KeyboardInterrupt
 

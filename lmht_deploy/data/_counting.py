@@ -30,6 +30,7 @@ class EventOptions:
     size: Sensor | None = None
     max_count: int = 255
     sensor: Sensor | None = None
+    track: str | None = None
     drop: bool = False
     incomplete: bool = False
 
@@ -39,6 +40,7 @@ class EventOptions:
             "rule": asdict(self.rule),
             "size": list(self.size or sensor),
             "sensor": list(sensor),
+            **({} if self.track is None else {"track": self.track}),
             "max_count": self.max_count,
             "drop": self.drop,
             "incomplete": self.incomplete,

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy.errors import DataError
-from lmht_deploy.events.arrays import Sensor
 from lmht_deploy.events.recordings import open_recording
 
 from ._cache import cache_path, read_cache, write_cache
@@ -34,7 +33,7 @@ def load_event_set(
     """Load an event data set, which the user calls `source`; see `lmht_deploy.data.load`."""
     if options.sensor is not None and name != "folder":
         raise DataError(f"the sensor of {name!r} is known; only that of 'folder' can be given")
-    recordings = _open(name, root, choice, options.sensor, subset)
+    recordings = _open(name, root, choice, options, subset)
     described = options.describe(recordings.sensor)
     place = {} if root is None or source != name else {"root": str(root)}
     provenance = {"data": source, "split": choice.split, **place, **described, **recordings.origin}
@@ -50,7 +49,7 @@ def load_event_set(
 
 def load_recording(path: Path, options: EventOptions) -> Windows:
     """Load one recording; see `lmht_deploy.data.load`."""
-    stream = open_recording(path, options.sensor)
+    stream = open_recording(path, options.sensor, track=options.track)
     try:
         packets = list(stream.packets)
     except DataError as error:
@@ -67,11 +66,11 @@ def load_recording(path: Path, options: EventOptions) -> Windows:
 
 
 def _open(
-    name: str, root: Path | None, choice: Choice, sensor: Sensor | None, subset: bool
+    name: str, root: Path | None, choice: Choice, options: EventOptions, subset: bool
 ) -> Recordings:
     match name:
         case "folder":
-            return load_folder_recordings(root, choice, sensor)
+            return load_folder_recordings(root, choice, options.sensor, options.track)
         case "digits":
             return load_digits_recordings(choice)
         case "nmnist":

@@ -15,13 +15,16 @@ from ._listing import Choice, describe_classes, list_files, no_folder, select_fi
 from ._recordings import Recordings
 
 
-def load_folder_recordings(root: Path | None, choice: Choice, sensor: Sensor | None) -> Recordings:
+def load_folder_recordings(
+    root: Path | None, choice: Choice, sensor: Sensor | None, track: str | None = None
+) -> Recordings:
     """Find the recordings of one split, in the order of their names.
 
     Args:
         root: Folder or table of the recordings, see `list_files`.
         choice: Split and classes.
         sensor: Size of the sensor, if the files do not name it (N-CARS: 100 x 120).
+        track: Track of each recording, if they hold several.
 
     Raises:
         DataError: There is nothing to read, or too little to be split.
@@ -32,9 +35,9 @@ def load_folder_recordings(root: Path | None, choice: Choice, sensor: Sensor | N
     told = describe_classes(found, choice.rule) if choice.split != "test" else []
     notes = [f"{found.root}: {note}" for note in told] + chosen.origin.get("notes", [])
     paths = [found.root / name for name in names]
-    first = open_recording(paths[0], sensor).sensor
+    first = open_recording(paths[0], sensor, track=track).sensor
     return Recordings(
-        _read_all(paths, sensor, first),
+        _read_all(paths, sensor, track, first),
         names,
         chosen.labels,
         chosen.classes,
@@ -51,9 +54,11 @@ def require_folder(root: Path | None) -> Path:
     return root
 
 
-def _read_all(paths: list[Path], given: Sensor | None, first: Sensor) -> Iterator[np.ndarray]:
+def _read_all(
+    paths: list[Path], given: Sensor | None, track: str | None, first: Sensor
+) -> Iterator[np.ndarray]:
     for path in paths:
-        stream = open_recording(path, given)
+        stream = open_recording(path, given, track=track)
         if stream.sensor != first:
             raise DataError(
                 f"{path}: its sensor has {stream.sensor.width} x {stream.sensor.height} pixels,"

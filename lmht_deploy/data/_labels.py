@@ -9,7 +9,8 @@ from typing import cast
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
+from lmht_deploy._arguments import check_types
+from lmht_deploy.errors import DataError, show
 
 ABSENT = -1
 """New label of a class that is not chosen."""
@@ -99,6 +100,13 @@ def shorten(names: Sequence[str], number: int = 20) -> str:
     return ", ".join([*names[:number], *(["..."] if len(names) > number else [])])
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Require that `names` are a sequence of texts."""
+    if isinstance(names, str | bytes) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"names of classes are a list of texts, not {show(names)}")
+
+
+@check_types(DataError, classes=Sequence, labels=np.ndarray, network=Sequence, chosen=Sequence)
 def match_classes(
     classes: Sequence[str],
     labels: np.ndarray,
@@ -121,8 +129,16 @@ def match_classes(
     Raises:
         DataError: A class that has a label is not a class of the network.
     """
+    for names in (classes, network, chosen):
+        check_names(names)
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise DataError(f"labels must be integers [N], not {show(labels)}")
     if not classes or not network or tuple(classes) == tuple(network):
         return labels
+    if labels.max(initial=-1) >= len(classes):
+        raise DataError(
+            f"label {labels.max()} is not one of the {len(classes)} classes of the data"
+        )
     if chosen and all(_parse(text, classes) for text in chosen):
         new_labels, names = choose_classes(classes, chosen)
         if set(names) <= set(network):

@@ -11,7 +11,7 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from lmht_deploy._arguments import check_types
+from lmht_deploy._arguments import INTEGER, check_types
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, as_sensor
 from lmht_deploy.events.windows import WindowRule
@@ -31,8 +31,12 @@ from ._windows import Kind, Progress, Windows
 @check_types(
     DataError,
     split=(str, NoneType),
-    max_classes=int,
+    by=str,
+    length=INTEGER,
+    hop=INTEGER,
+    max_classes=INTEGER,
     split_rule=(SplitRule, NoneType),
+    track=(str, int, NoneType),
     progress=(Callable, NoneType),
 )
 def load(
@@ -47,6 +51,7 @@ def load(
     size: int | Sequence[int] | None = None,
     max_count: int = 255,
     sensor: Sensor | tuple[int, int] | None = None,
+    track: str | int | None = None,
     root: str | Path | None = None,
     subset: bool = False,
     drop: bool = False,
@@ -61,7 +66,8 @@ def load(
     Args:
         source: Name of a data set (see `available`); `tonic:<Class>` for another class of
             `tonic.datasets`; a folder of recordings, with one folder for each class; a recording;
-            or an `.npz` file that `save_windows` wrote.
+            `zoo:<name>` for the recording of a network of the zoo; or an `.npz` file that
+            `save_windows` wrote.
         split: "train", "validation", "test" or "all". Default: "test" for data sets and for folders
             of classes, "all" for a file and for a folder without classes. Data without splits of
             its own is divided as `split_rule` says.
@@ -81,6 +87,8 @@ def load(
             and reported in `provenance`. It has no effect on images and `.npz` files.
         sensor: (height, width) of the sensor, for your own recordings, if the files do not state
             it.
+        track: Which events to read from your own recordings, if they hold several tracks, as in
+            `lmht_deploy.events.open_recording`.
         root: Folder of the data set. An image data set without `root` is read from the Hugging Face
             hub. "folder" stands for your own recordings in `root`.
         subset: Accept a data set that is not complete.
@@ -118,6 +126,8 @@ def load(
     if not isinstance(max_count, int | np.integer):
         raise DataError(f"max_count must be an integer, not {max_count!r}")
     found = find_source(source, root)
+    if track is not None and found.kind != "recording" and found.name != "folder":
+        raise DataError(f"{found.name}: is not a recording; track chooses among its events")
     choice = Choice(chosen or "test", split_rule or SplitRule(), class_list(classes), max_classes)
     if found.kind == "windows":
         all_windows = choice if chosen else replace(choice, split="all")
@@ -144,7 +154,8 @@ def load(
             cache=cache,
             progress=progress,
         )
-    options = EventOptions(rule, window_size, max_count, given, drop, incomplete)
+    chosen_track = None if track is None else str(track)
+    options = EventOptions(rule, window_size, max_count, given, chosen_track, drop, incomplete)
     if found.kind == "recording":
         return load_recording(_whole(found, chosen), options)
     return load_event_set(

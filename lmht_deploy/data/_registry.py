@@ -129,7 +129,7 @@ def _image_entry(name: str) -> DataSet:
 def find_data_set(name: str) -> DataSet:
     """Return the data set called `name`; DataError if it is not one of `available`."""
     for known in available():
-        if known.name == name:
+        if isinstance(name, str) and known.name == name:
             return known
     raise DataError(unknown_data_set(name))
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import NoneType
 
 import numpy as np
 
-from ._labels import shorten
+from lmht_deploy._arguments import INTEGER, check_types
+from lmht_deploy.errors import DataError, show
+
+from ._labels import check_names, shorten
 
 
+@check_types(DataError, labels=(np.ndarray, NoneType), number=INTEGER, size=INTEGER, seed=INTEGER)
 def balanced_sample(labels: np.ndarray | None, number: int, size: int, seed: int = 0) -> np.ndarray:
     """Draw a sample in which all classes have equally many windows, as far as there are any.
 
@@ -25,6 +30,10 @@ def balanced_sample(labels: np.ndarray | None, number: int, size: int, seed: int
         >>> balanced_sample(np.array([0, 0, 0, 0, 1, 1]), 4, 6).tolist()
         [0, 2, 4, 5]
     """
+    if min(number, size, seed) < 0:
+        raise DataError(f"a sample has sizes and a seed >= 0, not {number}, {size} and {seed}")
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (size,)):
+        raise DataError(f"labels must be {size} integers, one per window, not {show(labels)}")
     if labels is None or number >= size:
         return np.arange(min(number, size))
     rng = np.random.default_rng(seed)
@@ -36,6 +45,7 @@ def balanced_sample(labels: np.ndarray | None, number: int, size: int, seed: int
     return np.sort(order[:number])
 
 
+@check_types(DataError, labels=np.ndarray, chosen=np.ndarray, classes=Sequence)
 def describe_sample(
     labels: np.ndarray, chosen: np.ndarray, classes: Sequence[str]
 ) -> tuple[str, bool]:
@@ -49,6 +59,10 @@ def describe_sample(
     Returns:
         One sentence, and whether a class is missing in the sample.
     """
+    check_names(classes)
+    for array in (labels, chosen):
+        if array.dtype.kind not in "iu" or array.ndim != 1:
+            raise DataError(f"labels and the sample must be integers [N], not {show(array)}")
     number = max(len(classes), int(labels.max(initial=-1)) + 1)
     counts = np.bincount(labels[chosen], minlength=number)
     least, most = counts[counts > 0].min(initial=len(chosen)), counts.max(initial=0)

@@ -206,7 +206,8 @@ def _make_schemes() -> tuple[SplitScheme, ...]:
         *(
             SplitScheme(
                 f"hash-fold-{part + 1}-of-{FOLDS}",
-                f"fold {part + 1} of {FOLDS} folds of about equal size, of any recordings, by their hashes",
+                f"fold {part + 1} of {FOLDS} folds of about equal size, of any recordings, by their"
+                " hashes",
                 (),
                 partial(_hashed, part=part, parts=FOLDS),
             )

@@ -13,6 +13,7 @@ from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.recordings import SUFFIXES
 from lmht_deploy.formats.files import as_path, no_file
+from lmht_deploy.zoo import recording_path
 
 from . import images
 from ._folders import require_folder
@@ -52,7 +53,7 @@ def find_source(source: str | Path, root: str | Path | None = None) -> Source:
         DataError: The source is unknown or missing, or `root` does not fit it.
         StorageError: There is no such file.
     """
-    name, home = str(as_path(source)), None if root is None else as_path(root)
+    name, home = str(recording_path(as_path(source))), None if root is None else as_path(root)
     if name in images.SETS:
         return Source("images", name, home)
     if name == images.FOLDER:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, show
 
 from ._labels import shorten
 from ._schemes import SchemeSplit, find_scheme, split_by_scheme
@@ -92,6 +92,10 @@ class SplitRule:
                 raise DataError(f"{name} must be at least 0 and below 1, not {share!r}")
         if not isinstance(self.seed, int | np.integer) or self.seed < 0:
             raise DataError(f"the seed of a split must be an integer >= 0, not {self.seed!r}")
+        if not isinstance(self.fold, str):
+            raise DataError(f"a fold is written 'I/K', not {show(self.fold)}")
+        if not isinstance(self.scheme, str):
+            raise DataError(f"unknown split scheme {show(self.scheme)}; a scheme is named by text")
         for name in ("label_by", "group_by"):
             _check_pattern(getattr(self, name), name)
         if self.fold:

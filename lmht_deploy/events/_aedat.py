@@ -92,7 +92,7 @@ def _read_aedat31(path: Path, start: int, track: str | None) -> Iterator[np.ndar
         elif track is None:
             raise DataError(
                 f"holds events of the sources {chosen} and {source}; choose one by its number"
-                " (track=, or --track of lmht stream and lmht events)"
+                " (track=, or --track)"
             )
 
 

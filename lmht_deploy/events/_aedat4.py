@@ -92,7 +92,7 @@ class Aedat4:
         if chosen is None or found:
             raise DataError(
                 f"holds {len(events)} tracks of events, {names}; choose one by its number"
-                " (track=, or --track of lmht stream and lmht events)"
+                " (track=, or --track)"
             )
         raise DataError(f"holds no track of events {show(chosen)}; it holds {names}")
 

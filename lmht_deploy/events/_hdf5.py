@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from lmht_deploy.errors import DataError, show
+from lmht_deploy.formats.hdf5 import check_recording_layout
 
 from ._columns import combine_columns
 from ._pieces import PIECE, Choice, Opened, check_expansion
@@ -32,6 +33,9 @@ MAX_LISTED = 8
 MAX_CHUNK = 2**28
 """Bytes of the largest chunk, which HDF5 reads at once."""
 
+NUMBERS = "biuf"
+"""Kinds of NumPy dtypes of events."""
+
 ECF = 36559
 """The filter that no Python package brings along."""
 
@@ -45,7 +49,10 @@ def open_hdf5(path: Path, choice: Choice) -> Opened:
     Raises:
         DataError: The file does not hold one group or data set of events, stores them elsewhere,
             or needs a compression filter that is not installed.
+        OSError: The file is not an HDF5 file, or is truncated.
+        ValueError: Its structure is damaged.
     """
+    check_recording_layout(path)
     with h5py.File(path, "r") as file:
         name = _choose(_event_places(file), choice.track)
         arrays = _arrays(file[name]).values()
@@ -55,9 +62,18 @@ def open_hdf5(path: Path, choice: Choice) -> Opened:
             sum(item.nbytes for item in arrays),
             sum(item.id.get_storage_size() for item in arrays),
         )
-        size = file.attrs.get("sensor_resolution")
+        size = _sensor_resolution(file)
     sensor = None if size is None else as_sensor(tuple(np.ravel(size).tolist()))
     return sensor, _read(path, name)
+
+
+def _sensor_resolution(file: h5py.File) -> np.ndarray | None:
+    name = "sensor_resolution"
+    if name not in file.attrs:
+        return None
+    if file.attrs.get_id(name).dtype.kind not in NUMBERS:
+        raise DataError(f"must state two numbers in the attribute {name!r}")
+    return np.asarray(file.attrs[name])
 
 
 def _choose(names: list[str], track: str | None) -> str:
@@ -71,7 +87,7 @@ def _choose(names: list[str], track: str | None) -> str:
     )
     if track is not None:
         raise DataError(f"holds no group of events {show(track)}; it holds {held}")
-    choose = "; choose one (track=, or --track of lmht stream and lmht events)" if names else ""
+    choose = "; choose one (track=, or --track)" if names else ""
     raise DataError(f"must hold one group with the arrays t, x, y, p; it holds {held}{choose}")
 
 
@@ -92,6 +108,8 @@ def _arrays(item: h5py.Group | h5py.Dataset) -> dict[str, h5py.Dataset]:
     if isinstance(item, h5py.Dataset):
         if item.ndim != 1:
             raise DataError(f"must hold a one-dimensional table of events; {item.name} is none")
+        if any(item.dtype[name].hasobject for name in item.dtype.names or ()):
+            raise DataError(f"must hold a table of numbers; {item.name} holds {item.dtype}")
         return {"": item}
     for name in "txyp":
         if not isinstance(item.get(name, getlink=True), h5py.HardLink):
@@ -100,6 +118,8 @@ def _arrays(item: h5py.Group | h5py.Dataset) -> dict[str, h5py.Dataset]:
     for name, array in arrays.items():
         if not isinstance(array, h5py.Dataset) or array.ndim != 1:
             raise DataError(f"must hold one-dimensional arrays t, x, y, p; {name!r} is none")
+        if array.dtype.kind not in NUMBERS:
+            raise DataError(f"must hold numbers t, x, y, p; {name!r} holds {array.dtype}")
     if len({len(array) for array in arrays.values()}) > 1:
         lengths = ", ".join(f"{name} {len(array):,}" for name, array in arrays.items())
         raise DataError(f"must hold four arrays t, x, y, p of one length; it holds {lengths}")

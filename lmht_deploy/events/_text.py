@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 
 from lmht_deploy.errors import DataError
 
 COLUMNS = "txyp"
+INTEGER = re.compile(rb"[+-]?[0-9]{1,19}")
 
 
 def parse_lines(lines: bytes, first: int, columns: str = COLUMNS) -> np.ndarray:
@@ -40,18 +42,32 @@ def parse_lines(lines: bytes, first: int, columns: str = COLUMNS) -> np.ndarray:
     return rows.view(np.dtype([(name, np.int64) for name in columns]))[:, 0]
 
 
+def parse_valid_lines(lines: bytes) -> tuple[np.ndarray, int]:
+    """Parse lines of four integers, and leave out those that hold anything else.
+
+    Args:
+        lines: Whole lines.
+
+    Returns:
+        Structured array `[n]` as of `parse_lines`, and the number of lines that are left out.
+    """
+    words = [_words(line) for line in lines.split(b"\n")]
+    valid = b"\n".join(b" ".join(found) for found in words if found is not None)
+    return parse_lines(valid, 1), words.count(None)
+
+
 def _first_wrong(lines: bytes) -> tuple[int, str]:
     """Index and start of the first line that does not hold four integers of 64 bits."""
     found = lines.split(b"\n")
-    for number, line in enumerate(found):
-        words = line.replace(b",", b" ").split()
-        try:
-            fits = len(words) in (0, 4) and all(-(2**63) <= int(word) < 2**63 for word in words)
-        except ValueError:
-            fits = False
-        if not fits:
-            return number, line[:40].decode("latin-1").strip()
-    return 0, found[0][:40].decode("latin-1")
+    number = next((index for index, line in enumerate(found) if _words(line) is None), 0)
+    return number, found[number][:40].decode("latin-1").strip()
+
+
+def _words(line: bytes) -> list[bytes] | None:
+    """The four integers of 64 bits of a line, or none if it is empty; None for any other line."""
+    words = line.replace(b",", b" ").split()
+    fits = all(INTEGER.fullmatch(word) and -(2**63) <= int(word) < 2**63 for word in words)
+    return words if fits and len(words) in (0, 4) else None
 
 
 def parse_header(line: bytes) -> str | None:

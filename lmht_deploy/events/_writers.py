@@ -77,7 +77,8 @@ def _write_csv(path: Path, _sensor: Sensor) -> Iterator[Write]:
 
 @contextmanager
 def _write_hdf5(path: Path, sensor: Sensor) -> Iterator[Write]:
-    with h5py.File(path, "w", locking=False) as file:  # `atomic_write` holds the lock
+    # `atomic_write` holds the lock
+    with h5py.File(path, "w", libver="earliest", locking=False) as file:
         file.attrs["sensor_resolution"] = tuple(sensor)
         arrays = {
             name: file.create_dataset(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, show
 
 from ._extension import core
 
@@ -31,6 +31,11 @@ class Sensor(NamedTuple):
 
     height: int
     width: int
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is an integer of Python or NumPy, and no truth value."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def as_sensor(size: tuple[int, int]) -> Sensor:
@@ -120,9 +125,11 @@ class EventValidator:
     """
 
     def __init__(self, sensor: Sensor, *, drop: bool = False, max_gap: int | None = None) -> None:
+        if max_gap is not None and not is_integer(max_gap):
+            raise DataError(f"the longest gap must be an integer (us), not {show(max_gap)}")
         if max_gap is not None and not 0 <= max_gap <= MAX_TIME:
             raise DataError(f"the longest gap lies within 0 and 2^62 us, not {max_gap}")
-        self.sensor = sensor
+        self.sensor = sensor = as_sensor(sensor)
         self.seen = 0
         self.dropped = {"range": 0, "polarity": 0, "order": 0}
         self._sifter = core().Sifter(sensor, -1 if max_gap is None else max_gap) if drop else None
@@ -182,7 +189,20 @@ class EventValidator:
 
 def as_bytes(events: np.ndarray) -> np.ndarray:
     """EVENT `[n]` as the extension takes it: uint8 `[n, 13]`, a view if `events` is contiguous."""
+    events = require_events(events)
     return np.ascontiguousarray(events).view(np.uint8).reshape(len(events), EVENT.itemsize)
+
+
+def require_events(events: np.ndarray) -> np.ndarray:
+    """Return events with any integer fields t, x, y, p as EVENT `[n]`; DataError for others."""
+    if isinstance(events, np.ndarray) and events.dtype == EVENT and events.ndim == 1:
+        return events
+    _check_fields(events)
+    found = _convert(events)
+    for name in "txyp":
+        if (found[name] != events[name]).any():
+            raise DataError(f"events must be valid; a value of the field {name} is out of range")
+    return found
 
 
 def _as_table(events: np.ndarray) -> np.ndarray:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import NoneType
 
 import numpy as np
 
+from lmht_deploy._arguments import INTEGER, check_types
 from lmht_deploy.errors import DataError
 
-from .arrays import MAX_TIME, Sensor
+from .arrays import MAX_TIME, Sensor, require_events
 from .recordings import EventStream
 
 
+@check_types(DataError, stream=EventStream, start=INTEGER, end=(*INTEGER, NoneType))
 def cut_events(stream: EventStream, start: int = 0, end: int | None = None) -> EventStream:
     """Keep the events from `start` to before `end`; their times stay as they are.
 
@@ -41,6 +44,7 @@ def _cut(packets: Iterator[np.ndarray], start: int, end: int) -> Iterator[np.nda
             return
 
 
+@check_types(DataError, stream=EventStream, x=INTEGER, y=INTEGER, width=INTEGER, height=INTEGER)
 def crop_events(stream: EventStream, x: int, y: int, width: int, height: int) -> EventStream:
     """Keep a rectangle of pixels, which becomes the sensor.
 
@@ -67,7 +71,8 @@ def crop_events(stream: EventStream, x: int, y: int, width: int, height: int) ->
 def _crop(
     packets: Iterator[np.ndarray], x: int, y: int, width: int, height: int
 ) -> Iterator[np.ndarray]:
-    for events in packets:
+    for packet in packets:
+        events = require_events(packet)
         columns, rows = events["x"] - np.uint16(x), events["y"] - np.uint16(y)  # wrap below zero
         kept = (columns < width) & (rows < height)
         part = events[kept]

@@ -19,10 +19,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
+from lmht_deploy._arguments import check_types
+from lmht_deploy.errors import DataError, show
 
 from ._extension import core
-from .arrays import EVENT, MAX_TIME, Sensor, as_bytes, as_sensor
+from .arrays import EVENT, MAX_TIME, Sensor, as_bytes, as_sensor, is_integer, require_events
 from .windows import count_events
 
 HOT_RATIO = 10
@@ -53,8 +54,12 @@ class _CoreFilter:
 
     def apply(self, events: np.ndarray) -> np.ndarray:
         """Return the events of the next packet that are kept, EVENT `[m]`."""
+        packed = as_bytes(events)
         kept = np.empty(len(events), EVENT)
-        number: int = self._filter.apply(as_bytes(events), as_bytes(kept))
+        try:
+            number: int = self._filter.apply(packed, as_bytes(kept))
+        except ValueError as error:
+            raise DataError(str(error)) from None
         return kept[:number]
 
 
@@ -103,14 +108,19 @@ class PixelFilter:
     name = "hot pixels"
 
     def __init__(self, pixels: np.ndarray) -> None:
-        self._pixels = pixels
+        self._pixels = _check_map("pixels", pixels, "b")
 
     def apply(self, events: np.ndarray) -> np.ndarray:
         """Return the events of the next packet that are kept, EVENT `[m]`."""
-        kept: np.ndarray = events[~self._pixels[events["y"], events["x"]]]
+        rows, columns = require_events(events)["y"], events["x"]
+        height, width = self._pixels.shape
+        if not ((rows < height) & (columns < width)).all():
+            raise DataError(f"events must lie on the {width} x {height} pixels of the filter")
+        kept: np.ndarray = events[~self._pixels[rows, columns]]
         return kept
 
 
+@check_types(DataError, packets=Iterable, filters=Sequence, removed=dict)
 def filter_events(
     packets: Iterable[np.ndarray], filters: Sequence[EventFilter], removed: dict[str, int]
 ) -> Iterator[np.ndarray]:
@@ -124,6 +134,9 @@ def filter_events(
     Yields:
         The events of each packet that are kept, EVENT `[m]`.
     """
+    for each in filters:
+        if not callable(getattr(each, "apply", None)):
+            raise DataError(f"a filter of events is needed, not {show(each)}")
     removed.update({each.name: 0 for each in filters})
     for packet in packets:
         events = packet
@@ -134,6 +147,7 @@ def filter_events(
         yield events
 
 
+@check_types(DataError, packets=Iterable)
 def count_pixels(packets: Iterable[np.ndarray], sensor: Sensor | tuple[int, int]) -> np.ndarray:
     """Count the valid events of a recording per pixel and polarity.
 
@@ -143,7 +157,7 @@ def count_pixels(packets: Iterable[np.ndarray], sensor: Sensor | tuple[int, int]
     sensor = check_pixels(sensor)
     counts = np.zeros((2, *sensor), np.int64)
     for events in packets:
-        count_events(events, 0, len(events), sensor, counts)
+        count_events(events, 0, len(require_events(events)), sensor, counts)
     return counts
 
 
@@ -156,7 +170,8 @@ def find_hot_pixels(counts: np.ndarray) -> np.ndarray:
     Returns:
         bool `[H, W]`.
     """
-    total = np.asarray(counts, np.int64).reshape(-1, *np.shape(counts)[-2:]).sum(0)
+    counts = _check_map("counts", counts, "iu")
+    total = counts.astype(np.int64).reshape(-1, *counts.shape[-2:]).sum(0)
     height, width = total.shape
     padded = np.pad(total, 1)
     first = np.zeros_like(total)
@@ -167,6 +182,19 @@ def find_hot_pixels(counts: np.ndarray) -> np.ndarray:
         first = np.maximum(first, neighbor)
     hot: np.ndarray = total > HOT_RATIO * (1 + second)
     return hot
+
+
+def _check_map(name: str, values: np.ndarray, kinds: str) -> np.ndarray:
+    """Return an array [H, W], of integers also [2, H, W]; DataError if it is none."""
+    ranks = (2,) if kinds == "b" else (2, 3)
+    if (
+        not isinstance(values, np.ndarray)
+        or values.dtype.kind not in kinds
+        or values.ndim not in ranks
+    ):
+        what = "booleans [H, W]" if kinds == "b" else "integers [H, W] or [2, H, W]"
+        raise DataError(f"{name} must be {what}, not {show(values)}")
+    return values
 
 
 def check_pixels(sensor: Sensor | tuple[int, int]) -> Sensor:
@@ -181,6 +209,8 @@ def check_pixels(sensor: Sensor | tuple[int, int]) -> Sensor:
 
 
 def _check_time(time: int) -> int:
+    if not is_integer(time):
+        raise DataError(f"the time of a filter must be an integer (us), not {show(time)}")
     if not 0 <= time <= MAX_TIME:
         raise DataError(f"the time of a filter lies within 0 and 2^62 us, not {time}")
     return time

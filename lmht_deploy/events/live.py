@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ import numpy as np
 from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError
 
-from ._text import parse_lines
+from ._text import parse_lines, parse_valid_lines
 from .arrays import EVENT, MAX_GAP, Sensor, make_events
 from .stream import Packet
 
@@ -31,6 +32,9 @@ SPIN_TIME = 2e-4
 
 POLL_INTERVAL = 0.1
 """Seconds after which a silent source checks whether it should end."""
+
+TOO_LONG = b"?"
+"""Stands for the beginning of a line that is too long."""
 
 DATAGRAM = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
 """One event in a datagram."""
@@ -115,16 +119,19 @@ class PolledFile:
             return True
 
 
-def read_text(stream: Readable, block: int = 2**16) -> Iterator[Packet]:
+def read_text(
+    stream: Readable, block: int = 2**16, dropped: Counter[str] | None = None
+) -> Iterator[Packet]:
     """Read lines "t x y p" as they arrive.
 
     Args:
         stream: Binary stream of lines: time in us, column, row, 0 or 1, separated by blanks or
             commas. An empty packet is yielded while it has nothing to read.
         block: Bytes that are read at once, and the longest line.
+        dropped: If given, lines that hold anything else are left out, and counted under "lines".
 
     Raises:
-        DataError: A line holds anything else. The message has its number.
+        DataError: A line holds anything else, and they are not dropped. The message has its number.
     """
     read = getattr(stream, "read1", stream.read)
     line, rest = 1, b""
@@ -134,12 +141,26 @@ def read_text(stream: Readable, block: int = 2**16) -> Iterator[Packet]:
             continue
         complete, newline, rest = (rest + data).rpartition(b"\n")
         if newline:
-            yield Packet(parse_lines(complete, line), time.perf_counter())
+            yield Packet(_parse_text(complete, line, dropped), time.perf_counter())
             line += complete.count(b"\n") + 1
         if len(rest) > block:
-            raise DataError(f"line {line}: is longer than {block} bytes; a line is 't x y p'")
+            if dropped is None:
+                raise DataError(f"line {line}: is longer than {block} bytes; a line is 't x y p'")
+            rest = TOO_LONG  # its end makes no event of it
     if rest.strip():
-        yield Packet(parse_lines(rest, line), time.perf_counter())
+        yield Packet(_parse_text(rest, line, dropped), time.perf_counter())
+
+
+def _parse_text(lines: bytes, first: int, dropped: Counter[str] | None) -> np.ndarray:
+    """Parse whole lines, of which the first has the number `first`."""
+    if dropped is None:
+        return parse_lines(lines, first)
+    try:
+        return parse_lines(lines, first)
+    except DataError:
+        events, wrong = parse_valid_lines(lines)
+        dropped["lines"] += wrong
+        return events
 
 
 class Udp:

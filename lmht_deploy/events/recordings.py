@@ -23,8 +23,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy.errors import DataError, first_line
 from lmht_deploy.formats.files import as_path, atomic_write, no_file
+from lmht_deploy.zoo import recording_path
 
 from ._pieces import Choice
 from ._readers import OPENERS, TRACKED
@@ -75,7 +77,8 @@ def open_recording(
     """Open a recording, to read it in packets.
 
     Args:
-        path: A file in one of the formats of this module, which its suffix names.
+        path: A file in one of the formats of this module, which its suffix names; or "zoo:NAME" for
+            a recording that comes with the package.
         sensor: Size (height, width) of the sensor. Needed if the file does not name it; overrides
             the file.
         track: Which events to read from a file that holds several tracks: the number or the name
@@ -87,7 +90,7 @@ def open_recording(
         DataError: The format is not known, the file is damaged, the size of the sensor is not
             known, or a package is not installed.
     """
-    path, given = as_path(path), None if sensor is None else as_sensor(sensor)
+    path, given = recording_path(as_path(path)), None if sensor is None else as_sensor(sensor)
     if not path.is_file():
         raise no_file(path)
     opener = OPENERS.get(path.suffix.lower())
@@ -143,6 +146,7 @@ def read_events(
     return Recording(np.concatenate(packets), stream.sensor, validator.dropped)
 
 
+@check_types(DataError, recording=(Recording, EventStream))
 def write_events(path: str | Path, recording: Recording | EventStream) -> int:
     """Write a recording packet by packet, whole or not at all.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmht_deploy._arguments import check_types
 from lmht_deploy.errors import DataError
 
 from .arrays import EventValidator, Sensor
@@ -150,6 +151,7 @@ class Gaps:
         self._latest = int(t[-1])
 
 
+@check_types(DataError, recording=EventStream)
 def summarize(recording: EventStream, *, max_gap: int | None = None) -> EventSummary:
     """Summarize a recording; invalid events are counted and left out.
 

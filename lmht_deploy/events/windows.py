@@ -18,7 +18,7 @@ from lmht_deploy._arguments import check_types
 from lmht_deploy.errors import DataError
 
 from ._extension import core
-from .arrays import MAX_TIME, Sensor, as_bytes, as_sensor
+from .arrays import MAX_TIME, Sensor, as_bytes, as_sensor, is_integer, require_events
 
 MAX_CELLS = 2**28
 """Largest number of cells (2 GiB) of `count_windows`: a damaged time could ask for any number."""
@@ -62,14 +62,14 @@ class WindowRule:
     hop: int = 0
 
     def __post_init__(self) -> None:
-        if not _is_integer(self.steps) or self.steps < 1:
+        if not is_integer(self.steps) or self.steps < 1:
             raise DataError(f"a window needs at least one bin, not {self.steps!r}")
-        if self.by not in get_args(By):
+        if not isinstance(self.by, str) or self.by not in get_args(By):
             raise DataError(
                 f"windows are cut by 'recording', 'time' or 'events', not by {self.by!r}"
             )
         self._check_length()
-        if not _is_integer(self.hop) or not 0 <= self.hop <= self.steps:
+        if not is_integer(self.hop) or not 0 <= self.hop <= self.steps:
             raise DataError(
                 f"the hop of windows of {self.steps} bins must be 1 to {self.steps} bins,"
                 f" not {self.hop!r}"
@@ -86,7 +86,7 @@ class WindowRule:
                 raise DataError("windows by recording have no length; cut by time or events")
             return
         unit = "microseconds" if self.by == "time" else "events"
-        if not _is_integer(self.length) or self.length < 1:
+        if not is_integer(self.length) or self.length < 1:
             raise DataError(
                 f"windows by {self.by} need a length >= 1 ({unit}), not {self.length!r}"
             )
@@ -167,7 +167,7 @@ class WindowRule:
 
     def number_of_windows(self, events: np.ndarray) -> int:
         """Compute the number of windows of a recording EVENT `[n]`; DataError for n = 0."""
-        start, end = _first_and_last(events)
+        start, end = _first_and_last(require_events(events))
         bins = self.bin(end, len(events) - 1, start, end) + 1
         return 1 + max(0, -(-(bins - self.steps) // self.hop))
 
@@ -177,7 +177,7 @@ class WindowRule:
         It is `number_of_windows`, or one less. A window by time is complete if the last event is
         not earlier than its end. A window by events is complete if it has all its events.
         """
-        start, end = _first_and_last(events)
+        start, end = _first_and_last(require_events(events))
         if self.by == "recording":
             return 1
         extent = len(events) if self.by == "events" else end - start
@@ -197,10 +197,6 @@ class WindowRule:
             return edges
         times: np.ndarray = events["t"][edges] - events["t"][0]
         return times
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _first_and_last(events: np.ndarray) -> tuple[int, int]:
@@ -247,13 +243,15 @@ def count_windows(
     return np.stack(list(iterate_windows(events, sensor, rule, size)))
 
 
+@check_types(DataError, events=np.ndarray, rule=WindowRule)
 def iterate_windows(
     events: np.ndarray, sensor: Sensor, rule: WindowRule, size: Sensor | None = None
 ) -> Iterator[np.ndarray]:
     """Yield the windows of `count_windows` one after another, each int64 `[T_in, 2, H', W']`."""
-    size = check_size(size, sensor)
+    sensor = as_sensor(sensor)
+    size = check_size(None if size is None else as_sensor(size), sensor)
+    events = np.ascontiguousarray(require_events(events))
     number = rule.number_of_windows(events)
-    events = np.ascontiguousarray(events)
     start, end = _first_and_last(events)
     frames, kept, done = np.zeros((rule.steps, 2, *size), np.int64), 0, 0
     for first in range(0, number * rule.hop, rule.hop):
@@ -282,7 +280,12 @@ def count_events(
     events: np.ndarray, first: int, last: int, sensor: Sensor, frame: np.ndarray
 ) -> None:
     """Add `events[first:last]` to the counts of one bin, `frame` int64 `[2, H, W]`."""
-    core().count(as_bytes(events), first, last, sensor, frame)
+    try:
+        core().count(as_bytes(events), first, last, sensor, frame)
+    except ValueError as error:
+        raise DataError(
+            f"events must be valid, as validate_events returns them ({error})"
+        ) from None
 
 
 @check_types(DataError, counts=np.ndarray, max_count=(int, np.integer))
@@ -300,6 +303,8 @@ def clip_counts(counts: np.ndarray, max_count: int = 255) -> tuple[np.ndarray, i
     Raises:
         DataError: `max_count` is out of range.
     """
+    if counts.dtype.kind not in "iu":
+        raise DataError(f"counts must be integers, not {counts.dtype}")
     dtype = smallest_dtype(max_count)
     lost = int(np.maximum(counts - max_count, 0).sum())
     return np.minimum(counts, max_count).astype(dtype), lost

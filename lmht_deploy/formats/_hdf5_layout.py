@@ -19,9 +19,11 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 from lmht_deploy.errors import StorageError
 
-__all__ = ["check_layout"]
+__all__ = ["Item", "LayoutWalk", "Type", "check_layout", "require"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 UNDEFINED = 2**64 - 1
@@ -36,6 +38,8 @@ LIKELY_EXPANSION = 100
 """Largest ratio at which weights are compressed in practice."""
 MAX_EXPANDED = 2**26
 """Bytes to which a file may be decompressed at any ratio."""
+MAX_BLOCK = 2**26
+"""Bytes of the largest block other than data."""
 CHUNK_FANOUT = 64
 """Children of a node of a B-tree of chunks; version 0 of the superblock does not state it."""
 
@@ -60,10 +64,10 @@ def check_layout(path: str | Path) -> None:
         ValueError: Its structure is damaged.
     """
     with open(path, "rb") as file:
-        _Walk(path, file).check()
+        LayoutWalk(path, file).check()
 
 
-class _Item(NamedTuple):
+class Item(NamedTuple):
     """An object header that is to be checked.
 
     Attributes:
@@ -77,21 +81,25 @@ class _Item(NamedTuple):
     cached: tuple[int, int] | None
 
 
-class _Type(NamedTuple):
+class Type(NamedTuple):
     """A datatype: its size in bytes, and whether its values lie in a global heap."""
 
     size: int
     variable: bool
 
 
-class _Walk:
-    """One pass over all blocks of a file."""
+class LayoutWalk:
+    """One pass over all blocks of the file of a network.
+
+    A subclass may allow more.
+    """
 
     def __init__(self, path: str | Path, file: BinaryIO) -> None:
         self._path, self._file = path, file
         self._size = os.fstat(file.fileno()).st_size
         self._starts: list[int] = []
         self._ends: list[int] = []
+        self._data: list[np.ndarray] = []
         self._heaps: dict[int, dict[int, int]] = {}
         self._leaf_entries = self._node_fanout = self._expanded = 0
 
@@ -100,8 +108,9 @@ class _Walk:
         pending = [self._superblock()]
         while pending:
             pending += self._object(pending.pop())
+        self._check_data()
 
-    def _superblock(self) -> _Item:
+    def _superblock(self) -> Item:
         """Check the superblock, and return the root group."""
         if self._size < 96 or (head := self._block(0, 96))[:8] != SIGNATURE:
             raise OSError("no HDF5 file")
@@ -113,49 +122,65 @@ class _Walk:
         leaf, node, _flags, base, free, end, driver = struct.unpack_from("<HHI4Q", head, 16)
         if end > self._size:
             raise OSError("truncated")
-        _require(head[9:16] == bytes((0, 0, 0, 0, 8, 8, 0)), "the superblock")
-        _require(base == 0 and {free, driver} == {UNDEFINED}, "the superblock")
-        _require(1 <= leaf <= 1024 and 1 <= node <= 1024, "the superblock")
+        require(head[9:16] == bytes((0, 0, 0, 0, 8, 8, 0)), "the superblock")
+        require(base == 0 and {free, driver} == {UNDEFINED}, "the superblock")
+        require(1 <= leaf <= 1024 and 1 <= node <= 1024, "the superblock")
         self._leaf_entries, self._node_fanout = 2 * leaf, 2 * node
-        return self._entry("", head[56:96])
+        root = self._entry("", head[56:96])
+        require(root is not None, "the superblock")
+        assert root is not None
+        return root
 
-    def _entry(self, place: str, entry: bytes) -> _Item:
-        """Return the object of one entry of a symbol table."""
+    def _entry(self, place: str, entry: bytes) -> Item | None:
+        """Return the object of one entry of a symbol table; None for a link that may be there."""
         _, address, cache, _, *scratch = struct.unpack("<QQIIQQ", entry)
         if cache == 2:
-            raise StorageError(f"{self._path}: {place} is a link, which is not allowed")
-        _require(cache in (0, 1), f"the entry of {place}")
-        return _Item(place, address, (scratch[0], scratch[1]) if cache else None)
+            self._link(place)
+            return None
+        require(cache in (0, 1), f"the entry of {place}")
+        return Item(place, address, (scratch[0], scratch[1]) if cache else None)
+
+    def _link(self, place: str) -> None:
+        """Allow a link by its path, or refuse it."""
+        raise StorageError(f"{self._path}: {place} is a link, which is not allowed")
 
     # ---------------------------------------------------------------------------------- objects
 
-    def _object(self, item: _Item) -> list[_Item]:
+    def _object(self, item: Item) -> list[Item]:
         """Check one object; return the members of a group."""
         place = item.place or "/"
         messages = list(self._messages(item))
         for kind, data in messages:
             if kind == ATTRIBUTE:
                 self._attribute(place, data)
+        members = self._members(item, messages)
+        if members is not None:
+            return members
         kinds = [kind for kind, _ in messages]
         found = dict(messages)
-        if SYMBOL_TABLE in found:
-            _require(not {DATASPACE, DATATYPE, LAYOUT} & found.keys(), f"the group {place}")
-            return self._group(item, found[SYMBOL_TABLE])
         single = (DATASPACE, DATATYPE, LAYOUT, FILTERS, FILL, OLD_FILL)
-        _require(all(kinds.count(kind) <= 1 for kind in single), f"the header of {place}")
-        _require({DATASPACE, DATATYPE, LAYOUT} <= found.keys(), f"the header of {place}")
+        require(all(kinds.count(kind) <= 1 for kind in single), f"the header of {place}")
+        require({DATASPACE, DATATYPE, LAYOUT} <= found.keys(), f"the header of {place}")
         self._data_set(place, found)
         return []
 
-    def _messages(self, item: _Item) -> Iterator[tuple[int, bytes]]:
+    def _members(self, item: Item, messages: list[tuple[int, bytes]]) -> list[Item] | None:
+        """Return the members of a group; None for a data set."""
+        found = dict(messages)
+        if SYMBOL_TABLE not in found:
+            return None
+        place = item.place or "/"
+        require(not {DATASPACE, DATATYPE, LAYOUT} & found.keys(), f"the group {place}")
+        return self._group(item, found[SYMBOL_TABLE])
+
+    def _messages(self, item: Item) -> Iterator[tuple[int, bytes]]:
         """Yield the messages of an object header, by type."""
         place = item.place or "/"
         version, _, _, references, size = struct.unpack("<BBHII4x", self._bytes(item.address, 16))
-        _require(version == 1, f"the header of {place}")
-        if references != 1 or self._claimed(item.address):
-            raise StorageError(
-                f"{self._path}: {place} is stored in two places, which is not allowed"
-            )
+        require(version == 1, f"the header of {place}")
+        if references != 1:
+            self._refuse_second(place)
+        self._require_first(item)
         self._claim(item.address, 16)
         blocks = [(item.address + 16, size)]
         while blocks:
@@ -163,7 +188,7 @@ class _Walk:
             while at < len(block):
                 kind, length, flags = struct.unpack_from("<HHB", block, at)
                 data = block[at + 8 : at + 8 + length]
-                _require(len(data) == length and not flags & 2, f"the header of {place}")
+                require(len(data) == length and not flags & 2, f"the header of {place}")
                 at += 8 + length
                 if kind == CONTINUATION:
                     blocks.append(struct.unpack_from("<QQ", data))
@@ -171,115 +196,133 @@ class _Walk:
                     self._check_kind(place, kind)
                     yield kind, data
 
+    def _require_first(self, item: Item) -> None:
+        """Require that no other path leads to an object."""
+        if self._claimed(item.address):
+            self._refuse_second(item.place or "/")
+
+    def _refuse_second(self, place: str) -> None:
+        raise StorageError(f"{self._path}: {place} is stored in two places, which is not allowed")
+
+    def _refuse_outside(self, place: str) -> None:
+        raise StorageError(f"{self._path}: {place} is stored in another file, which is not allowed")
+
     def _check_kind(self, place: str, kind: int) -> None:
         if kind == EXTERNAL:
-            raise StorageError(
-                f"{self._path}: {place} is stored in another file, which is not allowed"
-            )
+            self._refuse_outside(place)
         if kind in NEW_GROUP:
             raise StorageError(
                 f"{self._path}: {place} holds a link to another file or an order of its members, "
                 "which is not allowed"
             )
-        _require(kind in KNOWN, f"the header of {place}")
+        require(kind in KNOWN, f"the header of {place}")
 
     def _attribute(self, place: str, data: bytes) -> None:
         version, flags, name, kind, space = struct.unpack_from("<BBHHH", data)
-        _require(version == 1 or (version in (2, 3) and flags == 0), f"an attribute of {place}")
+        require(version == 1 or (version in (2, 3) and flags == 0), f"an attribute of {place}")
         at, parts = 9 if version == 3 else 8, []
         for length in (name, kind, space):
             parts.append(data[at : at + length])
             at += -(-length // 8) * 8 if version == 1 else length
         what = f"the attribute {parts[0].rstrip(bytes(1)).decode()!r} of {place}"
-        shape, kind_of = _shape(what, parts[2]), _datatype(what, parts[1])
+        shape, kind_of = self._shape(what, parts[2]), self._datatype(what, parts[1])
         values = data[at : at + prod(shape) * kind_of.size]
-        _require(len(values) == prod(shape) * kind_of.size, what)
+        require(len(values) == prod(shape) * kind_of.size, what)
         if kind_of.variable:
             self._references(what, values)
 
     # ----------------------------------------------------------------------------------- groups
 
-    def _group(self, item: _Item, message: bytes) -> list[_Item]:
+    def _group(self, item: Item, message: bytes) -> list[Item]:
         """Return the members of a group."""
         place = item.place or "/"
         tree, heap = struct.unpack_from("<QQ", message)
-        _require(item.cached in (None, (tree, heap)), f"the entry of {place}")
-        _require(item.place.count("/") < MAX_DEPTH, f"the depth of {place}")
+        require(item.cached in (None, (tree, heap)), f"the entry of {place}")
+        require(item.place.count("/") < MAX_DEPTH, f"the depth of {place}")
         names, found, last = self._local_heap(place, heap), [], b""
-        for _, address in self._leaves(place, tree, 0, 8, self._node_fanout):
+        for address in self._children(place, tree):
             node = self._block(address, 8 + 40 * self._leaf_entries)
             signature, version, _, count = struct.unpack_from("<4sBBH", node)
-            _require(signature == b"SNOD" and version == 1, f"the members of {place}")
-            _require(count <= self._leaf_entries, f"the members of {place}")
+            require(signature == b"SNOD" and version == 1, f"the members of {place}")
+            require(count <= self._leaf_entries, f"the members of {place}")
             for at in range(8, 8 + 40 * count, 40):
                 name = _name(place, names, struct.unpack_from("<Q", node, at)[0])
-                _require(name > last, f"the order of the members of {place}")
-                found.append(self._entry(f"{item.place}/{name.decode()}", node[at : at + 40]))
+                require(name > last, f"the order of the members of {place}")
+                member = self._entry(f"{item.place}/{name.decode()}", node[at : at + 40])
+                found += [] if member is None else [member]
                 last = name
         return found
+
+    def _children(self, place: str, tree: int) -> Iterator[int]:
+        """Yield the addresses of the nodes that hold the members of a group."""
+        for entries in self._leaves(place, tree, 0, 8, self._node_fanout):
+            yield from (address for _, address in struct.iter_unpack("<QQ", entries))
 
     def _local_heap(self, place: str, address: int) -> bytes:
         """Return the names of a group; the list of free space is checked, too."""
         what = f"the names of {place}"
         head = self._block(address, 32)
         signature, version, size, free, data = struct.unpack_from("<4sB3xQQQ", head)
-        _require(signature == b"HEAP" and version == 0, what)
+        require(signature == b"HEAP" and version == 0, what)
         block, seen = self._block(data, size), set[int]()
         while free != 1:  # the end of the list
-            _require(free not in seen and free + 16 <= size, what)
+            require(free not in seen and free + 16 <= size, what)
             seen.add(free)
             following, length = struct.unpack_from("<QQ", block, free)
-            _require(16 <= length <= size - free, what)
+            require(16 <= length <= size - free, what)
             free = following
         return block
 
     def _leaves(
         self, place: str, address: int, kind: int, key_size: int, fanout: int
-    ) -> Iterator[tuple[bytes, int]]:
-        """Yield the key and the address of every child of the lowest nodes of a B-tree."""
+    ) -> Iterator[bytes]:
+        """Yield the entries of every lowest node of a B-tree: the key and address of each child."""
         what, level, nodes = f"the B-tree of {place}", None, [address]
         while nodes:
-            children = []
+            children: list[bytes] = []
             for index, node in enumerate(nodes):
                 block = self._block(node, 24 + (fanout + 1) * key_size + fanout * 8)
                 signature, *found, left, right = struct.unpack_from("<4sBBHQQ", block)
                 level = found[1] if level is None else level
-                _require(signature == b"TREE" and found[:2] == [kind, level], what)
-                _require(found[2] <= fanout, what)
-                _require(left == (nodes[index - 1] if index else UNDEFINED), what)
-                _require(right == (*nodes, UNDEFINED)[index + 1], what)
-                for at in range(24, 24 + found[2] * (key_size + 8), key_size + 8):
-                    key = block[at : at + key_size]
-                    children.append((key, struct.unpack_from("<Q", block, at + key_size)[0]))
+                require(signature == b"TREE" and found[:2] == [kind, level], what)
+                require(found[2] <= fanout, what)
+                require(left == (nodes[index - 1] if index else UNDEFINED), what)
+                require(right == (*nodes, UNDEFINED)[index + 1], what)
+                children.append(block[24 : 24 + found[2] * (key_size + 8)])
             if not level:
                 yield from children
                 return
-            nodes, level = [child for _, child in children], level - 1
+            entry = struct.Struct(f"<{key_size}xQ")
+            nodes = [child for node in children for (child,) in entry.iter_unpack(node)]
+            level -= 1
 
     # -------------------------------------------------------------------------------- data sets
 
     def _data_set(self, place: str, messages: dict[int, bytes]) -> None:
-        shape, kind = _shape(place, messages[DATASPACE]), _datatype(place, messages[DATATYPE])
-        layout = messages[LAYOUT]
-        size = prod(shape) * kind.size
-        _check_fill(place, messages, kind)
+        shape = self._shape(place, messages[DATASPACE])
+        kind, layout = self._datatype(place, messages[DATATYPE]), messages[LAYOUT]
+        self._check_fill(place, messages, kind)
         if layout[1] > 2:
-            raise StorageError(
-                f"{self._path}: {place} is stored in another file, which is not allowed"
-            )
-        _require(layout[0] == 3, f"the layout of {place}")
+            self._refuse_outside(place)
+        self._check_layout_version(place, layout[0])
         if layout[1] == 2:
-            _require(not kind.variable, f"the layout of {place}")
+            require(not kind.variable, f"the layout of {place}")
             stored = self._chunks(place, shape, kind, layout, messages.get(FILTERS))
         elif layout[1] == 1:
             stored = self._contiguous(place, kind, layout)
         else:
             stored = struct.unpack_from("<H", layout, 2)[0]
-            _require(stored <= len(layout) - 4 and not kind.variable, f"the layout of {place}")
-        if size > stored:
+            require(stored <= len(layout) - 4 and not kind.variable, f"the layout of {place}")
+        self._check_size(place, prod(shape) * kind.size, stored)
+
+    def _check_layout_version(self, place: str, version: int) -> None:
+        require(version == 3, f"the layout of {place}")
+
+    def _check_size(self, place: str, declared: int, stored: int) -> None:
+        if declared > stored:
             raise StorageError(f"{self._path}: {place} is declared larger than what is stored")
 
-    def _contiguous(self, place: str, kind: _Type, layout: bytes) -> int:
+    def _contiguous(self, place: str, kind: Type, layout: bytes) -> int:
         """Return the number of bytes that are stored in one block."""
         address, size = struct.unpack_from("<QQ", layout, 2)
         if address == UNDEFINED or not size:
@@ -290,25 +333,30 @@ class _Walk:
         return int(size)
 
     def _chunks(
-        self, place: str, shape: tuple[int, ...], kind: _Type, layout: bytes, filters: bytes | None
+        self, place: str, shape: tuple[int, ...], kind: Type, layout: bytes, filters: bytes | None
     ) -> int:
         """Return the number of bytes that the stored chunks hold, decompressed."""
         rank, address = struct.unpack_from("<BQ", layout, 2)
         sizes = struct.unpack_from(f"<{rank}I", layout, 11)
-        _require(rank == len(shape) + 1 and sizes[-1] == kind.size, f"the chunks of {place}")
-        expansion = 1 if filters is None else _expansion(place, filters)
+        require(rank == len(shape) + 1 and sizes[-1] == kind.size, f"the chunks of {place}")
+        expansion = 1 if filters is None else self._expansion(place, filters)
         if address == UNDEFINED:
             return 0
         total = 0
-        for key, chunk in self._leaves(place, address, 1, 8 + 8 * rank, CHUNK_FANOUT):
-            stored, _mask = struct.unpack_from("<II", key)
-            self._claim(chunk, stored)
-            _require(prod(sizes) <= expansion * stored, f"the size of a chunk of {place}")
-            total += prod(sizes)
-        self._expanded += total
+        record = np.dtype([("stored", "<u4"), ("key", "<u4", 1 + 2 * rank), ("address", "<u8")])
+        for entries in self._leaves(place, address, 1, 8 + 8 * rank, CHUNK_FANOUT):
+            chunks = np.frombuffer(entries, record)
+            self._claim_data(chunks["address"], chunks["stored"])
+            least = int(chunks["stored"].min(initial=2**32 - 1))
+            require(prod(sizes) <= expansion * least, f"the size of a chunk of {place}")
+            total += len(chunks) * prod(sizes)
+        self._check_expanded(place, total)
+        return total
+
+    def _check_expanded(self, place: str, size: int) -> None:
+        self._expanded += size
         if self._expanded > max(MAX_EXPANDED, LIKELY_EXPANSION * self._size):
             raise StorageError(f"{self._path}: {place} is compressed more than a network can be")
-        return total
 
     # ----------------------------------------------------------------------------- global heaps
 
@@ -318,20 +366,20 @@ class _Walk:
             if length:
                 if address not in self._heaps:
                     self._heaps[address] = self._global_heap(what, address)
-                _require(length <= self._heaps[address].pop(index, -1), what)
+                require(length <= self._heaps[address].pop(index, -1), what)
 
     def _global_heap(self, what: str, address: int) -> dict[int, int]:
         """Return the sizes of the objects of a global heap, by index."""
         head = self._bytes(address, 16)
         signature, version, size = struct.unpack("<4sB3xQ", head)
-        _require(signature == b"GCOL" and version == 1, f"the heap of {what}")
+        require(signature == b"GCOL" and version == 1, f"the heap of {what}")
         block, at, found = self._block(address, size), 16, dict[int, int]()
         while size - at >= 16:
             index, _, length = struct.unpack_from("<HH4xQ", block, at)
             if not index:  # the free space, which ends the heap
-                _require(length == size - at, f"the heap of {what}")
+                require(length == size - at, f"the heap of {what}")
                 break
-            _require(index not in found and length <= size - at - 16, f"the heap of {what}")
+            require(index not in found and length <= size - at - 16, f"the heap of {what}")
             found[index] = length
             at += 16 + -(-length // 8) * 8
         return found
@@ -346,15 +394,29 @@ class _Walk:
     def _claim(self, address: int, size: int) -> None:
         """Require that a block lies within the file and overlaps no other block."""
         end = address + size
-        _require(end <= self._size, f"the block at {address} of {size} bytes")
+        require(end <= self._size, f"the block at {address} of {size} bytes")
         if size:
             index = bisect.bisect_left(self._starts, end)
-            _require(
+            require(
                 not index or self._ends[index - 1] <= address,
                 f"the block at {address}, which overlaps another one",
             )
             self._starts.insert(index, address)
             self._ends.insert(index, end)
+
+    def _claim_data(self, addresses: np.ndarray, sizes: np.ndarray) -> None:
+        """Require that blocks of data lie within the file; at the end they must not overlap."""
+        sizes, limit = sizes.astype(np.uint64), np.uint64(self._size)
+        within = (addresses <= limit) & (sizes <= limit - np.minimum(addresses, limit))
+        require(bool(within.all()), "a block of data")
+        self._data.append(np.stack((addresses, addresses + sizes)))
+
+    def _check_data(self) -> None:
+        blocks = np.array((self._starts, self._ends), np.uint64)
+        starts, ends = np.concatenate((blocks, *self._data), axis=1)
+        order = np.argsort(starts[starts < ends])
+        starts, ends = starts[starts < ends][order], ends[starts < ends][order]
+        require(bool((ends[:-1] <= starts[1:]).all()), "a block, which overlaps another one,")
 
     def _claimed(self, address: int) -> bool:
         """Return whether a block begins at `address`."""
@@ -362,72 +424,71 @@ class _Walk:
         return index < len(self._starts) and self._starts[index] == address
 
     def _bytes(self, address: int, size: int) -> bytes:
-        _require(address + size <= self._size, f"the block at {address} of {size} bytes")
+        require(address + size <= self._size, f"the block at {address} of {size} bytes")
+        require(size <= MAX_BLOCK, f"the block at {address} of {size} bytes")
         self._file.seek(address)
         return self._file.read(size)
 
+    # ------------------------------------------------------------------------------- descriptions
 
-def _require(fulfilled: bool, what: str) -> None:
+    def _shape(self, what: str, message: bytes) -> tuple[int, ...]:
+        """Return the shape that a dataspace message describes."""
+        version, rank, flags = struct.unpack_from("<BBB", message)
+        require(version in (1, 2) and rank <= MAX_RANK and flags <= 1, f"the shape of {what}")
+        if version == 2:
+            require(message[3] == (1 if rank else 0), f"the shape of {what}")
+        return struct.unpack_from(f"<{rank}Q", message, 8 if version == 1 else 4)
+
+    def _datatype(self, what: str, message: bytes) -> Type:
+        """Return the datatype of a message: numbers, booleans, and texts of both kinds."""
+        kind, version = message[0] & 15, message[0] >> 4
+        (size,) = struct.unpack_from("<I", message, 4)
+        require(version in (1, 2, 3), f"the type of {what}")
+        match kind:
+            case 0 | 1:  # integers and floating-point numbers
+                require(size in (1, 2, 4, 8, 16), f"the type of {what}")
+            case 3:  # texts of fixed length
+                require(1 <= size < 2**16, f"the type of {what}")
+            case 8:  # enumerations: h5py stores booleans in this way
+                require(size == self._datatype(what, message[8:]).size == 1, f"the type of {what}")
+            case 9:  # texts of variable length
+                require(size == 16, f"the type of {what}")
+                require(self._datatype(what, message[8:]) == Type(1, False), f"the type of {what}")
+            case _:
+                require(False, f"the type of {what}")
+        return Type(size, kind == 9)
+
+    def _check_fill(self, place: str, messages: dict[int, bytes], kind: Type) -> None:
+        """Require that a fill value is at most one value of a type that is stored in place."""
+        if FILL in messages:
+            version, _, _, defined = struct.unpack_from("<4B", messages[FILL])
+            require(version in (1, 2), f"the fill value of {place}")
+            size = struct.unpack_from("<I", messages[FILL], 4)[0] if version == 1 or defined else 0
+            require(size in (0, 2**32 - 1) or (size == kind.size and not kind.variable), place)
+        if OLD_FILL in messages:
+            (size,) = struct.unpack_from("<I", messages[OLD_FILL])
+            require(size in (0, kind.size), f"the fill value of {place}")
+
+    def _expansion(self, place: str, message: bytes) -> int:
+        """Return by what factor the filters of a data set can expand it."""
+        version, count = struct.unpack_from("<BB", message)
+        require(version == 1 and count <= 3, f"the filters of {place}")
+        found, at = [], 8
+        for _ in range(count):
+            number, name, _, values = struct.unpack_from("<4H", message, at)
+            found.append(number)
+            at += 8 + name + 4 * (values + values % 2)
+        require(len({*found} | {DEFLATE, SHUFFLE, FLETCHER32}) == 3, f"the filters of {place}")
+        require(len({*found}) == count, f"the filters of {place}")
+        return MAX_EXPANSION if DEFLATE in found else 1
+
+
+def require(fulfilled: bool, what: str) -> None:
     if not fulfilled:
         raise ValueError(f"{what} is not as h5py writes it")
 
 
 def _name(place: str, names: bytes, offset: int) -> bytes:
     end = names.find(0, offset)
-    _require(offset < end, f"a name in {place}")
+    require(offset < end, f"a name in {place}")
     return names[offset:end]
-
-
-def _shape(what: str, message: bytes) -> tuple[int, ...]:
-    """Return the shape that a dataspace message describes."""
-    version, rank, flags = struct.unpack_from("<BBB", message)
-    _require(version in (1, 2) and rank <= MAX_RANK and flags <= 1, f"the shape of {what}")
-    if version == 2:
-        _require(message[3] == (1 if rank else 0), f"the shape of {what}")
-    return struct.unpack_from(f"<{rank}Q", message, 8 if version == 1 else 4)
-
-
-def _datatype(what: str, message: bytes) -> _Type:
-    """Return the datatype of a message: numbers, booleans, and texts of both kinds."""
-    kind, version = message[0] & 15, message[0] >> 4
-    (size,) = struct.unpack_from("<I", message, 4)
-    _require(version in (1, 2, 3), f"the type of {what}")
-    match kind:
-        case 0 | 1:  # integers and floating-point numbers
-            _require(size in (1, 2, 4, 8, 16), f"the type of {what}")
-        case 3:  # texts of fixed length
-            _require(1 <= size < 2**16, f"the type of {what}")
-        case 8:  # enumerations: h5py stores booleans in this way
-            _require(size == _datatype(what, message[8:]).size == 1, f"the type of {what}")
-        case 9:  # texts of variable length
-            _require(size == 16, f"the type of {what}")
-            _require(_datatype(what, message[8:]) == _Type(1, False), f"the type of {what}")
-        case _:
-            _require(False, f"the type of {what}")
-    return _Type(size, kind == 9)
-
-
-def _check_fill(place: str, messages: dict[int, bytes], kind: _Type) -> None:
-    """Require that a fill value is at most one value of a type that is stored in place."""
-    if FILL in messages:
-        version, _, _, defined = struct.unpack_from("<4B", messages[FILL])
-        _require(version in (1, 2), f"the fill value of {place}")
-        size = struct.unpack_from("<I", messages[FILL], 4)[0] if version == 1 or defined else 0
-        _require(size in (0, 2**32 - 1) or (size == kind.size and not kind.variable), place)
-    if OLD_FILL in messages:
-        (size,) = struct.unpack_from("<I", messages[OLD_FILL])
-        _require(size in (0, kind.size), f"the fill value of {place}")
-
-
-def _expansion(place: str, message: bytes) -> int:
-    """Return by what factor the filters of a data set can expand it."""
-    version, count = struct.unpack_from("<BB", message)
-    _require(version == 1 and count <= 3, f"the filters of {place}")
-    found, at = [], 8
-    for _ in range(count):
-        number, name, _, values = struct.unpack_from("<4H", message, at)
-        found.append(number)
-        at += 8 + name + 4 * (values + values % 2)
-    _require(len({*found} | {DEFLATE, SHUFFLE, FLETCHER32}) == 3, f"the filters of {place}")
-    _require(len({*found}) == count, f"the filters of {place}")
-    return MAX_EXPANSION if DEFLATE in found else 1

@@ -11,9 +11,10 @@ import h5py
 import numpy as np
 
 from ._hdf5_layout import check_layout
+from ._hdf5_recordings import check_recording_layout
 from .files import atomic_write, reading
 
-__all__ = ["hdf5_checksum", "reading_hdf5", "writing_hdf5"]
+__all__ = ["check_recording_layout", "hdf5_checksum", "reading_hdf5", "writing_hdf5"]
 
 _IN_MEMORY = {"driver": "core", "backing_store": False, "libver": "earliest", "track_order": False}
 """Options of a new file: in memory, with the layout that `check_layout` accepts."""

@@ -7,7 +7,7 @@ unpickled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +90,8 @@ def save_windows(
     """
     if as_path(path).suffix != SCHEMA.suffix:
         raise StorageError(f"{path}: the suffix must be {SCHEMA.suffix}")
+    if not isinstance(classes, Iterable):
+        raise DataError(f"{path}: the classes must be a list of names, not {show(classes)}")
     given = {WINDOWS.name: windows, LABELS.name: labels, CLASSES.name: list(classes) or None}
     arrays = {
         name: _as_array(path, name, values) for name, values in given.items() if values is not None

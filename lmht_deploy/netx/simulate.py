@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from lmht_deploy._packages import ExtensionError, import_extension
-from lmht_deploy.errors import BackendError, DataError
+from lmht_deploy.errors import BackendError, DataError, show
 from lmht_deploy.formats.netx.keys import MAX_STEPS, STATE_ONE, STATE_UNIT
 from lmht_deploy.formats.netx.stock import NetX, NetXConv, NetXDense, NetXInput
 from lmht_deploy.formats.netx.weights import effective_weights
+from lmht_deploy.result import as_array
 
 if TYPE_CHECKING:
     from . import _core
@@ -70,6 +71,8 @@ class Simulator:
             raise DataError(f"a NetX network is needed (see load_netx), not {type(net).__name__}")
         if not net.spiking:
             raise DataError("the network has no layer with neurons")
+        if isa is not None and not isinstance(isa, str):
+            raise BackendError(f"an instruction set is named by text, not {show(isa)}")
         self.net, self.threads = net, threads
         core = _extension()
         try:
@@ -120,7 +123,7 @@ class Simulator:
         Raises:
             DataError: The inputs do not fit.
         """
-        inputs = np.asarray(inputs)
+        inputs = as_array(inputs)
         steps = check(self.net, inputs, steps, graded)
         interval, offset = _reset(reset_interval, reset_offset)
         batch, given, biases = len(inputs), None, None

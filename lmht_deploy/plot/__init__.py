@@ -24,13 +24,14 @@ from lmht_deploy.errors import DataError
 from lmht_deploy.events.recordings import Recording
 from lmht_deploy.result import Result
 
+from ._attribution import draw_attribution
 from ._draw import Point, draw_frames, draw_heat, draw_pareto, draw_raster
 from ._style import new_axes, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Point", "density", "frames", "pareto", "raster", "step_density"]
+__all__ = ["Point", "attribution", "density", "frames", "pareto", "raster", "step_density"]
 
 
 @check_types(DataError, result=Result)
@@ -197,6 +198,60 @@ def pareto(
     draw_pareto(ax, [replace(point, label=plain(point.label)) for point in found])
     ax.set(xlabel=cost, ylabel="accuracy (%)")
     return ax
+
+
+def attribution(
+    window: np.ndarray,
+    changes: np.ndarray,
+    *,
+    cell: int,
+    outlined: Sequence[tuple[int, int]] = (),
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how an answer changes without the cells of a window, over its events.
+
+    Args:
+        window: One window of a network: int `[T_in, 2, H, W]`, OFF and ON.
+        changes: Change of the margin without each cell, numbers `[rows, columns]`. Cells that
+            lower the margin when they are left out are green, the others purple.
+        cell: Side of a cell in pixels.
+        outlined: Rows and columns of cells that get an outline.
+        ax: Axes to draw on. Default: those of a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        DataError: The arrays do not fit each other, or Matplotlib is not installed.
+
+    Example:
+        >>> found = lmht.explain(net, windows[0])
+        >>> changes = found.parts["cell"].margin_deltas * found.scale
+        >>> ax = lmht.plot.attribution(windows[0], changes, cell=found.cell)
+        >>> ax.figure.savefig("attribution.png")
+    """
+    frame = _frame_counts(window).sum(0)
+    values = _cell_values(changes, cell, frame.shape[1:])
+    ax = new_axes(ax, 4.6, 0.8 + 4.2 * frame.shape[1] / frame.shape[2])
+    draw_attribution(ax, frame, values, cell, outlined)
+    return ax
+
+
+def _cell_values(changes: object, cell: object, size: tuple[int, ...]) -> np.ndarray:
+    """Return the values of all cells of a frame (H, W) as float64 `[rows, columns]`."""
+    if isinstance(cell, bool) or not isinstance(cell, int | np.integer) or cell < 1:
+        raise DataError(f"the side of a cell must be a number of pixels, at least 1, not {cell!r}")
+    grid = tuple(-(-side // int(cell)) for side in size)
+    try:
+        values = np.asarray(changes, np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.shape != grid or not np.isfinite(values).all():
+        raise DataError(
+            f"changes must be finite numbers of shape {list(grid)}, one per cell of {cell} x {cell}"
+            f" pixels, not of shape {list(values.shape)}"
+        )
+    return values
 
 
 def _traces(result: Result) -> Mapping[str, np.ndarray]:

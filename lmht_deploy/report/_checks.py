@@ -34,3 +34,19 @@ def of_command(command: str) -> Callable[[Make], Make]:
         return checked
 
     return decorate
+
+
+def check_schema(content: Mapping[str, Any], command: str, schema: str, version: int) -> None:
+    """Raise DataError unless `content` states the schema and the version that are understood.
+
+    Args:
+        content: JSON of a command.
+        command: The command.
+        schema: Name of the schema.
+        version: Its version.
+    """
+    if (content["schema"], content["version"]) != (schema, version):
+        raise DataError(
+            f"a report needs the JSON of `{command}`, schema {schema!r} version {version}, not "
+            f"{show(content['schema'])} version {show(content['version'])}"
+        )

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lmht_deploy.errors import DataError, show
-
 from . import _charts as charts
 from . import _text as texts
 from ._charts import Content
-from ._checks import of_command
+from ._checks import check_schema, of_command
 from ._document import (
     Fact,
     Heading,
@@ -59,11 +57,7 @@ def compare_report(content: Content) -> Report:
     Raises:
         DataError: It is not that.
     """
-    if (content["schema"], content["version"]) != (SCHEMA, VERSION):
-        raise DataError(
-            f"a report needs the JSON of `lmht compare`, schema {SCHEMA!r} version {VERSION}, not "
-            f"{show(content['schema'])} version {show(content['version'])}"
-        )
+    check_schema(content, "lmht compare", SCHEMA, VERSION)
     written, networks = content, _with_slugs(content["networks"])
     content = {**content, "networks": networks}
     names = ", ".join(network["name"] for network in networks)
@@ -102,9 +96,10 @@ def _with_slugs(networks: Sequence[Content]) -> list[Content]:
 
 
 def data_name(data: Content) -> str:
-    """Return the name of the data and of its split."""
+    """Return the name of the data, of its split and of the split scheme."""
     found = data["provenance"]
-    split = f" ({found['split']} split)" if found.get("split") else ""
+    scheme = f" of {found['split_scheme']}" if found.get("split_scheme") else ""
+    split = f" ({found['split']} split{scheme})" if found.get("split") else ""
     return f"{Path(str(found.get('data', 'data'))).name}{split}"
 
 

@@ -238,7 +238,7 @@ def test_doctor(
         ("train nmn", ["nmnist"]),
         ("run net.lmht --data nmn", ["nmnist"]),
         ("run net.lmht --data ./wi", ["./windows.npz"]),
-        ("compare net.lmht --energy lo", ["loihi1"]),
+        ("compare net.lmht --energy lo", ["loihi1", "loihi1-sops"]),
         ("inspect net.lmht --target ", ["loihi1", "loihi2"]),
     ],
 )

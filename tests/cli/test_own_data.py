@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -101,6 +102,39 @@ def test_one_recording_gets_an_answer_per_window(
     assert said.count("class low") == 10
     assert lmht("compare", home / "net.lmht", "--data", recording, *SENSOR) == 0
     assert "reference" in capsys.readouterr().out
+
+
+def test_a_track_is_chosen(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Recordings of two tracks, of which one shows the other class, train the same network."""
+    folder = home / "tracks"
+    for path in sorted((home / "data").rglob("*.npy")):
+        own = np.load(path)
+        other = np.load(
+            path.parent.parent / ("low" if "high" in str(path) else "high, left") / path.name
+        )
+        copy = folder / path.relative_to(home / "data").with_suffix(".h5")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(copy, "w") as file:
+            for track, events in (("left", own), ("right", other)):
+                for name in "txyp":
+                    file[f"{track}/{name}"] = events[name]
+    arguments = ("--data", folder, *SENSOR, "--length", "400us", "--test-share", "0.2")
+    train = ("train", "recordings", *SMALL, *arguments, "--out", home / "tracked")
+    assert "choose one (track=, or --track)" in refused(capsys, *train)
+    assert lmht(*train, "--track", "left") == 0
+    weights = [
+        (home / run / "model.safetensors").read_bytes()[-5000:] for run in ("run", "tracked")
+    ]
+    assert weights[0] == weights[1]
+    assert lmht("validate", home / "tracked") == 0  # the run knows its track
+    run = ("run", home / "net.lmht", "--data", folder, *SENSOR, "--json", home / "run.json")
+    for track, accuracy in (("left", 1.0), ("right", 0.0)):
+        assert lmht(*run, "--track", track) == 0
+        content = json.loads((home / "run.json").read_text())
+        assert content["accuracy"] == accuracy and content["data"]["track"] == track
+    capsys.readouterr()
+    digits = ("run", home / "net.lmht", "--data", "digits", "--track", "1")
+    assert "track chooses among" in refused(capsys, *digits)
 
 
 def test_the_rule_is_the_default_of_streams(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -240,6 +240,16 @@ def test_standard_input(net: Path, events: np.ndarray) -> None:
     assert process.returncode == 2 and "must hold four integers" in err and err.count("\n") == 1
 
 
+def test_a_line_that_is_no_event_is_dropped_and_counted(net: Path, events: np.ndarray) -> None:
+    lines = [f"{t} {x} {y} {int(p)}" for t, x, y, p in events.tolist()]
+    lines[50:50] = ["t x y p", "1 2"]
+    arguments = ("stream", net, "-", "--length", "10ms", "--drop", "--json", "-")
+    process = start(*arguments, stdin=subprocess.PIPE)
+    out, err = process.communicate("\n".join(lines))
+    assert decisions(out) == expected(events, binned(NET.input.steps, "time", 2500)), err
+    assert process.returncode == 0 and "; 2 malformed lines dropped" in err
+
+
 def test_a_reader_that_leaves_early_is_no_error(net: Path, events: np.ndarray) -> None:
     process = start(
         "stream",

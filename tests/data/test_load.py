@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -284,6 +285,30 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
     assert train.provenance["events"] == 18 * 20
     with pytest.raises(DataError, match="does not say how large its sensor is"):
         load("folder", root=tmp_path)
+
+
+def test_a_track_is_chosen(tmp_path: Path) -> None:
+    """Of a recording and of a folder; the provenance has it, and the cache holds it apart."""
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(2):
+            with h5py.File(tmp_path / "data" / name / f"{index}.h5", "w") as file:
+                for track, number in (("left", 3), ("right", 5)):
+                    for column in "txyp":
+                        file[f"{track}/{column}"] = np.zeros(number, np.int64)
+    options = {"steps": 1, "split": "all", "sensor": SENSOR, "cache": tmp_path / "cache"}
+    for track, number in (("left", 3), ("right", 5)):
+        found = load(tmp_path / "data", track=track, **options)
+        assert found.windows.sum((1, 2, 3, 4)).tolist() == [number] * 4
+        assert found.provenance["track"] == track
+        one = load(tmp_path / "data" / "cat" / "0.h5", track=track, split=None, sensor=SENSOR)
+        assert one.windows.sum() == number
+    with pytest.raises(DataError, match=r"0\.h5: .* it holds 2: left, right; choose one"):
+        load(tmp_path / "data", **options)
+    with pytest.raises(DataError, match="digits: is not a recording; track chooses among"):
+        load("digits", track=1)
+    with pytest.raises(DataError, match="track"):
+        load(tmp_path / "data", track=1.5, **options)
 
 
 def test_folders_with_a_split_of_their_own(tmp_path: Path) -> None:

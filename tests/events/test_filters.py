@@ -100,7 +100,7 @@ def test_filters_refuse_what_they_cannot_hold() -> None:
             make(SENSOR, -1)
         with pytest.raises(DataError, match="is too large"):
             make(Sensor(65535, 65535), 1)
-    with pytest.raises(ValueError, match="must be valid"):
+    with pytest.raises(DataError, match="must be valid"):
         RefractoryFilter(SENSOR, 1).apply(make_events([0], [5], [0], [0]))  # type: ignore[arg-type]
 
 

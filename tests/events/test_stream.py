@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
@@ -538,6 +539,20 @@ def test_text_that_is_none_is_named(content: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         list(read_text(io.BytesIO(content)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("block", [16, 64, 2**16])
+def test_lines_that_are_no_events_are_dropped(block: int) -> None:
+    good = [b"%d %d %d %d" % (t, t % 5, t % 3, t % 2) for t in range(0, 300, 7)]
+    bad = [b"t x y p", b"1 2 3", b"1.5 2 3 1", b"\xff", b"1_0 2 3 1", b"9" * 30, b"1 2 3\r4 5 6 7"]
+    lines = [*good[:20], *bad, b"", *good[20:], b"x" * 1000, b"5 1 1", b"+500,3,2,1"]
+    for end in (b"", b"\n"):
+        dropped: Counter[str] = Counter()
+        packets = list(read_text(io.BytesIO(b"\n".join(lines) + end), block, dropped))
+        events = np.concatenate([packet.events for packet in packets])
+        expected = [tuple(map(int, line.split())) for line in good]
+        assert events.tolist() == [*expected, (500, 3, 2, 1)]
+        assert dropped == {"lines": 9}
 
 
 def test_udp() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,6 +166,14 @@ def test_training(bench: Bench, tmp_path: Path) -> None:
     assert terminated.code == 143 and terminated.lines[-1] == "lmht: terminated"
     assert "is kept in run; to continue" in terminated.lines[-2]
     assert not temporaries(ended)
+
+    shutil.copytree(ended, tmp_path / "both")
+    pair = [bench.start("train", tmp_path / "both", resume=True) for _ in range(2)]
+    first, second = sorted(map(finish, pair), key=lambda each: each.code)
+    assert first.code == 0 and second.code in (0, 2), (first, second)  # 0: it came too late
+    if second.code:
+        assert "another process is writing to this folder" in notes(second)[0]
+    assert content(tmp_path / "both" / "run") == content(whole / "run")
 
     process = bench.start("train", ended, resume=True)
     wait_until((ended / "run" / ".lock").exists, 300, "the training does not continue")

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import TypeAlias
 
@@ -43,6 +44,8 @@ RECIPES = TESTS.parent / "training" / "recipes"
 
 MAX_SEED = 50_000
 """Bytes of a seed: real recordings are cut."""
+MAX_INPUT = 2**20
+"""Bytes of an input: values that are repeated within repetitions would make it too large."""
 MAX_VALUES = 10**5
 """Values of the windows that a network is run with."""
 
@@ -79,7 +82,8 @@ class Target:
     def inputs(self, number: int, seed: int) -> list[bytes]:
         """Return `number` inputs, the same ones for the same `seed`."""
         rng = random.Random(seed)
-        return [self.mutate(rng.choice(self.seeds), self.seeds, rng) for _ in range(number)]
+        mutated = (self.mutate(rng.choice(self.seeds), self.seeds, rng) for _ in range(number))
+        return [content[:MAX_INPUT] for content in mutated]
 
 
 def _files(pattern: str, folder: Path = GOLDEN) -> tuple[bytes, ...]:
@@ -185,10 +189,10 @@ def _hdf5_recordings() -> tuple[bytes, ...]:
     import h5py
 
     found = []
-    columns = {name: np.arange(40) % 2 for name in "txyp"}
-    for compound in (False, True):
+    columns = {name: np.arange(40) % (2 if name == "p" else 40) for name in "txyp"}
+    for compound, libver in product((False, True), ("earliest", "v108")):
         buffer = io.BytesIO()
-        with h5py.File(buffer, "w") as file:
+        with h5py.File(buffer, "w", libver=libver) as file:
             if compound:
                 dtype = [(name, "<u2" if name != "t" else "<i8") for name in "xypt"]
                 file.create_dataset("CD/events", data=np.zeros(40, dtype), chunks=(10,))

@@ -98,6 +98,7 @@ def build() -> Path:
         "lmht_deploy/py.typed",
         "lmht_deploy/training/loop.py",
         "lmht_deploy/exporters/onnx.py",
+        *(f"lmht_deploy/zoo/{file}" for file in ("digits.toml", "digits.lmht", "digits.raw")),
     ):
         if name not in names:
             sys.exit(f"the wheel lacks {name}")
@@ -141,6 +142,7 @@ def check_core(wheel: Path) -> None:
     for command in (["--help"], ["recipes"], ["datasets"], ["doctor"], ["inspect", "net.lmht"]):
         run(env.lmht, *command, cwd=env.folder)
     run(env.lmht, "run", "net.lmht", "--data", "windows.npz", cwd=env.folder)
+    run(env.lmht, "stream", "zoo:digits", "zoo:digits", cwd=env.folder)
 
 
 def check_extras(wheel: Path) -> None:

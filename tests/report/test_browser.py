@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lmht_deploy import report
-from tests.support.page_probe import console, probe
 from tests.support.comparison_json import comparison
+from tests.support.page_probe import console, probe
 
 PHONE = 500
 """Smallest width of a window of Chromium."""

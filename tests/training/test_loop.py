@@ -21,6 +21,7 @@ from lmht_deploy.training.data import Data
 from lmht_deploy.training.evaluation import evaluate
 from lmht_deploy.training.loop import Progress, train
 from lmht_deploy.training.lowering import lower
+from lmht_deploy.training.neurons import QCFS
 from lmht_deploy.training.recipe import Recipe
 from tests.support.training import DATA, EVERYTHING, Synthetic, copied, processes, small, synthetic
 
@@ -314,6 +315,27 @@ def test_weights_that_are_not_finite_are_not_kept(
     ):
         train(small(), DATA, tmp_path / "run")
     assert len(runs.load_run(tmp_path / "run").metrics) == 1
+
+
+def test_thresholds_stay_positive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A threshold that is learned must not cross 0: no network has such neurons."""
+    qcfs = ["network.neuron=qcfs", "network.steps=1", "network.v0=0.5", "data.steps=1"]
+    splits = (DATA.train, DATA.test)
+    sums = (split.windows.sum(1, keepdims=True).astype(np.uint8) for split in splits)
+    flat = Data(*(Synthetic(w, d.labels) for w, d in zip(sums, splits, strict=True)))
+    update = loop.Optimization.step
+
+    def cross(optimization, loss):  # type: ignore[no-untyped-def]
+        update(optimization, loss)
+        for module in optimization.model.modules():
+            if isinstance(module, QCFS):
+                module.threshold.data.neg_()
+
+    assert train(small(*qcfs), flat, tmp_path / "good").accuracy > 0.8
+    monkeypatch.setattr(loop.Optimization, "step", cross)
+    one = small("training.epochs=1", "training.batch_size=120", *qcfs)
+    with pytest.raises(TrainingError, match="a threshold is not positive at step 1, in epoch 1"):
+        train(one, flat, tmp_path / "bad")
 
 
 def test_data_must_fit() -> None:

@@ -271,7 +271,8 @@ def test_qcfs_gradient() -> None:
     y = neuron(x)
     y.sum().backward()
     assert x.grad is not None and x.grad.tolist() == [0, 1, 1, 0]
-    expected = 4 * ((y[1] - x[1]) / 1.6 + (y[2] - x[2]) / 1.6 + 1)  # dϑ/dθ = n
+    by_ceiling = (y[1] - x[1]) / 1.6 + (y[2] - x[2]) / 1.6 + 1
+    expected = 4 * by_ceiling / 4**2  # a step of θ is 1/n of one of ϑ
     torch.testing.assert_close(neuron.threshold.grad, expected.detach())
 
 

@@ -347,6 +347,14 @@ def test_files_that_are_not_recipes(tmp_path: Path) -> None:
         recipe.load_recipe(tmp_path / "bad.toml", ["data.steps=2"])
 
 
+def test_a_huge_file_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    path = tmp_path / "huge.toml"
+    with path.open("wb") as file:
+        file.truncate(2**33)
+    with pytest.raises(RecipeError, match=r"huge\.toml: is larger than 1,048,576 bytes"):
+        recipe.load_recipe(path)
+
+
 def test_unknown_names_suggest_close_ones() -> None:
     with pytest.raises(RecipeError, match=r"'cifar10-resnet18'; did you mean 'cifar10-resnet-18'"):
         recipe.load_recipe("cifar10-resnet18")

@@ -28,13 +28,16 @@ private:
     uint64_t factor_;
 };
 
-// Adds events to the counts `cells` [2, size.height, size.width].
-inline void add(const Event* events, size_t count, Size sensor, Size size, int64_t* cells) {
+// Adds events to the counts `cells` [2, size.height, size.width], up to the first one that does not
+// lie on the sensor. Returns the number of events that were added.
+inline size_t add(const Event* events, size_t count, Size sensor, Size size, int64_t* cells) {
     const Scaled row(sensor.height, size.height), column(sensor.width, size.width);
     for (size_t index = 0; index < count; ++index) {
         const Event& event = events[index];
+        if (event.x >= sensor.width || event.y >= sensor.height || event.p > 1) return index;
         ++cells[(event.p * size.height + row(event.y)) * size.width + column(event.x)];
     }
+    return count;
 }
 
 }  // namespace lmht::events

@@ -96,8 +96,12 @@ void count(const Packed& events, size_t first, size_t last, Size sensor, Array<i
     require(cells.shape(0) == 2 && size.height <= sensor.height && size.width <= sensor.width,
             "the cells must not be larger than the sensor");
     require(std::max(sensor.height, sensor.width) < int64_t(1) << 31, "the sensor is too large");
-    nb::gil_scoped_release released;
-    add(given + first, last - first, sensor, size, cells.data());
+    bool valid;
+    {
+        nb::gil_scoped_release released;
+        valid = add(given + first, last - first, sensor, size, cells.data()) == last - first;
+    }
+    require(valid, "an event does not lie on the sensor");
 }
 
 // Whether all positions have a neighbor on the scene's axis of `length` pixels.
