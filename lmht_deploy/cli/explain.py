@@ -51,7 +51,9 @@ def explain(
     network: Annotated[
         Path,
         typer.Argument(
-            help="A .lmht file of an integer network.", callback=options.file_with(".lmht")
+            help="An integer network (.lmht, or zoo:NAME).",
+            callback=options.network_file(".lmht"),
+            autocompletion=options.complete_network,
         ),
     ],
     recording: Annotated[

@@ -32,6 +32,7 @@ from lmht_deploy.errors import DataError
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import check_windows
+from lmht_deploy.zoo import network_path
 
 from ._content import to_content
 from ._curves import Order, draw_curves
@@ -93,7 +94,7 @@ def explain(
     """Run a window without its cells, steps and polarities, and compare the logits.
 
     Args:
-        net: An integer network, or the path of a `.lmht` file of one.
+        net: An integer network, the path of a `.lmht` file of one, or "zoo:NAME".
         window: Integers within the range of the network's input.
         cell: Side of a cell in pixels. Default: that of about 8 x 8 cells.
         methods: Orders of the cells for deletion and insertion curves, see `Method`; none for no
@@ -120,7 +121,7 @@ def explain(
         >>> found.parts["polarity"].margin_deltas.tolist()
         [-172, -3541]
     """
-    net = net if isinstance(net, Network) else load_network(Path(net))
+    net = net if isinstance(net, Network) else load_network(network_path(net))
     values = _check_window(net, window)
     side = check_cell(default_cell(values.shape) if cell is None else cell, values.shape)
     chosen = _check_methods(methods, net)
