@@ -28,6 +28,7 @@ from .run import run
 from .stream import stream
 from .train import train
 from .validate import validate
+from .view import view
 from .zoo import zoo
 
 USER_ERROR = 2
@@ -45,6 +46,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, run, "lmht run net.lmht --data recording.aedat4 --predictions answers.csv"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
     (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
+    (DEPLOY, view, "lmht view net.lmht recording.aedat4 --length 100ms"),
     (DEPLOY, explain, "lmht explain net.lmht recording.aedat4 --report explanation.html"),
     (LOOK, inspect, "lmht inspect net.lmht --target loihi2"),
     (LOOK, zoo, "lmht zoo digits"),

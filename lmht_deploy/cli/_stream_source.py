@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lmht_deploy.errors import DataError
 
 from ._options import parse_sensor
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lmht_deploy.events.arrays import EventValidator, Sensor
     from lmht_deploy.events.live import Readable, Udp
     from lmht_deploy.events.stream import Packet
@@ -93,7 +95,13 @@ class Source:
     dropped: Counter[str] = field(default_factory=Counter)
 
 
-def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Source:
+Play: TypeAlias = "Callable[[Iterator[np.ndarray]], Iterator[Packet]]"
+"""Turns the packets of a recording into those of a stream."""
+
+
+def open_source(
+    stack: ExitStack, chosen: SourceOptions, default: Sensor, play: Play | None = None
+) -> Source:
     """Open the source and close it with `stack`.
 
     A recording is read when events are needed. A thread reads every other source.
@@ -102,6 +110,7 @@ def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Sou
         stack: Closes the source.
         chosen: Options of the source.
         default: Size of the sensor of standard input and UDP, if none is given.
+        play: Plays a recording. Default: at the speed of the options.
     """
     from lmht_deploy.events.arrays import Sensor
     from lmht_deploy.events.live import Udp, open_camera, read_text
@@ -111,7 +120,7 @@ def open_source(stack: ExitStack, chosen: SourceOptions, default: Sensor) -> Sou
     given = None if size is None else Sensor(*size)
     tick = TICK if chosen.live else None
     if chosen.played:
-        return _recording(chosen, given)
+        return _recording(chosen, given, play or _player(chosen))
     if chosen.udp:
         udp = stack.enter_context(Udp(*_address(chosen.source), chosen.silence))
         packets = Buffered(udp, size=QUEUE, lossy=True, tick=tick)
@@ -140,17 +149,18 @@ def _standard_input() -> Readable:
     return PolledFile(sys.stdin.fileno())
 
 
-def _recording(chosen: SourceOptions, sensor: Sensor | None) -> Source:
-    from lmht_deploy.events.live import play_fast, play_in_real_time
+def _recording(chosen: SourceOptions, sensor: Sensor | None, play: Play) -> Source:
     from lmht_deploy.events.recordings import open_recording
 
     recording = open_recording(chosen.source, sensor, track=chosen.track)
-    played = (
-        play_fast(recording.packets)
-        if chosen.speed is None
-        else play_in_real_time(recording.packets, chosen.speed, chosen.max_gap)
-    )
-    return Source(played, _validator(chosen, recording.sensor))
+    return Source(play(recording.packets), _validator(chosen, recording.sensor))
+
+
+def _player(chosen: SourceOptions) -> Play:
+    from lmht_deploy.events.live import play_fast, play_in_real_time
+
+    speed, gap = chosen.speed, chosen.max_gap
+    return play_fast if speed is None else lambda found: play_in_real_time(found, speed, gap)
 
 
 def _address(source: str) -> tuple[str, int]:

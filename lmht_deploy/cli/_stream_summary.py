@@ -44,10 +44,11 @@ class Summary:
 
     Args:
         classes: The classes of the network.
+        timed: Whether to state events per second; False for a stream that may be paused.
     """
 
-    def __init__(self, classes: Classes) -> None:
-        self._classes = classes
+    def __init__(self, classes: Classes, timed: bool = True) -> None:
+        self._classes, self._timed = classes, timed
         self._answers: Counter[int] = Counter()
         self._windows = self._events = self._saturated = self._incomplete = 0
         self._latency, self._seconds = Percentiles(), Percentiles()
@@ -71,7 +72,9 @@ class Summary:
     ) -> str:
         """Return one line; losses are listed if there are any."""
         rate = source.validator.seen / (time.perf_counter() - self._start)
-        parts = [f"{self._windows:,} windows of {self._events:,} events, {rate:,.0f} events/s"]
+        parts = [f"{self._windows:,} windows of {self._events:,} events"]
+        if self._timed:
+            parts[0] += f", {rate:,.0f} events/s"
         if self._windows:
             parts += [self._times(), f"answers: {count_answers(self._answers, self._classes)}"]
         if self._incomplete:

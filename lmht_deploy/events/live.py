@@ -71,18 +71,26 @@ def play_in_real_time(
     for events in packets:
         if len(events) == 0:
             continue
-        for part in np.split(events, np.flatnonzero(np.diff(events["t"] // TICK)) + 1):
+        for part in split_ticks(events):
             first, last = int(part["t"][0]), int(part["t"][-1])
             if latest is None or abs(first - latest) > max_gap:
                 start = time.perf_counter() - first * 1e-6 / speed
             latest = last
             due = start + last * 1e-6 / speed
-            _wait_until(due)
+            wait_until(due)
             yield Packet(part, due)
 
 
-def _wait_until(due: float) -> None:
-    """Sleep, and spin at the end: the system wakes a sleeping thread late."""
+def split_ticks(events: np.ndarray) -> list[np.ndarray]:
+    """Split events, which have a field t, into the packets in which a recording is played."""
+    return np.split(events, np.flatnonzero(np.diff(events["t"] // TICK)) + 1)
+
+
+def wait_until(due: float) -> None:
+    """Wait until a time of `time.perf_counter`.
+
+    Sleeps, and spins at the end: the system wakes a sleeping thread late.
+    """
     while (left := due - time.perf_counter()) > 0:
         if left > SPIN_TIME:
             time.sleep(min(left - SPIN_TIME, POLL_INTERVAL))

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lmht_deploy.answers import Judge
+from lmht_deploy.answers import Answer, Judge
 from lmht_deploy.errors import DataError
 from lmht_deploy.result import Result
 
@@ -49,6 +49,26 @@ class Packet:
 
 
 # ------------------------------------------------------------------------------------- the windows
+
+
+class Bins(Protocol):
+    """The bins that a `Windower` counts into; see `Counts`."""
+
+    def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
+        """Count `events[first:last]`, EVENT `[n]`, into the bin in `slot`."""
+        ...
+
+    def complete(self, slot: int) -> None:
+        """Mark the bin in `slot` as complete: no event will be added."""
+        ...
+
+    def clear(self, slot: int) -> None:
+        """Start a new bin in `slot`."""
+        ...
+
+    def window(self, oldest: int) -> Any:
+        """Return what a `Windower` yields for the window whose oldest bin is in slot `oldest`."""
+        ...
 
 
 class Counts:
@@ -105,7 +125,7 @@ class Windower:
         DataError: The rule is by "recording", or `max_gap` is out of range.
     """
 
-    def __init__(self, rule: WindowRule, into: Counts, max_gap: int = MAX_GAP) -> None:
+    def __init__(self, rule: WindowRule, into: Bins, max_gap: int = MAX_GAP) -> None:
         if rule.by == "recording":
             raise DataError(
                 "a stream has no known end: its windows are cut by 'time' or by 'events'"
@@ -388,7 +408,8 @@ def decide(
 
     Args:
         packets: The source.
-        windower: Cuts windows; it counts into `WholeWindows` or `SharedSteps`.
+        windower: Cuts windows; it counts into `WholeWindows` or `SharedSteps`. A window for which
+            its bins return None instead of an `Outcome` is numbered, but not classified.
         validator: Validates the events.
         clock: Clock of a source in real time: its windows by time end on time, without a later
             event.
@@ -403,28 +424,34 @@ def decide(
     number, judge = 0, judge or Judge()
     for completed, arrived in _complete_windows(packets, windower, validator, clock):
         for end, outcome in completed:
-            logits = outcome.result.logits[0]
-            answer = judge.answer(logits, outcome.result.scale)
-            latency = time.perf_counter() - (outcome.since if arrived is None else arrived)
-            yield Decision(
-                window=number,
-                start=windower.start,
-                time=end,
-                label=answer.label,
-                margin=answer.margin,
-                logits=logits.tolist(),
-                incomplete=windower.incomplete,
-                events=outcome.events,
-                lost=outcome.lost,
-                spikes=_total(outcome.result.spikes),
-                sops=_total(outcome.result.sops),
-                latency=latency,
-                seconds=outcome.seconds,
-            )
+            if outcome is not None:
+                answer = judge.answer(outcome.result.logits[0], outcome.result.scale)
+                since = outcome.since if arrived is None else arrived
+                yield _decision(number, end, outcome, answer, windower, since)
             number += 1
 
 
-_Completed = tuple[Iterator[tuple[int, Outcome]], float | None]
+def _decision(
+    number: int, end: int, outcome: Outcome, answer: Answer, windower: Windower, since: float
+) -> Decision:
+    return Decision(
+        window=number,
+        start=windower.start,
+        time=end,
+        label=answer.label,
+        margin=answer.margin,
+        logits=outcome.result.logits[0].tolist(),
+        incomplete=windower.incomplete,
+        events=outcome.events,
+        lost=outcome.lost,
+        spikes=_total(outcome.result.spikes),
+        sops=_total(outcome.result.sops),
+        latency=time.perf_counter() - since,
+        seconds=outcome.seconds,
+    )
+
+
+_Completed = tuple[Iterator[tuple[int, Outcome | None]], float | None]
 """Windows that were completed at once, and the arrival of the packet that completed them."""
 
 

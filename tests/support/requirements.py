@@ -2,9 +2,9 @@
 
 A test that needs what a machine may lack skips, and its reason says what is missing. The variable
 `LMHT_TEST_REQUIRE` names what must be there, separated by commas: a test that skips because one of
-these is missing fails instead. `all` stands for everything but a GPU, and includes reasons that
-this module does not know. `tiers` stands for the instruction sets that the CPU has: a test may skip
-a tier only on a CPU that lacks it.
+these is missing fails instead. `all` stands for everything but a GPU and a browser, which no
+package installs, and includes reasons that this module does not know. `tiers` stands for the
+instruction sets that the CPU has: a test may skip a tier only on a CPU that lacks it.
 
     LMHT_TEST_REQUIRE=lava,tonic,tiers python -m pytest
 """
@@ -29,6 +29,9 @@ REASONS = {
     "chromium": r"Chromium",
 }
 """What a test can need, and a pattern of the reasons with which tests skip for lack of it."""
+
+NOT_INSTALLED = {"gpu", "chromium"}
+"""What the packages of the project do not install."""
 
 AVX2 = {"avx2", "bmi1", "bmi2", "abm", "popcnt"}
 AVX512 = {*AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl"}
@@ -75,7 +78,7 @@ def missing_requirement(reason: str) -> str | None:
         return None
     matches = [name for name, pattern in REASONS.items() if re.search(pattern, reason)]
     if "all" in names:
-        return None if "gpu" in matches else (matches or ["all"])[0]
+        return None if NOT_INSTALLED & {*matches} else (matches or ["all"])[0]
     return next((name for name in matches if name in names), None)
 
 

@@ -1,0 +1,69 @@
+"""The windows of a stream: how it is cut, and the bins that its events are counted in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmht_deploy.errors import DataError
+
+from . import _window_options as windows
+from ._stream_source import SourceOptions
+
+if TYPE_CHECKING:
+    from lmht_deploy.backends import Backend
+    from lmht_deploy.events.arrays import Sensor
+    from lmht_deploy.events.stream import SharedSteps, WholeWindows
+    from lmht_deploy.events.windows import WindowRule
+    from lmht_deploy.ir import Network
+
+
+def stream_rule(
+    net: Network,
+    path: Path,
+    by: str | None,
+    length: str | None,
+    hop: int | None,
+    chosen: SourceOptions,
+) -> WindowRule:
+    """Return the rule that cuts a stream into windows.
+
+    Raises:
+        DataError: The network takes no events, or the rule does not fit a stream or its source.
+    """
+    if net.input.kind != "events" or len(net.input.shape) != 3 or net.input.shape[0] != 2:
+        raise DataError(
+            f"the network takes {net.input.kind} of shape {net.input.shape}; "
+            "a stream gives events of shape (2, H, W)"
+        )
+    rule = windows.window_rule(
+        net.input.steps, by, length, hop, windows.own_rule(net.metadata, net.input.steps, path)
+    )
+    if rule.by == "recording":
+        raise DataError(
+            "a stream has no known end; give the length of its windows, as in --length 50ms"
+        )
+    if chosen.live and rule.by != "time":
+        raise DataError("--live ends windows by time; give their length, as in --length 50ms")
+    return rule
+
+
+def make_bins(
+    net: Network, runner: Backend, steps: int, sensor: Sensor
+) -> SharedSteps | WholeWindows:
+    """Return the bins to count events in: single bins if the backend reuses them, else windows."""
+    from lmht_deploy.backends import Incremental
+    from lmht_deploy.events.stream import SharedSteps, WholeWindows
+
+    size = input_size(net)
+    shared = runner.steps() if isinstance(runner, Incremental) else None
+    if shared is not None:
+        return SharedSteps(shared, net.input.max_value, steps, sensor, size)
+    return WholeWindows(runner, net.input.max_value, steps, sensor, size)
+
+
+def input_size(net: Network) -> Sensor:
+    """Return the size of the network's input."""
+    from lmht_deploy.events.arrays import Sensor
+
+    return Sensor(*net.input.shape[1:])

@@ -1,0 +1,223 @@
+"""Passes through a source that a page shows and controls."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ._stream_source import Source, SourceOptions, open_source
+from ._stream_windows import input_size, make_bins
+
+if TYPE_CHECKING:
+    from lmht_deploy.answers import Judge
+    from lmht_deploy.backends import Backend
+    from lmht_deploy.events.stream import Clock, Decision, Windower
+    from lmht_deploy.events.windows import WindowRule
+    from lmht_deploy.ir import Network
+    from lmht_deploy.view import Description, Sampler, Transport, ViewServer, WatchedBins
+
+    from ._stream_summary import Summary
+
+GRACE = 2.0
+"""Seconds in which a page may be opened again, after the source has ended and no page is open."""
+POLL_INTERVAL = 0.1
+"""Seconds after which a command that has nothing left to play looks whether a page is open."""
+
+
+@dataclass(frozen=True)
+class Viewed:
+    """What is viewed.
+
+    Attributes:
+        net: The network.
+        runner: Runs it.
+        rule: Cuts the source into windows.
+        chosen: Options of the source.
+        judge: Turns logits into answers.
+    """
+
+    net: Network
+    runner: Backend
+    rule: WindowRule
+    chosen: SourceOptions
+    judge: Judge
+
+
+class Extent(NamedTuple):
+    """The extent of a recording in us."""
+
+    start: int
+    duration: int
+
+
+class _Pass(NamedTuple):
+    """A pass through a source; a recording may be passed through several times."""
+
+    opened: Source
+    bins: WatchedBins
+    windower: Windower
+    clock: Clock | None
+
+
+def measure(viewed: Viewed) -> Extent:
+    """Return the extent of the valid events of a recording."""
+    from lmht_deploy.events.live import play_fast
+
+    first = last = None
+    with ExitStack() as stack:
+        chosen = replace(viewed.chosen, drop=True)
+        found = open_source(stack, chosen, input_size(viewed.net), play_fast)
+        packets = (found.validator.validate(packet.events) for packet in found.packets)
+        for events in (*packets, found.validator.finish()):
+            if len(events):
+                first = int(events["t"][0]) if first is None else first
+                last = int(events["t"][-1])
+    return Extent(first or 0, (last or 0) - (first or 0))
+
+
+def open_pass(
+    stack: ExitStack,
+    viewed: Viewed,
+    transport: Transport | None,
+    extent: Extent | None,
+    first: int = 0,
+) -> Source:
+    """Open the source.
+
+    Args:
+        stack: Closes the source.
+        viewed: What is viewed.
+        transport: Plays a recording.
+        extent: Extent of a recording.
+        first: Time from which on the recording is played at its pace, in us from the first event.
+    """
+    play = None
+    if transport is not None and extent is not None:
+        start = extent.start + first
+        play = lambda packets: transport.packets(packets, start)  # noqa: E731
+    return open_source(stack, viewed.chosen, input_size(viewed.net), play)
+
+
+def describe(viewed: Viewed, name: str, sampler: Sampler, extent: Extent | None) -> Description:
+    """Return what the page needs to know once.
+
+    Args:
+        viewed: What is viewed.
+        name: Name of the network.
+        sampler: Takes the pictures.
+        extent: Extent of a recording.
+    """
+    from lmht_deploy.view import Description, Layer
+
+    net, chosen = viewed.net, viewed.chosen
+    names = net.class_names or tuple(map(str, range(net.classes)))
+    return Description(
+        network=name,
+        source=Path(chosen.source).name if chosen.played else chosen.source,
+        classes=tuple(names),
+        scale=net.readout.scale,
+        layers=tuple(
+            Layer(layer.name, layer.steps * math.prod(net.shapes[layer.name]))
+            for layer in net.neurons
+        ),
+        synaptic=(*(layer.name for layer in net.neurons), net.readout.name),
+        window=str(viewed.rule),
+        size=sampler.size,
+        sensor=sampler.sensor,
+        duration=None if extent is None else extent.duration,
+    )
+
+
+class Viewing:
+    """A stream and the page that shows it.
+
+    Args:
+        viewed: What is viewed.
+        opened: The source.
+        sampler: Takes the pictures.
+        server: Serves the page.
+        transport: Plays a recording; None for another source.
+        extent: Extent of a recording.
+    """
+
+    def __init__(
+        self,
+        viewed: Viewed,
+        opened: Source,
+        sampler: Sampler,
+        server: ViewServer,
+        transport: Transport | None,
+        extent: Extent | None,
+    ) -> None:
+        self.server = server
+        self._viewed, self._sampler = viewed, sampler
+        self._transport, self._extent = transport, extent
+        self._now = self._begin(opened, 0)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the source waits for a page: a recording, or standard input that is not live."""
+        chosen = self._viewed.chosen
+        return chosen.played or (chosen.source == "-" and not chosen.live)
+
+    def decisions(self) -> Iterator[Decision]:
+        """Yield the decisions of all passes, until the source has ended and no page is open."""
+        from lmht_deploy.view import SeekRequested
+
+        while True:
+            try:
+                yield from self._decide()
+                self._wait_at_end()
+                return
+            except SeekRequested:
+                self._seek()
+
+    def summarize(self, summary: Summary) -> str:
+        """Return the summary of the stream, and how many pictures were dropped."""
+        now, dropped = self._now, self.server.dropped
+        text = summary.text(now.windower, now.opened, now.clock)
+        return f"{text}; {dropped:,} pictures dropped" if dropped else text
+
+    def _decide(self) -> Iterator[Decision]:
+        from lmht_deploy.events.stream import decide
+
+        now, judge = self._now, self._viewed.judge
+        for decision in decide(
+            now.opened.packets, now.windower, now.opened.validator, now.clock, judge
+        ):
+            assert now.bins.result is not None
+            self._sampler.add(decision, now.bins.result)
+            yield decision
+            if self._transport is not None:
+                self._transport.decided()
+                self._transport.pass_gate()
+
+    def _wait_at_end(self) -> None:
+        while self.server.seconds_alone < GRACE:
+            if self._transport is None:
+                time.sleep(POLL_INTERVAL)
+            else:
+                self._transport.wait_at_end(POLL_INTERVAL)
+
+    def _seek(self) -> None:
+        assert self._transport is not None
+        first = self._transport.begin()
+        self._viewed.judge.forget()
+        with ExitStack() as stack:  # a recording has nothing to close
+            opened = open_pass(stack, self._viewed, self._transport, self._extent, first)
+        self._now = self._begin(opened, first)
+
+    def _begin(self, opened: Source, first: int) -> _Pass:
+        from lmht_deploy.events.stream import Clock, Windower
+        from lmht_deploy.view import WatchedBins
+
+        viewed = self._viewed
+        counted = make_bins(viewed.net, viewed.runner, viewed.rule.steps, opened.validator.sensor)
+        bins = WatchedBins(counted, self._sampler, first, lambda: windower.start)
+        windower = Windower(viewed.rule, bins, viewed.chosen.max_gap)
+        return _Pass(opened, bins, windower, Clock() if viewed.chosen.live else None)

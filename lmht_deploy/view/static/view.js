@@ -1,0 +1,427 @@
+// The page of `lmht view`. It asks for a picture when it has drawn the last one, so that a slow page
+// loses pictures and the stream never waits. Messages: see lmht_deploy/view/protocol.py.
+"use strict";
+
+const WINDOWS = 240; // windows in the charts
+const TOP = 10; // classes in the list and the chart: all of them, or the most probable
+const FADE = 0.75; // share of an event picture that the next one keeps
+const SPOKEN_MS = 3000;
+const COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8f8a00", "#7f7f7f",
+  "#a05cd6", "#9c5a3c"];
+
+const $ = (id) => document.getElementById(id);
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const state = {
+  about: null, // what the first message describes
+  header: null, // of the last picture
+  counts: null, // faded events, Float32Array [2, H, W]
+  brightest: 1,
+  courses: [], // {window, start, values (logits), shares (softmax), layers} of the last windows
+  logits: false,
+  frozen: false, // a source with a pace of its own goes on; the page stands still
+  seeking: false,
+  spoken: 0,
+  arrivals: [],
+  rows: [],
+};
+let socket = null;
+let waiting = null; // a picture that is not drawn yet
+
+// ------------------------------------------------------------------------------------ connection
+
+function connect() {
+  const address = new URL("stream", location.href);
+  address.protocol = "ws:";
+  socket = new WebSocket(address);
+  socket.binaryType = "arraybuffer";
+  socket.onmessage = (message) =>
+    typeof message.data === "string" ? describe(JSON.parse(message.data)) : receive(message.data);
+  socket.onclose = (event) => say(event.reason || (state.about ? "ended" : "not connected"), true);
+}
+
+function send(command) {
+  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(command));
+}
+
+function say(text, closed = false) {
+  if ($("status").textContent !== text) $("status").textContent = text;
+  $("status").classList.toggle("closed", closed);
+  if (closed) for (const control of document.querySelectorAll("#controls *")) control.disabled = true;
+}
+
+function describe(about) {
+  state.about = about;
+  const [height, width] = about.size;
+  state.counts = new Float32Array(2 * height * width);
+  Object.assign($("events"), { width, height });
+  $("network").textContent = about.network;
+  $("source").textContent = about.source;
+  document.title = `${about.network} – lmht view`;
+  $("about").textContent =
+    `Sensor ${about.sensor[1]} × ${about.sensor[0]}; windows: ${about.window}; ${about.classes.length} classes.`;
+  $("playback").hidden = about.duration === null;
+  $("seek").max = String(about.duration ?? 0);
+  makeLayers(about);
+  send({ do: "next" });
+}
+
+function receive(data) {
+  const length = new DataView(data).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+  waiting = { header, counts: new Uint8Array(data, 4 + length) };
+  requestAnimationFrame(draw);
+}
+
+// --------------------------------------------------------------------------------------- pictures
+
+function draw(now) {
+  if (!waiting) return;
+  const { header, counts } = waiting;
+  waiting = null;
+  state.header = header;
+  readTheme(); // before anything is written, when it costs little
+  addEvents(counts, header);
+  header.answers.forEach(addAnswer);
+  if (header.answer) addAnswer(header.answer);
+  drawEvents();
+  drawAnswer(header.answer);
+  drawCourse();
+  drawLayers(header.answer);
+  drawFigures(header, now);
+  drawPlayback(header);
+  speak(header.answer, now);
+  if (!state.frozen) send({ do: "next" });
+}
+
+function addEvents(counts, header) {
+  const still = header.playback && (header.playback.paused || header.playback.ended);
+  if (still && !counts.some(Boolean)) return; // what was shown stays
+  const fade = still ? 0 : FADE;
+  const faded = state.counts;
+  for (let i = 0; i < faded.length; i++) faded[i] = faded[i] * fade + counts[i];
+}
+
+function drawEvents() {
+  const canvas = $("events");
+  const { width, height } = canvas;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  const counts = state.counts;
+  const size = width * height;
+  let largest = 1;
+  for (let i = 0; i < counts.length; i++) if (counts[i] > largest) largest = counts[i];
+  state.brightest = Math.max(largest, 0.95 * state.brightest);
+  const scale = 1 / Math.log1p(state.brightest);
+  const [back, on, off] = dark.matches
+    ? [[20, 22, 26], [125, 185, 255], [255, 150, 40]]
+    : [[255, 255, 255], [0, 80, 170], [190, 85, 0]];
+  for (let i = 0; i < size; i++) {
+    const all = counts[i] + counts[size + i];
+    const light = Math.min(1, Math.log1p(all) * scale);
+    const more = all ? (light * counts[size + i]) / all : 0;
+    for (let c = 0; c < 3; c++) {
+      image.data[4 * i + c] =
+        back[c] + more * (on[c] - back[c]) + (light - more) * (off[c] - back[c]);
+    }
+    image.data[4 * i + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
+}
+
+function addAnswer(answer) {
+  const last = state.courses.at(-1);
+  if (last && answer.window === last.window) return;
+  if (last && answer.window < last.window) state.courses = []; // the page went back
+  const values = answer.logits.map((logit) => logit * state.about.scale);
+  const layers = answer.by_layer.spikes.map((spikes, i) => spikes / state.about.layers[i].neuron_steps);
+  state.courses.push({ window: answer.window, start: answer.start, values, shares: softmax(values), layers });
+  if (state.courses.length > WINDOWS) state.courses.shift();
+}
+
+function softmax(values) {
+  const largest = Math.max(...values);
+  const powers = values.map((value) => Math.exp(value - largest));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((power) => power / sum);
+}
+
+const named = (label) => (label < 0 ? "unknown" : state.about.classes[label]);
+const color = (label) => COLORS[label % COLORS.length];
+
+function topClasses() {
+  const last = state.courses.at(-1);
+  if (!last) return [];
+  if (last.values.length <= TOP) return [...last.values.keys()];
+  const order = [...last.values.keys()].sort((a, b) => last.values[b] - last.values[a]);
+  return order.slice(0, TOP);
+}
+
+function drawAnswer(answer) {
+  if (!answer) return;
+  $("answer").textContent = named(answer.label);
+  $("margin").textContent = answer.margin.toFixed(3);
+  $("window").textContent = answer.window.toLocaleString("en");
+  $("incomplete").hidden = !answer.incomplete;
+  const { values: last, shares } = state.courses.at(-1);
+  topClasses().forEach((label, i) => {
+    const row = $("classes").children[i] ?? makeClass();
+    const [swatch, name, track, share, logit] = row.children;
+    swatch.style.background = color(label);
+    name.textContent = named(label);
+    track.firstChild.style.background = color(label);
+    track.firstChild.style.width = `${100 * shares[label]}%`;
+    share.textContent = `${(100 * shares[label]).toFixed(1)} %`;
+    logit.textContent = last[label].toFixed(2);
+  });
+}
+
+function makeClass() {
+  const row = document.createElement("li");
+  for (const name of ["swatch", "name", "track", "figure", "figure"]) {
+    row.appendChild(document.createElement("span")).className = name;
+  }
+  row.children[2].appendChild(document.createElement("div")).className = "bar";
+  return $("classes").appendChild(row);
+}
+
+// Sizes of canvases in CSS pixels: asking for them while drawing would lay out the page each time.
+const sizes = new Map();
+const observer = new ResizeObserver((entries) => {
+  for (const { target, contentRect } of entries) sizes.set(target, [contentRect.width, contentRect.height]);
+  drawCharts();
+});
+
+// Fits a canvas to its size on the screen; returns its context and size in CSS pixels.
+function fitted(canvas) {
+  const [wide, tall] = sizes.get(canvas) ?? [canvas.clientWidth, canvas.clientHeight];
+  const ratio = devicePixelRatio || 1;
+  const width = Math.max(1, Math.round(wide * ratio));
+  const height = Math.max(1, Math.round(tall * ratio));
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, wide, tall);
+  return [context, wide, tall];
+}
+
+function drawCharts() {
+  readTheme();
+  drawCourse();
+  if (state.header) drawLayers(state.header.answer);
+}
+
+// The colors of the style sheet, which depend on the color scheme.
+const theme = {};
+function readTheme() {
+  const style = getComputedStyle(document.documentElement);
+  for (const name of ["quiet", "line", "accent"]) theme[name] = style.getPropertyValue(`--${name}`);
+}
+
+function drawCourse() {
+  const [context, width, height] = fitted($("course"));
+  const courses = state.courses.map((course) => (state.logits ? course.values : course.shares));
+  let [low, high] = [0, 1];
+  if (state.logits && courses.length) {
+    low = Math.min(...courses.map((values) => Math.min(...values)));
+    high = Math.max(low + 1e-9, ...courses.map((values) => Math.max(...values)));
+  }
+  const left = 44;
+  const x = (i) => left + ((i + WINDOWS - courses.length) / (WINDOWS - 1)) * (width - left - 4);
+  const y = (value) => height - 6 - ((value - low) / (high - low)) * (height - 12);
+  context.font = "12px system-ui, sans-serif";
+  context.fillStyle = theme.quiet;
+  context.strokeStyle = theme.line;
+  context.textAlign = "right";
+  context.textBaseline = "middle";
+  for (const value of [low, (low + high) / 2, high]) {
+    const text = state.logits ? value.toPrecision(3) : `${Math.round(100 * value)} %`;
+    context.fillText(text, left - 6, Math.min(Math.max(y(value), 8), height - 8));
+    line(context, [[left, y(value)], [width, y(value)]], 1);
+  }
+  for (const label of topClasses().reverse()) {
+    context.strokeStyle = color(label);
+    line(context, courses.map((values, i) => [x(i), y(values[label])]), 2);
+  }
+  $("span").textContent = courses.length;
+}
+
+function line(context, points, width) {
+  context.lineWidth = width;
+  context.beginPath();
+  for (const [x, y] of points) context.lineTo(x, y);
+  context.stroke();
+}
+
+function makeLayers(about) {
+  $("layers").replaceChildren();
+  state.rows = about.synaptic.map((name, i) => {
+    const row = $("layers").insertRow();
+    const head = row.appendChild(document.createElement("th"));
+    head.scope = "row";
+    head.textContent = name;
+    const canvas = row.insertCell().appendChild(document.createElement("canvas"));
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `Spike density of ${name} over the last windows`);
+    observer.observe(canvas);
+    canvas.hidden = i >= about.layers.length; // the read-out has no spikes
+    const figures = [0, 1, 2].map(() => row.insertCell());
+    for (const cell of figures) cell.className = "figure";
+    return { canvas, figures };
+  });
+}
+
+function drawLayers(answer) {
+  if (!answer) return;
+  const { spikes, sops } = answer.by_layer;
+  state.rows.forEach((row, i) => {
+    row.figures[2].textContent = sops[i].toLocaleString("en");
+    if (i >= spikes.length) return;
+    row.figures[0].textContent = spikes[i].toLocaleString("en");
+    row.figures[1].textContent = state.courses.at(-1).layers[i].toPrecision(3);
+    drawDensity(row, i);
+  });
+}
+
+function drawDensity(row, layer) {
+  const [context, width, height] = fitted(row.canvas);
+  const bar = width / WINDOWS;
+  const offset = WINDOWS - state.courses.length;
+  const values = state.courses.map((course) => course.layers[layer]);
+  const largest = Math.max(1e-9, ...values);
+  context.fillStyle = theme.accent;
+  context.beginPath();
+  values.forEach((value, i) => {
+    const tall = (value / largest) * height;
+    context.rect((offset + i) * bar, height - tall, Math.max(bar, 1), tall);
+  });
+  context.fill();
+}
+
+// ---------------------------------------------------------------------------------------- figures
+
+const short = (value) =>
+  new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(value);
+const lasting = (seconds) =>
+  seconds < 1 ? `${(1000 * seconds).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`;
+
+function drawFigures(header, now) {
+  state.arrivals = [...state.arrivals.filter((time) => time > now - 1000), now];
+  $("pictures-rate").textContent = state.arrivals.length;
+  for (const what of ["events", "sops", "windows"]) {
+    $(`${what}-rate`).textContent = short(header.rates[what]);
+  }
+  $("events-total").textContent = short(header.totals.events);
+  $("windows-total").textContent = short(header.totals.windows);
+  $("latency-50").textContent = lasting(header.latency[0]);
+  $("latency-99").textContent = lasting(header.latency[1]);
+  $("dropped").textContent = header.dropped.toLocaleString("en");
+}
+
+const seconds = (us) => `${(us / 1e6).toFixed(3)} s`;
+
+function drawPlayback(header) {
+  $("clock").textContent = seconds(header.time);
+  const playback = header.playback;
+  if (!playback) {
+    if (!state.frozen) say("live");
+    return;
+  }
+  say(playback.ended ? "ended" : playback.paused ? "paused" : "playing");
+  $("pause").textContent = playback.paused || playback.ended ? "Play" : "Pause";
+  if (document.activeElement !== $("speed")) showSpeed(String(playback.speed ?? ""));
+  if (!state.seeking) $("seek").value = String(header.time);
+  $("seek").setAttribute("aria-valuetext", seconds(header.time));
+}
+
+function showSpeed(speed) {
+  const known = [...$("speed").options].some((option) => option.value === speed);
+  if (!known) $("speed").add(new Option(`${speed}×`, speed));
+  $("speed").value = speed;
+}
+
+function speak(answer, now) {
+  if (!answer || now - state.spoken < SPOKEN_MS) return;
+  const text = `answer ${named(answer.label)}, margin ${answer.margin.toFixed(1)}`;
+  if ($("spoken").textContent !== text) $("spoken").textContent = text;
+  state.spoken = now;
+}
+
+// --------------------------------------------------------------------------------------- commands
+
+function pause() {
+  const playback = state.header?.playback;
+  if (!playback) {
+    state.frozen = !state.frozen;
+    $("pause").textContent = state.frozen ? "Resume" : "Pause";
+    if (state.frozen) say("paused: the stream goes on");
+    else send({ do: "next" });
+  } else if (playback.ended) {
+    seek(0);
+    send({ do: "play" });
+  } else {
+    send({ do: playback.paused ? "play" : "pause" });
+  }
+}
+
+function seek(us) {
+  const longest = state.about?.duration ?? 0;
+  send({ do: "seek", us: Math.round(Math.min(Math.max(us, 0), longest)) });
+}
+
+function step() {
+  if (state.header?.playback) send({ do: "step" });
+}
+
+// The window before: seeks to its start, which is known or one hop earlier.
+function back() {
+  const now = state.courses.at(-1);
+  if (!now || !state.header.playback) return;
+  const before = state.courses.at(-2);
+  const hop = before ? (now.start - before.start) / (now.window - before.window) : now.start;
+  state.courses.pop();
+  send({ do: "pause" });
+  seek(now.start - Math.max(hop, 1));
+}
+
+function jump(share) {
+  if (state.header?.playback) seek(state.header.time + share * state.about.duration);
+}
+
+const KEYS = {
+  " ": pause,
+  ArrowRight: step,
+  ArrowLeft: back,
+  "Shift+ArrowRight": () => jump(0.05),
+  "Shift+ArrowLeft": () => jump(-0.05),
+  Home: () => jump(-1),
+  l: () => $("unit").click(),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const own = event.target.closest("select, input") || (event.key === " " && event.target.closest("button"));
+  const act = KEYS[(event.shiftKey ? "Shift+" : "") + (event.key.length > 1 ? event.key : event.key.toLowerCase())];
+  if (own || !act) return;
+  event.preventDefault();
+  act();
+});
+
+$("pause").addEventListener("click", pause);
+$("step").addEventListener("click", step);
+$("back").addEventListener("click", back);
+$("speed").addEventListener("change", () =>
+  send({ do: "speed", value: $("speed").value === "" ? null : Number($("speed").value) }));
+$("seek").addEventListener("input", () => { state.seeking = true; });
+$("seek").addEventListener("change", () => { state.seeking = false; seek(Number($("seek").value)); });
+$("unit").addEventListener("click", () => {
+  state.logits = !state.logits;
+  $("unit").setAttribute("aria-pressed", String(state.logits));
+  $("course-name").textContent = state.logits ? "Logit" : "Probability";
+  drawCourse();
+});
+dark.addEventListener("change", () => requestAnimationFrame(() => {
+  if (state.counts) drawEvents();
+  drawCharts();
+}));
+observer.observe($("course"));
+connect();
