@@ -138,19 +138,18 @@ def check_spikes(
 ) -> Difference | None:
     """Compare every spike of a backend with those of another one; return the first difference.
 
+    The spikes of a single-threshold form are added over the sub-steps of each time-step.
+
     Args:
         backend: Backend to check; it returns spikes.
-        lead: Backend to compare with; it runs one window if spikes differ.
+        lead: Backend to compare with; it runs one window more.
         windows: All windows.
         chosen: Indices of the windows to compare.
         expected: Digests of the spikes that `lead` gave for all windows, by layer.
     """
-    found = join_digests(
-        [
-            digests(result.traces or {})
-            for result in run_chunks(backend, windows[chosen], trace=True)
-        ]
-    )
+    steps = {layer: len(k) for layer, k in spikes_of(lead, windows[chosen[:1]]).items()}
+    results = run_chunks(backend, windows[chosen], trace=True)
+    found = join_digests([digests(_in_steps(result.traces or {}, steps)) for result in results])
     differs = np.array([found[layer] != expected[layer][chosen] for layer in expected])
     if not differs.any():
         return None
@@ -177,9 +176,17 @@ def locate(
     """
     chunk = backend.chunk or len(chosen)
     start = index // chunk * chunk
-    found = spikes_of(backend, windows[chosen[start : start + chunk]], index - start)
     expected = spikes_of(lead, windows[chosen[index]][None])
+    spikes = spikes_of(backend, windows[chosen[start : start + chunk]], index - start)
+    steps = {layer: len(k) for layer, k in expected.items()}
+    found = {
+        layer: k[0]
+        for layer, k in _in_steps({n: k[None] for n, k in spikes.items()}, steps).items()
+    }
     for layer, k in expected.items():
+        if found[layer].shape != k.shape:
+            shapes = list(found[layer].shape), list(k.shape)
+            return Difference("shape", layer, None, *shapes, 1, 1)
         at = np.argwhere(found[layer] != k)
         if len(at):
             step, *neuron = first = tuple(int(i) for i in at[0])
@@ -187,6 +194,17 @@ def locate(
             window = int(chosen[index])
             return Difference("spikes", layer, window, *values, 1, 1, step, tuple(neuron))
     return None
+
+
+def _in_steps(traces: Mapping[str, np.ndarray], steps: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Return k `[B, steps, ...]` by layer, added over the sub-steps of each step."""
+
+    def added(k: np.ndarray, number: int | None) -> np.ndarray:
+        if number is None or k.shape[1] == number or k.shape[1] % number:
+            return k
+        return np.asarray(k.reshape(len(k), number, -1, *k.shape[2:]).sum(2))
+
+    return {layer: added(k, steps.get(layer)) for layer, k in traces.items()}
 
 
 # ------------------------------------------------------------------------------------- McNemar

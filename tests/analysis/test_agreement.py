@@ -16,6 +16,7 @@ from lmht_deploy.backends import open_network
 from lmht_deploy.backends import torch as torch_backend
 from lmht_deploy.errors import DataError
 from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.reparameterize import reparameterize
 from tests.support.networks import SPECIAL, windows_for
 
 NET = SPECIAL["residual"]()
@@ -120,6 +121,15 @@ def test_backends_are_compared_spike_for_spike() -> None:
         ("onnx", 5),
     ]
     assert {row.energy for row in found.rows} == {found.rows[0].energy}
+
+
+def test_the_single_threshold_form_is_compared_spike_for_spike(
+    tmp_path: Path, artifacts: dict[str, Path]
+) -> None:
+    save_network(reparameterize(NET), tmp_path / "single.lmht")
+    files = {"reference": artifacts["reference"], "event/single": tmp_path / "single.lmht"}
+    (_, row) = compare_artifacts(files, windows_for(NET, 4)).rows
+    assert row.difference is None and row.spike_windows == 4
 
 
 def test_digests_do_not_depend_on_the_type() -> None:
