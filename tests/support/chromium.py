@@ -6,7 +6,6 @@ import base64
 import itertools
 import json
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from typing import Any
 
 import pytest
 from websockets.sync.client import connect
+
+from .page_probe import find_chromium
 
 SECONDS = 30.0
 
@@ -113,7 +114,7 @@ def open_page(folder: Path, url: str) -> Iterator[Page]:
         folder: Folder for the profile of the browser.
         url: Address of the page.
     """
-    program = shutil.which("chromium") or shutil.which("google-chrome")
+    program = find_chromium()
     if program is None:
         pytest.skip("needs Chromium")
     command = [
