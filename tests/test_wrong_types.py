@@ -308,6 +308,24 @@ def test_every_argument_of_training(
     check(*training_calls()[name])
 
 
+def wide_events(x: int) -> np.ndarray:
+    """Two events of int64 fields."""
+    return np.array([(0, x, 1, 1), (3, 2, 2, 0)], [(name, np.int64) for name in "txyp"])
+
+
+def test_events_of_other_integers_are_counted() -> None:
+    narrow = events.make_events(*(wide_events(3)[name] for name in "txyp"))
+    for count in (events.count_windows, lambda *given: np.array([*events.iterate_windows(*given)])):
+        found = count(wide_events(3), SENSOR, RULE)
+        np.testing.assert_array_equal(found, count(narrow, SENSOR, RULE))
+        assert found.sum() == 2
+    stream = events.EventStream(SENSOR, iter([wide_events(3)]))
+    (part,) = events.crop_events(stream, 3, 0, 2, 2).packets
+    assert part.tolist() == [(0, 0, 1, True)]  # the other one is left of the part
+    kept = events.RefractoryFilter(SENSOR, 3).apply(wide_events(3))
+    assert kept.tolist() == narrow.tolist()
+
+
 MESSAGES: list[tuple[Callable[[], object], str]] = [
     (lambda: lmht.run(NET, WINDOWS, progress=3), r"progress must be a function or None, not 3"),  # type: ignore[arg-type]
     (lambda: lmht.compare(NET, WINDOWS, limits=3), "limits must be a mapping, not 3"),  # type: ignore[arg-type]
@@ -320,8 +338,8 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         r"events must be valid, .* \(an event does not lie on the sensor\)",
     ),
     (
-        lambda: events.count_windows(EVENTS.astype([(n, int) for n in "txyp"]), SENSOR, RULE),
-        "events must be an array as make_events or validate_events returns it",
+        lambda: events.count_windows(wide_events(65536), SENSOR, RULE),
+        "events must be valid; a value of the field x is out of range",
     ),
     (
         lambda: events.BackgroundActivityFilter((2, 2), 3).apply(EVENTS),

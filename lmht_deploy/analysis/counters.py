@@ -103,10 +103,10 @@ def observe(net: Network, outputs: Mapping[str, np.ndarray]) -> Activity:
         found.spikes[synapse.source] = int(k.sum())
         if not isinstance(synapse, Scale):
             weights = _nonzero_fan_out(synapse, net.shapes[synapse.source])
-            axes = (0, *range(2, k.ndim))
             key = layer.name, index
-            found.effective[key] = ((k != 0) * weights).sum(axes, dtype=np.int64)
-            found.graded[key] = (np.abs(k) > 1).any(axes)
+            active = np.count_nonzero(k, axis=0) * weights
+            found.effective[key] = active.reshape(len(active), -1).sum(1, dtype=np.int64)
+            found.graded[key] = np.asarray(((k > 1) | (k < -1)).any((0, *range(2, k.ndim))))
     for neurons in net.neurons:
         found.spikes[neurons.name] = int(outputs[neurons.name].sum())
         found.active[neurons.name] = int(np.count_nonzero(outputs[neurons.name]))

@@ -203,10 +203,10 @@ def thermometer(k: np.ndarray, levels: int) -> np.ndarray:
     """Return the thermometer code of k.
 
     Shape:
-        k: `[B, T, ...]`. Result: int64 `[B, T·L, ...]`.
+        k: `[B, T, ...]`. Result: uint8 `[B, T·L, ...]`.
     """
     level = np.arange(levels).reshape(-1, *(1,) * (k.ndim - 2))
-    return (k[:, :, None] > level).reshape(len(k), -1, *k.shape[2:]).astype(np.int64)
+    return (k[:, :, None] > level).reshape(len(k), -1, *k.shape[2:]).astype(np.uint8)
 
 
 def of_result(result: Result) -> Counts:
@@ -265,7 +265,7 @@ def _count_layer(
     net: Network, layer: Neurons | Readout, outputs: Mapping[str, np.ndarray]
 ) -> LayerCounts:
     neurons = layer if isinstance(layer, Neurons) else None
-    k = outputs[layer.name] if neurons else np.zeros((_batch(outputs), 0), np.int64)
+    k = outputs[layer.name] if neurons else np.zeros((_batch(outputs), 0, 1), np.int64)
     return LayerCounts(
         layer=layer.name,
         neurons=prod(net.shapes[layer.name]) if neurons else 0,
@@ -285,11 +285,13 @@ def _batch(outputs: Mapping[str, np.ndarray]) -> int:
     return len(next(iter(outputs.values())))
 
 
-def _per_step(k: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:
-    """Return Σ k·weight of each step, int64 `[B, steps]`."""
-    product = k.astype(np.int64) * weight
-    total: np.ndarray = product.sum(axis=tuple(range(2, k.ndim)), dtype=np.int64)
-    return total
+def _per_step(k: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """Return Σ k·weight of each step, int64 `[B, steps]`; a weight is the same for all channels."""
+    total: np.ndarray = k.sum(axis=2, dtype=np.int64)
+    if weight is not None:
+        total = total * weight[0]
+    rest = tuple(range(2, total.ndim))
+    return np.asarray(total.sum(axis=rest, dtype=np.int64))
 
 
 def _sops(

@@ -16,6 +16,7 @@ from . import _answers as answers
 from . import _options as options
 from ._console import bad, good, percent, progress, say, show, table, tell, write_json
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
+from ._predictions import Classes
 from ._report import write_report
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from lmht_deploy.ir import Network
 
 SUFFIXES = (".lmht", ".onnx", ".net")
+WORST = 3
+"""Number of the worst windows that are named."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,11 @@ def compare(
     settings = Settings(names, threads, energy_model, speed)
     reader = _Reader(data, reading, split, limit)
     runs = [_run(entry, name, reader, settings) for name, entry in _named(entries)]
-    if len(runs) == 1:
-        _show_one(runs[0], reader.last, predictions)
-    else:
-        _show_several(runs)
     content = comparison_as_json(runs, load_model(energy_model), threads)
+    if len(runs) == 1:
+        _show_one(runs[0], reader.last, predictions, content["networks"][0])
+    else:
+        _show_several(runs, content["pairs"])
     write_json(json, content)
     write_report("compare", content, report, figures)
     if not content["equal"]:
@@ -277,7 +280,9 @@ def _data_as_json(found: Windows, classes: Sequence[str]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------- output
 
 
-def _show_one(run: NetworkRun, found: Windows, predictions: Path | None) -> None:
+def _show_one(
+    run: NetworkRun, found: Windows, predictions: Path | None, content: Mapping[str, Any]
+) -> None:
     """Print the table of the backends, how others count, all energy models, and the scores."""
     show_comparison(run.comparison)
     _show_speed(run.comparison)
@@ -285,9 +290,23 @@ def _show_one(run: NetworkRun, found: Windows, predictions: Path | None) -> None
     _show_energy(run.comparison)
     answered = answers.answer(found, run.comparison.result, run.metadata)
     answers.report(answered, predictions)
+    if content["classes"] is not None:
+        _say_worst(content["classes"]["worst"][:WORST], answered.classes)
 
 
-def _show_several(runs: Sequence[NetworkRun]) -> None:
+def _say_worst(worst: Sequence[Mapping[str, Any]], classes: Classes) -> None:
+    """Name the windows whose class is farthest behind."""
+    texts = [
+        f"window {row['window']} ({classes.name(row['label'])}, answered "
+        f"{classes.name(row['predicted'])}, margin {row['margin']:.3g})"
+        for row in worst
+        if row["margin"] < 0
+    ]
+    if texts:
+        say(f"worst windows: {', '.join(texts)}")
+
+
+def _show_several(runs: Sequence[NetworkRun], pairs: Sequence[Mapping[str, Any]]) -> None:
     """Print the backends of each network, one line per network, and the pairs."""
     for run in runs:
         show_comparison(run.comparison, f"{run.name}: the same windows on every backend")
@@ -297,7 +316,10 @@ def _show_several(runs: Sequence[NetworkRun]) -> None:
     for run in runs:
         found.add_row(*_summary(run))
     show(found)
-    _show_pairs(runs)
+    _show_pairs(pairs)
+    for pair in pairs:
+        if pair["quantization"] is not None:
+            _show_rounding(pair)
 
 
 def _summary(run: NetworkRun) -> list[str]:
@@ -316,12 +338,26 @@ def _summary(run: NetworkRun) -> list[str]:
     ]
 
 
-def _show_pairs(runs: Sequence[NetworkRun]) -> None:
-    from lmht_deploy.analysis.document import pairs_as_json
+def _show_rounding(pair: Mapping[str, Any]) -> None:
+    """Print where a float network and its integer network differ, layer by layer."""
+    columns = ("layer", "k differs", "by its own rounding", "same answers", "accuracy")
+    found = table(
+        f"{pair['first']}, {pair['second']}: what quantization does at each layer",
+        columns,
+        left=("layer",),
+        caption="answers and accuracy: layers up to this one integer, the others float; over "
+        f"{pair['quantization']['windows']:,} windows",
+    )
+    for row in pair["quantization"]["layers"]:
+        shares = ("differing", "rounding", "predictions", "accuracy")
+        found.add_row(row["layer"], *(percent(row[share]) for share in shares))
+    show(found)
 
+
+def _show_pairs(pairs: Sequence[Mapping[str, Any]]) -> None:
     columns = ("networks", "same answers", "only first right", "only second right", "McNemar p")
     found = table("networks in pairs", columns, left=("networks",))
-    for pair in pairs_as_json(runs):
+    for pair in pairs:
         title = f"{pair['first']}, {pair['second']}"
         if not pair["windows"]:
             tell(f"{title}: are not compared; they ran different windows")

@@ -189,18 +189,20 @@ class EventValidator:
 
 def as_bytes(events: np.ndarray) -> np.ndarray:
     """EVENT `[n]` as the extension takes it: uint8 `[n, 13]`, a view if `events` is contiguous."""
-    require_events(events)
+    events = require_events(events)
     return np.ascontiguousarray(events).view(np.uint8).reshape(len(events), EVENT.itemsize)
 
 
 def require_events(events: np.ndarray) -> np.ndarray:
-    """Return `events`; DataError if they are no EVENT `[n]`."""
-    if not isinstance(events, np.ndarray) or events.dtype != EVENT or events.ndim != 1:
-        raise DataError(
-            "events must be an array as make_events or validate_events returns it, not"
-            f" {show(events)}"
-        )
-    return events
+    """Return events with any integer fields t, x, y, p as EVENT `[n]`; DataError for others."""
+    if isinstance(events, np.ndarray) and events.dtype == EVENT and events.ndim == 1:
+        return events
+    _check_fields(events)
+    found = _convert(events)
+    for name in "txyp":
+        if (found[name] != events[name]).any():
+            raise DataError(f"events must be valid; a value of the field {name} is out of range")
+    return found
 
 
 def _as_table(events: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from lmht_deploy._arguments import INTEGER, check_types
 from lmht_deploy.errors import DataError
 
-from .arrays import MAX_TIME, Sensor
+from .arrays import MAX_TIME, Sensor, require_events
 from .recordings import EventStream
 
 
@@ -71,7 +71,8 @@ def crop_events(stream: EventStream, x: int, y: int, width: int, height: int) ->
 def _crop(
     packets: Iterator[np.ndarray], x: int, y: int, width: int, height: int
 ) -> Iterator[np.ndarray]:
-    for events in packets:
+    for packet in packets:
+        events = require_events(packet)
         columns, rows = events["x"] - np.uint16(x), events["y"] - np.uint16(y)  # wrap below zero
         kept = (columns < width) & (rows < height)
         part = events[kept]

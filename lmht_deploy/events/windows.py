@@ -250,8 +250,8 @@ def iterate_windows(
     """Yield the windows of `count_windows` one after another, each int64 `[T_in, 2, H', W']`."""
     sensor = as_sensor(sensor)
     size = check_size(None if size is None else as_sensor(size), sensor)
+    events = np.ascontiguousarray(require_events(events))
     number = rule.number_of_windows(events)
-    events = np.ascontiguousarray(events)
     start, end = _first_and_last(events)
     frames, kept, done = np.zeros((rule.steps, 2, *size), np.int64), 0, 0
     for first in range(0, number * rule.hop, rule.hop):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Content: TypeAlias = Mapping[str, Any]
 WIDTH = 7.4
 """Width of a figure, in inches: that of a text column of a page."""
+STEPS = "time-steps of the read-out"
+"""Label of the axis of time."""
 MANY_CLASSES = 20
 """Number of classes above which the data of a confusion matrix is a list."""
 BACKENDS = ("event", "onnx", "torch", "lava", "netx", "reference")
@@ -183,7 +185,7 @@ def anytime(name: str, curves: Mapping[str, Sequence[Content]], model: str | Non
         style.tidy(ax, grid="y")
         if len(curves) > 1:
             draw.draw_legend(ax)
-        ax.set_xlabel(f"energy per window ({unit})" if model else "time-steps of the read-out")
+        ax.set_xlabel(f"energy per window ({unit}, {model})" if model else STEPS)
         ax.set_ylabel("accuracy (%)")
 
     return Figure(
@@ -469,7 +471,7 @@ def sample_answer(name: str, sample: Content, classes: Sequence[str]) -> Figure:
         ax.set_xticks(steps)
         style.tidy(ax, grid="y")
         draw.draw_legend(ax)
-        ax.set(xlabel="time-steps of the read-out", ylabel="logit")
+        ax.set(xlabel=STEPS, ylabel="logit")
 
     caption = "The network's answer as it forms: the logit of every class after each time-step."
     return Figure(name, "Answer over time", caption, (WIDTH, 2.7), paint, data)

@@ -34,6 +34,11 @@ NEUROBENCH = (
     *("Effective_MACs", "Effective_ACs", "Dense"),
 )
 """Metrics of NeuroBench that are shown."""
+WHOLE_WINDOW = (
+    "A layer with a T-GIM reads its whole window before its first spike. An early answer of such a "
+    "network saves the operations of the read-out alone. Without a T-GIM, it saves operations in "
+    "every layer."
+)
 MANY = 1000
 """Number of classes that get a number as their name where nothing is known of them."""
 SAMPLES = 4
@@ -352,6 +357,10 @@ def _backends(network: Content, content: Content) -> Iterator[Item]:
     for backend in network["backends"]:
         if backend["difference"]:
             yield Note(f"{backend['label']}: {backend['difference']['text']}")
+        if times := backend.get("saturations"):
+            yield Note(
+                f"{backend['label']}: 24-bit states wrapped or were clipped {times:,} times."
+            )
     if network["omitted"]:
         reasons = tuple(f"{name}: {reason}" for name, reason in network["omitted"].items())
         yield Note("These backends are not compared.", reasons, absent=True)
@@ -588,6 +597,7 @@ def _anytime(content: Content) -> Section:
     model = content["energy_model"]
     if all(model in at["energy"] for curve in curves.values() for at in curve):
         items.append(charts.anytime("anytime-energy", curves, model))
+        items.append(Note(WHOLE_WINDOW))
     return Section("Accuracy over time", tuple(items))
 
 

@@ -74,7 +74,9 @@ def test_several_networks(capsys: pytest.CaptureFixture[str]) -> None:
     assert "networks in pairs" in said and "McNemar p" in said
 
 
-def test_a_float_network_beside_its_integer_network() -> None:
+def test_a_float_network_beside_its_integer_network(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     net = float_network()
     windows = windows_for(net, 4)
     save_network(net, Path("float.lmht"))
@@ -86,6 +88,8 @@ def test_a_float_network_beside_its_integer_network() -> None:
     assert len(second["backends"]) > 1
     layers = content["pairs"][0]["quantization"]["layers"]
     assert [row["layer"] for row in layers] == ["a", "b", "out"]
+    said = capsys.readouterr().out
+    assert "what quantization does at each layer" in said and "by its own rounding" in said
 
 
 def test_an_energy_model_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,11 +117,17 @@ def test_speed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "speed, the backends in turn" in capsys.readouterr().out
 
 
-def test_a_comparison_on_every_view_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_counters_models_and_the_worst_windows_are_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    predictions = reference.run(NET, WINDOWS).predictions
+    predictions[4] = (predictions[4] + 1) % 5
+    save_windows(WINDOWS, Path("data.npz"), predictions)
     compared("net.lmht", *REFERENCE)
     said = capsys.readouterr().out
     for text in ("SOPs, exact", "Norse SynOpsCounter", "int8-ann-memory", "by a factor of"):
         assert text in said
+    assert f"worst windows: window 4 ({predictions[4]}, answered" in said
 
 
 def test_mistakes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 from pathlib import Path
@@ -47,6 +48,54 @@ def test_run(name: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(content["samples"]) == 4 and text.count("Answer over time.</strong>") == 4
     assert (files / "figures" / "sops.pdf").exists()
     assert ("confusion matrix" in text.lower()) == (name == "residual")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compare(name: str, files: Path) -> None:
+    """Every figure of the page holds the figures of the JSON."""
+    net, data, page = (files / f"{name}.{suffix}" for suffix in ("lmht", "npz", "html"))
+    out = ("--report", page, "--figures", files / "figures", "--json", files / "compare.json")
+    assert lmht("compare", net, "--data", data, "--backends", "event,torch", *out) == 0
+    content = json.loads((files / "compare.json").read_text())
+    network = content["networks"][0]
+    text = page.read_text(encoding="utf-8")
+    assert "All integers are equal" in text and "3 backends: reference, event, torch." in text
+    for model in content["energy_models"]:
+        assert model["title"] in text and model["url"] in text
+    sops = _table(files / "figures" / f"sops-{name}.csv")
+    layers = network["counts"]["graded"]["layers"]
+    assert [row[:2] for row in sops] == [[x["layer"], str(x["sops"])] for x in layers]
+    density = _table(files / "figures" / f"density-{name}.csv")
+    for row, layer in zip(density, layers, strict=False):
+        means = [spikes / layer["neurons"] for spikes in layer["per_step"]["spikes"]]
+        assert [float(x) for x in row[1:] if x] == pytest.approx(means)
+    energies = _table(files / "figures" / f"energy-models-{name}.csv")
+    found = [entry["joules"] for entry in network["energy"]["models"]]
+    assert sorted(float(row[2]) for row in energies) == sorted(found)
+    steps = files / "figures" / "anytime-steps.csv"
+    if name == "residual":
+        assert [float(row[2]) for row in _table(steps)] == [
+            entry["accuracy"] for entry in network["anytime"]
+        ]
+    else:
+        assert not steps.exists() and "Classes: not available." in text
+
+
+def _table(path: Path) -> list[list[str]]:
+    """The rows of a CSV file, without its header."""
+    return list(csv.reader(path.read_text(encoding="utf-8").splitlines()))[1:]
+
+
+def test_compare_several_networks(files: Path) -> None:
+    again = files / "again.lmht"
+    save_network(SPECIAL["residual"](), again)
+    page, out = files / "page.html", files / "compare.json"
+    data = ("--data", files / "residual.npz", "--backends", "event")
+    assert lmht("compare", files / "residual.lmht", again, *data, "--report", page) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "residual, again on residual.npz" in text and "McNemar" in text
+    assert 'id="pareto-energy"' in text and 'id="pareto-latency"' in text
+    assert not out.exists()
 
 
 def test_train_and_validate(tmp_path: Path) -> None:

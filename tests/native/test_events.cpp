@@ -46,9 +46,21 @@ TEST(counts_are_those_of_a_loop) {
     for (int i = 0; i < 5000; ++i)
         events.push_back(at(i, generator() % 45, generator() % 34, generator() % 2));
     std::vector<int64_t> cells(2 * 17 * 11, 3), expected = cells;
-    add(events.data(), events.size(), sensor, size, cells.data());
+    CHECK_EQUAL(add(events.data(), events.size(), sensor, size, cells.data()), events.size());
     for (const Event& e : events) ++expected[(e.p * 17 + e.y * 17 / 34) * 11 + e.x * 11 / 45];
     CHECK_EQUAL(cells, expected);
+}
+
+TEST(events_beside_the_sensor_are_not_counted) {
+    const Size sensor{3, 4};
+    for (const Event& bad :
+         {Event{0, 4, 0, 0}, {0, 0, 3, 0}, {0, 0, 0, 2}, {0, 65535, 65535, 255}}) {
+        const std::vector<Event> events{at(0, 1, 1, 1), bad, at(1, 1, 1, 1)};
+        std::vector<int64_t> cells(2 * 3 * 4), expected = cells;
+        CHECK_EQUAL(add(events.data(), events.size(), sensor, sensor, cells.data()), 1u);
+        expected[(1 * 3 + 1) * 4 + 1] = 1;
+        CHECK_EQUAL(cells, expected);
+    }
 }
 
 TEST(first_event_at_a_time) {
