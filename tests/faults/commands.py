@@ -16,7 +16,7 @@ from lmht_deploy.formats.windows import save_windows
 from tests.support.images import random_pixels, write_parquet
 from tests.support.networks import SPECIAL, Builder, windows_for
 
-TIMINGS = {"seconds", "windows_per_second", "ms_per_window", "latency", "time"}
+TIMINGS = {"created", "ms", "seconds", "windows_per_second", "ms_per_window", "latency", "time"}
 """Keys of JSON that differ from call to call."""
 
 
