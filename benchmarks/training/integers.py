@@ -85,7 +85,7 @@ def integers_of(run: Path, out: Path, data: Path, threads: int) -> dict[str, Any
         milliseconds per window with all threads and with one.
     """
     import lmht_deploy as lmht
-    from lmht_deploy.analysis import energy
+    from lmht_deploy.analysis import counts, energy
     from lmht_deploy.cli._training import lower_run
     from lmht_deploy.training import load_run
 
@@ -97,14 +97,14 @@ def integers_of(run: Path, out: Path, data: Path, threads: int) -> dict[str, Any
     windows, labels = content["windows"], content["labels"]
     result = lmht.run(net, windows, threads=threads)
     one = lmht.run(net, windows[:TIMED])
-    joules = energy.estimate(result, energy.energy_model(energy.DEFAULT))
+    joules = energy.estimate(counts.of_result(result), energy.energy_model(energy.DEFAULT)).joules
     return {
         "accuracy": float((result.predictions == labels).mean()),
         "windows": len(windows),
-        "sops": float(sum(counts.mean() for counts in result.sops.values())),
+        "sops": float(sum(layer.mean() for layer in result.sops.values())),
         "macs": int(sum(result.macs.values())),
         "energy_nj": float(joules.mean() * 1e9),
-        "spikes": float(sum(counts.mean() for counts in result.spikes.values())),
+        "spikes": float(sum(layer.mean() for layer in result.spikes.values())),
         "ms": 1e3 * result.seconds / len(windows),
         "threads": threads,
         "ms_one_thread": 1e3 * one.seconds / len(one.logits),

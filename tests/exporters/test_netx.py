@@ -242,7 +242,7 @@ def test_folded_pooling_equals_pooling(data: st.DataObject) -> None:
     k = b.rng.integers(-5, 6, (1, 1, *net.input.shape)).astype(float)
     outputs = {"input": k}
     for layer in net.layers[1:-1]:
-        outputs[layer.name] = reference._apply(net, layer, outputs, k)
+        outputs[layer.name] = reference.apply_layer(net, layer, outputs, k)
     pooled = outputs[synapse.source]
     expected = reference.apply_synapse(synapse, pooled) * 2**synapse.exponent
     if folded.weight.ndim == 2:

@@ -36,7 +36,7 @@ def test_no_input_exceeds_the_bounds(net: Network) -> None:
             drive = np.einsum("tj,bj...->bt...", layer.unrolled_omega().astype(np.int64), current)
             assert np.abs(drive).max() <= net.bounds[layer.name].drive
             assert _largest_potential(layer, drive) <= net.bounds[layer.name].potential
-        outputs[layer.name] = reference._apply(net, layer, outputs, windows)
+        outputs[layer.name] = reference.apply_layer(net, layer, outputs, windows)
 
 
 def _largest_potential(layer: Neurons, drive: np.ndarray) -> int:

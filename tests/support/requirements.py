@@ -2,9 +2,9 @@
 
 A test that needs what a machine may lack skips, and its reason says what is missing. The variable
 `LMHT_TEST_REQUIRE` names what must be there, separated by commas: a test that skips because one of
-these is missing fails instead. `all` stands for everything but a GPU and a browser, which no
-package installs, and includes reasons that this module does not know. `tiers` stands for the
-instruction sets that the CPU has: a test may skip a tier only on a CPU that lacks it.
+these is missing fails instead. `all` stands for everything but what the packages of the project do
+not install (`NOT_INSTALLED`), and includes reasons that this module does not know. `tiers` stands
+for the instruction sets that the CPU has: a test may skip a tier only on a CPU that lacks it.
 
     LMHT_TEST_REQUIRE=lava,tonic,tiers python -m pytest
 """
@@ -27,10 +27,11 @@ REASONS = {
     "torch": r"torch",
     "triton": r"[Tt]riton",
     "chromium": r"Chromium",
+    "neurobench": r"neurobench",
 }
 """What a test can need, and a pattern of the reasons with which tests skip for lack of it."""
 
-NOT_INSTALLED = {"gpu", "chromium"}
+NOT_INSTALLED = {"gpu", "chromium", "neurobench"}
 """What the packages of the project do not install."""
 
 AVX2 = {"avx2", "bmi1", "bmi2", "abm", "popcnt"}
