@@ -393,7 +393,7 @@ def test_every_shape_compiles_for_hopper() -> None:
 
     The other tiles that the benchmark measures may spill registers.
     """
-    from benchmarks.training import GPU
+    from benchmarks.training.timing import GPU
 
     kind = {"dtype": "*bf16", "wide": "float32"}
     base = {**kind, "steps": 2, "steps_in": 2}
