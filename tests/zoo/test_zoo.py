@@ -59,7 +59,7 @@ def test_a_network_is_that_of_its_card(card: zoo.Card) -> None:
     net = lmht.load(f"zoo:{card.name}")
     assert net.integer and net.metadata["data"] == card.data
     assert float(net.metadata["accuracy of the trained network"]) == card.accuracy_float
-    assert json.loads(net.metadata["split"]).get("scheme", "") == card.split_scheme
+    assert json.loads(net.metadata.get("split", "{}")).get("scheme", "") == card.split_scheme
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
