@@ -78,27 +78,26 @@ def run(net: Network, windows: np.ndarray, *, trace: bool = False) -> Result:
         net.window_shape, source.min_value, source.max_value, windows, net.integer
     )
     start = time.perf_counter()
-    outputs: dict[str, np.ndarray] = {}
-    for layer in net.layers:
-        outputs[layer.name] = apply_layer(net, layer, outputs, windows)
+    outputs = outputs_of(net, windows)
     return tally(net, "reference", outputs, time.perf_counter() - start, trace=trace)
 
 
 def outputs_of(
-    net: Network, windows: np.ndarray, traces: Mapping[str, np.ndarray]
+    net: Network, windows: np.ndarray, known: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the outputs of all layers but the read-out, given the spikes of the neurons.
+    """Return the outputs of all layers.
 
     Args:
         net: Float or integer network.
         windows: Integers `[B, T_in, ...]`.
-        traces: k `[B, steps, ...]` by layer of neurons, as in `Result.traces`.
+        known: Outputs that are not computed again, by layer: k `[B, steps, ...]` of neurons, as in
+            `Result.traces`.
     """
     outputs: dict[str, np.ndarray] = {}
-    for layer in net.layers[:-1]:
-        known = traces.get(layer.name)
+    for layer in net.layers:
+        found = None if known is None else known.get(layer.name)
         outputs[layer.name] = (
-            apply_layer(net, layer, outputs, windows) if known is None else np.asarray(known)
+            apply_layer(net, layer, outputs, windows) if found is None else np.asarray(found)
         )
     return outputs
 

@@ -96,7 +96,7 @@ class OtherCount:
 
 
 def observe(net: Network, outputs: Mapping[str, np.ndarray]) -> Activity:
-    """Return the activity of some windows, given the outputs of all layers but the read-out."""
+    """Return the activity of some windows, given the outputs of all layers."""
     found = Activity(len(next(iter(outputs.values()))))
     for layer, index, synapse in _synapses(net):
         k = outputs[synapse.source]

@@ -26,7 +26,6 @@ from lmht_deploy import reference
 from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import LmhtError
 from lmht_deploy.ir import Network, Neurons, Readout, Synapse
-from lmht_deploy.reparameterize import reparameterize
 from lmht_deploy.result import Result, synapse_macs
 
 __all__ = [
@@ -179,24 +178,26 @@ def count(net: Network, windows: np.ndarray, traces: Mapping[str, np.ndarray]) -
 
 
 def count_outputs(net: Network, outputs: Mapping[str, np.ndarray], view: str) -> Counts:
-    """Count a run, given the outputs of all layers but the read-out."""
+    """Count a run, given the outputs of all layers."""
     layers = [layer for layer in net.layers if isinstance(layer, Neurons | Readout)]
     return Counts(view, tuple(_count_layer(net, layer, outputs) for layer in layers))
 
 
 def unroll(
-    net: Network, windows: np.ndarray, traces: Mapping[str, np.ndarray]
-) -> tuple[Network, dict[str, np.ndarray]]:
-    """Return the single-threshold form, and the outputs of all its layers but the read-out.
+    net: Network, single: Network, windows: np.ndarray, traces: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the outputs of all layers of the single-threshold form.
 
     The spikes of a time-step are the thermometer code of k: sub-step l fires where k > l.
 
-    Raises:
-        NetworkError: A layer has several levels and sub-steps at once.
+    Args:
+        net: The network.
+        single: Its single-threshold form, `reparameterize(net)`.
+        windows: Integers `[B, T_in, ...]`.
+        traces: k `[B, T, ...]` of `net` by layer of neurons, as in `Result.traces`.
     """
     spikes = {layer.name: thermometer(traces[layer.name], layer.levels) for layer in net.neurons}
-    single = reparameterize(net)
-    return single, reference.outputs_of(single, windows, spikes)
+    return reference.outputs_of(single, windows, spikes)
 
 
 def thermometer(k: np.ndarray, levels: int) -> np.ndarray:

@@ -300,17 +300,11 @@ def _others(seen: Observation) -> list[dict[str, Any]]:
 def _neurobench(seen: Observation, accuracy: float | None) -> dict[str, Any]:
     metrics = counters.neurobench(seen.net, seen.activity[GRADED])
     metrics |= {"ClassificationAccuracy": accuracy, SINGLE_THRESHOLD: None}
-    if SINGLE_THRESHOLD in seen.activity:
-        twin = counters.neurobench(_single(seen), seen.activity[SINGLE_THRESHOLD])
+    if seen.single is not None:
+        twin = counters.neurobench(seen.single, seen.activity[SINGLE_THRESHOLD])
         keys = ("ActivationSparsity", "SynapticOperations")
         metrics[SINGLE_THRESHOLD] = {key: twin[key] for key in keys}
     return metrics
-
-
-def _single(seen: Observation) -> Network:
-    from lmht_deploy.reparameterize import reparameterize
-
-    return reparameterize(seen.net)
 
 
 # ------------------------------------------------------------------------------------- energy

@@ -13,6 +13,7 @@ from lmht_deploy import reference
 from lmht_deploy.backends import Backend, no_progress, run_chunks
 from lmht_deploy.errors import NetworkError
 from lmht_deploy.ir import Network
+from lmht_deploy.reparameterize import reparameterize
 from lmht_deploy.result import Result, concatenate
 
 from . import counters, counts
@@ -28,6 +29,7 @@ class Observation:
 
     Attributes:
         net: The network.
+        single: Its single-threshold form; None if there is no such form.
         result: Logits and counts per window.
         views: Counts by view; without the single-threshold view if there is no such form.
         activity: What other counters need, by view.
@@ -36,6 +38,7 @@ class Observation:
     """
 
     net: Network
+    single: Network | None
     result: Result
     views: Mapping[str, Counts]
     activity: Mapping[str, Activity]
@@ -58,35 +61,43 @@ def observe(
         windows: Integers `[B, T_in, ...]`.
         progress: Called with the number of finished windows.
     """
+    single = _single_threshold(net)
     parts, start = [], 0
     for result in run_chunks(backend, windows, trace=True, progress=progress):
         end = start + len(result.logits)
-        parts.append(_observe_chunk(net, windows[start:end], result))
+        parts.append(_observe_chunk(net, single, windows[start:end], result))
         start = end
     return _join(parts)
 
 
-def _observe_chunk(net: Network, windows: np.ndarray, result: Result) -> Observation:
+def _single_threshold(net: Network) -> Network | None:
+    try:
+        return reparameterize(net)
+    except NetworkError:  # levels and sub-steps at once
+        return None
+
+
+def _observe_chunk(
+    net: Network, single: Network | None, windows: np.ndarray, result: Result
+) -> Observation:
     traces = result.traces or {}
     outputs = reference.outputs_of(net, windows, traces)
     views = {GRADED: counts.count_outputs(net, outputs, GRADED)}
     activity = {GRADED: counters.observe(net, outputs)}
     partial = reference.currents(net, net.readout, outputs).cumsum(1)
-    try:
-        single, unrolled = counts.unroll(net, windows, traces)
-    except NetworkError:  # levels and sub-steps at once
-        pass
-    else:
+    if single is not None:
+        unrolled = counts.unroll(net, single, windows, traces)
         views[SINGLE_THRESHOLD] = counts.count_outputs(single, unrolled, SINGLE_THRESHOLD)
         activity[SINGLE_THRESHOLD] = counters.observe(single, unrolled)
     untraced = dataclasses.replace(result, traces=None)
-    return Observation(net, untraced, views, activity, partial, digests(traces))
+    return Observation(net, single, untraced, views, activity, partial, digests(traces))
 
 
 def _join(parts: list[Observation]) -> Observation:
     first = parts[0]
     return Observation(
         first.net,
+        first.single,
         concatenate([part.result for part in parts]),
         {view: counts.concatenate([part.views[view] for part in parts]) for view in first.views},
         {view: counters.merge([part.activity[view] for part in parts]) for view in first.activity},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,14 +108,14 @@ def _chunk(
     real: Network, integer: Network, windows: np.ndarray, labels: np.ndarray | None
 ) -> Iterator[tuple[float, ...]]:
     """Yield (differing, mean difference, rounding, predictions, accuracy) of each layer."""
-    floats, integers = _outputs(real, windows, {}), _outputs(integer, windows, {})
+    floats, integers = (reference.outputs_of(net, windows) for net in (real, integer))
     answers = floats[real.readout.name].argmax(1)
     for index, layer in enumerate(integer.layers):
         if not isinstance(layer, Neurons | Readout):
             continue
         alone = reference.apply_layer(integer, layer, floats, windows)
         known = {name: integers[name] for name in list(integers)[: index + 1]}
-        mixed = _outputs(real, windows, known)[real.readout.name].argmax(1)
+        mixed = reference.outputs_of(real, windows, known)[real.readout.name].argmax(1)
         yield (
             _differing(layer, integers[layer.name], floats[layer.name]),
             _mean_difference(layer, real[layer.name], integers[layer.name], floats[layer.name]),
@@ -123,20 +123,6 @@ def _chunk(
             float((mixed == answers).mean()),
             0.0 if labels is None else float((mixed == labels).mean()),
         )
-
-
-def _outputs(
-    net: Network, windows: np.ndarray, known: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Return the outputs of all layers, those in `known` as given."""
-    outputs: dict[str, np.ndarray] = {}
-    for layer in net.layers:
-        outputs[layer.name] = (
-            known[layer.name]
-            if layer.name in known
-            else reference.apply_layer(net, layer, outputs, windows)
-        )
-    return outputs
 
 
 def _differing(layer: Neurons | Readout, found: np.ndarray, expected: np.ndarray) -> float:

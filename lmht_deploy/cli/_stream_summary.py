@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ._answers import count_answers
+from ._console import ReaderLeftError
 
 if TYPE_CHECKING:
     from lmht_deploy.events.stream import Clock, Decision, Windower
@@ -63,6 +64,26 @@ class Summary:
         self._saturated += decision.lost
         self._latency.add(decision.latency)
         self._seconds.add(decision.seconds)
+
+    def follow(
+        self, decisions: Iterable[Decision], write: Callable[[Decision], None] | None
+    ) -> bool:
+        """Count and write decisions until they end, the reader leaves, or Ctrl-C ends them.
+
+        Returns:
+            Whether Ctrl-C ended them. What was opened is closed first; then the caller raises
+            KeyboardInterrupt, which gives the exit code of the signal.
+        """
+        try:
+            for decision in decisions:
+                self.add(decision)
+                if write is not None:
+                    write(decision)
+        except KeyboardInterrupt:
+            return True
+        except ReaderLeftError:
+            pass
+        return False
 
     def text(
         self,

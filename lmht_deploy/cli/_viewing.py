@@ -160,15 +160,20 @@ class Viewing:
         self._now = self._begin(opened, 0)
 
     @property
-    def waits(self) -> bool:
+    def _waits(self) -> bool:
         """Whether the source waits for a page: a recording, or standard input that is not live."""
         chosen = self._viewed.chosen
         return chosen.played or (chosen.source == "-" and not chosen.live)
 
     def decisions(self) -> Iterator[Decision]:
-        """Yield the decisions of all passes, until the source has ended and no page is open."""
+        """Yield the decisions of all passes, until the source has ended and no page is open.
+
+        A source that waits for a page begins when one is open.
+        """
         from lmht_deploy.view import SeekRequested
 
+        if self._waits:
+            self.server.wait_for_viewer()
         while True:
             try:
                 yield from self._decide()

@@ -14,7 +14,7 @@ from . import _answers as answers
 from . import _options as options
 from . import _stream_options as shared
 from . import _window_options as windows
-from ._console import ReaderLeftError, say, tell
+from ._console import say, tell
 from ._durations import parse_duration
 from ._predictions import Classes, Prediction, open_predictions
 from ._stream_json import open_json
@@ -82,17 +82,9 @@ def stream(
         clock = Clock() if chosen.live else None
         decisions = decide(opened.packets, windower, opened.validator, clock, judge)
         summary = Summary(classes)
-        interrupted = False
-        try:
-            for decision in islice(decisions, limit):
-                summary.add(decision)
-                show(decision)
-        except KeyboardInterrupt:
-            interrupted = True
-        except ReaderLeftError:
-            pass
+        interrupted = summary.follow(islice(decisions, limit), show)
         tell(summary.text(windower, opened, clock))
-    if interrupted:  # the exit code is that of the signal
+    if interrupted:
         raise KeyboardInterrupt
 
 

@@ -15,7 +15,7 @@ from . import _answers as answers
 from . import _options as options
 from . import _stream_options as shared
 from . import _window_options as windows
-from ._console import ReaderLeftError, tell
+from ._console import tell
 from ._durations import parse_duration
 from ._predictions import Classes
 from ._stream_json import open_json
@@ -118,23 +118,13 @@ def _open_page(stack: ExitStack, viewed: Viewed, name: str, port: int) -> Viewin
 
 def _watch(viewing: Viewing, classes: Classes, browser: bool, json: Path | None) -> None:
     """Tell where the page is, and run the stream until it ends or Ctrl-C ends it."""
-    summary, interrupted = Summary(classes, timed=False), False
+    summary = Summary(classes, timed=False)
     with ExitStack() as stack:
         write = None if json is None else stack.enter_context(open_json(json, classes))
         _announce(viewing.server, browser)
-        try:
-            if viewing.waits:
-                viewing.server.wait_for_viewer()
-            for decision in viewing.decisions():
-                summary.add(decision)
-                if write is not None:
-                    write(decision)
-        except KeyboardInterrupt:
-            interrupted = True
-        except ReaderLeftError:
-            pass
+        interrupted = summary.follow(viewing.decisions(), write)
         tell(viewing.summarize(summary))
-    if interrupted:  # the exit code is that of the signal
+    if interrupted:
         raise KeyboardInterrupt
 
 
