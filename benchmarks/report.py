@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lmht_deploy import __version__, engine
+from lmht_deploy.analysis import provenance
 from lmht_deploy.formats.files import atomic_write
 
 PACKAGES = (
@@ -140,7 +139,7 @@ def environment() -> dict[str, Any]:
         "cpu": cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "tier": os.environ.get("LMHT_ISA") or engine.isas()[0],
-        "commit": commit(),
+        "commit": provenance.commit(),
         "versions": versions(),
     }
 
@@ -164,24 +163,10 @@ def cpu() -> str:
     return "{model name} (family {cpu family}, model {model})".format_map(found)
 
 
-def commit() -> str | None:
-    """Return the commit of this source tree; None outside a git repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 def versions() -> dict[str, str]:
     """Return the versions of Python, lmht-deploy and the `PACKAGES` that are installed."""
-    found = {"python": platform.python_version(), "lmht-deploy": __version__}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    own = {"python": platform.python_version(), "lmht-deploy": __version__}
+    return own | provenance.versions(PACKAGES)
 
 
 def _rounded(value: float) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.report import commit, cpu, versions
+from benchmarks.report import cpu, versions
+from lmht_deploy.analysis.provenance import commit
 from lmht_deploy.formats.files import atomic_write
 
 from .timing import Scale

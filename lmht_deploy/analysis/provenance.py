@@ -7,14 +7,14 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lmht_deploy import __version__, engine
 
-__all__ = ["PACKAGES", "commit", "cpu", "provenance"]
+__all__ = ["PACKAGES", "commit", "cpu", "provenance", "versions"]
 
 PACKAGES = ("numpy", "h5py", "torch", "onnx", "onnxruntime", "tonic", "aedat", "faery")
 """Packages that compute or read data; their versions are reported where they are installed."""
@@ -35,7 +35,7 @@ def provenance(threads: int) -> dict[str, Any]:
         "lmht_deploy": __version__,
         "commit": commit(),
         "python": platform.python_version(),
-        "packages": dict(_versions()),
+        "packages": versions(PACKAGES),
         "system": platform.platform(),
         "cpu": cpu(),
         "cpus": os.cpu_count(),
@@ -68,12 +68,15 @@ def cpu() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
-def _versions() -> Iterator[tuple[str, str]]:
-    for name in PACKAGES:
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of `packages` that are installed."""
+    found = {}
+    for name in packages:
         try:
-            yield name, importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    return found
 
 
 def _memory() -> int | None:

@@ -124,12 +124,13 @@ def compare(
         raise DataError("--predictions is for one network")
     settings = Settings(names, threads, energy_model, speed)
     reader = _Reader(data, reading, split, limit)
-    runs = [_run(entry, name, reader, settings) for name, entry in _named(entries)]
+    found = [_run(entry, name, reader, settings) for name, entry in _named(entries)]
+    runs = [run for run, _ in found]
     content = comparison_as_json(runs, load_model(energy_model), threads)
     if len(runs) == 1:
-        _show_one(runs[0], reader.last, predictions, content["networks"][0])
+        _show_one(*found[0], predictions, content["networks"][0])
     else:
-        _show_several(runs, content["pairs"])
+        _show_several(runs, content)
     write_json(json, content)
     write_report("compare", content, report, figures)
     if not content["equal"]:
@@ -191,14 +192,11 @@ class _Reader:
             )
         return self._known[key]
 
-    @property
-    def last(self) -> Windows:
-        """The windows that were read last."""
-        return list(self._known.values())[-1]
 
-
-def _run(entry: Entry, name: str, reader: _Reader, settings: Settings) -> NetworkRun:
-    """Run one network on its backends."""
+def _run(
+    entry: Entry, name: str, reader: _Reader, settings: Settings
+) -> tuple[NetworkRun, answers.Answered]:
+    """Run one network on its backends; return it and what it answered."""
     import lmht_deploy as lmht
     from lmht_deploy.analysis.document import NetworkRun
 
@@ -208,7 +206,7 @@ def _run(entry: Entry, name: str, reader: _Reader, settings: Settings) -> Networ
     with named_errors(reader.name), progress(f"comparing {name}") as report:
         comparison = _compare(entry, net, found, settings, report)
     answered = answers.answer(found, comparison.result, metadata)
-    return NetworkRun(
+    run = NetworkRun(
         name=name,
         path=entry.path,
         net=net,
@@ -221,6 +219,7 @@ def _run(entry: Entry, name: str, reader: _Reader, settings: Settings) -> Networ
         data=_data_as_json(found, answered.classes.names),
         metadata=metadata,
     )
+    return run, answered
 
 
 def _target(path: Path, net: Network | None) -> tuple[Target, Mapping[str, str]]:
@@ -281,14 +280,16 @@ def _data_as_json(found: Windows, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _show_one(
-    run: NetworkRun, found: Windows, predictions: Path | None, content: Mapping[str, Any]
+    run: NetworkRun,
+    answered: answers.Answered,
+    predictions: Path | None,
+    content: Mapping[str, Any],
 ) -> None:
     """Print the table of the backends, how others count, all energy models, and the scores."""
     show_comparison(run.comparison)
     _show_speed(run.comparison)
     _show_counters(run.comparison)
     _show_energy(run.comparison)
-    answered = answers.answer(found, run.comparison.result, run.metadata)
     answers.report(answered, predictions)
     if content["classes"] is not None:
         _say_worst(content["classes"]["worst"][:WORST], answered.classes)
@@ -306,30 +307,27 @@ def _say_worst(worst: Sequence[Mapping[str, Any]], classes: Classes) -> None:
         say(f"worst windows: {', '.join(texts)}")
 
 
-def _show_several(runs: Sequence[NetworkRun], pairs: Sequence[Mapping[str, Any]]) -> None:
+def _show_several(runs: Sequence[NetworkRun], content: Mapping[str, Any]) -> None:
     """Print the backends of each network, one line per network, and the pairs."""
     for run in runs:
         show_comparison(run.comparison, f"{run.name}: the same windows on every backend")
         _show_speed(run.comparison)
     columns = ("network", "L", "T", "windows", "accuracy", "95% interval", "SOPs", "energy nJ")
     found = table("networks", columns, left=("network",), caption="means per window")
-    for run in runs:
-        found.add_row(*_summary(run))
+    for run, network in zip(runs, content["networks"], strict=True):
+        found.add_row(*_summary(run, network))
     show(found)
-    _show_pairs(pairs)
-    for pair in pairs:
+    _show_pairs(content["pairs"])
+    for pair in content["pairs"]:
         if pair["quantization"] is not None:
             _show_rounding(pair)
 
 
-def _summary(run: NetworkRun) -> list[str]:
-    first, net = run.comparison.rows[0], run.net
-    levels = max((layer.levels for layer in net.neurons), default=0) if net else None
-    steps = net.neurons[-1].steps if net and net.neurons else None
+def _summary(run: NetworkRun, network: Mapping[str, Any]) -> list[str]:
+    first = run.comparison.rows[0]
     return [
         run.name,
-        "-" if levels is None else str(levels),
-        "-" if steps is None else str(steps),
+        *("-" if network[key] is None else str(network[key]) for key in ("levels", "steps")),
         str(first.windows),
         percent(first.accuracy),
         "-" if first.interval is None else " to ".join(map(percent, first.interval)),
