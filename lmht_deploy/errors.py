@@ -99,6 +99,8 @@ def show(value: object) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error of another library, short and printable."""
-    text = (str(error).strip("'\" \n").splitlines() or [""])[0] or type(error).__name__
+    # A KeyError shows its text as Python source, in quotes.
+    said = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = (str(said).strip().splitlines() or [""])[0] or type(error).__name__
     plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return plain if len(plain) <= 300 else f"{plain[:297]}..."

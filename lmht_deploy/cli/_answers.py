@@ -133,7 +133,7 @@ def choose_judge(
 
 
 def check_data(found: Windows, name: str, smooth: int, calibrate: float | None) -> None:
-    """Refuse options that need labels or recordings where there are none, before the run."""
+    """Check options that need labels, recordings or other data, before the run."""
     if smooth > 1 and found.source_index is None:
         raise DataError(
             f"--smooth averages the windows of a recording; {name} does not say which recording "
@@ -141,6 +141,12 @@ def check_data(found: Windows, name: str, smooth: int, calibrate: float | None) 
         )
     if calibrate is not None:
         found.require_labels()
+        if found.provenance.get("split") == "train":
+            warn(
+                f"--calibrate on the training split of {name}: a network has larger margins on "
+                "the data that it was trained on, so the margin that is found is too large for "
+                "other data"
+            )
 
 
 def answer(

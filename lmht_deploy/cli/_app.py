@@ -14,6 +14,7 @@ from lmht_deploy.errors import LmhtError
 
 from . import events, lava
 from ._console import STDOUT, ReaderLeftError, out, say, tell, writing
+from ._verb import Verb
 from .compare import compare
 from .convert import convert
 from .datasets import datasets
@@ -64,7 +65,7 @@ app = typer.Typer(
     epilog="Shell completion: lmht --install-completion",
 )
 for _panel, _verb, _example in VERBS:
-    app.command(epilog=f"Example: {_example}", rich_help_panel=_panel)(_verb)
+    app.command(cls=Verb, epilog=f"Example: {_example}", rich_help_panel=_panel)(_verb)
 app.add_typer(events.app, rich_help_panel=TOOLS)
 app.add_typer(lava.app, rich_help_panel=TOOLS)
 

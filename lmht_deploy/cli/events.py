@@ -16,6 +16,7 @@ from . import _options as options
 from ._console import say, warn, write_json
 from ._durations import checked_duration, format_duration, parse_duration
 from ._event_picture import check_picture, save_picture
+from ._verb import Verb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +120,7 @@ class Opening:
 # ------------------------------------------------------------------------------------------- info
 
 
-@app.command(epilog="Example: lmht events info recording.aedat4 --image recording.gif")
+@app.command(cls=Verb, epilog="Example: lmht events info recording.aedat4 --image recording.gif")
 def info(
     recording: Source,
     sensor: options.SensorSize = None,
@@ -212,7 +213,7 @@ def _as_json(found: EventSummary) -> dict[str, Any]:
 # ------------------------------------------------------------------------- convert, cut and filter
 
 
-@app.command(epilog="Example: lmht events convert recording.aedat4 recording.raw")
+@app.command(cls=Verb, epilog="Example: lmht events convert recording.aedat4 recording.raw")
 def convert(
     recording: Source,
     out: Target,
@@ -227,7 +228,7 @@ def convert(
     _write(recording, out, stream, {"dropped": dropped}, json)
 
 
-@app.command(epilog="Example: lmht events cut in.aedat4 out.aedat4 --start 1s --end 2.5s")
+@app.command(cls=Verb, epilog="Example: lmht events cut in.aedat4 out.aedat4 --start 1s --end 2.5s")
 def cut(
     recording: Source,
     out: Target,
@@ -285,6 +286,7 @@ def _parse_crop(text: str) -> tuple[int, int, int, int]:
 
 
 @app.command(
+    cls=Verb,
     name="filter",
     epilog="Example: lmht events filter in.aedat4 out.aedat4 --background-activity 10ms",
 )

@@ -256,6 +256,14 @@ def test_a_margin_is_calibrated_stored_and_used(
         assert content["predictions"] == PREDICTED.tolist()
 
 
+def test_calibrating_on_training_data_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """The margins of training data are too large."""
+    command = ["run", "zoo:digits", "--data", "digits", "--limit", "20", "--calibrate", "90"]
+    for split, expected in (("train", True), ("test", False)):
+        assert lmht(*command, "--split", split) == 0
+        assert ("the training split of digits" in capsys.readouterr().err) == expected
+
+
 def test_mistakes_about_margins(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = ("run", "net.lmht", "--data", "data.npz")
     assert "do not give --min-margin with it" in refused(

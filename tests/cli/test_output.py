@@ -245,3 +245,37 @@ def test_errors_of_outputs_name_the_file(folder: Path, capsys: pytest.CaptureFix
     assert "expected a .csv or .parquet file" in refused(capsys, *run, folder / "p.txt")
     assert "is a folder" in refused(capsys, *run, folder)
     assert "does not exist" in refused(capsys, *run, folder / "no" / "p.csv")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["run", "net.lmht", "--data", "data.npz", "--predictions", "a.csv", "--json", "a.csv"],
+            "a.csv: is given as --predictions and as --json; give two files",
+        ),
+        (
+            ["run", "net.lmht", "--data", "data.npz", "--json", "./data.npz"],
+            "data.npz: is given as --data and as --json",
+        ),
+        (
+            ["compare", "net.lmht", "--data", "data.npz", "--report", "a.html", "--json", "a.html"],
+            "a.html: is given as",
+        ),
+        (
+            [*STREAM, "--json", "net.lmht"],
+            "net.lmht: is given as an input and as --json",
+        ),
+    ],
+)
+def test_no_output_overwrites_another_file(
+    arguments: list[str],
+    message: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert message in refused(capsys, *arguments)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

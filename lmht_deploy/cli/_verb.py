@@ -1,0 +1,51 @@
+"""The class of all commands: no output file overwrites another file of the same command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from typer.core import TyperCommand
+
+from lmht_deploy.errors import DataError
+
+from ._console import STDOUT
+from ._options import OUTPUT
+
+
+class Verb(TyperCommand):
+    """A command that refuses two names for one file, if it would write that file."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            DataError: An output file is an input, or another output.
+        """
+        given: dict[Path, str] = {}
+        for parameter in sorted(self.params, key=_is_output_file):  # outputs last
+            for path in _files(ctx.params.get(parameter.name or "")):
+                name = parameter.opts[0] if parameter.opts[0].startswith("-") else "an input"
+                other = given.setdefault(path, name)
+                if other != name and _is_output_file(parameter):
+                    raise DataError(f"{path}: is given as {other} and as {name}; give two files")
+        return super().invoke(ctx)
+
+
+def _is_output_file(parameter: Any) -> bool:
+    is_output = parameter.name == "out" or getattr(parameter, "rich_help_panel", "") == OUTPUT
+    return is_output and parameter.metavar != "DIR"
+
+
+def _files(value: object) -> Iterator[Path]:
+    """Yield the files in a value; folders and devices may be given twice.
+
+    A text, as in --data, counts where it names a file.
+    """
+    for item in value if isinstance(value, list | tuple) else (value,):
+        if not isinstance(item, str | Path) or str(item) == str(STDOUT):
+            continue
+        if os.path.isfile(item) or (isinstance(item, Path) and not os.path.lexists(item)):
+            yield Path(os.path.realpath(item))
