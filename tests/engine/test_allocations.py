@@ -69,6 +69,13 @@ for name, net in (networks | {name: build() for name, build in SPECIAL.items()})
             for step in range(net.input.steps):
                 steps.put(step, windows[1, step])
                 steps.run(step)
+        if engine.StepwiseEngine.supports(net):
+            stepwise = engine.StepwiseEngine(net, threads=threads)
+            stepwise.step(windows[1, 0])
+            stepwise.reset()
+            counting.core, stepwise._core = stepwise._core, counting
+            for counts in windows[1]:
+                stepwise.step(counts)
         print(name, threads, *counting.counts)
 """
 
