@@ -112,7 +112,7 @@ def snntorch() -> None:
         first, second = make()
         model = nn.Sequential(linear(64, 20, 1.5), first, linear(20, 10, 2), second)
         spikes = recorded([first, second], model, x)
-        graph = export_to_nir(model, torch.zeros(64), ignore_dims=[0])
+        graph = export_to_nir(model, torch.zeros(1, 64), ignore_dims=[0])
         save(name, graph, x, spikes, profile="snntorch", **options)
 
 

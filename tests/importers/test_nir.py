@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ RNG = np.random.default_rng(0)
 # --------------------------------------------------------------------------- files of frameworks
 
 
-@pytest.mark.parametrize("name", ["sinabs", "snntorch", "snntorch-immediate", "norse"])
+@pytest.mark.parametrize("name", ["sinabs", "snntorch", "norse"])
 def test_every_spike_is_that_of_the_framework(name: str) -> None:
     with np.load(GOLDEN / f"{name}.npz") as stored:
         arrays = dict(stored)
@@ -43,21 +44,19 @@ def test_every_spike_is_that_of_the_framework(name: str) -> None:
         ("spikingjelly-hard", "nir", "_1: .*hard reset.*as the file says"),
         ("snntorch-immediate", "snntorch", "1: the leak acts before θ is subtracted"),
         ("norse", "norse", "1: .*hard reset"),
-        ("norse", "sinabs", "the integer form|."),
     ],
 )
 def test_another_reset_is_refused(name: str, profile: Any, message: str) -> None:
-    if profile == "sinabs":
-        pytest.skip("a profile that does not belong to the file is the user's choice")
     with pytest.raises(LoweringError, match=message):
         lmht.from_nir(GOLDEN / f"{name}.nir", steps=4, profile=profile)
 
 
 def test_a_sinabs_graph_in_memory() -> None:
     """`nir.write` fails on most graphs of sinabs; the graph itself can be imported."""
-    torch = pytest.importorskip("torch")
-    sl = pytest.importorskip("sinabs.layers")
-    exchange = pytest.importorskip("sinabs.nir")
+    import sinabs.layers as sl
+    import sinabs.nir as exchange
+    import torch
+
     torch.manual_seed(0)
     neurons = [sl.IAFSqueeze(batch_size=1), sl.LIFSqueeze(tau_mem=9.0, batch_size=1)]
     first = torch.nn.Conv2d(2, 4, 3, padding=1)
@@ -95,7 +94,7 @@ def chain(*nodes: Node, shape: tuple[int, ...] = (6,), out: int = 3) -> Graph:
     ends = Node("Input", {"shape": np.array(shape)}), Node("Output", {"shape": np.array([out])})
     named = {str(i): node for i, node in enumerate((ends[0], *nodes, ends[1]))}
     names = list(named)
-    return Graph(named, tuple(zip(names, names[1:], strict=False)))
+    return Graph(named, tuple(itertools.pairwise(names)))
 
 
 def lif(n: int, **values: Any) -> Node:
@@ -121,6 +120,7 @@ def conv(outputs: int, inputs: int, **values: Any) -> Node:
     given: dict[str, Any] = {
         "weight": array(outputs, inputs, 3, 3), "bias": array(outputs), "stride": np.array([2, 1]),
         "padding": np.array([1, 0]), "dilation": np.array([1, 1]), "groups": np.array(1),
+        "input_shape": np.array([8, 8]),
     }  # fmt: skip
     return Node("Conv2d", given | values)
 
@@ -168,6 +168,10 @@ GRAPHS["residual"] = residual
 @pytest.mark.parametrize("name", GRAPHS)
 def test_graphs_are_verified_and_run_everywhere(name: str, max_spikes: int, still: bool) -> None:
     graph = GRAPHS[name]()
+    if still and name == "residual":  # the image of one step is added to spikes of every step
+        with pytest.raises(LoweringError, match="4: an addition needs currents of equal shapes"):
+            lmht.from_nir(graph, steps=5, dt=1.0, still=True)
+        return
     net = lmht.from_nir(
         graph, steps=5, dt=1.0, max_spikes=max_spikes, max_value=4, input_scale=0.5, still=still
     )
@@ -179,7 +183,8 @@ def test_graphs_are_verified_and_run_everywhere(name: str, max_spikes: int, stil
 
 
 def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:
-    nir = pytest.importorskip("nir")
+    import nir
+
     for name in ("if", "cuba", "conv", "residual"):
         graph = GRAPHS[name]()
         write_nir(tmp_path / "a.nir", graph)
@@ -232,7 +237,7 @@ REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
     "shapes": (lambda: chain(affine(4, 6), lif(3)), "has the shape"),
     "pool": (lambda: chain(conv(2, 1), pool("SumPool2d"), FLATTEN, shape=(1, 8, 8)),
              "a pooling reads the current"),
-    "unread": (lambda: Graph(with_edge().nodes, with_edge().edges[:-1]), "nothing enters"),
+    "unread": (lambda: Graph(with_edge().nodes, with_edge().edges[:-1]), "no node reads"),
 }  # fmt: skip
 
 
@@ -278,8 +283,8 @@ def test_an_error_in_the_network_is_found() -> None:
     from lmht_deploy.importers._interpreter import require_agreement
 
     graph, taken = GRAPHS["lif"](), rules("nir", 1.0, None, None)
-    net = import_nir(graph, steps=5, dt=1.0).network
-    for change in ({"leak": 0.7}, {"threshold": np.full(5, 0.6)}, {"v0": np.full(5, 0.3)}):
+    net = import_nir(graph, steps=20, dt=1.0, max_value=2).network
+    for change in ({"leak": 0.5}, {"threshold": np.full(5, 0.7)}, {"bias": np.full(5, 0.3)}):
         layers = [
             dataclasses.replace(layer, **change) if layer in net.neurons else layer
             for layer in net.layers
