@@ -3,13 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test docs sanitize release-check lint clean
+.PHONY: demo test cross-tools docs sanitize release-check lint clean
 demo: .venv/installed
 	$(BIN)/lmht demo
 
 test: .venv/installed
 	$(BIN)/lmht lava install
 	$(BIN)/python -m pytest $(PYTEST)
+
+# Compilers and emulators of other processors, for the tests that need them.
+cross-tools:
+	tests/cross_tools
 
 # Builds the sdist and the wheel, and runs them in empty environments.
 release-check: .venv/installed
@@ -27,7 +31,7 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
-	git ls-files '*.cpp' '*.hpp' | xargs $(BIN)/clang-format --dry-run -Werror
+	git ls-files '*.cpp' '*.hpp' '*.c' | xargs $(BIN)/clang-format --dry-run -Werror
 
 # Rebuilt when the dependencies or the C++ core change; Python files are used in place.
 CORES := lmht_deploy/native lmht_deploy/engine/core lmht_deploy/events/core lmht_deploy/netx/core

@@ -3,6 +3,7 @@
 onnx.py         ONNX (`.onnx`)
 netx.py         NetX HDF5 (`.net`), exact in the Lava processes of lmht-deploy
 netx_exact.py   NetX HDF5 (`.net`), exact in unmodified lava-dl, for small networks
+c/              C99 source (`.c` and `.h`) for small machines
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from lmht_deploy.ir import Network, require_network
 
 __all__ = ["ExportReport", "export"]
 
-OPTIONS = {".onnx": ("trace",), ".net": ("graded", "stock_exact")}
+OPTIONS = {".onnx": ("trace",), ".net": ("graded", "stock_exact"), ".c": ("prefix",)}
 """Options of each format, by file name extension."""
 
 
@@ -26,7 +27,7 @@ class ExportReport:
 
     Attributes:
         path: The file.
-        format: Format of the file: "ONNX", "NetX" or "NetX, stock-exact".
+        format: Format of the file: "ONNX", "NetX", "NetX, stock-exact" or "C99".
         warnings: What other readers of the file get wrong, one sentence each.
     """
 
@@ -47,11 +48,13 @@ def export(
     trace: bool = False,
     graded: bool = False,
     stock_exact: bool = False,
+    prefix: str | None = None,
 ) -> ExportReport:
     """Write an integer network as an artifact of another runtime.
 
-    The file name extension of `path` chooses the format: `.onnx` or `.net`. The file appears
-    complete or not at all, and equal networks give equal bytes.
+    The file name extension of `path` chooses the format: `.onnx`, `.net` or `.c`. The file
+    appears complete or not at all, and equal networks give equal bytes. A `.c` file has its header
+    beside it, with the suffix `.h`.
 
     Args:
         net: The network.
@@ -59,6 +62,7 @@ def export(
         trace: ONNX: the graph also outputs the spikes of every neuron layer.
         graded: NetX: spikes carry counts of up to L, as on Loihi 2, instead of L single spikes.
         stock_exact: NetX: write a small network such that unmodified lava-dl runs it exactly.
+        prefix: C: first part of the names in the header. Default: "lmht".
 
     Returns:
         The path, the format and the warnings.
@@ -73,11 +77,17 @@ def export(
     for name, given in options.items():
         if not isinstance(given, bool):
             raise ExportError(f"option {name!r} is True or False, not {show(given)}")
-    _check_options(path, {name for name, given in options.items() if given})
+    chosen = {name for name, given in options.items() if given}
+    _check_options(path, chosen | ({"prefix"} if prefix is not None else set()))
     if path.suffix == ".onnx":
         from .onnx import export_onnx
 
         return ExportReport(path, "ONNX", export_onnx(net, path, trace=trace))
+    if path.suffix == ".c":
+        from .c import export_c
+
+        export_c(net, path, prefix="lmht" if prefix is None else prefix)
+        return ExportReport(path, "C99")
     if stock_exact:
         from .netx_exact import export_netx_exact
 
