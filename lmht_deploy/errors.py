@@ -40,12 +40,18 @@ class LmhtError(Exception):
     """Root of all errors that a user of lmht-deploy can cause.
 
     Args:
-        message: What was wrong. It becomes one line, also where it shows an array.
+        message: What was wrong. It becomes one line, also where it shows an array. What is not
+            printable is escaped: the names in a file can be of anyone.
     """
 
     def __init__(self, message: object = "") -> None:
         text = str(message)
-        super().__init__(" ".join(text.split()) if "\n" in text else text)
+        line = " ".join(text.split()) if "\n" in text else text
+        super().__init__(line if line.isprintable() else "".join(map(_visible, line)))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 class LmhtWarning(UserWarning):

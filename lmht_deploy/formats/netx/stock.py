@@ -327,6 +327,7 @@ def _fits(layer: NetXLayer, shape: Shape) -> bool:
             return (
                 min(*layer.stride, *layer.dilation, layer.groups) >= 1
                 and min(layer.padding) >= 0
+                and max(*layer.stride, *layer.dilation, *layer.padding, layer.groups) < INT32
                 and len(layer.weight) % layer.groups == 0
                 and len(shape) == 3
                 and shape[0] == layer.weight.shape[1] * layer.groups
