@@ -68,7 +68,7 @@ def check_json(path: Path | None) -> Path | None:
 
 
 def check_report(path: Path | None) -> Path | None:
-    """Check the name of the page, and that the packages for it are installed."""
+    """Check the name of the page, and that its packages are installed."""
     if path is not None:
         _check_report_packages()
         if path.suffix.lower() not in (".html", ".htm"):

@@ -55,7 +55,7 @@ class Prediction:
 
 
 def check_predictions(path: Path | None) -> Path | None:
-    """Check the name of a file of predictions, and that the package for it is installed."""
+    """Check the name of a file of predictions, and that its package is installed."""
     if path is None:
         return None
     if path.suffix not in (".csv", ".parquet") or path.is_dir():
