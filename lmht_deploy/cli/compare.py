@@ -18,12 +18,14 @@ from ._console import bad, good, percent, progress, say, show, table, tell, writ
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
 from ._predictions import Classes
 from ._report import write_report
+from ._training import resolve_device
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from lmht_deploy.analysis.compare import BackendRow, Comparison
     from lmht_deploy.analysis.document import NetworkRun
+    from lmht_deploy.analysis.twin import Twin
     from lmht_deploy.data import Windows
     from lmht_deploy.ir import Network
 
@@ -52,12 +54,14 @@ class Settings:
     Attributes:
         backends: Names of the backends; None for all.
         threads: Maximum number of threads.
+        device: Device of PyTorch for the backend `torch`.
         energy_model: Name or file of the energy model.
         speed: Whether to measure speed.
     """
 
     backends: Sequence[str] | None
     threads: int
+    device: str
     energy_model: str
     speed: bool
 
@@ -93,6 +97,7 @@ def compare(
     limit: options.Limit = None,
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
     threads: options.Threads = 1,
+    device: options.Device = "cpu",
     speed: Annotated[
         bool,
         typer.Option(
@@ -103,6 +108,17 @@ def compare(
         ),
     ] = False,
     energy_model: options.Energy = "45nm",
+    twin_accuracy: Annotated[
+        str | None,
+        typer.Option(
+            "--twin-accuracy",
+            metavar="NUMBER|RUN",
+            help="Accuracy of the network of the same shape that is not spiking, whose energy the "
+            "models 'int8-ann' estimate: a number from 0 to 1, or its training run "
+            "(network.neuron=relu).",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     predictions: answers.Predictions = None,
     report: options.Report = None,
     figures: options.Figures = None,
@@ -117,18 +133,20 @@ def compare(
     from lmht_deploy.analysis.compare import choose_backends
     from lmht_deploy.analysis.document import comparison_as_json
     from lmht_deploy.analysis.energy import energy_model as load_model
+    from lmht_deploy.analysis.twin import UNKNOWN, read_twin
 
     names = None if backends is None else choose_backends(_split(backends))
+    twin = UNKNOWN if twin_accuracy is None else read_twin(twin_accuracy)
     entries = list(_entries(networks))
     if predictions is not None and len(entries) > 1:
         raise DataError("--predictions is for one network")
-    settings = Settings(names, threads, energy_model, speed)
+    settings = Settings(names, threads, device if device == "cpu" else resolve_device(device), energy_model, speed)
     reader = _Reader(data, reading, split, limit)
     found = [_run(entry, name, reader, settings) for name, entry in _named(entries)]
     runs = [run for run, _ in found]
-    content = comparison_as_json(runs, load_model(energy_model), threads)
+    content = comparison_as_json(runs, load_model(energy_model), threads, twin=twin)
     if len(runs) == 1:
-        _show_one(*found[0], predictions, content["networks"][0])
+        _show_one(*found[0], predictions, content["networks"][0], twin)
     else:
         _show_several(runs, content)
     write_json(json, content)
@@ -246,6 +264,7 @@ def _compare(
 
     common: dict[str, Any] = {
         "threads": settings.threads,
+        "device": settings.device,
         "energy_model": settings.energy_model,
         "speed": settings.speed,
         "progress": report,
@@ -284,15 +303,28 @@ def _show_one(
     answered: answers.Answered,
     predictions: Path | None,
     content: Mapping[str, Any],
+    twin: Twin,
 ) -> None:
     """Print the table of the backends, how others count, all energy models, and the scores."""
     show_comparison(run.comparison)
     _show_speed(run.comparison)
     _show_counters(run.comparison)
     _show_energy(run.comparison)
+    _say_twin(content["accuracy"], twin)
     answers.report(answered, predictions)
     if content["classes"] is not None:
         _say_worst(content["classes"]["worst"][:WORST], answered.classes)
+
+
+def _say_twin(accuracy: float | None, twin: Twin) -> None:
+    """Print at which accuracies the spiking network and its dense twin are compared."""
+    if twin.accuracy is None:
+        say("the accuracy of the int8 twin is not known; --twin-accuracy states it")
+    else:
+        say(
+            f"accuracy of the int8 twin: {percent(twin.accuracy)} ({twin.source}); "
+            f"of this network: {percent(accuracy)}"
+        )
 
 
 def _say_worst(worst: Sequence[Mapping[str, Any]], classes: Classes) -> None:
@@ -437,9 +469,13 @@ def _show_speed(comparison: Comparison) -> None:
             "-" if memory is None else f"{memory / 2**20:,.0f}",
         )
     show(found)
-    measured = comparison.measured
+    for measured in comparison.measured:
+        _say_measured(measured)
+
+
+def _say_measured(measured: Mapping[str, Any]) -> None:
     if "reason" in measured:
-        say(f"no energy is measured: {measured['reason']}")
+        say(f"{measured['meter']} measures no energy: {measured['reason']}")
     else:
         say(
             f"measured energy ({measured['source']}, {measured['backend']}): "
