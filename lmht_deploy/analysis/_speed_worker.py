@@ -1,7 +1,8 @@
 """One backend in a process of its own, which `speed` asks to run windows.
 
-It is started as `python -m lmht_deploy.analysis._speed_worker BACKEND ARTIFACT WINDOWS THREADS DEVICE`,
-and answers each line of standard input with one line of JSON on standard output.
+It is started as `python -m lmht_deploy.analysis._speed_worker` with the arguments BACKEND,
+ARTIFACT, WINDOWS, THREADS and DEVICE. It answers each line of standard input with one line of JSON
+on standard output.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -157,9 +157,7 @@ def unavailable(name: str) -> str | None:
 
 
 @check_types(BackendError, device=str)
-def open_backend(
-    name: str, path: str | Path, *, threads: int = 1, device: str = "cpu"
-) -> Backend:
+def open_backend(name: str, path: str | Path, *, threads: int = 1, device: str = "cpu") -> Backend:
     """Open an artifact.
 
     Args:

@@ -140,7 +140,9 @@ def compare(
     entries = list(_entries(networks))
     if predictions is not None and len(entries) > 1:
         raise DataError("--predictions is for one network")
-    settings = Settings(names, threads, device if device == "cpu" else resolve_device(device), energy_model, speed)
+    settings = Settings(
+        names, threads, device if device == "cpu" else resolve_device(device), energy_model, speed
+    )
     reader = _Reader(data, reading, split, limit)
     found = [_run(entry, name, reader, settings) for name, entry in _named(entries)]
     runs = [run for run, _ in found]

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -206,12 +206,19 @@ def _percentile(ordered: list[float], percent: int) -> float:
     return ordered[(len(ordered) - 1) * percent // 100] if ordered else 0.0
 
 
+class Watcher(Protocol):
+    """Is shown the events that are counted."""
+
+    def count(self, events: np.ndarray, first: int, last: int, time: int) -> None:
+        """Count `events[first:last]`, EVENT `[n]`, valid; the last one is from `time` (us)."""
+
+
 class WatchedBins:
     """Bins that show a sampler what they count, and leave out windows before a time.
 
     Args:
         bins: The bins of the network.
-        sampler: Counts for the page.
+        sampler: Counts for the page, or writes.
         first: Start of the earliest window that runs, in us from the first event. Earlier events
             are not shown.
         start: Returns the start of the window in progress, in us from the first event.
@@ -220,7 +227,7 @@ class WatchedBins:
         result: Result of the last window that ran.
     """
 
-    def __init__(self, bins: Bins, sampler: Sampler, first: int, start: Callable[[], int]) -> None:
+    def __init__(self, bins: Bins, sampler: Watcher, first: int, start: Callable[[], int]) -> None:
         self._bins, self._sampler, self._first, self._start = bins, sampler, first, start
         self._origin: int | None = None
         self.result: Result | None = None

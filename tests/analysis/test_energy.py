@@ -55,8 +55,7 @@ def test_every_packaged_model_is_cited_and_says_what_it_leaves_out() -> None:
         # 20 biases and 63 states are read
         (
             "memory",
-            (40 * 0.2 + 6 * 6.4 + 3 * 3.2 + 20 * 0.1 + 4 * 0.1)
-            + (43 * 5 + 20 * 2.5 + 63 * 10 * 2),
+            (40 * 0.2 + 6 * 6.4 + 3 * 3.2 + 20 * 0.1 + 4 * 0.1) + (43 * 5 + 20 * 2.5 + 63 * 10 * 2),
         ),
         ("int8-ann", 99 * 0.23),
         # inputs of 4 KiB: 5 pJ; outputs of 2 KiB: 2.5 pJ

@@ -59,21 +59,21 @@ class FakeNvml(ModuleType):
         if name == self.fails:
             raise self.NVMLError("Not Supported")
 
-    def nvmlInit(self) -> None:
+    def nvmlInit(self) -> None:  # noqa: N802
         self._call("init")
 
-    def nvmlShutdown(self) -> None:
+    def nvmlShutdown(self) -> None:  # noqa: N802
         self._call("shutdown")
 
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
         self._call("handle")
         return uuid
 
-    def nvmlDeviceGetName(self, handle: str) -> bytes:
+    def nvmlDeviceGetName(self, handle: str) -> bytes:  # noqa: N802
         assert handle == f"GPU-{UUID}"
         return b"a GPU"
 
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:  # noqa: N802
         self._call("energy")
         self.energy += 250
         return self.energy

@@ -31,7 +31,9 @@ def test_a_number() -> None:
 
 def test_a_run(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    twin = read_twin(str(run(tmp_path / "relu", "network.neuron=relu", "network.steps=1", "data.steps=1")))
+    twin = read_twin(
+        str(run(tmp_path / "relu", "network.neuron=relu", "network.steps=1", "data.steps=1"))
+    )
     assert twin.accuracy == 0.975
     assert twin.source == "float accuracy of the run relu, before int8 quantization"
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lmht_deploy import report
-from tests.support.comparison_json import comparison
 from tests.support.chromium import Page, open_page
+from tests.support.comparison_json import comparison
 
 PHONE = 360
 SHAPES = """

@@ -13,8 +13,8 @@ from lmht_deploy import report
 from lmht_deploy.analysis.explain import explain, to_content
 from lmht_deploy.analysis.provenance import provenance
 from lmht_deploy.errors import DataError
-from tests.support.networks import SPECIAL, windows_for
 from tests.support.chromium import open_page
+from tests.support.networks import SPECIAL, windows_for
 
 from .test_browser import CONTRAST, SHAPES, probe
 

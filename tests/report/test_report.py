@@ -148,8 +148,14 @@ def test_what_is_absent_is_said() -> None:
     for backend in content["networks"][0]["backends"]:
         backend.update(dict.fromkeys(("accuracy", "interval", "speed")))
     text = write(content)
-    for what in ("Spike density by step", "Energy", "Accuracy over time", "Classes", "Samples",
-                 "Measured energy"):
+    for what in (
+        "Spike density by step",
+        "Energy",
+        "Accuracy over time",
+        "Classes",
+        "Samples",
+        "Measured energy",
+    ):
         assert f"{what}: not available." in text
     assert "Latency, throughput and memory: not available." in text
 
