@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._stream_source import Source, SourceOptions, open_source
 from ._stream_windows import input_size, make_bins
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lmht_deploy.answers import Judge
     from lmht_deploy.backends import Backend
     from lmht_deploy.events.arrays import Sensor
@@ -167,6 +169,49 @@ class Recorded:
         return summary.text(self._pass.windower, self._opened, self._pass.clock)
 
 
+class Explainer:
+    """Says which cells decided the last window.
+
+    Args:
+        net: The network.
+    """
+
+    def __init__(self, net: Network) -> None:
+        self._net = net
+        self._last: tuple[Decision, np.ndarray] | None = None
+
+    def remember(self, decision: Decision, counts: np.ndarray) -> None:
+        """Remember a window, int64 `[T_in, 2, H, W]`, until the next one."""
+        self._last = decision, counts
+
+    def explain(self) -> dict[str, Any]:
+        """Return how the margin of the last window changes without each cell, as plain values."""
+        import numpy as np
+
+        from lmht_deploy.analysis.explain import explain
+        from lmht_deploy.errors import LmhtError
+
+        if self._last is None:
+            return {"error": "no window is classified yet"}
+        decision, counts = self._last
+        window = np.minimum(counts, self._net.input.max_value)
+        try:
+            found = explain(self._net, window, methods=(), flip=False)
+        except LmhtError as error:
+            return {"error": str(error)}
+        cells = found.parts["cell"]
+        return {
+            "window": decision.window,
+            "answer": found.answer,
+            "margin": found.margin * found.scale,
+            "cell": found.cell,
+            "size": list(window.shape[2:]),
+            "deltas": (cells.margin_deltas * found.scale).tolist(),
+            "changed": int(cells.changed.sum()),
+            "runs": found.runs,
+        }
+
+
 class Viewing:
     """A stream and the page that shows it.
 
@@ -177,6 +222,7 @@ class Viewing:
         server: Serves the page.
         transport: Plays a recording; None for another source.
         extent: Extent of a recording.
+        explainer: Is shown every window.
     """
 
     def __init__(
@@ -185,10 +231,11 @@ class Viewing:
         opened: Source,
         sampler: Sampler,
         server: ViewServer,
+        explainer: Explainer,
         transport: Transport | None,
         extent: Extent | None,
     ) -> None:
-        self.server = server
+        self.server, self._explainer = server, explainer
         self._viewed, self._sampler = viewed, sampler
         self._transport, self._extent = transport, extent
         self._now = _begin(viewed, opened, sampler, 0)
@@ -225,7 +272,8 @@ class Viewing:
     def _decide(self) -> Iterator[Decision]:
         now = self._now
         for decision in _decide(now, self._viewed.judge):
-            assert now.bins.result is not None
+            assert now.bins.result is not None and now.bins.counts is not None
+            self._explainer.remember(decision, now.bins.counts)
             self._sampler.add(decision, now.bins.result)
             yield decision
             if self._transport is not None:

@@ -22,7 +22,7 @@ from ._stream_json import open_json
 from ._stream_source import SourceOptions, open_source
 from ._stream_summary import Summary
 from ._stream_windows import input_size, stream_rule
-from ._viewing import Recorded, Viewed, Viewing, describe, measure, open_pass
+from ._viewing import Explainer, Recorded, Viewed, Viewing, describe, measure, open_pass
 
 if TYPE_CHECKING:
     from lmht_deploy.view import ViewServer
@@ -148,8 +148,10 @@ def _open_page(stack: ExitStack, viewed: Viewed, name: str, port: int) -> Viewin
     opened = open_pass(stack, viewed, transport, extent)
     sampler = Sampler(opened.validator.sensor)
     described = describe(viewed, name, sampler.sensor, extent)
-    server = stack.enter_context(ViewServer(described, sampler, transport, port))
-    return Viewing(viewed, opened, sampler, server, transport, extent)
+    explainer = Explainer(viewed.net)
+    page = ViewServer(described, sampler, transport, port, explainer.explain)
+    server = stack.enter_context(page)
+    return Viewing(viewed, opened, sampler, server, explainer, transport, extent)
 
 
 def _follow(viewing: Viewing | Recorded, classes: Classes, json: Path | None) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from lmht_deploy.events.arrays import Sensor
-from lmht_deploy.events.stream import Bins, Decision, Outcome
+from lmht_deploy.events.stream import Counts, Decision, Outcome
 from lmht_deploy.events.windows import count_events
 from lmht_deploy.result import Result
 
@@ -225,12 +225,16 @@ class WatchedBins:
 
     Attributes:
         result: Result of the last window that ran.
+        counts: Its events, int64 `[T_in, 2, H, W]`.
     """
 
-    def __init__(self, bins: Bins, sampler: Watcher, first: int, start: Callable[[], int]) -> None:
+    def __init__(
+        self, bins: Counts, sampler: Watcher, first: int, start: Callable[[], int]
+    ) -> None:
         self._bins, self._sampler, self._first, self._start = bins, sampler, first, start
         self._origin: int | None = None
         self.result: Result | None = None
+        self.counts: np.ndarray | None = None
 
     def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
         """Count `events[first:last]`, EVENT `[n]`, into the bin in `slot`."""
@@ -254,5 +258,5 @@ class WatchedBins:
         if self._start() < self._first:
             return None
         outcome: Outcome = self._bins.window(oldest)
-        self.result = outcome.result
+        self.result, self.counts = outcome.result, self._bins.counts(oldest)
         return outcome

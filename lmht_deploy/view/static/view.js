@@ -8,6 +8,8 @@ const FADE = 0.75; // share of an event picture that the next one keeps
 const SPOKEN_MS = 3000;
 const CHARTS_MS = 95; // between two drawings of the charts and the rates
 const LIGHT = new Float32Array(4096); // brightness of a number of events
+const SUPPORTS = "0 158 115";
+const OPPOSES = "204 121 167";
 const COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8f8a00", "#7f7f7f",
   "#a05cd6", "#9c5a3c"];
 
@@ -24,6 +26,7 @@ const state = {
   charted: 0,
   courses: [], // {window, start, values (logits), shares (softmax), layers} of the last windows
   logits: false,
+  why: null, // the answer to "explain", while it is shown
   frozen: false, // a source with a pace of its own goes on; the page stands still
   seeking: false,
   spoken: 0,
@@ -41,7 +44,7 @@ function connect() {
   socket = new WebSocket(address);
   socket.binaryType = "arraybuffer";
   socket.onmessage = (message) =>
-    typeof message.data === "string" ? describe(JSON.parse(message.data)) : receive(message.data);
+    typeof message.data === "string" ? understand(JSON.parse(message.data)) : receive(message.data);
   socket.onclose = (event) => say(event.reason || (state.about ? "ended" : "not connected"), true);
 }
 
@@ -54,6 +57,9 @@ function say(text, closed = false) {
   $("status").classList.toggle("closed", closed);
   if (closed) for (const control of document.querySelectorAll("#controls *")) control.disabled = true;
 }
+
+const understand = (message) =>
+  message.explanation ? showWhy(message.explanation) : describe(message);
 
 function describe(about) {
   state.about = about;
@@ -150,12 +156,61 @@ function drawEvents() {
     pixels[i] = (255 << 24) | (blue << 16) | (green << 8) | red;
   }
   state.canvas.putImageData(image, 0, 0);
+  drawWhy();
+}
+
+// Cells that support the answer are tinted green, cells that oppose it pink: the more, the stronger.
+function drawWhy() {
+  const why = state.why;
+  if (!why) return;
+  if (!state.frozen && state.header.answer?.window > why.window) return hideWhy();
+  const { width, height } = $("events");
+  const [tall, wide] = [(why.cell * height) / why.size[0], (why.cell * width) / why.size[1]];
+  const largest = Math.max(1e-9, ...why.deltas.flat().map(Math.abs));
+  why.deltas.forEach((row, i) => row.forEach((delta, j) => {
+    if (!delta) return;
+    const strength = 0.15 + 0.6 * (Math.abs(delta) / largest);
+    state.canvas.fillStyle = `rgb(${delta < 0 ? SUPPORTS : OPPOSES} / ${strength})`;
+    state.canvas.fillRect(j * wide, i * tall, wide, tall);
+  }));
+}
+
+function showWhy(why) {
+  if (why.error) return write($("why"), why.error);
+  state.why = why;
+  const lowest = Math.min(...why.deltas.flat());
+  const most = lowest < 0 ? `; without the strongest cell it falls by ${(-lowest).toFixed(3)}` : "";
+  write($("why"), `Green cells support ${named(why.answer)}, pink cells oppose it (window ` +
+    `${whole.format(why.window)}, margin ${why.margin.toFixed(3)}${most}). ` +
+    `${whole.format(why.changed)} cells decide alone; ${whole.format(why.runs)} runs.`);
+  $("explain").setAttribute("aria-pressed", "true");
+  drawEvents();
+}
+
+function hideWhy() {
+  state.why = null;
+  write($("why"), "");
+  $("explain").setAttribute("aria-pressed", "false");
+}
+
+function explain() {
+  if (state.why) {
+    hideWhy();
+    return drawEvents();
+  }
+  const playback = state.header?.playback;
+  if (playback ? !playback.paused && !playback.ended : !state.frozen) pause();
+  write($("why"), "running the window without each cell …");
+  send({ do: "explain" });
 }
 
 function addAnswer(answer) {
   const last = state.courses.at(-1);
   if (last && answer.window === last.window) return;
-  if (last && answer.window < last.window) state.courses = []; // the page went back
+  if (last && answer.window < last.window) { // the page went back
+    state.courses = [];
+    hideWhy();
+  }
   const values = answer.logits.map((logit) => logit * state.about.scale);
   const layers = answer.by_layer.spikes.map((spikes, i) => spikes / state.about.layers[i].neuron_steps);
   state.courses.push({ window: answer.window, start: answer.start, values, shares: softmax(values), layers });
@@ -426,6 +481,7 @@ const KEYS = {
   "Shift+ArrowLeft": () => jump(-0.05),
   Home: () => jump(-1),
   l: () => $("unit").click(),
+  w: explain,
 };
 
 document.addEventListener("keydown", (event) => {
@@ -440,6 +496,7 @@ document.addEventListener("keydown", (event) => {
 $("pause").addEventListener("click", pause);
 $("step").addEventListener("click", step);
 $("back").addEventListener("click", back);
+$("explain").addEventListener("click", explain);
 $("speed").addEventListener("change", () =>
   send({ do: "speed", value: $("speed").value === "" ? null : Number($("speed").value) }));
 $("seek").addEventListener("input", () => { state.seeking = true; });
