@@ -218,28 +218,13 @@ def _run(
 ) -> tuple[NetworkRun, answers.Answered]:
     """Run one network on its backends; return it and what it answered."""
     import lmht_deploy as lmht
-    from lmht_deploy.analysis.document import NetworkRun
 
     net = lmht.load(entry.path) if entry.path.suffix == ".lmht" else None
     target, metadata = _target(entry.path, net)
     found = reader.read(target)
     with named_errors(reader.name), progress(f"comparing {name}") as report:
         comparison = _compare(entry, net, found, settings, report)
-    answered = answers.answer(found, comparison.result, metadata)
-    run = NetworkRun(
-        name=name,
-        path=entry.path,
-        net=net,
-        comparison=comparison,
-        windows=found.windows,
-        labels=found.labels,
-        answers=answered.answers,
-        scores=answered.scores,
-        classes=answered.classes.names,
-        data=_data_as_json(found, answered.classes.names),
-        metadata=metadata,
-    )
-    return run, answered
+    return network_run(name, entry.path, net, found, comparison, metadata)
 
 
 def _target(path: Path, net: Network | None) -> tuple[Target, Mapping[str, str]]:
@@ -282,6 +267,34 @@ def _compare(
         exported=entry.exported,
         **common,
     )
+
+
+def network_run(
+    name: str,
+    path: Path,
+    net: Network | None,
+    found: Windows,
+    comparison: Comparison,
+    metadata: Mapping[str, str],
+) -> tuple[NetworkRun, answers.Answered]:
+    """Return a network of a comparison with all that is known of its run, and its answers."""
+    from lmht_deploy.analysis.document import NetworkRun
+
+    answered = answers.answer(found, comparison.result, metadata)
+    run = NetworkRun(
+        name=name,
+        path=path,
+        net=net,
+        comparison=comparison,
+        windows=found.windows,
+        labels=found.labels,
+        answers=answered.answers,
+        scores=answered.scores,
+        classes=answered.classes.names,
+        data=_data_as_json(found, answered.classes.names),
+        metadata=metadata,
+    )
+    return run, answered
 
 
 def _data_as_json(found: Windows, classes: Sequence[str]) -> dict[str, Any]:
