@@ -225,8 +225,12 @@ def of_result(result: Result) -> Counts:
         event_sops = result.event_sops.get(name, sops)
         arrays = (spikes, events, sops, event_sops, np.zeros_like(sops))
         columns = [array[:, None] for array in arrays]
-        fixed = {**dict.fromkeys(_OF_NETWORK, 0), "macs": result.macs.get(name, 0)}
-        layers.append(LayerCounts(name, *fixed.values(), *columns))
+        counts: dict[str, Any] = {
+            **dict.fromkeys(_OF_NETWORK, 0),
+            "macs": result.macs.get(name, 0),
+            **dict(zip(EVENTS, columns, strict=True)),
+        }
+        layers.append(LayerCounts(layer=name, **counts))
     return Counts(GRADED, tuple(layers))
 
 
@@ -234,7 +238,7 @@ _OF_NETWORK = (
     *("neurons", "steps", "macs", "dense_macs", "weights"),
     *("outputs", "biases", "inputs", "dense_reads"),
 )
-"""Fields of `LayerCounts` that do not depend on the windows, in order."""
+"""Fields of `LayerCounts` that do not depend on the windows."""
 
 
 def concatenate(parts: Sequence[Counts]) -> Counts:

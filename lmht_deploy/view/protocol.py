@@ -128,8 +128,10 @@ def parse_command(message: str | bytes) -> Command | Literal["next", "explain"]:
     """
     found = _parse_object(message)
     match found:
-        case {"do": "next" | "explain" as name, **more} if not more:
-            return name
+        case {"do": "next", **more} if not more:
+            return "next"
+        case {"do": "explain", **more} if not more:
+            return "explain"
         case {"do": str(name), **more} if name in PLAIN and not more:
             return PLAIN[name]
         case {"do": "speed", "value": value, **more} if not more and _is_speed(value):
