@@ -301,7 +301,7 @@ def _begin(viewed: Viewed, opened: Source, watcher: Watcher, first: int) -> _Pas
     from lmht_deploy.events.stream import Clock, Windower
     from lmht_deploy.view import WatchedBins
 
-    counted = make_bins(viewed.net, viewed.runner, viewed.rule.steps, opened.validator.sensor)
+    counted = make_bins(viewed.net, viewed.runner, viewed.rule, opened.validator.sensor)
     bins = WatchedBins(counted, watcher, first, lambda: windower.start)
     windower = Windower(viewed.rule, bins, viewed.chosen.max_gap)
     return _Pass(opened, bins, windower, Clock() if viewed.chosen.live else None)
