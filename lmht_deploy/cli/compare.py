@@ -133,7 +133,9 @@ def compare(
     from lmht_deploy.analysis.compare import choose_backends
     from lmht_deploy.analysis.document import comparison_as_json
     from lmht_deploy.analysis.energy import energy_model as load_model
-    from lmht_deploy.analysis.twin import UNKNOWN, read_twin
+    from lmht_deploy.analysis.twin import UNKNOWN
+
+    from ._twin import read_twin
 
     names = None if backends is None else choose_backends(_split(backends))
     twin = UNKNOWN if twin_accuracy is None else read_twin(twin_accuracy)

@@ -503,6 +503,11 @@ def _neurobench(network: Content, name: str) -> Iterator[Item]:
 
 
 def _energy(network: Content, content: Content) -> Iterator[Item]:
+    yield from _estimates(network, content)
+    yield from _measured(network["measured_energy"])
+
+
+def _estimates(network: Content, content: Content) -> Iterator[Item]:
     name, models = network["slug"], {m["name"]: m for m in content["energy_models"]}
     known = [entry for entry in (network["energy"] or {}).get("models", ()) if entry["joules"]]
     found = sorted(known, key=lambda entry: entry["joules"])
@@ -539,7 +544,6 @@ def _energy(network: Content, content: Content) -> Iterator[Item]:
     columns = [("model", texts.text), ("not included", texts.text)]
     yield table(f"omissions-{name}", "What each model does not include.", columns, omissions)
     yield _twin(network, content["twin"])
-    yield from _measured(network["measured_energy"])
 
 
 def _twin(network: Content, twin: Content) -> Note:

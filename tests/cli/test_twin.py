@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmht_deploy.analysis.twin import Twin, read_twin
+from lmht_deploy.analysis.twin import Twin
+from lmht_deploy.cli._twin import read_twin
 from lmht_deploy.errors import DataError
 from lmht_deploy.training.recipe import dumps, load_recipe
 from lmht_deploy.training.run_folder import METRICS, RECIPE
