@@ -65,7 +65,7 @@ Capability = Literal["network", "float", "device", "events", "traces", "incremen
 * `device`: compute on any device of PyTorch
 * `events`: count graded spikes (`Result.events` and `Result.event_sops`)
 * `traces`: return the spikes of every layer (`Result.traces`)
-* `incremental`: reuse the time-steps that overlapping windows share, see `Incremental`
+* `incremental`: compute with a time-step when it arrives, see `Incremental`
 """
 
 
@@ -113,7 +113,7 @@ class ReportsProgress(Protocol):
 
 
 class StepRunner(Protocol):
-    """Incremental inference for overlapping windows, on a ring of T_in input steps."""
+    """Incremental inference, on a ring of T_in input steps."""
 
     def put(self, slot: int, counts: np.ndarray) -> None:
         """Write `counts` int32 [C, H, W] or [N] into one slot of the ring."""
@@ -126,10 +126,16 @@ class StepRunner(Protocol):
 
 @runtime_checkable
 class Incremental(Protocol):
-    """A backend that computes the first layer once per time-step and reuses it."""
+    """A backend that computes with a time-step when it arrives, before its window is complete."""
 
-    def steps(self) -> StepRunner | None:
-        """Return a runner, or None where the network's first layer does not allow it."""
+    def steps(self, *, eager: bool = False) -> StepRunner | None:
+        """Return a runner, or None where the network does not allow it.
+
+        Args:
+            eager: Whether a time-step runs through all layers when it arrives, where the network
+                allows that. For windows that do not overlap. Otherwise the first layer is computed
+                once per time-step, for all windows that contain it.
+        """
         ...
 
 

@@ -222,7 +222,7 @@ class Viewing:
         from lmht_deploy.view import WatchedBins
 
         viewed = self._viewed
-        counted = make_bins(viewed.net, viewed.runner, viewed.rule.steps, opened.validator.sensor)
+        counted = make_bins(viewed.net, viewed.runner, viewed.rule, opened.validator.sensor)
         bins = WatchedBins(counted, self._sampler, first, lambda: windower.start)
         windower = Windower(viewed.rule, bins, viewed.chosen.max_gap)
         return _Pass(opened, bins, windower, Clock() if viewed.chosen.live else None)
