@@ -143,7 +143,7 @@ def test_the_calls_of_the_documentation_compile(tmp_path: Path) -> None:
     (tmp_path / "calls.c").write_text(
         f"{include}\nvoid calls(int step, int channel, int y, int x) {{\n{calls}}}\n"
     )
-    lmht.export("zoo:digits", tmp_path / "net.c")
+    lmht.export(lmht.load("zoo:digits"), tmp_path / "net.c")
     command = ["cc", "-std=c99", "-Wall", "-Werror", "-Wno-unused-value", "-c", "calls.c"]
     subprocess.run(command, cwd=tmp_path, check=True)
 
