@@ -73,7 +73,7 @@ struct SynapseRow {
     const RowInputs* inputs;
     int exponent;            // its currents are shifted left by this
     const uint8_t* weights;  // [kernel_width * column_rows][64] biased by 128: see `PackedWeights`
-    const int8_t* quads;     // Path::Dense: [slots / 4 rounded up][64][4], signed
+    const int8_t* quads;     // Path::Dense: see `QuadOrder`
     const int32_t* sums;     // Path::Dense, multiplied before: [blocks][block_pixels][64]; or null
     const int32_t* first;    // [width] first position of each output pixel
     int kernel_width;
@@ -98,7 +98,7 @@ struct DenseProduct {
     const uint8_t* values;  // of the first pixel
     size_t value_pitch;     // from pixel to pixel
     int pixels;
-    const int8_t* quads;      // as in `SynapseRow`, with zeros behind: [depth][16][64][4]
+    const int8_t* quads;      // QuadOrder::Tiles
     int depth;                // groups of DEPTH slots
     int32_t* sums;            // [pixels][64]
     const uint8_t* prefetch;  // weights that are needed soon

@@ -42,11 +42,6 @@ PathCosts only(Path path, const PathCosts& all) {
 
 }  // namespace
 
-bool fits_tiles(const Synapse& synapse) {
-    const Geometry& geometry = synapse.geometry;
-    return geometry.pixel_distance * geometry.kernel.y * synapse.weights.max_channels() >= DEPTH;
-}
-
 SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source& source,
                         const Costs& costs) {
     const Geometry& geometry = synapse.geometry;
@@ -60,7 +55,7 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
             .channels = slice.channels,
             .aligned_channels = slice.channel0 % LANES == 0,
             .slices = int(synapse.weights.slices.size()),
-            .row_pixels = fits_tiles(synapse) ? geometry.row_pixels() : 0,
+            .row_pixels = synapse.weights.tiled() ? geometry.row_pixels() : 0,
             .rows_per_spike =
                 geometry.mean_column_taps * slice.channels / synapse.channels_in * misses};
 }

@@ -252,7 +252,7 @@ void SynapticRunner::compute_row(size_t index, RowRange rows, int y, int slice,
 }
 
 bool SynapticRunner::multiplies(const Synapse& synapse, const RowInputs& inputs) const {
-    return kernels_.multiply && inputs.path == Path::Dense && fits_tiles(synapse);
+    return inputs.path == Path::Dense && synapse.weights.tiled();
 }
 
 // Multiplies the dense values of all synapses that have some, for as many rows at once as follow
