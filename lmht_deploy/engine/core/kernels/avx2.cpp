@@ -13,7 +13,7 @@ const Kernels* kernels_avx2() {
                                                             .cache_miss_factor = 1,
                                                             .dense_slot = 1.5f,
                                                             .list_pixel = 40,
-                                                            .list_word = 15,
+                                                            .list_word = 20,
                                                             .extra_list_pixel = 50});
     return &kernels;
 }

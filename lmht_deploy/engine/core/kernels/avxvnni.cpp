@@ -21,12 +21,12 @@ struct AvxVnni : Avx2 {
 
 const Kernels* kernels_avxvnni() {
     static constexpr Kernels kernels = table<AvxVnni>("avxvnni", {.binary_row = 2.2f,
-                                                                  .graded_row = 2.1f,
+                                                                  .graded_row = 2.3f,
                                                                   .weighted_row = 14,
                                                                   .cache_miss_factor = 1,
                                                                   .dense_slot = 1.05f,
                                                                   .list_pixel = 40,
-                                                                  .list_word = 15,
+                                                                  .list_word = 20,
                                                                   .extra_list_pixel = 50});
     return &kernels;
 }
