@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test docs sanitize release-check lint clean
+.PHONY: demo test docs sanitize release-check lint cross-tools aarch64 clean
 demo: .venv/installed
 	$(BIN)/lmht demo
 
@@ -21,6 +21,14 @@ docs: .venv/installed
 
 sanitize: .venv/installed
 	tests/sanitize
+
+# Installs what `make aarch64` needs, as root, on Debian and Ubuntu; quick where it is there.
+cross-tools:
+	tests/engine/cross_tools
+
+# Runs the engine's core for AArch64 under emulation.
+aarch64: .venv/installed cross-tools
+	tests/engine/aarch64
 
 lint: .venv/installed
 	$(BIN)/ruff check .
