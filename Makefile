@@ -3,17 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test cross-tools docs sanitize release-check lint clean
+.PHONY: demo test docs sanitize release-check lint cross-tools aarch64 clean
 demo: .venv/installed
 	$(BIN)/lmht demo
 
 test: .venv/installed
 	$(BIN)/lmht lava install
 	$(BIN)/python -m pytest $(PYTEST)
-
-# Compilers and emulators of other processors, for the tests that need them.
-cross-tools:
-	tests/cross_tools
 
 # Builds the sdist and the wheel, and runs them in empty environments.
 release-check: .venv/installed
@@ -25,6 +21,15 @@ docs: .venv/installed
 
 sanitize: .venv/installed
 	tests/sanitize
+
+# Installs the compilers and emulators with which the tests run code for other processors, as root, on
+# Debian and Ubuntu.
+cross-tools:
+	tests/cross_tools
+
+# Runs the engine's core for AArch64 under emulation.
+aarch64: .venv/installed cross-tools
+	tests/engine/aarch64
 
 lint: .venv/installed
 	$(BIN)/ruff check .

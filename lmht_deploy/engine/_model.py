@@ -11,7 +11,7 @@ from lmht_deploy.result import macs
 from ._extension import core, require
 from ._plan import Planner
 
-TIERS = ("amx", "avx512vnni", "avxvnni", "avx2", "generic")
+TIERS = ("amx", "avx512vnni", "avxvnni", "avx2", "i8mm", "dotprod", "neon", "generic")
 """Names of all tiers (implementations for one instruction set), the fastest first."""
 
 PATHS = ("ones", "shared", "graded", "weighted", "dense", "channelwise")

@@ -195,5 +195,8 @@ const Kernels* kernels_avx2();        // null where not compiled in
 const Kernels* kernels_avxvnni();     // null where not compiled in
 const Kernels* kernels_avx512vnni();  // null where not compiled in
 const Kernels* kernels_amx();         // null where not compiled in
+const Kernels* kernels_neon();        // null where not compiled in
+const Kernels* kernels_dotprod();     // null where not compiled in
+const Kernels* kernels_i8mm();        // null where not compiled in
 
 }  // namespace lmht
