@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, counted
 
 from . import _answers as answers
 from . import _options as options
@@ -393,7 +393,7 @@ def _show_rounding(pair: Mapping[str, Any]) -> None:
         columns,
         left=("layer",),
         caption="answers and accuracy: layers up to this one integer, the others float; over "
-        f"{pair['quantization']['windows']:,} windows",
+        f"{counted(pair['quantization']['windows'], 'window')}",
     )
     for row in pair["quantization"]["layers"]:
         shares = ("differing", "rounding", "predictions", "accuracy")
