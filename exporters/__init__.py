@@ -83,9 +83,7 @@ def export(
     if path.suffix == ".onnx":
         from .onnx import export_onnx
 
-        warnings = export_onnx(
-            net, path, trace=trace, logits_only=logits_only, portable=portable
-        )
+        warnings = export_onnx(net, path, trace=trace, logits_only=logits_only, portable=portable)
         return ExportReport(path, "ONNX", warnings)
     if stock_exact:
         from .netx_exact import export_netx_exact

@@ -147,7 +147,9 @@ class Exporter:
         return total(
             self.g,
             [
-                current(self.g, synapse, self._counts(synapse.source, form, steps), f"weight{index}")
+                current(
+                    self.g, synapse, self._counts(synapse.source, form, steps), f"weight{index}"
+                )
                 for index, synapse in enumerate(layer.synapses)
             ],
             bound,

@@ -164,9 +164,7 @@ def _convolution(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:
     return Current(g("Concat", *(part.tensor for part in parts), axis=2), parts[0].dtype)
 
 
-def _gathered(
-    g: Graph, conv: Conv, counts: Counts, taps: np.ndarray, name: str
-) -> Current:
+def _gathered(g: Graph, conv: Conv, counts: Counts, taps: np.ndarray, name: str) -> Current:
     """Return W ∗ c by gathered rows; groups are a batch dimension of the product."""
     (pixels, area), outputs, groups = taps.shape, len(conv.weight), conv.groups
     weight = (

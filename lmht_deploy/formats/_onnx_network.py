@@ -5,7 +5,8 @@ The JSON holds all fields of the layers (`lmht_deploy.ir`) except the weights of
 that computes it:
 
     Linear            int8 [N_in, N_out]
-    Conv              int8 [kh·kw·C_in, C_out]; with groups [groups, kh·kw·C_in/groups, C_out/groups]
+    Conv              int8 [kh·kw·C_in, C_out]
+    Conv with groups  int8 [groups, kh·kw·C_in/groups, C_out/groups]
     Conv in float32   int8 [C_out, C_in/groups, kh, kw]
     Scale             int32 [C], times 2^e
     uint8             any of them + 128

@@ -75,7 +75,7 @@ def readout(source: str, width: int, weight: int = 1) -> Readout:
 
 
 def flat(levels: int, *, max_value: int = 4096, threshold: int = 1, **fields: object) -> Network:
-    """8 inputs up to `max_value` -> 8 neurons of `levels` -> dense layer of extreme weights -> logits."""
+    """8 inputs -> 8 neurons of `levels` -> dense layer of extreme weights -> logits."""
     rng = np.random.default_rng(levels)
     extreme = rng.choice([-128, 127], (6, 8))
     extreme[:2] = [[-128], [127]]
@@ -90,7 +90,12 @@ def flat(levels: int, *, max_value: int = 4096, threshold: int = 1, **fields: ob
         "c", Linear(source="a", weight=extreme), levels=3, threshold=rng.integers(1, 9000, 6)
     )
     return Network(
-        (Input(name="input", shape=(8,), steps=2, max_value=max_value), first, second, readout("c", 6))
+        (
+            Input(name="input", shape=(8,), steps=2, max_value=max_value),
+            first,
+            second,
+            readout("c", 6),
+        )
     )
 
 
