@@ -26,7 +26,7 @@ import numpy as np
 from lmht_deploy import engine
 from lmht_deploy.events.arrays import EventValidator, Sensor, make_events
 from lmht_deploy.events.live import play_in_real_time
-from lmht_deploy.events.stream import Counts, Packet, SharedSteps, Windower, decide
+from lmht_deploy.events.stream import Counts, Packet, SharedSteps, StepRunner, Windower, decide
 from lmht_deploy.events.windows import WindowRule
 from lmht_deploy.ir import MaxPool, Network
 
@@ -75,10 +75,17 @@ def count_windower(rule: WindowRule) -> Windower:
     return Windower(rule, Counts(STEPS, SENSOR, SIZE))
 
 
-def network_windower(net: Network, rule: WindowRule) -> Windower:
-    """Return a windower whose windows run through `net`, as in `lmht stream`."""
-    incremental = engine.IncrementalEngine(engine.Model(net))
-    return Windower(rule, SharedSteps(incremental, net.input.max_value, STEPS, SENSOR, SIZE))
+def network_windower(net: Network, rule: WindowRule, *, eager: bool = False) -> Windower:
+    """Return a windower whose windows run through `net`, as in `lmht stream`.
+
+    `eager`: as for a source in real time, where each bin runs through all layers.
+    """
+    runner: StepRunner = (
+        engine.StepwiseRing(engine.StepwiseEngine(net))
+        if eager
+        else engine.IncrementalEngine(engine.Model(net))
+    )
+    return Windower(rule, SharedSteps(runner, net.input.max_value, STEPS, SENSOR, SIZE))
 
 
 # ----------------------------------------------------------------------------------------- decoding
@@ -160,16 +167,16 @@ def latency(events: np.ndarray) -> Iterator[Row]:
     rule = WindowRule(STEPS, "events", LATENCY_EVENTS)
     _, counts = next(count_windower(rule).push(events[:LATENCY_EVENTS]))
     for name, net in (("first layer", first_layer()), ("ResNet-18", resnet18())):
-        packets = (
-            Packet(packet, time.perf_counter())
-            for packet in packets_of(events, LATENCY_PACKET_EVENTS)
-        )
-        found = [
-            decision.latency
-            for decision in decide(packets, network_windower(net, rule), EventValidator(SENSOR))
-        ]
+        for kind, eager in (("decision", False), ("decision, bin by bin", True)):
+            packets = (
+                Packet(packet, time.perf_counter())
+                for packet in packets_of(events, LATENCY_PACKET_EVENTS)
+            )
+            windower = network_windower(net, rule, eager=eager)
+            decisions = decide(packets, windower, EventValidator(SENSOR))
+            found = [decision.latency for decision in decisions]
+            yield _percentiles(f"{name}: {kind}", found)
         runner, window = engine.Engine(net), np.minimum(counts, net.input.max_value)[None]
-        yield _percentiles(f"{name}: decision", found)
         whole = [runner.run(window).seconds for _ in found]
         yield _percentiles(f"{name}: engine, whole windows", whole)
 

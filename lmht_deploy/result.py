@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from .ir import Network, Neurons, Readout, Synapse
 __all__ = [
     "Counts",
     "Result",
+    "add_steps",
     "as_array",
     "check_windows",
     "concatenate",
@@ -88,6 +89,28 @@ def concatenate(parts: Sequence[Result]) -> Result:
         seconds=sum(part.seconds for part in parts),
         traces=None if first.traces is None else _join(traces),
     )
+
+
+def add_steps(before: Result, after: Result) -> Result:
+    """Join the results of successive time-steps of the same windows.
+
+    All integers add up, and traces follow each other. `seconds` is the time of `after`.
+    """
+    counted = ("spikes", "sops", "events", "event_sops", "macs", "wrapped", "clipped")
+    sums: dict[str, Any] = {
+        name: _add(getattr(before, name), getattr(after, name)) for name in counted
+    }
+    traces = None
+    if before.traces is not None and after.traces is not None:
+        traces = {
+            name: np.concatenate([k, after.traces[name]], axis=1)
+            for name, k in before.traces.items()
+        }
+    return dataclasses.replace(after, logits=before.logits + after.logits, traces=traces, **sums)
+
+
+def _add(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    return {name: counts + after[name] for name, counts in before.items()}
 
 
 def _join(tables: Sequence[Counts]) -> Counts:

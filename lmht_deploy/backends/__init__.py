@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -43,6 +43,7 @@ __all__ = [
     "StepRunner",
     "artifact_suffix",
     "capabilities",
+    "device_of",
     "no_progress",
     "open_backend",
     "open_network",
@@ -65,7 +66,7 @@ Capability = Literal["network", "float", "device", "events", "traces", "incremen
 * `device`: compute on any device of PyTorch
 * `events`: count graded spikes (`Result.events` and `Result.event_sops`)
 * `traces`: return the spikes of every layer (`Result.traces`)
-* `incremental`: reuse the time-steps that overlapping windows share, see `Incremental`
+* `incremental`: compute with a time-step when it arrives, see `Incremental`
 """
 
 
@@ -113,7 +114,7 @@ class ReportsProgress(Protocol):
 
 
 class StepRunner(Protocol):
-    """Incremental inference for overlapping windows, on a ring of T_in input steps."""
+    """Incremental inference, on a ring of T_in input steps."""
 
     def put(self, slot: int, counts: np.ndarray) -> None:
         """Write `counts` int32 [C, H, W] or [N] into one slot of the ring."""
@@ -126,10 +127,16 @@ class StepRunner(Protocol):
 
 @runtime_checkable
 class Incremental(Protocol):
-    """A backend that computes the first layer once per time-step and reuses it."""
+    """A backend that computes with a time-step when it arrives, before its window is complete."""
 
-    def steps(self) -> StepRunner | None:
-        """Return a runner, or None where the network's first layer does not allow it."""
+    def steps(self, *, eager: bool = False) -> StepRunner | None:
+        """Return a runner, or None where the network does not allow it.
+
+        Args:
+            eager: Whether a time-step runs through all layers when it arrives, where the network
+                allows that. For windows that do not overlap. Otherwise the first layer is computed
+                once per time-step, for all windows that contain it.
+        """
         ...
 
 
@@ -155,13 +162,15 @@ def unavailable(name: str) -> str | None:
     return reason
 
 
-def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
+@check_types(BackendError, device=str)
+def open_backend(name: str, path: str | Path, *, threads: int = 1, device: str = "cpu") -> Backend:
     """Open an artifact.
 
     Args:
         name: Name of the backend, one of `NAMES` or `FOREIGN`.
         path: The artifact, or "zoo:NAME".
         threads: Maximum number of threads.
+        device: Device of PyTorch; anything but "cpu" needs the capability `device`.
 
     Raises:
         BackendError: Unknown backend, artifact of another kind, or missing package.
@@ -174,9 +183,23 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
     path = network_path(path)
     if path.suffix != module.SUFFIX:
         raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {path.name!r}")
+    options = _device_option(name, module, device)
     _require_available(name)
-    backend: Backend = module.open_artifact(path, threads=threads)
+    backend: Backend = module.open_artifact(path, threads=threads, **options)
     return backend
+
+
+def device_of(name: str, device: str) -> str:
+    """Return the device that a backend runs on where `device` is asked for."""
+    return device if "device" in capabilities(name) else "cpu"
+
+
+def _device_option(name: str, module: Any, device: str) -> dict[str, str]:
+    if "device" in module.CAPABILITIES:
+        return {"device": device}
+    if device != "cpu":
+        raise BackendError(f"backend {name!r} runs on the CPU, not on device {device!r}")
+    return {}
 
 
 @check_types(BackendError, device=str)
@@ -200,13 +223,11 @@ def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cp
         raise BackendError(
             f"backend {name!r} runs {module.SUFFIX} files only; export the network first"
         )
-    if device != "cpu" and "device" not in module.CAPABILITIES:
-        raise BackendError(f"backend {name!r} runs on the CPU, not on device {device!r}")
+    options = _device_option(name, module, device)
     check_threads(threads, f"backend {name!r}")
     if not require_network(net).integer and "float" not in module.CAPABILITIES:
         require_integer(name, net)
     _require_available(name)
-    options = {"device": device} if "device" in module.CAPABILITIES else {}
     backend: Backend = module.open_network(net, threads=threads, **options)
     return backend
 

@@ -47,9 +47,18 @@ class EventBackend:
         """Run `windows` [B, T_in, ...]; BackendError after `close`."""
         return self._open().run(windows, trace=trace)
 
-    def steps(self) -> engine.IncrementalEngine | None:
-        """Return a runner of overlapping windows, or None where the network does not allow it."""
+    def steps(
+        self, *, eager: bool = False
+    ) -> engine.IncrementalEngine | engine.StepwiseRing | None:
+        """Return a runner of single time-steps, or None where the network does not allow it.
+
+        Args:
+            eager: Whether a time-step runs through all layers when it arrives, where the network
+                allows that. For windows that do not overlap.
+        """
         model = self._open().model
+        if eager and engine.StepwiseEngine.supports(model.net):
+            return engine.StepwiseRing(engine.StepwiseEngine(model.net, threads=self._threads))
         if not engine.IncrementalEngine.supports(model):
             return None
         return engine.IncrementalEngine(model, threads=self._threads)

@@ -4,10 +4,10 @@ All time-steps are part of the batch. Currents are float64: exact below 2^53, an
 integer network, whose bounds are below 2^31. Potentials are int64, or float64 in a float network.
 
 On the CPU, layers whose bounds are below 2^24 compute in float32. Every integer below 2^24 is exact
-in float32, and so is every partial sum, in any order. The floor of a quotient is exact, too: for
-v = q·θ - 1 < 2^24 the distance 1/θ of v/θ from q exceeds half a unit in the last place of q, so that
-the rounded quotient stays below q. Other devices compute in float64, as their libraries may choose
-algorithms that are not sums of products (TensorFloat-32, Winograd).
+in float32, and so is every partial sum, in any order. So is the floor of a quotient: for
+v = q·θ - 1 < 2^24, v/θ is 1/θ below q, which exceeds half a unit in the last place, and the rounded
+quotient stays below q. Other devices compute in float64, as their libraries may choose algorithms
+that are no sums of products (TensorFloat-32, Winograd).
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def unavailable() -> str | None:
     )
 
 
-def open_artifact(path: Path, *, threads: int = 1) -> TorchBackend:
+def open_artifact(path: Path, *, threads: int = 1, device: str = "cpu") -> TorchBackend:
     """Open a `.lmht` file of an integer network; BackendError for a float network."""
-    return open_network(load_integer_network("torch", path), threads=threads)
+    return open_network(load_integer_network("torch", path), threads=threads, device=device)
 
 
 def open_network(net: Network, *, threads: int = 1, device: str = "cpu") -> TorchBackend:

@@ -57,6 +57,11 @@ class SourceOptions:
         return self.source not in ("-", "camera") and not self.udp
 
     @property
+    def paced(self) -> bool:
+        """Whether the events come in real time, or in a multiple of it."""
+        return self.speed is not None or not self.played
+
+    @property
     def udp(self) -> bool:
         """Whether the source is a UDP socket."""
         return self.source.startswith("udp://")

@@ -49,17 +49,27 @@ def stream_rule(
 
 
 def make_bins(
-    net: Network, runner: Backend, steps: int, sensor: Sensor
+    net: Network, runner: Backend, rule: WindowRule, sensor: Sensor, *, eager: bool = False
 ) -> SharedSteps | WholeWindows:
-    """Return the bins to count events in: single bins if the backend reuses them, else windows."""
+    """Return the bins to count events in: single bins if the backend takes them, else windows.
+
+    Args:
+        net: The network.
+        runner: The backend that runs it.
+        rule: The window rule.
+        sensor: Size of the sensor.
+        eager: Whether windows that do not overlap run bin by bin through all layers, if the network
+            allows it. That takes more time in all, and less after the last bin.
+    """
     from lmht_deploy.backends import Incremental
     from lmht_deploy.events.stream import SharedSteps, WholeWindows
 
     size = input_size(net)
-    shared = runner.steps() if isinstance(runner, Incremental) else None
+    eager = eager and rule.hop == rule.steps
+    shared = runner.steps(eager=eager) if isinstance(runner, Incremental) else None
     if shared is not None:
-        return SharedSteps(shared, net.input.max_value, steps, sensor, size)
-    return WholeWindows(runner, net.input.max_value, steps, sensor, size)
+        return SharedSteps(shared, net.input.max_value, rule.steps, sensor, size)
+    return WholeWindows(runner, net.input.max_value, rule.steps, sensor, size)
 
 
 def input_size(net: Network) -> Sensor:

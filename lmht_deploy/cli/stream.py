@@ -77,7 +77,7 @@ def stream(
         runner = stack.enter_context(open_runner(network, backend, threads=threads))
         opened = open_source(stack, chosen, input_size(net))
         show = stack.enter_context(_writers(source, json, predictions, classes))
-        bins = make_bins(net, runner, rule.steps, opened.validator.sensor)
+        bins = make_bins(net, runner, rule, opened.validator.sensor, eager=chosen.paced)
         windower = Windower(rule, bins, gap)
         clock = Clock() if chosen.live else None
         decisions = decide(opened.packets, windower, opened.validator, clock, judge)

@@ -1,9 +1,9 @@
 """The event-driven engine: runs an integer network on a CPU and computes only what spikes reach.
 
-A `Model` holds the packed weights of a network. An `Engine` runs windows of a model; an
-`IncrementalEngine` runs overlapping windows whose time-steps arrive one by one. Both return the
-integers of `lmht_deploy.reference`, spike for spike, on every instruction set and for any number of
-threads.
+A `Model` holds the packed weights of a network. An `Engine` runs windows of a model. Where
+time-steps arrive one by one, an `IncrementalEngine` computes the first layer once for all windows
+that overlap, and a `StepwiseEngine` runs each time-step through all layers. All return the integers
+of `lmht_deploy.reference`, spike for spike, on every instruction set and for any number of threads.
 
 Example:
     >>> model = engine.Model(net)
@@ -17,6 +17,7 @@ from ._engine import Engine, LayerProfile
 from ._extension import unavailable
 from ._incremental import IncrementalEngine
 from ._model import PATHS, TIERS, ForcedPath, Model, isas
+from ._stepwise import StepwiseEngine, StepwiseRing
 
 __all__ = [
     "PATHS",
@@ -26,6 +27,8 @@ __all__ = [
     "IncrementalEngine",
     "LayerProfile",
     "Model",
+    "StepwiseEngine",
+    "StepwiseRing",
     "isas",
     "unavailable",
 ]

@@ -136,6 +136,19 @@ class Engine:
     @property
     def buffer_bytes(self) -> int: ...
 
+class StepwiseEngine:
+    """Runs windows, each from the potentials that the one before it left.
+
+    Raises:
+        ValueError: If the window or the outputs do not fit the engine's model.
+    """
+
+    def __init__(self, model: Model, threads: int) -> None: ...
+    def step(self, window: NDArray[np.int32], outputs: Outputs) -> None: ...
+    def reset(self) -> None: ...
+    @property
+    def buffer_bytes(self) -> int: ...
+
 class IncrementalEngine:
     """Runs windows whose steps lie in the slots of a ring.
 

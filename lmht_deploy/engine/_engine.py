@@ -42,7 +42,7 @@ class LayerProfile:
 class Engine:
     """Runs windows of a network on the CPU; returns the integers of `lmht_deploy.reference`.
 
-    Runs release the global interpreter lock. An engine runs one window at a time: a second caller
+    Runs release the global interpreter lock. An engine runs one batch at a time: a second caller
     waits. Engines that share a model run concurrently.
 
     Example:
@@ -55,7 +55,8 @@ class Engine:
 
         Args:
             net: An integer network, or a model that is already packed.
-            threads: Number of threads that share the work of one window.
+            threads: Number of threads. Of a batch, each thread runs windows of its own; the windows
+                that are left over, fewer than threads, are shared row by row.
 
         Raises:
             BackendError: As `Model` does, or for a number of threads outside 1 to 1024.
@@ -71,7 +72,11 @@ class Engine:
 
     @property
     def buffer_bytes(self) -> int:
-        """Bytes of all buffers. They are allocated once, when the engine is made."""
+        """Bytes of all buffers.
+
+        Those for single windows are allocated when the engine is made. Those for threads that run
+        windows of their own are added by the first batch of at least as many windows as threads.
+        """
         return self._core.buffer_bytes
 
     @property

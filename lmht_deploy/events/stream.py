@@ -5,8 +5,8 @@
 A source is an iterable of `Packet`. `Buffered` reads a source that has its own pace in a thread
 with a bounded queue. Every loss is counted: in a full queue, the socket, the validator or the input
 range of the network. Work is done as early as possible: events are counted when they arrive. If the
-engine allows it, the currents of the first layer are computed when a bin is complete, once for all
-windows that contain it.
+engine allows it, the first layer is computed when a bin is complete, once for all windows that
+contain it, or a bin runs through all layers when it is complete.
 """
 
 from __future__ import annotations
@@ -101,6 +101,10 @@ class Counts:
         Returns:
             A copy, int64 `[T_in, 2, H, W]`. Subclasses return something else.
         """
+        return self.counts(oldest)
+
+    def counts(self, oldest: int) -> np.ndarray:
+        """Return a copy of the counts, int64 `[T_in, 2, H, W]`, the bin in slot `oldest` first."""
         return np.roll(self._frames, -oldest, axis=0)
 
 
@@ -297,10 +301,10 @@ class WholeWindows(Counts):
 
 
 class StepRunner(Protocol):
-    """Runs overlapping windows: first-layer currents are computed once per bin and reused."""
+    """Runs windows whose bins are given one by one; see `lmht_deploy.backends.StepRunner`."""
 
     def put(self, slot: int, counts: np.ndarray, /) -> None:
-        """Set the input of one slot, int32 `[2, H, W]`, and compute its currents."""
+        """Set the input of one slot, int32 `[2, H, W]`, and compute what it allows."""
         ...
 
     def run(self, oldest: int, /) -> Result:
@@ -312,7 +316,7 @@ class SharedSteps(Counts):
     """Bins that go to the network when they are complete, once for all windows that contain them.
 
     Args:
-        runner: The incremental engine.
+        runner: The engine that takes them.
         max_count: Largest count of the network's input.
         steps: T_in.
         sensor: Size of the sensor.
@@ -339,7 +343,7 @@ class SharedSteps(Counts):
         self._events[slot] += last - first
 
     def complete(self, slot: int) -> None:
-        """Give the bin to the network, which computes the currents of the first layer."""
+        """Give the bin to the network, which computes what it allows."""
         self._since = time.perf_counter()
         np.minimum(self._frames[slot], self._max_count, out=self._clipped, casting="same_kind")
         self._lost[slot] = self._events[slot] - int(self._clipped.sum())

@@ -1,4 +1,4 @@
-"""Nothing is allocated after the first window: all calls of malloc in a run are counted."""
+"""Nothing is allocated after the first batch: all calls of malloc in a run are counted."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ for name, net in (networks | {name: build() for name, build in SPECIAL.items()})
     for threads in (1, 2):
         runner = engine.Engine(net, threads=threads)
         runner.run(windows[1:2])
+        runner.run(windows)
         runner._core = counting = Counting(runner._core)
         for batch in (windows[:1], windows, windows):
             runner.run(batch)
@@ -69,11 +70,18 @@ for name, net in (networks | {name: build() for name, build in SPECIAL.items()})
             for step in range(net.input.steps):
                 steps.put(step, windows[1, step])
                 steps.run(step)
+        if engine.StepwiseEngine.supports(net):
+            stepwise = engine.StepwiseEngine(net, threads=threads)
+            stepwise.step(windows[1, 0])
+            stepwise.reset()
+            counting.core, stepwise._core = stepwise._core, counting
+            for counts in windows[1]:
+                stepwise.step(counts)
         print(name, threads, *counting.counts)
 """
 
 
-def test_nothing_is_allocated_after_the_first_window(tmp_path: Path) -> None:
+def test_nothing_is_allocated_after_the_first_batch(tmp_path: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None or platform.libc_ver()[0] != "glibc":
         pytest.skip("counting allocations needs a C compiler and glibc")

@@ -121,6 +121,19 @@ def test_ring_is_checked() -> None:
     assert ring.run(0).spikes["first"].shape == (1,)
 
 
+def test_stepwise_runs_are_checked() -> None:
+    model = engine.Model(SMALL())
+    runner, window = _core.StepwiseEngine(model.core, 1), np.zeros(model.net.window_shape, np.int32)
+    outputs = RunArrays(model, 1).core
+    with pytest.raises(ValueError, match="the window does not fit"):
+        runner.step(window[1:], outputs)
+    with pytest.raises(ValueError, match="outside of the input's range"):
+        runner.step(window - 1, outputs)
+    with pytest.raises(ValueError, match="do not fit the model"):
+        runner.step(window, RunArrays(model, 2).core)
+    runner.step(window, outputs)
+
+
 @pytest.mark.parametrize("count", [-1, 10, 2**31 - 1])
 def test_counts_beyond_the_range_are_refused(count: int) -> None:
     b = Builder(1, shape=(2, 5, 5), steps=4, max_value=9)

@@ -57,6 +57,17 @@ def test_inspect_says_why_the_engine_does_not_run_a_network(
     assert "the event-driven engine cannot run this network: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 7])
+def test_batches_of_any_size_are_shared_among_threads(batch: int) -> None:
+    net = SPECIAL["lm-ht"]()
+    windows = windows_for(net, batch)
+    runner, expected = engine.Engine(net, threads=3), reference.run(net, windows, trace=True)
+    before = runner.buffer_bytes
+    for _ in range(2):
+        assert_equal(runner.run(windows, trace=True), expected)
+    assert (runner.buffer_bytes > before) == (batch >= 3)
+
+
 @pytest.mark.parametrize("path", ["list", "shared", "dense"])
 @pytest.mark.parametrize("density", [0.0, 0.02, 1.0])
 def test_forced_path_gives_the_same_integers(

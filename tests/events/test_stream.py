@@ -11,7 +11,7 @@ import threading
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -37,11 +37,13 @@ from lmht_deploy.events.stream import (
     Counts,
     Packet,
     SharedSteps,
+    StepRunner,
     WholeWindows,
     Windower,
     decide,
 )
 from lmht_deploy.events.windows import WindowRule, count_windows
+from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
 from tests.support.networks import SPECIAL
 from tests.support.recordings import SENSOR, at, binned, data, recordings
@@ -163,7 +165,8 @@ def test_silence_gives_empty_windows_but_not_without_end() -> None:
 
 @pytest.mark.parametrize("hop", [1, 2, 3, 4])
 @pytest.mark.parametrize("gap", [17, 400, 401, 402, 403])
-def test_a_long_silence_leaves_out_empty_windows_only(gap: int, hop: int) -> None:
+@pytest.mark.parametrize("kind", ["incremental", "stepwise"])
+def test_a_long_silence_leaves_out_empty_windows_only(kind: str, gap: int, hop: int) -> None:
     if reason := engine.unavailable():
         pytest.skip(reason)
     rng = np.random.default_rng(gap)
@@ -172,9 +175,7 @@ def test_a_long_silence_leaves_out_empty_windows_only(gap: int, hop: int) -> Non
     rule, sensor = binned(4, "time", 10, hop), Sensor(8, 8)
     found = []
     for max_gap in (100, 10**6):
-        shared = SharedSteps(
-            engine.IncrementalEngine(engine.Model(NET)), NET.input.max_value, 4, sensor
-        )
+        shared = SharedSteps(RUNNERS[kind](), NET.input.max_value, 4, sensor)
         windower = Windower(rule, shared, max_gap)
         packets = [Packet(part, None) for part in pieces(events, gap)]
         decisions = list(decide(packets, windower, EventValidator(sensor)))
@@ -199,12 +200,20 @@ def test_rules_without_an_end_are_refused() -> None:
 
 # ---------------------------------------------------------------------------------------- decisions
 
-NET = SPECIAL["lm-ht"]()
+NET, PER_STEP = SPECIAL["lm-ht"](), SPECIAL["m-ht"]()
+NETS = {"incremental": NET, "stepwise": PER_STEP}
+RUNNERS: dict[str, Callable[[], StepRunner]] = {
+    "incremental": lambda: engine.IncrementalEngine(engine.Model(NET)),
+    "stepwise": lambda: engine.StepwiseRing(engine.StepwiseEngine(PER_STEP)),
+}
 
 
 class Golden:
+    def __init__(self, net: Network = NET) -> None:
+        self.net = net
+
     def run(self, windows: np.ndarray) -> Result:
-        return reference.run(NET, windows)
+        return reference.run(self.net, windows)
 
 
 def golden(rule: WindowRule) -> Windower:
@@ -244,7 +253,10 @@ def test_decisions_are_those_of_the_golden_model() -> None:
 
 @pytest.mark.parametrize("hop", [1, 2, 4])
 @pytest.mark.parametrize("by", ["time", "events"])
-def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], hop: int) -> None:
+@pytest.mark.parametrize("kind", ["incremental", "stepwise"])
+def test_shared_steps_decide_as_whole_windows_do(
+    kind: str, by: Literal["time", "events"], hop: int
+) -> None:
     if reason := engine.unavailable():
         pytest.skip(reason)
     rng = np.random.default_rng(hop)
@@ -255,10 +267,8 @@ def test_shared_steps_decide_as_whole_windows_do(by: Literal["time", "events"], 
     x, y = rng.integers(16, size=(2, 2500))
     events = make_events(times, x, y, rng.integers(2, size=2500))
     rule = binned(4, by, 2500 if by == "time" else 90, hop)
-    shared = SharedSteps(
-        engine.IncrementalEngine(engine.Model(NET)), NET.input.max_value, 4, sensor, Sensor(8, 8)
-    )
-    whole = WholeWindows(Golden(), NET.input.max_value, 4, sensor, Sensor(8, 8))
+    shared = SharedSteps(RUNNERS[kind](), NET.input.max_value, 4, sensor, Sensor(8, 8))
+    whole = WholeWindows(Golden(NETS[kind]), NET.input.max_value, 4, sensor, Sensor(8, 8))
     found, expected = (
         [
             dataclasses.replace(decision, latency=0, seconds=0)

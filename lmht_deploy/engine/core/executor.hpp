@@ -19,6 +19,7 @@ public:
     const MemoryPlan& plan() const { return plan_; }
     const Activation& activation(int tensor) const { return activations_[tensor]; }
     SynapticRunner& synaptic() { return synaptic_; }
+    ThreadPool& pool() { return pool_; }
 
     // Runs layer `index`: `window` [steps][C][H][W] is what the input layer encodes, `logits`
     // [classes] what the read-out writes.

@@ -132,6 +132,9 @@ struct NeuronRow {
     NeuronSlice neurons;
     int32_t* currents;  // [width][blocks][64]; `neurons` uses it from tile to tile as scratch
     int silent_blocks;  // blocks before the first one with a spike under the row
+    // [width][64]: v before the first step, replaced by v after the last one; null: v0, and v is
+    // not kept.
+    int32_t* potentials;
     const Spikes* out;
     int y, word;
     const uint8_t* prefetch;  // weights that are needed soon

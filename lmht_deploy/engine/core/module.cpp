@@ -13,6 +13,7 @@
 #include "engine.hpp"
 #include "incremental.hpp"
 #include "native/require.hpp"
+#include "stepwise.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -241,6 +242,17 @@ void run(lmht::Engine& engine, Array<const int32_t, 5> windows, const Outputs& o
     engine.run(windows.data(), int(batch), to);
 }
 
+void step(lmht::StepwiseEngine& self, Array<const int32_t, 4> window, const Outputs& outputs) {
+    const lmht::Tensor& input = self.model().tensors[0];
+    require(has_shape(window, {size_t(input.steps), size_t(input.channels), size_t(input.height),
+                               size_t(input.width)}),
+            "the window does not fit the model's input");
+    require_range(window, input);
+    const lmht::RunOutputs to = outputs_of(self.model(), 1, outputs);
+    nb::gil_scoped_release released;
+    self.step(window.data(), to);
+}
+
 void require_slot(const lmht::IncrementalEngine& self, int slot) {
     require(slot >= 0 && slot < self.model().tensors[0].steps, "there is no such slot");
 }
@@ -306,6 +318,21 @@ void bind_engines(nb::module_& m) {
         .def("put", &put, "slot"_a, nb::arg("counts").noconvert())
         .def("run", &run_oldest, "oldest"_a, "outputs"_a)
         .def_prop_ro("buffer_bytes", &lmht::IncrementalEngine::buffer_bytes);
+
+    nb::class_<lmht::StepwiseEngine>(m, "StepwiseEngine",
+                                     "Runs windows of the model that it holds, one after another, "
+                                     "each from the potentials that the one before it left.")
+        .def(
+            "__init__",
+            [](lmht::StepwiseEngine* self, std::shared_ptr<const lmht::Model> model, int threads) {
+                model = checked(std::move(model), threads);
+                nb::gil_scoped_release released;
+                new (self) lmht::StepwiseEngine(std::move(model), threads);
+            },
+            "model"_a, "threads"_a)
+        .def("step", &step, nb::arg("window").noconvert(), "outputs"_a)
+        .def("reset", &lmht::StepwiseEngine::reset)
+        .def_prop_ro("buffer_bytes", &lmht::StepwiseEngine::buffer_bytes);
 }
 
 }  // namespace

@@ -245,6 +245,7 @@ void SynapticRunner::compute_row(size_t index, RowRange rows, int y, int slice,
     connect(row, index, rows, y, slice, prepared, thread);
     if (layer.is_readout()) return kernels_.currents(row);
     row.silent_blocks = prepared.silent_blocks;
+    if (potentials_) row.potentials = potentials_->row(index, y, slice);
     row.prefetch = next.from;
     row.prefetch_bytes = next.bytes;
     kernels_.neurons(row);

@@ -6,6 +6,7 @@
 #include "memory_plan.hpp"
 #include "native/thread_pool.hpp"
 #include "path_choice.hpp"
+#include "potentials.hpp"
 #include "prefetch.hpp"
 #include "step_ring.hpp"
 
@@ -24,6 +25,9 @@ public:
     // neurons, from the currents in the ring.
     void run_step(size_t index, const Source& step, StepRing& ring, int slot);
     void fire_steps(size_t index, StepRing& ring, int oldest);
+
+    // From now on, each run begins with these potentials and leaves its own in them.
+    void keep(const Potentials* potentials) { potentials_ = potentials; }
 
     // Adds the number of output rows prepared since the last call, by path.
     void take_rows(int64_t rows[PATHS]);
@@ -74,6 +78,7 @@ private:
     const std::vector<Activation>& activations_;
     ThreadPool& pool_;
     PathChooser chooser_;
+    const Potentials* potentials_ = nullptr;
     std::vector<Scratch> scratch_;           // by thread
     std::vector<PreparedRow> rows_;          // of a layer with Order::Slices
     unsigned char *row_lists_, *row_dense_;  // their memory

@@ -55,6 +55,15 @@ LMHT_INLINE void add_drive(Lanes& v, const NeuronSlice& neurons, int step, Curre
     }
 }
 
+// v of pixel x before the first step; `v0` where none is kept from an earlier run.
+LMHT_INLINE Lanes potential(const NeuronRow& row, int x, const Lanes& v0) {
+    return row.potentials ? load(row.potentials + size_t(x) * LANES) : v0;
+}
+
+LMHT_INLINE void keep_potential(const NeuronRow& row, int x, const Lanes& v) {
+    if (row.potentials) store(v, row.potentials + size_t(x) * LANES);
+}
+
 // ----------------------------------------------------------------------------------------------
 // any neurons, pixel by pixel
 
@@ -62,7 +71,7 @@ template <class Tier>
 LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x) {
     const NeuronSlice& neurons = row.neurons;
     const Lanes theta = load(neurons.threshold);
-    Lanes v = load(neurons.v0);
+    Lanes v = potential(row, x, load(neurons.v0));
     for (int step = 0; step < neurons.steps; ++step) {
         if (neurons.leak != LEAK_ONE && step % neurons.substeps == 0) Tier::scale(v, neurons.leak);
         add_drive(v, neurons, step,
@@ -73,6 +82,7 @@ LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x
         else
             fire_by_comparison<Tier>(v, theta, neurons.levels, *row.out, at);
     }
+    keep_potential(row, x, v);
 }
 
 // ----------------------------------------------------------------------------------------------
@@ -82,8 +92,8 @@ bool is_plain(const NeuronRow& row) {
     return row.neurons.leak == LEAK_ONE && row.neurons.levels <= MAX_COMPARISONS;
 }
 
-// Where the pixels of a row begin to differ. Before the first spike under the row, all pixels add
-// biases alone:
+// Where the pixels of a row begin to differ. Before the first spike under the row, all pixels that
+// begin with v0 add biases alone:
 //
 //     step      0        1        2        3
 //     blocks    silent   silent   a spike  any
@@ -131,6 +141,7 @@ LMHT_INLINE Start fire_silent_steps(const NeuronRow& row) {
     const NeuronSlice& neurons = row.neurons;
     const Lanes theta = load(neurons.threshold), bias = load(neurons.bias);
     Start start{0, 0, load(neurons.v0)};
+    if (row.potentials) return start;
     for (; start.step < neurons.steps && is_silent(row, start.step); ++start.step) {
         add_drive(start.v, neurons, start.step, [&](int) { return bias; });
         const size_t first = row.out->word(start.step, row.y, 0) + row.word;
@@ -154,7 +165,7 @@ LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start&
     size_t pixel = out.word(start.step, row.y, tile.x0) + row.word;
     const auto current = [&](int block) { return load(currents + size_t(block) * LANES); };
     for (int p = 0; p < tile.pixels; ++p, currents += pitch, pixel += out.words) {
-        Lanes v = start.v, drive = splat(0);
+        Lanes v = potential(row, tile.x0 + p, start.v), drive = splat(0);
         if (DRIVE == Drive::Constant) add_drive(drive, neurons, 0, current);
         size_t at = pixel;
         for (int step = start.step; step < steps; ++step, at += step_words) {
@@ -169,6 +180,7 @@ LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start&
             else
                 out.mask[at] = Tier::fire(v, theta);
         }
+        keep_potential(row, tile.x0 + p, v);
     }
 }
 

@@ -1,0 +1,206 @@
+"""Inference of a window whose time-steps arrive one by one, each run through all layers at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from lmht_deploy._threads import check_threads
+from lmht_deploy.errors import BackendError, DataError
+from lmht_deploy.ir import Input, Layer, Network, Neurons
+from lmht_deploy.result import Result, add_steps, check_windows
+
+from ._extension import core
+from ._model import ForcedPath, Model
+from ._outputs import RunArrays
+from ._plan import image_shape
+
+
+class StepwiseEngine:
+    """Inference step by step: a time-step runs through all layers before the next one arrives.
+
+    When the last time-step of a window is there, one step is left to compute. The potentials are
+    kept between the steps. This needs networks in which a time-step depends on no later one: the
+    T-GIM of every layer must be the identity, or a multiple of it.
+
+    Example:
+        >>> runner = StepwiseEngine(net)
+        >>> for counts in steps:
+        ...     runner.step(counts)
+        >>> result = runner.finish()
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        *,
+        threads: int = 1,
+        isa: str | None = None,
+        path: ForcedPath | None = None,
+        trace: bool = False,
+    ) -> None:
+        """Pack the weights, and allocate the buffers and potentials.
+
+        Args:
+            net: An integer network that `supports` accepts.
+            threads: Number of threads that share the work of one step.
+            isa: As for `Model`.
+            path: As for `Model`.
+            trace: Whether to keep the spikes of every layer.
+
+        Raises:
+            BackendError: If the network is not supported, as `Model` does, or for a number of
+                threads outside 1 to 1024.
+        """
+        if not self.supports(net):
+            raise BackendError(
+                "a time-step of this network depends on later ones: the T-GIM of a layer is not a "
+                "multiple of the identity"
+            )
+        self._net, self._trace = net, trace
+        self._model = Model(_one_step(net), isa=isa, path=path)
+        self._core = core.StepwiseEngine(self._model.core, check_threads(threads, "the engine"))
+        self._sum: Result | None = None  # of the time-steps so far
+        self._steps = 0
+
+    @staticmethod
+    def supports(net: Network) -> bool:
+        """Return whether no time-step of `net` depends on a later one."""
+        return all(_is_stepwise(layer.omega) for layer in net.neurons)
+
+    @property
+    def net(self) -> Network:
+        """The network that this engine runs."""
+        return self._net
+
+    @property
+    def steps(self) -> int:
+        """Number of time-steps so far of the window in progress."""
+        return self._steps
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of all buffers, the potentials included."""
+        return self._core.buffer_bytes
+
+    def step(self, counts: npt.NDArray[np.integer]) -> Result:
+        """Run the next time-step of the window.
+
+        Args:
+            counts: Integers [C, H, W] or [N], within the input's range.
+
+        Returns:
+            What this time-step adds to the result of the window (a batch of one).
+
+        Raises:
+            DataError: If shape, dtype or range of the counts do not fit the network's input, or
+                the window has all its time-steps.
+        """
+        source = self._net.input
+        if self.steps == source.steps:
+            raise DataError(f"the window has all its {source.steps} time-steps; finish it first")
+        shape = self._model.net.window_shape
+        window = check_windows(
+            shape, source.min_value, source.max_value, np.asarray(counts)[None, None]
+        )
+        inputs = np.ascontiguousarray(window[0], np.int32).reshape(1, *image_shape(source.shape))
+        arrays = RunArrays(self._model, 1, trace=self._trace)
+        if self._sum is None:  # here, because a result should not wait for it
+            self._core.reset()
+        done = arrays.fill(lambda outputs: self._core.step(inputs, outputs))
+        self._sum = done if self._sum is None else add_steps(self._sum, done)
+        self._steps += 1
+        return done
+
+    def finish(self) -> Result:
+        """Return the result of the window (a batch of one), and begin the next one.
+
+        `Result.seconds` is the time of the last time-step.
+
+        Raises:
+            DataError: If the window lacks time-steps.
+        """
+        if self._sum is None or self.steps < self._net.input.steps:
+            raise DataError(
+                f"the window has {self.steps} of its {self._net.input.steps} time-steps"
+            )
+        result = self._sum
+        self.reset()
+        return result
+
+    def reset(self) -> None:
+        """Discard the time-steps of the window in progress."""
+        self._sum, self._steps = None, 0
+
+
+class StepwiseRing:
+    """A `StepwiseEngine` with the methods of `IncrementalEngine`, for windows that do not overlap.
+
+    A time-step runs when it is put into its slot, in the expectation that it is the next one of
+    the window. A window whose time-steps came in another order runs again as a whole.
+    """
+
+    def __init__(self, runner: StepwiseEngine) -> None:
+        """Fill the ring with silence."""
+        self._runner = runner
+        self._counts = np.zeros(runner.net.window_shape, np.int32)
+        self._slots: list[int] = []  # of the time-steps that have run
+
+    def put(self, slot: int, counts: npt.NDArray[np.int32]) -> None:
+        """Replace the time-step in one slot of the ring, and run it.
+
+        Args:
+            slot: Slot, 0 to T_in - 1.
+            counts: int32 [C, H, W] or [N], within the input's range.
+        """
+        self._counts[slot] = counts
+        if len(self._slots) == len(self._counts):
+            self._restart()
+        self._run(slot)
+
+    def run(self, oldest: int) -> Result:
+        """Return the result of the window of all steps in the ring (a batch of one).
+
+        Args:
+            oldest: Slot of the oldest step.
+        """
+        start = time.perf_counter()
+        slots = [*range(oldest, len(self._counts)), *range(oldest)]
+        if self._slots != slots:
+            self._restart()
+            for slot in slots:
+                self._run(slot)
+        self._slots.clear()
+        result = self._runner.finish()
+        return dataclasses.replace(result, seconds=time.perf_counter() - start)
+
+    def _run(self, slot: int) -> None:
+        self._runner.step(self._counts[slot])
+        self._slots.append(slot)
+
+    def _restart(self) -> None:
+        self._runner.reset()
+        self._slots.clear()
+
+
+def _is_stepwise(omega: np.ndarray) -> bool:
+    return bool(np.array_equal(omega, np.eye(*omega.shape, dtype=omega.dtype) * omega[0, 0])) and (
+        omega.shape[0] == omega.shape[1]
+    )
+
+
+def _one_step(net: Network) -> Network:
+    """Return the network that computes one time-step of a network that is stepwise."""
+
+    def one_step(layer: Layer) -> Layer:
+        match layer:
+            case Input():
+                return dataclasses.replace(layer, steps=1)
+            case Neurons():
+                return dataclasses.replace(layer, omega=layer.omega[:1, :1])
+        return layer
+
+    return Network(tuple(map(one_step, net.layers)), metadata=net.metadata)

@@ -1,0 +1,50 @@
+#include "potentials.hpp"
+
+#include <algorithm>
+
+namespace lmht {
+namespace {
+
+size_t size_of(const Layer& layer) {
+    if (!layer.synaptic || layer.synaptic->is_readout()) return 0;
+    const SynapticLayer& neurons = *layer.synaptic;
+    return size_t(neurons.height) * neurons.words() * neurons.width * LANES;
+}
+
+// The first potential of each layer, and behind them the number of all.
+std::vector<size_t> firsts_of(const Model& model) {
+    std::vector<size_t> first{0};
+    for (const Layer& layer : model.layers) first.push_back(first.back() + size_of(layer));
+    return first;
+}
+
+}  // namespace
+
+Potentials::Potentials(const Model& model)
+    : model_(model),
+      first_(firsts_of(model)),
+      bytes_(first_.back() * sizeof(int32_t)),
+      memory_(aligned(bytes_)) {
+    reset();
+}
+
+int32_t* Potentials::row(size_t index, int y, int slice) const {
+    const SynapticLayer& layer = *model_.layers[index].synaptic;
+    const size_t row = size_t(y) * layer.words() + slice;
+    return reinterpret_cast<int32_t*>(memory_.get()) + first_[index] + row * layer.width * LANES;
+}
+
+void Potentials::reset() {
+    for (size_t index = 0; index < model_.layers.size(); ++index) {
+        if (size_of(model_.layers[index]) == 0) continue;
+        const SynapticLayer& layer = *model_.layers[index].synaptic;
+        for (int y = 0; y < layer.height; ++y)
+            for (int slice = 0; slice < layer.words(); ++slice) {
+                const int32_t* const v0 = layer.v0.data() + size_t(slice) * LANES;
+                int32_t* const v = row(index, y, slice);
+                for (int x = 0; x < layer.width; ++x) std::copy_n(v0, LANES, v + x * LANES);
+            }
+    }
+}
+
+}  // namespace lmht
