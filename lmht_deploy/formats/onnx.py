@@ -16,15 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy.errors import StorageError
-<<<<<<< HEAD
 from lmht_deploy.formats.files import reading
 from lmht_deploy.formats.lmht import network_checksum
-from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import MAX_INPUT, Network
-=======
 from lmht_deploy.formats.schema import Field, Group, Schema, check_keys
-from lmht_deploy.ir import MAX_INPUT
->>>>>>> main
+from lmht_deploy.ir import MAX_INPUT, Network
 
 from ._onnx_content import check_content, constants, metadata_properties
 from ._onnx_network import rebuild
