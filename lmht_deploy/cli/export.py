@@ -43,6 +43,22 @@ def export(
             "--trace", help="Also output the spikes of every layer.", rich_help_panel=ONNX
         ),
     ] = False,
+    logits_only: Annotated[
+        bool,
+        typer.Option(
+            "--logits-only",
+            help="Output the logits alone, without counts of spikes and operations; faster.",
+            rich_help_panel=ONNX,
+        ),
+    ] = False,
+    portable: Annotated[
+        bool,
+        typer.Option(
+            "--portable",
+            help="Run in ONNX Runtime 1.15 and later, not only in 1.24 and later; slower.",
+            rich_help_panel=ONNX,
+        ),
+    ] = False,
     graded: Annotated[
         bool,
         typer.Option(
@@ -75,7 +91,14 @@ def export(
 
     net = lmht.load(network)
     report = lmht.export(
-        net, out, trace=trace, graded=graded, stock_exact=stock_exact, prefix=prefix
+        net,
+        out,
+        trace=trace,
+        logits_only=logits_only,
+        portable=portable,
+        graded=graded,
+        stock_exact=stock_exact,
+        prefix=prefix,
     )
     if report.format == "NetX":
         tell(STOCK.format(path=out, count=len(report.warnings) or "no"))
