@@ -19,7 +19,7 @@ from lmht_deploy.backends import lava
 from lmht_deploy.backends.lava import environment
 from lmht_deploy.errors import ExportError, NetworkError, StorageError
 from lmht_deploy.exporters import netx
-from lmht_deploy.exporters._fold import fold
+from lmht_deploy.formats.netx.fold import fold
 from lmht_deploy.ir import (
     LEAK_ONE,
     Conv,
