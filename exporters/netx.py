@@ -45,7 +45,8 @@ def export_netx(net: Network, path: str | Path, *, graded: bool = False) -> tupl
     Raises:
         ExportError: The file cannot represent the network: it is a float network, or has
             overlapping sum pooling under a padded convolution, or, unless `graded`, several levels
-            and sub-steps in one layer. The message names the layer and what to do.
+            and sub-steps in one layer or max pooling over sum pooling of several levels. The
+            message names the layer and what to do.
         StorageError: The file cannot be written.
     """
     if not require_network(net).integer:
@@ -95,7 +96,7 @@ class _Builder:
         )
 
     def _add_layer(self, layer: Neurons | Readout) -> None:
-        record = layer_record(self.net, layer, self.index)
+        record = layer_record(self.net, layer, self.index, graded=self.graded)
         synapses, bias = self._ordered(record.synapses), self._stock_bias(layer)
         main = synapses[0]
         for what in self._differences(layer, synapses, bias):

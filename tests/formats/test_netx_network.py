@@ -131,5 +131,5 @@ def test_max_pooling_without_lava(tmp_path: Path) -> None:
     report = export(net, tmp_path / "net.net")
     assert any("max pooling before it is dropped" in warning for warning in report.warnings)
     windows = windows_for(net)
-    found = backends.open_backend("event", tmp_path / "net.net").run(windows)
-    assert_equal(found, reference.run(net, windows))
+    found = backends.open_backend("event", tmp_path / "net.net").run(windows, trace=True)
+    assert_equal(found, reference.run(net, windows, trace=True))

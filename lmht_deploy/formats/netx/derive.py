@@ -53,7 +53,8 @@ def check(content: NetworkFile, path: str) -> None:
         raise StorageError(f"{path}: its input is not that of the network in the file")
     numbers = {str(layer.name): index for index, layer in enumerate(content.layers) if layer.name}
     for record, layer in zip(found, stages, strict=True):
-        if not _same(_of_lava(layer_record(net, layer, numbers)), _of_lava(record)):
+        derived = layer_record(net, layer, numbers, graded=content.graded)
+        if not _same(_of_lava(derived), _of_lava(record)):
             raise StorageError(
                 f"{path}: layer {layer.name!r} as Lava reads it is not that of the network in the "
                 "file"
@@ -85,27 +86,49 @@ def input_record(net: Network) -> InputRecord:
 
 
 def layer_record(
-    net: Network, layer: Neurons | Readout, numbers: dict[str, int], type: str = ""
+    net: Network, layer: Neurons | Readout, numbers: dict[str, int], *, graded: bool
 ) -> LayerRecord:
-    """Return what the Lava processes read of a layer.
+    """Return what the Lava processes read of a layer; its type, which stock reads, is empty.
 
     Args:
         net: The network.
         layer: The layer.
         numbers: Number in the file, by name of a layer.
-        type: Type of the layer in NetX, which only stock lava-dl reads.
+        graded: Whether spikes carry counts.
+
+    Raises:
+        ExportError: The layer reads pooling that the file cannot represent.
     """
+    folded = [fold(net, layer.name, synapse) for synapse in layer.synapses]
+    if not graded:
+        _check_pools(net, layer.name, folded)
+    macs = [synapse_macs(net, synapse) for synapse in layer.synapses]
     return LayerRecord(
-        type=type,
+        type="",
         shape=net.shapes[layer.name],
         name=layer.name,
         synapses=tuple(
-            _synapse(net, fold(net, layer.name, synapse), synapse_macs(net, synapse), numbers)
-            for synapse in layer.synapses
+            _synapse(net, part, count, numbers) for part, count in zip(folded, macs, strict=True)
         ),
         neurons=_neurons(layer) if isinstance(layer, Neurons) else None,
         readout=_readout(net, layer) if isinstance(layer, Readout) else None,
     )
+
+
+def _check_pools(net: Network, layer: str, synapses: list[Folded]) -> None:
+    """Raise ExportError where max pooling of single spikes differs from max pooling of counts.
+
+    The single spikes of a time-step are a thermometer code of the count, with which max pooling
+    commutes. A sum of such codes is none.
+    """
+    for folded in synapses:
+        source = net[folded.source]
+        sums = any(isinstance(pool, SumPool) for pool in folded.pools)
+        if sums and isinstance(source, Neurons) and source.levels > 1:
+            raise ExportError(
+                f"layer {layer!r} reads max pooling over sum pooling of {source.name!r}, which "
+                f"has {source.levels} levels; export it with graded spikes"
+            )
 
 
 def _synapse(net: Network, folded: Folded, macs: int, numbers: dict[str, int]) -> SynapseRecord:
