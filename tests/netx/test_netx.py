@@ -6,6 +6,7 @@ literal steps.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,6 +118,41 @@ def test_sigma_delta_pilotnet(wheel: Path) -> None:
     assert expected[-1].any()
     result = open_backend("netx", recorded / "network.net").run(values, trace=True)
     assert result.logits.ravel().tolist() == expected[-1].tolist()
+
+
+def change(path: Path, key: str, value: object) -> None:
+    with h5py.File(path, "r+") as file:
+        if key in file:
+            del file[key]
+        file[key] = value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("layer/1/neuron/activation", "tanh", "layer 1 has .* activation 'tanh'.* runs relu only"),
+        ("layer/1/neuron/vThMant", -1, "layer 1 has the threshold -1"),
+        ("layer/6/bias", np.zeros(4), "layer 6 has a sigma output with a bias"),
+        ("layer/2/neuron/messageBits", 16, "layer 2 has graded spikes"),
+    ],
+)
+def test_sigma_delta_files_that_lava_does_not_run(
+    key: str, value: object, message: str, tmp_path: Path
+) -> None:
+    sigma_delta(tmp_path / "net.net", 0)
+    change(tmp_path / "net.net", key, value)
+    assert re.search(message, refused(tmp_path / "net.net"))
+
+
+def test_an_average_must_fit_and_come_last(tmp_path: Path) -> None:
+    for groups, then, message in ((4, False, "does not fit"), (3, True, "not the last layer")):
+        f = File(tmp_path / "net.net", 1, (6,))
+        f.dense(9, -50, 90)
+        f.layer("average", (groups, 1, 1))
+        if then:
+            f.dense(2, -50, 90)
+        f.file.close()
+        assert message in refused(tmp_path / "net.net")
 
 
 def test_average_of_ntidigits(wheel: Path) -> None:

@@ -511,7 +511,12 @@ def _read_sigma_delta(what: str, group: h5py.Group) -> SigmaDelta:
             f"{what} has the threshold {threshold}; that of sigma-delta neurons lies within "
             f"0..{MAX_SIGMA_DELTA_THRESHOLD}"
         )
-    return SigmaDelta(threshold, has(group, keys.SIGMA_OUTPUT))
+    sigma_output = has(group, keys.SIGMA_OUTPUT)
+    if sigma_output and has(group.parent, keys.BIAS):
+        raise StorageError(
+            f"{what} has a sigma output with a bias, which lava-dl 0.6 does not load"
+        )
+    return SigmaDelta(threshold, sigma_output)
 
 
 def _delay(what: str, delay: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
