@@ -479,17 +479,17 @@ def _read_dense(what: str, group: h5py.Group, kind: str) -> NetXDense:
 
 def _read_neurons(what: str, group: h5py.Group) -> CUBA | SigmaDelta:
     kind = _text(_data(group, keys.NEURON_TYPE))
+    if kind not in (*keys.CUBA_TYPES, keys.SIGMA_DELTA_TYPE):
+        name = "resonate-and-fire" if "RF" in kind else "unknown"
+        raise StorageError(
+            f"{what} has {name} neurons ({show(kind)[1:-1]}); CUBA, LOIHI and SDNN neurons are run"
+        )
     if has(group, keys.MESSAGE_BITS):
         raise StorageError(
             f"{what} has graded spikes (neuron/messageBits), with which lava-dl 0.6 hangs"
         )
     if kind == keys.SIGMA_DELTA_TYPE:
         return _read_sigma_delta(what, group)
-    if kind not in keys.CUBA_TYPES:
-        name = "resonate-and-fire" if "RF" in kind else "unknown"
-        raise StorageError(
-            f"{what} has {name} neurons ({show(kind)[1:-1]}); CUBA, LOIHI and SDNN neurons are run"
-        )
     current, voltage = (int(_data(group, key)) for key in (keys.CURRENT_DECAY, keys.VOLTAGE_DECAY))
     if not (0 <= current <= keys.STATE_ONE and 0 <= voltage <= keys.STATE_ONE):
         raise StorageError(
