@@ -70,6 +70,8 @@ def export_netx_exact(net: Network, path: str | Path) -> tuple[str, ...]:
         raise ExportError(
             "a NetX file holds integers, and this is a float network; quantize it first"
         )
+    for layer in net.neurons:  # before anything is unrolled
+        _fires(layer)
     layers = _Unroller(net).layers()
     entry = layers[0].blocks[net.input.name]
     content = ExactFile(

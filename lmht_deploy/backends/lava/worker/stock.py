@@ -26,11 +26,11 @@ def run(
     """Run every sample of every entry of job["stock"]; returns seconds and Lava steps.
 
     An entry is {"net", "layers", "inputs", "steps", "graded", "states", "reset_interval",
-    "reset_offset", "out"}. `inputs` is an .npy file of spikes [B, steps, *shape] or, where the
-    input layer has CUBA neurons, of their biases [B, *shape]. The spikes of layer i, and its u and v if `states`, are
-    written to <out>-<i>-spikes.npy and so on, [B, steps, *shape]. How often u, v or the sum of a
-    convolution left its 24 bits is written to <out>-<i>-wrapped.npy, -clipped.npy and -sums.npy,
-    [B].
+    "reset_offset", "out"}. `inputs` is an .npy file of spikes or values [B, steps, *shape] or,
+    where the input layer has CUBA neurons, of their biases [B, *shape]. The spikes or messages of
+    layer i, and its u and v if `states`, are written to <out>-<i>-spikes.npy and so on,
+    [B, steps, *shape]. How often u, v or the sum of a convolution left its 24 bits is written to
+    <out>-<i>-wrapped.npy, -clipped.npy and -sums.npy, [B].
 
     Args:
         job: The job.
