@@ -1,7 +1,7 @@
 """From a trained PyTorch model to a float `Network` with the same spikes.
 
 torch.fx traces the body of a `SpikingModel`, and one pass over the graph lowers it. During the pass
-every tensor is either spikes or a current, see `_currents`.
+every tensor is either spikes or a current, see `lmht_deploy._currents`.
 
 Convolutions and linear layers turn spikes into currents and take the amplitude into their weights.
 Batch norm scales a current, an addition joins the synapses of two currents, and neurons turn a
@@ -26,6 +26,20 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from lmht_deploy._currents import (
+    Current,
+    Part,
+    Spikes,
+    Value,
+    added,
+    as_current,
+    check_channels,
+    concatenated,
+    flattened,
+    is_per_pixel,
+    require_spikes,
+    scaled,
+)
 from lmht_deploy.errors import LoweringError, NetworkError
 from lmht_deploy.ir import (
     Flatten,
@@ -40,25 +54,13 @@ from lmht_deploy.ir import (
 )
 
 from ._currents import (
-    Current,
-    Part,
-    Spikes,
-    Value,
-    added,
     as_array,
-    as_current,
     as_pair,
     as_scalar,
-    check_channels,
-    concatenated,
     convolved,
-    flattened,
-    is_per_pixel,
     is_pointwise,
     multiplied,
     projected,
-    require_spikes,
-    scaled,
 )
 from ._preparation import evaluation_copy, require_spiking_model, unchanged, undisturbed
 from ._verification import verify as _verify

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -45,6 +45,7 @@ __all__ = [
     "StepRunner",
     "artifact_suffix",
     "capabilities",
+    "device_of",
     "no_progress",
     "open_backend",
     "open_network",
@@ -163,13 +164,15 @@ def unavailable(name: str) -> str | None:
     return reason
 
 
-def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
+@check_types(BackendError, device=str)
+def open_backend(name: str, path: str | Path, *, threads: int = 1, device: str = "cpu") -> Backend:
     """Open an artifact.
 
     Args:
         name: Name of the backend, one of `NAMES` or `FOREIGN`.
         path: The artifact, or "zoo:NAME".
         threads: Maximum number of threads.
+        device: Device of PyTorch; anything but "cpu" needs the capability `device`.
 
     Raises:
         BackendError: Unknown backend, artifact of another kind, or missing package.
@@ -182,9 +185,23 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
     path = network_path(path)
     if path.suffix not in _suffixes(module):
         raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {path.name!r}")
+    options = _device_option(name, module, device)
     _require_available(name)
-    backend: Backend = module.open_artifact(path, threads=threads)
+    backend: Backend = module.open_artifact(path, threads=threads, **options)
     return backend
+
+
+def device_of(name: str, device: str) -> str:
+    """Return the device that a backend runs on where `device` is asked for."""
+    return device if "device" in capabilities(name) else "cpu"
+
+
+def _device_option(name: str, module: Any, device: str) -> dict[str, str]:
+    if "device" in module.CAPABILITIES:
+        return {"device": device}
+    if device != "cpu":
+        raise BackendError(f"backend {name!r} runs on the CPU, not on device {device!r}")
+    return {}
 
 
 @check_types(BackendError, device=str)
@@ -208,13 +225,11 @@ def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cp
         raise BackendError(
             f"backend {name!r} runs {module.SUFFIX} files only; export the network first"
         )
-    if device != "cpu" and "device" not in module.CAPABILITIES:
-        raise BackendError(f"backend {name!r} runs on the CPU, not on device {device!r}")
+    options = _device_option(name, module, device)
     check_threads(threads, f"backend {name!r}")
     if not require_network(net).integer and "float" not in module.CAPABILITIES:
         require_integer(name, net)
     _require_available(name)
-    options = {"device": device} if "device" in module.CAPABILITIES else {}
     backend: Backend = module.open_network(net, threads=threads, **options)
     return backend
 

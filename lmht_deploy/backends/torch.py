@@ -51,9 +51,9 @@ def unavailable() -> str | None:
     )
 
 
-def open_artifact(path: Path, *, threads: int = 1) -> TorchBackend:
+def open_artifact(path: Path, *, threads: int = 1, device: str = "cpu") -> TorchBackend:
     """Open a `.lmht` file of an integer network; BackendError for a float network."""
-    return open_network(load_integer_network("torch", path), threads=threads)
+    return open_network(load_integer_network("torch", path), threads=threads, device=device)
 
 
 def open_network(net: Network, *, threads: int = 1, device: str = "cpu") -> TorchBackend:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmht_deploy.errors import BackendError, DataError
+from lmht_deploy.errors import BackendError, DataError, counted
 
 from . import _options as options
 from ._console import bad, good, say, show, table, write_json
@@ -131,7 +131,7 @@ def _show_layers(
     kind = "integer" if net.integer else "float"
     caption = "bits of the largest current X, mixed current I and potential v, sign included"
     found = table(
-        f"{name}: {kind} network, {parameters:,} parameters",
+        f"{name}: {kind} network, {counted(parameters, 'parameter')}",
         columns,
         left=COLUMNS[:4],
         caption=caption if net.integer else None,
@@ -262,9 +262,9 @@ def _inspect_onnx(path: Path, run: Path | None, target: str | None) -> dict[str,
         | {kind: _mean(measured, key, layer.layer) for kind, key in MEASURED_KEYS.items()}
         for layer in graph.layers
     ]
-    constants = sum(layer.constants for layer in graph.layers)
+    constants = counted(sum(layer.constants for layer in graph.layers), "constant")
     shape = "x".join(map(str, graph.window_shape))
-    title = f"{path.name}: ONNX, windows {shape}, {graph.classes} classes, {constants:,} constants"
+    title = f"{path.name}: ONNX, windows {shape}, {graph.classes} classes, {constants}"
     found = table(title, ONNX + MEASURED if run else ONNX, left=ONNX[:1])
     for row in rows:
         keys = (column.replace(" ", "_") for column in (ONNX + MEASURED if run else ONNX))
@@ -299,7 +299,7 @@ def _inspect_netx(path: Path, run: Path | None, target: str | None) -> dict[str,
     demands = chips.demands(netx.load_netx(path)) if foreign else chips.of_exported(path)
     findings = chips.findings(demands, chips.chip(target)) if target else []
     neurons, synapses = (sum(d.neurons for d in demands), sum(d.synapses for d in demands))
-    title = f"{path.name}: NetX, {neurons:,} neurons, {synapses:,} synapses"
+    title = f"{path.name}: NetX, {counted(neurons, 'neuron')}, {counted(synapses, 'synapse')}"
     found = table(title, NETX, left=NETX[:1])
     rows = [dataclasses.asdict(demand) for demand in demands]
     for row in rows:

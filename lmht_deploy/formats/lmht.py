@@ -8,7 +8,7 @@ checked again when it is built. Nothing in a file is ever executed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,16 @@ import numpy as np
 from lmht_deploy import ir
 from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.hdf5 import hdf5_checksum, reading_hdf5, writing_hdf5
-from lmht_deploy.formats.schema import Field, Group, Schema
+from lmht_deploy.formats.schema import Field, Group, Schema, check_keys
 from lmht_deploy.ir import Network, require_network
 
 __all__ = ["SCHEMA", "load_network", "save_network"]
 
 MAX_METADATA = 60_000
 """Largest size of the metadata as JSON, in bytes; HDF5 stores up to 64 KiB per attribute."""
+
+AGAIN = "lmht convert RUN --out FILE, with the folder of the training run"
+"""How to write a network again."""
 
 FORMAT = Field("format", "text", "Identifies the format.")
 VERSION = Field("version", "int64", "Version of the format.")
@@ -263,12 +266,9 @@ def _read(group: h5py.Group, types: Mapping[type, Group]) -> Any:
 
 
 def _check_keys(
-    group: h5py.Group, what: str, found: Mapping[str, Any], expected: frozenset[str] | set[str]
+    group: h5py.Group, what: str, found: Iterable[str], expected: Iterable[str]
 ) -> None:
-    if set(found) != expected:
-        raise StorageError(
-            f"{group.file.filename}: {what} should have {sorted(expected)}, has {sorted(found)}"
-        )
+    check_keys(f"{group.file.filename}: {what}", found, expected, expected, AGAIN)
 
 
 def _plain(value: Any) -> Any:

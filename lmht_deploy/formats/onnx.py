@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.schema import Field, Group, Schema
+from lmht_deploy.formats.schema import Field, Group, Schema, check_keys
 from lmht_deploy.ir import MAX_INPUT
 
 from ._onnx_content import check_content, metadata_properties
@@ -49,6 +49,11 @@ TRACE = "k"
 """Kind of the outputs with the spikes of a layer."""
 
 CHECKSUM = "checksum"
+INPUT_KEYS = ("kind", "min_value", "max_value")
+"""Keys of the JSON object that describes the input."""
+AGAIN = "lmht export NETWORK --out FILE"
+"""How to write an ONNX file again."""
+
 _SEAL = b"\x72\x4c\x0a\x08" + CHECKSUM.encode() + b"\x12\x40"
 """Bytes before the digest: field 14 of a ModelProto (a metadata property) of 76 bytes, whose key
 is `checksum` and whose value has 64 bytes."""
@@ -150,7 +155,7 @@ class Properties:
 
     def encode(self) -> dict[str, str]:
         """Return the metadata properties of a file, without its checksum."""
-        entry = {"kind": self.kind, "min_value": self.min_value, "max_value": self.max_value}
+        entry = {name: getattr(self, name) for name in INPUT_KEYS}
         return {
             _VERSION.name: str(VERSION),
             _INPUT.name: json.dumps(entry),
@@ -207,14 +212,16 @@ def check_model(path: Path, content: bytes) -> Properties:
     properties = metadata_properties(content)
     _check_identity(path, content, properties)
     check_content(path, content)
+    entry = json.loads(properties[_INPUT.name])
+    check_keys(f"{path}: {_INPUT.name}", entry, INPUT_KEYS, INPUT_KEYS, AGAIN)
     return Properties.decode(properties)
 
 
 def _check_identity(path: Path, content: bytes, properties: Mapping[str, str]) -> None:
     version = properties.get(_VERSION.name, "")
     SCHEMA.check(path, properties.get(_FORMAT.name), int(version) if version.isdecimal() else None)
-    if unknown := sorted(properties.keys() - SCHEMA.groups[1].names):
-        raise StorageError(f"{path}: has the unknown property {unknown[0]!r}")
+    known = SCHEMA.groups[1]
+    check_keys(str(path), properties, known.required, known.names, AGAIN)
     if sealed(content[:-_SEAL_BYTES]) != content:
         raise StorageError(
             f"{path}: the checksum does not match the content; the file is damaged or was edited"

@@ -21,7 +21,7 @@ import pytest
 import lmht_deploy.exporters.onnx
 from lmht_deploy import backends, reference
 from lmht_deploy.errors import BackendError, DataError, ExportError, NetworkError, StorageError
-from lmht_deploy.exporters import _onnx_graph
+from lmht_deploy.exporters.onnx import _graph
 from lmht_deploy.formats.onnx import sealed
 from lmht_deploy.ir import (
     INT32_MAX,
@@ -71,8 +71,8 @@ def readout(source: str, width: int, weight: int = 1) -> Readout:
     )
 
 
-def flat(levels: int, *, threshold: int = 1, **fields: object) -> Network:
-    """8 inputs up to 4096 -> 8 neurons of `levels` -> dense layer of extreme weights -> logits."""
+def flat(levels: int, *, max_value: int = 4096, threshold: int = 1, **fields: object) -> Network:
+    """8 inputs up to `max_value` -> 8 neurons of `levels` -> dense layer of extreme weights -> logits."""
     rng = np.random.default_rng(levels)
     extreme = rng.choice([-128, 127], (6, 8))
     extreme[:2] = [[-128], [127]]
@@ -87,16 +87,23 @@ def flat(levels: int, *, threshold: int = 1, **fields: object) -> Network:
         "c", Linear(source="a", weight=extreme), levels=3, threshold=rng.integers(1, 9000, 6)
     )
     return Network(
-        (Input(name="input", shape=(8,), steps=2, max_value=4096), first, second, readout("c", 6))
+        (
+            Input(name="input", shape=(8,), steps=2, max_value=max_value),
+            first,
+            second,
+            readout("c", 6),
+        )
     )
 
 
-def in_float64(path: Path, layer: str) -> bool:
-    """Whether the synapses of `layer` use the encoding for large counts."""
-    casts = [node for node in onnx.load(path).graph.node if node.name.startswith(f"{layer}/Cast")]
-    return any(
-        attribute.i == onnx.TensorProto.DOUBLE for node in casts for attribute in node.attribute
-    )
+def product_type(path: Path, layer: str) -> str:
+    """The type of the weights with which the synapses of `layer` multiply."""
+    graph = onnx.load(path).graph
+    constants = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    casts = {node.output[0]: node.attribute[0].i for node in graph.node if node.op_type == "Cast"}
+    types = constants | casts
+    product = next(node for node in graph.node if node.name.startswith(f"{layer}/MatMul"))
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(types[product.input[1]])).name
 
 
 def assert_exact(net: Network, windows: np.ndarray, folder: Path, *, threads: int = 1) -> Path:
@@ -111,21 +118,37 @@ def assert_exact(net: Network, windows: np.ndarray, folder: Path, *, threads: in
 # ---------------------------------------------------------------------------------------- exactness
 
 
-@pytest.mark.parametrize("levels", [1, 127, 128, 129, 255, 256, 4000])
-def test_graded_spikes_around_the_limits_of_an_encoding(levels: int, tmp_path: Path) -> None:
-    net = flat(levels)
+@pytest.mark.parametrize(
+    ("levels", "dtype"),
+    [
+        (1, "int8"),
+        (64, "int8"),  # N up to 128
+        (65, "uint8"),
+        (127, "uint8"),  # N up to 254
+        (128, "int8"),  # k
+        (129, "uint8"),
+        (255, "uint8"),
+        (256, "float32"),
+        (16_383, "float32"),
+        (16_512, "float64"),
+    ],
+)
+def test_graded_spikes_around_the_limits_of_an_encoding(
+    levels: int, dtype: str, tmp_path: Path
+) -> None:
+    net = flat(levels, max_value=2**15)
     windows = windows_for(net, 6, density=0.7)
     path = assert_exact(net, windows, tmp_path)
     assert reference.run(net, windows, trace=True).traces["a"].max() == levels  # type: ignore[index]
-    assert in_float64(path, "c") == (levels > 128)
-    assert not in_float64(path, "logits")
+    assert product_type(path, "c") == dtype
+    assert product_type(path, "logits") == "int8"
 
 
-@pytest.mark.parametrize("levels", [128, 129])
-def test_substeps_summed_around_the_limit(levels: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("levels", "dtype"), [(64, "int8"), (65, "uint8"), (129, "uint8")])
+def test_substeps_summed_around_the_limit(levels: int, dtype: str, tmp_path: Path) -> None:
     net = reparameterize(flat(levels))
     path = assert_exact(net, windows_for(net, 4, density=0.7), tmp_path)
-    assert in_float64(path, "c") == (levels > 128)
+    assert product_type(path, "c") == dtype
 
 
 @pytest.mark.parametrize(
@@ -475,7 +498,7 @@ def test_an_export_that_fails_leaves_the_file_before(
     path = tmp_path / "net.onnx"
     lmht_deploy.exporters.onnx.export_onnx(SPECIAL["dense"](), path)
     before = path.read_bytes()
-    monkeypatch.setattr(_onnx_graph, "MAX_BYTES", 1000)
+    monkeypatch.setattr(_graph, "MAX_BYTES", 1000)
     with pytest.raises(ExportError, match="bytes"):
         lmht_deploy.exporters.onnx.export_onnx(SPECIAL["residual"](), path)
 
@@ -484,7 +507,7 @@ def test_an_export_that_fails_leaves_the_file_before(
             file.write(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_onnx_graph, "MAX_BYTES", 10**9)
+    monkeypatch.setattr(_graph, "MAX_BYTES", 10**9)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match="No space left"):
         lmht_deploy.exporters.onnx.export_onnx(SPECIAL["residual"](), path)

@@ -197,6 +197,37 @@ def test_a_first_convolution_needs_an_input_layer(tmp_path: Path) -> None:
         netx.load_netx(tmp_path / "net.net")
 
 
+@pytest.mark.parametrize("name", ["stride", "padding", "dilation", "groups"])
+@pytest.mark.parametrize("value", [2**31, 2**62])
+def test_a_geometry_beyond_32_bits_is_refused(name: str, value: int, tmp_path: Path) -> None:
+    """A dilation of any size fits a kernel of one tap."""
+    f = File(tmp_path / "net.net", 1, (1, 4, 4))
+    f.conv(2)
+    group = f.file["layer/1"]
+    for key, content in (("weight", np.ones((2, 1, 1, 1))), ("padding", 0), (name, value)):
+        del group[key]
+        group[key] = content
+    f.file.close()
+    with pytest.raises(StorageError, match="layer 1 does not fit"):
+        netx.load_netx(tmp_path / "net.net")
+
+
+@pytest.mark.parametrize("name", ["weight", "bias", "weight_rec", "delay"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -(2.0**31), 2.0**63])
+def test_values_that_are_no_numbers_of_32_bits_are_refused(
+    name: str, value: float, tmp_path: Path
+) -> None:
+    f = File(tmp_path / "net.net", 1, (6,))
+    f.dense(4, -50, 90, **({"weight_rec": np.ones((4, 4))} if name == "weight_rec" else {}))
+    data = np.ones({"weight": (4, 6), "weight_rec": (4, 4)}.get(name, (4,)))
+    data.flat[1] = value
+    f.file["layer/1"].pop(name, None)
+    f.file[f"layer/1/{name}"] = data
+    f.file.close()
+    with pytest.raises(StorageError, match=f"layer 1: '{name}' holds what is not a number of at"):
+        netx.load_netx(tmp_path / "net.net")
+
+
 # -------------------------------------------------------------------------------------- Lava itself
 
 

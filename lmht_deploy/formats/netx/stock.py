@@ -162,6 +162,9 @@ class NetXAverage:
 
 NetXLayer: TypeAlias = NetXInput | NetXConv | NetXDense | NetXFlatten | NetXAverage
 
+INT32 = 2.0**31
+"""Weights, biases and delays lie below it."""
+
 
 @dataclass(frozen=True)
 class ExactEncoding:
@@ -385,6 +388,7 @@ def _fits(layer: NetXLayer, shape: Shape) -> bool:
             return (
                 min(*layer.stride, *layer.dilation, layer.groups) >= 1
                 and min(layer.padding) >= 0
+                and max(*layer.stride, *layer.dilation, *layer.padding, layer.groups) < INT32
                 and len(layer.weight) % layer.groups == 0
                 and len(shape) == 3
                 and shape[0] == layer.weight.shape[1] * layer.groups
@@ -432,8 +436,8 @@ def _read_input(what: str, group: h5py.Group) -> NetXInput:
 
 
 def _read_conv(what: str, group: h5py.Group) -> NetXConv:
-    weight = _integers(_data(group, keys.WEIGHT))
-    shape, bias = _shape(group), _bias(group)
+    weight = _integers(what, group, keys.WEIGHT)
+    shape, bias = _shape(group), _bias(what, group)
     return NetXConv(
         shape=shape,
         neurons=_read_neurons(what, group[keys.NEURON]),
@@ -448,10 +452,10 @@ def _read_conv(what: str, group: h5py.Group) -> NetXConv:
 
 def _read_dense(what: str, group: h5py.Group, kind: str) -> NetXDense:
     shape = (int(np.prod(_shape(group))),)
-    weight = _integers(_data(group, keys.WEIGHT)).reshape(shape[0], -1)
+    weight = _integers(what, group, keys.WEIGHT).reshape(shape[0], -1)
     recurrent = None
     if kind == keys.RECURRENT:
-        recurrent = _integers(_data(group, keys.RECURRENT_WEIGHT)).reshape(shape[0], -1)
+        recurrent = _integers(what, group, keys.RECURRENT_WEIGHT).reshape(shape[0], -1)
     delayed = has(group, keys.DELAY)
     if recurrent is not None and recurrent.shape != (shape[0], shape[0]):
         raise StorageError(
@@ -471,8 +475,8 @@ def _read_dense(what: str, group: h5py.Group, kind: str) -> NetXDense:
         shape=shape,
         neurons=neurons,
         weight=weight,
-        bias=np.broadcast_to(_bias(group), shape),
-        delay=_delay(what, _data(group, keys.DELAY), weight.shape) if delayed else None,
+        bias=np.broadcast_to(_bias(what, group), shape),
+        delay=_delay(what, _integers(what, group, keys.DELAY), weight.shape) if delayed else None,
         recurrent=recurrent,
     )
 
@@ -521,7 +525,7 @@ def _read_sigma_delta(what: str, group: h5py.Group) -> SigmaDelta:
 
 def _delay(what: str, delay: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Delay of each synapse, from one value, one per output (first choice) or one per input."""
-    delay = np.clip(delay, 0, keys.MAX_DELAY).astype(np.int64)
+    delay = np.clip(delay, 0, keys.MAX_DELAY)
     if delay.ndim == 1 and len(delay) == shape[0]:
         delay = delay[:, None]
     elif delay.ndim == 1 and len(delay) != shape[1]:
@@ -545,13 +549,16 @@ def _scalar(data: np.ndarray | h5py.Dataset) -> float:
     return float(np.asarray(data[()]).ravel()[0])
 
 
-def _integers(data: np.ndarray) -> np.ndarray:
-    """Cut fractions, as lava-dl does."""
+def _integers(what: str, group: h5py.Group, key: Field) -> np.ndarray:
+    """Read numbers and cut fractions, as lava-dl does."""
+    data = _data(group, key)
+    if data.dtype.kind not in "biuf" or not np.all((data > -INT32) & (data < INT32)):
+        raise StorageError(f"{what}: {key.name!r} holds what is not a number of at most 32 bits")
     return data.astype(np.int64)
 
 
-def _bias(group: h5py.Group) -> np.ndarray:
-    return _integers(_data(group, keys.BIAS)) if has(group, keys.BIAS) else np.zeros(1, np.int64)
+def _bias(what: str, group: h5py.Group) -> np.ndarray:
+    return _integers(what, group, keys.BIAS) if has(group, keys.BIAS) else np.zeros(1, np.int64)
 
 
 def _shape(group: h5py.Group) -> Shape:
