@@ -161,7 +161,12 @@ def watch_messages(model: Any) -> None:
     def run_and_record(self: Any) -> None:
         sent: list[np.ndarray] = []
         send = self.s_out.send
-        self.s_out.send = lambda messages: (sent.append(messages), send(messages))
+
+        def send_and_keep(messages: np.ndarray) -> None:
+            sent.append(messages)
+            send(messages)
+
+        self.s_out.send = send_and_keep
         run_spk(self)
         self.s_out.send = send
         record, sample, states = self.proc_params["record"]
