@@ -87,12 +87,7 @@ def flat(levels: int, *, max_value: int = 4096, threshold: int = 1, **fields: ob
         "c", Linear(source="a", weight=extreme), levels=3, threshold=rng.integers(1, 9000, 6)
     )
     return Network(
-        (
-            Input(name="input", shape=(8,), steps=2, max_value=max_value),
-            first,
-            second,
-            readout("c", 6),
-        )
+        (Input(name="input", shape=(8,), steps=2, max_value=max_value), first, second, readout("c", 6))
     )
 
 
