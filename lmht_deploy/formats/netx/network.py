@@ -123,7 +123,13 @@ class SynapseRecord:
         }
 
     def crossings(self, source: Shape) -> np.ndarray:
-        """Return how many synapses of the file one spike crosses; int64, of the source's shape."""
+        """Return how many synapses of the file one spike crosses; int64.
+
+        It has the shape of what the weights read: that of the source, or of its pooling.
+        """
+        for _, _, kh, kw, sh, sw, ph, pw in [] if self.pools is None else self.pools.tolist():
+            channels, height, width = source
+            source = (channels, (height + 2 * ph - kh) // sh + 1, (width + 2 * pw - kw) // sw + 1)
         if self.dense:
             return np.full(source, len(self.weight), np.int64)
         assert self.stride and self.padding and self.dilation and self.groups
