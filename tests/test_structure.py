@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "reference": {"ir", "result"},
     "quantize": {"errors", "ir"},
     "reparameterize": {"errors", "ir"},
-    "formats": {"errors", "ir"},
+    "formats": {"errors", "ir", "result"},
     "zoo": {"_suggest", "errors"},
     "engine": {"_packages", "_threads", "errors", "ir", "result"},
     "netx": {"_packages", "errors", "formats", "ir", "result"},
