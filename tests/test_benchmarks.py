@@ -227,3 +227,14 @@ def test_runs_are_timed_turn_by_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = {name: lambda name=name: order.append(name) for name in "ab"}
     times = best_of_each(runs, 0)
     assert times.keys() == {"a", "b"} and "".join(order) == "ab" * (MIN_TURNS + 1)
+
+
+def test_onnx_files_are_timed(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from benchmarks import onnx
+
+    arguments = ["--tables", "uniform", "--size", "16", "--seconds", "0.1"]
+    assert onnx.main([*arguments, "--json", str(tmp_path / "o.json")]) == 0
+    (table,) = json.loads((tmp_path / "o.json").read_text())["tables"]
+    (row,) = table["rows"]
+    assert set(onnx.FORMS) <= set(row["milliseconds"])

@@ -38,6 +38,7 @@ class Graph:
         self._portable = portable
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
+        self._weights: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._names: collections.Counter[str] = collections.Counter()
@@ -93,6 +94,15 @@ class Graph:
             self._constants[key] = numpy_helper.from_array(array, name)
         return self._constants[key].name
 
+    def weight(self, values: np.ndarray, role: str) -> str:
+        """Add the constant `<scope>/<role>:` once, whatever other constants are equal."""
+        from onnx import numpy_helper
+
+        name = f"{self.scope}/{role}:"
+        if name not in self._weights:
+            self._weights[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        return name
+
     def input(self, name: str, dtype: DTypeLike, shape: tuple[str | int, ...]) -> None:
         """Add an input of the graph."""
         self._inputs.append(self._value(name, dtype, shape))
@@ -108,13 +118,14 @@ class Graph:
         """Return the model; ExportError where its constants exceed the size of a file."""
         from onnx import helper
 
-        size = sum(len(content) for _, _, content in self._constants)
+        constants = [*self._weights.values(), *self._constants.values()]
+        size = sum(len(tensor.raw_data) for tensor in constants)
         if size > MAX_BYTES:
             raise ExportError(
                 f"weights and tables take {size} bytes; an .onnx file holds {MAX_BYTES}"
             )
         graph = helper.make_graph(
-            self._nodes, "lmht-deploy", self._inputs, self._outputs, list(self._constants.values())
+            self._nodes, "lmht-deploy", self._inputs, self._outputs, constants
         )
         model = helper.make_model(
             graph,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmht_deploy.formats._onnx_network import describe
+from lmht_deploy.formats.lmht import network_checksum
 from lmht_deploy.formats.onnx import LOGITS, TRACE, WINDOWS, Properties, output_name
 from lmht_deploy.ir import (
     INT32_MAX,
@@ -76,6 +78,8 @@ class Exporter:
             scale=self.net.readout.scale,
             macs=macs(self.net),
             metadata=self.net.metadata,
+            sha256=network_checksum(self.net),
+            network=describe(self.net),
         )
 
     # -- layers
@@ -143,8 +147,10 @@ class Exporter:
         return total(
             self.g,
             [
-                current(self.g, synapse, self._counts(synapse.source, form, steps))
-                for synapse in layer.synapses
+                current(
+                    self.g, synapse, self._counts(synapse.source, form, steps), f"weight{index}"
+                )
+                for index, synapse in enumerate(layer.synapses)
             ],
             bound,
         )

@@ -50,9 +50,7 @@ def integrate(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: 
     return Stepwise(g, layer.steps, (0, layer.levels), "k", spikes.__getitem__)
 
 
-def _drives(
-    g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: Bounds
-) -> list[str]:
+def _drives(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: Bounds) -> list[str]:
     """Return I[t] for t = 1..T, each int32 [B, 1, P, C]."""
     mixed = mix(g, layer.omega, current, shape, bounds.drive)
     drive = g.convert(mixed.tensor, mixed.dtype, INT32)

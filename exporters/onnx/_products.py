@@ -69,17 +69,17 @@ class Counts(NamedTuple):
         return max(abs(value) for value in self.span)
 
 
-def current(g: Graph, synapse: Synapse, counts: Counts) -> Current:
-    """Return the sums of a synapse, with its exponent."""
+def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
+    """Return the sums of a synapse, with its exponent; the weight is the constant `name`."""
     if isinstance(synapse, Scale):
         weight = synapse.weight.astype(np.int32) << synapse.exponent
         tensor = g.convert(counts.tensor, counts.dtype, np.dtype(np.int32))
-        return Current(g("Mul", tensor, g.constant(weight, "weight")), np.dtype(np.int32))
+        return Current(g("Mul", tensor, g.weight(weight, name)), np.dtype(np.int32))
     counts = _as_factor(g, counts, synapse.weight)
     if isinstance(synapse, Linear):
-        found = _product(g, counts, counts.tensor, synapse.weight.T)
+        found = _product(g, counts, counts.tensor, synapse.weight.T, name)
     else:
-        found = _convolution(g, synapse, counts)
+        found = _convolution(g, synapse, counts, name)
     if not synapse.exponent:
         return found
     exact = _bound(synapse.weight, counts) << synapse.exponent < EXACT_FLOAT32
@@ -134,7 +134,7 @@ def _as_factor(g: Graph, counts: Counts, weight: np.ndarray) -> Counts:
     return counts._replace(tensor=g.cast(counts.tensor, dtype), dtype=dtype)
 
 
-def _product(g: Graph, counts: Counts, rows: str, weight: np.ndarray) -> Current:
+def _product(g: Graph, counts: Counts, rows: str, weight: np.ndarray, name: str) -> Current:
     """Return rows [..., P, N] @ weight, exact for all counts.
 
     Shape:
@@ -142,29 +142,29 @@ def _product(g: Graph, counts: Counts, rows: str, weight: np.ndarray) -> Current
     """
     int32 = np.dtype(np.int32)
     if counts.dtype != np.uint8:
-        factor = g.cast(g.constant(weight, "weight"), counts.dtype)
+        factor = g.cast(g.weight(weight, name), counts.dtype)
         found = Current(g("MatMul", rows, factor), counts.dtype)
         return found if counts.dtype == np.float32 else _as_int32(g, found)
     if counts.span[1] <= EXACT_UINT8:
-        return Current(g("MatMulInteger", rows, g.constant(weight, "weight")), int32)
-    shifted = g.constant((weight.astype(np.int16) + 128).astype(np.uint8), "weight+128")
+        return Current(g("MatMulInteger", rows, g.weight(weight, name)), int32)
+    shifted = g.weight((weight.astype(np.int16) + 128).astype(np.uint8), name)
     zeros = g.constant(np.uint8(0)), g.constant(np.uint8(128))
     return Current(g("MatMulInteger", rows, shifted, *zeros), int32)
 
 
-def _convolution(g: Graph, conv: Conv, counts: Counts) -> Current:
+def _convolution(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:
     if conv.groups > 1 and _bound(conv.weight, counts) < EXACT_FLOAT32:
-        return _grouped(g, conv, counts)
+        return _grouped(g, conv, counts, name)
     taps = taps_of(counts.shape, conv.kernel, conv.stride, conv.padding, conv.dilation)
     size = counts.steps * counts.shape[0] * taps.size * counts.dtype.itemsize
     tiles = np.array_split(taps, min(len(taps), -(-size // TILE_BYTES)))
-    parts = [_gathered(g, conv, counts, tile) for tile in tiles]
+    parts = [_gathered(g, conv, counts, tile, name) for tile in tiles]
     if len(parts) == 1:
         return parts[0]
     return Current(g("Concat", *(part.tensor for part in parts), axis=2), parts[0].dtype)
 
 
-def _gathered(g: Graph, conv: Conv, counts: Counts, taps: np.ndarray) -> Current:
+def _gathered(g: Graph, conv: Conv, counts: Counts, taps: np.ndarray, name: str) -> Current:
     """Return W ∗ c by gathered rows; groups are a batch dimension of the product."""
     (pixels, area), outputs, groups = taps.shape, len(conv.weight), conv.groups
     weight = (
@@ -174,15 +174,15 @@ def _gathered(g: Graph, conv: Conv, counts: Counts, taps: np.ndarray) -> Current
     )
     rows = windows(g, counts.tensor, counts.shape, taps)
     if groups == 1:
-        return _product(g, counts, g.reshape(rows, 0, 0, pixels, -1), weight[0])
+        return _product(g, counts, g.reshape(rows, 0, 0, pixels, -1), weight[0], name)
     rows = g.reshape(rows, 0, 0, pixels, area, groups, -1)
     rows = g.reshape(g("Transpose", rows, perm=[0, 1, 4, 2, 3, 5]), 0, 0, groups, pixels, -1)
-    product = _product(g, counts, rows, weight)
+    product = _product(g, counts, rows, weight, name)
     merged = g("Transpose", product.tensor, perm=[0, 1, 3, 2, 4])
     return Current(g.reshape(merged, 0, 0, pixels, outputs), product.dtype)
 
 
-def _grouped(g: Graph, conv: Conv, counts: Counts) -> Current:
+def _grouped(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:
     """Return W ∗ c by a Conv in float32, which needs no gathered rows."""
     float32 = np.dtype(np.float32)
     images = g("Transpose", g.convert(counts.tensor, counts.dtype, float32), perm=[0, 1, 3, 2])
@@ -190,7 +190,7 @@ def _grouped(g: Graph, conv: Conv, counts: Counts) -> Current:
     found = g(
         "Conv",
         images,
-        g.cast(g.constant(conv.weight, "weight"), float32),
+        g.cast(g.weight(conv.weight, name), float32),
         kernel_shape=conv.kernel,
         strides=conv.stride,
         pads=[*conv.padding, *conv.padding],

@@ -182,12 +182,16 @@ def save_network(net: Network, path: str | Path) -> None:
             f"to {MAX_METADATA})"
         )
     with writing_hdf5(path) as file:
-        layers = file.create_group("layers")
-        for index, layer in enumerate(net.layers):
-            _write(layers.create_group(str(index)), layer, LAYERS)
-        file.attrs[FORMAT.name] = SCHEMA.format
-        file.attrs[VERSION.name] = SCHEMA.version
-        file.attrs[METADATA.name] = metadata
+        _write_network(file, net)
+
+
+def network_checksum(net: Network) -> str:
+    """Return the checksum that the `.lmht` file of `net` holds, hexadecimal."""
+    import h5py
+
+    with h5py.File("network", "w", driver="core", backing_store=False) as file:
+        _write_network(file, require_network(net))
+        return hdf5_checksum(file)
 
 
 def load_network(path: str | Path) -> Network:
@@ -217,6 +221,15 @@ def load_network(path: str | Path) -> Network:
 
 
 # --------------------------------------------------------------------------------------- records
+
+
+def _write_network(file: h5py.File, net: Network) -> None:
+    layers = file.create_group("layers")
+    for index, layer in enumerate(net.layers):
+        _write(layers.create_group(str(index)), layer, LAYERS)
+    file.attrs[FORMAT.name] = SCHEMA.format
+    file.attrs[VERSION.name] = SCHEMA.version
+    file.attrs[METADATA.name] = json.dumps(dict(net.metadata), sort_keys=True)
 
 
 def _write(group: h5py.Group, record: Any, types: Mapping[type, Group]) -> None:

@@ -116,10 +116,10 @@ class Schema:
                 f"{path}: is not a {self.suffix} file of lmht-deploy: its 'format' is {format!r}, "
                 f"and should be {self.format!r}"
             )
-        if version != self.version:
+        if version not in range(1, self.version + 1):
+            known = "version 1" if self.version == 1 else f"versions 1 to {self.version}"
             raise StorageError(
-                f"{path}: has format version {show(version)}; this release reads version"
-                f" {self.version}"
+                f"{path}: has format version {show(version)}; this release reads {known}"
             )
 
 

@@ -9,12 +9,14 @@ import dataclasses
 import hashlib
 import importlib.util
 import itertools
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -22,7 +24,8 @@ import lmht_deploy.exporters.onnx
 from lmht_deploy import backends, reference
 from lmht_deploy.errors import BackendError, DataError, ExportError, NetworkError, StorageError
 from lmht_deploy.exporters.onnx import _graph
-from lmht_deploy.formats.onnx import sealed
+from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.formats.onnx import read_network, sealed
 from lmht_deploy.ir import (
     INT32_MAX,
     LEAK_ONE,
@@ -72,7 +75,7 @@ def readout(source: str, width: int, weight: int = 1) -> Readout:
 
 
 def flat(levels: int, *, max_value: int = 4096, threshold: int = 1, **fields: object) -> Network:
-    """8 inputs up to `max_value` -> 8 neurons of `levels` -> dense layer of extreme weights -> logits."""
+    """8 inputs -> 8 neurons of `levels` -> dense layer of extreme weights -> logits."""
     rng = np.random.default_rng(levels)
     extreme = rng.choice([-128, 127], (6, 8))
     extreme[:2] = [[-128], [127]]
@@ -87,7 +90,12 @@ def flat(levels: int, *, max_value: int = 4096, threshold: int = 1, **fields: ob
         "c", Linear(source="a", weight=extreme), levels=3, threshold=rng.integers(1, 9000, 6)
     )
     return Network(
-        (Input(name="input", shape=(8,), steps=2, max_value=max_value), first, second, readout("c", 6))
+        (
+            Input(name="input", shape=(8,), steps=2, max_value=max_value),
+            first,
+            second,
+            readout("c", 6),
+        )
     )
 
 
@@ -361,6 +369,30 @@ def test_neither_optimisation_nor_threads_change_an_integer(name: str, tmp_path:
             )
 
 
+@pytest.mark.parametrize("name", SPECIAL)
+def test_portable_graphs_use_what_old_runtimes_implement(name: str, tmp_path: Path) -> None:
+    net, path = SPECIAL[name](), tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True, portable=True)
+    windows = windows_for(net, 3)
+    found = backends.open_backend("onnx", path).run(windows, trace=True)
+    assert_equal(found, reference.run(net, windows, trace=True))
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    for node in model.graph.node:
+        if node.op_type in ("Add", "Sub", "Min", "Max", "Mul"):
+            assert types[node.output[0]] != onnx.TensorProto.UINT8, node.name
+
+
+def test_only_logits(tmp_path: Path) -> None:
+    net, path = SPECIAL["residual"](), tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path, logits_only=True)
+    assert [output.name for output in onnx.load(path).graph.output] == ["logits"]
+    windows = windows_for(net, 3)
+    found = backends.open_backend("onnx", path).run(windows)
+    np.testing.assert_array_equal(found.logits, reference.run(net, windows).logits)
+    assert found.spikes == {} and found.sops == {}
+
+
 def test_backend_with_two_threads(tmp_path: Path) -> None:
     net = SPECIAL["wide"]()
     path = assert_exact(net, windows_for(net, 4), tmp_path, threads=2)
@@ -436,10 +468,14 @@ def test_metadata(tmp_path: Path) -> None:
     lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx")
     content = (tmp_path / "net.onnx").read_bytes()
     metadata = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
+    assert len(json.loads(metadata.pop("network"))) == len(net.layers)
+    save_network(net, tmp_path / "net.lmht")
+    with h5py.File(tmp_path / "net.lmht") as file:
+        assert metadata.pop("sha256") == file.attrs["checksum"]
     assert metadata == {
         "checksum": hashlib.sha256(content[:-78]).hexdigest(),
         "format": "lmht-deploy onnx",
-        "version": "1",
+        "version": "2",
         "input": '{"kind": "image", "min_value": -128, "max_value": 127}',
         "scale": "0.01",
         # 22 taps along each axis of 8 (3·8, less 2 beyond the border), 3 -> 6 channels
@@ -454,7 +490,45 @@ def test_every_convolution_is_stored_once(tmp_path: Path) -> None:
     weights = sum(
         synapse.weight.size for layer in net.layers for synapse in getattr(layer, "synapses", ())
     )
-    assert weights < (tmp_path / "net.onnx").stat().st_size < weights + 40_000
+    assert weights < (tmp_path / "net.onnx").stat().st_size < weights + 60_000
+
+
+@pytest.mark.parametrize("name", [*SPECIAL, "large counts"])
+def test_a_file_is_read_back_as_its_network(name: str, tmp_path: Path) -> None:
+    """The network that a file holds is the one written, and gives the same file again."""
+    net = flat(100) if name == "large counts" else SPECIAL[name]()
+    net = dataclasses.replace(net, metadata={"recipe": "test"})
+    path, again = tmp_path / "net.onnx", tmp_path / "again.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path)
+    assert read_network(path) == net
+    lmht_deploy.exporters.onnx.export_onnx(read_network(path), again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_network_that_was_edited_is_not_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(chain(), path)
+    model = onnx.load(path)
+    del model.metadata_props[-1]  # the checksum
+    weight = _tensor(model)
+    weight.raw_data = bytes([weight.raw_data[0] ^ 1]) + weight.raw_data[1:]
+    path.write_bytes(sealed(model.SerializeToString()))
+    with pytest.raises(StorageError) as error:
+        read_network(path)
+    one_line(error, str(path), "sha256")
+
+
+def test_constants_are_named_by_layer_and_role(tmp_path: Path) -> None:
+    net = SPECIAL["residual"]()
+    lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx")
+    names = {tensor.name for tensor in onnx.load(tmp_path / "net.onnx").graph.initializer}
+    layers = {layer.name for layer in net.layers}
+    assert {name.split("/")[0] for name in names} <= layers
+    for layer in net.layers:
+        for index in range(len(getattr(layer, "synapses", ()))):
+            assert f"{layer.name}/weight{index}:" in names
+    roles = {re.sub(r"[\d_]*:$", "", name.split("/")[1]) for name in names}
+    assert {"weight", "taps", "slope", "offset", "fan_out"} <= roles
 
 
 # ----------------------------------------------------------------------------------------- refusals
@@ -559,9 +633,9 @@ def test_strange_files(tmp_path: Path) -> None:
             backends.open_backend("onnx", path)
         one_line(error, str(path), *parts)
 
+    values["version"].value = "3"
+    refuse("version 3", "versions 1 to 2")
     values["version"].value = "2"
-    refuse("version 2", "version 1")
-    values["version"].value = "1"
     values["macs"].value = "{"
     refuse("damaged")
     values["macs"].value = "{}"

@@ -62,6 +62,10 @@ struct PathCosts {
 
 std::string to_string(const PathCosts& costs);
 
+// What each path of a synapse is expected to cost for a window whose source has `density` spikes
+// per neuron and step, spread evenly. Empty for a channelwise synapse.
+PathCosts expected_costs(const Model& model, const Synapse& synapse, double density);
+
 class PathChooser {
 public:
     PathChooser(const Costs& costs, int dense_max, PathPolicy policy)

@@ -295,8 +295,7 @@ void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y,
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
         const RowInputs& inputs = prepared.inputs[s];
-        synapses.push_back(synapse_row(
-            layer, synapse, activations_[synapse.source].view(synapse.view), inputs, y, slice));
+        synapses.push_back(synapse_row(layer, synapse, source_of(synapse), inputs, y, slice));
         if (multiplies(synapse, inputs))
             synapses.back().sums = sums_of(index, s, inputs, y - rows.first, thread);
     }
