@@ -6,11 +6,16 @@
     shapes         other T, L, T-GIMs, batch and image sizes, beside the inference runtimes
     own            the same choices, beside the engine's own default
     densities      every density, beside the engine with its dense path forced
+    paths          every density, beside the engine with each path forced
+    densities-window   the same for a uniform T-GIM
     gather         one layer with its sparse path forced: the highest rate of SOPs
     trained        a trained network on held-out windows
     threads        one and two threads
     busy           one and two threads while other processes compute
-    tiers          every instruction set
+    tiers          every tier of this CPU; OpenVINO is kept to the same instructions
+
+Every table has a column of OpenVINO with int8 weights, the fastest rival. `--isa` keeps the engine
+and its rivals to the instructions of one tier, or of each tier in turn.
 
 Every table times all its columns alternately in one run and prints the best of each, so that a
 busy machine slows all of them alike. Only the ratios count: the time of a column divided by that of
@@ -20,6 +25,8 @@ the first. With one thread the time is CPU time of the process, which excludes o
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import os
 import sys
 import tempfile
@@ -36,10 +43,10 @@ from lmht_deploy.errors import LmhtError
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
 
-from . import rivals
-from .networks import event_windows, one_layer, resnet18, vgg
+from . import isa, rivals
+from .networks import Omega, event_windows, one_layer, resnet18, vgg
 from .report import Row, Table, add_report_arguments, run_tables
-from .timing import Run, best_of_each, busy_processes, mean_of_each
+from .timing import Run, best_of_cases, best_of_each, busy_processes, mean_of_each
 
 Build = Callable[..., Network]
 Options = argparse.Namespace
@@ -124,7 +131,7 @@ def shapes(options: Options) -> Iterator[Row]:
 def own_shapes(options: Options) -> Iterator[Row]:
     """Compare T-GIMs, steps, levels and batches with the default: identity, T = 4, L = 1."""
     windows = event_windows((2, 48, 48), 4)
-    cases: dict[str, tuple[dict[str, Any], np.ndarray]] = {
+    choices: dict[str, tuple[dict[str, Any], np.ndarray]] = {
         "default": ({}, windows),
         "general T-GIM": ({"omega": "general"}, windows),
         "T=2": ({"steps": 2}, event_windows((2, 48, 48), 2)),
@@ -133,33 +140,67 @@ def own_shapes(options: Options) -> Iterator[Row]:
         "L=4": ({"levels": 4}, windows),
         "batch 8": ({}, np.repeat(windows, 8, 0)),
     }
-    runs = {
-        name: engine_run(resnet18(density=0.1, **choices), given, options.threads)
-        for name, (choices, given) in cases.items()
+    cases = {
+        name: beside_openvino("this", resnet18(density=0.1, **chosen), given, options.threads)
+        for name, (chosen, given) in choices.items()
     }
-    times = best_of_each(runs, options.seconds, options.clock)
-    for name in list(cases)[1:]:
-        yield Row(name, {"default": times["default"], "this": times[name]})
+    times = best_of_cases(cases, options.seconds, options.clock)
+    default = times.pop("default")["this"]
+    for name, measured in times.items():
+        yield Row(name, {"default": default, **measured})
 
 
-def densities(options: Options) -> Iterator[Row]:
-    """Compare the engine with its dense int8 path at every density."""
-    windows = event_windows((2, 48, 48), 4)
-    runs: dict[str, Run] = {}
-    runners: dict[float, engine.Engine] = {}
-    for density in ALL_DENSITIES:
-        net = resnet18(density=density)
-        dense = engine.Model(net, path="dense")
-        runners[density] = engine.Engine(net, threads=options.threads)
-        runs[f"{density}"] = partial(runners[density].run, windows)
-        runs[f"{density} dense"] = engine_run(dense, windows, options.threads)
-    times = best_of_each(runs, options.seconds * 2, options.clock)
-    for density, runner in runners.items():
-        both = {"engine": times[f"{density}"], "dense path": times[f"{density} dense"]}
-        fired, sops = _activity(runner, windows)
-        rate = sops / both["engine"] * 1e-6
+def beside_openvino(
+    label: str, net: Network, windows: np.ndarray, threads: int, *, one_window: bool = False
+) -> dict[str, Run]:
+    """Return a run of the engine, by `label`, and one of OpenVINO with int8 weights."""
+    rival = rivals.openvino_int8(net, windows, threads, one_window=one_window)
+    return {label: engine_run(net, windows, threads), **rival}
+
+
+def densities(omega: Omega, options: Options) -> Iterator[Row]:
+    """Compare the engine with its dense int8 path, and with OpenVINO, at every density."""
+    windows, one_window = event_windows((2, 48, 48), 4), omega == "uniform"
+    nets = {density: resnet18(density=density, omega=omega) for density in ALL_DENSITIES}
+    cases: dict[str, dict[str, Run]] = {
+        f"{density}": {
+            "engine": engine_run(net, windows, options.threads),
+            "dense path": engine_run(engine.Model(net, path="dense"), windows, options.threads),
+        }
+        for density, net in nets.items()
+    }
+    cases["rival"] = dict(
+        rivals.openvino_int8(nets[0.1], windows, options.threads, one_window=one_window)
+    )
+    times = best_of_cases(cases, options.seconds * 2, options.clock)
+    for density, net in nets.items():
+        measured = times[f"{density}"] | times["rival"]
+        fired, sops = _activity(engine.Engine(net, threads=options.threads), windows)
+        rate = sops / measured["engine"] * 1e-6
         figures = {"MSOP": sops * 1e-6, "GSOP/s": rate, "spikes per neuron and step": fired}
-        yield Row(f"requested {density:.0%} spikes", both, figures)
+        yield Row(f"requested {density:.0%} spikes", measured, figures)
+
+
+def single_paths(options: Options) -> Iterator[Row]:
+    """Compare the engine's choice with every forced path at every density.
+
+    The ratio to the best forced path shows what the choice costs: at most 1 if it is right.
+    """
+    windows = event_windows((2, 48, 48), 4)
+    forced: tuple[engine.ForcedPath, ...] = ("list", "shared", "dense")
+    omegas: tuple[Omega, ...] = ("identity", "uniform")
+    for omega, density in itertools.product(omegas, ALL_DENSITIES):
+        net = resnet18(density=density, omega=omega)
+        runs = beside_openvino(
+            "engine", net, windows, options.threads, one_window=omega == "uniform"
+        )
+        for path in forced:
+            runs[path] = engine_run(engine.Model(net, path=path), windows, options.threads)
+        times = best_of_each(runs, options.seconds / 10, options.clock)
+        best = min(times[path] for path in forced)
+        yield Row(
+            f"{omega} {density:.0%} spikes", times, {"engine / best path": times["engine"] / best}
+        )
 
 
 def _activity(runner: engine.Engine, windows: np.ndarray) -> tuple[float, int]:
@@ -184,7 +225,12 @@ def gather(options: Options) -> Iterator[Row]:
         rate = max(profile.sops / profile.seconds for profile in profiles)
         kibibytes = channels_in * channels_out * 9 / 1024
         figures = {"GSOP/s": rate * 1e-9, "KiB of weights": kibibytes}
-        yield Row(f"{channels_in} to {channels_out} channels", figures=figures)
+        runs: dict[str, Run] = {
+            "sparse path": partial(runner.run, windows),
+            **rivals.openvino_int8(net, windows, options.threads),
+        }
+        times = best_of_each(runs, options.seconds / 10, options.clock)
+        yield Row(f"{channels_in} to {channels_out} channels", times, figures)
 
 
 def _first_layer(runner: engine.Engine, windows: np.ndarray) -> engine.LayerProfile:
@@ -193,13 +239,32 @@ def _first_layer(runner: engine.Engine, windows: np.ndarray) -> engine.LayerProf
 
 
 def tiers(options: Options) -> Iterator[Row]:
-    """Compare the tiers that this CPU can run."""
-    net, windows = resnet18(density=0.1), event_windows((2, 48, 48), 4)
-    runs = {
-        isa: engine_run(engine.Model(net, isa=isa), windows, options.threads)
-        for isa in engine.isas()
-    }
-    yield Row("ResNet-18", best_of_each(runs, options.seconds, options.clock))
+    """Compare with OpenVINO on every tier, or on the one that the process is kept to."""
+    if not options.isa:
+        for name in engine.isas():
+            yield from _in_child(name, options)
+        return
+    windows = event_windows((2, 48, 48), 4)
+    for omega in ("identity", "uniform"):
+        net = resnet18(density=0.1, omega=omega)
+        runs = beside_openvino(
+            "engine", net, windows, options.threads, one_window=omega == "uniform"
+        )
+        times = best_of_each(runs, options.seconds / 2, options.clock)
+        yield Row(f"{options.isa}, {omega} T-GIM", times)
+
+
+def _in_child(name: str, options: Options) -> Iterator[Row]:
+    """The rows of `tiers` from a child process that is kept to the tier `name`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.json"
+        numbers = [f"--seconds={options.seconds}", f"--threads={options.threads}"]
+        command = ["-m", "benchmarks.engine", "--tables", "tiers", "--json", str(path), *numbers]
+        if isa.run_kept_to(name, [*command, "--isa", name], quiet=True):
+            raise LmhtError(f"the child process of the tier {name} failed")
+        report = json.loads(path.read_text(encoding="utf-8"))
+    for row in report["tables"]["tiers"]["rows"]:
+        yield Row(row["label"], row["milliseconds"])
 
 
 # ------------------------------------------------------------------------------------------ threads
@@ -208,10 +273,21 @@ def tiers(options: Options) -> Iterator[Row]:
 def threads(options: Options) -> Iterator[Row]:
     """Compare one thread with two."""
     for density in DENSITIES:
-        net, windows = resnet18(density=density), event_windows((2, 48, 48), 4)
-        runs = {"two threads": engine_run(net, windows, 2), "one": engine_run(net, windows, 1)}
+        runs = _two_and_one(resnet18(density=density), event_windows((2, 48, 48), 4))
         times = best_of_each(runs, options.seconds / 3, time.perf_counter)
         yield Row(f"{density:.0%} spikes", times)
+
+
+def _two_and_one(net: Network, windows: np.ndarray) -> dict[str, Run]:
+    """Runs of two threads and of one, of the engine and of OpenVINO."""
+    runs: dict[str, Run] = {
+        "two threads": engine_run(net, windows, 2),
+        "one thread": engine_run(net, windows, 1),
+    }
+    for label, threads in (("two threads", 2), ("one thread", 1)):
+        for name, run in rivals.openvino_int8(net, windows, threads).items():
+            runs[f"{name}, {label}"] = run
+    return runs
 
 
 def busy(options: Options) -> Iterator[Row]:
@@ -220,14 +296,13 @@ def busy(options: Options) -> Iterator[Row]:
     The best time would be that of a moment in which the others do not run.
     """
     cores = len(os.sched_getaffinity(0))
-    net, windows = resnet18(density=0.1), event_windows((2, 48, 48), 4)
-    runs = {"one thread": engine_run(net, windows, 1), "two": engine_run(net, windows, 2)}
+    runs = _two_and_one(resnet18(density=0.1), event_windows((2, 48, 48), 4))
     alone = 0.0
     for others in (0, cores // 2, cores):
         with busy_processes(others):
             times = mean_of_each(runs, options.seconds)
         alone = alone or times["one thread"]
-        figures = {"two threads / one thread alone": times["two"] / alone}
+        figures = {"two threads / one thread alone": times["two threads"] / alone}
         yield Row(f"{others} other processes on {cores} cores", times, figures)
 
 
@@ -322,12 +397,20 @@ TABLES: dict[str, tuple[str, Callable[[Options], Iterator[Row]]]] = {
     ),
     "shapes": ("10 % spikes, 2x48x48, T=4, L=1 unless stated; per batch", shapes),
     "own": ("ResNet-18 2x48x48, 10 % spikes, beside identity T-GIM, T=4, L=1", own_shapes),
-    "densities": ("ResNet-18 2x48x48 T=4, beside the dense int8 path", densities),
+    "paths": ("ResNet-18 2x48x48 T=4, beside each path forced", single_paths),
+    "densities": (
+        "ResNet-18 2x48x48 T=4, beside the dense int8 path and OpenVINO, per-step currents",
+        partial(densities, "identity"),
+    ),
+    "densities-window": (
+        "ResNet-18 2x48x48 T=4, beside the dense int8 path and OpenVINO, uniform T-GIM",
+        partial(densities, "uniform"),
+    ),
     "gather": ("One 3x3 convolution, 30 % spikes, sparse path only", gather),
     "trained": (f"A trained network, {HELD_OUT} held-out windows at once", trained),
     "threads": ("ResNet-18 2x48x48 T=4; wall time", threads),
     "busy": ("ResNet-18 2x48x48 T=4, 10 % spikes, beside other processes; mean wall time", busy),
-    "tiers": ("ResNet-18 2x48x48 T=4, 10 % spikes", tiers),
+    "tiers": ("ResNet-18 2x48x48 T=4, 10 % spikes; rivals are kept to the tier", tiers),
 }
 """Title and rows of each table by name."""
 
@@ -340,6 +423,12 @@ def parse(arguments: Sequence[str] | None) -> Options:
     add_report_arguments(parser, TABLES)
     parser.add_argument("--seconds", type=float, default=15, help="time to measure each table")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--isa",
+        metavar="TIER|all",
+        help="keep the engine and its rivals to the instructions of this tier; 'all' measures each"
+        " tier of this CPU and writes one FILE-TIER.json for each",
+    )
     parser.add_argument(
         "--network",
         type=Path,
@@ -359,20 +448,39 @@ def parse(arguments: Sequence[str] | None) -> Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = parse(arguments)
-    if missing := rivals.missing():
-        print(f"rivals that are not installed: {', '.join(missing)}; see docs/how-to/benchmarks.md")
-    chosen = {name: TABLES[name] for name in options.tables}
     try:
-        run_tables(
-            {name: Table(title, partial(rows, options)) for name, (title, rows) in chosen.items()},
-            options.json,
-            threads=options.threads,
-            seconds=options.seconds,
-        )
+        if options.isa and not isa.is_kept_to(options.isa):
+            return _measure_kept_to(options, arguments)
+        _measure(options)
     except LmhtError as error:
         sys.exit(f"python -m benchmarks.engine: {error}")
     return 0
+
+
+def _measure(options: Options) -> None:
+    """Measure the chosen tables in this process."""
+    if missing := rivals.missing():
+        print(f"rivals that are not installed: {', '.join(missing)}; see docs/how-to/benchmarks.md")
+    chosen = {name: TABLES[name] for name in options.tables}
+    run_tables(
+        {name: Table(title, partial(rows, options)) for name, (title, rows) in chosen.items()},
+        options.json,
+        threads=options.threads,
+        seconds=options.seconds,
+    )
+
+
+def _measure_kept_to(options: Options, arguments: Sequence[str]) -> int:
+    """Measure the chosen tables in one child process per tier; return the worst exit status."""
+    status = 0
+    for name in isa.tiers_of(options.isa):
+        command = ["-m", "benchmarks.engine", *arguments, "--isa", name]
+        if options.json and options.isa == isa.ALL:
+            command += ["--json", str(options.json.with_stem(f"{options.json.stem}-{name}"))]
+        status = max(status, isa.run_kept_to(name, command))
+    return status
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from lmht_deploy import __version__, engine
 from lmht_deploy.analysis import provenance
 from lmht_deploy.formats.files import atomic_write
 
+from . import isa
+
 PACKAGES = (
     "numpy",
     "torch",
@@ -128,28 +130,38 @@ def add_report_arguments(parser: argparse.ArgumentParser, names: Iterable[str]) 
         "--json",
         type=Path,
         metavar="FILE",
-        help="also write all figures to FILE, with CPU, tier, date and versions",
+        help="also write all figures to FILE, with CPU, tier, commit, date and versions",
     )
 
 
 def environment() -> dict[str, Any]:
-    """Return the date, the CPU, the tier of the engine, the commit and the versions of packages."""
+    """Return the date, the CPU, the tier of the engine, the commit and the versions of packages.
+
+    `limits` are the environment variables that keep rivals to some instructions, and `not_limited`
+    the rivals that have no such variable.
+    """
+    limits = isa.in_force()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "tier": os.environ.get("LMHT_ISA") or engine.isas()[0],
+        "limits": limits,
+        "not_limited": list(isa.NOT_LIMITED) if limits else [],
         "commit": provenance.commit(),
         "versions": versions(),
     }
 
 
 def summary(environment: Mapping[str, Any]) -> str:
-    """Return an `environment` in two lines."""
+    """Return an `environment` in two lines, and a third where rivals are limited."""
+    limits = ", ".join(f"{name}={value}" for name, value in environment["limits"].items())
+    limited = f"\nrivals limited by {limits}; not limited: {', '.join(environment['not_limited'])}"
     names = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     return (
         f"{environment['cpu']}, {environment['cores']} cores, tier {environment['tier']},"
         f" {environment['date']}, commit {environment['commit'] or 'unknown'}\n{names}"
+        f"{limited if limits else ''}"
     )
 
 

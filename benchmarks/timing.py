@@ -6,7 +6,9 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
+Name = TypeVar("Name")
 Run = Callable[[], object]
 
 TURN = 0.15
@@ -15,8 +17,8 @@ MIN_TURNS = 5
 
 
 def best_of_each(
-    runs: Mapping[str, Run], seconds: float, clock: Callable[[], float] = time.process_time
-) -> dict[str, float]:
+    runs: Mapping[Name, Run], seconds: float, clock: Callable[[], float] = time.process_time
+) -> dict[Name, float]:
     """Time all runs alternately.
 
     Args:
@@ -36,6 +38,15 @@ def best_of_each(
             best[name] = min(best[name], _best_of_turn(run, clock))
         turns += 1
     return best
+
+
+def best_of_cases(
+    cases: Mapping[str, Mapping[str, Run]], seconds: float, clock: Callable[[], float]
+) -> dict[str, dict[str, float]]:
+    """Time the runs of all cases alternately: `best_of_each` for runs by case and name."""
+    runs = {(case, name): run for case, named in cases.items() for name, run in named.items()}
+    times = best_of_each(runs, seconds, clock)
+    return {case: {name: times[case, name] for name in named} for case, named in cases.items()}
 
 
 def _best_of_turn(run: Run, clock: Callable[[], float]) -> float:

@@ -31,6 +31,7 @@ __all__ = [
     "RecipeError",
     "StorageError",
     "TrainingError",
+    "counted",
     "first_line",
     "show",
 ]
@@ -40,12 +41,18 @@ class LmhtError(Exception):
     """Root of all errors that a user of lmht-deploy can cause.
 
     Args:
-        message: What was wrong. It becomes one line, also where it shows an array.
+        message: What was wrong. It becomes one line, also where it shows an array. What is not
+            printable is escaped: the names in a file can be of anyone.
     """
 
     def __init__(self, message: object = "") -> None:
         text = str(message)
-        super().__init__(" ".join(text.split()) if "\n" in text else text)
+        line = " ".join(text.split()) if "\n" in text else text
+        super().__init__(line if line.isprintable() else "".join(map(_visible, line)))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 class LmhtWarning(UserWarning):
@@ -95,6 +102,21 @@ def show(value: object) -> str:
     except Exception:  # the value's own code, or an integer of thousands of digits
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, for a message.
+
+    Args:
+        number: How many there are.
+        noun: The noun in the singular.
+        plural: Its plural, if it does not end in a plain "s".
+
+    Example:
+        >>> counted(1, "window"), counted(2000, "window")
+        ('1 window', '2,000 windows')
+    """
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -222,6 +222,8 @@ CALLS: dict[str, Callable[[Path, st.DataObject], object]] = {
         data.draw(st.sampled_from([NET, float_network(), path])),  # type: ignore[arg-type]
         path.with_name(f"out{path.suffix}"),
         trace=data.draw(st.booleans()),
+        logits_only=data.draw(st.booleans()),
+        portable=data.draw(st.booleans()),
         graded=data.draw(st.booleans()),
         stock_exact=data.draw(st.booleans()),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import decoders, engine, rivals
+from benchmarks import decoders, engine, isa, rivals
 from benchmarks.events import SENSOR, synthetic_recording
 from benchmarks.networks import event_windows, resnet18, vgg
 from benchmarks.report import Row, Table, run_tables
 from benchmarks.timing import MIN_TURNS, best_of_each
 from lmht_deploy import reference
+from lmht_deploy.engine import isas
 from lmht_deploy.ir import Network
 from tests.support.networks import SPECIAL, windows_for
 from tests.support.requirements import NOT_APPLICABLE
@@ -160,7 +161,16 @@ def test_the_report_names_the_machine_and_every_row(
     ]
     assert report["settings"] == {"threads": 1}
     about = report["environment"]
-    assert about.keys() == {"date", "cpu", "cores", "tier", "commit", "versions"}
+    assert about.keys() == {
+        "date",
+        "cpu",
+        "cores",
+        "tier",
+        "limits",
+        "not_limited",
+        "commit",
+        "versions",
+    }
     assert {"python", "lmht-deploy", "numpy"} <= about["versions"].keys()
     printed = capsys.readouterr().out
     assert about["cpu"] in printed and "torch    5.000 ms =  2.50x" in printed
@@ -178,9 +188,53 @@ def test_the_engine_benchmark_writes_json(
     assert "GSOP/s" in capsys.readouterr().out
 
 
+def test_a_child_process_keeps_the_engine_and_rivals_to_one_tier(tmp_path: Path) -> None:
+    tier = isas()[-1]
+    path = tmp_path / "report.json"
+    arguments = ["--seconds", "0", "--tables", "gather", "--json", str(path), "--isa", tier]
+    assert engine.main(arguments) == 0
+    about = json.loads(path.read_text())["environment"]
+    assert about["tier"] == tier
+    assert {"LMHT_ISA": tier, **about["limits"]} == isa.limits(tier)
+    assert about["not_limited"] == (["ONNX Runtime"] if about["limits"] else [])
+
+
+def test_every_tier_has_a_report_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: dict[str, Sequence[str]] = {}
+
+    def record(name: str, command: Sequence[str]) -> int:
+        commands[name] = command
+        return int(name == isas()[-1])
+
+    monkeypatch.setattr(isa, "run_kept_to", record)
+    assert engine.main(["--isa", "all", "--json", str(tmp_path / "engine.json")]) == 1
+    assert list(commands) == isas()
+    for name, command in commands.items():
+        assert engine.parse(command[2:]).isa == name
+        assert engine.parse(command[2:]).json == tmp_path / f"engine-{name}.json"
+
+
+def test_a_tier_that_the_cpu_lacks_is_refused() -> None:
+    with pytest.raises(SystemExit, match="--isa mmx: not available on this CPU; choose from"):
+        engine.main(["--isa", "mmx"])
+
+
 def test_runs_are_timed_turn_by_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.timing.TURN", 0)
     order: list[str] = []
     runs = {name: lambda name=name: order.append(name) for name in "ab"}
     times = best_of_each(runs, 0)
     assert times.keys() == {"a", "b"} and "".join(order) == "ab" * (MIN_TURNS + 1)
+
+
+def test_onnx_files_are_timed(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from benchmarks import onnx
+
+    arguments = ["--tables", "uniform", "--size", "16", "--seconds", "0.1"]
+    assert onnx.main([*arguments, "--json", str(tmp_path / "o.json")]) == 0
+    (table,) = json.loads((tmp_path / "o.json").read_text())["tables"]
+    (row,) = table["rows"]
+    assert set(onnx.FORMS) <= set(row["milliseconds"])

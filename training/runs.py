@@ -31,6 +31,7 @@ from torch import Tensor
 from lmht_deploy.data import Windows, images
 from lmht_deploy.errors import StorageError, first_line
 from lmht_deploy.formats.files import as_path, atomic_write
+from lmht_deploy.formats.schema import check_keys
 from lmht_deploy.ir import Input
 
 from . import recipe as recipes
@@ -85,6 +86,7 @@ def load_run(folder: str | Path) -> Run:
         raise StorageError(f"{folder}: is not the folder of a run; it has no file {RECIPE}")
     recipe = recipes.load_recipe(folder / RECIPE)
     weights, header = read(folder / MODEL)
+    _check_input(folder / MODEL, header.get("input"))
     try:
         input, classes = Input(**_tuples(header["input"])), _classes(header)
         data = dict(header["data"])
@@ -285,6 +287,13 @@ def _is_epoch(line: object) -> bool:
         return False
     shown = (line.get("test_accuracy"), *line["density"].values())
     return all(type(value) in (int, float) and 0 <= value < math.inf for value in shown)
+
+
+def _check_input(path: Path, found: object) -> None:
+    """Require the keys of an input; the other checks are made when it is built."""
+    if isinstance(found, dict):
+        known = [field.name for field in dataclasses.fields(Input)]
+        check_keys(f"{path}: the input", found, known, known, "lmht train RECIPE --out RUN")
 
 
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,16 @@ from ._batches import Rival, Weights
 from ._pytorch import sinabs, spikingjelly, torch_eager
 from ._runtimes import onnxruntime, openvino
 
-__all__ = ["Rival", "Weights", "build", "missing", "one_window", "runtimes", "torch_eager"]
+__all__ = [
+    "Rival",
+    "Weights",
+    "build",
+    "missing",
+    "one_window",
+    "openvino_int8",
+    "runtimes",
+    "torch_eager",
+]
 
 PACKAGES = ("onnx", "onnxruntime", "openvino", "torch", "spikingjelly", "sinabs")
 
@@ -63,6 +72,16 @@ def one_window(net: Network, windows: np.ndarray, threads: int) -> dict[str, Riv
         f"{name} int8, one window": make(net, windows, "int8", threads, one_window=True)
         for name, make in _installed_runtimes().items()
     }
+
+
+def openvino_int8(
+    net: Network, windows: np.ndarray, threads: int, *, one_window: bool = False
+) -> dict[str, Rival]:
+    """Return OpenVINO with int8 weights, the fastest rival; no entry if it is not installed."""
+    if "OpenVINO" not in _installed_runtimes():
+        return {}
+    run = openvino(net, windows, "int8", threads, one_window=one_window)
+    return {f"OpenVINO int8{', one window' if one_window else ''}": run}
 
 
 def _installed_runtimes() -> dict[str, Callable[..., Rival]]:

@@ -8,6 +8,8 @@
 * `document`: the JSON of a comparison
 * `counts`: exact counts of spikes, operations and memory accesses
 * `counters`: what other tools would have counted
+* `meters`: measured energy, where the machine has counters
+* `twin`: accuracy of the network of the same shape that is not spiking
 * `explain`: what a network answers without parts of a window
 * `scores`: accuracy, confusion matrix, margins
 * `energy`: operation counts to joules
@@ -23,8 +25,10 @@ __all__ = [
     "document",
     "energy",
     "explain",
+    "meters",
     "rounding",
     "runner",
     "scores",
+    "twin",
     "validate",
 ]

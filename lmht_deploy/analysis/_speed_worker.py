@@ -1,7 +1,8 @@
 """One backend in a process of its own, which `speed` asks to run windows.
 
-It is started as `python -m lmht_deploy.analysis._speed_worker BACKEND ARTIFACT WINDOWS THREADS`,
-and answers each line of standard input with one line of JSON on standard output.
+It is started as `python -m lmht_deploy.analysis._speed_worker` with the arguments BACKEND,
+ARTIFACT, WINDOWS, THREADS and DEVICE. It answers each line of standard input with one line of JSON
+on standard output.
 """
 
 from __future__ import annotations
@@ -23,20 +24,29 @@ def main() -> None:
 
     from lmht_deploy.backends import open_backend
 
-    name, path, windows, threads = sys.argv[1:]
+    name, path, windows, threads, device = sys.argv[1:]
     data = np.load(windows)
     start = time.perf_counter()
-    backend = open_backend(name, path, threads=int(threads))
+    backend = open_backend(name, path, threads=int(threads), device=device)
     opened = time.perf_counter() - start
     backend.run(data[:1])
     batch = min(len(data), backend.chunk or len(data))
-    _answer(answers, {"open": opened, "batch": batch})
+    _answer(answers, {"open": opened, "batch": batch, "gpu": _gpu(device)})
     for line in sys.stdin:
         kind, _, seconds = line.partition(" ")
         size = 1 if kind == "latency" else batch
         _answer(answers, {"times": _times(backend, data, size, float(seconds)), "size": size})
     backend.close()
     _answer(answers, {"peak": peak_memory(), "modules": _versions()})
+
+
+def _gpu(device: str) -> str | None:
+    """Return the UUID of a GPU of NVIDIA; None for another device."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return str(torch.cuda.get_device_properties(device).uuid)
 
 
 def _answer(answers: IO[str], content: dict[str, Any]) -> None:

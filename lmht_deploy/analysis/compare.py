@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,8 +49,6 @@ REFERENCE = "reference"
 """Backend that the others are compared with."""
 LIMITS: Mapping[str, int] = {"lava": 20}
 """Largest number of windows of a slow backend. Lava simulates every sub-step of every process."""
-NOT_MEASURED: Mapping[str, Any] = {"reason": "it was not measured; --speed does"}
-"""Measured energy of a comparison without speed."""
 SPIKE_WINDOWS = 100
 """Largest number of windows whose spikes are compared one by one. Sums are compared for all."""
 
@@ -105,7 +103,8 @@ class Comparison:
         observation: Counts of the reference model by layer, step and window; None for an artifact
             without its network.
         speed: Speed by label; empty if it was not measured.
-        measured: Measured energy, see `lmht_deploy.analysis.speed.measure`.
+        measured: Measured energy of each meter, see `lmht_deploy.analysis.speed.measure`; empty
+            if speed was not measured.
     """
 
     rows: tuple[BackendRow, ...]
@@ -114,7 +113,7 @@ class Comparison:
     omitted: Mapping[str, str] = field(default_factory=dict)
     observation: Observation | None = field(default=None, repr=False, compare=False)
     speed: Mapping[str, Speed] = field(default_factory=dict, compare=False)
-    measured: Mapping[str, Any] = field(default_factory=lambda: NOT_MEASURED, compare=False)
+    measured: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
 
     @property
     def equal(self) -> bool:
@@ -130,7 +129,7 @@ class Comparison:
         return [energy.estimate(counts, model) for model, counts in found if counts is not None]
 
 
-@check_types(BackendError, limits=Mapping, progress=Callable)
+@check_types(BackendError, device=str, limits=Mapping, progress=Callable)
 def compare(
     net: Network | str | Path,
     windows: np.ndarray,
@@ -139,6 +138,7 @@ def compare(
     backends: Iterable[str] | None = None,
     exported: Iterable[Path] = (),
     threads: int = 1,
+    device: str = "cpu",
     limits: Mapping[str, int] = LIMITS,
     energy_model: str | Path = energy.DEFAULT,
     speed: bool = False,
@@ -156,6 +156,7 @@ def compare(
         exported: Files that were exported of this network before, `.onnx` or `.net`; each is one
             more row, with the label "backend/file".
         threads: Maximum number of threads per backend.
+        device: Device of PyTorch for the backend `torch`; the others run on the CPU.
         limits: Largest number of windows of slow backends, by name. They run a sample with
             equally many windows of each class; without labels, the first windows.
         energy_model: Name of the energy model, see `lmht_deploy.analysis.energy.MODELS`, or a
@@ -197,6 +198,7 @@ def compare(
             windows,
             labels,
             threads=threads,
+            device=device,
             limits=limits,
             energy_model=energy_model,
             traced=write_traced(network, Path(folder), artifacts),
@@ -293,6 +295,7 @@ def compare_artifacts(
     labels: np.ndarray | None = None,
     *,
     threads: int = 1,
+    device: str = "cpu",
     limits: Mapping[str, int] = LIMITS,
     energy_model: str | Path = energy.DEFAULT,
     traced: Mapping[str, Path] | None = None,
@@ -306,16 +309,16 @@ def compare_artifacts(
             runs several artifacts. The others are compared with "reference", or with the first
             file if that is missing.
         traced: Files by label that return spikes, where those in `artifacts` do not.
-        windows, labels, threads, limits, energy_model, speed, progress: As in `compare`.
+        windows, labels, threads, device, limits, energy_model, speed, progress: As in `compare`.
     """
     model = energy.energy_model(energy_model)
     windows = as_windows(windows)
     labels = check_labels(labels, windows)
     lead = REFERENCE if REFERENCE in artifacts else next(iter(artifacts))
     every = np.arange(len(windows))
-    with _open(lead, artifacts[lead], threads) as backend:
+    with _open(lead, artifacts[lead], threads, device) as backend:
         result, observation = _lead(lead, artifacts[lead], backend, windows, progress)
-        run = _Run(windows, labels, threads, model, progress, backend, result, observation)
+        run = _Run(windows, labels, threads, device, model, progress, backend, result, observation)
         rows = [run.row(lead, artifacts[lead], result, every, None, 0)]
         for label, path in artifacts.items():
             if label != lead:
@@ -326,13 +329,15 @@ def compare_artifacts(
     if not speed:
         return comparison
     progress("speed", 0, 1)
-    found, measured = measure(artifacts, windows, threads=threads)
+    found, measured = measure(artifacts, windows, threads=threads, device=device)
     return dataclasses.replace(comparison, speed=found, measured=measured)
 
 
-def _open(label: str, path: Path, threads: int) -> closing[registry.Backend]:
+def _open(label: str, path: Path, threads: int, device: str) -> closing[registry.Backend]:
     """Open an artifact; the backend closes at the end of a `with` statement."""
-    return closing(registry.open_backend(_backend_of(label), path, threads=threads))
+    name = _backend_of(label)
+    device = registry.device_of(name, device)
+    return closing(registry.open_backend(name, path, threads=threads, device=device))
 
 
 def _lead(
@@ -354,6 +359,7 @@ class _Run:
     windows: np.ndarray
     labels: np.ndarray | None
     threads: int
+    device: str
     model: energy.EnergyModel
     progress: Progress
     lead: registry.Backend
@@ -367,13 +373,13 @@ class _Run:
         count = len(chosen)
         self.progress(label, 0, count)
         report = partial(_report, self.progress, label, count)
-        with _open(label, path, self.threads) as backend:
+        with _open(label, path, self.threads, self.device) as backend:
             found = registry.run_windows(backend, self.windows[chosen], progress=report)
             differs, compared = difference(found, self.expected, chosen), 0
             if traced is None:
                 differs, compared = self._spikes(label, backend, chosen, differs)
         if traced is not None:
-            with _open(label, traced, self.threads) as backend:
+            with _open(label, traced, self.threads, self.device) as backend:
                 differs, compared = self._spikes(label, backend, chosen, differs)
         return self.row(label, path, found, chosen, differs, compared)
 

@@ -15,17 +15,17 @@ Example:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from lmht_deploy import reference
 from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import LmhtError
-from lmht_deploy.ir import Network, Neurons, Readout, Synapse
+from lmht_deploy.ir import Conv, Network, Neurons, Readout, Synapse
 from lmht_deploy.result import Result, synapse_macs
 
 __all__ = [
@@ -47,7 +47,7 @@ __all__ = [
 
 GRADED, SINGLE_THRESHOLD = "graded", "single_threshold"
 """Names of the views."""
-EVENTS = ("spikes", "events", "sops", "event_sops")
+EVENTS = ("spikes", "events", "sops", "event_sops", "conv_events")
 """Counts that depend on the window; the others depend on the network alone."""
 WEIGHT_BYTES = 1
 """Bytes of a weight: int8."""
@@ -68,10 +68,15 @@ class LayerCounts:
             number of synapses.
         weights: Number of weights.
         outputs: Number of outputs: neurons, or classes of the read-out.
+        biases: Number of biases.
+        inputs: Number of inputs, of all synapses together.
+        dense_reads: Reads of inputs in one pass of a dense network of the same shape: one per
+            multiply-accumulate of a convolution, one per input of other synapses.
         spikes: Σ k of its neurons, int64 `[B, steps]`.
         events: Number of k > 0 of its neurons, int64 `[B, steps]`.
         sops: Synapses that the spikes into this layer cross, int64 `[B, steps of its input]`.
         event_sops: Like `sops`, where k > 0 counts once.
+        conv_events: Number of k > 0 that enter its convolutions, like `sops`.
     """
 
     layer: str
@@ -81,10 +86,14 @@ class LayerCounts:
     dense_macs: int
     weights: int
     outputs: int
+    biases: int
+    inputs: int
+    dense_reads: int
     spikes: np.ndarray
     events: np.ndarray
     sops: np.ndarray
     event_sops: np.ndarray
+    conv_events: np.ndarray
 
     @property
     def updates(self) -> int:
@@ -104,9 +113,9 @@ class LayerCounts:
         """
         found: np.ndarray
         match kind:
-            case "spikes" | "events" | "sops" | "event_sops":
+            case _ if kind in EVENTS:
                 found = getattr(self, kind).sum(1)
-            case "macs" | "dense_macs" | "weights" | "outputs" | "neurons" | "updates":
+            case _ if kind in FIXED:
                 found = np.full(len(self.sops), getattr(self, kind), np.int64)
             case "weight_reads":
                 found = self.per_window("event_sops") + self.macs
@@ -120,19 +129,12 @@ class LayerCounts:
         return found
 
 
-KINDS = (
-    "neurons",
-    *EVENTS,
-    "macs",
-    "dense_macs",
-    "weights",
-    "outputs",
+FIXED = (
+    *("neurons", "macs", "dense_macs", "weights", "outputs", "biases", "inputs", "dense_reads"),
     "updates",
-    "weight_reads",
-    "state_reads",
-    "state_writes",
-    "bytes",
 )
+"""Counts that are the same for every window."""
+KINDS = (*EVENTS, *FIXED, "weight_reads", "state_reads", "state_writes", "bytes")
 """Counts that can be added over layers."""
 
 
@@ -221,9 +223,22 @@ def of_result(result: Result) -> Counts:
         spikes = result.spikes.get(name, np.zeros_like(sops))
         events = result.events.get(name, spikes)
         event_sops = result.event_sops.get(name, sops)
-        columns = [array[:, None] for array in (spikes, events, sops, event_sops)]
-        layers.append(LayerCounts(name, 0, 0, result.macs.get(name, 0), 0, 0, 0, *columns))
+        arrays = (spikes, events, sops, event_sops, np.zeros_like(sops))
+        columns = [array[:, None] for array in arrays]
+        counts: dict[str, Any] = {
+            **dict.fromkeys(_OF_NETWORK, 0),
+            "macs": result.macs.get(name, 0),
+            **dict(zip(EVENTS, columns, strict=True)),
+        }
+        layers.append(LayerCounts(layer=name, **counts))
     return Counts(GRADED, tuple(layers))
+
+
+_OF_NETWORK = (
+    *("neurons", "steps", "macs", "dense_macs", "weights"),
+    *("outputs", "biases", "inputs", "dense_reads"),
+)
+"""Fields of `LayerCounts` that do not depend on the windows."""
 
 
 def concatenate(parts: Sequence[Counts]) -> Counts:
@@ -275,11 +290,21 @@ def _count_layer(
         dense_macs=sum(synapses(net, synapse) for synapse in layer.synapses),
         weights=sum(synapse.weight.size for synapse in layer.synapses),
         outputs=prod(net.shapes[layer.name]),
+        biases=layer.bias.size,
+        inputs=sum(prod(net.shapes[synapse.source]) for synapse in layer.synapses),
+        dense_reads=sum(_dense_reads(net, synapse) for synapse in layer.synapses),
         spikes=_per_step(k),
         events=_per_step(k != 0),
-        sops=_sops(net, layer, outputs),
-        event_sops=_sops(net, layer, outputs, once=True),
+        sops=_sops(net, layer, outputs, _synapse_sops),
+        event_sops=_sops(net, layer, outputs, _event_sops),
+        conv_events=_sops(net, layer, outputs, _conv_events),
     )
+
+
+def _dense_reads(net: Network, synapse: Synapse) -> int:
+    if isinstance(synapse, Conv):
+        return synapses(net, synapse)
+    return prod(net.shapes[synapse.source])
 
 
 def _batch(outputs: Mapping[str, np.ndarray]) -> int:
@@ -296,12 +321,12 @@ def _per_step(k: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
 
 
 def _sops(
-    net: Network, layer: Neurons | Readout, outputs: Mapping[str, np.ndarray], *, once: bool = False
+    net: Network, layer: Neurons | Readout, outputs: Mapping[str, np.ndarray], of: _Counter
 ) -> np.ndarray:
-    """Return synaptic operations by input step, or by time-step where sub-steps differ."""
+    """Return what `of` counts by input step, or by time-step where sub-steps differ."""
     blocks = net.blocks(layer.synapses[0].source)
     found = [
-        _synapse_sops(net, synapse, outputs[synapse.source], once)
+        of(net, synapse, outputs[synapse.source])
         for synapse in layer.synapses
         if synapse.source not in net.pixels
     ]
@@ -310,5 +335,17 @@ def _sops(
     return np.sum(found, axis=0) if found else np.zeros((_batch(outputs), blocks), np.int64)
 
 
-def _synapse_sops(net: Network, synapse: Synapse, k: np.ndarray, once: bool) -> np.ndarray:
-    return _per_step(k != 0 if once else k, synapse.fan_out(net.shapes[synapse.source]))
+_Counter: TypeAlias = Callable[[Network, Synapse, np.ndarray], np.ndarray]
+"""Counts what happens at a synapse that reads k; int64 `[B, steps]`."""
+
+
+def _synapse_sops(net: Network, synapse: Synapse, k: np.ndarray) -> np.ndarray:
+    return _per_step(k, synapse.fan_out(net.shapes[synapse.source]))
+
+
+def _event_sops(net: Network, synapse: Synapse, k: np.ndarray) -> np.ndarray:
+    return _synapse_sops(net, synapse, k != 0)
+
+
+def _conv_events(net: Network, synapse: Synapse, k: np.ndarray) -> np.ndarray:
+    return _per_step(k != 0) * isinstance(synapse, Conv)

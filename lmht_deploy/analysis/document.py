@@ -34,6 +34,7 @@ from .provenance import provenance
 from .rounding import explain, same_structure
 from .samples import choose, label_margins, list_samples
 from .scores import Scores, wilson
+from .twin import UNKNOWN, Twin
 
 __all__ = [
     "SCHEMA",
@@ -83,7 +84,11 @@ class NetworkRun:
 
 
 def comparison_as_json(
-    runs: Sequence[NetworkRun], model: energy.EnergyModel, threads: int
+    runs: Sequence[NetworkRun],
+    model: energy.EnergyModel,
+    threads: int,
+    *,
+    twin: Twin = UNKNOWN,
 ) -> dict[str, Any]:
     """Return all networks, and what they have in pairs, as plain values.
 
@@ -91,6 +96,7 @@ def comparison_as_json(
         runs: The networks.
         model: Energy model of the tables.
         threads: Maximum number of threads that were used.
+        twin: What is known of the dense twin.
     """
     models = {**energy.MODELS, model.name: model}
     return {
@@ -101,6 +107,7 @@ def comparison_as_json(
         "data": dict(runs[0].data),
         "energy_models": [asdict(found) for found in models.values()],
         "energy_model": model.name,
+        "twin": asdict(twin),
         "networks": [network_as_json(found) for found in runs],
         "pairs": pairs_as_json(runs),
     }
@@ -136,7 +143,7 @@ def network_as_json(found: NetworkRun) -> dict[str, Any]:
         "others": [] if seen is None else _others(seen),
         "neurobench": None if seen is None else _neurobench(seen, first.accuracy),
         "energy": _energy(comparison),
-        "measured_energy": dict(comparison.measured),
+        "measured_energy": list(comparison.measured),
         "classes": None if found.scores is None else _classes(found, found.scores),
         "anytime": None if seen is None else list(_anytime(found, seen)),
         "predictions": comparison.result.predictions.tolist(),
@@ -234,10 +241,8 @@ def _view(counts: Counts, found: NetworkRun, *, whole: bool) -> dict[str, Any]:
     return {"layers": layers, "total": total | dict.fromkeys(hidden)}
 
 
-_UNKNOWN = (
-    *("neurons", "dense_macs", "weights", "outputs", "updates"),
-    *("weight_reads", "state_reads", "state_writes", "bytes"),
-)
+_KNOWN = ("spikes", "events", "sops", "event_sops", "macs")
+_UNKNOWN = tuple(kind for kind in KINDS if kind not in _KNOWN)
 """Counts of an artifact that need its network."""
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
@@ -56,6 +56,7 @@ Price: TypeAlias = float | tuple[tuple[float, float], ...]
 _SPIKING = {
     "sop": "sops",
     "event_sop": "event_sops",
+    "conv_event": "conv_events",
     "mac": "macs",
     "spike": "spikes",
     "event": "events",
@@ -64,14 +65,17 @@ _SPIKING = {
     "access": "updates",
     "update": "updates",
     "weight_read": "weight_reads",
+    "bias_read": "updates",
     "state_read": "state_reads",
     "state_write": "state_writes",
 }
 _DENSE = {
     "dense_mac": "dense_macs",
+    "update": "outputs",
     "weight_read": "dense_macs",
-    "state_read": "dense_macs",
-    "state_write": "outputs",
+    "bias_read": "outputs",
+    "input_read": "dense_reads",
+    "output_write": "outputs",
 }
 UNITS: Mapping[str, Mapping[str, str]] = {
     GRADED: _SPIKING,
@@ -79,8 +83,15 @@ UNITS: Mapping[str, Mapping[str, str]] = {
     DENSE: _DENSE,
 }
 """By view, the units that a model can price, and the count that each stands for."""
-MEMORIES = ("weight_read", "state_read", "state_write")
-"""Units whose energy can depend on the size of the memory."""
+MEMORIES: Mapping[str, Callable[[LayerCounts], int]] = {
+    "weight_read": lambda layer: layer.weights * WEIGHT_BYTES,
+    "bias_read": lambda layer: layer.biases * STATE_BYTES,
+    "state_read": lambda layer: layer.outputs * STATE_BYTES,
+    "state_write": lambda layer: layer.outputs * STATE_BYTES,
+    "input_read": lambda layer: layer.inputs * WEIGHT_BYTES,
+    "output_write": lambda layer: layer.outputs * WEIGHT_BYTES,
+}
+"""Units whose energy can depend on the size of the memory, and that size in bytes."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +195,7 @@ def _joules(price: Price, unit: str, layer: LayerCounts) -> float:
     """Return the energy of one unit, for memories of the size that the layer needs."""
     if isinstance(price, float):
         return price * 1e-12
-    size = layer.weights * WEIGHT_BYTES if unit == "weight_read" else layer.outputs * STATE_BYTES
-    return _interpolate(price, size) * 1e-12
+    return _interpolate(price, MEMORIES[unit](layer)) * 1e-12
 
 
 def _interpolate(points: tuple[tuple[float, float], ...], size: float) -> float:

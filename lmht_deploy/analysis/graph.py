@@ -94,7 +94,7 @@ def _layers(graph: Any, outputs: Iterable[str], properties: Properties) -> list[
         GraphLayer(
             name,
             len(operators),
-            sum("MatMul" in operator for operator in operators),
+            sum("MatMul" in operator or operator == "Conv" for operator in operators),
             sum(size for layer, size, _ in constants if layer == name),
             sum(size for layer, _, size in constants if layer == name),
             properties.macs.get(name, 0),

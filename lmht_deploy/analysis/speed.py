@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from lmht_deploy import __version__, engine
+from lmht_deploy.backends import device_of
 from lmht_deploy.errors import BackendError
 
-from . import rapl
+from .meters import Meter, nvml, rapl
 
 __all__ = ["Speed", "measure"]
 
@@ -70,21 +72,24 @@ def measure(
     windows: np.ndarray,
     *,
     threads: int = 1,
+    device: str = "cpu",
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
-) -> tuple[dict[str, Speed], dict[str, Any]]:
-    """Measure the speed of artifacts, and the energy of the fastest one.
+) -> tuple[dict[str, Speed], list[dict[str, Any]]]:
+    """Measure the speed of artifacts, and energy where the machine measures it.
 
     Args:
         artifacts: Files by label: the name of a backend, or "name/note".
         windows: Integers `[B, T_in, ...]`.
         threads: Maximum number of threads per backend.
+        device: Device of PyTorch, for the backend that has the capability `device`.
         rounds: Number of rounds in which the backends take turns.
         seconds: Time per round and backend for single windows, and again for batches.
 
     Returns:
-        The speed by label, and the measured energy: `source`, `backend`, `joules` and
-        `joules_idle` per window, or `reason` where the machine does not tell.
+        The speed by label, and the measured energy of each meter: `meter`, `source`, `backend`,
+        `joules` and `joules_idle` per window; or `meter` and `reason` where there is none. RAPL
+        measures the fastest backend, NVML the backend that runs on a GPU.
 
     Raises:
         BackendError: A backend cannot run the artifact.
@@ -93,39 +98,54 @@ def measure(
         file = Path(folder) / "windows.npy"
         np.save(file, windows[:WINDOWS], allow_pickle=False)
         workers = {
-            label: stack.enter_context(_Worker(label, path, file, threads))
+            label: stack.enter_context(_Worker(label, path, file, threads, device))
             for label, path in artifacts.items()
         }
         for _ in range(rounds):
             for worker in workers.values():
                 worker.run("latency", seconds)
                 worker.run("throughput", seconds)
-        energy = _energy(workers, seconds * rounds)
+        fastest = max(workers, key=lambda label: workers[label].windows_per_second)
+        on_gpu = next((label for label, worker in workers.items() if worker.gpu), fastest)
+        with nvml.open_meter(workers[on_gpu].gpu) as gpu:
+            energy = [
+                measure_energy(meter, label, partial(workers[label].run, "throughput", seconds))
+                for meter, label in ((rapl.open_meter(), fastest), (gpu, on_gpu))
+            ]
         return {label: worker.finish() for label, worker in workers.items()}, energy
 
 
-def _energy(workers: Mapping[str, _Worker], seconds: float) -> dict[str, Any]:
-    """Return the measured energy of the backend with the highest throughput, per window."""
-    counters, reason = rapl.counters()
-    if not counters:
-        return {"reason": reason}
-    idle = rapl.idle_watts(counters)
-    label, worker = max(workers.items(), key=lambda item: item[1].windows_per_second)
-    before, start = [counter.read() for counter in counters], time.perf_counter()
-    number = worker.run("throughput", seconds)
-    after, elapsed = [counter.read() for counter in counters], time.perf_counter() - start
+def measure_energy(meter: Meter, label: str, run: Callable[[], int]) -> dict[str, Any]:
+    """Return the measured energy per window, and that at rest for the same time.
+
+    Args:
+        meter: Measures.
+        label: What runs.
+        run: Runs windows, and returns how many.
+    """
+    if not meter.counters:
+        return {"meter": meter.kind, "reason": meter.reason}
+    idle = meter.idle_watts()
+    before, start = meter.read(), time.perf_counter()
+    number = run()
+    after, elapsed = meter.read(), time.perf_counter() - start
     return {
-        "source": f"RAPL {', '.join(counter.name for counter in counters)}",
+        "meter": meter.kind,
+        "source": meter.source,
         "backend": label,
-        "joules": rapl.joules_between(counters, before, after) / number,
+        "joules": meter.joules(before, after) / number,
         "joules_idle": idle * elapsed / number,
     }
 
 
 class _Worker:
-    """The process of one backend."""
+    """The process of one backend.
 
-    def __init__(self, label: str, path: Path, windows: Path, threads: int) -> None:
+    Attributes:
+        gpu: UUID of the GPU that it computes on; None for the CPU.
+    """
+
+    def __init__(self, label: str, path: Path, windows: Path, threads: int, device: str) -> None:
         self._label, self._path, self._threads = label, path, threads
         self._times: dict[str, list[float]] = {"latency": [], "throughput": []}
         name, start = label.partition("/")[0], time.perf_counter()
@@ -133,7 +153,7 @@ class _Worker:
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "lmht_deploy.analysis._speed_worker"),
-                *(name, str(path), str(windows), str(threads)),
+                *(name, str(path), str(windows), str(threads), device_of(name, device)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -148,6 +168,7 @@ class _Worker:
             raise
         self._start = time.perf_counter() - start
         self._open, self._batch = float(ready["open"]), int(ready["batch"])
+        self.gpu: str | None = ready["gpu"]
 
     def __enter__(self) -> _Worker:
         return self

@@ -2,7 +2,8 @@
 
 A backend is a module of this package. It defines:
 
-    SUFFIX                               file name extension of its artifact, e.g. ".lmht"
+    SUFFIX                               file name extension of its artifact, e.g. ".lmht";
+                                         what can run a network reads it from .net files, too
     CAPABILITIES                         what it can do, see `Capability`
     unavailable() -> str | None          what is not installed, and the command that installs it
     open_artifact(path, *, threads)      open an artifact
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from lmht_deploy._suggest import unknown
 from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import BackendError, DataError, show
 from lmht_deploy.formats.lmht import load_network
+from lmht_deploy.formats.netx import load_netx_network
 from lmht_deploy.ir import Network, require_network
 from lmht_deploy.result import Result, as_array, concatenate
 from lmht_deploy.zoo import network_path
@@ -43,6 +45,7 @@ __all__ = [
     "StepRunner",
     "artifact_suffix",
     "capabilities",
+    "device_of",
     "no_progress",
     "open_backend",
     "open_network",
@@ -161,13 +164,15 @@ def unavailable(name: str) -> str | None:
     return reason
 
 
-def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
+@check_types(BackendError, device=str)
+def open_backend(name: str, path: str | Path, *, threads: int = 1, device: str = "cpu") -> Backend:
     """Open an artifact.
 
     Args:
         name: Name of the backend, one of `NAMES` or `FOREIGN`.
         path: The artifact, or "zoo:NAME".
         threads: Maximum number of threads.
+        device: Device of PyTorch; anything but "cpu" needs the capability `device`.
 
     Raises:
         BackendError: Unknown backend, artifact of another kind, or missing package.
@@ -178,11 +183,25 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1) -> Backend:
     if not isinstance(path, str | os.PathLike):
         raise BackendError(f"{path!r} is not the name of a file")
     path = network_path(path)
-    if path.suffix != module.SUFFIX:
+    if path.suffix not in _suffixes(module):
         raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {path.name!r}")
+    options = _device_option(name, module, device)
     _require_available(name)
-    backend: Backend = module.open_artifact(path, threads=threads)
+    backend: Backend = module.open_artifact(path, threads=threads, **options)
     return backend
+
+
+def device_of(name: str, device: str) -> str:
+    """Return the device that a backend runs on where `device` is asked for."""
+    return device if "device" in capabilities(name) else "cpu"
+
+
+def _device_option(name: str, module: Any, device: str) -> dict[str, str]:
+    if "device" in module.CAPABILITIES:
+        return {"device": device}
+    if device != "cpu":
+        raise BackendError(f"backend {name!r} runs on the CPU, not on device {device!r}")
+    return {}
 
 
 @check_types(BackendError, device=str)
@@ -206,13 +225,11 @@ def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cp
         raise BackendError(
             f"backend {name!r} runs {module.SUFFIX} files only; export the network first"
         )
-    if device != "cpu" and "device" not in module.CAPABILITIES:
-        raise BackendError(f"backend {name!r} runs on the CPU, not on device {device!r}")
+    options = _device_option(name, module, device)
     check_threads(threads, f"backend {name!r}")
     if not require_network(net).integer and "float" not in module.CAPABILITIES:
         require_integer(name, net)
     _require_available(name)
-    options = {"device": device} if "device" in module.CAPABILITIES else {}
     backend: Backend = module.open_network(net, threads=threads, **options)
     return backend
 
@@ -287,7 +304,19 @@ def require_integer(name: str, net: Network, path: Path | None = None) -> Networ
 
 def load_integer_network(name: str, path: Path) -> Network:
     """Load a `.lmht` file for backend `name`, or raise BackendError for a float network."""
-    return require_integer(name, load_network(path), path)
+    return require_integer(name, load_any_network(path), path)
+
+
+def load_any_network(path: Path) -> Network:
+    """Load the network of a `.lmht` file, or of a NetX file that lmht-deploy exported."""
+    return load_netx_network(path) if path.suffix == ".net" else load_network(path)
+
+
+def _suffixes(module: ModuleType) -> tuple[str, ...]:
+    """Return the file name extensions of what a backend opens."""
+    if "network" in module.CAPABILITIES:
+        return (".lmht", ".net")
+    return (module.SUFFIX,)
 
 
 def _module(name: str) -> ModuleType:

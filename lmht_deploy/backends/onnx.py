@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
 
 SUFFIX = SCHEMA.suffix
 CAPABILITIES: frozenset[Capability] = frozenset({"events", "traces"})
+CHUNKS = (1, 4, 16, 64)
+"""Numbers of windows per call that are tried."""
+MIN_GAIN = 0.9
+"""Time per window of a larger number, relative to that of a smaller one, at which it is taken."""
+MAX_REASON = 200
+"""Largest length of a text of ONNX Runtime in a message."""
 FATAL = 4
 """Severity of log messages below which ONNX Runtime is silent; errors are raised."""
 
@@ -64,20 +72,32 @@ def _session(path: Path, content: bytes, threads: int) -> onnxruntime.InferenceS
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # beside other work
     options.log_severity_level = FATAL
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its dozen exception types have no base class of their own
-        raise StorageError(
-            f"{path}: is not an .onnx file that ONNX Runtime {onnxruntime.__version__} runs, or is "
-            f"truncated ({first_line(error)})"
-        ) from None
+        raise StorageError(_reason(path, onnxruntime.__version__, first_line(error))) from None
+
+
+def _reason(path: Path, version: str, error: str) -> str:
+    """Return why ONNX Runtime does not open a file, in one line."""
+    if needed := re.search(r"Opset (\d+) is under development.* is till opset (\d+)", error):
+        return f"{path}: needs opset {needed[1]}; ONNX Runtime {version} has opset {needed[2]}"
+    if missing := re.search(r"Could not find an implementation for (\w+)", error):
+        return (
+            f"{path}: needs ONNX Runtime 1.24 or later; version {version} does not implement "
+            f"{missing[1]} on uint8; write the file with `lmht export --portable`"
+        )
+    if len(error) > MAX_REASON:
+        error = f"{error[:MAX_REASON]}..."
+    return (
+        f"{path}: is not an .onnx file that ONNX Runtime {version} runs, or is truncated ({error})"
+    )
 
 
 class OnnxBackend:
     """A session of ONNX Runtime as a backend."""
-
-    chunk = 32
 
     def __init__(
         self, path: Path, session: onnxruntime.InferenceSession, properties: Properties
@@ -91,6 +111,22 @@ class OnnxBackend:
         self._path, self._properties = path, properties
         self._session: onnxruntime.InferenceSession | None = session
         self._traces = by_layer(TRACE, self._names)
+
+    @cached_property
+    def chunk(self) -> int:
+        """Number of windows per call, measured: larger while that is faster per window."""
+        best, seconds = CHUNKS[0], self._seconds_per_window(CHUNKS[0])
+        for size in CHUNKS[1:]:
+            found = self._seconds_per_window(size)
+            if found > MIN_GAIN * seconds:
+                break
+            best, seconds = size, found
+        return best
+
+    def _seconds_per_window(self, windows: int) -> float:
+        """Return the shorter time of two runs."""
+        inputs = np.full((windows, *self.window_shape), self._properties.min_value)
+        return min(self.run(inputs).seconds for _ in range(2)) / windows
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows` [B, T_in, ...]; BackendError for `trace` with a file without traces."""

@@ -2,6 +2,12 @@
 
 All time-steps are part of the batch. Currents are float64: exact below 2^53, and so for every
 integer network, whose bounds are below 2^31. Potentials are int64, or float64 in a float network.
+
+On the CPU, layers whose bounds are below 2^24 compute in float32. Every integer below 2^24 is exact
+in float32, and so is every partial sum, in any order. So is the floor of a quotient: for
+v = q·θ - 1 < 2^24, v/θ is 1/θ below q, which exceeds half a unit in the last place, and the rounded
+quotient stays below q. Other devices compute in float64, as their libraries may choose algorithms
+that are no sums of products (TensorFloat-32, Winograd).
 """
 
 from __future__ import annotations
@@ -35,6 +41,9 @@ from . import Capability, load_integer_network
 if TYPE_CHECKING:
     import torch
 
+EXACT_FLOAT32 = 2**24
+"""Integers below this magnitude are exact in float32."""
+
 Fire: TypeAlias = "Callable[[Neurons, torch.Tensor], torch.Tensor]"
 """From the currents X `[B, T_in, ...]` of neurons to their spikes `[B, steps, ...]`, float64."""
 
@@ -51,9 +60,9 @@ def unavailable() -> str | None:
     )
 
 
-def open_artifact(path: Path, *, threads: int = 1) -> TorchBackend:
+def open_artifact(path: Path, *, threads: int = 1, device: str = "cpu") -> TorchBackend:
     """Open a `.lmht` file of an integer network; BackendError for a float network."""
-    return open_network(load_integer_network("torch", path), threads=threads)
+    return open_network(load_integer_network("torch", path), threads=threads, device=device)
 
 
 def open_network(net: Network, *, threads: int = 1, device: str = "cpu") -> TorchBackend:
@@ -95,9 +104,9 @@ class TorchBackend:
         torch.set_num_threads(self._threads)
         try:
             start = time.perf_counter()
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.backends.nnpack.flags(enabled=False):
                 inputs = torch.from_numpy(windows.astype(np.float64)).to(self._device)
-                outputs = forward(net, inputs)
+                outputs = forward(net, inputs, narrow=self._narrow())
             seconds = time.perf_counter() - start
         finally:
             torch.set_num_threads(before)
@@ -108,12 +117,19 @@ class TorchBackend:
         }
         return tally(net, "torch", arrays, seconds, trace=trace)
 
+    def _narrow(self) -> bool:
+        """Whether float32 is exact here: a program may allow PyTorch to round factors."""
+        import torch
+
+        exact = torch.get_float32_matmul_precision() == "highest"
+        return self._device == "cpu" and self.net.integer and exact
+
     def close(self) -> None:
         """Do nothing: there are no resources to release."""
 
 
 def forward(
-    net: Network, windows: torch.Tensor, fire: Fire | None = None
+    net: Network, windows: torch.Tensor, fire: Fire | None = None, *, narrow: bool = False
 ) -> dict[str, torch.Tensor]:
     """Return the output of every layer, by name.
 
@@ -121,10 +137,11 @@ def forward(
         net: The network.
         windows: float64 `[B, T_in, ...]`.
         fire: Computes the spikes of neurons from their currents; by default exactly.
+        narrow: Whether layers compute in float32 where their bounds prove it exact.
     """
     outputs: dict[str, torch.Tensor] = {}
     for layer in net.layers:
-        outputs[layer.name] = _apply(net, layer, outputs, windows, fire or _fire)
+        outputs[layer.name] = _apply(net, layer, outputs, windows, fire or _fire, narrow)
     return outputs
 
 
@@ -134,6 +151,7 @@ def _apply(
     outputs: dict[str, torch.Tensor],
     windows: torch.Tensor,
     fire: Fire,
+    narrow: bool,
 ) -> torch.Tensor:
     from torch.nn import functional
 
@@ -141,12 +159,13 @@ def _apply(
         case Input():
             return windows
         case Neurons():
-            return fire(layer, _currents(net, layer, outputs))
+            return fire(layer, _currents(net, layer, outputs, narrow))
         case Readout():
-            return _currents(net, layer, outputs).sum(1)
+            return _currents(net, layer, outputs, narrow).double().sum(1)
         case SumPool():
+            k = outputs[layer.source]
             return _merged(
-                outputs[layer.source],
+                k if max(map(abs, net.ranges[layer.name])) < EXACT_FLOAT32 else k.double(),
                 lambda k: functional.avg_pool2d(
                     k, layer.kernel, layer.stride, layer.padding, divisor_override=1
                 ),
@@ -162,16 +181,27 @@ def _apply(
 
 
 def _currents(
-    net: Network, layer: Neurons | Readout, outputs: dict[str, torch.Tensor]
+    net: Network, layer: Neurons | Readout, outputs: dict[str, torch.Tensor], narrow: bool
 ) -> torch.Tensor:
-    total = None
+    """Return the currents X of a layer: float32 where `narrow` is exact, otherwise float64."""
+    narrow, total = narrow and _fits_float32(net, layer), None
     for synapse in layer.synapses:
         k = outputs[synapse.source]
+        k = k.float() if narrow else k.double()
         k = k.reshape(len(k), net.blocks(synapse.source), -1, *k.shape[2:]).sum(2)
         current = _apply_synapse(synapse, k) * 2.0**synapse.exponent
         total = current if total is None else total + current
     assert total is not None  # a layer has at least one synapse
     return total + per_channel(layer.bias, total)
+
+
+def _fits_float32(net: Network, layer: Neurons | Readout) -> bool:
+    """Whether currents, their mixtures and potentials of a layer are exact in float32."""
+    bounds = net.bounds[layer.name]
+    largest = max(bounds.current, bounds.drive, bounds.potential)
+    if isinstance(layer, Neurons):
+        largest = max(largest, int(np.abs(layer.v0.astype(np.int64)).max()))
+    return largest < EXACT_FLOAT32
 
 
 def _merged(k: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -184,7 +214,8 @@ def per_channel(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     """Return `values` [C] on the device of `like`, to broadcast over `like` [B, T, C, ...]."""
     import torch
 
-    return torch.tensor(values, dtype=torch.float64, device=like.device).reshape(
+    dtype = like.dtype if like.dtype.is_floating_point else torch.float64
+    return torch.tensor(values, dtype=dtype, device=like.device).reshape(
         -1, *(1,) * (like.ndim - 3)
     )
 
@@ -193,7 +224,7 @@ def _apply_synapse(synapse: Synapse, k: torch.Tensor) -> torch.Tensor:
     import torch
     from torch.nn import functional
 
-    weight = torch.tensor(synapse.weight, dtype=torch.float64, device=k.device)
+    weight = torch.tensor(synapse.weight, dtype=k.dtype, device=k.device)
     match synapse:
         case Linear():
             return k @ weight.T
@@ -218,27 +249,34 @@ def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
     """Return the spikes of neurons under the currents X.
 
     Shape:
-        current: float64 [B, T_in, ...]. Result: float64 [B, T·S, ...] of integers.
+        current: float64 or float32 [B, T_in, ...]. Result: the same [B, T·S, ...], of integers.
     """
     import torch
 
-    omega = torch.tensor(layer.unrolled_omega(), dtype=torch.float64, device=current.device)
+    omega = torch.tensor(layer.unrolled_omega(), dtype=current.dtype, device=current.device)
     integer = layer.threshold.dtype.kind == "i"
-    drive = torch.einsum("tj,bj...->tb...", omega, current).to(
-        torch.int64 if integer else torch.float64
-    )
+    drive = torch.einsum("tj,bj...->tb...", omega, current)
+    if integer and current.dtype == torch.float64:
+        drive = drive.to(torch.int64)
     theta = per_channel(layer.threshold, drive).to(drive.dtype)
     v = per_channel(layer.v0, drive).to(drive.dtype).expand(drive.shape[1:])
     spikes = []
     for step, now in enumerate(drive):
         if layer.leaks and step % layer.substeps == 0:
-            v = (
-                torch.div(v * layer.leak, LEAK_ONE, rounding_mode="trunc")
-                if integer
-                else v * layer.leak
-            )
+            v = _leak(layer, v)
         v = v + now
         k = torch.div(v, theta, rounding_mode="floor").clamp(0, layer.levels)
         v = v - k * theta
         spikes.append(k)
-    return torch.stack(spikes, 1).to(torch.float64)
+    return torch.stack(spikes, 1).to(current.dtype)
+
+
+def _leak(layer: Neurons, v: torch.Tensor) -> torch.Tensor:
+    """Return λ·v; in an integer network truncated towards zero, exact in float64."""
+    import torch
+
+    if layer.threshold.dtype.kind != "i":
+        return v * layer.leak
+    if v.dtype == torch.float32:
+        return (v.double() * (layer.leak / LEAK_ONE)).trunc().float()
+    return torch.div(v * layer.leak, LEAK_ONE, rounding_mode="trunc")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, counted
 
 from ._console import fits, say, show, table, warn
 from ._console import percent as percent_text
@@ -203,7 +203,7 @@ def say_answers(answered: Answered) -> None:
         name = answered.classes.name(row.predicted)
         say(f"{source}window {row.window:4d}  {time}class {name:12s}  margin {row.margin:8.3f}")
     if (left := len(answered.answers.labels) - LINES) > 0:
-        say(f"and {left:,} more windows; --predictions FILE writes all")
+        say(f"and {counted(left, 'more window')}; --predictions FILE writes all")
     counts = Counter(answered.answers.labels.tolist())
     say(f"answers: {count_answers(counts, answered.classes)}")
 
@@ -301,7 +301,8 @@ def _accuracy_text(scores: Scores) -> str:
         return text
     of_answered = percent_text(scores.correct / scores.answered if scores.answered else None)
     return (
-        f"{text}; {unknown:,} of {scores.windows:,} windows are unknown, "
+        f"{text}; {unknown:,} of {counted(scores.windows, 'window')} "
+        f"{'is' if unknown == 1 else 'are'} unknown, "
         f"accuracy of the others {of_answered}"
     )
 
@@ -356,7 +357,9 @@ def _warn_about_silent_layers(result: Result) -> None:
 
     if silent := silent_layers(result):
         names = ", ".join(repr(name) for name in silent)
-        warn(f"no neuron fires in any of the {len(result.logits):,} windows: layer {names}")
+        number = len(result.logits)
+        where = "the window" if number == 1 else f"any of the {number:,} windows"
+        warn(f"no neuron fires in {where}: layer {names}")
 
 
 def warn_about_saturation(result: Result) -> None:
@@ -366,5 +369,5 @@ def warn_about_saturation(result: Result) -> None:
     for name, wrapped, clipped in saturations(result):
         warn(
             f"layer {name!r} left its 24 bits: currents wrapped {wrapped:,} times and potentials "
-            f"were clipped {clipped:,} times in {len(result.logits):,} windows"
+            f"were clipped {clipped:,} times in {counted(len(result.logits), 'window')}"
         )

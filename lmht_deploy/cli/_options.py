@@ -16,6 +16,7 @@ import typer
 from lmht_deploy._packages import require_package
 from lmht_deploy._threads import MAX_THREADS
 from lmht_deploy.errors import DataError, LmhtError, StorageError
+from lmht_deploy.formats.files import check_folder
 
 from ._console import STDOUT, out, warn
 
@@ -59,23 +60,20 @@ def is_file(path: Path | None) -> Path | None:
 
 
 def check_json(path: Path | None) -> Path | None:
-    """Check that the JSON file can be written later; "-" moves all other output to stderr."""
+    """Check that the JSON file is no folder; "-" moves all other output to stderr."""
     out.stderr = path == STDOUT
     if path is not None and path != STDOUT:
         is_file(path)
-        if not path.parent.is_dir():
-            raise DataError(f"{path}: cannot be written; the folder {path.parent} does not exist")
     return path
 
 
 def check_report(path: Path | None) -> Path | None:
-    """Check that the page can be written later, and that the packages for it are installed."""
+    """Check the name of the page, and that its packages are installed."""
     if path is not None:
         _check_report_packages()
         if path.suffix.lower() not in (".html", ".htm"):
             raise DataError(f"{path}: a report is an .html file")
         is_file(path)
-        check_out(path.parent)
     return path
 
 
@@ -93,14 +91,8 @@ def _check_report_packages() -> None:
 
 
 def check_out(folder: Path) -> Path:
-    """Check that an output folder exists or can be created, without creating it."""
-    for part in (folder, *folder.parents):
-        if part.exists():
-            if not part.is_dir():
-                raise StorageError(f"{folder}: cannot be written; {part} is a file, not a folder")
-            if not os.access(part, os.W_OK):
-                raise StorageError(f"{folder}: cannot be written; no permission to write to {part}")
-            return folder
+    """Check that an output folder can be written, or created, without creating it."""
+    check_folder(folder)
     return folder
 
 

@@ -55,14 +55,12 @@ class Prediction:
 
 
 def check_predictions(path: Path | None) -> Path | None:
-    """Check that a file of predictions can be written later."""
+    """Check the name of a file of predictions, and that its package is installed."""
     if path is None:
         return None
     if path.suffix not in (".csv", ".parquet") or path.is_dir():
         what = "is a folder; " if path.is_dir() else ""
         raise StorageError(f"{path}: {what}expected a .csv or .parquet file")
-    if not path.parent.is_dir():
-        raise StorageError(f"{path}: cannot be written; the folder {path.parent} does not exist")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise DataError(
             f"{path}: the package 'pyarrow' is not installed; run: pip install pyarrow, or write a "

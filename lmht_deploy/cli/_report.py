@@ -36,7 +36,6 @@ def write_report(
     }
     made = makers[verb](json.loads(to_json(content)))
     if page is not None:
-        page.parent.mkdir(parents=True, exist_ok=True)
         report.write_html(made, page)
         say(f"report: {page}")
     if figures is not None:

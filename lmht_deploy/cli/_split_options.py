@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, counted
 
 from . import _options as options
 
@@ -196,6 +196,6 @@ def take_sample(found: Windows, limit: int | None) -> tuple[Windows, str, bool]:
         return found, "", False
     chosen = balanced_sample(found.labels, limit, len(found))
     if found.labels is None:
-        return found[chosen], f"the first {limit:,} of {len(found):,} windows", False
+        return found[chosen], f"the first {limit:,} of {counted(len(found), 'window')}", False
     text, missing = describe_sample(found.labels, chosen, found.classes)
     return found[chosen], text, missing

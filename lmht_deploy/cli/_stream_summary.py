@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from lmht_deploy.errors import counted
+
 from ._answers import count_answers
 from ._console import ReaderLeftError
 
@@ -93,7 +95,7 @@ class Summary:
     ) -> str:
         """Return one line; losses are listed if there are any."""
         rate = source.validator.seen / (time.perf_counter() - self._start)
-        parts = [f"{self._windows:,} windows of {self._events:,} events"]
+        parts = [f"{counted(self._windows, 'window')} of {counted(self._events, 'event')}"]
         if self._timed:
             parts[0] += f", {rate:,.0f} events/s"
         if self._windows:

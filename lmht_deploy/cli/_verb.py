@@ -1,4 +1,4 @@
-"""The class of all commands: no output file overwrites another file of the same command."""
+"""The class of all commands, which checks their output files before the work starts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import Any
 from typer.core import TyperCommand
 
 from lmht_deploy.errors import DataError
+from lmht_deploy.formats.files import check_writable
 
 from ._console import STDOUT
 from ._options import OUTPUT
 
 
 class Verb(TyperCommand):
-    """A command that refuses two names for one file, if it would write that file."""
+    """A command that refuses an output that it cannot write, or that is another file of it."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command.
 
         Raises:
             DataError: An output file is an input, or another output.
+            StorageError: An output file cannot be written.
         """
         given: dict[Path, str] = {}
         for parameter in sorted(self.params, key=_is_output_file):  # outputs last
@@ -31,12 +33,19 @@ class Verb(TyperCommand):
                 other = given.setdefault(path, name)
                 if other != name and _is_output_file(parameter):
                     raise DataError(f"{path}: is given as {other} and as {name}; give two files")
+        for parameter in filter(_is_output_file, self.params):
+            _check_output(ctx.params.get(parameter.name or ""))
         return super().invoke(ctx)
 
 
 def _is_output_file(parameter: Any) -> bool:
     is_output = parameter.name == "out" or getattr(parameter, "rich_help_panel", "") == OUTPUT
     return is_output and parameter.metavar != "DIR"
+
+
+def _check_output(path: object) -> None:
+    if isinstance(path, Path) and path != STDOUT:
+        check_writable(path)
 
 
 def _files(value: object) -> Iterator[Path]:

@@ -8,18 +8,29 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._stream_source import Source, SourceOptions, open_source
 from ._stream_windows import input_size, make_bins
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lmht_deploy.answers import Judge
     from lmht_deploy.backends import Backend
+    from lmht_deploy.events.arrays import Sensor
     from lmht_deploy.events.stream import Clock, Decision, Windower
     from lmht_deploy.events.windows import WindowRule
     from lmht_deploy.ir import Network
-    from lmht_deploy.view import Description, Sampler, Transport, ViewServer, WatchedBins
+    from lmht_deploy.view import (
+        Description,
+        RerunWriter,
+        Sampler,
+        Transport,
+        ViewServer,
+        WatchedBins,
+    )
+    from lmht_deploy.view.sampler import Watcher
 
     from ._stream_summary import Summary
 
@@ -103,16 +114,16 @@ def open_pass(
     return open_source(stack, viewed.chosen, input_size(viewed.net), play)
 
 
-def describe(viewed: Viewed, name: str, sampler: Sampler, extent: Extent | None) -> Description:
+def describe(viewed: Viewed, name: str, sensor: Sensor, extent: Extent | None) -> Description:
     """Return what the page needs to know once.
 
     Args:
         viewed: What is viewed.
         name: Name of the network.
-        sampler: Takes the pictures.
+        sensor: Size of the sensor.
         extent: Extent of a recording.
     """
-    from lmht_deploy.view import Description, Layer
+    from lmht_deploy.view import Description, Layer, picture_size
 
     net, chosen = viewed.net, viewed.chosen
     names = net.class_names or tuple(map(str, range(net.classes)))
@@ -127,10 +138,79 @@ def describe(viewed: Viewed, name: str, sampler: Sampler, extent: Extent | None)
         ),
         synaptic=(*(layer.name for layer in net.neurons), net.readout.name),
         window=str(viewed.rule),
-        size=sampler.size,
-        sensor=sampler.sensor,
+        size=picture_size(sensor),
+        sensor=sensor,
         duration=None if extent is None else extent.duration,
     )
+
+
+class Recorded:
+    """A stream that is written to a recording for Rerun.
+
+    Args:
+        viewed: What is viewed.
+        opened: The source.
+        writer: Writes.
+    """
+
+    def __init__(self, viewed: Viewed, opened: Source, writer: RerunWriter) -> None:
+        self._viewed, self._opened, self._writer = viewed, opened, writer
+        self._pass = _begin(viewed, opened, writer, 0)
+
+    def decisions(self) -> Iterator[Decision]:
+        """Yield the decisions of the source, each after it was written."""
+        for decision in _decide(self._pass, self._viewed.judge):
+            assert self._pass.bins.result is not None
+            self._writer.add(decision, self._pass.bins.result)
+            yield decision
+
+    def summarize(self, summary: Summary) -> str:
+        """Return the summary of the stream."""
+        return summary.text(self._pass.windower, self._opened, self._pass.clock)
+
+
+class Explainer:
+    """Says which cells decided the last window.
+
+    Args:
+        net: The network.
+    """
+
+    def __init__(self, net: Network) -> None:
+        self._net = net
+        self._last: tuple[Decision, np.ndarray] | None = None
+
+    def remember(self, decision: Decision, counts: np.ndarray) -> None:
+        """Remember a window, int64 `[T_in, 2, H, W]`, until the next one."""
+        self._last = decision, counts
+
+    def explain(self) -> dict[str, Any]:
+        """Return how the margin of the last window changes without each cell, as plain values."""
+        import numpy as np
+
+        from lmht_deploy.analysis.explain import explain
+        from lmht_deploy.errors import LmhtError
+
+        if self._last is None:
+            return {"error": "no window is classified yet"}
+        decision, counts = self._last
+        window = np.minimum(counts, self._net.input.max_value)
+        try:
+            found = explain(self._net, window, methods=(), flip=False)
+        except LmhtError as error:
+            return {"error": str(error)}
+        cells = found.parts["cell"]
+        return {
+            "window": decision.window,
+            "answer": found.answer,
+            "margin": found.margin * found.scale,
+            "cell": found.cell,
+            "size": list(window.shape[2:]),
+            "frame": window.sum(0).ravel().tolist(),
+            "deltas": (cells.margin_deltas * found.scale).tolist(),
+            "changed": int(cells.changed.sum()),
+            "runs": found.runs,
+        }
 
 
 class Viewing:
@@ -143,6 +223,7 @@ class Viewing:
         server: Serves the page.
         transport: Plays a recording; None for another source.
         extent: Extent of a recording.
+        explainer: Is shown every window.
     """
 
     def __init__(
@@ -151,13 +232,14 @@ class Viewing:
         opened: Source,
         sampler: Sampler,
         server: ViewServer,
+        explainer: Explainer,
         transport: Transport | None,
         extent: Extent | None,
     ) -> None:
-        self.server = server
+        self.server, self._explainer = server, explainer
         self._viewed, self._sampler = viewed, sampler
         self._transport, self._extent = transport, extent
-        self._now = self._begin(opened, 0)
+        self._now = _begin(viewed, opened, sampler, 0)
 
     @property
     def _waits(self) -> bool:
@@ -189,13 +271,10 @@ class Viewing:
         return f"{text}; {dropped:,} pictures dropped" if dropped else text
 
     def _decide(self) -> Iterator[Decision]:
-        from lmht_deploy.events.stream import decide
-
-        now, judge = self._now, self._viewed.judge
-        for decision in decide(
-            now.opened.packets, now.windower, now.opened.validator, now.clock, judge
-        ):
-            assert now.bins.result is not None
+        now = self._now
+        for decision in _decide(now, self._viewed.judge):
+            assert now.bins.result is not None and now.bins.counts is not None
+            self._explainer.remember(decision, now.bins.counts)
             self._sampler.add(decision, now.bins.result)
             yield decision
             if self._transport is not None:
@@ -215,14 +294,21 @@ class Viewing:
         self._viewed.judge.forget()
         with ExitStack() as stack:  # a recording has nothing to close
             opened = open_pass(stack, self._viewed, self._transport, self._extent, first)
-        self._now = self._begin(opened, first)
+        self._now = _begin(self._viewed, opened, self._sampler, first)
 
-    def _begin(self, opened: Source, first: int) -> _Pass:
-        from lmht_deploy.events.stream import Clock, Windower
-        from lmht_deploy.view import WatchedBins
 
-        viewed = self._viewed
-        counted = make_bins(viewed.net, viewed.runner, viewed.rule, opened.validator.sensor)
-        bins = WatchedBins(counted, self._sampler, first, lambda: windower.start)
-        windower = Windower(viewed.rule, bins, viewed.chosen.max_gap)
-        return _Pass(opened, bins, windower, Clock() if viewed.chosen.live else None)
+def _begin(viewed: Viewed, opened: Source, watcher: Watcher, first: int) -> _Pass:
+    """Begin a pass through a source, whose windows from `first` (us) on run."""
+    from lmht_deploy.events.stream import Clock, Windower
+    from lmht_deploy.view import WatchedBins
+
+    counted = make_bins(viewed.net, viewed.runner, viewed.rule, opened.validator.sensor)
+    bins = WatchedBins(counted, watcher, first, lambda: windower.start)
+    windower = Windower(viewed.rule, bins, viewed.chosen.max_gap)
+    return _Pass(opened, bins, windower, Clock() if viewed.chosen.live else None)
+
+
+def _decide(now: _Pass, judge: Judge) -> Iterator[Decision]:
+    from lmht_deploy.events.stream import decide
+
+    yield from decide(now.opened.packets, now.windower, now.opened.validator, now.clock, judge)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, counted
 
 from . import _answers as answers
 from . import _options as options
@@ -18,12 +18,14 @@ from ._console import bad, good, percent, progress, say, show, table, tell, writ
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
 from ._predictions import Classes
 from ._report import write_report
+from ._training import resolve_device
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from lmht_deploy.analysis.compare import BackendRow, Comparison
     from lmht_deploy.analysis.document import NetworkRun
+    from lmht_deploy.analysis.twin import Twin
     from lmht_deploy.data import Windows
     from lmht_deploy.ir import Network
 
@@ -52,12 +54,14 @@ class Settings:
     Attributes:
         backends: Names of the backends; None for all.
         threads: Maximum number of threads.
+        device: Device of PyTorch for the backend `torch`.
         energy_model: Name or file of the energy model.
         speed: Whether to measure speed.
     """
 
     backends: Sequence[str] | None
     threads: int
+    device: str
     energy_model: str
     speed: bool
 
@@ -93,6 +97,7 @@ def compare(
     limit: options.Limit = None,
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
     threads: options.Threads = 1,
+    device: options.Device = "cpu",
     speed: Annotated[
         bool,
         typer.Option(
@@ -103,6 +108,17 @@ def compare(
         ),
     ] = False,
     energy_model: options.Energy = "45nm",
+    twin_accuracy: Annotated[
+        str | None,
+        typer.Option(
+            "--twin-accuracy",
+            metavar="NUMBER|RUN",
+            help="Accuracy of the network of the same shape that is not spiking, whose energy the "
+            "models 'int8-ann' estimate: a number from 0 to 1, or its training run "
+            "(network.neuron=relu).",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     predictions: answers.Predictions = None,
     report: options.Report = None,
     figures: options.Figures = None,
@@ -117,18 +133,24 @@ def compare(
     from lmht_deploy.analysis.compare import choose_backends
     from lmht_deploy.analysis.document import comparison_as_json
     from lmht_deploy.analysis.energy import energy_model as load_model
+    from lmht_deploy.analysis.twin import UNKNOWN
+
+    from ._twin import read_twin
 
     names = None if backends is None else choose_backends(_split(backends))
+    twin = UNKNOWN if twin_accuracy is None else read_twin(twin_accuracy)
     entries = list(_entries(networks))
     if predictions is not None and len(entries) > 1:
         raise DataError("--predictions is for one network")
-    settings = Settings(names, threads, energy_model, speed)
+    settings = Settings(
+        names, threads, device if device == "cpu" else resolve_device(device), energy_model, speed
+    )
     reader = _Reader(data, reading, split, limit)
     found = [_run(entry, name, reader, settings) for name, entry in _named(entries)]
     runs = [run for run, _ in found]
-    content = comparison_as_json(runs, load_model(energy_model), threads)
+    content = comparison_as_json(runs, load_model(energy_model), threads, twin=twin)
     if len(runs) == 1:
-        _show_one(*found[0], predictions, content["networks"][0])
+        _show_one(*found[0], predictions, content["networks"][0], twin)
     else:
         _show_several(runs, content)
     write_json(json, content)
@@ -198,28 +220,13 @@ def _run(
 ) -> tuple[NetworkRun, answers.Answered]:
     """Run one network on its backends; return it and what it answered."""
     import lmht_deploy as lmht
-    from lmht_deploy.analysis.document import NetworkRun
 
     net = lmht.load(entry.path) if entry.path.suffix == ".lmht" else None
     target, metadata = _target(entry.path, net)
     found = reader.read(target)
     with named_errors(reader.name), progress(f"comparing {name}") as report:
         comparison = _compare(entry, net, found, settings, report)
-    answered = answers.answer(found, comparison.result, metadata)
-    run = NetworkRun(
-        name=name,
-        path=entry.path,
-        net=net,
-        comparison=comparison,
-        windows=found.windows,
-        labels=found.labels,
-        answers=answered.answers,
-        scores=answered.scores,
-        classes=answered.classes.names,
-        data=_data_as_json(found, answered.classes.names),
-        metadata=metadata,
-    )
-    return run, answered
+    return network_run(name, entry.path, net, found, comparison, metadata)
 
 
 def _target(path: Path, net: Network | None) -> tuple[Target, Mapping[str, str]]:
@@ -246,6 +253,7 @@ def _compare(
 
     common: dict[str, Any] = {
         "threads": settings.threads,
+        "device": settings.device,
         "energy_model": settings.energy_model,
         "speed": settings.speed,
         "progress": report,
@@ -261,6 +269,34 @@ def _compare(
         exported=entry.exported,
         **common,
     )
+
+
+def network_run(
+    name: str,
+    path: Path,
+    net: Network | None,
+    found: Windows,
+    comparison: Comparison,
+    metadata: Mapping[str, str],
+) -> tuple[NetworkRun, answers.Answered]:
+    """Return a network of a comparison with all that is known of its run, and its answers."""
+    from lmht_deploy.analysis.document import NetworkRun
+
+    answered = answers.answer(found, comparison.result, metadata)
+    run = NetworkRun(
+        name=name,
+        path=path,
+        net=net,
+        comparison=comparison,
+        windows=found.windows,
+        labels=found.labels,
+        answers=answered.answers,
+        scores=answered.scores,
+        classes=answered.classes.names,
+        data=_data_as_json(found, answered.classes.names),
+        metadata=metadata,
+    )
+    return run, answered
 
 
 def _data_as_json(found: Windows, classes: Sequence[str]) -> dict[str, Any]:
@@ -284,15 +320,28 @@ def _show_one(
     answered: answers.Answered,
     predictions: Path | None,
     content: Mapping[str, Any],
+    twin: Twin,
 ) -> None:
     """Print the table of the backends, how others count, all energy models, and the scores."""
     show_comparison(run.comparison)
     _show_speed(run.comparison)
     _show_counters(run.comparison)
     _show_energy(run.comparison)
+    _say_twin(content["accuracy"], twin)
     answers.report(answered, predictions)
     if content["classes"] is not None:
         _say_worst(content["classes"]["worst"][:WORST], answered.classes)
+
+
+def _say_twin(accuracy: float | None, twin: Twin) -> None:
+    """Print at which accuracies the spiking network and its dense twin are compared."""
+    if twin.accuracy is None:
+        say("the accuracy of the int8 twin is not known; --twin-accuracy states it")
+    else:
+        say(
+            f"accuracy of the int8 twin: {percent(twin.accuracy)} ({twin.source}); "
+            f"of this network: {percent(accuracy)}"
+        )
 
 
 def _say_worst(worst: Sequence[Mapping[str, Any]], classes: Classes) -> None:
@@ -344,7 +393,7 @@ def _show_rounding(pair: Mapping[str, Any]) -> None:
         columns,
         left=("layer",),
         caption="answers and accuracy: layers up to this one integer, the others float; over "
-        f"{pair['quantization']['windows']:,} windows",
+        f"{counted(pair['quantization']['windows'], 'window')}",
     )
     for row in pair["quantization"]["layers"]:
         shares = ("differing", "rounding", "predictions", "accuracy")
@@ -437,9 +486,13 @@ def _show_speed(comparison: Comparison) -> None:
             "-" if memory is None else f"{memory / 2**20:,.0f}",
         )
     show(found)
-    measured = comparison.measured
+    for measured in comparison.measured:
+        _say_measured(measured)
+
+
+def _say_measured(measured: Mapping[str, Any]) -> None:
     if "reason" in measured:
-        say(f"no energy is measured: {measured['reason']}")
+        say(f"{measured['meter']} measures no energy: {measured['reason']}")
     else:
         say(
             f"measured energy ({measured['source']}, {measured['backend']}): "

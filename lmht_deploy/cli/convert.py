@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmht_deploy.errors import LmhtError
+from lmht_deploy.errors import LmhtError, counted
 
 from . import _options as options
 from ._answers import store_margin
@@ -87,7 +87,7 @@ def convert(
     lmht.save(net, out)
     bits = accumulator_bits(net)
     numbers = f"accumulators of at most {bits} bits" if bits else "float"
-    say(f"wrote {out}: {len(net.neurons)} neuron layers, {numbers}")
+    say(f"wrote {out}: {counted(len(net.neurons), 'neuron layer')}, {numbers}")
     found = None if data is None else _accuracy(net, out, data, reading, split, limit)
     write_json(
         json,
@@ -119,7 +119,7 @@ def _accuracy(
         labels = found.require_labels()
         result = lmht.run(net, found.windows, backend="event" if net.integer else "torch")
         share = accuracy(result, labels)
-    say(f"accuracy {percent(share)} of {len(found):,} windows of {data}")
+    say(f"accuracy {percent(share)} of {counted(len(found), 'window')} of {data}")
     return share
 
 

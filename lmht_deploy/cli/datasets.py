@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmht_deploy._packages import install_command
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, counted
 
 from . import _options as options
 from . import _split_options as splits
@@ -114,7 +114,7 @@ def _write_list(name: str, scheme: str, out: Path) -> None:
         csv.writer(file, lineterminator="\n").writerows(
             [("file", "label", "split", "scheme"), *rows]
         )
-    say(f"{out}: {len(files):,} files of {name} and their splits by {scheme}")
+    say(f"{out}: {counted(len(files), 'file')} of {name} and their splits by {scheme}")
 
 
 def _state(known: DataSet) -> str:

@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmht_deploy._packages import require_package
+from lmht_deploy.errors import DataError
+
 from . import _options as options
 from ._console import percent, progress, say, write_json
 from ._data import ReadOptions, find_source, reads_data
+from ._report import write_report
 from ._training import lower_run, need_torch, read_training_data, train_overrides, train_run
-from .compare import rows_as_json, show_comparison
+from .compare import network_run, rows_as_json, show_comparison
 
 if TYPE_CHECKING:
     import numpy as np
 
     from lmht_deploy.analysis.compare import Comparison
+    from lmht_deploy.data import Windows
     from lmht_deploy.ir import Network
     from lmht_deploy.training.recipe import Recipe
 
@@ -35,7 +40,7 @@ def demo(
             "--out",
             "-o",
             metavar="DIR",
-            help="Folder for the run, the networks and the table.",
+            help="Folder for the run, the networks, the table and the report.",
             callback=options.check_out,
         ),
     ] = Path("demo"),
@@ -81,6 +86,7 @@ def _demo(recipe: Recipe, reading: ReadOptions, out: Path, threads: int) -> dict
     _step(5, "ran the test recordings on every backend")
     show_comparison(comparison)
     say("all integers are equal" if comparison.equal else "backends differ: see above")
+    _report(net, data.test, comparison, out, threads)
     return {
         "recipe": recipe.data.name,
         "accuracy_float": run.accuracy,
@@ -110,6 +116,22 @@ def _compare(
     with progress("comparing") as show:
         comparison = compare_artifacts(artifacts, windows, labels, threads=threads, progress=show)
     return dataclasses.replace(comparison, omitted=omitted)
+
+
+def _report(net: Network, found: Windows, comparison: Comparison, out: Path, threads: int) -> None:
+    """Write a page with all that the comparison tells, where the packages for it are installed."""
+    from lmht_deploy.analysis.document import comparison_as_json
+
+    try:
+        for package in ("matplotlib", "jinja2"):
+            require_package(package, "report")
+    except DataError as error:
+        say(f"no report is written: {error}")
+        return
+    run, _ = network_run(out.name, out / "net.lmht", net, found, comparison, net.metadata)
+    content = comparison_as_json([run], comparison.energy_model, threads)
+    write_report("compare", content, out / "report.html", None)
+    say("open the report in a browser to see the network at work")
 
 
 def _empty(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from lmht_deploy.errors import DataError, LmhtError
+from lmht_deploy.errors import DataError, LmhtError, counted
 
 from . import _options as options
 from ._console import counting, say, write_json
@@ -88,7 +88,7 @@ def emulate(
                 show(done, len(tasks))
     number = per_class * len(cifar10dvs.CLASSES)
     say(
-        f"{home}: {number:,} recordings, {len(tasks):,} of them new; "
+        f"{home}: {counted(number, 'recording')}, {len(tasks):,} of them new; "
         f"to read them: --data tonic:CIFAR10DVS --root {out}"
     )
     content = {"folder": home, "recordings": number, "new": len(tasks), **description}
@@ -158,7 +158,9 @@ def _tasks(
     for label, name in enumerate(CLASSES):
         chosen = np.flatnonzero(labels == label)[:per_class]
         if len(chosen) < per_class:
-            raise DataError(f"class {name!r} has {len(chosen)} images, {per_class} were requested")
+            raise DataError(
+                f"class {name!r} has {counted(len(chosen), 'image')}, {per_class} were requested"
+            )
         _make_folder(home / name)
         for number, index in enumerate(chosen):
             path = home / name / f"cifar10_{name}_{number}.aedat4"

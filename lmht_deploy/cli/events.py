@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lmht_deploy.errors import DataError, StorageError
+from lmht_deploy.errors import DataError, StorageError, counted
 
 from . import _options as options
 from ._console import say, warn, write_json
@@ -199,7 +199,8 @@ def _describe_invalid(found: EventSummary) -> str:
         return "none"
     faults = ", ".join(f"{number:,} {fault}" for fault, number in found.dropped.items() if number)
     share = 1 - found.events / found.seen
-    return f"{found.seen - found.events:,} of {found.seen:,} events ({share:.1%}): {faults}"
+    invalid, all_events = found.seen - found.events, counted(found.seen, "event")
+    return f"{invalid:,} of {all_events} ({share:.1%}): {faults}"
 
 
 def _as_json(found: EventSummary) -> dict[str, Any]:
@@ -387,7 +388,7 @@ def _write(
     losses = [f"{lost:,} invalid ({fault}) dropped" for fault, lost in dropped.items() if lost]
     losses += [f"{lost:,} removed ({name})" for name, lost in removed.items()]
     text = "".join(f"; {loss}" for loss in losses)
-    say(f"{out}: {number:,} events{text}")
+    say(f"{out}: {counted(number, 'event')}{text}")
     if number == 0:
         warn(f"{out}: no event is left")
     size = {"width": stream.sensor.width, "height": stream.sensor.height}

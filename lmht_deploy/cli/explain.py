@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmht_deploy._threads import MAX_THREADS
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, counted
 
 from . import _options as options
 from ._console import bad, percent, progress, say, show, table, tell, write_json
@@ -246,15 +246,16 @@ def _title(data: Windows, index: int) -> str:
 
 
 def _answer(found: Explanation, classes: Classes) -> str:
-    second = "" if found.runner_up is None else f" over {classes.name(found.runner_up)}"
-    margin = f"margin {found.margin * found.scale:.3f} ({found.margin:,} units of {found.scale:g})"
-    return f"answer {classes.name(found.answer)}, {margin}{second}"
+    second = "" if found.runner_up is None else f" over class {classes.name(found.runner_up)}"
+    units = f"({found.margin:,} units of {found.scale:g})"
+    margin = f"margin {found.margin * found.scale:.3f}{second} {units}"
+    return f"answer {classes.name(found.answer)}, {margin}"
 
 
 def _baseline(found: Explanation, classes: Classes) -> str:
     nothing = classes.name(int(found.empty.argmax()))
     unit = _unit(found)
-    return f"{found.events:,} {unit}; without any of the {unit}, the answer is {nothing}"
+    return f"{counted(found.events, unit[:-1])}; without any of the {unit}, the answer is {nothing}"
 
 
 def _unit(found: Explanation) -> str:
@@ -308,10 +309,11 @@ def _flip(found: Explanation, classes: Classes) -> str:
     if flip is None or flip.status == "none":
         return "no set of cells that the greedy search tried changes the answer"
     if flip.status == "limit":
-        return f"the greedy search for cells that decide was stopped after {flip.runs:,} runs"
+        runs = counted(flip.runs, "run")
+        return f"the greedy search for cells that decide was stopped after {runs}"
     assert flip.answer is not None
     number = len(flip.cells)
-    what = "1 cell" if number == 1 else f"{number} cells"
+    what = counted(number, "cell")
     proof = "no smaller set exists" if flip.smallest else "found greedily, a smaller set may exist"
     return (
         f"without {what} ({percent(flip.events / found.events)} of the {_unit(found)}), the "
@@ -353,5 +355,5 @@ def _area(curve: Curve) -> str:
 
 def _rate(found: Explanation, threads: int) -> str:
     rate = found.runs / max(found.seconds, 1e-9)
-    speed = f"{rate:,.0f} per second on {threads} thread{'' if threads == 1 else 's'}"
-    return f"{found.runs:,} counterfactuals in {found.seconds:.2f} s ({speed})"
+    speed = f"{rate:,.0f} per second on {counted(threads, 'thread')}"
+    return f"{counted(found.runs, 'counterfactual')} in {found.seconds:.2f} s ({speed})"

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmht_deploy.errors import counted
+
 from . import _options as options
 from ._console import say, tell, write_json
+from ._verb import Verb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +37,7 @@ Folder = Annotated[
 ]
 
 
-@app.command(epilog="Example: lmht lava install")
+@app.command(cls=Verb, epilog="Example: lmht lava install")
 def install(
     folder: Folder = None,
     python: Annotated[
@@ -58,7 +61,7 @@ def install(
     write_json(json, {"python": installed})
 
 
-@app.command(epilog="Example: lmht lava check")
+@app.command(cls=Verb, epilog="Example: lmht lava check")
 def check(folder: Folder = None, json: options.Json = None) -> None:
     """Run a small network in Lava and compare every spike with the reference model.
 
@@ -86,8 +89,8 @@ def check(folder: Folder = None, json: options.Json = None) -> None:
         say(f"Lava differs from the reference model: {wrong}")
         raise typer.Exit(1)
     say(
-        f"Lava is exact: {spikes} spikes in {len(windows)} windows, equal to the reference model "
-        f"({found.seconds:.1f} s)"
+        f"Lava is exact: {spikes} spikes in {counted(len(windows), 'window')}, equal to the "
+        f"reference model ({found.seconds:.1f} s)"
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmht_deploy.errors import BackendError
+from lmht_deploy.errors import BackendError, counted
 
 from . import _answers as answers
 from . import _options as options
@@ -48,8 +48,8 @@ def run(
         str | None,
         typer.Option(
             "--backend",
-            help="Backend to use (default: event for .lmht, onnx for .onnx, lava for .net; netx "
-            "for .net files that lava-dl or --stock-exact wrote).",
+            help="Backend to use (default: event for .lmht and for .net files of lmht-deploy, "
+            "onnx for .onnx; netx for .net files that lava-dl or --stock-exact wrote).",
             rich_help_panel=options.EXECUTION,
             autocompletion=options.completion(options.backend_names),
         ),
@@ -117,7 +117,7 @@ def run(
             chosen = answers.calibrate(answered, calibrate)
         number = latency if latency is not None else SLOW.get(name, TIMED)
         times = time_windows(runner, found.windows[:number])
-    _show(f"{artifact.name} on {name}, {len(found)} windows", result)
+    _show(f"{artifact.name} on {name}, {counted(len(found), 'window')}", result)
     if answered.scores is None:
         answers.say_answers(answered)
     answers.report(answered, predictions)
@@ -181,7 +181,7 @@ def _say_times(result: Result, times: np.ndarray) -> None:
     say(f"{1000 * result.seconds / len(result.logits):.3f} ms per window")
     if len(times):
         values = ", ".join(f"p{p} {_percentile(times, p):.3f} ms" for p in PERCENTS)
-        say(f"one window per call: {values} ({len(times)} windows)")
+        say(f"one window per call: {values} ({counted(len(times), 'window')})")
 
 
 def _times_as_json(result: Result, times: np.ndarray) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmht_deploy._packages import install_command
-from lmht_deploy.errors import TrainingError
+from lmht_deploy.errors import TrainingError, counted
 
 from . import _options as options
 from ._console import percent, say, warn, write_json
@@ -129,7 +129,8 @@ def _summarize(out: Path, recipe: Recipe, run: Run, threads: int) -> dict[str, A
     paper = recipe.paper
     beside = f" (the paper, Table {paper.table}: {paper.accuracy:.2f}%)" if paper.accuracy else ""
     split = run.data.get("held_out", "test")
-    say(f"{out}: {split} accuracy {percent(run.accuracy)} after {len(run.metrics)} epochs{beside}")
+    epochs = counted(len(run.metrics), "epoch")
+    say(f"{out}: {split} accuracy {percent(run.accuracy)} after {epochs}{beside}")
     if split == "validation":
         say(f"the test split was not used; to test the run: lmht validate {out}")
     _warn_about_silence(run, split)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmht_deploy.errors import counted
+
 from . import _answers as answers
 from . import _options as options
 from ._console import good, progress, show, table, tell, write_json
@@ -115,8 +117,8 @@ def _empty_table(validation: Validation, macs: bool) -> Table:
         "compared with before",
     ]
     caption = (
-        f"means per window, over {validation.rows[0].windows:,} windows; rate: spikes per neuron "
-        f"and step; energy is an estimate: {validation.energy_model.source}"
+        f"means per window, over {counted(validation.rows[0].windows, 'window')}; rate: "
+        f"spikes per neuron and step; energy is an estimate: {validation.energy_model.source}"
     )
     return table("before and after reparameterization", columns, left=text, caption=caption)
 
@@ -149,6 +151,6 @@ def _comparison(row: FormRow) -> Text | str:
     if row.difference is None:
         return good("equal in every window")
     return (
-        f"spikes differ in {row.differing_windows:,} windows, "
+        f"spikes differ in {counted(row.differing_windows, 'window')}, "
         f"classes in {row.differing_predictions:,}"
     )

@@ -19,16 +19,25 @@ from ._console import tell
 from ._durations import parse_duration
 from ._predictions import Classes
 from ._stream_json import open_json
-from ._stream_source import SourceOptions
+from ._stream_source import SourceOptions, open_source
 from ._stream_summary import Summary
-from ._stream_windows import stream_rule
-from ._viewing import Viewed, Viewing, describe, measure, open_pass
+from ._stream_windows import input_size, stream_rule
+from ._viewing import Explainer, Recorded, Viewed, Viewing, describe, measure, open_pass
 
 if TYPE_CHECKING:
     from lmht_deploy.view import ViewServer
 
 PAGE = "Page"
 """Group of the options of the page in `--help`."""
+
+
+def _check_rerun(path: Path | None) -> Path | None:
+    """Check that the recording can be written later, and that its package is installed."""
+    if path is not None:
+        options.file_with(".rrd")(path)
+        options.check_out(path.parent)
+        require_package("rerun", "rerun")
+    return path
 
 
 def view(
@@ -75,6 +84,17 @@ def view(
             rich_help_panel=PAGE,
         ),
     ] = True,
+    rerun: Annotated[
+        Path | None,
+        typer.Option(
+            "--rerun",
+            metavar="FILE",
+            help="Write the same to an .rrd file for the viewer Rerun, and open no page. A "
+            "recording is then read as fast as possible.",
+            rich_help_panel=options.OUTPUT,
+            callback=_check_rerun,
+        ),
+    ] = None,
     json: shared.Json = None,
 ) -> None:
     """Show a stream in the browser: events, spikes by layer, the answer as it forms, rates.
@@ -96,8 +116,24 @@ def view(
     with ExitStack() as stack:
         runner = stack.enter_context(open_runner(network, backend, threads=threads))
         viewed = Viewed(net, runner, rule, chosen, judge)
+        classes = Classes(net.classes, net.class_names)
+        if rerun is not None:
+            _follow(_open_rerun(stack, viewed, network.name, rerun), classes, json)
+            return
         viewing = _open_page(stack, viewed, network.name, port)
-        _watch(viewing, Classes(net.classes, net.class_names), browser, json)
+        _announce(viewing.server, browser)
+        _follow(viewing, classes, json)
+
+
+def _open_rerun(stack: ExitStack, viewed: Viewed, name: str, path: Path) -> Recorded:
+    """Open the source, and a recording for Rerun that is complete when `stack` is closed."""
+    from lmht_deploy.events.live import play_fast
+    from lmht_deploy.view import open_rerun
+
+    play = play_fast if viewed.chosen.played else None
+    opened = open_source(stack, viewed.chosen, input_size(viewed.net), play)
+    about = describe(viewed, name, opened.validator.sensor, None)
+    return Recorded(viewed, opened, stack.enter_context(open_rerun(path, about)))
 
 
 def _open_page(stack: ExitStack, viewed: Viewed, name: str, port: int) -> Viewing:
@@ -111,17 +147,18 @@ def _open_page(stack: ExitStack, viewed: Viewed, name: str, port: int) -> Viewin
         transport, extent = Transport(speed, chosen.max_gap), measure(viewed)
     opened = open_pass(stack, viewed, transport, extent)
     sampler = Sampler(opened.validator.sensor)
-    described = describe(viewed, name, sampler, extent)
-    server = stack.enter_context(ViewServer(described, sampler, transport, port))
-    return Viewing(viewed, opened, sampler, server, transport, extent)
+    described = describe(viewed, name, sampler.sensor, extent)
+    explainer = Explainer(viewed.net)
+    page = ViewServer(described, sampler, transport, port, explainer.explain)
+    server = stack.enter_context(page)
+    return Viewing(viewed, opened, sampler, server, explainer, transport, extent)
 
 
-def _watch(viewing: Viewing, classes: Classes, browser: bool, json: Path | None) -> None:
-    """Tell where the page is, and run the stream until it ends or Ctrl-C ends it."""
+def _follow(viewing: Viewing | Recorded, classes: Classes, json: Path | None) -> None:
+    """Run the stream until it ends or Ctrl-C ends it."""
     summary = Summary(classes, timed=False)
     with ExitStack() as stack:
         write = None if json is None else stack.enter_context(open_json(json, classes))
-        _announce(viewing.server, browser)
         interrupted = summary.follow(viewing.decisions(), write)
         tell(viewing.summarize(summary))
     if interrupted:

@@ -19,7 +19,7 @@ from . import images
 from ._folders import require_folder
 from ._listing import is_table
 from ._registry import is_event_set, unknown_data_set
-from ._tonic import require_root
+from ._tonic import check_class, require_root
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _check_root(name: str, root: Path | None) -> None:
             require_package("tonic", "events")
             require_root("N-MNIST", root)
         case _:
-            require_package("tonic", "events")
+            check_class(name.removeprefix("tonic:"))
             require_root(name.removeprefix("tonic:"), root)
 
 

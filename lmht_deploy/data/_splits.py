@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmht_deploy.errors import DataError, show
+from lmht_deploy.errors import DataError, counted, show
 
 from ._labels import shorten
 from ._schemes import SchemeSplit, find_scheme, split_by_scheme
@@ -158,7 +158,7 @@ def part_of(name: str, by: str, what: str) -> str:
         folders = name.split("/")[:-1]
         if not 1 <= int(by) <= len(folders):
             raise DataError(
-                f"{name}: its path has {len(folders)} folder{'s' * (len(folders) != 1)},"
+                f"{name}: its path has {counted(len(folders), 'folder')},"
                 f" {what} is {by}; {_remedy(what)}"
             )
         return folders[int(by) - 1]

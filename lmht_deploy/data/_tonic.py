@@ -141,6 +141,13 @@ def _open_part(name: str, tonic_class: type, home: Path, split: str, subset: boo
     return _Part(dataset, split, order, names, labels[order], classes)
 
 
+def check_class(name: str) -> None:
+    """Check that Tonic has the data set `name`, and that it can be used; DataError otherwise."""
+    require_package("tonic", "events")
+    if name not in KNOWN:  # Tonic takes long to import
+        _find_class(name)
+
+
 def _find_class(name: str) -> Any:
     """Find the class `name` of `tonic.datasets`, if it holds labeled recordings of a sensor."""
     require_package("tonic", "events")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, counted
 from lmht_deploy.events.windows import WindowRule
 
 Kind = Literal["events", "image"]
@@ -98,24 +98,24 @@ class Windows:
 def _notes(found: Mapping[str, Any]) -> Iterator[str]:
     name, rule = _title(found), WindowRule(**found["rule"])
     yield (
-        f"{name}: {_number(found['windows'], 'window')} from"
-        f" {_number(found['recordings'], 'recording')}: {rule}"
+        f"{name}: {counted(found['windows'], 'window')} from"
+        f" {counted(found['recordings'], 'recording')}: {rule}"
     )
     if found["size"] != found["sensor"]:
         (height, width), (rows, columns) = found["sensor"], found["size"]
         yield f"{name}: {width} x {height} pixels are down-sampled to {columns} x {rows}"
     if left_out := found["left_out"]:
         yield (
-            f"{name}: {_number(left_out, 'incomplete window')} left out: the recording ends before"
+            f"{name}: {counted(left_out, 'incomplete window')} left out: the recording ends before"
             " the window (--incomplete uses them)"
         )
     if short := found["short"]:
         yield (
-            f"{name}: {_number(short, 'recording')} shorter than a window, of which each gives one"
+            f"{name}: {counted(short, 'recording')} shorter than a window, of which each gives one"
             " incomplete window; choose a shorter --length if there are many"
         )
     if others := found["partial"] - short:
-        yield f"{name}: {_number(others, 'incomplete window')} at the end of recordings used"
+        yield f"{name}: {counted(others, 'incomplete window')} at the end of recordings used"
     if rule.by == "recording" and _is_long(found):
         yield (
             f"{name}: a recording of {found['duration_us'] * 1e-6:.1f} s is one window; to cut"
@@ -127,10 +127,6 @@ def _title(found: Mapping[str, Any]) -> str:
     """Name of the data and of its split."""
     split = f" ({found['split']} split)" if "split" in found else ""
     return f"{found.get('data', 'windows')}{split}"
-
-
-def _number(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _is_long(found: Mapping[str, Any]) -> bool:

@@ -1,8 +1,8 @@
-"""AEDAT files of iniVation: 3.1, and 2.0 of a DVS128 or a DAVIS; for version 4 see `_aedat4`."""
+"""AEDAT files of iniVation: 3.1, and 2.0 of a DVS128, a DAVIS or a DVS640; for 4 see `_aedat4`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -138,30 +138,29 @@ def _parse_polarity(block: np.void, body: bytes) -> np.ndarray:
 DAVIS = {"DAVIS240": Sensor(180, 240), "DAVIS346": Sensor(260, 346)}
 """Sensors by the beginning of the chip's name in an AEDAT 2.0 file."""
 
-DVS128_SENSOR = Sensor(128, 128)
+DVS128_SENSOR, DVS640_SENSOR = Sensor(128, 128), Sensor(480, 640)
 
 
 def _open_aedat2(path: Path, choice: Choice) -> Opened:
-    """Open AEDAT 2.0 of a DVS128 or a DAVIS: big-endian address and time.
+    """Open AEDAT 2.0 of a DVS128, a DAVIS or a DVS640: big-endian address and time.
 
-    A file without the name of its chip is one of a DVS128, or of a DAVIS if `sensor` has the size
-    of one (v2e writes such files).
+    A file without the name of its chip, as v2e writes it, is one of the sensor whose size is given;
+    of a DVS128 by default.
     """
-    sensor = choice.sensor
     if choice.track is not None:
         raise DataError("is AEDAT 2.0, which holds one track of events; none can be chosen")
     chip, start = _read_chip(path)
     davis = next((size for name, size in DAVIS.items() if chip.upper().startswith(name)), None)
     if davis is not None:
         return davis, _read_aedat2(path, start, partial(_davis_events, davis))
-    if not chip and sensor is not None and sensor in DAVIS.values():
-        return sensor, _read_aedat2(path, start, partial(_supposed_davis_events, sensor))
     if chip not in ("", "DVS128"):
         raise DataError(
             f"AEDAT 2.0 of the chip {show(chip)}; those of DVS128, DAVIS240 and DAVIS346 can be"
             " read"
         )
-    return DVS128_SENSOR, _read_aedat2(path, start, _dvs128_events)
+    given = not chip and choice.sensor in WITHOUT_CHIP
+    sensor = choice.sensor if given and choice.sensor is not None else DVS128_SENSOR
+    return sensor, _read_aedat2(path, start, partial(_checked_events, sensor, bool(chip)))
 
 
 def _read_chip(path: Path) -> tuple[str, int]:
@@ -189,30 +188,53 @@ def _read_aedat2(path: Path, start: int, decode: Decode) -> Iterator[np.ndarray]
         overflow += int(overflows[-1])
 
 
-def _dvs128_events(address: np.ndarray, t: np.ndarray) -> np.ndarray:
+def _checked_events(sensor: Sensor, named: bool, address: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Require that the addresses are those of `sensor`: a DVS128, or a guess if not `named`."""
+    chip, has, decode = WITHOUT_CHIP[sensor]
+    if (wrong := ~has(address)).any():
+        raise DataError(
+            f"holds the address {address[wrong.argmax()]:#x}, which a {chip} does not have"
+            + ("" if named else _other_sensors(address))
+        )
+    return decode(sensor, address, t)
+
+
+def _other_sensors(address: np.ndarray) -> str:
+    """What to do with a file that does not name its chip: the sensors with these addresses."""
+    fitting = [size for size, (_, has, _) in WITHOUT_CHIP.items() if has(address).all()]
+    sizes = " or ".join(f"--sensor {size.width}x{size.height}" for size in fitting)
+    advice = f"give the size of its sensor, on the command line {sizes}"
+    unknown = "no sensor whose files are read without it has these addresses"
+    return f", and its header names no chip; {advice if fitting else unknown}"
+
+
+def _has_dvs128(address: np.ndarray) -> np.ndarray:
+    return address < 2**16
+
+
+def _dvs128_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Bit 0 is set for OFF, bits 1 to 7 are x, bits 8 to 14 are y, both from the far end.
 
     Bit 15 marks what is not an event of a pixel (DVS128 extractor of jAER). Higher bits are zero.
     """
-    if (other := address >= 2**16).any():
-        raise DataError(
-            f"holds the address {address[other.argmax()]:#x}, which a DVS128 does not have, and its"
-            " header names no chip; a DAVIS is read with --sensor 346x260 or 240x180"
-        )
     address, t = address[address & 0x8000 == 0], t[address & 0x8000 == 0]
     x, y = 127 - (address >> 1 & 0x7F), 127 - (address >> 8 & 0x7F)
     return make_events(t, x, y, address & 1 == 0)
 
 
-def _supposed_davis_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Require that bits 0 to 9 of an event are zero, as on a DAVIS: the chip is not known."""
-    wrong = (address >> 31 == 0) & (address & 0x3FF != 0)
-    if wrong.any():
-        raise DataError(
-            f"holds the address {address[wrong.argmax()]:#x}, which a DAVIS does not have,"
-            " and its header names no chip"
-        )
-    return _davis_events(sensor, address, t)
+def _has_dvs640(address: np.ndarray) -> np.ndarray:
+    return (address >> 1 & 0x3FF < DVS640_SENSOR.width) & (address >> 11 < DVS640_SENSOR.height)
+
+
+def _dvs640_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Bit 0 is set for ON, bits 1 to 10 are x, the higher ones y, both from the far end (v2e)."""
+    x, y = sensor.width - 1 - (address >> 1 & 0x3FF), sensor.height - 1 - (address >> 11)
+    return make_events(t, x, y, address & 1 == 1)
+
+
+def _has_davis(address: np.ndarray) -> np.ndarray:
+    """Bits 0 to 9 of an event are zero; bit 31 marks samples of a frame."""
+    return (address >> 31 == 1) | (address & 0x3FF == 0)
 
 
 def _davis_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -224,3 +246,14 @@ def _davis_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.ndar
     address, t = address[pixel].astype(np.int64), t[pixel]
     x, y = sensor.width - 1 - (address >> 12 & 0x3FF), sensor.height - 1 - (address >> 22 & 0x1FF)
     return make_events(t, x, y, address >> 11 & 1 == 1)  # x < 0 wraps, and stays off the sensor
+
+
+Layout = tuple[
+    str, Callable[[np.ndarray], np.ndarray], Callable[[Sensor, np.ndarray, np.ndarray], np.ndarray]
+]
+WITHOUT_CHIP: Mapping[Sensor, Layout] = {
+    DVS128_SENSOR: ("DVS128", _has_dvs128, _dvs128_events),
+    **dict.fromkeys(DAVIS.values(), ("DAVIS", _has_davis, _davis_events)),
+    DVS640_SENSOR: ("DVS640", _has_dvs640, _dvs640_events),
+}
+"""Sensors of files that do not name their chip: its name, which addresses it has, a decoder."""

@@ -17,16 +17,20 @@ from ._columns import combine_columns
 from ._pieces import PIECE, Choice, Opened, check_expansion
 from .arrays import as_sensor, has_event_fields
 
+HDF5PLUGIN = "run: pip install hdf5plugin"
+PROPHESEE = "install Prophesee's plugin and name its folder in HDF5_PLUGIN_PATH"
+HOMEMADE = "name the folder of its plugin in HDF5_PLUGIN_PATH"
 FILTERS = {
-    32001: "Blosc",
-    32004: "LZ4",
-    32008: "Bitshuffle",
-    32013: "ZFP",
-    32015: "Zstandard",
-    32026: "Blosc2",
-    36559: "ECF of Prophesee",
+    307: ("bzip2", HDF5PLUGIN),
+    32001: ("Blosc", HDF5PLUGIN),
+    32004: ("LZ4", HDF5PLUGIN),
+    32008: ("Bitshuffle", HDF5PLUGIN),
+    32013: ("ZFP", HDF5PLUGIN),
+    32015: ("Zstandard", HDF5PLUGIN),
+    32026: ("Blosc2", HDF5PLUGIN),
+    36559: ("ECF of Prophesee", PROPHESEE),
 }
-"""Compression filters of recordings by their registered number."""
+"""Compression filters by their registered number: the name, and how to install the filter."""
 
 MAX_LISTED = 8
 """Groups that an error lists, at most."""
@@ -35,9 +39,6 @@ MAX_CHUNK = 2**28
 
 NUMBERS = "biuf"
 """Kinds of NumPy dtypes of events."""
-
-ECF = 36559
-"""The filter that no Python package brings along."""
 
 
 def open_hdf5(path: Path, choice: Choice) -> Opened:
@@ -136,12 +137,7 @@ def _check_storage(array: h5py.Dataset) -> None:
     for index in range(properties.get_nfilters()):
         number = properties.get_filter(index)[0]
         if not _filter_available(number):
-            name = FILTERS.get(number, "a filter")
-            install = (
-                "install Prophesee's plugin and name its folder in HDF5_PLUGIN_PATH"
-                if number == ECF
-                else "run: pip install hdf5plugin"
-            )
+            name, install = FILTERS.get(number, ("a filter", HOMEMADE))
             raise DataError(f"is compressed with {name} (HDF5 filter {number}); {install}")
 
 

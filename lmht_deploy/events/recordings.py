@@ -1,6 +1,6 @@
 """Recordings: event files of every common format.
 
-    .aedat4, .aedat        iniVation AEDAT 4 and 3.1; AEDAT 2.0 of a DVS128 or a DAVIS
+    .aedat4, .aedat        iniVation AEDAT 4 and 3.1; AEDAT 2.0 of a DVS128, a DAVIS or a DVS640
     .raw, .dat             Prophesee EVT2, EVT2.1 and EVT3; DAT of the types "cd" and "2d"
     .es                    Event Stream 2, DVS and ATIS
     .h5, .hdf5             arrays t, x, y, p in one group (h5py; hdf5plugin where compressed)

@@ -101,6 +101,10 @@ class Counts:
         Returns:
             A copy, int64 `[T_in, 2, H, W]`. Subclasses return something else.
         """
+        return self.counts(oldest)
+
+    def counts(self, oldest: int) -> np.ndarray:
+        """Return a copy of the counts, int64 `[T_in, 2, H, W]`, the bin in slot `oldest` first."""
         return np.roll(self._frames, -oldest, axis=0)
 
 

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+
 from lmht_deploy.errors import StorageError
 
-__all__ = ["check_content", "metadata_properties"]
+__all__ = ["check_content", "constants", "metadata_properties"]
 
 OPERATORS = frozenset(
     (
@@ -21,13 +23,17 @@ OPERATORS = frozenset(
         "Clip",
         "Concat",
         "ConstantOfShape",
+        "Conv",
         "Div",
         "Gather",
         "Identity",
         "MatMul",
         "MatMulInteger",
+        "Max",
+        "Min",
         "Mul",
         "Pad",
+        "QuantizeLinear",
         "ReduceMax",
         "ReduceSum",
         "Reshape",
@@ -45,6 +51,9 @@ Fields: TypeAlias = Mapping[int, "Fields | None"]
 EXTERNAL_DATA, DATA_LOCATION = 13, 14
 OPERATOR, OPSET_DOMAIN = (7, 1, 4), (8, 1)
 GRAPH, PROPERTY = 7, 14
+CONSTANT = 5
+DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 11: "<f8"}
+"""Types of constants, by their number in onnx.proto."""
 _TENSOR: Fields = dict.fromkeys((1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12))
 _ATTRIBUTE: Fields = dict.fromkeys((1, 2, 3, 4, 7, 8, 9, 13, 20)) | {5: _TENSOR}
 _NODE: Fields = dict.fromkeys((1, 2, 3, 4, 6)) | {5: _ATTRIBUTE}
@@ -68,6 +77,49 @@ def metadata_properties(content: bytes) -> dict[str, str]:
         if number == PROPERTY and isinstance(value, memoryview):
             entry = dict(_fields(value))
             found[_text(entry.get(1, b""))] = _text(entry.get(2, b""))
+    return found
+
+
+def constants(content: bytes) -> dict[str, np.ndarray]:
+    """Return the integer and float32 constants of the graph of a serialized model, by name.
+
+    Raises:
+        ValueError: The content is no protocol buffer, or a constant has fewer values than its
+            shape says.
+    """
+    found = {}
+    for number, graph in _fields(memoryview(content)):
+        if number != GRAPH or not isinstance(graph, memoryview):
+            continue
+        for field, tensor in _fields(graph):
+            if field == CONSTANT and isinstance(tensor, memoryview):
+                name, values = _constant(tensor)
+                found[name] = values
+    return found
+
+
+def _constant(tensor: memoryview) -> tuple[str, np.ndarray]:
+    name, dtype, raw, shape = "", 0, memoryview(b""), []
+    for number, value in _fields(tensor):
+        match number, value:
+            case 1, int():
+                shape.append(value)
+            case 1, memoryview():  # packed
+                shape += _varints(value)
+            case 2, int():
+                dtype = value
+            case 8, memoryview():
+                name = _text(value)
+            case 9, memoryview():
+                raw = value
+    return name, np.frombuffer(raw, DTYPES[dtype]).reshape(shape)
+
+
+def _varints(message: memoryview) -> list[int]:
+    found, at = [], 0
+    while at < len(message):
+        value, at = _varint(message, at)
+        found.append(value)
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lmht_deploy.errors import LmhtError, StorageError, first_line, show
 
-__all__ = ["as_path", "atomic_write", "no_file", "reading"]
+__all__ = ["as_path", "atomic_write", "check_folder", "check_writable", "no_file", "reading"]
 
 # Names of open streams. A file behind one of them belongs to whoever opened it and is not replaced.
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
@@ -61,6 +61,43 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         else:
             with _temporary_beside(Path(os.path.realpath(path))) as temporary:
                 yield temporary
+
+
+def check_writable(path: str | Path) -> None:
+    """Check that `atomic_write` can write a file later: a temporary one is created and removed.
+
+    Args:
+        path: File to write.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    with _writing_errors(path):
+        if _is_stream(path):
+            if not os.access(path, os.W_OK):  # opening a FIFO would wait for a reader
+                raise OSError(0, "permission denied" if os.path.exists(path) else "no such file")
+            return
+        target = Path(os.path.realpath(path))
+        temporary, descriptor = _locked_file(target.parent, f".{target.name[:200]}.")
+        temporary.unlink()
+        os.close(descriptor)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Check that a folder can be created and written to later; one is created and removed.
+
+    Args:
+        folder: Folder that exists or not.
+
+    Raises:
+        StorageError: If it or the folder that it would be created in cannot be written.
+    """
+    folder = as_path(folder)
+    there = next((part for part in (folder, *folder.parents) if part.exists()), Path())
+    if not there.is_dir():
+        raise StorageError(f"{folder}: cannot be written; {there} is a file, not a folder")
+    with _writing_errors(there / "file"):
+        os.rmdir(tempfile.mkdtemp(prefix=".lmht-", dir=there))
 
 
 @contextlib.contextmanager

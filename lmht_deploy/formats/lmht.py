@@ -8,7 +8,7 @@ checked again when it is built. Nothing in a file is ever executed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,16 @@ import numpy as np
 from lmht_deploy import ir
 from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.hdf5 import hdf5_checksum, reading_hdf5, writing_hdf5
-from lmht_deploy.formats.schema import Field, Group, Schema
+from lmht_deploy.formats.schema import Field, Group, Schema, check_keys
 from lmht_deploy.ir import Network, require_network
 
 __all__ = ["SCHEMA", "load_network", "save_network"]
 
 MAX_METADATA = 60_000
 """Largest size of the metadata as JSON, in bytes; HDF5 stores up to 64 KiB per attribute."""
+
+AGAIN = "lmht convert RUN --out FILE, with the folder of the training run"
+"""How to write a network again."""
 
 FORMAT = Field("format", "text", "Identifies the format.")
 VERSION = Field("version", "int64", "Version of the format.")
@@ -179,12 +182,16 @@ def save_network(net: Network, path: str | Path) -> None:
             f"to {MAX_METADATA})"
         )
     with writing_hdf5(path) as file:
-        layers = file.create_group("layers")
-        for index, layer in enumerate(net.layers):
-            _write(layers.create_group(str(index)), layer, LAYERS)
-        file.attrs[FORMAT.name] = SCHEMA.format
-        file.attrs[VERSION.name] = SCHEMA.version
-        file.attrs[METADATA.name] = metadata
+        _write_network(file, net)
+
+
+def network_checksum(net: Network) -> str:
+    """Return the checksum that the `.lmht` file of `net` holds, hexadecimal."""
+    import h5py
+
+    with h5py.File("network", "w", driver="core", backing_store=False) as file:
+        _write_network(file, require_network(net))
+        return hdf5_checksum(file)
 
 
 def load_network(path: str | Path) -> Network:
@@ -209,11 +216,28 @@ def load_network(path: str | Path) -> Network:
             )
         _check_keys(file, "/", attributes, SCHEMA.groups[0].names)
         _check_keys(file, "/", file, {"layers"})
-        layers = _read_all(file["layers"], LAYERS)
-        return Network(layers=layers, metadata=json.loads(attributes[METADATA.name]))
+        return read_layers(file["layers"], json.loads(attributes[METADATA.name]))
+
+
+def write_layers(group: h5py.Group, net: Network) -> None:
+    """Write the layers of a network to a group, as in a `.lmht` file."""
+    for index, layer in enumerate(net.layers):
+        _write(group.create_group(str(index)), layer, LAYERS)
+
+
+def read_layers(group: h5py.Group, metadata: Mapping[str, str]) -> Network:
+    """Build the network of the layers in a group; StorageError where a key is wrong."""
+    return Network(layers=_read_all(group, LAYERS), metadata=metadata)
 
 
 # --------------------------------------------------------------------------------------- records
+
+
+def _write_network(file: h5py.File, net: Network) -> None:
+    write_layers(file.create_group("layers"), net)
+    file.attrs[FORMAT.name] = SCHEMA.format
+    file.attrs[VERSION.name] = SCHEMA.version
+    file.attrs[METADATA.name] = json.dumps(dict(net.metadata), sort_keys=True)
 
 
 def _write(group: h5py.Group, record: Any, types: Mapping[type, Group]) -> None:
@@ -255,12 +279,9 @@ def _read(group: h5py.Group, types: Mapping[type, Group]) -> Any:
 
 
 def _check_keys(
-    group: h5py.Group, what: str, found: Mapping[str, Any], expected: frozenset[str] | set[str]
+    group: h5py.Group, what: str, found: Iterable[str], expected: Iterable[str]
 ) -> None:
-    if set(found) != expected:
-        raise StorageError(
-            f"{group.file.filename}: {what} should have {sorted(expected)}, has {sorted(found)}"
-        )
+    check_keys(f"{group.file.filename}: {what}", found, expected, expected, AGAIN)
 
 
 def _plain(value: Any) -> Any:

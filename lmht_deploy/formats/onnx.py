@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import MAX_INPUT
+from lmht_deploy.formats.files import reading
+from lmht_deploy.formats.lmht import network_checksum
+from lmht_deploy.formats.schema import Field, Group, Schema, check_keys
+from lmht_deploy.ir import MAX_INPUT, Network
 
-from ._onnx_content import check_content, metadata_properties
+from ._onnx_content import check_content, constants, metadata_properties
+from ._onnx_network import rebuild
 
 __all__ = [
     "COUNTS",
@@ -33,11 +36,12 @@ __all__ = [
     "by_layer",
     "check_model",
     "output_name",
+    "read_network",
     "sealed",
 ]
 
 FORMAT = "lmht-deploy onnx"
-VERSION = 1
+VERSION = 2
 
 WINDOWS = "windows"
 """Name of the input."""
@@ -49,6 +53,11 @@ TRACE = "k"
 """Kind of the outputs with the spikes of a layer."""
 
 CHECKSUM = "checksum"
+INPUT_KEYS = ("kind", "min_value", "max_value")
+"""Keys of the JSON object that describes the input."""
+AGAIN = "lmht export NETWORK --out FILE"
+"""How to write an ONNX file again."""
+
 _SEAL = b"\x72\x4c\x0a\x08" + CHECKSUM.encode() + b"\x12\x40"
 """Bytes before the digest: field 14 of a ModelProto (a metadata property) of 76 bytes, whose key
 is `checksum` and whose value has 64 bytes."""
@@ -59,6 +68,19 @@ _INPUT, _SCALE, _MACS, _METADATA = (
     Field("scale", "text", "Real value of one unit of a logit.", "property"),
     Field("macs", "JSON", "MACs per window, by layer that reads an image.", "property"),
     Field("metadata", "JSON", "Provenance of the network.", "property"),
+)
+_SHA256 = Field(
+    "sha256",
+    "text",
+    "Checksum in the `.lmht` file of the network, hexadecimal. Since version 2.",
+    "property",
+)
+_NETWORK = Field(
+    "network",
+    "JSON",
+    "Layers of the network with all fields except weights, which are constants of the graph named "
+    "`<layer>/weight<i>:`. Since version 2.",
+    "property",
 )
 _FORMAT = Field("format", "text", "Name of the format.", "property")
 _VERSION = Field("version", "text", "Version of the format.", "property")
@@ -117,7 +139,7 @@ SCHEMA = Schema(
         Group(
             "Metadata properties",
             "All values are text.",
-            (_FORMAT, _VERSION, _INPUT, _SCALE, _MACS, _METADATA, _CHECKSUM),
+            (_FORMAT, _VERSION, _INPUT, _SCALE, _MACS, _METADATA, _SHA256, _NETWORK, _CHECKSUM),
         ),
     ),
     checksum=(
@@ -139,6 +161,8 @@ class Properties:
         scale: Real value of one unit of a logit.
         macs: MACs per window, by layer that reads an image.
         metadata: Provenance of the network.
+        sha256: Checksum in the `.lmht` file of the network; empty in files of version 1.
+        network: Layers of the network as JSON, without weights; empty in files of version 1.
     """
 
     kind: str
@@ -147,16 +171,20 @@ class Properties:
     scale: float
     macs: Mapping[str, int]
     metadata: Mapping[str, str]
+    sha256: str = ""
+    network: str = ""
 
     def encode(self) -> dict[str, str]:
         """Return the metadata properties of a file, without its checksum."""
-        entry = {"kind": self.kind, "min_value": self.min_value, "max_value": self.max_value}
+        entry = {name: getattr(self, name) for name in INPUT_KEYS}
         return {
             _VERSION.name: str(VERSION),
             _INPUT.name: json.dumps(entry),
             _SCALE.name: repr(self.scale),
             _MACS.name: json.dumps(dict(self.macs)),
             _METADATA.name: json.dumps(dict(self.metadata), sort_keys=True),
+            _SHA256.name: self.sha256,
+            _NETWORK.name: self.network,
             _FORMAT.name: FORMAT,
         }
 
@@ -168,7 +196,7 @@ class Properties:
             KeyError: A property is missing.
             ValueError: A property has no such value.
         """
-        entry = json.loads(properties[_INPUT.name])
+        entry, later = json.loads(properties[_INPUT.name]), properties[_VERSION.name] != "1"
         found = cls(
             min_value=int(entry["min_value"]),
             max_value=int(entry["max_value"]),
@@ -176,6 +204,8 @@ class Properties:
             scale=float(properties[_SCALE.name]),
             macs={str(name): int(n) for name, n in json.loads(properties[_MACS.name]).items()},
             metadata=dict(json.loads(properties[_METADATA.name])),
+            sha256=properties[_SHA256.name] if later else "",
+            network=properties[_NETWORK.name] if later else "",
         )
         found._check()
         return found
@@ -207,14 +237,34 @@ def check_model(path: Path, content: bytes) -> Properties:
     properties = metadata_properties(content)
     _check_identity(path, content, properties)
     check_content(path, content)
+    entry = json.loads(properties[_INPUT.name])
+    check_keys(f"{path}: {_INPUT.name}", entry, INPUT_KEYS, INPUT_KEYS, AGAIN)
     return Properties.decode(properties)
+
+
+def read_network(path: str | Path) -> Network:
+    """Read the network that an `.onnx` file was written from.
+
+    Raises:
+        StorageError: The file is missing, damaged, of another tool or of version 1, or its weights
+            are not those of the network whose checksum it holds.
+    """
+    with reading(path, "an .onnx file"):
+        content = Path(path).read_bytes()
+        properties = check_model(Path(path), content)
+        if not properties.network:
+            raise StorageError(f"{path}: has format version 1, which does not hold the network")
+        net = rebuild(properties.network, constants(content), properties.metadata)
+    if network_checksum(net) != properties.sha256:
+        raise StorageError(f"{path}: holds another network than its 'sha256' says; it was edited")
+    return net
 
 
 def _check_identity(path: Path, content: bytes, properties: Mapping[str, str]) -> None:
     version = properties.get(_VERSION.name, "")
     SCHEMA.check(path, properties.get(_FORMAT.name), int(version) if version.isdecimal() else None)
-    if unknown := sorted(properties.keys() - SCHEMA.groups[1].names):
-        raise StorageError(f"{path}: has the unknown property {unknown[0]!r}")
+    known = SCHEMA.groups[1]
+    check_keys(str(path), properties, known.required, known.names, AGAIN)
     if sealed(content[:-_SEAL_BYTES]) != content:
         raise StorageError(
             f"{path}: the checksum does not match the content; the file is damaged or was edited"

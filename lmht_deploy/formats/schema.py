@@ -7,12 +7,13 @@ the format use the names of the schema, and `to_markdown` renders it for the doc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmht_deploy.errors import StorageError, show
 
-__all__ = ["COMPATIBILITY", "Field", "Group", "Schema", "to_markdown"]
+__all__ = ["COMPATIBILITY", "Field", "Group", "Schema", "check_keys", "to_markdown"]
 
 COMPATIBILITY = """\
 * A format has one version number, which is written into every file.
@@ -26,6 +27,10 @@ COMPATIBILITY = """\
 * A file whose checksum does not match its content is refused.
 """
 """Policy of compatibility that every format of lmht-deploy follows, as Markdown."""
+
+
+MAX_LISTED = 5
+"""Keys that a message names, at most."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,40 @@ class Schema:
                 f"{path}: is not a {self.suffix} file of lmht-deploy: its 'format' is {format!r}, "
                 f"and should be {self.format!r}"
             )
-        if version != self.version:
+        if version not in range(1, self.version + 1):
+            known = "version 1" if self.version == 1 else f"versions 1 to {self.version}"
             raise StorageError(
-                f"{path}: has format version {show(version)}; this release reads version"
-                f" {self.version}"
+                f"{path}: has format version {show(version)}; this release reads {known}"
             )
+
+
+def check_keys(
+    where: str, found: Iterable[str], required: Iterable[str], known: Iterable[str], again: str
+) -> None:
+    """Require the keys of this version where a file has its version number and checksum.
+
+    Args:
+        where: File and place, for the message.
+        found: Keys that are there.
+        required: Keys that must be there.
+        known: Keys that may be there.
+        again: Command that writes such a file again.
+
+    Raises:
+        StorageError: If a key is missing or unknown.
+    """
+    missing, unknown = sorted({*required} - {*found}), sorted({*found} - {*known})
+    if not missing and not unknown:
+        return
+    differences = [
+        f"{what} key{'s' * (len(keys) > 1)} {', '.join(map(show, keys[:MAX_LISTED]))}"
+        for what, keys in (("lacks the", missing), ("has the unknown", unknown))
+        if keys
+    ]
+    raise StorageError(
+        f"{where} {' and '.join(differences)}; an older development version of lmht-deploy, or"
+        f" another program, wrote this layout, which is not read; write the file again: {again}"
+    )
 
 
 def to_markdown(schema: Schema, *, level: int = 2) -> str:

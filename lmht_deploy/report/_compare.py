@@ -503,6 +503,11 @@ def _neurobench(network: Content, name: str) -> Iterator[Item]:
 
 
 def _energy(network: Content, content: Content) -> Iterator[Item]:
+    yield from _estimates(network, content)
+    yield from _measured(network["measured_energy"])
+
+
+def _estimates(network: Content, content: Content) -> Iterator[Item]:
     name, models = network["slug"], {m["name"]: m for m in content["energy_models"]}
     known = [entry for entry in (network["energy"] or {}).get("models", ()) if entry["joules"]]
     found = sorted(known, key=lambda entry: entry["joules"])
@@ -538,7 +543,22 @@ def _energy(network: Content, content: Content) -> Iterator[Item]:
     ]
     columns = [("model", texts.text), ("not included", texts.text)]
     yield table(f"omissions-{name}", "What each model does not include.", columns, omissions)
-    yield _measured(network["measured_energy"])
+    yield _twin(network, content["twin"])
+
+
+def _twin(network: Content, twin: Content) -> Note:
+    """Say at which accuracies the spiking network and its dense twin are compared."""
+    what = "The int8 ANN twin is a network of the same shape that is not spiking."
+    if twin["accuracy"] is None:
+        return Note(
+            f"{what} Its accuracy is not known, so its energy is no comparison at equal accuracy. "
+            "The option --twin-accuracy states it."
+        )
+    own = network["accuracy"]
+    return Note(
+        f"{what} Its accuracy is {texts.share(twin['accuracy'])} ({twin['source']}); the accuracy "
+        f"of {network['name']} is {'not known' if own is None else texts.share(own)}."
+    )
 
 
 def _range(ends: Any) -> str:
@@ -568,16 +588,18 @@ def _energy_by_layer(network: Content, content: Content, name: str) -> Iterator[
     )
 
 
-def _measured(measured: Content | None) -> Item:
-    if measured is None or "joules" not in measured:
-        reason = (measured or {}).get("reason", "It was not asked for.")
-        return absent("Measured energy", reason)
-    idle = measured.get("joules_idle")
-    rest = "" if idle is None else f" At rest the machine takes {texts.joules(idle)} in this time."
-    return Note(
-        f"Measured energy: {texts.joules(measured['joules'])} per window on backend "
-        f"{measured['backend']} ({measured['source']}).{rest}"
-    )
+def _measured(meters: Sequence[Content]) -> Iterator[Item]:
+    if not meters:
+        yield absent("Measured energy", "The comparison ran without --speed.")
+    for measured in meters:
+        if "reason" in measured:
+            yield absent(f"Energy measured by {measured['meter']}", measured["reason"])
+            continue
+        yield Note(
+            f"Measured energy: {texts.joules(measured['joules'])} per window on backend "
+            f"{measured['backend']} ({measured['source']}). At rest, what is measured takes "
+            f"{texts.joules(measured['joules_idle'])} in the same time."
+        )
 
 
 # ------------------------------------------------------------------------------------- time

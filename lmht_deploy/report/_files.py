@@ -20,6 +20,10 @@ from ._svg import inline, render
 TEMPLATES = Path(__file__).with_name("templates")
 KINDS = ("svg", "png", "pdf")
 """Kinds of files of a figure."""
+LONG = 40
+"""Characters of the longest text that a table for LaTeX keeps on one line."""
+LINES = r"p{0.6\linewidth}"
+"""Column of texts that are broken into lines."""
 
 
 def to_html(report: Report) -> str:
@@ -65,30 +69,40 @@ def to_csv(found: Table) -> str:
 
 
 def to_latex(found: Table) -> str:
-    r"""Return a table for LaTeX, with the rules of the package booktabs.
+    r"""Return a table for LaTeX, with the packages booktabs and graphicx.
 
-    The label is `tab:NAME`.
+    A table that is wider than a line is scaled down to it. Long texts are broken into lines. The
+    label is `tab:NAME`.
     """
-    kinds = "".join("l" if column.left else "r" for column in found.columns)
-    header = [column.name for column in found.columns]
-    lines = [" & ".join(map(texts.latex, row)) + r" \\" for row in (header, *found.cells())]
+    header, cells = [column.name for column in found.columns], list(found.cells())
+    lines = [" & ".join(map(texts.latex, row)) + r" \\" for row in (header, *cells)]
     return "\n".join(
         [
-            r"% \usepackage{booktabs}",
+            r"% \usepackage{booktabs,graphicx}",
             r"\begin{table}",
             r"  \centering",
             rf"  \caption{{{texts.latex(found.title)}}}",
             rf"  \label{{tab:{found.name}}}",
-            rf"  \begin{{tabular}}{{{kinds}}}",
+            r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"  \begin{{tabular}}{{{_alignment(found)}}}",
             r"    \toprule",
             f"    {lines[0]}",
             r"    \midrule",
             *(f"    {line}" for line in lines[1:]),
             r"    \bottomrule",
-            r"  \end{tabular}",
+            r"  \end{tabular}}",
             r"\end{table}",
             "",
         ]
+    )
+
+
+def _alignment(found: Table) -> str:
+    """Return the columns for LaTeX: texts left, figures right, long texts in lines."""
+    longest = [max(map(len, column), default=0) for column in zip(*found.cells(), strict=True)]
+    return "".join(
+        LINES if length > LONG else "l" if column.left else "r"
+        for column, length in zip(found.columns, longest or [0] * len(found.columns), strict=True)
     )
 
 

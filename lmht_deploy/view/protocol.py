@@ -2,13 +2,15 @@
 
 To the page: one text message when it connects (JSON, see `Description`), then pictures. A picture
 is a binary message: the number n of bytes of a header (uint32, little-endian), the header (n bytes
-of JSON), and the event counts (uint8 `[2, H, W]`, OFF and ON). From the page: commands, text
+of JSON), and the event counts (uint8 `[2, H, W]`, OFF and ON). The answer to "explain" is a text
+message {"explanation": {...}}. From the page: commands, text
 messages of JSON with exactly these keys:
 
     {"do": "next"}                   the page is ready for a picture
     {"do": "pause"}, {"do": "play"}, {"do": "step"}
     {"do": "speed", "value": 0.5}    a multiple of real time; null: as fast as possible
     {"do": "seek", "us": 2500000}    time from the first event
+    {"do": "explain"}                which cells decided the last window?
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lmht_deploy.errors import DataError
 
@@ -104,9 +106,13 @@ def _dump(content: dict[str, Any]) -> str:
     return json.dumps(content, allow_nan=False, separators=(",", ":"))
 
 
+def encode_explanation(explanation: Mapping[str, Any]) -> str:
+    """Return the message that answers "explain"."""
+    return _dump({"explanation": dict(explanation)})
+
+
 Command = Callable[[Transport], None]
 """A command of a page, to be given to the transport."""
-NEXT = {"do": "next"}
 PLAIN: dict[str, Command] = {
     "pause": Transport.pause,
     "play": Transport.play,
@@ -114,8 +120,8 @@ PLAIN: dict[str, Command] = {
 }
 
 
-def parse_command(message: str | bytes) -> Command | None:
-    """Return the command in a message; None for "next".
+def parse_command(message: str | bytes) -> Command | Literal["next", "explain"]:
+    """Return the command in a message; "next" and "explain" are not for the transport.
 
     Raises:
         DataError: The message is not a command.
@@ -123,7 +129,9 @@ def parse_command(message: str | bytes) -> Command | None:
     found = _parse_object(message)
     match found:
         case {"do": "next", **more} if not more:
-            return None
+            return "next"
+        case {"do": "explain", **more} if not more:
+            return "explain"
         case {"do": str(name), **more} if name in PLAIN and not more:
             return PLAIN[name]
         case {"do": "speed", "value": value, **more} if not more and _is_speed(value):

@@ -7,12 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from lmht_deploy.events.arrays import Sensor
-from lmht_deploy.events.stream import Bins, Decision, Outcome
+from lmht_deploy.events.stream import Counts, Decision, Outcome
 from lmht_deploy.events.windows import count_events
 from lmht_deploy.result import Result
 
@@ -206,24 +206,35 @@ def _percentile(ordered: list[float], percent: int) -> float:
     return ordered[(len(ordered) - 1) * percent // 100] if ordered else 0.0
 
 
+class Watcher(Protocol):
+    """Is shown the events that are counted."""
+
+    def count(self, events: np.ndarray, first: int, last: int, time: int) -> None:
+        """Count `events[first:last]`, EVENT `[n]`, valid; the last one is from `time` (us)."""
+
+
 class WatchedBins:
     """Bins that show a sampler what they count, and leave out windows before a time.
 
     Args:
         bins: The bins of the network.
-        sampler: Counts for the page.
+        sampler: Counts for the page, or writes.
         first: Start of the earliest window that runs, in us from the first event. Earlier events
             are not shown.
         start: Returns the start of the window in progress, in us from the first event.
 
     Attributes:
         result: Result of the last window that ran.
+        counts: Its events, int64 `[T_in, 2, H, W]`.
     """
 
-    def __init__(self, bins: Bins, sampler: Sampler, first: int, start: Callable[[], int]) -> None:
+    def __init__(
+        self, bins: Counts, sampler: Watcher, first: int, start: Callable[[], int]
+    ) -> None:
         self._bins, self._sampler, self._first, self._start = bins, sampler, first, start
         self._origin: int | None = None
         self.result: Result | None = None
+        self.counts: np.ndarray | None = None
 
     def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
         """Count `events[first:last]`, EVENT `[n]`, into the bin in `slot`."""
@@ -247,5 +258,5 @@ class WatchedBins:
         if self._start() < self._first:
             return None
         outcome: Outcome = self._bins.window(oldest)
-        self.result = outcome.result
+        self.result, self.counts = outcome.result, self._bins.counts(oldest)
         return outcome

@@ -10,9 +10,10 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 from importlib import resources
+from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.server import ServerConnection, serve
@@ -23,9 +24,15 @@ from websockets.http11 import Request, Response
 
 from lmht_deploy.errors import DataError
 
-from .protocol import LONGEST, Description, encode_picture, parse_command
+from .protocol import (
+    LONGEST,
+    Description,
+    encode_explanation,
+    encode_picture,
+    parse_command,
+)
 from .sampler import Picture, Sampler
-from .transport import Transport
+from .transport import Playback, Transport
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")
@@ -66,15 +73,16 @@ class Viewer:
     def __init__(self) -> None:
         self.dropped = 0
         self._picture: Picture | None = None
+        self._playback: Playback | None = None
         self._asked = False
         self._wake = asyncio.Event()
 
-    def offer(self, picture: Picture) -> None:
-        """Replace the picture that waits."""
+    def offer(self, picture: Picture, playback: Playback | None) -> None:
+        """Replace the picture that waits, and the state of the transport before it was taken."""
         if self._picture is not None:
             self.dropped += 1
             picture = picture.following(self._picture)
-        self._picture = picture
+        self._picture, self._playback = picture, playback
         self._wake.set()
 
     def ask(self) -> None:
@@ -87,12 +95,12 @@ class Viewer:
         """Whether there is a picture that the page has not asked for yet."""
         return self._picture is not None
 
-    async def pictures(self) -> AsyncIterator[Picture]:
-        """Yield each picture that the page is ready for."""
+    async def pictures(self) -> AsyncIterator[tuple[Picture, Playback | None]]:
+        """Yield each picture that the page is ready for, and the state of the transport."""
         while True:
             if self._asked and self._picture is not None:
                 picture, self._picture, self._asked = self._picture, None, False
-                yield picture
+                yield picture, self._playback
             self._wake.clear()
             await self._wake.wait()
 
@@ -107,6 +115,8 @@ class ViewServer:
         sampler: Takes the pictures.
         transport: Plays the recording; None for a source with a pace of its own.
         port: Port on the loopback interface; 0 takes a free one.
+        explain: Returns which cells decided the last window, as plain values. It is called in a
+            thread of its own, once at a time.
 
     Attributes:
         url: Address of the page, with the token.
@@ -124,15 +134,18 @@ class ViewServer:
         sampler: Sampler,
         transport: Transport | None = None,
         port: int = 0,
+        explain: Callable[[], Mapping[str, Any]] = lambda: {"error": "nothing explains"},
     ) -> None:
         self.dropped = 0
         self._hello = description.to_text()
-        self._sampler, self._transport = sampler, transport
+        self._sampler, self._transport, self._explain = sampler, transport, explain
+        self._explaining = asyncio.Lock()
         self._token, self._launch_token = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         self._socket = _listen(port)
         root = f"http://{HOST}:{self._socket.getsockname()[1]}"
         self.url, self.launch_url = f"{root}/{self._token}/", f"{root}/{self._launch_token}/"
         self._viewers: set[Viewer] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._opened = threading.Event()
         self._left = time.perf_counter()
         self._loop = asyncio.new_event_loop()
@@ -200,9 +213,11 @@ class ViewServer:
         """Offer the newest picture to all pages."""
         if not self._viewers:
             return
+        # In this order: a picture of an ended recording holds its last window.
+        playback = None if self._transport is None else self._transport.state
         if (picture := self._sampler.take()) is not None:
             for viewer in self._viewers:
-                viewer.offer(picture)
+                viewer.offer(picture, playback)
 
     # --------------------------------------------------------------------------------- requests
 
@@ -244,7 +259,7 @@ class ViewServer:
         sender = asyncio.create_task(self._send(connection, viewer))
         try:
             async for message in connection:
-                self._obey(viewer, message)
+                await self._obey(connection, viewer, message)
         except DataError as error:
             await connection.close(CloseCode.POLICY_VIOLATION, str(error))
         except ConnectionClosed:
@@ -267,21 +282,33 @@ class ViewServer:
         self._sampler.watching = bool(self._viewers)
         self._left = time.perf_counter()
 
-    def _obey(self, viewer: Viewer, message: str | bytes) -> None:
+    async def _obey(
+        self, connection: ServerConnection, viewer: Viewer, message: str | bytes
+    ) -> None:
         command = parse_command(message)
-        if command is None:
+        if command == "next":
             viewer.ask()
+        elif command == "explain":
+            self._tasks.add(task := asyncio.create_task(self._send_explanation(connection)))
+            task.add_done_callback(self._tasks.discard)
         elif self._transport is None:
             raise DataError("this source has a pace of its own")
         else:
             command(self._transport)
             self._sampler.touch()
 
+    async def _send_explanation(self, connection: ServerConnection) -> None:
+        if self._explaining.locked():  # one answer is enough for a key that is held down
+            return
+        async with self._explaining:
+            found = await asyncio.to_thread(self._explain)
+        with contextlib.suppress(ConnectionClosed):
+            await connection.send(encode_explanation(found))
+
     async def _send(self, connection: ServerConnection, viewer: Viewer) -> None:
         with contextlib.suppress(ConnectionClosed):
             await connection.send(self._hello)
-            async for picture in viewer.pictures():
-                playback = None if self._transport is None else self._transport.state
+            async for picture, playback in viewer.pictures():
                 await connection.send(encode_picture(picture, playback, viewer.dropped))
 
 

@@ -29,6 +29,7 @@ def assert_tally(layer: LayerCounts, tally: Tally, window: int) -> None:
         assert getattr(layer, kind)[window].tolist() == getattr(tally, kind), kind
     assert (layer.macs, layer.dense_macs) == (tally.macs, tally.synapses)
     assert (layer.neurons, layer.updates) == (tally.neurons, tally.updates)
+    assert layer.dense_reads == tally.dense_reads
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -75,13 +76,14 @@ def test_backends_give_the_same_counts(name: str, backend: str) -> None:
         np.testing.assert_array_equal(mine.per_window("sops"), result.sops[mine.layer])
         np.testing.assert_array_equal(mine.per_window("event_sops"), result.event_sops[mine.layer])
     totals = counting.of_result(result)
-    for kind in (*counting.EVENTS, "macs"):
+    for kind in ("spikes", "events", "sops", "event_sops", "macs"):
         np.testing.assert_array_equal(totals.total(kind), expected.total(kind))
 
 
 def test_memory_accesses() -> None:
     """An event reads a weight of 1 byte, and reads and writes a state of 4; so does an update."""
-    layer = LayerCounts("a", 10, 2, 3, 99, 9, 10, *(np.array([[n, n]]) for n in (5, 4, 50, 40)))
+    columns = (np.array([[n, n]]) for n in (5, 4, 50, 40, 6))
+    layer = LayerCounts("a", 10, 2, 3, 99, 9, 10, 7, 8, 20, *columns)
     assert layer.per_window("weight_reads").tolist() == [83]
     assert layer.per_window("state_reads").tolist() == [103]
     assert layer.per_window("bytes").tolist() == [83 + 2 * 4 * 103]

@@ -22,9 +22,9 @@ sop = 1.5
 
 
 def layer(name: str = "a", weights: int = 4096, outputs: int = 2048) -> LayerCounts:
-    """Two windows with (spikes, events, sops, event_sops) of (5, 4, 50, 40) and twice that."""
-    columns = (np.array([[n], [2 * n]]) for n in (5, 4, 50, 40))
-    return LayerCounts(name, 10, 2, 3, 99, weights, outputs, *columns)
+    """Two windows of EVENTS (5, 4, 50, 40, 6) and twice that; 512 biases, 4096 inputs."""
+    columns = (np.array([[n], [2 * n]]) for n in (5, 4, 50, 40, 6))
+    return LayerCounts(name, 10, 2, 3, 99, weights, outputs, 512, 4096, 90, *columns)
 
 
 def counts(view: str = GRADED, *layers: LayerCounts) -> Counts:
@@ -51,10 +51,18 @@ def test_every_packaged_model_is_cited_and_says_what_it_leaves_out() -> None:
         ("loihi1-sops", 53 * 23.6),
         # access, update, spike out, message and hop of 20 updates and 4 spikes; dense synapses
         ("loihi1", 20 * (51.2 + 21.6) + 4 * (69.3 + 111.0 + 3.6) + 43 * 35.5),
-        # weights of 4 KiB: 5 pJ; states of 8 KiB: 10 pJ; 43 weights, 63 states are read
-        ("memory", 40 * 0.2 + 3 * 3.3 + 20 * 0.1 + 4 * 6.4 + 43 * 5 + 63 * 10 * 2),
+        # weights of 4 KiB: 5 pJ; biases of 2 KiB: 2.5 pJ; states of 8 KiB: 10 pJ; 43 weights,
+        # 20 biases and 63 states are read
+        (
+            "memory",
+            (40 * 0.2 + 6 * 6.4 + 3 * 3.2 + 20 * 0.1 + 4 * 0.1) + (43 * 5 + 20 * 2.5 + 63 * 10 * 2),
+        ),
         ("int8-ann", 99 * 0.23),
-        ("int8-ann-memory", 99 * (0.23 + 5 + 10) + 2048 * 10),
+        # inputs of 4 KiB: 5 pJ; outputs of 2 KiB: 2.5 pJ
+        (
+            "int8-ann-memory",
+            99 * 0.23 + 2048 * 0.03 + 99 * 5 + 2048 * 2.5 + 90 * 5 + 2048 * 2.5,
+        ),
     ],
 )
 def test_packaged_models(name: str, picojoules: float) -> None:

@@ -1,4 +1,4 @@
-"""Speed in processes of their own, and the RAPL counters of a made-up machine."""
+"""Speed in processes of their own."""
 
 from __future__ import annotations
 
@@ -7,23 +7,12 @@ from pathlib import Path
 import pytest
 
 from lmht_deploy import engine, exporters
-from lmht_deploy.analysis import rapl
 from lmht_deploy.analysis.speed import measure
 from lmht_deploy.errors import BackendError
 from lmht_deploy.formats.lmht import save_network
 from tests.support.networks import SPECIAL, windows_for
 
 NET = SPECIAL["dense"]()
-
-
-def machine(folder: Path, name: str, microjoules: int, largest: int = 1000) -> Path:
-    """Make the files of one RAPL zone, and return that of its energy."""
-    zone = folder / name
-    zone.mkdir()
-    for file, text in {"name": "package-0", "max_energy_range_uj": largest}.items():
-        (zone / file).write_text(f"{text}\n")
-    (zone / "energy_uj").write_text(f"{microjoules}\n")
-    return zone / "energy_uj"
 
 
 def test_every_backend_is_measured(tmp_path: Path) -> None:
@@ -43,7 +32,9 @@ def test_every_backend_is_measured(tmp_path: Path) -> None:
         assert {"lmht-deploy", "numpy"} <= speed.versions.keys()
     assert found["event"].tier == engine.isas()[0] and found["onnx/net.onnx"].tier is None
     assert "onnxruntime" in found["onnx/net.onnx"].versions
-    assert "reason" in energy or energy["joules"] >= 0
+    rapl, nvml = energy
+    assert rapl["meter"] == "RAPL" and ("reason" in rapl or rapl["joules"] >= 0)
+    assert nvml["meter"] == "NVML" and "no backend ran on a GPU" in nvml["reason"]
 
 
 def test_a_backend_that_fails_is_named(tmp_path: Path) -> None:
@@ -51,23 +42,3 @@ def test_a_backend_that_fails_is_named(tmp_path: Path) -> None:
     path.write_text("no network")
     with pytest.raises(BackendError, match="the speed of backend 'event' cannot be measured: "):
         measure({"event": path}, windows_for(NET, 2), rounds=1, seconds=0.01)
-
-
-def test_counters_of_a_machine(tmp_path: Path) -> None:
-    assert rapl.counters(tmp_path) == ([], "the system shows no RAPL counter of the processor")
-    energy = machine(tmp_path, "intel-rapl:0", 900)
-    machine(tmp_path, "intel-rapl:1", 5)
-    machine(tmp_path, "intel-rapl:0:0", 7)  # a part of package 0: it would count twice
-    found, reason = rapl.counters(tmp_path)
-    assert len(found) == 2 and reason == "" and found[0].name == "package-0"
-    before = [counter.read() for counter in found]
-    energy.write_text("100\n")
-    after = [counter.read() for counter in found]
-    assert rapl.joules_between(found, before, after) == pytest.approx(200e-6)
-    assert rapl.idle_watts(found, 0.01) == 0
-
-
-def test_counters_that_cannot_be_read(tmp_path: Path) -> None:
-    machine(tmp_path, "intel-rapl:0", 900).unlink()
-    found, reason = rapl.counters(tmp_path)
-    assert found == [] and "cannot be read without permission" in reason

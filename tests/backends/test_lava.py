@@ -216,8 +216,8 @@ def test_network_that_cannot_be_built(net: Path, temporary: Path) -> None:
     ("change", "message"),
     [
         (lambda file: file["layer/1"].pop("stride"), "its convolution has no geometry"),
-        (lambda file: file["layer/1"].pop("weight"), "unknown key 'dilation'"),
-        (lambda file: file["layer/2/neuron/lmht"].pop("omega"), "'omega' is missing"),
+        (lambda file: file["layer/1"].pop("weight"), "has the unknown keys 'dilation', 'groups'"),
+        (lambda file: file["layer/2/neuron/lmht"].pop("omega"), "lacks the key 'omega'"),
         (lambda file: file["layer/1"].attrs.__setitem__("lmht_from", 7), "it reads layer 7"),
         (lambda file: file["layer/1"].attrs.__setitem__("lmht_from", 0.5), "is float64"),
         (lambda file: file.__setitem__("layer/1/lmht_more", 1), "unknown key 'lmht_more'"),

@@ -113,8 +113,23 @@ def test_speed(capsys: pytest.CaptureFixture[str]) -> None:
     (network,) = compared("net.lmht", *REFERENCE, "--speed")["networks"]
     speed = network["backends"][0]["speed"]
     assert speed["latency"]["p50_ms"] > 0 and speed["artifact_bytes"] == network["bytes"]
-    assert "reason" in network["measured_energy"] or network["measured_energy"]["joules"] >= 0
-    assert "speed, the backends in turn" in capsys.readouterr().out
+    rapl, nvml = network["measured_energy"]
+    assert "reason" in rapl or rapl["joules"] >= 0
+    assert nvml == {"meter": "NVML", "reason": "no backend ran on a GPU; --device chooses one"}
+    said = capsys.readouterr().out
+    assert "speed, the backends in turn" in said
+    assert "NVML measures no energy: no backend ran on a GPU" in said
+
+
+def test_the_accuracy_of_the_twin(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compared("net.lmht", *REFERENCE)["twin"] == {"accuracy": None, "source": ""}
+    assert "the accuracy of the int8 twin is not known" in capsys.readouterr().out
+    twin = compared("net.lmht", *REFERENCE, "--twin-accuracy", "0.987")["twin"]
+    assert twin == {"accuracy": 0.987, "source": "stated by the user"}
+    assert "accuracy of the int8 twin: 98.70%" in capsys.readouterr().out
+    for wrong in ("1.5", "98%", "nan"):
+        said = refused(capsys, "compare", "net.lmht", *REFERENCE, "--twin-accuracy", wrong)
+        assert "accuracy" in said and wrong in said
 
 
 def test_counters_models_and_the_worst_windows_are_printed(

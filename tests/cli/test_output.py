@@ -58,6 +58,48 @@ def command(*arguments: object, **options: object) -> subprocess.CompletedProces
 # ------------------------------------------------------------------------------------- text
 
 
+@pytest.mark.parametrize("option", ["--json", "--report", "--predictions"])
+@pytest.mark.parametrize("place", ["/proc", "/proc/1/nowhere", "{folder}/absent"])
+def test_outputs_are_checked_before_the_work_starts(
+    option: str,
+    place: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if option == "--report":
+        pytest.importorskip("matplotlib")
+        pytest.importorskip("jinja2")
+    monkeypatch.setattr("lmht_deploy.cli._data.find_source", lambda *given: 1 / 0)
+    suffix = {"--json": "json", "--report": "html", "--predictions": "csv"}[option]
+    path = f"{place.format(folder=folder)}/out.{suffix}"
+    run = ("run", folder / "net.lmht", "--data", folder / "data.npz", option, path)
+    assert f"{path}: cannot be written (" in refused(capsys, *run)
+    assert not (folder / "absent").exists()
+
+
+@pytest.mark.parametrize("option", ["--figures", "--out"])
+def test_folders_are_checked_before_the_work_starts(
+    option: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    verb: tuple[object, ...] = ("train", "digits")
+    if option == "--figures":
+        verb = ("run", folder / "net.lmht", "--data", folder / "data.npz")
+    assert "cannot be written (" in refused(capsys, *verb, option, "/proc/out")
+
+
+def test_a_check_of_outputs_leaves_nothing(folder: Path) -> None:
+    from lmht_deploy.formats.files import check_folder, check_writable
+
+    before = sorted(folder.iterdir())
+    check_writable(folder / "new.json")
+    check_writable("/dev/null")
+    check_folder(folder / "a" / "b")
+    assert sorted(folder.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -99,7 +99,7 @@ def test_compare_several_networks(files: Path) -> None:
 
 
 def test_train_and_validate(tmp_path: Path) -> None:
-    folder, page = tmp_path / "run", tmp_path / "new" / "train.html"
+    folder, page = tmp_path / "run", tmp_path / "train.html"
     short = ("training.epochs=2", "training.batch_size=256", "--threads", "1")
     assert lmht("train", "digits", *short, "--out", folder, "--report", page) == 0
     text = page.read_text(encoding="utf-8")
@@ -116,7 +116,9 @@ def test_bad_names(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ".html file" in refused(capsys, *common, "--report", files / "report.pdf")
     assert "is a folder" in refused(capsys, *common, "--report", _folder(files / "x.html"))
     page = files / "dense.npz" / "report.html"
-    assert "is a file, not a folder" in refused(capsys, *common, "--report", page)
+    assert "cannot be written (Not a directory)" in refused(capsys, *common, "--report", page)
+    absent = files / "absent" / "report.html"
+    assert "absent does not exist" in refused(capsys, *common, "--report", absent)
     assert "is a file, not a folder" in refused(capsys, *common, "--figures", files / "dense.npz")
 
 

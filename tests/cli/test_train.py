@@ -476,7 +476,10 @@ def test_demo_on_both_data_sets(
             "net.onnx",
             "single.lmht",
             "demo.json",
+            "report.html",
         }
+        page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+        assert "All integers are equal" in page and "Energy by layer" in page
 
 
 def test_demo_exits_with_1_if_a_backend_differs(

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lmht_deploy.analysis.explain import explain
+from lmht_deploy.events import Sensor, WindowRule, count_windows
 from lmht_deploy.view import server
 from tests.support.chromium import Page, open_page
 
-from .test_view import WINDOWS, folder, read, viewing
+from .test_view import LENGTH_US, NET, WINDOWS, folder, read, viewing
 
 __all__ = ["folder"]
 
@@ -86,6 +88,36 @@ def test_the_page_shows_the_decisions_and_obeys_keys(page: Page, folder: Path) -
     assert text(page, "status") == "ended"
 
 
+def test_the_cells_that_decide_are_painted(page: Page, folder: Path) -> None:
+    """The cells of a paused window are those of `lmht explain`."""
+    page.press("w", 87)
+    page.wait("state.header.playback.paused")
+    page.wait("$('why').textContent.startsWith('Green') || $('why').textContent.includes('yet')")
+    for window in range(3):
+        page.press("ArrowRight", 39)
+        at_window(page, window)
+    pixels = "[...state.canvas.getImageData(0, 0, 8, 8).data].join()"
+    before = page.run(pixels)
+    page.press("w", 87)
+    page.wait("state.why && state.why.window === 2")
+    assert text(page, "why").startswith("Green cells support ")
+    assert page.run(pixels) != before
+    assert page.run("$('explain').getAttribute('aria-pressed')") == "true"
+    rule = WindowRule(NET.input.steps, "time", LENGTH_US)
+    events = np.load(folder / "recording.npy")
+    windows = count_windows(events, Sensor(8, 8), rule)
+    found = explain(NET, np.minimum(windows[2], NET.input.max_value), methods=(), flip=False)
+    deltas = np.array(page.run("state.why.deltas"))
+    assert np.allclose(deltas, found.parts["cell"].margin_deltas * found.scale)
+    page.press("w", 87)
+    assert page.run(pixels) == before and text(page, "why") == ""
+    page.press("w", 87)
+    page.wait("state.why")
+    page.press("ArrowRight", 39)
+    at_window(page, 3)
+    page.wait("state.why === null")
+
+
 def test_every_canvas_is_drawn(page: Page) -> None:
     page.run("$('speed').value = '', $('speed').dispatchEvent(new Event('change'))")
     page.wait("state.header.playback.ended")
@@ -146,10 +178,12 @@ def test_every_control_and_picture_has_a_name(page: Page) -> None:
     assert {"button", "combobox", "slider"} <= {role for role, _ in named}
     assert [role for role, name in named if not name and role != "table"] == []
     order = []
-    for _ in range(7):
+    for _ in range(8):
         page.press("Tab", 9)
         order.append(page.run("document.activeElement.id || document.activeElement.className"))
-    assert order == ["pause", "back", "step", "speed", "seek", "unit", "scroll"], json.dumps(order)
+    assert order == [
+        *("pause", "back", "step", "speed", "seek", "explain", "unit", "scroll"),
+    ], json.dumps(order)
 
 
 def test_the_page_says_when_the_stream_has_ended(folder: Path) -> None:

@@ -380,6 +380,8 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         "DVSGesture, DVSLip, NCALTECH101, NMNIST, POKERDVS",
     ):
         load("tonic:dataset", root=tmp_path)
+    with pytest.raises(DataError, match="unknown Tonic data set 'dataset'"):
+        load("tonic:dataset")
     with pytest.raises(DataError, match="give the root that Tonic saved it to"):
         load("tonic:CIFAR10DVS")
     with pytest.raises(

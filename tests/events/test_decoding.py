@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -279,6 +280,47 @@ def test_aedat2_of_a_davis_whose_chip_is_not_named() -> None:
     assert len(frames) == 1000
     with pytest.raises(DataError, match="a DAVIS does not have"):
         read_events(folder / "v2e_dvs640.aedat", Sensor(260, 346))
+
+
+@pytest.mark.parametrize(
+    ("size", "shifts"),
+    [
+        (Sensor(260, 346), (12, 22, 11)),
+        (Sensor(180, 240), (12, 22, 11)),
+        (Sensor(480, 640), (1, 11, 0)),
+    ],
+)
+def test_the_sizes_that_a_message_names_are_those_with_which_the_file_is_read(
+    size: Sensor, shifts: tuple[int, int, int], tmp_path: Path
+) -> None:
+    """A file of v2e, which does not name its chip; x and y count from the far end."""
+    rng, number, path = np.random.default_rng(0), 500, tmp_path / "v2e.aedat"
+    columns = rng.integers(size.width, size=number), rng.integers(size.height, size=number)
+    p, t = rng.integers(2, size=number), np.arange(number)
+    flipped = size.width - 1 - columns[0], size.height - 1 - columns[1]
+    address = sum(value << shift for value, shift in zip((*flipped, p), shifts, strict=True))
+    words = np.stack([address, t], 1).astype(">u4").tobytes()
+    path.write_bytes(b"#!AER-DAT2.0\r\n# an emulator\r\n" + words)
+    with pytest.raises(DataError, match="names no chip") as error:
+        read_events(path)
+    advised = [
+        Sensor(int(height), int(width))
+        for width, height in re.findall(r"--sensor (\d+)x(\d+)", str(error.value))
+    ]
+    assert size in advised
+    read = {found: read_events(path, found, drop=True).events for found in advised}
+    for name, expected in zip("xyp", (*columns, p), strict=True):
+        np.testing.assert_array_equal(read[size][name], expected)
+
+
+def test_an_aedat2_file_that_no_sensor_fits_gets_no_advice(tmp_path: Path) -> None:
+    words = np.array([[2**31 - 1, 1]], ">u4").tobytes()
+    (tmp_path / "a.aedat").write_bytes(b"#!AER-DAT2.0\r\n" + words)
+    with pytest.raises(DataError, match="no sensor whose files are read without it has these"):
+        read_events(tmp_path / "a.aedat")
+    (tmp_path / "b.aedat").write_bytes(b"#!AER-DAT2.0\r\n# AEChip: x.DVS128\r\n" + words)
+    with pytest.raises(DataError, match=r"which a DVS128 does not have$"):
+        read_events(tmp_path / "b.aedat")
 
 
 @pytest.mark.parametrize("name", ["h_blosc.h5", "h_zstd.h5"])

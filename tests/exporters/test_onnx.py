@@ -9,20 +9,23 @@ import dataclasses
 import hashlib
 import importlib.util
 import itertools
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 import lmht_deploy.exporters.onnx
 from lmht_deploy import backends, reference
 from lmht_deploy.errors import BackendError, DataError, ExportError, NetworkError, StorageError
-from lmht_deploy.exporters import _onnx_graph
-from lmht_deploy.formats.onnx import sealed
+from lmht_deploy.exporters.onnx import _graph
+from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.formats.onnx import read_network, sealed
 from lmht_deploy.ir import (
     INT32_MAX,
     LEAK_ONE,
@@ -71,8 +74,8 @@ def readout(source: str, width: int, weight: int = 1) -> Readout:
     )
 
 
-def flat(levels: int, *, threshold: int = 1, **fields: object) -> Network:
-    """8 inputs up to 4096 -> 8 neurons of `levels` -> dense layer of extreme weights -> logits."""
+def flat(levels: int, *, max_value: int = 4096, threshold: int = 1, **fields: object) -> Network:
+    """8 inputs -> 8 neurons of `levels` -> dense layer of extreme weights -> logits."""
     rng = np.random.default_rng(levels)
     extreme = rng.choice([-128, 127], (6, 8))
     extreme[:2] = [[-128], [127]]
@@ -87,16 +90,23 @@ def flat(levels: int, *, threshold: int = 1, **fields: object) -> Network:
         "c", Linear(source="a", weight=extreme), levels=3, threshold=rng.integers(1, 9000, 6)
     )
     return Network(
-        (Input(name="input", shape=(8,), steps=2, max_value=4096), first, second, readout("c", 6))
+        (
+            Input(name="input", shape=(8,), steps=2, max_value=max_value),
+            first,
+            second,
+            readout("c", 6),
+        )
     )
 
 
-def in_float64(path: Path, layer: str) -> bool:
-    """Whether the synapses of `layer` use the encoding for large counts."""
-    casts = [node for node in onnx.load(path).graph.node if node.name.startswith(f"{layer}/Cast")]
-    return any(
-        attribute.i == onnx.TensorProto.DOUBLE for node in casts for attribute in node.attribute
-    )
+def product_type(path: Path, layer: str) -> str:
+    """The type of the weights with which the synapses of `layer` multiply."""
+    graph = onnx.load(path).graph
+    constants = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    casts = {node.output[0]: node.attribute[0].i for node in graph.node if node.op_type == "Cast"}
+    types = constants | casts
+    product = next(node for node in graph.node if node.name.startswith(f"{layer}/MatMul"))
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(types[product.input[1]])).name
 
 
 def assert_exact(net: Network, windows: np.ndarray, folder: Path, *, threads: int = 1) -> Path:
@@ -111,21 +121,37 @@ def assert_exact(net: Network, windows: np.ndarray, folder: Path, *, threads: in
 # ---------------------------------------------------------------------------------------- exactness
 
 
-@pytest.mark.parametrize("levels", [1, 127, 128, 129, 255, 256, 4000])
-def test_graded_spikes_around_the_limits_of_an_encoding(levels: int, tmp_path: Path) -> None:
-    net = flat(levels)
+@pytest.mark.parametrize(
+    ("levels", "dtype"),
+    [
+        (1, "int8"),
+        (64, "int8"),  # N up to 128
+        (65, "uint8"),
+        (127, "uint8"),  # N up to 254
+        (128, "int8"),  # k
+        (129, "uint8"),
+        (255, "uint8"),
+        (256, "float32"),
+        (16_383, "float32"),
+        (16_512, "float64"),
+    ],
+)
+def test_graded_spikes_around_the_limits_of_an_encoding(
+    levels: int, dtype: str, tmp_path: Path
+) -> None:
+    net = flat(levels, max_value=2**15)
     windows = windows_for(net, 6, density=0.7)
     path = assert_exact(net, windows, tmp_path)
     assert reference.run(net, windows, trace=True).traces["a"].max() == levels  # type: ignore[index]
-    assert in_float64(path, "c") == (levels > 128)
-    assert not in_float64(path, "logits")
+    assert product_type(path, "c") == dtype
+    assert product_type(path, "logits") == "int8"
 
 
-@pytest.mark.parametrize("levels", [128, 129])
-def test_substeps_summed_around_the_limit(levels: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("levels", "dtype"), [(64, "int8"), (65, "uint8"), (129, "uint8")])
+def test_substeps_summed_around_the_limit(levels: int, dtype: str, tmp_path: Path) -> None:
     net = reparameterize(flat(levels))
     path = assert_exact(net, windows_for(net, 4, density=0.7), tmp_path)
-    assert in_float64(path, "c") == (levels > 128)
+    assert product_type(path, "c") == dtype
 
 
 @pytest.mark.parametrize(
@@ -343,6 +369,30 @@ def test_neither_optimisation_nor_threads_change_an_integer(name: str, tmp_path:
             )
 
 
+@pytest.mark.parametrize("name", SPECIAL)
+def test_portable_graphs_use_what_old_runtimes_implement(name: str, tmp_path: Path) -> None:
+    net, path = SPECIAL[name](), tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True, portable=True)
+    windows = windows_for(net, 3)
+    found = backends.open_backend("onnx", path).run(windows, trace=True)
+    assert_equal(found, reference.run(net, windows, trace=True))
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    for node in model.graph.node:
+        if node.op_type in ("Add", "Sub", "Min", "Max", "Mul"):
+            assert types[node.output[0]] != onnx.TensorProto.UINT8, node.name
+
+
+def test_only_logits(tmp_path: Path) -> None:
+    net, path = SPECIAL["residual"](), tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path, logits_only=True)
+    assert [output.name for output in onnx.load(path).graph.output] == ["logits"]
+    windows = windows_for(net, 3)
+    found = backends.open_backend("onnx", path).run(windows)
+    np.testing.assert_array_equal(found.logits, reference.run(net, windows).logits)
+    assert found.spikes == {} and found.sops == {}
+
+
 def test_backend_with_two_threads(tmp_path: Path) -> None:
     net = SPECIAL["wide"]()
     path = assert_exact(net, windows_for(net, 4), tmp_path, threads=2)
@@ -418,10 +468,14 @@ def test_metadata(tmp_path: Path) -> None:
     lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx")
     content = (tmp_path / "net.onnx").read_bytes()
     metadata = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
+    assert len(json.loads(metadata.pop("network"))) == len(net.layers)
+    save_network(net, tmp_path / "net.lmht")
+    with h5py.File(tmp_path / "net.lmht") as file:
+        assert metadata.pop("sha256") == file.attrs["checksum"]
     assert metadata == {
         "checksum": hashlib.sha256(content[:-78]).hexdigest(),
         "format": "lmht-deploy onnx",
-        "version": "1",
+        "version": "2",
         "input": '{"kind": "image", "min_value": -128, "max_value": 127}',
         "scale": "0.01",
         # 22 taps along each axis of 8 (3·8, less 2 beyond the border), 3 -> 6 channels
@@ -436,7 +490,45 @@ def test_every_convolution_is_stored_once(tmp_path: Path) -> None:
     weights = sum(
         synapse.weight.size for layer in net.layers for synapse in getattr(layer, "synapses", ())
     )
-    assert weights < (tmp_path / "net.onnx").stat().st_size < weights + 40_000
+    assert weights < (tmp_path / "net.onnx").stat().st_size < weights + 60_000
+
+
+@pytest.mark.parametrize("name", [*SPECIAL, "large counts"])
+def test_a_file_is_read_back_as_its_network(name: str, tmp_path: Path) -> None:
+    """The network that a file holds is the one written, and gives the same file again."""
+    net = flat(100) if name == "large counts" else SPECIAL[name]()
+    net = dataclasses.replace(net, metadata={"recipe": "test"})
+    path, again = tmp_path / "net.onnx", tmp_path / "again.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path)
+    assert read_network(path) == net
+    lmht_deploy.exporters.onnx.export_onnx(read_network(path), again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_network_that_was_edited_is_not_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(chain(), path)
+    model = onnx.load(path)
+    del model.metadata_props[-1]  # the checksum
+    weight = _tensor(model)
+    weight.raw_data = bytes([weight.raw_data[0] ^ 1]) + weight.raw_data[1:]
+    path.write_bytes(sealed(model.SerializeToString()))
+    with pytest.raises(StorageError) as error:
+        read_network(path)
+    one_line(error, str(path), "sha256")
+
+
+def test_constants_are_named_by_layer_and_role(tmp_path: Path) -> None:
+    net = SPECIAL["residual"]()
+    lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx")
+    names = {tensor.name for tensor in onnx.load(tmp_path / "net.onnx").graph.initializer}
+    layers = {layer.name for layer in net.layers}
+    assert {name.split("/")[0] for name in names} <= layers
+    for layer in net.layers:
+        for index in range(len(getattr(layer, "synapses", ()))):
+            assert f"{layer.name}/weight{index}:" in names
+    roles = {re.sub(r"[\d_]*:$", "", name.split("/")[1]) for name in names}
+    assert {"weight", "taps", "slope", "offset", "fan_out"} <= roles
 
 
 # ----------------------------------------------------------------------------------------- refusals
@@ -475,7 +567,7 @@ def test_an_export_that_fails_leaves_the_file_before(
     path = tmp_path / "net.onnx"
     lmht_deploy.exporters.onnx.export_onnx(SPECIAL["dense"](), path)
     before = path.read_bytes()
-    monkeypatch.setattr(_onnx_graph, "MAX_BYTES", 1000)
+    monkeypatch.setattr(_graph, "MAX_BYTES", 1000)
     with pytest.raises(ExportError, match="bytes"):
         lmht_deploy.exporters.onnx.export_onnx(SPECIAL["residual"](), path)
 
@@ -484,7 +576,7 @@ def test_an_export_that_fails_leaves_the_file_before(
             file.write(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_onnx_graph, "MAX_BYTES", 10**9)
+    monkeypatch.setattr(_graph, "MAX_BYTES", 10**9)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match="No space left"):
         lmht_deploy.exporters.onnx.export_onnx(SPECIAL["residual"](), path)
@@ -541,9 +633,9 @@ def test_strange_files(tmp_path: Path) -> None:
             backends.open_backend("onnx", path)
         one_line(error, str(path), *parts)
 
+    values["version"].value = "3"
+    refuse("version 3", "versions 1 to 2")
     values["version"].value = "2"
-    refuse("version 2", "version 1")
-    values["version"].value = "1"
     values["macs"].value = "{"
     refuse("damaged")
     values["macs"].value = "{}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -79,7 +81,22 @@ def test_documentation(schema: Schema) -> None:
     assert all(f"| `{name}` |" in text for _, name in keys_in(schema))
 
 
-def test_additional_property_is_refused(tmp_path: Path) -> None:
+def _older_input(properties: Any) -> None:
+    (entry,) = (item for item in properties if item.key == "input")
+    entry.value = entry.value.replace("max_value", "high")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: found.add(key="more", value="1"), "has the unknown key 'more'; an older"),
+        (lambda found: found.pop(1), "lacks the key '"),
+        (_older_input, "input lacks the key 'max_value' and has the unknown key 'high'; an"),
+    ],
+)
+def test_other_properties_are_refused(
+    change: Callable[[Any], object], message: str, tmp_path: Path
+) -> None:
     pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
     from lmht_deploy import backends
@@ -87,7 +104,7 @@ def test_additional_property_is_refused(tmp_path: Path) -> None:
     export_onnx(small(), tmp_path / "net.onnx")
     model = onnx.load(tmp_path / "net.onnx")
     del model.metadata_props[-1]
-    model.metadata_props.add(key="more", value="1")
+    change(model.metadata_props)
     (tmp_path / "net.onnx").write_bytes(onnx_format.sealed(model.SerializeToString()))
-    with pytest.raises(StorageError, match="unknown property 'more'"):
+    with pytest.raises(StorageError, match=message):
         backends.open_backend("onnx", tmp_path / "net.onnx")

@@ -162,3 +162,11 @@ def test_types_that_no_network_holds(path: Path, dtype: np.dtype) -> None:
     with writing_hdf5(path) as file:
         file.create_dataset("a", (1,), dtype)
     assert "the type of /a" in refused(path)
+
+
+def test_a_name_that_is_not_printable_is_escaped_in_the_message(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "net.lmht", "w", libver="earliest") as file:
+        file["z\n\x1b[2J"] = file.create_group("layers")
+    with pytest.raises(StorageError, match=r"\\x1b\[2J is stored in two places") as error:
+        check_layout(tmp_path / "net.lmht")
+    assert str(error.value).isprintable()

@@ -174,15 +174,21 @@ def _forge(file: h5py.File, edit) -> None:
     [
         (lambda f: f["layers/1"].attrs.modify("leak", 10**6), "layer 'a': integer leak"),
         (lambda f: f["layers/1"].attrs.modify("type", "Softmax"), "unknown type 'Softmax'"),
-        (lambda f: f["layers/1"].attrs.create("color", "red"), "should have"),
-        (lambda f: f["layers/1"].__delitem__("omega"), "should have"),
-        (lambda f: f.__delitem__("layers"), "/ should have ['layers'], has []"),
-        (lambda f: f["layers"].__delitem__("2"), "/layers should have"),
+        (
+            lambda f: f["layers/1"].attrs.create("color", "red"),
+            "(Neurons) has the unknown key 'color'",
+        ),
+        (lambda f: f["layers/1"].__delitem__("omega"), "/layers/1 (Neurons) lacks the key 'omega'"),
+        (lambda f: f.__delitem__("layers"), "/ lacks the key 'layers'"),
+        (
+            lambda f: f["layers"].__delitem__("2"),
+            "/layers lacks the key '2' and has the unknown key",
+        ),
         (lambda f: f["layers/1/threshold"].__setitem__(0, 0), "every threshold must be at least 1"),
         (lambda f: f.attrs.modify("metadata", "{"), "damaged"),
         (lambda f: f.attrs.modify("metadata", "[1]"), "metadata must be texts by key"),
         (lambda f: f.attrs.create("version", [1, 1]), "has format version (1, 1)"),
-        (lambda f: f.attrs.create("more", 1), "/ should have"),
+        (lambda f: f.attrs.create("more", 1), "/ has the unknown key 'more'"),
         (lambda f: f["layers/1"].attrs.create("levels", 2.0), "levels must be an integer"),
         (lambda f: f["layers/1"].attrs.create("levels", [2, 2]), "levels must be an integer"),
         (lambda f: f["layers/1"].attrs.modify("type", "Conv"), "unknown type 'Conv'"),
@@ -193,6 +199,24 @@ def test_edited_with_a_forged_checksum(path: Path, edit, message: str) -> None:
     with h5py.File(path, "r+") as file:
         _forge(file, edit)
     assert message in refused(path)
+
+
+def test_a_file_of_an_older_layout(path: Path) -> None:
+    """It has the same version, since no version was published."""
+    with h5py.File(path, "r+") as file:
+        _forge(file, _with_older_names)
+    said = refused(path)
+    assert "/layers/0 (Input) lacks the keys 'max_value', 'min_value' and has the unknown" in said
+    assert "'high', 'low'; an older development version of lmht-deploy, or another" in said
+    assert said.endswith(
+        "write the file again: lmht convert RUN --out FILE, with the folder of the training run"
+    )
+
+
+def _with_older_names(file: h5py.File) -> None:
+    attributes = file["layers/0"].attrs
+    for old, name in (("low", "min_value"), ("high", "max_value")):
+        attributes[old] = attributes.pop(name)
 
 
 def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import random
 import tomllib
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import h5py
@@ -54,17 +55,20 @@ def mutate_hdf5(seed: bytes, others: Sequence[bytes], rng: random.Random) -> byt
         return mutate_bytes(seed, others, rng)
     buffer = io.BytesIO(seed)
     with h5py.File(buffer, "r+") as file:
-        for _ in range(rng.randint(1, 4)):
-            with contextlib.suppress(Exception):  # h5py refuses some changes
-                _mutate_object(rng.choice(_objects(file)), rng)
+        for name in rng.choices(_names(seed), k=rng.randint(1, 4)):
+            with contextlib.suppress(Exception):  # h5py refuses some changes; or it is removed
+                _mutate_object(file[name], rng)
         with contextlib.suppress(Exception):  # what cannot be signed is tried unsigned
             file.attrs["checksum"] = hdf5_checksum(file)
     return buffer.getvalue()
 
 
-def _objects(file: h5py.File) -> list[h5py.Group | h5py.Dataset]:
-    found: list[h5py.Group | h5py.Dataset] = [file]
-    file.visititems(lambda _, item: found.append(item))
+@cache
+def _names(seed: bytes) -> list[str]:
+    """Names of the root group and of everything below it."""
+    found = ["/"]
+    with h5py.File(io.BytesIO(seed), "r") as file:
+        file.visit(found.append)
     return found
 
 

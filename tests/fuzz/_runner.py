@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,7 @@ def _child(
     os.dup2(null, 1)
     os.dup2(null, 2)
     _limit_memory()
+    warnings.simplefilter("error", RuntimeWarning)  # NumPy's, where it computes with nonsense
     for content in inputs:
         path.write_bytes(content)
         signal.setitimer(signal.ITIMER_PROF, SECONDS)

@@ -20,6 +20,7 @@ import numpy as np
 from lmht_deploy import backends
 from lmht_deploy.events import read_events
 from lmht_deploy.events.arrays import EVENT, Sensor
+from lmht_deploy.exporters.netx import export_netx
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.formats.windows import load_windows
 from lmht_deploy.importers import import_nir
@@ -35,8 +36,9 @@ from tests.fuzz._mutation import (
     mutate_safetensors,
     mutate_toml,
 )
+from tests.support import tiny
 from tests.support.networks import SPECIAL
-from tests.support.netx_files import FILES
+from tests.support.netx_files import FILES, File
 from tests.support.recordings import DATA
 
 TESTS = Path(__file__).parents[1]
@@ -83,7 +85,9 @@ class Target:
     def inputs(self, number: int, seed: int) -> list[bytes]:
         """Return `number` inputs, the same ones for the same `seed`."""
         rng = random.Random(seed)
-        mutated = (self.mutate(rng.choice(self.seeds), self.seeds, rng) for _ in range(number))
+        weights = [1 / (len(content) + 1) for content in self.seeds]  # small files are read faster
+        chosen = rng.choices(self.seeds, weights, k=number)
+        mutated = (self.mutate(content, self.seeds, rng) for content in chosen)
         return [content[:MAX_INPUT] for content in mutated]
 
 
@@ -96,9 +100,13 @@ def _files(pattern: str, folder: Path = GOLDEN) -> tuple[bytes, ...]:
 
 def _networks() -> tuple[bytes, ...]:
     """Golden files, and small networks, which are read faster."""
+    small: dict[str, Network] = {
+        name: SPECIAL[name]()  # type: ignore[no-untyped-call]
+        for name in ("if", "leak-below-one", "single-threshold")
+    }
+    small |= {"tiny": tiny.network(tiny.neurons()), "no neurons": tiny.network(shape=(2, 2, 2))}
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("if", "leak-below-one", "single-threshold"):
-            net: Network = SPECIAL[name]()  # type: ignore[no-untyped-call]
+        for name, net in small.items():
             save_network(net, Path(folder) / f"{name}.lmht")
         return _files("*.lmht") + _files("*.lmht", Path(folder))
 
@@ -108,6 +116,10 @@ def _netx() -> tuple[bytes, ...]:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("recurrent", "delays", "without_entry"):
             FILES[name](Path(folder) / f"{name}.net")
+        File(Path(folder) / "dense.net", 1, (3,)).dense(2, -9, 9)
+        File(Path(folder) / "conv.net", 1, (1, 4, 4)).conv(2)
+        for graded in (False, True):
+            export_netx(tiny.network(tiny.neurons()), Path(folder) / f"{graded}.net", graded=graded)
         return _files("*.net") + _files("*.net", Path(folder))
 
 

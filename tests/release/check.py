@@ -97,7 +97,7 @@ def build() -> Path:
     for name in (
         "lmht_deploy/py.typed",
         "lmht_deploy/training/loop.py",
-        "lmht_deploy/exporters/onnx.py",
+        "lmht_deploy/exporters/onnx/__init__.py",
         *(f"lmht_deploy/zoo/{file}" for file in ("digits.toml", "digits.lmht", "digits.raw")),
     ):
         if name not in names:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from lmht_deploy import report
+from tests.support.chromium import Page, open_page
 from tests.support.comparison_json import comparison
-from tests.support.page_probe import console, probe
 
-PHONE = 500
-"""Smallest width of a window of Chromium."""
+PHONE = 360
 SHAPES = """
 const box = node => node.getBoundingClientRect();
 return {
@@ -59,22 +59,31 @@ return {texts, failures};
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("page") / "report.html"
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder = tmp_path_factory.mktemp("page")
+    path = folder / "report.html"
     classes = [f"class {index}" for index in range(10)]
     made = report.compare_report(comparison("one", "two", classes=classes))
     report.write_html(made, path)
-    return path
+    with open_page(folder, path.as_uri()) as found:
+        found.wait("document.readyState === 'complete'")
+        yield found
 
 
-def test_the_console_stays_empty(page: Path, tmp_path: Path) -> None:
-    assert console(tmp_path, page) == []
+def probe(page: Page, script: str) -> dict[str, Any]:
+    """Value of the body of a function."""
+    return dict(page.run(f"(() => {{ {script} }})()"))
+
+
+def test_the_console_stays_empty(page: Page) -> None:
+    assert page.messages == [] and page.errors == []
+    assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1000, False), (1000, True), (PHONE, False)])
-def test_everything_is_drawn_and_fits(page: Path, tmp_path: Path, width: int, dark: bool) -> None:
-    found, messages = probe(tmp_path, page, SHAPES, width=width, dark=dark)
-    assert not messages
+def test_everything_is_drawn_and_fits(page: Page, width: int, dark: bool) -> None:
+    page.look(width, 900, dark)
+    found = probe(page, SHAPES)
     made = report.compare_report(comparison("one", "two"))
     assert found["figures"] == [figure.name for figure in made.figures]
     assert found["empty"] == [] and found["outside"] == [] and found["requests"] == []
@@ -84,8 +93,9 @@ def test_everything_is_drawn_and_fits(page: Path, tmp_path: Path, width: int, da
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_texts_stand_out_from_the_paper(page: Path, tmp_path: Path, dark: bool) -> None:
+def test_texts_stand_out_from_the_paper(page: Page, dark: bool) -> None:
     """WCAG 2.1 level AA: a ratio of at least 4.5."""
-    found, _ = probe(tmp_path, page, CONTRAST, dark=dark)
+    page.look(1000, 900, dark)
+    found = probe(page, CONTRAST)
     assert found["texts"] > 200
     assert found["failures"] == []

@@ -13,10 +13,10 @@ from lmht_deploy import report
 from lmht_deploy.analysis.explain import explain, to_content
 from lmht_deploy.analysis.provenance import provenance
 from lmht_deploy.errors import DataError
+from tests.support.chromium import open_page
 from tests.support.networks import SPECIAL, windows_for
-from tests.support.page_probe import console, probe
 
-from .test_browser import CONTRAST, SHAPES
+from .test_browser import CONTRAST, SHAPES, probe
 
 STRANGE = '<script>alert("x")</script> $\\frac{1}{0}$ \x1b[2J'
 
@@ -124,9 +124,11 @@ def test_files(tmp_path: Path) -> None:
 def test_the_page_in_a_browser(tmp_path: Path, dark: bool) -> None:
     page = tmp_path / "page.html"
     report.write_html(report.explain_report(content(windows=2)), page)
-    assert console(tmp_path, page) == []
-    shapes, _ = probe(tmp_path, page, SHAPES, dark=dark)
+    with open_page(tmp_path, page.as_uri()) as opened:
+        opened.wait("document.readyState === 'complete'")
+        opened.look(1000, 900, dark)
+        assert opened.messages == [] and opened.errors == []
+        shapes, contrast = probe(opened, SHAPES), probe(opened, CONTRAST)
     assert shapes["empty"] == shapes["outside"] == shapes["requests"] == []
     assert shapes["wide"] <= 0 and len(shapes["figures"]) == 12
-    contrast, _ = probe(tmp_path, page, CONTRAST, dark=dark)
     assert contrast["texts"] > 50 and contrast["failures"] == []

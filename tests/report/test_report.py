@@ -136,8 +136,9 @@ def test_what_is_absent_is_said() -> None:
     content = comparison()
     content["data"]["labels"] = None
     content["networks"][0] |= dict.fromkeys(
-        ("accuracy", "interval", "correct", "anytime", "classes", "samples", "measured_energy")
+        ("accuracy", "interval", "correct", "anytime", "classes", "samples")
     )
+    content["networks"][0]["measured_energy"] = []
     content["networks"][0]["anytime"] = None
     content["networks"][0]["energy"] = {"models": [], "lowest": None, "highest": None}
     content["networks"][0] |= {"others": [], "neurobench": None}
@@ -147,7 +148,14 @@ def test_what_is_absent_is_said() -> None:
     for backend in content["networks"][0]["backends"]:
         backend.update(dict.fromkeys(("accuracy", "interval", "speed")))
     text = write(content)
-    for what in ("Spike density by step", "Energy", "Accuracy over time", "Classes", "Samples"):
+    for what in (
+        "Spike density by step",
+        "Energy",
+        "Accuracy over time",
+        "Classes",
+        "Samples",
+        "Measured energy",
+    ):
         assert f"{what}: not available." in text
     assert "Latency, throughput and memory: not available." in text
 

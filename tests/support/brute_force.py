@@ -41,10 +41,12 @@ class Tally:
     events: list[int] = field(default_factory=list)
     sops: list[int] = field(default_factory=list)
     event_sops: list[int] = field(default_factory=list)
+    conv_events: list[int] = field(default_factory=list)
     macs: int = 0
     synapses: int = 0
     neurons: int = 0
     updates: int = 0
+    dense_reads: int = 0
 
 
 @dataclass
@@ -129,12 +131,19 @@ def _currents(
     spiking = {len(o.steps) for o in sources.values() if not o.pixels}
     per_step = blocks if len(spiking) != 1 else spiking.pop()
     tally.sops, tally.event_sops = [0] * per_step, [0] * per_step
+    tally.conv_events = [0] * per_step
     current: list[Step] = [defaultdict(int) for _ in range(blocks)]
     targets: set[Position] = set()
     for synapse in layer.synapses:
         source = sources[synapse.source]
+        conv, read = isinstance(synapse, Conv), set()
+        for step, spikes in enumerate(source.steps):
+            at = step if len(source.steps) == per_step else step // source.substeps
+            tally.conv_events[at] += 0 if source.pixels or not conv else len(spikes)
         for start, end, weight in _pairs(synapse, source.shape):
             tally.synapses += 1
+            read.add(start)
+            tally.dense_reads += conv
             targets.add(end)
             for step, k in enumerate(source.steps):
                 value = k.get(start, 0)
@@ -145,6 +154,7 @@ def _currents(
                 elif value:
                     tally.sops[at] += value
                     tally.event_sops[at] += 1
+        tally.dense_reads += 0 if conv else len(read)
     shape = tuple(max(axis) + 1 for axis in zip(*targets, strict=True))
     for step_current, at in product(current, _everywhere(shape)):
         step_current[at] += int(layer.bias[at[0]])

@@ -6,19 +6,26 @@ import base64
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.sync.client import connect
 
-from .page_probe import find_chromium
-
 SECONDS = 30.0
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@cache
+def find_chromium() -> str | None:
+    """Path of the browser; None if there is none."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 class Page:
@@ -26,11 +33,13 @@ class Page:
 
     Attributes:
         errors: Messages of the console that are errors, and requests that failed.
+        messages: All messages of the console.
         requests: Addresses that the page requested.
     """
 
     def __init__(self, socket: Any) -> None:
         self.errors: list[str] = []
+        self.messages: list[str] = []
         self.requests: list[str] = []
         self._socket, self._numbers = socket, itertools.count(1)
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -95,6 +104,8 @@ class Page:
 
     def _note(self, message: dict[str, Any]) -> None:
         parameters = message.get("params", {})
+        if message.get("method") in ("Runtime.consoleAPICalled", "Log.entryAdded"):
+            self.messages.append(json.dumps(parameters))
         match message.get("method"):
             case "Runtime.exceptionThrown":
                 self.errors.append(json.dumps(parameters["exceptionDetails"]))
@@ -116,7 +127,7 @@ def open_page(folder: Path, url: str) -> Iterator[Page]:
     """
     program = find_chromium()
     if program is None:
-        pytest.skip("needs Chromium")
+        pytest.skip("Chromium is not installed")
     command = [
         program, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
         f"--user-data-dir={folder / 'profile'}", "--no-first-run", "--disable-dev-shm-usage",

@@ -58,6 +58,7 @@ def comparison(*names: str, classes: list[str] | None = None, **changes: Any) ->
             model("int8 twin", "dense"),
         ],
         "energy_model": "45nm",
+        "twin": {"accuracy": None, "source": ""},
         "networks": found,
         "pairs": [pair(a, b) for i, a in enumerate(names) for b in names[i + 1 :]],
     } | changes
@@ -162,7 +163,16 @@ def network(name: str, place: int, classes: list[str]) -> dict[str, Any]:
             "highest": 30 * joules,
             "spread": 30.0,
         },
-        "measured_energy": {"reason": "This machine does not tell."},
+        "measured_energy": [
+            {"meter": "RAPL", "reason": "this machine has no counter"},
+            {
+                "meter": "NVML",
+                "source": "NVML a GPU",
+                "backend": "torch",
+                "joules": 2e-3,
+                "joules_idle": 1e-3,
+            },
+        ],
         "classes": classes_of(classes, share),
         "anytime": [
             {

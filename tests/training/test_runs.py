@@ -68,8 +68,6 @@ def test_damaged_folder(
     "change",
     [
         lambda header: header.pop("classes"),
-        lambda header: header["input"].pop("shape"),
-        lambda header: header["input"].update(extra=1),
         lambda header: header["input"].update(shape=[3, 8, 8]),
         lambda header: header["input"].update(shape=[2, 10**6, 10**6]),
         lambda header: header["input"].update(shape=[2**31 - 1] * 3),
@@ -91,6 +89,19 @@ def test_edited_model(finished: Path, tmp_path: Path, change: Callable[[Any], ob
     runs.write(folder / run_folder.MODEL, weights, header)
     with pytest.raises(
         StorageError, match=r"model\.safetensors: does not match recipe\.toml, or was edited"
+    ):
+        runs.load_run(folder)
+
+
+def test_a_model_of_an_older_layout(finished: Path, tmp_path: Path) -> None:
+    folder = copied(finished, tmp_path / "run")
+    weights, header = runs.read(folder / run_folder.MODEL)
+    header["input"]["high"] = header["input"].pop("max_value")
+    runs.write(folder / run_folder.MODEL, weights, header)
+    with pytest.raises(
+        StorageError,
+        match=r"safetensors: the input lacks the key 'max_value' and has the unknown key 'high'; "
+        ".* write the file again: lmht train RECIPE --out RUN",
     ):
         runs.load_run(folder)
 

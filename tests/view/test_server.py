@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -313,3 +314,23 @@ def test_the_first_message_is_plain_json(server: ViewServer) -> None:
     with open_viewer(server.url) as viewer:
         assert viewer.about == json.loads(ABOUT.to_text())
         assert viewer.about["layers"] == [{"name": "conv", "neuron_steps": 96}]
+
+
+def test_a_page_asks_which_cells_decide(sampler: Sampler) -> None:
+    asked = threading.Event()
+
+    def explain() -> dict[str, object]:
+        asked.wait(5)
+        return {"window": 3, "deltas": [[-1.5]]}
+
+    with (
+        ViewServer(ABOUT, sampler, explain=explain) as server,
+        open_viewer(server.url) as page,
+    ):
+        page.send("explain")
+        page.send("explain")  # a key that is held down
+        asked.set()
+        found = json.loads(page.socket.recv(10))
+        assert found == {"explanation": {"window": 3, "deltas": [[-1.5]]}}
+        sampler.touch()
+        assert page.picture().header["picture"] == 1  # no second answer came first

@@ -16,13 +16,16 @@ import h5py
 import numpy as np
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.schema import Field
+from lmht_deploy.formats.schema import Field, check_keys
 
 ATTRIBUTE, DATA_SET = "attribute", "data set"
 COMPRESSED_SIZE = 64
 """Data sets of more elements are compressed."""
 _KINDS = {int: "iub", bool: "b", float: "f"}
 """NumPy kinds that a field of a scalar type accepts."""
+
+AGAIN = "lmht export NETWORK --out FILE"
+"""How to write a NetX file again."""
 
 Record = TypeVar("Record")
 
@@ -59,9 +62,7 @@ def has(group: h5py.Group, field: Field) -> bool:
 def read(group: h5py.Group, field: Field) -> Any:
     """Return the raw value under the key of `field`; StorageError where it is missing."""
     if not has(group, field):
-        raise StorageError(
-            f"{_where(group)} is damaged: the {field.kind} {field.name!r} is missing"
-        )
+        check_keys(_where(group), (), (field.name,), (), AGAIN)
     return group.attrs[field.name] if field.kind == ATTRIBUTE else group[field.name][()]
 
 
@@ -79,9 +80,8 @@ def expect_only(group: h5py.Group, fields: Iterable[Field], groups: Iterable[str
     fields = tuple(fields)
     attributes = {field.name for field in fields if field.kind == ATTRIBUTE}
     members = {field.name for field in fields if field.kind == DATA_SET} | set(groups)
-    unknown = sorted((set(group.attrs) - attributes) | (set(group) - members))
-    if unknown:
-        raise StorageError(f"{_where(group)} has the unknown key {unknown[0]!r}")
+    unknown = (set(group.attrs) - attributes) | (set(group) - members)
+    check_keys(_where(group), unknown, (), (), AGAIN)
 
 
 def _stored(cls: type) -> dict[str, Field]:

@@ -6,6 +6,10 @@ const WINDOWS = 240; // windows in the charts
 const TOP = 10; // classes in the list and the chart: all of them, or the most probable
 const FADE = 0.75; // share of an event picture that the next one keeps
 const SPOKEN_MS = 3000;
+const CHARTS_MS = 95; // between two drawings of the charts and the rates
+const LIGHT = new Float32Array(4096); // brightness of a number of events
+const SUPPORTS = "0 158 115";
+const OPPOSES = "204 121 167";
 const COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8f8a00", "#7f7f7f",
   "#a05cd6", "#9c5a3c"];
 
@@ -15,9 +19,14 @@ const state = {
   about: null, // what the first message describes
   header: null, // of the last picture
   counts: null, // faded events, Float32Array [2, H, W]
+  canvas: null, // context of the events
+  image: null,
+  pixels: null, // of this image
   brightest: 1,
+  charted: 0,
   courses: [], // {window, start, values (logits), shares (softmax), layers} of the last windows
   logits: false,
+  why: null, // the answer to "explain", while it is shown
   frozen: false, // a source with a pace of its own goes on; the page stands still
   seeking: false,
   spoken: 0,
@@ -35,7 +44,7 @@ function connect() {
   socket = new WebSocket(address);
   socket.binaryType = "arraybuffer";
   socket.onmessage = (message) =>
-    typeof message.data === "string" ? describe(JSON.parse(message.data)) : receive(message.data);
+    typeof message.data === "string" ? understand(JSON.parse(message.data)) : receive(message.data);
   socket.onclose = (event) => say(event.reason || (state.about ? "ended" : "not connected"), true);
 }
 
@@ -49,11 +58,17 @@ function say(text, closed = false) {
   if (closed) for (const control of document.querySelectorAll("#controls *")) control.disabled = true;
 }
 
+const understand = (message) =>
+  message.explanation ? showWhy(message.explanation) : describe(message);
+
 function describe(about) {
   state.about = about;
   const [height, width] = about.size;
-  state.counts = new Float32Array(2 * height * width);
   Object.assign($("events"), { width, height });
+  state.counts = new Float32Array(2 * height * width);
+  state.canvas = $("events").getContext("2d", { alpha: false });
+  state.image = state.canvas.createImageData(width, height);
+  state.pixels = new Uint32Array(state.image.data.buffer); // of little-endian machines: ABGR
   $("network").textContent = about.network;
   $("source").textContent = about.source;
   document.title = `${about.network} – lmht view`;
@@ -79,59 +94,136 @@ function draw(now) {
   const { header, counts } = waiting;
   waiting = null;
   state.header = header;
-  readTheme(); // before anything is written, when it costs little
   addEvents(counts, header);
   header.answers.forEach(addAnswer);
   if (header.answer) addAnswer(header.answer);
   drawEvents();
   drawAnswer(header.answer);
-  drawCourse();
-  drawLayers(header.answer);
-  drawFigures(header, now);
   drawPlayback(header);
+  state.arrivals.push(now);
+  if (rests(header) || now - state.charted >= CHARTS_MS) drawHistory(header, now);
   speak(header.answer, now);
   if (!state.frozen) send({ do: "next" });
 }
 
+const rests = (header) => header.playback && (header.playback.paused || header.playback.ended);
+
+// Charts and rates change less often than events: they are most of what a browser has to paint.
+function drawHistory(header, now) {
+  state.charted = now;
+  readTheme(); // before anything is written, when it costs little
+  drawCourse();
+  drawLayers(header.answer);
+  drawFigures(header, now);
+}
+
 function addEvents(counts, header) {
-  const still = header.playback && (header.playback.paused || header.playback.ended);
+  const still = rests(header);
   if (still && !counts.some(Boolean)) return; // what was shown stays
   const fade = still ? 0 : FADE;
   const faded = state.counts;
   for (let i = 0; i < faded.length; i++) faded[i] = faded[i] * fade + counts[i];
 }
 
+// Paints the faded counts: one table of brightness per picture, one pass over the pixels, one copy.
 function drawEvents() {
-  const canvas = $("events");
-  const { width, height } = canvas;
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(width, height);
-  const counts = state.counts;
-  const size = width * height;
+  const { image, pixels } = state;
+  const counts = state.why ? state.why.events : state.counts;
+  const size = pixels.length;
   let largest = 1;
-  for (let i = 0; i < counts.length; i++) if (counts[i] > largest) largest = counts[i];
+  for (let i = 0; i < size; i++) largest = Math.max(largest, counts[i] + counts[size + i]);
   state.brightest = Math.max(largest, 0.95 * state.brightest);
+  const steps = LIGHT.length - 1;
+  const unit = steps / state.brightest;
   const scale = 1 / Math.log1p(state.brightest);
+  for (let i = 0; i <= steps; i++) LIGHT[i] = Math.log1p(i / unit) * scale;
   const [back, on, off] = dark.matches
     ? [[20, 22, 26], [125, 185, 255], [255, 150, 40]]
     : [[255, 255, 255], [0, 80, 170], [190, 85, 0]];
+  const [r, g, b] = back;
+  const empty = (255 << 24) | (b << 16) | (g << 8) | r;
   for (let i = 0; i < size; i++) {
     const all = counts[i] + counts[size + i];
-    const light = Math.min(1, Math.log1p(all) * scale);
-    const more = all ? (light * counts[size + i]) / all : 0;
-    for (let c = 0; c < 3; c++) {
-      image.data[4 * i + c] =
-        back[c] + more * (on[c] - back[c]) + (light - more) * (off[c] - back[c]);
+    const light = LIGHT[Math.round(all * unit)];
+    if (light < 1 / 256) {
+      pixels[i] = empty;
+      continue;
     }
-    image.data[4 * i + 3] = 255;
+    const more = (light * counts[size + i]) / all;
+    const less = light - more;
+    const red = r + more * (on[0] - r) + less * (off[0] - r);
+    const green = g + more * (on[1] - g) + less * (off[1] - g);
+    const blue = b + more * (on[2] - b) + less * (off[2] - b);
+    pixels[i] = (255 << 24) | (blue << 16) | (green << 8) | red;
   }
-  context.putImageData(image, 0, 0);
+  state.canvas.putImageData(image, 0, 0);
+  drawWhy();
+}
+
+// Cells that support the answer are tinted green, cells that oppose it pink: the more, the stronger.
+function drawWhy() {
+  const why = state.why;
+  if (!why) return;
+  if (!state.frozen && state.header.answer?.window > why.window) return hideWhy();
+  const { width, height } = $("events");
+  const [tall, wide] = [(why.cell * height) / why.size[0], (why.cell * width) / why.size[1]];
+  const largest = Math.max(1e-9, ...why.deltas.flat().map(Math.abs));
+  why.deltas.forEach((row, i) => row.forEach((delta, j) => {
+    if (!delta) return;
+    const strength = 0.15 + 0.6 * (Math.abs(delta) / largest);
+    state.canvas.fillStyle = `rgb(${delta < 0 ? SUPPORTS : OPPOSES} / ${strength})`;
+    state.canvas.fillRect(j * wide, i * tall, wide, tall);
+  }));
+}
+
+function showWhy(why) {
+  if (why.error) return write($("why"), why.error);
+  state.why = { ...why, events: resized(why.frame, why.size) };
+  const lowest = Math.min(...why.deltas.flat());
+  const most = lowest < 0 ? `; without the strongest cell it falls by ${(-lowest).toFixed(3)}` : "";
+  write($("why"), `Green cells support ${named(why.answer)}, pink cells oppose it (window ` +
+    `${whole.format(why.window)}, margin ${why.margin.toFixed(3)}${most}). ` +
+    `${whole.format(why.changed)} cells decide alone; ${whole.format(why.runs)} runs.`);
+  $("explain").setAttribute("aria-pressed", "true");
+  drawEvents();
+}
+
+// The events of a window [2, rows, columns] in the size of the pictures.
+function resized(frame, [rows, columns]) {
+  const { width, height } = $("events");
+  return Float32Array.from({ length: 2 * height * width }, (_, i) => {
+    const x = i % width;
+    const y = Math.floor(i / width) % height;
+    const channel = Math.floor(i / (width * height));
+    const row = Math.floor((y * rows) / height);
+    return frame[(channel * rows + row) * columns + Math.floor((x * columns) / width)];
+  });
+}
+
+function hideWhy() {
+  state.why = null;
+  write($("why"), "");
+  $("explain").setAttribute("aria-pressed", "false");
+}
+
+function explain() {
+  if (state.why) {
+    hideWhy();
+    return drawEvents();
+  }
+  const playback = state.header?.playback;
+  if (playback ? !playback.paused && !playback.ended : !state.frozen) pause();
+  write($("why"), "running the window without each cell …");
+  send({ do: "explain" });
 }
 
 function addAnswer(answer) {
   const last = state.courses.at(-1);
   if (last && answer.window === last.window) return;
-  if (last && answer.window < last.window) state.courses = []; // the page went back
+  if (last && answer.window < last.window) { // the page went back
+    state.courses = [];
+    hideWhy();
+  }
   const values = answer.logits.map((logit) => logit * state.about.scale);
   const layers = answer.by_layer.spikes.map((spikes, i) => spikes / state.about.layers[i].neuron_steps);
   state.courses.push({ window: answer.window, start: answer.start, values, shares: softmax(values), layers });
@@ -158,20 +250,20 @@ function topClasses() {
 
 function drawAnswer(answer) {
   if (!answer) return;
-  $("answer").textContent = named(answer.label);
-  $("margin").textContent = answer.margin.toFixed(3);
-  $("window").textContent = answer.window.toLocaleString("en");
+  write($("answer"), named(answer.label));
+  write($("margin"), answer.margin.toFixed(3));
+  write($("window"), whole.format(answer.window));
   $("incomplete").hidden = !answer.incomplete;
   const { values: last, shares } = state.courses.at(-1);
   topClasses().forEach((label, i) => {
     const row = $("classes").children[i] ?? makeClass();
     const [swatch, name, track, share, logit] = row.children;
     swatch.style.background = color(label);
-    name.textContent = named(label);
+    write(name, named(label));
     track.firstChild.style.background = color(label);
-    track.firstChild.style.width = `${100 * shares[label]}%`;
-    share.textContent = `${(100 * shares[label]).toFixed(1)} %`;
-    logit.textContent = last[label].toFixed(2);
+    track.firstChild.style.transform = `scaleX(${shares[label]})`; // unlike a width, no layout
+    write(share, `${(100 * shares[label]).toFixed(1)} %`);
+    write(logit, last[label].toFixed(2));
   });
 }
 
@@ -274,10 +366,10 @@ function drawLayers(answer) {
   if (!answer) return;
   const { spikes, sops } = answer.by_layer;
   state.rows.forEach((row, i) => {
-    row.figures[2].textContent = sops[i].toLocaleString("en");
+    write(row.figures[2], whole.format(sops[i]));
     if (i >= spikes.length) return;
-    row.figures[0].textContent = spikes[i].toLocaleString("en");
-    row.figures[1].textContent = state.courses.at(-1).layers[i].toPrecision(3);
+    write(row.figures[0], whole.format(spikes[i]));
+    write(row.figures[1], state.courses.at(-1).layers[i].toPrecision(3));
     drawDensity(row, i);
   });
 }
@@ -299,35 +391,42 @@ function drawDensity(row, layer) {
 
 // ---------------------------------------------------------------------------------------- figures
 
-const short = (value) =>
-  new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(value);
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+const short = (value) => compact.format(value);
+const whole = new Intl.NumberFormat("en");
+
+// Writes a text only if it changes: each write lays out its surroundings.
+function write(node, text) {
+  if (node.firstChild?.data !== String(text)) node.textContent = text;
+}
+
 const lasting = (seconds) =>
   seconds < 1 ? `${(1000 * seconds).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`;
 
 function drawFigures(header, now) {
-  state.arrivals = [...state.arrivals.filter((time) => time > now - 1000), now];
-  $("pictures-rate").textContent = state.arrivals.length;
+  state.arrivals = state.arrivals.filter((time) => time > now - 1000);
+  write($("pictures-rate"), state.arrivals.length);
   for (const what of ["events", "sops", "windows"]) {
-    $(`${what}-rate`).textContent = short(header.rates[what]);
+    write($(`${what}-rate`), short(header.rates[what]));
   }
-  $("events-total").textContent = short(header.totals.events);
-  $("windows-total").textContent = short(header.totals.windows);
-  $("latency-50").textContent = lasting(header.latency[0]);
-  $("latency-99").textContent = lasting(header.latency[1]);
-  $("dropped").textContent = header.dropped.toLocaleString("en");
+  write($("events-total"), short(header.totals.events));
+  write($("windows-total"), short(header.totals.windows));
+  write($("latency-50"), lasting(header.latency[0]));
+  write($("latency-99"), lasting(header.latency[1]));
+  write($("dropped"), whole.format(header.dropped));
 }
 
 const seconds = (us) => `${(us / 1e6).toFixed(3)} s`;
 
 function drawPlayback(header) {
-  $("clock").textContent = seconds(header.time);
+  write($("clock"), seconds(header.time));
   const playback = header.playback;
   if (!playback) {
     if (!state.frozen) say("live");
     return;
   }
   say(playback.ended ? "ended" : playback.paused ? "paused" : "playing");
-  $("pause").textContent = playback.paused || playback.ended ? "Play" : "Pause";
+  write($("pause"), playback.paused || playback.ended ? "Play" : "Pause");
   if (document.activeElement !== $("speed")) showSpeed(String(playback.speed ?? ""));
   if (!state.seeking) $("seek").value = String(header.time);
   $("seek").setAttribute("aria-valuetext", seconds(header.time));
@@ -395,6 +494,7 @@ const KEYS = {
   "Shift+ArrowLeft": () => jump(-0.05),
   Home: () => jump(-1),
   l: () => $("unit").click(),
+  w: explain,
 };
 
 document.addEventListener("keydown", (event) => {
@@ -409,6 +509,7 @@ document.addEventListener("keydown", (event) => {
 $("pause").addEventListener("click", pause);
 $("step").addEventListener("click", step);
 $("back").addEventListener("click", back);
+$("explain").addEventListener("click", explain);
 $("speed").addEventListener("change", () =>
   send({ do: "speed", value: $("speed").value === "" ? null : Number($("speed").value) }));
 $("seek").addEventListener("input", () => { state.seeking = true; });

@@ -26,14 +26,19 @@ class Graph:
     that tensors have other names than the inputs and outputs of the graph. Every constant is
     stored once.
 
+    Args:
+        portable: Whether counts are added and compared in float32 instead of uint8.
+
     Attributes:
         scope: Name of the layer whose nodes are added.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, portable: bool = False) -> None:
         self.scope = ""
+        self._portable = portable
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
+        self._weights: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._names: collections.Counter[str] = collections.Counter()
@@ -44,13 +49,21 @@ class Graph:
 
     def split(self, tensor: str, parts: int) -> list[str]:
         """Split a tensor into equal parts along axis 1."""
-        return self._node("Split", [tensor], parts, axis=1)
+        return [tensor] if parts == 1 else self._node("Split", [tensor], parts, axis=1)
 
     def cast(self, tensor: str, dtype: DTypeLike) -> str:
         """Convert a tensor to `dtype`."""
         from onnx import helper
 
         return self("Cast", tensor, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+    def convert(self, tensor: str, before: np.dtype, after: np.dtype) -> str:
+        """Convert a tensor from dtype `before` to `after`, which may be equal."""
+        return tensor if before == after else self.cast(tensor, after)
+
+    def adds_in(self, dtype: np.dtype) -> np.dtype:
+        """Return the dtype in which counts of `dtype` are added and compared."""
+        return np.dtype(np.float32) if self._portable and dtype == np.uint8 else dtype
 
     def reshape(self, tensor: str, *shape: int) -> str:
         """Reshape a tensor; 0 keeps a dimension, -1 takes the remaining size."""
@@ -67,17 +80,28 @@ class Graph:
         batch = self("Shape", self._inputs[0].name, start=0, end=1)
         return self("ConstantOfShape", batch, value=numpy_helper.from_array(np.zeros(1, np.int64)))
 
-    def constant(self, values: np.ndarray | np.generic) -> str:
-        """Add a constant, unless an equal one exists, and return its tensor."""
+    def constant(self, values: np.ndarray | np.generic, role: str = "constant") -> str:
+        """Add a constant, unless an equal one exists, and return its tensor.
+
+        It is named `<scope>/<role>` by the first layer that uses it.
+        """
         from onnx import numpy_helper
 
         array = np.ascontiguousarray(values).reshape(np.shape(values))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = numpy_helper.from_array(
-                array, f"{self.scope}/constant:{len(self._constants)}"
-            )
+            name = f"{self._unique(f'{self.scope}/{role}')}:"
+            self._constants[key] = numpy_helper.from_array(array, name)
         return self._constants[key].name
+
+    def weight(self, values: np.ndarray, role: str) -> str:
+        """Add the constant `<scope>/<role>:` once, whatever other constants are equal."""
+        from onnx import numpy_helper
+
+        name = f"{self.scope}/{role}:"
+        if name not in self._weights:
+            self._weights[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        return name
 
     def input(self, name: str, dtype: DTypeLike, shape: tuple[str | int, ...]) -> None:
         """Add an input of the graph."""
@@ -94,13 +118,14 @@ class Graph:
         """Return the model; ExportError where its constants exceed the size of a file."""
         from onnx import helper
 
-        size = sum(len(content) for _, _, content in self._constants)
+        constants = [*self._weights.values(), *self._constants.values()]
+        size = sum(len(tensor.raw_data) for tensor in constants)
         if size > MAX_BYTES:
             raise ExportError(
                 f"weights and tables take {size} bytes; an .onnx file holds {MAX_BYTES}"
             )
         graph = helper.make_graph(
-            self._nodes, "lmht-deploy", self._inputs, self._outputs, list(self._constants.values())
+            self._nodes, "lmht-deploy", self._inputs, self._outputs, constants
         )
         model = helper.make_model(
             graph,
@@ -116,16 +141,17 @@ class Graph:
     ) -> list[str]:
         from onnx import helper
 
-        name = f"{self.scope}/{operator}"
-        self._names[name] += 1
-        if self._names[name] > 1:
-            name = f"{name}_{self._names[name]}"
+        name = self._unique(f"{self.scope}/{operator}")
         if isinstance(outputs, int):
             outputs = [f"{name}:{i}" for i in range(outputs)]
         self._nodes.append(
             helper.make_node(operator, list(inputs), outputs, name=name, **attributes)
         )
         return outputs
+
+    def _unique(self, name: str) -> str:
+        self._names[name] += 1
+        return name if self._names[name] == 1 else f"{name}_{self._names[name]}"
 
     @staticmethod
     def _value(name: str, dtype: DTypeLike, shape: tuple[str | int, ...]) -> onnx.ValueInfoProto:

@@ -1,0 +1,83 @@
+"""Speed of exported ONNX files: `python -m benchmarks.onnx [--json FILE]`.
+
+    identity, uniform, general     ResNet-18 2x48x48, T = 4, one window, by T-GIM
+
+Every table times all its columns alternately in one run: the file as it is exported by default,
+with logits only, and portable; a float32 graph that unrolls the potentials, in ONNX Runtime; and
+PyTorch. The ratios are the time of a column divided by that of the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmht_deploy import backends, reference
+from lmht_deploy.exporters.onnx import export_onnx
+from lmht_deploy.ir import Network
+
+from . import rivals
+from .networks import Omega, event_windows, resnet18
+from .report import Row, Table, add_report_arguments, run_tables
+from .timing import Run, best_of_each
+
+OMEGAS: tuple[Omega, ...] = ("identity", "uniform", "general")
+FORMS: dict[str, dict[str, Any]] = {
+    "file": {},
+    "logits only": {"logits_only": True},
+    "portable": {"portable": True},
+}
+RIVALS = ("ORT fp32", "torch")
+
+
+def file_run(net: Network, windows: np.ndarray, threads: int, **options: bool) -> Run:
+    """Export `net` and return a run of the file, whose logits are checked once."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.onnx"
+        export_onnx(net, path, **options)
+        runner = backends.open_backend("onnx", path, threads=threads)
+    found = runner.run(windows).logits
+    np.testing.assert_array_equal(found, reference.run(net, windows).logits)
+    return lambda: runner.run(windows)
+
+
+def by_omega(omega: Omega, options: argparse.Namespace) -> Iterator[Row]:
+    """Compare the files with the rivals."""
+    windows = event_windows((2, options.size, options.size), 4)
+    net = resnet18(options.size, omega=omega)
+    runs: dict[str, Run] = {
+        name: file_run(net, windows, options.threads, **choices) for name, choices in FORMS.items()
+    }
+    others = rivals.build(net, windows, options.threads)
+    runs |= {name: others[name] for name in RIVALS if name in others}
+    yield Row("ResNet-18", best_of_each(runs, options.seconds))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.onnx", description=(__doc__ or "").splitlines()[0]
+    )
+    add_report_arguments(parser, OMEGAS)
+    parser.add_argument("--size", type=int, default=48, help="height and width (default: 48)")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads (default: 1)")
+    parser.add_argument("--seconds", type=float, default=20, help="time per table (default: 20)")
+    options = parser.parse_args(arguments)
+    run_tables(
+        {name: Table(f"{name} T-GIM", partial(by_omega, name, options)) for name in options.tables},
+        options.json,
+        threads=options.threads,
+        seconds=options.seconds,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

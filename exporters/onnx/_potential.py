@@ -1,0 +1,81 @@
+"""Neurons in an ONNX graph by the recurrence of the semantics, unrolled over the steps.
+
+    v = trunc(v·λq / 4096) + I[t]
+    k = clip(floor(v / θ), 0, L)
+    v = v - k·θ
+
+For neurons that leak, or whose counts exceed 8 bits. Potentials are int32, as the bounds of the
+network prove. v·λq has at most 45 bits and is exact in float64; Cast truncates toward zero as the
+definition does. The floor is that of `_mixing.floor_quotients` for L up to 255. Above, it is the
+division of int32, which truncates: it is above the floor only where k is clipped to 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmht_deploy.ir import INT32_MAX, LEAK_ONE, Bounds, Neurons, Shape
+
+from ._graph import Graph
+from ._mixing import clipped, floor_quotients, mix
+from ._products import Current
+from ._trains import Stepwise, Train, count_dtype
+
+INT32 = np.dtype(np.int32)
+MAX_UINT8 = 255
+
+
+def integrate(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: Bounds) -> Train:
+    """Return the spikes of `layer`.
+
+    Args:
+        g: The graph.
+        layer: The neurons.
+        current: Sums of the synapses at all steps, without bias.
+        shape: Shape of the layer.
+        bounds: Proved bounds of the layer.
+    """
+    drives = _drives(g, layer, current, shape, bounds)
+    v, spikes = g.constant(layer.v0), []
+    for step in range(layer.steps):
+        block, substep = divmod(step, layer.substeps)
+        if layer.leaks and substep == 0:
+            v = _leak(g, v, int(layer.leak))
+        if layer.injection == "uniform" or substep == 0:
+            v = g("Add", v, drives[block])
+        k, spike = _fire(g, layer, v)
+        spikes.append(spike)
+        if step < layer.steps - 1:
+            v = g("Sub", v, g("Mul", k, g.constant(layer.threshold)))
+    return Stepwise(g, layer.steps, (0, layer.levels), "k", spikes.__getitem__)
+
+
+def _drives(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: Bounds) -> list[str]:
+    """Return I[t] for t = 1..T, each int32 [B, 1, P, C]."""
+    mixed = mix(g, layer.omega, current, shape, bounds.drive)
+    drive = g.convert(mixed.tensor, mixed.dtype, INT32)
+    if layer.bias.any():
+        bias = np.outer(layer.omega.sum(1, dtype=np.int64), layer.bias.astype(np.int64))
+        drive = g("Add", drive, g.constant(bias.astype(np.int32)[:, None], "bias"))
+    return g.split(drive, len(layer.omega))
+
+
+def _fire(g: Graph, layer: Neurons, v: str) -> tuple[str, str]:
+    """Return k as int32, and in the dtype that counts are added in."""
+    uint8 = np.dtype(np.uint8)
+    if layer.levels <= MAX_UINT8:
+        zero = np.zeros((1, len(layer.threshold)), np.int64)
+        theta = layer.threshold.astype(np.int64)
+        count = floor_quotients(g, Current(v, INT32), theta, 1, zero, layer.levels)
+        count = clipped(g, count, layer.levels)
+        return g.cast(count, INT32), g.convert(count, uint8, g.adds_in(uint8))
+    levels = g.constant(np.int32(min(layer.levels, INT32_MAX)))
+    k = g("Div", v, g.constant(layer.threshold))
+    k = g("Clip", k, g.constant(np.int32(0)), levels)
+    return k, g.convert(k, INT32, count_dtype((0, layer.levels)))
+
+
+def _leak(g: Graph, v: str, leak: int) -> str:
+    """Return trunc(v·λq / 4096)."""
+    factor = g.constant(np.float64(leak / LEAK_ONE))
+    return g.cast(g("Mul", g.cast(v, np.float64), factor), np.int32)

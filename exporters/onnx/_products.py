@@ -1,0 +1,234 @@
+"""Synapses in an ONNX graph: exact products of spike counts and int8 weights.
+
+A convolution is one Gather of rows (im2col) and one matrix product. The range of the counts c and
+the bound of the sums choose the encoding of the product:
+
+    0 <= c <= 128       MatMulInteger, uint8 x int8 -> int32
+    0 <= c <= 255       MatMulInteger, uint8 x uint8 with zero point 128 -> int32
+    sums below 2^24     MatMul, or Conv for groups, in float32
+    otherwise           MatMul in float64
+
+Proof. x86 processors without VNNI multiply uint8 with int8 by VPMADDUBSW, which adds two products
+in 16 bits with saturation: 2 * 128 * (-128) = -2^15 still fits, larger counts do not. They multiply
+uint8 with uint8 in 32 bits. Every partial sum of a product is at most Σ |w|·max|c|. Integers below
+2^24 are exact in float32 and those below 2^53 in float64, in any order and with or without fused
+multiply-add.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from lmht_deploy.ir import Conv, Linear, Pair, Scale, Shape, Synapse
+
+from ._graph import Graph
+
+EXACT_UINT8 = 128
+"""Largest count whose products of uint8 and int8 are exact on all processors."""
+EXACT_FLOAT32 = 2**24
+"""Integers below this magnitude are exact in float32."""
+TILE_BYTES = 2**26
+"""Largest size of gathered rows, of one window."""
+
+
+class Current(NamedTuple):
+    """Sums of a synapse: a tensor [B, n, P, C] of int32, or of integers in float32.
+
+    Attributes:
+        tensor: The tensor.
+        dtype: int32 or float32.
+    """
+
+    tensor: str
+    dtype: np.dtype
+
+
+class Counts(NamedTuple):
+    """Spike counts that synapses multiply.
+
+    Attributes:
+        tensor: Counts [B, n, P, C].
+        dtype: Type of the tensor.
+        span: Smallest and largest value.
+        steps: n.
+        shape: Shape of the layer.
+    """
+
+    tensor: str
+    dtype: np.dtype
+    span: Pair
+    steps: int
+    shape: Shape
+
+    @property
+    def maximum(self) -> int:
+        """Largest magnitude."""
+        return max(abs(value) for value in self.span)
+
+
+def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
+    """Return the sums of a synapse, with its exponent; the weight is the constant `name`."""
+    if isinstance(synapse, Scale):
+        weight = synapse.weight.astype(np.int32) << synapse.exponent
+        tensor = g.convert(counts.tensor, counts.dtype, np.dtype(np.int32))
+        return Current(g("Mul", tensor, g.weight(weight, name)), np.dtype(np.int32))
+    counts = _as_factor(g, counts, synapse.weight)
+    if isinstance(synapse, Linear):
+        found = _product(g, counts, counts.tensor, synapse.weight.T, name)
+    else:
+        found = _convolution(g, synapse, counts, name)
+    if not synapse.exponent:
+        return found
+    exact = _bound(synapse.weight, counts) << synapse.exponent < EXACT_FLOAT32
+    found = found if exact else _as_int32(g, found)
+    factor = g.constant(found.dtype.type(2**synapse.exponent))
+    return Current(g("Mul", found.tensor, factor), found.dtype)
+
+
+def total(g: Graph, currents: list[Current], bound: int) -> Current:
+    """Return the sum of currents, whose partial sums are at most `bound`."""
+    if bound >= EXACT_FLOAT32 or any(one.dtype == np.int32 for one in currents):
+        currents = [_as_int32(g, one) for one in currents]
+    result = currents[0]
+    for one in currents[1:]:
+        result = Current(g("Add", result.tensor, one.tensor), result.dtype)
+    return result
+
+
+def windows(g: Graph, k: str, shape: Shape, taps: np.ndarray) -> str:
+    """Gather what each output pixel of a convolution or pooling sees.
+
+    Converts [B, n, P, C] to [B, n, P', taps, C], with zeros beyond the border.
+    """
+    pixels, channels = pixels_of(shape)
+    if (taps == pixels).any():
+        k = g("Pad", k, g.constant(np.array([0, 0, 0, 0, 0, 0, 1, 0])))
+    if not np.array_equal(taps[:, 0], np.arange(pixels)) or taps.shape[1] > 1:
+        k = g("Gather", k, g.constant(taps.reshape(-1), "taps"), axis=2)
+    return g.reshape(k, 0, 0, *taps.shape, channels)
+
+
+def pixels_of(shape: Shape) -> Pair:
+    """Return (P, C) of a layer of `shape` (C, H, W) or (N,)."""
+    return (shape[1] * shape[2], shape[0]) if len(shape) == 3 else (1, shape[0])
+
+
+def _as_int32(g: Graph, found: Current) -> Current:
+    int32 = np.dtype(np.int32)
+    return Current(g.convert(found.tensor, found.dtype, int32), int32)
+
+
+def _bound(weight: np.ndarray, counts: Counts) -> int:
+    sums = np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(1)
+    return int(sums.max()) * counts.maximum
+
+
+def _as_factor(g: Graph, counts: Counts, weight: np.ndarray) -> Counts:
+    """Convert counts to the dtype in which they are multiplied."""
+    if counts.dtype == np.uint8:
+        return counts
+    dtype = np.dtype(np.float32 if _bound(weight, counts) < EXACT_FLOAT32 else np.float64)
+    return counts._replace(tensor=g.cast(counts.tensor, dtype), dtype=dtype)
+
+
+def _product(g: Graph, counts: Counts, rows: str, weight: np.ndarray, name: str) -> Current:
+    """Return rows [..., P, N] @ weight, exact for all counts.
+
+    Shape:
+        weight: int8 [..., N, M]. Result: [..., P, M].
+    """
+    int32 = np.dtype(np.int32)
+    if counts.dtype != np.uint8:
+        factor = g.cast(g.weight(weight, name), counts.dtype)
+        found = Current(g("MatMul", rows, factor), counts.dtype)
+        return found if counts.dtype == np.float32 else _as_int32(g, found)
+    if counts.span[1] <= EXACT_UINT8:
+        return Current(g("MatMulInteger", rows, g.weight(weight, name)), int32)
+    shifted = g.weight((weight.astype(np.int16) + 128).astype(np.uint8), name)
+    zeros = g.constant(np.uint8(0)), g.constant(np.uint8(128))
+    return Current(g("MatMulInteger", rows, shifted, *zeros), int32)
+
+
+def _convolution(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:
+    if conv.groups > 1 and _bound(conv.weight, counts) < EXACT_FLOAT32:
+        return _grouped(g, conv, counts, name)
+    taps = taps_of(counts.shape, conv.kernel, conv.stride, conv.padding, conv.dilation)
+    size = counts.steps * counts.shape[0] * taps.size * counts.dtype.itemsize
+    tiles = np.array_split(taps, min(len(taps), -(-size // TILE_BYTES)))
+    parts = [_gathered(g, conv, counts, tile, name) for tile in tiles]
+    if len(parts) == 1:
+        return parts[0]
+    return Current(g("Concat", *(part.tensor for part in parts), axis=2), parts[0].dtype)
+
+
+def _gathered(g: Graph, conv: Conv, counts: Counts, taps: np.ndarray, name: str) -> Current:
+    """Return W ∗ c by gathered rows; groups are a batch dimension of the product."""
+    (pixels, area), outputs, groups = taps.shape, len(conv.weight), conv.groups
+    weight = (
+        conv.weight.reshape(groups, outputs // groups, -1, area)
+        .transpose(0, 3, 2, 1)
+        .reshape(groups, -1, outputs // groups)
+    )
+    rows = windows(g, counts.tensor, counts.shape, taps)
+    if groups == 1:
+        return _product(g, counts, g.reshape(rows, 0, 0, pixels, -1), weight[0], name)
+    rows = g.reshape(rows, 0, 0, pixels, area, groups, -1)
+    rows = g.reshape(g("Transpose", rows, perm=[0, 1, 4, 2, 3, 5]), 0, 0, groups, pixels, -1)
+    product = _product(g, counts, rows, weight, name)
+    merged = g("Transpose", product.tensor, perm=[0, 1, 3, 2, 4])
+    return Current(g.reshape(merged, 0, 0, pixels, outputs), product.dtype)
+
+
+def _grouped(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:
+    """Return W ∗ c by a Conv in float32, which needs no gathered rows."""
+    float32 = np.dtype(np.float32)
+    images = g("Transpose", g.convert(counts.tensor, counts.dtype, float32), perm=[0, 1, 3, 2])
+    images = g.reshape(images, -1, *counts.shape)
+    found = g(
+        "Conv",
+        images,
+        g.cast(g.weight(conv.weight, name), float32),
+        kernel_shape=conv.kernel,
+        strides=conv.stride,
+        pads=[*conv.padding, *conv.padding],
+        dilations=conv.dilation,
+        group=conv.groups,
+    )
+    outputs, *size = conv.output_shape(counts.shape)
+    flat = g.reshape(found, -1, counts.steps, outputs, prod(size))
+    return Current(g("Transpose", flat, perm=[0, 1, 3, 2]), float32)
+
+
+def taps_of(
+    shape: Shape,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair = (1, 1),
+    nearest: bool = False,
+) -> np.ndarray:
+    """Return the index y·W + x of the pixel under every tap of every window, int32 [P', taps].
+
+    Beyond the border the index is H·W. With `nearest` it is the nearest pixel: it belongs to the
+    same window, as a pooling is padded by at most half its kernel, and so leaves a maximum as it
+    is.
+    """
+    rows, columns = (
+        (
+            np.arange(0, size + 2 * p - d * (k - 1), s)[:, None] + d * np.arange(k) - p
+        )  # [outputs, taps] along one axis
+        for size, k, s, p, d in zip(shape[1:], kernel, stride, padding, dilation, strict=True)
+    )
+    height, width = shape[1:]
+    if nearest:
+        rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
+    inside = ((rows >= 0) & (rows < height))[:, None, :, None] & (
+        (columns >= 0) & (columns < width)
+    )[None, :, None, :]
+    index = np.where(
+        inside, rows[:, None, :, None] * width + columns[None, :, None, :], height * width
+    )
+    return index.reshape(len(rows) * len(columns), -1).astype(np.int32)
