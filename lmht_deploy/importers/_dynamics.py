@@ -227,11 +227,12 @@ def rules(
     Raises:
         LoweringError: An unknown profile or reset, or a step or a number that is not positive.
     """
-    if profile not in PROFILES:
-        raise LoweringError(f"the profile must be one of {', '.join(PROFILES)}, not {profile!r}")
-    if reset is not None and reset not in get_args(Reset):
+    if not isinstance(profile, str) or profile not in PROFILES:
+        choices = ", ".join(PROFILES)
+        raise LoweringError(f"the profile must be one of {choices}, not {show(profile)}")
+    if reset is not None and (not isinstance(reset, str) or reset not in get_args(Reset)):
         choices = ", ".join(get_args(Reset))
-        raise LoweringError(f"the reset must be one of {choices}, not {reset!r}")
+        raise LoweringError(f"the reset must be one of {choices}, not {show(reset)}")
     found = PROFILES[profile]
     step, most = found.dt if dt is None else dt, max_spikes
     most = found.max_spikes if most is None else most

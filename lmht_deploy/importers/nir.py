@@ -367,7 +367,8 @@ class _Import:
         if found.decay is not None:
             decay = _one(where, "decay of the synaptic current", found.decay)
             omega = np.where(lag >= 0, decay ** np.maximum(lag, 0), 0.0)
-        return omega if steps == self._steps else omega.sum(1, keepdims=True)
+        summed: np.ndarray = omega.sum(1, keepdims=True)
+        return omega if steps == self._steps else summed
 
     def _finish(self, name: str, signal: _Signal) -> None:
         """Add the read-out, whose logits are the mean of the outputs over all steps."""
@@ -419,7 +420,7 @@ def _per_channel(where: str, what: str, values: Any, shape: Shape) -> np.ndarray
     if array.size == 1:
         return np.full(shape[0], float(array.reshape(())))
     if array.ndim == len(shape) + 1 and array.shape[0] == 1:
-        array = array[0]
+        array = array.reshape(array.shape[1:])
     flat = array.reshape(len(array), -1)
     fits = array.ndim == len(shape) and all(
         n in (1, m) for n, m in zip(array.shape, shape, strict=True)
