@@ -243,8 +243,8 @@ def _value(what: str, key: str, value: Any) -> Value:
     except (TypeError, ValueError):
         raise StorageError(f"{what} must be numbers, not {show(value)}") from None
     allowed = np.isfinite(array) if key not in INFINITE else ~np.isnan(array)
-    if not allowed.all():
-        raise StorageError(f"{what} has values that are no finite numbers")
+    if not array.size or not allowed.all():
+        raise StorageError(f"{what} is empty, or has values that are no finite numbers")
     return array
 
 

@@ -258,10 +258,10 @@ class _Import:
     def _delay(self, where: str, node: Node) -> int:
         found = np.unique(np.asarray(node.values["delay"], float) / self._rules.dt)
         steps = np.rint(found)
-        if len(found) != 1 or found[0] < 0 or abs(found[0] - steps[0]) > 1e-6:
+        if len(found) != 1 or not 0 <= found[0] <= MAX_STEPS or abs(found - steps)[0] > 1e-6:
             raise LoweringError(
-                f"{where}: the delay must be the same whole number of steps for all, not "
-                f"{found[:3]}"
+                f"{where}: the delay must be the same whole number of steps, up to {MAX_STEPS}, "
+                f"for all, not {found[:3]}"
             )
         return int(steps[0])
 
@@ -421,12 +421,12 @@ def _per_channel(where: str, what: str, values: Any, shape: Shape) -> np.ndarray
         return np.full(shape[0], float(array.reshape(())))
     if array.ndim == len(shape) + 1 and array.shape[0] == 1:
         array = array.reshape(array.shape[1:])
-    flat = array.reshape(len(array), -1)
     fits = array.ndim == len(shape) and all(
         n in (1, m) for n, m in zip(array.shape, shape, strict=True)
     )
-    if not fits or len(array) != shape[0]:
+    if not fits or array.shape[0] != shape[0]:
         raise LoweringError(f"{where}: {what} has the shape {array.shape} for neurons {shape}")
+    flat = array.reshape(len(array), -1)
     if (flat != flat[:, :1]).any():
         raise LoweringError(
             f"{where}: {what} differs within a channel, which a network cannot express"
