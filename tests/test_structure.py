@@ -44,8 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "importers": {"_agreement", "_currents", "errors", "formats", "ir", "reference"},
     "training": {
-        "_agreement", "_arguments", "_currents", "_locks", "_packages", "_suggest", "data", "errors",
-        "formats", "ir", "reference",
+        "_agreement", "_arguments", "_currents", "_locks", "_packages", "_suggest", "data",
+        "errors", "formats", "ir", "reference",
     },
     "analysis": {
         "_arguments", "_packages", "_suggest", "_threads", "answers", "backends", "data", "engine",
