@@ -197,6 +197,12 @@ def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:
         assert set(nir.read(tmp_path / "a.nir").nodes) == set(graph.nodes)
 
 
+def test_empty_values_are_refused(tmp_path: Path) -> None:
+    write_nir(tmp_path / "a.nir", chain(affine(3, 6), Node("Scale", {"scale": np.zeros(0)})))
+    with pytest.raises(StorageError, match="2: scale is empty"):
+        read_nir(tmp_path / "a.nir")
+
+
 def test_subgraphs_belong_to_the_graph() -> None:
     def plain(node: Node) -> dict[str, Any]:
         return {"type": node.type, **node.values}
@@ -234,6 +240,8 @@ REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
              "a bias after a delay"),
     "delay": (lambda: chain(affine(3, 6), Node("Delay", {"delay": np.array([1, 2, 1.0])}), lif(3)),
               "the delay must be the same"),
+    "endless": (lambda: chain(affine(3, 6), Node("Delay", {"delay": np.array(1e300)}), lif(3)),
+                "up to 4096"),
     "shapes": (lambda: chain(affine(4, 6), lif(3)), "has the shape"),
     "pool": (lambda: chain(conv(2, 1), pool("SumPool2d"), FLATTEN, shape=(1, 8, 8)),
              "a pooling reads the current"),
