@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test docs sanitize release-check lint clean
+.PHONY: demo test docs sanitize release-check lint cross-tools aarch64 clean
 demo: .venv/installed
 	$(BIN)/lmht demo
 
@@ -22,12 +22,21 @@ docs: .venv/installed
 sanitize: .venv/installed
 	tests/sanitize
 
+# Installs the compilers and emulators with which the tests run code for other processors, as root, on
+# Debian and Ubuntu.
+cross-tools:
+	tests/cross_tools
+
+# Runs the engine's core for AArch64 under emulation.
+aarch64: .venv/installed cross-tools
+	tests/engine/aarch64
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
-	git ls-files '*.cpp' '*.hpp' | xargs $(BIN)/clang-format --dry-run -Werror
+	git ls-files '*.cpp' '*.hpp' '*.c' | xargs $(BIN)/clang-format --dry-run -Werror
 
 # Rebuilt when the dependencies or the C++ core change; Python files are used in place.
 CORES := lmht_deploy/native lmht_deploy/engine/core lmht_deploy/events/core lmht_deploy/netx/core

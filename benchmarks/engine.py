@@ -6,6 +6,7 @@
     shapes         other T, L, T-GIMs, batch and image sizes, beside the inference runtimes
     own            the same choices, beside the engine's own default
     densities      every density, beside the engine with its dense path forced
+    paths          every density, beside the engine with each path forced
     densities-window   the same for a uniform T-GIM
     gather         one layer with its sparse path forced: the highest rate of SOPs
     trained        a trained network on held-out windows
@@ -24,6 +25,7 @@ the first. With one thread the time is CPU time of the process, which excludes o
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -177,6 +179,28 @@ def densities(omega: Omega, options: Options) -> Iterator[Row]:
         rate = sops / measured["engine"] * 1e-6
         figures = {"MSOP": sops * 1e-6, "GSOP/s": rate, "spikes per neuron and step": fired}
         yield Row(f"requested {density:.0%} spikes", measured, figures)
+
+
+def single_paths(options: Options) -> Iterator[Row]:
+    """Compare the engine's choice with every forced path at every density.
+
+    The ratio to the best forced path shows what the choice costs: at most 1 if it is right.
+    """
+    windows = event_windows((2, 48, 48), 4)
+    forced: tuple[engine.ForcedPath, ...] = ("list", "shared", "dense")
+    omegas: tuple[Omega, ...] = ("identity", "uniform")
+    for omega, density in itertools.product(omegas, ALL_DENSITIES):
+        net = resnet18(density=density, omega=omega)
+        runs = beside_openvino(
+            "engine", net, windows, options.threads, one_window=omega == "uniform"
+        )
+        for path in forced:
+            runs[path] = engine_run(engine.Model(net, path=path), windows, options.threads)
+        times = best_of_each(runs, options.seconds / 10, options.clock)
+        best = min(times[path] for path in forced)
+        yield Row(
+            f"{omega} {density:.0%} spikes", times, {"engine / best path": times["engine"] / best}
+        )
 
 
 def _activity(runner: engine.Engine, windows: np.ndarray) -> tuple[float, int]:
@@ -373,6 +397,7 @@ TABLES: dict[str, tuple[str, Callable[[Options], Iterator[Row]]]] = {
     ),
     "shapes": ("10 % spikes, 2x48x48, T=4, L=1 unless stated; per batch", shapes),
     "own": ("ResNet-18 2x48x48, 10 % spikes, beside identity T-GIM, T=4, L=1", own_shapes),
+    "paths": ("ResNet-18 2x48x48 T=4, beside each path forced", single_paths),
     "densities": (
         "ResNet-18 2x48x48 T=4, beside the dense int8 path and OpenVINO, per-step currents",
         partial(densities, "identity"),

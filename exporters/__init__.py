@@ -3,6 +3,7 @@
 onnx/           ONNX (`.onnx`)
 netx.py         NetX HDF5 (`.net`), exact in the Lava processes of lmht-deploy
 netx_exact.py   NetX HDF5 (`.net`), exact in unmodified lava-dl, for small networks
+c/              C99 source (`.c` and `.h`) for small machines
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from lmht_deploy.ir import Network, require_network
 
 __all__ = ["ExportReport", "export"]
 
-OPTIONS = {".onnx": ("trace", "logits_only", "portable"), ".net": ("graded", "stock_exact")}
+OPTIONS = {
+    ".onnx": ("trace", "logits_only", "portable"),
+    ".net": ("graded", "stock_exact"),
+    ".c": ("prefix",),
+}
 """Options of each format, by file name extension."""
 
 
@@ -26,7 +31,7 @@ class ExportReport:
 
     Attributes:
         path: The file.
-        format: Format of the file: "ONNX", "NetX" or "NetX, stock-exact".
+        format: Format of the file: "ONNX", "NetX", "NetX, stock-exact" or "C99".
         warnings: What other readers of the file get wrong, one sentence each.
     """
 
@@ -49,11 +54,13 @@ def export(
     portable: bool = False,
     graded: bool = False,
     stock_exact: bool = False,
+    prefix: str | None = None,
 ) -> ExportReport:
     """Write an integer network as an artifact of another runtime.
 
-    The file name extension of `path` chooses the format: `.onnx` or `.net`. The file appears
-    complete or not at all, and equal networks give equal bytes.
+    The file name extension of `path` chooses the format: `.onnx`, `.net` or `.c`. The file
+    appears complete or not at all, and equal networks give equal bytes. A `.c` file has its header
+    beside it, with the suffix `.h`.
 
     Args:
         net: The network.
@@ -64,6 +71,7 @@ def export(
             and is slower.
         graded: NetX: spikes carry counts of up to L, as on Loihi 2, instead of L single spikes.
         stock_exact: NetX: write a small network such that unmodified lava-dl runs it exactly.
+        prefix: C: first part of the names in the header. Default: "lmht".
 
     Returns:
         The path, the format and the warnings.
@@ -79,12 +87,18 @@ def export(
     for name, given in options.items():
         if not isinstance(given, bool):
             raise ExportError(f"option {name!r} is True or False, not {show(given)}")
-    _check_options(path, {name for name, given in options.items() if given})
+    chosen = {name for name, given in options.items() if given}
+    _check_options(path, chosen | ({"prefix"} if prefix is not None else set()))
     if path.suffix == ".onnx":
         from .onnx import export_onnx
 
         warnings = export_onnx(net, path, trace=trace, logits_only=logits_only, portable=portable)
         return ExportReport(path, "ONNX", warnings)
+    if path.suffix == ".c":
+        from .c import export_c
+
+        export_c(net, path, prefix="lmht" if prefix is None else prefix)
+        return ExportReport(path, "C99")
     if stock_exact:
         from .netx_exact import export_netx_exact
 

@@ -301,7 +301,8 @@ def _accuracy_text(scores: Scores) -> str:
         return text
     of_answered = percent_text(scores.correct / scores.answered if scores.answered else None)
     return (
-        f"{text}; unknown: {unknown:,} of {counted(scores.windows, 'window')}, "
+        f"{text}; {unknown:,} of {counted(scores.windows, 'window')} "
+        f"{'is' if unknown == 1 else 'are'} unknown, "
         f"accuracy of the others {of_answered}"
     )
 
@@ -356,7 +357,9 @@ def _warn_about_silent_layers(result: Result) -> None:
 
     if silent := silent_layers(result):
         names = ", ".join(repr(name) for name in silent)
-        warn(f"no neuron fires in {counted(len(result.logits), 'window')}: layer {names}")
+        number = len(result.logits)
+        where = "the window" if number == 1 else f"any of the {number:,} windows"
+        warn(f"no neuron fires in {where}: layer {names}")
 
 
 def warn_about_saturation(result: Result) -> None:

@@ -206,6 +206,7 @@ class Explainer:
             "margin": found.margin * found.scale,
             "cell": found.cell,
             "size": list(window.shape[2:]),
+            "frame": window.sum(0).ravel().tolist(),
             "deltas": (cells.margin_deltas * found.scale).tolist(),
             "changed": int(cells.changed.sum()),
             "runs": found.runs,

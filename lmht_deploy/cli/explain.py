@@ -247,8 +247,9 @@ def _title(data: Windows, index: int) -> str:
 
 def _answer(found: Explanation, classes: Classes) -> str:
     second = "" if found.runner_up is None else f" over class {classes.name(found.runner_up)}"
-    margin = f"margin {found.margin * found.scale:.3f} ({found.margin:,} units of {found.scale:g})"
-    return f"answer {classes.name(found.answer)}{second}: {margin}"
+    units = f"({found.margin:,} units of {found.scale:g})"
+    margin = f"margin {found.margin * found.scale:.3f}{second} {units}"
+    return f"answer {classes.name(found.answer)}, {margin}"
 
 
 def _baseline(found: Explanation, classes: Classes) -> str:

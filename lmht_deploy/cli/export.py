@@ -10,7 +10,7 @@ import typer
 from . import _options as options
 from ._console import say, tell, write_json
 
-ONNX, NETX = "ONNX", "NetX"
+ONNX, NETX, C99 = "ONNX", "NetX", "C99"
 STOCK = (
     "note: lmht-deploy runs this file exactly; unmodified lava-dl reads it as an approximation "
     "with hard-reset neurons and {count} more differences, which --json lists. To measure that: "
@@ -32,7 +32,8 @@ def export(
         typer.Option(
             "--out",
             "-o",
-            help="Artifact to write: .onnx (ONNX) or .net (NetX HDF5 for Lava).",
+            help="Artifact to write: .onnx (ONNX), .net (NetX HDF5 for Lava) or .c (C99 source, "
+            "with its header .h beside it).",
             callback=options.is_file,
         ),
     ],
@@ -74,9 +75,18 @@ def export(
             rich_help_panel=NETX,
         ),
     ] = False,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            "--prefix",
+            metavar="NAME",
+            help="First part of the names in the header (default: lmht).",
+            rich_help_panel=C99,
+        ),
+    ] = None,
     json: options.Json = None,
 ) -> None:
-    """Export an integer network to ONNX or to NetX (Lava)."""
+    """Export an integer network to ONNX, to NetX (Lava) or to C."""
     import lmht_deploy as lmht
 
     net = lmht.load(network)
@@ -88,6 +98,7 @@ def export(
         portable=portable,
         graded=graded,
         stock_exact=stock_exact,
+        prefix=prefix,
     )
     if report.format == "NetX":
         tell(STOCK.format(path=out, count=len(report.warnings) or "no"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from lmht_deploy.analysis.chips import Finding
+    from lmht_deploy.engine import Model
     from lmht_deploy.ir import Layer, Network
 
 COLUMNS = (
@@ -50,6 +52,9 @@ NETX = (
 )
 REASONS = 3
 """Number of reasons why a network does not fit a chip that are printed."""
+PATHS = ("layer", "reads", "spikes", "path", "cycles of each path")
+ASSUMED_DENSITY = 0.1
+"""Spikes per neuron and step where no run was measured."""
 ENGINE_THREADS = (1, 2, 4, 8)
 """Numbers of threads for which the memory of the event engine is reported."""
 
@@ -87,11 +92,21 @@ def inspect(
             autocompletion=options.completion(_chip_names),
         ),
     ] = None,
+    paths: Annotated[
+        bool,
+        typer.Option(
+            "--paths",
+            help="Show which path the event engine is expected to take for each synapse, and the "
+            "estimated cycles of every path: at the spikes of --run, otherwise at 10 % spikes.",
+        ),
+    ] = False,
     json: options.Json = None,
 ) -> None:
     """Show a network: layers, shapes, parameters, and the proved bits of its accumulators."""
     kinds = {".net": _inspect_netx, ".onnx": _inspect_onnx, ".lmht": _inspect_network}
     content = kinds[network.suffix](network, run, target)
+    if paths:
+        content["paths"] = _inspect_paths(network, run)
     write_json(json, content)
 
 
@@ -243,6 +258,58 @@ def _memory_line(memory: dict[str, Any]) -> str:
 
 def _mebibytes(size: int) -> str:
     return f"{size / 2**20:.2f}"
+
+
+def _inspect_paths(path: Path, run: Path | None) -> list[dict[str, Any]]:
+    """Show the expected path of every synapse and the cycles of all paths."""
+    import lmht_deploy as lmht
+    from lmht_deploy import engine
+
+    if path.suffix != ".lmht":
+        raise DataError(f"--paths needs a network (.lmht), and {path} is not one")
+    net = lmht.load(path)
+    model = engine.Model(net)
+    measured = _read_run(run, net.shapes) if run else {}
+    rows = [row for name in model.places for row in _paths_of(model, net, name, measured)]
+    title = f"event engine ({model.isa}): expected paths, in cycles per window"
+    found = table(title, PATHS, left=(*PATHS[:2], *PATHS[3:]))
+    for row in rows:
+        cycles = ", ".join(f"{name} {cost:,.0f}" for name, cost in row["cycles"].items())
+        found.add_row(
+            row["layer"], row["reads"], f"{row['density']:.1%}", row["path"], cycles or "-"
+        )
+    show(found)
+    return rows
+
+
+def _paths_of(
+    model: Model, net: Network, name: str, measured: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    layer = next(layer for layer in net.layers if layer.name == name)
+    for index, synapse in enumerate(getattr(layer, "synapses", ())):
+        density = _density(net, synapse.source, measured)
+        cycles = model.path_costs(name, density)[index]
+        yield {
+            "layer": name,
+            "reads": synapse.source,
+            "density": density,
+            "path": next(iter(cycles), "channelwise"),
+            "cycles": cycles,
+        }
+
+
+def _density(net: Network, name: str, measured: dict[str, Any]) -> float:
+    """Spikes per value and step of what a synapse reads: those of the neurons before it."""
+    from lmht_deploy.ir import Flatten, MaxPool, SumPool
+
+    layer = next(layer for layer in net.layers if layer.name == name)
+    spikes = _mean(measured, "spikes", name)
+    if spikes is not None:
+        return spikes / (math.prod(net.shapes[name]) * net.steps[name])
+    if not isinstance(layer, SumPool | MaxPool | Flatten):
+        return ASSUMED_DENSITY
+    summed = math.prod(layer.kernel) if isinstance(layer, SumPool) else 1
+    return summed * _density(net, layer.source, measured)
 
 
 # ------------------------------------------------------------------------------------- ONNX

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from lmht_deploy.errors import BackendError
-from lmht_deploy.ir import Network, require_network
+from lmht_deploy.ir import Network, Neurons, Readout, require_network
 from lmht_deploy.result import macs
 
 from ._extension import core, require
 from ._plan import Planner
 
-TIERS = ("amx", "avx512vnni", "avxvnni", "avx2", "generic")
+TIERS = ("amx", "avx512vnni", "avxvnni", "avx2", "i8mm", "dotprod", "neon", "generic")
 """Names of all tiers (implementations for one instruction set), the fastest first."""
 
 PATHS = ("ones", "shared", "graded", "weighted", "dense", "channelwise")
@@ -34,6 +34,11 @@ the window.
 
 ForcedPath: TypeAlias = Literal["list", "shared", "dense"]
 """Paths that tests and benchmarks can force: sparse, sparse with sharing, or dense."""
+
+
+def _by_cost(costs: list[float | None]) -> dict[str, float]:
+    possible = [(cost, path) for path, cost in zip(PATHS, costs, strict=True) if cost is not None]
+    return {path: cost for cost, path in sorted(possible)}
 
 
 def isas() -> list[str]:
@@ -84,6 +89,38 @@ class Model:
             raise BackendError(
                 f"the event-driven engine cannot run this network: {error}"
             ) from None
+
+    def path_costs(self, layer: str, density: float) -> list[dict[str, float]]:
+        """Estimate the cycles per window of every path that the synapses of a layer can take.
+
+        The engine estimates each row of a window in the same way from the spikes that it finds
+        there, and takes the cheapest path.
+
+        Args:
+            layer: Name of a layer with synapses.
+            density: Spikes per neuron and step of the layers that it reads, spread evenly.
+
+        Returns:
+            Cycles by path (see `PATHS`), the cheapest first, for each synapse in order; `{}` for a
+            synapse with one weight per channel, which has no choice.
+
+        Raises:
+            BackendError: If there is no such layer, or the density is negative.
+        """
+        try:
+            place = self.places[layer]
+            synapses = next(
+                given.synapses
+                for given in self.net.layers
+                if given.name == layer and isinstance(given, Neurons | Readout)
+            )
+        except (KeyError, StopIteration):
+            raise BackendError(f"the network has no layer with synapses named {layer!r}") from None
+        if not density >= 0:
+            raise BackendError(f"a density is at least 0, not {density}")
+        return [
+            _by_cost(self._core.path_costs(place, index, density)) for index in range(len(synapses))
+        ]
 
     @property
     def isa(self) -> str:

@@ -58,24 +58,24 @@ class RunArrays:
 
     def _result(self, seconds: float) -> Result:
         net = self._model.net
+        names = [*(layer.name for layer in net.neurons), net.readout.name]
+
+        def by_layer(counts: Int64Array) -> dict[str, np.ndarray]:
+            """Columns by layer: the layers of neurons, then the read-out if it has one."""
+            return dict(zip(names, counts.T, strict=False))
+
         return Result(
             backend="event",
             logits=self._logits,
             scale=net.readout.scale,
-            spikes=self._by_layer(self._spikes),
-            sops=self._by_layer(self._sops),
-            events=self._by_layer(self._events),
-            event_sops=self._by_layer(self._event_sops),
+            spikes=by_layer(self._spikes),
+            sops=by_layer(self._sops),
+            events=by_layer(self._events),
+            event_sops=by_layer(self._event_sops),
             macs=self._model.macs.copy(),
             seconds=seconds,
             traces=self._traces_by_layer() if self.traces else None,
         )
-
-    def _by_layer(self, counts: Int64Array) -> dict[str, np.ndarray]:
-        """Columns of `counts` by layer: the layers of neurons, then the read-out if it has one."""
-        net = self._model.net
-        names = [*(layer.name for layer in net.neurons), net.readout.name]
-        return dict(zip(names, counts.T, strict=False))
 
     def _traces_by_layer(self) -> dict[str, np.ndarray]:
         net = self._model.net

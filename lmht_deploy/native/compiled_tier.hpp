@@ -9,6 +9,6 @@
 #define FEATURE(name, tier, macro)                                      \
     static_assert(!LMHT_NEEDS(lmht::Isa::LMHT_TIER, lmht::Isa::tier) || \
                       sizeof(LMHT_TEXT(macro)) == sizeof("1"),          \
-                  "the tier needs -m" #name);
+                  "the tier needs the compiler flag of " #name);
+#define ARM_FEATURE FEATURE
 #include "native/tiers.def"
-#undef FEATURE

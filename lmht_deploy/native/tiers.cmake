@@ -17,10 +17,30 @@ foreach(tier ${tiers})
   endif()
 endforeach()
 
+# The tiers of AArch64 rise, too: -march=armv8.2-a+FEATURE+...
+file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/tiers.def features REGEX "^ARM_FEATURE\\(")
+set(arm_tiers neon dotprod i8mm)
+set(flags "")
+foreach(tier ${arm_tiers})
+  foreach(feature ${features})
+    if(feature MATCHES "^ARM_FEATURE\\(([a-z0-9]+), *${tier},")
+      if(NOT flags)
+        set(flags -march=armv8.2-a)
+      endif()
+      string(APPEND flags +${CMAKE_MATCH_1})
+    endif()
+  endforeach()
+  set(LMHT_FLAGS_${tier} ${flags})
+endforeach()
+
 # lmht_tier(CORE TIER SOURCE [OPTION...]): adds the translation unit of one tier to lmht_CORE.
-# On other processors than x86-64 only the generic tier is built, which has no flags.
+# Only the tiers of the processor's family are built, and the generic tier, which has no flags.
 function(lmht_tier core tier source)
-  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(family "x86_64|AMD64")
+  if(tier IN_LIST arm_tiers)
+    set(family "aarch64|arm64|ARM64")
+  endif()
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "${family}")
     target_sources(lmht_${core} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/${source})
     set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
       "${LMHT_FLAGS_${tier}};-DLMHT_TIER=${tier};${ARGN}")

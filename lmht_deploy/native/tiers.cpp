@@ -6,6 +6,10 @@
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace lmht {
@@ -15,9 +19,15 @@ struct Named {
     Isa isa;
     const char* name;
 };
-constexpr Named ISAS[] = {{Isa::amx, "amx"},       {Isa::avx512vnni, "avx512vnni"},
-                          {Isa::avx512, "avx512"}, {Isa::avxvnni, "avxvnni"},
-                          {Isa::avx2, "avx2"},     {Isa::generic, "generic"}};
+constexpr Named ISAS[] = {{Isa::i8mm, "i8mm"},
+                          {Isa::dotprod, "dotprod"},
+                          {Isa::neon, "neon"},
+                          {Isa::amx, "amx"},
+                          {Isa::avx512vnni, "avx512vnni"},
+                          {Isa::avx512, "avx512"},
+                          {Isa::avxvnni, "avxvnni"},
+                          {Isa::avx2, "avx2"},
+                          {Isa::generic, "generic"}};
 
 #if defined(__x86_64__)
 // Whether the system lets this process use the tiles of AMX. Linux saves their 8 KiB for each
@@ -35,6 +45,24 @@ bool may_use_tiles() {
     static const bool granted = request_tiles();  // once per process
     return granted;
 }
+#elif defined(__aarch64__)
+struct ArmFeatures {
+    bool dotprod = false, i8mm = false;
+};
+
+ArmFeatures arm_features() {
+#if defined(__linux__)
+    constexpr unsigned long ASIMDDP = 1ul << 20, I8MM = 1ul << 13;  // of HWCAP, of HWCAP2
+    return {(getauxval(AT_HWCAP) & ASIMDDP) != 0, (getauxval(AT_HWCAP2) & I8MM) != 0};
+#elif defined(__APPLE__)
+    int i8mm = 0;
+    size_t size = sizeof i8mm;
+    if (sysctlbyname("hw.optional.arm.FEAT_I8MM", &i8mm, &size, nullptr, 0)) i8mm = 0;
+    return {true, i8mm != 0};
+#else
+    return {};
+#endif
+}
 #endif
 
 }  // namespace
@@ -44,9 +72,16 @@ bool cpu_runs(Isa isa) {
     __builtin_cpu_init();
 #define FEATURE(name, tier, macro) \
     if (LMHT_NEEDS(isa, Isa::tier) && !__builtin_cpu_supports(#name)) return false;
+#define ARM_FEATURE(name, tier, macro)
 #include "native/tiers.def"
-#undef FEATURE
-    return isa < Isa::amx || may_use_tiles();
+    return !LMHT_IS_ARM(isa) && (isa < Isa::amx || may_use_tiles());
+#elif defined(__aarch64__)
+    static const ArmFeatures cpu = arm_features();
+#define FEATURE(name, tier, macro)
+#define ARM_FEATURE(name, tier, macro) \
+    if (LMHT_NEEDS(isa, Isa::tier) && !cpu.name) return false;
+#include "native/tiers.def"
+    return isa == Isa::generic || LMHT_IS_ARM(isa);
 #else
     return isa == Isa::generic;
 #endif

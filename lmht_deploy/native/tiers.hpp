@@ -2,12 +2,16 @@
 // one that the CPU runs is chosen when a model is built. All tiers compute the same integers.
 //
 //   tier         engine   netx   CPUs
-//   generic      yes      yes    any; the compiler's baseline: SSE2 on x86-64, NEON on AArch64
+//   generic      yes      yes    any; what the compiler makes of plain C++ for its baseline
 //   avx2         yes      yes    Intel Haswell (2013) and AMD Zen (2017), and later ones
 //   avxvnni      yes             Intel Alder Lake (2021) and AMD Zen 5 (2024), and later ones
 //   avx512                yes    Intel Skylake-X (2017) and AMD Zen 4 (2022), and later ones
 //   avx512vnni   yes             Intel Ice Lake (2019) and AMD Zen 4 (2022), and later ones
 //   amx          yes             Intel Sapphire Rapids (2023) and later ones, on Linux
+//   neon         yes             all AArch64 processors, such as Cortex-A53 and A72
+//   dotprod      yes             Arm Cortex-A55 and A75 (2017), A76, Apple M1, and later ones
+//   i8mm         yes             Arm Neoverse V1 (2020), Cortex-A510 and A710 (2021), Apple M2
+//   (2022)
 //
 // How a tier comes to run:
 //
@@ -15,7 +19,8 @@
 //       |  \----- compiled_tier.hpp                    checks there that the compiler agrees
 //       v
 //   cpu_runs(isa)                                      asks the CPU for the same features, and
-//       |                                              the system for the use of tiles
+//       |                                              the system for the use of tiles;
+//       |                                              on AArch64 the system for the features
 //       |
 //   Tiers<Kernels>   the tiers of one core that the CPU runs, the best first
 //       |

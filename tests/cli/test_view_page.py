@@ -93,9 +93,9 @@ def test_the_cells_that_decide_are_painted(page: Page, folder: Path) -> None:
     page.press("w", 87)
     page.wait("state.header.playback.paused")
     page.wait("$('why').textContent.startsWith('Green') || $('why').textContent.includes('yet')")
-    for _ in range(3):
+    for window in range(3):
         page.press("ArrowRight", 39)
-    at_window(page, 2)
+        at_window(page, window)
     pixels = "[...state.canvas.getImageData(0, 0, 8, 8).data].join()"
     before = page.run(pixels)
     page.press("w", 87)

@@ -503,3 +503,19 @@ def test_a_few_largest_counts(k: int, isa: str) -> None:
     runner = engine.Engine(engine.Model(net, isa=isa, path="list"))
     assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
     assert "graded" in runner.profile(windows)[1].rows
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 42, 43, 63, 64, 126, 127, 128, 255])
+def test_dot_products_up_to_the_range_of_a_sum(k: int, isa: str) -> None:
+    """16-bit sums of two products each hold 127 // k dot products of four inputs."""
+    quads = max(127 // k, 1)
+    for channels in (4 * quads, 4 * quads + 4, 8 * quads, 8 * quads + 3):
+        b = Builder(42, shape=(channels, 3, 7), steps=1, max_value=k)
+        conv = b.conv("input", 66, 1, padding=0)
+        sign = np.where(np.arange(66)[:, None, None, None] % 2, 127, -128)
+        conv = replace(conv, weight=sign * np.ones_like(conv.weight))
+        net = b.finish(b.neurons("a", conv, steps=1, levels=300, threshold=(1000, 2000)))
+        windows = np.full((1, *net.window_shape), k)
+        windows[..., 1, :] = np.random.default_rng(43).integers(0, k + 1, (channels, 7))
+        runner = engine.Engine(engine.Model(net, isa=isa, path="dense"))
+        assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))

@@ -45,6 +45,41 @@ def test_inspect_states_the_memory(tmp_path: Path, capsys: pytest.CaptureFixture
     )
 
 
+@pytest.mark.parametrize("isa", engine.isas())
+def test_expected_costs_of_paths(isa: str) -> None:
+    """Lists cost more with every spike, dot products do not; the cheapest path comes first."""
+    b = Builder(50, shape=(64, 9, 13), steps=4, max_value=1)
+    a = b.neurons("a", b.conv("input", 64), steps=4, levels=1)
+    c = b.neurons("c", b.conv(a, 64), b.scale(a), steps=4, levels=1)
+    model = engine.Model(b.finish(c), isa=isa)
+    few, many = (model.path_costs("c", density) for density in (0.01, 1.0))
+    assert few[0]["ones"] < many[0]["ones"]
+    assert few[0].get("dense") == many[0].get("dense")
+    assert few[1] == many[1] == {}
+    assert list(many[0].values()) == sorted(many[0].values())
+    for layer, density in (("input", 0.1), ("none", 0.1), ("c", -1.0), ("c", float("nan"))):
+        with pytest.raises(BackendError):
+            model.path_costs(layer, density)
+
+
+def test_inspect_states_the_expected_paths(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_network(net := SPECIAL["residual"](), tmp_path / "net.lmht")
+    with pytest.raises(SystemExit, match="0"):
+        main(["inspect", str(tmp_path / "net.lmht"), "--paths", "--json", str(tmp_path / "x.json")])
+    rows = json.loads((tmp_path / "x.json").read_text())["paths"]
+    assert "expected paths" in capsys.readouterr().out
+    synapses = [
+        (layer.name, s.source) for layer in net.layers for s in getattr(layer, "synapses", ())
+    ]
+    assert [(row["layer"], row["reads"]) for row in rows] == synapses
+    for row in rows:
+        costs = engine.Model(net).path_costs(row["layer"], row["density"])
+        assert row["cycles"] in costs
+        assert row["path"] == next(iter(row["cycles"]), "channelwise")
+
+
 def test_inspect_says_why_the_engine_does_not_run_a_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,38 +34,50 @@ static int byte_of(int channel) {
     return channel % 16 * 4 + (channel / 16 == 1 ? 2 : channel / 16 == 2 ? 1 : channel / 16);
 }
 
-TEST(every_weight_is_in_its_row_and_its_quad) {
-    for (const Shape& shape : SHAPES) {
-        const auto weight = random_weights(shape);
-        const auto packed =
-            PackedWeights::pack(weight.data(), shape.channels_out, shape.channels_in, shape.groups,
-                                KERNEL_Y, KERNEL_X, true);
-        CHECK_EQUAL(packed.slices.size(), size_t(shape.channels_out + LANES - 1) / LANES);
-        int wrong = 0;
-        for (size_t s = 0; s < packed.slices.size(); ++s) {
-            const Slice& slice = packed.slices[s];
-            for (int kx = 0; kx < KERNEL_X; ++kx)
-                for (int ky = 0; ky < KERNEL_Y; ++ky)
-                    for (int i = 0; i < slice.channels * LANES; ++i) {
-                        const int c = i / LANES, lane = i % LANES, place = kx * KERNEL_Y + ky;
-                        const int value = expected(shape, weight, int(s) * LANES + lane,
-                                                   slice.channel0 + c, ky, kx);
-                        const size_t row = size_t(place) * slice.pitch + c;
-                        const size_t slot = size_t(place) * slice.channels + c;
-                        const uint8_t* const rows = packed.bytes + slice.offset;
-                        const int8_t* const quads = packed.quads + slice.quads_offset;
-                        wrong += rows[row * LANES + byte_of(lane)] - 128 != value;
-                        wrong += quads[(slot / QUAD * LANES + lane) * QUAD + slot % QUAD] != value;
-                    }
-        }
-        CHECK_EQUAL(wrong, 0);
+// Where the weight of a slot and an output channel lies in the quads of a slice.
+static size_t index_of(const Slice& slice, QuadOrder order, size_t slot, int channel) {
+    const size_t quad = slot / QUAD, byte = slot % QUAD;
+    if (order == QuadOrder::Rows) return (quad * LANES + channel) * QUAD + byte;
+    const size_t depth = slice.quads_bytes / (DEPTH * LANES), half = channel / 32;
+    const size_t tile = (half * depth + quad / TILE_SIZE) * 2 + channel / TILE_SIZE % 2;
+    return (tile * TILE_SIZE + quad % TILE_SIZE) * DEPTH + channel % TILE_SIZE * QUAD + byte;
+}
+
+static void check_places_of_weights(const Shape& shape, QuadOrder order) {
+    const auto weight = random_weights(shape);
+    const auto packed = PackedWeights::pack(weight.data(), shape.channels_out, shape.channels_in,
+                                            shape.groups, KERNEL_Y, KERNEL_X, order);
+    CHECK_EQUAL(packed.slices.size(), size_t(shape.channels_out + LANES - 1) / LANES);
+    int wrong = 0;
+    for (size_t s = 0; s < packed.slices.size(); ++s) {
+        const Slice& slice = packed.slices[s];
+        for (int kx = 0; kx < KERNEL_X; ++kx)
+            for (int ky = 0; ky < KERNEL_Y; ++ky)
+                for (int i = 0; i < slice.channels * LANES; ++i) {
+                    const int c = i / LANES, lane = i % LANES, place = kx * KERNEL_Y + ky;
+                    const int value =
+                        expected(shape, weight, int(s) * LANES + lane, slice.channel0 + c, ky, kx);
+                    const size_t row = size_t(place) * slice.pitch + c;
+                    const size_t slot = size_t(place) * slice.channels + c;
+                    const uint8_t* const rows = packed.bytes + slice.offset;
+                    const int8_t* const quads = packed.quads + slice.quads_offset;
+                    wrong += rows[row * LANES + byte_of(lane)] - 128 != value;
+                    wrong += quads[index_of(slice, order, slot, lane)] != value;
+                }
     }
+    CHECK_EQUAL(wrong, 0);
+}
+
+TEST(every_weight_is_in_its_row_and_its_quad) {
+    for (const Shape& shape : SHAPES)
+        for (const QuadOrder order : {QuadOrder::Rows, QuadOrder::Tiles})
+            check_places_of_weights(shape, order);
 }
 
 TEST(slices_read_the_channels_of_their_groups) {
     const Shape shape{130, 70, 2};  // groups of 65 output and 35 input channels
-    const auto packed =
-        PackedWeights::pack(random_weights(shape).data(), 130, 70, 2, KERNEL_Y, KERNEL_X, false);
+    const auto packed = PackedWeights::pack(random_weights(shape).data(), 130, 70, 2, KERNEL_Y,
+                                            KERNEL_X, QuadOrder::None);
     CHECK(packed.quads == nullptr);
     CHECK_EQUAL(packed.slices[0].channels, 35);  // outputs 0..63: the first group
     CHECK_EQUAL(packed.slices[1].channels, 70);  // outputs 64..127: both
@@ -78,7 +90,7 @@ TEST(gathered_weights_stay_the_same) {
     const auto weight = random_weights(shape);
     const auto pack = [&] {
         return PackedWeights::pack(weight.data(), shape.channels_out, shape.channels_in,
-                                   shape.groups, KERNEL_Y, KERNEL_X, true);
+                                   shape.groups, KERNEL_Y, KERNEL_X, QuadOrder::Tiles);
     };
     const PackedWeights before = pack();
     PackedWeights first = pack(), second = pack();

@@ -49,6 +49,9 @@ TIERS = {
         "amx_tile",
         "amx_int8",
     },
+    "neon": {"asimd"},
+    "dotprod": {"asimd", "asimddp"},
+    "i8mm": {"asimd", "asimddp", "i8mm"},
 }
 """CPU flags that each tier needs, as /proc/cpuinfo spells them."""
 
@@ -92,5 +95,5 @@ def cpu_has(tier: str) -> bool:
 def _cpu_flags() -> set[str]:
     path = Path("/proc/cpuinfo")
     text = path.read_text() if path.exists() else ""
-    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
     return set(found[1].split()) if found else set()

@@ -11,6 +11,10 @@ const Tiers<Kernels>& tiers() {
         {Isa::avx512vnni, kernels_avx512vnni},
         {Isa::avxvnni, kernels_avxvnni},
         {Isa::avx2, kernels_avx2},
+#elif defined(__aarch64__)
+        {Isa::i8mm, kernels_i8mm},
+        {Isa::dotprod, kernels_dotprod},
+        {Isa::neon, kernels_neon},
 #endif
         {Isa::generic, kernels_generic}};
     return tiers;

@@ -1,5 +1,7 @@
 #include "kernel_rows.hpp"
 
+#include <algorithm>
+
 namespace lmht {
 namespace {
 
@@ -10,6 +12,20 @@ void set_weights(SynapseRow& row, const Synapse& synapse, int slice) {
     row.column_slots = kernel_height * range.channels;
     row.column_rows = kernel_height * range.pitch;
     if (synapse.weights.quads) row.quads = synapse.weights.quads + range.quads_offset;
+}
+
+// The kernel rows of output row y that lie inside the input: those of the padding need no dot
+// products, if whole quads lie in it.
+void set_inside(SynapseRow& row, const Geometry& geometry, int height, int channels, int y) {
+    int first = 0, last = geometry.kernel.y;
+    const auto outside = [&](int ky) {
+        const int at = geometry.input_row(y, ky);
+        return channels % QUAD == 0 && (at < 0 || at >= height);
+    };
+    while (first < last && outside(first)) ++first;
+    while (first < last && outside(last - 1)) --last;
+    row.first_slot = first * channels;
+    row.inside_slots = (last - first) * channels;
 }
 
 void set_taps(SynapseRow& row, const SynapticLayer& layer, const Synapse& synapse,
@@ -52,18 +68,22 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Spikes* out, int y, int s
     return row;
 }
 
-SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const Spikes& source,
+SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const Source& source,
                        const RowInputs& inputs, int y, int slice) {
     SynapseRow row{};
     row.inputs = &inputs;
+    row.max_count = int(std::min<int64_t>(source.max_count, INT32_MAX));
     row.exponent = synapse.exponent;
     row.first = synapse.geometry.first.data();
     row.kernel_width = synapse.geometry.kernel.x;
     row.kernel_height = synapse.geometry.kernel.y;
-    if (synapse.channelwise())
-        set_taps(row, layer, synapse, source, y, slice);
-    else
+    if (synapse.channelwise()) {
+        set_taps(row, layer, synapse, source.spikes, y, slice);
+    } else {
         set_weights(row, synapse, slice);
+        set_inside(row, synapse.geometry, source.spikes.height,
+                   synapse.weights.slices[slice].channels, y);
+    }
     return row;
 }
 

@@ -12,8 +12,8 @@ namespace lmht {
 NeuronRow neuron_row(const SynapticLayer& layer, const Spikes* out, int y, int slice,
                      int32_t* currents);
 
-// One synapse of it. `source` is what a channelwise synapse reads.
-SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const Spikes& source,
+// One synapse of it, which reads `source`.
+SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const Source& source,
                        const RowInputs& inputs, int y, int slice);
 
 // The product of `pixels` output pixels from those of `inputs` on with the weights of a slice.

@@ -71,14 +71,16 @@ struct GatherRow {
 // A synapse as one output row and one slice of 64 output channels see it.
 struct SynapseRow {
     const RowInputs* inputs;
+    int max_count;           // largest k, Path::Dense
     int exponent;            // its currents are shifted left by this
     const uint8_t* weights;  // [kernel_width * column_rows][64] biased by 128: see `PackedWeights`
-    const int8_t* quads;     // Path::Dense: [slots / 4 rounded up][64][4], signed
+    const int8_t* quads;     // Path::Dense: see `QuadOrder`
     const int32_t* sums;     // Path::Dense, multiplied before: [blocks][block_pixels][64]; or null
     const int32_t* first;    // [width] first position of each output pixel
     int kernel_width;
-    int column_rows;   // kernel_height * pitch, of lists
-    int column_slots;  // kernel_height * channels, of dense values
+    int column_rows;               // kernel_height * pitch, of lists
+    int column_slots;              // kernel_height * channels, of dense values
+    int first_slot, inside_slots;  // Path::Dense: the slots of a position that are not padding
     // Path::Channelwise
     const Spikes* source;
     const int32_t* taps;  // [kernel_height][kernel_width] rows of 64, `tap_pitch` apart
@@ -98,7 +100,7 @@ struct DenseProduct {
     const uint8_t* values;  // of the first pixel
     size_t value_pitch;     // from pixel to pixel
     int pixels;
-    const int8_t* quads;      // as in `SynapseRow`, with zeros behind: [depth][16][64][4]
+    const int8_t* quads;      // QuadOrder::Tiles
     int depth;                // groups of DEPTH slots
     int32_t* sums;            // [pixels][64]
     const uint8_t* prefetch;  // weights that are needed soon
@@ -193,5 +195,8 @@ const Kernels* kernels_avx2();        // null where not compiled in
 const Kernels* kernels_avxvnni();     // null where not compiled in
 const Kernels* kernels_avx512vnni();  // null where not compiled in
 const Kernels* kernels_amx();         // null where not compiled in
+const Kernels* kernels_neon();        // null where not compiled in
+const Kernels* kernels_dotprod();     // null where not compiled in
+const Kernels* kernels_i8mm();        // null where not compiled in
 
 }  // namespace lmht

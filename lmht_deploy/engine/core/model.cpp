@@ -118,6 +118,14 @@ void check_slots(const Geometry& geometry, int channels) {
             "a synapse is too large");
 }
 
+// Tiles suit the dense path if the output pixels lie at equal distances, and far enough from each
+// other that what is loaded for one is not loaded again for many others.
+QuadOrder quad_order(const Kernels& kernels, const Geometry& geometry, int group_channels) {
+    if (kernels.dense_max == 0) return QuadOrder::None;
+    const int64_t distance = int64_t(geometry.pixel_distance) * geometry.kernel.y * group_channels;
+    return kernels.multiply && distance >= DEPTH ? QuadOrder::Tiles : QuadOrder::Rows;
+}
+
 }  // namespace
 
 // --------------------------------------------------------------------------------------------------
@@ -275,9 +283,9 @@ Synapse Model::make_synapse(const SynapseSpec& spec, bool window) const {
     if (spec.groups == in.channels && spec.groups == spec.channels_out)
         synapse.taps = channelwise_taps(spec);
     else
-        synapse.weights =
-            PackedWeights::pack(spec.weight, spec.channels_out, in.channels, spec.groups,
-                                spec.kernel.y, spec.kernel.x, kernels->dense_max > 0);
+        synapse.weights = PackedWeights::pack(
+            spec.weight, spec.channels_out, in.channels, spec.groups, spec.kernel.y, spec.kernel.x,
+            quad_order(*kernels, synapse.geometry, in.channels / spec.groups));
     return synapse;
 }
 

@@ -13,6 +13,7 @@
 #include "engine.hpp"
 #include "incremental.hpp"
 #include "native/require.hpp"
+#include "path_choice.hpp"
 #include "stepwise.hpp"
 
 namespace nb = nanobind;
@@ -110,6 +111,18 @@ void add_readout(lmht::Model& model, const std::vector<Synapse>& synapses,
     model.add_readout(specs_of(model, synapses), bias.data(), int(bias.size()), summable);
 }
 
+// Expected cycles by path; none for a path that is not possible.
+std::vector<std::optional<double>> path_costs(const lmht::Model& model, int layer, int synapse,
+                                              double density) {
+    require(layer >= 0 && layer < int(model.layers.size()) && model.layers[layer].synaptic,
+            "there is no such layer with synapses");
+    const auto& synapses = model.layers[layer].synaptic->synapses;
+    require(synapse >= 0 && synapse < int(synapses.size()), "there is no such synapse");
+    require(density >= 0, "a density is at least 0");
+    const auto costs = lmht::expected_costs(model, synapses[synapse], density).cycles;
+    return {costs.begin(), costs.end()};
+}
+
 void bind_model(nb::module_& m) {
     nb::class_<Synapse>(m, "Synapse", "The weights of one synapse and how it reads its source.")
         .def(
@@ -152,6 +165,7 @@ void bind_model(nb::module_& m) {
              nb::arg("omega").noconvert(), "substeps"_a, "levels"_a, "leak"_a)
         .def("add_readout", &add_readout, nb::kw_only(), "synapses"_a, nb::arg("bias").noconvert(),
              "summable"_a)
+        .def("path_costs", &path_costs, "layer"_a, "synapse"_a, "density"_a)
         .def_prop_ro("supports_incremental", &lmht::IncrementalEngine::supports)
         .def_prop_ro("isa", [](const lmht::Model& model) { return model.kernels->name; })
         .def_prop_ro("weight_bytes", &lmht::Model::weight_bytes);

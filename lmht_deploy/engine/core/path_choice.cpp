@@ -40,11 +40,51 @@ PathCosts only(Path path, const PathCosts& all) {
     return costs;
 }
 
+// Spikes under all output rows where `density` of the neurons fire at each step, independently of
+// each other. A block sums `steps_per_block` steps.
+SpikeStatistics expected_statistics(const Geometry& geometry, const Tensor& tensor,
+                                    const Source& source, double density, double min_shared) {
+    int rows_under = 0;
+    for (int y = 0; y < geometry.height_out; ++y)
+        geometry.for_rows_under(y, [&](int) { ++rows_under; });
+    const double neurons = double(rows_under) * tensor.width * tensor.channels;
+    const double fires = std::min(density, 1.0);
+    const double active = 1 - std::pow(1 - fires, source.steps_per_block);
+    const double shared = neurons / geometry.height_out * fires * fires;  // of a row and a pair
+    SpikeStatistics found;
+    found.rows = geometry.height_out;
+    found.spikes = std::llround(neurons * tensor.steps * density);
+    found.active = std::llround(neurons * source.spikes.steps * active);
+    found.max_row_spikes = found.spikes / found.rows;
+    if (source.spikes.format == Format::Binary && shared > min_shared) {
+        found.shared_pairs = int64_t(found.rows) * (source.spikes.steps / 2);
+        found.shared_spikes = std::llround(double(found.shared_pairs) * shared);
+    }
+    return found;
+}
+
 }  // namespace
 
-bool fits_tiles(const Synapse& synapse) {
-    const Geometry& geometry = synapse.geometry;
-    return geometry.pixel_distance * geometry.kernel.y * synapse.weights.max_channels() >= DEPTH;
+PathCosts expected_costs(const Model& model, const Synapse& synapse, double density) {
+    if (synapse.channelwise()) return {};
+    const Tensor& tensor = model.tensors[synapse.source];
+    Activation activation;
+    Spikes& spikes = activation.views[int(synapse.view)];
+    spikes.format = tensor.format(synapse.view);
+    spikes.steps = tensor.steps_of(synapse.view);
+    const Source source = source_of(synapse, tensor, activation);
+    const PathChooser chooser(model.kernels->costs, model.kernels->dense_max, model.policy);
+    PathCosts sum;
+    for (const Slice& slice : synapse.weights.slices) {
+        const SynapseTraits traits = traits_of(synapse, slice, source, chooser.costs());
+        const PathCosts costs =
+            chooser.estimate(traits, expected_statistics(synapse.geometry, tensor, source, density,
+                                                         chooser.min_shared(traits)));
+        for (int path = 0; path < PATHS; ++path)
+            if (costs.cycles[path])
+                sum.cycles[path] = sum.cycles[path].value_or(0) + *costs.cycles[path];
+    }
+    return sum;
 }
 
 SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source& source,
@@ -60,7 +100,7 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
             .channels = slice.channels,
             .aligned_channels = slice.channel0 % LANES == 0,
             .slices = int(synapse.weights.slices.size()),
-            .row_pixels = fits_tiles(synapse) ? geometry.row_pixels() : 0,
+            .row_pixels = synapse.weights.tiled() ? geometry.row_pixels() : 0,
             .rows_per_spike =
                 geometry.mean_column_taps * slice.channels / synapse.channels_in * misses};
 }

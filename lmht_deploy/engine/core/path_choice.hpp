@@ -31,10 +31,6 @@ struct SynapseTraits {
         rows_per_spike;  // expected rows of weights that one spike adds, weighted by cache misses
 };
 
-// Whether tiles suit the dense path: its output pixels lie at equal distances, and far enough from
-// each other that what is loaded for one is not loaded again for many others.
-bool fits_tiles(const Synapse& synapse);
-
 SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source& source,
                         const Costs& costs);
 
@@ -65,6 +61,10 @@ struct PathCosts {
 };
 
 std::string to_string(const PathCosts& costs);
+
+// What each path of a synapse is expected to cost for a window whose source has `density` spikes
+// per neuron and step, spread evenly. Empty for a channelwise synapse.
+PathCosts expected_costs(const Model& model, const Synapse& synapse, double density);
 
 class PathChooser {
 public:

@@ -252,7 +252,7 @@ void SynapticRunner::compute_row(size_t index, RowRange rows, int y, int slice,
 }
 
 bool SynapticRunner::multiplies(const Synapse& synapse, const RowInputs& inputs) const {
-    return kernels_.multiply && inputs.path == Path::Dense && fits_tiles(synapse);
+    return inputs.path == Path::Dense && synapse.weights.tiled();
 }
 
 // Multiplies the dense values of all synapses that have some, for as many rows at once as follow
@@ -295,8 +295,7 @@ void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y,
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
         const RowInputs& inputs = prepared.inputs[s];
-        synapses.push_back(synapse_row(
-            layer, synapse, activations_[synapse.source].view(synapse.view), inputs, y, slice));
+        synapses.push_back(synapse_row(layer, synapse, source_of(synapse), inputs, y, slice));
         if (multiplies(synapse, inputs))
             synapses.back().sums = sums_of(index, s, inputs, y - rows.first, thread);
     }

@@ -20,6 +20,19 @@ int byte_of_channel(int channel) {
     return channel % 16 * 4 + BYTE[channel / 16];
 }
 
+// Where the weight of a row and a channel lies in the quads of a slice of `bytes` bytes.
+size_t index_in_rows(size_t row, int channel) {
+    return (row / QUAD * LANES + channel) * QUAD + row % QUAD;
+}
+
+size_t index_in_tiles(size_t row, int channel, size_t bytes) {
+    constexpr size_t TILE_BYTES = size_t(DEPTH) * TILE_SIZE, PAIR = 2 * TILE_SIZE;
+    const size_t half = channel / PAIR * (bytes / 2);
+    const size_t tile = row / DEPTH * 2 + channel % PAIR / TILE_SIZE;
+    const size_t group = row % DEPTH / QUAD * TILE_SIZE + channel % TILE_SIZE;
+    return half + tile * TILE_BYTES + group * QUAD + row % QUAD;
+}
+
 }  // namespace
 
 int PackedWeights::max_channels() const {
@@ -29,17 +42,19 @@ int PackedWeights::max_channels() const {
 }
 
 PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int channels_in,
-                                  int groups, int kernel_y, int kernel_x, bool quads) {
+                                  int groups, int kernel_y, int kernel_x, QuadOrder order) {
     const WeightShape shape{channels_out, channels_out / groups, channels_in / groups, kernel_y,
                             kernel_x};
     PackedWeights packed;
+    packed.order = order;
     for (int first = 0; first < channels_out; first += LANES)
-        packed.add_slice(shape, first, std::min(first + LANES, channels_out) - 1, quads);
+        packed.add_slice(shape, first, std::min(first + LANES, channels_out) - 1,
+                         order != QuadOrder::None);
     packed.own = aligned(packed.size + packed.quads_size);
     packed.bytes = packed.own.get();
     std::memset(packed.own.get(), 128, packed.size);
     for (int o = 0; o < channels_out; ++o) packed.pack_rows(shape, weight, o);
-    if (quads) packed.pack_quads();
+    if (order != QuadOrder::None) packed.pack_quads();
     return packed;
 }
 
@@ -81,9 +96,12 @@ void PackedWeights::pack_quads() {
         for (size_t i = 0; i < slice.bytes; ++i) {
             const size_t place = i / LANES / slice.pitch, channel = i / LANES % slice.pitch;
             if (channel >= size_t(slice.channels)) continue;
-            const size_t row = place * slice.channels + channel, quad = row / QUAD;
-            to[slice.quads_offset + (quad * LANES + channel_of_byte(i % LANES)) * QUAD +
-               row % QUAD] = int8_t(bytes[slice.offset + i] ^ 0x80);
+            const size_t row = place * slice.channels + channel;
+            const int lane = channel_of_byte(i % LANES);
+            const size_t at = order == QuadOrder::Tiles
+                                  ? index_in_tiles(row, lane, slice.quads_bytes)
+                                  : index_in_rows(row, lane);
+            to[slice.quads_offset + at] = int8_t(bytes[slice.offset + i] ^ 0x80);
         }
 }
 

@@ -30,6 +30,14 @@ struct Slice {
     size_t quads_offset, quads_bytes;
 };
 
+// The order of the weights for the dense path, if there are any. What one product reads is in one
+// piece.
+enum class QuadOrder : uint8_t {
+    None,
+    Rows,   // [quad][64 channels][4], for dot products
+    Tiles,  // [half of the channels][16 quads][2 tiles][quad][16 channels][4], for tiles
+};
+
 // Weights in two forms. For lists, a row of 64 bytes per input of the receptive field, in the order
 // [kernel column][kernel row][channel] of the lists. A byte holds weight + 128, so that sums need
 // no sign. The order of the output channels within a row makes sums of 16-bit words come out in
@@ -41,18 +49,20 @@ struct Slice {
 //     lower bytes of even words: channels 0..15, of odd words: 16..31; upper bytes: 32..47, 48..63
 //
 // For the dense path, four rows at a time, signed, without the gaps, and with zeros up to a
-// multiple of 64 rows: `quads` [rows / 4][channel][4].
+// multiple of 64 rows: `quads` [rows / 4][channel][4] or in tiles.
 struct PackedWeights {
     std::vector<Slice> slices;
     size_t size = 0, quads_size = 0;
     const uint8_t* bytes = nullptr;
-    const int8_t* quads = nullptr;  // null where they were not asked for
+    QuadOrder order = QuadOrder::None;
+    const int8_t* quads = nullptr;  // null for QuadOrder::None
     Aligned<uint8_t> own;           // what both point to, until `gather_weights` takes them
 
+    bool tiled() const { return order == QuadOrder::Tiles; }
     int max_channels() const;  // input channels of a slice, at most
 
     static PackedWeights pack(const int8_t* weight, int channels_out, int channels_in, int groups,
-                              int kernel_y, int kernel_x, bool quads);
+                              int kernel_y, int kernel_x, QuadOrder order);
 
 private:
     void add_slice(const WeightShape& shape, int first, int last, bool with_quads);

@@ -127,7 +127,8 @@ function addEvents(counts, header) {
 
 // Paints the faded counts: one table of brightness per picture, one pass over the pixels, one copy.
 function drawEvents() {
-  const { counts, image, pixels } = state;
+  const { image, pixels } = state;
+  const counts = state.why ? state.why.events : state.counts;
   const size = pixels.length;
   let largest = 1;
   for (let i = 0; i < size; i++) largest = Math.max(largest, counts[i] + counts[size + i]);
@@ -177,7 +178,7 @@ function drawWhy() {
 
 function showWhy(why) {
   if (why.error) return write($("why"), why.error);
-  state.why = why;
+  state.why = { ...why, events: resized(why.frame, why.size) };
   const lowest = Math.min(...why.deltas.flat());
   const most = lowest < 0 ? `; without the strongest cell it falls by ${(-lowest).toFixed(3)}` : "";
   write($("why"), `Green cells support ${named(why.answer)}, pink cells oppose it (window ` +
@@ -185,6 +186,18 @@ function showWhy(why) {
     `${whole.format(why.changed)} cells decide alone; ${whole.format(why.runs)} runs.`);
   $("explain").setAttribute("aria-pressed", "true");
   drawEvents();
+}
+
+// The events of a window [2, rows, columns] in the size of the pictures.
+function resized(frame, [rows, columns]) {
+  const { width, height } = $("events");
+  return Float32Array.from({ length: 2 * height * width }, (_, i) => {
+    const x = i % width;
+    const y = Math.floor(i / width) % height;
+    const channel = Math.floor(i / (width * height));
+    const row = Math.floor((y * rows) / height);
+    return frame[(channel * rows + row) * columns + Math.floor((x * columns) / width)];
+  });
 }
 
 function hideWhy() {

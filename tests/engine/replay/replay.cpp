@@ -157,12 +157,20 @@ bool exact(lmht::Engine& engine, const lmht::Model& model, const Expected& expec
     return same;
 }
 
+struct Setting {
+    int threads;
+    lmht::PathPolicy policy;
+};
+constexpr Setting SETTINGS[] = {{1, lmht::PathPolicy::Cheapest}, {2, lmht::PathPolicy::Cheapest},
+                                {3, lmht::PathPolicy::Cheapest}, {1, lmht::PathPolicy::Dense},
+                                {2, lmht::PathPolicy::Shared},   {1, lmht::PathPolicy::List}};
+
 // The same of two engines that share the weights and run at the same time.
-bool exact_side_by_side(const std::vector<Layer>& layers, const std::string& isa, int threads,
+bool exact_side_by_side(const std::vector<Layer>& layers, const std::string& isa, Setting setting,
                         const Expected& expected) {
-    const auto model = std::make_shared<lmht::Model>(lmht::choose_kernels(isa));
+    const auto model = std::make_shared<lmht::Model>(lmht::choose_kernels(isa), setting.policy);
     for (const Layer& layer : layers) add(*model, layer);
-    lmht::Engine first(model, threads), second(model, threads);
+    lmht::Engine first(model, setting.threads), second(model, setting.threads);
     bool same[2];
     std::thread other([&] { same[1] = exact(second, *model, expected); });
     same[0] = exact(first, *model, expected);
@@ -187,17 +195,17 @@ int main(int argc, char** argv) try {
         for (const Layer& layer : layers)
             if (layer.call == Neurons) expected.traces.push_back(file.array());
         for (const std::string& isa : lmht::available_isas())
-            for (const int threads : {1, 2, 3})
-                if (!exact_side_by_side(layers, isa, threads, expected)) {
-                    std::printf("network %d differs on tier %s with %d threads\n", networks,
-                                isa.c_str(), threads);
+            for (const Setting setting : SETTINGS)
+                if (!exact_side_by_side(layers, isa, setting, expected)) {
+                    std::printf("network %d differs on tier %s with %d threads and policy %d\n",
+                                networks, isa.c_str(), setting.threads, int(setting.policy));
                     ++wrong;
                 }
     }
     std::string isas;
     for (const std::string& isa : lmht::available_isas()) isas += " " + isa;
-    std::printf("%d networks, tiers%s, 1 to 3 threads: %d runs differ\n", networks, isas.c_str(),
-                wrong);
+    std::printf("%d networks, tiers%s, 1 to 3 threads, all paths: %d runs differ\n", networks,
+                isas.c_str(), wrong);
     return wrong != 0 || networks == 0;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "replay: %s\n", error.what());

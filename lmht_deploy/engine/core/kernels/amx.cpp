@@ -10,8 +10,8 @@ namespace {
 // A product of tiles adds, for 16 output pixels and 16 output channels, what 64 slots bring: u8
 // times s8, summed in 32 bits, modulo 2^32 like all sums here.
 //
-//     values  [16 pixels][64 slots]                 rows `value_pitch` apart
-//     weights [16 groups of 4 slots][16 channels][4]  rows of the quads, 256 bytes apart
+//     values  [16 pixels][64 slots]                   rows `value_pitch` apart
+//     weights [16 groups of 4 slots][16 channels][4]  in one piece: QuadOrder::Tiles
 //     sums    [16 pixels][16 channels]
 //
 // Two times two of them share their operands. The eight tiles:
@@ -19,8 +19,8 @@ namespace {
 //                           6: channels n..    7: channels n + 16..
 //     4: pixels m..         0                  1
 //     5: pixels m + 16..    2                  3
-constexpr int QUAD_PITCH = LANES * QUAD, SUM_PITCH = LANES * int(sizeof(int32_t));
-constexpr int PAIR = 2 * TILE_SIZE;
+constexpr int WEIGHT_PITCH = TILE_SIZE * QUAD, SUM_PITCH = LANES * int(sizeof(int32_t));
+constexpr int TILE_BYTES = DEPTH * TILE_SIZE, PAIR = 2 * TILE_SIZE;
 
 struct alignas(64) TileConfig {
     uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -47,21 +47,26 @@ struct Configs {
 };
 constexpr Configs CONFIGS;
 
+// Weights of the 32 channels from `channel` on: two tiles after another for every 64 slots.
+LMHT_INLINE const int8_t* weights_of(const DenseProduct& product, int channel) {
+    return product.quads + size_t(channel) / TILE_SIZE * product.depth * TILE_BYTES;
+}
+
 // 32 pixels, those from `first` and those from `second` on, and 32 channels from `channel` on.
 LMHT_INLINE void multiply_pair(const DenseProduct& product, int first, int second, int channel,
                                Prefetcher& prefetcher) {
     const uint8_t* a = product.values + first * product.value_pitch;
     const uint8_t* b = product.values + second * product.value_pitch;
-    const int8_t* w = product.quads + channel * QUAD;
+    const int8_t* w = weights_of(product, channel);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int d = 0; d < product.depth; ++d, a += DEPTH, b += DEPTH, w += DEPTH * LANES) {
+    for (int d = 0; d < product.depth; ++d, a += DEPTH, b += DEPTH, w += 2 * TILE_BYTES) {
         _tile_loadd(4, a, product.value_pitch);
-        _tile_loadd(6, w, QUAD_PITCH);
+        _tile_loadd(6, w, WEIGHT_PITCH);
         _tile_dpbusd(0, 4, 6);
-        _tile_loadd(7, w + TILE_SIZE * QUAD, QUAD_PITCH);
+        _tile_loadd(7, w + TILE_BYTES, WEIGHT_PITCH);
         _tile_dpbusd(1, 4, 7);
         _tile_loadd(5, b, product.value_pitch);
         _tile_dpbusd(2, 5, 6);
@@ -76,47 +81,48 @@ LMHT_INLINE void multiply_pair(const DenseProduct& product, int first, int secon
     _tile_stored(3, also + TILE_SIZE, SUM_PITCH);
 }
 
-// The same for at most 16 pixels.
-LMHT_INLINE void multiply_single(const DenseProduct& product, int first, int channel,
-                                 Prefetcher& prefetcher) {
+// At most 16 pixels and all channels: four sums in turn, so that no product waits for the last.
+LMHT_INLINE void multiply_single(const DenseProduct& product, int first, Prefetcher& prefetcher) {
     const uint8_t* a = product.values + first * product.value_pitch;
-    const int8_t* w = product.quads + channel * QUAD;
+    const int8_t *w = weights_of(product, 0), *v = weights_of(product, PAIR);
     _tile_zero(0);
     _tile_zero(1);
-    for (int d = 0; d < product.depth; ++d, a += DEPTH, w += DEPTH * LANES) {
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int d = 0; d < product.depth; ++d, a += DEPTH, w += 2 * TILE_BYTES, v += 2 * TILE_BYTES) {
         _tile_loadd(4, a, product.value_pitch);
-        _tile_loadd(6, w, QUAD_PITCH);
+        _tile_loadd(6, w, WEIGHT_PITCH);
         _tile_dpbusd(0, 4, 6);
-        _tile_loadd(7, w + TILE_SIZE * QUAD, QUAD_PITCH);
+        _tile_loadd(7, w + TILE_BYTES, WEIGHT_PITCH);
         _tile_dpbusd(1, 4, 7);
-        prefetcher.fetch(prefetcher.lines());
+        _tile_loadd(6, v, WEIGHT_PITCH);
+        _tile_dpbusd(2, 4, 6);
+        _tile_loadd(7, v + TILE_BYTES, WEIGHT_PITCH);
+        _tile_dpbusd(3, 4, 7);
+        prefetcher.fetch(2 * prefetcher.lines());
     }
-    int32_t* const to = product.sums + size_t(first) * LANES + channel;
+    int32_t* const to = product.sums + size_t(first) * LANES;
     _tile_stored(0, to, SUM_PITCH);
     _tile_stored(1, to + TILE_SIZE, SUM_PITCH);
+    _tile_stored(2, to + 2 * TILE_SIZE, SUM_PITCH);
+    _tile_stored(3, to + 3 * TILE_SIZE, SUM_PITCH);
 }
 
-// 32 channels of all pixels. The last 16 pixels begin early enough to end with the last one: some
-// are multiplied twice.
-LMHT_INLINE void multiply_half(const DenseProduct& product, int channel, Prefetcher& prefetcher) {
-    const int last = product.pixels > TILE_SIZE ? product.pixels - TILE_SIZE : 0;
-    int first = 0;
-    for (; first + TILE_SIZE < product.pixels; first += PAIR) {
-        const int second = first + TILE_SIZE < last ? first + TILE_SIZE : last;
-        multiply_pair(product, first, second, channel, prefetcher);
-    }
-    if (first < product.pixels)
-        multiply_single(product, first < last ? first : last, channel, prefetcher);
-}
-
-// Half of the channels at a time: their weights stay in the first-level cache.
+// The last 16 pixels begin early enough to end with the last one: some are multiplied twice. Half
+// of the channels at a time: their weights stay in the first-level cache.
 void multiply(const DenseProduct& product) {
-    const int n = product.pixels, pairs = (n + PAIR - 1) / PAIR;
-    Prefetcher prefetcher(product.prefetch, product.prefetch_bytes, 2 * pairs * product.depth);
+    const int n = product.pixels, last = n > TILE_SIZE ? n - TILE_SIZE : 0;
+    const int paired = (n + TILE_SIZE - 1) / PAIR * PAIR;  // pixels before those of a single
+    const int units = (paired + (n > paired ? PAIR : 0)) / TILE_SIZE * product.depth;
+    Prefetcher prefetcher(product.prefetch, product.prefetch_bytes, units);
     __asm__ volatile("" ::: "memory");  // the compiler does not see that tiles read memory
     _tile_loadconfig(&CONFIGS.of_pixels[n < TILE_SIZE ? n : TILE_SIZE]);
     for (int channel = 0; channel < LANES; channel += PAIR)
-        multiply_half(product, channel, prefetcher);
+        for (int first = 0; first < paired; first += PAIR) {
+            const int second = first + TILE_SIZE < last ? first + TILE_SIZE : last;
+            multiply_pair(product, first, second, channel, prefetcher);
+        }
+    if (paired < n) multiply_single(product, paired < last ? paired : last, prefetcher);
     _tile_release();
 }
 

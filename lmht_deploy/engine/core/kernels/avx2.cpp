@@ -7,13 +7,13 @@
 namespace lmht {
 
 const Kernels* kernels_avx2() {
-    static constexpr Kernels kernels = table<Avx2>("avx2", {.binary_row = 2.6f,
-                                                            .graded_row = 2.6f,
+    static constexpr Kernels kernels = table<Avx2>("avx2", {.binary_row = 2.2f,
+                                                            .graded_row = 2.1f,
                                                             .weighted_row = 14,
                                                             .cache_miss_factor = 1,
-                                                            .dense_slot = 2.6f,
+                                                            .dense_slot = 1.5f,
                                                             .list_pixel = 40,
-                                                            .list_word = 30,
+                                                            .list_word = 20,
                                                             .extra_list_pixel = 50});
     return &kernels;
 }

@@ -5,14 +5,77 @@
 namespace lmht {
 namespace {
 
-struct Avx2 : Portable {
-    static constexpr int dense_max = 127;  // two products of 127 and -128 still fit 16 bits
-    static constexpr int dense_pixels = 3, dense_vectors = 4;
+// For every byte, 64 times the places of its bits: byte offsets of weight rows.
+struct BitRows {
+    alignas(16) uint16_t of[256][8];
 
-    // Adds the dot products of four values (unsigned) with four weights (signed).
+    constexpr BitRows() : of() {
+        for (int byte = 0; byte < 256; ++byte)
+            for (int bit = 0, n = 0; bit < 8; ++bit)
+                if (byte >> bit & 1) of[byte][n++] = uint16_t(bit * LANES);
+    }
+};
+constexpr BitRows BIT_ROWS;
+
+struct Avx2 : Portable {
+    static constexpr int dense_max = 127;  // see `quads_in_16_bits`
+    static constexpr int dense_pixels = 6, dense_vectors = 2;
+    static constexpr bool narrow_dots = true;
+
+    // Adds the products of four values (unsigned) with four weights (signed), two and two.
     static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
-        const __m256i pairs = _mm256_maddubs_epi16((__m256i)values, (__m256i)weights);
-        return sum + (I32)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+        sum = (I32)_mm256_add_epi16((__m256i)sum,
+                                    _mm256_maddubs_epi16((__m256i)values, (__m256i)weights));
+        __asm__ volatile("" : "+x"(sum));  // one after another: all at once need more registers
+        return sum;
+    }
+
+    static LMHT_INLINE I32 widen(I32 sum) {
+        return (I32)_mm256_madd_epi16((__m256i)sum, _mm256_set1_epi16(1));
+    }
+
+    // As in `Portable`. Eight channels whose bits are 32 bits long become bytes, 64 of them a mask:
+    //
+    //     packs of 32 bits to 16       | a 0..3  b 0..3 | a 4..7  b 4..7 |
+    //     packs of 16 bits to 8        | a 0..3  b 0..3  c 0..3  d 0..3 | a 4..7 ... d 4..7 |
+    //     permuted                     | a 0..7  b 0..7 | c 0..7  d 0..7 |
+    static LMHT_INLINE uint64_t fire(Lanes& v, const Lanes& theta) {
+        const auto below = [&](int n) LMHT_INLINE_LAMBDA {
+            const __m256i found = _mm256_cmpgt_epi32((__m256i)theta.v[n], (__m256i)v.v[n]);
+            v.v[n] -= (U32)_mm256_andnot_si256(found, (__m256i)theta.v[n]);
+            return found;
+        };
+        const auto bytes = [&](int n) LMHT_INLINE_LAMBDA {
+            const __m256i ab = _mm256_packs_epi32(below(n), below(n + 1)),
+                          cd = _mm256_packs_epi32(below(n + 2), below(n + 3));
+            return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(ab, cd),
+                                               _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        };
+        const __m256i lower = bytes(0), upper = bytes(4);
+        return ~high_bits(lower, upper);
+    }
+
+    // Byte by byte, without a branch.
+    static LMHT_INLINE int list(uint64_t mask, uint32_t slot, uint32_t* rows) {
+        __m256i first = _mm256_set1_epi32(int(slot * LANES));
+        const __m256i byte_rows = _mm256_set1_epi32(8 * LANES);
+        int n = 0;
+        LMHT_UNROLL for (int i = 0; i < 8; ++i, mask >>= 8) {
+            const __m128i* const bits = reinterpret_cast<const __m128i*>(BIT_ROWS.of[mask & 255]);
+            _mm256_storeu_si256(
+                reinterpret_cast<__m256i*>(rows + n),
+                _mm256_add_epi32(first, _mm256_cvtepu16_epi32(_mm_load_si128(bits))));
+            first = _mm256_add_epi32(first, byte_rows);
+            n += __builtin_popcount(uint32_t(mask & 255));
+        }
+        return n;
+    }
+
+    template <class Active>
+    static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch,
+                                              int kernel_rows, int words, uint32_t slots,
+                                              uint32_t slot, uint32_t* rows, Active active) {
+        return list_words<Avx2>(mask, row_pitch, kernel_rows, words, slots, slot, rows, active);
     }
 
     static LMHT_INLINE __m256i half(const uint8_t* count, int i) {

@@ -9,6 +9,7 @@ namespace {
 
 struct AvxVnni : Avx2 {
     static constexpr int dense_max = 255;
+    static constexpr bool narrow_dots = false;
 
     // Adds the dot products of four values (unsigned) with four weights (signed).
     static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
@@ -19,13 +20,13 @@ struct AvxVnni : Avx2 {
 }  // namespace
 
 const Kernels* kernels_avxvnni() {
-    static constexpr Kernels kernels = table<AvxVnni>("avxvnni", {.binary_row = 2.6f,
-                                                                  .graded_row = 3.2f,
+    static constexpr Kernels kernels = table<AvxVnni>("avxvnni", {.binary_row = 2.2f,
+                                                                  .graded_row = 2.4f,
                                                                   .weighted_row = 14,
-                                                                  .cache_miss_factor = 1,
-                                                                  .dense_slot = 1.08f,
+                                                                  .cache_miss_factor = 1.3f,
+                                                                  .dense_slot = 0.97f,
                                                                   .list_pixel = 40,
-                                                                  .list_word = 30,
+                                                                  .list_word = 20,
                                                                   .extra_list_pixel = 50});
     return &kernels;
 }

@@ -212,35 +212,77 @@ LMHT_INLINE void add_shared(const NeuronRow& row, const SynapseRow& synapse, Til
 //     weights      | w0 w1 w2 w3 | w0 w1 w2 w3 | ...      of channel c, c + 1, ..., signed bytes
 //     sum[c] += k0 * w0 + k1 * w1 + k2 * w2 + k3 * w3     int32
 
+// How many dot products fit 16-bit sums of two products each. One adds at most 2 * max_count * 128
+// to such a sum, so n of them do where n * max_count <= 127: 2 * 127 * 128 = 32512 < 2^15.
+LMHT_INLINE int quads_in_16_bits(int max_count) {
+    return max_count > 1 ? 127 / max_count : 127;
+}
+
 // Output pixels at equal distances.
 struct DotPixels {
     const uint8_t* values;  // of the first pixel
     ptrdiff_t value_pitch;  // from pixel to pixel
     const int8_t* weights;
-    int quads;
+    int runs, quads, run_pitch;  // `quads` that follow each other, `runs` times, `run_pitch` apart
+    int quads_at_once;           // whose sums fit 16 bits
     Base base;
     int32_t* to;
     size_t pitch;  // from pixel to pixel, of `to`
     int exponent;
 };
 
-// P pixels and V vectors of channels at a time: as many accumulators as the tier has registers for.
+// The dot products from quad `first` to quad `end`, of P pixels and V vectors of channels from `v0`
+// on: as many sums as the tier has registers for. Where nothing is fetched, the loop has nothing
+// but dot products: all else would take their ports.
+template <class Tier, int P, int V>
+LMHT_INLINE void sum_dots(I32 (&sum)[P][V], const DotPixels& dots, int v0, int first, int end,
+                          Prefetcher& prefetcher) {
+    const int8_t* w = dots.weights + (first * LANES * QUAD + v0 * BYTES);
+    const uint8_t* values = dots.values + first * QUAD;
+    const auto add_quad = [&]() LMHT_INLINE_LAMBDA {
+        LMHT_UNROLL for (int p = 0; p < P; ++p) {
+            uint32_t four;
+            memcpy(&four, values + p * dots.value_pitch, QUAD);
+            const I32 value = (I32)(U32{} + four);
+            LMHT_UNROLL for (int v = 0; v < V; ++v) sum[p][v] =
+                Tier::dot(sum[p][v], value, reinterpret_cast<const AnyI32*>(w)[v]);
+        }
+        values += QUAD;
+        w += QUAD * LANES;
+    };
+    const int fetched = P * V * prefetcher.lines() / VECTORS;
+    for (; first < end && first < fetched; ++first) {
+        prefetcher.fetch(1);
+        add_quad();
+    }
+    for (; first < end; ++first) add_quad();
+}
+
+// The dot products of one run, which begins at quad `first`.
+template <class Tier, int P, int V>
+LMHT_INLINE void add_run(I32 (&sum)[P][V], const DotPixels& dots, int v0, int first,
+                         Prefetcher& prefetcher) {
+    const int end = first + dots.quads;
+    if constexpr (Tier::narrow_dots) {
+        for (int next; first < end; first = next) {
+            next = end - first > dots.quads_at_once ? first + dots.quads_at_once : end;
+            I32 some[P][V] = {};
+            sum_dots<Tier>(some, dots, v0, first, next, prefetcher);
+            LMHT_UNROLL for (int p = 0; p < P; ++p) LMHT_UNROLL for (int v = 0; v < V; ++v)
+                sum[p][v] += Tier::widen(some[p][v]);
+        }
+    } else {
+        sum_dots<Tier>(sum, dots, v0, first, end, prefetcher);
+    }
+}
+
 template <class Tier, int P>
 LMHT_INLINE void add_dots(const DotPixels& dots, Prefetcher& prefetcher) {
     constexpr int V = Tier::dense_vectors;
     for (int v0 = 0; v0 < VECTORS; v0 += V) {
         I32 sum[P][V] = {};
-        const int8_t* w = dots.weights + v0 * BYTES;
-        for (int q = 0; q < dots.quads; ++q, w += QUAD * LANES) {
-            if (q < P * prefetcher.lines()) prefetcher.fetch(1);
-            LMHT_UNROLL for (int p = 0; p < P; ++p) {
-                uint32_t four;
-                memcpy(&four, dots.values + p * dots.value_pitch + q * QUAD, QUAD);
-                const I32 value = (I32)(U32{} + four);
-                LMHT_UNROLL for (int v = 0; v < V; ++v) sum[p][v] =
-                    Tier::dot(sum[p][v], value, reinterpret_cast<const AnyI32*>(w)[v]);
-            }
-        }
+        for (int run = 0; run < dots.runs; ++run)
+            add_run<Tier>(sum, dots, v0, run * dots.run_pitch, prefetcher);
         LMHT_UNROLL for (int p = 0; p < P; ++p) {
             AnyU32* const to = reinterpret_cast<AnyU32*>(dots.to + p * dots.pitch) + v0;
             const AnyU32* const base =
@@ -273,8 +315,11 @@ LMHT_INLINE int pixels_at_equal_distances(const SynapseRow& synapse, int x, int 
 template <class Tier>
 void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block,
                Prefetcher& prefetcher) {
-    const uint8_t* dense = synapse.inputs->dense + block * synapse.inputs->dense_pitch;
-    const int quads = (synapse.kernel_width * synapse.column_slots + QUAD - 1) / QUAD;
+    const uint8_t* dense =
+        synapse.inputs->dense + block * synapse.inputs->dense_pitch + synapse.first_slot;
+    const bool padded = synapse.inside_slots < synapse.column_slots;
+    const int column = synapse.column_slots, width = synapse.kernel_width,
+              slots = padded ? synapse.inside_slots : width * column;
     const int end = tile.x0 + tile.pixels;
     for (int x = tile.x0; x < end;) {
         const int distance = x + 1 < end ? synapse.first[x + 1] - synapse.first[x] : 0;
@@ -282,8 +327,11 @@ void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int b
         int32_t* const to = row.currents + (size_t(x - tile.x0) * row.blocks + block) * LANES;
         const DotPixels dots{.values = dense + size_t(synapse.first[x]) * synapse.column_slots,
                              .value_pitch = ptrdiff_t(distance) * synapse.column_slots,
-                             .weights = synapse.quads,
-                             .quads = quads,
+                             .weights = synapse.quads + synapse.first_slot * LANES,
+                             .runs = padded ? width : 1,
+                             .quads = (slots + QUAD - 1) / QUAD,
+                             .run_pitch = (column + QUAD - 1) / QUAD,
+                             .quads_at_once = quads_in_16_bits(synapse.max_count),
                              .base = base_of(row, synapse, to),
                              .to = to,
                              .pitch = size_t(row.blocks) * LANES,

@@ -1,4 +1,4 @@
-// Any CPU: what the compiler's baseline gives (SSE2 on x86-64, NEON on AArch64).
+// Any CPU: what the compiler makes of plain C++ for its baseline.
 #define VECTOR_BYTES 16
 #include "table.hpp"
 

@@ -14,8 +14,12 @@ struct Part {
     uint32_t n;
 };
 
+alignas(64) constexpr uint8_t NO_ROW[LANES] = {};
+
 struct Portable {
     static constexpr int dense_max = 0;  // no dense path
+
+    static constexpr bool narrow_dots = false;  // whether `dot` has 16-bit sums, which `widen` adds
 
     // Fires where v >= theta and subtracts theta there; bit c for channel c.
     static LMHT_INLINE uint64_t fire(Lanes& v, const Lanes& theta) {
@@ -55,10 +59,17 @@ struct Portable {
     static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch,
                                               int kernel_rows, int words, uint32_t slots,
                                               uint32_t slot, uint32_t* rows, Active active) {
+        return list_words<Portable>(mask, row_pitch, kernel_rows, words, slots, slot, rows, active);
+    }
+
+    template <class Tier, class Active>
+    static LMHT_INLINE uint32_t list_words(const uint64_t* mask, size_t row_pitch, int kernel_rows,
+                                           int words, uint32_t slots, uint32_t slot, uint32_t* rows,
+                                           Active active) {
         uint32_t n = 0;
         for (int ky = 0; ky < kernel_rows; ++ky, mask += row_pitch, slot += slots)
             for (int w = 0; w < words; ++w)
-                n += list(active(mask + w), slot + uint32_t(w) * LANES, rows + n);
+                n += Tier::list(active(mask + w), slot + uint32_t(w) * LANES, rows + n);
         return n;
     }
 
@@ -126,41 +137,80 @@ struct Portable {
         add(sum, load(reinterpret_cast<const int32_t*>(product)));
     }
 
-    // Adds n rows of weights. Each row is added to 16-bit sums of whole words (modulo 2^16) and of
-    // their upper bytes; the sums of the lower bytes follow at the end. This takes fewer operations
-    // than widening every row would:
+    // Sums of at most MAX_ROWS rows of weights. Each row is added to 16-bit sums of whole words
+    // (modulo 2^16) and of their upper bytes; the sums of the lower bytes follow at the end. This
+    // takes fewer operations than widening every row would:
     //
     //     row              | upper 0 : lower 0 | upper 1 : lower 1 | ...    16-bit words
     //     words += row     | 256 * sum of uppers + sum of lowers   |
     //     high += row >> 8 | sum of uppers     |
     //     lowers           = words - (high << 8)
-    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part) {
-        const auto [rows, n] = part;
-        for (uint32_t done = 0; done < n;) {
-            const uint32_t end = n - done < MAX_ROWS ? n : done + MAX_ROWS;
-            U16 words[PARTS] = {}, high[PARTS] = {};
-            _Pragma("GCC unroll 4") for (; done < end; ++done) {
-                LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {
-                    const U16 row = reinterpret_cast<const AnyU16*>(weights + rows[done])[part];
-                    words[part] += row;
-                    high[part] += row >> 8;
-                }
+    struct Rows {
+        U16 words[PARTS] = {}, high[PARTS] = {};
+
+        LMHT_INLINE void add_row(const uint8_t* at) {
+            LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {
+                const U16 row = reinterpret_cast<const AnyU16*>(at)[part];
+                words[part] += row;
+                high[part] += row >> 8;
             }
+        }
+
+        // Four rows at a time. In the last four, those beyond the list are rows of zeros: n > 0
+        // takes only one branch that is hard to predict.
+        LMHT_INLINE void add(const uint8_t* weights, Part part) {
+            const uint32_t *rows = part.rows, *last = rows + ((part.n - 1) & ~3u);
+            for (; rows != last; rows += 4)
+                LMHT_UNROLL for (int i = 0; i < 4; ++i) add_row(weights + rows[i]);
+            const uintptr_t none = reinterpret_cast<uintptr_t>(NO_ROW),
+                            first = reinterpret_cast<uintptr_t>(weights);
+            LMHT_UNROLL for (uint32_t i = 0; i < 4; ++i) {
+                const uintptr_t among = -uintptr_t(i <= ((part.n - 1) & 3));
+                add_row(
+                    reinterpret_cast<const uint8_t*>(none + ((first + rows[i] - none) & among)));
+            }
+        }
+
+        LMHT_INLINE void twice() {
+            LMHT_UNROLL for (int part = 0; part < PARTS; ++part) words[part] += words[part],
+                high[part] += high[part];
+        }
+
+        // Adds the sums of n rows to `to`, without the bias of the weights.
+        LMHT_INLINE void add_to(Lanes& to, uint32_t n) const {
             LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {
                 const U32 low = (U32)(U16)(words[part] - (high[part] << 8)),
                           upper = (U32)high[part];
-                sum.v[part] += low & 0xffff;
-                sum.v[16 / PER + part] += low >> 16;
-                sum.v[32 / PER + part] += upper & 0xffff;
-                sum.v[48 / PER + part] += upper >> 16;
+                to.v[part] += low & 0xffff;
+                to.v[16 / PER + part] += low >> 16;
+                to.v[32 / PER + part] += upper & 0xffff;
+                to.v[48 / PER + part] += upper >> 16;
             }
+            lmht::add(to, splat(0u - 128u * n));
         }
-        add(sum, splat(0u - 128u * n));
+    };
+
+    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part) {
+        for (; __builtin_expect(part.n > MAX_ROWS, 0); part.n -= MAX_ROWS, part.rows += MAX_ROWS)
+            add_some_rows(sum, weights, {part.rows, MAX_ROWS});
+        add_some_rows(sum, weights, part);
+    }
+
+    static LMHT_INLINE void add_some_rows(Lanes& sum, const uint8_t* weights, Part part) {
+        Rows rows;
+        rows.add(weights, part);
+        rows.add_to(sum, part.n);
     }
 
     // Adds the rows of `once`, and those of `twice` two times.
     static LMHT_INLINE void add_graded(Lanes& sum, const uint8_t* weights, Part once, Part twice) {
-        add_both<Portable>(sum, weights, once, twice);
+        const uint32_t n = once.n + 2 * twice.n;
+        if (__builtin_expect(n > MAX_ROWS, 0)) return add_both<Portable>(sum, weights, once, twice);
+        Rows rows;
+        if (twice.n) rows.add(weights, twice);
+        rows.twice();
+        if (once.n) rows.add(weights, once);
+        rows.add_to(sum, n);
     }
 
     template <class Tier>

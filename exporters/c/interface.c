@@ -1,0 +1,39 @@
+/* ------------------------------------------------------------------------------------------------
+ * The functions of the header.
+ * --------------------------------------------------------------------------------------------- */
+
+void lmht_clear(void) {
+    clear(&input);
+}
+
+int lmht_push(int32_t step, int32_t channel, int32_t y, int32_t x, int32_t count) {
+    if (step < 0 || step >= input.steps || channel < 0 || channel >= input.channels) return -1;
+    if (y < 0 || y >= input.height || x < 0 || x >= input.width) return -1;
+    const uint32_t at = pixel_at(&input, step, y, x);
+    const int32_t before = get(&input, at, channel);
+    if (count < LMHT_MIN_COUNT - before || count > LMHT_MAX_COUNT - before) return -1;
+    put(&input, at, channel, before + count);
+    return 0;
+}
+
+void lmht_finish(lmht_result* result) {
+    run_layers(result);
+    result->answer = 0;
+    for (int32_t c = 1; c < LMHT_CLASSES; ++c)
+        if (result->logits[c] > result->logits[result->answer]) result->answer = c;
+    lmht_clear();
+}
+
+int lmht_run(const int32_t* counts, lmht_result* result) {
+    lmht_clear();
+    for (int32_t step = 0; step < input.steps; ++step)
+        for (int32_t c = 0; c < input.channels; ++c)
+            for (int32_t y = 0; y < input.height; ++y)
+                for (int32_t x = 0; x < input.width; ++x)
+                    if (lmht_push(step, c, y, x, *counts++)) {
+                        lmht_clear();
+                        return -1;
+                    }
+    lmht_finish(result);
+    return 0;
+}

@@ -1,0 +1,34 @@
+// AArch64 with dot products of unsigned and signed bytes (USDOT): Neoverse V1, Cortex-A710 and
+// Apple M2, and later ones.
+#define VECTOR_BYTES 16
+#include "native/compiled_tier.hpp"
+#include "neon.hpp"
+#include "table.hpp"
+
+namespace lmht {
+namespace {
+
+struct I8mm : Neon {
+    static constexpr int dense_max = 255;
+
+    // Adds the dot products of four values with four weights.
+    static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
+        return (I32)vusdotq_s32((int32x4_t)sum, (uint8x16_t)values, (int8x16_t)weights);
+    }
+};
+
+}  // namespace
+
+const Kernels* kernels_i8mm() {
+    static constexpr Kernels kernels = table<I8mm>("i8mm", {.binary_row = 5,
+                                                            .graded_row = 5,
+                                                            .weighted_row = 30,
+                                                            .cache_miss_factor = 1,
+                                                            .dense_slot = 1.4f,
+                                                            .list_pixel = 30,
+                                                            .list_word = 20,
+                                                            .extra_list_pixel = 50});
+    return &kernels;
+}
+
+}  // namespace lmht
