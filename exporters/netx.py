@@ -7,6 +7,7 @@ the same weights: exponents are shifted in, and sum pooling is folded into the s
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,20 +15,16 @@ import numpy as np
 
 from lmht_deploy.errors import ExportError
 from lmht_deploy.formats.netx import keys
+from lmht_deploy.formats.netx.derive import input_record, layer_record, timing
+from lmht_deploy.formats.netx.fold import plane_of
 from lmht_deploy.formats.netx.network import (
     CubaRecord,
-    InputRecord,
     LayerRecord,
     NetworkFile,
-    NeuronsRecord,
-    ReadoutRecord,
     SynapseRecord,
     write_network,
 )
 from lmht_deploy.ir import LEAK_ONE, Network, Neurons, Readout, SumPool, require_network
-from lmht_deploy.result import synapse_macs
-
-from ._fold import Folded, fold, plane_of
 
 
 def export_netx(net: Network, path: str | Path, *, graded: bool = False) -> tuple[str, ...]:
@@ -46,9 +43,10 @@ def export_netx(net: Network, path: str | Path, *, graded: bool = False) -> tupl
         The Lava processes of lmht-deploy are exact in all of these cases.
 
     Raises:
-        ExportError: The file cannot represent the network: it is a float network, or has max
-            pooling, overlapping sum pooling under a padded convolution, or, unless `graded`,
-            several levels and sub-steps in one layer. The message names the layer and what to do.
+        ExportError: The file cannot represent the network: it is a float network, or has
+            overlapping sum pooling under a padded convolution, or, unless `graded`, several levels
+            and sub-steps in one layer or max pooling over sum pooling of several levels. The
+            message names the layer and what to do.
         StorageError: The file cannot be written.
     """
     if not require_network(net).integer:
@@ -70,8 +68,7 @@ class _Builder:
 
     def __init__(self, net: Network, graded: bool) -> None:
         self.net, self.graded = net, graded
-        self.steps = max(net.input.steps, *(len(layer.omega) for layer in net.neurons), 1)
-        self.substeps = max((_fires(layer, graded) for layer in net.neurons), default=1)
+        self.steps, self.substeps = timing(net, graded)
         self.warnings: list[str] = []
         self.layers: list[LayerRecord] = []
         self.index: dict[str, int] = {}
@@ -88,66 +85,47 @@ class _Builder:
             substeps=self.substeps,
             graded=self.graded,
             layers=tuple(self.layers),
-            metadata=self.net.metadata,
+            network=self.net,
         )
 
     def _add_input(self) -> None:
         entry = self.net.input
-        record = InputRecord(entry.steps, entry.min_value, entry.max_value, entry.kind)
         self.index[entry.name] = 0
-        self.layers.append(LayerRecord(keys.INPUT, entry.shape, entry.name, input=record))
+        self.layers.append(
+            LayerRecord(keys.INPUT, entry.shape, entry.name, input=input_record(self.net))
+        )
 
     def _add_layer(self, layer: Neurons | Readout) -> None:
-        synapses = self._synapses(layer)
-        main, bias = synapses[0][0], self._stock_bias(layer)
-        for what in self._differences(layer, main, bias):
+        record = layer_record(self.net, layer, self.index, graded=self.graded)
+        synapses, bias = self._ordered(record.synapses), self._stock_bias(layer)
+        main = synapses[0]
+        for what in self._differences(layer, synapses, bias):
             self.warnings.append(f"layer {layer.name!r} in stock lava-dl: {what}")
-        if main.weight.ndim == 2 and len(self.net.shapes[main.source]) == 3:
+        if main.dense and len(self._source(main).shape) == 3:
             self.layers.append(LayerRecord(keys.FLATTEN, (1, 1, main.weight.shape[1])))
-        record = LayerRecord(
-            type=keys.DENSE if main.weight.ndim == 2 else keys.CONV,
-            shape=self.net.shapes[layer.name],
-            name=layer.name,
-            bias=np.clip(bias, -keys.MAX_BIAS, keys.MAX_BIAS).astype(np.int32),
-            synapses=tuple(self._synapse(folded, macs) for folded, macs in synapses),
-            cuba=_cuba(layer) if isinstance(layer, Neurons) else None,
-            neurons=_neurons(layer) if isinstance(layer, Neurons) else None,
-            readout=self._readout(layer) if isinstance(layer, Readout) else None,
-        )
         self.index[layer.name] = len(self.layers)
+        record = dataclasses.replace(
+            record,
+            type=keys.DENSE if main.dense else keys.CONV,
+            bias=np.clip(bias, -keys.MAX_BIAS, keys.MAX_BIAS).astype(np.int32),
+            synapses=synapses,
+            cuba=_cuba(layer) if isinstance(layer, Neurons) else None,
+        )
         self.layers.append(record)
         self.previous = layer.name
 
-    def _synapses(self, layer: Neurons | Readout) -> list[tuple[Folded, int]]:
-        """Folded synapses with their MACs per window; first the one that a stock reader sees.
+    def _ordered(self, synapses: tuple[SynapseRecord, ...]) -> tuple[SynapseRecord, ...]:
+        """Return the synapses, first the one that a stock reader sees.
 
         That is the first one from the layer before, as NetX knows chains only.
         """
-        found = [
-            (fold(self.net, layer.name, synapse), synapse_macs(self.net, synapse))
-            for synapse in layer.synapses
-        ]
-        sources = [folded.source for folded, _ in found]
-        main = sources.index(self.previous) if self.previous in sources else 0
-        return [found[main], *found[:main], *found[main + 1 :]]
+        sources = [synapse.source for synapse in synapses]
+        previous = self.index[self.previous]
+        main = sources.index(previous) if previous in sources else 0
+        return (synapses[main], *synapses[:main], *synapses[main + 1 :])
 
-    def _synapse(self, folded: Folded, macs: int) -> SynapseRecord:
-        conv = folded.weight.ndim == 4
-        return SynapseRecord(
-            source=self.index[folded.source],
-            extent=folded.extent,
-            macs=macs,
-            fan_out=folded.fan_out,
-            weight=folded.weight.astype(np.int32),
-            stride=folded.stride if conv else None,
-            padding=folded.padding if conv else None,
-            dilation=folded.dilation if conv else None,
-            groups=folded.groups if conv else None,
-        )
-
-    def _readout(self, layer: Readout) -> ReadoutRecord:
-        steps = self.net.blocks(layer.synapses[0].source)
-        return ReadoutRecord(steps=steps, bias=layer.bias, scale=layer.scale)
+    def _source(self, synapse: SynapseRecord) -> LayerRecord:
+        return self.layers[synapse.source]
 
     def _stock_bias(self, layer: Neurons | Readout) -> np.ndarray:
         """Bias of a stock reader, int64 [C].
@@ -164,19 +142,20 @@ class _Builder:
     # -- what a stock reader gets wrong
 
     def _differences(
-        self, layer: Neurons | Readout, main: Folded, bias: np.ndarray
+        self, layer: Neurons | Readout, synapses: tuple[SynapseRecord, ...], bias: np.ndarray
     ) -> Iterator[str]:
+        main, source = synapses[0], self._source(synapses[0])
         if isinstance(layer, Neurons):
             yield from _threshold_differences(layer)
         if (largest := np.abs(bias).max()) > keys.MAX_BIAS:
             yield f"its bias of up to {largest} per step does not fit 16 bits and is clipped"
-        if main.source != self.previous:
-            yield (
-                f"it is fed by {self.previous!r}, not by {main.source!r}: NetX knows chains only"
-            )
-        if (count := len(layer.synapses)) > 1:
+        if source.name != self.previous:
+            yield f"it is fed by {self.previous!r}, not by {source.name!r}: NetX knows chains only"
+        if (count := len(synapses)) > 1:
             yield f"{count - 1} of its {count} synapses are dropped: NetX has no residual sums"
-        if self._pools(layer) and main.extent != plane_of(self.net.shapes[main.source]):
+        if main.pools is not None:
+            yield "the max pooling before it is dropped: NetX has none, and the file may not load"
+        elif self._pools(layer) and main.extent != plane_of(source.shape):
             yield (
                 f"it also reads rows or columns beyond {main.extent}, which its sum pooling "
                 "leaves out"
@@ -187,33 +166,6 @@ class _Builder:
 
     def _pools(self, layer: Neurons | Readout) -> bool:
         return any(isinstance(self.net[synapse.source], SumPool) for synapse in layer.synapses)
-
-
-def _fires(layer: Neurons, graded: bool) -> int:
-    """Lava steps per time-step of a layer."""
-    if graded:
-        return layer.substeps
-    if layer.levels > 1 and layer.substeps > 1:
-        raise ExportError(
-            f"layer {layer.name!r} has {layer.levels} levels and {layer.substeps} sub-steps at "
-            "once; export it with graded spikes"
-        )
-    return layer.substeps * layer.levels
-
-
-def _neurons(layer: Neurons) -> NeuronsRecord:
-    return NeuronsRecord(
-        levels=layer.levels,
-        substeps=layer.substeps,
-        steps=len(layer.omega),
-        omega=layer.omega,
-        theta=layer.threshold,
-        bias=layer.bias,
-        v0=layer.v0,
-        leak=int(layer.leak),
-        leak_bits=LEAK_ONE.bit_length() - 1,
-        injection=layer.injection,
-    )
 
 
 def _cuba(layer: Neurons) -> CubaRecord:
@@ -259,8 +211,8 @@ def _threshold_differences(layer: Neurons) -> Iterator[str]:
         )
 
 
-def _weight_differences(main: Folded) -> Iterator[str]:
-    if main.weight.ndim == 4:
+def _weight_differences(main: SynapseRecord) -> Iterator[str]:
+    if not main.dense:
         return
     low, high = keys.DENSE_WEIGHTS
     smallest, largest = main.weight.min(), main.weight.max()

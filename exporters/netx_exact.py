@@ -34,11 +34,10 @@ from lmht_deploy.formats.netx.exact import (
     UnrolledRecord,
     write_exact,
 )
+from lmht_deploy.formats.netx.fold import Folded, fold
 from lmht_deploy.formats.netx.stock import READOUT, NetXDense
 from lmht_deploy.formats.netx.weights import effective_weights
 from lmht_deploy.ir import LEAK_ONE, Network, Neurons, Readout, Shape, require_network
-
-from ._fold import Folded, fold
 
 MAX_WEIGHT = keys.DENSE_WEIGHTS[1]
 """Largest weight of a dense synapse; a larger one is split over copies of its source."""
@@ -71,6 +70,8 @@ def export_netx_exact(net: Network, path: str | Path) -> tuple[str, ...]:
         raise ExportError(
             "a NetX file holds integers, and this is a float network; quantize it first"
         )
+    for layer in net.neurons:  # before anything is unrolled
+        _fires(layer)
     layers = _Unroller(net).layers()
     entry = layers[0].blocks[net.input.name]
     content = ExactFile(
@@ -201,7 +202,9 @@ class _Unroller:
         self.net = net
         self.stages = [layer for layer in net.layers if isinstance(layer, Neurons | Readout)]
         self.folded = {
-            layer.name: [fold(net, layer.name, synapse) for synapse in layer.synapses]
+            layer.name: [
+                _linear(layer, fold(net, layer.name, synapse)) for synapse in layer.synapses
+            ]
             for layer in self.stages
         }
 
@@ -422,6 +425,17 @@ def _fires(layer: Neurons) -> int:
             f"neurons without a reset cannot have; train without leak, or {WAY_OUT}"
         )
     return layer.levels * layer.substeps
+
+
+def _linear(layer: Neurons | Readout, folded: Folded) -> Folded:
+    """Return a synapse without max pooling; ExportError for another one."""
+    if folded.pools:
+        raise ExportError(
+            f"layer {layer.name!r} reads the max pooling {folded.pools[-1].name!r}, which LIF "
+            "neurons without a reset do not compute; train with average pooling, or replace it by "
+            f"a convolution of stride {folded.pools[-1].stride}, or {WAY_OUT}"
+        )
+    return folded
 
 
 def _check_range(name: str, potential: int) -> None:

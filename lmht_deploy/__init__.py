@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .events.recordings import Recording, read_events
     from .exporters import ExportReport, export
     from .formats.windows import load_windows, save_windows
+    from .importers import from_nir
     from .ir import (
         Bounds,
         Conv,
@@ -92,6 +93,7 @@ __all__ = [
     "data",
     "explain",
     "export",
+    "from_nir",
     "load",
     "load_windows",
     "lower",
@@ -115,6 +117,7 @@ _SOURCES = {
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "events.recordings": ("Recording", "read_events"),
     "exporters": ("ExportReport", "export"),
+    "importers": ("from_nir",),
     "formats.windows": ("load_windows", "save_windows"),
     "ir": (
         *("Bounds", "Conv", "Flatten", "Input", "Linear", "MaxPool", "Network", "Neurons"),

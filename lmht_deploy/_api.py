@@ -10,6 +10,7 @@ from lmht_deploy._packages import install_command
 from lmht_deploy.errors import LoweringError, StorageError
 from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.lmht import load_network, save_network
+from lmht_deploy.formats.netx import load_netx_network
 from lmht_deploy.ir import Input, Network
 from lmht_deploy.zoo import network_path
 
@@ -20,7 +21,10 @@ __all__ = ["load", "lower", "save"]
 
 
 def load(path: str | Path) -> Network:
-    """Read a network from a `.lmht` file.
+    """Read a network from a `.lmht` file, or from a `.net` file that `export` wrote.
+
+    What Lava reads of a `.net` file is compared with the network. A stock-exact `.net` file holds
+    no network.
 
     Args:
         path: The file, or "zoo:NAME" for a network that comes with the package.
@@ -34,6 +38,8 @@ def load(path: str | Path) -> Network:
     path = network_path(as_path(path))
     if path.is_dir():
         raise StorageError(f"{path}: is a folder; expected a .lmht file")
+    if path.suffix == ".net":
+        return load_netx_network(path)
     if path.suffix != ".lmht":
         raise StorageError(f"{path}: expected a .lmht file")
     return load_network(path)

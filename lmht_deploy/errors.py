@@ -6,7 +6,7 @@ would be right:
     LmhtError
     ├── NetworkError         an invalid network
     ├── QuantizationError    a float network without a provable integer form
-    ├── LoweringError        a PyTorch model that cannot become a network
+    ├── LoweringError        a model or a graph that cannot become a network
     ├── ExportError          a network that a target format cannot represent
     ├── StorageError         a file that cannot be read or written
     ├── BackendError         a backend that is unknown, missing or cannot run an artifact
@@ -68,7 +68,7 @@ class QuantizationError(LmhtError):
 
 
 class LoweringError(LmhtError):
-    """A PyTorch module that cannot be expressed as a `Network`."""
+    """A PyTorch module, or a node of NIR, that cannot be expressed as a `Network`."""
 
 
 class ExportError(LmhtError):

@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "reference": {"ir", "result"},
     "quantize": {"errors", "ir"},
     "reparameterize": {"errors", "ir"},
-    "formats": {"errors", "ir"},
+    "formats": {"errors", "ir", "result"},
     "zoo": {"_suggest", "errors"},
     "engine": {"_packages", "_threads", "errors", "ir", "result"},
     "netx": {"_packages", "errors", "formats", "ir", "result"},
@@ -44,8 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "importers": {"_agreement", "_currents", "errors", "formats", "ir", "reference"},
     "training": {
-        "_agreement", "_arguments", "_currents", "_locks", "_packages", "_suggest", "data", "errors", "formats", "ir",
-        "reference",
+        "_agreement", "_arguments", "_currents", "_locks", "_packages", "_suggest", "data",
+        "errors", "formats", "ir", "reference",
     },
     "analysis": {
         "_arguments", "_packages", "_suggest", "_threads", "answers", "backends", "data", "engine",

@@ -66,6 +66,14 @@ def calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
                 **{"flip": False, "seed": 0, "threads": 1, "progress": lambda *_: None},
             },
         ),
+        "from_nir": (
+            lmht.from_nir,
+            {
+                **{"source": "no.nir", "steps": 4, "profile": "sinabs", "dt": 1.0, "max_spikes": 3},
+                **{"reset": "subtract", "max_value": 5, "input_scale": 1.0, "still": False},
+                "verify": True,
+            },
+        ),
         "quantize": (lmht.quantize, {"net": float_network()}),
         "reparameterize": (lmht.reparameterize, {"net": NET, "injection": "uniform"}),
         "load_windows": (lmht.load_windows, {"path": "windows.npz"}),

@@ -48,7 +48,7 @@ def floor_quotients(
     pairs = [slope_and_offset(theta, factor, constant, limit) for constant in constants]
     if any(pair is None for pair in pairs):
         return _divided(g, x, theta, factor, constants, limit)
-    slopes, offsets = zip(*pairs, strict=True)  # type: ignore[arg-type]
+    slopes, offsets = zip(*pairs, strict=True)
     y = g("Mul", in_float32(g, x), g.constant(slopes[0], "slope"))
     y = g("Add", y, g.constant(np.stack(offsets)[:, None], "offset"))
     return g("QuantizeLinear", y, g.constant(np.float32(1)), g.constant(np.uint8(0)))

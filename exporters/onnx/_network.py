@@ -222,7 +222,7 @@ class Exporter:
         if self.trace and isinstance(layer, Neurons):
             train, shape = self._trains[layer.name], self.net.shapes[layer.name]
             spikes = self._channels_first(train.stack("k"), shape)
-            sizes = ("batch", train.steps, *shape)
+            sizes: tuple[str | int, ...] = ("batch", train.steps, *shape)
             self.g.output(output_name(TRACE, layer.name), spikes, train.dtype("k"), sizes)
         if self.counts:
             self._count(layer)

@@ -77,7 +77,8 @@ class Train(ABC):
         if form == "N" and step and ("N", step - 1) not in self._ones:
             for earlier in range(step):  # in order, so that the recursion stays shallow
                 self.one("N", earlier)
-        operator, other = ("Add", "k") if form == "N" else ("Sub", "N")
+        operator = "Add" if form == "N" else "Sub"
+        other: Form = "k" if form == "N" else "N"
         dtype = self._adds_in("N")
         term = self.g.convert(self.one(other, step), self._adds_in(other), dtype)
         if step:

@@ -25,7 +25,17 @@ from lmht_deploy.formats.netx.network import (
     read_network,
 )
 from lmht_deploy.ir import Network, Neurons, Readout, Shape, require_network, sources
-from lmht_deploy.netx import READOUT, NetX, NetXConv, NetXDense, NetXFlatten, NetXInput, counting
+from lmht_deploy.netx import (
+    READOUT,
+    NetX,
+    NetXAverage,
+    NetXConv,
+    NetXDense,
+    NetXFlatten,
+    NetXInput,
+    SigmaDelta,
+    counting,
+)
 
 LAVA = "lava-nc 0.10.0, fixed-point models"
 NENGO = "nengo-loihi 1.1, block.py"
@@ -342,10 +352,14 @@ def _delay(net: Network, layer: Neurons | Readout) -> int:
 # ------------------------------------------------------------------------ NetX files of other tools
 
 
+MAX_MESSAGE = 2**15 - 1
+"""Largest message of sigma-delta neurons, to which lava-dl 0.6 gives 16 bits."""
+
+
 def _of_netx(net: NetX) -> Iterator[Demand]:
     shape = net.input_shape
     for index, layer in enumerate(net.layers):
-        if isinstance(layer, NetXFlatten) or layer.neurons is None:
+        if isinstance(layer, NetXFlatten | NetXAverage) or layer.neurons is None:
             continue
         shape, source = layer.shape, shape
         common = Demand(layer=f"layer {index}", neurons=int(np.prod(layer.shape)))
@@ -359,7 +373,7 @@ def _of_netx(net: NetX) -> Iterator[Demand]:
             common,
             threshold_bits=layer.neurons.threshold.bit_length(),
             bias_bits=signed_bits(np.asarray(bias)),
-            spike=1,
+            spike=MAX_MESSAGE if isinstance(layer.neurons, SigmaDelta) else 1,
         )
 
 

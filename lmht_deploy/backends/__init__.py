@@ -2,7 +2,8 @@
 
 A backend is a module of this package. It defines:
 
-    SUFFIX                               file name extension of its artifact, e.g. ".lmht"
+    SUFFIX                               file name extension of its artifact, e.g. ".lmht";
+                                         what can run a network reads it from .net files, too
     CAPABILITIES                         what it can do, see `Capability`
     unavailable() -> str | None          what is not installed, and the command that installs it
     open_artifact(path, *, threads)      open an artifact
@@ -29,6 +30,7 @@ from lmht_deploy._suggest import unknown
 from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import BackendError, DataError, show
 from lmht_deploy.formats.lmht import load_network
+from lmht_deploy.formats.netx import load_netx_network
 from lmht_deploy.ir import Network, require_network
 from lmht_deploy.result import Result, as_array, concatenate
 from lmht_deploy.zoo import network_path
@@ -181,7 +183,7 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1, device: str =
     if not isinstance(path, str | os.PathLike):
         raise BackendError(f"{path!r} is not the name of a file")
     path = network_path(path)
-    if path.suffix != module.SUFFIX:
+    if path.suffix not in _suffixes(module):
         raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {path.name!r}")
     options = _device_option(name, module, device)
     _require_available(name)
@@ -302,7 +304,19 @@ def require_integer(name: str, net: Network, path: Path | None = None) -> Networ
 
 def load_integer_network(name: str, path: Path) -> Network:
     """Load a `.lmht` file for backend `name`, or raise BackendError for a float network."""
-    return require_integer(name, load_network(path), path)
+    return require_integer(name, load_any_network(path), path)
+
+
+def load_any_network(path: Path) -> Network:
+    """Load the network of a `.lmht` file, or of a NetX file that lmht-deploy exported."""
+    return load_netx_network(path) if path.suffix == ".net" else load_network(path)
+
+
+def _suffixes(module: ModuleType) -> tuple[str, ...]:
+    """Return the file name extensions of what a backend opens."""
+    if "network" in module.CAPABILITIES:
+        return (".lmht", ".net")
+    return (module.SUFFIX,)
 
 
 def _module(name: str) -> ModuleType:

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy import reference
-from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
 
-from . import Capability
+from . import Capability, load_any_network
 
 SUFFIX = ".lmht"
 CAPABILITIES: frozenset[Capability] = frozenset({"network", "float", "events", "traces"})
@@ -24,7 +23,7 @@ def unavailable() -> str | None:
 
 def open_artifact(path: Path, *, threads: int = 1) -> ReferenceBackend:
     """Open a `.lmht` file. NumPy chooses its own number of threads."""
-    return open_network(load_network(path), threads=threads)
+    return open_network(load_any_network(path), threads=threads)
 
 
 def open_network(net: Network, *, threads: int = 1) -> ReferenceBackend:

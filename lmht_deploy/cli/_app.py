@@ -23,6 +23,7 @@ from .doctor import doctor
 from .emulate import emulate
 from .explain import explain
 from .export import export
+from .import_ import import_
 from .inspect import inspect
 from .recipes import recipes
 from .run import run
@@ -43,6 +44,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (TRAIN, train, "lmht train digits --out runs/digits training.epochs=10"),
     (TRAIN, validate, "lmht validate runs/digits --json table2.json"),
     (TRAIN, convert, "lmht convert runs/digits --out net.lmht"),
+    (TRAIN, import_, "lmht import net.nir --out net.lmht --steps 16 --profile sinabs"),
     (DEPLOY, export, "lmht export net.lmht --out net.onnx"),
     (DEPLOY, run, "lmht run net.lmht --data recording.aedat4 --predictions answers.csv"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
@@ -65,7 +67,9 @@ app = typer.Typer(
     epilog="Shell completion: lmht --install-completion",
 )
 for _panel, _verb, _example in VERBS:
-    app.command(cls=Verb, epilog=f"Example: {_example}", rich_help_panel=_panel)(_verb)
+    app.command(
+        _verb.__name__.rstrip("_"), cls=Verb, epilog=f"Example: {_example}", rich_help_panel=_panel
+    )(_verb)
 app.add_typer(events.app, rich_help_panel=TOOLS)
 app.add_typer(lava.app, rich_help_panel=TOOLS)
 

@@ -85,7 +85,7 @@ def convert(
     if min_margin is not None:
         net = dataclasses.replace(net, metadata=store_margin(net.metadata, min_margin))
     lmht.save(net, out)
-    bits = _accumulator_bits(net)
+    bits = accumulator_bits(net)
     numbers = f"accumulators of at most {bits} bits" if bits else "float"
     say(f"wrote {out}: {counted(len(net.neurons), 'neuron layer')}, {numbers}")
     found = None if data is None else _accuracy(net, out, data, reading, split, limit)
@@ -123,7 +123,7 @@ def _accuracy(
     return share
 
 
-def _accumulator_bits(net: Network) -> int | None:
+def accumulator_bits(net: Network) -> int | None:
     """Return the largest number of bits, sign included, of an accumulator; None for floats."""
     values = (
         value

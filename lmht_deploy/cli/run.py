@@ -48,8 +48,8 @@ def run(
         str | None,
         typer.Option(
             "--backend",
-            help="Backend to use (default: event for .lmht, onnx for .onnx, lava for .net; netx "
-            "for .net files that lava-dl or --stock-exact wrote).",
+            help="Backend to use (default: event for .lmht and for .net files of lmht-deploy, "
+            "onnx for .onnx; netx for .net files that lava-dl or --stock-exact wrote).",
             rich_help_panel=options.EXECUTION,
             autocompletion=options.completion(options.backend_names),
         ),

@@ -216,17 +216,25 @@ def load_network(path: str | Path) -> Network:
             )
         _check_keys(file, "/", attributes, SCHEMA.groups[0].names)
         _check_keys(file, "/", file, {"layers"})
-        layers = _read_all(file["layers"], LAYERS)
-        return Network(layers=layers, metadata=json.loads(attributes[METADATA.name]))
+        return read_layers(file["layers"], json.loads(attributes[METADATA.name]))
+
+
+def write_layers(group: h5py.Group, net: Network) -> None:
+    """Write the layers of a network to a group, as in a `.lmht` file."""
+    for index, layer in enumerate(net.layers):
+        _write(group.create_group(str(index)), layer, LAYERS)
+
+
+def read_layers(group: h5py.Group, metadata: Mapping[str, str]) -> Network:
+    """Build the network of the layers in a group; StorageError where a key is wrong."""
+    return Network(layers=_read_all(group, LAYERS), metadata=metadata)
 
 
 # --------------------------------------------------------------------------------------- records
 
 
 def _write_network(file: h5py.File, net: Network) -> None:
-    layers = file.create_group("layers")
-    for index, layer in enumerate(net.layers):
-        _write(layers.create_group(str(index)), layer, LAYERS)
+    write_layers(file.create_group("layers"), net)
     file.attrs[FORMAT.name] = SCHEMA.format
     file.attrs[VERSION.name] = SCHEMA.version
     file.attrs[METADATA.name] = json.dumps(dict(net.metadata), sort_keys=True)

@@ -82,6 +82,8 @@ _NETWORK = Field(
     "`<layer>/weight<i>:`. Since version 2.",
     "property",
 )
+SINCE_2 = frozenset({_SHA256.name, _NETWORK.name})
+"""Properties that files of version 1 lack."""
 _FORMAT = Field("format", "text", "Name of the format.", "property")
 _VERSION = Field("version", "text", "Version of the format.", "property")
 _CHECKSUM = Field(CHECKSUM, "text", "SHA-256, hexadecimal; the last property.", "property")
@@ -263,8 +265,9 @@ def read_network(path: str | Path) -> Network:
 def _check_identity(path: Path, content: bytes, properties: Mapping[str, str]) -> None:
     version = properties.get(_VERSION.name, "")
     SCHEMA.check(path, properties.get(_FORMAT.name), int(version) if version.isdecimal() else None)
-    known = SCHEMA.groups[1]
-    check_keys(str(path), properties, known.required, known.names, AGAIN)
+    later = SINCE_2 if version == "1" else frozenset()
+    known = SCHEMA.groups[1].required - later, SCHEMA.groups[1].names - later
+    check_keys(str(path), properties, *known, AGAIN)
     if sealed(content[:-_SEAL_BYTES]) != content:
         raise StorageError(
             f"{path}: the checksum does not match the content; the file is damaged or was edited"

@@ -5,7 +5,7 @@
     core/          its C++ core
 
 `lmht_deploy.formats.netx` reads the files. Stock lava-dl, and this package, see hard-reset CUBA
-neurons in the files of LM-HT networks; the backend `lava` runs those exactly.
+neurons in the files of LM-HT networks; the backends `event` and `lava` run those exactly.
 """
 
 from lmht_deploy.formats.netx.stock import (
@@ -13,10 +13,12 @@ from lmht_deploy.formats.netx.stock import (
     READOUT,
     ExactEncoding,
     NetX,
+    NetXAverage,
     NetXConv,
     NetXDense,
     NetXFlatten,
     NetXInput,
+    SigmaDelta,
     StockEncoding,
     is_foreign,
     load_netx,
@@ -29,11 +31,13 @@ __all__ = [
     "READOUT",
     "ExactEncoding",
     "NetX",
+    "NetXAverage",
     "NetXConv",
     "NetXDense",
     "NetXFlatten",
     "NetXInput",
     "Recording",
+    "SigmaDelta",
     "Simulator",
     "StockEncoding",
     "is_foreign",

@@ -1,6 +1,7 @@
 """Simulation of NetX networks (netx/core). All arrays are C-contiguous."""
 
 from collections.abc import Sequence
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,24 @@ class Neurons:
 
     def __init__(self, *, keep_u: int, keep_v: int, threshold: int) -> None: ...
 
+class Kind(Enum):
+    """Kind of sigma-delta neurons."""
+
+    DELTA = 0
+    SIGMA_DELTA = 1
+    SIGMA = 2
+
+class SigmaDelta:
+    """Sigma-delta neurons.
+
+    Args:
+        kind: What they do.
+        threshold: In units of 1 / 4096.
+        current_bits: Bits at which the sum of one step wraps.
+    """
+
+    def __init__(self, *, kind: Kind, threshold: int, current_bits: int) -> None: ...
+
 class Records:
     """Arrays into which `Network.run` writes the results of one layer.
 
@@ -40,6 +59,7 @@ class Records:
         spikes: Zeros, `uint8 [B, steps, N]`; 1 is written for each spike.
         u: `int32 [B, steps, N]`.
         v: v after the reset, `int32 [B, steps, N]`.
+        messages: Zeros, `int32 [B, steps, N]`; of sigma-delta neurons.
     """
 
     def __init__(
@@ -52,6 +72,7 @@ class Records:
         spikes: NDArray[np.uint8] | None = None,
         u: NDArray[np.int32] | None = None,
         v: NDArray[np.int32] | None = None,
+        messages: NDArray[np.int32] | None = None,
     ) -> None: ...
 
 class Network:
@@ -70,13 +91,15 @@ class Network:
     def isa(self) -> str:
         """Name of the tier in use."""
 
-    def add_input(self, shape: Shape, neurons: Neurons, *, bias: NDArray[np.int32]) -> None:
+    def add_input(
+        self, shape: Shape, neurons: Neurons | SigmaDelta, *, bias: NDArray[np.int32]
+    ) -> None:
         """Add a layer without synapses, `bias` `int32 [N]`; it must be the first."""
 
     def add_convolution(
         self,
         shape: Shape,
-        neurons: Neurons,
+        neurons: Neurons | SigmaDelta,
         *,
         bias: NDArray[np.int32],
         weight: NDArray[np.int32],
@@ -93,7 +116,7 @@ class Network:
     def add_dense(
         self,
         units: int,
-        neurons: Neurons,
+        neurons: Neurons | SigmaDelta,
         *,
         bias: NDArray[np.int32],
         weight: NDArray[np.int32],
@@ -126,7 +149,7 @@ class Network:
         """Run B samples from rest, each on one of the threads.
 
         Args:
-            spikes: `int16 [B, steps, N_in]`, unless the network begins with an input layer.
+            spikes: `int16 [B, steps, N_in]`, unless the network begins with CUBA neurons.
             biases: `int32 [B, N_in]`, if it does.
             graded: Whether spikes have other values than 0 and 1.
             steps: Number of steps.

@@ -19,6 +19,7 @@ from lmht_deploy.formats.netx.stock import (
     NetXConv,
     NetXDense,
     NetXInput,
+    SigmaDelta,
     StockEncoding,
 )
 from lmht_deploy.result import Counts, Result, check_windows, per_window
@@ -57,8 +58,7 @@ def window_shape(net: NetX) -> tuple[int, ...]:
         raise DataError("the network has no layer with neurons")
     if net.encoding:
         return net.encoding.window
-    driven = isinstance(net.spiking[0], NetXInput)
-    return (1 if driven else net.steps or 1, *net.input_shape)
+    return (1 if net.driven else net.steps or 1, *net.input_shape)
 
 
 def max_value(net: NetX) -> int:
@@ -80,8 +80,8 @@ def samples(net: NetX, windows: np.ndarray) -> Sample:
     """
     if net.encoding:
         return _encoded(net, net.encoding, windows)
-    if not isinstance(net.spiking[0], NetXInput):
-        return Sample(windows)
+    if not net.driven:
+        return Sample(windows, graded=net.encodes)
     if windows.ndim < 2 or windows.shape[1] != 1 or net.steps is None:
         raise DataError(
             "this network is driven by biases [batch, 1, ...] for the file's "
@@ -101,8 +101,9 @@ def result(
 ) -> Result:
     """Convert the recordings of `windows` to a result.
 
-    The logits are the spike counts of the last layer or, where that is a read-out, the potential
-    that it ends with.
+    The logits are the spike counts of the last layer or, where that is a read-out or has
+    sigma-delta neurons, the potential that it ends with. An `average` layer at the end sums them
+    over its groups, and the scale holds the divisor.
     """
     found = (
         _decoded(backend, net.encoding, recordings, seconds, trace=trace)
@@ -136,7 +137,7 @@ def _counted(
     return Result(
         backend=backend,
         logits=_logits(net, recordings[-1]),
-        scale=net.encoding.scale if net.encoding else 1.0,
+        scale=net.encoding.scale if net.encoding else _scale(net),
         spikes={name: per_window(k) for name, k in counts.items()},
         sops=_sops(net, (windows != 0).astype(np.int64), counts),
         seconds=seconds,
@@ -212,10 +213,18 @@ def _names(net: NetX) -> list[str]:
 
 
 def _logits(net: NetX, last: Recording) -> np.ndarray:
-    found = last.potential if net.spiking[-1].neurons == READOUT else last.counts
+    neurons = net.spiking[-1].neurons
+    states = neurons == READOUT or isinstance(neurons, SigmaDelta)
+    found = last.potential if states else last.counts
     if net.encoding:
         found = found // STATE_UNIT
-    return found.reshape(len(found), -1).astype(np.int64)
+    found = found.reshape(len(found), -1).astype(np.int64)
+    return found if net.groups is None else found.reshape(len(found), net.groups, -1).sum(2)
+
+
+def _scale(net: NetX) -> float:
+    """Return the real value of one unit of a logit: one over the size of an averaged group."""
+    return 1.0 if net.groups is None else net.groups / prod(net.spiking[-1].shape)
 
 
 def _trace(recording: Recording) -> np.ndarray:

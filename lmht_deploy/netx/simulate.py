@@ -1,7 +1,8 @@
 """Simulation of a NetX network, step by step, with the integers of Lava's simulation.
 
 It computes what `PyConvModelFixed`, `PyDenseModelBitAcc`, `PyDelayDenseModelBitAcc`,
-`PyLifModelBitAcc` and `PyLifResetModelBitAcc` of lava-nc 0.10.0 compute with the weights that
+`PyLifModelBitAcc`, `PyLifResetModelBitAcc`, `PyDeltaModelFixed`, `PySigmaDeltaModelFixed` and
+`PySigmaModelFixed` of lava-nc 0.10.0 compute with the weights that
 lava-dl 0.6.0 prepares. Every synapse delays by one step. The C++ core (`core/`) is event-driven:
 each spike adds one row of weights, and rows of neurons at rest are skipped.
 """
@@ -16,8 +17,15 @@ import numpy as np
 from lmht_deploy._packages import ExtensionError, import_extension
 from lmht_deploy.errors import BackendError, DataError, show
 from lmht_deploy.formats.netx.keys import MAX_STEPS, STATE_ONE, STATE_UNIT
-from lmht_deploy.formats.netx.stock import NetX, NetXConv, NetXDense, NetXInput
-from lmht_deploy.formats.netx.weights import effective_weights
+from lmht_deploy.formats.netx.stock import (
+    CUBA,
+    NetX,
+    NetXConv,
+    NetXDense,
+    NetXInput,
+    SigmaDelta,
+)
+from lmht_deploy.formats.netx.weights import dense_bits, effective_weights
 from lmht_deploy.result import as_array
 
 if TYPE_CHECKING:
@@ -34,13 +42,15 @@ class Recording:
 
     Attributes:
         counts: Spikes of each neuron, int32 [B, *shape].
-        potential: Potential at the end, int32 [B, *shape].
+        potential: Potential at the end, int32 [B, *shape]; of sigma-delta neurons the activation
+            or, with sigma output, the sum.
         wrapped: How often a current left its 24 bits and wrapped, int64 [B]: the sum of a
             convolution, or u of a neuron. Exact where sums of weights times spikes fit 32 bits.
         clipped: How often a potential left its 24 bits and was clipped, int64 [B].
-        spikes: Spikes of every step, bool [B, steps, *shape]; None unless recorded.
-        u: Current of every step, int32 [B, steps, *shape]; None unless recorded.
-        v: Potential after the reset of every step, likewise.
+        spikes: Spikes of every step, bool [B, steps, *shape], or messages of sigma-delta neurons,
+            int32; None unless recorded.
+        u: Current of every step, int32 [B, steps, *shape], or sigma; None unless recorded.
+        v: Potential after the reset of every step, or the activation, likewise.
     """
 
     counts: np.ndarray
@@ -90,7 +100,7 @@ class Simulator:
     @property
     def driven(self) -> bool:
         """Whether biases of the input layer's neurons drive the network, not spikes."""
-        return isinstance(self.net.spiking[0], NetXInput)
+        return self.net.driven
 
     def run(
         self,
@@ -106,11 +116,11 @@ class Simulator:
         """Run B samples, each from rest.
 
         Args:
-            inputs: Spikes [B, steps, *shape]; or, where the network is `driven`, biases
-                [B, *shape].
+            inputs: Spikes or, for sigma-delta neurons, values [B, steps, *shape]; or, where the
+                network is `driven`, biases [B, *shape].
             steps: Number of steps, for a network that is driven by biases.
             graded: Whether spikes are integers of 16 bits; otherwise every value but 0 is one
-                spike.
+                spike. The values for sigma-delta neurons always are.
             spikes: Whether to record the spikes of every step.
             states: Whether to record u and v of every step.
             reset_interval: Before step t = 1, 2, ..., u and v of layer i are set to 0 where
@@ -123,7 +133,7 @@ class Simulator:
         Raises:
             DataError: The inputs do not fit.
         """
-        inputs = as_array(inputs)
+        inputs, graded = as_array(inputs), graded or self.net.encodes
         steps = check(self.net, inputs, steps, graded)
         interval, offset = _reset(reset_interval, reset_offset)
         batch, given, biases = len(inputs), None, None
@@ -131,9 +141,7 @@ class Simulator:
             biases = _bias(inputs).reshape(batch, -1)
         else:
             given = (inputs if graded else inputs != 0).astype(np.int16).reshape(batch, steps, -1)
-        recordings = [
-            _empty(layer.shape, batch, steps, spikes, states) for layer in self.net.spiking
-        ]
+        recordings = [_empty(layer, batch, steps, spikes, states) for layer in self.net.spiking]
         self._core.run(
             spikes=given,
             biases=biases,
@@ -149,7 +157,7 @@ class Simulator:
 
 def check(net: NetX, inputs: np.ndarray, steps: int | None, graded: bool) -> int:
     """Return the number of steps of a run; DataError where `inputs` do not fit."""
-    driven, shape = isinstance(net.spiking[0], NetXInput), net.input_shape
+    driven, shape = net.driven, net.input_shape
     if inputs.dtype.kind not in "iub":
         raise DataError(f"inputs must be integers or booleans, not {inputs.dtype}")
     if inputs.shape[1 if driven else 2 :] != shape or (steps is None) == driven:
@@ -198,22 +206,16 @@ def _extension() -> Any:
 
 def _add(core: Any, network: _core.Network, layer: NetXInput | NetXConv | NetXDense) -> None:
     """Add `layer` to the core's `network`."""
-    neurons = layer.neurons
-    assert neurons is not None
-    cuba = core.Neurons(
-        keep_u=STATE_ONE - neurons.current_decay,
-        keep_v=STATE_ONE - neurons.voltage_decay,
-        threshold=int(np.clip(STATE_UNIT * neurons.threshold, -INT32_MAX, INT32_MAX)),
-    )
+    neurons = _neurons(core, layer)
     match layer:
         case NetXInput():
             bias = np.zeros(int(np.prod(layer.shape)), np.int32)
-            network.add_input(_shape(core, layer.shape), cuba, bias=bias)
+            network.add_input(_shape(core, layer.shape), neurons, bias=bias)
         case NetXConv():
             network.add_convolution(
                 _shape(core, layer.shape),
-                cuba,
-                bias=_bias(layer.bias).ravel(),
+                neurons,
+                bias=_layer_bias(layer).ravel(),
                 weight=_int32(layer.weight),
                 stride=layer.stride,
                 padding=layer.padding,
@@ -224,12 +226,46 @@ def _add(core: Any, network: _core.Network, layer: NetXInput | NetXConv | NetXDe
             weight, recurrent = effective_weights(layer)
             network.add_dense(
                 layer.shape[0],
-                cuba,
-                bias=_bias(layer.bias),
+                neurons,
+                bias=_layer_bias(layer),
                 weight=_int32(weight),
                 delay=_int32(layer.delay),
                 recurrent=_int32(recurrent),
             )
+
+
+def _neurons(core: Any, layer: NetXInput | NetXConv | NetXDense) -> Any:
+    """Return the neurons of `layer` as the core's Neurons or SigmaDelta."""
+    match layer.neurons:
+        case CUBA() as cuba:
+            return core.Neurons(
+                keep_u=STATE_ONE - cuba.current_decay,
+                keep_v=STATE_ONE - cuba.voltage_decay,
+                threshold=int(np.clip(STATE_UNIT * cuba.threshold, -INT32_MAX, INT32_MAX)),
+            )
+        case SigmaDelta() as sigma_delta:
+            encodes = isinstance(layer, NetXInput)
+            kind = core.Kind.SIGMA if sigma_delta.sigma_output else core.Kind.SIGMA_DELTA
+            return core.SigmaDelta(
+                kind=core.Kind.DELTA if encodes else kind,
+                threshold=sigma_delta.threshold * STATE_ONE,
+                current_bits=_current_bits(layer),
+            )
+    raise TypeError(f"unknown neurons {layer.neurons!r}")
+
+
+def _current_bits(layer: NetXInput | NetXConv | NetXDense) -> int:
+    """Return the bits at which Lava wraps the current of a step."""
+    if isinstance(layer, NetXDense):
+        return dense_bits(layer.weight)
+    return 24 if isinstance(layer, NetXConv) else 32
+
+
+def _layer_bias(layer: NetXConv | NetXDense) -> np.ndarray:
+    """Return the biases in the unit of a state."""
+    if isinstance(layer.neurons, CUBA):
+        return _bias(layer.bias)
+    return np.ascontiguousarray(layer.bias.astype(np.int32) * np.int32(STATE_ONE))
 
 
 @overload
@@ -252,10 +288,13 @@ def _shape(core: Any, shape: tuple[int, ...]) -> _core.Shape:
     return found
 
 
-def _empty(shape: tuple[int, ...], batch: int, steps: int, spikes: bool, states: bool) -> Recording:
+def _empty(
+    layer: NetXInput | NetXConv | NetXDense, batch: int, steps: int, spikes: bool, states: bool
+) -> Recording:
+    shape, message = layer.shape, np.int32 if isinstance(layer.neurons, SigmaDelta) else bool
     traces = [
         np.zeros((batch, steps, *shape), dtype) if wanted else None
-        for dtype, wanted in ((bool, spikes), (np.int32, states), (np.int32, states))
+        for dtype, wanted in ((message, spikes), (np.int32, states), (np.int32, states))
     ]
     return Recording(
         np.zeros((batch, *shape), np.int32),
@@ -273,12 +312,14 @@ def _records(core: Any, recording: Recording) -> _core.Records:
         return None if array is None else array.reshape(*array.shape[:axes], -1)
 
     spikes = flat(recording.spikes, 2)
+    unary = spikes is None or spikes.dtype == bool
     found: _core.Records = core.Records(
         counts=flat(recording.counts, 1),
         potential=flat(recording.potential, 1),
         wrapped=recording.wrapped,
         clipped=recording.clipped,
-        spikes=None if spikes is None else spikes.view(np.uint8),
+        spikes=spikes.view(np.uint8) if spikes is not None and unary else None,
+        messages=None if unary else spikes,
         u=flat(recording.u, 2),
         v=flat(recording.v, 2),
     )

@@ -15,8 +15,8 @@ from lmht_deploy.errors import NetworkError, StorageError
 from lmht_deploy.exporters import netx as exporter
 from lmht_deploy.ir import Input, Layer, Linear, Network, Readout
 from tests.cli.test_cli import lmht, refused
-from tests.support.networks import SPECIAL, chain, float_network, residual
-from tests.support.netx_files import File
+from tests.support.networks import SPECIAL, Builder, chain, float_network, residual
+from tests.support.netx_files import File, sigma_delta
 
 
 def found(net: Network, target: str, what: str, layer: str | None = None) -> Finding:
@@ -182,6 +182,27 @@ def test_foreign_netx_file(tmp_path: Path) -> None:
         is verdicts[None, "layers of neurons with a soft reset"]
         is True
     )
+
+
+def test_sigma_delta_and_average_layers(tmp_path: Path) -> None:
+    sigma_delta(tmp_path / "sdnn.net", 2)
+    messages = demands(netx.load_netx(tmp_path / "sdnn.net"))
+    assert {demand.spike for demand in messages} == {1, 2**15 - 1}  # one layer is CUBA
+    f = File(tmp_path / "net.net", 1, (6,))
+    f.dense(9, -50, 90)
+    f.layer("average", (3, 1, 1))
+    f.file.close()
+    assert [d.neurons for d in demands(netx.load_netx(tmp_path / "net.net"))] == [9]
+
+
+def test_max_pooling_in_an_exported_file(tmp_path: Path) -> None:
+    """Synapses are counted behind the pooling: 4 outputs x 9 taps, less at the border."""
+    b = Builder(0, shape=(1, 8, 8))
+    a = b.neurons("a", b.conv("input", 2))
+    c = b.neurons("c", b.conv(b.max_pool(a), 4))
+    exporter.export_netx(b.finish(c), tmp_path / "net.net")
+    (found,) = (d for d in of_exported(tmp_path / "net.net") if d.layer == "c")
+    assert found.synapses == 2 * 4 * (3 * 4 - 2) ** 2 and found.fan_out == 36
 
 
 def test_exported_netx_file(tmp_path: Path) -> None:

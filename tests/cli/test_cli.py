@@ -17,7 +17,7 @@ from lmht_deploy.formats.windows import save_windows
 from lmht_deploy.ir import Network
 from tests.support.networks import SPECIAL, Builder, float_network, windows_for
 
-VERBS = sorted(command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]
+VERBS = sorted(command.name for command in app.registered_commands)  # type: ignore[union-attr]
 
 
 def lmht(*arguments: object) -> int:

@@ -15,17 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmht_deploy import backends, reference
+from lmht_deploy import backends, netx, reference
 from lmht_deploy.analysis.scores import saturations
 from lmht_deploy.backends import lava
 from lmht_deploy.errors import DataError, ExportError, NetworkError, StorageError
 from lmht_deploy.exporters.netx_exact import export_netx_exact
 from lmht_deploy.formats.lmht import save_network
-from lmht_deploy.ir import Network, Neurons, Readout
+from lmht_deploy.ir import Network, Neurons, Readout, leak_integer
 from lmht_deploy.result import Result
 from tests.cli.test_cli import lmht, refused
 from tests.support.exact_networks import NETWORKS, Small, levels, mixing, shortcuts
 from tests.support.networks import SPECIAL, windows_for
+from tests.support.netx_files import File
 
 needs_lava = pytest.mark.skipif(lava.unavailable() is not None, reason=str(lava.unavailable()))
 
@@ -126,6 +127,10 @@ def zero_readout() -> Network:
 
 REFUSED: dict[str, tuple[Callable[[], Network], str]] = {
     "leak": (lambda: changed(mixing(), leak=3000), "layer 'a' has a leak over 2 time-steps"),
+    "leak and size": (
+        lambda: changed(SPECIAL["wide"](), leak=3000),
+        "layer 'a' has a leak over",
+    ),
     "max pooling": (SPECIAL["pooled"], "layer 'c' reads the max pooling 'a-max'"),
     "size": (SPECIAL["wide"], "layer 'a' unrolls into 197,400,000 weights"),
     "both": (
@@ -143,6 +148,21 @@ REFUSED: dict[str, tuple[Callable[[], Network], str]] = {
     ),
     "read-out": (zero_readout, "layer 'logits' has weights that lava-dl 0.6 does not keep"),
 }
+
+
+def test_the_decay_of_lif_neurons_is_not_the_leak(tmp_path: Path) -> None:
+    """Half of -1 is 0 in integers, and -32/64 in a LIF neuron: with 1 more, one fires."""
+    f = File(tmp_path / "net.net", 0, (1,))
+    group = f.layer("dense", (1,), weight=np.array([[1]]), bias=np.array([0]))
+    for name, value in {"type": "CUBA", "iDecay": 2048, "vDecay": 4096, "vThMant": 0}.items():
+        group[f"neuron/{name}"] = value
+    f.file.close()
+    inputs = np.array([-1, 1, 0])[None, :, None]
+    (found,) = netx.Simulator(netx.load_netx(f.path)).run(inputs, graded=True, states=True)
+    assert found.u is not None and found.u[0, :, 0].tolist() == [0, -64, 32]  # 32/64 < 1
+    current = np.array([-1, 1])
+    v = int(leak_integer(current[:1], 2048)[0]) + int(current[1])
+    assert v == 1
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -13,11 +13,13 @@ from lmht_deploy.errors import StorageError
 from lmht_deploy.exporters.netx import export_netx
 from lmht_deploy.exporters.netx_exact import export_netx_exact
 from lmht_deploy.exporters.onnx import export_onnx
+from lmht_deploy.formats import lmht
 from lmht_deploy.formats import onnx as onnx_format
 from lmht_deploy.formats.netx import SCHEMAS, exact, is_foreign, network, read_network
 from lmht_deploy.formats.schema import Schema, to_markdown
 from tests.formats.golden.write import small
 from tests.support.exact_networks import shortcuts
+from tests.support.networks import SPECIAL
 
 
 def keys_of(path: Path) -> set[tuple[str, str]]:
@@ -40,8 +42,12 @@ def keys_in(schema: Schema) -> set[tuple[str, str]]:
 
 
 def test_netx(tmp_path: Path) -> None:
+    """The keys are those of the schema, and of the layers of a `.lmht` file."""
+    export_netx(SPECIAL["max-pooled"](), tmp_path / "pooled.net")
     export_netx(small(), tmp_path / "net.net")
-    assert keys_of(tmp_path / "net.net") == keys_in(network.SCHEMA)
+    found = keys_of(tmp_path / "net.net") | keys_of(tmp_path / "pooled.net")
+    layers = {key for key in keys_in(lmht.SCHEMA) if key[0] != "group"}
+    assert found == keys_in(network.SCHEMA) | layers
     assert not is_foreign(tmp_path / "net.net")
 
 

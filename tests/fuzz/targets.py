@@ -23,6 +23,7 @@ from lmht_deploy.events.arrays import EVENT, Sensor
 from lmht_deploy.exporters.netx import export_netx
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.formats.windows import load_windows
+from lmht_deploy.importers import import_nir
 from lmht_deploy.ir import Network
 from lmht_deploy.training.recipe import load_recipe
 from tests.fuzz._mutation import (
@@ -120,6 +121,25 @@ def _netx() -> tuple[bytes, ...]:
         for graded in (False, True):
             export_netx(tiny.network(tiny.neurons()), Path(folder) / f"{graded}.net", graded=graded)
         return _files("*.net") + _files("*.net", Path(folder))
+
+
+def _nir() -> tuple[bytes, ...]:
+    """A file of sinabs, and small graphs without compression, whose bytes are values."""
+    from lmht_deploy.formats.nir import write_nir
+    from tests.importers.test_nir import GRAPHS
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("conv", "cuba", "delay", "residual"):
+            write_nir(Path(folder) / f"{name}.nir", GRAPHS[name]())
+        return _files("sinabs.nir", TESTS / "importers" / "golden") + _files("*.nir", Path(folder))
+
+
+def _import(path: Path) -> object:
+    """Import a file as two profiles, and verify a small network."""
+    import_nir(path, steps=3, dt=1.0, reset="subtract", verify=False)
+    net = import_nir(path, steps=3, profile="sinabs", verify=False).network
+    small = max(np.prod(shape, dtype=float) for shape in net.shapes.values()) < MAX_VALUES
+    return import_nir(path, steps=3, profile="sinabs", verify=small)
 
 
 def _run(name: str, path: Path) -> object:
@@ -256,6 +276,7 @@ def targets() -> dict[str, Target]:
             load_windows, ".npz", lambda: (_npz(windows), _stored_npz(windows)), mutate_npz
         ),
         "netx": Target(partial(_run, "netx"), ".net", _netx, mutate_hdf5),
+        "nir": Target(_import, ".nir", _nir, mutate_hdf5),
         "onnx": Target(partial(_run, "onnx"), ".onnx", partial(_files, "*.onnx"), mutate_onnx),
         "recipe": Target(load_recipe, ".toml", partial(_files, "*.toml", RECIPES), mutate_toml),
         "model": _run_target("model.safetensors", mutate_safetensors),

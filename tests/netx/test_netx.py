@@ -6,6 +6,7 @@ literal steps.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from lmht_deploy.exporters import netx as exporter
 from lmht_deploy.formats.windows import load_windows
 from tests.support import netx_oracle as oracle
 from tests.support.networks import SPECIAL
-from tests.support.netx_files import FILES, File, convolutions, random_network
+from tests.support.netx_files import FILES, File, convolutions, random_network, sigma_delta
 from tests.support.recordings import data
 
 TUTORIALS = "reports/11_netx_beginning_with_dense"
@@ -103,16 +104,65 @@ def test_mnist(wheel: Path) -> None:
     assert net.layers[0] == netx.NetXInput((784,), netx.CUBA(4096, 123, 80), weight=76, bias=64)
 
 
+def test_sigma_delta_pilotnet(wheel: Path) -> None:
+    """The output as recorded: one frame is held, and reaches the last layer at the last step."""
+    recorded = wheel / "gts/pilotnet_sdnn"
+    net = netx.load_netx(recorded / "network.net")
+    frame = np.load(recorded / "input.npy").astype(int)
+    steps = len(net.spiking)
+    values = np.broadcast_to(chw(frame), (steps, *net.input_shape))[None]
+    found = netx.Simulator(net).run(values)
+    expected = chw(np.load(recorded / "output.npy"))
+    assert found[-1].spikes is not None
+    np.testing.assert_array_equal(found[-1].spikes[0], expected)
+    assert expected[-1].any()
+    result = open_backend("netx", recorded / "network.net").run(values, trace=True)
+    assert result.logits.ravel().tolist() == expected[-1].tolist()
+
+
+def change(path: Path, key: str, value: object) -> None:
+    with h5py.File(path, "r+") as file:
+        if key in file:
+            del file[key]
+        file[key] = value
+
+
 @pytest.mark.parametrize(
-    ("file", "refusal"),
+    ("key", "value", "message"),
     [
-        ("gts/pilotnet_sdnn/network.net", "layer 0 has sigma-delta neurons"),
-        ("gts/ntidigits/ntidigits.net", "layer 5 is of type 'average'"),
+        ("layer/1/neuron/activation", "tanh", "layer 1 has .* activation 'tanh'.* runs relu only"),
+        ("layer/1/neuron/vThMant", -1, "layer 1 has the threshold -1"),
+        ("layer/6/bias", np.zeros(4), "layer 6 has a sigma output with a bias"),
+        ("layer/2/neuron/messageBits", 16, "layer 2 has graded spikes"),
     ],
 )
-def test_what_is_not_run(wheel: Path, file: str, refusal: str) -> None:
-    with pytest.raises(StorageError, match=refusal):
-        netx.load_netx(wheel / file)
+def test_sigma_delta_files_that_lava_does_not_run(
+    key: str, value: object, message: str, tmp_path: Path
+) -> None:
+    sigma_delta(tmp_path / "net.net", 0)
+    change(tmp_path / "net.net", key, value)
+    assert re.search(message, refused(tmp_path / "net.net"))
+
+
+def test_an_average_must_fit_and_come_last(tmp_path: Path) -> None:
+    for groups, then, message in ((4, False, "does not fit"), (3, True, "not the last layer")):
+        f = File(tmp_path / "net.net", 1, (6,))
+        f.dense(9, -50, 90)
+        f.layer("average", (groups, 1, 1))
+        if then:
+            f.dense(2, -50, 90)
+        f.file.close()
+        assert message in refused(tmp_path / "net.net")
+
+
+def test_average_of_ntidigits(wheel: Path) -> None:
+    """11 groups of 22 neurons: the logits are their counts, the scale is 1/22."""
+    path = wheel / "gts/ntidigits/ntidigits.net"
+    inputs = np.load(wheel / "gts/ntidigits/input.npy").astype(int).T[None, :1000]
+    found = open_backend("netx", path).run(inputs)
+    expected = chw(np.load(wheel / "gts/ntidigits/output.npy"))[1:1001]
+    assert found.logits.tolist() == [expected.sum(0).reshape(11, 22).sum(1).astype(int).tolist()]
+    assert found.scale == 1 / 22
 
 
 @pytest.mark.parametrize(
@@ -232,6 +282,26 @@ def test_equal_to_lava(tmp_path: Path) -> None:
                 if not layer.spikes.any() or layer.spikes.all()
             ]  # type: ignore[union-attr]
             assert not idle, f"layers of {one.path.stem} that test nothing"
+
+
+@needs_lava
+def test_sigma_delta_equals_lava(tmp_path: Path) -> None:
+    """Messages, sums and activations of every layer at every step; currents wrap now and then."""
+    runs, rng = [], np.random.default_rng(0)
+    for seed in range(8):
+        sigma_delta(tmp_path / f"{seed}.net", seed)
+        net = netx.load_netx(tmp_path / f"{seed}.net")
+        values = rng.integers(-60, 90, (1, 14, *net.input_shape))
+        values[:, 5:9] = values[:, 4:5]
+        runs.append(stock.Run(tmp_path / f"{seed}.net", values, states=True))
+    for one, expected in zip(runs, in_lava(runs), strict=True):
+        for isa in netx.isas():
+            for found, other in zip(in_core(one, isa=isa), expected, strict=True):
+                for name in ("spikes", "u", "v"):
+                    np.testing.assert_array_equal(
+                        getattr(found, name), getattr(other, name), err_msg=f"{name}, {one.path}"
+                    )
+                np.testing.assert_array_equal(found.counts, other.counts)
 
 
 @needs_lava

@@ -1,7 +1,8 @@
 """Builds the sdist and the wheel, and runs them in empty environments as users install them.
 
     python -m tests.release.check            everything
-    python -m tests.release.check core       one of: same, core, extras, oldest, newest, pythons
+    python -m tests.release.check core       one of: same, core, extras, oldest, newest, runtimes,
+                                     pythons
 
 same      the same sources give the same wheel and sdist, byte for byte, in another folder
 core      the wheel alone: under 100 MB, without PyTorch, beside foreign packages named `training`
@@ -9,6 +10,7 @@ core      the wheel alone: under 100 MB, without PyTorch, beside foreign package
 extras    the wheel with the extras of the demo: the README's own network and its commands
 oldest    the oldest versions of the dependencies that pyproject.toml allows
 newest    the newest versions that it allows, without the constraints of the tests
+runtimes  ONNX files on ONNX Runtime 1.15 and on the newest, without lmht-deploy
 pythons   the core on every other Python that is found, of 3.12 and 3.13
 """
 
@@ -178,6 +180,20 @@ def check_newest(wheel: Path) -> None:
     run(env.lmht, "run", "net.lmht", "--data", "windows.npz", cwd=env.folder)
 
 
+def check_runtimes(wheel: Path) -> None:
+    """ONNX files of this checkout: portable ones on ONNX Runtime 1.15, others on the newest."""
+    files = WORK / "onnx files"
+    run(sys.executable, "-m", "tests.release.runtimes", files, cwd=ROOT)
+    for name, packages, options in (
+        ("onnxruntime 1.15", ("onnxruntime==1.15.0", "numpy<2"), ("portable",)),
+        ("onnxruntime newest", ("onnxruntime",), ()),
+    ):
+        env = Environment(name)
+        env.install(*packages)
+        found = run(env.python, SMOKE.with_name("runtimes.py"), files, *options, cwd=env.folder)
+        print(f"  {found.strip()}", flush=True)
+
+
 def check_pythons(wheel: Path) -> None:
     """The core, built from the sdist, on other versions of Python where they are found."""
     (sdist,) = wheel.parent.glob("*.tar.gz")
@@ -220,6 +236,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     "extras": check_extras,
     "oldest": check_oldest,
     "newest": check_newest,
+    "runtimes": check_runtimes,
     "pythons": check_pythons,
 }
 

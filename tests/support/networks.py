@@ -200,6 +200,16 @@ def pooled() -> Network:
     return b.finish(b.sum_pool(d, 2, 1))
 
 
+def max_pooled() -> Network:
+    """Max pooling of signed pixels with a border, of spikes, after and before sum pooling."""
+    b = Builder(13, shape=(2, 13, 11), steps=2, min_value=-9, max_value=9, kind="image")
+    a = b.neurons("a", b.conv(b.max_pool("input", 3, 2, 1), 5), levels=3)
+    c = b.neurons("c", b.conv(b.max_pool(a, 3, 1, 1), 6), levels=1, omega="random")
+    both = b.max_pool(b.sum_pool(c, 3, 1, 1), 2, 1)
+    d = b.neurons("d", b.conv(both, 6), b.conv(c, 6, 2, 1, 0), levels=3, threshold=(800, 3000))
+    return b.finish(b.sum_pool(b.max_pool(d), 2, 1))
+
+
 def averaged() -> Network:
     """Sum pooling only.
 
@@ -314,6 +324,7 @@ SPECIAL = {
     "negative-v0": lambda: chain(v0=(-500, 0), leak=5000),
     "residual": residual,
     "pooled": pooled,
+    "max-pooled": max_pooled,
     "averaged": averaged,
     "geometry": geometry,
     "dense": dense,

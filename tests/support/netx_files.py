@@ -187,5 +187,37 @@ def random_network(seed: int, path: Path) -> None:
     f.file.close()
 
 
+def sigma_delta(path: Path, seed: int) -> None:
+    """Sigma-delta layers, as lava-dl writes them; odd seeds have spikes as input."""
+    rng = np.random.default_rng([8, seed])
+    f = File(path, seed, (3, 9, 8))
+
+    def neurons(group: h5py.Group, **data: object) -> None:
+        for name in ("iDecay", "vDecay", "vThMant", "type"):
+            del group[f"neuron/{name}"]
+        values = {"type": "SDNN", "activation": "relu", "vThMant": int(rng.choice([0, 1, 20]))}
+        for name, value in (values | data).items():
+            group[f"neuron/{name}"] = value
+
+    if seed % 2 == 0:
+        f.neurons(f.file["layer/0"], 0, (0, 0), 0)
+        del f.file["layer/0/bias"]
+        neurons(f.file["layer/0"])
+    f.conv(6, weights=int(rng.choice([9, 4000])), stride=2)
+    neurons(f.file["layer/1"])
+    f.conv(8, groups=2, padding=1)
+    neurons(f.file["layer/2"])
+    f.dense(20, -60, 70, **({"delay": np.int64(2)} if seed % 3 == 0 else {}))
+    neurons(f.file["layer/4"])
+    f.dense(9, 0, 300, threshold=30_000)
+    if seed % 4 < 2:
+        neurons(f.file["layer/5"])
+    f.dense(4, -30, 30)
+    neurons(f.file["layer/6"], **({} if seed % 5 else {"sigma_output": True}))
+    if seed % 5 == 0:
+        del f.file["layer/6/bias"]
+    f.file.close()
+
+
 def any_decay(rng: np.random.Generator) -> int:
     return int(rng.choice([0, 1, 300, 1024, 4095, 4096]))

@@ -21,6 +21,7 @@ from lmht_deploy.formats.netx.stock import is_foreign
 from lmht_deploy.result import Counts, Result, check_windows, per_window
 
 from . import child, environment, stock
+from .worker.pooling import pooled
 
 SUFFIX = ".net"
 CAPABILITIES: frozenset[Capability] = frozenset({"traces"})
@@ -94,7 +95,7 @@ class LavaBackend:
         network, entry = self.network, self.network.input
         windows = check_windows(self.window_shape, entry.min_value, entry.max_value, windows)
         job, files = _job(network)
-        job |= {"trace": trace, "threads": self._threads}
+        job |= {"trace": trace or _max_pools(network), "threads": self._threads}
         files["windows"] = windows.astype(np.int32)
         with child.run(
             self._python, self.path.name, job, files, seconds=self._seconds, progress=self.progress
@@ -135,6 +136,7 @@ def _entry(network: NetworkFile, index: int) -> dict[str, Any]:
     for synapse in layer.synapses:
         keys = ("source", "extent", "stride", "padding", "dilation", "groups")
         entry["synapses"].append({key: getattr(synapse, key) for key in keys})
+        entry["synapses"][-1]["pooled"] = synapse.pools is not None
     if layer.neurons:
         entry["neurons"] = {
             "fires": _fires(network, layer),
@@ -149,11 +151,19 @@ def _entry(network: NetworkFile, index: int) -> dict[str, Any]:
 def _arrays(layer: LayerRecord) -> dict[str, np.ndarray]:
     """Return the arrays of a layer: weights by number of the synapse, and its neurons' arrays."""
     found = {f"weight-{number}": synapse.weight for number, synapse in enumerate(layer.synapses)}
+    for number, synapse in enumerate(layer.synapses):
+        if synapse.pools is not None:
+            found[f"pools-{number}"] = synapse.pools
     if layer.neurons:
         found |= {key: getattr(layer.neurons, key) for key in ("omega", "theta", "bias", "v0")}
     if layer.readout:
         found["bias"] = layer.readout.bias.astype(np.int64) * layer.readout.steps
     return found
+
+
+def _max_pools(network: NetworkFile) -> bool:
+    """Return whether a synapse reads max pooling, whose SOPs need the spikes of every step."""
+    return any(synapse.pools is not None for layer in network.layers for synapse in layer.synapses)
 
 
 def _fires(network: NetworkFile, layer: LayerRecord) -> int:
@@ -195,7 +205,8 @@ def _sops(network: NetworkFile, sent: dict[int, np.ndarray]) -> Counts:
             total = np.zeros(len(sent[0]), np.int64)
             for synapse in layer.synapses:
                 if not synapse.macs:
-                    total += per_window(sent[synapse.source], synapse.fan_out)
+                    k = pooled(sent[synapse.source], synapse.pools)
+                    total += per_window(k, synapse.fan_out)
             found[str(layer.name)] = total
     return found
 

@@ -90,8 +90,9 @@ def _entry(number: int, net: NetX, one: Run) -> dict[str, Any]:
     """Return one run as the worker takes it (`worker/stock.py`)."""
     return {
         "net": str(one.path.resolve()),
+        "layers": len(net.layers) - (net.groups is not None),
         "inputs": f"inputs-{number}.npy",
-        "steps": check(net, one.inputs, one.steps, one.graded),
+        "steps": check(net, one.inputs, one.steps, one.graded or net.encodes),
         "graded": one.graded,
         "states": one.states,
         "reset_interval": one.reset_interval,
@@ -115,7 +116,7 @@ def _recordings(net: NetX, one: Run, out: Path) -> list[Recording]:
         wrapped, clipped, sums = (
             np.load(f"{out}-{index}-{name}.npy") for name in ("wrapped", "clipped", "sums")
         )
-        counts = spikes.sum(1, dtype=np.int32)
+        counts = (spikes != 0).sum(1, dtype=np.int32)
         found.append(Recording(counts, potential, wrapped + sums, clipped, **arrays))
     return found
 

@@ -2,6 +2,8 @@
 
 keys.py      every key that lava-dl knows
 network.py   files of LM-HT networks: exact in the Lava processes of lmht-deploy
+derive.py    what the Lava processes read of a network, written and checked
+fold.py      pooling, Flatten and exponents as a part of the weights
 exact.py     files of LM-HT networks on which unmodified lava-dl is exact
 stock.py     files of any tool, as stock lava-dl reads them
 weights.py   what lava-dl and Lava make of dense weights
@@ -12,6 +14,7 @@ from __future__ import annotations
 from lmht_deploy.formats.schema import Schema
 
 from . import keys
+from .derive import load_netx_network
 from .exact import SCHEMA as EXACT_SCHEMA
 from .exact import ExactFile, write_exact
 from .network import SCHEMA as NETWORK_SCHEMA
@@ -45,6 +48,7 @@ __all__ = [
     "NetworkFile",
     "is_foreign",
     "load_netx",
+    "load_netx_network",
     "read_network",
     "write_exact",
     "write_network",

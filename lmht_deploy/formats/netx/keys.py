@@ -26,7 +26,11 @@ MAX_STEPS = 2**24
 """Largest number of steps of one sample; lava-dl itself states none."""
 
 INPUT, FLATTEN, CONV, DENSE, RECURRENT = "input", "flatten", "conv", "dense", "dense_rec"
+AVERAGE = "average"
+"""Layer that lava-dl 0.6 exports and does not run: the mean of groups of neurons."""
 """Types of layers that lava-dl 0.6 runs."""
+SIGMA_DELTA_TYPE = "SDNN"
+"""Type of sigma-delta neurons."""
 CUBA_TYPES = ("CUBA", "LOIHI")
 """Types of neurons that are current-based leaky integrate-and-fire neurons; both mean the same."""
 
@@ -100,6 +104,13 @@ VOLTAGE_DECAY = _key("vDecay", "int64", "Loss of the potential per step, in unit
 THRESHOLD = _key("vThMant", "int64", "Threshold, in units of a weight; a neuron fires above it.")
 REFRACTORY = _key("refDelay", "int64", "Ignored by Lava's simulation.", optional=True)
 GRADED = _key("gradedSpike", "bool", "Ignored by Lava's simulation.", optional=True)
+SIGMA_OUTPUT = _key(
+    "sigma_output",
+    "bool",
+    "Of `SDNN`: its presence makes neurons that sum and send the sum.",
+    optional=True,
+)
+ACTIVATION = _key("activation", "text", "Of `SDNN`: `relu`; ignored by lava-dl.", optional=True)
 MESSAGE_BITS = _key(
     "messageBits", "int64", "Bits of graded spikes, with which lava-dl 0.6 hangs.", optional=True
 )
@@ -115,6 +126,9 @@ LAYER_GROUP = Group(
 NEURON_GROUP = Group(
     "/layer/<i>/neuron",
     "Neurons of the layer. A `dense` layer without them integrates its current and does not fire.",
-    (NEURON_TYPE, CURRENT_DECAY, VOLTAGE_DECAY, THRESHOLD, REFRACTORY, GRADED, MESSAGE_BITS),
+    (
+        *(NEURON_TYPE, CURRENT_DECAY, VOLTAGE_DECAY, THRESHOLD, REFRACTORY, GRADED, MESSAGE_BITS),
+        *(SIGMA_OUTPUT, ACTIVATION),
+    ),
 )
 SIMULATION_GROUP = Group("/simulation", "How long a sample takes.", (STEP_TIME, SAMPLE_STEPS))

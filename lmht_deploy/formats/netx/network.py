@@ -1,14 +1,16 @@
 """NetX files of LM-HT networks: records, writer, reader and schema.
 
-One file has two readers. The Lava processes of lmht-deploy read the LM-HT neurons and run them
-exactly. Stock lava-dl ignores them and reads a chain of hard-reset CUBA neurons.
+One file has three readers. The Lava processes of lmht-deploy read the LM-HT neurons and run them
+exactly. Stock lava-dl ignores them and reads a chain of hard-reset CUBA neurons. lmht-deploy
+itself reads the network, which the file holds with the keys of a `.lmht` file, and checks that
+all weights and constants which the Lava processes read are those of that network.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +19,9 @@ import numpy as np
 
 from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.hdf5 import reading_hdf5
+from lmht_deploy.formats.lmht import read_layers, write_layers
 from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import MAX_INPUT, Conv, Pair, Shape
+from lmht_deploy.ir import MAX_INPUT, Conv, Network, Pair, Shape
 
 from . import _identity as identity
 from . import keys
@@ -44,6 +47,8 @@ LMHT = "lmht"
 """Group of `neuron` that holds the LM-HT neurons."""
 READOUT = "lmht_readout"
 """Group of the last layer that holds the read-out."""
+NETWORK = "lmht_network"
+"""Group that holds the layers of the network, with the keys of a `.lmht` file."""
 
 
 def _attribute(name: str, dtype: str, meaning: str, *, optional: bool = False) -> Field:
@@ -89,6 +94,16 @@ class SynapseRecord:
     padding: Annotated[Pair | None, keys.PADDING] = None
     dilation: Annotated[Pair | None, keys.DILATION] = None
     groups: Annotated[int | None, keys.GROUPS] = None
+    pools: Annotated[
+        np.ndarray | None,
+        _data_set(
+            "lmht_pools",
+            "int64 [n, 8]",
+            "Pooling between the source and the weights, n times: the value beyond the border; 1 "
+            "for the largest value, 0 for the sum; kernel, stride and padding (vertical, "
+            "horizontal).",
+        ),
+    ] = None
 
     @property
     def dense(self) -> bool:
@@ -108,7 +123,13 @@ class SynapseRecord:
         }
 
     def crossings(self, source: Shape) -> np.ndarray:
-        """Return how many synapses of the file one spike crosses; int64, of the source's shape."""
+        """Return how many synapses of the file one spike crosses; int64.
+
+        It has the shape of what the weights read: that of the source, or of its pooling.
+        """
+        for _, _, kh, kw, sh, sw, ph, pw in [] if self.pools is None else self.pools.tolist():
+            channels, height, width = source
+            source = (channels, (height + 2 * ph - kh) // sh + 1, (width + 2 * pw - kw) // sw + 1)
         if self.dense:
             return np.full(source, len(self.weight), np.int64)
         assert self.stride and self.padding and self.dilation and self.groups
@@ -201,7 +222,7 @@ class NetworkFile:
         substeps: Lava steps per block.
         graded: Whether a spike carries the count k; otherwise a neuron sends single spikes.
         layers: The layers, the input first and the read-out last.
-        metadata: Provenance of the network.
+        network: The network that the layers are made of.
     """
 
     steps: Annotated[int, _attribute("lmht_steps", "int64", "Blocks per window.")]
@@ -212,8 +233,13 @@ class NetworkFile:
             "lmht_graded", "bool", "Whether a spike carries k; otherwise each neuron fires once."
         ),
     ]
-    layers: tuple[LayerRecord, ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[LayerRecord, ...]
+    network: Network
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Provenance of the network."""
+        return self.network.metadata
 
     @property
     def input(self) -> InputRecord:
@@ -258,6 +284,12 @@ SCHEMA = Schema(
         Group("/layer/<i>/neuron", "Neurons as stock lava-dl sees them.", keys_of(CubaRecord)),
         Group("/layer/<i>/neuron/lmht", "The LM-HT neurons.", keys_of(NeuronsRecord)),
         Group("/layer/<n>/lmht_readout", "Read-out, in the last layer.", keys_of(ReadoutRecord)),
+        Group(
+            f"/{NETWORK}/<i>",
+            "The layers of the network, as `/layers/<i>` of a `.lmht` file, with the same keys. "
+            "What the Lava processes read must follow from them.",
+            (),
+        ),
     ),
     checksum=identity.CHECKSUM_RULE,
 )
@@ -278,6 +310,7 @@ def write_network(network: NetworkFile, path: str | Path) -> None:
         write_record(file.create_group(keys.SIMULATION), sample)
         for index, layer in enumerate(network.layers):
             _write_layer(file.create_group(f"{keys.LAYERS}/{index}"), layer)
+        write_layers(file.create_group(NETWORK), network.network)
 
 
 def _write_layer(group: h5py.Group, layer: LayerRecord) -> None:
@@ -315,14 +348,14 @@ def read_network(path: str | Path) -> NetworkFile:
 def parse_network(file: h5py.File) -> NetworkFile:
     """Read an open file; see `read_network`."""
     metadata = identity.check(file, SCHEMA)
-    expect_only(
-        file, (*identity.KEYS, *keys_of(NetworkFile)), groups=(keys.LAYERS, keys.SIMULATION)
-    )
+    groups = (keys.LAYERS, keys.SIMULATION, NETWORK)
+    expect_only(file, (*identity.KEYS, *keys_of(NetworkFile)), groups)
     expect_only(file[keys.SIMULATION], keys_of(SampleRecord))
-    groups = file[keys.LAYERS]
-    layers = tuple(_read_layer(index, groups[str(index)]) for index in range(len(groups)))
+    chain = file[keys.LAYERS]
+    layers = tuple(_read_layer(index, chain[str(index)]) for index in range(len(chain)))
     _check(file.filename, layers)
-    content = read_record(NetworkFile, file, layers=layers, metadata=metadata)
+    network = read_layers(file[NETWORK], metadata)
+    content = read_record(NetworkFile, file, layers=layers, network=network)
     _check_steps(content, read_record(SampleRecord, file[keys.SIMULATION]).steps, file.filename)
     return content
 

@@ -24,6 +24,9 @@ from . import _identity as identity
 from . import exact, keys, network
 from ._records import has
 
+MAX_SIGMA_DELTA_THRESHOLD = 2**19 - 1
+"""States of sigma-delta neurons have 32 bits, 12 of them below the unit of a value."""
+
 
 @dataclass(frozen=True)
 class CUBA:
@@ -48,6 +51,31 @@ class CUBA:
     threshold: int
 
 
+@dataclass(frozen=True)
+class SigmaDelta:
+    """Sigma-delta neurons: they send messages where an activation changes.
+
+    At every step, with the synaptic current a:
+
+        sigma   = sigma + a
+        act'    = max(sigma + 4096*bias, 0)
+        delta   = act' - act + residue;  act = act'
+        message = delta where |delta| >= 4096*threshold, otherwise 0
+        residue = delta - message
+
+    A message is sent in units of 1/64, rounded down; a state has units of 1/4096. In the input
+    layer act' is 4096 times the input value. With `sigma_output` the message is sigma, at every
+    step. NetX calls these neurons `SDNN`.
+
+    Attributes:
+        threshold: Threshold, in units of a value.
+        sigma_output: Whether they send the sum of all currents.
+    """
+
+    threshold: int
+    sigma_output: bool = False
+
+
 READOUT = CUBA(current_decay=0, voltage_decay=keys.STATE_ONE, threshold=1 << 17)
 """Neurons that lava-dl gives a dense layer without any: u integrates, and v = u + bias never
 reaches the threshold."""
@@ -55,7 +83,7 @@ reaches the threshold."""
 
 @dataclass(frozen=True)
 class NetXInput:
-    """Input layer. Its neurons, if any, are driven by their bias.
+    """Input layer. CUBA neurons are driven by their bias, sigma-delta neurons by values.
 
     Attributes:
         shape: Shape, (C, H, W) or (N,).
@@ -65,7 +93,7 @@ class NetXInput:
     """
 
     shape: Shape
-    neurons: CUBA | None
+    neurons: CUBA | SigmaDelta | None
     weight: int
     bias: int
 
@@ -86,7 +114,7 @@ class NetXConv:
     """
 
     shape: Shape
-    neurons: CUBA
+    neurons: CUBA | SigmaDelta
     weight: np.ndarray
     bias: np.ndarray
     stride: Pair
@@ -109,7 +137,7 @@ class NetXDense:
     """
 
     shape: Shape
-    neurons: CUBA
+    neurons: CUBA | SigmaDelta
     weight: np.ndarray
     bias: np.ndarray
     delay: np.ndarray | None
@@ -121,10 +149,21 @@ class NetXFlatten:
     """(C, H, W) -> (C·H·W,), in that order."""
 
 
+@dataclass(frozen=True)
+class NetXAverage:
+    """Mean of groups of consecutive neurons, the last layer; lava-dl itself does not run it.
+
+    Attributes:
+        shape: (N,), the number of groups.
+    """
+
+    shape: Shape
+
+
+NetXLayer: TypeAlias = NetXInput | NetXConv | NetXDense | NetXFlatten | NetXAverage
+
 INT32 = 2.0**31
 """Weights, biases and delays lie below it."""
-
-NetXLayer: TypeAlias = NetXInput | NetXConv | NetXDense | NetXFlatten
 
 
 @dataclass(frozen=True)
@@ -191,8 +230,26 @@ class NetX:
         return tuple(
             layer
             for layer in self.layers
-            if not isinstance(layer, NetXFlatten) and layer.neurons is not None
+            if not isinstance(layer, NetXFlatten | NetXAverage) and layer.neurons is not None
         )
+
+    @property
+    def driven(self) -> bool:
+        """Whether biases of the input layer's neurons drive the network, not spikes or values."""
+        first = self.spiking[0]
+        return isinstance(first, NetXInput) and isinstance(first.neurons, CUBA)
+
+    @property
+    def encodes(self) -> bool:
+        """Whether sigma-delta neurons of the input layer encode values."""
+        first = self.spiking[0]
+        return isinstance(first, NetXInput) and isinstance(first.neurons, SigmaDelta)
+
+    @property
+    def groups(self) -> int | None:
+        """Number of groups whose neurons an `average` layer at the end averages."""
+        last = self.layers[-1]
+        return last.shape[0] if isinstance(last, NetXAverage) else None
 
 
 def load_netx(path: str | Path, layers: int | None = None) -> NetX:
@@ -204,8 +261,8 @@ def load_netx(path: str | Path, layers: int | None = None) -> NetX:
 
     Raises:
         StorageError: The file is missing or damaged, or holds what is not run here:
-            sigma-delta and resonate-and-fire neurons, pooling, and everything else that
-            lava-dl 0.6 refuses or skips. The message names the layer. Or `layers` is no number.
+            resonate-and-fire neurons, pooling, and everything else that lava-dl 0.6 refuses or
+            skips. The message names the layer. Or `layers` is no number.
     """
     if layers is not None and (not isinstance(layers, int) or layers < 1):
         raise StorageError(f"{path}: the number of layers must be at least 1, not {layers!r}")
@@ -294,6 +351,8 @@ def _chain(layers: list[NetXLayer], path: str) -> NetX:
             continue
         if not _fits(layer, shape):
             raise StorageError(f"{path}: layer {index} does not fit the shape {shape} before it")
+        if isinstance(layer, NetXAverage) and index < len(layers) - 1:
+            raise StorageError(f"{path}: layer {index} averages, and is not the last layer")
         shape = (prod(shape),) if isinstance(layer, NetXFlatten) else layer.shape
     first = layers[0]
     flat = isinstance(first, NetXInput) and first.neurons is None and len(layers) > 1
@@ -321,6 +380,8 @@ def _fits(layer: NetXLayer, shape: Shape) -> bool:
     match layer:
         case NetXFlatten():
             return True
+        case NetXAverage():
+            return prod(shape) % layer.shape[0] == 0
         case NetXDense():
             return shape == (layer.weight.shape[1],)
         case NetXConv():
@@ -357,9 +418,11 @@ def _read_layer(what: str, group: h5py.Group) -> NetXLayer:
             return _read_dense(what, group, kind)
         case keys.FLATTEN:
             return NetXFlatten()
+        case keys.AVERAGE:
+            return NetXAverage((prod(_shape(group)),))
     raise StorageError(
         f"{what} is of type {show(kind)}; "
-        "lava-dl 0.6 runs input, conv, dense, dense_rec and flatten"
+        "input, conv, dense, dense_rec, flatten and average are run"
     )
 
 
@@ -403,11 +466,14 @@ def _read_dense(what: str, group: h5py.Group, kind: str) -> NetXDense:
         raise StorageError(
             f"{what} is recurrent and has delays, for which lava-dl 0.6 loses the weight exponent"
         )
+    neurons = _read_neurons(what, group[keys.NEURON]) if keys.NEURON in group else READOUT
+    if recurrent is not None and isinstance(neurons, SigmaDelta):
+        raise StorageError(f"{what} is recurrent and has sigma-delta neurons; CUBA neurons are run")
     if not weight.any() and (recurrent is None or not recurrent.any()):
         raise StorageError(f"{what} has weights that are all zero, which lava-dl 0.6 does not load")
     return NetXDense(
         shape=shape,
-        neurons=_read_neurons(what, group[keys.NEURON]) if keys.NEURON in group else READOUT,
+        neurons=neurons,
         weight=weight,
         bias=np.broadcast_to(_bias(what, group), shape),
         delay=_delay(what, _integers(what, group, keys.DELAY), weight.shape) if delayed else None,
@@ -415,23 +481,46 @@ def _read_dense(what: str, group: h5py.Group, kind: str) -> NetXDense:
     )
 
 
-def _read_neurons(what: str, group: h5py.Group) -> CUBA:
+def _read_neurons(what: str, group: h5py.Group) -> CUBA | SigmaDelta:
     kind = _text(_data(group, keys.NEURON_TYPE))
-    if kind not in keys.CUBA_TYPES:
-        name = {"SDNN": "sigma-delta"}.get(kind, "resonate-and-fire" if "RF" in kind else "unknown")
+    if kind not in (*keys.CUBA_TYPES, keys.SIGMA_DELTA_TYPE):
+        name = "resonate-and-fire" if "RF" in kind else "unknown"
         raise StorageError(
-            f"{what} has {name} neurons ({show(kind)[1:-1]}); CUBA and LOIHI neurons are run"
+            f"{what} has {name} neurons ({show(kind)[1:-1]}); CUBA, LOIHI and SDNN neurons are run"
         )
     if has(group, keys.MESSAGE_BITS):
         raise StorageError(
             f"{what} has graded spikes (neuron/messageBits), with which lava-dl 0.6 hangs"
         )
+    if kind == keys.SIGMA_DELTA_TYPE:
+        return _read_sigma_delta(what, group)
     current, voltage = (int(_data(group, key)) for key in (keys.CURRENT_DECAY, keys.VOLTAGE_DECAY))
     if not (0 <= current <= keys.STATE_ONE and 0 <= voltage <= keys.STATE_ONE):
         raise StorageError(
             f"{what} has decays {current} and {voltage}; they must lie within 0..{keys.STATE_ONE}"
         )
     return CUBA(current, voltage, int(_data(group, keys.THRESHOLD)))
+
+
+def _read_sigma_delta(what: str, group: h5py.Group) -> SigmaDelta:
+    function = _text(_data(group, keys.ACTIVATION)) if has(group, keys.ACTIVATION) else "relu"
+    if function != "relu":
+        raise StorageError(
+            f"{what} has sigma-delta neurons with the activation {show(function)}; lava-dl 0.6 "
+            "runs relu only"
+        )
+    threshold = int(_data(group, keys.THRESHOLD))
+    if not 0 <= threshold <= MAX_SIGMA_DELTA_THRESHOLD:
+        raise StorageError(
+            f"{what} has the threshold {threshold}; that of sigma-delta neurons lies within "
+            f"0..{MAX_SIGMA_DELTA_THRESHOLD}"
+        )
+    sigma_output = has(group, keys.SIGMA_OUTPUT)
+    if sigma_output and has(group.parent, keys.BIAS):
+        raise StorageError(
+            f"{what} has a sigma output with a bias, which lava-dl 0.6 does not load"
+        )
+    return SigmaDelta(threshold, sigma_output)
 
 
 def _delay(what: str, delay: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -35,6 +35,11 @@ def effective_weights(layer: NetXDense) -> tuple[np.ndarray, np.ndarray | None]:
     return shifted[0], shifted[1] if layer.recurrent is not None else None
 
 
+def dense_bits(weight: np.ndarray) -> int:
+    """Return the bits at which Lava wraps the current of graded spikes through dense weights."""
+    return 32 - max(0, -prepare_dense(weight)[2])
+
+
 def prepare_dense(weight: np.ndarray) -> tuple[np.ndarray, int, int]:
     """Scale dense weights as `lava.lib.dl.netx.utils.optimize_weight_bits` does.
 

@@ -3,9 +3,11 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include <optional>
+#include <variant>
 
 #include "native/bindings.hpp"
 #include "native/fixed_point.hpp"
@@ -26,6 +28,7 @@ struct Records {
     Array<int64_t, 1> wrapped, clipped;       // [B]
     std::optional<Array<uint8_t, 3>> spikes;  // [B, steps, N]
     std::optional<Array<int32_t, 3>> u, v;    // [B, steps, N]
+    std::optional<Array<int32_t, 3>> messages;
 
     bool fit(size_t batch, size_t steps, size_t n) const {
         const auto per_sample = [&](const Array<int32_t, 2>& array) {
@@ -36,7 +39,8 @@ struct Records {
                    (array->shape(0) == batch && array->shape(1) == steps && array->shape(2) == n);
         };
         return per_sample(counts) && per_sample(potential) && wrapped.size() == batch &&
-               clipped.size() == batch && per_step(spikes) && per_step(u) && per_step(v);
+               clipped.size() == batch && per_step(spikes) && per_step(u) && per_step(v) &&
+               per_step(messages);
     }
 
     // Of sample `b`.
@@ -48,7 +52,7 @@ struct Records {
             return array ? array->data() + b * array->shape(1) * array->shape(2) : nullptr;
         };
         return {row(counts), row(potential), wrapped.data() + b, clipped.data() + b, plane(spikes),
-                plane(u),    plane(v)};
+                plane(u),    plane(v),    plane(messages)};
     }
 };
 
@@ -64,21 +68,33 @@ Shape make_shape(int channels, int height, int width) {
     return {channels, height, width};
 }
 
-Layer layer_of(Shape shape, Neurons neurons, const Array<const int32_t, 1>& bias, bool wraps) {
+// CUBA or sigma-delta neurons.
+using AnyNeurons = std::variant<Neurons, SigmaDelta>;
+
+Layer layer_of(Shape shape, const AnyNeurons& neurons, const Array<const int32_t, 1>& bias,
+               bool wraps) {
     require(bias.size() == shape.size(), "a bias must have one value per neuron");
-    neurons.wraps = wraps;
-    return {shape, neurons, {bias.data(), bias.data() + bias.size()}, nullptr, nullptr};
+    Layer layer{shape, {}, {bias.data(), bias.data() + bias.size()}, nullptr, nullptr, {}};
+    if (const auto* cuba = std::get_if<Neurons>(&neurons)) {
+        layer.neurons = *cuba;
+        layer.neurons.wraps = wraps;
+    } else {
+        layer.sigma_delta = std::get<SigmaDelta>(neurons);
+    }
+    return layer;
 }
 
-void add_input(Network& network, Shape shape, const Neurons& neurons,
+void add_input(Network& network, Shape shape, const AnyNeurons& neurons,
                Array<const int32_t, 1> bias) {
     require(network.layers.empty(), "an input layer must be the first layer");
     Layer layer = layer_of(shape, neurons, bias, false);
+    require(!layer.sigma_delta || layer.encodes_input(),
+            "an input layer has CUBA or delta neurons");
     layer.shape.packed = true;
     network.add(std::move(layer));
 }
 
-void add_convolution(Network& network, Shape shape, const Neurons& neurons,
+void add_convolution(Network& network, Shape shape, const AnyNeurons& neurons,
                      Array<const int32_t, 1> bias, Array<const int32_t, 4> weight, YX stride,
                      YX padding, YX dilation, int groups) {
     const Shape source = network.source();
@@ -98,7 +114,7 @@ void add_convolution(Network& network, Shape shape, const Neurons& neurons,
     network.add(std::move(layer));
 }
 
-void add_dense(Network& network, int units, const Neurons& neurons, Array<const int32_t, 1> bias,
+void add_dense(Network& network, int units, const AnyNeurons& neurons, Array<const int32_t, 1> bias,
                Array<const int32_t, 2> weight, std::optional<Array<const int32_t, 2>> delay,
                std::optional<Array<const int32_t, 2>> recurrent) {
     const Shape source = network.source(), shape = make_shape(units, 1, 1);
@@ -124,6 +140,10 @@ void add_dense(Network& network, int units, const Neurons& neurons, Array<const 
 using Spikes = std::optional<Array<const int16_t, 3>>;
 using Biases = std::optional<Array<const int32_t, 2>>;
 
+bool takes_spikes(const Layer& first) {
+    return first.forward || first.encodes_input();
+}
+
 // Throws where the arguments of a run do not fit the network.
 void check_run(const Network& network, const Spikes& spikes, const Biases& biases,
                const Schedule& schedule, const std::vector<const Records*>& records) {
@@ -133,8 +153,8 @@ void check_run(const Network& network, const Spikes& spikes, const Biases& biase
     require(!network.layers.empty() && records.size() == network.layers.size(),
             "there must be one record per layer");
     require(spikes.has_value() != biases.has_value() &&
-                spikes.has_value() == bool(network.layers[0].forward),
-            "a network takes biases if it begins with an input layer, otherwise spikes");
+                spikes.has_value() == takes_spikes(network.layers[0]),
+            "a network takes biases if it begins with CUBA neurons, otherwise spikes");
     require(
         spikes ? spikes->shape(1) == steps && spikes->shape(2) == size : biases->shape(1) == size,
         "the input does not fit the network");
@@ -189,19 +209,33 @@ NB_MODULE(_core, module) {
             },
             nb::kw_only(), "keep_u"_a, "keep_v"_a, "threshold"_a);
 
+    nb::enum_<SigmaDelta::Kind>(module, "Kind", "Kind of sigma-delta neurons.")
+        .value("DELTA", SigmaDelta::Kind::delta)
+        .value("SIGMA_DELTA", SigmaDelta::Kind::sigma_delta)
+        .value("SIGMA", SigmaDelta::Kind::sigma);
+
+    nb::class_<SigmaDelta>(module, "SigmaDelta", "Sigma-delta neurons.")
+        .def(
+            "__init__",
+            [](SigmaDelta* self, SigmaDelta::Kind kind, int threshold, int current_bits) {
+                require(current_bits > 0 && current_bits <= 32, "a current has 1 to 32 bits");
+                new (self) SigmaDelta{kind, threshold, current_bits};
+            },
+            nb::kw_only(), "kind"_a, "threshold"_a, "current_bits"_a);
+
     nb::class_<Records>(module, "Records", "Where the results of a layer are written.")
         .def(
             "__init__",
             [](Records* self, Array<int32_t, 2> counts, Array<int32_t, 2> potential,
                Array<int64_t, 1> wrapped, Array<int64_t, 1> clipped,
                std::optional<Array<uint8_t, 3>> spikes, std::optional<Array<int32_t, 3>> u,
-               std::optional<Array<int32_t, 3>> v) {
-                new (self) Records{counts, potential, wrapped, clipped, spikes, u, v};
+               std::optional<Array<int32_t, 3>> v, std::optional<Array<int32_t, 3>> messages) {
+                new (self) Records{counts, potential, wrapped, clipped, spikes, u, v, messages};
             },
             nb::kw_only(), nb::arg("counts").noconvert(), nb::arg("potential").noconvert(),
             nb::arg("wrapped").noconvert(), nb::arg("clipped").noconvert(),
             nb::arg("spikes").noconvert() = nb::none(), nb::arg("u").noconvert() = nb::none(),
-            nb::arg("v").noconvert() = nb::none());
+            nb::arg("v").noconvert() = nb::none(), nb::arg("messages").noconvert() = nb::none());
 
     nb::class_<Network>(module, "Network", "Layers in order; see simulator.hpp.")
         .def(

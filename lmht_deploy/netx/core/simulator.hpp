@@ -1,9 +1,11 @@
 // A NetX network, step by step, with exactly the integers of Lava's fixed-point simulation.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "sigma_delta.hpp"
 #include "synapse.hpp"
 
 namespace lmht::netx {
@@ -16,6 +18,12 @@ struct Layer {
     Neurons neurons;
     AlignedVector<int32_t> bias;                  // padded
     std::unique_ptr<Synapse> forward, recurrent;  // either may be null
+    std::optional<SigmaDelta> sigma_delta;        // in place of `neurons`
+
+    // Whether the values of the input reach the neurons in the same step, without a synapse.
+    bool encodes_input() const {
+        return sigma_delta && sigma_delta->kind == SigmaDelta::Kind::delta;
+    }
 };
 
 // Where the results of a layer go, for one sample, in the order (C, H, W). Those of every step may
@@ -24,7 +32,8 @@ struct Record {
     int32_t *counts, *potential;  // [C, H, W]: spikes of each neuron; v after the last step
     int64_t *wrapped, *clipped;   // one each: sums of RowResult's
     uint8_t* spikes;              // [steps, C, H, W]
-    int32_t *u, *v;               // [steps, C, H, W], v after the reset
+    int32_t *u, *v;               // [steps, C, H, W], v after the reset; or sigma and act
+    int32_t* messages;            // [steps, C, H, W], of sigma-delta neurons
 };
 
 // What drives a network: spikes of every step [steps, C, H, W], or the biases [C, H, W] of the

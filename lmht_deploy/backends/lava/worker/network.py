@@ -61,14 +61,20 @@ class Network:
             target = self.readout(index, shape, depth)
         for number, synapse in enumerate(synapses):
             weight = load(index, f"weight-{number}")
-            self.synapse(synapse, weight, shape, depth).a_out.connect(target.a_in)
+            pools = load(index, f"pools-{number}") if synapse["pooled"] else None
+            self.synapse(synapse, weight, pools, shape, depth).a_out.connect(target.a_in)
 
     def place(self, index: int, output: Any, shape: Shape, depth: int) -> None:
         """Remember the output of a layer; `depth` windows pass before its first spikes."""
         self.outputs[index], self.shapes[index], self.depths[index] = output, shape, depth
 
     def synapse(
-        self, synapse: dict[str, Any], weight: np.ndarray, shape: Shape, depth: int
+        self,
+        synapse: dict[str, Any],
+        weight: np.ndarray,
+        pools: np.ndarray | None,
+        shape: Shape,
+        depth: int,
     ) -> Synapse:
         """Add a synapse; sources of less than `depth` are delayed until all windows agree."""
         source = synapse["source"]
@@ -76,6 +82,7 @@ class Network:
             source_shape=self.shapes[source],
             shape=shape,
             weight=weight,
+            pools=pools,
             delay=(depth - self.depths[source]) * self.window,
             extent=synapse["extent"],
             stride=synapse["stride"],

@@ -16,6 +16,8 @@ from lava.proc import io
 from lava.proc.conv import utils
 from lava.proc.conv.models import PyConvModelFixed
 from lava.proc.lif.models import AbstractPyLifModelFixed
+from lava.proc.sdn.models import PyDeltaModelFixed, PySigmaDeltaModelFixed, PySigmaModelFixed
+from lava.proc.sdn.process import Delta, Sigma, SigmaDelta
 
 
 def run(
@@ -23,12 +25,12 @@ def run(
 ) -> tuple[float, int]:
     """Run every sample of every entry of job["stock"]; returns seconds and Lava steps.
 
-    An entry is {"net", "inputs", "steps", "graded", "states", "reset_interval", "reset_offset",
-    "out"}. `inputs` is an .npy file of spikes [B, steps, *shape] or, where the input layer has
-    neurons, of their biases [B, *shape]. The spikes of layer i, and its u and v if `states`, are
-    written to <out>-<i>-spikes.npy and so on, [B, steps, *shape]. How often u, v or the sum of a
-    convolution left its 24 bits is written to <out>-<i>-wrapped.npy, -clipped.npy and -sums.npy,
-    [B].
+    An entry is {"net", "layers", "inputs", "steps", "graded", "states", "reset_interval",
+    "reset_offset", "out"}. `inputs` is an .npy file of spikes or values [B, steps, *shape] or,
+    where the input layer has CUBA neurons, of their biases [B, *shape]. The spikes or messages of
+    layer i, and its u and v if `states`, are written to <out>-<i>-spikes.npy and so on,
+    [B, steps, *shape]. How often u, v or the sum of a convolution left its 24 bits is written to
+    <out>-<i>-wrapped.npy, -clipped.npy and -sums.npy, [B].
 
     Args:
         job: The job.
@@ -36,6 +38,8 @@ def run(
         show: Called with the number of finished samples.
     """
     watch_neurons()
+    for model in (PyDeltaModelFixed, PySigmaModelFixed, PySigmaDeltaModelFixed):
+        watch_messages(model)
     watch_sums()
     if job["fast_conv"]:
         utils.conv = functools.partial(convolve, utils.conv)
@@ -56,17 +60,20 @@ def run(
 def run_sample(entry: dict[str, Any], inputs: np.ndarray, sample: int) -> tuple[Any, float]:
     """Run one sample in a network of its own; returns the network and the seconds."""
     options = {"reset_interval": entry["reset_interval"], "reset_offset": entry["reset_offset"]}
+    options["num_layers"] = entry["layers"]
     net = hdf5.Network(entry["net"], input_message_bits=16 if entry["graded"] else 0, **options)
-    if isinstance(net.in_layer, hdf5.Input):
+    entry_layer = isinstance(net.in_layer, hdf5.Input)
+    if entry_layer and not isinstance(net.in_layer.neuron, Delta):
         net.in_layer.neuron.bias_mant.init = inputs[sample].T
     else:
         source = io.source.RingBuffer(data=inputs[sample].T.astype(int))
-        source.s_out.connect(net.inp)
+        source.s_out.connect(net.in_layer.neuron.a_in if entry_layer else net.inp)
     for index, layer in enumerate(net.layers):
         record = f"{entry['out']}-{index}"
         if sample == 0:
             shape = (len(inputs), entry["steps"], *layer.neuron.s_out.shape[::-1])
-            for name, dtype in (("spikes", bool), ("u", np.int32), ("v", np.int32)):
+            spike = np.int32 if isinstance(layer.neuron, (Delta, Sigma, SigmaDelta)) else bool
+            for name, dtype in (("spikes", spike), ("u", np.int32), ("v", np.int32)):
                 if name == "spikes" or entry["states"]:
                     np.lib.format.open_memmap(f"{record}-{name}.npy", "w+", dtype, shape).flush()
             for name in ("wrapped", "clipped", "sums"):
@@ -145,6 +152,33 @@ def watch_neurons() -> None:
             self.files[name][sample, self.time_step - 1] = np.asarray(value).T
 
     AbstractPyLifModelFixed.reset_voltage = reset_and_record
+
+
+def watch_messages(model: Any) -> None:
+    """Make sigma-delta neurons record their messages, sigma and activation."""
+    run_spk = model.run_spk
+
+    def run_and_record(self: Any) -> None:
+        sent: list[np.ndarray] = []
+        send = self.s_out.send
+
+        def send_and_keep(messages: np.ndarray) -> None:
+            sent.append(messages)
+            send(messages)
+
+        self.s_out.send = send_and_keep
+        run_spk(self)
+        self.s_out.send = send
+        record, sample, states = self.proc_params["record"]
+        sigma = getattr(self, "sigma", np.zeros_like(sent[0]))
+        values = {"spikes": sent[0]}
+        if states:
+            values |= {"u": sigma, "v": getattr(self, "act", sigma)}
+        for name, value in values.items():
+            file = np.load(f"{record}-{name}.npy", mmap_mode="r+")
+            file[sample, self.time_step - 1] = np.asarray(value).T
+
+    model.run_spk = run_and_record
 
 
 def convolve(

@@ -21,10 +21,10 @@ struct AvxVnni : Avx2 {
 
 const Kernels* kernels_avxvnni() {
     static constexpr Kernels kernels = table<AvxVnni>("avxvnni", {.binary_row = 2.2f,
-                                                                  .graded_row = 2.3f,
+                                                                  .graded_row = 2.4f,
                                                                   .weighted_row = 14,
-                                                                  .cache_miss_factor = 1,
-                                                                  .dense_slot = 1.05f,
+                                                                  .cache_miss_factor = 1.3f,
+                                                                  .dense_slot = 0.97f,
                                                                   .list_pixel = 40,
                                                                   .list_word = 20,
                                                                   .extra_list_pixel = 50});

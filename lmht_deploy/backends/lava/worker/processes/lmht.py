@@ -29,6 +29,7 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from worker.pooling import pooled
 
 Shape = tuple[int, ...]
 Model = TypeVar("Model", bound=type)
@@ -109,6 +110,7 @@ class Synapse(AbstractProcess):
         source_shape: Shape of the source.
         shape: Shape of the target.
         weight: [C_out, C_in/groups, kh, kw] (convolution) or [N_out, C·H·W] (dense).
+        pools: Pooling before the weights, see `worker.pooling`; None for none.
         delay: Steps before the current arrives, in addition to the one of every synapse.
         extent: Rows and columns of the source that a convolution reads.
         stride: (vertical, horizontal), of a convolution; likewise `padding` and `dilation`.
@@ -133,6 +135,7 @@ class SynapseModel(PyLoihiProcessModel):
         for name in ("shape", "extent", "stride", "padding", "dilation", "groups"):
             setattr(self, "_" + name, proc_params[name])
         self.weight = np.ascontiguousarray(proc_params["weight"], np.float64)
+        self.pools = proc_params["pools"]
         self.nothing = np.zeros(self._shape, np.int32)
         self.queue = [self.nothing] * (1 + proc_params["delay"])
 
@@ -145,6 +148,7 @@ class SynapseModel(PyLoihiProcessModel):
 
     def current(self, k: np.ndarray) -> np.ndarray:
         """Return the current of spikes k, int32 of the target's shape."""
+        k = pooled(k, self.pools)
         current = self.weight @ k.ravel() if self.weight.ndim == 2 else self.convolve(k)
         return current.reshape(self._shape).astype(np.int32)
 

@@ -1,7 +1,7 @@
 """Fold pooling, Flatten and weight exponents into the synapse after them.
 
 NetX has layers of neurons only. Each synapse becomes one convolution or one dense matrix that
-reads the neurons themselves.
+reads the neurons themselves. Max pooling is not linear: it remains, with whatever lies before it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from operator import mul
 
 import numpy as np
@@ -29,6 +30,9 @@ from lmht_deploy.ir import (
     Synapse,
 )
 
+MAX_WEIGHTS = 2**28
+"""Largest number of weights of a synapse with pooling."""
+
 
 @dataclass(frozen=True)
 class Folded:
@@ -46,6 +50,8 @@ class Folded:
         padding: (vertical, horizontal).
         dilation: (vertical, horizontal).
         groups: Number of groups.
+        pools: Max pooling that remains between the source and the weights, and what lies before
+            it, in order. `fan_out` and `extent` are then those of its output.
     """
 
     source: str
@@ -56,13 +62,14 @@ class Folded:
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
+    pools: tuple[SumPool | MaxPool, ...] = ()
 
 
 def fold(net: Network, layer: str, synapse: Synapse) -> Folded:
     """Fold every pooling and Flatten between `synapse` of `layer` and the neurons that it reads.
 
     Raises:
-        ExportError: Max pooling, or overlapping sum pooling under a padded convolution.
+        ExportError: Overlapping sum pooling under a padded convolution, or too many weights.
     """
     shape = net.shapes[synapse.source]
     weight = synapse.weight.astype(np.int64) << synapse.exponent
@@ -81,9 +88,20 @@ def fold(net: Network, layer: str, synapse: Synapse) -> Folded:
         case Scale():
             folded = replace(folded, weight=np.diag(weight))
     dense = folded.weight.ndim == 2
-    while not isinstance(source := net[folded.source], Input | Neurons):
+    while not isinstance(source := net[folded.source], Input | Neurons | MaxPool):
         folded = _step_back(net, layer, folded, source, dense)
+    if isinstance(source, MaxPool):
+        folded = _keep_pools(net, folded)
     return replace(folded, weight=folded.weight.reshape(len(weight), -1)) if dense else folded
+
+
+def _keep_pools(net: Network, folded: Folded) -> Folded:
+    """Return `folded` such that it reads neurons, through the pooling that cannot be folded."""
+    pools: tuple[SumPool | MaxPool, ...] = ()
+    while isinstance(pool := net[folded.source], SumPool | MaxPool):
+        pools = (pool, *pools)
+        folded = replace(folded, source=pool.source)
+    return replace(folded, pools=pools)
 
 
 def _step_back(net: Network, layer: str, folded: Folded, source: Layer, dense: bool) -> Folded:
@@ -104,12 +122,6 @@ def _step_back(net: Network, layer: str, folded: Folded, source: Layer, dense: b
             plane = plane_of(net.shapes[source.source])
             convolution = _under_convolution(layer, folded, source, plane)
             return replace(convolution, fan_out=_pooled_fan_out(net, folded, source))
-        case MaxPool():
-            raise ExportError(
-                f"layer {layer!r} reads the max pooling {source.name!r}, for which NetX has no "
-                "layer; train with average pooling, or replace it by a convolution of stride "
-                f"{source.stride}"
-            )
     raise TypeError(f"unknown layer {source!r}")
 
 
@@ -200,14 +212,17 @@ def unpool(values: np.ndarray, pool: SumPool, plane: Pair) -> np.ndarray:
     """
     (kh, kw), (sh, sw), (ph, pw) = pool.kernel, pool.stride, pool.padding
     h, w = values.shape[-2:]
-    out = np.zeros(
-        (
-            *values.shape[:-2],
-            max(plane[0] + 2 * ph, sh * (h - 1) + kh),
-            max(plane[1] + 2 * pw, sw * (w - 1) + kw),
-        ),
-        np.int64,
+    shape = (
+        *values.shape[:-2],
+        max(plane[0] + 2 * ph, sh * (h - 1) + kh),
+        max(plane[1] + 2 * pw, sw * (w - 1) + kw),
     )
+    if prod(shape) > MAX_WEIGHTS:
+        raise ExportError(
+            f"the pooling {pool.name!r} makes {prod(shape):,} weights of a synapse, beyond "
+            f"{MAX_WEIGHTS:,}"
+        )
+    out = np.zeros(shape, np.int64)
     for i in range(kh):
         for j in range(kw):
             out[..., i : i + sh * (h - 1) + 1 : sh, j : j + sw * (w - 1) + 1 : sw] += values

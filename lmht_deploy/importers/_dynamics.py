@@ -1,0 +1,243 @@
+"""What each framework computes for a neuron of NIR, which states a differential equation only.
+
+A profile says how a framework discretizes the equation, in which unit it writes time constants, and
+how its neurons reset. With the step dt, all of them are of this form:
+
+    i    = a·i + w·x          CubaLIF only
+    v    = λ·v + g·i + c
+    k    = clip(floor(v / θ), 0, L)
+    v    = v - k·θ            reset "subtract"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from lmht_deploy.errors import LoweringError, show
+from lmht_deploy.formats.nir import Node
+
+ProfileName: TypeAlias = Literal["nir", "sinabs", "snntorch", "spikingjelly", "norse"]
+"""Framework whose conventions a graph follows; "nir" is the definition of NIR itself."""
+Reset: TypeAlias = Literal["subtract", "subtract-late", "value"]
+"""What a spike does to the potential: θ is subtracted at once, or at the next step after the leak
+has acted on the whole potential, or the potential is set to `v_reset`."""
+
+NEURONS = ("IF", "LIF", "CubaLIF", "Threshold")
+"""Types of nodes that fire."""
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """The discrete equations of the neurons of one node; arrays have the shapes in the graph.
+
+    Attributes:
+        leak: λ.
+        gain: g·w, factor of the input.
+        offset: c, added to the potential at every step.
+        threshold: θ.
+        v0: Initial potential.
+        decay: a, of the synaptic current; None without one.
+    """
+
+    leak: np.ndarray
+    gain: np.ndarray
+    offset: np.ndarray
+    threshold: np.ndarray
+    v0: np.ndarray
+    decay: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Conventions of one framework.
+
+    Attributes:
+        dt: Step that it writes or assumes, in the unit of its time constants.
+        rule: How it discretizes, as text.
+        keep: Part of a potential that is kept per step, from dt and τ.
+        if_gain: Gain of an IF neuron with r = 1, from dt.
+        reset: How its neurons reset; None where the file says so.
+        max_spikes: Largest number of spikes per step.
+        notes: What its files do not say.
+    """
+
+    dt: float
+    rule: str
+    keep: Callable[[float, np.ndarray], np.ndarray]
+    if_gain: Callable[[float], float]
+    reset: Reset | None
+    max_spikes: int = 1
+    notes: tuple[str, ...] = ()
+
+
+def _euler(dt: float, tau: np.ndarray) -> np.ndarray:
+    return 1 - dt / tau
+
+
+PROFILES: Mapping[str, Profile] = {
+    "nir": Profile(1e-4, "forward Euler, λ = 1 - dt/τ", _euler, lambda dt: dt, None),
+    "sinabs": Profile(
+        1.0,
+        "exponential, λ = exp(-dt/τ), input times 1 - λ",
+        lambda dt, tau: np.exp(-dt / tau),
+        lambda dt: 1.0,
+        "subtract",
+        max_spikes=127,
+        notes=(
+            "sinabs does not write min_v_mem, spike_fn, tau_syn and norm_input: min_v_mem=None, "
+            "MultiSpike, tau_syn=None and norm_input=True are assumed",
+        ),
+    ),
+    "snntorch": Profile(
+        1e-4,
+        "beta = λ = 1 - dt/τ",
+        _euler,
+        lambda dt: dt,
+        "subtract-late",
+        notes=("snnTorch writes v_reset = 0 for every reset: reset by subtraction is assumed",),
+    ),
+    "spikingjelly": Profile(1e-4, "forward Euler, λ = 1 - dt/τ", _euler, lambda dt: dt, "value"),
+    "norse": Profile(
+        1e-3,
+        "forward Euler, λ = 1 - dt·dt/τ, as Norse writes τ·dt for τ",
+        lambda dt, tau: 1 - dt * dt / tau,
+        lambda dt: 1.0,
+        "value",
+    ),
+}
+"""Conventions by name."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an import takes for a graph: a profile, and what the user said beside it.
+
+    Attributes:
+        name: Name of the profile.
+        profile: The profile.
+        dt: Step.
+        reset: How neurons reset; None where the file says so.
+        max_spikes: L.
+    """
+
+    name: ProfileName
+    profile: Profile
+    dt: float
+    reset: Reset | None
+    max_spikes: int
+
+    def dynamics(self, where: str, node: Node) -> Dynamics:
+        """Return the equations of the neurons of `node`.
+
+        Raises:
+            LoweringError: A network cannot express them; names the node.
+        """
+        values = {key: np.asarray(value, float) for key, value in node.values.items()}
+        _check_shapes(where, values)
+        if node.type == "Threshold":
+            threshold = _positive(where, values["threshold"])
+            zero = np.zeros_like(threshold)
+            return Dynamics(zero, zero + 1, zero, threshold, zero)
+        threshold = _positive(where, values["v_threshold"])
+        zero = np.zeros_like(threshold)
+        if node.type == "IF":
+            found = Dynamics(
+                zero + 1, values["r"] * self.profile.if_gain(self.dt), zero, threshold, zero
+            )
+        else:
+            found = self._leaky(where, node.type, values)
+        self._check_reset(where, node, found)
+        return found
+
+    def _leaky(self, where: str, kind: str, values: Mapping[str, np.ndarray]) -> Dynamics:
+        leak, gain = self._keep(where, values["tau" if kind == "LIF" else "tau_mem"], values["r"])
+        offset = (1 - leak) * values["v_leak"]
+        v0 = values["v_leak"] if self.name == "norse" else np.zeros_like(values["v_leak"])
+        decay = None
+        if kind == "CubaLIF":
+            decay, w = self._keep(where, values["tau_syn"], values.get("w_in", np.ones(())))
+            # Norse adds a spike to the current as it is.
+            gain = gain * (values.get("w_in", np.ones(())) if self.name == "norse" else w)
+        return Dynamics(leak, gain, offset, values["v_threshold"], v0, decay)
+
+    def _keep(
+        self, where: str, tau: np.ndarray, factor: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what is kept per step, and `factor` times what enters."""
+        if (tau <= 0).any():
+            raise LoweringError(f"{where}: every time constant must be positive, not {tau.min()}")
+        kept = self.profile.keep(self.dt, tau)
+        if (kept < 0).any():
+            raise LoweringError(
+                f"{where}: the time constant {tau.min():.3g} is shorter than the step "
+                f"{self.dt:.3g}; give the step of the model (dt)"
+            )
+        with np.errstate(invalid="ignore"):
+            gain = factor * (1 - kept)
+        # snnTorch writes τ = r = inf for beta = 1, where r·dt/τ is 1.
+        return kept, np.where(np.isinf(tau) & np.isinf(factor), 1.0, gain)
+
+    def _check_reset(self, where: str, node: Node, found: Dynamics) -> None:
+        """Require a reset that a network has; without a leak a late subtraction is one."""
+        reset = self.reset_of(node)
+        if reset == "subtract" or (reset == "subtract-late" and (found.leak == 1).all()):
+            return
+        says = {
+            "value": "a spike sets the potential to v_reset (hard reset)",
+            "subtract-late": "the leak acts before θ is subtracted",
+        }[reset]
+        source = "the file" if self.reset is None else f"the profile {self.name!r}"
+        raise LoweringError(
+            f"{where}: {says}, as {source} says, which a network cannot express: it subtracts θ "
+            "at once. If the neurons of the model subtract θ at the step of the spike, say so "
+            "(reset 'subtract')"
+        )
+
+    def reset_of(self, node: Node) -> Reset:
+        """Return how the neurons of `node` reset.
+
+        NIR before version 1.0.5 has no `v_reset` and subtracts θ.
+        """
+        return self.reset or ("value" if "v_reset" in node.values else "subtract")
+
+
+def _check_shapes(where: str, values: Mapping[str, np.ndarray]) -> None:
+    try:
+        np.broadcast_shapes(*(value.shape for value in values.values()))
+    except ValueError:
+        shapes = ", ".join(f"{key} {value.shape}" for key, value in values.items())
+        raise LoweringError(f"{where}: the values have different shapes: {shapes}") from None
+
+
+def _positive(where: str, threshold: np.ndarray) -> np.ndarray:
+    if (threshold <= 0).any():
+        raise LoweringError(f"{where}: every threshold must be positive, not {threshold.min()}")
+    return threshold
+
+
+def rules(
+    profile: ProfileName, dt: float | None, reset: Reset | None, max_spikes: int | None
+) -> Rules:
+    """Return the rules of an import.
+
+    Raises:
+        LoweringError: An unknown profile or reset, or a step or a number that is not positive.
+    """
+    if not isinstance(profile, str) or profile not in PROFILES:
+        choices = ", ".join(PROFILES)
+        raise LoweringError(f"the profile must be one of {choices}, not {show(profile)}")
+    if reset is not None and (not isinstance(reset, str) or reset not in get_args(Reset)):
+        choices = ", ".join(get_args(Reset))
+        raise LoweringError(f"the reset must be one of {choices}, not {show(reset)}")
+    found = PROFILES[profile]
+    step, most = found.dt if dt is None else dt, max_spikes
+    most = found.max_spikes if most is None else most
+    if not isinstance(step, int | float) or not 0 < step < np.inf:
+        raise LoweringError(f"dt must be a positive number, not {show(dt)}")
+    if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most < 2**31:
+        raise LoweringError(f"the largest number of spikes must be >= 1, not {show(max_spikes)}")
+    return Rules(profile, found, float(step), reset or found.reset, most)

@@ -1,0 +1,135 @@
+"""NetX files read back as networks, without Lava."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import lmht_deploy as lmht
+from lmht_deploy import backends, reference
+from lmht_deploy.analysis.runner import default_backend
+from lmht_deploy.errors import BackendError, ExportError, StorageError
+from lmht_deploy.exporters import export
+from lmht_deploy.formats.hdf5 import hdf5_checksum
+from lmht_deploy.ir import Network
+from tests.support.exact_networks import shortcuts
+from tests.support.networks import SPECIAL, networks, windows_for
+from tests.support.results import assert_equal
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+@pytest.mark.parametrize("graded", [False, True])
+def test_round_trip(name: str, graded: bool, tmp_path: Path) -> None:
+    net = SPECIAL[name]()
+    try:
+        export(net, tmp_path / "net.net", graded=graded)
+    except ExportError as error:
+        assert name in ("pooled", "single-threshold-uniform"), error
+        return
+    assert lmht.load(tmp_path / "net.net") == net
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(net=networks(), graded=st.booleans())
+def test_round_trip_of_random_graphs(
+    net: Network, graded: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "round-trip.net"
+    try:
+        export(net, path, graded=graded)
+    except ExportError:
+        assume(False)
+    assert lmht.load(path) == net
+
+
+@pytest.mark.parametrize("backend", ["event", "reference", "torch"])
+def test_every_backend_of_networks_runs_the_file(backend: str, tmp_path: Path) -> None:
+    """Logits, spikes, SOPs and traces are those of the network."""
+    if reason := backends.unavailable(backend):
+        pytest.skip(reason)
+    net = SPECIAL["max-pooled"]()
+    export(net, tmp_path / "net.net")
+    windows = windows_for(net)
+    found = backends.open_backend(backend, tmp_path / "net.net").run(windows, trace=True)
+    assert_equal(found, reference.run(net, windows, trace=True))
+
+
+def test_the_engine_runs_the_file_by_default(tmp_path: Path) -> None:
+    export(SPECIAL["if"](), tmp_path / "net.net")
+    assert default_backend(tmp_path / "net.net") == "event"
+
+
+def halve_the_weights(file: h5py.File) -> None:
+    file["layer/1/weight"][...] //= 2
+
+
+def raise_the_threshold(file: h5py.File) -> None:
+    file["layer/1/neuron/lmht/theta"][0] += 1
+
+
+def lower_the_fan_out(file: h5py.File) -> None:
+    file["layer/1/lmht_fanOut"][...] -= 1
+
+
+def swap_the_sources(file: h5py.File) -> None:
+    file["layer/3"].attrs["lmht_from"] = 1
+
+
+def rename(file: h5py.File) -> None:
+    file["layer/1"].attrs["lmht_name"] = "another"
+
+
+def widen_the_input(file: h5py.File) -> None:
+    file["layer/0"].attrs["lmht_max_value"] = 7
+
+
+def scale_the_logits(file: h5py.File) -> None:
+    last = file[f"layer/{len(file['layer']) - 1}"]
+    last["lmht_readout"].attrs["scale"] = 3.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (halve_the_weights, "as Lava reads it is not that of the network"),
+        (raise_the_threshold, "as Lava reads it is not that of the network"),
+        (lower_the_fan_out, "as Lava reads it is not that of the network"),
+        (swap_the_sources, "as Lava reads it is not that of the network"),
+        (scale_the_logits, "as Lava reads it is not that of the network"),
+        (rename, "its layers are not those of the network"),
+        (widen_the_input, "its input is not that of the network"),
+    ],
+)
+def test_what_lava_reads_must_be_the_network(
+    change: Callable[[h5py.File], None], message: str, tmp_path: Path
+) -> None:
+    """A file whose two readers would differ is refused, even with a right checksum."""
+    path = tmp_path / "net.net"
+    export(SPECIAL["residual"](), path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+        file.attrs["checksum"] = hdf5_checksum(file)
+    with pytest.raises(StorageError, match=message):
+        lmht.load(path)
+
+
+def test_files_without_a_network(tmp_path: Path) -> None:
+    export(shortcuts(), tmp_path / "net.net", stock_exact=True)
+    with pytest.raises(StorageError, match="stock-exact"):
+        lmht.load(tmp_path / "net.net")
+    with pytest.raises(BackendError, match=r"runs \.onnx files"):
+        backends.open_backend("onnx", tmp_path / "net.net")
+
+
+def test_max_pooling_without_lava(tmp_path: Path) -> None:
+    net = SPECIAL["max-pooled"]()
+    report = export(net, tmp_path / "net.net")
+    assert any("max pooling before it is dropped" in warning for warning in report.warnings)
+    windows = windows_for(net)
+    found = backends.open_backend("event", tmp_path / "net.net").run(windows, trace=True)
+    assert_equal(found, reference.run(net, windows, trace=True))
