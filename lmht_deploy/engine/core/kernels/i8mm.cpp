@@ -8,12 +8,18 @@
 namespace lmht {
 namespace {
 
-struct I8mm : Neon {
+struct I8mm : NeonDots<I8mm> {
     static constexpr int dense_max = 255;
 
     // Adds the dot products of four values with four weights.
     static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
         return (I32)vusdotq_s32((int32x4_t)sum, (uint8x16_t)values, (int8x16_t)weights);
+    }
+
+    // The same with quad LANE of the values.
+    template <int LANE>
+    static LMHT_INLINE I32 dot_lane(I32 sum, int8x16_t weights, uint8x16_t values) {
+        return (I32)vsudotq_laneq_s32((int32x4_t)sum, weights, values, LANE);
     }
 };
 
@@ -24,7 +30,7 @@ const Kernels* kernels_i8mm() {
                                                             .graded_row = 5,
                                                             .weighted_row = 30,
                                                             .cache_miss_factor = 1,
-                                                            .dense_slot = 1.4f,
+                                                            .dense_slot = 2.4f,
                                                             .list_pixel = 30,
                                                             .list_word = 20,
                                                             .extra_list_pixel = 50});

@@ -155,5 +155,33 @@ struct Neon : Portable {
     }
 };
 
+// Path::Dense of the tiers with dot products, four quads at a time. A vector holds the values of
+// four quads of a pixel, and Tier::dot_lane<LANE> takes those of one.
+template <class Tier>
+struct NeonDots : Neon {
+    static constexpr bool lanes_as_values = true;
+
+    template <int P, int V>
+    static LMHT_INLINE void add_four_quads(I32 (&sum)[P][V], const uint8_t* values, ptrdiff_t pitch,
+                                           const int8_t* weights) {
+        uint8x16_t k[P];
+        LMHT_UNROLL for (int p = 0; p < P; ++p) k[p] = vld1q_u8(values + p * pitch);
+        add_quad<0>(sum, k, weights);
+        add_quad<1>(sum, k, weights + QUAD * LANES);
+        add_quad<2>(sum, k, weights + 2 * QUAD * LANES);
+        add_quad<3>(sum, k, weights + 3 * QUAD * LANES);
+    }
+
+    template <int LANE, int P, int V>
+    static LMHT_INLINE void add_quad(I32 (&sum)[P][V], const uint8x16_t (&k)[P],
+                                     const int8_t* weights) {
+        LMHT_UNROLL for (int v = 0; v < V; ++v) {
+            const int8x16_t w = vld1q_s8(weights + v * BYTES);
+            LMHT_UNROLL for (int p = 0; p < P; ++p) sum[p][v] =
+                Tier::template dot_lane<LANE>(sum[p][v], w, k[p]);
+        }
+    }
+};
+
 }  // namespace
 }  // namespace lmht

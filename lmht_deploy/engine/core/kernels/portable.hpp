@@ -18,6 +18,8 @@ alignas(64) constexpr uint8_t NO_ROW[LANES] = {};
 
 struct Portable {
     static constexpr int dense_max = 0;  // no dense path
+    // Whether dot products take one lane of a vector of values, so that none is broadcast.
+    static constexpr bool lanes_as_values = false;
 
     static constexpr bool narrow_dots = false;  // whether `dot` has 16-bit sums, which `widen` adds
 
