@@ -234,8 +234,8 @@ def _dvs640_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.nda
 
 def _has_davis(address: np.ndarray) -> np.ndarray:
     """Bits 0 to 9 of an event are zero; bit 31 marks samples of a frame."""
-    has: np.ndarray = (address >> 31 == 1) | (address & 0x3FF == 0)
-    return has
+    found: np.ndarray = (address >> 31 == 1) | (address & 0x3FF == 0)
+    return found
 
 
 def _davis_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.ndarray:
