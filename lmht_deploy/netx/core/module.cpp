@@ -51,8 +51,8 @@ struct Records {
         const auto plane = [&](const auto& array) {
             return array ? array->data() + b * array->shape(1) * array->shape(2) : nullptr;
         };
-        return {row(counts), row(potential), wrapped.data() + b, clipped.data() + b, plane(spikes),
-                plane(u),    plane(v),    plane(messages)};
+        return {row(counts),   row(potential), wrapped.data() + b, clipped.data() + b,
+                plane(spikes), plane(u),       plane(v),           plane(messages)};
     }
 };
 

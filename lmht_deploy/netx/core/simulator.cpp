@@ -271,9 +271,9 @@ Simulation::~Simulation() = default;
 void Simulation::run(const Input& input, const Schedule& schedule, const Record* records) {
     const Kernels& kernels = *network_.kernels;
     for (size_t i = 0; i < states_.size(); ++i)
-        states_[i]->begin(
-            i == 0 ? input.biases : nullptr,
-            i == 0 ? input.graded : network_.layers[i - 1].sigma_delta.has_value(), records[i].u);
+        states_[i]->begin(i == 0 ? input.biases : nullptr,
+                          i == 0 ? input.graded : network_.layers[i - 1].sigma_delta.has_value(),
+                          records[i].u);
     LayerSpikes entering(network_.input, input.graded);
     for (int t = 0; t < schedule.steps; ++t) {
         const LayerSpikes* source = &entering;
