@@ -38,13 +38,17 @@ lint: .venv/installed
 	$(BIN)/codespell
 	git ls-files '*.cpp' '*.hpp' '*.c' | xargs $(BIN)/clang-format --dry-run -Werror
 
+# Everything is installed by hash but for PyTorch and Triton, whose wheels differ between indexes.
+TRITON := $(if $(filter Linux,$(shell uname -s)),triton)
 # Rebuilt when the dependencies or the C++ core change; Python files are used in place.
 CORES := lmht_deploy/native lmht_deploy/engine/core lmht_deploy/events/core lmht_deploy/netx/core
-.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find $(CORES) -type f)
+.venv/installed: pyproject.toml constraints.txt requirements-dev.lock CMakeLists.txt $(shell find $(CORES) -type f)
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("lmht-deploy needs Python >= 3.11; say make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-compile --no-deps -c constraints.txt spikingjelly  # its dependencies do not load here: docs/how-to/benchmarks.md
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt torch $(TRITON)
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes -r requirements-spikingjelly.lock
 	touch $@
 
 clean:
