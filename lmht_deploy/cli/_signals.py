@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = tuple(
     found for name in ("SIGINT", "SIGTERM", "SIGHUP") if (found := getattr(signal, name, None))
 )
+
+AGAIN = 0.01
+"""Seconds until an interrupt is raised again that Python could not deliver."""
 
 
 @contextmanager
@@ -18,7 +23,8 @@ def ctrl_c_like() -> Iterator[list[int]]:
     """Let SIGTERM and SIGHUP raise KeyboardInterrupt in the block, so that a command cleans up.
 
     A second signal of the same kind ends the process at once. Signals that are ignored, as after
-    `nohup`, stay ignored.
+    `nohup`, stay ignored. An interrupt that arrives in a finalizer, where Python only prints it, is
+    raised again.
 
     Yields:
         The numbers of the signals that were received.
@@ -35,7 +41,28 @@ def ctrl_c_like() -> Iterator[list[int]]:
     for number in taken:
         signal.signal(number, end)
     try:
-        yield received
+        with _undelivered_again():
+            yield received
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _undelivered_again() -> Iterator[None]:
+    before = sys.unraisablehook
+
+    def hook(found: Any) -> None:
+        if not issubclass(found.exc_type, KeyboardInterrupt):
+            before(found)
+            return
+        main = threading.main_thread().ident
+        timer = threading.Timer(AGAIN, signal.pthread_kill, (main, signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
