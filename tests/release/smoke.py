@@ -54,6 +54,8 @@ def main() -> None:
     windows = np.random.default_rng(1).integers(0, 4, (5, *net.window_shape))
     lmht.save_windows(windows, "windows.npz", np.arange(5) % 3)
     expected = lmht.run(net, windows, backend="reference")
+    assert lmht.export(net, "net.c").format == "C99"
+    assert "run_neurons" in Path("net.c").read_text() and Path("net.h").is_file()
     backends = ["event", "reference"]
     if importlib.util.find_spec("onnxruntime"):
         backends.append("onnx")
