@@ -26,7 +26,8 @@ def test_every_backend_is_measured(tmp_path: Path) -> None:
         latency = speed.latency
         assert 0 < latency["p50_ms"] <= latency["p90_ms"] <= latency["p99_ms"]
         assert latency["windows"] >= 2 and speed.throughput["windows_per_s"] > 0
-        assert speed.start_ms > speed.open_ms > 0 and speed.batch == 32 and speed.threads == 1
+        assert speed.start_ms > speed.open_ms > 0 and speed.threads == 1
+        assert speed.batch == 32 if label == "event" else 1 <= speed.batch <= 40
         assert speed.peak_memory_bytes is None or speed.peak_memory_bytes > 2**20
         assert speed.artifact_bytes == artifacts[label].stat().st_size
         assert {"lmht-deploy", "numpy"} <= speed.versions.keys()

@@ -45,9 +45,10 @@ def test_stub_has_the_parameters_of_the_extension(extension: ModuleType) -> None
 
 
 def described(body: list[ast.stmt]) -> set[str]:
-    """Public names that a stub defines in a module or a class."""
+    """Public names that a stub defines in a module, a class or an enumeration."""
     names = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     names |= {ast.unparse(node.target) for node in body if isinstance(node, ast.AnnAssign)}
+    names |= {ast.unparse(node.targets[0]) for node in body if isinstance(node, ast.Assign)}
     return {name for name in names if not name.startswith("_")}
 
 

@@ -1,8 +1,8 @@
 """NetX files of LM-HT networks: records, writer, reader and schema.
 
 One file has three readers. The Lava processes of lmht-deploy read the LM-HT neurons and run them
-exactly. Stock lava-dl ignores them and reads a chain of hard-reset CUBA neurons. lmht-deploy
-itself reads the network, which the file holds with the keys of a `.lmht` file, and checks that
+exactly. Stock lava-dl ignores them and reads a chain of hard-reset CUBA neurons. The reader of
+this module reads the network, which the file holds with the keys of a `.lmht` file. It checks that
 all weights and constants which the Lava processes read are those of that network.
 """
 
