@@ -22,6 +22,8 @@ from lmht_deploy.ir import (
 from ._plan import Convolution, Plan, Tensor, sums_currents
 
 INT32_MIN = -(2**31)
+WRITTEN = "LM-HT network as integer C99, written by lmht-deploy."
+"""First line of every header."""
 
 
 def header(net: Network, plan: Plan, prefix: str) -> str:
@@ -113,7 +115,7 @@ def _summary(net: Network, plan: Plan) -> str:
     """What the network is, as lines of a comment."""
     tables = sum(_table_bytes(net, plan))
     lines = [
-        "LM-HT network as integer C99, written by lmht-deploy.",
+        WRITTEN,
         "",
         *_described_layers(net),
         "",

@@ -44,7 +44,7 @@ typedef struct {{
 void lmht_clear(void);
 
 /* Adds `count` events to a place of the window in progress. Returns -1, and adds nothing, if the
- * place lies outside of the window, or if it would hold more than LMHT_MAX_COUNT events. */
+ * place lies outside of the window, or if its count would leave LMHT_MIN_COUNT..LMHT_MAX_COUNT. */
 int lmht_push(int32_t step, int32_t channel, int32_t y, int32_t x, int32_t count);
 
 /* Runs the window in progress, and empties it. */

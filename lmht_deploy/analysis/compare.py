@@ -347,9 +347,19 @@ def _lead(
     progress(label, 0, len(windows))
     report = partial(_report, progress, label, len(windows))
     if path.suffix != ".lmht":
-        return registry.run_windows(backend, windows, progress=report), None
+        return _with_counts(path, registry.run_windows(backend, windows, progress=report)), None
     seen = observe(load_network(path), backend, windows, progress=report)
     return seen.result, seen
+
+
+def _with_counts(path: Path, result: Result) -> Result:
+    """Return the result of a file; BackendError if it holds logits alone."""
+    if not result.sops:
+        raise BackendError(
+            f"{path}: gives logits alone, and a comparison needs the counts of spikes; export the "
+            "file without --logits-only"
+        )
+    return result
 
 
 @dataclass(frozen=True)
@@ -375,6 +385,7 @@ class _Run:
         report = partial(_report, self.progress, label, count)
         with _open(label, path, self.threads, self.device) as backend:
             found = registry.run_windows(backend, self.windows[chosen], progress=report)
+            _with_counts(path, found)
             differs, compared = difference(found, self.expected, chosen), 0
             if traced is None:
                 differs, compared = self._spikes(label, backend, chosen, differs)

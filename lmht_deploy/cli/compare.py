@@ -259,6 +259,11 @@ def _compare(
         "progress": report,
     }
     if net is None:
+        if settings.backends is not None:
+            raise DataError(
+                f"{entry.path}: an exported file runs on its own backend alone; --backends chooses "
+                "the backends of a .lmht file"
+            )
         artifacts = {default_backend(entry.path): entry.path}
         return compare_artifacts(artifacts, found.windows, found.labels, **common)
     return lmht.compare(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lmht_deploy.errors import DataError
+
 from . import _options as options
 from ._console import say, tell, write_json
 
@@ -89,6 +91,9 @@ def export(
     """Export an integer network to ONNX, to NetX (Lava) or to C."""
     import lmht_deploy as lmht
 
+    header = out.with_suffix(".h") if out.suffix == ".c" else None
+    if header is not None and json is not None and header.resolve() == json.resolve():
+        raise DataError(f"{json}: is given as --json and is the header of {out}; give two files")
     net = lmht.load(network)
     report = lmht.export(
         net,
@@ -105,11 +110,12 @@ def export(
     if report.keeps_24_bits:
         say("no input makes a 24-bit current or potential of Lava wrap or clip: proved")
     size = out.stat().st_size
-    say(f"wrote {out} ({size:,} bytes)")
+    say(f"wrote {out} ({size:,} bytes)" + (f" and {header}" if header else ""))
     write_json(
         json,
         {
             "artifact": out,
+            "header": header,
             "format": report.format,
             "bytes": size,
             "keeps_24_bits": report.keeps_24_bits,

@@ -184,6 +184,8 @@ class Rules:
     def _check_reset(self, where: str, node: Node, found: Dynamics) -> None:
         """Require a reset that a network has; without a leak a late subtraction is one."""
         reset = self.reset_of(node)
+        if self.name == "snntorch" and reset == "subtract" and (found.leak != 1).any():
+            reset = "subtract-late"  # also with reset_delay=False, where a potential stays above θ
         if reset == "subtract" or (reset == "subtract-late" and (found.leak == 1).all()):
             return
         says = {
@@ -191,10 +193,13 @@ class Rules:
             "subtract-late": "the leak acts before θ is subtracted",
         }[reset]
         source = "the file" if self.reset is None else f"the profile {self.name!r}"
+        advice = (
+            ". If the neurons of the model subtract θ at the step of the spike, say so with the "
+            "reset 'subtract' (--reset subtract)"
+        )
         raise LoweringError(
             f"{where}: {says}, as {source} says, which a network cannot express: it subtracts θ "
-            "at once. If the neurons of the model subtract θ at the step of the spike, say so "
-            "(reset 'subtract')"
+            f"at once{advice if reset == 'value' else ''}"
         )
 
     def reset_of(self, node: Node) -> Reset:

@@ -305,6 +305,10 @@ def test_errors_of_outputs_name_the_file(folder: Path, capsys: pytest.CaptureFix
             "a.html: is given as",
         ),
         (
+            ["export", "net.lmht", "--out", "a.c", "--json", "a.h"],
+            "a.h: is given as --json and is the header of a.c; give two files",
+        ),
+        (
             [*STREAM, "--json", "net.lmht"],
             "net.lmht: is given as an input and as --json",
         ),

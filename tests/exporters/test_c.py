@@ -220,3 +220,14 @@ def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="includes its header by name"):
         lmht.export(net, tmp_path / 'a"b.c')
     assert not list(tmp_path.iterdir())
+
+
+def test_a_header_replaces_no_foreign_file(tmp_path: Path) -> None:
+    net, header = SPECIAL["if"](), tmp_path / "app.h"
+    header.write_text("int mine;\n")
+    with pytest.raises(ExportError, match="lmht-deploy did not write this file"):
+        lmht.export(net, tmp_path / "app.c")
+    assert header.read_text() == "int mine;\n" and not (tmp_path / "app.c").exists()
+    for prefix in ("one", "two"):  # its own header is replaced
+        lmht.export(net, tmp_path / "net.c", prefix=prefix)
+    assert "two_push" in (tmp_path / "net.h").read_text()
