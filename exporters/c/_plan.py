@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
 from lmht_deploy.errors import ExportError
 from lmht_deploy.ir import (
     Conv,
-    Flatten,
     Linear,
     Network,
     Neurons,
@@ -101,11 +99,10 @@ class Plan:
 
     def __init__(self, net: Network) -> None:
         self._net = net
-        self._flattened = _free_flattens(net)
         self.tensors = {
             layer.name: _tensor(net, layer.name)
             for layer in net.layers[:-1]
-            if layer.name not in self._flattened
+            if layer.name not in net.free_flattens
         }
         self.memory = self._place()
         if self.memory > MAX_MEMORY:
@@ -124,7 +121,7 @@ class Plan:
         return [self._convolution(synapse) for synapse in layer.synapses]
 
     def _convolution(self, synapse: Synapse) -> Convolution:
-        source = self._flattened.get(synapse.source, synapse.source)
+        source = self._net.free_flattens.get(synapse.source, synapse.source)
         channels, height, width = self.tensors[source].shape
         conv = synapse if isinstance(synapse, Conv) else None
         if isinstance(synapse, Linear):
@@ -165,7 +162,7 @@ class Plan:
         last = dict.fromkeys(self.tensors, 0)
         for index, layer in enumerate(self._net.layers):
             for name in sources(layer):
-                last[self._flattened.get(name, name)] = index
+                last[self._net.free_flattens.get(name, name)] = index
         order = [layer.name for layer in self._net.layers]
         return {name: range(order.index(name), end + 1) for name, end in last.items()}
 
@@ -189,27 +186,6 @@ def _format(low: int, high: int) -> str:
     if low >= 0 and high <= 255:
         return "BITS" if high <= 1 else "BYTES"
     return "SHORTS" if low >= -(2**15) and high < 2**15 else "WORDS"
-
-
-def _free_flattens(net: Network) -> dict[str, str]:
-    """Layers that need no tensor, and the layer whose tensor stands for theirs."""
-    free: dict[str, str] = {}
-    for layer in net.layers:
-        if not isinstance(layer, Flatten):
-            continue
-        source = free.get(layer.source, layer.source)
-        if prod(net.shapes[source][1:]) == 1 or _only_linear_reads(net, layer.name):
-            free[layer.name] = source
-    return free
-
-
-def _only_linear_reads(net: Network, name: str) -> bool:
-    readers = [layer for layer in net.layers if name in sources(layer)]
-    return all(
-        isinstance(layer, Neurons | Readout)
-        and all(isinstance(each, Linear) for each in layer.synapses if each.source == name)
-        for layer in readers
-    )
 
 
 def _channels_last(weight: np.ndarray, groups: int) -> np.ndarray:

@@ -54,7 +54,6 @@ class Exporter:
         self.g = Graph(portable)
         self._trains: dict[str, Train] = {}
         self._blocks: dict[str, Train] = {}
-        self._inputs = _inputs(net)
         self._totals: dict[tuple[str, bool], str] = {}
 
     def model(self) -> onnx.ModelProto:
@@ -120,7 +119,7 @@ class Exporter:
         """Return the plan for N where counts stay small, otherwise for k."""
         trains = [self._block(synapse.source) for synapse in layer.synapses]
         small = all(
-            train.span("N")[1] <= MAX_UINT8 or synapse.source in self._inputs
+            train.span("N")[1] <= MAX_UINT8 or synapse.source in self.net.inputs
             for train, synapse in zip(trains, layer.synapses, strict=True)
         )
         bound = self.net.bounds[layer.name].current
@@ -279,12 +278,3 @@ class Exporter:
             ones = self.g.constant(np.ones((channels, 1), np.int8), "ones")
             k = self.g("MatMulInteger", k, ones)
         return self.g.sum(self.g.cast(k, np.int64), 1, 3)
-
-
-def _inputs(net: Network) -> set[str]:
-    """Return the names of the input and of the layers that only pool or flatten it."""
-    found = {net.input.name}
-    for layer in net.layers:
-        if isinstance(layer, SumPool | MaxPool | Flatten) and layer.source in found:
-            found.add(layer.name)
-    return found

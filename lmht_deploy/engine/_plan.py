@@ -47,11 +47,9 @@ class Planner:
         self._model = model
         self._synapse_type = synapse_type
         self._ids: dict[str, int] = {}
-        self._free: set[str] = set()  # Flatten layers that need no layer in the core
-        self._flattened: dict[str, str] = {}  # such a Flatten -> the layer before it
         for layer in net.layers:
             self._add(layer)
-            if layer.name not in self._free:
+            if layer.name not in net.free_flattens:
                 self.places[layer.name] = len(self.places)
 
     def _add(self, layer: Layer) -> None:
@@ -67,7 +65,7 @@ class Planner:
                     max=isinstance(layer, MaxPool),
                 )
             case Flatten():
-                self._add_flatten(layer)
+                self._ids[layer.name] = self._add_flatten(layer)
             case Neurons():
                 self._ids[layer.name] = self._add_neurons(layer)
             case Readout():
@@ -104,34 +102,14 @@ class Planner:
             summable=self._net.bounds[layer.name].current * steps <= INT32_MAX,
         )
 
-    def _add_flatten(self, layer: Flatten) -> None:
-        """Add a Flatten, unless it costs nothing.
-
-        That is so for an image of one pixel, and where only linear synapses read it: they become
-        convolutions as large as their input.
-        """
-        source = self._flattened.get(layer.source, layer.source)
-        if image_shape(self._net.shapes[source])[1:] == (1, 1):
-            self._ids[layer.name] = self._ids[source]
-            self._free.add(layer.name)
-        elif self._only_linear_reads(layer):
-            self._flattened[layer.name] = source
-            self._free.add(layer.name)
-        else:
-            self._ids[layer.name] = self._model.add_flatten(source=self._ids[source])
-
-    def _only_linear_reads(self, layer: Flatten) -> bool:
-        """Whether every reader of `layer` is a `Linear` synapse."""
-        for other in self._net.layers:
-            if isinstance(other, Flatten) and other.source == layer.name:
-                return False
-            for synapse in getattr(other, "synapses", ()):
-                if synapse.source == layer.name and not isinstance(synapse, Linear):
-                    return False
-        return True
+    def _add_flatten(self, layer: Flatten) -> int:
+        source = self._net.free_flattens.get(layer.name)
+        if source is not None:
+            return self._ids[source]
+        return self._model.add_flatten(source=self._ids[layer.source])
 
     def _synapse(self, synapse: Synapse) -> core.Synapse:
-        source = self._flattened.get(synapse.source, synapse.source)
+        source = self._net.free_flattens.get(synapse.source, synapse.source)
         weight, groups = synapse.weight, 1
         conv = synapse if isinstance(synapse, Conv) else None
         if isinstance(synapse, Linear):

@@ -63,6 +63,9 @@ class Profile:
         reset: How its neurons reset; None where the file says so.
         max_spikes: Largest number of spikes per step.
         notes: What its files do not say.
+        begins_at_leak: Whether potentials begin at `v_leak`, not at 0.
+        adds_spikes: Whether a spike is added to the current of a `CubaLIF` as it is, times w_in.
+        subtracts_late: Whether θ is subtracted after the leak, whatever is said of the reset.
     """
 
     dt: float
@@ -72,6 +75,9 @@ class Profile:
     reset: Reset | None
     max_spikes: int = 1
     notes: tuple[str, ...] = ()
+    begins_at_leak: bool = False
+    adds_spikes: bool = False
+    subtracts_late: bool = False
 
 
 def _euler(dt: float, tau: np.ndarray) -> np.ndarray:
@@ -99,6 +105,7 @@ PROFILES: Mapping[str, Profile] = {
         lambda dt: dt,
         "subtract-late",
         notes=("snnTorch writes v_reset = 0 for every reset: reset by subtraction is assumed",),
+        subtracts_late=True,  # also with reset_delay=False, where a potential stays above θ
     ),
     "spikingjelly": Profile(1e-4, "forward Euler, λ = 1 - dt/τ", _euler, lambda dt: dt, "value"),
     "norse": Profile(
@@ -107,6 +114,8 @@ PROFILES: Mapping[str, Profile] = {
         lambda dt, tau: 1 - dt * dt / tau,
         lambda dt: 1.0,
         "value",
+        begins_at_leak=True,
+        adds_spikes=True,
     ),
 }
 """Conventions by name."""
@@ -156,12 +165,11 @@ class Rules:
     def _leaky(self, where: str, kind: str, values: Mapping[str, np.ndarray]) -> Dynamics:
         leak, gain = self._keep(where, values["tau" if kind == "LIF" else "tau_mem"], values["r"])
         offset = (1 - leak) * values["v_leak"]
-        v0 = values["v_leak"] if self.name == "norse" else np.zeros_like(values["v_leak"])
+        v0 = values["v_leak"] if self.profile.begins_at_leak else np.zeros_like(values["v_leak"])
         decay = None
         if kind == "CubaLIF":
             decay, w = self._keep(where, values["tau_syn"], values.get("w_in", np.ones(())))
-            # Norse adds a spike to the current as it is.
-            gain = gain * (values.get("w_in", np.ones(())) if self.name == "norse" else w)
+            gain = gain * (values.get("w_in", np.ones(())) if self.profile.adds_spikes else w)
         return Dynamics(leak, gain, offset, values["v_threshold"], v0, decay)
 
     def _keep(
@@ -184,8 +192,8 @@ class Rules:
     def _check_reset(self, where: str, node: Node, found: Dynamics) -> None:
         """Require a reset that a network has; without a leak a late subtraction is one."""
         reset = self.reset_of(node)
-        if self.name == "snntorch" and reset == "subtract" and (found.leak != 1).any():
-            reset = "subtract-late"  # also with reset_delay=False, where a potential stays above θ
+        if self.profile.subtracts_late and reset == "subtract":
+            reset = "subtract-late"
         if reset == "subtract" or (reset == "subtract-late" and (found.leak == 1).all()):
             return
         says = {

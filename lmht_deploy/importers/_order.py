@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
+
 from lmht_deploy.errors import LoweringError
 from lmht_deploy.formats.nir import Graph
 
@@ -19,20 +21,13 @@ def in_order(graph: Graph) -> tuple[list[str], dict[str, list[str]]]:
     for source, target in graph.edges:
         reads[target].append(source)
     _check_ends(graph, reads)
-    order: list[str] = []
-    pending = {name: len(sources) for name, sources in reads.items()}
-    readers: dict[str, list[str]] = {name: [] for name in graph.nodes}
-    for source, target in graph.edges:
-        readers[source].append(target)
-    ready = [name for name, number in pending.items() if not number]
-    while ready:
-        order.append(ready.pop())
-        for reader in readers[order[-1]]:
-            pending[reader] -= 1
-            ready += [] if pending[reader] else [reader]
-    if len(order) < len(reads):
-        cycle = ", ".join(sorted(name for name, number in pending.items() if number)[:4])
-        raise LoweringError(f"recurrent connections cannot be expressed by a network: {cycle}")
+    try:
+        order = list(TopologicalSorter(reads).static_order())
+    except CycleError as error:
+        cycle = ", ".join(sorted(set(error.args[1]))[:4])
+        raise LoweringError(
+            f"recurrent connections cannot be expressed by a network: {cycle}"
+        ) from None
     order.sort(key=lambda name: graph.nodes[name].type == "Output")  # stable
     return order, reads
 

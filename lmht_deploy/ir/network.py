@@ -16,6 +16,7 @@ from ._checks import INT32_MAX
 from .bounds import Bounds, prove
 from .layers import Flatten, Input, Layer, MaxPool, Neurons, Readout, SumPool, sources
 from .records import Pair, Record, Shape
+from .synapses import Linear
 
 MAX_COUNT = 2**53
 """Largest spike count per time-step; pooling can add counts without any weight that limits them."""
@@ -102,13 +103,42 @@ class Network(Record):
         return tuple(layer for layer in self.layers if isinstance(layer, Neurons))
 
     @cached_property
-    def pixels(self) -> frozenset[str]:
-        """Names of the layers whose output is pixels: an image input, also pooled or flattened."""
-        found = {self.input.name} if self.input.kind == "image" else set()
+    def inputs(self) -> frozenset[str]:
+        """Names of the input and of the layers that only pool or flatten it."""
+        found = {self.input.name}
         for layer in self.layers:
             if isinstance(layer, SumPool | MaxPool | Flatten) and layer.source in found:
                 found.add(layer.name)
         return frozenset(found)
+
+    @property
+    def pixels(self) -> frozenset[str]:
+        """Names of the layers whose output is pixels: an image input, also pooled or flattened."""
+        return self.inputs if self.input.kind == "image" else frozenset()
+
+    @cached_property
+    def free_flattens(self) -> dict[str, str]:
+        """Flatten layers that need no output of their own, and the layer whose output they read.
+
+        That is so for an image of one pixel, and where only linear synapses read the layer: they
+        are convolutions as large as their input.
+        """
+        free: dict[str, str] = {}
+        for layer in self.layers:
+            if not isinstance(layer, Flatten):
+                continue
+            source = free.get(layer.source, layer.source)
+            if prod(self.shapes[source][1:]) == 1 or self._only_linear_reads(layer):
+                free[layer.name] = source
+        return free
+
+    def _only_linear_reads(self, layer: Flatten) -> bool:
+        readers = [reader for reader in self.layers if layer.name in sources(reader)]
+        return all(
+            isinstance(synapse, Linear) or synapse.source != layer.name
+            for reader in readers
+            for synapse in getattr(reader, "synapses", ())
+        ) and not any(isinstance(reader, Flatten) for reader in readers)
 
     @property
     def classes(self) -> int:

@@ -25,14 +25,7 @@ struct DotProd : NeonDots<DotProd> {
 }  // namespace
 
 const Kernels* kernels_dotprod() {
-    static constexpr Kernels kernels = table<DotProd>("dotprod", {.binary_row = 5,
-                                                                  .graded_row = 5,
-                                                                  .weighted_row = 30,
-                                                                  .cache_miss_factor = 1,
-                                                                  .dense_slot = 2.4f,
-                                                                  .list_pixel = 30,
-                                                                  .list_word = 20,
-                                                                  .extra_list_pixel = 50});
+    static constexpr Kernels kernels = table<DotProd>("dotprod", DotProd::costs);
     return &kernels;
 }
 

@@ -26,14 +26,7 @@ struct I8mm : NeonDots<I8mm> {
 }  // namespace
 
 const Kernels* kernels_i8mm() {
-    static constexpr Kernels kernels = table<I8mm>("i8mm", {.binary_row = 5,
-                                                            .graded_row = 5,
-                                                            .weighted_row = 30,
-                                                            .cache_miss_factor = 1,
-                                                            .dense_slot = 2.4f,
-                                                            .list_pixel = 30,
-                                                            .list_word = 20,
-                                                            .extra_list_pixel = 50});
+    static constexpr Kernels kernels = table<I8mm>("i8mm", I8mm::costs);
     return &kernels;
 }
 

@@ -159,6 +159,15 @@ struct Neon : Portable {
 // four quads of a pixel, and Tier::dot_lane<LANE> takes those of one.
 template <class Tier>
 struct NeonDots : Neon {
+    static constexpr Costs costs = {.binary_row = 5,
+                                    .graded_row = 5,
+                                    .weighted_row = 30,
+                                    .cache_miss_factor = 1,
+                                    .dense_slot = 2.4f,
+                                    .list_pixel = 30,
+                                    .list_word = 20,
+                                    .extra_list_pixel = 50};
+
     static constexpr bool lanes_as_values = true;
 
     template <int P, int V>
