@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -142,7 +142,10 @@ class Plan:
         )
 
     def _place(self) -> int:
-        """Give each tensor a place that no other one uses at the same time, the largest first."""
+        """Place the tensors in memory, and return the bytes of all.
+
+        Tensors that are needed together have separate places. The largest one is placed first.
+        """
         lives = self._lives()
         placed: dict[str, Tensor] = {}
         for name in sorted(self.tensors, key=lambda name: -self.tensors[name].bytes):
@@ -153,12 +156,12 @@ class Plan:
                 if at + tensor.bytes <= other.at:
                     break
                 at = max(at, other.at + other.bytes)
-            placed[name] = Tensor(**{**vars(tensor), "at": at})
+            placed[name] = replace(tensor, at=at)
         self.tensors = {name: placed[name] for name in self.tensors}
         return max(tensor.at + tensor.bytes for tensor in placed.values())
 
     def _lives(self) -> dict[str, range]:
-        """The layers during which each tensor holds its counts."""
+        """Return, by tensor, the range of layers that run while its counts are needed."""
         last = dict.fromkeys(self.tensors, 0)
         for index, layer in enumerate(self._net.layers):
             for name in sources(layer):

@@ -33,7 +33,7 @@ typedef struct {
     int32_t n_synapses;
     int32_t channels;
     int32_t blocks;      /* currents X[j] per neuron; 1 where only their sum matters */
-    const int32_t* bias; /* [channels], of a block */
+    const int32_t* bias; /* [channels], of all steps that a block sums */
     const tensor* output;
     const int32_t *threshold, *v0; /* [channels] */
     const int32_t* omega;          /* the T-GIM, [steps of the output][blocks] */
@@ -119,7 +119,7 @@ static int32_t add_pixel(const synapse* from, uint32_t at, const int8_t* weights
         } else if (source->format != BITS) {
             k = get(source, at, c);
         } else if (c % 8 == 0 && bytes[c / 8] == 0) {
-            c += 7; /* eight silent channels */
+            c += 7; /* with ++c: eight silent channels */
             continue;
         } else {
             k = bytes[c / 8] >> (c % 8) & 1;
@@ -131,7 +131,8 @@ static int32_t add_pixel(const synapse* from, uint32_t at, const int8_t* weights
     return spikes;
 }
 
-/* Adds the currents of one output pixel, of all steps. Returns the synaptic operations. */
+/* Adds what one synapse contributes to one output pixel, at all steps. Returns the synaptic
+ * operations. */
 static uint64_t add_synapse(const layer* to, const synapse* from, int32_t y, int32_t x) {
     const tensor* const source = from->source;
     const int32_t tap_weights = source->channels * from->fan_out;

@@ -147,7 +147,7 @@ class StepwiseRing:
         """Fill the ring with silence."""
         self._runner = runner
         self._counts = np.zeros(runner.net.window_shape, np.int32)
-        self._slots: list[int] = []  # of the time-steps that have run
+        self._slots: list[int] = []  # what has run for the window in progress, in order
 
     def put(self, slot: int, counts: npt.NDArray[np.int32]) -> None:
         """Replace the time-step in one slot of the ring, and run it.
@@ -157,12 +157,14 @@ class StepwiseRing:
             counts: int32 [C, H, W] or [N], within the input's range.
         """
         self._counts[slot] = counts
-        if len(self._slots) == len(self._counts):
+        if len(self._slots) == len(self._counts):  # a whole window that nobody asked for
             self._restart()
         self._run(slot)
 
     def run(self, oldest: int) -> Result:
         """Return the result of the window of all steps in the ring (a batch of one).
+
+        `Result.seconds` is the time of this call. The steps that ran in `put` are not part of it.
 
         Args:
             oldest: Slot of the oldest step.
