@@ -60,9 +60,9 @@ def export(
 ) -> ExportReport:
     """Write an integer network as an artifact of another runtime.
 
-    The file name extension of `path` chooses the format: `.onnx`, `.net`, `.c` or `.lmhtf`. The file
-    appears complete or not at all, and equal networks give equal bytes. A `.c` file has its header
-    beside it, with the suffix `.h`.
+    The file name extension of `path` chooses the format: `.onnx`, `.net`, `.c` or `.lmhtf`. The
+    file appears complete or not at all, and equal networks give equal bytes. A `.c` file has its
+    header beside it, with the suffix `.h`.
 
     Args:
         net: The network.
@@ -126,8 +126,7 @@ def _check_options(path: Path, given: set[str]) -> None:
     if path.suffix == ".lmht":
         raise ExportError(f"{path}: .lmht is no export format; use lmht_deploy.save(net, path)")
     if path.suffix not in OPTIONS:
-        *others, last = OPTIONS
-        known = f"{', '.join(others)} and {last}"
+        known = " and ".join(OPTIONS)
         raise ExportError(
             f"{path}: unknown file name extension {path.suffix!r}; the export formats are {known}"
         )
