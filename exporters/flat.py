@@ -19,7 +19,8 @@ def export_flat(net: Network, path: str | Path) -> None:
         path: The `.lmhtf` file.
 
     Raises:
-        ExportError: If the network holds floats, or its metadata holds a window rule that is none.
+        ExportError: If the network holds floats, or its metadata holds a window rule or a margin
+            that is not valid.
         StorageError: If the file cannot be written.
     """
     content = network_to_bytes(net)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import struct
 import zlib
 from collections.abc import Mapping
@@ -98,6 +99,12 @@ NETWORK = Group(
         ),
         Field("length", "int64", "Length of a window in us or events; 0 otherwise.", "word"),
         Field("hop", "int64", "Time-steps between the starts of two windows, or 0.", "word"),
+        Field(
+            "min_margin",
+            "float64",
+            "Smallest margin of an answer that is a class, as `metadata` states it; 0 otherwise.",
+            "number",
+        ),
         Field("classes", "UTF-8", "Names of the classes, or none, as in `metadata`.", "texts"),
         Field("layers", "records", "Layers in topological order.", "records"),
     ),
@@ -163,6 +170,7 @@ class _Record(NamedTuple):
     window: str
     length: int
     hop: int
+    min_margin: float
     classes: tuple[str, ...]
     layers: tuple[ir.Layer, ...]
 
@@ -174,7 +182,8 @@ def network_to_bytes(net: Network) -> bytes:
         net: An integer network.
 
     Raises:
-        ExportError: If the network holds floats, or its metadata holds a window rule that is none.
+        ExportError: If the network holds floats, or its metadata holds a window rule or a margin
+            that is not valid.
     """
     if not require_network(net).integer:
         raise ExportError(
@@ -240,6 +249,7 @@ def _network_record(net: Network) -> _Record:
     return _Record(
         json.dumps(dict(net.metadata), sort_keys=True),
         *_window_rule(net),
+        _min_margin(net),
         tuple(map(_printable, net.class_names)),
         net.layers,
     )
@@ -266,6 +276,20 @@ def _window_rule(net: Network) -> tuple[str, int, int]:
             f"{show(text)}, which is not one of its {net.input.steps} time-steps"
         )
     return found
+
+
+def _min_margin(net: Network) -> float:
+    text = net.metadata.get("min_margin", "0")
+    try:
+        margin = float(text)
+    except ValueError:
+        margin = math.nan
+    if not 0 <= margin < math.inf:
+        raise ExportError(
+            f"the metadata of the network holds the smallest margin {show(text)}, which is not a "
+            "number >= 0"
+        )
+    return margin
 
 
 def _printable(text: str) -> str:
