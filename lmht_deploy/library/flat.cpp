@@ -118,7 +118,8 @@ public:
 
     std::vector<int32_t> int32s() {
         std::array<int64_t, 1> axes{};
-        return copied(array<int32_t>(axes), size_t(axes[0]));
+        const uint8_t* const values = array<int32_t>(axes);
+        return copied(values, size_t(axes[0]));
     }
 
     static std::vector<int32_t> copied(const uint8_t* values, size_t count) {
