@@ -35,9 +35,8 @@ struct Axis {
 Shape slide(const Layer& layer, const Shape& in, int64_t channels, Extent kernel, Extent stride,
             Extent padding, Extent dilation) {
     check(!in.flat, layer, "it reads a flat layer and needs one with height and width");
-    const Shape out{
-        channels, Axis{in.height, kernel.y, stride.y, padding.y, dilation.y}.output(),
-        Axis{in.width, kernel.x, stride.x, padding.x, dilation.x}.output(), false};
+    const Shape out{channels, Axis{in.height, kernel.y, stride.y, padding.y, dilation.y}.output(),
+                    Axis{in.width, kernel.x, stride.x, padding.x, dilation.x}.output(), false};
     check(out.height >= 1 && out.width >= 1, layer, "its kernel is larger than its input");
     return out;
 }
@@ -121,8 +120,7 @@ Range current_of(const Network& network, const Layer& layer, size_t c, int64_t& 
             (*w > 0 ? positive : negative) += *w;
         positive *= int64_t(1) << synapse.exponent;
         negative *= int64_t(1) << synapse.exponent;
-        magnitude =
-            sum(magnitude, product(positive - negative, std::max(k.high, -k.low)));
+        magnitude = sum(magnitude, product(positive - negative, std::max(k.high, -k.low)));
         fits(layer, "a synaptic current", magnitude);
         low += positive * k.low + negative * k.high;
         high += positive * k.high + negative * k.low;
@@ -180,8 +178,7 @@ void prove(const Network& network, Layer& layer) {
     int64_t mixed = 0;
     for (const Injected& row : injected) mixed = std::max(mixed, row.positive - row.negative);
     fits(layer, "a mixed current", product(mixed, layer.current));
-    for (size_t c = 0; c < currents.size(); ++c)
-        prove_potential(layer, injected, c, currents[c]);
+    for (size_t c = 0; c < currents.size(); ++c) prove_potential(layer, injected, c, currents[c]);
 }
 
 // ------------------------------------------------------------------------------------------------

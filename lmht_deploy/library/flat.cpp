@@ -68,9 +68,9 @@ public:
         require_file(size >= HEADER && std::memcmp(bytes, MAGIC, 8) == 0, "is not a .lmhtf file");
         const uint32_t version = load<uint32_t>(bytes + 8);
         if (version < 1 || version > FLAT_VERSION)
-            throw Error(LMHT_UNSUPPORTED,
-                        "has format version " + std::to_string(version) +
-                            "; this library reads version " + std::to_string(FLAT_VERSION));
+            throw Error(LMHT_UNSUPPORTED, "has format version " + std::to_string(version) +
+                                              "; this library reads version " +
+                                              std::to_string(FLAT_VERSION));
         require_file(load<uint64_t>(bytes + 16) == size, "is truncated or damaged");
         require_file(load<uint32_t>(bytes + 12) == crc32(bytes + CHECKED, size - CHECKED),
                      "the checksum does not match the content; the file is damaged or was edited");
@@ -128,9 +128,7 @@ public:
         return found;
     }
 
-    void finish() {
-        require_file(at_ == end_ && data_ == size_, "holds more than a network");
-    }
+    void finish() { require_file(at_ == end_ && data_ == size_, "holds more than a network"); }
 
 private:
     template <class T>
