@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from lmht_deploy.errors import BackendError
-from lmht_deploy.ir import Network, Neurons, Readout, require_network, require_plain_resets
+from lmht_deploy.ir import Network, Neurons, Readout, require_network
 from lmht_deploy.result import macs
 
 from ._extension import core, require
@@ -80,7 +80,6 @@ class Model:
             raise BackendError(
                 "the event-driven engine runs integer networks, not float ones; see `lmht convert`"
             )
-        require_plain_resets(net, "the event-driven engine", BackendError)
         self.net = net
         self.macs = macs(net)
         try:
