@@ -22,6 +22,8 @@ from lmht_deploy.ir import (
 from ._plan import Convolution, Plan, Tensor, sums_currents
 
 INT32_MIN = -(2**31)
+RESETS = {"subtract": "SUBTRACT", "subtract-late": "SUBTRACT_LATE", "zero": "ZERO"}
+"""Names of the resets in C."""
 WRITTEN = "LM-HT network as integer C99, written by lmht-deploy."
 """First line of every header."""
 
@@ -148,6 +150,7 @@ def _table_bytes(net: Network, plan: Plan) -> Iterator[int]:
             yield sum(synapse.weight.size for synapse in layer.synapses) + 4 * layer.bias.size
         if isinstance(layer, Neurons):
             yield 4 * (2 * layer.threshold.size + len(_omega(layer, plan).ravel()))
+            yield 0 if layer.floor is None else 4 * layer.floor.size
 
 
 # ------------------------------------------------------------------------------------------ tables
@@ -208,7 +211,10 @@ def _synaptic(net: Network, plan: Plan, names: _Names, layer: Neurons | Readout)
         yield _array("int32_t", f"{name}_omega", _omega(layer, plan))
         fields |= {"output": f"&{names.tensor(layer.name)}"}
         fields |= {key: f"{name}_{key}" for key in ("threshold", "v0", "omega")}
-        fields |= {"leak": int(layer.leak), "levels": layer.levels}
+        fields |= {"leak": int(layer.leak), "levels": layer.levels, "reset": RESETS[layer.reset]}
+        if layer.floor is not None:
+            yield _array("int32_t", f"{name}_floor", layer.floor)
+            fields["floor"] = f"{name}_floor"
     yield _struct("layer", f"{name}_layer", fields)
 
 

@@ -27,6 +27,13 @@ typedef struct {
     int32_t counted; /* 0: the source holds pixels, which cause no synaptic operation */
 } synapse;
 
+/* What k spikes do to the potential v. */
+enum {
+    SUBTRACT,      /* v - k * threshold */
+    SUBTRACT_LATE, /* the same at the next step, after the leak */
+    ZERO           /* 0 where k > 0 */
+};
+
 /* LM-HT neurons, or (without `output`) the read-out. */
 typedef struct {
     const synapse* synapses;
@@ -37,8 +44,10 @@ typedef struct {
     const tensor* output;
     const int32_t *threshold, *v0; /* [channels] */
     const int32_t* omega;          /* the T-GIM, [steps of the output][blocks] */
+    const int32_t* floor;          /* [channels], lower bound of the potential; 0 for none */
     int32_t leak;                  /* 4096: none */
     int32_t levels;
+    int32_t reset;
 } layer;
 
 static uint8_t memory[MEMORY_BYTES];
