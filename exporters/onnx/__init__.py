@@ -18,7 +18,7 @@ from pathlib import Path
 from lmht_deploy.errors import ExportError
 from lmht_deploy.formats.files import atomic_write
 from lmht_deploy.formats.onnx import sealed
-from lmht_deploy.ir import Network, require_network
+from lmht_deploy.ir import Network, require_network, require_plain_resets
 
 __all__ = ["export_onnx"]
 
@@ -54,6 +54,7 @@ def export_onnx(
         raise ExportError(
             "an .onnx file carries an integer network, and this one holds floats; quantize it first"
         )
+    require_plain_resets(net, "an .onnx file", ExportError)
     if importlib.util.find_spec("onnx") is None:
         raise ExportError("the package onnx is not installed; run: pip install 'lmht-deploy[onnx]'")
     from ._network import Exporter

@@ -33,6 +33,7 @@ from lmht_deploy.ir import (
     Readout,
     SumPool,
     Synapse,
+    require_plain_resets,
 )
 from lmht_deploy.result import Result, check_windows, tally
 
@@ -69,7 +70,7 @@ def open_network(net: Network, *, threads: int = 1, device: str = "cpu") -> Torc
     """Run a network on `device`. PyTorch uses `threads` threads during a run.
 
     Raises:
-        BackendError: The device is not available.
+        BackendError: The device is not available, or neurons have another reset than "subtract".
     """
     import torch
 
@@ -78,6 +79,7 @@ def open_network(net: Network, *, threads: int = 1, device: str = "cpu") -> Torc
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch without CUDA
         reason = str(error).splitlines()[0]
         raise BackendError(f"device {device!r} is not available ({reason})") from None
+    require_plain_resets(net, "the torch backend", BackendError)
     return TorchBackend(net, threads, device)
 
 

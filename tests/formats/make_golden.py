@@ -22,7 +22,7 @@ from lmht_deploy.formats.windows import save_windows
 from lmht_deploy.ir import Network
 from lmht_deploy.reparameterize import reparameterize
 from lmht_deploy.result import Result
-from tests.support.networks import Builder, float_network, windows_for
+from tests.support.networks import Builder, float_network, resets_mixed, windows_for
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -51,7 +51,10 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "uniform": lambda: reparameterize(every_kind(), "uniform"),
     "image": image,
     "float": lambda: float_network(channels=2),
+    "resets": resets_mixed,
 }
+SINCE = {"resets": 2}
+"""Version of the format from which on a network can be written; 1 for the others."""
 
 
 def expected(result: Result) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from lmht_deploy import ir, reference
 from lmht_deploy.formats import lmht
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.formats.windows import load_windows
-from tests.formats.make_golden import GOLDEN, NETWORKS, expected
+from tests.formats.make_golden import GOLDEN, NETWORKS, SINCE, expected
 
 FILES = sorted(GOLDEN.glob("*.lmht"))
 
@@ -34,7 +35,8 @@ def test_gives_the_same_integers(path: Path) -> None:
 def test_every_version_has_its_files() -> None:
     names = {path.name for path in FILES}
     for version in range(1, lmht.SCHEMA.version + 1):
-        assert {f"{name}.v{version}.lmht" for name in NETWORKS} <= names
+        written = [name for name in NETWORKS if SINCE.get(name, 1) <= version]
+        assert {f"{name}.v{version}.lmht" for name in written} <= names
 
 
 def test_every_kind_of_layer_and_synapse_is_there() -> None:
@@ -45,6 +47,13 @@ def test_every_kind_of_layer_and_synapse_is_there() -> None:
     assert {type(synapse) for synapse in synapses} == set(lmht.SYNAPSE_TYPES)
     assert {net.input.kind for net in nets} == {"events", "image"}
     assert {n.injection for net in nets for n in net.neurons} == {"block-start", "uniform"}
+    assert {n.reset for net in nets for n in net.neurons} == set(get_args(ir.Reset))
+    assert any(n.floor is not None for net in nets for n in net.neurons)
+
+
+def test_version_1_means_subtraction_and_no_floor() -> None:
+    for path in GOLDEN.glob("*.v1.lmht"):
+        assert all(layer.plain_reset for layer in load_network(path).neurons)
 
 
 def test_fields_are_read_as_they_were_written() -> None:

@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(net=networks())
+@given(net=networks(resets=True))
 def test_comes_back(tmp_path_factory: pytest.TempPathFactory, net: Network) -> None:
     path = tmp_path_factory.mktemp("net") / "net.lmht"
     save_network(net, path)
@@ -92,7 +92,7 @@ def _edit_weight(file: h5py.File) -> None:
 
 
 def _edit_version(file: h5py.File) -> None:
-    file.attrs["version"] = 2
+    file.attrs["version"] = 9
 
 
 def _edit_metadata(file: h5py.File) -> None:
@@ -101,7 +101,7 @@ def _edit_metadata(file: h5py.File) -> None:
 
 @pytest.mark.parametrize(
     ("edit", "message"),
-    [(_edit_weight, "checksum"), (_edit_metadata, "checksum"), (_edit_version, "format version 2")],
+    [(_edit_weight, "checksum"), (_edit_metadata, "checksum"), (_edit_version, "format version 9")],
 )
 def test_edited(path: Path, edit, message: str) -> None:
     with h5py.File(path, "r+") as file:

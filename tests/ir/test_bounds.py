@@ -25,7 +25,7 @@ from tests.support.tiny import network, neurons
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(net=networks())
+@given(net=networks(resets=True))
 def test_no_input_exceeds_the_bounds(net: Network) -> None:
     windows = np.concatenate([windows_for(net, 4, seed) for seed in range(3)])
     outputs = {net.input.name: windows.astype(np.int64)}
@@ -44,12 +44,21 @@ def _largest_potential(layer: Neurons, drive: np.ndarray) -> int:
     theta = reference.per_channel(layer.threshold, ndim).astype(np.int64)
     v0 = reference.per_channel(layer.v0, ndim).astype(np.int64)
     v, largest = np.broadcast_to(v0, drive[:, 0].shape), 0
+    late = np.clip(v // theta, 0, layer.levels) * theta * (layer.reset == "subtract-late")
     for step, k in enumerate(np.moveaxis(reference.fire(layer, drive), 1, 0)):
         if step % layer.substeps == 0:
             v = leak_integer(v, int(layer.leak))
-        v = v + drive[:, step]
+        v = v - late + drive[:, step]
         largest = max(largest, int(np.abs(v).max()))
-        v = v - k * theta
+        if layer.floor is not None:
+            v = np.maximum(v, reference.per_channel(layer.floor, ndim))
+        match layer.reset:
+            case "subtract":
+                v = v - k * theta
+            case "subtract-late":
+                late = k * theta
+            case "zero":
+                v = np.where(k > 0, 0, v)
     return largest
 
 
