@@ -24,6 +24,8 @@ from ._plan import Convolution, Plan, Tensor, sums_currents
 INT32_MIN = -(2**31)
 RESETS = {"subtract": "SUBTRACT", "subtract-late": "SUBTRACT_LATE", "zero": "ZERO"}
 """Names of the resets in C."""
+ROWS = 64
+"""Rows of weights that are added together."""
 WRITTEN = "LM-HT network as integer C99, written by lmht-deploy."
 """First line of every header."""
 
@@ -54,7 +56,7 @@ def source(net: Network, plan: Plan, prefix: str, include: str) -> str:
     parts = [
         _comment(f"The source of {include}, see there."),
         f'#include "{include}"\n\n'
-        f"enum {{ MEMORY_BYTES = {plan.memory}, CURRENTS = {plan.currents} }};\n",
+        f"enum {{ MEMORY_BYTES = {plan.memory}, CURRENTS = {plan.currents}, ROWS = {ROWS} }};\n",
         _part("runtime.c"),
     ]
     parts += [_part("neurons.c")] if Neurons in kinds else []
@@ -122,7 +124,7 @@ def _summary(net: Network, plan: Plan) -> str:
         *_described_layers(net),
         "",
         f"flash   {tables:,} bytes of tables, and the code",
-        f"RAM     {plan.memory + 4 * plan.currents:,} bytes, all static",
+        f"RAM     {plan.memory + 4 * plan.currents + 8 * ROWS:,} bytes, all static",
         "stack   less than 512 bytes",
     ]
     if net.class_names:
