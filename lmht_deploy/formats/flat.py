@@ -38,6 +38,8 @@ ALIGNMENT = 64
 """Texts and arrays begin at multiples of this number of bytes."""
 WORD = 8
 
+MAX_LENGTH = 2**60
+"""Largest length of a window, in us or events."""
 WINDOW_RULES = ("none", "recording", "time", "events")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "kind": get_args(InputKind),
@@ -264,11 +266,7 @@ def _window_rule(net: Network) -> tuple[str, int, int]:
     try:
         rule = json.loads(text)
         found = rule["by"], rule["length"], rule["hop"]
-        valid = (
-            found[0] in WINDOW_RULES[1:]
-            and all(type(n) is int and 0 <= n < 2**62 for n in found[1:])
-            and rule["steps"] == net.input.steps
-        )
+        valid = rule["steps"] == net.input.steps and _is_rule(*found, net.input.steps)
     except (ValueError, TypeError, KeyError, RecursionError):
         valid = False
     if not valid:
@@ -277,6 +275,14 @@ def _window_rule(net: Network) -> tuple[str, int, int]:
             f"{show(text)}, which is not one of its {net.input.steps} time-steps"
         )
     return found
+
+
+def _is_rule(by: object, length: object, hop: object, steps: int) -> bool:
+    if by not in WINDOW_RULES[1:] or type(length) is not int or type(hop) is not int:
+        return False
+    if by == "recording":
+        return length == 0 and hop in (0, steps)
+    return 0 <= hop <= steps and 1 <= length <= MAX_LENGTH and length % steps == 0
 
 
 def _min_margin(net: Network) -> float:
