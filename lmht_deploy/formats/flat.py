@@ -24,7 +24,7 @@ from lmht_deploy.errors import ExportError, StorageError, show
 from lmht_deploy.formats import lmht
 from lmht_deploy.formats.files import as_path, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import Network, require_network
+from lmht_deploy.ir import Network, require_network, require_plain_resets
 from lmht_deploy.ir.layers import Injection, InputKind
 
 __all__ = ["SCHEMA", "load_flat", "network_to_bytes"]
@@ -77,7 +77,7 @@ def _group(path: str, group: Group) -> Group:
 
 LAYERS: Mapping[type, Group] = {
     kind: _group(f"{group.path} (type {number})", group)
-    for number, (kind, group) in enumerate(lmht.LAYERS.items())
+    for number, (kind, group) in enumerate(lmht.layers_of(1).items())
 }
 """Fields of each type of layer, whose number is its position."""
 SYNAPSE_TYPES: Mapping[type, Group] = {
@@ -184,13 +184,14 @@ def network_to_bytes(net: Network) -> bytes:
         net: An integer network.
 
     Raises:
-        ExportError: If the network holds floats, or its metadata holds a window rule or a margin
-            that is not valid.
+        ExportError: If the network holds floats, neurons have another reset than "subtract" or a
+            floor, or its metadata holds a window rule or a margin that is not valid.
     """
     if not require_network(net).integer:
         raise ExportError(
             "a flat file holds integers, and this is a float network; quantize it first"
         )
+    require_plain_resets(net, "a flat file", ExportError)
     writer = _Writer({layer.name: number for number, layer in enumerate(net.layers)})
     writer.fields(_network_record(net), NETWORK)
     return writer.content()
