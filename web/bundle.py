@@ -8,16 +8,21 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import lmht_deploy
 from lmht_deploy import zoo
+from lmht_deploy.analysis.energy import energy_model
 from lmht_deploy.formats.flat import network_to_bytes
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "web" / "package"
 PAGE = ROOT / "web" / "page"
+VIEW = ROOT / "lmht_deploy" / "view" / "static"
 OUT = ROOT / "build" / "web"
 
+ENERGY_MODELS = ("45nm-sops", "loihi1-sops")
+"""Models that price SOPs alone."""
 _MODULE_LINE = re.compile(r"^import .*\n|^export (?=\w)", re.MULTILINE)
 
 
@@ -36,10 +41,9 @@ def write_package(engine: bytes) -> None:
 def write_page(engine: bytes) -> None:
     """Write `build/web/page`. Its scripts are no modules, which a page cannot load from a file."""
     folder = _empty(OUT / "page")
-    for path in PAGE.iterdir():
-        if path.suffix != ".js":
-            shutil.copy(path, folder)
-    (folder / "page.js").write_text(script(engine, *sorted(PAGE.glob("*.js"))))
+    for path in (PAGE / "index.html", PAGE / "page.css", VIEW / "view.css"):
+        shutil.copy(path, folder)
+    (folder / "page.js").write_text(script(engine, VIEW / "draw.js", PAGE / "page.js"))
     (folder / "examples.js").write_text(f"globalThis.EXAMPLES = {json.dumps(_examples())};\n")
 
 
@@ -54,12 +58,10 @@ def _wasm_module(engine: bytes) -> str:
     return f'// The engine: WebAssembly, gzip, base64.\nexport const WASM = "{_packed(engine)}";\n'
 
 
-def _examples() -> dict[str, dict[str, dict[str, str]]]:
-    """Networks of the zoo as flat files, and the recordings that come with them."""
+def _examples() -> dict[str, Any]:
+    """Networks of the zoo as flat files, the recordings that come with them, and energy models."""
     networks, recordings = {}, {}
-    for card in zoo.cards():
-        if not zoo.has_network(card.name):
-            continue
+    for card in filter(zoo.has_network, zoo.cards()):
         content = network_to_bytes(lmht_deploy.load(f"zoo:{card.name}"))
         networks[card.name] = {"title": card.title, "content": _packed(content)}
         if card.sample is not None:
@@ -68,7 +70,9 @@ def _examples() -> dict[str, dict[str, dict[str, str]]]:
                 "title": card.sample.about,
                 "content": _packed(path.read_bytes()),
             }
-    return {"networks": networks, "recordings": recordings}
+    models = [energy_model(name) for name in ENERGY_MODELS]
+    energies = [{"title": it.title, "picojoules": it.picojoules["sop"]} for it in models]
+    return {"networks": networks, "recordings": recordings, "energies": energies}
 
 
 def _packed(content: bytes) -> str:
