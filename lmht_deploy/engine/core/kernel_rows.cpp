@@ -43,7 +43,7 @@ void set_taps(SynapseRow& row, const SynapticLayer& layer, const Synapse& synaps
 
 }  // namespace
 
-NeuronRow neuron_row(const SynapticLayer& layer, const Spikes* out, int y, int slice,
+NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, int slice,
                      int32_t* currents) {
     const size_t lane = size_t(slice) * LANES;
     NeuronRow row{};
@@ -65,7 +65,7 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Spikes* out, int y, int s
                    .drive = layer.drive,
                    .reset = layer.reset,
                    .floor = layer.floor.empty() ? nullptr : layer.floor.data() + lane};
-    row.out = out;
+    row.out = &out->view(View::Steps);
     row.y = y;
     return row;
 }

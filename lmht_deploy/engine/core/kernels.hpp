@@ -147,6 +147,7 @@ struct NeuronRow {
     // not kept.
     int32_t* potentials;
     const Spikes* out;
+    const Spikes* window;  // the sums of all steps, if they are fired at once; else null
     int y, word;
     const uint8_t* prefetch;  // weights that are needed soon
     size_t prefetch_bytes;
@@ -164,6 +165,7 @@ constexpr int QUAD = 4;         // slots per dot product
 constexpr int DEPTH = 64;       // slots per product of tiles
 constexpr int TILE_SIZE = 16;   // output pixels, and output channels, per product of tiles
 constexpr int LIST_SLACK = 64;  // entries that `list` and `fill` may write beyond the last
+constexpr int MAX_COMPARISONS = 8;  // levels up to which comparing is cheaper than dividing
 constexpr int MAX_TWICE = 2;    // average entries per slot that the lists of Path::Graded hold
 
 // Cycles, for the choice of a path.
@@ -196,7 +198,8 @@ struct Kernels {
     // how many sums are not 0.
     int64_t (*sum_steps)(const Spikes& in, const Spikes& out, int y);
     void (*pool)(const PoolRow&);
-    void (*tally)(const Spikes&, const Tally&, int y);
+    // Returns how many entries are not 0.
+    int64_t (*tally)(const Spikes&, const Tally&, int y);
 };
 
 const Kernels* kernels_generic();
