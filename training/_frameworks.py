@@ -220,7 +220,27 @@ def _sinabs_reset(where: str, function: Any) -> Reset:
     )
 
 
+@dataclass(frozen=True)
+class _AtMost:
+    """A spike_fn of sinabs with at most `MAX_SPIKES` spikes per step."""
+
+    function: Any
+
+    @property
+    def required_states(self) -> list[str]:
+        """Names of the states that the function reads."""
+        found: list[str] = self.function.required_states
+        return found
+
+    def apply(self, *inputs: Any) -> Tensor:
+        """Return the spikes."""
+        spikes: Tensor = self.function.apply(*inputs).clamp(max=MAX_SPIKES)
+        return spikes
+
+
 def _run_sinabs(layer: Any, current: Tensor) -> Tensor:
+    if not isinstance(layer.spike_fn, _AtMost):
+        layer.spike_fn = _AtMost(layer.spike_fn)
     forward = next(vars(c)["forward"] for c in type(layer).__mro__ if c.__name__ == "LIF")
     layer.init_state_with_shape(current.shape[1:])
     spikes: Tensor = forward(layer, current.transpose(0, 1)).transpose(0, 1)
@@ -276,7 +296,7 @@ _SPIKINGJELLY = _Kind(_spikingjelly, _run_spikingjelly)
 _SINABS = _Kind(_sinabs, _run_sinabs)
 _SNNTORCH = _Kind(_snntorch, _run_snntorch)
 
-NEURONS = {
+NEURONS: dict[tuple[str | None, str], _Kind] = {
     ("SpikingJelly", "IFNode"): _SPIKINGJELLY,
     ("SpikingJelly", "LIFNode"): _SPIKINGJELLY,
     ("SpikingJelly", "ParametricLIFNode"): _SPIKINGJELLY,
@@ -290,18 +310,44 @@ NEURONS = {
 }
 """Layers of neurons, by framework and name."""
 
-STATELESS = {
-    *("Conv2d", "Linear", "BatchNorm1d", "BatchNorm2d", "AvgPool2d", "MaxPool2d"),
-    *("AdaptiveAvgPool2d", "Flatten"),
+
+def _without_steps(kind: type[nn.Module]) -> Callable[[Any], nn.Module]:
+    """Turn a layer with a step mode into the layer of PyTorch that it is at each step."""
+
+    def convert(layer: Any) -> nn.Module:
+        layer.__class__ = kind
+        found: nn.Module = layer
+        return found
+
+    return convert
+
+
+def _nothing(_layer: Any) -> nn.Module:
+    return nn.Identity()
+
+
+def _sum_pool(pool: Any) -> nn.Module:
+    return nn.AvgPool2d(pool.kernel_size, pool.stride, ceil_mode=pool.ceil_mode, divisor_override=1)
+
+
+def _repeated(wrapper: Any) -> nn.Module:
+    return nn.Sequential(wrapper.module)
+
+
+_STATELESS = (
+    *(nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d),
+    *(nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten),
+)
+_CONTAINERS = ("SeqToANNContainer", "MultiStepContainer", "StepModeContainer")
+OTHERS: dict[tuple[str | None, str], Callable[[Any], nn.Module]] = {
+    **{("SpikingJelly", kind.__name__): _without_steps(kind) for kind in _STATELESS},
+    **{("SpikingJelly", name): _without_steps(nn.Sequential) for name in _CONTAINERS},
+    **{("SpikingJelly", name): _nothing for name in ("Dropout", "Dropout2d")},
+    **{("sinabs", name): _nothing for name in ("FlattenTime", "UnflattenTime")},
+    ("sinabs", "SumPool2d"): _sum_pool,
+    ("sinabs", "Repeat"): _repeated,
 }
-"""Layers of SpikingJelly that compute at each step what the layer of PyTorch of this name does."""
-CONTAINERS = {"SeqToANNContainer", "MultiStepContainer", "StepModeContainer"}
-"""Containers of SpikingJelly that run their layers one after another."""
-NOTHING = {
-    *(("SpikingJelly", name) for name in ("Dropout", "Dropout2d")),
-    *(("sinabs", name) for name in ("FlattenTime", "UnflattenTime")),
-}
-"""Layers without effect in evaluation mode, where time and batch are merged."""
+"""All other layers, by framework and name, in evaluation mode; time and batch are merged."""
 
 
 def adopted(model: object, steps: int) -> object:
@@ -310,6 +356,36 @@ def adopted(model: object, steps: int) -> object:
         return model
     found = any(_framework(type(module)) for module in model.modules())
     return SpikingModel(model, steps) if found else model
+
+
+def check_layers(body: nn.Module, path: str = "") -> None:
+    """Require that every framework layer in `body` is one that can be replaced.
+
+    Args:
+        body: A module.
+        path: Its path in the model.
+
+    Raises:
+        LoweringError: Names the first that is not.
+    """
+    key = (_framework(type(body)), type(body).__name__)
+    if key in NEURONS:
+        return
+    _check_layer(path or "the model", body, *key)
+    for name, child in body.named_children():
+        check_layers(child, f"{path}.{name}".lstrip("."))
+
+
+def _check_layer(where: str, module: nn.Module, framework: str | None, name: str) -> None:
+    if framework is None:
+        _check_subclass(where, module)
+    elif (framework, name) not in OTHERS:
+        known = ", ".join(sorted(n for f, n in NEURONS if f == framework))
+        reason = "; a network has no recurrent connections" if _is_recurrent(name) else ""
+        raise LoweringError(
+            f"{where}: {name} of {framework} cannot be lowered{reason}. The neurons of "
+            f"{framework} that can be lowered are {known}"
+        )
 
 
 def translated(body: nn.Module, steps: int) -> nn.Module:
@@ -328,10 +404,11 @@ def translated(body: nn.Module, steps: int) -> nn.Module:
         if id(module) not in done:
             done[id(module)] = module  # a module within itself ends here
             done[id(module)] = _replaced(path, module, steps)
-            if done[id(module)] is module:
-                for name, child in list(module._modules.items()):
+            found = done[id(module)]
+            if not isinstance(found, FrameworkNeuron):
+                for name, child in list(found._modules.items()):
                     if child is not None:
-                        setattr(module, name, visit(child, f"{path}.{name}".lstrip(".")))
+                        setattr(found, name, visit(child, f"{path}.{name}".lstrip(".")))
         return done[id(module)]
 
     return visit(body, "")
@@ -339,28 +416,10 @@ def translated(body: nn.Module, steps: int) -> nn.Module:
 
 def _replaced(where: str, module: nn.Module, steps: int) -> nn.Module:
     """Return what `module` itself becomes; its children are not looked at."""
-    framework, name = _framework(type(module)), type(module).__name__
-    if framework is None:
-        _check_subclass(where, module)
-        return module
-    if (framework, name) in NEURONS:
-        return _neurons(where or name, module, NEURONS[framework, name], steps)
-    if (framework, name) in NOTHING:
-        return nn.Identity()
-    if framework == "SpikingJelly" and name in STATELESS:
-        module.__class__ = getattr(nn, name)
-        return module
-    if framework == "SpikingJelly" and name in CONTAINERS:
-        module.__class__ = nn.Sequential
-        return module
-    if (framework, name) == ("sinabs", "SumPool2d"):
-        return _sum_pool(module)
-    known = ", ".join(sorted(n for f, n in NEURONS if f == framework))
-    reason = "; recurrent connections have no form in a network" if _is_recurrent(name) else ""
-    raise LoweringError(
-        f"{where or name}: {name} of {framework} cannot be lowered{reason}. The neurons of "
-        f"{framework} that can be lowered are {known}"
-    )
+    key = (_framework(type(module)), type(module).__name__)
+    if key in NEURONS:
+        return _neurons(where or key[1], module, NEURONS[key], steps)
+    return OTHERS[key](module) if key in OTHERS else module
 
 
 def _neurons(where: str, layer: nn.Module, kind: _Kind, steps: int) -> FrameworkNeuron:
@@ -395,10 +454,6 @@ def _check_subclass(where: str, module: nn.Module) -> None:
 
 def _is_recurrent(name: str) -> bool:
     return "Recurrent" in name or name in ("RLeaky", "RSynaptic")
-
-
-def _sum_pool(pool: Any) -> nn.AvgPool2d:
-    return nn.AvgPool2d(pool.kernel_size, pool.stride, ceil_mode=pool.ceil_mode, divisor_override=1)
 
 
 def _scalar(where: str, what: str, value: Any) -> float:

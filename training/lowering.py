@@ -62,7 +62,7 @@ from ._currents import (
     multiplied,
     projected,
 )
-from ._frameworks import FrameworkNeuron, adopted, translated
+from ._frameworks import FrameworkNeuron, adopted, check_layers, translated
 from ._preparation import evaluation_copy, require_spiking_model, unchanged, undisturbed
 from ._verification import verify as _verify
 from .model import SpikingModel
@@ -107,6 +107,7 @@ def _check(given: nn.Module, input: Input) -> SpikingModel:
         require_spiking_model(given)
         raise LoweringError(f"the input must be an Input, not {type(input).__name__}")
     model = require_spiking_model(adopted(given, input.steps))
+    check_layers(model.body)
     if input.steps != model.steps_in:
         raise LoweringError(f"the input has {input.steps} steps, the model needs {model.steps_in}")
     return model
