@@ -23,6 +23,7 @@ from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.formats.windows import load_windows
 from lmht_deploy.ir import Network
 from tests.formats.make_golden import GOLDEN, NETWORKS, every_kind, expected
+from tests.fuzz._mutation import sealed_flat
 from tests.support import tiny
 from tests.support.networks import SPECIAL, float_network, networks
 
@@ -156,12 +157,6 @@ def test_float_networks_are_refused(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------ hostile files
-
-
-def sealed(content: bytes) -> bytes:
-    """The content with the size and the checksum of its header made right."""
-    content = content[:16] + struct.pack("<Q", len(content)) + content[24:]
-    return content[:12] + struct.pack("<I", zlib.crc32(content[16:])) + content[16:]
 
 
 def refused(path: Path, content: bytes) -> str:
