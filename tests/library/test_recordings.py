@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,10 @@ def test_frames_of_lz4(library: Library, options: dict[str, Any], tmp_path: Path
         damaged = bytearray(content)
         damaged[at] ^= 1 << rng.integers(8)
         path.write_bytes(damaged)
-        assert_agree(library, path)
+        if "content_checksum" in options:  # otherwise some damage cannot be seen
+            assert_agree(library, path)
+        with contextlib.suppress(LibraryError):
+            read_library(library, path, None, None)
 
 
 def test_errors(library: Library, tmp_path: Path) -> None:
