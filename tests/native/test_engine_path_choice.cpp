@@ -11,6 +11,7 @@ static constexpr Costs COSTS{.binary_row = 2,
                              .large_slice_factor = 1.5f,
                              .dense_slot = 0.5f,
                              .dense_pixel = 20,
+                             .dense_word = 0,
                              .list_pixel = 30,
                              .list_word = 8,
                              .extra_list_pixel = 40};

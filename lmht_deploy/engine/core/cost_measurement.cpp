@@ -44,7 +44,7 @@ float limited(double cost, double expected) {
 Costs times(Costs costs, double factor) {
     for (float* cost :
          {&costs.binary_row, &costs.graded_row, &costs.weighted_row, &costs.dense_slot,
-          &costs.dense_pixel, &costs.tile_product, &costs.tile_pixel, &costs.tile_word,
+          &costs.dense_pixel, &costs.tile_product, &costs.tile_pixel, &costs.dense_word,
           &costs.list_pixel, &costs.list_word, &costs.extra_list_pixel})
         *cost = float(*cost * factor);
     return costs;
@@ -73,19 +73,16 @@ std::array<double, 2> solve(const CostSample& one, const CostSample& other, doub
             (one.*a * other.nanoseconds - other.*a * one.nanoseconds) / determinant};
 }
 
-void set_dot_costs(Costs& costs, const CostSample& dense, const CostSample& large) {
-    const auto [slot, pixel] = solve(dense, large, &CostSample::inputs, &CostSample::pixels);
-    costs.dense_slot = limited(slot, costs.dense_slot);
-    costs.dense_pixel = limited(pixel, costs.dense_pixel);
-}
-
-void set_tile_costs(Costs& costs, CostSample dense, CostSample large) {
+void set_dense_costs(Costs& costs, CostSample dense, CostSample large) {
     for (CostSample* sample : {&dense, &large})
-        sample->nanoseconds -= sample->words * costs.tile_word;
-    const auto [product, pixel] =
-        solve(dense, large, &CostSample::products, &CostSample::tile_pixels);
-    costs.tile_product = limited(product, costs.tile_product);
-    costs.tile_pixel = limited(pixel, costs.tile_pixel);
+        sample->nanoseconds -= sample->words * costs.dense_word;
+    const bool tiles = costs.tile_product != 0;
+    float& unit = tiles ? costs.tile_product : costs.dense_slot;
+    float& pixel = tiles ? costs.tile_pixel : costs.dense_pixel;
+    const auto found = tiles ? solve(dense, large, &CostSample::products, &CostSample::tile_pixels)
+                             : solve(dense, large, &CostSample::inputs, &CostSample::pixels);
+    unit = limited(found[0], unit);
+    pixel = limited(found[1], pixel);
 }
 
 // ----------------------------------------------------------------------------------------------
@@ -239,11 +236,7 @@ Costs costs_from(const CostSamples& samples, const Costs& table) {
     if (!(row > 0)) return table;
     Costs costs = times(table, row / table.binary_row);
     set_list_costs(costs, samples);
-    if (samples.dense.nanoseconds == 0) return costs;
-    if (table.tile_product == 0)
-        set_dot_costs(costs, samples.dense, samples.large_dense);
-    else
-        set_tile_costs(costs, samples.dense, samples.large_dense);
+    if (samples.dense.nanoseconds > 0) set_dense_costs(costs, samples.dense, samples.large_dense);
     return costs;
 }
 

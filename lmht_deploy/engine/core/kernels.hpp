@@ -166,9 +166,9 @@ struct Costs {
     float large_slice_factor;  // cost of a row of a slice of LARGE_SLICE bytes, relative
     float dense_slot;          // a slot of Path::Dense, by dot products
     float dense_pixel;         // an output pixel of them
+    float dense_word;          // Path::Dense: a word of inputs, whatever is active
     float tile_product = 0;    // a product of tiles, Path::Dense; 0 where the tier has none
     float tile_pixel = 0;      // an output pixel of them
-    float tile_word = 0;       // a word of inputs for them
     float list_pixel;          // lists: an output pixel, whatever is active
     float list_word;           // lists: a word of inputs, whatever is active
     float extra_list_pixel;    // an output pixel of one more list, Path::Shared

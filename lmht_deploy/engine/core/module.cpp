@@ -136,7 +136,7 @@ nb::dict costs_of(const lmht::Model& model) {
     found["dense_pixel"] = costs.dense_pixel;
     found["tile_product"] = costs.tile_product;
     found["tile_pixel"] = costs.tile_pixel;
-    found["tile_word"] = costs.tile_word;
+    found["dense_word"] = costs.dense_word;
     found["list_pixel"] = costs.list_pixel;
     found["list_word"] = costs.list_word;
     found["extra_list_pixel"] = costs.extra_list_pixel;

@@ -181,15 +181,16 @@ double PathChooser::saved_by_sharing(const SynapseTraits& synapse,
 // goes to them. Rows follow each other in tiles.
 double PathChooser::dense(const SynapseTraits& synapse, int rows) const {
     const double inputs = double(synapse.kernel_area) * synapse.channels;
+    const double fill = words(synapse, rows) * costs_.dense_word / synapse.slices;
     if (costs_.tile_product == 0 || synapse.row_pixels == 0)
         return double(rows) * synapse.width * synapse.steps *
-               (inputs * costs_.dense_slot + costs_.dense_pixel);
+                   (inputs * costs_.dense_slot + costs_.dense_pixel) +
+               fill;
     constexpr int CHANNEL_TILES = LANES / TILE_SIZE;
     const double pixels = double(rows) * synapse.row_pixels * synapse.steps;
     const double products =
         std::max(pixels / TILE_SIZE, 1.0) * CHANNEL_TILES * std::ceil(inputs / DEPTH);
-    return products * costs_.tile_product + pixels * costs_.tile_pixel +
-           words(synapse, rows) * costs_.tile_word / synapse.slices;
+    return products * costs_.tile_product + pixels * costs_.tile_pixel + fill;
 }
 
 // Cycles of handling the lists: ending one per output pixel and step (list_pixel), and searching

@@ -140,11 +140,11 @@ const Kernels* kernels_amx() {
                                                                         .large_slice_factor = 1.35f,
                                                                         .dense_slot = 0.52f,
                                                                         .dense_pixel = 40,
+                                                                        .dense_word = 4,
                                                                         .tile_product = 18,
                                                                         .tile_pixel = 28,
-                                                                        .tile_word = 4,
-                                                                        .list_pixel = 15,
-                                                                        .list_word = 4,
+                                                                        .list_pixel = 35,
+                                                                        .list_word = 8,
                                                                         .extra_list_pixel = 45}));
     return &kernels;
 }

@@ -13,9 +13,10 @@ const Kernels* kernels_avx2() {
                                                             .large_slice_factor = 1.35f,
                                                             .dense_slot = 1.5f,
                                                             .dense_pixel = 40,
-                                                            .list_pixel = 40,
+                                                            .dense_word = 8,
+                                                            .list_pixel = 90,
                                                             .list_word = 20,
-                                                            .extra_list_pixel = 50});
+                                                            .extra_list_pixel = 100});
     return &kernels;
 }
 

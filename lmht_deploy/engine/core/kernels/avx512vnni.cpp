@@ -13,6 +13,7 @@ const Kernels* kernels_avx512vnni() {
                           .large_slice_factor = 1.35f,
                           .dense_slot = 0.52f,
                           .dense_pixel = 40,
+                          .dense_word = 4,
                           .list_pixel = 35,
                           .list_word = 8,
                           .extra_list_pixel = 45};
@@ -24,6 +25,7 @@ const Kernels* kernels_avx512vnni() {
                          .large_slice_factor = 1.35f,
                          .dense_slot = 1.04f,
                          .dense_pixel = 40,
+                         .dense_word = 4,
                          .list_pixel = 60,
                          .list_word = 16,
                          .extra_list_pixel = 45};

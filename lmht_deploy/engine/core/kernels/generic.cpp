@@ -11,6 +11,7 @@ const Kernels* kernels_generic() {
                                                                    .large_slice_factor = 1.35f,
                                                                    .dense_slot = 0,
                                                                    .dense_pixel = 40,
+                                                                   .dense_word = 20,
                                                                    .list_pixel = 60,
                                                                    .list_word = 20,
                                                                    .extra_list_pixel = 50});

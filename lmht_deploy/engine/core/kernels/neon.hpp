@@ -165,6 +165,7 @@ struct NeonDots : Neon {
                                     .large_slice_factor = 1.35f,
                                     .dense_slot = 2.4f,
                                     .dense_pixel = 30,
+                                    .dense_word = 15,
                                     .list_pixel = 30,
                                     .list_word = 20,
                                     .extra_list_pixel = 50};
