@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lmht_deploy._packages import install_command
 from lmht_deploy.errors import LoweringError, StorageError
 from lmht_deploy.formats.files import as_path
+from lmht_deploy.formats.flat import load_flat
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.formats.netx import load_netx_network
 from lmht_deploy.ir import Input, Network
@@ -21,7 +22,7 @@ __all__ = ["load", "lower", "save"]
 
 
 def load(path: str | Path) -> Network:
-    """Read a network from a `.lmht` file, or from a `.net` file that `export` wrote.
+    """Read a network from a `.lmht` file, or from a `.net` or `.lmhtf` file that `export` wrote.
 
     What Lava reads of a `.net` file is compared with the network. A stock-exact `.net` file holds
     no network.
@@ -40,6 +41,8 @@ def load(path: str | Path) -> Network:
         raise StorageError(f"{path}: is a folder; expected a .lmht file")
     if path.suffix == ".net":
         return load_netx_network(path)
+    if path.suffix == ".lmhtf":
+        return load_flat(path)
     if path.suffix != ".lmht":
         raise StorageError(f"{path}: expected a .lmht file")
     return load_network(path)

@@ -34,8 +34,8 @@ def export(
         typer.Option(
             "--out",
             "-o",
-            help="Artifact to write: .onnx (ONNX), .net (NetX HDF5 for Lava) or .c (C99 source, "
-            "with its header .h beside it).",
+            help="Artifact to write: .onnx (ONNX), .net (NetX HDF5 for Lava), .c (C99 source, "
+            "with its header .h beside it) or .lmhtf (flat file for the C and C++ library).",
             callback=options.is_file,
         ),
     ],
@@ -88,7 +88,7 @@ def export(
     ] = None,
     json: options.Json = None,
 ) -> None:
-    """Export an integer network to ONNX, to NetX (Lava) or to C."""
+    """Export an integer network to ONNX, NetX (Lava), C or a flat file."""
     import lmht_deploy as lmht
 
     header = out.with_suffix(".h") if out.suffix == ".c" else None

@@ -43,7 +43,7 @@ void set_taps(SynapseRow& row, const SynapticLayer& layer, const Synapse& synaps
 
 }  // namespace
 
-NeuronRow neuron_row(const SynapticLayer& layer, const Spikes* out, int y, int slice,
+NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, int slice,
                      int32_t* currents) {
     const size_t lane = size_t(slice) * LANES;
     NeuronRow row{};
@@ -62,8 +62,10 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Spikes* out, int y, int s
                    .substeps = layer.substeps,
                    .levels = layer.levels,
                    .leak = layer.leak,
-                   .drive = layer.drive};
-    row.out = out;
+                   .drive = layer.drive,
+                   .reset = layer.reset,
+                   .floor = layer.floor.empty() ? nullptr : layer.floor.data() + lane};
+    row.out = &out->view(View::Steps);
     row.y = y;
     return row;
 }

@@ -9,7 +9,7 @@
 namespace lmht {
 
 // Row y and slice `slice` of `layer`, without synapses. `out` is null for the read-out.
-NeuronRow neuron_row(const SynapticLayer& layer, const Spikes* out, int y, int slice,
+NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, int slice,
                      int32_t* currents);
 
 // One synapse of it, which reads `source`.

@@ -119,6 +119,13 @@ enum class Drive : uint8_t {
     Mixed,
 };
 
+// What k spikes do to the potential v.
+enum class Reset : uint8_t {
+    Subtract,      // v - k * theta
+    SubtractLate,  // the same at the next step, after the leak
+    Zero,          // 0 where k > 0
+};
+
 // LM-HT neurons of one slice; arrays are [64].
 struct NeuronSlice {
     const int32_t *bias, *threshold, *v0;  // bias of a block: times the steps that it sums
@@ -126,6 +133,8 @@ struct NeuronSlice {
     const int32_t* term_start;             // [steps + 1]
     int steps, substeps, levels, leak;
     Drive drive;
+    Reset reset;
+    const int32_t* floor;  // lower bound of the potential; null for none
 };
 
 struct NeuronRow {
@@ -138,6 +147,7 @@ struct NeuronRow {
     // not kept.
     int32_t* potentials;
     const Spikes* out;
+    const Spikes* window;  // the sums of all steps, if they are fired at once; else null
     int y, word;
     const uint8_t* prefetch;  // weights that are needed soon
     size_t prefetch_bytes;
@@ -155,6 +165,7 @@ constexpr int QUAD = 4;         // slots per dot product
 constexpr int DEPTH = 64;       // slots per product of tiles
 constexpr int TILE_SIZE = 16;   // output pixels, and output channels, per product of tiles
 constexpr int LIST_SLACK = 64;  // entries that `list` and `fill` may write beyond the last
+constexpr int MAX_COMPARISONS = 8;  // levels up to which comparing is cheaper than dividing
 constexpr int MAX_TWICE = 2;    // average entries per slot that the lists of Path::Graded hold
 
 // For the choice of a path: nanoseconds where they are measured (see cost_measurement.hpp), cycles
@@ -189,7 +200,8 @@ struct Kernels {
     // how many sums are not 0.
     int64_t (*sum_steps)(const Spikes& in, const Spikes& out, int y);
     void (*pool)(const PoolRow&);
-    void (*tally)(const Spikes&, const Tally&, int y);
+    // Returns how many entries are not 0.
+    int64_t (*tally)(const Spikes&, const Tally&, int y);
 };
 
 const Kernels* kernels_generic();

@@ -80,6 +80,17 @@ void SynapticRunner::take_rows(int64_t rows[PATHS]) {
         for (int path = 0; path < PATHS; ++path) rows[path] += std::exchange(scratch.rows[path], 0);
 }
 
+bool SynapticRunner::fires_windows(const SynapticLayer& layer) const {
+    return layer.fires_windows && !potentials_ && !traces_;
+}
+
+void SynapticRunner::finish(const SynapticLayer& layer, int y) const {
+    if (fires_windows(layer))
+        finish_window_row(kernels_, activations_[layer.out], y);
+    else
+        finish_row(kernels_, model_.tensors[layer.out], activations_[layer.out], y);
+}
+
 Source SynapticRunner::source_of(const Synapse& synapse) const {
     return lmht::source_of(synapse, model_.tensors[synapse.source], activations_[synapse.source]);
 }
@@ -160,7 +171,7 @@ void SynapticRunner::run_rows(size_t index) {
         const RowRange rows{task * together, std::min((task + 1) * together, layer.height)};
         run_some_rows(index, rows, thread, prefetch);
         for (int y = rows.first; y < rows.last; ++y)
-            finish_row(kernels_, model_.tensors[layer.out], activations_[layer.out], y);
+            finish(layer, y);
     });
 }
 
@@ -188,9 +199,7 @@ void SynapticRunner::run_slices(size_t index) {
     const SynapticLayer& layer = this->layer(index);
     pool_.run(layer.height, [&](int y, int thread) { prepare(index, y, y, 0, thread); });
     compute_slices(index);
-    pool_.run(layer.height, [&](int y, int) {
-        finish_row(kernels_, model_.tensors[layer.out], activations_[layer.out], y);
-    });
+    pool_.run(layer.height, [&](int y, int) { finish(layer, y); });
 }
 
 // A task is a part of the rows of one slice. It is as large as sharing the work evenly allows, so
@@ -240,10 +249,11 @@ void SynapticRunner::compute(size_t index, RowRange rows, int slice, const Prepa
 void SynapticRunner::compute_row(size_t index, RowRange rows, int y, int slice,
                                  const PreparedRow& prepared, int thread, WeightRange next) {
     const SynapticLayer& layer = this->layer(index);
-    const Spikes* out = layer.is_readout() ? nullptr : &activations_[layer.out].view(View::Steps);
+    const Activation* const out = layer.is_readout() ? nullptr : &activations_[layer.out];
     NeuronRow row = neuron_row(layer, out, y, slice, scratch_[thread].currents);
     connect(row, index, rows, y, slice, prepared, thread);
     if (layer.is_readout()) return kernels_.currents(row);
+    if (fires_windows(layer)) row.window = &out->view(View::Window);
     row.silent_blocks = prepared.silent_blocks;
     if (potentials_) row.potentials = potentials_->row(index, y, slice);
     row.prefetch = next.from;
@@ -318,8 +328,8 @@ void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, 
                 inputs.path = choose_path(synapse, step, slice, {y, y + 1});
                 gather_row(kernels_, synapse, step, slice, y, chooser_, inputs);
             }
-            const Spikes* const out = &activations_[layer.out].view(View::Steps);
-            NeuronRow row = neuron_row(layer, out, y, slice, ring.currents(slot, y, slice));
+            NeuronRow row =
+                neuron_row(layer, &activations_[layer.out], y, slice, ring.currents(slot, y, slice));
             multiply(index, {y, y + 1}, slice, &prepared, 1, thread, {});
             connect(row, index, {y, y + 1}, y, slice, prepared, thread);
             row.blocks = 1;
@@ -334,13 +344,13 @@ void SynapticRunner::fire_steps(size_t index, StepRing& ring, int oldest) {
     const Term* const terms = ring.terms(oldest);
     pool_.run(layer.height, [&](int y, int) {
         for (int slice = 0; slice < layer.words(); ++slice) {
-            NeuronRow row =
-                neuron_row(layer, &out.view(View::Steps), y, slice, ring.currents(0, y, slice));
+            NeuronRow row = neuron_row(layer, &out, y, slice, ring.currents(0, y, slice));
+            if (fires_windows(layer)) row.window = &out.view(View::Window);
             row.blocks = 1;  // pixels follow each other, and the steps of a row
             row.neurons.terms = terms;
             kernels_.fire(row);
         }
-        finish_row(kernels_, model_.tensors[layer.out], out, y);
+        finish(layer, y);
     });
 }
 

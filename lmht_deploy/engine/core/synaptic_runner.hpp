@@ -29,6 +29,9 @@ public:
     // From now on, each run begins with these potentials and leaves its own in them.
     void keep(const Potentials* potentials) { potentials_ = potentials; }
 
+    // Whether the spikes of each step are asked for, in the runs from now on.
+    void trace(bool traces) { traces_ = traces; }
+
     // Adds the number of output rows prepared since the last call, by path.
     void take_rows(int64_t rows[PATHS]);
 
@@ -44,6 +47,8 @@ private:
 
     const SynapticLayer& layer(size_t index) const { return *model_.layers[index].synaptic; }
     Source source_of(const Synapse& synapse) const;
+    bool fires_windows(const SynapticLayer& layer) const;
+    void finish(const SynapticLayer& layer, int y) const;
     bool prefetches(const SynapticLayer& layer) const;
 
     Path choose_path(const Synapse& synapse, const Source& source, int slice, RowRange rows) const;
@@ -79,6 +84,7 @@ private:
     ThreadPool& pool_;
     PathChooser chooser_;
     const Potentials* potentials_ = nullptr;
+    bool traces_ = false;
     std::vector<Scratch> scratch_;           // by thread
     std::vector<PreparedRow> rows_;          // of a layer with Order::Slices
     unsigned char *row_lists_, *row_dense_;  // their memory
