@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmht_deploy.errors import ExportError, show
+from lmht_deploy.errors import ExportError, listed, show
 from lmht_deploy.ir import Network, require_network
 
 __all__ = ["ExportReport", "export"]
@@ -126,9 +126,9 @@ def _check_options(path: Path, given: set[str]) -> None:
     if path.suffix == ".lmht":
         raise ExportError(f"{path}: .lmht is no export format; use lmht_deploy.save(net, path)")
     if path.suffix not in OPTIONS:
-        known = " and ".join(OPTIONS)
         raise ExportError(
-            f"{path}: unknown file name extension {path.suffix!r}; the export formats are {known}"
+            f"{path}: unknown file name extension {path.suffix!r}; the export formats are"
+            f" {listed(OPTIONS)}"
         )
     for name in sorted(given.difference(OPTIONS[path.suffix])):
         formats = next(suffix for suffix, names in OPTIONS.items() if name in names)

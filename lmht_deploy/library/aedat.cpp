@@ -108,14 +108,14 @@ uint16_t from_end(int64_t size, uint32_t position) {  // beside the sensor: wrap
 }
 
 // Bit 0 is set for OFF, bits 1 to 7 are x, bits 8 to 14 are y; bit 15 marks other events.
-const Layout DVS128{
-    {128, 128},
-    [](uint32_t address) { return address < 1u << 16; },
-    [](uint32_t address) { return !(address & 0x8000); },
-    [](events::Size size, uint32_t address, int64_t t) {
-        return events::Event{t, from_end(size.width, address >> 1 & 0x7F),
-                             from_end(size.height, address >> 8 & 0x7F), uint8_t(~address & 1)};
-    }};
+const Layout DVS128{{128, 128},
+                    [](uint32_t address) { return address < 1u << 16; },
+                    [](uint32_t address) { return !(address & 0x8000); },
+                    [](events::Size size, uint32_t address, int64_t t) {
+                        return events::Event{t, from_end(size.width, address >> 1 & 0x7F),
+                                             from_end(size.height, address >> 8 & 0x7F),
+                                             uint8_t(~address & 1)};
+                    }};
 
 // Bit 0 is set for ON, bits 1 to 10 are x, the higher ones y (v2e).
 const Layout DVS640{
@@ -130,8 +130,7 @@ const Layout DVS640{
 // Bit 11 is set for ON, bits 12 to 21 are x, bits 22 to 30 are y; bit 31 marks samples of a frame,
 // bit 10 external events.
 Layout davis(events::Size sensor) {
-    return {sensor,
-            [](uint32_t address) { return address >> 31 == 1 || (address & 0x3FF) == 0; },
+    return {sensor, [](uint32_t address) { return address >> 31 == 1 || (address & 0x3FF) == 0; },
             [](uint32_t address) { return !(address & (1u << 31 | 1u << 10)); },
             [](events::Size size, uint32_t address, int64_t t) {
                 return events::Event{t, from_end(size.width, address >> 12 & 0x3FF),
@@ -205,15 +204,13 @@ Opened open_aedat2(Bytes content, const Choice& choice) {
     const std::string name = upper(chip);
     const bool is240 = starts_with(name, "DAVIS240"), is346 = starts_with(name, "DAVIS346");
     if (!is240 && !is346 && !chip.empty() && chip != "DVS128")
-        throw Error(LMHT_UNSUPPORTED,
-                    "AEDAT 2.0 of the chip " + shown(chip) +
-                        "; those of DVS128, DAVIS240 and DAVIS346 can be read");
+        throw Error(LMHT_UNSUPPORTED, "AEDAT 2.0 of the chip " + shown(chip) +
+                                          "; those of DVS128, DAVIS240 and DAVIS346 can be read");
     const Layout layout = is240          ? davis(DAVIS240)
                           : is346        ? davis(DAVIS346)
                           : chip.empty() ? layout_of(choice.sensor)
                                          : DVS128;
-    return {layout.sensor,
-            std::make_unique<Aedat2>(content.from(start), layout, !is240 && !is346)};
+    return {layout.sensor, std::make_unique<Aedat2>(content.from(start), layout, !is240 && !is346)};
 }
 
 }  // namespace

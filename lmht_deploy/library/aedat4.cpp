@@ -202,8 +202,8 @@ Opened open_aedat4(Bytes content, const std::string& chosen) {
     const Bytes text = table.vector(2, 1);
     const Track track = event_track(
         parse_tracks({reinterpret_cast<const char*>(text.data()), text.size()}), chosen);
-    return {size_of(track), std::make_unique<Aedat4>(content.part(start, end - start),
-                                                     track.number, compression != None)};
+    return {size_of(track), std::make_unique<Aedat4>(content.part(start, end - start), track.number,
+                                                     compression != None)};
 }
 
 }  // namespace lmht::library

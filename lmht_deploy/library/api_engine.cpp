@@ -48,8 +48,7 @@ size_t index_of(const lmht::Tensor& input, const lmht_place& at) {
                               at.channel < input.channels && at.y >= 0 && at.y < input.height &&
                               at.x >= 0 && at.x < input.width,
                           "an event lies outside of the window");
-    return ((size_t(at.step) * size_t(input.channels) + size_t(at.channel)) *
-                size_t(input.height) +
+    return ((size_t(at.step) * size_t(input.channels) + size_t(at.channel)) * size_t(input.height) +
             size_t(at.y)) *
                size_t(input.width) +
            size_t(at.x);
@@ -67,9 +66,9 @@ void push(lmht_engine& engine, const lmht_place* events, size_t count) {
     }
     if (added == count) return;
     while (added-- > 0) --engine.window[index_of(input, events[added])];
-    throw lib::Error(LMHT_INVALID_ARGUMENT,
-                     "a place would count more events than the network takes, " +
-                         std::to_string(input.max));
+    throw lib::Error(
+        LMHT_INVALID_ARGUMENT,
+        "a place would count more events than the network takes, " + std::to_string(input.max));
 }
 
 }  // namespace

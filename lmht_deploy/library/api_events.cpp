@@ -30,8 +30,7 @@ bool refill(lmht_recording& recording) {
 size_t hand_out(lmht_recording& recording, lmht_event* events, size_t capacity) {
     size_t count = 0;
     while (count < capacity && refill(recording)) {
-        const size_t n =
-            std::min(capacity - count, recording.events.size() - recording.done);
+        const size_t n = std::min(capacity - count, recording.events.size() - recording.done);
         std::transform(recording.events.begin() + int64_t(recording.done),
                        recording.events.begin() + int64_t(recording.done + n), events + count,
                        as_event);
@@ -43,16 +42,16 @@ size_t hand_out(lmht_recording& recording, lmht_event* events, size_t capacity) 
 
 }  // namespace
 
-lmht_status lmht_recording_open(const char* path, int32_t width, int32_t height,
-                                const char* track, lmht_recording** recording) {
+lmht_status lmht_recording_open(const char* path, int32_t width, int32_t height, const char* track,
+                                lmht_recording** recording) {
     return lib::guarded([&] {
         lib::require_pointers(path, recording);
         const lib::Choice choice = choice_of(width, height, track);
         auto opened = std::make_unique<lmht_recording>();
         lib::naming_file(path, [&] {
             opened->content = lib::read_file(path);
-            opened->opened = lib::open_recording(
-                {opened->content.data(), opened->content.size()}, path, choice);
+            opened->opened =
+                lib::open_recording({opened->content.data(), opened->content.size()}, path, choice);
         });
         *recording = opened.release();
         return LMHT_OK;

@@ -108,9 +108,8 @@ lmht_status lmht_network_read(const void* bytes, size_t size, const char* isa,
     return lib::guarded([&] {
         lib::require_pointers(bytes, network);
         const auto* const content = static_cast<const uint8_t*>(bytes);
-        *network = lib::naming_file("the network", [&] {
-            return new lmht_network{lib::load_network(content, size, isa)};
-        });
+        *network = lib::naming_file(
+            "the network", [&] { return new lmht_network{lib::load_network(content, size, isa)}; });
         return LMHT_OK;
     });
 }

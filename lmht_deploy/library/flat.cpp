@@ -68,9 +68,9 @@ public:
         require_file(size >= HEADER && std::memcmp(bytes, MAGIC, 8) == 0, "is not a .lmhtf file");
         const uint32_t version = load<uint32_t>(bytes + 8);
         if (version < 1 || version > FLAT_VERSION)
-            throw Error(LMHT_UNSUPPORTED,
-                        "has format version " + std::to_string(version) +
-                            "; this library reads version " + std::to_string(FLAT_VERSION));
+            throw Error(LMHT_UNSUPPORTED, "has format version " + std::to_string(version) +
+                                              "; this library reads version " +
+                                              std::to_string(FLAT_VERSION));
         require_file(load<uint64_t>(bytes + 16) == size, "is truncated or damaged");
         require_file(load<uint32_t>(bytes + 12) == crc32(bytes + CHECKED, size - CHECKED),
                      "the checksum does not match the content; the file is damaged or was edited");
@@ -122,15 +122,22 @@ public:
         return copied(values, size_t(axes[0]));
     }
 
+    std::vector<int32_t> optional_int32s() {
+        if (word() == 0) {
+            require_file(word() == 0, "an array has no place");
+            return {};
+        }
+        at_ -= WORD;
+        return int32s();
+    }
+
     static std::vector<int32_t> copied(const uint8_t* values, size_t count) {
         std::vector<int32_t> found(count);
         std::memcpy(found.data(), values, count * sizeof(int32_t));
         return found;
     }
 
-    void finish() {
-        require_file(at_ == end_ && data_ == size_, "holds more than a network");
-    }
+    void finish() { require_file(at_ == end_ && data_ == size_, "holds more than a network"); }
 
 private:
     template <class T>
@@ -225,6 +232,8 @@ void read_neurons(Reader& file, const Network& network, Layer& layer) {
     layer.levels = file.integer(1, INT32_MAX, "a number of levels");
     layer.substeps = file.integer(1, MAX_STEPS, "a number of sub-steps");
     layer.uniform = file.integer(0, 1, "an injection") != 0;
+    layer.reset = Reset(file.integer(0, int(Reset::Zero), "a reset"));
+    layer.floor = file.optional_int32s();
     layer.columns = axes[1];
     layer.steps = axes[0] * layer.substeps;
     require_file(layer.steps <= MAX_STEPS && layer.steps * layer.columns <= MAX_ENTRIES,

@@ -23,16 +23,14 @@ uint32_t xxh32(const Bytes& bytes) {
         uint32_t lanes[] = {P1 + P2, P2, 0, 0u - P1};
         for (; at + 16 <= bytes.size(); at += 16)
             for (size_t i = 0; i < 4; ++i)
-                lanes[i] =
-                    std::rotl(lanes[i] + bytes.at<uint32_t>(at + 4 * i) * P2, 13) * P1;
+                lanes[i] = std::rotl(lanes[i] + bytes.at<uint32_t>(at + 4 * i) * P2, 13) * P1;
         hash = std::rotl(lanes[0], 1) + std::rotl(lanes[1], 7) + std::rotl(lanes[2], 12) +
                std::rotl(lanes[3], 18);
     }
     hash += uint32_t(bytes.size());
     for (; at + 4 <= bytes.size(); at += 4)
         hash = std::rotl(hash + bytes.at<uint32_t>(at) * P3, 17) * P4;
-    for (; at < bytes.size(); ++at)
-        hash = std::rotl(hash + bytes.at<uint8_t>(at) * P5, 11) * P1;
+    for (; at < bytes.size(); ++at) hash = std::rotl(hash + bytes.at<uint8_t>(at) * P5, 11) * P1;
     hash = (hash ^ hash >> 15) * P2;
     hash = (hash ^ hash >> 13) * P3;
     return hash ^ hash >> 16;
@@ -45,12 +43,13 @@ public:
     std::vector<uint8_t> decompress() {
         require(next<uint32_t>() == MAGIC);
         const uint8_t flags = next<uint8_t>();
-        next<uint8_t>();  // largest size of a block
+        next<uint8_t>();                           // largest size of a block
         require(flags >> 6 == 1 && !(flags & 1));  // version 1, without a dictionary
         if (flags & 8) next<uint64_t>();           // size of the content
         const Bytes descriptor = bytes_.part(4, at_ - 4);
         require(next<uint8_t>() == uint8_t(xxh32(descriptor) >> 8));
-        while (read_block(flags & 16)) {}
+        while (read_block(flags & 16)) {
+        }
         if (flags & 4) require(next<uint32_t>() == xxh32({content_.data(), content_.size()}));
         return std::move(content_);
     }

@@ -17,9 +17,9 @@ const std::map<std::string, events::Size> PROPHESEE_SENSORS = {
     {"gen3", {480, 640}},   {"gen31", {480, 640}},   {"gen4", {720, 1280}},
     {"gen41", {720, 1280}}, {"imx636", {720, 1280}}, {"genx320", {320, 320}}};
 
-const std::map<std::string, std::string> RAW_FORMATS = {
-    {"evt2", "evt2"},   {"evt2.0", "evt2"}, {"evt21", "evt2.1"}, {"evt2.1", "evt2.1"},
-    {"evt3", "evt3"}, {"evt3.0", "evt3"}};
+const std::map<std::string, std::string> RAW_FORMATS = {{"evt2", "evt2"},    {"evt2.0", "evt2"},
+                                                        {"evt21", "evt2.1"}, {"evt2.1", "evt2.1"},
+                                                        {"evt3", "evt3"},    {"evt3.0", "evt3"}};
 
 using Header = std::map<std::string, std::string>;
 
@@ -192,10 +192,10 @@ Opened open_raw(Bytes content) {
     const std::string named = stated.empty() ? "EVT" + value_of(header, "evt") : stated;
     const auto format = RAW_FORMATS.find(lower(named));
     if (format == RAW_FORMATS.end())
-        throw Error(LMHT_UNSUPPORTED, (named == "EVT" ? std::string("its header names no format")
-                                                      : "its header names the format " +
-                                                            shown(named)) +
-                                          "; EVT2, EVT2.1 and EVT3 can be read");
+        throw Error(LMHT_UNSUPPORTED,
+                    (named == "EVT" ? std::string("its header names no format")
+                                    : "its header names the format " + shown(named)) +
+                        "; EVT2, EVT2.1 and EVT3 can be read");
     std::string decoder = format->second;
     if (decoder == "evt2.1" && rest.find("endianness=legacy") != std::string::npos)
         decoder = "evt2.1-legacy";
@@ -220,8 +220,8 @@ Opened open_event_stream(Bytes content) {
     if (version != 2 || (type != 1 && type != 2))
         throw Error(LMHT_UNSUPPORTED, "is not Event Stream 2 of DVS or ATIS events");
     const events::Size sensor{content.at<uint16_t>(18), content.at<uint16_t>(16)};
-    return {sensor, std::make_unique<Decoded>(content.from(20), type == 1 ? "es-dvs" : "es-atis",
-                                              0, sensor.height)};
+    return {sensor, std::make_unique<Decoded>(content.from(20), type == 1 ? "es-dvs" : "es-atis", 0,
+                                              sensor.height)};
 }
 
 Opened open_nmnist(Bytes content) {

@@ -205,8 +205,7 @@ bool Stream::next(lmht_decision& decision, Outcome& outcome) {
     decision.start = windower_.start();
     decision.time = windower_.end();
     decision.incomplete = windower_.incomplete();
-    for (int64_t slot = 0; slot < runner_.steps(); ++slot)
-        decision.events += runner_.number(slot);
+    for (int64_t slot = 0; slot < runner_.steps(); ++slot) decision.events += runner_.number(slot);
     decision.lost = runner_.lost();
     decision.spikes = outcome.total_spikes();
     decision.sops = outcome.total_sops();

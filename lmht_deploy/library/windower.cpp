@@ -110,7 +110,8 @@ bool Windower::complete_bin() {
 
 void Windower::note_window() {
     const bool timed = by(LMHT_BY_TIME);
-    window_start_ = timed ? (bin_ - bins_.steps()) * bin_length_ : begins_[size_t(oldest())] - first_;
+    window_start_ =
+        timed ? (bin_ - bins_.steps()) * bin_length_ : begins_[size_t(oldest())] - first_;
     window_end_ = timed ? first_ + bin_ * bin_length_ : last_;
 }
 
