@@ -27,7 +27,7 @@ FLAGS = (
     "-DLMHT_BUILDING", f'-DLMHT_VERSION_TEXT="{lmht_deploy.__version__}"',
     f"-I{NATIVE / 'threads'}", f"-I{CORE}",
 )  # fmt: skip
-FAST, SMALL = "-O3", "-Oz"
+FAST, SMALL = "-O2", "-Oz"
 """The kernels do almost all of the work; the rest is compiled to be small."""
 MEMORY = ("malloc", "free", "lmht_web_stack", "lmht_web_restore")
 """Functions for lmht.js beside those of lmht.h."""

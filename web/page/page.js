@@ -416,9 +416,10 @@ function drawCharts() {
   readTheme();
   if (!state.rec) return;
   const courses = state.courses.slice(Math.max(0, state.shown + 1 - WINDOWS), state.shown + 1);
-  drawLines($("course"), courses, state.logits);
+  const room = Math.min(Math.max(state.decisions.length, 2), WINDOWS);
+  drawLines($("course"), courses, state.logits, room, 0);
   const decision = state.decisions[state.shown];
-  if (decision) drawLayerRows(state.rows, decision.byLayer, courses);
+  if (decision) drawLayerRows(state.rows, decision.byLayer, courses, room, 0);
 }
 
 function speak(decision, now) {
