@@ -4,6 +4,7 @@ onnx/           ONNX (`.onnx`)
 netx.py         NetX HDF5 (`.net`), exact in the Lava processes of lmht-deploy
 netx_exact.py   NetX HDF5 (`.net`), exact in unmodified lava-dl, for small networks
 c/              C99 source (`.c` and `.h`) for small machines
+nir.py          NIR (`.nir`), with the integers of the network in its metadata
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ OPTIONS = {
     ".onnx": ("trace", "logits_only", "portable"),
     ".net": ("graded", "stock_exact"),
     ".c": ("prefix",),
+    ".nir": ("plain",),
 }
 """Options of each format, by file name extension."""
 
@@ -31,7 +33,7 @@ class ExportReport:
 
     Attributes:
         path: The file.
-        format: Format of the file: "ONNX", "NetX", "NetX, stock-exact" or "C99".
+        format: Format of the file: "ONNX", "NetX", "NetX, stock-exact", "C99" or "NIR".
         warnings: What other readers of the file get wrong, one sentence each.
     """
 
@@ -55,10 +57,11 @@ def export(
     graded: bool = False,
     stock_exact: bool = False,
     prefix: str | None = None,
+    plain: bool = False,
 ) -> ExportReport:
     """Write an integer network as an artifact of another runtime.
 
-    The file name extension of `path` chooses the format: `.onnx`, `.net` or `.c`. The file
+    The file name extension of `path` chooses the format: `.onnx`, `.net`, `.c` or `.nir`. The file
     appears complete or not at all, and equal networks give equal bytes. A `.c` file has its header
     beside it, with the suffix `.h`.
 
@@ -72,6 +75,7 @@ def export(
         graded: NetX: spikes carry counts of up to L, as on Loihi 2, instead of L single spikes.
         stock_exact: NetX: write a small network such that unmodified lava-dl runs it exactly.
         prefix: C: first part of the names in the header. Default: "lmht".
+        plain: NIR: refuse a network that a reader of IF neurons would not run exactly.
 
     Returns:
         The path, the format and the warnings.
@@ -83,7 +87,7 @@ def export(
     """
     path, net = _checked(path), require_network(net)
     options = {"trace": trace, "logits_only": logits_only, "portable": portable}
-    options |= {"graded": graded, "stock_exact": stock_exact}
+    options |= {"graded": graded, "stock_exact": stock_exact, "plain": plain}
     for name, given in options.items():
         if not isinstance(given, bool):
             raise ExportError(f"option {name!r} is True or False, not {show(given)}")
@@ -99,6 +103,10 @@ def export(
 
         export_c(net, path, prefix="lmht" if prefix is None else prefix)
         return ExportReport(path, "C99")
+    if path.suffix == ".nir":
+        from .nir import export_nir
+
+        return ExportReport(path, "NIR", export_nir(net, path, plain=plain))
     if stock_exact:
         from .netx_exact import export_netx_exact
 
