@@ -5,6 +5,7 @@ netx.py         NetX HDF5 (`.net`), exact in the Lava processes of lmht-deploy
 netx_exact.py   NetX HDF5 (`.net`), exact in unmodified lava-dl, for small networks
 c/              C99 source (`.c` and `.h`) for small machines
 nir.py          NIR (`.nir`), with the integers of the network in its metadata
+flat.py         flat file (`.lmhtf`) for the C and C++ library and for WebAssembly
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmht_deploy.errors import ExportError, show
+from lmht_deploy.errors import ExportError, listed, show
 from lmht_deploy.ir import Network, require_network
 
 __all__ = ["ExportReport", "export"]
@@ -23,6 +24,7 @@ OPTIONS = {
     ".net": ("graded", "stock_exact"),
     ".c": ("prefix",),
     ".nir": ("plain",),
+    ".lmhtf": (),
 }
 """Options of each format, by file name extension."""
 
@@ -33,7 +35,7 @@ class ExportReport:
 
     Attributes:
         path: The file.
-        format: Format of the file: "ONNX", "NetX", "NetX, stock-exact", "C99" or "NIR".
+        format: Format of the file: "ONNX", "NetX", "NetX, stock-exact", "C99", "NIR" or "flat".
         warnings: What other readers of the file get wrong, one sentence each.
     """
 
@@ -61,9 +63,9 @@ def export(
 ) -> ExportReport:
     """Write an integer network as an artifact of another runtime.
 
-    The file name extension of `path` chooses the format: `.onnx`, `.net`, `.c` or `.nir`. The file
-    appears complete or not at all, and equal networks give equal bytes. A `.c` file has its header
-    beside it, with the suffix `.h`.
+    The file name extension of `path` chooses the format: `.onnx`, `.net`, `.c`, `.nir` or `.lmhtf`.
+    The file appears complete or not at all, and equal networks give equal bytes. A `.c` file has
+    its header beside it, with the suffix `.h`.
 
     Args:
         net: The network.
@@ -107,6 +109,11 @@ def export(
         from .nir import export_nir
 
         return ExportReport(path, "NIR", export_nir(net, path, plain=plain))
+    if path.suffix == ".lmhtf":
+        from .flat import export_flat
+
+        export_flat(net, path)
+        return ExportReport(path, "flat")
     if stock_exact:
         from .netx_exact import export_netx_exact
 
@@ -127,9 +134,9 @@ def _check_options(path: Path, given: set[str]) -> None:
     if path.suffix == ".lmht":
         raise ExportError(f"{path}: .lmht is no export format; use lmht_deploy.save(net, path)")
     if path.suffix not in OPTIONS:
-        known = " and ".join(OPTIONS)
         raise ExportError(
-            f"{path}: unknown file name extension {path.suffix!r}; the export formats are {known}"
+            f"{path}: unknown file name extension {path.suffix!r}; the export formats are"
+            f" {listed(OPTIONS)}"
         )
     for name in sorted(given.difference(OPTIONS[path.suffix])):
         formats = next(suffix for suffix, names in OPTIONS.items() if name in names)

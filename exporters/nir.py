@@ -81,6 +81,10 @@ def _neuron_differences(net: Network, layer: Neurons) -> Iterator[str]:
         yield "its leak truncates integers, and that of a LIF neuron does not"
     if layer.v0.any():
         yield "its potential does not begin at 0, as that of an IF neuron does"
+    if layer.reset != "subtract":
+        yield f"its reset is {layer.reset!r}, and an IF neuron subtracts its threshold at once"
+    if layer.floor is not None:
+        yield "its potential has a floor, and that of an IF neuron has none"
     if not _mixes_nothing(net, layer):
         yield "its T-GIM mixes time-steps"
     yield from _synapse_differences(net, layer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lmht_deploy._packages import install_command
 from lmht_deploy.errors import LoweringError, StorageError
 from lmht_deploy.formats.files import as_path
+from lmht_deploy.formats.flat import load_flat
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.formats.netx import load_netx_network
 from lmht_deploy.formats.nir_network import load_nir_network
@@ -22,7 +23,7 @@ __all__ = ["load", "lower", "save"]
 
 
 def load(path: str | Path) -> Network:
-    """Read a network from a `.lmht` file, or from a `.net` or `.nir` file that `export` wrote.
+    """Read a network from a `.lmht` file, or a `.net`, `.nir` or `.lmhtf` file of `export`.
 
     What other readers see of a `.net` or `.nir` file is compared with the network. A stock-exact
     `.net` file holds no network. `from_nir` reads `.nir` files of other tools.
@@ -43,6 +44,8 @@ def load(path: str | Path) -> Network:
         return load_netx_network(path)
     if path.suffix == ".nir":
         return load_nir_network(path)
+    if path.suffix == ".lmhtf":
+        return load_flat(path)
     if path.suffix != ".lmht":
         raise StorageError(f"{path}: expected a .lmht file")
     return load_network(path)

@@ -42,8 +42,9 @@ def export(
         typer.Option(
             "--out",
             "-o",
-            help="Artifact to write: .onnx (ONNX), .net (NetX HDF5 for Lava) .c (C99 source, with "
-            "its header .h beside it) or .nir (NIR).",
+            help="Artifact to write: .onnx (ONNX), .net (NetX HDF5 for Lava), .nir (NIR), .c (C99 "
+            "source, with its header .h beside it) or .lmhtf (flat file for the C and C++ "
+            "library).",
             callback=options.is_file,
         ),
     ],
@@ -104,7 +105,7 @@ def export(
     ] = False,
     json: options.Json = None,
 ) -> None:
-    """Export an integer network to ONNX, NetX (Lava), C or NIR."""
+    """Export an integer network to ONNX, NetX (Lava), NIR, C or a flat file."""
     import lmht_deploy as lmht
 
     header = out.with_suffix(".h") if out.suffix == ".c" else None

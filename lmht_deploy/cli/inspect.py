@@ -189,9 +189,9 @@ def _omega(omega: Any) -> str:
 
 
 def _parameters(layer: Layer) -> int:
-    """Number of weights, biases, thresholds, initial potentials and T-GIM entries."""
-    names = ("bias", "threshold", "v0", "omega")
-    arrays = [getattr(layer, name) for name in names if hasattr(layer, name)]
+    """Number of weights, biases, thresholds, initial potentials, floors and T-GIM entries."""
+    names = ("bias", "threshold", "v0", "omega", "floor")
+    arrays = [array for name in names if (array := getattr(layer, name, None)) is not None]
     arrays += [synapse.weight for synapse in getattr(layer, "synapses", ())]
     return sum(int(array.size) for array in arrays)
 

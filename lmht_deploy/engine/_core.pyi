@@ -77,11 +77,13 @@ class Model:
         substeps: int,
         levels: int,
         leak: int,
+        reset: str,
+        floor: NDArray[np.int32] | None,
     ) -> int:
         """Add a layer of neurons.
 
         Shape:
-            bias, threshold, v0: [C_out].
+            bias, threshold, v0, floor: [C_out].
             omega: [T·S, T_in], one row per sub-step.
         """
     def add_readout(

@@ -15,6 +15,7 @@ differs from it is refused.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Mapping
@@ -52,7 +53,7 @@ def _stored(kind: type) -> tuple[Field, ...]:
     """Return the keys of a layer of a `.lmht` file that no node of NIR has."""
     names = ("name", "shape", "synapses", "source")
     return tuple(
-        _key(field.name, field.dtype, field.meaning)
+        dataclasses.replace(field, kind="data set", since=1)
         for field in LAYERS[kind].fields
         if field.name not in names
     )
@@ -193,7 +194,8 @@ def _constants(layer: ir.Layer) -> dict[str, Any]:
             return {POOLING: "sum"}
         case ir.MaxPool():
             return {POOLING: "max"}
-    return {field.name: getattr(layer, field.name) for field in STORED[type(layer)]}
+    found = {field.name: getattr(layer, field.name) for field in STORED[type(layer)]}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _synapse(synapse: ir.Synapse, shape: ir.Shape, bias: np.ndarray) -> Node:
@@ -310,9 +312,11 @@ class _Reader:
         raise StorageError(f"{self._path}: {name}: a network has no node of type {node.type}")
 
     def _constants(self, name: str, kind: type) -> dict[str, Any]:
-        found, names = self._of(name), {field.name for field in STORED[kind]}
-        check_keys(f"{self._path}: {name}", found, names | {LAYER}, names | {LAYER}, AGAIN)
-        return {key: _plain(found[key]) for key in names}
+        found, fields = self._of(name), (_LAYER, *STORED[kind])
+        required = [field.name for field in fields if not field.optional]
+        known = [field.name for field in fields]
+        check_keys(f"{self._path}: {name}", found, required, known, AGAIN)
+        return {key: _plain(value) for key, value in found.items() if key != LAYER}
 
     def _source(self, name: str) -> str:
         if len(self._reads[name]) != 1:

@@ -132,6 +132,8 @@ NOT_PLAIN: dict[str, tuple[Callable[[], Network], str]] = {
     "v0": (lambda: changed(v0=np.full(3, 5)), "its potential does not begin at 0"),
     "T-GIM": (lambda: changed(omega=np.tri(4, dtype=int)), "its T-GIM mixes"),
     "third": (lambda: changed(omega=3 * np.eye(4, dtype=int)), "its T-GIM mixes"),
+    "reset": (lambda: changed(reset="zero"), "its reset is 'zero'"),
+    "floor": (lambda: changed(floor=np.full(3, -9)), "its potential has a floor"),
     "max pooling": (SPECIAL["max-pooled"], "NIR has no max pooling"),
     "range": (lambda: changed(bias=np.full(3, 2**24)), "float32 is exact up to 16777216"),
 }

@@ -22,7 +22,7 @@ from lmht_deploy.formats.windows import save_windows
 from lmht_deploy.ir import Network
 from lmht_deploy.reparameterize import reparameterize
 from lmht_deploy.result import Result
-from tests.support.networks import Builder, float_network, windows_for
+from tests.support.networks import Builder, float_network, resets_mixed, windows_for
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -51,7 +51,9 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "uniform": lambda: reparameterize(every_kind(), "uniform"),
     "image": image,
     "float": lambda: float_network(channels=2),
+    "resets": resets_mixed,
 }
+"""A file has the oldest version that holds its network."""
 
 
 def expected(result: Result) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def expected(result: Result) -> dict[str, Any]:
 
 def write_network(name: str, net: Network) -> None:
     """Write a network, windows for it, and what the reference gives for them."""
-    stem = f"{name}.v{lmht.SCHEMA.version}"
+    stem = f"{name}.v{lmht.version_of(net)}"
     if (GOLDEN / f"{stem}.lmht").exists():
         return
     data = windows_for(net, 3, density=0.5)

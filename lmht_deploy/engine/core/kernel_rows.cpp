@@ -62,7 +62,9 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Spikes* out, int y, int s
                    .substeps = layer.substeps,
                    .levels = layer.levels,
                    .leak = layer.leak,
-                   .drive = layer.drive};
+                   .drive = layer.drive,
+                   .reset = layer.reset,
+                   .floor = layer.floor.empty() ? nullptr : layer.floor.data() + lane};
     row.out = out;
     row.y = y;
     return row;

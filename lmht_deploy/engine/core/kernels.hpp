@@ -119,6 +119,13 @@ enum class Drive : uint8_t {
     Mixed,
 };
 
+// What k spikes do to the potential v.
+enum class Reset : uint8_t {
+    Subtract,      // v - k * theta
+    SubtractLate,  // the same at the next step, after the leak
+    Zero,          // 0 where k > 0
+};
+
 // LM-HT neurons of one slice; arrays are [64].
 struct NeuronSlice {
     const int32_t *bias, *threshold, *v0;  // bias of a block: times the steps that it sums
@@ -126,6 +133,8 @@ struct NeuronSlice {
     const int32_t* term_start;             // [steps + 1]
     int steps, substeps, levels, leak;
     Drive drive;
+    Reset reset;
+    const int32_t* floor;  // lower bound of the potential; null for none
 };
 
 struct NeuronRow {

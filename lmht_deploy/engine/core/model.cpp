@@ -100,6 +100,8 @@ void check_neurons(const NeuronSpec& spec) {
     require(spec.substeps >= 1 && spec.steps % spec.substeps == 0 && spec.levels >= 1,
             "steps, sub-steps or levels are out of range");
     require(spec.leak >= 0 && spec.leak <= 4 * LEAK_ONE, "the leak is out of range");
+    require(spec.reset == Reset::Subtract || spec.substeps == 1,
+            "neurons with sub-steps have no other reset");
 }
 
 void check_synapse(const SynapseSpec& spec, const Tensor& in) {
@@ -326,6 +328,8 @@ int Model::add_neurons(const std::vector<SynapseSpec>& specs, const NeuronSpec& 
     layer.substeps = spec.substeps;
     layer.levels = spec.levels;
     layer.leak = spec.leak;
+    layer.reset = spec.reset;
+    if (spec.floor) layer.floor = padded(spec.floor, layer.channels, 0);
     set_terms(layer, spec.omega, blocks);
     layer.drive = drive_of(layer);
     layer.out = int(tensors.size());

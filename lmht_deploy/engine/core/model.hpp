@@ -75,6 +75,8 @@ struct NeuronSpec {
     const int32_t *bias, *threshold, *v0;  // [channels]
     const int32_t* omega;                  // [steps][blocks], one row per sub-step
     int steps, substeps, levels, leak;
+    Reset reset = Reset::Subtract;
+    const int32_t* floor = nullptr;  // [channels]; null for none
 };
 
 // A layer with synapses: neurons, or the read-out.
@@ -89,6 +91,8 @@ struct SynapticLayer {
     std::vector<int32_t> term_start;
     int steps = 0, substeps = 1, levels = 1, leak = LEAK_ONE;
     Drive drive = Drive::Mixed;
+    Reset reset = Reset::Subtract;
+    std::vector<int32_t> floor;  // [words * 64]; empty for none
 
     bool is_readout() const { return out == NO_OUTPUT; }
     int words() const { return (channels + LANES - 1) / LANES; }

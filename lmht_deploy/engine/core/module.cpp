@@ -85,15 +85,23 @@ std::vector<lmht::SynapseSpec> specs_of(const lmht::Model& model,
     return specs;
 }
 
+lmht::Reset reset_of(const std::string& name) {
+    if (name == "subtract-late") return lmht::Reset::SubtractLate;
+    if (name == "zero") return lmht::Reset::Zero;
+    require(name == "subtract", "an unknown reset");
+    return lmht::Reset::Subtract;
+}
+
 int add_neurons(lmht::Model& model, const std::vector<Synapse>& synapses,
                 Array<const int32_t, 1> bias, Array<const int32_t, 1> threshold,
                 Array<const int32_t, 1> v0, Array<const int32_t, 2> omega, int substeps, int levels,
-                int leak) {
+                int leak, const std::string& reset, std::optional<Array<const int32_t, 1>> floor) {
     const auto specs = specs_of(model, synapses);
     require(!specs.empty(), "a layer has no synapse");
     const size_t channels = specs[0].channels_out;
     require(bias.size() == channels && threshold.size() == channels && v0.size() == channels,
             "a neuron parameter does not fit the channels");
+    require(!floor || floor->size() == channels, "a floor does not fit the channels");
     require(int(omega.shape(1)) == model.tensors[specs[0].source].steps_of(lmht::View::Blocks),
             "the T-GIM does not fit the input steps");
     return model.add_neurons(specs, {.bias = bias.data(),
@@ -103,7 +111,9 @@ int add_neurons(lmht::Model& model, const std::vector<Synapse>& synapses,
                                      .steps = int(omega.shape(0)),
                                      .substeps = substeps,
                                      .levels = levels,
-                                     .leak = leak});
+                                     .leak = leak,
+                                     .reset = reset_of(reset),
+                                     .floor = floor ? floor->data() : nullptr});
 }
 
 void add_readout(lmht::Model& model, const std::vector<Synapse>& synapses,
@@ -162,7 +172,8 @@ void bind_model(nb::module_& m) {
         .def("add_flatten", &lmht::Model::add_flatten, nb::kw_only(), "source"_a)
         .def("add_neurons", &add_neurons, nb::kw_only(), "synapses"_a, nb::arg("bias").noconvert(),
              nb::arg("threshold").noconvert(), nb::arg("v0").noconvert(),
-             nb::arg("omega").noconvert(), "substeps"_a, "levels"_a, "leak"_a)
+             nb::arg("omega").noconvert(), "substeps"_a, "levels"_a, "leak"_a, "reset"_a,
+             nb::arg("floor").noconvert().none())
         .def("add_readout", &add_readout, nb::kw_only(), "synapses"_a, nb::arg("bias").noconvert(),
              "summable"_a)
         .def("path_costs", &path_costs, "layer"_a, "synapse"_a, "density"_a)

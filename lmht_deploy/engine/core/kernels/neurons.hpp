@@ -2,8 +2,9 @@
 //
 //     v = v * leak / 4096                      at the first sub-step of a time-step
 //     v = v + sum of weight * X[block]         over the terms of the T-GIM
+//     v = max(v, floor)                        where there is a floor
 //     k = clip(v // theta, 0, levels)
-//     v = v - k * theta
+//     v = v - k * theta                        or another reset
 #pragma once
 #include "currents.hpp"
 
@@ -67,6 +68,16 @@ LMHT_INLINE void keep_potential(const NeuronRow& row, int x, const Lanes& v) {
 // ----------------------------------------------------------------------------------------------
 // any neurons, pixel by pixel
 
+// Fires a step of neurons and subtracts k * theta from v.
+template <class Tier>
+LMHT_INLINE void fire_step(Lanes& v, const Lanes& theta, const NeuronSlice& neurons,
+                           const Spikes& out, size_t at) {
+    if (neurons.levels > MAX_COMPARISONS)
+        fire_by_division(v, neurons, out, at);
+    else
+        fire_by_comparison<Tier>(v, theta, neurons.levels, out, at);
+}
+
 template <class Tier>
 LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x) {
     const NeuronSlice& neurons = row.neurons;
@@ -76,20 +87,75 @@ LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x
         if (neurons.leak != LEAK_ONE && step % neurons.substeps == 0) Tier::scale(v, neurons.leak);
         add_drive(v, neurons, step,
                   [&](int block) { return load(currents + size_t(block) * LANES); });
-        const size_t at = row.out->word(step, row.y, x) + row.word;
-        if (neurons.levels > MAX_COMPARISONS)
-            fire_by_division(v, neurons, *row.out, at);
-        else
-            fire_by_comparison<Tier>(v, theta, neurons.levels, *row.out, at);
+        fire_step<Tier>(v, theta, neurons, *row.out, row.out->word(step, row.y, x) + row.word);
     }
     keep_potential(row, x, v);
 }
 
 // ----------------------------------------------------------------------------------------------
-// plain neurons: few levels, no leak
+// neurons with any reset and a floor, pixel by pixel
+
+bool is_subtracting(const NeuronSlice& neurons) {
+    return neurons.reset == Reset::Subtract && !neurons.floor;
+}
+
+// v - k * theta for the spikes k that v causes.
+LMHT_INLINE Lanes without_spikes(const Lanes& v, const NeuronSlice& neurons) {
+    int32_t potential[LANES];
+    store(v, potential);
+    for (int c = 0; c < LANES; ++c) {
+        const int32_t theta = neurons.threshold[c],
+                      quotient = potential[c] < 0 ? 0 : potential[c] / theta;
+        potential[c] -= (quotient < neurons.levels ? quotient : neurons.levels) * theta;
+    }
+    return load(potential);
+}
+
+LMHT_INLINE void subtract(Lanes& a, const Lanes& b) {
+    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) a.v[n] -= b.v[n];
+}
+
+LMHT_INLINE void raise_to(Lanes& v, const Lanes& floor) {
+    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) {
+        const U32 above = (U32)((I32)v.v[n] > (I32)floor.v[n]);
+        v.v[n] = (v.v[n] & above) | (floor.v[n] & ~above);
+    }
+}
+
+// Sets v to 0 where it differs from `left`, what its spikes leave of it.
+LMHT_INLINE void zero_spiking(Lanes& v, const Lanes& left) {
+    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) v.v[n] &= (U32)(v.v[n] == left.v[n]);
+}
+
+template <class Tier>
+LMHT_NOINLINE void fire_pixel_of_any_reset(const NeuronRow& row, const int32_t* currents, int x) {
+    const NeuronSlice& neurons = row.neurons;
+    const bool late = neurons.reset == Reset::SubtractLate;
+    const Lanes theta = load(neurons.threshold);
+    Lanes v = potential(row, x, load(neurons.v0));
+    Lanes left = late ? without_spikes(v, neurons) : v;
+    for (int step = 0; step < neurons.steps; ++step) {
+        Lanes pending = v;  // k * theta of the step before, if it is subtracted late
+        subtract(pending, left);
+        if (neurons.leak != LEAK_ONE && step % neurons.substeps == 0) Tier::scale(v, neurons.leak);
+        if (late) subtract(v, pending);
+        add_drive(v, neurons, step,
+                  [&](int block) { return load(currents + size_t(block) * LANES); });
+        if (neurons.floor) raise_to(v, load(neurons.floor));
+        left = v;
+        fire_step<Tier>(left, theta, neurons, *row.out, row.out->word(step, row.y, x) + row.word);
+        if (neurons.reset == Reset::Subtract) v = left;
+        if (neurons.reset == Reset::Zero) zero_spiking(v, left);
+    }
+    keep_potential(row, x, v);
+}
+
+// ----------------------------------------------------------------------------------------------
+// plain neurons: few levels, no leak, k * theta subtracted at once, no floor
 
 bool is_plain(const NeuronRow& row) {
-    return row.neurons.leak == LEAK_ONE && row.neurons.levels <= MAX_COMPARISONS;
+    return row.neurons.leak == LEAK_ONE && row.neurons.levels <= MAX_COMPARISONS &&
+           is_subtracting(row.neurons);
 }
 
 // Where the pixels of a row begin to differ. Before the first spike under the row, all pixels that
@@ -199,6 +265,17 @@ LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& s
 // ----------------------------------------------------------------------------------------------
 // rows
 
+template <class Tier>
+LMHT_INLINE void fire_general_tile(const NeuronRow& row, Tile tile) {
+    const bool subtracting = is_subtracting(row.neurons);
+    const int32_t* currents = row.currents;
+    for (int x = tile.x0; x < tile.x0 + tile.pixels; ++x, currents += size_t(row.blocks) * LANES)
+        if (subtracting)
+            fire_pixel<Tier>(row, currents, x);
+        else
+            fire_pixel_of_any_reset<Tier>(row, currents, x);
+}
+
 // `row.currents` are those of the tile.
 template <class Tier>
 LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool plain, const Start& start) {
@@ -207,8 +284,7 @@ LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool plain, const St
     else if (plain)
         fire_plain_tile<Tier, true>(row, tile, start);
     else
-        for (int p = 0; p < tile.pixels; ++p)
-            fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, tile.x0 + p);
+        fire_general_tile<Tier>(row, tile);
 }
 
 template <class Tier>
