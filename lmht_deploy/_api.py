@@ -12,6 +12,7 @@ from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.flat import load_flat
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.formats.netx import load_netx_network
+from lmht_deploy.formats.nir_network import load_nir_network
 from lmht_deploy.ir import Input, Network
 from lmht_deploy.zoo import network_path
 
@@ -22,10 +23,10 @@ __all__ = ["load", "lower", "save"]
 
 
 def load(path: str | Path) -> Network:
-    """Read a network from a `.lmht` file, or from a `.net` or `.lmhtf` file that `export` wrote.
+    """Read a network from a `.lmht` file, or a `.net`, `.nir` or `.lmhtf` file of `export`.
 
-    What Lava reads of a `.net` file is compared with the network. A stock-exact `.net` file holds
-    no network.
+    What other readers see of a `.net` or `.nir` file is compared with the network. A stock-exact
+    `.net` file holds no network. `from_nir` reads `.nir` files of other tools.
 
     Args:
         path: The file, or "zoo:NAME" for a network that comes with the package.
@@ -41,6 +42,8 @@ def load(path: str | Path) -> Network:
         raise StorageError(f"{path}: is a folder; expected a .lmht file")
     if path.suffix == ".net":
         return load_netx_network(path)
+    if path.suffix == ".nir":
+        return load_nir_network(path)
     if path.suffix == ".lmhtf":
         return load_flat(path)
     if path.suffix != ".lmht":

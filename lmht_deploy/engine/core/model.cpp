@@ -130,12 +130,9 @@ void check_slots(const Geometry& geometry, int channels) {
             "a synapse is too large");
 }
 
-// Tiles suit the dense path if the output pixels lie at equal distances, and far enough from each
-// other that what is loaded for one is not loaded again for many others.
-QuadOrder quad_order(const Kernels& kernels, const Geometry& geometry, int group_channels) {
+QuadOrder quad_order(const Kernels& kernels) {
     if (kernels.dense_max == 0) return QuadOrder::None;
-    const int64_t distance = int64_t(geometry.pixel_distance) * geometry.kernel.y * group_channels;
-    return kernels.multiply && distance >= DEPTH ? QuadOrder::Tiles : QuadOrder::Rows;
+    return kernels.multiply ? QuadOrder::Tiles : QuadOrder::Rows;
 }
 
 }  // namespace
@@ -291,6 +288,8 @@ Synapse Model::make_synapse(const SynapseSpec& spec, bool window) const {
                     .exponent = spec.exponent,
                     .counted = spec.counted,
                     .weights = {},
+                    .image = {},
+                    .offsets = {},
                     .taps = {}};
     check_slots(synapse.geometry, in.channels);
     if (spec.groups == in.channels && spec.groups == spec.channels_out)
@@ -298,7 +297,12 @@ Synapse Model::make_synapse(const SynapseSpec& spec, bool window) const {
     else
         synapse.weights = PackedWeights::pack(
             spec.weight, spec.channels_out, in.channels, spec.groups, spec.kernel.y, spec.kernel.x,
-            quad_order(*kernels, synapse.geometry, in.channels / spec.groups));
+            quad_order(*kernels), spec.stride.x == 1 && spec.dilation.x == 1);
+    if (synapse.weights.tiled()) {
+        synapse.image.emplace(synapse.geometry, in.channels, in.steps_of(synapse.view));
+        for (const Slice& slice : synapse.weights.slices)
+            synapse.offsets.push_back(synapse.image->offsets(synapse.geometry, slice));
+    }
     return synapse;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "geometry.hpp"
+#include "image.hpp"
 #include "kernels.hpp"
 #include "weights.hpp"
 
@@ -67,6 +68,8 @@ struct Synapse {
     int exponent;
     bool counted;
     PackedWeights weights;      // empty for a channelwise synapse
+    std::optional<ImageLayout> image;           // of what it reads, where tiles are multiplied
+    std::vector<std::vector<size_t>> offsets;   // in it, by slice: see `DenseProduct`
     std::vector<int32_t> taps;  // channelwise: [kernel.y][kernel.x][words * 64]
 
     bool channelwise() const { return !taps.empty(); }
