@@ -210,7 +210,7 @@ def _with_word(content: bytes, index: int, value: int) -> bytes:
         (lambda c: _with_word(c, 0, 2**62), "lies outside"),
         (lambda c: _with_word(c, 1, 2**62), "lies outside"),
         (lambda c: _with_word(c, 2, 9), "'window' has the unknown number 9"),
-        (lambda c: _with_word(c, 2, 1), "is not laid out"),
+        (lambda c: _with_word(c, 2, 1), "are not of its metadata"),
         (lambda c: _with_word(c, 6, 2**40), "fewer than"),
         (lambda c: _with_word(c, 7, 2**62), "fewer than"),
         (lambda c: _with_word(c, 7, 1), "starts with its Input"),
