@@ -30,7 +30,7 @@ def address(page_folder: Path, request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def page(page_folder: Path, tmp_path: Path) -> Iterator[Page]:
     """The page, with the example, which is paused."""
-    with opened(tmp_path, (page_folder / "index.html").as_uri()) as found:
+    with Opened(tmp_path, (page_folder / "index.html").as_uri()) as found:
         yield found
 
 
@@ -46,7 +46,7 @@ def recording(tmp_path: Path) -> Path:
     return tmp_path / "own.aedat4"
 
 
-class opened:
+class Opened:
     """The page at `url`, once everything is computed; it requests nothing but its own files."""
 
     def __init__(self, folder: Path, url: str) -> None:
@@ -165,14 +165,14 @@ def test_names_of_strangers_are_text(page: Page, recording: Path) -> None:
 def test_the_page_fits_and_can_be_read(
     address: str, width: int, dark: bool, tmp_path: Path
 ) -> None:
-    with opened(tmp_path, address) as page:
+    with Opened(tmp_path, address) as page:
         page.look(width, 800, dark)
         page.run("page.state.time = 650000")
         page.wait("page.$('window').textContent === '5'")
         assert page.run("document.documentElement.scrollWidth <= innerWidth")
         texts = page.run(
-            """[...document.querySelectorAll('body *')].filter(e => e.clientWidth && [...e.childNodes]
-            .some(n => n.nodeType === 3 && n.textContent.trim())).map(e => {
+            """[...document.querySelectorAll('body *')].filter(e => e.clientWidth &&
+            [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())).map(e => {
               let back = e;
               while (getComputedStyle(back).backgroundColor === 'rgba(0, 0, 0, 0)')
                 back = back.parentElement;
