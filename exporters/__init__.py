@@ -4,6 +4,7 @@ onnx/           ONNX (`.onnx`)
 netx.py         NetX HDF5 (`.net`), exact in the Lava processes of lmht-deploy
 netx_exact.py   NetX HDF5 (`.net`), exact in unmodified lava-dl, for small networks
 c/              C99 source (`.c` and `.h`) for small machines
+nir.py          NIR (`.nir`), with the integers of the network in its metadata
 flat.py         flat file (`.lmhtf`) for the C and C++ library and for WebAssembly
 """
 
@@ -22,6 +23,7 @@ OPTIONS = {
     ".onnx": ("trace", "logits_only", "portable"),
     ".net": ("graded", "stock_exact"),
     ".c": ("prefix",),
+    ".nir": ("plain",),
     ".lmhtf": (),
 }
 """Options of each format, by file name extension."""
@@ -33,7 +35,7 @@ class ExportReport:
 
     Attributes:
         path: The file.
-        format: Format of the file: "ONNX", "NetX", "NetX, stock-exact", "C99" or "flat".
+        format: Format of the file: "ONNX", "NetX", "NetX, stock-exact", "C99", "NIR" or "flat".
         warnings: What other readers of the file get wrong, one sentence each.
     """
 
@@ -57,12 +59,13 @@ def export(
     graded: bool = False,
     stock_exact: bool = False,
     prefix: str | None = None,
+    plain: bool = False,
 ) -> ExportReport:
     """Write an integer network as an artifact of another runtime.
 
-    The file name extension of `path` chooses the format: `.onnx`, `.net`, `.c` or `.lmhtf`. The
-    file appears complete or not at all, and equal networks give equal bytes. A `.c` file has its
-    header beside it, with the suffix `.h`.
+    The file name extension of `path` chooses the format: `.onnx`, `.net`, `.c`, `.nir` or `.lmhtf`.
+    The file appears complete or not at all, and equal networks give equal bytes. A `.c` file has
+    its header beside it, with the suffix `.h`.
 
     Args:
         net: The network.
@@ -74,6 +77,7 @@ def export(
         graded: NetX: spikes carry counts of up to L, as on Loihi 2, instead of L single spikes.
         stock_exact: NetX: write a small network such that unmodified lava-dl runs it exactly.
         prefix: C: first part of the names in the header. Default: "lmht".
+        plain: NIR: refuse a network that a reader of IF neurons would not run exactly.
 
     Returns:
         The path, the format and the warnings.
@@ -85,7 +89,7 @@ def export(
     """
     path, net = _checked(path), require_network(net)
     options = {"trace": trace, "logits_only": logits_only, "portable": portable}
-    options |= {"graded": graded, "stock_exact": stock_exact}
+    options |= {"graded": graded, "stock_exact": stock_exact, "plain": plain}
     for name, given in options.items():
         if not isinstance(given, bool):
             raise ExportError(f"option {name!r} is True or False, not {show(given)}")
@@ -101,6 +105,10 @@ def export(
 
         export_c(net, path, prefix="lmht" if prefix is None else prefix)
         return ExportReport(path, "C99")
+    if path.suffix == ".nir":
+        from .nir import export_nir
+
+        return ExportReport(path, "NIR", export_nir(net, path, plain=plain))
     if path.suffix == ".lmhtf":
         from .flat import export_flat
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lmht_deploy.errors import ExportError, show
 from lmht_deploy.formats.files import atomic_write
-from lmht_deploy.ir import Network, require_network, require_plain_resets
+from lmht_deploy.ir import Network, require_network
 
 from ._plan import Plan
 from ._source import WRITTEN, header, source
@@ -38,7 +38,6 @@ def export_c(net: Network, path: str | Path, *, prefix: str = "lmht") -> None:
     path = Path(path)
     if not require_network(net).integer:
         raise ExportError("C source holds integers, and this is a float network; quantize it first")
-    require_plain_resets(net, "C source", ExportError)
     if not (isinstance(prefix, str) and re.fullmatch(r"[a-z][a-z0-9_]*", prefix, re.ASCII)):
         raise ExportError(
             f"the prefix of the names in C is a lower-case word such as 'lmht', not {show(prefix)}"

@@ -5,7 +5,7 @@ _trains.py      spikes of a layer, per step or since the start of the window
 _products.py    synapses: products of counts and weights
 _mixing.py      T-GIMs and the proved floor of a quotient
 _closed.py      neurons with a constant drive: no recurrence, one product per window
-_counting.py    neurons without leak: a recurrence over counts
+_counting.py    neurons that subtract θ and do not leak: a recurrence over counts
 _potential.py   all neurons: the recurrence of the semantics over potentials
 _graph.py       builder of ONNX graphs
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from lmht_deploy.errors import ExportError
 from lmht_deploy.formats.files import atomic_write
 from lmht_deploy.formats.onnx import sealed
-from lmht_deploy.ir import Network, require_network, require_plain_resets
+from lmht_deploy.ir import Network, require_network
 
 __all__ = ["export_onnx"]
 
@@ -54,7 +54,6 @@ def export_onnx(
         raise ExportError(
             "an .onnx file carries an integer network, and this one holds floats; quantize it first"
         )
-    require_plain_resets(net, "an .onnx file", ExportError)
     if importlib.util.find_spec("onnx") is None:
         raise ExportError("the package onnx is not installed; run: pip install 'lmht-deploy[onnx]'")
     from ._network import Exporter

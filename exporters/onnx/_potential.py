@@ -4,10 +4,11 @@
     k = clip(floor(v / θ), 0, L)
     v = v - k·θ
 
-For neurons that leak, or whose counts exceed 8 bits. Potentials are int32, as the bounds of the
-network prove. v·λq has at most 45 bits and is exact in float64; Cast truncates toward zero as the
-definition does. The floor is that of `_mixing.floor_quotients` for L up to 255. Above, it is the
-division of int32, which truncates: it is above the floor only where k is clipped to 0.
+or with another reset and a floor. For neurons that do so or leak, or whose counts exceed 8 bits.
+Potentials are int32, as the bounds of the network prove. v·λq has at most 45 bits and is exact in
+float64; Cast truncates toward zero as the definition does. The floor of the quotient is that of
+`_mixing.floor_quotients` for L up to 255. Above, it is the division of int32, which truncates: it
+is above the floor only where k is clipped to 0.
 """
 
 from __future__ import annotations
@@ -36,18 +37,39 @@ def integrate(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: 
         bounds: Proved bounds of the layer.
     """
     drives = _drives(g, layer, current, shape, bounds)
-    v, spikes = g.constant(layer.v0), []
+    v, late, spikes = g.constant(layer.v0), _first_late(g, layer), []
     for step in range(layer.steps):
         block, substep = divmod(step, layer.substeps)
         if layer.leaks and substep == 0:
             v = _leak(g, v, int(layer.leak))
+        if late is not None:
+            v = g("Sub", v, late)
         if layer.injection == "uniform" or substep == 0:
             v = g("Add", v, drives[block])
+        if layer.floor is not None:
+            v = g("Max", v, g.constant(layer.floor))
         k, spike = _fire(g, layer, v)
         spikes.append(spike)
         if step < layer.steps - 1:
-            v = g("Sub", v, g("Mul", k, g.constant(layer.threshold)))
+            v, late = _reset(g, layer, v, k)
     return Stepwise(g, layer.steps, (0, layer.levels), "k", spikes.__getitem__)
+
+
+def _first_late(g: Graph, layer: Neurons) -> str | None:
+    """Return what is subtracted at the first step after the leak."""
+    if layer.reset != "subtract-late" or (layer.v0 < layer.threshold).all():
+        return None
+    counts = np.clip(layer.v0.astype(np.int64) // layer.threshold, 0, layer.levels)
+    return g.constant((counts * layer.threshold).astype(np.int32))
+
+
+def _reset(g: Graph, layer: Neurons, v: str, k: str) -> tuple[str, str | None]:
+    """Return what k spikes leave of v, and what is subtracted at the next step after the leak."""
+    if layer.reset == "zero":
+        fired = k if layer.levels == 1 else g("Min", k, g.constant(np.int32(1)))
+        return g("Sub", v, g("Mul", v, fired)), None
+    spent = g("Mul", k, g.constant(layer.threshold))
+    return (v, spent) if layer.reset == "subtract-late" else (g("Sub", v, spent), None)
 
 
 def _drives(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: Bounds) -> list[str]:

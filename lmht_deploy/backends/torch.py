@@ -33,7 +33,6 @@ from lmht_deploy.ir import (
     Readout,
     SumPool,
     Synapse,
-    require_plain_resets,
 )
 from lmht_deploy.result import Result, check_windows, tally
 
@@ -70,7 +69,7 @@ def open_network(net: Network, *, threads: int = 1, device: str = "cpu") -> Torc
     """Run a network on `device`. PyTorch uses `threads` threads during a run.
 
     Raises:
-        BackendError: The device is not available, or neurons have another reset than "subtract".
+        BackendError: The device is not available.
     """
     import torch
 
@@ -79,7 +78,6 @@ def open_network(net: Network, *, threads: int = 1, device: str = "cpu") -> Torc
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch without CUDA
         reason = str(error).splitlines()[0]
         raise BackendError(f"device {device!r} is not available ({reason})") from None
-    require_plain_resets(net, "the torch backend", BackendError)
     return TorchBackend(net, threads, device)
 
 
@@ -264,13 +262,55 @@ def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
     v = per_channel(layer.v0, drive).to(drive.dtype).expand(drive.shape[1:])
     spikes = []
     for step, now in enumerate(drive):
-        if layer.leaks and step % layer.substeps == 0:
-            v = _leak(layer, v)
-        v = v + now
-        k = torch.div(v, theta, rounding_mode="floor").clamp(0, layer.levels)
-        v = v - k * theta
+        kept = _leak(layer, v) if layer.leaks and step % layer.substeps == 0 else v
+        v = integrate(layer, v, kept, now, theta)
+        k = _count(layer, v, theta)
+        v = after_spikes(layer, v, k, theta)
         spikes.append(k)
     return torch.stack(spikes, 1).to(current.dtype)
+
+
+def _count(layer: Neurons, v: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return torch.div(v, theta, rounding_mode="floor").clamp(0, layer.levels)
+
+
+def integrate(
+    layer: Neurons, v: torch.Tensor, kept: torch.Tensor, now: torch.Tensor, theta: torch.Tensor
+) -> torch.Tensor:
+    """Return the potential that fires.
+
+    Args:
+        layer: The neurons.
+        v: Potential at the end of the step before.
+        kept: The same after the leak.
+        now: I[t].
+        theta: θ.
+    """
+    import torch
+
+    if layer.reset == "subtract-late":
+        kept = kept - _count(layer, v, theta) * theta
+    v = kept + now
+    if layer.floor is None:
+        return v
+    return torch.maximum(
+        v, torch.tensor(layer.floor, dtype=v.dtype, device=v.device).view_as(theta)
+    )
+
+
+def after_spikes(
+    layer: Neurons, v: torch.Tensor, k: torch.Tensor, theta: torch.Tensor
+) -> torch.Tensor:
+    """Return what k spikes leave of the potential v until the next step."""
+    match layer.reset:
+        case "subtract":
+            return v - k * theta
+        case "subtract-late":
+            return v
+        case "zero":
+            return v.masked_fill(k > 0, 0)
 
 
 def _leak(layer: Neurons, v: torch.Tensor) -> torch.Tensor:

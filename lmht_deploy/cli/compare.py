@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lmht_deploy.data import Windows
     from lmht_deploy.ir import Network
 
-SUFFIXES = (".lmht", ".onnx", ".net")
+SUFFIXES = (".lmht", ".onnx", ".net", ".nir")
 WORST = 3
 """Number of the worst windows that are named."""
 
@@ -77,8 +77,9 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="NETWORK...",
-            help="Networks (.lmht, or zoo:NAME). Exported files (.onnx, .net) after a network are "
-            "compared with it; without a network before them, they are run by themselves.",
+            help="Networks (.lmht, or zoo:NAME). Exported files (.onnx, .net, .nir) after a "
+            "network are compared with it; without a network before them, they are run by "
+            "themselves.",
             callback=_check_networks,
             autocompletion=options.complete_network,
         ),

@@ -25,7 +25,7 @@ from lmht_deploy.formats import lmht
 from lmht_deploy.formats.files import as_path, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
 from lmht_deploy.ir import Network, require_network
-from lmht_deploy.ir.layers import Injection, InputKind
+from lmht_deploy.ir.layers import Injection, InputKind, Reset
 
 __all__ = ["SCHEMA", "load_flat", "network_to_bytes"]
 
@@ -38,10 +38,13 @@ ALIGNMENT = 64
 """Texts and arrays begin at multiples of this number of bytes."""
 WORD = 8
 
+MAX_LENGTH = 2**60
+"""Largest length of a window, in us or events."""
 WINDOW_RULES = ("none", "recording", "time", "events")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "kind": get_args(InputKind),
     "injection": get_args(Injection),
+    "reset": get_args(Reset),
     "window": WINDOW_RULES,
 }
 """Texts that are stored as a number, their position, by key."""
@@ -53,9 +56,17 @@ _OWN_FIELDS = {
     "leak": Field("leak", "int64", "λq = λ·4096.", kind="word"),
     "exponent": Field("exponent", "int64", "Weight exponent e.", kind="word"),
     "scale": Field("scale", "float64", "Real value of one unit of a logit.", kind="number"),
+    "floor": Field("floor", "int32 [C]", "Lower bound of the potential, or none.", kind="optional"),
     "synapses": Field("synapses", "records", "Synapses that are summed.", kind="records"),
 }
 """Fields that differ from those of a `.lmht` file in more than the type of a value."""
+
+
+_MEANINGS = {
+    "kind": "What the integers are",
+    "injection": "Where the current enters the sub-steps",
+    "reset": "What spikes do to the potential",
+}
 
 
 def _as_flat(field: Field) -> Field:
@@ -64,7 +75,7 @@ def _as_flat(field: Field) -> Field:
         return _OWN_FIELDS[field.name]
     if field.name in CHOICES:
         texts = ", ".join(f"{i} `{text}`" for i, text in enumerate(CHOICES[field.name]))
-        return Field(field.name, "int64", f"{field.meaning.partition('.')[0]}: {texts}.", "choice")
+        return Field(field.name, "int64", f"{_MEANINGS[field.name]}: {texts}.", "choice")
     kind = "array" if field.kind == "data set" else "pair" if "[2]" in field.dtype else "word"
     return dataclasses.replace(field, dtype=field.dtype.replace(" or float64", ""), kind=kind)
 
@@ -134,6 +145,7 @@ in the order of the table. The kind of a field states its words:
 | text | the offset of the text in the file, and its bytes |
 | texts | the number of texts, then the two words of each text |
 | array | the offset of the values in the file, then the size of each axis |
+| optional | an array, or zeros for none |
 | records | the number of records, then each record: the number of its type, and its fields |
 
 Texts and arrays lie behind the records, in the order of the records, without gaps except for zeros:
@@ -201,6 +213,8 @@ def _network_from_bytes(content: bytes, path: str | Path) -> Network:
     fields = reader.fields(NETWORK)
     metadata = json.loads(fields["metadata"])
     net = Network(layers=fields["layers"], metadata=metadata)
+    if _Record(**fields) != _network_record(net):
+        raise StorageError(f"{path}: its window rule, margin or classes are not of its metadata")
     if network_to_bytes(net) != content:
         raise StorageError(
             f"{path}: is not laid out as the format states, or another program wrote it; "
@@ -263,11 +277,7 @@ def _window_rule(net: Network) -> tuple[str, int, int]:
     try:
         rule = json.loads(text)
         found = rule["by"], rule["length"], rule["hop"]
-        valid = (
-            found[0] in WINDOW_RULES[1:]
-            and all(type(n) is int and 0 <= n < 2**62 for n in found[1:])
-            and rule["steps"] == net.input.steps
-        )
+        valid = rule["steps"] == net.input.steps and _is_rule(*found, net.input.steps)
     except (ValueError, TypeError, KeyError, RecursionError):
         valid = False
     if not valid:
@@ -276,6 +286,14 @@ def _window_rule(net: Network) -> tuple[str, int, int]:
             f"{show(text)}, which is not one of its {net.input.steps} time-steps"
         )
     return found
+
+
+def _is_rule(by: object, length: object, hop: object, steps: int) -> bool:
+    if by not in WINDOW_RULES[1:] or type(length) is not int or type(hop) is not int:
+        return False
+    if by == "recording":
+        return length == 0 and hop in (0, steps)
+    return 0 <= hop <= steps and 1 <= length <= MAX_LENGTH and length % steps == 0
 
 
 def _min_margin(net: Network) -> float:
@@ -323,7 +341,9 @@ class _Writer:
                 self._words.append(len(value))
                 for text in value:
                     self._text(text)
-            case "array":
+            case "optional" if value is None:
+                self._words += (0, 0)
+            case "array" | "optional":
                 self._words.append(value.astype(value.dtype.newbyteorder("<")).tobytes())
                 self._words += value.shape
             case "records":
@@ -389,7 +409,10 @@ class _Reader:
                 return self._text()
             case "texts":
                 return tuple(self._text() for _ in range(self._number()))
-            case "array":
+            case "optional" if self._peek() == 0:
+                self._word(), self._word()
+                return None
+            case "array" | "optional":
                 return self._array(field)
             case "records":
                 return self._records(LAYERS if field.name == "layers" else SYNAPSE_TYPES)
@@ -433,6 +456,12 @@ class _Reader:
         if not 0 <= number <= (self._end - self._at) // WORD:
             raise self._damaged(f"it holds fewer than {number} records")
         return number
+
+    def _peek(self) -> int:
+        at = self._at
+        word = self._word()
+        self._at = at
+        return word
 
     def _word(self) -> int:
         return int(self._unpack("<q"))

@@ -21,7 +21,7 @@ from lmht_deploy.formats.hdf5 import hdf5_checksum, reading_hdf5, writing_hdf5
 from lmht_deploy.formats.schema import Field, Group, Schema, check_keys
 from lmht_deploy.ir import Network, require_network
 
-__all__ = ["SCHEMA", "load_network", "save_network"]
+__all__ = ["SCHEMA", "load_input", "load_network", "save_network"]
 
 MAX_METADATA = 60_000
 """Largest size of the metadata as JSON, in bytes; HDF5 stores up to 64 KiB per attribute."""
@@ -145,7 +145,8 @@ SCHEMA = Schema(
     summary="""
 An HDF5 file that holds one network, float or integer. The symbols are those of the semantics page.
 Texts are UTF-8. Scalars are attributes; arrays are data sets, which are written without
-compression. Links and data in other files are not allowed.""",
+compression. Links and data in other files are not allowed. A file has the oldest version that holds
+its network: version 1 where all neurons subtract `k·θ` at once and have no floor.""",
     groups=(
         Group("/", "Root group.", (FORMAT, VERSION, METADATA, CHECKSUM)),
         Group(
@@ -194,17 +195,12 @@ def save_network(net: Network, path: str | Path) -> None:
         _write_network(file, net)
 
 
-def network_checksum(net: Network, version: int = SCHEMA.version) -> str:
-    """Return the checksum that a `.lmht` file of `net` holds, hexadecimal.
-
-    Args:
-        net: The network.
-        version: Version of the format.
-    """
+def network_checksum(net: Network) -> str:
+    """Return the checksum that the `.lmht` file of `net` holds, hexadecimal."""
     import h5py
 
     with h5py.File("network", "w", driver="core", backing_store=False) as file:
-        _write_network(file, require_network(net), version)
+        _write_network(file, require_network(net))
         return hdf5_checksum(file)
 
 
@@ -234,15 +230,30 @@ def load_network(path: str | Path) -> Network:
         return read_layers(file["layers"], json.loads(attributes[METADATA.name]), version)
 
 
-def write_layers(group: h5py.Group, net: Network, version: int) -> None:
-    """Write the layers of a network to a group, as in a `.lmht` file of `version`.
+def load_input(path: str | Path) -> tuple[ir.Input, dict[str, str]]:
+    """Read the input layer and the metadata of a `.lmht` file, and nothing else.
+
+    The checksum is not compared with the content: `load_network` does that.
+
+    Args:
+        path: File to read.
 
     Raises:
-        StorageError: A layer has a field that this version lacks.
+        StorageError: If the file is missing, of another kind or of another version.
     """
+    with reading_hdf5(path, "a .lmht file") as file:
+        attributes = {name: _plain(value) for name, value in file.attrs.items()}
+        SCHEMA.check(path, attributes.get(FORMAT.name), attributes.get(VERSION.name))
+        source = {name: _plain(value) for name, value in file["layers/0"].attrs.items()}
+        source.pop(TYPE.name, None)
+        shape = tuple(map(int, source.pop("shape")))
+        return ir.Input(shape=shape, **source), json.loads(attributes[METADATA.name])
+
+
+def write_layers(group: h5py.Group, net: Network, version: int) -> None:
+    """Write the layers of a network to a group, as in a `.lmht` file of `version`."""
     types = layers_of(version)
     for index, layer in enumerate(net.layers):
-        _check_version(layer, version)
         _write(group.create_group(str(index)), layer, types)
 
 
@@ -259,19 +270,16 @@ def layers_of(version: int) -> Mapping[type, Group]:
     }
 
 
-def _check_version(layer: ir.Layer, version: int) -> None:
-    """Require that a file of `version` says everything about `layer`."""
-    if version == 1 and isinstance(layer, ir.Neurons) and not layer.plain_reset:
-        raise StorageError(
-            f"layer {layer.name!r}: version 1 of the .lmht format holds neither another reset than "
-            f"'subtract' nor a floor"
-        )
+def version_of(net: Network) -> int:
+    """Return the oldest version of the format that holds `net`."""
+    return 1 if all(layer.plain_reset for layer in net.neurons) else 2
 
 
 # --------------------------------------------------------------------------------------- records
 
 
-def _write_network(file: h5py.File, net: Network, version: int = SCHEMA.version) -> None:
+def _write_network(file: h5py.File, net: Network) -> None:
+    version = version_of(net)
     write_layers(file.create_group("layers"), net, version)
     file.attrs[FORMAT.name] = SCHEMA.format
     file.attrs[VERSION.name] = version

@@ -41,9 +41,7 @@ __all__ = [
 ]
 
 FORMAT = "lmht-deploy onnx"
-VERSION = 3
-NETWORK_VERSIONS = {"2": 1, "3": 2}
-"""Version of the `.lmht` format to which `sha256` refers, by version of the file."""
+VERSION = 2
 
 WINDOWS = "windows"
 """Name of the input."""
@@ -81,7 +79,7 @@ _NETWORK = Field(
     "network",
     "JSON",
     "Layers of the network with all fields except weights, which are constants of the graph named "
-    "`<layer>/weight<i>:`. Since version 2; the fields `reset` and `floor` since version 3.",
+    "`<layer>/weight<i>:`. Since version 2.",
     "property",
 )
 SINCE_2 = frozenset({_SHA256.name, _NETWORK.name})
@@ -259,8 +257,7 @@ def read_network(path: str | Path) -> Network:
         if not properties.network:
             raise StorageError(f"{path}: has format version 1, which does not hold the network")
         net = rebuild(properties.network, constants(content), properties.metadata)
-        version = NETWORK_VERSIONS[metadata_properties(content)[_VERSION.name]]
-    if network_checksum(net, version) != properties.sha256:
+    if network_checksum(net) != properties.sha256:
         raise StorageError(f"{path}: holds another network than its 'sha256' says; it was edited")
     return net
 

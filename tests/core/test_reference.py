@@ -132,7 +132,7 @@ def test_qcfs_is_a_quantized_relu() -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(net=networks(resets=True))
+@given(net=networks())
 def test_equals_the_definition_in_loops(net: Network) -> None:
     window = windows_for(net, 3, density=0.5)[2:]
     found = reference.run(net, window, trace=True)

@@ -13,7 +13,7 @@ from lmht_deploy import ir, reference
 from lmht_deploy.formats import lmht
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.formats.windows import load_windows
-from tests.formats.make_golden import GOLDEN, NETWORKS, SINCE, expected
+from tests.formats.make_golden import GOLDEN, NETWORKS, expected
 
 FILES = sorted(GOLDEN.glob("*.lmht"))
 
@@ -33,10 +33,11 @@ def test_gives_the_same_integers(path: Path) -> None:
 
 
 def test_every_version_has_its_files() -> None:
-    names = {path.name for path in FILES}
-    for version in range(1, lmht.SCHEMA.version + 1):
-        written = [name for name in NETWORKS if SINCE.get(name, 1) <= version]
-        assert {f"{name}.v{version}.lmht" for name in written} <= names
+    versions = {name: lmht.version_of(make()) for name, make in NETWORKS.items()}
+    assert {f"{name}.v{version}.lmht" for name, version in versions.items()} == {
+        path.name for path in FILES
+    }
+    assert set(versions.values()) == set(range(1, lmht.SCHEMA.version + 1))
 
 
 def test_every_kind_of_layer_and_synapse_is_there() -> None:

@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(net=networks(resets=True))
+@given(net=networks())
 def test_comes_back(tmp_path_factory: pytest.TempPathFactory, net: Network) -> None:
     path = tmp_path_factory.mktemp("net") / "net.lmht"
     save_network(net, path)

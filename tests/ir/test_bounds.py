@@ -25,7 +25,7 @@ from tests.support.tiny import network, neurons
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(net=networks(resets=True))
+@given(net=networks())
 def test_no_input_exceeds_the_bounds(net: Network) -> None:
     windows = np.concatenate([windows_for(net, 4, seed) for seed in range(3)])
     outputs = {net.input.name: windows.astype(np.int64)}

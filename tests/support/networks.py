@@ -315,6 +315,17 @@ def wide() -> Network:
     return b.finish(c, classes=11)
 
 
+def resets_mixed() -> Network:
+    """Every reset in one network, with shortcuts, T-GIMs, leaks, floors and many channels."""
+    b = Builder(14, shape=(2, 7, 6), steps=3)
+    a = b.neurons("a", b.conv("input", 70), steps=3, leak=3500, reset="zero", levels=1)
+    c = b.neurons("c", b.conv(a, 70), b.scale(a, 1), steps=3, leak=3000, reset="subtract-late")
+    d = b.neurons("d", b.conv(c, 5), steps=4, omega="random", floor=(-300, 1), v0=(-900, 900))
+    e = b.neurons("e", b.conv(d, 5), steps=2, omega="uniform", reset="zero", levels=9)
+    f = b.neurons("f", b.conv(e, 6), steps=2, reset="subtract-late", levels=9, leak=5000)
+    return b.finish(f)
+
+
 SPECIAL = {
     "if": lambda: chain(levels=1),
     "m-ht": lambda: chain(levels=3),
@@ -343,21 +354,6 @@ SPECIAL = {
     "single-threshold-residual": lambda: reparameterize(residual()),
     "single-threshold-uniform": lambda: reparameterize(pooled(), "uniform"),
     "single-threshold-uniform-averaged": lambda: reparameterize(averaged(), "uniform"),
-}
-
-
-def resets_mixed() -> Network:
-    """Every reset in one network, with shortcuts, T-GIMs, leaks, floors and many channels."""
-    b = Builder(14, shape=(2, 7, 6), steps=3)
-    a = b.neurons("a", b.conv("input", 70), steps=3, leak=3500, reset="zero", levels=1)
-    c = b.neurons("c", b.conv(a, 70), b.scale(a, 1), steps=3, leak=3000, reset="subtract-late")
-    d = b.neurons("d", b.conv(c, 5), steps=4, omega="random", floor=(-300, 1), v0=(-900, 900))
-    e = b.neurons("e", b.conv(d, 5), steps=2, omega="uniform", reset="zero", levels=9)
-    f = b.neurons("f", b.conv(e, 6), steps=2, reset="subtract-late", levels=9, leak=5000)
-    return b.finish(f)
-
-
-RESETS = {
     "late": lambda: chain(levels=1, leak=3000, reset="subtract-late"),
     "late-levels": lambda: chain(
         levels=3, leak=5000, reset="subtract-late", omega="random", v0=(-900, 3000)
@@ -379,7 +375,14 @@ RESETS = {
         chain(levels=3, floor=(-200, 1), omega="random", leak=3000), "uniform"
     ),
 }
-"""Networks with other resets than "subtract", or a floor."""
+
+
+def has_single_threshold_form(net: Network) -> bool:
+    """Whether `reparameterize` takes `net`."""
+    return all(
+        layer.levels == 1 or (layer.substeps == 1 and layer.reset == "subtract")
+        for layer in net.neurons
+    )
 
 
 def windows_for(net: Network, batch: int = 3, seed: int = 0, density: float = 0.3) -> np.ndarray:
@@ -444,11 +447,12 @@ def float_network(
 
 
 @st.composite
-def networks(draw: st.DrawFn, resets: bool = False) -> Network:
+def networks(draw: st.DrawFn, plain: bool = False) -> Network:
     """Random directed acyclic graphs; a layer reads any earlier one that fits.
 
-    With `resets`, neurons reset in every way and have floors.
+    In half of the graphs, but not if they shall be `plain`, neurons have any reset and a floor.
     """
+    resets = not plain and draw(st.booleans())
     signed = draw(st.booleans())
     shape = draw(st.tuples(st.integers(1, 5), st.integers(3, 9), st.integers(3, 9)))
     b = Builder(

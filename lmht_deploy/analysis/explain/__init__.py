@@ -30,7 +30,7 @@ from lmht_deploy._packages import require_package
 from lmht_deploy.analysis.runner import as_array
 from lmht_deploy.errors import DataError
 from lmht_deploy.formats.lmht import load_network
-from lmht_deploy.ir import Network, require_plain_resets
+from lmht_deploy.ir import Network
 from lmht_deploy.result import check_windows
 from lmht_deploy.zoo import network_path
 
@@ -155,10 +155,9 @@ def has_gradient(net: Network) -> bool:
     """Whether the gradient methods can explain a network.
 
     The surrogate gradient is not defined for neurons that spread a current over sub-steps (the
-    injection "uniform" of a reparameterized network), and not for another reset than "subtract" or
-    a floor.
+    injection "uniform" of a reparameterized network).
     """
-    return all(layer.injection == "block-start" and layer.plain_reset for layer in net.neurons)
+    return all(layer.injection == "block-start" for layer in net.neurons)
 
 
 def _check_methods(methods: object, net: Network) -> list[Method]:
@@ -170,7 +169,6 @@ def _check_methods(methods: object, net: Network) -> list[Method]:
     chosen: list[Method] = list(dict.fromkeys(methods))
     if {"gradient", "integrated"} & set(chosen):
         require_package("torch", "train")
-        require_plain_resets(net, "the surrogate gradient", DataError)
         if not has_gradient(net):
             raise DataError(
                 "the network spreads its currents over sub-steps, where the surrogate gradient is "

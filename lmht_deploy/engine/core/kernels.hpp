@@ -176,19 +176,21 @@ constexpr int LIST_SLACK = 64;  // entries that `list` and `fill` may write beyo
 constexpr int MAX_COMPARISONS = 8;  // levels up to which comparing is cheaper than dividing
 constexpr int MAX_TWICE = 2;    // average entries per slot that the lists of Path::Graded hold
 
-// Cycles, for the choice of a path.
+// For the choice of a path: nanoseconds where they are measured (see cost_measurement.hpp), cycles
+// in the tables of the tiers. Only their ratios count.
 struct Costs {
-    float binary_row;         // adding a row of 64 weights, Path::Ones and Path::Shared
-    float graded_row;         // the same, Path::Graded
-    float weighted_row;       // the same, Path::Weighted
-    float cache_miss_factor;  // cost of a row that does not fit the core's cache, relative
-    float dense_slot;         // a slot of Path::Dense, by dot products
-    float tile_product = 0;   // a product of tiles, Path::Dense; 0 where the tier has none
-    float tile_pixel = 0;     // an output pixel of them
-    float tile_word = 0;      // a word of inputs for them
-    float list_pixel;         // lists: an output pixel, whatever is active
-    float list_word;          // lists: a word of inputs, whatever is active
-    float extra_list_pixel;   // an output pixel of one more list, Path::Shared
+    float binary_row;          // adding a row of 64 weights, Path::Ones and Path::Shared
+    float graded_row;          // the same, Path::Graded
+    float weighted_row;        // the same, Path::Weighted
+    float large_slice_factor;  // cost of a row of a slice of LARGE_SLICE bytes, relative
+    float dense_slot;          // a slot of Path::Dense, by dot products
+    float dense_pixel;         // an output pixel of them
+    float dense_word;          // Path::Dense: a word of inputs, whatever is active
+    float tile_product = 0;    // a product of tiles, Path::Dense; 0 where the tier has none
+    float tile_pixel = 0;      // an output pixel of them
+    float list_pixel;          // lists: an output pixel, whatever is active
+    float list_word;           // lists: a word of inputs, whatever is active
+    float extra_list_pixel;    // an output pixel of one more list, Path::Shared
 };
 
 struct Kernels {

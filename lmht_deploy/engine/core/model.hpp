@@ -128,7 +128,9 @@ struct Layer {  // the input has none of these
 class Model {
 public:
     explicit Model(const Kernels* kernels, PathPolicy policy = PathPolicy::Cheapest)
-        : kernels(kernels), policy(policy) {}
+        : Model(kernels, kernels->costs, policy) {}
+    Model(const Kernels* kernels, const Costs& costs, PathPolicy policy)
+        : kernels(kernels), costs(costs), policy(policy) {}
     Model(const Model&) = delete;
     Model& operator=(const Model&) = delete;
 
@@ -145,6 +147,7 @@ public:
     size_t weight_bytes() const;
 
     const Kernels* kernels;
+    Costs costs;
     PathPolicy policy;
     std::vector<Tensor> tensors;  // tensor i is the output of layer i; the first is the input
     std::vector<Layer> layers;    // the last is the read-out once `finished`

@@ -31,7 +31,7 @@ SynapticRunner::SynapticRunner(const Model& model, const MemoryPlan& plan, unsig
       plan_(plan),
       activations_(activations),
       pool_(pool),
-      chooser_(kernels_.costs, kernels_.dense_max, model.policy),
+      chooser_(model.costs, kernels_.dense_max, model.policy),
       scratch_(plan.threads.size()),
       rows_(plan.max_rows),
       row_lists_(plan.row_lists.in(memory)),

@@ -41,7 +41,7 @@ from ._records import (
 FORMAT = "lmht-deploy NetX"
 VERSION = 1
 LAYERS_VERSION = 1
-"""Version of the `.lmht` format whose keys the layers of the network have."""
+"""Version of the `.lmht` format whose keys the layers have: the one for plain resets."""
 
 SKIPS = "lmht_skip"
 """Group of a layer that holds its further synapses, named 0, 1, ..."""

@@ -133,13 +133,14 @@ const Kernels* kernels_amx() {
     static constexpr Kernels kernels = with_tiles(table<Avx512>("amx", {.binary_row = 1.8f,
                                                                         .graded_row = 3,
                                                                         .weighted_row = 9,
-                                                                        .cache_miss_factor = 1,
+                                                                        .large_slice_factor = 1.35f,
                                                                         .dense_slot = 0.52f,
+                                                                        .dense_pixel = 40,
+                                                                        .dense_word = 4,
                                                                         .tile_product = 18,
                                                                         .tile_pixel = 28,
-                                                                        .tile_word = 4,
-                                                                        .list_pixel = 15,
-                                                                        .list_word = 4,
+                                                                        .list_pixel = 35,
+                                                                        .list_word = 8,
                                                                         .extra_list_pixel = 45}));
     return &kernels;
 }
