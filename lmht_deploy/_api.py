@@ -17,7 +17,7 @@ from lmht_deploy.ir import Input, Network
 from lmht_deploy.zoo import network_path
 
 if TYPE_CHECKING:
-    from lmht_deploy.training import SpikingModel
+    from torch import nn
 
 __all__ = ["load", "lower", "save"]
 
@@ -75,14 +75,15 @@ def save(net: Network, path: str | Path) -> None:
     save_network(net, path)
 
 
-def lower(model: SpikingModel, input: Input, *, verify: bool = True) -> Network:
+def lower(model: nn.Module, input: Input, *, verify: bool = True) -> Network:
     """Lower a trained PyTorch model to a float network.
 
     Batch norm is folded, and layers are named by the paths of their modules. The network computes
     what the model computes in evaluation mode.
 
     Args:
-        model: A `lmht_deploy.training.SpikingModel`.
+        model: A `lmht_deploy.training.SpikingModel`, or a module of layers of sinabs, snnTorch or
+            SpikingJelly.
         input: Name, shape, steps, range and kind of the input.
         verify: Whether to compare the network with the model on random windows. Only huge models
             need False.

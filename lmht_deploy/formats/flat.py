@@ -24,8 +24,8 @@ from lmht_deploy.errors import ExportError, StorageError, show
 from lmht_deploy.formats import lmht
 from lmht_deploy.formats.files import as_path, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import Network, require_network, require_plain_resets
-from lmht_deploy.ir.layers import Injection, InputKind
+from lmht_deploy.ir import Network, require_network
+from lmht_deploy.ir.layers import Injection, InputKind, Reset
 
 __all__ = ["SCHEMA", "load_flat", "network_to_bytes"]
 
@@ -44,6 +44,7 @@ WINDOW_RULES = ("none", "recording", "time", "events")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "kind": get_args(InputKind),
     "injection": get_args(Injection),
+    "reset": get_args(Reset),
     "window": WINDOW_RULES,
 }
 """Texts that are stored as a number, their position, by key."""
@@ -55,9 +56,17 @@ _OWN_FIELDS = {
     "leak": Field("leak", "int64", "λq = λ·4096.", kind="word"),
     "exponent": Field("exponent", "int64", "Weight exponent e.", kind="word"),
     "scale": Field("scale", "float64", "Real value of one unit of a logit.", kind="number"),
+    "floor": Field("floor", "int32 [C]", "Lower bound of the potential, or none.", kind="optional"),
     "synapses": Field("synapses", "records", "Synapses that are summed.", kind="records"),
 }
 """Fields that differ from those of a `.lmht` file in more than the type of a value."""
+
+
+_MEANINGS = {
+    "kind": "What the integers are",
+    "injection": "Where the current enters the sub-steps",
+    "reset": "What spikes do to the potential",
+}
 
 
 def _as_flat(field: Field) -> Field:
@@ -66,7 +75,7 @@ def _as_flat(field: Field) -> Field:
         return _OWN_FIELDS[field.name]
     if field.name in CHOICES:
         texts = ", ".join(f"{i} `{text}`" for i, text in enumerate(CHOICES[field.name]))
-        return Field(field.name, "int64", f"{field.meaning.partition('.')[0]}: {texts}.", "choice")
+        return Field(field.name, "int64", f"{_MEANINGS[field.name]}: {texts}.", "choice")
     kind = "array" if field.kind == "data set" else "pair" if "[2]" in field.dtype else "word"
     return dataclasses.replace(field, dtype=field.dtype.replace(" or float64", ""), kind=kind)
 
@@ -77,7 +86,7 @@ def _group(path: str, group: Group) -> Group:
 
 LAYERS: Mapping[type, Group] = {
     kind: _group(f"{group.path} (type {number})", group)
-    for number, (kind, group) in enumerate(lmht.layers_of(1).items())
+    for number, (kind, group) in enumerate(lmht.LAYERS.items())
 }
 """Fields of each type of layer, whose number is its position."""
 SYNAPSE_TYPES: Mapping[type, Group] = {
@@ -136,6 +145,7 @@ in the order of the table. The kind of a field states its words:
 | text | the offset of the text in the file, and its bytes |
 | texts | the number of texts, then the two words of each text |
 | array | the offset of the values in the file, then the size of each axis |
+| optional | an array, or zeros for none |
 | records | the number of records, then each record: the number of its type, and its fields |
 
 Texts and arrays lie behind the records, in the order of the records, without gaps except for zeros:
@@ -184,14 +194,13 @@ def network_to_bytes(net: Network) -> bytes:
         net: An integer network.
 
     Raises:
-        ExportError: If the network holds floats, neurons have another reset than "subtract" or a
-            floor, or its metadata holds a window rule or a margin that is not valid.
+        ExportError: If the network holds floats, or its metadata holds a window rule or a margin
+            that is not valid.
     """
     if not require_network(net).integer:
         raise ExportError(
             "a flat file holds integers, and this is a float network; quantize it first"
         )
-    require_plain_resets(net, "a flat file", ExportError)
     writer = _Writer({layer.name: number for number, layer in enumerate(net.layers)})
     writer.fields(_network_record(net), NETWORK)
     return writer.content()
@@ -204,6 +213,8 @@ def _network_from_bytes(content: bytes, path: str | Path) -> Network:
     fields = reader.fields(NETWORK)
     metadata = json.loads(fields["metadata"])
     net = Network(layers=fields["layers"], metadata=metadata)
+    if _Record(**fields) != _network_record(net):
+        raise StorageError(f"{path}: its window rule, margin or classes are not of its metadata")
     if network_to_bytes(net) != content:
         raise StorageError(
             f"{path}: is not laid out as the format states, or another program wrote it; "
@@ -330,7 +341,9 @@ class _Writer:
                 self._words.append(len(value))
                 for text in value:
                     self._text(text)
-            case "array":
+            case "optional" if value is None:
+                self._words += (0, 0)
+            case "array" | "optional":
                 self._words.append(value.astype(value.dtype.newbyteorder("<")).tobytes())
                 self._words += value.shape
             case "records":
@@ -396,7 +409,10 @@ class _Reader:
                 return self._text()
             case "texts":
                 return tuple(self._text() for _ in range(self._number()))
-            case "array":
+            case "optional" if self._peek() == 0:
+                self._word(), self._word()
+                return None
+            case "array" | "optional":
                 return self._array(field)
             case "records":
                 return self._records(LAYERS if field.name == "layers" else SYNAPSE_TYPES)
@@ -440,6 +456,12 @@ class _Reader:
         if not 0 <= number <= (self._end - self._at) // WORD:
             raise self._damaged(f"it holds fewer than {number} records")
         return number
+
+    def _peek(self) -> int:
+        at = self._at
+        word = self._word()
+        self._at = at
+        return word
 
     def _word(self) -> int:
         return int(self._unpack("<q"))

@@ -21,7 +21,7 @@ from lmht_deploy.formats.hdf5 import hdf5_checksum, reading_hdf5, writing_hdf5
 from lmht_deploy.formats.schema import Field, Group, Schema, check_keys
 from lmht_deploy.ir import Network, require_network
 
-__all__ = ["SCHEMA", "load_network", "save_network"]
+__all__ = ["SCHEMA", "load_input", "load_network", "save_network"]
 
 MAX_METADATA = 60_000
 """Largest size of the metadata as JSON, in bytes; HDF5 stores up to 64 KiB per attribute."""
@@ -228,6 +228,26 @@ def load_network(path: str | Path) -> Network:
         _check_keys(file, "/", file, {"layers"})
         version = int(attributes[VERSION.name])
         return read_layers(file["layers"], json.loads(attributes[METADATA.name]), version)
+
+
+def load_input(path: str | Path) -> tuple[ir.Input, dict[str, str]]:
+    """Read the input layer and the metadata of a `.lmht` file, and nothing else.
+
+    The checksum is not compared with the content: `load_network` does that.
+
+    Args:
+        path: File to read.
+
+    Raises:
+        StorageError: If the file is missing, of another kind or of another version.
+    """
+    with reading_hdf5(path, "a .lmht file") as file:
+        attributes = {name: _plain(value) for name, value in file.attrs.items()}
+        SCHEMA.check(path, attributes.get(FORMAT.name), attributes.get(VERSION.name))
+        source = {name: _plain(value) for name, value in file["layers/0"].attrs.items()}
+        source.pop(TYPE.name, None)
+        shape = tuple(map(int, source.pop("shape")))
+        return ir.Input(shape=shape, **source), json.loads(attributes[METADATA.name])
 
 
 def write_layers(group: h5py.Group, net: Network, version: int) -> None:

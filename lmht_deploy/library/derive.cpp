@@ -145,29 +145,71 @@ std::vector<Injected> injections(const Layer& layer) {
     return found;
 }
 
-int64_t leaked(int64_t v, int64_t leak) {
-    return v * leak / LEAK_ONE;  // truncated towards zero
-}
+// The interval of the potential of one channel, followed through all sub-steps.
+class Potential {
+public:
+    Potential(const Layer& layer, size_t c)
+        : layer_(layer),
+          theta_(layer.threshold[c]),
+          floor_(layer.floor.empty() ? INT64_MIN : layer.floor[c]),
+          v_{layer.v0[c], layer.v0[c]} {}
 
-// Follows the interval of v through all sub-steps.
-void prove_potential(const Layer& layer, const std::vector<Injected>& injected, size_t c,
-                     Range current) {
-    const int64_t theta = layer.threshold[c];
-    int64_t least = layer.v0[c], largest = least;
-    for (size_t step = 0; step < injected.size(); ++step) {
-        if (layer.leak != LEAK_ONE && step % size_t(layer.substeps) == 0) {
-            least = leaked(least, layer.leak);
-            largest = leaked(largest, layer.leak);
-            fits(layer, "a potential", std::max(-least, largest));
+    void prove(const std::vector<Injected>& injected, Range current) {
+        for (size_t step = 0; step < injected.size(); ++step) {
+            if (step % size_t(layer_.substeps) == 0) {
+                const Range kept{leaked(v_.low), leaked(v_.high)};
+                fits(kept);
+                v_ = layer_.reset == Reset::SubtractLate ? late() : kept;
+            }
+            const Injected& row = injected[step];
+            v_.low += row.positive * current.low + row.negative * current.high;
+            v_.high += row.positive * current.high + row.negative * current.low;
+            fits(v_);
+            v_ = after_spikes({std::max(v_.low, floor_), std::max(v_.high, floor_)});
         }
-        const Injected& row = injected[step];
-        least += row.positive * current.low + row.negative * current.high;
-        largest += row.positive * current.high + row.negative * current.low;
-        fits(layer, "a potential", std::max(-least, largest));
-        least = std::min<int64_t>(least, 0);
-        largest = std::max(std::min(largest, theta - 1), largest - layer.levels * theta);
     }
-}
+
+private:
+    void fits(Range v) const { library::fits(layer_, "a potential", std::max(-v.low, v.high)); }
+
+    // Truncated towards zero.
+    int64_t leaked(int64_t v) const { return v * layer_.leak / LEAK_ONE; }
+
+    int64_t spikes(int64_t v) const {
+        return v < 0 ? 0 : std::min<int64_t>(v / theta_, layer_.levels);
+    }
+
+    Range after_spikes(Range v) const {
+        switch (layer_.reset) {
+            case Reset::SubtractLate:
+                return v;
+            case Reset::Zero:
+                return {std::min<int64_t>(v.low, 0), std::clamp<int64_t>(v.high, 0, theta_ - 1)};
+            default:
+                return {std::min<int64_t>(v.low, 0),
+                        std::max(std::min(v.high, theta_ - 1), v.high - layer_.levels * theta_)};
+        }
+    }
+
+    // What is kept of the potentials before I[t], with the reset that subtracts late. λ·v - k·θ has
+    // its extremes at the ends of the interval, and of the pieces of equal k next to them.
+    Range late() const {
+        const int64_t first = spikes(v_.low), last = spikes(v_.high);
+        Range kept{late(v_.low), late(v_.high)};
+        if (last == first) return kept;
+        for (const int64_t k : {first + 1, last}) {
+            kept.low = std::min(kept.low, late(k * theta_));
+            kept.high = std::max(kept.high, late(k * theta_ - 1));
+        }
+        return kept;
+    }
+
+    int64_t late(int64_t v) const { return leaked(v) - spikes(v) * theta_; }
+
+    const Layer& layer_;
+    const int64_t theta_, floor_;
+    Range v_;
+};
 
 void prove(const Network& network, Layer& layer) {
     std::vector<Range> currents;
@@ -178,7 +220,7 @@ void prove(const Network& network, Layer& layer) {
     int64_t mixed = 0;
     for (const Injected& row : injected) mixed = std::max(mixed, row.positive - row.negative);
     fits(layer, "a mixed current", product(mixed, layer.current));
-    for (size_t c = 0; c < currents.size(); ++c) prove_potential(layer, injected, c, currents[c]);
+    for (size_t c = 0; c < currents.size(); ++c) Potential(layer, c).prove(injected, currents[c]);
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -210,6 +252,11 @@ void derive_synaptic(const Network& network, Layer& layer) {
         check(theta >= 1, layer, "every threshold must be at least 1");
     for (const int32_t entry : layer.omega)
         check(entry >= -MAX_OMEGA && entry <= MAX_OMEGA, layer, "its T-GIM is out of range");
+    if (!layer.floor.empty()) fit(layer.floor);
+    for (const int32_t floor : layer.floor)
+        check(floor <= 0, layer, "every floor must be at most 0");
+    check(layer.reset == Reset::Subtract || layer.substeps == 1, layer,
+          "its reset is not possible with sub-steps");
     check(layer.columns == first.blocks(), layer, "its T-GIM does not fit the input steps");
     layer.max = layer.levels;
     prove(network, layer);

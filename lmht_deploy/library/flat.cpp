@@ -122,6 +122,15 @@ public:
         return copied(values, size_t(axes[0]));
     }
 
+    std::vector<int32_t> optional_int32s() {
+        if (word() == 0) {
+            require_file(word() == 0, "an array has no place");
+            return {};
+        }
+        at_ -= WORD;
+        return int32s();
+    }
+
     static std::vector<int32_t> copied(const uint8_t* values, size_t count) {
         std::vector<int32_t> found(count);
         std::memcpy(found.data(), values, count * sizeof(int32_t));
@@ -223,6 +232,8 @@ void read_neurons(Reader& file, const Network& network, Layer& layer) {
     layer.levels = file.integer(1, INT32_MAX, "a number of levels");
     layer.substeps = file.integer(1, MAX_STEPS, "a number of sub-steps");
     layer.uniform = file.integer(0, 1, "an injection") != 0;
+    layer.reset = Reset(file.integer(0, int(Reset::Zero), "a reset"));
+    layer.floor = file.optional_int32s();
     layer.columns = axes[1];
     layer.steps = axes[0] * layer.substeps;
     require_file(layer.steps <= MAX_STEPS && layer.steps * layer.columns <= MAX_ENTRIES,

@@ -17,7 +17,7 @@ constexpr size_t PIECE = size_t(1) << 20;
 void forget_arrays(Network& network) {
     for (lmht::library::Layer& layer : network.layers) {
         layer.synapses.clear();
-        for (auto* values : {&layer.bias, &layer.threshold, &layer.v0, &layer.omega})
+        for (auto* values : {&layer.bias, &layer.threshold, &layer.v0, &layer.omega, &layer.floor})
             *values = std::vector<int32_t>();
     }
 }

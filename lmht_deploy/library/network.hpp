@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/core/geometry.hpp"
+#include "engine/core/kernels.hpp"
 #include "include/lmht.h"
 
 namespace lmht::library {
@@ -57,6 +58,8 @@ struct Layer {
     int64_t columns = 0;
     int leak = 0, levels = 0;
     bool uniform = false;  // injection
+    Reset reset = Reset::Subtract;
+    std::vector<int32_t> floor;  // empty for none
     double scale = 1;
 
     // Derived.

@@ -43,14 +43,17 @@ private:
 
     int add_neurons(const Layer& layer) {
         const std::vector<int32_t> omega = layer.unrolled_omega();
-        return model_.add_neurons(specs(layer), {.bias = layer.bias.data(),
-                                                 .threshold = layer.threshold.data(),
-                                                 .v0 = layer.v0.data(),
-                                                 .omega = omega.data(),
-                                                 .steps = int(layer.steps),
-                                                 .substeps = layer.substeps,
-                                                 .levels = layer.levels,
-                                                 .leak = layer.leak});
+        return model_.add_neurons(specs(layer),
+                                  {.bias = layer.bias.data(),
+                                   .threshold = layer.threshold.data(),
+                                   .v0 = layer.v0.data(),
+                                   .omega = omega.data(),
+                                   .steps = int(layer.steps),
+                                   .substeps = layer.substeps,
+                                   .levels = layer.levels,
+                                   .leak = layer.leak,
+                                   .reset = layer.reset,
+                                   .floor = layer.floor.empty() ? nullptr : layer.floor.data()});
     }
 
     void add_readout(const Layer& layer) {

@@ -26,7 +26,6 @@ SAID = {
         ("net.net", {}),
         ("net.net", {"graded": True}),
         ("net.net", {"stock_exact": True}),
-        ("net.lmhtf", {}),
     ],
 )
 def test_exporters(name: str, file: str, options: dict[str, bool], tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from lmht_deploy import reference
-from lmht_deploy.formats import lmht, windows
+from lmht_deploy.exporters.flat import export_flat
+from lmht_deploy.formats import flat, lmht, windows
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.formats.windows import save_windows
 from lmht_deploy.ir import Network
@@ -78,11 +79,19 @@ def write_network(name: str, net: Network) -> None:
     (GOLDEN / f"{stem}.json").write_text(text + "\n")
 
 
+def write_flat(name: str, net: Network) -> None:
+    """Write an integer network as a flat file."""
+    path = GOLDEN / f"{name}.v{flat.SCHEMA.version}.lmhtf"
+    if net.integer and not path.exists():
+        export_flat(net, path)
+
+
 def main() -> None:
     """Write the golden files that are missing."""
     GOLDEN.mkdir(exist_ok=True)
     for name, build in NETWORKS.items():
         write_network(name, build())
+        write_flat(name, build())
 
 
 if __name__ == "__main__":

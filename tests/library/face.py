@@ -227,9 +227,7 @@ class Library:
             self.made("engine_create", network, threads) as engine,
             self.made("result_create") as result,
         ):
-            self.check(
-                self.engine_run(engine, windows.ctypes.data, len(windows), TRACE, result)
-            )
+            self.check(self.engine_run(engine, windows.ctypes.data, len(windows), TRACE, result))
             return self.as_result(network, result)
 
     def as_result(self, network: c_void_p, result: c_void_p) -> Result:

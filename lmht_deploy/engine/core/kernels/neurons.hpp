@@ -11,8 +11,6 @@
 namespace lmht {
 namespace {
 
-constexpr int MAX_COMPARISONS = 8;  // levels up to which comparing is cheaper than dividing
-
 // k = clip(v // theta, 0, levels) by division, for neurons of many levels; v keeps the remainder.
 void fire_by_division(Lanes& v, const NeuronSlice& neurons, const Spikes& out, size_t at) {
     int32_t potential[LANES], k[LANES];
@@ -193,8 +191,7 @@ LMHT_INLINE int first_block_from(const NeuronRow& row, int step) {
 }
 
 // Copies the spikes of the row's first pixel, word `first`, to all others.
-LMHT_INLINE void copy_along_row(const NeuronRow& row, size_t first) {
-    const Spikes& out = *row.out;
+LMHT_INLINE void copy_along_row(const NeuronRow& row, const Spikes& out, size_t first) {
     for (size_t x = 1, at = first + out.words; x < size_t(row.width); ++x, at += out.words) {
         out.mask[at] = out.mask[first];
         if (out.count) memcpy(out.count + at * LANES, out.count + first * LANES, LANES);
@@ -212,7 +209,7 @@ LMHT_INLINE Start fire_silent_steps(const NeuronRow& row) {
         add_drive(start.v, neurons, start.step, [&](int) { return bias; });
         const size_t first = row.out->word(start.step, row.y, 0) + row.word;
         fire_by_comparison<Tier>(start.v, theta, neurons.levels, *row.out, first);
-        copy_along_row(row, first);
+        copy_along_row(row, *row.out, first);
     }
     start.block = first_block_from(row, start.step);
     return start;
@@ -263,6 +260,82 @@ LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& s
 }
 
 // ----------------------------------------------------------------------------------------------
+// whole windows at once
+//
+// Neurons that get the same input I at all T steps fire, if 0 <= v0 < theta and L = 1, in all steps
+//
+//     k = clip((v0 + T * I) // theta, 0, T)
+//
+// times: v stays within 0..theta while 0 <= I <= theta; with a larger I they always fire, and with a
+// negative one they never do.
+
+// Whether the currents of a row need no list, so that they are computed in registers.
+LMHT_INLINE bool has_sums_only(const NeuronRow& row) {
+    bool sums = row.blocks == 1;
+    for (int s = 0; s < row.n_synapses; ++s)
+        sums = sums && (row.synapses[s].sums || row.synapses[s].inputs->path == Path::Channelwise);
+    return sums;
+}
+
+// X of pixel x of such a row.
+template <class Tier>
+LMHT_INLINE Lanes current_of_sums(const NeuronRow& row, int x) {
+    Lanes current = load(row.neurons.bias);
+    for (int s = 0; s < row.n_synapses; ++s) {
+        const SynapseRow& synapse = row.synapses[s];
+        Lanes sum = splat(0);
+        if (synapse.sums)
+            sum = load(synapse.sums + size_t(x) * LANES);
+        else
+            add_channelwise<Tier>(synapse, x, 0, row.word, sum);
+        if (synapse.exponent) shift_left(sum, synapse.exponent);
+        add(current, sum);
+    }
+    return current;
+}
+
+// Fires pixel x; current(block) is X of a block.
+template <class Tier, class Current>
+LMHT_INLINE void fire_window_pixel(const NeuronRow& row, int x, const Lanes& v0, const Lanes& theta,
+                                   Current current) {
+    const NeuronSlice& neurons = row.neurons;
+    Lanes drive = splat(0), v = v0;
+    add_drive(drive, neurons, 0, current);
+    add_times(v, drive, uint32_t(neurons.steps));
+    fire_by_comparison<Tier>(v, theta, neurons.steps, *row.window,
+                             row.window->word(0, row.y, x) + row.word);
+}
+
+template <class Tier>
+LMHT_INLINE void fire_window_tile(const NeuronRow& row, Tile tile) {
+    const Lanes v0 = load(row.neurons.v0), theta = load(row.neurons.threshold);
+    const int32_t* currents = row.currents;
+    for (int p = 0; p < tile.pixels; ++p, currents += size_t(row.blocks) * LANES)
+        fire_window_pixel<Tier>(row, tile.x0 + p, v0, theta, [&](int block) LMHT_INLINE_LAMBDA {
+            return load(currents + size_t(block) * LANES);
+        });
+}
+
+// No spike lies under the row: all pixels add biases alone.
+template <class Tier>
+void fire_silent_window(const NeuronRow& row) {
+    const Lanes bias = load(row.neurons.bias);
+    fire_window_pixel<Tier>(row, 0, load(row.neurons.v0), load(row.neurons.threshold),
+                            [&](int) LMHT_INLINE_LAMBDA { return bias; });
+    copy_along_row(row, *row.window, row.window->word(0, row.y, 0) + row.word);
+}
+
+template <class Tier>
+void fire_window_of_sums(const NeuronRow& row) {
+    const Lanes v0 = load(row.neurons.v0), theta = load(row.neurons.threshold);
+    for (int x = 0; x < row.width; ++x) {
+        const Lanes current = current_of_sums<Tier>(row, x);
+        fire_window_pixel<Tier>(row, x, v0, theta,
+                                [&](int) LMHT_INLINE_LAMBDA { return current; });
+    }
+}
+
+// ----------------------------------------------------------------------------------------------
 // rows
 
 template <class Tier>
@@ -279,7 +352,9 @@ LMHT_INLINE void fire_general_tile(const NeuronRow& row, Tile tile) {
 // `row.currents` are those of the tile.
 template <class Tier>
 LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool plain, const Start& start) {
-    if (plain && row.out->format == Format::Binary)
+    if (row.window)
+        fire_window_tile<Tier>(row, tile);
+    else if (plain && row.out->format == Format::Binary)
         fire_plain_tile<Tier, false>(row, tile, start);
     else if (plain)
         fire_plain_tile<Tier, true>(row, tile, start);
@@ -289,7 +364,9 @@ LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool plain, const St
 
 template <class Tier>
 void neurons(const NeuronRow& row) {
-    const bool plain = is_plain(row);
+    if (row.window && row.silent_blocks == row.blocks) return fire_silent_window<Tier>(row);
+    if (row.window && has_sums_only(row)) return fire_window_of_sums<Tier>(row);
+    const bool plain = !row.window && is_plain(row);
     const Start start = plain ? fire_silent_steps<Tier>(row) : Start{};
     if (start.block == row.blocks) return;  // no step reads a spike
     Prefetcher prefetcher(row, start.block);
