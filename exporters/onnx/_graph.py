@@ -31,11 +31,12 @@ class Graph:
 
     Attributes:
         scope: Name of the layer whose nodes are added.
+        portable: Whether counts are added and compared in float32 instead of uint8.
+        magnitude: Largest magnitude of any sum or product, as far as `reach` was told.
     """
 
     def __init__(self, portable: bool = False) -> None:
-        self.scope = ""
-        self._portable = portable
+        self.scope, self.portable, self.magnitude = "", portable, 0
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
         self._weights: dict[str, onnx.TensorProto] = {}
@@ -61,9 +62,13 @@ class Graph:
         """Convert a tensor from dtype `before` to `after`, which may be equal."""
         return tensor if before == after else self.cast(tensor, after)
 
+    def reach(self, magnitude: int) -> None:
+        """Note the largest magnitude of a tensor, for runtimes that compute in float32."""
+        self.magnitude = max(self.magnitude, magnitude)
+
     def adds_in(self, dtype: np.dtype) -> np.dtype:
         """Return the dtype in which counts of `dtype` are added and compared."""
-        return np.dtype(np.float32) if self._portable and dtype == np.uint8 else dtype
+        return np.dtype(np.float32) if self.portable and dtype == np.uint8 else dtype
 
     def reshape(self, tensor: str, *shape: int) -> str:
         """Reshape a tensor; 0 keeps a dimension, -1 takes the remaining size."""

@@ -79,6 +79,7 @@ class Exporter:
             metadata=self.net.metadata,
             sha256=network_checksum(self.net),
             network=describe(self.net),
+            magnitude=self.g.magnitude,
         )
 
     # -- layers
@@ -135,6 +136,7 @@ class Exporter:
         else:
             summed = self._current(layer, "k", None, bound)
         logits = g.sum(g.cast(summed.tensor, np.int64), 1, 2)
+        g.reach(bound * steps)
         if layer.bias.any():
             logits = g("Add", logits, g.constant(layer.bias.astype(np.int64) * steps, "bias"))
         g.output(LOGITS, logits, np.int64, ("batch", self.net.classes))
@@ -167,6 +169,7 @@ class Exporter:
 
     def _counts(self, source: str, form: Form, steps: tuple[int, ...] | None) -> Counts:
         train = self._block(source)
+        self.g.reach(max(map(abs, train.span(form))))
         return Counts(
             tensor=train.stack(form, steps),
             dtype=train.dtype(form),
@@ -245,7 +248,10 @@ class Exporter:
             shape = self.net.shapes[synapse.source]
             fan_out = np.broadcast_to(synapse.fan_out(shape), (1, *shape[1:])).reshape(-1)
             spikes = self._total(synapse.source, events)
+            divisor = np.gcd.reduce(fan_out)  # keeps the sums of runtimes in float32 small
+            fan_out = fan_out // max(divisor, 1)
             crossed = self.g("MatMul", spikes, self.g.constant(fan_out, "fan_out"))
+            crossed = self.g("Mul", crossed, self.g.constant(divisor, "divisor"))
             total = crossed if total is None else self.g("Add", total, crossed)
         return total or self.g.zeros()
 
@@ -273,6 +279,7 @@ class Exporter:
     def _over_channels(self, name: str, k: str, dtype: np.dtype, high: int) -> str:
         """Sum k [B, n, P, C] over steps and channels; int64 [B, P]."""
         channels = pixels_of(self.net.shapes[name])[1]
+        self.g.reach(channels * high * self._trains[name].steps)
         # the fastest sum over channels; 2 * 255 * 1 does not saturate
         if dtype == np.uint8 and channels * high <= INT32_MAX:
             ones = self.g.constant(np.ones((channels, 1), np.int8), "ones")

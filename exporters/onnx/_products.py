@@ -71,6 +71,7 @@ class Counts(NamedTuple):
 
 def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
     """Return the sums of a synapse, with its exponent; the weight is the constant `name`."""
+    g.reach(_bound(synapse.weight, counts) << synapse.exponent)
     if isinstance(synapse, Scale):
         weight = synapse.weight.astype(np.int32) << synapse.exponent
         tensor = g.convert(counts.tensor, counts.dtype, np.dtype(np.int32))
@@ -90,6 +91,7 @@ def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
 
 def total(g: Graph, currents: list[Current], bound: int) -> Current:
     """Return the sum of currents, whose partial sums are at most `bound`."""
+    g.reach(bound)
     if bound >= EXACT_FLOAT32 or any(one.dtype == np.int32 for one in currents):
         currents = [_as_int32(g, one) for one in currents]
     result = currents[0]

@@ -44,6 +44,7 @@ class Field:
         kind: Where the value is stored: `"attribute"` or `"data set"` (HDF5), `"array"` (`.npz`),
             `"property"`, `"input"` or `"output"` (ONNX).
         optional: Whether a file may omit the key.
+        since: Version of the format from which on files have the key.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Field:
     meaning: str
     kind: str = "attribute"
     optional: bool = False
+    since: int = 1
 
 
 @dataclass(frozen=True)
@@ -177,5 +179,6 @@ def _table(group: Group) -> str:
 
 def _row(field: Field) -> str:
     kind = f"{field.kind}, optional" if field.optional else field.kind
-    cells = (f"`{field.name}`", kind, field.dtype, field.meaning)
+    since = f" Since version {field.since}." if field.since > 1 else ""
+    cells = (f"`{field.name}`", kind, field.dtype, field.meaning + since)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

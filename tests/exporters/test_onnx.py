@@ -475,7 +475,10 @@ def test_metadata(tmp_path: Path) -> None:
     assert metadata == {
         "checksum": hashlib.sha256(content[:-78]).hexdigest(),
         "format": "lmht-deploy onnx",
-        "version": "2",
+        "version": "3",
+        "magnitude": "1186739",
+        "max_calls": "0",
+        "data_sha256": "",
         "input": '{"kind": "image", "min_value": -128, "max_value": 127}',
         "scale": "0.01",
         # 22 taps along each axis of 8 (3·8, less 2 beyond the border), 3 -> 6 channels
@@ -633,9 +636,9 @@ def test_strange_files(tmp_path: Path) -> None:
             backends.open_backend("onnx", path)
         one_line(error, str(path), *parts)
 
+    values["version"].value = "4"
+    refuse("version 4", "versions 1 to 3")
     values["version"].value = "3"
-    refuse("version 3", "versions 1 to 2")
-    values["version"].value = "2"
     values["macs"].value = "{"
     refuse("damaged")
     values["macs"].value = "{}"
