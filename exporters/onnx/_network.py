@@ -12,7 +12,16 @@ import numpy as np
 
 from lmht_deploy.formats._onnx_network import describe
 from lmht_deploy.formats.lmht import network_checksum
-from lmht_deploy.formats.onnx import LOGITS, TRACE, WINDOWS, Properties, output_name
+from lmht_deploy.formats.onnx import (
+    LOGITS,
+    NEXT_STATE,
+    SCALE,
+    STATE,
+    TRACE,
+    WINDOWS,
+    Properties,
+    output_name,
+)
 from lmht_deploy.ir import (
     INT32_MAX,
     Flatten,
@@ -31,6 +40,7 @@ from ._counting import Plan, count, plan
 from ._graph import Graph
 from ._potential import integrate
 from ._products import Counts, Current, current, pixels_of, taps_of, total, windows
+from ._streams import Unit, max_calls, step_network
 from ._trains import Blocks, Form, Mapped, Stacked, Train, count_dtype, smallest
 
 if TYPE_CHECKING:
@@ -46,18 +56,35 @@ class Exporter:
         net: The network.
         trace: Whether to output the spikes of every neuron layer.
         counts: Whether to output the numbers of spikes and operations.
-        portable: Whether to avoid arithmetic on uint8.
+        scale: Whether to output the real value of one unit of a logit.
+        portable: Whether to avoid arithmetic on uint8 and float64.
+        stream: What part of a stream the graph takes, with potentials as inputs and outputs; None
+            for windows that begin at v0.
     """
 
-    def __init__(self, net: Network, *, trace: bool, counts: bool, portable: bool) -> None:
-        self.net, self.trace, self.counts = net, trace, counts
-        self.g = Graph(portable)
+    def __init__(
+        self,
+        net: Network,
+        *,
+        trace: bool,
+        counts: bool,
+        scale: bool,
+        portable: bool,
+        stream: Unit | None,
+    ) -> None:
+        self.whole, self.net = net, step_network(net) if stream == "step" else net
+        self.trace, self.counts, self.stream = trace, counts, stream
+        self.scale, self.g = scale, Graph(portable)
         self._trains: dict[str, Train] = {}
         self._blocks: dict[str, Train] = {}
         self._totals: dict[tuple[str, bool], str] = {}
 
-    def model(self) -> onnx.ModelProto:
-        """Return the model."""
+    def model(self, data: str) -> tuple[onnx.ModelProto, list[bytes]]:
+        """Return the model, and the parts of the file of its weights if it is too large.
+
+        Args:
+            data: Name of the file of weights.
+        """
         for layer in self.net.layers:
             self.g.scope = layer.name
             if isinstance(layer, Readout):
@@ -66,9 +93,12 @@ class Exporter:
                 self._trains[layer.name] = self._apply(layer)
             if isinstance(layer, Neurons | Readout):
                 self._outputs(layer)
-        return self.g.model(self._properties().encode())
+        if self.scale:
+            scale = self.g.constant(np.float64(self.net.readout.scale), "scale")
+            self.g.output(SCALE, scale, np.float64, ())
+        return self.g.model(self._properties, data)
 
-    def _properties(self) -> Properties:
+    def _properties(self, data_sha256: str) -> dict[str, str]:
         entry = self.net.input
         return Properties(
             kind=entry.kind,
@@ -77,10 +107,19 @@ class Exporter:
             scale=self.net.readout.scale,
             macs=macs(self.net),
             metadata=self.net.metadata,
-            sha256=network_checksum(self.net),
-            network=describe(self.net),
+            sha256=network_checksum(self.whole),
+            network=describe(self.whole),
             magnitude=self.g.magnitude,
-        )
+            max_calls=self._max_calls(),
+            data_sha256=data_sha256,
+        ).encode()
+
+    def _max_calls(self) -> int:
+        """Return the number of calls that are proved: at least those of one window."""
+        if self.stream is None:
+            return 0
+        calls = self.whole.input.steps if self.stream == "step" else 1
+        return max(calls, max_calls(self.net))
 
     # -- layers
 
@@ -112,12 +151,33 @@ class Exporter:
         chosen = self._plan(layer)
         if chosen is None:
             summed = self._current(layer, "k", None, bounds.current)
-            return integrate(self.g, layer, summed, shape, bounds)
+            state = self._state(layer) if self.stream else None
+            train, v = integrate(self.g, layer, summed, shape, bounds, state)
+            if self.stream:
+                self._next_state(layer, v)
+            return train
         summed = self._current(layer, chosen.form, chosen.columns, chosen.bound)
         return count(self.g, layer, chosen, summed, shape)
 
+    def _state(self, layer: Neurons) -> str:
+        """Add the potentials of a layer as an input."""
+        pixels, channels = pixels_of(self.net.shapes[layer.name])
+        name = output_name(STATE, layer.name)
+        self.g.input(name, np.int32, ("batch", pixels, channels))
+        return self.g.reshape(name, 0, 1, pixels, channels)
+
+    def _next_state(self, layer: Neurons, v: str) -> None:
+        """Output the potentials at the end of the call."""
+        pixels, channels = pixels_of(self.net.shapes[layer.name])
+        v = self.g("Sub", v, self.g.constant(layer.v0, "v0"))
+        v = self.g.reshape(v, 0, pixels, channels)
+        name = output_name(NEXT_STATE, layer.name)
+        self.g.output(name, v, np.int32, ("batch", pixels, channels))
+
     def _plan(self, layer: Neurons) -> Plan | None:
-        """Return the plan for N where counts stay small, otherwise for k."""
+        """Return the plan for N where counts stay small, otherwise for k; None for potentials."""
+        if self.stream:
+            return None
         trains = [self._block(synapse.source) for synapse in layer.synapses]
         small = all(
             train.span("N")[1] <= MAX_UINT8 or synapse.source in self.net.inputs

@@ -26,8 +26,15 @@ INT32 = np.dtype(np.int32)
 MAX_UINT8 = 255
 
 
-def integrate(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: Bounds) -> Train:
-    """Return the spikes of `layer`.
+def integrate(
+    g: Graph,
+    layer: Neurons,
+    current: Current,
+    shape: Shape,
+    bounds: Bounds,
+    state: str | None = None,
+) -> tuple[Train, str]:
+    """Return the spikes of `layer`, and the potentials at the end if there is a `state`.
 
     Args:
         g: The graph.
@@ -35,10 +42,13 @@ def integrate(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: 
         current: Sums of the synapses at all steps, without bias.
         shape: Shape of the layer.
         bounds: Proved bounds of the layer.
+        state: Potentials at the start less v0, int32 [B, 1, P, C]; None for zeros.
     """
     drives = _drives(g, layer, current, shape, bounds)
-    v, spikes = g.constant(layer.v0), []
+    v, spikes = g.constant(layer.v0, "v0"), []
     largest = max(bounds.potential, int(np.abs(layer.v0.astype(np.int64)).max()))
+    if state is not None:
+        v, largest = g("Add", state, v), INT32_MAX
     g.reach(largest)
     for step in range(layer.steps):
         block, substep = divmod(step, layer.substeps)
@@ -48,9 +58,9 @@ def integrate(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: 
             v = g("Add", v, drives[block])
         k, spike = _fire(g, layer, v)
         spikes.append(spike)
-        if step < layer.steps - 1:
-            v = g("Sub", v, g("Mul", k, g.constant(layer.threshold)))
-    return Stepwise(g, layer.steps, (0, layer.levels), "k", spikes.__getitem__)
+        if step < layer.steps - 1 or state is not None:
+            v = g("Sub", v, g("Mul", k, g.constant(layer.threshold, "threshold")))
+    return Stepwise(g, layer.steps, (0, layer.levels), "k", spikes.__getitem__), v
 
 
 def _drives(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: Bounds) -> list[str]:
