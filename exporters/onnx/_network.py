@@ -6,6 +6,8 @@ them: counts (`_counting`) or potentials (`_potential`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +41,7 @@ from lmht_deploy.result import macs
 from ._counting import Plan, count, plan
 from ._graph import Graph
 from ._potential import integrate
-from ._products import Counts, Current, current, pixels_of, taps_of, total, windows
+from ._products import Counts, Current, current, pixels_of, taps_of, tiled, total, windows
 from ._streams import Unit, max_calls, step_network
 from ._trains import Blocks, Form, Mapped, Stacked, Train, count_dtype, smallest
 
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     import onnx
 
 MAX_UINT8 = 255
+MAX_AREA = 16
+"""Largest area of a pooling that is gathered at once."""
 
 
 class Exporter:
@@ -239,19 +243,29 @@ class Exporter:
         )
 
     def _sum_pool(self, layer: SumPool) -> Train:
-        taps, shape = self._taps(layer, nearest=False), self.net.shapes[layer.source]
-
         def function(k: str, before: np.dtype, after: np.dtype) -> str:
-            rows = windows(self.g, k, shape, taps)
-            return self._sum(rows, 3, before, after)
+            # ONNX sums int32 and larger types only
+            wide = np.promote_types(after, np.int32)
+            k = self._pool(
+                layer,
+                self.g.convert(k, before, wide),
+                wide.itemsize,
+                lambda rows: self.g.sum(rows, 3),
+                nearest=False,
+            )
+            return self.g.convert(k, wide, after)
 
         return Mapped(self._trains[layer.source], self.net.ranges[layer.name], function)
 
     def _max_pool(self, layer: MaxPool) -> Train:
         source = self._trains[layer.source]
-        taps = self._taps(layer, nearest=True)
-        rows = windows(self.g, source.stack("k"), self.net.shapes[layer.source], taps)
-        k = self.g("ReduceMax", rows, axes=[3], keepdims=0)
+        k = self._pool(
+            layer,
+            source.stack("k"),
+            source.dtype("k").itemsize,
+            lambda rows: self.g("ReduceMax", rows, axes=[3], keepdims=0),
+            nearest=True,
+        )
         return Stacked(self.g, source.steps, source.range, k)
 
     def _flatten(self, layer: Flatten) -> Train:
@@ -262,20 +276,41 @@ class Exporter:
 
         return Mapped(source, source.range, function)
 
-    def _taps(self, layer: SumPool | MaxPool, *, nearest: bool) -> np.ndarray:
-        shape = self.net.shapes[layer.source]
-        return taps_of(shape, layer.kernel, layer.stride, layer.padding, nearest=nearest)
+    def _pool(
+        self,
+        layer: SumPool | MaxPool,
+        k: str,
+        itemsize: int,
+        reduce: Callable[[str], str],
+        *,
+        nearest: bool,
+    ) -> str:
+        """Reduce [B, n, P, C] over the windows of a pooling; large ones along x, then along y."""
+        channels, *size = self.net.shapes[layer.source]
+        row_bytes = self.net.steps[layer.source] * channels * itemsize
+        fields = zip(layer.kernel, layer.stride, layer.padding, strict=True)
+        (ky, sy, py), (kx, sx, px) = fields
+        stages = [((ky, kx), (sy, sx), (py, px))]
+        if ky * kx > MAX_AREA:
+            stages = [((1, kx), (1, sx), (0, px)), ((ky, 1), (sy, 1), (py, 0))]
+        for kernel, stride, padding in stages:
+            shape = (channels, *size)
+            taps = taps_of(shape, kernel, stride, padding, nearest=nearest)
+            k = tiled(self.g, taps, row_bytes, partial(self._reduced, k, shape, reduce))
+            size = [
+                (n + 2 * p - m) // s + 1
+                for n, m, s, p in zip(size, kernel, stride, padding, strict=True)
+            ]
+        return k
+
+    def _reduced(self, k: str, shape: Shape, reduce: Callable[[str], str], taps: np.ndarray) -> str:
+        return reduce(windows(self.g, k, shape, taps))
 
     def _channels_first(self, k: str, shape: Shape) -> str:
         """Convert [B, n, P, C] to [B, n, C, H, W] or [B, n, N]."""
         if len(shape) == 3:
             k = self.g("Transpose", k, perm=[0, 1, 3, 2])
         return self.g.reshape(k, 0, 0, *shape)
-
-    def _sum(self, k: str, axis: int, before: np.dtype, after: np.dtype) -> str:
-        """Sum over one axis; ONNX sums int32 and larger types only."""
-        wide = np.promote_types(after, np.int32)
-        return self.g.convert(self.g.sum(self.g.convert(k, before, wide), axis), wide, after)
 
     # -- outputs
 

@@ -729,6 +729,39 @@ def test_weights_in_any_other_file_are_refused(
         backends.open_backend("onnx", path)
 
 
+@pytest.mark.parametrize("kernel", [4, 5, (7, 3), (1, 17)])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_large_poolings(kernel: int | tuple[int, int], stride: int, tmp_path: Path) -> None:
+    b = Builder(5, shape=(2, 17, 18), steps=2)
+    padding = (kernel // 2,) * 2 if isinstance(kernel, int) else tuple(k // 2 for k in kernel)
+    a = b.neurons("a", b.conv("input", 3), steps=2, levels=3)
+    pooled = b.sum_pool(a, kernel, stride, padding), b.max_pool(a, kernel, stride, padding)
+    c = b.neurons("c", *(b.conv(source, 4, 1, 1, 0) for source in pooled), steps=2)
+    net = b.finish(c)
+    assert_exact(net, windows_for(net, 2), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["depthwise", "dense", "sum", "max"])
+def test_large_kernels_take_little_memory(kind: str, tmp_path: Path) -> None:
+    """15x15 on 48x128x128, 4 steps: all rows at once would take 708 MB, or 2.8 GB as int32."""
+    b = Builder(0, shape=(48, 128, 128), steps=4, max_value=1)
+    pools = {"sum": b.sum_pool, "max": b.max_pool}
+    if kind in pools:
+        a = b.neurons("a", b.conv(pools[kind]("input", 15, 1, 7), 4, 1, 1, 0))
+    else:
+        groups = 48 if kind == "depthwise" else 1
+        a = b.neurons("a", b.conv("input", 48, 15, 1, 7, groups=groups))
+    path = tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(b.finish(b.sum_pool(a, 32, 32, 0)), path)
+    sizes = {
+        value.name: onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).itemsize
+        * np.prod([size.dim_value or 1 for size in value.type.tensor_type.shape.dim])
+        for value in onnx.load(path).graph.value_info
+    }
+    name, largest = max(sizes.items(), key=lambda item: item[1])
+    assert largest < 2**28, name
+
+
 @pytest.mark.parametrize("name", SPECIAL)
 def test_every_tensor_has_its_shape(name: str, tmp_path: Path) -> None:
     lmht_deploy.exporters.onnx.export_onnx(SPECIAL[name](), tmp_path / "net.onnx", trace=True)
