@@ -4,6 +4,8 @@ onnx/           ONNX (`.onnx`)
 netx.py         NetX HDF5 (`.net`), exact in the Lava processes of lmht-deploy
 netx_exact.py   NetX HDF5 (`.net`), exact in unmodified lava-dl, for small networks
 c/              C99 source (`.c` and `.h`) for small machines
+nir.py          NIR (`.nir`), with the integers of the network in its metadata
+flat.py         flat file (`.lmhtf`) for the C and C++ library and for WebAssembly
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lmht_deploy.errors import ExportError, show
+from lmht_deploy.errors import ExportError, listed, show
 from lmht_deploy.ir import Network, require_network
 
 __all__ = ["ExportReport", "export"]
@@ -22,6 +24,8 @@ OPTIONS = {
     ".onnx": ("trace", "logits_only", "logits_scale", "portable", "stream"),
     ".net": ("graded", "stock_exact"),
     ".c": ("prefix",),
+    ".nir": ("plain",),
+    ".lmhtf": (),
 }
 """Options of each format, by file name extension."""
 
@@ -32,7 +36,7 @@ class ExportReport:
 
     Attributes:
         path: The file.
-        format: Format of the file: "ONNX", "NetX", "NetX, stock-exact" or "C99".
+        format: Format of the file: "ONNX", "NetX", "NetX, stock-exact", "C99", "NIR" or "flat".
         warnings: What other readers of the file get wrong, one sentence each.
     """
 
@@ -58,12 +62,13 @@ def export(
     graded: bool = False,
     stock_exact: bool = False,
     prefix: str | None = None,
+    plain: bool = False,
 ) -> ExportReport:
     """Write an integer network as an artifact of another runtime.
 
-    The file name extension of `path` chooses the format: `.onnx`, `.net` or `.c`. The file
-    appears complete or not at all, and equal networks give equal bytes. A `.c` file has its header
-    beside it, with the suffix `.h`.
+    The file name extension of `path` chooses the format: `.onnx`, `.net`, `.c`, `.nir` or `.lmhtf`.
+    The file appears complete or not at all, and equal networks give equal bytes. A `.c` file has
+    its header beside it, with the suffix `.h`.
 
     Args:
         net: The network.
@@ -78,6 +83,7 @@ def export(
         graded: NetX: spikes carry counts of up to L, as on Loihi 2, instead of L single spikes.
         stock_exact: NetX: write a small network such that unmodified lava-dl runs it exactly.
         prefix: C: first part of the names in the header. Default: "lmht".
+        plain: NIR: refuse a network that a reader of IF neurons would not run exactly.
 
     Returns:
         The path, the format and the warnings.
@@ -89,7 +95,7 @@ def export(
     """
     path, net = _checked(path), require_network(net)
     options = {"trace": trace, "logits_only": logits_only, "logits_scale": logits_scale}
-    options |= {"portable": portable, "graded": graded, "stock_exact": stock_exact}
+    options |= {"portable": portable, "graded": graded, "stock_exact": stock_exact, "plain": plain}
     for name, given in options.items():
         if not isinstance(given, bool):
             raise ExportError(f"option {name!r} is True or False, not {show(given)}")
@@ -116,6 +122,15 @@ def export(
 
         export_c(net, path, prefix="lmht" if prefix is None else prefix)
         return ExportReport(path, "C99")
+    if path.suffix == ".nir":
+        from .nir import export_nir
+
+        return ExportReport(path, "NIR", export_nir(net, path, plain=plain))
+    if path.suffix == ".lmhtf":
+        from .flat import export_flat
+
+        export_flat(net, path)
+        return ExportReport(path, "flat")
     if stock_exact:
         from .netx_exact import export_netx_exact
 
@@ -136,9 +151,9 @@ def _check_options(path: Path, given: set[str]) -> None:
     if path.suffix == ".lmht":
         raise ExportError(f"{path}: .lmht is no export format; use lmht_deploy.save(net, path)")
     if path.suffix not in OPTIONS:
-        known = " and ".join(OPTIONS)
         raise ExportError(
-            f"{path}: unknown file name extension {path.suffix!r}; the export formats are {known}"
+            f"{path}: unknown file name extension {path.suffix!r}; the export formats are"
+            f" {listed(OPTIONS)}"
         )
     for name in sorted(given.difference(OPTIONS[path.suffix])):
         formats = next(suffix for suffix, names in OPTIONS.items() if name in names)

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .quantize import quantize
     from .reparameterize import reparameterize
     from .result import Result
+    from .scale import Evaluation, evaluate
 
 __version__ = "0.1.0"
 
@@ -67,6 +68,7 @@ __all__ = [
     "Conv",
     "DataError",
     "Engine",
+    "Evaluation",
     "Explanation",
     "ExportError",
     "ExportReport",
@@ -91,6 +93,7 @@ __all__ = [
     "__version__",
     "compare",
     "data",
+    "evaluate",
     "explain",
     "export",
     "from_nir",
@@ -126,6 +129,7 @@ _SOURCES = {
     "quantize": ("quantize",),
     "reparameterize": ("reparameterize",),
     "result": ("Result",),
+    "scale": ("Evaluation", "evaluate"),
 }
 _HOMES = {name: module for module, names in _SOURCES.items() for name in names}
 """Module of each public name."""

@@ -52,6 +52,10 @@ ALLOWED: dict[str, set[str]] = {
         "errors", "exporters", "formats", "ir", "netx", "quantize", "reference", "reparameterize",
         "result", "zoo",
     },
+    "scale": {
+        "_arguments", "_packages", "_suggest", "analysis", "answers", "backends", "data", "engine",
+        "errors", "exporters", "formats", "ir", "result", "zoo",
+    },
     "plot": {"_arguments", "_packages", "errors", "events", "result"},
     "report": {"_packages", "errors", "formats", "plot"},
     "view": {"_packages", "errors", "events", "formats", "result"},

@@ -5,7 +5,7 @@ _trains.py      spikes of a layer, per step or since the start of the window
 _products.py    synapses: products of counts and weights
 _mixing.py      T-GIMs and the proved floor of a quotient
 _closed.py      neurons with a constant drive: no recurrence, one product per window
-_counting.py    neurons without leak: a recurrence over counts
+_counting.py    neurons that subtract θ and do not leak: a recurrence over counts
 _potential.py   all neurons: the recurrence of the semantics over potentials
 _streams.py     networks whose input arrives in parts
 _graph.py       builder of ONNX graphs

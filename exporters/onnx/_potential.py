@@ -4,11 +4,12 @@
     k = clip(floor(v / θ), 0, L)
     v = v - k·θ
 
-For neurons that leak, or whose counts exceed 8 bits. Potentials are int32, as the bounds of the
-network prove. v·λq is exact in float32 below 2^24, and in float64 with its at most 45 bits. A
-portable graph has no float64: it splits v and λq. Cast truncates toward zero as the definition
-does. The floor is that of `_mixing.floor_quotients` for L up to 255. Above, it is the
-division of int32, which truncates: it is above the floor only where k is clipped to 0.
+or with another reset and a floor. For neurons that do so or leak, or whose counts exceed 8 bits.
+Potentials are int32, as the bounds of the network prove. v·λq is exact in float32 below 2^24, and
+in float64 with its at most 45 bits. A portable graph has no float64: it splits v and λq. Cast
+truncates toward zero as the definition does. The floor of the quotient is that of
+`_mixing.floor_quotients` for L up to 255. Above, it is the division of int32, which truncates: it
+is above the floor only where k is clipped to 0.
 """
 
 from __future__ import annotations
@@ -46,21 +47,49 @@ def integrate(
     """
     drives = _drives(g, layer, current, shape, bounds)
     v, spikes = g.constant(layer.v0, "v0"), []
+    late = _first_late(g, layer)
     largest = max(bounds.potential, int(np.abs(layer.v0.astype(np.int64)).max()))
     if state is not None:
         v, largest = g("Add", state, v), INT32_MAX
+        late = _late(g, layer, _fire(g, layer, v)[0]) if layer.reset == "subtract-late" else None
     g.reach(largest)
     for step in range(layer.steps):
         block, substep = divmod(step, layer.substeps)
         if layer.leaks and substep == 0:
             v = _leak(g, v, int(layer.leak), largest)
+        if late is not None:
+            v = g("Sub", v, late)
         if layer.injection == "uniform" or substep == 0:
             v = g("Add", v, drives[block])
+        if layer.floor is not None:
+            v = g("Max", v, g.constant(layer.floor, "floor"))
         k, spike = _fire(g, layer, v)
         spikes.append(spike)
         if step < layer.steps - 1 or state is not None:
-            v = g("Sub", v, g("Mul", k, g.constant(layer.threshold, "threshold")))
+            v, late = _reset(g, layer, v, k)
     return Stepwise(g, layer.steps, (0, layer.levels), "k", spikes.__getitem__), v
+
+
+def _first_late(g: Graph, layer: Neurons) -> str | None:
+    """Return what is subtracted at the first step after the leak."""
+    if layer.reset != "subtract-late" or (layer.v0 < layer.threshold).all():
+        return None
+    counts = np.clip(layer.v0.astype(np.int64) // layer.threshold, 0, layer.levels)
+    return g.constant((counts * layer.threshold).astype(np.int32), "late")
+
+
+def _late(g: Graph, layer: Neurons, k: str) -> str:
+    """Return k·θ."""
+    return g("Mul", k, g.constant(layer.threshold, "threshold"))
+
+
+def _reset(g: Graph, layer: Neurons, v: str, k: str) -> tuple[str, str | None]:
+    """Return what k spikes leave of v, and what is subtracted at the next step after the leak."""
+    if layer.reset == "zero":
+        fired = k if layer.levels == 1 else g("Min", k, g.constant(np.int32(1)))
+        return g("Sub", v, g("Mul", v, fired)), None
+    spent = _late(g, layer, k)
+    return (v, spent) if layer.reset == "subtract-late" else (g("Sub", v, spent), None)
 
 
 def _drives(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: Bounds) -> list[str]:

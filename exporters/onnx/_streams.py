@@ -52,10 +52,13 @@ def max_calls(net: Network) -> int:
 def _max_calls(layer: Neurons, drive: int) -> int:
     """Return the number of calls after which |v| + |v0| is proved to be within int32.
 
-    Spikes never increase |v|: only potentials of at least θ fire, and end between 0 and v.
+    Spikes never increase |v|: only potentials of at least θ fire, and end between 0 and v. Floors
+    are at most 0 and do not increase it either.
     """
     start = int(np.abs(layer.v0.astype(np.int64)).max())
     steps, leak = len(layer.omega), int(layer.leak)
+    if layer.reset == "subtract-late":  # λ·v - k·θ, where k·θ is at most v
+        leak = max(leak, LEAK_ONE - leak)
     injected = drive * (layer.substeps if layer.injection == "uniform" else 1)
     limit = INT32_MAX - start
     if leak > LEAK_ONE:

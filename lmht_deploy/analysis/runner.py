@@ -32,7 +32,7 @@ __all__ = [
     "write_artifact",
 ]
 
-DEFAULTS = {".lmht": "event", ".onnx": "onnx", ".net": "event"}
+DEFAULTS = {".lmht": "event", ".onnx": "onnx", ".net": "event", ".nir": "event"}
 """Backend of each kind of artifact. NetX files of other tools run on "netx"."""
 
 

@@ -3,7 +3,8 @@
 A backend is a module of this package. It defines:
 
     SUFFIX                               file name extension of its artifact, e.g. ".lmht";
-                                         what can run a network reads it from .net files, too
+                                         what can run a network reads it from .net and .nir
+                                         files, too
     CAPABILITIES                         what it can do, see `Capability`
     EXPORT                               options of `lmht_deploy.export` for its artifact, if any
     refusal(path) -> str | None          why it does not run an artifact exactly, if that occurs
@@ -33,6 +34,7 @@ from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import BackendError, DataError, show
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.formats.netx import load_netx_network
+from lmht_deploy.formats.nir_network import load_nir_network
 from lmht_deploy.ir import Network, require_network
 from lmht_deploy.result import Result, as_array, concatenate
 from lmht_deploy.zoo import network_path
@@ -323,14 +325,15 @@ def load_integer_network(name: str, path: Path) -> Network:
 
 
 def load_any_network(path: Path) -> Network:
-    """Load the network of a `.lmht` file, or of a NetX file that lmht-deploy exported."""
-    return load_netx_network(path) if path.suffix == ".net" else load_network(path)
+    """Load the network of a `.lmht` file, or of a `.net` or `.nir` file of lmht-deploy."""
+    readers = {".net": load_netx_network, ".nir": load_nir_network}
+    return readers.get(path.suffix, load_network)(path)
 
 
 def _suffixes(module: ModuleType) -> tuple[str, ...]:
     """Return the file name extensions of what a backend opens."""
     if "network" in module.CAPABILITIES:
-        return (".lmht", ".net")
+        return (".lmht", ".net", ".nir")
     return (module.SUFFIX,)
 
 

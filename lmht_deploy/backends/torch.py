@@ -294,11 +294,10 @@ def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
     v = per_channel(layer.v0, drive).to(drive.dtype).expand(drive.shape[1:])
     spikes = []
     for step, now in enumerate(drive):
-        if layer.leaks and step % layer.substeps == 0:
-            v = _leak(layer, v)
-        v = v + now
+        kept = _leak(layer, v) if layer.leaks and step % layer.substeps == 0 else v
+        v = integrate(layer, v, kept, now, theta)
         k = _count(layer, v, theta)
-        v = torch.addcmul(v, k, theta, value=-1)
+        v = after_spikes(layer, v, k, theta)
         spikes.append(k)
     return torch.stack(spikes, 1).to(current.dtype)
 
@@ -322,6 +321,43 @@ def _count(layer: Neurons, v: torch.Tensor, theta: torch.Tensor) -> torch.Tensor
     if v.dtype == torch.float32:  # the quotient is rounded to the right side, see the module
         return (v / theta).floor_().clamp_(0, layer.levels)
     return torch.div(v, theta, rounding_mode="floor").clamp(0, layer.levels)
+
+
+def integrate(
+    layer: Neurons, v: torch.Tensor, kept: torch.Tensor, now: torch.Tensor, theta: torch.Tensor
+) -> torch.Tensor:
+    """Return the potential that fires.
+
+    Args:
+        layer: The neurons.
+        v: Potential at the end of the step before.
+        kept: The same after the leak.
+        now: I[t].
+        theta: θ.
+    """
+    import torch
+
+    if layer.reset == "subtract-late":
+        kept = kept - _count(layer, v, theta) * theta
+    v = kept + now
+    if layer.floor is None:
+        return v
+    return torch.maximum(
+        v, torch.tensor(layer.floor, dtype=v.dtype, device=v.device).view_as(theta)
+    )
+
+
+def after_spikes(
+    layer: Neurons, v: torch.Tensor, k: torch.Tensor, theta: torch.Tensor
+) -> torch.Tensor:
+    """Return what k spikes leave of the potential v until the next step."""
+    match layer.reset:
+        case "subtract":
+            return v - k * theta
+        case "subtract-late":
+            return v
+        case "zero":
+            return v.masked_fill(k > 0, 0)
 
 
 def _leak(layer: Neurons, v: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from .datasets import datasets
 from .demo import demo
 from .doctor import doctor
 from .emulate import emulate
+from .evaluate import evaluate
 from .explain import explain
 from .export import export
 from .import_ import import_
@@ -48,6 +49,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, export, "lmht export net.lmht --out net.onnx"),
     (DEPLOY, run, "lmht run net.lmht --data recording.aedat4 --predictions answers.csv"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
+    (DEPLOY, evaluate, "lmht evaluate nets/*.lmht --data digits --out results"),
     (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
     (DEPLOY, view, "lmht view net.lmht recording.aedat4 --length 100ms"),
     (DEPLOY, explain, "lmht explain net.lmht recording.aedat4 --report explanation.html"),

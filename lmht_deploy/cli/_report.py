@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ._console import say, to_json
 
-Verb = Literal["compare", "explain", "run", "train", "validate"]
+Verb = Literal["compare", "evaluate", "explain", "run", "train", "validate"]
 
 
 def write_report(
@@ -29,6 +29,7 @@ def write_report(
 
     makers = {
         "compare": report.compare_report,
+        "evaluate": report.evaluation_report,
         "explain": report.explain_report,
         "run": report.run_report,
         "train": report.training_report,

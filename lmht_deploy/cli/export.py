@@ -7,16 +7,24 @@ from typing import Annotated
 
 import typer
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, counted
 
 from . import _options as options
 from ._console import say, tell, write_json
 
-ONNX, NETX, C99 = "ONNX", "NetX", "C99"
+ONNX, NETX, C99, NIR = "ONNX", "NetX", "C99", "NIR"
 STOCK = (
     "note: lmht-deploy runs this file exactly; unmodified lava-dl reads it as an approximation "
     "with hard-reset neurons and {count} more differences, which --json lists. To measure that: "
     "lmht run {path} --backend netx --data ..."
+)
+READERS = (
+    "note: lmht-deploy runs this file exactly; other readers of NIR see an approximation with "
+    "{count}, which --json lists"
+)
+PLAIN = (
+    "a reader whose IF neurons fire one spike where v >= v_threshold, and subtract v_threshold, "
+    "runs this file exactly"
 )
 
 
@@ -34,8 +42,9 @@ def export(
         typer.Option(
             "--out",
             "-o",
-            help="Artifact to write: .onnx (ONNX), .net (NetX HDF5 for Lava) or .c (C99 source, "
-            "with its header .h beside it).",
+            help="Artifact to write: .onnx (ONNX), .net (NetX HDF5 for Lava), .nir (NIR), .c (C99 "
+            "source, with its header .h beside it) or .lmhtf (flat file for the C and C++ "
+            "library).",
             callback=options.is_file,
         ),
     ],
@@ -105,9 +114,17 @@ def export(
             rich_help_panel=C99,
         ),
     ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Refuse a network that a reader of IF neurons would not run exactly.",
+            rich_help_panel=NIR,
+        ),
+    ] = False,
     json: options.Json = None,
 ) -> None:
-    """Export an integer network to ONNX, to NetX (Lava) or to C."""
+    """Export an integer network to ONNX, NetX (Lava), NIR, C or a flat file."""
     import lmht_deploy as lmht
 
     header = out.with_suffix(".h") if out.suffix == ".c" else None
@@ -125,9 +142,13 @@ def export(
         graded=graded,
         stock_exact=stock_exact,
         prefix=prefix,
+        plain=plain,
     )
     if report.format == "NetX":
         tell(STOCK.format(path=out, count=len(report.warnings) or "no"))
+    if report.format == "NIR":
+        differences = counted(len(report.warnings), "difference")
+        tell(READERS.format(count=differences) if report.warnings else PLAIN)
     if report.keeps_24_bits:
         say("no input makes a 24-bit current or potential of Lava wrap or clip: proved")
     size = out.stat().st_size

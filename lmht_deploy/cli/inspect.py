@@ -69,9 +69,9 @@ def inspect(
     network: Annotated[
         Path,
         typer.Argument(
-            help="A network (.lmht, or zoo:NAME), an exported .onnx file, or a NetX file (.net) of "
-            "any tool.",
-            callback=options.network_file(".lmht", ".onnx", ".net"),
+            help="A network (.lmht, or zoo:NAME), an exported .onnx or .nir file, or a NetX file "
+            "(.net) of any tool.",
+            callback=options.network_file(".lmht", ".onnx", ".net", ".nir"),
             autocompletion=options.complete_network,
         ),
     ],
@@ -103,8 +103,8 @@ def inspect(
     json: options.Json = None,
 ) -> None:
     """Show a network: layers, shapes, parameters, and the proved bits of its accumulators."""
-    kinds = {".net": _inspect_netx, ".onnx": _inspect_onnx, ".lmht": _inspect_network}
-    content = kinds[network.suffix](network, run, target)
+    kinds = {".net": _inspect_netx, ".onnx": _inspect_onnx}
+    content = kinds.get(network.suffix, _inspect_network)(network, run, target)
     if paths:
         content["paths"] = _inspect_paths(network, run)
     write_json(json, content)
@@ -189,9 +189,9 @@ def _omega(omega: Any) -> str:
 
 
 def _parameters(layer: Layer) -> int:
-    """Number of weights, biases, thresholds, initial potentials and T-GIM entries."""
-    names = ("bias", "threshold", "v0", "omega")
-    arrays = [getattr(layer, name) for name in names if hasattr(layer, name)]
+    """Number of weights, biases, thresholds, initial potentials, floors and T-GIM entries."""
+    names = ("bias", "threshold", "v0", "omega", "floor")
+    arrays = [array for name in names if (array := getattr(layer, name, None)) is not None]
     arrays += [synapse.weight for synapse in getattr(layer, "synapses", ())]
     return sum(int(array.size) for array in arrays)
 

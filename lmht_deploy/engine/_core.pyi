@@ -77,11 +77,17 @@ class Model:
         substeps: int,
         levels: int,
         leak: int,
+        reset: str,
+        floor: NDArray[np.int32] | None,
+        summable: bool,
     ) -> int:
         """Add a layer of neurons.
 
+        Args:
+            summable: Whether v0 plus the input I summed over the window is proved to fit 32 bits.
+
         Shape:
-            bias, threshold, v0: [C_out].
+            bias, threshold, v0, floor: [C_out].
             omega: [T·S, T_in], one row per sub-step.
         """
     def add_readout(

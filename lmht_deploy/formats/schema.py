@@ -19,8 +19,9 @@ COMPATIBILITY = """\
 * A format has one version number, which is written into every file.
 * The number increases by one when a field is added, removed or renamed, or changes its type,
   shape, unit or meaning. Nothing in a published version changes afterwards.
-* A release writes the newest version only. It reads that version and every earlier one, from
-  version 1 on. Golden files of every version are part of the test suite.
+* A release writes the newest version, or the oldest one that holds the content where the format
+  says so. It reads the newest version and every earlier one, from version 1 on. Golden files of
+  every version are part of the test suite.
 * A file of an unknown version is refused, with the version found and the versions that are read.
 * A file with an unknown, missing or additional field is refused, and the message names the field.
   Nothing is ignored, and no default value is assumed.

@@ -9,6 +9,7 @@ Example:
 
 from ._compare import compare_report
 from ._document import Report
+from ._evaluation import evaluation_report
 from ._explain import explain_report
 from ._files import to_csv, to_html, to_latex, write_figures, write_html
 from ._run import run_report
@@ -18,6 +19,7 @@ from ._validation import validation_report
 __all__ = [
     "Report",
     "compare_report",
+    "evaluation_report",
     "explain_report",
     "run_report",
     "to_csv",

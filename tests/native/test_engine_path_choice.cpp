@@ -8,8 +8,10 @@ using namespace lmht;
 static constexpr Costs COSTS{.binary_row = 2,
                              .graded_row = 2.5f,
                              .weighted_row = 10,
-                             .cache_miss_factor = 1.5f,
+                             .large_slice_factor = 1.5f,
                              .dense_slot = 0.5f,
+                             .dense_pixel = 20,
+                             .dense_word = 0,
                              .list_pixel = 30,
                              .list_word = 8,
                              .extra_list_pixel = 40};

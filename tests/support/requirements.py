@@ -28,10 +28,11 @@ REASONS = {
     "triton": r"[Tt]riton",
     "chromium": r"Chromium",
     "neurobench": r"neurobench",
+    "snntorch": r"snntorch",
 }
 """What a test can need, and a pattern of the reasons with which tests skip for lack of it."""
 
-NOT_INSTALLED = {"gpu", "chromium", "neurobench"}
+NOT_INSTALLED = {"gpu", "chromium", "neurobench", "snntorch"}
 """What the packages of the project do not install."""
 
 AVX2 = {"avx2", "bmi1", "bmi2", "abm", "popcnt"}

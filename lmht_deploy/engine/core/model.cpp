@@ -89,6 +89,16 @@ Drive drive_of(const SynapticLayer& layer) {
     return constant ? Drive::Constant : one ? Drive::One : Drive::Mixed;
 }
 
+// Whether the spike counts of a window follow from the sum of its inputs: see neurons.hpp.
+bool is_closed(const SynapticLayer& layer) {
+    bool begins_between = true;  // 0 and theta
+    for (size_t c = 0; c < layer.v0.size(); ++c)
+        begins_between &= layer.v0[c] >= 0 && layer.v0[c] < layer.threshold[c];
+    return begins_between && layer.drive == Drive::Constant && layer.levels == 1 &&
+           layer.steps <= MAX_COMPARISONS && layer.leak == LEAK_ONE &&
+           layer.reset == Reset::Subtract && layer.floor.empty();
+}
+
 std::vector<int32_t> bias_of_block(const int32_t* bias, int channels, int steps) {
     std::vector<int32_t> found = padded(bias, channels, 0);
     for (int32_t& b : found) b = int32_t(uint32_t(b) * uint32_t(steps));
@@ -100,6 +110,8 @@ void check_neurons(const NeuronSpec& spec) {
     require(spec.substeps >= 1 && spec.steps % spec.substeps == 0 && spec.levels >= 1,
             "steps, sub-steps or levels are out of range");
     require(spec.leak >= 0 && spec.leak <= 4 * LEAK_ONE, "the leak is out of range");
+    require(spec.reset == Reset::Subtract || spec.substeps == 1,
+            "neurons with sub-steps have no other reset");
 }
 
 void check_synapse(const SynapseSpec& spec, const Tensor& in) {
@@ -118,12 +130,9 @@ void check_slots(const Geometry& geometry, int channels) {
             "a synapse is too large");
 }
 
-// Tiles suit the dense path if the output pixels lie at equal distances, and far enough from each
-// other that what is loaded for one is not loaded again for many others.
-QuadOrder quad_order(const Kernels& kernels, const Geometry& geometry, int group_channels) {
+QuadOrder quad_order(const Kernels& kernels) {
     if (kernels.dense_max == 0) return QuadOrder::None;
-    const int64_t distance = int64_t(geometry.pixel_distance) * geometry.kernel.y * group_channels;
-    return kernels.multiply && distance >= DEPTH ? QuadOrder::Tiles : QuadOrder::Rows;
+    return kernels.multiply ? QuadOrder::Tiles : QuadOrder::Rows;
 }
 
 }  // namespace
@@ -199,6 +208,7 @@ void Model::note_use(int tensor, View view) {
     Tensor& read = tensors[tensor];
     read.last_use = int(layers.size());
     read.reads[int(view)] = true;
+    read.window_only = read.window_only && view == View::Window;
     if (view == View::Window)
         read.reads[int(read.canonical(View::Blocks))] = true;  // summed from it
 }
@@ -278,6 +288,8 @@ Synapse Model::make_synapse(const SynapseSpec& spec, bool window) const {
                     .exponent = spec.exponent,
                     .counted = spec.counted,
                     .weights = {},
+                    .image = {},
+                    .offsets = {},
                     .taps = {}};
     check_slots(synapse.geometry, in.channels);
     if (spec.groups == in.channels && spec.groups == spec.channels_out)
@@ -285,7 +297,12 @@ Synapse Model::make_synapse(const SynapseSpec& spec, bool window) const {
     else
         synapse.weights = PackedWeights::pack(
             spec.weight, spec.channels_out, in.channels, spec.groups, spec.kernel.y, spec.kernel.x,
-            quad_order(*kernels, synapse.geometry, in.channels / spec.groups));
+            quad_order(*kernels), spec.stride.x == 1 && spec.dilation.x == 1);
+    if (synapse.weights.tiled()) {
+        synapse.image.emplace(synapse.geometry, in.channels, in.steps_of(synapse.view));
+        for (const Slice& slice : synapse.weights.slices)
+            synapse.offsets.push_back(synapse.image->offsets(synapse.geometry, slice));
+    }
     return synapse;
 }
 
@@ -326,8 +343,11 @@ int Model::add_neurons(const std::vector<SynapseSpec>& specs, const NeuronSpec& 
     layer.substeps = spec.substeps;
     layer.levels = spec.levels;
     layer.leak = spec.leak;
+    layer.reset = spec.reset;
+    if (spec.floor) layer.floor = padded(spec.floor, layer.channels, 0);
     set_terms(layer, spec.omega, blocks);
     layer.drive = drive_of(layer);
+    layer.fires_windows = spec.summable && is_closed(layer);
     layer.out = int(tensors.size());
     const Tensor out{.channels = layer.channels,
                      .height = layer.height,
@@ -358,7 +378,17 @@ void Model::add_readout(const std::vector<SynapseSpec>& specs, const int32_t* bi
     layers.push_back(std::move(holder));
     ++synaptic_layers;
     gather_all_weights();
+    choose_windows_fired_at_once();
     finished = true;
+}
+
+// A layer whose single steps nobody reads needs to fire the sums of its windows only.
+void Model::choose_windows_fired_at_once() {
+    for (Layer& layer : layers)
+        if (layer.synaptic && !layer.synaptic->is_readout()) {
+            const Tensor& out = tensors[layer.synaptic->out];
+            layer.synaptic->fires_windows &= out.window_only && out.reads[int(View::Window)];
+        }
 }
 
 void Model::gather_all_weights() {

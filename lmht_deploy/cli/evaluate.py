@@ -1,0 +1,250 @@
+"""`lmht evaluate`: many networks on whole data sets, on many workers, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lmht_deploy.errors import DataError, counted
+
+from . import _options as options
+from . import _scale_options as scale
+from ._console import bad, good, percent, say, show, table, tell, write_json
+from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
+from ._report import write_report
+
+if TYPE_CHECKING:
+    from lmht_deploy.scale import Evaluation, Row
+    from lmht_deploy.scale._evaluate import Networks
+    from lmht_deploy.scale._plan import Entry
+
+SUFFIXES = (".lmht", ".onnx", ".net")
+SHOWN = 50
+"""Rows that are printed; the files hold all."""
+TABLES = ("table.csv", "table.parquet", "table.json")
+"""Files of the table in the folder of the results."""
+
+
+def _check_networks(paths: list[Path]) -> list[Path]:
+    check = options.network_file(*SUFFIXES, ".toml")
+    return [check(path) for path in paths]
+
+
+@reads_data
+def evaluate(
+    networks: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="NETWORK...",
+            help="Networks (.lmht, or zoo:NAME) and exported files (.onnx, .net), or one .toml "
+            "file that lists them with their variants.",
+            callback=_check_networks,
+            autocompletion=options.complete_network,
+        ),
+    ],
+    data: options.Data,
+    out: scale.Out,
+    backends: Annotated[
+        str,
+        typer.Option(
+            "--backends",
+            metavar="LIST",
+            help="Backends of .lmht files, separated by commas.",
+            rich_help_panel=options.EXECUTION,
+            autocompletion=options.complete_list(options.backend_names),
+        ),
+    ] = "event",
+    split: options.Split = None,
+    limit: options.Limit = None,
+    reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
+    on: scale.On = "local",
+    workers: scale.Workers = None,
+    shard: scale.Shard = 500,
+    audit: Annotated[
+        float,
+        typer.Option(
+            "--audit",
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Compute this share of the shards again, on other workers, and compare all "
+            "integers: 0.01 for one in a hundred.",
+            rich_help_panel=options.EXECUTION,
+        ),
+    ] = 0.0,
+    audit_backend: Annotated[
+        str | None,
+        typer.Option(
+            "--audit-backend",
+            metavar="NAME",
+            help="Backend of the audit (default: the one that computed the shard).",
+            rich_help_panel=options.EXECUTION,
+            autocompletion=options.completion(options.backend_names),
+        ),
+    ] = None,
+    energy_model: options.Energy = "45nm",
+    report: options.Report = None,
+    figures: options.Figures = None,
+    json: options.Json = None,
+) -> None:
+    """Run whole data sets through many networks, on many workers, and keep every result.
+
+    The same command goes on after any interruption: what --out holds is not computed again.
+    Exits with 1 if the audit finds another integer, and with 2 if a shard fails.
+    """
+    from lmht_deploy.analysis.energy import energy_model as load_model
+    from lmht_deploy.scale._evaluate import check_shard, prepare_folder, run_entries
+    from lmht_deploy.scale._table import check_model
+    from lmht_deploy.scale.executors import open_executor
+
+    model = load_model(energy_model)
+    check_model(model)
+    check_shard(shard, audit)
+    executor = open_executor(on, workers)
+    folder = prepare_folder(out)
+    names = [name.strip() for name in backends.split(",") if name.strip()]
+    entries = list(_entries(networks, folder, names, data, reading, split, limit))
+    with named_errors(data), scale.watching() as progress:
+        found = run_entries(
+            entries,
+            folder,
+            executor,
+            shard=shard,
+            audit_share=audit,
+            audit_backend=audit_backend,
+            model=model,
+            progress=progress,
+        )
+    _show(found, model.source)
+    content = as_json(found, model.name)
+    _write(found, out, content)
+    write_json(json, content)
+    write_report("evaluate", content, report, figures)
+    _finish(found)
+
+
+def _entries(
+    paths: Sequence[Path],
+    folder: Path,
+    backends: Sequence[str],
+    data: str,
+    reading: ReadOptions,
+    split: str | None,
+    limit: int | None,
+) -> Iterator[Entry]:
+    """Yield the rows of all networks; networks that need the same windows share them."""
+    from lmht_deploy.scale._evaluate import keep_networks, keep_windows, make_entries
+
+    stores: dict[str, Any] = {}
+    for name, path in keep_networks(folder, _listed(paths)).items():
+        target = _target(path)
+        key = repr(target)
+        if key not in stores:
+            found = read_windows(data, target, reading, split=split, limit=limit)
+            stores[key] = keep_windows(folder, found)[0]
+        yield from make_entries(folder, name, path, backends, stores[key], data)
+
+
+def _listed(paths: Sequence[Path]) -> Networks:
+    """Return the networks of the command line, or those that a .toml file lists."""
+    if not any(path.suffix == ".toml" for path in paths):
+        return list(paths)
+    if len(paths) > 1:
+        raise DataError("a .toml file lists all networks; give nothing beside it")
+    from lmht_deploy.scale._sweep import read_sweep
+
+    return read_sweep(paths[0])
+
+
+def _target(path: Path) -> Target:
+    """Return what a network or an exported file needs of its data."""
+    from lmht_deploy.analysis.runner import default_backend, open_runner
+    from lmht_deploy.formats.lmht import load_input
+
+    if path.suffix == ".lmht":
+        source, metadata = load_input(path)
+        return Target.of((source.steps, *source.shape), source.max_value, metadata, path)
+    with open_runner(path, default_backend(path)) as runner:
+        return Target.of(runner.window_shape, runner.max_value, runner.metadata, path)
+
+
+# ------------------------------------------------------------------------------------- output
+
+
+def as_json(found: Evaluation, energy_model: str) -> dict[str, Any]:
+    """Return an evaluation as plain data."""
+    return {
+        "rows": [row.cells() for row in found.rows],
+        "energy_model": energy_model,
+        "failures": list(found.failures),
+        "audit": None if found.audit is None else asdict(found.audit),
+        "times": found.times(),
+    }
+
+
+def _write(found: Evaluation, out: Path, content: Mapping[str, Any]) -> None:
+    """Write the table, and what was measured, to the folder of the results."""
+    from lmht_deploy.scale import write_table
+
+    for name in TABLES:
+        write_table(found.rows, out / name)
+    write_json(out / "times.json", content["times"])
+
+
+def _show(found: Evaluation, source: str) -> None:
+    """Print the table, and how the work was done."""
+    columns = (
+        *("network", "backend", "windows", "accuracy", "95% interval", "spikes", "SOPs"),
+        *("energy nJ", "ms", "same answers", "integers"),
+    )
+    rows = table(
+        "evaluation",
+        columns,
+        left=("network", "backend", "integers"),
+        caption=f"means per window; energy is an estimate: {source}",
+    )
+    for row in found.rows[:SHOWN]:
+        rows.add_row(*_cells(row))
+    show(rows)
+    if (more := len(found.rows) - SHOWN) > 0:
+        say(f"and {counted(more, 'more row')}; the files hold all")
+    there = found.shards - found.computed - len(found.failures)
+    say(
+        f"{counted(found.shards, 'shard')}: {found.computed:,} computed in {found.seconds:.1f} s, "
+        f"{there:,} were there"
+    )
+
+
+def _cells(row: Row) -> list[Any]:
+    interval = row.interval
+    return [
+        row.network,
+        row.backend,
+        f"{row.windows:,}",
+        percent(row.accuracy),
+        "-" if interval is None else " to ".join(map(percent, interval)),
+        f"{row.spikes / row.windows:,.0f}",
+        f"{row.sops / row.windows:,.0f}",
+        "-" if row.joules is None else f"{row.joules * 1e9:,.1f}",
+        f"{row.ms:,.3f}",
+        percent(row.agreement),
+        good("equal") if row.equal else bad("differ"),
+    ]
+
+
+def _finish(found: Evaluation) -> None:
+    """Say what the audit found and what failed, and choose the exit code."""
+    if (audit := found.audit) is not None:
+        for text in (*audit.differences, *audit.failures):
+            tell(f"audit: {text}")
+        verdict = "all integers are equal" if audit.passed else "not all integers are equal"
+        say(f"audit: {counted(audit.shards, 'shard')} computed again; {verdict}")
+    if found.failures:
+        raise DataError("; ".join(found.failures))
+    unequal = any(not row.equal for row in found.rows)
+    if unequal or (audit is not None and not audit.passed):
+        raise typer.Exit(1)

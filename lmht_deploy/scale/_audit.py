@@ -1,0 +1,96 @@
+"""The audit: some shards are computed again elsewhere, and all integers are compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmht_deploy.formats.shards import load_shard
+
+from ._table import first_difference
+from ._task import Outcome, Task, shard_path
+from ._worker import sha256_of
+from .executors import Executor
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        backend: Name of the backend that computed the shards again; empty for the same one.
+        shards: Number of shards that were computed again.
+        differences: One sentence for each shard that differs.
+        failures: One sentence for each shard that could not be computed again.
+    """
+
+    backend: str
+    shards: int
+    differences: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every shard was computed again with the same integers."""
+        return not self.differences and not self.failures
+
+
+def choose(tasks: Sequence[Task], share: float) -> list[Task]:
+    """Return a share of the shards, at least one, chosen by their addresses: always the same."""
+    number = min(len(tasks), math.ceil(share * len(tasks)))
+    return sorted(tasks, key=lambda task: task.key)[:number]
+
+
+def audit(
+    executor: Executor,
+    tasks: Sequence[Task],
+    backend: str,
+    folder: Path,
+    progress: Callable[[Outcome], None],
+) -> Audit:
+    """Compute shards again, and compare them with their stored results.
+
+    Args:
+        executor: Where to compute.
+        tasks: The shards, whose results exist.
+        backend: Name of the backend; empty for the one that computed them.
+        folder: Folder for temporary results that all workers can write.
+        progress: Called with each outcome.
+    """
+    differences, failures = [], []
+    with tempfile.TemporaryDirectory(prefix="audit-", dir=folder) as temporary:
+        again = {
+            str(target): task for task in tasks if (target := shard_path(Path(temporary), task.key))
+        }
+        chosen = [_again(task, backend, target) for target, task in again.items()]
+        for outcome in executor.run(chosen):
+            progress(outcome)
+            task = again[outcome.task.target]
+            if outcome.error:
+                failures.append(f"{_name(task)}: {outcome.error}")
+            elif text := _compare(task, outcome):
+                differences.append(f"{_name(task)}: {text}")
+    return Audit(backend, len(chosen), tuple(sorted(differences)), tuple(sorted(failures)))
+
+
+def _again(task: Task, backend: str, target: str) -> Task:
+    """Return the same shard on another backend, which an exported file alone does not have."""
+    if not backend or not task.network:
+        return dataclasses.replace(task, target=target)
+    sha256 = sha256_of(Path(task.network))
+    return dataclasses.replace(
+        task, artifact=task.network, sha256=sha256, backend=backend, target=target
+    )
+
+
+def _compare(task: Task, outcome: Outcome) -> str | None:
+    found = load_shard(Path(outcome.task.target))
+    return first_difference(found, load_shard(Path(task.target)))
+
+
+def _name(task: Task) -> str:
+    return f"{task.artifact} on {task.backend}, windows {task.start} to {task.stop - 1}"

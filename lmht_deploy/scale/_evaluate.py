@@ -1,0 +1,427 @@
+"""Evaluate networks on whole data sets: cut, run, resume, sum up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lmht_deploy import backends as registry
+from lmht_deploy._arguments import INTEGER, REAL, check_types
+from lmht_deploy._packages import require_package
+from lmht_deploy.analysis import energy
+from lmht_deploy.analysis.compare import choose_backends
+from lmht_deploy.analysis.runner import as_windows, default_backend
+from lmht_deploy.analysis.scores import check_labels
+from lmht_deploy.data import Windows
+from lmht_deploy.errors import DataError, counted, show
+from lmht_deploy.exporters import export
+from lmht_deploy.formats.files import as_path, atomic_write, check_folder, no_file
+from lmht_deploy.formats.lmht import load_network, save_network
+from lmht_deploy.ir import Network
+from lmht_deploy.zoo import network_path
+
+from ._audit import Audit, audit, choose
+from ._plan import SHARD, Entry, Plan
+from ._table import Row, check_model, make_rows
+from ._task import Outcome, Task, plain
+from ._windows import WindowStore, store_windows
+from ._worker import sha256_of
+from .executors import Executor, open_executor
+
+RESULTS, WINDOWS, NETWORKS = "shards", "windows", "networks"
+"""Folders below that of an evaluation."""
+
+
+@dataclass(frozen=True)
+class State:
+    """How far an evaluation is.
+
+    Attributes:
+        what: "shards" or "audit".
+        done: Number of shards that have ended.
+        total: Number of shards to compute in this call.
+        windows: Number of windows that were run.
+        failures: Number of shards that failed.
+        seconds: Time since the first shard was started.
+    """
+
+    what: str
+    done: int
+    total: int
+    windows: int
+    failures: int
+    seconds: float
+
+
+Progress: TypeAlias = Callable[[State], None]
+Networks: TypeAlias = (
+    Sequence[Network | str | Path] | Mapping[str, Network | str | Path] | Network | str | Path
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of an evaluation.
+
+    Attributes:
+        rows: One row per network and backend whose shards are complete, in the given order.
+        failures: One sentence for each shard that failed.
+        audit: What the audit found; None without an audit.
+        shards: Number of shards.
+        computed: Number of shards that this call computed; the others had a result.
+        seconds: Time in which this call computed them.
+        worker_seconds: Time that the workers spent on them, in all.
+        run_seconds: The part of it in which windows ran.
+        load_seconds: The part of it in which networks were opened.
+    """
+
+    rows: tuple[Row, ...]
+    failures: tuple[str, ...] = ()
+    audit: Audit | None = None
+    shards: int = 0
+    computed: int = 0
+    seconds: float = field(default=0.0, compare=False)
+    worker_seconds: float = field(default=0.0, compare=False)
+    run_seconds: float = field(default=0.0, compare=False)
+    load_seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every shard was computed, and every shard of the audit agreed."""
+        return not self.failures and (self.audit is None or self.audit.passed)
+
+    def times(self) -> dict[str, Any]:
+        """Return what was measured, as plain values: milliseconds by row, and of the workers."""
+        return {
+            "shards": self.shards,
+            "computed": self.computed,
+            "seconds": self.seconds,
+            "worker_seconds": self.worker_seconds,
+            "run_seconds": self.run_seconds,
+            "load_seconds": self.load_seconds,
+            "rows": [[row.network, row.backend, row.data, row.ms] for row in self.rows],
+        }
+
+
+@check_types(
+    DataError,
+    shard=INTEGER,
+    audit_share=REAL,
+    audit_backend=(str, NoneType),
+    progress=(Callable, NoneType),
+)
+def evaluate(
+    networks: Networks,
+    data: Windows | np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    out: str | Path,
+    backends: Sequence[str] = ("event",),
+    on: str = "local",
+    workers: int | None = None,
+    shard: int = SHARD,
+    audit_share: float = 0.0,
+    audit_backend: str | None = None,
+    energy_model: str | Path = energy.DEFAULT,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Run windows through many networks, on many workers, and keep every result.
+
+    The work is cut into shards. The result of each is one file, whose name is a hash of everything
+    that it depends on: the network, the windows, the backend and the semantics. A result that
+    exists is not computed again. So the same call goes on after any interruption, more networks or
+    windows add only what is new, and two folders of results are merged by copying their files.
+
+    Args:
+        networks: Networks, paths of `.lmht` files or of exported files, or "zoo:NAME": one, a list
+            or a mapping of names to them.
+        data: Windows as `lmht.data.load` returns them, or integers.
+        labels: Classes of the windows, if `data` is an array.
+        out: Folder of the results. It is created if it does not exist.
+        backends: Names of the backends. An exported file runs on its own backend alone.
+        on: Where to compute: "local", "ray", "ray://HOST:PORT", "slurm" or
+            "slurm:KEY=VALUE,...", with parameters of submitit.
+        workers: Number of workers; by default one per core, or as many as a cluster has.
+        shard: Number of windows of a shard.
+        audit_share: Share of the shards, 0..1, that are computed again by other workers. All
+            integers are compared.
+        audit_backend: Backend of the audit; by default the one that computed the shard.
+        energy_model: Energy model of the table: one of SOPs, MACs and spikes.
+        progress: Called with a `State` after each shard.
+
+    Returns:
+        The table. `Evaluation.passed` says whether everything was computed, and whether the audit
+        agreed.
+
+    Raises:
+        BackendError: A backend or an executor is unknown, or cannot run here.
+        DataError: The windows or the labels are not valid, or a package is not installed.
+        ExportError: The artifact of a backend cannot represent a network.
+        StorageError: A file cannot be read, or `out` cannot be written.
+
+    Shape:
+        data: int `[B, T_in, C, H, W]` or `[B, T_in, N]`
+        labels: int `[B]`
+
+    Example:
+        >>> test = lmht.data.load("digits", split="test", steps=4)
+        >>> found = lmht.evaluate(["a.lmht", "b.lmht"], test, out="results")
+        >>> found.rows[0].accuracy
+        0.98
+    """
+    model = energy.energy_model(energy_model)
+    check_model(model)
+    folder = prepare_folder(out)
+    executor = open_executor(on, workers)
+    store, name = keep_windows(folder, data, labels)
+    files = keep_networks(folder, networks)
+    entries = [
+        entry
+        for title, path in files.items()
+        for entry in make_entries(folder, title, path, backends, store, name)
+    ]
+    check_shard(shard, audit_share)
+    return run_entries(
+        entries,
+        folder,
+        executor,
+        shard=int(shard),
+        audit_share=audit_share,
+        audit_backend=audit_backend,
+        model=model,
+        progress=progress,
+    )
+
+
+def check_shard(shard: int, audit_share: float) -> None:
+    """Raise DataError for a size of shards or a share of the audit out of range."""
+    if not 1 <= shard <= 2**31:
+        raise DataError(f"a shard has at least one window, not {shard}")
+    if not 0 <= audit_share <= 1:
+        raise DataError(f"the share of the audit lies within 0..1, not {audit_share}")
+
+
+def prepare_folder(out: str | Path) -> Path:
+    """Return the folder of an evaluation, which exists and can be written."""
+    require_package("pyarrow", "scale")
+    folder = as_path(out)
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.absolute()
+
+
+# ------------------------------------------------------------------------------------- inputs
+
+
+def keep_windows(
+    folder: Path, data: Windows | np.ndarray, labels: np.ndarray | None = None
+) -> tuple[WindowStore, str]:
+    """Write windows below the folder of an evaluation; return them and the name of the data."""
+    about: dict[str, Any] = {}
+    windows: np.ndarray
+    if isinstance(data, Windows):
+        if labels is not None:
+            raise DataError("labels are for windows that are an array; these have their own")
+        windows, labels, about = data.windows, data.labels, plain(data.provenance)
+    else:
+        windows = as_windows(data)
+        if windows.ndim < 3 or windows.dtype.kind not in "iub":
+            raise DataError(
+                f"windows must be integers [B, T_in, ...], not {windows.dtype} "
+                f"{list(windows.shape)}"
+            )
+        labels = check_labels(labels, windows)
+    parts = (windows[at : at + SHARD] for at in range(0, len(windows), SHARD))
+    store = store_windows(folder / WINDOWS, (np.asarray(part) for part in parts), labels, about)
+    return store, str(about.get("data", ""))
+
+
+def keep_networks(folder: Path, networks: Networks) -> dict[str, Path]:
+    """Return the files of networks by name; a `Network` is written below the folder."""
+    if isinstance(networks, Network | str | Path):
+        networks = [networks]
+    if not isinstance(networks, Sequence | Mapping) or not networks:
+        raise DataError(f"networks must be a list of networks or files, not {show(networks)}")
+    if isinstance(networks, Mapping):
+        return {str(name): _file(folder, network) for name, network in networks.items()}
+    files: dict[str, Path] = {}
+    for index, network in enumerate(networks):
+        path = _file(folder, network)
+        named = isinstance(network, Network)
+        files[f"network{index}" if named else _name(path, files)] = path
+    return files
+
+
+def _file(folder: Path, network: Network | str | Path) -> Path:
+    """Return the file of a network."""
+    if isinstance(network, Network):
+        return _keep_network(folder, network)
+    path = network_path(as_path(network))
+    if not path.is_file():
+        raise no_file(path)
+    return path.absolute()
+
+
+def _keep_network(folder: Path, net: Network) -> Path:
+    from lmht_deploy.formats.lmht import network_checksum
+
+    path = folder / NETWORKS / f"{network_checksum(net)}.lmht"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        save_network(net, path)
+    return path
+
+
+def _name(path: Path, taken: dict[str, Path]) -> str:
+    """Name a file: as short as is unique."""
+    for name in (path.stem, path.name, str(path)):
+        if name not in taken:
+            return name
+    raise DataError(f"{path}: is named twice")
+
+
+def make_entries(
+    folder: Path,
+    name: str,
+    path: Path,
+    backends: Sequence[str],
+    store: WindowStore,
+    data: str,
+) -> Iterator[Entry]:
+    """Yield the rows of one network: one per backend, or one for an exported file."""
+    if path.suffix != ".lmht":
+        yield Entry(name, path, sha256_of(path), default_backend(path), store, data)
+        return
+    sha256 = sha256_of(path)
+    for backend in choose_backends(backends):
+        artifact = _artifact(folder, path, sha256, backend)
+        own = sha256 if artifact == path else sha256_of(artifact)
+        yield Entry(name, artifact, own, backend, store, data, path)
+
+
+def _artifact(folder: Path, path: Path, sha256: str, backend: str) -> Path:
+    """Return what a backend runs; a network is exported once for a backend that needs it."""
+    suffix = registry.artifact_suffix(backend)
+    if suffix == path.suffix:
+        return path
+    target = folder / NETWORKS / f"{sha256}{suffix}"
+    if not target.exists():
+        target.parent.mkdir(exist_ok=True)
+        with atomic_write(target) as temporary:
+            exported = temporary.with_name(f"{temporary.name}{suffix}")
+            export(load_network(path), exported)
+            exported.replace(temporary)
+    return target
+
+
+# ------------------------------------------------------------------------------------- running
+
+
+def run_entries(
+    entries: Sequence[Entry],
+    folder: Path,
+    executor: Executor,
+    *,
+    shard: int = SHARD,
+    audit_share: float = 0.0,
+    audit_backend: str | None = None,
+    model: energy.EnergyModel,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Compute what is missing of a plan, audit a share of it, and make the table."""
+    plan = Plan(entries, folder / RESULTS, shard)
+    missing = plan.missing()
+    watch = _Watch("shards", len(missing), progress)
+    failed = _compute(executor, missing, watch)
+    found = None
+    if audit_share > 0:
+        found = _audit(executor, plan, failed, folder, audit_share, audit_backend, progress)
+    return replace(
+        watch.evaluation(),
+        rows=tuple(make_rows(plan, model, failed)),
+        failures=tuple(_described(failed)),
+        audit=found,
+        shards=len(plan.all_tasks()),
+        computed=len(missing) - len(failed),
+    )
+
+
+def _compute(executor: Executor, tasks: Sequence[Task], watch: _Watch) -> dict[str, Outcome]:
+    """Run the tasks; return the outcomes of those that failed, by address."""
+    failed = {}
+    if tasks:
+        with closing(executor.run(tasks)) as outcomes:  # type: ignore[type-var]
+            for outcome in outcomes:
+                watch.see(outcome)
+                if outcome.error:
+                    failed[outcome.task.key] = outcome
+    return failed
+
+
+def _audit(
+    executor: Executor,
+    plan: Plan,
+    failed: dict[str, Outcome],
+    folder: Path,
+    share: float,
+    backend: str | None,
+    progress: Progress | None,
+) -> Audit:
+    if backend is not None:
+        choose_backends([backend])
+        if registry.artifact_suffix(backend) != ".lmht":
+            raise DataError(f"the audit runs .lmht files; backend {backend!r} needs another file")
+    tasks = [task for task in plan.all_tasks() if task.key not in failed]
+    chosen = choose(tasks, share)
+    watch = _Watch("audit", len(chosen), progress)
+    return audit(executor, chosen, backend or "", folder, watch.see)
+
+
+def _described(failed: dict[str, Outcome]) -> Iterator[str]:
+    """Yield one sentence for each kind of failure."""
+    groups: dict[str, list[Task]] = {}
+    for outcome in failed.values():
+        groups.setdefault(outcome.error, []).append(outcome.task)
+    for error, tasks in sorted(groups.items()):
+        first = tasks[0]
+        name = "" if first.artifact in error else f"{first.artifact}: "
+        more = f" ({counted(len(tasks), 'shard')})"
+        yield f"{name}{error}{more}"
+
+
+class _Watch:
+    """Follows the outcomes of tasks."""
+
+    def __init__(self, what: str, total: int, progress: Progress | None) -> None:
+        self._what, self._total, self._progress = what, total, progress
+        self._start = time.perf_counter()
+        self._done = self._windows = self._failures = 0
+        self._seconds = [0.0, 0.0, 0.0]
+        self._tell()
+
+    def see(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self._done += 1
+        self._failures += bool(outcome.error)
+        self._windows += 0 if outcome.error else outcome.task.size
+        spent = (outcome.seconds, outcome.run_seconds, outcome.load_seconds)
+        self._seconds = [a + b for a, b in zip(self._seconds, spent, strict=True)]
+        self._tell()
+
+    def evaluation(self) -> Evaluation:
+        """Return an evaluation with the times alone."""
+        return Evaluation((), (), None, 0, 0, time.perf_counter() - self._start, *self._seconds)
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            seconds = time.perf_counter() - self._start
+            self._progress(
+                State(self._what, self._done, self._total, self._windows, self._failures, seconds)
+            )

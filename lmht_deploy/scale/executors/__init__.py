@@ -1,0 +1,70 @@
+"""Executors: each runs tasks somewhere and yields their outcomes as they end.
+
+An executor is chosen by a text:
+
+    local                      processes of this machine, one per core
+    ray                        Ray, started on this machine
+    ray://HOST:PORT            a Ray cluster
+    slurm                      Slurm, through submitit
+    slurm:KEY=VALUE,...        with parameters of submitit, such as timeout_min=60
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from lmht_deploy.errors import BackendError, show
+
+from .._task import Outcome, Task
+
+__all__ = ["ATTEMPTS", "Executor", "open_executor"]
+
+ATTEMPTS = 3
+"""How often a task is tried whose worker is lost."""
+
+
+class Executor(Protocol):
+    """Runs tasks."""
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """Run all tasks and yield their outcomes in any order.
+
+        A task whose worker is lost is tried again on another one, `ATTEMPTS` times in all. When the
+        iterator is closed, what still runs is ended.
+        """
+        ...
+
+
+def open_executor(on: str, workers: int | None = None) -> Executor:
+    """Return the executor that a text names.
+
+    Args:
+        on: The text, see the module.
+        workers: Number of workers; by default one per core, or as many as the cluster has.
+
+    Raises:
+        BackendError: The text names no executor, or there is no such number of workers.
+        DataError: A package is not installed.
+    """
+    if not isinstance(on, str):
+        raise BackendError(f"the executor is named by text, not {show(on)}")
+    if workers is not None and not (type(workers) is int and 1 <= workers <= 10_000):
+        raise BackendError(f"the number of workers lies within 1..10,000, not {show(workers)}")
+    name, _, rest = on.partition(":")
+    if on == "local":
+        from .local import LocalExecutor
+
+        return LocalExecutor(workers)
+    if name == "ray" and (not rest or rest.startswith("//")):
+        from .ray import RayExecutor
+
+        return RayExecutor(on if rest else None, workers)
+    if name == "slurm":
+        from .slurm import SlurmExecutor
+
+        return SlurmExecutor(rest, workers)
+    raise BackendError(
+        f"there is no executor {on!r}; expected local, ray, ray://HOST:PORT, slurm or "
+        "slurm:KEY=VALUE,..."
+    )

@@ -1,0 +1,174 @@
+"""Evaluation on local workers: exact sums, any cutting, resumed, merged, audited."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lmht_deploy as lmht
+from lmht_deploy import reference
+from lmht_deploy.formats.shards import load_shard
+from lmht_deploy.ir import Network
+from lmht_deploy.scale import Row, State, write_table
+from lmht_deploy.scale._table import first_difference
+
+
+def tables(rows: tuple[Row, ...], folder: Path) -> list[bytes]:
+    found = []
+    for suffix in (".csv", ".json", ".parquet"):
+        write_table(rows, folder / f"t{suffix}")
+        found.append((folder / f"t{suffix}").read_bytes())
+    return found
+
+
+def test_the_sums_are_those_of_the_reference_model(
+    net: Network, windows: np.ndarray, labels: np.ndarray, tmp_path: Path
+) -> None:
+    expected = reference.run(net, windows)
+    told: list[State] = []
+    found = lmht.evaluate(
+        net,
+        windows,
+        labels,
+        out=tmp_path / "out",
+        backends=["event", "onnx"],
+        shard=7,
+        workers=2,
+        progress=told.append,
+    )
+    assert found.passed and (found.shards, found.computed) == (8, 8)
+    assert [row.backend for row in found.rows] == ["event", "onnx"]
+    for row in found.rows:
+        assert row.windows == 24 and row.correct == int((expected.predictions == labels).sum())
+        assert row.spikes == sum(int(counts.sum()) for counts in expected.spikes.values())
+        assert row.sops == sum(int(counts.sum()) for counts in expected.sops.values())
+        assert row.equal and row.agreement == 1
+    assert (told[0].done, told[-1].done, told[-1].total) == (0, 8, 8)
+    assert told[-1].windows == 48 and told[-1].failures == 0
+
+
+@pytest.mark.parametrize("shard", [1, 5, 100])
+def test_any_cutting_gives_the_same_table(
+    shard: int, path: Path, windows: np.ndarray, labels: np.ndarray, tmp_path: Path
+) -> None:
+    def run(size: int, workers: int) -> list[bytes]:
+        out = tmp_path / f"{size}-{workers}"
+        found = lmht.evaluate(path, windows, labels, out=out, shard=size, workers=workers)
+        return tables(found.rows, tmp_path)
+
+    assert run(shard, 2) == run(24, 1)
+
+
+def test_what_exists_is_not_computed_again(
+    path: Path, net: Network, windows: np.ndarray, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = lmht.evaluate(path, windows, out=out, shard=6)
+    assert first.computed == 4
+    again = lmht.evaluate(path, windows, out=out, shard=6)
+    assert again.computed == 0 and again.rows == first.rows
+    removed = next(iter(sorted(out.glob("shards/*/*.parquet"))))
+    removed.unlink()
+    assert lmht.evaluate(path, windows, out=out, shard=6).computed == 1
+    other = dataclasses.replace(net, metadata={"name": "other"})
+    more = lmht.evaluate([path, other], windows, out=out, shard=6)
+    assert (more.shards, more.computed) == (8, 4)
+    assert more.rows[0] == first.rows[0] and more.rows[1].correct is None
+
+
+def test_folders_of_two_machines_are_merged_by_copying(
+    path: Path, windows: np.ndarray, tmp_path: Path
+) -> None:
+    for name, part in (("a", windows[:12]), ("b", windows[12:])):
+        lmht.evaluate(path, part, out=tmp_path / name, shard=6)
+    shutil.copytree(tmp_path / "b" / "shards", tmp_path / "a" / "shards", dirs_exist_ok=True)
+    assert lmht.evaluate(path, windows, out=tmp_path / "a", shard=6).computed == 0
+
+
+def test_a_damaged_result_is_named(path: Path, windows: np.ndarray, tmp_path: Path) -> None:
+    lmht.evaluate(path, windows, out=tmp_path / "out", shard=24)
+    (file,) = (tmp_path / "out").glob("shards/*/*.parquet")
+    content = bytearray(file.read_bytes())
+    content[40] ^= 255
+    file.write_bytes(bytes(content))
+    with pytest.raises(lmht.StorageError, match="remove it, and the next call computes it again"):
+        lmht.evaluate(path, windows, out=tmp_path / "out", shard=24)
+
+
+def test_a_shard_holds_all_integers(net: Network, windows: np.ndarray, tmp_path: Path) -> None:
+    lmht.evaluate(net, windows, out=tmp_path, shard=24)
+    (file,) = tmp_path.glob("shards/*/*.parquet")
+    found, expected = load_shard(file), reference.run(net, windows)
+    assert first_difference(expected, found) is None
+    assert found.event_sops.keys() == expected.event_sops.keys()
+    assert found.scale == expected.scale
+
+
+def test_the_audit_names_an_integer_that_differs(
+    path: Path, windows: np.ndarray, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options: dict[str, Any] = {"shard": 6, "audit_share": 1.0, "audit_backend": "reference"}
+    first = lmht.evaluate(path, windows, out=out, **options)
+    assert first.audit is not None and first.audit.passed and first.audit.shards == 4
+    files = sorted(out.glob("shards/*/*.parquet"))
+    shutil.copy(files[0], files[1])  # a result at the address of another one
+    found = lmht.evaluate(path, windows, out=out, **options)
+    assert found.audit is not None and not found.passed and len(found.audit.differences) == 1
+    assert "net.lmht on event, windows" in found.audit.differences[0]
+    assert not list(out.glob("audit-*"))
+
+
+def test_a_failure_is_named_and_the_others_go_on(
+    path: Path, net: Network, windows: np.ndarray, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.lmht").write_bytes(path.read_bytes()[:500])
+    found = lmht.evaluate([tmp_path / "broken.lmht", path], windows, out=tmp_path / "out", shard=8)
+    assert [row.network for row in found.rows] == ["net"] and not found.passed
+    assert len(found.failures) == 1 and "broken.lmht" in found.failures[0]
+    assert found.failures[0].endswith("(3 shards)")
+
+
+def test_an_energy_model_that_needs_more_counts(net: Network, windows: np.ndarray) -> None:
+    with pytest.raises(lmht.LmhtError, match="'memory' needs counts that an evaluation"):
+        lmht.evaluate(net, windows, out="unused", energy_model="memory")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"on": "cloud"}, "there is no executor 'cloud'"),
+        ({"on": 3}, "the executor is named by text, not 3"),
+        ({"workers": 0}, "the number of workers lies within 1..10,000, not 0"),
+        ({"shard": 0}, "a shard has at least one window, not 0"),
+        ({"audit_share": 2}, "the share of the audit lies within 0..1, not 2"),
+        ({"audit_share": 0.5, "audit_backend": "onnx"}, "the audit runs .lmht files"),
+        ({"backends": ["evnt"]}, "event"),
+        ({"networks": []}, "networks must be a list"),
+        ({"networks": "missing.lmht"}, "there is no such file"),
+        ({"data": np.zeros(3)}, "windows must be integers"),
+        ({"labels": [1]}, "one per window"),
+        ({"energy_model": "45"}, "energy model"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    change: dict[str, Any], message: str, net: Network, windows: np.ndarray, tmp_path: Path
+) -> None:
+    given = {"networks": net, "data": windows, "out": tmp_path / "out"} | change
+    with pytest.raises(lmht.LmhtError, match=message):
+        lmht.evaluate(**given)
+
+
+def test_the_report(net: Network, windows: np.ndarray, labels: np.ndarray, tmp_path: Path) -> None:
+    from lmht_deploy.cli.evaluate import as_json
+    from lmht_deploy.report import evaluation_report, to_html
+
+    found = lmht.evaluate(net, windows, labels, out=tmp_path, audit_share=1.0)
+    page = to_html(evaluation_report(json.loads(json.dumps(as_json(found, "45nm")))))
+    assert "Accuracy and operations" in page and "network0" in page
