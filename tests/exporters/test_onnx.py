@@ -608,6 +608,24 @@ def test_a_stream_of_steps(name: str, substeps: bool, tmp_path: Path) -> None:
     assert_equal(parts_of(net, path, windows, 1), expected)
 
 
+@pytest.mark.parametrize("reset", ["subtract-late", "zero", "floor"])
+@pytest.mark.parametrize("leak", [1000, 3000, LEAK_ONE])
+def test_streams_of_other_resets(reset: str, leak: int, tmp_path: Path) -> None:
+    """What a reset subtracts at the next step follows from the potential that is carried over."""
+    b = Builder(7, shape=(2, 6, 6), steps=3)
+    a = b.neurons("a", b.conv("input", 4), steps=3, levels=3, leak=leak)
+    net = b.finish(a)
+    changed = {"floor": -net["a"].threshold} if reset == "floor" else {"reset": reset}
+    layers = [dataclasses.replace(x, **changed) if x.name == "a" else x for x in net.layers]
+    net = Network(tuple(layers))
+    long, path = repeated(net, 3), tmp_path / "net.onnx"
+    windows = windows_for(long, 2)
+    expected = reference.run(long, windows, trace=True)
+    for unit, size in (("window", 3), ("step", 1)):
+        lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True, stream=unit)
+        assert_equal(parts_of(net, path, windows, size), expected)
+
+
 def test_streams_that_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     with pytest.raises(ExportError, match=r"layer 'a': its T-GIM .* \(--stream window\)"):
@@ -986,6 +1004,18 @@ def test_errors_of_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     next(o for o in model.graph.output if o.name == "logits").ClearField("type")
     assert "gives 'logits' as" in run()
     assert capfd.readouterr() == ("", "")
+
+
+def test_times_of_the_layers(tmp_path: Path) -> None:
+    net, path = SPECIAL["residual"](), tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path)
+    runner = backends.open_backend("onnx", path)
+    found = runner.profile(windows_for(net, 3))  # type: ignore[attr-defined]
+    layers = {layer.name for layer in net.layers}
+    assert set(found) - {"other"} <= layers
+    assert {layer.name for layer in net.neurons} | {"logits"} <= found.keys()
+    assert all(seconds >= 0 for seconds in found.values())
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_no_telemetry(tmp_path: Path) -> None:

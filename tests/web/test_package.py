@@ -68,9 +68,10 @@ def assert_same_integers(expected: Result, answer: dict[str, Any]) -> None:
         ("spikes", expected.spikes), ("events", expected.events),
         ("sops", expected.sops), ("eventSops", expected.event_sops),
     ):  # fmt: skip
-        assert answer[name] == np.array(list(counts.values())).T.reshape(
-            len(expected.logits), -1
-        ).tolist(), name
+        assert (
+            answer[name]
+            == np.array(list(counts.values())).T.reshape(len(expected.logits), -1).tolist()
+        ), name
     assert expected.traces is not None
     for trace, found in zip(expected.traces.values(), answer["traces"], strict=True):
         assert found == trace.ravel().tolist()
@@ -96,7 +97,9 @@ def test_every_spike_in_a_browser(engine: bytes, tmp_path: Path) -> None:
         assert_exact(cases, json.loads(page.wait("globalThis.found")))
 
 
-def native_decisions(net: Network, path: Path, rule: WindowRule, drop: bool) -> list[dict[str, Any]]:
+def native_decisions(
+    net: Network, path: Path, rule: WindowRule, drop: bool
+) -> list[dict[str, Any]]:
     """The decisions of `lmht stream`, by the reference."""
     stream, size = open_recording(path), Sensor(*net.input.shape[1:])
 
@@ -144,7 +147,9 @@ def test_recordings_are_read_as_in_python(package: Path, tmp_path: Path) -> None
 def test_mistakes_are_errors_with_a_kind(package: Path, tmp_path: Path) -> None:
     """An error leaves the network usable."""
     net = lmht.load("zoo:digits")
-    attempt = "(() => { try { %s } catch (error) { return [error.name, error.kind, error.message]; } })()"
+    attempt = (
+        "(() => { try { %s } catch (error) { return [error.name, error.kind, error.message]; } })()"
+    )
     mistakes = {
         "net.run(new Int32Array(3))": ("argument", "a multiple of 2048 integers, not 3"),
         "net.run(new Int32Array(net.windowLength).fill(256))": ("argument", "takes 0 to 255"),
