@@ -215,7 +215,9 @@ def silent_channels(net: Network, windows: np.ndarray) -> dict[str, np.ndarray]:
     try:
         for result in run_chunks(runner, windows, trace=True):
             for name, k in (result.traces or {}).items():
-                quiet = ~k.any(axis=tuple(axis for axis in range(k.ndim) if axis != 2))
+                quiet: np.ndarray = ~np.any(
+                    k, axis=tuple(axis for axis in range(k.ndim) if axis != 2)
+                )
                 silent[name] = silent.get(name, quiet) & quiet
     finally:
         runner.close()
