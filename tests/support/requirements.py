@@ -26,6 +26,8 @@ REASONS = {
     "faery": r"faery",
     "torch": r"torch",
     "triton": r"[Tt]riton",
+    "ray": r"\bray\b",
+    "submitit": r"submitit",
     "chromium": r"Chromium",
     "neurobench": r"neurobench",
 }
