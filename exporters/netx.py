@@ -24,7 +24,15 @@ from lmht_deploy.formats.netx.network import (
     SynapseRecord,
     write_network,
 )
-from lmht_deploy.ir import LEAK_ONE, Network, Neurons, Readout, SumPool, require_network
+from lmht_deploy.ir import (
+    LEAK_ONE,
+    Network,
+    Neurons,
+    Readout,
+    SumPool,
+    require_network,
+    require_plain_resets,
+)
 
 
 def export_netx(net: Network, path: str | Path, *, graded: bool = False) -> tuple[str, ...]:
@@ -53,6 +61,7 @@ def export_netx(net: Network, path: str | Path, *, graded: bool = False) -> tupl
         raise ExportError(
             "a NetX file holds integers, and this is a float network; quantize it first"
         )
+    require_plain_resets(net, "a NetX file", ExportError)
     builder = _Builder(net, graded)
     write_network(builder.file(), path)
     return tuple(builder.warnings)

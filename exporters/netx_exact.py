@@ -37,7 +37,15 @@ from lmht_deploy.formats.netx.exact import (
 from lmht_deploy.formats.netx.fold import Folded, fold
 from lmht_deploy.formats.netx.stock import READOUT, NetXDense
 from lmht_deploy.formats.netx.weights import effective_weights
-from lmht_deploy.ir import LEAK_ONE, Network, Neurons, Readout, Shape, require_network
+from lmht_deploy.ir import (
+    LEAK_ONE,
+    Network,
+    Neurons,
+    Readout,
+    Shape,
+    require_network,
+    require_plain_resets,
+)
 
 MAX_WEIGHT = keys.DENSE_WEIGHTS[1]
 """Largest weight of a dense synapse; a larger one is split over copies of its source."""
@@ -70,6 +78,7 @@ def export_netx_exact(net: Network, path: str | Path) -> tuple[str, ...]:
         raise ExportError(
             "a NetX file holds integers, and this is a float network; quantize it first"
         )
+    require_plain_resets(net, "a NetX file", ExportError)
     for layer in net.neurons:  # before anything is unrolled
         _fires(layer)
     layers = _Unroller(net).layers()

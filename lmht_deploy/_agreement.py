@@ -149,11 +149,17 @@ def _fires(layer: Neurons, drive: np.ndarray, spikes: np.ndarray, error: float) 
     theta, v0 = (reference.per_channel(x, drive.ndim - 2) for x in (layer.threshold, layer.v0))
     v, e = np.broadcast_to(v0, drive[:, 0].shape), np.zeros_like(drive[:, 0])
     for step in range(drive.shape[1]):
-        v, e = v * layer.leak + drive[:, step], e * layer.leak + error
-        e = e + ROUNDING * (np.abs(v) + theta)
+        late = spikes[:, step - 1] * theta if layer.reset == "subtract-late" and step else 0
+        v, e = v * layer.leak - late + drive[:, step], e * layer.leak + error
+        e = e + ROUNDING * (np.abs(v) + late + theta)
+        if layer.floor is not None:
+            v = np.maximum(v, reference.per_channel(layer.floor, v.ndim - 1))
         least, most = (np.clip(np.floor(x / theta), 0, layer.levels) for x in (v - e, v + e))
         k = spikes[:, step].round()
         if not ((least <= k) & (k <= most) & (np.abs(spikes[:, step] - k) <= ROUNDING)).all():
             return False
-        v = v - k * theta
+        if layer.reset == "subtract":
+            v = v - k * theta
+        elif layer.reset == "zero":
+            v, e = np.where(k > 0, 0.0, v), np.where(k > 0, 0.0, e)
     return True

@@ -19,6 +19,8 @@ would be right:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = [
     "BackendError",
     "DataError",
@@ -33,6 +35,7 @@ __all__ = [
     "TrainingError",
     "counted",
     "first_line",
+    "listed",
     "show",
 ]
 
@@ -117,6 +120,23 @@ def counted(number: int, noun: str, plural: str = "") -> str:
         ('1 window', '2,000 windows')
     """
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def listed(words: Iterable[object], last: str = "and") -> str:
+    """Return words as a list in a sentence.
+
+    Args:
+        words: At least one word.
+        last: What precedes the last word.
+
+    Example:
+        >>> listed(["a", "b"]), listed("abc", "or")
+        ('a and b', 'a, b, or c')
+    """
+    *first, end = map(str, words)
+    if not first:
+        return end
+    return f"{', '.join(first)}{',' * (len(first) > 1)} {last} {end}"
 
 
 def first_line(error: BaseException) -> str:

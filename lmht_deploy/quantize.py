@@ -97,6 +97,7 @@ def _quantize_neurons(
                 omega=_round(layer.omega * d),
                 threshold=np.maximum(1, _round(layer.threshold * d / scale)),
                 v0=_round(layer.v0 * d / scale),
+                floor=None if layer.floor is None else _round(layer.floor * d / scale),
             )
             net.prove(quantized)
             return quantized

@@ -237,9 +237,25 @@ def fire(layer: Neurons, drive: np.ndarray) -> np.ndarray:
     v = np.broadcast_to(v0, drive[:, 0].shape)
     k = np.empty(drive.shape, np.int64)
     for step in range(drive.shape[1]):
+        late = _count(layer, v, theta) * theta if layer.reset == "subtract-late" else 0
         if layer.leaks and step % layer.substeps == 0:
             v = leak_integer(v, int(layer.leak)) if integer else v * layer.leak
-        v = v + drive[:, step]
-        k[:, step] = np.clip(np.floor_divide(v, theta), 0, layer.levels)
-        v = v - k[:, step] * theta
+        v = v - late + drive[:, step]
+        if layer.floor is not None:
+            v = np.maximum(v, per_channel(layer.floor, v.ndim - 1))
+        k[:, step] = _count(layer, v, theta)
+        v = _reset(layer, v, k[:, step], theta)
     return k
+
+
+def _count(layer: Neurons, v: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.clip(np.floor_divide(v, theta), 0, layer.levels)
+    return found
+
+
+def _reset(layer: Neurons, v: np.ndarray, k: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Return what k spikes leave of the potential v."""
+    if layer.reset == "subtract-late":
+        return v
+    left: np.ndarray = v - k * theta if layer.reset == "subtract" else np.where(k > 0, 0, v)
+    return left

@@ -32,8 +32,9 @@ def reparameterize(net: Network, injection: Injection = "block-start") -> Networ
         The single-threshold network; layers that have one level stay as they are.
 
     Raises:
-        NetworkError: If the injection is unknown, if a layer has levels and sub-steps at once, or
-            if the potentials of the uniform form exceed 32 bits.
+        NetworkError: If the injection is unknown, if a layer has levels and sub-steps at once, if
+            a layer of several levels has another reset than "subtract", or if the potentials of
+            the uniform form exceed 32 bits.
     """
     require_network(net)
     if not isinstance(injection, str) or injection not in get_args(Injection):
@@ -53,6 +54,11 @@ def _single_threshold(layer: Neurons, injection: Injection) -> Neurons:
             f"layer {layer.name!r} has {layer.substeps} sub-steps and {layer.levels} levels; it "
             f"cannot be reparameterized twice"
         )
+    if layer.reset != "subtract":
+        raise NetworkError(
+            f"layer {layer.name!r} has {layer.levels} levels and the reset {layer.reset!r}; only "
+            f"neurons with the reset 'subtract' have a single-threshold form"
+        )
     factor = layer.levels if injection == "uniform" else 1
     return dataclasses.replace(
         layer,
@@ -61,6 +67,7 @@ def _single_threshold(layer: Neurons, injection: Injection) -> Neurons:
         injection=injection,
         threshold=_times(layer.threshold, factor),
         v0=_times(layer.v0, factor),
+        floor=None if layer.floor is None else _times(layer.floor, factor),
     )
 
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from lmht_deploy._suggest import unknown
 from lmht_deploy.data import By, SplitRule, WindowRule, images
-from lmht_deploy.errors import DataError, RecipeError, first_line, show
+from lmht_deploy.errors import DataError, RecipeError, first_line, listed, show
 from lmht_deploy.formats.files import as_path
 
 from .architectures import ARCHITECTURES
@@ -583,7 +583,7 @@ def _read(name: str | Path, folder: Path = Path(), seen: tuple[str, ...] = ()) -
     """Read the values of a recipe and of those that it extends; paths are relative to `folder`."""
     file, what = _find(name, folder)
     if what in seen:
-        raise RecipeError(f"{what} extends itself, through {' and '.join(seen)}")
+        raise RecipeError(f"{what} extends itself, through {listed(seen)}")
     values = _parse_toml(file, what)
     base = values.pop("extends", None)
     for section, keys in values.items():

@@ -22,6 +22,10 @@ from lmht_deploy.ir import (
 from ._plan import Convolution, Plan, Tensor, sums_currents
 
 INT32_MIN = -(2**31)
+RESETS = {"subtract": "SUBTRACT", "subtract-late": "SUBTRACT_LATE", "zero": "ZERO"}
+"""Names of the resets in C."""
+ROWS = 64
+"""Rows of weights that are added together."""
 WRITTEN = "LM-HT network as integer C99, written by lmht-deploy."
 """First line of every header."""
 
@@ -52,7 +56,7 @@ def source(net: Network, plan: Plan, prefix: str, include: str) -> str:
     parts = [
         _comment(f"The source of {include}, see there."),
         f'#include "{include}"\n\n'
-        f"enum {{ MEMORY_BYTES = {plan.memory}, CURRENTS = {plan.currents} }};\n",
+        f"enum {{ MEMORY_BYTES = {plan.memory}, CURRENTS = {plan.currents}, ROWS = {ROWS} }};\n",
         _part("runtime.c"),
     ]
     parts += [_part("neurons.c")] if Neurons in kinds else []
@@ -120,7 +124,7 @@ def _summary(net: Network, plan: Plan) -> str:
         *_described_layers(net),
         "",
         f"flash   {tables:,} bytes of tables, and the code",
-        f"RAM     {plan.memory + 4 * plan.currents:,} bytes, all static",
+        f"RAM     {plan.memory + 4 * plan.currents + 8 * ROWS:,} bytes, all static",
         "stack   less than 512 bytes",
     ]
     if net.class_names:
@@ -148,6 +152,7 @@ def _table_bytes(net: Network, plan: Plan) -> Iterator[int]:
             yield sum(synapse.weight.size for synapse in layer.synapses) + 4 * layer.bias.size
         if isinstance(layer, Neurons):
             yield 4 * (2 * layer.threshold.size + len(_omega(layer, plan).ravel()))
+            yield 0 if layer.floor is None else 4 * layer.floor.size
 
 
 # ------------------------------------------------------------------------------------------ tables
@@ -208,7 +213,10 @@ def _synaptic(net: Network, plan: Plan, names: _Names, layer: Neurons | Readout)
         yield _array("int32_t", f"{name}_omega", _omega(layer, plan))
         fields |= {"output": f"&{names.tensor(layer.name)}"}
         fields |= {key: f"{name}_{key}" for key in ("threshold", "v0", "omega")}
-        fields |= {"leak": int(layer.leak), "levels": layer.levels}
+        fields |= {"leak": int(layer.leak), "levels": layer.levels, "reset": RESETS[layer.reset]}
+        if layer.floor is not None:
+            yield _array("int32_t", f"{name}_floor", layer.floor)
+            fields["floor"] = f"{name}_floor"
     yield _struct("layer", f"{name}_layer", fields)
 
 

@@ -19,14 +19,19 @@ static int32_t mix(const layer* of, const int32_t* omega, int32_t c) {
 /* Fires one neuron at every step. Returns the sum of its counts. */
 static int32_t fire(const layer* of, int32_t y, int32_t x, int32_t c) {
     const tensor* const output = of->output;
-    int32_t v = of->v0[c], spikes = 0;
+    const int32_t theta = of->threshold[c];
+    int32_t v = of->v0[c], late = 0, spikes = 0; /* late: what is subtracted after the leak */
+    if (of->reset == SUBTRACT_LATE) late = count_of(v, theta, of->levels) * theta;
     for (int32_t step = 0; step < output->steps; ++step) {
         if (of->leak != 4096 && step % output->substeps == 0)
             v = (int32_t)((int64_t)v * of->leak / 4096);
-        v += mix(of, of->omega + step * of->blocks, c);
-        const int32_t k = count_of(v, of->threshold[c], of->levels);
+        v = v - late + mix(of, of->omega + step * of->blocks, c);
+        if (of->floor && v < of->floor[c]) v = of->floor[c];
+        const int32_t k = count_of(v, theta, of->levels);
+        late = of->reset == SUBTRACT_LATE ? k * theta : 0;
         if (k == 0) continue;
-        v -= k * of->threshold[c];
+        if (of->reset == SUBTRACT) v -= k * theta;
+        if (of->reset == ZERO) v = 0;
         put(output, pixel_at(output, step, y, x), c, k);
         spikes += k;
     }

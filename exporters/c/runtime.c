@@ -27,6 +27,13 @@ typedef struct {
     int32_t counted; /* 0: the source holds pixels, which cause no synaptic operation */
 } synapse;
 
+/* What k spikes do to the potential v. */
+enum {
+    SUBTRACT,      /* v - k * threshold */
+    SUBTRACT_LATE, /* the same at the next step, after the leak */
+    ZERO           /* 0 where k > 0 */
+};
+
 /* LM-HT neurons, or (without `output`) the read-out. */
 typedef struct {
     const synapse* synapses;
@@ -37,8 +44,10 @@ typedef struct {
     const tensor* output;
     const int32_t *threshold, *v0; /* [channels] */
     const int32_t* omega;          /* the T-GIM, [steps of the output][blocks] */
+    const int32_t* floor;          /* [channels], lower bound of the potential; 0 for none */
     int32_t leak;                  /* 4096: none */
     int32_t levels;
+    int32_t reset;
 } layer;
 
 static uint8_t memory[MEMORY_BYTES];
@@ -86,47 +95,111 @@ static void clear(const tensor* what) {
 
 /* ----------------------------------------------------------------------------------- currents */
 
-/* Most of the time is spent here: a synaptic operation, or k of them, per weight. */
-static void add_row(int32_t* restrict sums, const int8_t* restrict weights, int32_t n,
-                    int32_t factor) {
+/* Rows of weights of one synapse that wait to be added to the same currents. */
+typedef struct {
+    int32_t at; /* first weight */
+    int32_t factor;
+} row;
+static row rows[ROWS];
+static int32_t n_rows;
+static int32_t* row_sums;
+
+/* Most of the time is spent here: a synaptic operation, or k of them, per weight. Eight currents at
+ * a time stay in registers. */
+static void add_rows(const synapse* from, int32_t* restrict sums) {
+    const row* const end = rows + n_rows;
+    const int8_t* first = from->weights;
     int32_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        sums[i] += factor * weights[i];
-        sums[i + 1] += factor * weights[i + 1];
-        sums[i + 2] += factor * weights[i + 2];
-        sums[i + 3] += factor * weights[i + 3];
+    for (; i + 8 <= from->fan_out; i += 8, first += 8) {
+        int32_t a = sums[i], b = sums[i + 1], c = sums[i + 2], d = sums[i + 3];
+        int32_t e = sums[i + 4], f = sums[i + 5], g = sums[i + 6], h = sums[i + 7];
+        for (const row* each = rows; each != end; ++each) {
+            const int8_t* const weights = first + each->at;
+            const int32_t factor = each->factor;
+            a += factor * weights[0];
+            b += factor * weights[1];
+            c += factor * weights[2];
+            d += factor * weights[3];
+            e += factor * weights[4];
+            f += factor * weights[5];
+            g += factor * weights[6];
+            h += factor * weights[7];
+        }
+        sums[i] = a, sums[i + 1] = b, sums[i + 2] = c, sums[i + 3] = d;
+        sums[i + 4] = e, sums[i + 5] = f, sums[i + 6] = g, sums[i + 7] = h;
     }
-    for (; i < n; ++i) sums[i] += factor * weights[i];
+    for (; i < from->fan_out; ++i, ++first)
+        for (const row* each = rows; each != end; ++each) sums[i] += each->factor * first[each->at];
+    n_rows = 0;
 }
 
-/* Adds what count k of input channel c contributes to one output pixel. */
-static void add_count(const synapse* from, int32_t c, int32_t k, const int8_t* weights,
-                      int32_t* sums) {
-    const int32_t first = from->groups == 1 ? 0 : c / from->group * from->fan_out;
-    add_row(sums + first, weights + c * from->fan_out, from->fan_out, k * from->scale);
+/* Adds what count k of input channel c contributes to one output pixel. The weights of the position
+ * in the kernel begin at `tap`. */
+static void add_count(const synapse* from, int32_t c, int32_t k, int32_t tap, int32_t* sums) {
+    if (from->groups != 1) sums += c / from->group * from->fan_out;
+    if (n_rows == ROWS || (n_rows > 0 && sums != row_sums)) add_rows(from, row_sums);
+    row_sums = sums;
+    rows[n_rows].at = tap + c * from->fan_out;
+    rows[n_rows++].factor = k * from->scale;
 }
 
 /* Adds what the active channels of one input pixel contribute to one output pixel. Returns the sum
  * of their counts. */
-static int32_t add_pixel(const synapse* from, uint32_t at, const int8_t* weights, int32_t* sums) {
-    const tensor* const source = from->source;
-    const uint8_t* const bytes = memory + at;
-    int32_t spikes = 0;
-    for (int32_t c = 0; c < source->channels; ++c) {
-        int32_t k;
-        if (source->format == BYTES) {
-            k = bytes[c];
-        } else if (source->format != BITS) {
-            k = get(source, at, c);
-        } else if (c % 8 == 0 && bytes[c / 8] == 0) {
-            c += 7; /* with ++c: eight silent channels */
-            continue;
-        } else {
-            k = bytes[c / 8] >> (c % 8) & 1;
+static uint32_t add_bits(const synapse* from, uint32_t at, int32_t tap, int32_t* sums) {
+    uint32_t spikes = 0;
+    for (int32_t first = 0; first < from->source->channels; first += 8) {
+        int32_t c = first;
+        for (uint32_t bits = memory[at++]; bits; bits >>= 1, ++c) {
+            if (!(bits & 1)) continue;
+            add_count(from, c, 1, tap, sums);
+            ++spikes;
         }
+    }
+    return spikes;
+}
+
+static uint32_t add_bytes(const synapse* from, uint32_t at, int32_t tap, int32_t* sums) {
+    const uint8_t *const counts = memory + at, *const end = counts + from->source->channels;
+    uint32_t spikes = 0;
+    for (const uint8_t* k = counts; k != end; ++k) {
+        if (*k == 0) continue;
+        add_count(from, (int32_t)(k - counts), *k, tap, sums);
+        spikes += *k;
+    }
+    return spikes;
+}
+
+static uint32_t add_words(const synapse* from, uint32_t at, int32_t tap, int32_t* sums) {
+    uint32_t spikes = 0;
+    for (int32_t c = 0; c < from->source->channels; ++c) {
+        const int32_t k = get(from->source, at, c);
         if (k == 0) continue;
-        add_count(from, c, k, weights, sums);
-        spikes += k;
+        add_count(from, c, k, tap, sums);
+        spikes += (uint32_t)k;
+    }
+    return spikes;
+}
+
+static uint32_t add_pixel(const synapse* from, uint32_t at, int32_t tap, int32_t* sums) {
+    if (from->source->format == BITS) return add_bits(from, at, tap, sums);
+    if (from->source->format == BYTES) return add_bytes(from, at, tap, sums);
+    return add_words(from, at, tap, sums);
+}
+
+/* Adds what one time-step or sub-step of the source contributes to one output pixel. Returns the
+ * sum of the counts. */
+static uint64_t add_step(const synapse* from, int32_t step, int32_t y, int32_t x, int32_t* sums) {
+    const tensor* const source = from->source;
+    const int32_t tap_weights = source->channels * from->fan_out;
+    int32_t tap = 0, iy = y * from->stride_y - from->padding_y;
+    uint64_t spikes = 0;
+    for (int32_t ky = 0; ky < from->kernel_y; ++ky, iy += from->dilation_y) {
+        int32_t ix = x * from->stride_x - from->padding_x;
+        for (int32_t kx = 0; kx < from->kernel_x; ++kx, ix += from->dilation_x) {
+            if (iy >= 0 && iy < source->height && ix >= 0 && ix < source->width)
+                spikes += add_pixel(from, pixel_at(source, step, iy, ix), tap, sums);
+            tap += tap_weights;
+        }
     }
     return spikes;
 }
@@ -134,23 +207,15 @@ static int32_t add_pixel(const synapse* from, uint32_t at, const int8_t* weights
 /* Adds what one synapse contributes to one output pixel, at all steps. Returns the synaptic
  * operations. */
 static uint64_t add_synapse(const layer* to, const synapse* from, int32_t y, int32_t x) {
-    const tensor* const source = from->source;
-    const int32_t tap_weights = source->channels * from->fan_out;
-    uint64_t sops = 0;
-    for (int32_t step = 0; step < source->steps; ++step) {
-        const int32_t block = to->blocks == 1 ? 0 : step / source->substeps;
-        for (int32_t tap = 0; tap < from->kernel_y * from->kernel_x; ++tap) {
-            const int32_t ky = tap / from->kernel_x, kx = tap % from->kernel_x;
-            const int32_t iy = y * from->stride_y - from->padding_y + ky * from->dilation_y;
-            const int32_t ix = x * from->stride_x - from->padding_x + kx * from->dilation_x;
-            if (iy < 0 || iy >= source->height || ix < 0 || ix >= source->width) continue;
-            const int32_t spikes =
-                add_pixel(from, pixel_at(source, step, iy, ix), from->weights + tap * tap_weights,
-                          currents + block * to->channels);
-            if (from->counted) sops += (uint64_t)spikes * (uint64_t)from->fan_out;
-        }
+    uint64_t spikes = 0;
+    int32_t step = 0;
+    for (int32_t block = 0; block < from->source->steps / from->source->substeps; ++block) {
+        int32_t* const sums = currents + (to->blocks == 1 ? 0 : block * to->channels);
+        for (int32_t i = 0; i < from->source->substeps; ++i, ++step)
+            spikes += add_step(from, step, y, x, sums);
     }
-    return sops;
+    if (n_rows > 0) add_rows(from, row_sums);
+    return from->counted ? spikes * (uint64_t)from->fan_out : 0;
 }
 
 static uint64_t add_synapses(const layer* to, int32_t y, int32_t x) {

@@ -1,4 +1,4 @@
-"""Neurons without leak in an ONNX graph, by spike counts instead of potentials.
+"""Neurons without leak and with plain reset in an ONNX graph, by counts instead of potentials.
 
 Let P[t] be the potential that neurons would have at step t without any reset, and N[t] the spikes
 since the start of the window:
@@ -69,14 +69,16 @@ class Plan:
 
 
 def plan(layer: Neurons, form: Form, largest_sum: int) -> Plan | None:
-    """Return how to count the spikes of a layer, or None where it leaks or needs more bits.
+    """Return how to count the spikes of a layer; None where it leaks, has another reset or a floor,
+    or needs more bits.
 
     Args:
         layer: The neurons.
         form: What the synapses multiply.
         largest_sum: Largest magnitude of a sum of the synapses, without bias.
     """
-    if layer.leaks or layer.levels * layer.steps > MAX_COUNT:
+    counted = layer.plain_reset and not layer.leaks
+    if not counted or layer.levels * layer.steps > MAX_COUNT:
         return None
     sums = np.cumsum(layer.unrolled_omega().astype(np.int64), axis=0)
     constants = layer.v0 + np.outer(sums.sum(1), layer.bias.astype(np.int64))
@@ -101,6 +103,7 @@ def count(g: Graph, layer: Neurons, plan: Plan, current: Current, shape: Shape) 
         current: Sums of the synapses at the steps `plan.columns`.
         shape: Shape of the layer.
     """
+    g.reach(plan.bound)
     neurons = _Neurons(g, layer, plan, shape)
     if _constant_drive(layer):
         return neurons.closed(current)

@@ -293,6 +293,8 @@ def _parameters(net: Network) -> Iterator[np.ndarray]:
             yield from (synapse.weight for synapse in layer.synapses)
         if isinstance(layer, Neurons):
             yield from (layer.threshold, layer.v0, layer.omega)
+            if layer.floor is not None:
+                yield layer.floor
 
 
 def _footprint(net: Network) -> int:

@@ -182,9 +182,8 @@ def _structure(net: Network | None) -> dict[str, Any]:
 def _layer(net: Network, layer: Any) -> dict[str, Any]:
     neurons = isinstance(layer, Neurons)
     crossed = getattr(layer, "synapses", ())
-    arrays = [
-        getattr(layer, key) for key in ("bias", "threshold", "v0", "omega") if hasattr(layer, key)
-    ]
+    keys = ("bias", "threshold", "v0", "omega", "floor")
+    arrays = [array for key in keys if (array := getattr(layer, key, None)) is not None]
     return {
         "name": layer.name,
         "kind": type(layer).__name__,

@@ -88,7 +88,7 @@ Backend = Annotated[
     str,
     typer.Option(
         "--backend",
-        help="Backend to use.",
+        help="Backend to use (`lmht doctor` lists them).",
         rich_help_panel=options.EXECUTION,
         autocompletion=options.completion(options.backend_names),
     ),

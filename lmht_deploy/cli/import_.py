@@ -53,14 +53,20 @@ def import_(
         str | None,
         typer.Option(
             "--reset",
-            help="What a spike does to the potential: 'subtract' (θ, at once), 'subtract-late' or "
-            "'value'. A network can express the first.",
+            help="What a spike does to the potential: 'subtract' (θ, at once), 'subtract-late' "
+            "(θ, after the next leak) or 'value' (sets it to v_reset).",
         ),
     ] = None,
     max_spikes: Annotated[
         int | None,
         typer.Option(
             "--max-spikes", min=1, metavar="L", help="Largest number of spikes per neuron and step."
+        ),
+    ] = None,
+    floor: Annotated[
+        float | None,
+        typer.Option(
+            "--floor", max=0, help="Lower bound of the potentials, such as min_v_mem of sinabs."
         ),
     ] = None,
     max_value: Annotated[
@@ -94,6 +100,7 @@ def import_(
         dt=dt,
         reset=reset,  # type: ignore[arg-type]
         max_spikes=max_spikes,
+        floor=floor,
         max_value=max_value,
         input_scale=input_scale,
         still=still,

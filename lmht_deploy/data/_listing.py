@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, listed
 from lmht_deploy.formats.files import no_file
 
 from ._labels import choose_classes, order_classes, shorten
@@ -207,7 +207,7 @@ def _no_split(choice: Choice, found: list[str]) -> str:
             " --validation-share on the command line)"
         )
     scheme = f" by split scheme {choice.rule.scheme!r}" if choice.rule.scheme else ""
-    found_in = " and ".join(found)
+    found_in = listed(found)
     return f"there is no {choice.split} split; the recordings are in {found_in}{scheme}"
 
 

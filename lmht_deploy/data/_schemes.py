@@ -22,7 +22,7 @@ from unicodedata import normalize
 import numpy as np
 
 from lmht_deploy._suggest import unknown
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, listed
 
 from ._catalogs import NAMES, Catalog, catalog
 
@@ -271,7 +271,7 @@ def split_list(data: str, scheme: str) -> dict[str, str]:
     """
     found, name = find_scheme(scheme), data.removeprefix("tonic:")
     if not found.knows(data):
-        have = " and ".join(f"tonic:{known}" for known in found.data) or "no data set"
+        have = listed([f"tonic:{known}" for known in found.data] or ["no data set"])
         raise DataError(f"split scheme {scheme!r} has a list of files for {have}, not for {data!r}")
     known, splits = catalog(name), complete_split(found, name)
     return {f"{known.folder}{path}{known.suffix}": splits[path] for path in known.names}
@@ -311,7 +311,7 @@ def _find_data(scheme: SplitScheme, names: Sequence[str]) -> str:
     best = min(others, key=lambda data: len(others[data]))
     if not others[best]:
         return best
-    known = " and ".join(catalog(data).title for data in scheme.data)
+    known = listed(catalog(data).title for data in scheme.data)
     raise DataError(
         f"split scheme {scheme.name!r} is for {known}, which has no recording {others[best][0]!r};"
         " other schemes are for any recordings: hash-9-1, hash-fold-1-of-5"

@@ -109,10 +109,11 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
             f"{name}: {counted(left_out, 'incomplete window')} left out: the recording ends before"
             " the window (--incomplete uses them)"
         )
-    if short := found["short"]:
+    if (short := found["short"]) and not _fills_one_window(found, rule):
+        verb, each = ("ends", "It gives") if short == 1 else ("end", "Each gives")
         yield (
-            f"{name}: {counted(short, 'recording')} shorter than a window, of which each gives one"
-            " incomplete window; choose a shorter --length if there are many"
+            f"{name}: {counted(short, 'recording')} {verb} before the first window does. {each} one"
+            " incomplete window; a shorter --length avoids that"
         )
     if others := found["partial"] - short:
         yield f"{name}: {counted(others, 'incomplete window')} at the end of recordings used"
@@ -127,6 +128,11 @@ def _title(found: Mapping[str, Any]) -> str:
     """Name of the data and of its split."""
     split = f" ({found['split']} split)" if "split" in found else ""
     return f"{found.get('data', 'windows')}{split}"
+
+
+def _fills_one_window(found: Mapping[str, Any], rule: WindowRule) -> bool:
+    """Whether a window by time is about as long as the longest recording, as if made for it."""
+    return rule.by == "time" and rule.length // 2 <= found["duration_us"] < rule.length
 
 
 def _is_long(found: Mapping[str, Any]) -> bool:

@@ -77,11 +77,13 @@ class Model:
         substeps: int,
         levels: int,
         leak: int,
+        reset: str,
+        floor: NDArray[np.int32] | None,
     ) -> int:
         """Add a layer of neurons.
 
         Shape:
-            bias, threshold, v0: [C_out].
+            bias, threshold, v0, floor: [C_out].
             omega: [T·S, T_in], one row per sub-step.
         """
     def add_readout(
@@ -93,7 +95,9 @@ class Model:
             summable: Whether the current summed over the window is proved to fit 32 bits.
         """
     def path_costs(self, layer: int, synapse: int, density: float) -> list[float | None]:
-        """Return the expected cycles per window of each path, None where it is not possible."""
+        """Return the nanoseconds per window of each path, None where it is not possible."""
+    @property
+    def costs(self) -> dict[str, float]: ...
     @property
     def supports_incremental(self) -> bool: ...
     @property

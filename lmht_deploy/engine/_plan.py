@@ -92,6 +92,8 @@ class Planner:
             substeps=layer.substeps,
             levels=layer.levels,
             leak=int(layer.leak),
+            reset=layer.reset,
+            floor=layer.floor,
         )
 
     def _add_readout(self, layer: Readout) -> None:

@@ -1,8 +1,8 @@
 """The network in an ONNX file: its layers as JSON, its weights as constants of the graph.
 
-The JSON holds all fields of the layers (`lmht_deploy.ir`) except the weights of synapses. Synapse
-`i` of a layer has its weight in the constant `<layer>/weight<i>:`, in the layout of the product
-that computes it:
+The JSON holds all fields of the layers (`lmht_deploy.ir`) except the weights of synapses, the reset
+"subtract" and a floor that is None. Synapse `i` of a layer has its weight in the constant
+`<layer>/weight<i>:`, in the layout of the product that computes it:
 
     Linear            int8 [N_in, N_out]
     Conv              int8 [kh·kw·C_in, C_out]
@@ -82,11 +82,15 @@ def _described(record: Any) -> dict[str, Any]:
         value = getattr(record, field.name)
         if field.name == "synapses":
             found["synapses"] = [_described(synapse) for synapse in value]
-        elif field.name != "weight":
+        elif field.name != "weight" and not _left_out(field.name, value):
             found[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
     if isinstance(record, Conv):
         found[KERNEL] = record.kernel
     return found
+
+
+def _left_out(name: str, value: object) -> bool:
+    return (name == "reset" and value == "subtract") or (name == "floor" and value is None)
 
 
 def _synapse(entry: dict[str, Any], stored: np.ndarray) -> Synapse:

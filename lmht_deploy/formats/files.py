@@ -96,8 +96,10 @@ def check_folder(folder: str | Path) -> None:
     there = next((part for part in (folder, *folder.parents) if part.exists()), Path())
     if not there.is_dir():
         raise StorageError(f"{folder}: cannot be written; {there} is a file, not a folder")
-    with _writing_errors(there / "file"):
+    try:
         os.rmdir(tempfile.mkdtemp(prefix=".lmht-", dir=there))
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
 @contextlib.contextmanager

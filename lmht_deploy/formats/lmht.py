@@ -82,6 +82,15 @@ LAYERS: Mapping[type, Group] = {
             Field("levels", "int64", "L, largest spike count per step."),
             Field("substeps", "int64", "S, number of sub-steps per time-step."),
             Field("injection", "text", "`block-start` or `uniform`."),
+            Field("reset", "text", "`subtract`, `subtract-late` or `zero`.", since=2),
+            Field(
+                "floor",
+                "int32 or float64 [C]",
+                "Lower bound of the potential; left out where there is none.",
+                kind="data set",
+                optional=True,
+                since=2,
+            ),
         ),
     ),
     ir.SumPool: Group("SumPool", "Sum pooling of spike counts.", _POOL),
@@ -132,11 +141,12 @@ SCHEMA = Schema(
     title="Network files (`.lmht`)",
     suffix=".lmht",
     format="lmht-deploy network",
-    version=1,
+    version=2,
     summary="""
 An HDF5 file that holds one network, float or integer. The symbols are those of the semantics page.
 Texts are UTF-8. Scalars are attributes; arrays are data sets, which are written without
-compression. Links and data in other files are not allowed.""",
+compression. Links and data in other files are not allowed. A file has the oldest version that holds
+its network: version 1 where all neurons subtract `k·θ` at once and have no floor.""",
     groups=(
         Group("/", "Root group.", (FORMAT, VERSION, METADATA, CHECKSUM)),
         Group(
@@ -216,7 +226,8 @@ def load_network(path: str | Path) -> Network:
             )
         _check_keys(file, "/", attributes, SCHEMA.groups[0].names)
         _check_keys(file, "/", file, {"layers"})
-        return read_layers(file["layers"], json.loads(attributes[METADATA.name]))
+        version = int(attributes[VERSION.name])
+        return read_layers(file["layers"], json.loads(attributes[METADATA.name]), version)
 
 
 def load_input(path: str | Path) -> tuple[ir.Input, dict[str, str]]:
@@ -239,24 +250,39 @@ def load_input(path: str | Path) -> tuple[ir.Input, dict[str, str]]:
         return ir.Input(shape=shape, **source), json.loads(attributes[METADATA.name])
 
 
-def write_layers(group: h5py.Group, net: Network) -> None:
-    """Write the layers of a network to a group, as in a `.lmht` file."""
+def write_layers(group: h5py.Group, net: Network, version: int) -> None:
+    """Write the layers of a network to a group, as in a `.lmht` file of `version`."""
+    types = layers_of(version)
     for index, layer in enumerate(net.layers):
-        _write(group.create_group(str(index)), layer, LAYERS)
+        _write(group.create_group(str(index)), layer, types)
 
 
-def read_layers(group: h5py.Group, metadata: Mapping[str, str]) -> Network:
+def read_layers(group: h5py.Group, metadata: Mapping[str, str], version: int) -> Network:
     """Build the network of the layers in a group; StorageError where a key is wrong."""
-    return Network(layers=_read_all(group, LAYERS), metadata=metadata)
+    return Network(layers=_read_all(group, layers_of(version)), metadata=metadata)
+
+
+def layers_of(version: int) -> Mapping[type, Group]:
+    """Return the keys of each type of layer in files of `version`."""
+    return {
+        kind: Group(group.path, group.meaning, tuple(f for f in group.fields if f.since <= version))
+        for kind, group in LAYERS.items()
+    }
+
+
+def version_of(net: Network) -> int:
+    """Return the oldest version of the format that holds `net`."""
+    return 1 if all(layer.plain_reset for layer in net.neurons) else 2
 
 
 # --------------------------------------------------------------------------------------- records
 
 
 def _write_network(file: h5py.File, net: Network) -> None:
-    write_layers(file.create_group("layers"), net)
+    version = version_of(net)
+    write_layers(file.create_group("layers"), net, version)
     file.attrs[FORMAT.name] = SCHEMA.format
-    file.attrs[VERSION.name] = SCHEMA.version
+    file.attrs[VERSION.name] = version
     file.attrs[METADATA.name] = json.dumps(dict(net.metadata), sort_keys=True)
 
 
@@ -264,6 +290,8 @@ def _write(group: h5py.Group, record: Any, types: Mapping[type, Group]) -> None:
     group.attrs[TYPE.name] = type(record).__name__
     for field in types[type(record)].fields:
         value = getattr(record, field.name)
+        if value is None and field.optional:
+            continue
         match field.kind:
             case "attribute":
                 group.attrs[field.name] = value
@@ -290,7 +318,8 @@ def _read(group: h5py.Group, types: Mapping[type, Group]) -> Any:
     fields = types[record].fields
     what = f"{group.name} ({name})"
     _check_keys(group, what, attributes, {f.name for f in fields if f.kind == "attribute"})
-    _check_keys(group, what, group, {f.name for f in fields if f.kind != "attribute"})
+    inside = Group("", "", tuple(f for f in fields if f.kind != "attribute"))
+    check_keys(f"{group.file.filename}: {what}", group, inside.required, inside.names, AGAIN)
     members = {
         key: _read_all(item, SYNAPSE_TYPES) if key == SYNAPSES.name else item[()]
         for key, item in group.items()

@@ -19,8 +19,9 @@ COMPATIBILITY = """\
 * A format has one version number, which is written into every file.
 * The number increases by one when a field is added, removed or renamed, or changes its type,
   shape, unit or meaning. Nothing in a published version changes afterwards.
-* A release writes the newest version only. It reads that version and every earlier one, from
-  version 1 on. Golden files of every version are part of the test suite.
+* A release writes the newest version, or the oldest one that holds the content where the format
+  says so. It reads the newest version and every earlier one, from version 1 on. Golden files of
+  every version are part of the test suite.
 * A file of an unknown version is refused, with the version found and the versions that are read.
 * A file with an unknown, missing or additional field is refused, and the message names the field.
   Nothing is ignored, and no default value is assumed.
@@ -44,6 +45,7 @@ class Field:
         kind: Where the value is stored: `"attribute"` or `"data set"` (HDF5), `"array"` (`.npz`),
             `"property"`, `"input"` or `"output"` (ONNX).
         optional: Whether a file may omit the key.
+        since: Version of the format from which on files have the key.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Field:
     meaning: str
     kind: str = "attribute"
     optional: bool = False
+    since: int = 1
 
 
 @dataclass(frozen=True)
@@ -177,5 +180,6 @@ def _table(group: Group) -> str:
 
 def _row(field: Field) -> str:
     kind = f"{field.kind}, optional" if field.optional else field.kind
-    cells = (f"`{field.name}`", kind, field.dtype, field.meaning)
+    since = f" Since version {field.since}." if field.since > 1 else ""
+    cells = (f"`{field.name}`", kind, field.dtype, field.meaning + since)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

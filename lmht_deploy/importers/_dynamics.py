@@ -5,14 +5,16 @@ how its neurons reset. With the step dt, all of them are of this form:
 
     i    = a·i + w·x          CubaLIF only
     v    = λ·v + g·i + c
+    v    = max(v, floor)      only with a floor
     k    = clip(floor(v / θ), 0, L)
-    v    = v - k·θ            reset "subtract"
+    v    = v - k·θ            reset "subtract"; "subtract-late": at the next step, after the leak
+    v    = r where k > 0      reset "value"
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -41,6 +43,9 @@ class Dynamics:
         threshold: θ.
         v0: Initial potential.
         decay: a, of the synaptic current; None without one.
+        reset: What a spike does to the potential.
+        v_reset: r, of the reset "value".
+        floor: Lower bound of the potential; None for none.
     """
 
     leak: np.ndarray
@@ -49,6 +54,9 @@ class Dynamics:
     threshold: np.ndarray
     v0: np.ndarray
     decay: np.ndarray | None = None
+    reset: Reset = "subtract"
+    v_reset: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    floor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class Profile:
         max_spikes: Largest number of spikes per step.
         notes: What its files do not say.
         begins_at_leak: Whether potentials begin at `v_leak`, not at 0.
+        begins_at_reset: Whether potentials begin at `v_reset`, not at 0.
         adds_spikes: Whether a spike is added to the current of a `CubaLIF` as it is, times w_in.
         subtracts_late: Whether θ is subtracted after the leak, whatever is said of the reset.
     """
@@ -76,6 +85,7 @@ class Profile:
     max_spikes: int = 1
     notes: tuple[str, ...] = ()
     begins_at_leak: bool = False
+    begins_at_reset: bool = False
     adds_spikes: bool = False
     subtracts_late: bool = False
 
@@ -94,8 +104,8 @@ PROFILES: Mapping[str, Profile] = {
         "subtract",
         max_spikes=127,
         notes=(
-            "sinabs does not write min_v_mem, spike_fn, tau_syn and norm_input: min_v_mem=None, "
-            "MultiSpike, tau_syn=None and norm_input=True are assumed",
+            "sinabs does not write spike_fn, tau_syn and norm_input: MultiSpike, tau_syn=None and "
+            "norm_input=True are assumed; min_v_mem is the floor, none unless it is given",
         ),
     ),
     "snntorch": Profile(
@@ -104,10 +114,20 @@ PROFILES: Mapping[str, Profile] = {
         _euler,
         lambda dt: dt,
         "subtract-late",
-        notes=("snnTorch writes v_reset = 0 for every reset: reset by subtraction is assumed",),
+        notes=(
+            "snnTorch writes v_reset = 0 for every reset: reset by subtraction with "
+            "reset_delay=True is assumed",
+        ),
         subtracts_late=True,  # also with reset_delay=False, where a potential stays above θ
     ),
-    "spikingjelly": Profile(1e-4, "forward Euler, λ = 1 - dt/τ", _euler, lambda dt: dt, "value"),
+    "spikingjelly": Profile(
+        1e-4,
+        "forward Euler, λ = 1 - dt/τ",
+        _euler,
+        lambda dt: dt,
+        "value",
+        begins_at_reset=True,
+    ),
     "norse": Profile(
         1e-3,
         "forward Euler, λ = 1 - dt·dt/τ, as Norse writes τ·dt for τ",
@@ -131,6 +151,7 @@ class Rules:
         dt: Step.
         reset: How neurons reset; None where the file says so.
         max_spikes: L.
+        floor: Lower bound of the potentials of neurons that integrate; None for none.
     """
 
     name: ProfileName
@@ -138,6 +159,7 @@ class Rules:
     dt: float
     reset: Reset | None
     max_spikes: int
+    floor: float | None = None
 
     def dynamics(self, where: str, node: Node) -> Dynamics:
         """Return the equations of the neurons of `node`.
@@ -159,8 +181,7 @@ class Rules:
             )
         else:
             found = self._leaky(where, node.type, values)
-        self._check_reset(where, node, found)
-        return found
+        return self._with_reset(where, node, found)
 
     def _leaky(self, where: str, kind: str, values: Mapping[str, np.ndarray]) -> Dynamics:
         leak, gain = self._keep(where, values["tau" if kind == "LIF" else "tau_mem"], values["r"])
@@ -189,26 +210,24 @@ class Rules:
         # snnTorch writes τ = r = inf for beta = 1, where r·dt/τ is 1.
         return kept, np.where(np.isinf(tau) & np.isinf(factor), 1.0, gain)
 
-    def _check_reset(self, where: str, node: Node, found: Dynamics) -> None:
-        """Require a reset that a network has; without a leak a late subtraction is one."""
+    def _with_reset(self, where: str, node: Node, found: Dynamics) -> Dynamics:
         reset = self.reset_of(node)
-        if self.profile.subtracts_late and reset == "subtract":
+        if reset == "subtract" and self.profile.subtracts_late:
+            if (found.leak != 1).any():
+                raise LoweringError(
+                    f"{where}: the leak acts before θ is subtracted in {self.name}; with "
+                    f"reset_delay=False it differs once more, which a network cannot express. For "
+                    f"a model with reset_delay=True, leave the reset out"
+                )
             reset = "subtract-late"
-        if reset == "subtract" or (reset == "subtract-late" and (found.leak == 1).all()):
-            return
-        says = {
-            "value": "a spike sets the potential to v_reset (hard reset)",
-            "subtract-late": "the leak acts before θ is subtracted",
-        }[reset]
-        source = "the file" if self.reset is None else f"the profile {self.name!r}"
-        advice = (
-            ". If the neurons of the model subtract θ at the step of the spike, say so with the "
-            "reset 'subtract' (--reset subtract)"
-        )
-        raise LoweringError(
-            f"{where}: {says}, as {source} says, which a network cannot express: it subtracts θ "
-            f"at once{advice if reset == 'value' else ''}"
-        )
+        if reset == "value" and self.profile.subtracts_late and node.type == "CubaLIF":
+            raise LoweringError(
+                f"{where}: a Synaptic neuron of {self.name} that resets to zero loses the input of "
+                f"the step after a spike, which a network cannot express"
+            )
+        v_reset = np.asarray(node.values.get("v_reset", np.zeros(())), float)
+        v0 = found.v0 + v_reset if self.profile.begins_at_reset else found.v0
+        return replace(found, reset=reset, v_reset=v_reset, v0=v0, floor=self.floor)
 
     def reset_of(self, node: Node) -> Reset:
         """Return how the neurons of `node` reset.
@@ -233,12 +252,17 @@ def _positive(where: str, threshold: np.ndarray) -> np.ndarray:
 
 
 def rules(
-    profile: ProfileName, dt: float | None, reset: Reset | None, max_spikes: int | None
+    profile: ProfileName,
+    dt: float | None,
+    reset: Reset | None,
+    max_spikes: int | None,
+    floor: float | None = None,
 ) -> Rules:
     """Return the rules of an import.
 
     Raises:
-        LoweringError: An unknown profile or reset, or a step or a number that is not positive.
+        LoweringError: An unknown profile or reset, a step or a number that is not positive, or a
+            floor that is positive.
     """
     if not isinstance(profile, str) or profile not in PROFILES:
         choices = ", ".join(PROFILES)
@@ -253,4 +277,6 @@ def rules(
         raise LoweringError(f"dt must be a positive number, not {show(dt)}")
     if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most < 2**31:
         raise LoweringError(f"the largest number of spikes must be >= 1, not {show(max_spikes)}")
-    return Rules(profile, found, float(step), reset or found.reset, most)
+    if floor is not None and not (isinstance(floor, int | float) and -np.inf < floor <= 0):
+        raise LoweringError(f"the floor must be a number <= 0, not {show(floor)}")
+    return Rules(profile, found, float(step), reset or found.reset, most, floor)

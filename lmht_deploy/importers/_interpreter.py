@@ -35,7 +35,7 @@ def require_agreement(graph: Graph, rules: Rules, net: Network, scale: float) ->
     if cells > MAX_CELLS:
         raise LoweringError(
             f"a layer has {cells:,} values per window, too many to compare the network with the "
-            "graph; import it with verify=False"
+            "graph; in Python, import_nir(..., verify=False) imports it without that"
         )
     rng = np.random.default_rng(0)
     zeros, sparse, dense, full = probes(net.input, rng)
@@ -89,13 +89,21 @@ def interpret(
 
 
 def _fire(found: Dynamics, x: np.ndarray, levels: int) -> np.ndarray:
-    v, i = np.zeros_like(x[:, 0]) + found.v0, np.zeros_like(x[:, 0])
+    v, i, late = np.zeros_like(x[:, 0]) + found.v0, np.zeros_like(x[:, 0]), 0.0
     spikes = np.empty(x.shape)
     for t in range(x.shape[1]):
         i = x[:, t] if found.decay is None else found.decay * i + x[:, t]
-        v = found.leak * v + found.gain * i + found.offset
-        spikes[:, t] = np.clip(np.floor(v / found.threshold), 0, levels)
-        v = v - spikes[:, t] * found.threshold
+        v = found.leak * v + found.gain * i + found.offset - late
+        if found.floor is not None:
+            v = np.maximum(v, found.floor)
+        k = np.clip(np.floor(v / found.threshold), 0, levels)
+        if found.reset == "subtract-late":
+            late = k * found.threshold
+        elif found.reset == "value":
+            v = np.where(k > 0, found.v_reset, v)
+        else:
+            v = v - k * found.threshold
+        spikes[:, t] = k
     return spikes
 
 

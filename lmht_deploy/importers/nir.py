@@ -36,6 +36,7 @@ from lmht_deploy._currents import (
 )
 from lmht_deploy.errors import LoweringError, NetworkError, show
 from lmht_deploy.formats.nir import Graph, Node, graph_from_dict, read_nir
+from lmht_deploy.formats.nir_network import FORMAT
 from lmht_deploy.ir import (
     Flatten,
     Input,
@@ -85,6 +86,7 @@ def from_nir(
     dt: float | None = None,
     reset: Reset | None = None,
     max_spikes: int | None = None,
+    floor: float | None = None,
     max_value: int = 255,
     input_scale: float = 1.0,
     still: bool = False,
@@ -100,6 +102,7 @@ def from_nir(
         dt: Step, in the unit of the time constants of the graph.
         reset: What a spike does to the potential; None: what the profile says.
         max_spikes: L, largest number of spikes of a neuron per step.
+        floor: Lower bound of the potentials, at most 0, such as min_v_mem of sinabs; None for none.
         max_value: Largest input value.
         input_scale: Real value of one unit of the input.
         still: Whether the input is one image, which enters at every step.
@@ -122,6 +125,7 @@ def from_nir(
         dt=dt,
         reset=reset,
         max_spikes=max_spikes,
+        floor=floor,
         max_value=max_value,
         input_scale=input_scale,
         still=still,
@@ -137,6 +141,7 @@ def import_nir(
     dt: float | None = None,
     reset: Reset | None = None,
     max_spikes: int | None = None,
+    floor: float | None = None,
     max_value: int = 255,
     input_scale: float = 1.0,
     still: bool = False,
@@ -144,9 +149,14 @@ def import_nir(
 ) -> NirImport:
     """Read a graph of NIR, and say what was taken for it; see `from_nir`."""
     graph = _graph(source)
+    if graph.metadata.get("format") == FORMAT:
+        raise LoweringError(
+            "the graph holds a network of lmht-deploy with all of its integers; run the file as it "
+            "is, or read it with lmht_deploy.load"
+        )
     if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= MAX_STEPS:
         raise LoweringError(f"steps must be an integer of 1 to {MAX_STEPS}, not {show(steps)}")
-    taken = rules(profile, dt, reset, max_spikes)
+    taken = rules(profile, dt, reset, max_spikes, floor)
     pass_ = _Import(graph, taken, steps)
     try:
         net = pass_.run(max_value, input_scale, still)
@@ -177,6 +187,7 @@ def _notes(taken: Rules, graph: Graph, still: bool) -> tuple[str, ...]:
     if resets:
         late = "subtract-late (equal to subtract without a leak)"
         found.append("reset " + ", ".join(late if r == "subtract-late" else r for r in resets))
+    found += [] if taken.floor is None else [f"no potential below {taken.floor:g}"]
     found.append(f"at most {taken.max_spikes} spikes per step")
     found += ["one image enters at every step"] if still else []
     return (*found, *taken.profile.notes)
@@ -338,10 +349,15 @@ class _Import:
     def _neurons(self, where: str, node: Node, signal: _Signal) -> Spikes:
         current = as_current(where, signal.value)
         found = self._rules.dynamics(where, node)
+        leak = _one(where, "leak", found.leak)
+        levels = 1 if node.type == "Threshold" else self._rules.max_spikes
         per = {
             key: _per_channel(where, key, getattr(found, key), current.shape)
-            for key in ("gain", "offset", "threshold", "v0")
+            for key in ("gain", "offset", "threshold", "v0", "v_reset")
         }
+        floor = None if found.floor is None else np.full(current.shape[0], found.floor)
+        if found.reset == "value":
+            floor = _from_reset(where, per, leak, levels, floor)
         if per["offset"].any() and (found.decay is not None or signal.delay):
             raise LoweringError(
                 f"{where}: a v_leak that is not 0 cannot be expressed together with a synaptic "
@@ -353,9 +369,11 @@ class _Import:
             bias=current.bias * per["gain"] + per["offset"],
             threshold=per["threshold"],
             omega=self._omega(where, found, signal.delay, current.steps),
-            leak=_one(where, "leak", found.leak),
+            leak=leak,
             v0=per["v0"],
-            levels=1 if node.type == "Threshold" else self._rules.max_spikes,
+            levels=levels,
+            reset="zero" if found.reset == "value" else found.reset,
+            floor=floor,
         )
         self._layers.append(layer)
         return Spikes((Part(where, 1.0, current.shape),), self._steps)
@@ -402,6 +420,32 @@ _FUNCTIONS: Mapping[str, Callable[[_Import, str, Node, Value], Value]] = {
 
 
 # ---------------------------------------------------------------------------------------- values
+
+
+def _from_reset(
+    where: str, per: dict[str, np.ndarray], leak: float, levels: int, floor: np.ndarray | None
+) -> np.ndarray | None:
+    """Count potentials from the value r that spikes set them to, so that this value is 0.
+
+    With v = u + r, the equation v = λ·v + I + c is u = λ·u + I + c - (1 - λ)·r.
+
+    Returns:
+        The floor, counted in the same way.
+    """
+    r = per["v_reset"]
+    if levels > 1 and r.any():
+        raise LoweringError(
+            f"{where}: a reset to a value other than 0 needs neurons that fire one spike per step, "
+            f"not up to {levels}"
+        )
+    if (r >= per["threshold"]).any() or (floor is not None and (r < floor).any()):
+        raise LoweringError(
+            f"{where}: v_reset {r.min():.4g} to {r.max():.4g} must be below the threshold, and not "
+            f"below the floor"
+        )
+    per |= {"threshold": per["threshold"] - r, "v0": per["v0"] - r}
+    per |= {"offset": per["offset"] - (1 - leak) * r}
+    return None if floor is None else floor - r
 
 
 def _one(where: str, what: str, values: np.ndarray) -> float:

@@ -19,11 +19,12 @@ from .layers import (
     MaxPool,
     Neurons,
     Readout,
+    Reset,
     SumPool,
     leak_integer,
     sources,
 )
-from .network import Network, class_names, require_network
+from .network import Network, class_names, require_network, require_plain_resets
 from .records import Pair, Shape
 from .synapses import MAX_EXPONENT, Conv, Linear, Scale, Synapse
 
@@ -48,6 +49,7 @@ __all__ = [
     "Neurons",
     "Pair",
     "Readout",
+    "Reset",
     "Scale",
     "Shape",
     "SumPool",
@@ -55,5 +57,6 @@ __all__ = [
     "class_names",
     "leak_integer",
     "require_network",
+    "require_plain_resets",
     "sources",
 ]

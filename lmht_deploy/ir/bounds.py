@@ -84,20 +84,66 @@ def _potential(layer: Neurons, low: np.ndarray, high: np.ndarray) -> int:
 
     The interval of v is followed through all sub-steps (interval arithmetic).
     """
-    theta = layer.threshold.astype(np.int64)
     least = largest = layer.v0.astype(np.int64)
     bound = 0
     for step, row in enumerate(layer.unrolled_omega().astype(np.int64)):
         if layer.leaks and step % layer.substeps == 0:
-            least, largest = (leak_integer(v, int(layer.leak)) for v in (least, largest))
-            bound = max(bound, _magnitude(least, largest))
+            bound = max(bound, _magnitude(*(_leaked(layer, v) for v in (least, largest))))
+        least, largest = _kept(layer, least, largest, step)
         positive, negative = np.maximum(row, 0).sum(), np.minimum(row, 0).sum()
         least = least + positive * low + negative * high
         largest = largest + positive * high + negative * low
         bound = _fits(layer, "a potential", max(bound, _magnitude(least, largest)))
-        least = np.minimum(least, 0)
-        largest = np.maximum(np.minimum(largest, theta - 1), largest - layer.levels * theta)
+        if layer.floor is not None:
+            least, largest = (np.maximum(v, layer.floor) for v in (least, largest))
+        least, largest = _reset(layer, least, largest)
     return bound
+
+
+def _leaked(layer: Neurons, v: np.ndarray) -> np.ndarray:
+    return leak_integer(v, int(layer.leak)) if layer.leaks else v
+
+
+def _kept(
+    layer: Neurons, least: np.ndarray, largest: np.ndarray, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the interval of what is kept of potentials within `least`..`largest`, before I[t].
+
+    With the reset "subtract-late", λ·v - k·θ rises with v as long as k stays the same, and at equal
+    distance from k·θ it is linear in k. So its extremes are at the ends of the interval, and at the
+    ends of the pieces of equal k that are next to them.
+    """
+    if step % layer.substeps:
+        return least, largest
+    if layer.reset != "subtract-late":
+        return _leaked(layer, least), _leaked(layer, largest)
+    theta = layer.threshold.astype(np.int64)
+    first, last = (np.clip(v // theta, 0, layer.levels) for v in (least, largest))
+    lows = [least, *(np.where(last > first, k * theta, least) for k in (first + 1, last))]
+    highs = [largest, *(np.where(last > first, k * theta - 1, largest) for k in (first + 1, last))]
+    return (
+        np.min([_late(layer, v) for v in lows], axis=0),
+        np.max([_late(layer, v) for v in highs], axis=0),
+    )
+
+
+def _late(layer: Neurons, v: np.ndarray) -> np.ndarray:
+    theta = layer.threshold.astype(np.int64)
+    spikes: np.ndarray = np.clip(v // theta, 0, layer.levels)
+    kept: np.ndarray = _leaked(layer, v) - spikes * theta
+    return kept
+
+
+def _reset(layer: Neurons, least: np.ndarray, largest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the interval of potentials within `least`..`largest` after their spikes."""
+    theta = layer.threshold.astype(np.int64)
+    match layer.reset:
+        case "subtract-late":
+            return least, largest
+        case "zero":
+            return np.minimum(least, 0), np.clip(largest, 0, theta - 1)
+    most = np.maximum(np.minimum(largest, theta - 1), largest - layer.levels * theta)
+    return np.minimum(least, 0), most
 
 
 def _magnitude(low: np.ndarray, high: np.ndarray) -> int:

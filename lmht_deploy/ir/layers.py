@@ -33,6 +33,8 @@ InputKind: TypeAlias = Literal["events", "image"]
 """What the integers of an input are: counts of events, or pixels."""
 Injection: TypeAlias = Literal["block-start", "uniform"]
 """Where the current I[t] enters the sub-steps of its time-step: at the first, or at all of them."""
+Reset: TypeAlias = Literal["subtract", "subtract-late", "zero"]
+"""What k spikes do to the potential: subtract k·θ, subtract it at the next step, or set it to 0."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -91,8 +93,15 @@ class Neurons(Record):
         X[j] = Σ_synapses W ∗ k[j] + b             j = 1..T_in
         I[t] = Σ_j Ω[t, j] · X[j]
         v    = λ·v + I[t]                          v starts at v0
+        v    = max(v, floor)                       only with a floor
         k[t] = clip(floor(v / θ), 0, L)
-        v    = v - k[t]·θ
+        v    = v - k[t]·θ                          reset "subtract"
+        v    = 0 where k[t] > 0                    reset "zero"
+
+    With the reset "subtract-late", the leak acts on the whole potential, and k[t]·θ is subtracted
+    at the next step:
+
+        v    = λ·v - clip(floor(v / θ), 0, L)·θ + I[t]
 
     In an integer network the product with λ is `trunc(v·λq / 4096)`, truncated towards zero.
 
@@ -111,7 +120,11 @@ class Neurons(Record):
         levels: L, largest spike count k per step.
         substeps: S, number of sub-steps per time-step.
         injection: `"block-start"` if I[t] enters at the first sub-step; `"uniform"` if it enters
-            at every sub-step, where θ and v0 are S times larger (the paper's I[t]/L in integers).
+            at every sub-step, where θ, v0 and the floor are S times larger (the paper's I[t]/L in
+            integers).
+        reset: What spikes do to the potential: `"subtract"`, `"subtract-late"` or `"zero"`. Only
+            `"subtract"` is possible with sub-steps.
+        floor: Lower bound of the potential, int32 or float64 `[C]`, at most 0; None for none.
     """
 
     name: str
@@ -124,6 +137,8 @@ class Neurons(Record):
     levels: int
     substeps: int = 1
     injection: Injection = "block-start"
+    reset: Reset = "subtract"
+    floor: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         what = f"layer {checks.name(self.name)!r}"
@@ -137,6 +152,9 @@ class Neurons(Record):
             substeps=checks.integer(f"{what}: number of sub-steps", self.substeps, 1, MAX_STEPS),
         )
         checks.choice(f"{what}: injection", self.injection, get_args(Injection))
+        checks.choice(f"{what}: reset", self.reset, get_args(Reset))
+        if self.floor is not None:
+            self._set(floor=checks.array(f"{what}: floor", self.floor, 1, np.int32))
         self._set(leak=self._checked_leak(what))
         self._check_values(what)
 
@@ -155,6 +173,11 @@ class Neurons(Record):
         """Whether the leak has an effect (λ != 1)."""
         return self.leak != (LEAK_ONE if self.integer else 1.0)
 
+    @property
+    def plain_reset(self) -> bool:
+        """Whether k·θ is subtracted at once and the potential has no floor."""
+        return self.reset == "subtract" and self.floor is None
+
     def unrolled_omega(self) -> np.ndarray:
         """Return Ω with one row per sub-step, `[T·S, T_in]`; rows that inject nothing are zero."""
         rows = np.ones(self.substeps, self.omega.dtype)
@@ -171,6 +194,13 @@ class Neurons(Record):
         if (self.threshold <= 0).any():
             least = "at least 1" if self.integer else "positive"
             raise NetworkError(f"{what}: every threshold must be {least}")
+        if self.floor is not None and (self.floor > 0).any():
+            raise NetworkError(f"{what}: every floor must be at most 0")
+        if self.reset != "subtract" and self.substeps > 1:
+            raise NetworkError(
+                f"{what}: the reset must be 'subtract' with {self.substeps} sub-steps per "
+                f"time-step, not {self.reset!r}"
+            )
         if self.omega.dtype.kind == "i":
             checks.check_range(f"{what}: T-GIM entries", self.omega, -MAX_OMEGA, MAX_OMEGA)
         entries = self.omega.size * self.substeps

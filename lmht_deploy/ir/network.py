@@ -9,7 +9,7 @@ from functools import cached_property
 from math import prod
 from typing import NamedTuple, TypeVar, get_args
 
-from lmht_deploy.errors import NetworkError, show
+from lmht_deploy.errors import LmhtError, NetworkError, show
 
 from . import _checks as checks
 from ._checks import INT32_MAX
@@ -246,6 +246,26 @@ def require_network(net: object) -> Network:
     raise NetworkError(f"a Network is needed, not an object of type {type(net).__name__}")
 
 
+def require_plain_resets(net: Network, what: str, error: type[LmhtError]) -> None:
+    """Require that all neurons of `net` subtract k·θ at once and have no floor.
+
+    Args:
+        net: The network.
+        what: What cannot represent another reset, for the message.
+        error: Class of the error.
+
+    Raises:
+        LmhtError: A layer has another reset or a floor; names it.
+    """
+    for layer in net.neurons:
+        if not layer.plain_reset:
+            found = "a floor" if layer.reset == "subtract" else f"the reset {layer.reset!r}"
+            raise error(
+                f"layer {layer.name!r}: {what} cannot represent {found}; neurons must have the "
+                f"reset 'subtract' and no floor"
+            )
+
+
 def _metadata(metadata: object) -> dict[str, str]:
     if not isinstance(metadata, Mapping):
         raise NetworkError(f"metadata must be texts by key, not {show(metadata)}")
@@ -330,6 +350,9 @@ def _check_arrays(layer: Neurons | Readout, channels: int, readout: Readout) -> 
     if isinstance(layer, Neurons):
         arrays |= {"threshold": layer.threshold, "initial potential": layer.v0}
         kinds |= {array.dtype.kind for array in (layer.threshold, layer.v0, layer.omega)}
+        if layer.floor is not None:
+            arrays["floor"] = layer.floor
+            kinds.add(layer.floor.dtype.kind)
     for name, array in arrays.items():
         if len(array) != channels:
             raise NetworkError(f"{what}: {name} has {len(array)} entries for {channels} channels")

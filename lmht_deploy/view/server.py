@@ -45,6 +45,7 @@ CLOSE_SECONDS = 1.0
 """Seconds to wait for pages at the end."""
 FILES = {
     "": ("index.html", "text/html; charset=utf-8"),
+    "draw.js": ("draw.js", "text/javascript; charset=utf-8"),
     "view.js": ("view.js", "text/javascript; charset=utf-8"),
     "view.css": ("view.css", "text/css; charset=utf-8"),
 }

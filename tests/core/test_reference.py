@@ -32,6 +32,7 @@ def one_neuron(
     v0=0,
     omega=None,
     integer=True,
+    floor=None,
     **form,
 ) -> list[int]:
     """Return the spikes of one neuron for the currents X[1..T_in]."""
@@ -46,6 +47,7 @@ def one_neuron(
         leak=leak,
         v0=np.full(1, v0, kind),
         levels=levels,
+        floor=None if floor is None else np.array(floor, kind),
         **form,
     )
     drive = layer.unrolled_omega() @ np.array(current, kind)
@@ -74,6 +76,17 @@ def one_neuron(
             [1, 2, 1],
         ),  # rectangular: T = 3, T_in = 2
         ([5, 5, 5, 5], {"v0": 5}, [1, 0, 1, 0]),
+        ([25, 0, 0, 0], {"reset": "zero"}, [1, 0, 0, 0]),  # nothing is left of 25
+        ([25, 9, 1, 10], {"reset": "zero", "levels": 2}, [2, 0, 1, 1]),  # 25 -> 0, 9, 10 -> 0, 10
+        ([24, 0, 0, 0], {"reset": "subtract-late"}, [1, 1, 0, 0]),  # 24, 24 - 10, 14 - 10, 4
+        # The leak acts on 24, not on 14: 24, 12 - 10 + 8 = 10, 5 - 10 = -5, -2 + 12.
+        ([24, 8, 0, 12], {"reset": "subtract-late", "leak": 2048}, [1, 1, 0, 1]),
+        ([45, 0, 0, 0], {"reset": "subtract-late", "levels": 2}, [2, 2, 0, 0]),  # 45, 25, 5
+        ([0, 0, 0, 0], {"reset": "subtract-late", "v0": 25}, [1, 0, 0, 0]),  # 25 - 10, 5
+        ([-90, 14, 5, 0], {"floor": [-4]}, [0, 1, 0, 0]),  # -4, 10 -> 0, 5
+        ([-90, 14, 0, 0], {"floor": [-5]}, [0, 0, 0, 0]),  # -5, 9
+        ([-90, 14, 0, 0], {"floor": [-8], "leak": 2048}, [0, 1, 0, 0]),  # -8, -4 + 14
+        ([12, -9, 12, 0], {"floor": [0], "reset": "subtract-late"}, [1, 0, 1, 0]),  # 12, 0, 12, 2
     ],
 )
 def test_literal_sequences(currents: list[float], neuron: dict, spikes: list[int]) -> None:
@@ -216,17 +229,30 @@ def crossed(synapse: Synapse, shape: tuple[int, ...], places: list):
 def spikes_by_definition(layer: Neurons, X: list[dict], places: list) -> list[dict]:
     out = []
     v = {place: int(layer.v0[place[0]]) for place in places}
+    late = dict.fromkeys(places, 0)
+    if layer.reset == "subtract-late":
+        for place in places:
+            theta = int(layer.threshold[place[0]])
+            late[place] = min(max(v[place] // theta, 0), layer.levels) * theta
     for row in layer.omega.tolist():
         for place in places:
             v[place] = int(v[place] * layer.leak / 4096)  # int() truncates towards zero
+            v[place] -= late[place]
         for substep in range(layer.substeps):
             now = {}
             for place in places:
                 if substep == 0 or layer.injection == "uniform":
                     v[place] += sum(omega * x[place] for omega, x in zip(row, X, strict=True))
                 theta = int(layer.threshold[place[0]])
+                if layer.floor is not None:
+                    v[place] = max(v[place], int(layer.floor[place[0]]))
                 now[place] = min(max(v[place] // theta, 0), layer.levels)
-                v[place] -= now[place] * theta
+                if layer.reset == "subtract-late":
+                    late[place] = now[place] * theta
+                elif layer.reset == "subtract":
+                    v[place] -= now[place] * theta
+                elif now[place]:
+                    v[place] = 0
             out.append(now)
     return out
 

@@ -95,7 +95,7 @@ def test_notes_say_how_recordings_became_windows(root: Path) -> None:
     assert "8 x 4 pixels are down-sampled to 4 x 2" in notes
     assert "4 incomplete windows left out" in notes
     notes = "\n".join(read(root, by="time", length=400, incomplete=True).notes)
-    assert "2 recordings shorter than a window" in notes
+    assert "2 recordings end before the first window does. Each gives one" in notes
     assert "2 incomplete windows at the end of recordings used" in notes
     assert "is one window" not in "\n".join(read(root).notes)
 
@@ -214,3 +214,10 @@ def test_a_cache_that_cannot_be_written_is_no_error(root: Path, tmp_path: Path) 
     (tmp_path / "file").touch()
     found = read(root, cache=tmp_path / "file" / "cache")
     assert len(found) == 4
+
+
+def test_recordings_that_fill_their_window_are_not_said(tmp_path: Path) -> None:
+    for index, duration in enumerate((350, 399)):
+        write(tmp_path / f"{index}.npy", duration, 100)
+    notes = "\n".join(read(tmp_path, by="time", length=400).notes)
+    assert "2 windows from 2 recordings" in notes and "before the first window" not in notes

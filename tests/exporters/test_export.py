@@ -56,7 +56,7 @@ def test_report_is_frozen() -> None:
     ("name", "options", "message"),
     [
         ("net.lmht", {}, "use lmht_deploy.save"),
-        ("net.h5", {}, r"unknown file name extension '\.h5'; the export formats are \.onnx and"),
+        ("net.h5", {}, r"unknown file name extension '\.h5'; the export formats are \.onnx,"),
         ("net", {}, "unknown file name extension ''"),
         ("net.net", {"trace": True}, r"option 'trace' is for \.onnx files"),
         ("net.onnx", {"graded": True}, r"option 'graded' is for \.net files"),

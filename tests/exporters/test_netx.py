@@ -285,9 +285,12 @@ def test_what_the_suite_leaves_out(tmp_path: Path) -> None:
     """NetX cannot carry these special cases of the conformance suite, for this reason."""
     refused = set()
     for name, make in SPECIAL.items():
+        net = make()
         try:
-            netx.export_netx(make(), tmp_path / "net.net")
+            netx.export_netx(net, tmp_path / "net.net")
         except ExportError as error:
+            if not all(layer.plain_reset for layer in net.neurons):  # see test_resets
+                continue
             assert "layer 'd' convolves, with padding, the overlapping sum pooling" in str(error)
             refused.add(name)
     assert refused == {"pooled", "single-threshold-uniform"}

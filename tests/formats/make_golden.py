@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from lmht_deploy import reference
-from lmht_deploy.formats import lmht, windows
+from lmht_deploy.exporters.flat import export_flat
+from lmht_deploy.formats import flat, lmht, windows
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.formats.windows import save_windows
 from lmht_deploy.ir import Network
 from lmht_deploy.reparameterize import reparameterize
 from lmht_deploy.result import Result
-from tests.support.networks import Builder, float_network, windows_for
+from tests.support.networks import Builder, float_network, resets_mixed, windows_for
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -51,7 +52,9 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "uniform": lambda: reparameterize(every_kind(), "uniform"),
     "image": image,
     "float": lambda: float_network(channels=2),
+    "resets": resets_mixed,
 }
+"""A file has the oldest version that holds its network."""
 
 
 def expected(result: Result) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def expected(result: Result) -> dict[str, Any]:
 
 def write_network(name: str, net: Network) -> None:
     """Write a network, windows for it, and what the reference gives for them."""
-    stem = f"{name}.v{lmht.SCHEMA.version}"
+    stem = f"{name}.v{lmht.version_of(net)}"
     if (GOLDEN / f"{stem}.lmht").exists():
         return
     data = windows_for(net, 3, density=0.5)
@@ -76,11 +79,19 @@ def write_network(name: str, net: Network) -> None:
     (GOLDEN / f"{stem}.json").write_text(text + "\n")
 
 
+def write_flat(name: str, net: Network) -> None:
+    """Write an integer network as a flat file."""
+    path = GOLDEN / f"{name}.v{flat.SCHEMA.version}.lmhtf"
+    if net.integer and not path.exists():
+        export_flat(net, path)
+
+
 def main() -> None:
     """Write the golden files that are missing."""
     GOLDEN.mkdir(exist_ok=True)
     for name, build in NETWORKS.items():
         write_network(name, build())
+        write_flat(name, build())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -32,9 +33,11 @@ def test_gives_the_same_integers(path: Path) -> None:
 
 
 def test_every_version_has_its_files() -> None:
-    names = {path.name for path in FILES}
-    for version in range(1, lmht.SCHEMA.version + 1):
-        assert {f"{name}.v{version}.lmht" for name in NETWORKS} <= names
+    versions = {name: lmht.version_of(make()) for name, make in NETWORKS.items()}
+    assert {f"{name}.v{version}.lmht" for name, version in versions.items()} == {
+        path.name for path in FILES
+    }
+    assert set(versions.values()) == set(range(1, lmht.SCHEMA.version + 1))
 
 
 def test_every_kind_of_layer_and_synapse_is_there() -> None:
@@ -45,6 +48,13 @@ def test_every_kind_of_layer_and_synapse_is_there() -> None:
     assert {type(synapse) for synapse in synapses} == set(lmht.SYNAPSE_TYPES)
     assert {net.input.kind for net in nets} == {"events", "image"}
     assert {n.injection for net in nets for n in net.neurons} == {"block-start", "uniform"}
+    assert {n.reset for net in nets for n in net.neurons} == set(get_args(ir.Reset))
+    assert any(n.floor is not None for net in nets for n in net.neurons)
+
+
+def test_version_1_means_subtraction_and_no_floor() -> None:
+    for path in GOLDEN.glob("*.v1.lmht"):
+        assert all(layer.plain_reset for layer in load_network(path).neurons)
 
 
 def test_fields_are_read_as_they_were_written() -> None:

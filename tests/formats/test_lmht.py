@@ -92,7 +92,7 @@ def _edit_weight(file: h5py.File) -> None:
 
 
 def _edit_version(file: h5py.File) -> None:
-    file.attrs["version"] = 2
+    file.attrs["version"] = 9
 
 
 def _edit_metadata(file: h5py.File) -> None:
@@ -101,7 +101,7 @@ def _edit_metadata(file: h5py.File) -> None:
 
 @pytest.mark.parametrize(
     ("edit", "message"),
-    [(_edit_weight, "checksum"), (_edit_metadata, "checksum"), (_edit_version, "format version 2")],
+    [(_edit_weight, "checksum"), (_edit_metadata, "checksum"), (_edit_version, "format version 9")],
 )
 def test_edited(path: Path, edit, message: str) -> None:
     with h5py.File(path, "r+") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats import lmht, windows
+from lmht_deploy.formats import flat, lmht, windows
 from lmht_deploy.formats.schema import Field, Group, Schema, to_markdown
 
 SCHEMA = Schema(
@@ -59,7 +59,9 @@ def test_refuses_other_formats_and_versions() -> None:
         SCHEMA.check("file.x", "an example", 4)
 
 
-@pytest.mark.parametrize("schema", [lmht.SCHEMA, windows.SCHEMA], ids=lambda s: s.suffix)
+@pytest.mark.parametrize(
+    "schema", [flat.SCHEMA, lmht.SCHEMA, windows.SCHEMA], ids=lambda s: s.suffix
+)
 def test_every_key_is_documented(schema: Schema) -> None:
     text = to_markdown(schema)
     for group in schema.groups:

@@ -102,6 +102,17 @@ def snntorch() -> None:
             snn.Synaptic(alpha=full(10, 0.7), beta=full(10, 1.0), threshold=full(10, 1.0),
                          init_hidden=True),
         ), {}),
+        ("snntorch-leak", lambda: (
+            snn.Leaky(beta=full(20, 0.9), threshold=full(20, 1.0), init_hidden=True),
+            snn.Synaptic(alpha=full(10, 0.7), beta=full(10, 0.8), threshold=full(10, 1.0),
+                         init_hidden=True),
+        ), {}),
+        ("snntorch-zero", lambda: (
+            snn.Leaky(beta=full(20, 0.9), threshold=full(20, 1.0), init_hidden=True,
+                      reset_mechanism="zero"),
+            snn.Leaky(beta=full(10, 0.8), threshold=full(10, 0.5), init_hidden=True,
+                      reset_mechanism="zero"),
+        ), {"reset": "value"}),
         ("snntorch-immediate", lambda: (
             snn.Leaky(beta=full(20, 0.9), threshold=full(20, 1.0), init_hidden=True,
                       reset_delay=False),
@@ -149,7 +160,7 @@ def spikingjelly() -> None:
     first, second = neuron.IFNode(), neuron.LIFNode()
     model = nn.Sequential(
         layer.Conv2d(1, 4, 3, padding=1), first, layer.AvgPool2d(2), layer.Flatten(),
-        linear(64, 10, 4), second,
+        linear(64, 10, 40), second,
     )  # fmt: skip
     spikes = recorded([first, second], model, x)
     functional.reset_net(model)

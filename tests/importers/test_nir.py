@@ -23,7 +23,10 @@ RNG = np.random.default_rng(0)
 # --------------------------------------------------------------------------- files of frameworks
 
 
-@pytest.mark.parametrize("name", ["sinabs", "snntorch", "norse"])
+@pytest.mark.parametrize(
+    "name",
+    ["sinabs", "snntorch", "snntorch-leak", "snntorch-zero", "norse", "spikingjelly-hard"],
+)
 def test_every_spike_is_that_of_the_framework(name: str) -> None:
     with np.load(GOLDEN / f"{name}.npz") as stored:
         arrays = dict(stored)
@@ -37,28 +40,45 @@ def test_every_spike_is_that_of_the_framework(name: str) -> None:
         np.testing.assert_array_equal(traces[layer.name], expected)
 
 
+def test_a_reset_that_is_neither_at_once_nor_late_is_refused() -> None:
+    with pytest.raises(LoweringError, match="1: the leak acts before θ is subtracted in snntorch"):
+        lmht.from_nir(
+            GOLDEN / "snntorch-immediate.nir", steps=4, profile="snntorch", reset="subtract"
+        )
+
+
+def test_a_reset_that_swallows_an_input_is_refused() -> None:
+    graph = chain(Node("Linear", {"weight": np.ones((3, 6))}), cuba(3))
+    with pytest.raises(LoweringError, match="2: a Synaptic neuron of snntorch that resets to zero"):
+        lmht.from_nir(graph, steps=4, dt=1.0, profile="snntorch", reset="value")
+
+
 @pytest.mark.parametrize(
-    ("name", "profile", "message"),
+    ("name", "profile", "reset"),
     [
-        ("spikingjelly-hard", "spikingjelly", "_1: .*hard reset.*profile 'spikingjelly'"),
-        ("spikingjelly-hard", "nir", "_1: .*hard reset.*as the file says"),
-        ("snntorch-immediate", "snntorch", "1: the leak acts before θ is subtracted"),
-        ("norse", "norse", "1: .*hard reset"),
+        ("spikingjelly-hard", "spikingjelly", "zero"),
+        ("spikingjelly-hard", "nir", "zero"),
+        ("snntorch-immediate", "snntorch", "subtract-late"),
+        ("norse", "norse", "zero"),
     ],
 )
-def test_another_reset_is_refused(name: str, profile: Any, message: str) -> None:
-    with pytest.raises(LoweringError, match=message):
-        lmht.from_nir(GOLDEN / f"{name}.nir", steps=4, profile=profile)
+def test_the_reset_of_the_profile_is_taken(name: str, profile: Any, reset: str) -> None:
+    net = lmht.from_nir(GOLDEN / f"{name}.nir", steps=4, profile=profile)
+    assert {layer.reset for layer in net.neurons} == {reset}
 
 
-def test_a_sinabs_graph_in_memory() -> None:
+@pytest.mark.parametrize("floor", [None, -0.5])
+def test_a_sinabs_graph_in_memory(floor: float | None) -> None:
     """`nir.write` fails on most graphs of sinabs; the graph itself can be imported."""
     import sinabs.layers as sl
     import sinabs.nir as exchange
     import torch
 
     torch.manual_seed(0)
-    neurons = [sl.IAFSqueeze(batch_size=1), sl.LIFSqueeze(tau_mem=9.0, batch_size=1)]
+    neurons = [
+        sl.IAFSqueeze(batch_size=1, min_v_mem=floor),
+        sl.LIFSqueeze(tau_mem=9.0, batch_size=1, min_v_mem=floor),
+    ]
     first = torch.nn.Conv2d(2, 4, 3, padding=1)
     last = torch.nn.Linear(64, 5)
     with torch.no_grad():
@@ -67,7 +87,8 @@ def test_a_sinabs_graph_in_memory() -> None:
     model = torch.nn.Sequential(
         first, neurons[0], sl.SumPool2d(2), torch.nn.Flatten(), last, neurons[1]
     )
-    net = lmht.from_nir(exchange.to_nir(model, torch.zeros(1, 2, 8, 8)), steps=6, profile="sinabs")
+    graph = exchange.to_nir(model, torch.zeros(1, 2, 8, 8))
+    net = lmht.from_nir(graph, steps=6, profile="sinabs", floor=floor)
     for layer in neurons:
         layer.reset_states()
     found: list[Any] = []
@@ -151,8 +172,38 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
     "average": lambda: chain(conv(4, 2, padding="same", stride=np.array(1)), fire(1),
                              pool("AvgPool2d"), conv(6, 2, groups=np.array(2)), lif(1), FLATTEN,
                              affine(3, 6 * 2 * 2), shape=(2, 8, 8)),
+    "hard": lambda: chain(affine(5, 6), lif(5, v_reset=0.0), affine(3, 5)),
     "spiking output": lambda: chain(conv(2, 1), lif(1), shape=(1, 4, 4)),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("floor", [None, -0.2])
+@pytest.mark.parametrize(
+    ("node", "options"),
+    [
+        (lif(5, v_reset=np.linspace(-0.2, 0.3, 5), v_leak=0.1), {}),
+        (fire(5, v_reset=-0.1), {}),
+        (cuba(5, v_reset=0.0), {}),
+        (cuba(5), {"reset": "subtract-late"}),
+        (lif(5), {"reset": "subtract-late", "max_spikes": 4}),
+        (lif(5, v_reset=0.0), {"max_spikes": 4}),
+        (lif(5), {"max_spikes": 3}),
+        (lif(5, v_reset=0.2), {"profile": "spikingjelly"}),
+        (lif(5, v_reset=-0.2), {"profile": "norse", "dt": 0.5}),
+        (lif(5), {"profile": "snntorch"}),
+    ],
+)
+def test_every_reset_is_verified(node: Node, options: Any, floor: float | None) -> None:
+    graph = chain(affine(5, 6), node, affine(3, 5))
+    given = {"steps": 12, "dt": 1.0, "max_value": 2, "floor": floor} | options
+    net = lmht.from_nir(graph, **given)
+    (layer,) = net.neurons
+    assert (layer.floor is None) == (floor is None)
+    integer = lmht.quantize(net)
+    windows = np.random.default_rng(1).integers(0, 3, (3, *net.window_shape))
+    expected = reference.run(integer, windows)
+    result = lmht.run(integer, windows, backend="event")
+    np.testing.assert_array_equal(result.logits, expected.logits)
 
 
 def residual() -> Graph:
@@ -227,7 +278,7 @@ def with_edge(*edge: tuple[str, str]) -> Graph:
 
 REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
     "recurrent": (lambda: with_edge(("2", "1")), "recurrent connections"),
-    "hard": (lambda: chain(affine(3, 6), lif(3, v_reset=0.0)), "hard reset"),
+    "v_reset": (lambda: chain(affine(3, 6), lif(3, v_reset=0.5)), "must be below the threshold"),
     "leaks": (lambda: chain(affine(3, 6), lif(3, tau=[2.0, 3.0, 4.0])), "1?2: the leak must be"),
     "tau": (lambda: chain(affine(3, 6), lif(3, tau=0.5)), "shorter than the step"),
     "theta": (lambda: chain(affine(3, 6), lif(3, v_threshold=0.0)), "threshold must be positive"),
@@ -263,6 +314,8 @@ def test_what_a_network_cannot_express_is_refused_by_name(name: str) -> None:
         ({"steps": "8"}, "steps must be"),
         ({"profile": "brian"}, "profile must be one of nir, sinabs"),
         ({"reset": "zero"}, "reset must be one of subtract"),
+        ({"floor": 0.5}, "floor must be a number <= 0, not 0.5"),
+        ({"floor": "low"}, "floor must be a number <= 0"),
         ({"dt": 0.0}, "dt must be a positive number"),
         ({"dt": "1"}, "dt must be a positive number"),
         ({"max_spikes": 0}, "largest number of spikes"),
@@ -313,6 +366,10 @@ def test_the_command_says_what_it_took(tmp_path: Path, capsys: pytest.CaptureFix
     net = lmht.load(out)
     assert net.integer and "snntorch" in net.metadata["nir"]
     with pytest.raises(SystemExit) as ended:
-        main([*arguments, "--profile", "norse"])
-    assert ended.value.code == 2
-    assert "hard reset" in capsys.readouterr().err
+        arguments[1] = str(GOLDEN / "snntorch-zero.nir")
+        main([*arguments, "--profile", "snntorch", "--reset", "value", "--floor", "-1"])
+    assert ended.value.code == 0
+    said = capsys.readouterr()
+    assert "reset value" in said.err and "no potential below -1" in said.err
+    (first, second) = lmht.load(out).neurons
+    assert first.reset == second.reset == "zero" and first.floor is not None

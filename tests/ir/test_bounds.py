@@ -44,12 +44,21 @@ def _largest_potential(layer: Neurons, drive: np.ndarray) -> int:
     theta = reference.per_channel(layer.threshold, ndim).astype(np.int64)
     v0 = reference.per_channel(layer.v0, ndim).astype(np.int64)
     v, largest = np.broadcast_to(v0, drive[:, 0].shape), 0
+    late = np.clip(v // theta, 0, layer.levels) * theta * (layer.reset == "subtract-late")
     for step, k in enumerate(np.moveaxis(reference.fire(layer, drive), 1, 0)):
         if step % layer.substeps == 0:
             v = leak_integer(v, int(layer.leak))
-        v = v + drive[:, step]
+        v = v - late + drive[:, step]
         largest = max(largest, int(np.abs(v).max()))
-        v = v - k * theta
+        if layer.floor is not None:
+            v = np.maximum(v, reference.per_channel(layer.floor, ndim))
+        match layer.reset:
+            case "subtract":
+                v = v - k * theta
+            case "subtract-late":
+                late = k * theta
+            case "zero":
+                v = np.where(k > 0, 0, v)
     return largest
 
 

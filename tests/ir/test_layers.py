@@ -36,6 +36,16 @@ def source(**fields) -> Input:
         (lambda: neurons(substeps=2**16), "131072 output steps, sub-steps included"),
         (lambda: neurons(omega=np.ones((4, 800)), substeps=2**13), "16777216 pairs of steps"),
         (lambda: neurons(injection="spread"), "'block-start' or 'uniform', not 'spread'"),
+        (
+            lambda: neurons(reset="hard"),
+            "'subtract' or 'subtract-late' or 'zero', not 'hard'",
+        ),
+        (
+            lambda: neurons(reset="zero", substeps=3),
+            "the reset must be 'subtract' with 3 sub-steps per time-step, not 'zero'",
+        ),
+        (lambda: neurons(floor=[-1, 1]), "every floor must be at most 0"),
+        (lambda: neurons(floor=-1), "floor must have 1 dimensions"),
         (lambda: neurons(synapses=()), "has no synapse"),
         (lambda: neurons(synapses=(3,)), "synapses must hold Conv, Linear, Scale, not 3"),
         (lambda: source(name="a/b"), "must be printable text without"),

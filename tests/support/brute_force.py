@@ -167,16 +167,21 @@ def _fire(layer: Neurons, current: list[Step], shape: Position, tally: Tally) ->
     steps: list[Step] = [{} for _ in range(times * substeps)]
     for at in _everywhere(shape):
         theta, v = int(layer.threshold[at[0]]), int(layer.v0[at[0]])
+        k = min(max(v // theta, 0), layer.levels)
         for t, sub in product(range(times), range(substeps)):
             tally.updates += 1
             if sub == 0:
-                v = abs(v * int(layer.leak)) // 4096 * (1 if v >= 0 else -1)
+                leaked = abs(v * int(layer.leak)) // 4096 * (1 if v >= 0 else -1)
+                v = leaked - (k * theta if layer.reset == "subtract-late" else 0)
             if sub == 0 or layer.injection == "uniform":
                 v += sum(int(w) * x[at] for w, x in zip(layer.omega[t], current, strict=True))
-            k = 0
-            while k < layer.levels and v >= theta:
-                v, k = v - theta, k + 1
+            if layer.floor is not None:
+                v = max(v, int(layer.floor[at[0]]))
+            k, left = 0, v
+            while k < layer.levels and left >= theta:
+                left, k = left - theta, k + 1
             if k:
+                v = {"subtract": left, "subtract-late": v, "zero": 0}[layer.reset]
                 steps[t * substeps + sub][at] = k
     tally.spikes = [sum(step.values()) for step in steps]
     tally.events = [len(step) for step in steps]

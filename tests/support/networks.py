@@ -99,6 +99,8 @@ class Builder:
         threshold: tuple[int, int] = (100, 900),
         bias: tuple[int, int] = (-60, 90),
         v0: tuple[int, int] = (0, 100),
+        reset: str = "subtract",
+        floor: tuple[int, int] | None = None,
     ) -> str:
         shape = synapses[0].output_shape(self.shapes[synapses[0].source])
         steps_in = self.steps[synapses[0].source]
@@ -112,6 +114,8 @@ class Builder:
                 leak=leak,
                 v0=self.rng.integers(*v0, shape[0]),
                 levels=levels,
+                reset=reset,
+                floor=floor and self.rng.integers(*floor, shape[0]),
             )
         )
         self.shapes[name], self.steps[name] = shape, steps
@@ -311,6 +315,17 @@ def wide() -> Network:
     return b.finish(c, classes=11)
 
 
+def resets_mixed() -> Network:
+    """Every reset in one network, with shortcuts, T-GIMs, leaks, floors and many channels."""
+    b = Builder(14, shape=(2, 7, 6), steps=3)
+    a = b.neurons("a", b.conv("input", 70), steps=3, leak=3500, reset="zero", levels=1)
+    c = b.neurons("c", b.conv(a, 70), b.scale(a, 1), steps=3, leak=3000, reset="subtract-late")
+    d = b.neurons("d", b.conv(c, 5), steps=4, omega="random", floor=(-300, 1), v0=(-900, 900))
+    e = b.neurons("e", b.conv(d, 5), steps=2, omega="uniform", reset="zero", levels=9)
+    f = b.neurons("f", b.conv(e, 6), steps=2, reset="subtract-late", levels=9, leak=5000)
+    return b.finish(f)
+
+
 SPECIAL = {
     "if": lambda: chain(levels=1),
     "m-ht": lambda: chain(levels=3),
@@ -339,7 +354,35 @@ SPECIAL = {
     "single-threshold-residual": lambda: reparameterize(residual()),
     "single-threshold-uniform": lambda: reparameterize(pooled(), "uniform"),
     "single-threshold-uniform-averaged": lambda: reparameterize(averaged(), "uniform"),
+    "late": lambda: chain(levels=1, leak=3000, reset="subtract-late"),
+    "late-levels": lambda: chain(
+        levels=3, leak=5000, reset="subtract-late", omega="random", v0=(-900, 3000)
+    ),
+    "late-no-leak": lambda: chain(reset="subtract-late"),
+    "zero": lambda: chain(levels=1, leak=3500, reset="zero"),
+    "zero-levels": lambda: chain(levels=3, reset="zero", omega="random", v0=(-900, 900)),
+    "zero-uniform": lambda: chain(reset="zero", omega="uniform"),
+    "floor": lambda: chain(levels=1, floor=(-100, 1)),
+    "floor-levels": lambda: chain(levels=3, floor=(-200, 1), omega="random", leak=3000),
+    "floor-uniform": lambda: chain(floor=(-200, 1), omega="uniform"),
+    "floor-late": lambda: chain(floor=(-200, 1), leak=3000, reset="subtract-late"),
+    "floor-zero": lambda: chain(floor=(-200, 1), leak=3000, reset="zero", bias=(-200, 90)),
+    "resets-mixed": resets_mixed,
+    "single-threshold-floor": lambda: reparameterize(
+        chain(levels=3, floor=(-200, 1), omega="random", leak=3000)
+    ),
+    "single-threshold-uniform-floor": lambda: reparameterize(
+        chain(levels=3, floor=(-200, 1), omega="random", leak=3000), "uniform"
+    ),
 }
+
+
+def has_single_threshold_form(net: Network) -> bool:
+    """Whether `reparameterize` takes `net`."""
+    return all(
+        layer.levels == 1 or (layer.substeps == 1 and layer.reset == "subtract")
+        for layer in net.neurons
+    )
 
 
 def windows_for(net: Network, batch: int = 3, seed: int = 0, density: float = 0.3) -> np.ndarray:
@@ -404,8 +447,12 @@ def float_network(
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> Network:
-    """Random directed acyclic graphs; a layer reads any earlier one that fits."""
+def networks(draw: st.DrawFn, plain: bool = False) -> Network:
+    """Random directed acyclic graphs; a layer reads any earlier one that fits.
+
+    In half of the graphs, but not if they shall be `plain`, neurons have any reset and a floor.
+    """
+    resets = not plain and draw(st.booleans())
     signed = draw(st.booleans())
     shape = draw(st.tuples(st.integers(1, 5), st.integers(3, 9), st.integers(3, 9)))
     b = Builder(
@@ -418,17 +465,17 @@ def networks(draw: st.DrawFn) -> Network:
     )
     last = "input"
     for index in range(draw(st.integers(1, 5))):
-        last = _grow(draw, b, last, index)
+        last = _grow(draw, b, last, index, resets)
     net = b.finish(last, classes=draw(st.integers(1, 12)))
     if draw(st.booleans()):
         try:
             return reparameterize(net, draw(st.sampled_from(["block-start", "uniform"])))
-        except NetworkError:  # the uniform form needs a larger range of potentials
+        except NetworkError:  # needs a larger range of potentials, or has no single-threshold form
             return net
     return net
 
 
-def _grow(draw: st.DrawFn, b: Builder, last: str, index: int) -> str:
+def _grow(draw: st.DrawFn, b: Builder, last: str, index: int, resets: bool) -> str:
     (channels, height, width) = b.shapes[last]
     what = draw(st.sampled_from(["neurons"] * 4 + ["sum", "max"]))
     if what != "neurons" and last != "input" and min(height, width) >= 2:
@@ -477,4 +524,14 @@ def _grow(draw: st.DrawFn, b: Builder, last: str, index: int) -> str:
         threshold=(1, top),
         bias=(-top, top),
         v0=(-top, top),
+        **(draw(_resets(top)) if resets else {}),
+    )
+
+
+def _resets(top: int) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {
+            "reset": st.sampled_from(["subtract", "subtract-late", "zero"]),
+            "floor": st.sampled_from([None, (-top, 1), (-3 * top, 1), (0, 1)]),
+        }
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmht_deploy.backends.torch import forward, per_channel
+from lmht_deploy.backends.torch import after_spikes, forward, integrate, per_channel
 from lmht_deploy.ir import LEAK_ONE, Network, Neurons
 
 STEPS = 32
@@ -63,9 +63,10 @@ def fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
     v = per_channel(layer.v0, drive).expand(drive.shape[1:])
     spikes = []
     for now in drive:
-        v = (torch.trunc(v * layer.leak / LEAK_ONE) if layer.leaks else v) + now
+        kept = torch.trunc(v * layer.leak / LEAK_ONE) if layer.leaks else v
+        v = integrate(layer, v, kept, now, theta)
         k = _Spikes.apply(v, theta, layer.levels * layer.substeps)  # type: ignore[no-untyped-call]
-        v = (v - k * theta).detach()
+        v = after_spikes(layer, v, k, theta).detach()
         spikes.append(k)
     return torch.stack(spikes, 1)
 

@@ -10,4 +10,9 @@ void finish_row(const Kernels& kernels, const Tensor& tensor, const Activation& 
     kernels.tally(activation.view(View::Steps), activation.tally, y);
 }
 
+void finish_window_row(const Kernels& kernels, const Activation& activation, int y) {
+    activation.tally.row_active[int(View::Window)][y] =
+        kernels.tally(activation.view(View::Window), activation.tally, y);
+}
+
 }  // namespace lmht

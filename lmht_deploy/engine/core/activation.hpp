@@ -30,4 +30,7 @@ inline Source source_of(const Synapse& synapse, const Tensor& tensor,
 // and the tally.
 void finish_row(const Kernels& kernels, const Tensor& tensor, const Activation& activation, int y);
 
+// The same for layers that fire windows at once: only the sums of the window are written.
+void finish_window_row(const Kernels& kernels, const Activation& activation, int y);
+
 }  // namespace lmht

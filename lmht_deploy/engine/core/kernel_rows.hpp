@@ -9,15 +9,15 @@
 namespace lmht {
 
 // Row y and slice `slice` of `layer`, without synapses. `out` is null for the read-out.
-NeuronRow neuron_row(const SynapticLayer& layer, const Spikes* out, int y, int slice,
+NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, int slice,
                      int32_t* currents);
 
 // One synapse of it, which reads `source`.
 SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const Source& source,
                        const RowInputs& inputs, int y, int slice);
 
-// The product of `pixels` output pixels from those of `inputs` on with the weights of a slice.
-DenseProduct dense_product(const Synapse& synapse, const RowInputs& inputs, int slice, int pixels,
-                           int32_t* sums, WeightRange next);
+// The product of some tiles of at most `pixels` output pixels each with the weights of a slice.
+DenseProduct dense_product(const Synapse& synapse, int slice, const std::vector<PixelTile>& tiles,
+                           int pixels, WeightRange next);
 
 }  // namespace lmht

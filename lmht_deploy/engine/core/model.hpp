@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "geometry.hpp"
+#include "image.hpp"
 #include "kernels.hpp"
 #include "weights.hpp"
 
@@ -36,6 +37,7 @@ struct Tensor {
     bool packed = false;                   // an input of few channels, whose counts share one word
     int last_use = 0;                      // index of the last layer that reads it
     bool reads[3] = {true, false, false};  // views that are read, by `View`
+    bool window_only = true;               // whether layers read no other view than the window
 
     int words() const { return (channels + LANES - 1) / LANES; }
     size_t values() const { return size_t(steps) * channels * height * width; }
@@ -66,6 +68,8 @@ struct Synapse {
     int exponent;
     bool counted;
     PackedWeights weights;      // empty for a channelwise synapse
+    std::optional<ImageLayout> image;           // of what it reads, where tiles are multiplied
+    std::vector<std::vector<size_t>> offsets;   // in it, by slice: see `DenseProduct`
     std::vector<int32_t> taps;  // channelwise: [kernel.y][kernel.x][words * 64]
 
     bool channelwise() const { return !taps.empty(); }
@@ -75,6 +79,8 @@ struct NeuronSpec {
     const int32_t *bias, *threshold, *v0;  // [channels]
     const int32_t* omega;                  // [steps][blocks], one row per sub-step
     int steps, substeps, levels, leak;
+    Reset reset = Reset::Subtract;
+    const int32_t* floor = nullptr;  // [channels]; null for none
 };
 
 // A layer with synapses: neurons, or the read-out.
@@ -89,6 +95,11 @@ struct SynapticLayer {
     std::vector<int32_t> term_start;
     int steps = 0, substeps = 1, levels = 1, leak = LEAK_ONE;
     Drive drive = Drive::Mixed;
+    // [words][T][64]: currents from which on a window has 1, 2, ... spikes: see neurons.hpp. Empty
+    // where the steps of a window are fired one by one.
+    std::vector<int32_t> window_thresholds;
+    Reset reset = Reset::Subtract;
+    std::vector<int32_t> floor;  // [words * 64]; empty for none
 
     bool is_readout() const { return out == NO_OUTPUT; }
     int words() const { return (channels + LANES - 1) / LANES; }
@@ -117,7 +128,9 @@ struct Layer {  // the input has none of these
 class Model {
 public:
     explicit Model(const Kernels* kernels, PathPolicy policy = PathPolicy::Cheapest)
-        : kernels(kernels), policy(policy) {}
+        : Model(kernels, kernels->costs, policy) {}
+    Model(const Kernels* kernels, const Costs& costs, PathPolicy policy)
+        : kernels(kernels), costs(costs), policy(policy) {}
     Model(const Model&) = delete;
     Model& operator=(const Model&) = delete;
 
@@ -134,6 +147,7 @@ public:
     size_t weight_bytes() const;
 
     const Kernels* kernels;
+    Costs costs;
     PathPolicy policy;
     std::vector<Tensor> tensors;  // tensor i is the output of layer i; the first is the input
     std::vector<Layer> layers;    // the last is the read-out once `finished`
@@ -147,6 +161,7 @@ private:
     SynapticLayer connect(const std::vector<SynapseSpec>& specs, bool window) const;
     void note_uses(const Layer& layer);
     void note_use(int tensor, View view);
+    void choose_windows_fired_at_once();
     void gather_all_weights();
 
     Aligned<uint8_t> weights_;  // of all layers

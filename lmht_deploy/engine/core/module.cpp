@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "cost_measurement.hpp"
 #include "engine.hpp"
 #include "incremental.hpp"
 #include "native/require.hpp"
@@ -85,15 +86,23 @@ std::vector<lmht::SynapseSpec> specs_of(const lmht::Model& model,
     return specs;
 }
 
+lmht::Reset reset_of(const std::string& name) {
+    if (name == "subtract-late") return lmht::Reset::SubtractLate;
+    if (name == "zero") return lmht::Reset::Zero;
+    require(name == "subtract", "an unknown reset");
+    return lmht::Reset::Subtract;
+}
+
 int add_neurons(lmht::Model& model, const std::vector<Synapse>& synapses,
                 Array<const int32_t, 1> bias, Array<const int32_t, 1> threshold,
                 Array<const int32_t, 1> v0, Array<const int32_t, 2> omega, int substeps, int levels,
-                int leak) {
+                int leak, const std::string& reset, std::optional<Array<const int32_t, 1>> floor) {
     const auto specs = specs_of(model, synapses);
     require(!specs.empty(), "a layer has no synapse");
     const size_t channels = specs[0].channels_out;
     require(bias.size() == channels && threshold.size() == channels && v0.size() == channels,
             "a neuron parameter does not fit the channels");
+    require(!floor || floor->size() == channels, "a floor does not fit the channels");
     require(int(omega.shape(1)) == model.tensors[specs[0].source].steps_of(lmht::View::Blocks),
             "the T-GIM does not fit the input steps");
     return model.add_neurons(specs, {.bias = bias.data(),
@@ -103,7 +112,9 @@ int add_neurons(lmht::Model& model, const std::vector<Synapse>& synapses,
                                      .steps = int(omega.shape(0)),
                                      .substeps = substeps,
                                      .levels = levels,
-                                     .leak = leak});
+                                     .leak = leak,
+                                     .reset = reset_of(reset),
+                                     .floor = floor ? floor->data() : nullptr});
 }
 
 void add_readout(lmht::Model& model, const std::vector<Synapse>& synapses,
@@ -111,7 +122,7 @@ void add_readout(lmht::Model& model, const std::vector<Synapse>& synapses,
     model.add_readout(specs_of(model, synapses), bias.data(), int(bias.size()), summable);
 }
 
-// Expected cycles by path; none for a path that is not possible.
+// Expected nanoseconds by path; none for a path that is not possible.
 std::vector<std::optional<double>> path_costs(const lmht::Model& model, int layer, int synapse,
                                               double density) {
     require(layer >= 0 && layer < int(model.layers.size()) && model.layers[layer].synaptic,
@@ -119,8 +130,27 @@ std::vector<std::optional<double>> path_costs(const lmht::Model& model, int laye
     const auto& synapses = model.layers[layer].synaptic->synapses;
     require(synapse >= 0 && synapse < int(synapses.size()), "there is no such synapse");
     require(density >= 0, "a density is at least 0");
-    const auto costs = lmht::expected_costs(model, synapses[synapse], density).cycles;
+    const auto costs = lmht::expected_costs(model, synapses[synapse], density).nanoseconds;
     return {costs.begin(), costs.end()};
+}
+
+// Costs by name, in nanoseconds.
+nb::dict costs_of(const lmht::Model& model) {
+    const lmht::Costs& costs = model.costs;
+    nb::dict found;
+    found["binary_row"] = costs.binary_row;
+    found["graded_row"] = costs.graded_row;
+    found["weighted_row"] = costs.weighted_row;
+    found["large_slice_factor"] = costs.large_slice_factor;
+    found["dense_slot"] = costs.dense_slot;
+    found["dense_pixel"] = costs.dense_pixel;
+    found["tile_product"] = costs.tile_product;
+    found["tile_pixel"] = costs.tile_pixel;
+    found["dense_word"] = costs.dense_word;
+    found["list_pixel"] = costs.list_pixel;
+    found["list_word"] = costs.list_word;
+    found["extra_list_pixel"] = costs.extra_list_pixel;
+    return found;
 }
 
 void bind_model(nb::module_& m) {
@@ -148,7 +178,8 @@ void bind_model(nb::module_& m) {
         .def(
             "__init__",
             [](lmht::Model* self, const std::string& isa, const std::string& path) {
-                new (self) lmht::Model(lmht::choose_kernels(isa), policy_of(path));
+                const lmht::Kernels* const kernels = lmht::choose_kernels(isa);
+                new (self) lmht::Model(kernels, lmht::measured_costs(*kernels), policy_of(path));
             },
             nb::kw_only(), "isa"_a = "", "path"_a = "")
         .def("add_input", &lmht::Model::add_input, nb::kw_only(), "channels"_a, "height"_a,
@@ -162,9 +193,11 @@ void bind_model(nb::module_& m) {
         .def("add_flatten", &lmht::Model::add_flatten, nb::kw_only(), "source"_a)
         .def("add_neurons", &add_neurons, nb::kw_only(), "synapses"_a, nb::arg("bias").noconvert(),
              nb::arg("threshold").noconvert(), nb::arg("v0").noconvert(),
-             nb::arg("omega").noconvert(), "substeps"_a, "levels"_a, "leak"_a)
+             nb::arg("omega").noconvert(), "substeps"_a, "levels"_a, "leak"_a, "reset"_a,
+             nb::arg("floor").noconvert().none())
         .def("add_readout", &add_readout, nb::kw_only(), "synapses"_a, nb::arg("bias").noconvert(),
              "summable"_a)
+        .def_prop_ro("costs", &costs_of)
         .def("path_costs", &path_costs, "layer"_a, "synapse"_a, "density"_a)
         .def_prop_ro("supports_incremental", &lmht::IncrementalEngine::supports)
         .def_prop_ro("isa", [](const lmht::Model& model) { return model.kernels->name; })

@@ -21,10 +21,12 @@ bool fits_lists(const SynapseTraits& synapse, const SpikeStatistics& spikes) {
     return synapse.max_count / 2 <= MAX_TWICE || spikes.max_row_spikes / 2 <= room;
 }
 
-// Expected number of weight rows that graded spikes add. A spike of k = 1, 2, 3, 4 adds 1, 1, 2, 2
-// rows; 1 + (k - 1) / 3 approximates this.
-double graded_rows(const SpikeStatistics& spikes) {
-    return double(spikes.active) + double(spikes.spikes - spikes.active) / 3;
+// The cost of a row of weights, relative to one of a slice that fits the first-level cache. It
+// rises with the logarithm of the size.
+double slice_factor(size_t bytes, double of_large) {
+    const double size =
+        std::log2(double(bytes) / SMALL_SLICE) / std::log2(LARGE_SLICE / SMALL_SLICE);
+    return 1 + (of_large - 1) * std::clamp(size, 0.0, 1.0);
 }
 
 // Words of inputs under `rows` output rows, in all blocks.
@@ -73,7 +75,7 @@ PathCosts expected_costs(const Model& model, const Synapse& synapse, double dens
     spikes.format = tensor.format(synapse.view);
     spikes.steps = tensor.steps_of(synapse.view);
     const Source source = source_of(synapse, tensor, activation);
-    const PathChooser chooser(model.kernels->costs, model.kernels->dense_max, model.policy);
+    const PathChooser chooser(model.costs, model.kernels->dense_max, model.policy);
     PathCosts sum;
     for (const Slice& slice : synapse.weights.slices) {
         const SynapseTraits traits = traits_of(synapse, slice, source, chooser.costs());
@@ -81,8 +83,9 @@ PathCosts expected_costs(const Model& model, const Synapse& synapse, double dens
             chooser.estimate(traits, expected_statistics(synapse.geometry, tensor, source, density,
                                                          chooser.min_shared(traits)));
         for (int path = 0; path < PATHS; ++path)
-            if (costs.cycles[path])
-                sum.cycles[path] = sum.cycles[path].value_or(0) + *costs.cycles[path];
+            if (costs.nanoseconds[path])
+                sum.nanoseconds[path] =
+                    sum.nanoseconds[path].value_or(0) + *costs.nanoseconds[path];
     }
     return sum;
 }
@@ -90,7 +93,7 @@ PathCosts expected_costs(const Model& model, const Synapse& synapse, double dens
 SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source& source,
                         const Costs& costs) {
     const Geometry& geometry = synapse.geometry;
-    const double misses = synapse.weights.size > CACHE_BYTES ? costs.cache_miss_factor : 1;
+    const double factor = slice_factor(slice.bytes, costs.large_slice_factor);
     return {.format = source.spikes.format,
             .steps = source.spikes.steps,
             .max_count = source.max_count,
@@ -100,9 +103,9 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
             .channels = slice.channels,
             .aligned_channels = slice.channel0 % LANES == 0,
             .slices = int(synapse.weights.slices.size()),
-            .row_pixels = synapse.weights.tiled() ? geometry.row_pixels() : 0,
+            .row_pixels = synapse.image ? synapse.image->pitch() : 0,
             .rows_per_spike =
-                geometry.mean_column_taps * slice.channels / synapse.channels_in * misses};
+                geometry.mean_column_taps * slice.channels / synapse.channels_in * factor};
 }
 
 // Number of spikes that both time-steps of a pair have, in the input rows under output row `y`.
@@ -151,12 +154,12 @@ std::string to_string(const PathCosts& costs) {
     std::string found;
     char entry[64];
     for (int path = 0; path < PATHS; ++path)
-        if (costs.cycles[path]) {
+        if (costs.nanoseconds[path]) {
             std::snprintf(entry, sizeof entry, "%s%s %.0f", found.empty() ? "" : ", ", NAMES[path],
-                          *costs.cycles[path]);
+                          *costs.nanoseconds[path]);
             found += entry;
         }
-    return found + " cycles";
+    return found + " ns";
 }
 
 // The number of shared spikes from which on sharing saves time. Two time-steps that share s spikes
@@ -179,14 +182,16 @@ double PathChooser::saved_by_sharing(const SynapseTraits& synapse,
 // goes to them. Rows follow each other in tiles.
 double PathChooser::dense(const SynapseTraits& synapse, int rows) const {
     const double inputs = double(synapse.kernel_area) * synapse.channels;
+    const double fill = words(synapse, rows) * costs_.dense_word / synapse.slices;
     if (costs_.tile_product == 0 || synapse.row_pixels == 0)
-        return double(rows) * synapse.width * synapse.steps * inputs * costs_.dense_slot;
+        return double(rows) * synapse.width * synapse.steps *
+                   (inputs * costs_.dense_slot + costs_.dense_pixel) +
+               fill;
     constexpr int CHANNEL_TILES = LANES / TILE_SIZE;
     const double pixels = double(rows) * synapse.row_pixels * synapse.steps;
     const double products =
         std::max(pixels / TILE_SIZE, 1.0) * CHANNEL_TILES * std::ceil(inputs / DEPTH);
-    return products * costs_.tile_product + pixels * costs_.tile_pixel +
-           words(synapse, rows) * costs_.tile_word / synapse.slices;
+    return products * costs_.tile_product + pixels * costs_.tile_pixel + fill;
 }
 
 // Cycles of handling the lists: ending one per output pixel and step (list_pixel), and searching
@@ -212,7 +217,9 @@ PathCosts PathChooser::estimate_all(const SynapseTraits& synapse,
     } else {
         costs[Path::Weighted] = weighted;
         if (fits_lists(synapse, spikes))
-            costs[Path::Graded] = graded_rows(spikes) * rows * costs_.graded_row + lists;
+            costs[Path::Graded] = graded_rows(double(spikes.active), double(spikes.spikes)) * rows *
+                                      costs_.graded_row +
+                                  lists;
     }
     if (synapse.max_count <= dense_max_ && synapse.aligned_channels)
         costs[Path::Dense] = dense(synapse, spikes.rows);

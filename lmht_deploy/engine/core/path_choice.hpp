@@ -27,12 +27,21 @@ struct SynapseTraits {
     bool aligned_channels;  // whether the first of them begins a word
     int slices;             // that share the lists
     int row_pixels;         // per row and block where tiles are multiplied; 0 where they cannot be
-    double
-        rows_per_spike;  // expected rows of weights that one spike adds, weighted by cache misses
+    double rows_per_spike;  // expected rows of weights that one spike adds, weighted by their cost
 };
 
 SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source& source,
                         const Costs& costs);
+
+// Bytes of the weights that a slice of 64 output channels reads by lists, 3 x 3 kernel: 64 input
+// channels fit the first-level cache of most processors, 512 lie in the second.
+constexpr double SMALL_SLICE = 64 * 9 * LANES, LARGE_SLICE = 512 * 9 * LANES;
+
+// Expected number of weight rows that graded spikes add: `active` entries that sum to `spikes`. A
+// spike of k = 1, 2, 3, 4 adds 1, 1, 2, 2 rows; 1 + (k - 1) / 3 approximates this.
+constexpr double graded_rows(double active, double spikes) {
+    return active + (spikes - active) / 3;
+}
 
 // The spikes under some output rows, in all blocks.
 struct SpikeStatistics {
@@ -51,12 +60,12 @@ int64_t spikes_shared(const Geometry& geometry, const Source& source, int y, int
 SpikeStatistics statistics_of(const Geometry& geometry, const Source& source, RowRange rows,
                               double min_shared);
 
-// Expected cycles of each path; empty where a path is not possible.
+// Expected time of each path, in the unit of the costs; empty where a path is not possible.
 struct PathCosts {
-    std::array<std::optional<double>, PATHS> cycles;  // by Path
+    std::array<std::optional<double>, PATHS> nanoseconds;  // by Path
 
-    std::optional<double>& operator[](Path path) { return cycles[int(path)]; }
-    const std::optional<double>& operator[](Path path) const { return cycles[int(path)]; }
+    std::optional<double>& operator[](Path path) { return nanoseconds[int(path)]; }
+    const std::optional<double>& operator[](Path path) const { return nanoseconds[int(path)]; }
     Path cheapest() const;  // at least one is possible
 };
 

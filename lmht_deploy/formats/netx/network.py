@@ -40,6 +40,8 @@ from ._records import (
 
 FORMAT = "lmht-deploy NetX"
 VERSION = 1
+LAYERS_VERSION = 1
+"""Version of the `.lmht` format whose keys the layers have: the one for plain resets."""
 
 SKIPS = "lmht_skip"
 """Group of a layer that holds its further synapses, named 0, 1, ..."""
@@ -286,8 +288,8 @@ SCHEMA = Schema(
         Group("/layer/<n>/lmht_readout", "Read-out, in the last layer.", keys_of(ReadoutRecord)),
         Group(
             f"/{NETWORK}/<i>",
-            "The layers of the network, as `/layers/<i>` of a `.lmht` file, with the same keys. "
-            "What the Lava processes read must follow from them.",
+            "The layers of the network, as `/layers/<i>` of a `.lmht` file of version 1, with the "
+            "same keys. What the Lava processes read must follow from them.",
             (),
         ),
     ),
@@ -310,7 +312,7 @@ def write_network(network: NetworkFile, path: str | Path) -> None:
         write_record(file.create_group(keys.SIMULATION), sample)
         for index, layer in enumerate(network.layers):
             _write_layer(file.create_group(f"{keys.LAYERS}/{index}"), layer)
-        write_layers(file.create_group(NETWORK), network.network)
+        write_layers(file.create_group(NETWORK), network.network, LAYERS_VERSION)
 
 
 def _write_layer(group: h5py.Group, layer: LayerRecord) -> None:
@@ -354,7 +356,7 @@ def parse_network(file: h5py.File) -> NetworkFile:
     chain = file[keys.LAYERS]
     layers = tuple(_read_layer(index, chain[str(index)]) for index in range(len(chain)))
     _check(file.filename, layers)
-    network = read_layers(file[NETWORK], metadata)
+    network = read_layers(file[NETWORK], metadata, LAYERS_VERSION)
     content = read_record(NetworkFile, file, layers=layers, network=network)
     _check_steps(content, read_record(SampleRecord, file[keys.SIMULATION]).steps, file.filename)
     return content

@@ -2,19 +2,11 @@
 // loses pictures and the stream never waits. Messages: see lmht_deploy/view/protocol.py.
 "use strict";
 
-const WINDOWS = 240; // windows in the charts
-const TOP = 10; // classes in the list and the chart: all of them, or the most probable
 const FADE = 0.75; // share of an event picture that the next one keeps
 const SPOKEN_MS = 3000;
 const CHARTS_MS = 95; // between two drawings of the charts and the rates
-const LIGHT = new Float32Array(4096); // brightness of a number of events
 const SUPPORTS = "0 158 115";
 const OPPOSES = "204 121 167";
-const COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8f8a00", "#7f7f7f",
-  "#a05cd6", "#9c5a3c"];
-
-const $ = (id) => document.getElementById(id);
-const dark = matchMedia("(prefers-color-scheme: dark)");
 const state = {
   about: null, // what the first message describes
   header: null, // of the last picture
@@ -33,6 +25,7 @@ const state = {
   arrivals: [],
   rows: [],
 };
+const observer = observeSizes(() => drawCharts());
 let socket = null;
 let waiting = null; // a picture that is not drawn yet
 
@@ -125,37 +118,10 @@ function addEvents(counts, header) {
   for (let i = 0; i < faded.length; i++) faded[i] = faded[i] * fade + counts[i];
 }
 
-// Paints the faded counts: one table of brightness per picture, one pass over the pixels, one copy.
 function drawEvents() {
   const { image, pixels } = state;
   const counts = state.why ? state.why.events : state.counts;
-  const size = pixels.length;
-  let largest = 1;
-  for (let i = 0; i < size; i++) largest = Math.max(largest, counts[i] + counts[size + i]);
-  state.brightest = Math.max(largest, 0.95 * state.brightest);
-  const steps = LIGHT.length - 1;
-  const unit = steps / state.brightest;
-  const scale = 1 / Math.log1p(state.brightest);
-  for (let i = 0; i <= steps; i++) LIGHT[i] = Math.log1p(i / unit) * scale;
-  const [back, on, off] = dark.matches
-    ? [[20, 22, 26], [125, 185, 255], [255, 150, 40]]
-    : [[255, 255, 255], [0, 80, 170], [190, 85, 0]];
-  const [r, g, b] = back;
-  const empty = (255 << 24) | (b << 16) | (g << 8) | r;
-  for (let i = 0; i < size; i++) {
-    const all = counts[i] + counts[size + i];
-    const light = LIGHT[Math.round(all * unit)];
-    if (light < 1 / 256) {
-      pixels[i] = empty;
-      continue;
-    }
-    const more = (light * counts[size + i]) / all;
-    const less = light - more;
-    const red = r + more * (on[0] - r) + less * (off[0] - r);
-    const green = g + more * (on[1] - g) + less * (off[1] - g);
-    const blue = b + more * (on[2] - b) + less * (off[2] - b);
-    pixels[i] = (255 << 24) | (blue << 16) | (green << 8) | red;
-  }
+  state.brightest = paintEvents(counts, pixels, state.brightest);
   state.canvas.putImageData(image, 0, 0);
   drawWhy();
 }
@@ -230,23 +196,7 @@ function addAnswer(answer) {
   if (state.courses.length > WINDOWS) state.courses.shift();
 }
 
-function softmax(values) {
-  const largest = Math.max(...values);
-  const powers = values.map((value) => Math.exp(value - largest));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((power) => power / sum);
-}
-
 const named = (label) => (label < 0 ? "unknown" : state.about.classes[label]);
-const color = (label) => COLORS[label % COLORS.length];
-
-function topClasses() {
-  const last = state.courses.at(-1);
-  if (!last) return [];
-  if (last.values.length <= TOP) return [...last.values.keys()];
-  const order = [...last.values.keys()].sort((a, b) => last.values[b] - last.values[a]);
-  return order.slice(0, TOP);
-}
 
 function drawAnswer(answer) {
   if (!answer) return;
@@ -254,46 +204,7 @@ function drawAnswer(answer) {
   write($("margin"), answer.margin.toFixed(3));
   write($("window"), whole.format(answer.window));
   $("incomplete").hidden = !answer.incomplete;
-  const { values: last, shares } = state.courses.at(-1);
-  topClasses().forEach((label, i) => {
-    const row = $("classes").children[i] ?? makeClass();
-    const [swatch, name, track, share, logit] = row.children;
-    swatch.style.background = color(label);
-    write(name, named(label));
-    track.firstChild.style.background = color(label);
-    track.firstChild.style.transform = `scaleX(${shares[label]})`; // unlike a width, no layout
-    write(share, `${(100 * shares[label]).toFixed(1)} %`);
-    write(logit, last[label].toFixed(2));
-  });
-}
-
-function makeClass() {
-  const row = document.createElement("li");
-  for (const name of ["swatch", "name", "track", "figure", "figure"]) {
-    row.appendChild(document.createElement("span")).className = name;
-  }
-  row.children[2].appendChild(document.createElement("div")).className = "bar";
-  return $("classes").appendChild(row);
-}
-
-// Sizes of canvases in CSS pixels: asking for them while drawing would lay out the page each time.
-const sizes = new Map();
-const observer = new ResizeObserver((entries) => {
-  for (const { target, contentRect } of entries) sizes.set(target, [contentRect.width, contentRect.height]);
-  drawCharts();
-});
-
-// Fits a canvas to its size on the screen; returns its context and size in CSS pixels.
-function fitted(canvas) {
-  const [wide, tall] = sizes.get(canvas) ?? [canvas.clientWidth, canvas.clientHeight];
-  const ratio = devicePixelRatio || 1;
-  const width = Math.max(1, Math.round(wide * ratio));
-  const height = Math.max(1, Math.round(tall * ratio));
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  const context = canvas.getContext("2d");
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, wide, tall);
-  return [context, wide, tall];
+  drawClasses($("classes"), state.courses.at(-1), named);
 }
 
 function drawCharts() {
@@ -302,106 +213,20 @@ function drawCharts() {
   if (state.header) drawLayers(state.header.answer);
 }
 
-// The colors of the style sheet, which depend on the color scheme.
-const theme = {};
-function readTheme() {
-  const style = getComputedStyle(document.documentElement);
-  for (const name of ["quiet", "line", "accent"]) theme[name] = style.getPropertyValue(`--${name}`);
-}
-
 function drawCourse() {
-  const [context, width, height] = fitted($("course"));
-  const courses = state.courses.map((course) => (state.logits ? course.values : course.shares));
-  let [low, high] = [0, 1];
-  if (state.logits && courses.length) {
-    low = Math.min(...courses.map((values) => Math.min(...values)));
-    high = Math.max(low + 1e-9, ...courses.map((values) => Math.max(...values)));
-  }
-  const left = 44;
-  const x = (i) => left + ((i + WINDOWS - courses.length) / (WINDOWS - 1)) * (width - left - 4);
-  const y = (value) => height - 6 - ((value - low) / (high - low)) * (height - 12);
-  context.font = "12px system-ui, sans-serif";
-  context.fillStyle = theme.quiet;
-  context.strokeStyle = theme.line;
-  context.textAlign = "right";
-  context.textBaseline = "middle";
-  for (const value of [low, (low + high) / 2, high]) {
-    const text = state.logits ? value.toPrecision(3) : `${Math.round(100 * value)} %`;
-    context.fillText(text, left - 6, Math.min(Math.max(y(value), 8), height - 8));
-    line(context, [[left, y(value)], [width, y(value)]], 1);
-  }
-  for (const label of topClasses().reverse()) {
-    context.strokeStyle = color(label);
-    line(context, courses.map((values, i) => [x(i), y(values[label])]), 2);
-  }
-  $("span").textContent = courses.length;
-}
-
-function line(context, points, width) {
-  context.lineWidth = width;
-  context.beginPath();
-  for (const [x, y] of points) context.lineTo(x, y);
-  context.stroke();
+  drawLines($("course"), state.courses, state.logits);
+  $("span").textContent = state.courses.length;
 }
 
 function makeLayers(about) {
-  $("layers").replaceChildren();
-  state.rows = about.synaptic.map((name, i) => {
-    const row = $("layers").insertRow();
-    const head = row.appendChild(document.createElement("th"));
-    head.scope = "row";
-    head.textContent = name;
-    const canvas = row.insertCell().appendChild(document.createElement("canvas"));
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `Spike density of ${name} over the last windows`);
-    observer.observe(canvas);
-    canvas.hidden = i >= about.layers.length; // the read-out has no spikes
-    const figures = [0, 1, 2].map(() => row.insertCell());
-    for (const cell of figures) cell.className = "figure";
-    return { canvas, figures };
-  });
+  state.rows = makeLayerRows($("layers"), about.synaptic, about.layers.length, observer);
 }
 
 function drawLayers(answer) {
-  if (!answer) return;
-  const { spikes, sops } = answer.by_layer;
-  state.rows.forEach((row, i) => {
-    write(row.figures[2], whole.format(sops[i]));
-    if (i >= spikes.length) return;
-    write(row.figures[0], whole.format(spikes[i]));
-    write(row.figures[1], state.courses.at(-1).layers[i].toPrecision(3));
-    drawDensity(row, i);
-  });
-}
-
-function drawDensity(row, layer) {
-  const [context, width, height] = fitted(row.canvas);
-  const bar = width / WINDOWS;
-  const offset = WINDOWS - state.courses.length;
-  const values = state.courses.map((course) => course.layers[layer]);
-  const largest = Math.max(1e-9, ...values);
-  context.fillStyle = theme.accent;
-  context.beginPath();
-  values.forEach((value, i) => {
-    const tall = (value / largest) * height;
-    context.rect((offset + i) * bar, height - tall, Math.max(bar, 1), tall);
-  });
-  context.fill();
+  if (answer) drawLayerRows(state.rows, answer.by_layer, state.courses);
 }
 
 // ---------------------------------------------------------------------------------------- figures
-
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
-const short = (value) => compact.format(value);
-const whole = new Intl.NumberFormat("en");
-
-// Writes a text only if it changes: each write lays out its surroundings.
-function write(node, text) {
-  if (node.firstChild?.data !== String(text)) node.textContent = text;
-}
-
-const lasting = (seconds) =>
-  seconds < 1 ? `${(1000 * seconds).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`;
 
 function drawFigures(header, now) {
   state.arrivals = state.arrivals.filter((time) => time > now - 1000);
@@ -415,8 +240,6 @@ function drawFigures(header, now) {
   write($("latency-99"), lasting(header.latency[1]));
   write($("dropped"), whole.format(header.dropped));
 }
-
-const seconds = (us) => `${(us / 1e6).toFixed(3)} s`;
 
 function drawPlayback(header) {
   write($("clock"), seconds(header.time));

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast, get_args
 
 import numpy as np
 
 from lmht_deploy import reference
 from lmht_deploy.engine import _core
 from lmht_deploy.engine._plan import Planner
-from lmht_deploy.ir import Network, Pair
+from lmht_deploy.ir import Network, Pair, Reset
 from tests.engine.test_exact import deep
 from tests.support.networks import SPECIAL, windows_for
 
@@ -76,6 +76,8 @@ class Recorder:
         substeps: int,
         levels: int,
         leak: int,
+        reset: str,
+        floor: np.ndarray | None,
         **arrays: np.ndarray,
     ) -> int:
         self.write(NEURONS)
@@ -83,6 +85,9 @@ class Recorder:
         self.write(
             *(arrays[name] for name in ("bias", "threshold", "v0", "omega")), substeps, levels, leak
         )
+        self.write(get_args(Reset).index(reset), floor is not None)
+        if floor is not None:
+            self.write(floor)
         return self._tensor()
 
     def add_readout(

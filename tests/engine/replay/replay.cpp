@@ -65,11 +65,11 @@ struct Layer {
     std::vector<int64_t> numbers;
     std::vector<std::vector<int8_t>> weights;
     std::vector<lmht::SynapseSpec> synapses;
-    std::vector<int32_t> bias, threshold, v0, omega;
+    std::vector<int32_t> bias, threshold, v0, omega, floor;
 };
 
 Layer read_layer(Reader& file) {
-    Layer layer{Call(file.number()), {}, {}, {}, {}, {}, {}, {}};
+    Layer layer{Call(file.number()), {}, {}, {}, {}, {}, {}, {}, {}};
     const auto numbers = [&](int n) {
         for (int i = 0; i < n; ++i) layer.numbers.push_back(file.next());
     };
@@ -102,7 +102,8 @@ Layer read_layer(Reader& file) {
         const Array omega = file.array();
         layer.omega = omega.as<int32_t>();
         layer.numbers.push_back(omega.shape[0]);
-        numbers(3);
+        numbers(4);
+        if (file.next() != 0) layer.floor = int32s();
     } else {
         numbers(1);
     }
@@ -123,9 +124,10 @@ void add(lmht::Model& model, const Layer& layer) {
             model.add_flatten(int(n[0]));
             break;
         case Neurons:
-            model.add_neurons(layer.synapses,
-                              {layer.bias.data(), layer.threshold.data(), layer.v0.data(),
-                               layer.omega.data(), int(n[0]), int(n[1]), int(n[2]), int(n[3])});
+            model.add_neurons(layer.synapses, {layer.bias.data(), layer.threshold.data(),
+                                               layer.v0.data(), layer.omega.data(), int(n[0]),
+                                               int(n[1]), int(n[2]), int(n[3]), lmht::Reset(n[4]),
+                                               layer.floor.empty() ? nullptr : layer.floor.data()});
             break;
         case Readout:
             model.add_readout(layer.synapses, layer.bias.data(), int(layer.bias.size()), n[0] != 0);

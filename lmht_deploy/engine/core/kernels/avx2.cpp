@@ -10,11 +10,13 @@ const Kernels* kernels_avx2() {
     static constexpr Kernels kernels = table<Avx2>("avx2", {.binary_row = 2.2f,
                                                             .graded_row = 2.1f,
                                                             .weighted_row = 14,
-                                                            .cache_miss_factor = 1,
+                                                            .large_slice_factor = 1.35f,
                                                             .dense_slot = 1.5f,
-                                                            .list_pixel = 40,
+                                                            .dense_pixel = 40,
+                                                            .dense_word = 8,
+                                                            .list_pixel = 90,
                                                             .list_word = 20,
-                                                            .extra_list_pixel = 50});
+                                                            .extra_list_pixel = 100});
     return &kernels;
 }
 

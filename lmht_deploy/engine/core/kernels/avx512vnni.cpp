@@ -10,8 +10,10 @@ const Kernels* kernels_avx512vnni() {
     constexpr Costs usual{.binary_row = 1.8f,
                           .graded_row = 2.05f,
                           .weighted_row = 9,
-                          .cache_miss_factor = 1,
+                          .large_slice_factor = 1.35f,
                           .dense_slot = 0.52f,
+                          .dense_pixel = 40,
+                          .dense_word = 4,
                           .list_pixel = 35,
                           .list_word = 8,
                           .extra_list_pixel = 45};
@@ -20,8 +22,10 @@ const Kernels* kernels_avx512vnni() {
     constexpr Costs zen4{.binary_row = 1.8f,
                          .graded_row = 2.1f,
                          .weighted_row = 9,
-                         .cache_miss_factor = 1.35f,
+                         .large_slice_factor = 1.35f,
                          .dense_slot = 1.04f,
+                         .dense_pixel = 40,
+                         .dense_word = 4,
                          .list_pixel = 60,
                          .list_word = 16,
                          .extra_list_pixel = 45};

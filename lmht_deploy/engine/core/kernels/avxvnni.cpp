@@ -23,11 +23,13 @@ const Kernels* kernels_avxvnni() {
     static constexpr Kernels kernels = table<AvxVnni>("avxvnni", {.binary_row = 2.2f,
                                                                   .graded_row = 2.4f,
                                                                   .weighted_row = 14,
-                                                                  .cache_miss_factor = 1.3f,
+                                                                  .large_slice_factor = 1.35f,
                                                                   .dense_slot = 0.97f,
-                                                                  .list_pixel = 40,
+                                                                  .dense_pixel = 40,
+                                                                  .dense_word = 8,
+                                                                  .list_pixel = 90,
                                                                   .list_word = 20,
-                                                                  .extra_list_pixel = 50});
+                                                                  .extra_list_pixel = 100});
     return &kernels;
 }
 

@@ -8,10 +8,12 @@ const Kernels* kernels_generic() {
     static constexpr Kernels kernels = table<Portable>("generic", {.binary_row = 6,
                                                                    .graded_row = 6,
                                                                    .weighted_row = 30,
-                                                                   .cache_miss_factor = 1,
+                                                                   .large_slice_factor = 1.35f,
                                                                    .dense_slot = 0,
-                                                                   .list_pixel = 0,
-                                                                   .list_word = 0,
+                                                                   .dense_pixel = 40,
+                                                                   .dense_word = 20,
+                                                                   .list_pixel = 60,
+                                                                   .list_word = 20,
                                                                    .extra_list_pixel = 50});
     return &kernels;
 }

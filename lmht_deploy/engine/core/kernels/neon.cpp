@@ -11,8 +11,10 @@ const Kernels* kernels_neon() {
     static constexpr Kernels kernels = table<Neon>("neon", {.binary_row = 5,
                                                             .graded_row = 5,
                                                             .weighted_row = 30,
-                                                            .cache_miss_factor = 1,
+                                                            .large_slice_factor = 1.35f,
                                                             .dense_slot = 0,
+                                                            .dense_pixel = 40,
+                                                            .dense_word = 20,
                                                             .list_pixel = 30,
                                                             .list_word = 20,
                                                             .extra_list_pixel = 50});

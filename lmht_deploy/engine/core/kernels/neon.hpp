@@ -162,8 +162,10 @@ struct NeonDots : Neon {
     static constexpr Costs costs = {.binary_row = 5,
                                     .graded_row = 5,
                                     .weighted_row = 30,
-                                    .cache_miss_factor = 1,
+                                    .large_slice_factor = 1.35f,
                                     .dense_slot = 2.4f,
+                                    .dense_pixel = 30,
+                                    .dense_word = 15,
                                     .list_pixel = 30,
                                     .list_word = 20,
                                     .extra_list_pixel = 50};

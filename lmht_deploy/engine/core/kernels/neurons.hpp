@@ -2,15 +2,14 @@
 //
 //     v = v * leak / 4096                      at the first sub-step of a time-step
 //     v = v + sum of weight * X[block]         over the terms of the T-GIM
+//     v = max(v, floor)                        where there is a floor
 //     k = clip(v // theta, 0, levels)
-//     v = v - k * theta
+//     v = v - k * theta                        or another reset
 #pragma once
 #include "currents.hpp"
 
 namespace lmht {
 namespace {
-
-constexpr int MAX_COMPARISONS = 8;  // levels up to which comparing is cheaper than dividing
 
 // k = clip(v // theta, 0, levels) by division, for neurons of many levels; v keeps the remainder.
 void fire_by_division(Lanes& v, const NeuronSlice& neurons, const Spikes& out, size_t at) {
@@ -67,6 +66,16 @@ LMHT_INLINE void keep_potential(const NeuronRow& row, int x, const Lanes& v) {
 // ----------------------------------------------------------------------------------------------
 // any neurons, pixel by pixel
 
+// Fires a step of neurons and subtracts k * theta from v.
+template <class Tier>
+LMHT_INLINE void fire_step(Lanes& v, const Lanes& theta, const NeuronSlice& neurons,
+                           const Spikes& out, size_t at) {
+    if (neurons.levels > MAX_COMPARISONS)
+        fire_by_division(v, neurons, out, at);
+    else
+        fire_by_comparison<Tier>(v, theta, neurons.levels, out, at);
+}
+
 template <class Tier>
 LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x) {
     const NeuronSlice& neurons = row.neurons;
@@ -76,20 +85,75 @@ LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x
         if (neurons.leak != LEAK_ONE && step % neurons.substeps == 0) Tier::scale(v, neurons.leak);
         add_drive(v, neurons, step,
                   [&](int block) { return load(currents + size_t(block) * LANES); });
-        const size_t at = row.out->word(step, row.y, x) + row.word;
-        if (neurons.levels > MAX_COMPARISONS)
-            fire_by_division(v, neurons, *row.out, at);
-        else
-            fire_by_comparison<Tier>(v, theta, neurons.levels, *row.out, at);
+        fire_step<Tier>(v, theta, neurons, *row.out, row.out->word(step, row.y, x) + row.word);
     }
     keep_potential(row, x, v);
 }
 
 // ----------------------------------------------------------------------------------------------
-// plain neurons: few levels, no leak
+// neurons with any reset and a floor, pixel by pixel
+
+bool is_subtracting(const NeuronSlice& neurons) {
+    return neurons.reset == Reset::Subtract && !neurons.floor;
+}
+
+// v - k * theta for the spikes k that v causes.
+LMHT_INLINE Lanes without_spikes(const Lanes& v, const NeuronSlice& neurons) {
+    int32_t potential[LANES];
+    store(v, potential);
+    for (int c = 0; c < LANES; ++c) {
+        const int32_t theta = neurons.threshold[c],
+                      quotient = potential[c] < 0 ? 0 : potential[c] / theta;
+        potential[c] -= (quotient < neurons.levels ? quotient : neurons.levels) * theta;
+    }
+    return load(potential);
+}
+
+LMHT_INLINE void subtract(Lanes& a, const Lanes& b) {
+    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) a.v[n] -= b.v[n];
+}
+
+LMHT_INLINE void raise_to(Lanes& v, const Lanes& floor) {
+    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) {
+        const U32 above = (U32)((I32)v.v[n] > (I32)floor.v[n]);
+        v.v[n] = (v.v[n] & above) | (floor.v[n] & ~above);
+    }
+}
+
+// Sets v to 0 where it differs from `left`, what its spikes leave of it.
+LMHT_INLINE void zero_spiking(Lanes& v, const Lanes& left) {
+    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) v.v[n] &= (U32)(v.v[n] == left.v[n]);
+}
+
+template <class Tier>
+LMHT_NOINLINE void fire_pixel_of_any_reset(const NeuronRow& row, const int32_t* currents, int x) {
+    const NeuronSlice& neurons = row.neurons;
+    const bool late = neurons.reset == Reset::SubtractLate;
+    const Lanes theta = load(neurons.threshold);
+    Lanes v = potential(row, x, load(neurons.v0));
+    Lanes left = late ? without_spikes(v, neurons) : v;
+    for (int step = 0; step < neurons.steps; ++step) {
+        Lanes pending = v;  // k * theta of the step before, if it is subtracted late
+        subtract(pending, left);
+        if (neurons.leak != LEAK_ONE && step % neurons.substeps == 0) Tier::scale(v, neurons.leak);
+        if (late) subtract(v, pending);
+        add_drive(v, neurons, step,
+                  [&](int block) { return load(currents + size_t(block) * LANES); });
+        if (neurons.floor) raise_to(v, load(neurons.floor));
+        left = v;
+        fire_step<Tier>(left, theta, neurons, *row.out, row.out->word(step, row.y, x) + row.word);
+        if (neurons.reset == Reset::Subtract) v = left;
+        if (neurons.reset == Reset::Zero) zero_spiking(v, left);
+    }
+    keep_potential(row, x, v);
+}
+
+// ----------------------------------------------------------------------------------------------
+// plain neurons: few levels, no leak, k * theta subtracted at once, no floor
 
 bool is_plain(const NeuronRow& row) {
-    return row.neurons.leak == LEAK_ONE && row.neurons.levels <= MAX_COMPARISONS;
+    return row.neurons.leak == LEAK_ONE && row.neurons.levels <= MAX_COMPARISONS &&
+           is_subtracting(row.neurons);
 }
 
 // Where the pixels of a row begin to differ. Before the first spike under the row, all pixels that
@@ -127,8 +191,7 @@ LMHT_INLINE int first_block_from(const NeuronRow& row, int step) {
 }
 
 // Copies the spikes of the row's first pixel, word `first`, to all others.
-LMHT_INLINE void copy_along_row(const NeuronRow& row, size_t first) {
-    const Spikes& out = *row.out;
+LMHT_INLINE void copy_along_row(const NeuronRow& row, const Spikes& out, size_t first) {
     for (size_t x = 1, at = first + out.words; x < size_t(row.width); ++x, at += out.words) {
         out.mask[at] = out.mask[first];
         if (out.count) memcpy(out.count + at * LANES, out.count + first * LANES, LANES);
@@ -146,7 +209,7 @@ LMHT_INLINE Start fire_silent_steps(const NeuronRow& row) {
         add_drive(start.v, neurons, start.step, [&](int) { return bias; });
         const size_t first = row.out->word(start.step, row.y, 0) + row.word;
         fire_by_comparison<Tier>(start.v, theta, neurons.levels, *row.out, first);
-        copy_along_row(row, first);
+        copy_along_row(row, *row.out, first);
     }
     start.block = first_block_from(row, start.step);
     return start;
@@ -197,23 +260,109 @@ LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& s
 }
 
 // ----------------------------------------------------------------------------------------------
+// whole windows at once
+//
+// Neurons that get the same input I = w * X at all T steps fire, if 0 <= v0 < theta and L = 1, in
+// all steps
+//
+//     k = clip((v0 + T * w * X) // theta, 0, T)
+//
+// times: v stays within 0..theta while 0 <= I <= theta; with a larger I they always fire, and with a
+// negative one they never do. So k is the number of n = 1 .. T with X >= (n * theta - v0) / (T * w).
+
+// Whether the currents of a row need no list, so that they are computed in registers.
+LMHT_INLINE bool has_sums_only(const NeuronRow& row) {
+    bool sums = row.blocks == 1;
+    for (int s = 0; s < row.n_synapses; ++s)
+        sums = sums && (row.synapses[s].sums || row.synapses[s].inputs->path == Path::Channelwise);
+    return sums;
+}
+
+// X of pixel x of such a row.
+template <class Tier>
+LMHT_INLINE Lanes current_of_sums(const NeuronRow& row, int x) {
+    Lanes current = load(row.neurons.bias);
+    for (int s = 0; s < row.n_synapses; ++s) {
+        const SynapseRow& synapse = row.synapses[s];
+        Lanes sum = splat(0);
+        if (synapse.sums)
+            sum = load(synapse.sums + size_t(x) * LANES);
+        else
+            add_channelwise<Tier>(synapse, x, 0, row.word, sum);
+        if (synapse.exponent) shift_left(sum, synapse.exponent);
+        add(current, sum);
+    }
+    return current;
+}
+
+// Fires pixel x with the current X.
+template <class Tier>
+LMHT_INLINE void fire_window_pixel(const NeuronRow& row, int x, const Lanes& current) {
+    const size_t at = row.window->word(0, row.y, x) + row.word;
+    uint8_t* const count = row.window->count + at * LANES;
+    row.window->mask[at] =
+        Tier::template count_reached<Tier>(current, row.neurons.window, row.neurons.steps, count);
+}
+
+template <class Tier>
+LMHT_INLINE void fire_window_tile(const NeuronRow& row, Tile tile) {
+    const int32_t* currents = row.currents;
+    for (int p = 0; p < tile.pixels; ++p, currents += size_t(row.blocks) * LANES) {
+        Lanes current = splat(0);
+        for_each_block(row.neurons, 0, [&](int block) LMHT_INLINE_LAMBDA {
+            add(current, load(currents + size_t(block) * LANES));
+        });
+        fire_window_pixel<Tier>(row, tile.x0 + p, current);
+    }
+}
+
+// No spike lies under the row: all pixels add biases alone.
+template <class Tier>
+void fire_silent_window(const NeuronRow& row) {
+    Lanes current = splat(0);
+    for_each_block(row.neurons, 0, [&](int) { add(current, load(row.neurons.bias)); });
+    fire_window_pixel<Tier>(row, 0, current);
+    copy_along_row(row, *row.window, row.window->word(0, row.y, 0) + row.word);
+}
+
+template <class Tier>
+void fire_window_of_sums(const NeuronRow& row) {
+    for (int x = 0; x < row.width; ++x)
+        fire_window_pixel<Tier>(row, x, current_of_sums<Tier>(row, x));
+}
+
+// ----------------------------------------------------------------------------------------------
 // rows
+
+template <class Tier>
+LMHT_INLINE void fire_general_tile(const NeuronRow& row, Tile tile) {
+    const bool subtracting = is_subtracting(row.neurons);
+    const int32_t* currents = row.currents;
+    for (int x = tile.x0; x < tile.x0 + tile.pixels; ++x, currents += size_t(row.blocks) * LANES)
+        if (subtracting)
+            fire_pixel<Tier>(row, currents, x);
+        else
+            fire_pixel_of_any_reset<Tier>(row, currents, x);
+}
 
 // `row.currents` are those of the tile.
 template <class Tier>
 LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool plain, const Start& start) {
-    if (plain && row.out->format == Format::Binary)
+    if (row.window)
+        fire_window_tile<Tier>(row, tile);
+    else if (plain && row.out->format == Format::Binary)
         fire_plain_tile<Tier, false>(row, tile, start);
     else if (plain)
         fire_plain_tile<Tier, true>(row, tile, start);
     else
-        for (int p = 0; p < tile.pixels; ++p)
-            fire_pixel<Tier>(row, row.currents + size_t(p) * row.blocks * LANES, tile.x0 + p);
+        fire_general_tile<Tier>(row, tile);
 }
 
 template <class Tier>
 void neurons(const NeuronRow& row) {
-    const bool plain = is_plain(row);
+    if (row.window && row.silent_blocks == row.blocks) return fire_silent_window<Tier>(row);
+    if (row.window && has_sums_only(row)) return fire_window_of_sums<Tier>(row);
+    const bool plain = !row.window && is_plain(row);
     const Start start = plain ? fire_silent_steps<Tier>(row) : Start{};
     if (start.block == row.blocks) return;  // no step reads a spike
     Prefetcher prefetcher(row, start.block);

@@ -80,21 +80,26 @@ LMHT_INLINE void tally_spikes(const Spikes& spikes, int64_t* __restrict sums, in
     }
 }
 
+LMHT_INLINE int64_t sum_of(const int64_t* values, int n) {
+    int64_t sum = 0;
+    for (int i = 0; i < n; ++i) sum += values[i];
+    return sum;
+}
+
 template <class Tier>
-void tally(const Spikes& spikes, const Tally& into, int y) {
+int64_t tally(const Spikes& spikes, const Tally& into, int y) {
     int64_t* const events = into.events + size_t(y) * spikes.width;
     int64_t* const sums = into.spikes + size_t(y) * spikes.width;
     tally_events<Tier>(spikes, events, y);
+    const int64_t active = sum_of(events, spikes.width);
     if (spikes.format == Format::Binary)  // `sums` are `events`
         tally_shared(spikes, into.row_shared + size_t(y) * (spikes.steps / 2), y);
     else
         tally_spikes<Tier>(spikes, sums, y);
     into.row_active_steps[y] = active_steps(spikes, y);
-    into.row_events[y] = into.row_spikes[y] = 0;
-    for (int x = 0; x < spikes.width; ++x) {
-        into.row_events[y] += events[x];
-        into.row_spikes[y] += sums[x];
-    }
+    into.row_events[y] = sum_of(events, spikes.width);
+    into.row_spikes[y] = sum_of(sums, spikes.width);
+    return active;
 }
 
 }  // namespace

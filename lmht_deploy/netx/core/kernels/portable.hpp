@@ -83,6 +83,14 @@ LMHT_INLINE I32 wrap_once(U32 u, I32& outside) {
     return (I32)(u - ((U32)above & (2u * HALF)) + ((U32)below & (2u * HALF)));
 }
 
+// Where drive + 64 · current leaves 32 bits: the sum without its lowest 8 bits, which fits, differs
+// from that of 32 bits.
+LMHT_INLINE I32 overflows(I32 drive, I32 current) {
+    const I32 low = ((current & 3) << STATE_BITS) + (drive & 255);
+    const I32 sum = (I32)((U32)drive + ((U32)current << STATE_BITS));
+    return (current >> 2) + (drive >> 8) + (low >> 8) != (sum >> 8);
+}
+
 LMHT_INLINE I32 clip(I32 v, I32& outside) {
     const I32 above = v > HALF - 1, below = v < 1 - HALF;
     outside = above | below;
@@ -166,12 +174,12 @@ LMHT_INLINE RowResult step(const NeuronRow& row) {
             I32 current = __builtin_convertvector(load<Vector<Current, STATES>>(arrived), I32);
             store(arrived, Vector<Current, STATES>{});
             if constexpr (sizeof(Current) == 4) {
-                const I32 kept = (I32)((U32)current << 8) >> 8;
-                outside = kept != current;
                 if (neurons.wraps) {
-                    wrapped += outside;
-                    outside = I32{};
+                    const I32 kept = (I32)((U32)current << 8) >> 8;
+                    wrapped += kept != current;
                     current = kept;
+                } else {
+                    outside = overflows((I32)drive, current);
                 }
             }
             drive += (U32)current << STATE_BITS;
