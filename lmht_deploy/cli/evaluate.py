@@ -144,7 +144,7 @@ def _entries(
         target = _target(path)
         key = repr(target)
         if key not in stores:
-            found = read_windows(data, target, reading, split=split, limit=limit)
+            found = read_windows(data, target, reading, split=split, limit=limit, memory_map=True)
             stores[key] = keep_windows(folder, found)[0]
         yield from make_entries(folder, name, path, backends, stores[key], data)
 

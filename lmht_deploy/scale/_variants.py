@@ -192,6 +192,7 @@ def _pruned(net: Network, layer: Layer, kept: Mapping[str, np.ndarray]) -> Layer
         bias=layer.bias[rows],
         threshold=layer.threshold[rows],
         v0=layer.v0[rows],
+        floor=None if layer.floor is None else layer.floor[rows],
     )
 
 
