@@ -132,6 +132,7 @@ def map_cache(path: Path, number: int, make: Callable[[Path], Counted]) -> Count
     folder = path.with_suffix(".mapped")
     found = _read_mapped(folder, number)
     if found is None:
+        _remove(folder)  # a damaged one
         _write_mapped(folder, make)
         found = _read_mapped(folder, number)
         _remove_oldest(folder)
@@ -166,6 +167,5 @@ def _write_mapped(folder: Path, make: Callable[[Path], Counted]) -> None:
         for name in _INDEX:
             np.save(temporary / f"{name}.npy", getattr(found, name))
         (temporary / "totals.json").write_text(json.dumps(found.totals), encoding="utf-8")
-        _remove(folder)  # a damaged one
         with contextlib.suppress(OSError):  # another process wrote the same windows
             temporary.rename(folder)
