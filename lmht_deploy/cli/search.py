@@ -12,6 +12,7 @@ from . import _options as options
 from . import _scale_options as scale
 from ._console import percent, say, show, table, write_json
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
+from ._early import measure_stop, say_stop
 
 if TYPE_CHECKING:
     from lmht_deploy.scale import Candidate, SearchResult
@@ -43,6 +44,17 @@ def search(
         float | None,
         typer.Option(
             "--budget-ms", metavar="X", help="Largest mean run time per window, in milliseconds."
+        ),
+    ] = None,
+    stop_risk: Annotated[
+        float | None,
+        typer.Option(
+            "--stop-risk",
+            min=0,
+            max=1,
+            metavar="ALPHA",
+            help="Also find the margin with which a window of the best network ends early, as "
+            "`lmht run --stop-risk` does.",
         ),
     ] = None,
     split: options.Split = "validation",
@@ -77,7 +89,11 @@ def search(
             progress=progress,
         )
     _show(result)
-    write_json(json, _as_json(result))
+    early = None
+    if stop_risk is not None and result.path is not None:
+        early = measure_stop(result.path, found.windows, stop_risk)
+    say_stop(early)
+    write_json(json, {**_as_json(result), "early": early})
     if result.best is None:
         raise typer.Exit(1)
 

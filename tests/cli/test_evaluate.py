@@ -48,6 +48,18 @@ def test_evaluate_writes_tables_json_and_a_report(net: Path, data: Path, tmp_pat
     assert "Pareto" in page.read_text() or "Accuracy and operations" in page.read_text()
 
 
+def test_a_sweep_trains_recipes_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = tmp_path / "sweep.toml"
+    options = '"training.epochs" = [1]\n"training.batch_size" = [256]\nlevels = [1, 2]'
+    sweep.write_text(f'recipes = ["digits"]\n[options]\n{options}\n')
+    command = ("evaluate", sweep, "--data", "digits", "--limit", 50, "--workers", 1)
+    for _ in range(2):
+        assert lmht(*command, "--out", tmp_path / "out") == 0
+    rows = json.loads((tmp_path / "out" / "table.json").read_text())["rows"]
+    assert [row["network"][-4:] for row in rows] == [" L=1", " L=2"]
+    assert capsys.readouterr().err.count("epoch 1/1") == 1
+
+
 def test_a_failed_shard_is_one_line(
     net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,8 +95,9 @@ def test_wrong_options_of_evaluate(
 def test_search_writes_the_best_network(net: Path, data: Path, tmp_path: Path) -> None:
     out, found = tmp_path / "out", tmp_path / "found.json"
     files = ("--data", data, "--out", out, "--json", found, "--workers", 1)
-    assert lmht("search", net, *files, "--split", "all") == 0
+    assert lmht("search", net, *files, "--split", "all", "--stop-risk", 0.1) == 0
     content = json.loads(found.read_text())
+    assert content["early"]["windows"] == 60
     assert content["best"]["accuracy"] == 1 and (out / "best.lmht").exists()
     assert any(candidate["front"] for candidate in content["candidates"])
     assert lmht("search", net, *files, "--split", "all", "--budget-sops", 1) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +117,30 @@ def test_wrong_arguments_of_a_search(tmp_path: Path) -> None:
 
 
 def test_a_sweep(tmp_path: Path) -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def train(recipe: str, overrides: Sequence[str]) -> Path:
+        asked.append((recipe, list(overrides)))
+        return tmp_path / "a.lmht"
+
     lmht.save(SPECIAL["m-ht"](), tmp_path / "a.lmht")
     lmht.save(SPECIAL["lm-ht"](), tmp_path / "b.lmht")
     sweep = tmp_path / "sweep.toml"
     sweep.write_text(
         'networks = ["*.lmht"]\n[options]\nsteps = [1, 2]\ninitial_potential = [0.5]\n'
     )
-    assert list(read_sweep(sweep)) == [f"{n} T={t} v0=0.5" for n in "ab" for t in (1, 2)]
+    assert list(read_sweep(sweep, train)) == [f"{n} T={t} v0=0.5" for n in "ab" for t in (1, 2)]
     sweep.write_text('networks = ["*.lmht"]\n')
-    assert read_sweep(sweep) == {"a": tmp_path / "a.lmht", "b": tmp_path / "b.lmht"}
+    assert read_sweep(sweep, train) == {"a": tmp_path / "a.lmht", "b": tmp_path / "b.lmht"}
+    keys = '"network.levels" = [1, 2]\n"data.name" = ["a b"]\nsteps = [1]'
+    sweep.write_text(f'recipes = ["digits"]\n[options]\n{keys}')
+    names = [f'digits network.levels={level} data.name="a b" T=1' for level in (1, 2)]
+    assert list(read_sweep(sweep, train)) == names
+    assert asked[1] == ("digits", ["network.levels=2", 'data.name="a b"'])
     for text, message in (
         ("network = 1", "there is no key 'network'|network"),
-        ("networks = 1", "'networks' must be a list"),
+        ("networks = 1", "'networks' must be a list of texts"),
+        ("recipes = []", "must name something to evaluate"),
         ('networks = ["x*"]', r"no file fits 'x\*'"),
         ('networks = ["*.lmht"]\n[options]\nstep = [1]', "step"),
         ('networks = ["*.lmht"]\n[options]\nsteps = 1', "'steps' must be a list"),
@@ -136,4 +149,4 @@ def test_a_sweep(tmp_path: Path) -> None:
     ):
         sweep.write_text(text)
         with pytest.raises(lmht.DataError, match=message):
-            read_sweep(sweep)
+            read_sweep(sweep, train)
