@@ -15,6 +15,8 @@ from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
 from ._early import measure_stop, say_stop
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lmht_deploy.scale import Candidate, SearchResult
 
 
@@ -91,11 +93,23 @@ def search(
     _show(result)
     early = None
     if stop_risk is not None and result.path is not None:
-        early = measure_stop(result.path, found.windows, stop_risk)
-    say_stop(early)
+        early = _measure_stop(result.path, found.windows, stop_risk)
     write_json(json, {**_as_json(result), "early": early})
     if result.best is None:
         raise typer.Exit(1)
+
+
+def _measure_stop(path: Path, windows: np.ndarray, risk: float) -> dict[str, Any] | None:
+    """Measure when the best network may stop; None if it needs whole windows."""
+    from lmht_deploy.engine import StepwiseEngine
+    from lmht_deploy.formats.lmht import load_network
+
+    if not StepwiseEngine.supports(load_network(path)):
+        say("the best network does not compute step by step, and cannot stop early")
+        return None
+    early = measure_stop(path, windows, risk)
+    say_stop(early)
+    return early
 
 
 def _show(result: SearchResult) -> None:
