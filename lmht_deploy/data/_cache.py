@@ -158,7 +158,7 @@ _INDEX = ("source_index", "start_us")
 
 
 def _write_mapped(folder: Path, make: Callable[[Path], Counted]) -> None:
-    """Write a folder beside its place, and rename it."""
+    """Write a folder next to its place, and rename it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".windows-", dir=folder.parent) as parent:
         temporary = Path(parent) / "content"
