@@ -12,20 +12,21 @@ from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.flat import load_flat
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.formats.netx import load_netx_network
+from lmht_deploy.formats.nir_network import load_nir_network
 from lmht_deploy.ir import Input, Network
 from lmht_deploy.zoo import network_path
 
 if TYPE_CHECKING:
-    from lmht_deploy.training import SpikingModel
+    from torch import nn
 
 __all__ = ["load", "lower", "save"]
 
 
 def load(path: str | Path) -> Network:
-    """Read a network from a `.lmht` file, or from a `.net` or `.lmhtf` file that `export` wrote.
+    """Read a network from a `.lmht` file, or a `.net`, `.nir` or `.lmhtf` file of `export`.
 
-    What Lava reads of a `.net` file is compared with the network. A stock-exact `.net` file holds
-    no network.
+    What other readers see of a `.net` or `.nir` file is compared with the network. A stock-exact
+    `.net` file holds no network. `from_nir` reads `.nir` files of other tools.
 
     Args:
         path: The file, or "zoo:NAME" for a network that comes with the package.
@@ -41,6 +42,8 @@ def load(path: str | Path) -> Network:
         raise StorageError(f"{path}: is a folder; expected a .lmht file")
     if path.suffix == ".net":
         return load_netx_network(path)
+    if path.suffix == ".nir":
+        return load_nir_network(path)
     if path.suffix == ".lmhtf":
         return load_flat(path)
     if path.suffix != ".lmht":
@@ -72,14 +75,15 @@ def save(net: Network, path: str | Path) -> None:
     save_network(net, path)
 
 
-def lower(model: SpikingModel, input: Input, *, verify: bool = True) -> Network:
+def lower(model: nn.Module, input: Input, *, verify: bool = True) -> Network:
     """Lower a trained PyTorch model to a float network.
 
     Batch norm is folded, and layers are named by the paths of their modules. The network computes
     what the model computes in evaluation mode.
 
     Args:
-        model: A `lmht_deploy.training.SpikingModel`.
+        model: A `lmht_deploy.training.SpikingModel`, or a module of layers of sinabs, snnTorch or
+            SpikingJelly.
         input: Name, shape, steps, range and kind of the input.
         verify: Whether to compare the network with the model on random windows. Only huge models
             need False.

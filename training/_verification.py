@@ -44,10 +44,10 @@ def _record(model: SpikingModel, windows: np.ndarray, rng: np.random.Generator |
     calls: list[Call] = []
 
     def hook(neuron: Neuron, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor | None:
-        spikes = out / neuron.threshold
+        spikes, current = out / neuron.amplitude, inputs[0] * neuron.gain + neuron.offset
         passed = spikes if rng is None else _random_spikes(neuron, spikes, rng)
-        calls.append(Call(*(_per_window(x, len(windows)) for x in (inputs[0], spikes, passed))))
-        return None if rng is None else passed * neuron.threshold
+        calls.append(Call(*(_per_window(x, len(windows)) for x in (current, spikes, passed))))
+        return None if rng is None else passed * neuron.amplitude
 
     neurons = [module for module in model.modules() if isinstance(module, Neuron)]
     handles = [neuron.register_forward_hook(hook) for neuron in neurons]

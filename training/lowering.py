@@ -62,14 +62,18 @@ from ._currents import (
     multiplied,
     projected,
 )
+from ._frameworks import FrameworkNeuron, adopted, check_layers, translated
 from ._preparation import evaluation_copy, require_spiking_model, unchanged, undisturbed
 from ._verification import verify as _verify
 from .model import SpikingModel
 from .neurons import Neuron
 
 
-def lower(model: SpikingModel, input: Input, *, verify: bool = True) -> Network:
+def lower(model: nn.Module, input: Input, *, verify: bool = True) -> Network:
     """Lower a model to the float network that computes the same in evaluation mode.
+
+    A model of layers of sinabs, snnTorch or SpikingJelly is lowered, too. Its logits are the mean
+    of its outputs over all steps, and its layers run on one step at a time.
 
     Layers are named by the paths of their modules in `model.body`. Weights become float64. Batch
     norm is folded with its running statistics. The scale of the read-out is 1/T: its logits times
@@ -79,7 +83,7 @@ def lower(model: SpikingModel, input: Input, *, verify: bool = True) -> Network:
     network run on a few random windows, and every layer must agree.
 
     Args:
-        model: Model to lower.
+        model: A `SpikingModel`, or a module with layers of a framework.
         input: Name, shape, steps, range and kind of the input.
         verify: Whether to compare the network with the model, on four windows. False saves this
             time for a huge model.
@@ -88,21 +92,25 @@ def lower(model: SpikingModel, input: Input, *, verify: bool = True) -> Network:
         LoweringError: A `Network` cannot express a part of the model, or the two differ; names the
             module.
     """
-    _check(model, input)
+    checked = _check(model, input)
     with undisturbed():
-        copied = evaluation_copy(model)
+        copied = evaluation_copy(checked)
+        copied.body = translated(copied.body, copied.steps_in)
         net = _Lowering(_trace(copied.body), input, copied.input_scale).run()
         if verify:
             _verify(copied, net)
     return net
 
 
-def _check(model: SpikingModel, input: Input) -> None:
-    require_spiking_model(model)
+def _check(given: nn.Module, input: Input) -> SpikingModel:
     if not isinstance(input, Input):
+        require_spiking_model(given)
         raise LoweringError(f"the input must be an Input, not {type(input).__name__}")
+    model = require_spiking_model(adopted(given, input.steps))
+    check_layers(model.body)
     if input.steps != model.steps_in:
         raise LoweringError(f"the input has {input.steps} steps, the model needs {model.steps_in}")
+    return model
 
 
 # --------------------------------------------------------------------------------------- tracing
@@ -356,19 +364,27 @@ class _Lowering:
         theta = as_scalar(where, "threshold", neuron.threshold)
         if theta <= 0:
             raise LoweringError(f"{where}: the threshold must be positive, not {theta}")
+        if isinstance(neuron, FrameworkNeuron) and where in self._names:
+            raise LoweringError(
+                f"{where}: is called more than once; its state would pass from one call to the next"
+            )
         channels = (current.shape[0],)
+        gain = np.full(channels, neuron.gain)
         layer = Neurons(
             name=self._name(where),
-            synapses=current.synapses,
-            bias=current.bias,
+            synapses=tuple(scaled(synapse, gain) for synapse in current.synapses),
+            bias=current.bias * neuron.gain + neuron.offset,
             threshold=np.full(channels, theta),
             omega=as_array(neuron.omega),
             leak=as_scalar(where, "leak", neuron.leak),
             v0=np.full(channels, as_scalar(where, "initial potential", neuron.v0)),
             levels=neuron.levels,
+            reset=neuron.reset,
+            floor=None if neuron.floor is None else np.full(channels, neuron.floor),
         )
         self._layers.append(layer)
-        return Spikes((Part(layer.name, theta, current.shape),), neuron.steps)
+        amplitude = as_scalar(where, "amplitude", neuron.amplitude)
+        return Spikes((Part(layer.name, amplitude, current.shape),), neuron.steps)
 
     def _average_pool(self, where: str, pool: nn.AvgPool2d, value: Value) -> Value:
         kernel, stride, padding = map(as_pair, (pool.kernel_size, pool.stride, pool.padding))
@@ -481,6 +497,9 @@ class _Lowering:
                 f"{type(output).__name__} of {_names(output)}; a network has one read-out"
             )
         value = self._values.get(output)
+        foreign = any(isinstance(module, FrameworkNeuron) for module in self._modules.values())
+        if foreign and isinstance(value, Spikes) and len(value.shape) == 1:
+            value = as_current("logits", value)  # their mean over time is the answer
         if not isinstance(value, Current) or len(value.shape) != 1:
             raise LoweringError(
                 "the body of the model must end in a linear layer, whose output are the logits"

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from lmht_deploy.errors import NetworkError, TrainingError
+from lmht_deploy.ir import Reset
 
 Path: TypeAlias = Literal["auto", "plain", "fused"]
 """Implementation of the neurons.
@@ -207,6 +208,14 @@ class Neuron(nn.Module):
 
     path: Path = "auto"
     initial: Tensor
+    gain: float = 1.0
+    """Factor of the currents."""
+    offset: float = 0.0
+    """Added to the potential at every step."""
+    reset: Reset = "subtract"
+    """What spikes do to the potential."""
+    floor: float | None = None
+    """Lower bound of the potential."""
 
     def __init__(self, levels: int, steps: int, steps_in: int, threshold: float, v0: float) -> None:
         super().__init__()
@@ -248,9 +257,18 @@ class Neuron(nn.Module):
                 "not a multiple"
             )
         current = torch.unflatten(x, 0, (self.steps_in, len(x) // self.steps_in))
+        return self._fire(current).flatten(0, 1)
+
+    @property
+    def amplitude(self) -> Tensor:
+        """Real value of one spike."""
+        return self.threshold
+
+    def _fire(self, current: Tensor) -> Tensor:
+        """Map currents [T_in, B, ...] to amplitudes [T, B, ...]."""
         return lmht(
             current, self.omega, self.leak, self._learned_threshold, self.v0, self.levels, self.path
-        ).flatten(0, 1)
+        )
 
     @property
     def _learned_threshold(self) -> Tensor:

@@ -19,16 +19,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "web" / "package"
 PAGE = ROOT / "web" / "page"
 VIEW = ROOT / "lmht_deploy" / "view" / "static"
-OUT = ROOT / "build" / "web"
 
 ENERGY_MODELS = ("45nm-sops", "loihi1-sops")
 """Models that price SOPs alone."""
 _MODULE_LINE = re.compile(r"^import .*\n|^export (?=\w)", re.MULTILINE)
 
 
-def write_package(engine: bytes) -> None:
-    """Write `build/web/lmht.js`."""
-    folder = _empty(OUT / "lmht.js")
+def write_package(engine: bytes, folder: Path) -> None:
+    """Write the package to an empty folder."""
     for path in PACKAGE.iterdir():
         shutil.copy(path, folder)
     shutil.copy(ROOT / "LICENSE", folder)
@@ -38,9 +36,8 @@ def write_package(engine: bytes) -> None:
     (folder / "package.json").write_text(json.dumps(about, indent=2) + "\n")
 
 
-def write_page(engine: bytes) -> None:
-    """Write `build/web/page`. Its scripts are no modules, which a page cannot load from a file."""
-    folder = _empty(OUT / "page")
+def write_page(engine: bytes, folder: Path) -> None:
+    """Write the page to an empty folder. A file cannot load modules: its scripts are none."""
     for path in (PAGE / "index.html", PAGE / "page.css", VIEW / "view.css"):
         shutil.copy(path, folder)
     (folder / "page.js").write_text(script(engine, VIEW / "draw.js", PAGE / "page.js"))
@@ -49,7 +46,10 @@ def write_page(engine: bytes) -> None:
 
 def script(engine: bytes, *modules: Path) -> str:
     """Return one script of the package and other modules, in order."""
-    sources = [_wasm_module(engine), *(path.read_text() for path in (PACKAGE / "lmht.js", *modules))]
+    sources = [
+        _wasm_module(engine),
+        *(path.read_text() for path in (PACKAGE / "lmht.js", *modules)),
+    ]
     body = "\n".join(_MODULE_LINE.sub("", source) for source in sources)
     return f'(() => {{\n"use strict";\n{body}\n}})();\n'
 
@@ -77,9 +77,3 @@ def _examples() -> dict[str, Any]:
 
 def _packed(content: bytes) -> str:
     return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
-
-
-def _empty(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder

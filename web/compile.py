@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,10 +26,8 @@ FLAGS = (
     "-DLMHT_BUILDING", f'-DLMHT_VERSION_TEXT="{lmht_deploy.__version__}"',
     f"-I{NATIVE / 'threads'}", f"-I{CORE}",
 )  # fmt: skip
-FAST, SMALL = "-O3", "-Oz"
+FAST, SMALL = "-O2", "-Oz"
 """The kernels do almost all of the work; the rest is compiled to be small."""
-MEMORY = ("malloc", "free", "lmht_web_stack", "lmht_web_restore")
-"""Functions for lmht.js beside those of lmht.h."""
 
 
 def compile_engine() -> bytes:
@@ -67,11 +64,10 @@ def _compile(source: Path) -> Path:
     return target
 
 
-def _exported() -> Sequence[str]:
-    """Functions of lmht.h, without those that open files: a page has none."""
-    header = (CORE / "library" / "include" / "lmht.h").read_text()
-    found = re.findall(r"^LMHT_API .*?\b(lmht_\w+)\(", header, re.MULTILINE)
-    return (*(name for name in found if not name.endswith("_open")), *MEMORY)
+def _exported() -> list[str]:
+    """Functions that lmht.js calls: all that it names."""
+    script = (ROOT / "web" / "package" / "lmht.js").read_text()
+    return sorted({"malloc", "free", *re.findall(r"\blmht_[a-z_]+", script)})
 
 
 def _call(*arguments: str) -> None:

@@ -3,8 +3,11 @@
 A backend is a module of this package. It defines:
 
     SUFFIX                               file name extension of its artifact, e.g. ".lmht";
-                                         what can run a network reads it from .net files, too
+                                         what can run a network reads it from .net and .nir
+                                         files, too
     CAPABILITIES                         what it can do, see `Capability`
+    EXPORT                               options of `lmht_deploy.export` for its artifact, if any
+    refusal(path) -> str | None          why it does not run an artifact exactly, if that occurs
     unavailable() -> str | None          what is not installed, and the command that installs it
     open_artifact(path, *, threads)      open an artifact
     open_network(net, *, threads)        run a `Network` without a file (capability "network")
@@ -31,6 +34,7 @@ from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import BackendError, DataError, show
 from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.formats.netx import load_netx_network
+from lmht_deploy.formats.nir_network import load_nir_network
 from lmht_deploy.ir import Network, require_network
 from lmht_deploy.result import Result, as_array, concatenate
 from lmht_deploy.zoo import network_path
@@ -46,16 +50,18 @@ __all__ = [
     "artifact_suffix",
     "capabilities",
     "device_of",
+    "export_options",
     "no_progress",
     "open_backend",
     "open_network",
+    "refusal",
     "require_integer",
     "run_chunks",
     "run_windows",
     "unavailable",
 ]
 
-NAMES = ("reference", "event", "torch", "onnx", "lava")
+NAMES = ("reference", "event", "torch", "onnx", "openvino", "lava")
 """Backends of LM-HT networks; all of them give the same integers."""
 FOREIGN = ("netx",)
 """Backends of files from other tools. These files hold no LM-HT network, so nothing is compared."""
@@ -150,6 +156,17 @@ def artifact_suffix(name: str) -> str:
     """Return the file name extension of the artifact that backend `name` runs."""
     suffix: str = _module(name).SUFFIX
     return suffix
+
+
+def export_options(name: str) -> dict[str, Any]:
+    """Return the options with which the artifact of backend `name` is exported."""
+    return dict(getattr(_module(name), "EXPORT", {}))
+
+
+def refusal(name: str, path: Path) -> str | None:
+    """Return why backend `name` is not proved to run an artifact exactly, or None."""
+    check: Callable[[Path], str | None] = getattr(_module(name), "refusal", lambda path: None)
+    return check(path)
 
 
 def capabilities(name: str) -> frozenset[Capability]:
@@ -308,14 +325,15 @@ def load_integer_network(name: str, path: Path) -> Network:
 
 
 def load_any_network(path: Path) -> Network:
-    """Load the network of a `.lmht` file, or of a NetX file that lmht-deploy exported."""
-    return load_netx_network(path) if path.suffix == ".net" else load_network(path)
+    """Load the network of a `.lmht` file, or of a `.net` or `.nir` file of lmht-deploy."""
+    readers = {".net": load_netx_network, ".nir": load_nir_network}
+    return readers.get(path.suffix, load_network)(path)
 
 
 def _suffixes(module: ModuleType) -> tuple[str, ...]:
     """Return the file name extensions of what a backend opens."""
     if "network" in module.CAPABILITIES:
-        return (".lmht", ".net")
+        return (".lmht", ".net", ".nir")
     return (module.SUFFIX,)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lmht_deploy.data import Windows
     from lmht_deploy.ir import Network
 
-SUFFIXES = (".lmht", ".onnx", ".net")
+SUFFIXES = (".lmht", ".onnx", ".net", ".nir")
 WORST = 3
 """Number of the worst windows that are named."""
 
@@ -77,8 +77,9 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="NETWORK...",
-            help="Networks (.lmht, or zoo:NAME). Exported files (.onnx, .net) after a network are "
-            "compared with it; without a network before them, they are run by themselves.",
+            help="Networks (.lmht, or zoo:NAME). Exported files (.onnx, .net, .nir) after a "
+            "network are compared with it; without a network before them, they are run by "
+            "themselves.",
             callback=_check_networks,
             autocompletion=options.complete_network,
         ),
@@ -443,9 +444,12 @@ def show_comparison(
         left=("backend", "integers"),
         caption=f"means per window; energy is an estimate: {model.source}",
     )
+    compared = len(comparison.rows) > 1
     for row in comparison.rows:
-        found.add_row(*_cells(row, macs))
+        found.add_row(*_cells(row, macs, compared))
     show(found)
+    if not compared:
+        say("nothing was compared: only one backend ran; give the .lmht file of the network before")
     for row in comparison.rows:
         if row.difference is not None:
             tell(f"{row.label}: {row.difference}")
@@ -455,7 +459,8 @@ def show_comparison(
         say(f"{name} is not compared: {reason}")
 
 
-def _cells(row: BackendRow, macs: bool) -> list[Text | str]:
+def _cells(row: BackendRow, macs: bool, compared: bool) -> list[Text | str]:
+    equal = good("equal") if row.difference is None else bad("differ")
     return [
         row.label,
         str(row.windows),
@@ -465,7 +470,7 @@ def _cells(row: BackendRow, macs: bool) -> list[Text | str]:
         *([f"{row.macs:,}"] if macs else []),
         _nanojoules(row.energy),
         f"{row.time * 1e3:,.3f}",
-        good("equal") if row.difference is None else bad("differ"),
+        equal if compared else "-",
     ]
 
 

@@ -63,7 +63,7 @@ def evaluate(
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
     on: scale.On = "local",
     workers: scale.Workers = None,
-    shard: scale.Shard = 250,
+    shard: scale.Shard = 500,
     audit: Annotated[
         float,
         typer.Option(

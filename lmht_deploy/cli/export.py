@@ -7,16 +7,24 @@ from typing import Annotated
 
 import typer
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, counted
 
 from . import _options as options
 from ._console import say, tell, write_json
 
-ONNX, NETX, C99 = "ONNX", "NetX", "C99"
+ONNX, NETX, C99, NIR = "ONNX", "NetX", "C99", "NIR"
 STOCK = (
     "note: lmht-deploy runs this file exactly; unmodified lava-dl reads it as an approximation "
     "with hard-reset neurons and {count} more differences, which --json lists. To measure that: "
     "lmht run {path} --backend netx --data ..."
+)
+READERS = (
+    "note: lmht-deploy runs this file exactly; other readers of NIR see an approximation with "
+    "{count}, which --json lists"
+)
+PLAIN = (
+    "a reader whose IF neurons fire one spike where v >= v_threshold, and subtract v_threshold, "
+    "runs this file exactly"
 )
 
 
@@ -34,8 +42,9 @@ def export(
         typer.Option(
             "--out",
             "-o",
-            help="Artifact to write: .onnx (ONNX), .net (NetX HDF5 for Lava), .c (C99 source, "
-            "with its header .h beside it) or .lmhtf (flat file for the C and C++ library).",
+            help="Artifact to write: .onnx (ONNX), .net (NetX HDF5 for Lava), .nir (NIR), .c (C99 "
+            "source, with its header .h beside it) or .lmhtf (flat file for the C and C++ "
+            "library).",
             callback=options.is_file,
         ),
     ],
@@ -57,10 +66,29 @@ def export(
         bool,
         typer.Option(
             "--portable",
-            help="Run in ONNX Runtime 1.15 and later, not only in 1.24 and later; slower.",
+            help="Run in ONNX Runtime 1.15 and later, not only in 1.24 and later, and in OpenVINO "
+            "also with leaks; slower.",
             rich_help_panel=ONNX,
         ),
     ] = False,
+    logits_scale: Annotated[
+        bool,
+        typer.Option(
+            "--logits-scale",
+            help="Also output the real value of one unit of a logit.",
+            rich_help_panel=ONNX,
+        ),
+    ] = False,
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            "--stream",
+            metavar="UNIT",
+            help="Take one 'window' or one 'step' of a stream at a time, with the potentials as "
+            "inputs and outputs.",
+            rich_help_panel=ONNX,
+        ),
+    ] = None,
     graded: Annotated[
         bool,
         typer.Option(
@@ -86,9 +114,17 @@ def export(
             rich_help_panel=C99,
         ),
     ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Refuse a network that a reader of IF neurons would not run exactly.",
+            rich_help_panel=NIR,
+        ),
+    ] = False,
     json: options.Json = None,
 ) -> None:
-    """Export an integer network to ONNX, NetX (Lava), C or a flat file."""
+    """Export an integer network to ONNX, NetX (Lava), NIR, C or a flat file."""
     import lmht_deploy as lmht
 
     header = out.with_suffix(".h") if out.suffix == ".c" else None
@@ -100,25 +136,30 @@ def export(
         out,
         trace=trace,
         logits_only=logits_only,
+        logits_scale=logits_scale,
         portable=portable,
+        stream=stream,  # type: ignore[arg-type]
         graded=graded,
         stock_exact=stock_exact,
         prefix=prefix,
+        plain=plain,
     )
     if report.format == "NetX":
         tell(STOCK.format(path=out, count=len(report.warnings) or "no"))
+    if report.format == "NIR":
+        differences = counted(len(report.warnings), "difference")
+        tell(READERS.format(count=differences) if report.warnings else PLAIN)
     if report.keeps_24_bits:
         say("no input makes a 24-bit current or potential of Lava wrap or clip: proved")
     size = out.stat().st_size
     say(f"wrote {out} ({size:,} bytes)" + (f" and {header}" if header else ""))
-    write_json(
-        json,
-        {
-            "artifact": out,
-            "header": header,
-            "format": report.format,
-            "bytes": size,
-            "keeps_24_bits": report.keeps_24_bits,
-            "warnings": list(report.warnings),
-        },
-    )
+    content = {
+        "artifact": out,
+        "header": header,
+        "format": report.format,
+        "bytes": size,
+        "warnings": list(report.warnings),
+    }
+    if report.keeps_24_bits is not None:
+        content["keeps_24_bits"] = report.keeps_24_bits
+    write_json(json, content)

@@ -31,9 +31,11 @@ COLUMNS = (
     "levels",
     "T-GIM",
     "leak",
+    "reset",
     "parameters",
     "bits X/I/v",
 )
+PLAIN_RESET = "subtract"
 MEASURED = ("spikes", "SOPs")
 MEASURED_KEYS = {"spikes": "spikes", "SOPs": "sops"}
 """Columns of measured counts, and their keys in the file of a run."""
@@ -69,9 +71,9 @@ def inspect(
     network: Annotated[
         Path,
         typer.Argument(
-            help="A network (.lmht, or zoo:NAME), an exported .onnx file, or a NetX file (.net) of "
-            "any tool.",
-            callback=options.network_file(".lmht", ".onnx", ".net"),
+            help="A network (.lmht, or zoo:NAME), an exported .onnx or .nir file, or a NetX file "
+            "(.net) of any tool.",
+            callback=options.network_file(".lmht", ".onnx", ".net", ".nir"),
             autocompletion=options.complete_network,
         ),
     ],
@@ -103,8 +105,8 @@ def inspect(
     json: options.Json = None,
 ) -> None:
     """Show a network: layers, shapes, parameters, and the proved bits of its accumulators."""
-    kinds = {".net": _inspect_netx, ".onnx": _inspect_onnx, ".lmht": _inspect_network}
-    content = kinds[network.suffix](network, run, target)
+    kinds = {".net": _inspect_netx, ".onnx": _inspect_onnx}
+    content = kinds.get(network.suffix, _inspect_network)(network, run, target)
     if paths:
         content["paths"] = _inspect_paths(network, run)
     write_json(json, content)
@@ -121,7 +123,9 @@ def _inspect_network(path: Path, run: Path | None, target: str | None) -> dict[s
     measured = _read_run(run, net.shapes) if run else {}
     findings = chips.check(net, target) if target else []
     rows = [_row(net, layer, measured) for layer in net.layers]
-    _show_layers(path.name, net, rows, COLUMNS + MEASURED if run else COLUMNS)
+    plain = {row["reset"] for row in rows} <= {None, PLAIN_RESET}
+    columns = tuple(name for name in COLUMNS if name != "reset" or not plain)
+    _show_layers(path.name, net, rows, columns + MEASURED if run else columns)
     for key, value in sorted(net.metadata.items()):
         say(f"{key}: {' '.join(value.split())}")
     memory = _engine_memory(net)
@@ -168,6 +172,7 @@ def _row(net: Network, layer: Layer, measured: dict[str, Any]) -> dict[str, Any]
         "levels": None,
         "T-GIM": None,
         "leak": None,
+        "reset": None,
         "parameters": _parameters(layer),
         "bits X/I/v": _bits(net, layer),
         "spikes": _mean(measured, "spikes", layer.name),
@@ -176,6 +181,7 @@ def _row(net: Network, layer: Layer, measured: dict[str, Any]) -> dict[str, Any]
     if isinstance(layer, Neurons):
         leak = layer.leak / LEAK_ONE if net.integer else layer.leak
         row |= {"levels": layer.levels, "T-GIM": _omega(layer.omega), "leak": f"{leak:.4g}"}
+        row["reset"] = layer.reset + ("" if layer.floor is None else ", floor")
     return row
 
 

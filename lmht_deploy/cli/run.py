@@ -38,7 +38,7 @@ def run(
     artifact: Annotated[
         Path,
         typer.Argument(
-            help="What to run: a .lmht, .onnx or .net file, or zoo:NAME.",
+            help="What to run: a .lmht, .onnx, .net or .nir file, or zoo:NAME.",
             callback=options.network_file(),
             autocompletion=options.complete_network,
         ),
@@ -48,8 +48,8 @@ def run(
         str | None,
         typer.Option(
             "--backend",
-            help="Backend to use (default: event for .lmht and for .net files of lmht-deploy, "
-            "onnx for .onnx; netx for .net files that lava-dl or --stock-exact wrote).",
+            help="Backend to use (default: event for .lmht, and for .net and .nir files of "
+            "lmht-deploy; onnx for .onnx; netx for .net files of lava-dl or --stock-exact).",
             rich_help_panel=options.EXECUTION,
             autocompletion=options.completion(options.backend_names),
         ),

@@ -79,12 +79,8 @@ class Model:
         leak: int,
         reset: str,
         floor: NDArray[np.int32] | None,
-        summable: bool,
     ) -> int:
         """Add a layer of neurons.
-
-        Args:
-            summable: Whether v0 plus the input I summed over the window is proved to fit 32 bits.
 
         Shape:
             bias, threshold, v0, floor: [C_out].

@@ -213,6 +213,8 @@ def _network_from_bytes(content: bytes, path: str | Path) -> Network:
     fields = reader.fields(NETWORK)
     metadata = json.loads(fields["metadata"])
     net = Network(layers=fields["layers"], metadata=metadata)
+    if _Record(**fields) != _network_record(net):
+        raise StorageError(f"{path}: its window rule, margin or classes are not of its metadata")
     if network_to_bytes(net) != content:
         raise StorageError(
             f"{path}: is not laid out as the format states, or another program wrote it; "

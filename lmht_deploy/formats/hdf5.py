@@ -94,4 +94,6 @@ def _visit(group: h5py.Group, update: Callable[[str, bytes], None]) -> None:
             _visit(item, update)
         else:
             value = np.asarray(item[()])
-            update(f"{item.name}:{value.dtype.str}{value.shape}", value.tobytes())
+            # An array of texts holds addresses.
+            data = repr(value.tolist()).encode() if value.dtype.kind == "O" else value.tobytes()
+            update(f"{item.name}:{value.dtype.str}{value.shape}", data)

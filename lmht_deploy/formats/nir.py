@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from lmht_deploy.errors import StorageError, show
-from lmht_deploy.formats.hdf5 import reading_hdf5, writing_hdf5
+from lmht_deploy.formats.hdf5 import hdf5_checksum, reading_hdf5, writing_hdf5
 
 __all__ = ["Graph", "Node", "Value", "graph_from_dict", "read_nir", "write_nir"]
 
@@ -99,9 +99,15 @@ def read_nir(path: str | Path) -> Graph:
 
     Raises:
         StorageError: The file is missing or damaged, or a node has an unknown type, a missing or an
-            additional key, or a value that is no finite number.
+            additional key, or a value that is no finite number. A file of `write_nir` has a
+            checksum, which is compared with its content.
     """
     with reading_hdf5(path, "a .nir file") as file:
+        if file.attrs.get("checksum", hdf5_checksum(file)) != hdf5_checksum(file):
+            raise StorageError(
+                f"{path}: the checksum does not match the content; the file is damaged or was "
+                "edited"
+            )
         version = _plain(file["version"][()])
         return graph_from_dict(_as_dict(file["node"]), str(version), str(path))
 
@@ -136,7 +142,9 @@ def _write_values(parent: h5py.Group, name: str, values: Mapping[str, Any]) -> N
 
 
 def _write_value(group: h5py.Group, key: str, value: Any) -> None:
-    if isinstance(value, str):
+    if isinstance(value, Mapping):
+        _write_values(group, key, value)
+    elif isinstance(value, str):
         _write_text(group, key, value)
     else:
         group.create_dataset(key, data=value, track_times=False)
@@ -256,8 +264,15 @@ def _edges(path: str, edges: Any) -> list[tuple[str, str]]:
 
 
 def _metadata(content: Mapping[str, Any]) -> dict[str, Any]:
-    found = content.get("metadata")
-    return {str(k): _plain(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
+    found = _texts(content.get("metadata"))
+    return found if isinstance(found, dict) else {}
+
+
+def _texts(value: Any) -> Any:
+    """Return metadata with texts in place of bytes."""
+    if isinstance(value, Mapping):
+        return {str(key): _texts(item) for key, item in value.items()}
+    return _plain(value)
 
 
 def _as_dict(group: h5py.Group) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lmht_deploy.formats.files import atomic_write, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
 from lmht_deploy.result import Result
 
-__all__ = ["SCHEMA", "decode_shard", "encode_shard", "load_shard", "save_shard"]
+__all__ = ["SCHEMA", "encode_shard", "load_shard", "save_shard"]
 
 KEY = b"lmht-deploy"
 """Key of the file's metadata that holds everything but the columns."""
@@ -77,7 +77,7 @@ def encode_shard(result: Result) -> bytes:
     from pyarrow import parquet
 
     columns = {"logits": _lists(result.logits)} | {
-        f"{name}:{layer}": counts
+        f"{name}:{layer}": _column(counts)
         for name in COUNTS
         for layer, counts in getattr(result, name).items()
     }
@@ -90,11 +90,20 @@ def encode_shard(result: Result) -> bytes:
     return file.getvalue()
 
 
+def _column(values: np.ndarray) -> Any:
+    """Return a column of int64 or float64. `pyarrow.array` would import pandas for it."""
+    import pyarrow
+
+    kind = np.float64 if values.dtype.kind == "f" else np.int64
+    content = pyarrow.py_buffer(np.ascontiguousarray(values, kind))
+    dtype = pyarrow.float64() if kind is np.float64 else pyarrow.int64()
+    return pyarrow.Array.from_buffers(dtype, values.size, [None, content])
+
+
 def _lists(logits: np.ndarray) -> Any:
     import pyarrow
 
-    flat = pyarrow.array(np.ascontiguousarray(logits).reshape(-1))
-    return pyarrow.FixedSizeListArray.from_arrays(flat, logits.shape[1])
+    return pyarrow.FixedSizeListArray.from_arrays(_column(logits), logits.shape[1])
 
 
 def _about(result: Result) -> dict[str, Any]:
@@ -106,25 +115,6 @@ def _about(result: Result) -> dict[str, Any]:
         "macs": {name: int(count) for name, count in result.macs.items()},
         "nanoseconds": round(result.seconds * 1e9),
     }
-
-
-def decode_shard(content: bytes, path: str | Path) -> Result:
-    """Return the result in the content of a file.
-
-    Args:
-        content: The content.
-        path: Name of the file, for messages.
-
-    Raises:
-        StorageError: The content is damaged, of another kind or of another version.
-    """
-    from pyarrow import parquet
-
-    with reading(path, "a .parquet file of a shard"):
-        table = parquet.read_table(io.BytesIO(content), page_checksum_verification=True)
-        about = json.loads((table.schema.metadata or {}).get(KEY, b"{}"))
-        SCHEMA.check(path, about.get("format"), about.get("version"))
-        return _result(table, about)
 
 
 def _result(table: Any, about: dict[str, Any]) -> Result:
@@ -160,9 +150,17 @@ def load_shard(path: Path) -> Result:
     Raises:
         StorageError: The file is missing, damaged, of another kind or of another version.
     """
-    with reading(path, "a .parquet file of a shard"):
-        content = path.read_bytes()
     try:
-        return decode_shard(content, path)
+        with reading(path, "a .parquet file of a shard"):
+            return _decode(path)
     except StorageError as error:
         raise StorageError(f"{error}; remove it, and the next call computes it again") from None
+
+
+def _decode(path: Path) -> Result:
+    from pyarrow import parquet
+
+    table = parquet.read_table(io.BytesIO(path.read_bytes()), page_checksum_verification=True)
+    about = json.loads((table.schema.metadata or {}).get(KEY, b"{}"))
+    SCHEMA.check(path, about.get("format"), about.get("version"))
+    return _result(table, about)

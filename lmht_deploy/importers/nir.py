@@ -36,6 +36,7 @@ from lmht_deploy._currents import (
 )
 from lmht_deploy.errors import LoweringError, NetworkError, show
 from lmht_deploy.formats.nir import Graph, Node, graph_from_dict, read_nir
+from lmht_deploy.formats.nir_network import FORMAT
 from lmht_deploy.ir import (
     Flatten,
     Input,
@@ -148,6 +149,11 @@ def import_nir(
 ) -> NirImport:
     """Read a graph of NIR, and say what was taken for it; see `from_nir`."""
     graph = _graph(source)
+    if graph.metadata.get("format") == FORMAT:
+        raise LoweringError(
+            "the graph holds a network of lmht-deploy with all of its integers; run the file as it "
+            "is, or read it with lmht_deploy.load"
+        )
     if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= MAX_STEPS:
         raise LoweringError(f"steps must be an integer of 1 to {MAX_STEPS}, not {show(steps)}")
     taken = rules(profile, dt, reset, max_spikes, floor)

@@ -12,6 +12,8 @@ namespace {
 constexpr uint32_t MAGIC = 0x184D2204;
 constexpr uint32_t UNCOMPRESSED = 1u << 31;
 constexpr size_t MIN_MATCH = 4;
+// A block ends with literals: the last match begins and ends so many bytes before its end.
+constexpr size_t LAST_MATCH = 12, LAST_LITERALS = 5;
 
 constexpr uint32_t P1 = 2654435761u, P2 = 2246822519u, P3 = 3266489917u, P4 = 668265263u,
                    P5 = 374761393u;
@@ -42,14 +44,17 @@ public:
 
     std::vector<uint8_t> decompress() {
         require(next<uint32_t>() == MAGIC);
-        const uint8_t flags = next<uint8_t>();
-        next<uint8_t>();                           // largest size of a block
-        require(flags >> 6 == 1 && !(flags & 1));  // version 1, without a dictionary
-        if (flags & 8) next<uint64_t>();           // size of the content
+        const uint8_t flags = next<uint8_t>(), sizes = next<uint8_t>();
+        require(flags >> 6 == 1 && !(flags & 3));  // version 1, without a dictionary
+        require(sizes >> 6 == 1 && !(sizes & 15));
+        block_size_ = size_t(1) << (8 + 2 * (sizes >> 4));  // 64 KiB to 4 MiB
+        independent_ = flags & 32;
+        const uint64_t size = flags & 8 ? next<uint64_t>() : 0;
         const Bytes descriptor = bytes_.part(4, at_ - 4);
         require(next<uint8_t>() == uint8_t(xxh32(descriptor) >> 8));
         while (read_block(flags & 16)) {
         }
+        require(!(flags & 8) || size == content_.size());
         if (flags & 4) require(next<uint32_t>() == xxh32({content_.data(), content_.size()}));
         return std::move(content_);
     }
@@ -72,6 +77,8 @@ private:
         const Bytes block = bytes_.part(at_, header & ~UNCOMPRESSED);
         at_ += block.size();
         if (has_checksum) require(next<uint32_t>() == xxh32(block));
+        require(block.size() <= block_size_);
+        block_start_ = content_.size();
         if (header & UNCOMPRESSED)
             append(block.data(), block.size());
         else
@@ -86,17 +93,24 @@ private:
 
     // Sequences of literals and matches; the last one has no match.
     void expand(const Bytes& block) {
-        for (size_t at = 0; at < block.size();) {
+        for (size_t at = 0;;) {
             const uint8_t token = block.at<uint8_t>(at++);
             const size_t literals = length(block, at, token >> 4);
             append(block.part(at, literals).data(), literals);
             at += literals;
+            require(expanded() <= block_size_);
             if (at == block.size()) return;
+            require(at + 2 + 1 + LAST_LITERALS <= block.size() &&
+                    expanded() + LAST_MATCH <= block_size_);
             const size_t distance = block.at<uint16_t>(at);
             at += 2;
             repeat(distance, length(block, at, token & 15) + MIN_MATCH);
+            require(at + LAST_LITERALS <= block.size() &&
+                    expanded() + LAST_LITERALS <= block_size_);
         }
     }
+
+    size_t expanded() const { return content_.size() - block_start_; }
 
     static size_t length(const Bytes& block, size_t& at, size_t length) {
         if (length < 15) return length;
@@ -107,7 +121,7 @@ private:
     }
 
     void repeat(size_t distance, size_t size) {
-        require(distance >= 1 && distance <= content_.size());
+        require(distance >= 1 && distance <= (independent_ ? expanded() : content_.size()));
         require_file(size <= most_ - content_.size(), "a packet holds too many bytes");
         const size_t start = content_.size();
         content_.resize(start + size);
@@ -116,6 +130,8 @@ private:
 
     Bytes bytes_;
     size_t most_, at_ = 0;
+    size_t block_size_ = 0, block_start_ = 0;  // largest size of a block, and where one begins
+    bool independent_ = false;                 // whether a block refers to itself alone
     std::vector<uint8_t> content_;
 };
 

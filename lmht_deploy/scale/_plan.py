@@ -9,7 +9,7 @@ from pathlib import Path
 from ._task import Task, shard_path
 from ._windows import WindowStore
 
-SHARD = 250
+SHARD = 500
 """Number of windows of a shard."""
 
 

@@ -8,6 +8,8 @@ import json
 import os
 import secrets
 import shutil
+import socket
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +22,7 @@ from lmht_deploy.errors import DataError, StorageError
 from lmht_deploy.formats.files import reading
 
 CONTENT, DIGESTS, LABELS, ABOUT = "windows.npy", "digests.npy", "labels.npy", "about.json"
+PARTIAL = ".partial"
 DIGEST = 32
 """Bytes of the SHA-256 of a window."""
 
@@ -108,15 +111,40 @@ def _fingerprint(digests: np.ndarray, labels: np.ndarray | None) -> str:
 
 @contextlib.contextmanager
 def _new_folder(parent: Path) -> Iterator[Path]:
-    """Provide a folder that is removed at the end, if it was not renamed."""
-    folder = parent / f".{secrets.token_hex(8)}.partial"
+    """Provide a folder that is removed at the end, if it was not renamed.
+
+    Its name is the number of this process. Folders of processes that were killed are removed.
+    """
+    folder = parent / f".{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
     try:
+        _remove_abandoned(parent)
         folder.mkdir(parents=True)
         yield folder
     except OSError as error:
         raise StorageError(f"{parent}: cannot be written ({error.strerror or error})") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove folders of processes of this machine that do not exist anymore."""
+    prefix = f".{socket.gethostname()}-"
+    for path in parent.glob(f"{prefix}*{PARTIAL}"):
+        process = path.name.removeprefix(prefix).partition("-")[0]
+        if process.isdecimal() and not _is_running(int(process)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    if sys.platform == "win32":  # os.kill would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def _rename(folder: Path, target: Path) -> Path:

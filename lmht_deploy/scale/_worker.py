@@ -59,14 +59,16 @@ class Worker:
             runner, load_seconds = self._open(task)
             if windows is None:
                 windows = self._windows(task)
+            begin = time.perf_counter()
             result = run_windows(runner, windows[task.start : task.stop])
+            run_seconds = time.perf_counter() - begin
             content = encode_shard(result)
         except LmhtError as error:
             return Outcome(task, error=str(error))
         except Exception as error:  # a shard that fails must not end the others
             return Outcome(task, error=f"{type(error).__name__}: {first_line(error)}")
         seconds = time.perf_counter() - start
-        return Outcome(task, seconds, result.seconds, load_seconds, content=content)
+        return Outcome(task, seconds, run_seconds, load_seconds, content=content)
 
     def close(self) -> None:
         """Close all networks."""

@@ -189,8 +189,8 @@ def test_bad_files(
     assert "truncated" in refused(capsys, "inspect", net)
     (tmp_path / "text.lmht").write_text("hello")
     assert "is not a .lmht file" in refused(capsys, "inspect", tmp_path / "text.lmht")
-    assert "expected a .lmht or .onnx or .net file" in refused(capsys, "inspect", data)
-    assert "is a folder; expected a .lmht or .onnx or .net file" in refused(
+    assert "expected a .lmht or .onnx or .net or .nir file" in refused(capsys, "inspect", data)
+    assert "is a folder; expected a .lmht or .onnx or .net or .nir file" in refused(
         capsys, "compare", tmp_path, "--data", data
     )
     assert "no backend runs .npz files" in refused(capsys, "run", data, "--data", data)
@@ -310,7 +310,7 @@ def test_a_verdict_about_a_chip(
 def test_bad_output(
     net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "the export formats are .onnx and .net" in refused(
+    assert "the export formats are .onnx, .net, .c, .nir" in refused(
         capsys, "export", net, "--out", tmp_path / "net.tflite"
     )
     assert "does not exist" in refused(

@@ -23,6 +23,7 @@ from lmht_deploy.formats.lmht import load_network
 from lmht_deploy.formats.windows import load_windows
 from lmht_deploy.ir import Network
 from tests.formats.make_golden import GOLDEN, NETWORKS, every_kind, expected
+from tests.fuzz._mutation import sealed_flat
 from tests.support import tiny
 from tests.support.networks import SPECIAL, float_network, networks
 
@@ -158,12 +159,6 @@ def test_float_networks_are_refused(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------ hostile files
 
 
-def sealed(content: bytes) -> bytes:
-    """The content with the size and the checksum of its header made right."""
-    content = content[:16] + struct.pack("<Q", len(content)) + content[24:]
-    return content[:12] + struct.pack("<I", zlib.crc32(content[16:])) + content[16:]
-
-
 def refused(path: Path, content: bytes) -> str:
     path.write_bytes(content)
     with pytest.raises(StorageError) as error:
@@ -215,7 +210,7 @@ def _with_word(content: bytes, index: int, value: int) -> bytes:
         (lambda c: _with_word(c, 0, 2**62), "lies outside"),
         (lambda c: _with_word(c, 1, 2**62), "lies outside"),
         (lambda c: _with_word(c, 2, 9), "'window' has the unknown number 9"),
-        (lambda c: _with_word(c, 2, 1), "is not laid out"),
+        (lambda c: _with_word(c, 2, 1), "are not of its metadata"),
         (lambda c: _with_word(c, 6, 2**40), "fewer than"),
         (lambda c: _with_word(c, 7, 2**62), "fewer than"),
         (lambda c: _with_word(c, 7, 1), "starts with its Input"),

@@ -8,6 +8,7 @@ import json
 import random
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -111,6 +112,27 @@ def _other_value(value: object, rng: random.Random) -> object:
         case _:
             flat = array.ravel()
             return flat[: rng.randrange(flat.size + 1)] if flat.dtype.kind in "iufS" else "x"
+
+
+def mutate_flat(seed: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
+    """Change 1 to 3 words of the records of a flat file, and seal it; or its bytes, at times."""
+    if rng.random() < 0.25:
+        content = mutate_bytes(seed, others, rng)
+        return sealed_flat(content) if len(content) > 32 and rng.random() < 0.7 else content
+    content = bytearray(seed)
+    words = int.from_bytes(content[24:32], "little")
+    for _ in range(rng.randint(1, 3)):
+        at = 32 + 8 * rng.randrange(words)
+        value = int.from_bytes(content[at : at + 8], "little")
+        changed = rng.choice((*INTERESTING, value + 1, value - 1, value * 2, value + 64))
+        content[at : at + 8] = (changed & 2**64 - 1).to_bytes(8, "little")
+    return sealed_flat(bytes(content))
+
+
+def sealed_flat(content: bytes) -> bytes:
+    """Return a flat file with the size and the checksum of its content in the header."""
+    content = content[:16] + len(content).to_bytes(8, "little") + content[24:]
+    return content[:12] + zlib.crc32(content[16:]).to_bytes(4, "little") + content[16:]
 
 
 # ------------------------------------------------------------------------------ nested values

@@ -21,6 +21,7 @@ from lmht_deploy import backends
 from lmht_deploy.events import read_events
 from lmht_deploy.events.arrays import EVENT, Sensor
 from lmht_deploy.exporters.netx import export_netx
+from lmht_deploy.formats.flat import load_flat, network_to_bytes
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.formats.windows import load_windows
 from lmht_deploy.importers import import_nir
@@ -29,6 +30,7 @@ from lmht_deploy.training.recipe import load_recipe
 from tests.fuzz._mutation import (
     Mutate,
     mutate_bytes,
+    mutate_flat,
     mutate_hdf5,
     mutate_json_lines,
     mutate_npz,
@@ -109,6 +111,11 @@ def _networks() -> tuple[bytes, ...]:
         for name, net in small.items():
             save_network(net, Path(folder) / f"{name}.lmht")
         return _files("*.lmht") + _files("*.lmht", Path(folder))
+
+
+def flat_networks() -> tuple[bytes, ...]:
+    """Golden files, and a network that is read fast."""
+    return (*_files("*.lmhtf"), network_to_bytes(tiny.network(tiny.neurons())))
 
 
 def _netx() -> tuple[bytes, ...]:
@@ -272,6 +279,7 @@ def targets() -> dict[str, Target]:
     es = b"Event Stream\2\0\0\1\x09\0\x09\0" + bytes(range(0, 40, 2))
     return {
         "lmht": Target(load_network, ".lmht", _networks, mutate_hdf5),
+        "flat": Target(load_flat, ".lmhtf", flat_networks, mutate_flat),
         "windows": Target(
             load_windows, ".npz", lambda: (_npz(windows), _stored_npz(windows)), mutate_npz
         ),

@@ -262,15 +262,15 @@ function readResult(network, handle) {
   const { classes, neurons, synaptic } = network._counts;
   const count = instance.call("lmht_result_windows", handle);
   const table = (name, columns) => {
-    const all = instance.integers(instance.call(`lmht_result_${name}`, handle), count * columns);
+    const all = instance.integers(instance.call(name, handle), count * columns);
     return Array.from({ length: count }, (_, i) => all.slice(i * columns, (i + 1) * columns));
   };
   return {
-    logits: table("logits", classes),
-    spikes: table("spikes", neurons),
-    events: table("events", neurons),
-    sops: table("sops", synaptic),
-    eventSops: table("event_sops", synaptic),
+    logits: table("lmht_result_logits", classes),
+    spikes: table("lmht_result_spikes", neurons),
+    events: table("lmht_result_events", neurons),
+    sops: table("lmht_result_sops", synaptic),
+    eventSops: table("lmht_result_event_sops", synaptic),
     answers: Array.from({ length: count }, (_, i) => instance.call("lmht_result_answer", handle, i)),
     traces: readTraces(network, handle, count),
     seconds: instance.call("lmht_result_seconds", handle),

@@ -9,6 +9,8 @@ const TRAIL_US = 20_000; // the same without a length in time
 const MAX_PAINTED = 300_000; // events in one picture, at most: the last ones
 const MAX_EVENTS = 2 ** 26; // events of a recording
 const CHARTS_MS = 95; // between two drawings of the charts
+const FORMING_MS = 45; // between two runs of the window in progress
+const MAX_FORMING = 200_000; // events of a window whose answer is shown while it forms
 const SPOKEN_MS = 3000;
 const LENGTHS = [10, 20, 25, 50, 100, 200, 500, 1000]; // ms
 const NETWORK_SUFFIX = ".lmhtf";
@@ -32,6 +34,7 @@ const state = {
   shown: null, // index of the decision that is shown
   picture: null, // {counts, image, pixels, context, brightest}
   rows: [],
+  formed: 0,
   charted: 0,
   spoken: 0,
   pictures: [],
@@ -42,6 +45,7 @@ const state = {
 const embedded = new URLSearchParams(location.search).has("embed");
 const observer = observeSizes(() => drawCharts());
 
+const stemOf = (name) => name.replace(/\.[^.]*$/, "");
 const suffix = (name) => name.slice(name.lastIndexOf(".")).toLowerCase();
 
 // ------------------------------------------------------------------------------------------ files
@@ -174,18 +178,23 @@ function chosenRule() {
 // Begins to run the recording.
 function start() {
   const { net, rec } = state;
-  state.stream = net.stream({ width: rec.width, height: rec.height, window: chosenRule(), drop: true });
+  state.rule = chosenRule();
+  state.stream = net.stream({ width: rec.width, height: rec.height, window: state.rule, drop: true });
   Object.assign(state, { pushed: 0, ended: false, decisions: [], courses: [], shown: null, busy: 0, time: 0 });
   write($("command"), command());
 }
 
 function command() {
   const { rec } = state;
+  const network = $("network").value.slice(0, -1); // the command reads .lmht files
+  const named = (name, examples, stem) => (stem in examples ? `zoo:${stem}` : name);
+  const files = [named(network, EXAMPLES.networks, stemOf(network)),
+    rec.name in EXAMPLES.recordings ? named(rec.name, EXAMPLES.networks, stemOf(rec.name)) : rec.name];
   const rule = chosenRule();
   const [chosen, overlap] = [$("rule").value !== "", $("overlap").checked && rule.by !== "recording"];
   const length = chosen ? ` --by time --length ${rule.length}us` : "";
   const sensor = SIZES[suffix(rec.name)] ? ` --sensor ${rec.width}x${rec.height}` : "";
-  return `lmht stream ${$("network").value} ${rec.name} --drop${sensor}${length}${overlap ? " --hop 1" : ""} --json -`;
+  return `lmht stream ${files.join(" ")} --drop${sensor}${length}${overlap ? " --hop 1" : ""} --json -`;
 }
 
 // Runs windows for a few milliseconds.
@@ -241,6 +250,32 @@ function decisionAt(time) {
 }
 
 const endOf = (decision) => decision.time - state.rec.start;
+
+// The logits of the window in progress, as far as its events have come; null where there is none.
+function forming(index) {
+  const next = state.decisions[index + 1];
+  const waits = index >= 0 && state.time <= endOf(state.decisions[index]);
+  if (!next || waits || next.events > MAX_FORMING || state.rule.by === "events") return null;
+  const [logits] = state.net.run(countsUpTo(next, state.time)).logits;
+  return { window: next.window, logits };
+}
+
+// The counts of the window of a decision, of the events up to `time`: [T_in][2][H][W].
+function countsUpTo({ start: begin }, time) {
+  const { net: { input, windowLength }, rec: { drawn, start: first, width, height, duration }, rule } = state;
+  const counts = new Int32Array(windowLength);
+  const length = rule.by === "time" ? rule.length : Math.max(duration, 1);
+  const end = drawn.search(first + time + 1);
+  for (let i = drawn.search(first + begin); i < end; i++) {
+    const bin = Math.floor(((drawn.t(i) - first - begin) * input.steps) / length);
+    const row = Math.floor((drawn.y(i) * input.height) / height);
+    const column = Math.floor((drawn.x(i) * input.width) / width);
+    const step = Math.min(bin, input.steps - 1);
+    const place = ((step * 2 + drawn.p(i)) * input.height + row) * input.width + column;
+    counts[place] = Math.min(counts[place] + 1, input.maxCount);
+  }
+  return counts;
+}
 
 // ---------------------------------------------------------------------------------------- pictures
 
@@ -352,6 +387,7 @@ function drawDecision(now) {
   if (state.playing) say(state.ended || state.time < computed() ? "playing" : "computing");
   const index = decisionAt(state.time);
   if (index !== state.shown) showDecision(decisions[index], index);
+  if (now - state.formed >= FORMING_MS) drawForming(index, now);
   if (now - state.charted >= CHARTS_MS) drawHistory(now);
   speak(decisions[index], now);
 }
@@ -364,13 +400,24 @@ function showDecision(decision, index) {
   write($("margin"), decision ? decision.margin.toFixed(3) : "–");
   write($("window"), decision ? whole.format(decision.window) : "–");
   $("incomplete").hidden = !decision?.incomplete;
-  if (decision) drawClasses($("classes"), state.courses[index], nameOf);
+  state.formed = 0;
   for (const what of ["events", "spikes", "sops"]) {
     write($(`window-${what}`), decision ? short(decision[what]) : "–");
   }
   write($("window-time"), decision ? lasting(decision.seconds) : "–");
   drawEnergies(decision);
   state.charted = 0; // the charts follow at once
+}
+
+// The bars are those of the window in progress; where nothing forms, those of the last window.
+function drawForming(index, now) {
+  state.formed = now;
+  const found = forming(index);
+  const values = found?.logits.map((logit) => logit * state.net.scale);
+  const course = found ? { values, shares: softmax(values) } : state.courses[index];
+  if (course) drawClasses($("classes"), course, nameOf);
+  const best = found && values.indexOf(Math.max(...values));
+  write($("forming"), found ? `${nameOf(best)}, ${Math.round(100 * course.shares[best])} %` : "–");
 }
 
 function drawEnergies(decision) {
@@ -416,9 +463,10 @@ function drawCharts() {
   readTheme();
   if (!state.rec) return;
   const courses = state.courses.slice(Math.max(0, state.shown + 1 - WINDOWS), state.shown + 1);
-  drawLines($("course"), courses, state.logits);
+  const room = Math.min(Math.max(state.decisions.length, 2), WINDOWS);
+  drawLines($("course"), courses, state.logits, room, 0);
   const decision = state.decisions[state.shown];
-  if (decision) drawLayerRows(state.rows, decision.byLayer, courses);
+  if (decision) drawLayerRows(state.rows, decision.byLayer, courses, room, 0);
 }
 
 function speak(decision, now) {
@@ -498,7 +546,7 @@ function decisionLines() {
 
 function save() {
   const address = URL.createObjectURL(new Blob([`${decisionLines().join("\n")}\n`], { type: "application/json" }));
-  const name = `${state.rec.name.replace(/\.[^.]*$/, "")}.jsonl`;
+  const name = `${stemOf(state.rec.name)}.jsonl`;
   Object.assign(document.createElement("a"), { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
@@ -562,6 +610,6 @@ async function begin() {
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) rest(0);
 }
 
-globalThis.page = { state, addFile, openFiles, load, decisionLines, $ }; // for tests
+globalThis.page = { state, addFile, openFiles, load, decisionLines, countsUpTo, $ }; // for tests
 requestAnimationFrame(draw);
 begin().catch(fail);

@@ -44,14 +44,6 @@ Geometry::Geometry(Extent kernel_, Extent stride_, Extent padding_, Extent dilat
     mean_column_taps =
         double(std::accumulate(column_taps.begin(), column_taps.end(), int64_t(0))) / width_in;
     order_columns();
-    pixel_distance = distance();
-}
-
-int Geometry::distance() const {
-    if (width_out == 1) return int(columns.size());
-    for (int x = 1; x < width_out; ++x)
-        if (first[x] - first[x - 1] != first[1] - first[0]) return 0;
-    return first[1] - first[0];
 }
 
 void Geometry::order_columns() {

@@ -29,17 +29,9 @@ struct Geometry {
     // How many output rows (columns) read each input row (column).
     std::vector<int64_t> row_taps, column_taps;
     double mean_column_taps = 0;
-    int pixel_distance = 0;  // positions from each output pixel to the next; 0 where they differ
 
     Geometry(Extent kernel, Extent stride, Extent padding, Extent dilation, int height_in,
              int width_in);
-
-    // The positions of a row in units of `pixel_distance`, or in positions where that is 0.
-    int row_pixels() const {
-        const int unit = pixel_unit();
-        return (int(columns.size()) + unit - 1) / unit;
-    }
-    int pixel_unit() const { return pixel_distance ? pixel_distance : 1; }
 
     // Input row under row `ky` of the kernel at output row `y`; may lie in the padding.
     int input_row(int y, int ky) const { return y * stride.y + ky * dilation.y - padding.y; }
@@ -53,7 +45,6 @@ struct Geometry {
 
 private:
     void order_columns();
-    int distance() const;
 };
 
 }  // namespace lmht

@@ -56,6 +56,7 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, i
     row.neurons = {.bias = layer.bias.data() + lane,
                    .threshold = layer.threshold.data() + lane,
                    .v0 = layer.v0.data() + lane,
+                   .window = nullptr,
                    .terms = layer.terms.data(),
                    .term_start = layer.term_start.data(),
                    .steps = layer.steps,
@@ -65,6 +66,8 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, i
                    .drive = layer.drive,
                    .reset = layer.reset,
                    .floor = layer.floor.empty() ? nullptr : layer.floor.data() + lane};
+    if (!layer.window_thresholds.empty())
+        row.neurons.window = layer.window_thresholds.data() + lane * layer.steps;
     row.out = &out->view(View::Steps);
     row.y = y;
     return row;
@@ -89,17 +92,16 @@ SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const
     return row;
 }
 
-DenseProduct dense_product(const Synapse& synapse, const RowInputs& inputs, int slice, int pixels,
-                           int32_t* sums, WeightRange next) {
-    const Geometry& geometry = synapse.geometry;
-    const Slice& range = synapse.weights.slices[slice];
-    const int column_slots = geometry.kernel.y * range.channels;
-    return {.values = inputs.dense,
-            .value_pitch = size_t(geometry.pixel_distance) * column_slots,
+DenseProduct dense_product(const Synapse& synapse, int slice, const std::vector<PixelTile>& tiles,
+                           int pixels, WeightRange next) {
+    const std::vector<size_t>& offsets = synapse.offsets[slice];
+    return {.tiles = tiles.data(),
+            .n_tiles = int(tiles.size()),
             .pixels = pixels,
-            .quads = synapse.weights.quads + range.quads_offset,
-            .depth = (geometry.kernel.x * column_slots + DEPTH - 1) / DEPTH,
-            .sums = sums,
+            .value_pitch = synapse.image->pixel_bytes(),
+            .offsets = offsets.data(),
+            .depth = int(offsets.size()),
+            .quads = synapse.weights.quads + synapse.weights.slices[slice].quads_offset,
             .prefetch = next.from,
             .prefetch_bytes = next.bytes};
 }

@@ -16,8 +16,8 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, i
 SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const Source& source,
                        const RowInputs& inputs, int y, int slice);
 
-// The product of `pixels` output pixels from those of `inputs` on with the weights of a slice.
-DenseProduct dense_product(const Synapse& synapse, const RowInputs& inputs, int slice, int pixels,
-                           int32_t* sums, WeightRange next);
+// The product of some tiles of at most `pixels` output pixels each with the weights of a slice.
+DenseProduct dense_product(const Synapse& synapse, int slice, const std::vector<PixelTile>& tiles,
+                           int pixels, WeightRange next);
 
 }  // namespace lmht

@@ -40,11 +40,9 @@ struct RowInputs {
     uint32_t* starts = nullptr;  // [lists][positions + 1]
     size_t row_pitch = 0;
     int positions = 0;
-    // Dense: the value of every slot, [blocks][dense_pitch]. Blocks are a whole number of output
-    // pixels apart, and so are the rows that are multiplied together: see `DenseProduct`.
+    // Dense, by dot products: the value of every slot, [blocks][dense_pitch].
     uint8_t* dense = nullptr;
     size_t dense_pitch = 0;
-    int block_pixels = 0, row_pixels = 0;
 };
 
 // Which active inputs of a block a list holds, given its partner block.
@@ -75,7 +73,8 @@ struct SynapseRow {
     int exponent;            // its currents are shifted left by this
     const uint8_t* weights;  // [kernel_width * column_rows][64] biased by 128: see `PackedWeights`
     const int8_t* quads;     // Path::Dense: see `QuadOrder`
-    const int32_t* sums;     // Path::Dense, multiplied before: [blocks][block_pixels][64]; or null
+    const int32_t* sums;     // Path::Dense, multiplied before: [blocks][sums_pitch]; or null
+    size_t sums_pitch;       // from block to block
     const int32_t* first;    // [width] first position of each output pixel
     int kernel_width;
     int column_rows;               // kernel_height * pitch, of lists
@@ -88,21 +87,29 @@ struct SynapseRow {
     int first_row, row_step, kernel_height, first_column, column_step, stride_x;
 };
 
-// Path::Dense as a product of matrices, for tiers that multiply tiles: the sums of one slice for
-// output pixels at equal distances. In the values of a row they are, one block after another, and
-// rows of a layer can follow each other. Pixels between two blocks are multiplied, too, and never
-// read:
-//
-//     values      | block 0: x = 0 1 2 . | block 1: x = 0 1 2 . | gap | next row: block 0 ...
-//     pixels        0 1 2 3                4 5 6 7                8     9 ...
-//                   block_pixels = 4                    row_pixels = 9
+// Pixels of one input row, to be copied as bytes: [pixels][channels].
+struct PixelCopy {
+    const Spikes* source;
+    int block, y;
+    int x, step, pixels;  // input columns x, x + step, ...
+    uint8_t* to;
+};
+
+// At most 16 output pixels that follow each other in an image: see image.hpp.
+struct PixelTile {
+    const uint8_t* values;  // under the first place of the kernel, of the first pixel
+    int32_t* sums;          // [pixels][64]
+};
+
+// Path::Dense as a product of matrices, for tiers that multiply tiles: the sums of one slice. The
+// tiles may be of any rows, blocks and windows.
 struct DenseProduct {
-    const uint8_t* values;  // of the first pixel
-    size_t value_pitch;     // from pixel to pixel
-    int pixels;
-    const int8_t* quads;      // QuadOrder::Tiles
+    const PixelTile* tiles;
+    int n_tiles, pixels;      // of each tile
+    size_t value_pitch;       // from pixel to pixel
+    const size_t* offsets;    // [depth] of the values of each group of DEPTH slots
     int depth;                // groups of DEPTH slots
-    int32_t* sums;            // [pixels][64]
+    const int8_t* quads;      // QuadOrder::Tiles
     const uint8_t* prefetch;  // weights that are needed soon
     size_t prefetch_bytes;
 };
@@ -129,6 +136,7 @@ enum class Reset : uint8_t {
 // LM-HT neurons of one slice; arrays are [64].
 struct NeuronSlice {
     const int32_t *bias, *threshold, *v0;  // bias of a block: times the steps that it sums
+    const int32_t* window;                 // [steps][64], if windows are fired at once
     const Term* terms;                     // of all sub-steps, one after another
     const int32_t* term_start;             // [steps + 1]
     int steps, substeps, levels, leak;
@@ -192,8 +200,10 @@ struct Kernels {
     int dense_max;  // largest value of Path::Dense; 0 where the tier has none
 
     void (*list)(const GatherRow&);         // all paths with lists
-    void (*fill)(const GatherRow&);         // Path::Dense
-    void (*multiply)(const DenseProduct&);  // Path::Dense; null where the tier has no tiles
+    void (*fill)(const GatherRow&);         // Path::Dense, by dot products
+    // Path::Dense, by tiles: null where the tier has none.
+    void (*copy_pixels)(const PixelCopy&);
+    void (*multiply)(const DenseProduct&);
     void (*neurons)(const NeuronRow&);      // currents, T-GIM, potentials, spikes of a row
     void (*currents)(const NeuronRow&);     // currents of a row with biases alone
     void (*fire)(const NeuronRow&);         // spikes of a row whose currents are there

@@ -42,8 +42,6 @@ TallyLayout tally_layout(const Tensor& tensor, Layout& layout) {
     return found;
 }
 
-constexpr int PIXELS_AT_ONCE = 200;  // of rows that are multiplied together
-
 // Entries per slot that the lists of a block can need, and the number of lists.
 struct ListSizes {
     size_t entries_per_slot, lists;
@@ -53,12 +51,6 @@ ListSizes list_sizes(Format format, int blocks) {
     if (format == Format::Counts || format == Format::Packed)
         return {MAX_TWICE, size_t(2) * blocks};
     return {1, size_t(blocks) + (format == Format::Binary ? blocks / 2 : 0)};
-}
-
-// Dense values of one output pixel that the next one does not share.
-size_t bytes_of_pixel(const Synapse& synapse) {
-    return size_t(synapse.geometry.pixel_unit()) * synapse.geometry.kernel.y *
-           synapse.weights.max_channels();
 }
 
 }  // namespace
@@ -106,14 +98,10 @@ Activation TensorLayout::in(unsigned char* block) const {
     return activation;
 }
 
-RowLayout::RowLayout(const Model& model, const SynapticLayer& layer, Order order, int threads) {
-    Layout layout, dense;
+RowLayout::RowLayout(const Model& model, const SynapticLayer& layer) {
+    Layout layout;
     for (const Synapse& synapse : layer.synapses) add_lists(model, layer, synapse, layout);
     bytes = layout.bytes();
-    set_row_pixels(layer);
-    rows = rows_of(model, layer, order, threads);
-    add_dense(layer, dense);
-    dense_bytes = dense.bytes();
 }
 
 void RowLayout::add_lists(const Model& model, const SynapticLayer& layer, const Synapse& synapse,
@@ -131,42 +119,12 @@ void RowLayout::add_lists(const Model& model, const SynapticLayer& layer, const 
     lists.starts = layout.add<uint32_t>(size_t(lists.positions + 1) * n);
     if (format != Format::Binary)
         lists.values = layout.add<int32_t>(lists.row_pitch * layer.blocks);
+    // A store of a whole word of channels may spill over what follows the values.
+    if (!synapse.image) lists.dense = layout.add<uint8_t>(slots * layer.blocks + LANES);
 }
 
-// A store of a whole word of channels may spill over what follows the row, which must not be the
-// next row: another thread may fill it.
-void RowLayout::set_row_pixels(const SynapticLayer& layer) {
-    for (size_t s = 0; s < synapses.size(); ++s) {
-        if (layer.synapses[s].channelwise()) continue;
-        const size_t pixel = bytes_of_pixel(layer.synapses[s]);
-        const bool spills = layer.synapses[s].weights.max_channels() % LANES;
-        Lists& lists = synapses[s];
-        lists.block_pixels = layer.synapses[s].geometry.row_pixels();
-        lists.row_pixels =
-            layer.blocks * lists.block_pixels + (spills ? int((LANES + pixel - 1) / pixel) : 0);
-        row_pixels = std::max(row_pixels, lists.row_pixels);
-    }
-}
-
-// Tiles hold many pixels. With Order::Rows, few rows are prepared together: threads share them out.
-int RowLayout::rows_of(const Model& model, const SynapticLayer& layer, Order order,
-                       int threads) const {
-    if (order == Order::Slices) return layer.height;
-    if (!model.kernels->multiply || row_pixels == 0 || !layer.slices_share_inputs()) return 1;
-    const int share = (layer.height + threads - 1) / threads;
-    return std::clamp(PIXELS_AT_ONCE / row_pixels, 1, share);
-}
-
-void RowLayout::add_dense(const SynapticLayer& layer, Layout& layout) {
-    for (size_t s = 0; s < synapses.size(); ++s) {
-        if (layer.synapses[s].channelwise()) continue;
-        synapses[s].dense_bytes = synapses[s].row_pixels * bytes_of_pixel(layer.synapses[s]);
-        synapses[s].dense = layout.add<uint8_t>(synapses[s].dense_bytes * rows + DEPTH);
-    }
-}
-
-void RowLayout::bind(unsigned char* block, unsigned char* dense, int i, PreparedRow& row) const {
-    unsigned char* const at = block + i * bytes;
+void RowLayout::bind(unsigned char* rows, int i, PreparedRow& row) const {
+    unsigned char* const at = rows + i * bytes;
     row.inputs.resize(synapses.size());
     for (size_t s = 0; s < synapses.size(); ++s) {
         const Lists& lists = synapses[s];
@@ -178,9 +136,7 @@ void RowLayout::bind(unsigned char* block, unsigned char* dense, int i, Prepared
         inputs.rows = lists.rows.in(at);
         inputs.starts = lists.starts.in(at);
         if (lists.values) inputs.values = lists.values->in(at);
-        inputs.dense = lists.dense.in(dense) + i * lists.dense_bytes;
-        inputs.block_pixels = lists.block_pixels;
-        inputs.row_pixels = lists.row_pixels;
+        if (lists.dense) inputs.dense = lists.dense->in(at);
     }
 }
 
@@ -237,42 +193,48 @@ void MemoryPlan::plan_layers(const Model& model, int threads) {
     for (const Layer& layer : model.layers) {
         LayerPlan& plan = layers.emplace_back();
         if (!layer.synaptic) continue;
-        const bool tiles = model.kernels->multiply;
-        plan.order = order_of(*layer.synaptic, threads, tiles);
-        plan.row = RowLayout(model, *layer.synaptic, plan.order, threads);
-        if (tiles) plan_sums(plan);
+        plan.order = order_of(*layer.synaptic, threads, model.kernels->multiply);
+        plan.row = RowLayout(model, *layer.synaptic);
+        plan_tiles(*layer.synaptic, threads, plan);
+        plan.rows = plan.order == Order::Slices ? layer.synaptic->height : plan.tiles.rows;
         max_synapses = std::max(max_synapses, layer.synaptic->synapses.size());
         max_paths = std::max(max_paths, layer.synaptic->synapses.size() * layer.synaptic->words());
-        max_rows = std::max(max_rows, size_t(plan.row.rows));
+        max_rows = std::max(max_rows, size_t(plan.rows));
     }
 }
 
-void MemoryPlan::plan_sums(LayerPlan& plan) {
-    const int pixels = std::max(plan.row.row_pixels, 1);  // none of a channelwise synapse
-    plan.rows_at_once = std::clamp(PIXELS_AT_ONCE / pixels, 1, plan.row.rows);
-    plan.sums = size_t(plan.rows_at_once) * plan.row.row_pixels * LANES;
+void MemoryPlan::plan_tiles(const SynapticLayer& layer, int threads, LayerPlan& plan) {
+    Layout images;
+    plan.tiles = TileShape(layer, threads);
+    for (const Synapse& synapse : layer.synapses) {
+        plan.images.push_back(images.add<uint8_t>(synapse.image ? synapse.image->bytes() : 0));
+        if (!synapse.image) continue;
+        const TiledRows rows(layer, *synapse.image, plan.tiles, {0, plan.tiles.rows});
+        const size_t pixels = layer.blocks * rows.block_pixels() + TiledRows::SLACK;
+        plan.sums = std::max(plan.sums, pixels * LANES);
+        max_tiles = std::max(max_tiles, pixels);
+    }
+    plan.image_bytes = images.bytes();
 }
 
 void MemoryPlan::plan_lists(const Model& model, int threads) {
-    size_t lists[2] = {}, dense[2] = {}, currents = 0, sums = 0;  // by order
+    size_t lists[2] = {}, currents = 0, sums = 0, all_images = 0;  // lists by order
     for (size_t i = 0; i < layers.size(); ++i) {
         if (!model.layers[i].synaptic) continue;
         const SynapticLayer& layer = *model.layers[i].synaptic;
         const int order = int(layers[i].order);
-        const RowLayout& row = layers[i].row;
-        lists[order] = std::max(lists[order], row.bytes * row.rows);
-        dense[order] = std::max(dense[order], row.dense_bytes);
+        lists[order] = std::max(lists[order], layers[i].row.bytes * layers[i].rows);
+        all_images = std::max(all_images, layers[i].image_bytes);
         currents = std::max(currents, layer.currents_of_a_row() * sizeof(int32_t));
         sums = std::max(sums, layers[i].sums * layer.synapses.size() * sizeof(int32_t));
     }
     row_lists = {append("lists of all rows", lists[int(Order::Slices)])};
-    row_dense = {append("dense values of all rows", dense[int(Order::Slices)])};
+    images = {append("images of the inputs", all_images)};
     for (int thread = 0; thread < threads; ++thread) {
         const std::string of = " of thread " + std::to_string(thread);
         ThreadPlan& plan = this->threads.emplace_back();
         plan.currents = {append("currents" + of, currents)};
         plan.lists = {append("lists" + of, lists[int(Order::Rows)])};
-        plan.dense = {append("dense values" + of, dense[int(Order::Rows)])};
         plan.sums = {append("sums" + of, sums)};
     }
 }

@@ -8,6 +8,7 @@
 
 #include "model.hpp"
 #include "row_inputs.hpp"
+#include "tiles.hpp"
 
 namespace lmht {
 
@@ -73,7 +74,7 @@ enum class Order : uint8_t {
 // `tiles`: whether the tier multiplies tiles.
 Order order_of(const SynapticLayer& layer, int threads, bool tiles);
 
-// Lists (or dense values) of one output row, one entry per synapse. All slices that read the same
+// Lists or dense values of one output row, one entry per synapse. All slices that read the same
 // input channels use the same lists.
 struct RowLayout {
     struct Lists {
@@ -82,27 +83,19 @@ struct RowLayout {
         int positions = 0;
         Offset<uint32_t> rows, starts;
         std::optional<Offset<int32_t>> values;  // none for binary spikes
-        Offset<uint8_t> dense;                  // of `rows` rows
-        size_t dense_bytes = 0;                 // from row to row
-        int block_pixels = 0, row_pixels = 0;   // as in `RowInputs`
+        std::optional<Offset<uint8_t>> dense;   // none where tiles are multiplied
     };
     std::vector<Lists> synapses;
-    size_t bytes = 0;        // lists of one row
-    size_t dense_bytes = 0;  // dense values of `rows` rows
-    int row_pixels = 0;      // of a synapse, at most
-    int rows = 1;            // that are prepared before the first of them is computed
+    size_t bytes = 0;  // of one row
 
     RowLayout() = default;
-    RowLayout(const Model& model, const SynapticLayer& layer, Order order, int threads);
-    // Memory of row `i` of the rows: lists and dense values.
-    void bind(unsigned char* lists, unsigned char* dense, int i, PreparedRow& row) const;
+    RowLayout(const Model& model, const SynapticLayer& layer);
+    // Row `i` of those whose memory begins at `rows`.
+    void bind(unsigned char* rows, int i, PreparedRow& row) const;
 
 private:
     void add_lists(const Model& model, const SynapticLayer& layer, const Synapse& synapse,
                    Layout& layout);
-    void set_row_pixels(const SynapticLayer& layer);
-    void add_dense(const SynapticLayer& layer, Layout& layout);
-    int rows_of(const Model& model, const SynapticLayer& layer, Order order, int threads) const;
 };
 
 // A range of the block that one purpose uses during some of the layers.
@@ -125,13 +118,15 @@ struct MemoryPlan {
     struct LayerPlan {  // of a layer with synapses
         Order order = Order::Rows;
         RowLayout row;
-        int rows_at_once = 1;  // whose dense values are multiplied together
-        size_t sums = 0;       // of one synapse: currents of these rows, [pixels][64]
+        int rows = 1;  // that are prepared before the first of them is computed
+        TileShape tiles;
+        size_t sums = 0;  // of one synapse, in int32: see `TiledRows`
+        std::vector<Offset<uint8_t>> images;  // by synapse; empty ones where tiles are not used
+        size_t image_bytes = 0;
     };
     struct ThreadPlan {
         Offset<int32_t> currents;     // of one output row
         Offset<unsigned char> lists;  // of some output rows, Order::Rows
-        Offset<unsigned char> dense;  // the same, dense values
         Offset<int32_t> sums;         // of the rows that are multiplied together, by synapse
     };
 
@@ -140,18 +135,19 @@ struct MemoryPlan {
     std::vector<LayerPlan> layers;  // by layer
     std::vector<ThreadPlan> threads;
     Offset<unsigned char> row_lists;  // of all rows of a layer with Order::Slices
-    Offset<unsigned char> row_dense;  // the same, dense values
+    Offset<unsigned char> images;     // of the inputs of a layer
     size_t bytes = 0;
     size_t max_rows = 0;      // that are prepared together
     size_t max_synapses = 0;  // of a layer
     size_t max_paths = 0;     // synapses times slices of a layer
+    size_t max_tiles = 0;     // that are multiplied together
 
     MemoryPlan(const Model& model, int threads);
 
 private:
     void plan_tensors(const Model& model);
     void plan_layers(const Model& model, int threads);
-    static void plan_sums(LayerPlan& plan);
+    void plan_tiles(const SynapticLayer& layer, int threads, LayerPlan& plan);
     void plan_lists(const Model& model, int threads);
     size_t append(const std::string& name, size_t bytes);
 };

@@ -103,7 +103,7 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
             .channels = slice.channels,
             .aligned_channels = slice.channel0 % LANES == 0,
             .slices = int(synapse.weights.slices.size()),
-            .row_pixels = synapse.weights.tiled() ? geometry.row_pixels() : 0,
+            .row_pixels = synapse.image ? synapse.image->pitch() : 0,
             .rows_per_spike =
                 geometry.mean_column_taps * slice.channels / synapse.channels_in * factor};
 }

@@ -88,8 +88,8 @@ bool is_silent(const Geometry& geometry, const Source& source, int y, int block)
 void gather_row(const Kernels& kernels, const Synapse& synapse, const Source& source, int slice,
                 int y, const PathChooser& chooser, RowInputs& inputs) {
     const Geometry& geometry = synapse.geometry;
-    inputs.dense_pitch = size_t(inputs.block_pixels) * geometry.pixel_unit() * geometry.kernel.y *
-                         synapse.weights.slices[slice].channels;
+    inputs.dense_pitch =
+        geometry.columns.size() * geometry.kernel.y * synapse.weights.slices[slice].channels;
     RowGatherer gatherer(kernels, synapse, source, slice, y, inputs);
     int block = 0;
     if (inputs.path == Path::Shared) {

@@ -9,15 +9,13 @@ namespace lmht {
 namespace {
 
 // Weights up to which each output row has a path of its own. Larger ones take one path for the
-// whole layer, so that only one form of them passes through the caches.
+// whole layer, so that only one form of them passes through the caches; and so do those of tiles,
+// which read an image of the whole input.
 constexpr size_t MIXED_BYTES = size_t(1) << 18;
 constexpr int TASKS_PER_THREAD = 8;  // of a layer with Order::Slices
 
-// The same where the dense path multiplies tiles: what it reads fills the first-level cache.
-constexpr size_t MIXED_BYTES_OF_TILES = size_t(1) << 14;
-
-bool has_one_path(const Kernels& kernels, const Synapse& synapse) {
-    return synapse.weights.size > (kernels.multiply ? MIXED_BYTES_OF_TILES : MIXED_BYTES);
+bool has_one_path(const Synapse& synapse) {
+    return synapse.image || synapse.weights.size > MIXED_BYTES;
 }
 
 void reserve(std::vector<PreparedRow>& rows, size_t synapses) {
@@ -37,14 +35,14 @@ SynapticRunner::SynapticRunner(const Model& model, const MemoryPlan& plan, unsig
       scratch_(plan.threads.size()),
       rows_(plan.max_rows),
       row_lists_(plan.row_lists.in(memory)),
-      row_dense_(plan.row_dense.in(memory)),
+      images_(plan.images.in(memory)),
       paths_(plan.max_paths) {
     for (size_t thread = 0; thread < scratch_.size(); ++thread) {
         scratch_[thread].currents = plan.threads[thread].currents.in(memory);
         scratch_[thread].lists = plan.threads[thread].lists.in(memory);
-        scratch_[thread].dense = plan.threads[thread].dense.in(memory);
         scratch_[thread].sums = plan.threads[thread].sums.in(memory);
         scratch_[thread].synapses.reserve(plan.max_synapses);
+        scratch_[thread].tiles.reserve(plan.max_tiles);
         scratch_[thread].prepared.resize(plan.max_rows);
         reserve(scratch_[thread].prepared, plan.max_synapses);
     }
@@ -52,7 +50,7 @@ SynapticRunner::SynapticRunner(const Model& model, const MemoryPlan& plan, unsig
 }
 
 void SynapticRunner::run_neurons(size_t index) {
-    choose_paths(layer(index));
+    begin(index);
     if (plan_.layers[index].order == Order::Slices)
         run_slices(index);
     else
@@ -61,7 +59,7 @@ void SynapticRunner::run_neurons(size_t index) {
 
 void SynapticRunner::run_readout(size_t index, int64_t* logits) {
     const SynapticLayer& readout = layer(index);
-    choose_paths(readout);
+    begin(index);
     const int32_t* const currents = scratch_[0].currents;
     for (int slice = 0; slice < readout.words(); ++slice) {
         if (slice == 0 || !readout.slices_share_inputs()) prepare(index, 0, 0, slice, 0);
@@ -81,7 +79,7 @@ void SynapticRunner::take_rows(int64_t rows[PATHS]) {
 }
 
 bool SynapticRunner::fires_windows(const SynapticLayer& layer) const {
-    return layer.fires_windows && !potentials_ && !traces_;
+    return !layer.window_thresholds.empty() && !potentials_ && !traces_;
 }
 
 void SynapticRunner::finish(const SynapticLayer& layer, int y) const {
@@ -92,6 +90,7 @@ void SynapticRunner::finish(const SynapticLayer& layer, int y) const {
 }
 
 Source SynapticRunner::source_of(const Synapse& synapse) const {
+    if (step_) return *step_;
     return lmht::source_of(synapse, model_.tensors[synapse.source], activations_[synapse.source]);
 }
 
@@ -118,10 +117,30 @@ void SynapticRunner::choose_paths(const SynapticLayer& layer) {
     auto path = paths_.begin();
     for (int slice = 0; slice < slices; ++slice)
         for (const Synapse& synapse : layer.synapses) {
-            if (has_one_path(kernels_, synapse))
+            if (has_one_path(synapse))
                 *path = choose_path(synapse, source_of(synapse), slice, {0, layer.height});
             ++path;
         }
+}
+
+// Chooses the paths that all rows take, and fills the images that they read.
+void SynapticRunner::begin(size_t index) {
+    const SynapticLayer& layer = this->layer(index);
+    choose_paths(layer);
+    for (size_t s = 0; s < layer.synapses.size(); ++s) {
+        const auto multiplied = [&](int slice) { return multiplies(layer, s, slice); };
+        const Synapse& synapse = layer.synapses[s];
+        if (!synapse.image) continue;
+        const int slices = layer.slices_share_inputs() ? 1 : layer.words();
+        bool any = false;
+        for (int slice = 0; slice < slices; ++slice) any = any || multiplied(slice);
+        if (!any) continue;
+        const Spikes& spikes = source_of(synapse).spikes;
+        uint8_t* const image = plan_.layers[index].images[s].in(images_);
+        pool_.run(synapse.image->parts(spikes.steps), [&](int part, int) {
+            synapse.image->fill(kernels_, spikes, part, image);
+        });
+    }
 }
 
 // With Order::Slices every row has its own buffers, else every thread has some.
@@ -130,7 +149,7 @@ PreparedRow& SynapticRunner::buffers_of_row(size_t index, int i, int thread) {
     const bool own = plan_.layers[index].order == Order::Slices;
     Scratch& scratch = scratch_[thread];
     PreparedRow& row = own ? rows_[i] : scratch.prepared[i];
-    layout.bind(own ? row_lists_ : scratch.lists, own ? row_dense_ : scratch.dense, i, row);
+    layout.bind(own ? row_lists_ : scratch.lists, i, row);
     return row;
 }
 
@@ -143,10 +162,11 @@ PreparedRow& SynapticRunner::prepare(size_t index, int y, int i, int slice, int 
         RowInputs& inputs = row.inputs[s];
         if (!synapse.channelwise()) {
             const Source source = source_of(synapse);
-            inputs.path = has_one_path(kernels_, synapse)
-                              ? paths_[slice * layer.synapses.size() + s]
+            inputs.path = has_one_path(synapse)
+                              ? path_of(layer, s, slice)
                               : choose_path(synapse, source, slice, {y, y + 1});
-            gather_row(kernels_, synapse, source, slice, y, chooser_, inputs);
+            if (!multiplies(layer, s, slice))
+                gather_row(kernels_, synapse, source, slice, y, chooser_, inputs);
         }
         ++scratch_[thread].rows[int(inputs.path)];
     }
@@ -166,7 +186,7 @@ int SynapticRunner::silent_blocks(const SynapticLayer& layer, int y) const {
 void SynapticRunner::run_rows(size_t index) {
     const SynapticLayer& layer = this->layer(index);
     const bool prefetch = prefetches(layer);
-    const int together = plan_.layers[index].row.rows;
+    const int together = plan_.layers[index].rows;
     pool_.run((layer.height + together - 1) / together, [&](int task, int thread) {
         const RowRange rows{task * together, std::min((task + 1) * together, layer.height)};
         run_some_rows(index, rows, thread, prefetch);
@@ -214,7 +234,7 @@ void SynapticRunner::compute_slices(size_t index) {
         const int first = height * part / parts, end = height * (part + 1) / parts;
         WeightRange next;
         if (prefetch) next = weights_after(index, slice, rows_[first].inputs.front().path);
-        const int at_once = plan_.layers[index].rows_at_once;
+        const int at_once = plan_.layers[index].tiles.rows;
         for (int y = first; y < end; y += at_once) {
             const RowRange rows{y, std::min(y + at_once, end)};
             compute(index, rows, slice, &rows_[y], thread, next.part(rows, height));
@@ -238,9 +258,7 @@ WeightRange SynapticRunner::weights_after(size_t index, int slice, Path path) co
 
 void SynapticRunner::compute(size_t index, RowRange rows, int slice, const PreparedRow* prepared,
                              int thread, WeightRange next) {
-    const bool multiplied =
-        multiply(index, rows, slice, prepared, layer(index).blocks, thread, next);
-    if (multiplied) next = {};
+    if (multiply(index, rows, slice, thread, next)) next = {};
     for (int y = rows.first; y < rows.last; ++y)
         compute_row(index, rows, y, slice, prepared[y - rows.first], thread,
                     next.part({y - rows.first, y - rows.first + 1}, rows.last - rows.first));
@@ -261,40 +279,35 @@ void SynapticRunner::compute_row(size_t index, RowRange rows, int y, int slice,
     kernels_.neurons(row);
 }
 
-bool SynapticRunner::multiplies(const Synapse& synapse, const RowInputs& inputs) const {
-    return inputs.path == Path::Dense && synapse.weights.tiled();
+Path SynapticRunner::path_of(const SynapticLayer& layer, size_t synapse, int slice) const {
+    const int inputs = layer.slices_share_inputs() ? 0 : slice;
+    return paths_[inputs * layer.synapses.size() + synapse];
 }
 
-// Multiplies the dense values of all synapses that have some, for as many rows at once as follow
-// each other. Returns whether there were any.
-bool SynapticRunner::multiply(size_t index, RowRange rows, int slice, const PreparedRow* prepared,
-                              int blocks, int thread, WeightRange next) const {
+bool SynapticRunner::multiplies(const SynapticLayer& layer, size_t synapse, int slice) const {
+    return layer.synapses[synapse].image && path_of(layer, synapse, slice) == Path::Dense;
+}
+
+// Multiplies the tiles of some rows, of all synapses that have tiles. Returns whether there were
+// any.
+bool SynapticRunner::multiply(size_t index, RowRange rows, int slice, int thread,
+                              WeightRange next) {
     bool any = false;
     const SynapticLayer& layer = this->layer(index);
-    const int n = rows.last - rows.first;
-    for (size_t s = 0; s < layer.synapses.size(); ++s)
-        for (int i = 0, end; i < n; i = end) {
-            const auto dense = [&](int row) {
-                return multiplies(layer.synapses[s], prepared[row].inputs[s]);
-            };
-            for (end = i + 1; end < n && dense(i) && dense(end);) ++end;
-            if (!dense(i)) continue;
-            const RowInputs& inputs = prepared[i].inputs[s];
-            const int pixels = (end - 1 - i) * inputs.row_pixels +
-                               (blocks - 1) * inputs.block_pixels + layer.width;
-            kernels_.multiply(dense_product(layer.synapses[s], inputs, slice, pixels,
-                                            sums_of(index, s, inputs, i, thread),
-                                            any ? WeightRange{} : next));
-            any = true;
-        }
+    const MemoryPlan::LayerPlan& plan = plan_.layers[index];
+    std::vector<PixelTile>& tiles = scratch_[thread].tiles;
+    for (size_t s = 0; s < layer.synapses.size(); ++s) {
+        if (!multiplies(layer, s, slice)) continue;
+        const Synapse& synapse = layer.synapses[s];
+        const TiledRows tiled(layer, *synapse.image, plan.tiles, rows);
+        tiles.clear();
+        tiled.cut(source_of(synapse).spikes.steps, plan.images[s].in(images_),
+                  scratch_[thread].sums + s * plan.sums, tiles);
+        kernels_.multiply(dense_product(synapse, slice, tiles, tiled.pixels_of_tile(),
+                                        any ? WeightRange{} : next));
+        any = true;
+    }
     return any;
-}
-
-// The sums of row `row` of those that are multiplied together.
-int32_t* SynapticRunner::sums_of(size_t index, size_t synapse, const RowInputs& inputs, int row,
-                                 int thread) const {
-    return scratch_[thread].sums + synapse * plan_.layers[index].sums +
-           size_t(row) * inputs.row_pixels * LANES;
 }
 
 void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y, int slice,
@@ -306,8 +319,11 @@ void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y,
         const Synapse& synapse = layer.synapses[s];
         const RowInputs& inputs = prepared.inputs[s];
         synapses.push_back(synapse_row(layer, synapse, source_of(synapse), inputs, y, slice));
-        if (multiplies(synapse, inputs))
-            synapses.back().sums = sums_of(index, s, inputs, y - rows.first, thread);
+        if (!multiplies(layer, s, slice)) continue;
+        const TiledRows tiled(layer, *synapse.image, plan_.layers[index].tiles, rows);
+        synapses.back().sums =
+            scratch_[thread].sums + s * plan_.layers[index].sums + tiled.pixel(0, y) * LANES;
+        synapses.back().sums_pitch = tiled.block_pixels() * LANES;
     }
     row.n_synapses = int(synapses.size());
     row.synapses = synapses.data();
@@ -318,24 +334,23 @@ void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y,
 
 void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, int slot) {
     const SynapticLayer& layer = this->layer(index);
-    const Synapse& synapse = layer.synapses.front();
+    step_ = &step;
+    begin(index);
     pool_.run(layer.height, [&](int y, int thread) {
-        const bool own = plan_.layers[index].order == Order::Slices;
-        PreparedRow& prepared = buffers_of_row(index, own ? y : 0, thread);
+        const int own = plan_.layers[index].order == Order::Slices ? y : 0;
+        const PreparedRow* prepared = nullptr;
         for (int slice = 0; slice < layer.words(); ++slice) {
-            if (slice == 0 || !layer.slices_share_inputs()) {
-                RowInputs& inputs = prepared.inputs[0];
-                inputs.path = choose_path(synapse, step, slice, {y, y + 1});
-                gather_row(kernels_, synapse, step, slice, y, chooser_, inputs);
-            }
+            if (slice == 0 || !layer.slices_share_inputs())
+                prepared = &prepare(index, y, own, slice, thread);
             NeuronRow row =
                 neuron_row(layer, &activations_[layer.out], y, slice, ring.currents(slot, y, slice));
-            multiply(index, {y, y + 1}, slice, &prepared, 1, thread, {});
-            connect(row, index, {y, y + 1}, y, slice, prepared, thread);
+            multiply(index, {y, y + 1}, slice, thread, {});
+            connect(row, index, {y, y + 1}, y, slice, *prepared, thread);
             row.blocks = 1;
             kernels_.currents(row);
         }
     });
+    step_ = nullptr;
 }
 
 void SynapticRunner::fire_steps(size_t index, StepRing& ring, int oldest) {

@@ -39,8 +39,9 @@ private:
     struct Scratch {                        // of a thread
         std::vector<PreparedRow> prepared;  // rows that are computed together, Order::Rows
         std::vector<SynapseRow> synapses;
+        std::vector<PixelTile> tiles;
         int32_t* currents = nullptr;
-        unsigned char *lists = nullptr, *dense = nullptr;
+        unsigned char* lists = nullptr;
         int32_t* sums = nullptr;
         int64_t rows[PATHS] = {};
     };
@@ -53,6 +54,9 @@ private:
 
     Path choose_path(const Synapse& synapse, const Source& source, int slice, RowRange rows) const;
     void choose_paths(const SynapticLayer& layer);
+    Path path_of(const SynapticLayer& layer, size_t synapse, int slice) const;
+    bool multiplies(const SynapticLayer& layer, size_t synapse, int slice) const;
+    void begin(size_t index);
     // Row y is row i of the rows that are prepared together.
     PreparedRow& buffers_of_row(size_t index, int i, int thread);
     PreparedRow& prepare(size_t index, int y, int i, int slice, int thread);
@@ -69,11 +73,7 @@ private:
                  WeightRange next);
     void compute_row(size_t index, RowRange rows, int y, int slice, const PreparedRow& prepared,
                      int thread, WeightRange next);
-    bool multiply(size_t index, RowRange rows, int slice, const PreparedRow* prepared, int blocks,
-                  int thread, WeightRange next) const;
-    bool multiplies(const Synapse& synapse, const RowInputs& inputs) const;
-    int32_t* sums_of(size_t index, size_t synapse, const RowInputs& inputs, int row,
-                     int thread) const;
+    bool multiply(size_t index, RowRange rows, int slice, int thread, WeightRange next);
     void connect(NeuronRow& row, size_t index, RowRange rows, int y, int slice,
                  const PreparedRow& prepared, int thread);
 
@@ -87,7 +87,9 @@ private:
     bool traces_ = false;
     std::vector<Scratch> scratch_;           // by thread
     std::vector<PreparedRow> rows_;          // of a layer with Order::Slices
-    unsigned char *row_lists_, *row_dense_;  // their memory
+    unsigned char* row_lists_;               // their memory
+    unsigned char* images_;
+    const Source* step_ = nullptr;           // read by all synapses, while a step is run
     std::vector<Path> paths_;                // of large weights of the layer: [slices][synapses]
 };
 

@@ -25,6 +25,21 @@ size_t index_in_rows(size_t row, int channel) {
     return (row / QUAD * LANES + channel) * QUAD + row % QUAD;
 }
 
+// Slots of a run, filled up to whole products.
+size_t filled_up(int slots) {
+    return size_t(slots + DEPTH - 1) / DEPTH * DEPTH;
+}
+
+// The row in the order of an image of an input channel at a place, which counts columns of the
+// kernel from top to bottom.
+size_t row_of_image(const WeightShape& shape, const Slice& slice, size_t place, int channel) {
+    const size_t ky = place % shape.kernel_y, kx = place / shape.kernel_y;
+    const bool one_place = slice.run_slots == slice.channels;
+    const size_t run = one_place ? ky * shape.kernel_x + kx : ky;
+    const size_t slot = (one_place ? 0 : kx * slice.channels) + channel;
+    return run * filled_up(slice.run_slots) + slot;
+}
+
 size_t index_in_tiles(size_t row, int channel, size_t bytes) {
     constexpr size_t TILE_BYTES = size_t(DEPTH) * TILE_SIZE, PAIR = 2 * TILE_SIZE;
     const size_t half = channel / PAIR * (bytes / 2);
@@ -42,34 +57,39 @@ int PackedWeights::max_channels() const {
 }
 
 PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int channels_in,
-                                  int groups, int kernel_y, int kernel_x, QuadOrder order) {
-    const WeightShape shape{channels_out, channels_out / groups, channels_in / groups, kernel_y,
-                            kernel_x};
+                                  int groups, int kernel_y, int kernel_x, QuadOrder order,
+                                  bool side_by_side) {
+    const WeightShape shape{channels_out,         channels_out / groups, channels_in,
+                            channels_in / groups, kernel_y,              kernel_x};
     PackedWeights packed;
     packed.order = order;
     for (int first = 0; first < channels_out; first += LANES)
-        packed.add_slice(shape, first, std::min(first + LANES, channels_out) - 1,
-                         order != QuadOrder::None);
+        packed.add_slice(shape, first, std::min(first + LANES, channels_out) - 1, side_by_side);
     packed.own = aligned(packed.size + packed.quads_size);
     packed.bytes = packed.own.get();
     std::memset(packed.own.get(), 128, packed.size);
     for (int o = 0; o < channels_out; ++o) packed.pack_rows(shape, weight, o);
-    if (order != QuadOrder::None) packed.pack_quads();
+    if (order != QuadOrder::None) packed.pack_quads(shape);
     return packed;
 }
 
 // The slice of the output channels from `first` to `last`.
-void PackedWeights::add_slice(const WeightShape& shape, int first, int last, bool with_quads) {
+void PackedWeights::add_slice(const WeightShape& shape, int first, int last, bool side_by_side) {
     Slice slice;
     slice.channel0 = shape.group_start(first);
     slice.channels = shape.group_start(last) + shape.in - slice.channel0;
     const size_t places = size_t(shape.kernel_x) * shape.kernel_y;
-    const size_t depth = (places * slice.channels + DEPTH - 1) / DEPTH;
+    const bool whole = side_by_side && slice.channels == shape.channels_in;
+    slice.run_slots = slice.channels * (whole ? shape.kernel_x : 1);
+    const size_t runs = places * slice.channels / slice.run_slots;
+    const size_t rows = order == QuadOrder::None   ? 0
+                        : order == QuadOrder::Rows ? filled_up(int(places) * slice.channels)
+                                                   : runs * filled_up(slice.run_slots);
     slice.pitch = slice.channels + (places > 1 && slice.channels >= LANES ? SKEW : 0);
     slice.offset = size;
     slice.bytes = places * slice.pitch * LANES;
     slice.quads_offset = quads_size;
-    slice.quads_bytes = with_quads ? depth * DEPTH * LANES : 0;
+    slice.quads_bytes = rows * LANES;
     size += slice.bytes;
     quads_size += slice.quads_bytes;
     slices.push_back(slice);
@@ -89,18 +109,21 @@ void PackedWeights::pack_rows(const WeightShape& shape, const int8_t* weight, in
             }
 }
 
-void PackedWeights::pack_quads() {
+size_t PackedWeights::index_of(const WeightShape& shape, const Slice& slice, size_t place,
+                               int channel, int lane) const {
+    if (order == QuadOrder::Rows) return index_in_rows(place * slice.channels + channel, lane);
+    return index_in_tiles(row_of_image(shape, slice, place, channel), lane, slice.quads_bytes);
+}
+
+void PackedWeights::pack_quads(const WeightShape& shape) {
     int8_t* to = reinterpret_cast<int8_t*>(own.get() + size);
     quads = to;
     for (const Slice& slice : slices)
         for (size_t i = 0; i < slice.bytes; ++i) {
             const size_t place = i / LANES / slice.pitch, channel = i / LANES % slice.pitch;
             if (channel >= size_t(slice.channels)) continue;
-            const size_t row = place * slice.channels + channel;
-            const int lane = channel_of_byte(i % LANES);
-            const size_t at = order == QuadOrder::Tiles
-                                  ? index_in_tiles(row, lane, slice.quads_bytes)
-                                  : index_in_rows(row, lane);
+            const size_t at =
+                index_of(shape, slice, place, int(channel), channel_of_byte(i % LANES));
             to[slice.quads_offset + at] = int8_t(bytes[slice.offset + i] ^ 0x80);
         }
 }

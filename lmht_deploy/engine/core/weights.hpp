@@ -14,7 +14,7 @@ constexpr int SKEW = 7;
 // Weights [channels_out][in][kernel_y][kernel_x], in groups of `out` output and `in` input
 // channels.
 struct WeightShape {
-    int channels_out, out, in, kernel_y, kernel_x;
+    int channels_out, out, channels_in, in, kernel_y, kernel_x;
 
     int group_start(int o) const { return o / out * in; }  // first input channel of o's group
     size_t index(int o, int c, int ky, int kx) const {
@@ -26,6 +26,7 @@ struct WeightShape {
 struct Slice {
     int channel0, channels;
     int pitch;             // rows from one place of the kernel to the next
+    int run_slots;         // that lie side by side in an image: of one place, or of a kernel row
     size_t offset, bytes;  // of its rows
     size_t quads_offset, quads_bytes;
 };
@@ -35,7 +36,8 @@ struct Slice {
 enum class QuadOrder : uint8_t {
     None,
     Rows,   // [quad][64 channels][4], for dot products
-    Tiles,  // [half of the channels][16 quads][2 tiles][quad][16 channels][4], for tiles
+    Tiles,  // [half of the channels][16 quads][2 tiles][quad][16 channels][4], for tiles; the rows
+            // in the order [kernel row][kernel column][channel] of an image
 };
 
 // Weights in two forms. For lists, a row of 64 bytes per input of the receptive field, in the order
@@ -49,7 +51,8 @@ enum class QuadOrder : uint8_t {
 //     lower bytes of even words: channels 0..15, of odd words: 16..31; upper bytes: 32..47, 48..63
 //
 // For the dense path, four rows at a time, signed, without the gaps, and with zeros up to a
-// multiple of 64 rows: `quads` [rows / 4][channel][4] or in tiles.
+// multiple of 64 rows: `quads` [rows / 4][channel][4], or in tiles, where each run of slots that lie
+// side by side in an image is filled up.
 struct PackedWeights {
     std::vector<Slice> slices;
     size_t size = 0, quads_size = 0;
@@ -61,13 +64,16 @@ struct PackedWeights {
     bool tiled() const { return order == QuadOrder::Tiles; }
     int max_channels() const;  // input channels of a slice, at most
 
+    // `side_by_side`: whether the columns under a kernel row lie side by side in an image.
     static PackedWeights pack(const int8_t* weight, int channels_out, int channels_in, int groups,
-                              int kernel_y, int kernel_x, QuadOrder order);
+                              int kernel_y, int kernel_x, QuadOrder order, bool side_by_side);
 
 private:
-    void add_slice(const WeightShape& shape, int first, int last, bool with_quads);
+    void add_slice(const WeightShape& shape, int first, int last, bool side_by_side);
     void pack_rows(const WeightShape& shape, const int8_t* weight, int o);
-    void pack_quads();
+    void pack_quads(const WeightShape& shape);
+    size_t index_of(const WeightShape& shape, const Slice& slice, size_t place, int channel,
+                    int lane) const;
 };
 
 // Moves the bytes of all of them into one block.

@@ -128,8 +128,9 @@ function readTheme() {
   for (const name of ["quiet", "line", "accent"]) theme[name] = style.getPropertyValue(`--${name}`);
 }
 
-// A line per class through the last windows. `logits`: its logits, not its probabilities.
-function drawLines(canvas, courses, logits) {
+// A line per class through the last windows. `logits`: its logits, not its probabilities. The chart
+// has room for `room` windows; the first one is at `offset`.
+function drawLines(canvas, courses, logits, room = WINDOWS, offset = room - courses.length) {
   const [context, width, height] = fitted(canvas);
   const lines = courses.map((course) => (logits ? course.values : course.shares));
   let [low, high] = [0, 1];
@@ -138,7 +139,7 @@ function drawLines(canvas, courses, logits) {
     high = Math.max(low + 1e-9, ...lines.map((values) => Math.max(...values)));
   }
   const left = 44;
-  const x = (i) => left + ((i + WINDOWS - lines.length) / (WINDOWS - 1)) * (width - left - 4);
+  const x = (i) => left + ((i + offset) / Math.max(room - 1, 1)) * (width - left - 4);
   const y = (value) => height - 6 - ((value - low) / (high - low)) * (height - 12);
   context.font = "12px system-ui, sans-serif";
   context.fillStyle = theme.quiet;
@@ -164,16 +165,15 @@ function line(context, points, width) {
 }
 
 // A bar per window.
-function drawBars(canvas, values) {
+function drawBars(canvas, values, room = WINDOWS, offset = room - values.length) {
   const [context, width, height] = fitted(canvas);
-  const bar = width / WINDOWS;
-  const offset = WINDOWS - values.length;
+  const bar = width / room;
   const largest = Math.max(1e-9, ...values);
   context.fillStyle = theme.accent;
   context.beginPath();
   values.forEach((value, i) => {
     const tall = (value / largest) * height;
-    context.rect((offset + i) * bar, height - tall, Math.max(bar, 1), tall);
+    context.rect((offset + i) * bar, height - tall, Math.max(bar - (bar > 4 ? 1 : 0), 1), tall);
   });
   context.fill();
 }
@@ -198,12 +198,12 @@ function makeLayerRows(body, names, spiking, observer) {
 }
 
 // The counts of the last window, and the density of all windows.
-function drawLayerRows(rows, { spikes, sops }, courses) {
+function drawLayerRows(rows, { spikes, sops }, courses, room, offset) {
   rows.forEach((row, i) => {
     write(row.figures[2], whole.format(sops[i]));
     if (i >= spikes.length) return;
     write(row.figures[0], whole.format(spikes[i]));
     write(row.figures[1], courses.at(-1).layers[i].toPrecision(3));
-    drawBars(row.canvas, courses.map((course) => course.layers[i]));
+    drawBars(row.canvas, courses.map((course) => course.layers[i]), room, offset);
   });
 }

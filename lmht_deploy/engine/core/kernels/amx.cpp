@@ -2,6 +2,7 @@
 #define VECTOR_BYTES 64
 #include "avx512.hpp"
 #include "native/compiled_tier.hpp"
+#include "pixels.hpp"
 #include "table.hpp"
 
 namespace lmht {
@@ -10,7 +11,7 @@ namespace {
 // A product of tiles adds, for 16 output pixels and 16 output channels, what 64 slots bring: u8
 // times s8, summed in 32 bits, modulo 2^32 like all sums here.
 //
-//     values  [16 pixels][64 slots]                   rows `value_pitch` apart
+//     values  [16 pixels][64 slots]                   in an image: rows `value_pitch` apart
 //     weights [16 groups of 4 slots][16 channels][4]  in one piece: QuadOrder::Tiles
 //     sums    [16 pixels][16 channels]
 //
@@ -28,7 +29,7 @@ struct alignas(64) TileConfig {
     uint8_t rows[16] = {};
 };
 
-// Tiles of sums and of values have one row per pixel. Fewer than 16 pixels have fewer rows.
+// Tiles of sums and of values have one row per pixel.
 constexpr TileConfig config_of(int pixels) {
     TileConfig config;
     for (int tile = 0; tile < 8; ++tile) {
@@ -52,45 +53,43 @@ LMHT_INLINE const int8_t* weights_of(const DenseProduct& product, int channel) {
     return product.quads + size_t(channel) / TILE_SIZE * product.depth * TILE_BYTES;
 }
 
-// 32 pixels, those from `first` and those from `second` on, and 32 channels from `channel` on.
-LMHT_INLINE void multiply_pair(const DenseProduct& product, int first, int second, int channel,
+// The pixels of two tiles and 32 channels from `channel` on.
+LMHT_INLINE void multiply_pair(const DenseProduct& product, const PixelTile* tiles, int channel,
                                Prefetcher& prefetcher) {
-    const uint8_t* a = product.values + first * product.value_pitch;
-    const uint8_t* b = product.values + second * product.value_pitch;
     const int8_t* w = weights_of(product, channel);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int d = 0; d < product.depth; ++d, a += DEPTH, b += DEPTH, w += 2 * TILE_BYTES) {
-        _tile_loadd(4, a, product.value_pitch);
+    for (int d = 0; d < product.depth; ++d, w += 2 * TILE_BYTES) {
+        const size_t offset = product.offsets[d];
+        _tile_loadd(4, tiles[0].values + offset, product.value_pitch);
         _tile_loadd(6, w, WEIGHT_PITCH);
         _tile_dpbusd(0, 4, 6);
         _tile_loadd(7, w + TILE_BYTES, WEIGHT_PITCH);
         _tile_dpbusd(1, 4, 7);
-        _tile_loadd(5, b, product.value_pitch);
+        _tile_loadd(5, tiles[1].values + offset, product.value_pitch);
         _tile_dpbusd(2, 5, 6);
         _tile_dpbusd(3, 5, 7);
         prefetcher.fetch(prefetcher.lines());
     }
-    int32_t* const to = product.sums + size_t(first) * LANES + channel;
-    int32_t* const also = product.sums + size_t(second) * LANES + channel;
+    int32_t *const to = tiles[0].sums + channel, *const also = tiles[1].sums + channel;
     _tile_stored(0, to, SUM_PITCH);
     _tile_stored(1, to + TILE_SIZE, SUM_PITCH);
     _tile_stored(2, also, SUM_PITCH);
     _tile_stored(3, also + TILE_SIZE, SUM_PITCH);
 }
 
-// At most 16 pixels and all channels: four sums in turn, so that no product waits for the last.
-LMHT_INLINE void multiply_single(const DenseProduct& product, int first, Prefetcher& prefetcher) {
-    const uint8_t* a = product.values + first * product.value_pitch;
+// The pixels of one tile and all channels: four sums in turn, so that no product waits for the last.
+LMHT_INLINE void multiply_single(const DenseProduct& product, const PixelTile& tile,
+                                 Prefetcher& prefetcher) {
     const int8_t *w = weights_of(product, 0), *v = weights_of(product, PAIR);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int d = 0; d < product.depth; ++d, a += DEPTH, w += 2 * TILE_BYTES, v += 2 * TILE_BYTES) {
-        _tile_loadd(4, a, product.value_pitch);
+    for (int d = 0; d < product.depth; ++d, w += 2 * TILE_BYTES, v += 2 * TILE_BYTES) {
+        _tile_loadd(4, tile.values + product.offsets[d], product.value_pitch);
         _tile_loadd(6, w, WEIGHT_PITCH);
         _tile_dpbusd(0, 4, 6);
         _tile_loadd(7, w + TILE_BYTES, WEIGHT_PITCH);
@@ -101,32 +100,29 @@ LMHT_INLINE void multiply_single(const DenseProduct& product, int first, Prefetc
         _tile_dpbusd(3, 4, 7);
         prefetcher.fetch(2 * prefetcher.lines());
     }
-    int32_t* const to = product.sums + size_t(first) * LANES;
+    int32_t* const to = tile.sums;
     _tile_stored(0, to, SUM_PITCH);
     _tile_stored(1, to + TILE_SIZE, SUM_PITCH);
     _tile_stored(2, to + 2 * TILE_SIZE, SUM_PITCH);
     _tile_stored(3, to + 3 * TILE_SIZE, SUM_PITCH);
 }
 
-// The last 16 pixels begin early enough to end with the last one: some are multiplied twice. Half
-// of the channels at a time: their weights stay in the first-level cache.
+// Half of the channels at a time: their weights stay in the first-level cache.
 void multiply(const DenseProduct& product) {
-    const int n = product.pixels, last = n > TILE_SIZE ? n - TILE_SIZE : 0;
-    const int paired = (n + TILE_SIZE - 1) / PAIR * PAIR;  // pixels before those of a single
-    const int units = (paired + (n > paired ? PAIR : 0)) / TILE_SIZE * product.depth;
-    Prefetcher prefetcher(product.prefetch, product.prefetch_bytes, units);
+    const int n = product.n_tiles, paired = n / 2 * 2;
+    Prefetcher prefetcher(product.prefetch, product.prefetch_bytes,
+                          (paired + (n > paired ? 2 : 0)) * product.depth);
     __asm__ volatile("" ::: "memory");  // the compiler does not see that tiles read memory
-    _tile_loadconfig(&CONFIGS.of_pixels[n < TILE_SIZE ? n : TILE_SIZE]);
+    _tile_loadconfig(&CONFIGS.of_pixels[product.pixels]);
     for (int channel = 0; channel < LANES; channel += PAIR)
-        for (int first = 0; first < paired; first += PAIR) {
-            const int second = first + TILE_SIZE < last ? first + TILE_SIZE : last;
-            multiply_pair(product, first, second, channel, prefetcher);
-        }
-    if (paired < n) multiply_single(product, paired < last ? paired : last, prefetcher);
+        for (int tile = 0; tile < paired; tile += 2)
+            multiply_pair(product, product.tiles + tile, channel, prefetcher);
+    if (paired < n) multiply_single(product, product.tiles[paired], prefetcher);
     _tile_release();
 }
 
 constexpr Kernels with_tiles(Kernels kernels) {
+    kernels.copy_pixels = copy_pixels<Avx512>;
     kernels.multiply = multiply;
     return kernels;
 }

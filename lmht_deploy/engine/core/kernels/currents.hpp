@@ -350,7 +350,7 @@ void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int b
 
 // The sums that were multiplied before.
 LMHT_INLINE void add_sums(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block) {
-    const int32_t* const sums = synapse.sums + size_t(block) * synapse.inputs->block_pixels * LANES;
+    const int32_t* const sums = synapse.sums + size_t(block) * synapse.sums_pitch;
     for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) LMHT_INLINE_LAMBDA {
         add(sum, load(sums + size_t(x) * LANES));
     });

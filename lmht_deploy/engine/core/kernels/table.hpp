@@ -5,9 +5,10 @@
 //     portable.hpp       primitives
 //     values.hpp         values of one word of 64 channels
 //     lists.hpp          lists of active inputs of a row
-//     dense_values.hpp   all inputs of a row, for the dense path
+//     dense_values.hpp   all inputs of a row, for dot products
+//     pixels.hpp         pixels of a row, for tiles
 //     currents.hpp       currents of a tile
-//     amx.cpp            products of tiles, for the dense path
+//     amx.cpp            products of tiles
 //     neurons.hpp        LM-HT neurons of a row
 //     sums.hpp           sums of steps, pooling
 //     tally.hpp          counting
@@ -29,6 +30,7 @@ constexpr Kernels table(const char* name, const Costs& costs) {
             .dense_max = Tier::dense_max,
             .list = list<Tier>,
             .fill = fill<Tier>,
+            .copy_pixels = nullptr,
             .multiply = nullptr,
             .neurons = neurons<Tier>,
             .currents = currents<Tier>,

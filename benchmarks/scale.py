@@ -1,0 +1,117 @@
+"""Measure an evaluation on this machine: windows per second by workers, overhead of a shard.
+
+python -m benchmarks.scale speedup
+python -m benchmarks.scale many --networks 1000 --windows 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import lmht_deploy as lmht
+from lmht_deploy.ir import Flatten, Input, Linear, Network, Neurons, Readout
+from lmht_deploy.scale.executors.local import cores
+
+SHARD = 500
+NETWORK = "zoo:cifar10-dvs-emulated"
+
+
+def small_network(seed: int) -> Network:
+    """Return a network of 64 neurons under 4 steps of 2 x 8 x 8 counts."""
+    rng = np.random.default_rng(seed)
+    hidden = Neurons(
+        name="hidden",
+        synapses=(Linear(source="flat", weight=rng.integers(-40, 60, (64, 128))),),
+        bias=np.zeros(64, int),
+        threshold=np.full(64, 150),
+        omega=np.eye(4, dtype=int),
+        leak=4096,
+        v0=np.zeros(64, int),
+        levels=2,
+    )
+    readout = Readout(
+        name="out",
+        synapses=(Linear(source="hidden", weight=rng.integers(-99, 99, (10, 64))),),
+        bias=np.zeros(10, int),
+    )
+    source = Input(name="input", shape=(2, 8, 8), steps=4, max_value=3)
+    return Network((source, Flatten(name="flat", source="input"), hidden, readout))
+
+
+def speedup(repeats: int) -> None:
+    """Print windows per second with one worker and with one per core, on the zoo.
+
+    The windows are random counts, one event in ten cells.
+    """
+    rng = np.random.default_rng(0)
+    windows = (rng.random((500 * repeats, 10, 2, 48, 48)) < 0.1).astype(np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        for workers in (1, cores()):
+            out = Path(folder) / str(workers)
+            found = lmht.evaluate(
+                "zoo:cifar10-dvs-emulated", windows, out=out, workers=workers, shard=SHARD
+            )
+            total = found.shards
+            start = found.worker_seconds - found.run_seconds - found.load_seconds
+            print(
+                f"{workers} workers: {len(windows) / found.seconds:,.0f} windows/s, "
+                f"{found.seconds:.2f} s; per shard of {SHARD} windows: "
+                f"{1e3 * found.run_seconds / total:.1f} ms run, "
+                f"{1e3 * start / total:.1f} ms overhead"
+            )
+
+
+def many(networks: int, windows: int) -> None:
+    """Print the time of many small networks, cold and resumed, and the memory of the driver."""
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 3, (windows, 4, 2, 8, 8)).astype(np.uint8)
+    labels = rng.integers(0, 10, windows)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"net{seed}.lmht" for seed in range(networks)]
+        for seed, path in enumerate(paths):
+            lmht.save(small_network(seed), path)
+        before = peak_mib()
+        for name in ("cold", "resumed"):
+            start = time.perf_counter()
+            found = lmht.evaluate(paths, data, labels, out=Path(folder) / "out", shard=windows)
+            seconds = time.perf_counter() - start
+            print(
+                f"{name}: {networks:,} networks x {windows:,} windows in {seconds:.1f} s "
+                f"({networks * windows / seconds:,.0f} windows/s); {found.shards:,} shards, "
+                f"{found.computed:,} computed in {found.seconds:.1f} s by {cores()} workers: "
+                f"{1e3 * found.run_seconds / networks:.1f} ms run, "
+                f"{1e3 * found.load_seconds / networks:.1f} ms open, "
+                f"{1e3 * found.worker_seconds / networks:.1f} ms in all per shard"
+            )
+        print(f"memory of the driver: {before:.0f} MiB before, {peak_mib():.0f} MiB at most")
+        workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        print(f"memory of a worker: {workers:.0f} MiB at most")
+
+
+def peak_mib() -> float:
+    """Return the largest memory of this process, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Run one measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("speedup", "many"))
+    parser.add_argument("--networks", type=int, default=1000)
+    parser.add_argument("--windows", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=16)
+    given = parser.parse_args()
+    if given.what == "speedup":
+        speedup(given.repeats)
+    else:
+        many(given.networks, given.windows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+#include "tiles.hpp"
+
+#include <algorithm>
+
+namespace lmht {
+namespace {
+
+// Positions whose sums are kept at once, for two blocks or fewer and for each further one: with
+// more, the sums would leave the first-level cache.
+constexpr int POSITIONS_AT_ONCE = 80;
+
+int tiles_of(int positions) {
+    return (positions + TILE_SIZE - 1) / TILE_SIZE;
+}
+
+// Tiles of `height` rows in runs of `run_rows`.
+int tiles_of_rows(int height, int run_rows, int width, int pitch) {
+    const auto tiles = [&](int rows) { return rows ? tiles_of((rows - 1) * pitch + width) : 0; };
+    return height / run_rows * tiles(run_rows) + tiles(height % run_rows);
+}
+
+}  // namespace
+
+TileShape::TileShape(const SynapticLayer& layer, int threads) {
+    int pitch = 0;
+    for (const Synapse& synapse : layer.synapses)
+        if (synapse.image) pitch = std::max(pitch, synapse.image->pitch());
+    if (pitch == 0) return;
+    const int share = (layer.height + threads - 1) / threads;
+    const int positions = POSITIONS_AT_ONCE * std::max(2, layer.blocks) / layer.blocks;
+    const auto fewest = [&](int a, int b) {
+        return tiles_of_rows(share, a, layer.width, pitch) <
+               tiles_of_rows(share, b, layer.width, pitch);
+    };
+    for (int n = 2; n <= share && (n - 1) * pitch + layer.width <= positions; ++n)
+        if (fewest(n, run_rows)) run_rows = n;
+    const int run = (run_rows - 1) * pitch + layer.width;
+    int runs = std::clamp(positions / run, 1, (share + run_rows - 1) / run_rows);
+    if (tiles_of(run) * layer.blocks % 2 && runs > 1) runs -= runs % 2;  // tiles are paired
+    rows = std::min(runs * run_rows, share);
+}
+
+int TiledRows::pixels_of_tile() const {
+    return std::min(positions(std::min(shape_.run_rows, rows_.last - rows_.first)), TILE_SIZE);
+}
+
+size_t TiledRows::block_pixels() const {
+    const int runs = (rows_.last - rows_.first + shape_.run_rows - 1) / shape_.run_rows;
+    return size_t(runs) * positions(shape_.run_rows);
+}
+
+size_t TiledRows::pixel(int block, int y) const {
+    const int row = y - rows_.first, run = row / shape_.run_rows;
+    return block * block_pixels() + size_t(run) * positions(shape_.run_rows) +
+           size_t(row % shape_.run_rows) * image_.pitch();
+}
+
+// The last tile of a run begins early enough to end with it, if it can: some positions are
+// multiplied twice. What a tile writes behind its run is overwritten by the next one.
+void TiledRows::cut(int blocks, const uint8_t* image, int32_t* sums,
+                    std::vector<PixelTile>& tiles) const {
+    for (int block = 0; block < blocks; ++block)
+        for (int y = rows_.first; y < rows_.last; y += shape_.run_rows) {
+            const int n = positions(std::min(shape_.run_rows, rows_.last - y));
+            const uint8_t* const values = image + image_.at(block, y);
+            int32_t* const to = sums + pixel(block, y) * LANES;
+            for (int at = 0; at < n; at += TILE_SIZE) {
+                const int first = std::max(std::min(at, n - TILE_SIZE), 0);
+                tiles.push_back({values + first * image_.pixel_bytes(), to + first * LANES});
+            }
+        }
+}
+
+}  // namespace lmht

@@ -1,0 +1,23 @@
+"""The library, built once and loaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.native_build import build
+
+from .face import Library
+
+
+@pytest.fixture(scope="session")
+def library() -> Library:
+    """The shared library, or the one that the variable `LMHT_TEST_LIBRARY` names."""
+    if given := os.environ.get("LMHT_TEST_LIBRARY"):
+        return Library(Path(given))
+    if shutil.which("c++") is None:
+        pytest.skip("the tests of the library need a C++ compiler")
+    return Library(build("lmht") / "lmht_deploy" / "library" / "liblmht.so")

@@ -1,0 +1,193 @@
+"""Executors: local processes, Ray and Slurm give the same table, also where workers are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lmht_deploy as lmht
+from lmht_deploy.ir import Network
+from lmht_deploy.scale import State
+from lmht_deploy.scale.executors.slurm import parse_parameters
+from tests.support.networks import windows_for
+
+WORKER = "lmht_deploy.scale._worker"
+
+
+def processes(text: str) -> list[int]:
+    """The processes of this user whose command line holds `text`; /proc of Linux says which."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and text in (entry / "cmdline").read_text():
+                found.append(int(entry.name))
+    return found
+
+
+def children(text: str) -> list[int]:
+    """The child processes of this one whose command line holds `text`."""
+    found = []
+    for process in processes(text):
+        with contextlib.suppress(OSError):
+            stat = Path(f"/proc/{process}/stat").read_text()
+            if int(stat.rpartition(")")[2].split()[1]) == os.getpid():
+                found.append(process)
+    return found
+
+
+class Killer:
+    """Kills a process after some shards, as a progress callback."""
+
+    def __init__(self, after: int, find: Any) -> None:
+        self._after, self._find, self.killed = after, find, 0
+
+    def __call__(self, state: State) -> None:
+        if state.done == self._after and not self.killed:
+            self.killed = self._find()[0]
+            os.kill(self.killed, signal.SIGKILL)
+
+
+@pytest.fixture
+def many(net: Network) -> np.ndarray:
+    return windows_for(net, 192).astype(np.uint8)
+
+
+def expected(net: Network, many: np.ndarray, out: Path) -> lmht.Evaluation:
+    return lmht.evaluate(net, many, out=out, workers=1, shard=192)
+
+
+def test_a_killed_local_worker_is_replaced(net: Network, many: np.ndarray, tmp_path: Path) -> None:
+    killer = Killer(3, lambda: children(WORKER))
+    found = lmht.evaluate(net, many, out=tmp_path / "a", workers=2, shard=8, progress=killer)
+    assert killer.killed and found.passed
+    assert found.rows == expected(net, many, tmp_path / "b").rows
+    assert not children(WORKER)
+
+
+def test_a_worker_that_always_dies_is_a_failure(
+    net: Network, windows: np.ndarray, tmp_path: Path
+) -> None:
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not ended.is_set():
+            for process in children(WORKER):
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        found = lmht.evaluate(net, windows, out=tmp_path, workers=1, shard=24)
+    finally:
+        ended.set()
+        thread.join()
+    assert not found.rows and "its worker ended 3 times: exit code -9" in found.failures[0]
+
+
+def test_an_interrupt_ends_the_workers(net: Network, many: np.ndarray, tmp_path: Path) -> None:
+    def interrupt(state: State) -> None:
+        if state.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lmht.evaluate(net, many, out=tmp_path, workers=2, shard=8, progress=interrupt)
+    assert not children(WORKER)
+
+
+# ------------------------------------------------------------------------------------- Ray
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Ray with two workers on this machine."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=2**27,
+        )
+        yield ray
+        ray.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_gives_the_same_table(
+    cluster: Any, net: Network, many: np.ndarray, tmp_path: Path
+) -> None:
+    def actors() -> list[int]:
+        return processes("ray::_RemoteWorker")
+
+    killer = Killer(3, actors)
+    found = lmht.evaluate(
+        net, many, out=tmp_path / "a", on="ray", workers=2, shard=8, progress=killer
+    )
+    assert killer.killed and found.passed and found.computed == 24
+    assert found.rows == expected(net, many, tmp_path / "b").rows
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_that_fails_on_ray(
+    cluster: Any, net: Network, windows: np.ndarray, tmp_path: Path
+) -> None:
+    lmht.save(net, tmp_path / "net.lmht")
+    content = (tmp_path / "net.lmht").read_bytes()
+    (tmp_path / "broken.lmht").write_bytes(content[:500])
+    found = lmht.evaluate(tmp_path / "broken.lmht", windows, out=tmp_path / "out", on="ray")
+    assert "broken.lmht" in found.failures[0]
+
+
+def test_a_cluster_that_is_not_there(
+    net: Network, windows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no cluster")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(lmht.BackendError, match=r"reached ray://host:1 \(no cluster\)"):
+        lmht.evaluate(net, windows, out=tmp_path, on="ray://host:1")
+
+
+# ------------------------------------------------------------------------------------- Slurm
+
+
+def test_slurm_gives_the_same_table(net: Network, many: np.ndarray, tmp_path: Path) -> None:
+    """The adapter, against the executor of submitit that starts processes of this machine."""
+    pytest.importorskip("submitit")
+    found = lmht.evaluate(
+        net, many, out=tmp_path / "a", on="slurm:cluster=local", workers=2, shard=8
+    )
+    assert found.passed and found.computed == 24
+    assert found.rows == expected(net, many, tmp_path / "b").rows
+
+
+def test_parameters_of_slurm() -> None:
+    assert parse_parameters("slurm_partition=cpu,timeout_min=60") == {
+        "slurm_partition": "cpu",
+        "timeout_min": 60,
+    }
+    with pytest.raises(lmht.BackendError, match=r"KEY=VALUE,\.\.\., not 'partition'"):
+        parse_parameters("partition")
+
+
+def test_an_unknown_parameter_of_slurm(net: Network, windows: np.ndarray, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    with pytest.raises(lmht.BackendError, match="submitit cannot start jobs"):
+        lmht.evaluate(net, windows, out=tmp_path, on="slurm:cluster=local,coffee=1")
