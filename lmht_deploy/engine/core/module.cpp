@@ -122,7 +122,7 @@ void add_readout(lmht::Model& model, const std::vector<Synapse>& synapses,
     model.add_readout(specs_of(model, synapses), bias.data(), int(bias.size()), summable);
 }
 
-// Expected cycles by path; none for a path that is not possible.
+// Expected nanoseconds by path; none for a path that is not possible.
 std::vector<std::optional<double>> path_costs(const lmht::Model& model, int layer, int synapse,
                                               double density) {
     require(layer >= 0 && layer < int(model.layers.size()) && model.layers[layer].synaptic,
@@ -130,7 +130,7 @@ std::vector<std::optional<double>> path_costs(const lmht::Model& model, int laye
     const auto& synapses = model.layers[layer].synaptic->synapses;
     require(synapse >= 0 && synapse < int(synapses.size()), "there is no such synapse");
     require(density >= 0, "a density is at least 0");
-    const auto costs = lmht::expected_costs(model, synapses[synapse], density).cycles;
+    const auto costs = lmht::expected_costs(model, synapses[synapse], density).nanoseconds;
     return {costs.begin(), costs.end()};
 }
 
