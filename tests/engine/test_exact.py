@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -262,7 +262,13 @@ def test_batches_read_large_weights_once(batch: int) -> None:
 def test_windows_fired_at_once(v0: tuple[int, int], steps: int, isa: str) -> None:
     """Uniform T-GIMs, with thresholds up to which v0 lies between 0 and theta, and beyond."""
     b = Builder(22, shape=(2, 7, 9), steps=steps)
-    how = {"steps": steps, "levels": 1, "omega": "uniform", "threshold": (300, 2000), "bias": (-200, 200)}
+    how: dict[str, Any] = {
+        "steps": steps,
+        "levels": 1,
+        "omega": "uniform",
+        "threshold": (300, 2000),
+        "bias": (-200, 200),
+    }
     a = b.neurons("a", b.conv("input", 70), v0=v0, **how)
     c = b.neurons("c", b.conv(a, 70), b.scale(a, 3), v0=v0, **how)
     d = b.neurons("d", b.conv(c, 130, stride=2), b.conv(a, 130, 1, 2, 0), v0=v0, **how)

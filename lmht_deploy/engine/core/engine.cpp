@@ -19,7 +19,8 @@ size_t Engine::buffer_bytes() const {
 void Engine::run(const int32_t* windows, int batch, const RunOutputs& outputs) {
     std::lock_guard lock(mutex_);
     const Batch all{windows, model().tensors[0].values(), outputs};
-    const int in_groups = batch == 1 || outputs.profile ? 0 : batch - batch % executor_.pool().threads();
+    const int in_groups =
+        batch == 1 || outputs.profile ? 0 : batch - batch % executor_.pool().threads();
     if (in_groups) run_groups(all, in_groups);
     for (int window = in_groups; window < batch; ++window)
         executor_.run_window(outputs, window, [&](size_t index, int64_t* logits) {

@@ -139,9 +139,8 @@ void SynapticRunner::begin(size_t index) {
         if (!any) continue;
         const Spikes& spikes = source_of(synapse).spikes;
         uint8_t* const image = plan_.layers[index].images[s].in(images_);
-        pool_.run(synapse.image->parts(spikes.steps), [&](int part, int) {
-            synapse.image->fill(kernels_, spikes, part, image);
-        });
+        pool_.run(synapse.image->parts(spikes.steps),
+                  [&](int part, int) { synapse.image->fill(kernels_, spikes, part, image); });
     }
 }
 
@@ -164,9 +163,8 @@ PreparedRow& SynapticRunner::prepare(size_t index, int y, int i, int slice, int 
         RowInputs& inputs = row.inputs[s];
         if (!synapse.channelwise()) {
             const Source source = source_of(synapse);
-            inputs.path = has_one_path(synapse)
-                              ? path_of(layer, s, slice)
-                              : choose_path(synapse, source, slice, {y, y + 1});
+            inputs.path = has_one_path(synapse) ? path_of(layer, s, slice)
+                                                : choose_path(synapse, source, slice, {y, y + 1});
             if (!multiplies(layer, s, slice))
                 gather_row(kernels_, synapse, source, slice, y, chooser_, inputs);
         }
@@ -193,8 +191,7 @@ void SynapticRunner::run_rows(size_t index) {
     pool_.run((layer.height + together - 1) / together, [&](int task, int thread) {
         const RowRange rows{task * together, std::min((task + 1) * together, layer.height)};
         run_some_rows(index, rows, thread, prefetch);
-        for (int y = rows.first; y < rows.last; ++y)
-            finish(layer, y);
+        for (int y = rows.first; y < rows.last; ++y) finish(layer, y);
     });
 }
 
@@ -364,8 +361,8 @@ void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, 
         for (int slice = 0; slice < layer.words(); ++slice) {
             if (slice == 0 || !layer.slices_share_inputs())
                 prepared = &prepare(index, y, own, slice, thread);
-            NeuronRow row =
-                neuron_row(layer, &activations_[layer.out], y, slice, ring.currents(slot, y, slice));
+            NeuronRow row = neuron_row(layer, &activations_[layer.out], y, slice,
+                                       ring.currents(slot, y, slice));
             multiply(index, {y, y + 1}, slice, thread, {});
             connect(row, index, {y, y + 1}, y, slice, *prepared, thread);
             row.blocks = 1;

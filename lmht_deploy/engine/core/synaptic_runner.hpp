@@ -93,12 +93,12 @@ private:
     PathChooser chooser_;
     const Potentials* potentials_ = nullptr;
     bool traces_ = false;
-    std::vector<Scratch> scratch_;           // by thread
-    std::vector<PreparedRow> rows_;          // of a layer with Order::Slices
-    unsigned char* row_lists_;               // their memory
+    std::vector<Scratch> scratch_;   // by thread
+    std::vector<PreparedRow> rows_;  // of a layer with Order::Slices
+    unsigned char* row_lists_;       // their memory
     unsigned char* images_;
-    const Source* step_ = nullptr;           // read by all synapses, while a step is run
-    std::vector<Path> paths_;                // of large weights of the layer: [slices][synapses]
+    const Source* step_ = nullptr;  // read by all synapses, while a step is run
+    std::vector<Path> paths_;       // of large weights of the layer: [slices][synapses]
 };
 
 }  // namespace lmht

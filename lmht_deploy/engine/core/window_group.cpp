@@ -20,7 +20,9 @@ WindowGroup::WindowGroup(std::shared_ptr<const Model> model) {
 void WindowGroup::run(const Batch& batch, int first, int n) {
     const Model& model = lanes_[0]->model();
     const size_t layers = model.layers.size();
-    const auto streams = [&](size_t i) { return n > 1 && lanes_[0]->synaptic().streams_weights(i); };
+    const auto streams = [&](size_t i) {
+        return n > 1 && lanes_[0]->synaptic().streams_weights(i);
+    };
     outputs_.clear();
     for (int i = 0; i < n; ++i) {
         outputs_.emplace_back(model, batch.outputs, first + i);
