@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,8 +21,16 @@ import numpy as np
 
 from lmht_deploy.errors import BackendError, StorageError, first_line
 from lmht_deploy.formats.files import reading
-from lmht_deploy.formats.onnx import COUNTS, SCHEMA, Model, by_layer, load_model
-from lmht_deploy.ir import INT32_MAX, Network, Neurons, Readout
+from lmht_deploy.formats.onnx import COUNTS, SCHEMA, WINDOWS, Model, by_layer, load_model
+from lmht_deploy.ir import (
+    INT32_MAX,
+    Flatten,
+    MaxPool,
+    Network,
+    Neurons,
+    Readout,
+    SumPool,
+)
 
 from . import Capability
 from ._exported import Arrays, ExportedBackend, Face
@@ -75,12 +84,6 @@ def refusal(path: Path) -> str | None:
                 f"{EXACT_FLOAT32} only; export the network with --portable, which may keep them "
                 "smaller, or use the backend onnx"
             )
-        for layer, (_, most) in _sops(model.network()).items():
-            if most > INT32_MAX:
-                return (
-                    f"{path}: layer {layer!r} can have {most} SOPs, which exceeds the 32 bits of "
-                    "OpenVINO; use the backend onnx"
-                )
     return None
 
 
@@ -89,11 +92,11 @@ class _Sops(NamedTuple):
 
     Attributes:
         unit: What divides them; the graph multiplies by it last, in int32.
-        most: Largest possible number.
+        terms: Layers whose spikes cross synapses, each with the largest number that one crosses.
     """
 
     unit: int
-    most: int
+    terms: tuple[tuple[str, int], ...]
 
 
 class OpenVinoBackend(ExportedBackend):
@@ -111,7 +114,8 @@ class OpenVinoBackend(ExportedBackend):
         }
         self._model = model
         self._requests: dict[bool, openvino.InferRequest] = {}
-        self._sops = _sops(model.network())
+        net = model.network()
+        self._input, self._sops = net.input.name, _sops(net)
         super().__init__(path, model.properties, _face(_read(self._core, path, model)))
 
     def _compute(self, names: list[str], inputs: Arrays) -> Arrays:
@@ -128,7 +132,7 @@ class OpenVinoBackend(ExportedBackend):
         found = {
             name: np.array(value) for output, value in values.items() for name in _names(output)
         }
-        self._check_counts(found)
+        self._check_counts(found, inputs[WINDOWS])
         return {name: found[name] for name in names}
 
     def _compiled(self, traced: bool) -> openvino.InferRequest:
@@ -141,16 +145,26 @@ class OpenVinoBackend(ExportedBackend):
         self._requests[traced] = compiled.create_infer_request()
         return self._requests[traced]
 
-    def _check_counts(self, found: Arrays) -> None:
-        """Raise BackendError for counts that float32 may have rounded."""
-        for kind in COUNTS:
-            for layer, name in by_layer(kind, found).items():
-                unit = self._sops[layer].unit if kind.endswith("sops") else 1
-                if found[name].max() >= EXACT_FLOAT32 * unit:
-                    raise BackendError(
-                        f"{self._path}: {name} exceeds what OpenVINO counts exactly; use the "
-                        "backend onnx, or export the network with --logits-only"
-                    )
+    def _check_counts(self, found: Arrays, windows: np.ndarray) -> None:
+        """Raise BackendError for counts that float32 may have rounded, or int32 wrapped."""
+        spikes = by_layer(COUNTS[0], found)
+        for name in spikes.values():
+            self._require(name, 0 <= found[name].min() <= found[name].max() < EXACT_FLOAT32)
+        totals = {layer: found[name] for layer, name in spikes.items()}
+        totals[self._input] = windows.reshape(len(windows), -1).sum(1, dtype=np.int64)
+        for layer, name in by_layer(COUNTS[1], found).items():
+            unit, terms = self._sops[layer]
+            crossed = (totals[source] * largest for source, largest in terms)
+            most = sum(crossed, np.zeros(1, np.int64))
+            exact = found[name].max() < EXACT_FLOAT32 * unit
+            self._require(name, exact and most.max() <= INT32_MAX)
+
+    def _require(self, name: str, exact: bool) -> None:
+        if not exact:
+            raise BackendError(
+                f"{self._path}: {name} exceeds what OpenVINO counts exactly; use the backend onnx, "
+                "or export the network with --logits-only"
+            )
 
     def close(self) -> None:
         """Release the compiled models; the backend cannot run afterwards."""
@@ -204,14 +218,23 @@ def _sops(net: Network) -> dict[str, _Sops]:
     found = {}
     layers: list[Neurons | Readout] = [*net.neurons, net.readout]
     for layer in layers:
-        unit, most = INT32_MAX, 0
+        unit, terms = INT32_MAX, []
         for synapse in layer.synapses:
             if synapse.source in net.pixels:
                 continue
-            shape = net.shapes[synapse.source]
-            fan_out = np.broadcast_to(synapse.fan_out(shape), (1, *shape[1:]))
-            largest = max(net.ranges[synapse.source]) * net.steps[synapse.source] * shape[0]
+            fan_out = synapse.fan_out(net.shapes[synapse.source])
             unit = min(unit, max(1, int(np.gcd.reduce(fan_out, axis=None))))
-            most += largest * int(fan_out.sum())
-        found[layer.name] = _Sops(unit, most)
+            source, overlap = _counted(net, synapse.source)
+            terms.append((source, overlap * int(fan_out.max())))
+        found[layer.name] = _Sops(unit, tuple(terms))
     return found
+
+
+def _counted(net: Network, name: str) -> tuple[str, int]:
+    """Return the layer that a layer gets its spikes from, and how many one of them can become."""
+    layer, overlap = net[name], 1
+    while isinstance(layer, Flatten | SumPool | MaxPool):
+        if not isinstance(layer, Flatten):
+            overlap *= prod(-(-k // s) for k, s in zip(layer.kernel, layer.stride, strict=True))
+        layer = net[layer.source]
+    return layer.name, overlap
