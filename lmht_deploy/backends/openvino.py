@@ -3,9 +3,9 @@
 OpenVINO computes in bfloat16 by default on some processors. Here it is told to take float32. It
 still replaces int64 by int32 and float64 by float32, and it sums integers in float32. A file
 therefore runs only if the magnitude in its metadata is below 2^24, where all of these are exact.
-The counts of spikes and SOPs have no such bound. They are sums of terms that are not negative, and
-rounding is monotone: a sum that ends below 2^24 was exact throughout. Every count is checked after
-each run.
+The numbers of spikes and SOPs have no such bound. The spikes are sums of terms that are not negative,
+and rounding is monotone: a sum that ends below 2^24 was exact throughout. The spikes of each run then
+bound its SOPs.
 """
 
 from __future__ import annotations
@@ -87,16 +87,18 @@ def refusal(path: Path) -> str | None:
     return None
 
 
-class _Sops(NamedTuple):
-    """What is known of the SOPs of a layer per window.
+class _Term(NamedTuple):
+    """SOPs of one synapse.
 
     Attributes:
-        unit: What divides them; the graph multiplies by it last, in int32.
-        terms: Layers whose spikes cross synapses, each with the largest number that one crosses.
+        source: Neurons or input whose spikes cross it.
+        largest: Largest number of synapses that one of these spikes crosses.
+        unit: What divides the SOPs; the graph multiplies by it last, in int32.
     """
 
+    source: str
+    largest: int
     unit: int
-    terms: tuple[tuple[str, int], ...]
 
 
 class OpenVinoBackend(ExportedBackend):
@@ -115,7 +117,9 @@ class OpenVinoBackend(ExportedBackend):
         self._model = model
         self._requests: dict[bool, openvino.InferRequest] = {}
         net = model.network()
-        self._input, self._sops = net.input.name, _sops(net)
+        self._input = net.input.name
+        layers: list[Neurons | Readout] = [*net.neurons, net.readout]
+        self._sops = {layer.name: _terms(net, layer) for layer in layers}
         super().__init__(path, model.properties, _face(_read(self._core, path, model)))
 
     def _compute(self, names: list[str], inputs: Arrays) -> Arrays:
@@ -153,11 +157,12 @@ class OpenVinoBackend(ExportedBackend):
         totals = {layer: found[name] for layer, name in spikes.items()}
         totals[self._input] = windows.reshape(len(windows), -1).sum(1, dtype=np.int64)
         for layer, name in by_layer(COUNTS[1], found).items():
-            unit, terms = self._sops[layer]
-            crossed = (totals[source] * largest for source, largest in terms)
-            most = sum(crossed, np.zeros(1, np.int64))
-            exact = found[name].max() < EXACT_FLOAT32 * unit
-            self._require(name, exact and most.max() <= INT32_MAX)
+            most = np.zeros(len(windows), np.int64)
+            for term in self._sops[layer]:
+                crossed = totals[term.source] * term.largest
+                self._require(name, crossed.max() < EXACT_FLOAT32 * term.unit)
+                most += crossed
+            self._require(name, most.max() <= INT32_MAX)
 
     def _require(self, name: str, exact: bool) -> None:
         if not exact:
@@ -213,21 +218,16 @@ def _sizes(shape: openvino.PartialShape) -> tuple[int, ...]:
     return tuple(0 if size.is_dynamic else size.get_length() for size in list(shape)[1:])
 
 
-def _sops(net: Network) -> dict[str, _Sops]:
-    """Return what is known of the SOPs of each layer."""
-    found = {}
-    layers: list[Neurons | Readout] = [*net.neurons, net.readout]
-    for layer in layers:
-        unit, terms = INT32_MAX, []
-        for synapse in layer.synapses:
-            if synapse.source in net.pixels:
-                continue
+def _terms(net: Network, layer: Neurons | Readout) -> list[_Term]:
+    """Return the terms of the SOPs of a layer; pixels cause none."""
+    terms = []
+    for synapse in layer.synapses:
+        if synapse.source not in net.pixels:
             fan_out = synapse.fan_out(net.shapes[synapse.source])
-            unit = min(unit, max(1, int(np.gcd.reduce(fan_out, axis=None))))
             source, overlap = _counted(net, synapse.source)
-            terms.append((source, overlap * int(fan_out.max())))
-        found[layer.name] = _Sops(unit, tuple(terms))
-    return found
+            unit = max(1, int(np.gcd.reduce(fan_out, axis=None)))
+            terms.append(_Term(source, overlap * int(fan_out.max()), unit))
+    return terms
 
 
 def _counted(net: Network, name: str) -> tuple[str, int]:
