@@ -3,9 +3,9 @@
 OpenVINO computes in bfloat16 by default on some processors. Here it is told to take float32. It
 still replaces int64 by int32 and float64 by float32, and it sums integers in float32. A file
 therefore runs only if the magnitude in its metadata is below 2^24, where all of these are exact.
-The numbers of spikes and SOPs have no such bound. The spikes are sums of terms that are not negative,
-and rounding is monotone: a sum that ends below 2^24 was exact throughout. The spikes of each run then
-bound its SOPs.
+The numbers of spikes and SOPs have no such bound. The spikes are sums of terms that are not
+negative, and rounding is monotone: a sum that ends below 2^24 was exact throughout. The spikes of
+each run then bound its SOPs.
 """
 
 from __future__ import annotations
