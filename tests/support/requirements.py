@@ -28,6 +28,8 @@ REASONS = {
     "triton": r"[Tt]riton",
     "chromium": r"Chromium",
     "neurobench": r"neurobench",
+    "node": r"Node\.js",
+    "ziglang": r"ziglang",
     "snntorch": r"snntorch",
     "node": r"Node\.js",
 }
