@@ -216,8 +216,11 @@ def _sops(
 
 def per_window(k: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:
     """Return Σ k·weight over all axes but the first, int64 `[B]`, for integers or booleans k."""
-    product = k.astype(np.int64) * weight
-    total: np.ndarray = product.sum(axis=tuple(range(1, k.ndim)), dtype=np.int64)
+    sizes = np.shape(weight)
+    first = k.ndim - len(sizes)
+    alike = [first + axis for axis, size in enumerate(sizes) if size == 1]
+    k = k.sum(axis=(*range(1, first), *alike), dtype=np.int64, keepdims=True)  # one weight for all
+    total: np.ndarray = (k * weight).sum(axis=tuple(range(1, k.ndim)), dtype=np.int64)
     return total
 
 

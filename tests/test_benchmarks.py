@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import lmht_deploy as lmht
 from benchmarks import decoders, engine, isa, rivals
 from benchmarks.events import SENSOR, synthetic_recording
 from benchmarks.networks import event_windows, resnet18, vgg
@@ -238,3 +239,41 @@ def test_onnx_files_are_timed(tmp_path: Path) -> None:
     table = json.loads((tmp_path / "o.json").read_text())["tables"]["uniform"]
     (row,) = table["rows"]
     assert set(onnx.FORMS) <= set(row["milliseconds"])
+
+
+# ------------------------------------------------------------------------ models of frameworks
+
+
+def test_models_of_sinabs_are_imported_and_compared() -> None:
+    """Without training: every spike is that of sinabs, and the row has all figures."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("sinabs")
+    from benchmarks.frameworks.__main__ import measured
+    from benchmarks.frameworks.models import digits
+    from benchmarks.frameworks.routes import ROUTES
+
+    torch.manual_seed(0)
+    models = {model.name: model for model in ROUTES["sinabs"]()}
+    for name in ("dense LIF", "convolutional IAF, floor"):
+        spikes, labels = digits(models[name].shape)
+        row = measured(models[name], spikes[:20], labels[:20], seconds=0)
+        assert row.figures["unexplained"] == 0 and row.figures["of"] > 10_000
+        assert row.figures["differ"] <= 2 and row.figures["density"] > 0.01
+        assert row.times.keys() == {"engine", "framework"} and row.figures["batch ratio"] > 0
+
+
+def test_a_spike_that_rounding_cannot_cause_is_counted() -> None:
+    """The comparison finds one wrong spike, and no others because of it."""
+    from benchmarks.frameworks.agreement import compare
+
+    net = lmht.from_nir(
+        Path(__file__).parent / "importers/golden/snntorch.nir", steps=8, profile="snntorch",
+        max_value=2,
+    )  # fmt: skip
+    with np.load(Path(__file__).parent / "importers/golden/snntorch.npz") as stored:
+        windows, recorded = stored["windows"], [stored["spikes0"], stored["spikes1"]]
+    recorded = [spikes.astype(float) for spikes in recorded]
+    assert compare(net, windows, recorded).differ == 0
+    recorded[1][0, 7, 0] = 1 - recorded[1][0, 7, 0]
+    found = compare(net, windows, recorded)
+    assert (found.differ, found.unexplained) == (1, 1) and found.distance > 1e-3

@@ -95,7 +95,7 @@ TEST(cheapest_is_the_least_of_what_is_possible) {
 TEST(only_possible_paths_have_costs) {
     const auto possible = [](const PathCosts& costs) {
         std::vector<int> found;
-        for (const auto& cycles : costs.cycles) found.push_back(cycles.has_value());
+        for (const auto& time : costs.nanoseconds) found.push_back(time.has_value());
         return found;
     };
     // ones, shared, graded, weighted, dense, channelwise
@@ -192,5 +192,5 @@ TEST(costs_can_be_printed) {
     PathCosts costs;
     costs[Path::Ones] = 1234.4;
     costs[Path::Dense] = 5000;
-    CHECK_EQUAL(to_string(costs), std::string("ones 1234, dense 5000 cycles"));
+    CHECK_EQUAL(to_string(costs), std::string("ones 1234, dense 5000 ns"));
 }

@@ -31,6 +31,7 @@ REASONS = {
     "node": r"Node\.js",
     "ziglang": r"ziglang",
     "snntorch": r"snntorch",
+    "node": r"Node\.js",
 }
 """What a test can need, and a pattern of the reasons with which tests skip for lack of it."""
 

@@ -136,6 +136,7 @@ enum class Reset : uint8_t {
 // LM-HT neurons of one slice; arrays are [64].
 struct NeuronSlice {
     const int32_t *bias, *threshold, *v0;  // bias of a block: times the steps that it sums
+    const int32_t* window;                 // [steps][64], if windows are fired at once
     const Term* terms;                     // of all sub-steps, one after another
     const int32_t* term_start;             // [steps + 1]
     int steps, substeps, levels, leak;

@@ -81,7 +81,6 @@ struct NeuronSpec {
     int steps, substeps, levels, leak;
     Reset reset = Reset::Subtract;
     const int32_t* floor = nullptr;  // [channels]; null for none
-    bool summable = false;  // v0 plus the input I summed over the window is proved to fit 32 bits
 };
 
 // A layer with synapses: neurons, or the read-out.
@@ -96,7 +95,9 @@ struct SynapticLayer {
     std::vector<int32_t> term_start;
     int steps = 0, substeps = 1, levels = 1, leak = LEAK_ONE;
     Drive drive = Drive::Mixed;
-    bool fires_windows = false;  // whether all steps of a window are fired at once: see neurons.hpp
+    // [words][T][64]: currents from which on a window has 1, 2, ... spikes: see neurons.hpp. Empty
+    // where the steps of a window are fired one by one.
+    std::vector<int32_t> window_thresholds;
     Reset reset = Reset::Subtract;
     std::vector<int32_t> floor;  // [words * 64]; empty for none
 

@@ -83,8 +83,9 @@ PathCosts expected_costs(const Model& model, const Synapse& synapse, double dens
             chooser.estimate(traits, expected_statistics(synapse.geometry, tensor, source, density,
                                                          chooser.min_shared(traits)));
         for (int path = 0; path < PATHS; ++path)
-            if (costs.cycles[path])
-                sum.cycles[path] = sum.cycles[path].value_or(0) + *costs.cycles[path];
+            if (costs.nanoseconds[path])
+                sum.nanoseconds[path] =
+                    sum.nanoseconds[path].value_or(0) + *costs.nanoseconds[path];
     }
     return sum;
 }
@@ -153,12 +154,12 @@ std::string to_string(const PathCosts& costs) {
     std::string found;
     char entry[64];
     for (int path = 0; path < PATHS; ++path)
-        if (costs.cycles[path]) {
+        if (costs.nanoseconds[path]) {
             std::snprintf(entry, sizeof entry, "%s%s %.0f", found.empty() ? "" : ", ", NAMES[path],
-                          *costs.cycles[path]);
+                          *costs.nanoseconds[path]);
             found += entry;
         }
-    return found + " cycles";
+    return found + " ns";
 }
 
 // The number of shared spikes from which on sharing saves time. Two time-steps that share s spikes

@@ -79,7 +79,7 @@ void SynapticRunner::take_rows(int64_t rows[PATHS]) {
 }
 
 bool SynapticRunner::fires_windows(const SynapticLayer& layer) const {
-    return layer.fires_windows && !potentials_ && !traces_;
+    return !layer.window_thresholds.empty() && !potentials_ && !traces_;
 }
 
 void SynapticRunner::finish(const SynapticLayer& layer, int y) const {
