@@ -51,7 +51,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, run, "lmht run net.lmht --data recording.aedat4 --predictions answers.csv"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
     (DEPLOY, evaluate, "lmht evaluate nets/*.lmht --data digits --out results"),
-    (DEPLOY, search, "lmht search net.lmht --data digits --budget-sops 500000 --out search"),
+    (DEPLOY, search, "lmht search net.lmht --data held.npz --split all --budget-sops 5e5 --out s"),
     (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
     (DEPLOY, view, "lmht view net.lmht recording.aedat4 --length 100ms"),
     (DEPLOY, explain, "lmht explain net.lmht recording.aedat4 --report explanation.html"),
