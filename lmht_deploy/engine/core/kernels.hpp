@@ -199,14 +199,14 @@ struct Kernels {
     Costs costs;
     int dense_max;  // largest value of Path::Dense; 0 where the tier has none
 
-    void (*list)(const GatherRow&);         // all paths with lists
-    void (*fill)(const GatherRow&);         // Path::Dense, by dot products
+    void (*list)(const GatherRow&);  // all paths with lists
+    void (*fill)(const GatherRow&);  // Path::Dense, by dot products
     // Path::Dense, by tiles: null where the tier has none.
     void (*copy_pixels)(const PixelCopy&);
     void (*multiply)(const DenseProduct&);
-    void (*neurons)(const NeuronRow&);      // currents, T-GIM, potentials, spikes of a row
-    void (*currents)(const NeuronRow&);     // currents of a row with biases alone
-    void (*fire)(const NeuronRow&);         // spikes of a row whose currents are there
+    void (*neurons)(const NeuronRow&);   // currents, T-GIM, potentials, spikes of a row
+    void (*currents)(const NeuronRow&);  // currents of a row with biases alone
+    void (*fire)(const NeuronRow&);      // spikes of a row whose currents are there
     // Row y of `out`, each of whose steps is the sum of in.steps / out.steps steps of `in`; returns
     // how many sums are not 0.
     int64_t (*sum_steps)(const Spikes& in, const Spikes& out, int y);
