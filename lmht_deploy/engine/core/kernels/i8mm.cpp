@@ -58,6 +58,7 @@ struct I8mm : NeonDots<I8mm> {
                 sum[p][v] = (I32)vusmmlaq_s32((int32x4_t)sum[p][v], k[p / 2], lower);
                 sum[p + 1][v] = (I32)vusmmlaq_s32((int32x4_t)sum[p + 1][v], k[p / 2], upper);
             }
+            __asm__ volatile("" ::: "memory");  // loads in advance would need more registers
         }
     }
 
