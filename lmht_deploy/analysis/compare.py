@@ -265,6 +265,10 @@ def write_artifacts(
     written: dict[tuple[str, ...], Path] = {}
     for name in dict.fromkeys([REFERENCE, *names]):
         form = (registry.artifact_suffix(name), *registry.export_options(name))
+        reason = registry.unavailable(name)
+        if reason and len(form) > 1:  # a file that nothing else runs
+            omitted[name] = reason
+            continue
         try:
             path = written.get(form) or write_artifact(net, folder, name)
         except ExportError as error:
@@ -273,7 +277,7 @@ def write_artifacts(
             omitted[name] = str(error)
             continue
         written[form] = path
-        if reason := registry.unavailable(name) or registry.refusal(name, path):
+        if reason := reason or registry.refusal(name, path):
             if strict:
                 raise BackendError(reason)
             omitted[name] = reason

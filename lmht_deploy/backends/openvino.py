@@ -3,9 +3,9 @@
 OpenVINO computes in bfloat16 by default on some processors. Here it is told to take float32. It
 still replaces int64 by int32 and float64 by float32, and it sums integers in float32. A file
 therefore runs only if the magnitude in its metadata is below 2^24, where all of these are exact.
-The counts of spikes and SOPs have no such bound. They are sums of terms that are not negative, and
-rounding is monotone: a sum that ends below 2^24 was exact throughout. Every count is checked after
-each run.
+The numbers of spikes and SOPs have no such bound. The spikes are sums of terms that are not
+negative, and rounding is monotone: a sum that ends below 2^24 was exact throughout. The spikes of
+each run then bound its SOPs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,8 +21,16 @@ import numpy as np
 
 from lmht_deploy.errors import BackendError, StorageError, first_line
 from lmht_deploy.formats.files import reading
-from lmht_deploy.formats.onnx import COUNTS, SCHEMA, Model, by_layer, load_model
-from lmht_deploy.ir import INT32_MAX, Network, Neurons, Readout
+from lmht_deploy.formats.onnx import COUNTS, SCHEMA, WINDOWS, Model, by_layer, load_model
+from lmht_deploy.ir import (
+    INT32_MAX,
+    Flatten,
+    MaxPool,
+    Network,
+    Neurons,
+    Readout,
+    SumPool,
+)
 
 from . import Capability
 from ._exported import Arrays, ExportedBackend, Face
@@ -75,25 +84,21 @@ def refusal(path: Path) -> str | None:
                 f"{EXACT_FLOAT32} only; export the network with --portable, which may keep them "
                 "smaller, or use the backend onnx"
             )
-        for layer, (_, most) in _sops(model.network()).items():
-            if most > INT32_MAX:
-                return (
-                    f"{path}: layer {layer!r} can have {most} SOPs, which exceeds the 32 bits of "
-                    "OpenVINO; use the backend onnx"
-                )
     return None
 
 
-class _Sops(NamedTuple):
-    """What is known of the SOPs of a layer per window.
+class _Term(NamedTuple):
+    """SOPs of one synapse.
 
     Attributes:
-        unit: What divides them; the graph multiplies by it last, in int32.
-        most: Largest possible number.
+        source: Neurons or input whose spikes cross it.
+        largest: Largest number of synapses that one of these spikes crosses.
+        unit: What divides the SOPs; the graph multiplies by it last, in int32.
     """
 
+    source: str
+    largest: int
     unit: int
-    most: int
 
 
 class OpenVinoBackend(ExportedBackend):
@@ -111,7 +116,10 @@ class OpenVinoBackend(ExportedBackend):
         }
         self._model = model
         self._requests: dict[bool, openvino.InferRequest] = {}
-        self._sops = _sops(model.network())
+        net = model.network()
+        self._input = net.input.name
+        layers: list[Neurons | Readout] = [*net.neurons, net.readout]
+        self._sops = {layer.name: _terms(net, layer) for layer in layers}
         super().__init__(path, model.properties, _face(_read(self._core, path, model)))
 
     def _compute(self, names: list[str], inputs: Arrays) -> Arrays:
@@ -128,7 +136,7 @@ class OpenVinoBackend(ExportedBackend):
         found = {
             name: np.array(value) for output, value in values.items() for name in _names(output)
         }
-        self._check_counts(found)
+        self._check_counts(found, inputs[WINDOWS])
         return {name: found[name] for name in names}
 
     def _compiled(self, traced: bool) -> openvino.InferRequest:
@@ -141,16 +149,27 @@ class OpenVinoBackend(ExportedBackend):
         self._requests[traced] = compiled.create_infer_request()
         return self._requests[traced]
 
-    def _check_counts(self, found: Arrays) -> None:
-        """Raise BackendError for counts that float32 may have rounded."""
-        for kind in COUNTS:
-            for layer, name in by_layer(kind, found).items():
-                unit = self._sops[layer].unit if kind.endswith("sops") else 1
-                if found[name].max() >= EXACT_FLOAT32 * unit:
-                    raise BackendError(
-                        f"{self._path}: {name} exceeds what OpenVINO counts exactly; use the "
-                        "backend onnx, or export the network with --logits-only"
-                    )
+    def _check_counts(self, found: Arrays, windows: np.ndarray) -> None:
+        """Raise BackendError for counts that float32 may have rounded, or int32 wrapped."""
+        spikes = by_layer(COUNTS[0], found)
+        for name in spikes.values():
+            self._require(name, 0 <= found[name].min() <= found[name].max() < EXACT_FLOAT32)
+        totals = {layer: found[name] for layer, name in spikes.items()}
+        totals[self._input] = windows.reshape(len(windows), -1).sum(1, dtype=np.int64)
+        for layer, name in by_layer(COUNTS[1], found).items():
+            most = np.zeros(len(windows), np.int64)
+            for term in self._sops[layer]:
+                crossed = totals[term.source] * term.largest
+                self._require(name, crossed.max() < EXACT_FLOAT32 * term.unit)
+                most += crossed
+            self._require(name, most.max() <= INT32_MAX)
+
+    def _require(self, name: str, exact: bool) -> None:
+        if not exact:
+            raise BackendError(
+                f"{self._path}: {name} exceeds what OpenVINO counts exactly; use the backend onnx, "
+                "or export the network with --logits-only"
+            )
 
     def close(self) -> None:
         """Release the compiled models; the backend cannot run afterwards."""
@@ -199,19 +218,23 @@ def _sizes(shape: openvino.PartialShape) -> tuple[int, ...]:
     return tuple(0 if size.is_dynamic else size.get_length() for size in list(shape)[1:])
 
 
-def _sops(net: Network) -> dict[str, _Sops]:
-    """Return what is known of the SOPs of each layer."""
-    found = {}
-    layers: list[Neurons | Readout] = [*net.neurons, net.readout]
-    for layer in layers:
-        unit, most = INT32_MAX, 0
-        for synapse in layer.synapses:
-            if synapse.source in net.pixels:
-                continue
-            shape = net.shapes[synapse.source]
-            fan_out = np.broadcast_to(synapse.fan_out(shape), (1, *shape[1:]))
-            largest = max(net.ranges[synapse.source]) * net.steps[synapse.source] * shape[0]
-            unit = min(unit, max(1, int(np.gcd.reduce(fan_out, axis=None))))
-            most += largest * int(fan_out.sum())
-        found[layer.name] = _Sops(unit, most)
-    return found
+def _terms(net: Network, layer: Neurons | Readout) -> list[_Term]:
+    """Return the terms of the SOPs of a layer; pixels cause none."""
+    terms = []
+    for synapse in layer.synapses:
+        if synapse.source not in net.pixels:
+            fan_out = synapse.fan_out(net.shapes[synapse.source])
+            source, overlap = _counted(net, synapse.source)
+            unit = max(1, int(np.gcd.reduce(fan_out, axis=None)))
+            terms.append(_Term(source, overlap * int(fan_out.max()), unit))
+    return terms
+
+
+def _counted(net: Network, name: str) -> tuple[str, int]:
+    """Return the layer that a layer gets its spikes from, and how many one of them can become."""
+    layer, overlap = net[name], 1
+    while isinstance(layer, Flatten | SumPool | MaxPool):
+        if not isinstance(layer, Flatten):
+            overlap *= prod(-(-k // s) for k, s in zip(layer.kernel, layer.stride, strict=True))
+        layer = net[layer.source]
+    return layer.name, overlap

@@ -30,6 +30,7 @@ from lmht_deploy.ir import (
     MaxPool,
     Network,
     Neurons,
+    Pair,
     Readout,
     SumPool,
     Synapse,
@@ -116,12 +117,37 @@ class TorchBackend:
             seconds = time.perf_counter() - start
         finally:
             torch.set_num_threads(before)
+        events = None
+        if net.integer and not trace:
+            outputs, events = self._sums(outputs)
+        return tally(net, "torch", self._arrays(outputs), seconds, trace=trace, events=events)
+
+    def _arrays(self, outputs: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+        """Return outputs as integers, but for the logits of a float network."""
         arrays = {name: output.cpu().numpy() for name, output in outputs.items()}
-        arrays = {
-            name: array.astype(np.int64) if net.integer or name != net.readout.name else array
+        return {
+            name: array.astype(np.int64)
+            if self.net.integer or name != self.net.readout.name
+            else array
             for name, array in arrays.items()
         }
-        return tally(net, "torch", arrays, seconds, trace=trace)
+
+    def _sums(
+        self, outputs: dict[str, torch.Tensor]
+    ) -> tuple[dict[str, torch.Tensor], dict[str, np.ndarray]]:
+        """Return k summed over steps and channels, and how many k != 0; the logits as they are."""
+        spiking = {name: k for name, k in outputs.items() if name != self.net.readout.name}
+        axes = {name: (1, 2) if k.ndim == 5 else (1,) for name, k in spiking.items()}
+        sums = {
+            name: k.sum(axes[name], True, dtype=_sum_dtype(k, self.net.ranges[name]))
+            for name, k in spiking.items()
+        }
+        events = {
+            name: sums[name] if self.net.ranges[name] == (0, 1) else (k != 0).sum(axes[name], True)
+            for name, k in spiking.items()
+        }
+        logits = {self.net.readout.name: outputs[self.net.readout.name]}
+        return sums | logits, self._arrays(events | logits)
 
     def _narrow(self) -> bool:
         """Whether float32 is exact here: a program may allow PyTorch to round factors."""
@@ -223,6 +249,14 @@ def _weight(synapse: Synapse, k: torch.Tensor, tensors: Tensors) -> torch.Tensor
         weight = synapse.weight * 2.0**synapse.exponent
         tensors[key] = torch.tensor(weight, dtype=k.dtype, device=k.device)
     return tensors[key]
+
+
+def _sum_dtype(k: torch.Tensor, span: Pair) -> torch.dtype:
+    """Return the type in which sums of k over all but the batch are exact."""
+    import torch
+
+    largest = max(map(abs, span)) * k[:1].numel()
+    return torch.float32 if largest < EXACT_FLOAT32 else torch.int64
 
 
 def _fits_input(net: Network) -> bool:

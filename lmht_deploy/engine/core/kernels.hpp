@@ -189,6 +189,7 @@ struct Costs {
     float tile_product = 0;    // a product of tiles, Path::Dense; 0 where the tier has none
     float tile_pixel = 0;      // an output pixel of them
     float list_pixel;          // lists: an output pixel, whatever is active
+    float graded_pixel;        // the same of counts: two lists
     float list_word;           // lists: a word of inputs, whatever is active
     float extra_list_pixel;    // an output pixel of one more list, Path::Shared
 };

@@ -141,6 +141,7 @@ const Kernels* kernels_amx() {
                                                                         .tile_product = 18,
                                                                         .tile_pixel = 28,
                                                                         .list_pixel = 35,
+                                                                        .graded_pixel = 70,
                                                                         .list_word = 8,
                                                                         .extra_list_pixel = 45}));
     return &kernels;
