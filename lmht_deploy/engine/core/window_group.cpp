@@ -1,19 +1,23 @@
 #include "window_group.hpp"
 
+#include <algorithm>
+
 namespace lmht {
 namespace {
 
-// Whose activations stay in a core's cache beside a slice of the weights.
+// Whose activations stay in a core's cache beside a slice of the weights, if they have one block.
 constexpr int WINDOWS = 6;
 
 }  // namespace
 
 WindowGroup::WindowGroup(std::shared_ptr<const Model> model) {
     lanes_.push_back(std::make_unique<Executor>(model, 1));
-    bool any = false;
+    int blocks = 0;  // of the layers that stream weights, at most
     for (size_t i = 0; i < model->layers.size(); ++i)
-        any = any || lanes_[0]->synaptic().streams_weights(i);
-    while (any && size() < WINDOWS) lanes_.push_back(std::make_unique<Executor>(model, 1));
+        if (lanes_[0]->synaptic().streams_weights(i))
+            blocks = std::max(blocks, model->layers[i].synaptic->blocks);
+    while (blocks && size() < WINDOWS / blocks)
+        lanes_.push_back(std::make_unique<Executor>(model, 1));
     outputs_.reserve(lanes_.size());
 }
 
