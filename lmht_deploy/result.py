@@ -72,6 +72,15 @@ class Result:
         classes: np.ndarray = self.logits.argmax(1)
         return classes
 
+    @property
+    def margins(self) -> np.ndarray:
+        """Difference of the two largest logits in their own units, `[B]`; the logit if K = 1."""
+        if self.logits.shape[1] == 1:
+            return self.logits[:, 0]
+        second, first = np.partition(self.logits, -2, axis=1)[:, -2:].T
+        difference: np.ndarray = first - second
+        return difference
+
 
 def concatenate(parts: Sequence[Result]) -> Result:
     """Join the results of several runs of one artifact, in order; their times are added."""

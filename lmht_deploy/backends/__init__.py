@@ -137,13 +137,15 @@ class StepRunner(Protocol):
 class Incremental(Protocol):
     """A backend that computes with a time-step when it arrives, before its window is complete."""
 
-    def steps(self, *, eager: bool = False) -> StepRunner | None:
+    def steps(self, *, eager: bool = False, stop_margin: int | None = None) -> StepRunner | None:
         """Return a runner, or None where the network does not allow it.
 
         Args:
             eager: Whether a time-step runs through all layers when it arrives, where the network
                 allows that. For windows that do not overlap. Otherwise the first layer is computed
                 once per time-step, for all windows that contain it.
+            stop_margin: Margin with which a window ends before its last time-step, in units of a
+                logit per time-step that is left; None to run all time-steps. Only with `eager`.
         """
         ...
 

@@ -60,7 +60,11 @@ def import_(
     max_spikes: Annotated[
         int | None,
         typer.Option(
-            "--max-spikes", min=1, metavar="L", help="Largest number of spikes per neuron and step."
+            "--max-spikes",
+            min=1,
+            max=2**31 - 1,
+            metavar="L",
+            help="Largest number of spikes per neuron and step, 1 to 2,147,483,647.",
         ),
     ] = None,
     floor: Annotated[
@@ -85,15 +89,16 @@ def import_(
 ) -> None:
     """Import a network that sinabs, snnTorch, SpikingJelly, Norse or another tool wrote as NIR.
 
-    The command prints what it took for the step, the reset and the discretization, which a file
+    The command prints what it assumed for the step, the reset and the discretization, which a file
     does not state. It compares the network with the graph on probe windows, spike by spike.
     """
     import lmht_deploy as lmht
-    from lmht_deploy.importers import import_nir
+    from lmht_deploy.importers._interpreter import PROBES
+    from lmht_deploy.importers.nir import METADATA, SEPARATOR
 
     if out.suffix != ".lmht":
         raise LmhtError(f"{out}: the suffix must be .lmht")
-    found = import_nir(
+    found = lmht.from_nir(
         source,
         steps=steps,
         profile=profile,  # type: ignore[arg-type]
@@ -105,21 +110,23 @@ def import_(
         input_scale=input_scale,
         still=still,
     )
-    for note in found.notes:
-        tell(f"taken: {note}")
-    net = found.network if keep_float else lmht.quantize(found.network)
+    assumed = found.metadata[METADATA].split(SEPARATOR)
+    for note in assumed:
+        tell(f"assumed: {note}")
+    net = found if keep_float else lmht.quantize(found)
     lmht.save(net, out)
     bits = accumulator_bits(net)
     numbers = f"accumulators of at most {bits} bits" if bits else "float"
     say(f"wrote {out}: {len(net.neurons)} neuron layers, {numbers}")
-    say("the float network and the graph have the same spikes on 4 probe windows")
+    say(f"the float network and the graph have the same spikes on {PROBES} probe windows")
     write_json(
         json,
         {
             "network": out,
             "integer": net.integer,
             "accumulator_bits": bits,
-            "taken": list(found.notes),
+            "assumed": assumed,
+            "check": {"probe_windows": PROBES, "spikes": "equal", "logits": "equal"},
             "metadata": dict(net.metadata),
         },
     )

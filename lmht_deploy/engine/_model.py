@@ -137,6 +137,7 @@ class Model:
         `weighted_row`       the same, path `weighted`
         `large_slice_factor` the cost of a row among 512 input channels, relative to 64
         `list_pixel`         lists: an output pixel at one step
+        `graded_pixel`       the same, path `graded`, which has two lists
         `list_word`          lists: 64 inputs under an output row, active or not
         `extra_list_pixel`   path `shared`: an output pixel of a third list
         `dense_slot`         path `dense`: an input and 64 output channels

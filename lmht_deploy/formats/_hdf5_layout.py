@@ -52,11 +52,14 @@ NEW_GROUP = {2, 6, 10}
 DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3
 
 
-def check_layout(path: str | Path) -> None:
+def check_layout(path: str | Path) -> bool:
     """Require that an HDF5 file has the layout that h5py writes by default.
 
     Args:
         path: The file.
+
+    Returns:
+        Whether all bytes that belong to no block are 0, as in a file that was written in one go.
 
     Raises:
         OSError: The file is not an HDF5 file, or is truncated.
@@ -64,7 +67,9 @@ def check_layout(path: str | Path) -> None:
         ValueError: Its structure is damaged.
     """
     with open(path, "rb") as file:
-        LayoutWalk(path, file).check()
+        walk = LayoutWalk(path, file)
+        walk.check()
+        return walk.is_zero_between_blocks()
 
 
 class Item(NamedTuple):
@@ -105,10 +110,23 @@ class LayoutWalk:
 
     def check(self) -> None:
         """Check every object, beginning with the root group."""
-        pending = [self._superblock()]
-        while pending:
-            pending += self._object(pending.pop())
+        try:
+            pending = [self._superblock()]
+            while pending:
+                pending += self._object(pending.pop())
+        except (struct.error, IndexError, UnicodeDecodeError):
+            raise ValueError("a block is shorter than what it should hold") from None
         self._check_data()
+
+    def is_zero_between_blocks(self) -> bool:
+        """Return whether all bytes that belong to no block are 0."""
+        starts, ends = self._blocks()
+        gaps = zip((0, *ends.tolist()), (*starts.tolist(), self._size), strict=True)
+        for start, end in gaps:
+            self._file.seek(start)
+            if any(self._file.read(end - start)):
+                return False
+        return True
 
     def _superblock(self) -> Item:
         """Check the superblock, and return the root group."""
@@ -411,11 +429,15 @@ class LayoutWalk:
         require(bool(within.all()), "a block of data")
         self._data.append(np.stack((addresses, addresses + sizes)))
 
-    def _check_data(self) -> None:
+    def _blocks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the starts and the ends of all blocks, in order."""
         blocks = np.array((self._starts, self._ends), np.uint64)
         starts, ends = np.concatenate((blocks, *self._data), axis=1)
         order = np.argsort(starts[starts < ends])
-        starts, ends = starts[starts < ends][order], ends[starts < ends][order]
+        return starts[starts < ends][order], ends[starts < ends][order]
+
+    def _check_data(self) -> None:
+        starts, ends = self._blocks()
         require(bool((ends[:-1] <= starts[1:]).all()), "a block, which overlaps another one,")
 
     def _claimed(self, address: int) -> bool:

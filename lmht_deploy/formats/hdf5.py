@@ -10,6 +10,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from lmht_deploy.errors import StorageError
+
 from ._hdf5_layout import check_layout
 from ._hdf5_recordings import check_recording_layout
 from .files import atomic_write, reading
@@ -63,8 +65,13 @@ def reading_hdf5(path: str | Path, what: str) -> Iterator[h5py.File]:
             file.
     """
     with reading(path, what):
-        check_layout(path)
+        whole = check_layout(path)
         with h5py.File(path, "r") as file:
+            if not whole and "checksum" in file.attrs:
+                raise StorageError(
+                    f"{path}: holds bytes outside of its data, which its checksum does not cover; "
+                    "the file is damaged or was edited"
+                )
             yield file
 
 

@@ -93,7 +93,7 @@ _NETWORK = Field(
     "network",
     "JSON",
     "Layers of the network with all fields except weights, which are constants of the graph named "
-    "`<layer>/weight<i>:`.",
+    "`<layer>/weight<i>:`. The reset `subtract` and a floor that is None are left out.",
     "property",
     since=2,
 )

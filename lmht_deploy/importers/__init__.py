@@ -7,6 +7,6 @@ _interpreter.py   the graph of NIR, computed step by step, with which the networ
 
 from __future__ import annotations
 
-from .nir import NirImport, from_nir, import_nir
+from .nir import from_nir
 
-__all__ = ["NirImport", "from_nir", "import_nir"]
+__all__ = ["from_nir"]

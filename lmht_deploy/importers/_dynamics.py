@@ -28,6 +28,8 @@ Reset: TypeAlias = Literal["subtract", "subtract-late", "value"]
 """What a spike does to the potential: θ is subtracted at once, or at the next step after the leak
 has acted on the whole potential, or the potential is set to `v_reset`."""
 
+MAX_SPIKES = 2**31 - 1
+"""Largest number of spikes per neuron and step."""
 NEURONS = ("IF", "LIF", "CubaLIF", "Threshold")
 """Types of nodes that fire."""
 
@@ -143,7 +145,7 @@ PROFILES: Mapping[str, Profile] = {
 
 @dataclass(frozen=True)
 class Rules:
-    """What an import takes for a graph: a profile, and what the user said beside it.
+    """What an import assumes for a graph: a profile, and what the user said beside it.
 
     Attributes:
         name: Name of the profile.
@@ -275,8 +277,11 @@ def rules(
     most = found.max_spikes if most is None else most
     if not isinstance(step, int | float) or not 0 < step < np.inf:
         raise LoweringError(f"dt must be a positive number, not {show(dt)}")
-    if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most < 2**31:
-        raise LoweringError(f"the largest number of spikes must be >= 1, not {show(max_spikes)}")
+    if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= MAX_SPIKES:
+        raise LoweringError(
+            f"the largest number of spikes must be an integer of 1 to {MAX_SPIKES:,}, not "
+            f"{show(max_spikes)}"
+        )
     if floor is not None and not (isinstance(floor, int | float) and -np.inf < floor <= 0):
         raise LoweringError(f"the floor must be a number <= 0, not {show(floor)}")
     return Rules(profile, found, float(step), reset or found.reset, most, floor)

@@ -20,6 +20,8 @@ from lmht_deploy.ir import Network
 from ._dynamics import NEURONS, Dynamics, Rules
 from ._order import in_order
 
+PROBES = 4
+"""Number of windows on which the network is compared with the graph."""
 MAX_CELLS = 2**26
 """Largest number of values of a window, and of the outputs of a layer, that is verified."""
 
@@ -58,7 +60,7 @@ def interpret(
 
     Args:
         graph: The graph.
-        rules: What is taken for it.
+        rules: What is assumed for it.
         net: Its network, for the number of steps and the order of the layers.
         windows: Integers `[B, T_in, ...]`.
         scale: Real value of one unit of the input.

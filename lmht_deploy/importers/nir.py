@@ -53,6 +53,8 @@ from ._dynamics import NEURONS, Dynamics, ProfileName, Reset, Rules, rules
 from ._interpreter import require_agreement
 from ._order import in_order
 
+METADATA, SEPARATOR = "nir", "; "
+"""Key of the metadata that states what was assumed, and what separates its parts."""
 MAX_STEPS = 4096
 """Largest number of steps: a T-GIM has the square of it."""
 UNSUPPORTED = {
@@ -62,20 +64,6 @@ UNSUPPORTED = {
     "CubaLI": "a network ends in a linear layer or in neurons that fire",
 }
 """What to use in place of nodes that a network cannot express."""
-
-
-@dataclass(frozen=True)
-class NirImport:
-    """A network from a graph of NIR, and what was taken for it.
-
-    Attributes:
-        network: The float network.
-        notes: What the import took for the step, the reset and the discretization, one sentence
-            each.
-    """
-
-    network: Network
-    notes: tuple[str, ...]
 
 
 def from_nir(
@@ -109,7 +97,8 @@ def from_nir(
         verify: Whether to compare the network with the graph, on four windows.
 
     Returns:
-        The float network. Its metadata states what was taken under `nir`.
+        The float network. Its metadata states under `nir` what was assumed for the step, the reset
+        and the discretization, separated by "; ".
 
     Raises:
         LoweringError: A node that a network cannot express exactly; the message names it.
@@ -118,36 +107,6 @@ def from_nir(
     Example:
         >>> net = lmht.quantize(lmht.from_nir("net.nir", steps=16, profile="sinabs"))
     """
-    return import_nir(
-        source,
-        steps=steps,
-        profile=profile,
-        dt=dt,
-        reset=reset,
-        max_spikes=max_spikes,
-        floor=floor,
-        max_value=max_value,
-        input_scale=input_scale,
-        still=still,
-        verify=verify,
-    ).network
-
-
-def import_nir(
-    source: Any,
-    *,
-    steps: int,
-    profile: ProfileName = "nir",
-    dt: float | None = None,
-    reset: Reset | None = None,
-    max_spikes: int | None = None,
-    floor: float | None = None,
-    max_value: int = 255,
-    input_scale: float = 1.0,
-    still: bool = False,
-    verify: bool = True,
-) -> NirImport:
-    """Read a graph of NIR, and say what was taken for it; see `from_nir`."""
     graph = _graph(source)
     if graph.metadata.get("format") == FORMAT:
         raise LoweringError(
@@ -156,16 +115,16 @@ def import_nir(
         )
     if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= MAX_STEPS:
         raise LoweringError(f"steps must be an integer of 1 to {MAX_STEPS}, not {show(steps)}")
-    taken = rules(profile, dt, reset, max_spikes, floor)
-    pass_ = _Import(graph, taken, steps)
+    assumed = rules(profile, dt, reset, max_spikes, floor)
+    pass_ = _Import(graph, assumed, steps)
     try:
         net = pass_.run(max_value, input_scale, still)
     except NetworkError as error:
         raise LoweringError(f"the graph is no valid network: {error}") from None
     if verify:
-        require_agreement(graph, taken, net, input_scale)
-    notes = _notes(taken, graph, still)
-    return NirImport(dataclasses.replace(net, metadata={"nir": "; ".join(notes)}), notes)
+        require_agreement(graph, assumed, net, input_scale)
+    notes = SEPARATOR.join(_notes(assumed, graph, still))
+    return dataclasses.replace(net, metadata={METADATA: notes})
 
 
 def _graph(source: Any) -> Graph:
@@ -178,19 +137,19 @@ def _graph(source: Any) -> Graph:
     return read_nir(source)
 
 
-def _notes(taken: Rules, graph: Graph, still: bool) -> tuple[str, ...]:
+def _notes(assumed: Rules, graph: Graph, still: bool) -> tuple[str, ...]:
     kinds = {node.type for node in graph.nodes.values()}
-    found = [f"profile {taken.name}", f"dt = {taken.dt:g}"]
+    found = [f"profile {assumed.name}", f"dt = {assumed.dt:g}"]
     if kinds & {"LIF", "CubaLIF"}:
-        found.append(taken.profile.rule)
-    resets = {taken.reset_of(n) for n in graph.nodes.values() if n.type in NEURONS[:-1]}
+        found.append(assumed.profile.rule)
+    resets = {assumed.reset_of(n) for n in graph.nodes.values() if n.type in NEURONS[:-1]}
     if resets:
         late = "subtract-late (equal to subtract without a leak)"
         found.append("reset " + ", ".join(late if r == "subtract-late" else r for r in resets))
-    found += [] if taken.floor is None else [f"no potential below {taken.floor:g}"]
-    found.append(f"at most {taken.max_spikes} spikes per step")
+    found += [] if assumed.floor is None else [f"no potential below {assumed.floor:g}"]
+    found.append(f"at most {assumed.max_spikes} spikes per step")
     found += ["one image enters at every step"] if still else []
-    return (*found, *taken.profile.notes)
+    return (*found, *assumed.profile.notes)
 
 
 # ------------------------------------------------------------------------------------------ pass
@@ -212,8 +171,8 @@ class _Signal:
 class _Import:
     """One pass over a graph."""
 
-    def __init__(self, graph: Graph, taken: Rules, steps: int) -> None:
-        self._graph, self._rules, self._steps = graph, taken, steps
+    def __init__(self, graph: Graph, assumed: Rules, steps: int) -> None:
+        self._graph, self._rules, self._steps = graph, assumed, steps
         self._layers: list[Layer] = []
         self._signals: dict[str, _Signal] = {}
 

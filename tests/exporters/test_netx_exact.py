@@ -165,6 +165,21 @@ def test_the_decay_of_lif_neurons_is_not_the_leak(tmp_path: Path) -> None:
     assert v == 1
 
 
+@given(v=st.integers(-(2**17) + 1, 2**17 - 1), leak=st.integers(0, 16384))
+def test_threshold_neurons_can_compute_a_leak_by_digits(v: int, leak: int) -> None:
+    """What docs/how-to/stock-lava.md states: digits of v, a weight each, and counted carries."""
+    rest, whole, remainders = abs(v), 0, 0
+    for i in reversed(range(17)):  # a neuron that fires at 2^i, and inhibits the lower digits
+        digit = int(rest >= 2**i)
+        rest -= digit * 2**i
+        whole += digit * (2**i * leak // 4096)
+        remainders += digit * (2**i * leak % 4096)
+    carries = sum(remainders >= 4096 * n for n in range(1, 17))
+    assert rest == 0 and remainders <= 17 * 4095 < 2**17
+    magnitude = whole + carries
+    assert int(leak_integer(np.array([v]), leak)[0]) == (magnitude if v > 0 else -magnitude)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name: str, tmp_path: Path) -> None:
     make, what = REFUSED[name]

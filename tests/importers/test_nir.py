@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from lmht_deploy import reference
 from lmht_deploy.cli import main
 from lmht_deploy.errors import LmhtError, LoweringError, StorageError
 from lmht_deploy.formats.nir import Graph, Node, graph_from_dict, read_nir, write_nir
-from lmht_deploy.importers import import_nir
 
 GOLDEN = Path(__file__).parent / "golden"
 RNG = np.random.default_rng(0)
@@ -318,7 +318,8 @@ def test_what_a_network_cannot_express_is_refused_by_name(name: str) -> None:
         ({"floor": "low"}, "floor must be a number <= 0"),
         ({"dt": 0.0}, "dt must be a positive number"),
         ({"dt": "1"}, "dt must be a positive number"),
-        ({"max_spikes": 0}, "largest number of spikes"),
+        ({"max_spikes": 0}, "largest number of spikes must be an integer of 1 to 2,147,483,647"),
+        ({"max_spikes": 2**31}, "of 1 to 2,147,483,647"),
         ({"max_value": 10**9}, "max_value"),
         ({"input_scale": -1}, "scale of the input"),
     ],
@@ -344,7 +345,7 @@ def test_an_error_in_the_network_is_found() -> None:
     from lmht_deploy.importers._interpreter import require_agreement
 
     graph, taken = GRAPHS["lif"](), rules("nir", 1.0, None, None)
-    net = import_nir(graph, steps=20, dt=1.0, max_value=2).network
+    net = lmht.from_nir(graph, steps=20, dt=1.0, max_value=2)
     for change in ({"leak": 0.5}, {"threshold": np.full(5, 0.7)}, {"bias": np.full(5, 0.3)}):
         layers = [
             dataclasses.replace(layer, **change) if layer in net.neurons else layer
@@ -354,15 +355,21 @@ def test_an_error_in_the_network_is_found() -> None:
             require_agreement(graph, taken, lmht.Network(tuple(layers)), 1.0)
 
 
-def test_the_command_says_what_it_took(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_it_assumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "net.lmht"
     arguments = ["import", str(GOLDEN / "snntorch.nir"), "-o", str(out), "--steps", "8"]
+    arguments += ["--json", str(tmp_path / "import.json")]
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--profile", "snntorch", "--max-value", "2"])
     said = capsys.readouterr()
     assert ended.value.code == 0
     for words in ("profile snntorch", "dt = 0.0001", "subtract-late", "beta = λ = 1 - dt/τ"):
         assert words in said.err
+    document = json.loads((tmp_path / "import.json").read_text())
+    assert document["check"] == {"probe_windows": 4, "spikes": "equal", "logits": "equal"}
+    assert "assumed: profile snntorch" in said.err and "profile snntorch" in document["assumed"]
     net = lmht.load(out)
     assert net.integer and "snntorch" in net.metadata["nir"]
     with pytest.raises(SystemExit) as ended:

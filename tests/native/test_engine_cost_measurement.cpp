@@ -15,6 +15,7 @@ static constexpr Costs TABLE{.binary_row = 2,
                              .dense_pixel = 20,
                              .dense_word = 4,
                              .list_pixel = 30,
+                             .graded_pixel = 50,
                              .list_word = 8,
                              .extra_list_pixel = 40};
 static constexpr Costs TRUE{.binary_row = 0.5f,
@@ -25,6 +26,7 @@ static constexpr Costs TRUE{.binary_row = 0.5f,
                             .dense_pixel = 8,
                             .dense_word = 1,
                             .list_pixel = 10,
+                            .graded_pixel = 18,
                             .list_word = 2,
                             .extra_list_pixel = 16};
 
@@ -48,6 +50,8 @@ static CostSamples samples() {
     found.large_many = listed(900, large_row, 10, 99);
     found.graded_few = listed(100, TRUE.graded_row);
     found.graded_many = listed(900, TRUE.graded_row);
+    for (CostSample* graded : {&found.graded_few, &found.graded_many})
+        graded->nanoseconds += graded->pixels * (TRUE.graded_pixel - TRUE.list_pixel);
     found.dense = dense(9 * 64 * 100, 100, 30);
     found.large_dense = dense(9 * 512 * 10, 10, 99);
     found.shared_rows = 100;
@@ -65,7 +69,7 @@ TEST(the_costs_explain_the_samples) {
     for (float Costs::* cost :
          {&Costs::binary_row, &Costs::graded_row, &Costs::weighted_row, &Costs::large_slice_factor,
           &Costs::dense_slot, &Costs::dense_pixel, &Costs::dense_word, &Costs::list_pixel,
-          &Costs::list_word, &Costs::extra_list_pixel})
+          &Costs::graded_pixel, &Costs::list_word, &Costs::extra_list_pixel})
         CHECK(close(costs.*cost, TRUE.*cost));
     CHECK_EQUAL(costs.tile_product, 0.0f);
 }

@@ -13,6 +13,7 @@ static constexpr Costs COSTS{.binary_row = 2,
                              .dense_pixel = 20,
                              .dense_word = 0,
                              .list_pixel = 30,
+                             .graded_pixel = 40,
                              .list_word = 8,
                              .extra_list_pixel = 40};
 

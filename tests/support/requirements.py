@@ -26,12 +26,13 @@ REASONS = {
     "faery": r"faery",
     "torch": r"torch",
     "triton": r"[Tt]riton",
+    "ray": r"\bray\b",
+    "submitit": r"submitit",
     "chromium": r"Chromium",
     "neurobench": r"neurobench",
     "node": r"Node\.js",
     "ziglang": r"ziglang",
     "snntorch": r"snntorch",
-    "node": r"Node\.js",
 }
 """What a test can need, and a pattern of the reasons with which tests skip for lack of it."""
 

@@ -156,7 +156,8 @@ QuadOrder quad_order(const Kernels& kernels, const SynapseSpec& spec, int channe
     if (!kernels.multiply) return QuadOrder::Rows;
     const int run_slots = channels_in / spec.groups * spec.kernel.x;
     const int runs = spec.kernel.y, products = runs * ((run_slots + DEPTH - 1) / DEPTH);
-    const double cycles = 2.0 * products * kernels.costs.tile_product * LANES / TILE_SIZE / TILE_SIZE;
+    const double cycles =
+        2.0 * products * kernels.costs.tile_product * LANES / TILE_SIZE / TILE_SIZE;
     return runs * run_slots * kernels.costs.dense_slot > cycles ? QuadOrder::Tiles
                                                                 : QuadOrder::Rows;
 }

@@ -67,10 +67,10 @@ struct Synapse {
     int fan_out;  // output channels that a spike reaches at each output pixel
     int exponent;
     bool counted;
-    PackedWeights weights;      // empty for a channelwise synapse
-    std::optional<ImageLayout> image;           // of what it reads, where tiles are multiplied
-    std::vector<std::vector<size_t>> offsets;   // in it, by slice: see `DenseProduct`
-    std::vector<int32_t> taps;  // channelwise: [kernel.y][kernel.x][words * 64]
+    PackedWeights weights;                     // empty for a channelwise synapse
+    std::optional<ImageLayout> image;          // of what it reads, where tiles are multiplied
+    std::vector<std::vector<size_t>> offsets;  // in it, by slice: see `DenseProduct`
+    std::vector<int32_t> taps;                 // channelwise: [kernel.y][kernel.x][words * 64]
 
     bool channelwise() const { return !taps.empty(); }
 };

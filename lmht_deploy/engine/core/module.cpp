@@ -148,6 +148,7 @@ nb::dict costs_of(const lmht::Model& model) {
     found["tile_pixel"] = costs.tile_pixel;
     found["dense_word"] = costs.dense_word;
     found["list_pixel"] = costs.list_pixel;
+    found["graded_pixel"] = costs.graded_pixel;
     found["list_word"] = costs.list_word;
     found["extra_list_pixel"] = costs.extra_list_pixel;
     return found;

@@ -178,7 +178,7 @@ double PathChooser::saved_by_sharing(const SynapseTraits& synapse,
            double(spikes.shared_pairs) * synapse.width * costs_.extra_list_pixel;
 }
 
-// Cycles of all dot products, or of all products of tiles, of what comes from them, and of what
+// Time of all dot products, or of all products of tiles, of what comes from them, and of what
 // goes to them. Rows follow each other in tiles.
 double PathChooser::dense(const SynapseTraits& synapse, int rows) const {
     const double inputs = double(synapse.kernel_area) * synapse.channels;
@@ -194,32 +194,34 @@ double PathChooser::dense(const SynapseTraits& synapse, int rows) const {
     return products * costs_.tile_product + pixels * costs_.tile_pixel + fill;
 }
 
-// Cycles of handling the lists: ending one per output pixel and step (list_pixel), and searching
+// Time of handling the lists: ending one per output pixel and step (`pixel`), and searching
 // the input words for spikes (list_word), which is done once for all slices.
-double PathChooser::listing(const SynapseTraits& synapse, int rows) const {
+double PathChooser::listing(const SynapseTraits& synapse, int rows, double pixel) const {
     const double pixels = double(rows) * synapse.width * synapse.steps;
-    return pixels * costs_.list_pixel + words(synapse, rows) * costs_.list_word / synapse.slices;
+    return pixels * pixel + words(synapse, rows) * costs_.list_word / synapse.slices;
 }
 
 PathCosts PathChooser::estimate_all(const SynapseTraits& synapse,
                                     const SpikeStatistics& spikes) const {
-    const double rows = synapse.rows_per_spike, lists = listing(synapse, spikes.rows);
-    const double weighted = double(spikes.active) * rows * costs_.weighted_row + lists;
+    const bool binary = synapse.format == Format::Binary;
+    const double rows = synapse.rows_per_spike,
+                 lists = listing(synapse, spikes.rows,
+                                 binary ? costs_.list_pixel : costs_.graded_pixel),
+                 weighted = double(spikes.active) * rows * costs_.weighted_row + lists;
     PathCosts costs;
     if (synapse.format == Format::Wide) {
         costs[Path::Weighted] = weighted;
         return costs;
     }
-    if (synapse.format == Format::Binary) {
+    if (binary) {
         const double ones = double(spikes.spikes) * rows * costs_.binary_row + lists;
         costs[Path::Ones] = ones;
         if (spikes.shared_pairs) costs[Path::Shared] = ones - saved_by_sharing(synapse, spikes);
     } else {
+        const double added = graded_rows(double(spikes.active), double(spikes.spikes));
         costs[Path::Weighted] = weighted;
         if (fits_lists(synapse, spikes))
-            costs[Path::Graded] = graded_rows(double(spikes.active), double(spikes.spikes)) * rows *
-                                      costs_.graded_row +
-                                  lists;
+            costs[Path::Graded] = added * rows * costs_.graded_row + lists;
     }
     if (synapse.max_count <= dense_max_ && synapse.aligned_channels)
         costs[Path::Dense] = dense(synapse, spikes.rows);

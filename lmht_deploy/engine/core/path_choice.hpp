@@ -90,7 +90,7 @@ public:
 private:
     PathCosts estimate_all(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
     double dense(const SynapseTraits& synapse, int rows) const;
-    double listing(const SynapseTraits& synapse, int rows) const;
+    double listing(const SynapseTraits& synapse, int rows, double pixel) const;
     double saved_by_sharing(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
 
     Costs costs_;

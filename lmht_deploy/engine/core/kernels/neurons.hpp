@@ -267,8 +267,9 @@ LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& s
 //
 //     k = clip((v0 + T * w * X) // theta, 0, T)
 //
-// times: v stays within 0..theta while 0 <= I <= theta; with a larger I they always fire, and with a
-// negative one they never do. So k is the number of n = 1 .. T with X >= (n * theta - v0) / (T * w).
+// times: v stays within 0..theta while 0 <= I <= theta; with a larger I they always fire, and with
+// a negative one they never do. So k is the number of n = 1 .. T with X >= (n * theta - v0) / (T *
+// w).
 
 // Whether the currents of a row need no list, so that they are computed in registers.
 LMHT_INLINE bool has_sums_only(const NeuronRow& row) {
