@@ -45,6 +45,7 @@ from ._mixing import clipped, floor_quotients, mix
 from ._products import Current
 from ._trains import Form, Stepwise, Train
 
+INT32 = np.dtype(np.int32)
 MAX_COUNT = 255
 """Largest N: uint8."""
 
@@ -93,8 +94,15 @@ def plan(layer: Neurons, form: Form, largest_sum: int) -> Plan | None:
     return Plan(form, tuple(map(int, columns)), matrix, constants, bound)
 
 
-def count(g: Graph, layer: Neurons, plan: Plan, current: Current, shape: Shape) -> Train:
-    """Return the spikes of `layer`.
+def count(
+    g: Graph,
+    layer: Neurons,
+    plan: Plan,
+    current: Current,
+    shape: Shape,
+    state: str | None = None,
+) -> tuple[Train, str]:
+    """Return the spikes of `layer`, and the potentials at the end less v0 if there is a `state`.
 
     Args:
         g: The graph.
@@ -102,12 +110,13 @@ def count(g: Graph, layer: Neurons, plan: Plan, current: Current, shape: Shape) 
         plan: The plan of the layer.
         current: Sums of the synapses at the steps `plan.columns`.
         shape: Shape of the layer.
+        state: Potentials at the start less v0, int32 [B, 1, P, C]; None for zeros.
     """
-    g.reach(plan.bound)
+    g.reach(plan.bound if state is None else INT32_MAX)
     neurons = _Neurons(g, layer, plan, shape)
-    if _constant_drive(layer):
-        return neurons.closed(current)
-    return neurons.recurrent(current)
+    if state is None and _constant_drive(layer):
+        return neurons.closed(current), ""
+    return neurons.recurrent(current, state)
 
 
 def _constant_drive(layer: Neurons) -> bool:
@@ -138,10 +147,13 @@ class _Neurons:
 
         return self._train(make)
 
-    def recurrent(self, current: Current) -> Train:
+    def recurrent(self, current: Current, state: str | None) -> tuple[Train, str]:
         """Return the spikes of all other neurons; equal potentials are computed once."""
         order, index = _distinct(np.concatenate([self.plan.matrix, self.plan.constants], 1))
         potentials = mix(self.g, self.plan.matrix[order], current, self.shape, self.plan.bound)
+        if state is not None:
+            summed = self.g.convert(potentials.tensor, potentials.dtype, INT32)
+            potentials = Current(self.g("Add", summed, state), INT32)
         quotients = floor_quotients(
             self.g,
             potentials,
@@ -151,7 +163,19 @@ class _Neurons:
             self.layer.levels * self.layer.steps,
         )
         floors = self.g.split(self._arithmetic(quotients), len(order))
-        return self._train(self._recurrence([floors[i] for i in index]))
+        train = self._train(self._recurrence([floors[i] for i in index]))
+        if state is None:
+            return train, ""
+        last = self.g.split(potentials.tensor, len(order))[index[-1]]
+        return train, self._next_state(train, last)
+
+    def _next_state(self, train: Train, last: str) -> str:
+        """Return P[T] - θ·N[T] - v0, from P[T] less its constant."""
+        g, layer = self.g, self.layer
+        constant = (self.plan.constants[-1] - layer.v0).astype(np.int32)
+        fired = g.cast(train.one("N", layer.steps - 1), np.int32)
+        spent = g("Mul", fired, g.constant(layer.threshold, "threshold"))
+        return g("Sub", g("Add", last, g.constant(constant, "bias")), spent)
 
     def _recurrence(self, floors: list[str]) -> Callable[[int], str]:
         g = self.g

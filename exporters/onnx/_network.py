@@ -79,6 +79,7 @@ class Exporter:
         self.whole, self.net = net, step_network(net) if stream == "step" else net
         self.trace, self.counts, self.stream = trace, counts, stream
         self.scale, self.g = scale, Graph(portable)
+        self._spare: dict[str, int] = {}
         self._trains: dict[str, Train] = {}
         self._blocks: dict[str, Train] = {}
         self._totals: dict[tuple[str, bool], str] = {}
@@ -123,7 +124,7 @@ class Exporter:
         if self.stream is None:
             return 0
         calls = self.whole.input.steps if self.stream == "step" else 1
-        return max(calls, max_calls(self.net))
+        return max(calls, max_calls(self.net, self._spare))
 
     # -- layers
 
@@ -153,15 +154,17 @@ class Exporter:
     def _neurons(self, layer: Neurons) -> Train:
         shape, bounds = self.net.shapes[layer.name], self.net.bounds[layer.name]
         chosen = self._plan(layer)
+        state = self._state(layer) if self.stream else None
         if chosen is None:
             summed = self._current(layer, "k", None, bounds.current)
-            state = self._state(layer) if self.stream else None
             train, v = integrate(self.g, layer, summed, shape, bounds, state)
-            if self.stream:
-                self._next_state(layer, v)
-            return train
-        summed = self._current(layer, chosen.form, chosen.columns, chosen.bound)
-        return count(self.g, layer, chosen, summed, shape)
+        else:
+            summed = self._current(layer, chosen.form, chosen.columns, chosen.bound)
+            train, v = count(self.g, layer, chosen, summed, shape, state)
+            self._spare[layer.name] = chosen.bound
+        if self.stream:
+            self._next_state(layer, v)
+        return train
 
     def _state(self, layer: Neurons) -> str:
         """Add the potentials of a layer as an input."""
@@ -173,15 +176,12 @@ class Exporter:
     def _next_state(self, layer: Neurons, v: str) -> None:
         """Output the potentials at the end of the call."""
         pixels, channels = pixels_of(self.net.shapes[layer.name])
-        v = self.g("Sub", v, self.g.constant(layer.v0, "v0"))
         v = self.g.reshape(v, 0, pixels, channels)
         name = output_name(NEXT_STATE, layer.name)
         self.g.output(name, v, np.int32, ("batch", pixels, channels))
 
     def _plan(self, layer: Neurons) -> Plan | None:
         """Return the plan for N where counts stay small, otherwise for k; None for potentials."""
-        if self.stream:
-            return None
         trains = [self._block(synapse.source) for synapse in layer.synapses]
         small = all(
             train.span("N")[1] <= MAX_UINT8 or synapse.source in self.net.inputs
@@ -189,7 +189,15 @@ class Exporter:
         )
         bound = self.net.bounds[layer.name].current
         found = plan(layer, "N", bound * trains[0].steps) if small else None
-        return found or plan(layer, "k", bound)
+        found = found or plan(layer, "k", bound)
+        if found and self.stream and not self._fits(layer, found):
+            return None
+        return found
+
+    def _fits(self, layer: Neurons, chosen: Plan) -> bool:
+        """Whether int32 holds the sum of a carried potential and the sums of a call."""
+        start = int(np.abs(layer.v0.astype(np.int64)).max())
+        return chosen.bound + self.whole.bounds[layer.name].potential + start <= INT32_MAX
 
     def _readout(self, layer: Readout) -> None:
         """Output Σ_j X[j], which is the product with N[T_in], or the sum of products with k."""

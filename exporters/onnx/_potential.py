@@ -35,7 +35,7 @@ def integrate(
     bounds: Bounds,
     state: str | None = None,
 ) -> tuple[Train, str]:
-    """Return the spikes of `layer`, and the potentials at the end if there is a `state`.
+    """Return the spikes of `layer`, and the potentials at the end less v0 if there is a `state`.
 
     Args:
         g: The graph.
@@ -67,6 +67,8 @@ def integrate(
         spikes.append(spike)
         if step < layer.steps - 1 or state is not None:
             v, late = _reset(g, layer, v, k)
+    if state is not None:
+        v = g("Sub", v, g.constant(layer.v0, "v0"))
     return Stepwise(g, layer.steps, (0, layer.levels), "k", spikes.__getitem__), v
 
 

@@ -8,6 +8,7 @@ identity: no time-step then needs a later one.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -44,13 +45,22 @@ def _one_step(layer: Layer) -> Layer:
     return layer
 
 
-def max_calls(net: Network) -> int:
-    """Return the number of calls of one stream for which int32 is proved; INT32_MAX for any."""
-    return min(_max_calls(layer, net.bounds[layer.name].drive) for layer in net.neurons)
+def max_calls(net: Network, spare: Mapping[str, int] | None = None) -> int:
+    """Return the number of calls of one stream for which int32 is proved; INT32_MAX for any.
+
+    Args:
+        net: The network.
+        spare: What is added to potentials of a layer within a call, at most; by layer.
+    """
+    spare = spare or {}
+    return min(
+        _max_calls(layer, net.bounds[layer.name].drive, spare.get(layer.name, 0))
+        for layer in net.neurons
+    )
 
 
-def _max_calls(layer: Neurons, drive: int) -> int:
-    """Return the number of calls after which |v| + |v0| is proved to be within int32.
+def _max_calls(layer: Neurons, drive: int, spare: int) -> int:
+    """Return the number of calls after which |v| + |v0| + spare is proved to be within int32.
 
     Spikes never increase |v|: only potentials of at least θ fire, and end between 0 and v. Floors
     are at most 0 and do not increase it either.
@@ -60,7 +70,7 @@ def _max_calls(layer: Neurons, drive: int) -> int:
     if layer.reset == "subtract-late":  # λ·v - k·θ, where k·θ is at most v
         leak = max(leak, LEAK_ONE - leak)
     injected = drive * (layer.substeps if layer.injection == "uniform" else 1)
-    limit = INT32_MAX - start
+    limit = INT32_MAX - start - spare
     if leak > LEAK_ONE:
         return _growing(start, steps, leak, injected, limit)
     if leak == LEAK_ONE:
