@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test docs sanitize release-check lint cross-tools aarch64 clean
+.PHONY: demo test web docs sanitize release-check lint cross-tools aarch64 clean
 demo: .venv/installed
 	$(BIN)/lmht demo
 
@@ -14,6 +14,10 @@ test: .venv/installed
 # Builds the sdist and the wheel, and runs them in empty environments.
 release-check: .venv/installed
 	$(BIN)/python -m tests.release.check
+
+# Builds lmht.js and its page in build/web, without network access.
+web: .venv/installed
+	$(BIN)/python -m web
 
 # Builds the documentation in site/, without network access. To read it: python -m http.server -d site
 docs: .venv/installed

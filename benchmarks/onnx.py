@@ -3,8 +3,9 @@
     identity, uniform, general     ResNet-18 2x48x48, T = 4, one window, by T-GIM
 
 Every table times all its columns alternately in one run: the file as it is exported by default,
-with logits only, and portable; a float32 graph that unrolls the potentials, in ONNX Runtime; and
-PyTorch. The ratios are the time of a column divided by that of the first.
+with logits only, portable, and for streams of windows; a portable file in OpenVINO; the backend
+`torch`; a float32 graph that unrolls the potentials, in ONNX Runtime; and PyTorch. The ratios are
+the time of a column divided by that of the first.
 """
 
 from __future__ import annotations
@@ -33,17 +34,21 @@ FORMS: dict[str, dict[str, Any]] = {
     "file": {},
     "logits only": {"logits_only": True},
     "portable": {"portable": True},
+    "stream of windows": {"stream": "window"},
+    "OpenVINO": {"portable": True, "backend": "openvino"},
 }
 RIVALS = ("ORT fp32", "torch")
 
 
-def file_run(net: Network, windows: np.ndarray, threads: int, **options: bool) -> Run:
-    """Export `net` and return a run of the file, whose logits are checked once."""
+def file_run(
+    net: Network, windows: np.ndarray, threads: int, backend: str = "onnx", **options: Any
+) -> Run:
+    """Export `net` and return a run of the file on `backend`, whose logits are checked once."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
         export_onnx(net, path, **options)
-        runner = backends.open_backend("onnx", path, threads=threads)
-    found = runner.run(windows).logits
+        runner = backends.open_backend(backend, path, threads=threads)
+        found = runner.run(windows).logits
     np.testing.assert_array_equal(found, reference.run(net, windows).logits)
     return lambda: runner.run(windows)
 
@@ -53,8 +58,12 @@ def by_omega(omega: Omega, options: argparse.Namespace) -> Iterator[Row]:
     windows = event_windows((2, options.size, options.size), 4)
     net = resnet18(options.size, omega=omega)
     runs: dict[str, Run] = {
-        name: file_run(net, windows, options.threads, **choices) for name, choices in FORMS.items()
+        name: file_run(net, windows, options.threads, **choices)
+        for name, choices in FORMS.items()
+        if backends.unavailable(choices.get("backend", "onnx")) is None
     }
+    runner = backends.open_network("torch", net, threads=options.threads)
+    runs["torch backend"] = lambda: runner.run(windows)
     others = rivals.build(net, windows, options.threads)
     runs |= {name: others[name] for name in RIVALS if name in others}
     yield Row("ResNet-18", best_of_each(runs, options.seconds))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lmht_deploy.errors import ExportError, listed, show
 from lmht_deploy.ir import Network, require_network
@@ -20,7 +21,7 @@ from lmht_deploy.ir import Network, require_network
 __all__ = ["ExportReport", "export"]
 
 OPTIONS = {
-    ".onnx": ("trace", "logits_only", "portable"),
+    ".onnx": ("trace", "logits_only", "logits_scale", "portable", "stream"),
     ".net": ("graded", "stock_exact"),
     ".c": ("prefix",),
     ".nir": ("plain",),
@@ -44,9 +45,9 @@ class ExportReport:
     warnings: tuple[str, ...] = ()
 
     @property
-    def keeps_24_bits(self) -> bool:
-        """Whether the 24-bit states of unmodified Lava are proved to hold for every input."""
-        return self.format == "NetX, stock-exact"
+    def keeps_24_bits(self) -> bool | None:
+        """Whether the 24-bit states of unmodified Lava are proved to hold; None without Lava."""
+        return self.format == "NetX, stock-exact" if self.format.startswith("NetX") else None
 
 
 def export(
@@ -55,7 +56,9 @@ def export(
     *,
     trace: bool = False,
     logits_only: bool = False,
+    logits_scale: bool = False,
     portable: bool = False,
+    stream: Literal["window", "step"] | None = None,
     graded: bool = False,
     stock_exact: bool = False,
     prefix: str | None = None,
@@ -72,8 +75,11 @@ def export(
         path: File to write.
         trace: ONNX: the graph also outputs the spikes of every neuron layer.
         logits_only: ONNX: the graph outputs no counts of spikes and operations, and is faster.
+        logits_scale: ONNX: the graph also outputs the real value of one unit of a logit.
         portable: ONNX: the graph runs in ONNX Runtime 1.15 and later, not only in 1.24 and later,
-            and is slower.
+            has no float64, as OpenVINO needs it, and is slower.
+        stream: ONNX: the graph takes one window or one time-step of a stream at a time, and the
+            potentials are inputs and outputs.
         graded: NetX: spikes carry counts of up to L, as on Loihi 2, instead of L single spikes.
         stock_exact: NetX: write a small network such that unmodified lava-dl runs it exactly.
         prefix: C: first part of the names in the header. Default: "lmht".
@@ -88,17 +94,28 @@ def export(
         StorageError: The file cannot be written.
     """
     path, net = _checked(path), require_network(net)
-    options = {"trace": trace, "logits_only": logits_only, "portable": portable}
-    options |= {"graded": graded, "stock_exact": stock_exact, "plain": plain}
+    options = {"trace": trace, "logits_only": logits_only, "logits_scale": logits_scale}
+    options |= {"portable": portable, "graded": graded, "stock_exact": stock_exact, "plain": plain}
     for name, given in options.items():
         if not isinstance(given, bool):
             raise ExportError(f"option {name!r} is True or False, not {show(given)}")
+    if stream not in (None, "window", "step"):
+        raise ExportError(f"option 'stream' is 'window' or 'step', not {show(stream)}")
     chosen = {name for name, given in options.items() if given}
-    _check_options(path, chosen | ({"prefix"} if prefix is not None else set()))
+    chosen |= {name for name, text in (("prefix", prefix), ("stream", stream)) if text is not None}
+    _check_options(path, chosen)
     if path.suffix == ".onnx":
         from .onnx import export_onnx
 
-        warnings = export_onnx(net, path, trace=trace, logits_only=logits_only, portable=portable)
+        warnings = export_onnx(
+            net,
+            path,
+            trace=trace,
+            logits_only=logits_only,
+            logits_scale=logits_scale,
+            portable=portable,
+            stream=stream,
+        )
         return ExportReport(path, "ONNX", warnings)
     if path.suffix == ".c":
         from .c import export_c

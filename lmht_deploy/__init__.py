@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from .quantize import quantize
     from .reparameterize import reparameterize
     from .result import Result
-    from .scale import Evaluation, evaluate
+    from .scale import Evaluation, SearchResult, evaluate, search
 
 __version__ = "0.1.0"
 
@@ -87,6 +87,7 @@ __all__ = [
     "Recording",
     "Result",
     "Scale",
+    "SearchResult",
     "StorageError",
     "SumPool",
     "TrainingError",
@@ -107,6 +108,7 @@ __all__ = [
     "run",
     "save",
     "save_windows",
+    "search",
 ]
 
 _PACKAGES = ("data", "plot")
@@ -129,7 +131,7 @@ _SOURCES = {
     "quantize": ("quantize",),
     "reparameterize": ("reparameterize",),
     "result": ("Result",),
-    "scale": ("Evaluation", "evaluate"),
+    "scale": ("Evaluation", "SearchResult", "evaluate", "search"),
 }
 _HOMES = {name: module for module, names in _SOURCES.items() for name in names}
 """Module of each public name."""

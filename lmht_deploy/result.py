@@ -72,6 +72,15 @@ class Result:
         classes: np.ndarray = self.logits.argmax(1)
         return classes
 
+    @property
+    def margins(self) -> np.ndarray:
+        """Difference of the two largest logits in their own units, `[B]`; the logit if K = 1."""
+        if self.logits.shape[1] == 1:
+            return self.logits[:, 0]
+        second, first = np.partition(self.logits, -2, axis=1)[:, -2:].T
+        difference: np.ndarray = first - second
+        return difference
+
 
 def concatenate(parts: Sequence[Result]) -> Result:
     """Join the results of several runs of one artifact, in order; their times are added."""
@@ -174,7 +183,13 @@ def _check_range(windows: np.ndarray, min_value: int, max_value: int) -> None:
 
 
 def tally(
-    net: Network, backend: str, outputs: Mapping[str, np.ndarray], seconds: float, *, trace: bool
+    net: Network,
+    backend: str,
+    outputs: Mapping[str, np.ndarray],
+    seconds: float,
+    *,
+    trace: bool,
+    events: Mapping[str, np.ndarray] | None = None,
 ) -> Result:
     """Count the spikes and synaptic operations of a run.
 
@@ -184,7 +199,10 @@ def tally(
         outputs: k `[B, steps, ...]` by layer, and the logits `[B, K]` by the name of the read-out.
         seconds: Wall time of the run.
         trace: Whether the result holds k of every layer of neurons.
+        events: Numbers of k != 0 in the shape of `outputs`, where these hold sums of k over axes of
+            size 1; otherwise None.
     """
+    events = {name: k != 0 for name, k in outputs.items()} if events is None else events
     synaptic = [layer for layer in net.layers if isinstance(layer, Neurons | Readout)]
     spiking = {layer.name: outputs[layer.name] for layer in net.neurons}
     return Result(
@@ -193,31 +211,31 @@ def tally(
         scale=net.readout.scale,
         spikes={name: per_window(k) for name, k in spiking.items()},
         sops={layer.name: _sops(net, layer, outputs) for layer in synaptic},
-        events={name: per_window(k != 0) for name, k in spiking.items()},
-        event_sops={layer.name: _sops(net, layer, outputs, once=True) for layer in synaptic},
+        events={name: per_window(events[name]) for name in spiking},
+        event_sops={layer.name: _sops(net, layer, events) for layer in synaptic},
         macs=macs(net),
         seconds=seconds,
         traces=spiking if trace else None,
     )
 
 
-def _sops(
-    net: Network, layer: Neurons | Readout, outputs: Mapping[str, np.ndarray], *, once: bool = False
-) -> np.ndarray:
-    """Count the synaptic operations of `layer` per window, int64 `[B]`; `once`: per k > 0."""
-    total = np.zeros(len(outputs[net.readout.name]), np.int64)
+def _sops(net: Network, layer: Neurons | Readout, counts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Count the synaptic operations of `layer` per window, int64 `[B]`, for counts by layer."""
+    total = np.zeros(len(counts[net.readout.name]), np.int64)
     for synapse in layer.synapses:
         if synapse.source not in net.pixels:
-            k = outputs[synapse.source]
             fan_out = synapse.fan_out(net.shapes[synapse.source])
-            total += per_window(k != 0 if once else k, fan_out)
+            total += per_window(counts[synapse.source], fan_out)
     return total
 
 
 def per_window(k: np.ndarray, weight: np.ndarray | int = 1) -> np.ndarray:
     """Return Σ k·weight over all axes but the first, int64 `[B]`, for integers or booleans k."""
-    product = k.astype(np.int64) * weight
-    total: np.ndarray = product.sum(axis=tuple(range(1, k.ndim)), dtype=np.int64)
+    sizes = np.shape(weight)
+    first = k.ndim - len(sizes)
+    alike = [first + axis for axis, size in enumerate(sizes) if size == 1]
+    k = k.sum(axis=(*range(1, first), *alike), dtype=np.int64, keepdims=True)  # one weight for all
+    total: np.ndarray = (k * weight).sum(axis=tuple(range(1, k.ndim)), dtype=np.int64)
     return total
 
 

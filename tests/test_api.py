@@ -152,10 +152,11 @@ def test_compare(folder: Path) -> None:
 
 def test_compare_takes_every_backend_that_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
     unavailable = backends.unavailable
-    missing = {"lava": "Lava is not installed", "onnx": None}
+    missing = {"lava": "Lava is not installed", "onnx": None, "openvino": None}
     monkeypatch.setattr(backends, "unavailable", lambda name: missing.get(name, unavailable(name)))
     found = lmht.compare(NET, WINDOWS)
-    assert [row.label for row in found.rows] == ["reference", "event", "torch", "onnx"]
+    labels = ["reference", "event", "torch", "onnx", "openvino"]
+    assert [row.label for row in found.rows] == labels
     assert found.omitted == {"lava": "Lava is not installed"}
     with pytest.raises(lmht.BackendError, match="'lava' cannot run here: Lava is not installed"):
         lmht.compare(NET, WINDOWS, backends=["lava"])

@@ -59,6 +59,22 @@ def calls() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
                 **{"threads": 1, "limits": {}, "energy_model": "45nm", "progress": print},
             },
         ),
+        "evaluate": (
+            lmht.evaluate,
+            {
+                **{"networks": NET, "data": WINDOWS, "labels": None, "out": "out"},
+                **{"backends": ["event"], "on": "local", "workers": 1, "shard": 2},
+                **{"audit_share": 0.0, "audit_backend": None, "energy_model": "45nm"},
+                "progress": lambda *_: None,
+            },
+        ),
+        "search": (
+            lmht.search,
+            {
+                **{"net": NET, "data": WINDOWS, "labels": None, "out": "out", "on": "local"},
+                **{"budget_sops": 1, "budget_spikes": 1, "budget_ms": 1, "workers": 1, "shard": 2},
+            },
+        ),
         "explain": (
             lmht.explain,
             {

@@ -1,7 +1,7 @@
 """Build `build/web`: `python -m web`. Needs the package `ziglang`, and no network.
 
-    lmht.js/    the JavaScript package: lmht.js, its types, and the engine as WebAssembly
-    page/       the page, which also opens as a file
+lmht.js/    the JavaScript package: lmht.js, its types, and the engine as WebAssembly
+page/       the page, which also opens as a file
 """
 
 from __future__ import annotations

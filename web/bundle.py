@@ -46,7 +46,10 @@ def write_page(engine: bytes, folder: Path) -> None:
 
 def script(engine: bytes, *modules: Path) -> str:
     """Return one script of the package and other modules, in order."""
-    sources = [_wasm_module(engine), *(path.read_text() for path in (PACKAGE / "lmht.js", *modules))]
+    sources = [
+        _wasm_module(engine),
+        *(path.read_text() for path in (PACKAGE / "lmht.js", *modules)),
+    ]
     body = "\n".join(_MODULE_LINE.sub("", source) for source in sources)
     return f'(() => {{\n"use strict";\n{body}\n}})();\n'
 

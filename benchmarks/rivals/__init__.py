@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lmht_deploy.ir import LEAK_ONE, Network
+from lmht_deploy.errors import BackendError
+from lmht_deploy.ir import LEAK_ONE, Network, require_plain_resets
 
 from ._batches import Rival, Weights
 from ._pytorch import sinabs, spikingjelly, torch_eager
@@ -42,6 +43,7 @@ def missing() -> list[str]:
 
 def build(net: Network, windows: np.ndarray, threads: int) -> dict[str, Rival]:
     """Return every rival that is installed and supports the neurons of `net`, by name."""
+    require_plain_resets(net, "a rival", BackendError)
     runs, absent = runtimes(net, windows, threads), missing()
     if "torch" in absent:
         return runs

@@ -103,6 +103,7 @@ def count(g: Graph, layer: Neurons, plan: Plan, current: Current, shape: Shape) 
         current: Sums of the synapses at the steps `plan.columns`.
         shape: Shape of the layer.
     """
+    g.reach(plan.bound)
     neurons = _Neurons(g, layer, plan, shape)
     if _constant_drive(layer):
         return neurons.closed(current)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import collections
+import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
-
-from lmht_deploy.errors import ExportError
 
 if TYPE_CHECKING:
     import onnx
@@ -16,7 +16,34 @@ if TYPE_CHECKING:
 OPSET = 17
 IR_VERSION = 8
 MAX_BYTES = 2_000_000_000
-"""Largest size of all constants; a protocol buffer, nodes included, ends at 2^31 bytes."""
+"""Largest size of all constants in the model; a protocol buffer, nodes included, ends at 2^31."""
+SMALL_BYTES = 1024
+"""Largest size of a constant that stays in the model where others lie in another file."""
+
+
+def _move_out(constants: list[onnx.TensorProto], data: str) -> list[bytes]:
+    """Move large constants to the file `data`, and return its parts."""
+    from onnx import TensorProto
+
+    parts, offset = [], 0
+    for tensor in constants:
+        if len(tensor.raw_data) <= SMALL_BYTES:
+            continue
+        parts.append(tensor.raw_data)
+        place = {"location": data, "offset": str(offset), "length": str(len(tensor.raw_data))}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=value)
+        offset += len(tensor.raw_data)
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.ClearField("raw_data")
+    return parts
+
+
+def _sha256(parts: list[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 class Graph:
@@ -31,11 +58,12 @@ class Graph:
 
     Attributes:
         scope: Name of the layer whose nodes are added.
+        portable: Whether counts are added and compared in float32 instead of uint8.
+        magnitude: Largest magnitude of any sum or product, as far as `reach` was told.
     """
 
     def __init__(self, portable: bool = False) -> None:
-        self.scope = ""
-        self._portable = portable
+        self.scope, self.portable, self.magnitude = "", portable, 0
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
         self._weights: dict[str, onnx.TensorProto] = {}
@@ -61,9 +89,13 @@ class Graph:
         """Convert a tensor from dtype `before` to `after`, which may be equal."""
         return tensor if before == after else self.cast(tensor, after)
 
+    def reach(self, magnitude: int) -> None:
+        """Note the largest magnitude of a tensor, for runtimes that compute in float32."""
+        self.magnitude = max(self.magnitude, magnitude)
+
     def adds_in(self, dtype: np.dtype) -> np.dtype:
         """Return the dtype in which counts of `dtype` are added and compared."""
-        return np.dtype(np.float32) if self._portable and dtype == np.uint8 else dtype
+        return np.dtype(np.float32) if self.portable and dtype == np.uint8 else dtype
 
     def reshape(self, tensor: str, *shape: int) -> str:
         """Reshape a tensor; 0 keeps a dimension, -1 takes the remaining size."""
@@ -114,18 +146,24 @@ class Graph:
         self._outputs.append(self._value(name, dtype, shape))
         self._node("Identity", [tensor], [name])
 
-    def model(self, metadata: dict[str, str]) -> onnx.ModelProto:
-        """Return the model; ExportError where its constants exceed the size of a file."""
+    def model(
+        self, metadata: Callable[[str], dict[str, str]], data: str
+    ) -> tuple[onnx.ModelProto, list[bytes]]:
+        """Return the model, and the parts of the file of its weights; none if it holds them.
+
+        Args:
+            metadata: From the SHA-256 of the file of weights to the metadata of the model.
+            data: Name of the file of weights.
+        """
         from onnx import helper
 
         constants = [*self._weights.values(), *self._constants.values()]
-        size = sum(len(tensor.raw_data) for tensor in constants)
-        if size > MAX_BYTES:
-            raise ExportError(
-                f"weights and tables take {size} bytes; an .onnx file holds {MAX_BYTES}"
-            )
+        shapes = self._shapes(constants)
+        parts: list[bytes] = []
+        if sum(len(tensor.raw_data) for tensor in constants) > MAX_BYTES:
+            parts = _move_out(constants, data)
         graph = helper.make_graph(
-            self._nodes, "lmht-deploy", self._inputs, self._outputs, constants
+            self._nodes, "lmht-deploy", self._inputs, self._outputs, constants, value_info=shapes
         )
         model = helper.make_model(
             graph,
@@ -133,8 +171,26 @@ class Graph:
             ir_version=IR_VERSION,
             producer_name="lmht-deploy",
         )
-        helper.set_model_props(model, metadata)
-        return model
+        helper.set_model_props(model, metadata(_sha256(parts) if parts else ""))
+        return model, parts
+
+    def _shapes(self, constants: list[onnx.TensorProto]) -> list[onnx.ValueInfoProto]:
+        """Return type and shape of every inner tensor."""
+        from onnx import helper, shape_inference
+
+        small = [tensor for tensor in constants if len(tensor.raw_data) <= SMALL_BYTES]
+        large = [
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            for tensor in constants
+            if len(tensor.raw_data) > SMALL_BYTES
+        ]
+        graph = helper.make_graph(
+            self._nodes, "shapes", [*self._inputs, *large], self._outputs, small
+        )
+        opset = helper.make_opsetid("", OPSET)
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        return list(inferred.graph.value_info)
 
     def _node(
         self, operator: str, inputs: Any, outputs: int | list[str], **attributes: Any

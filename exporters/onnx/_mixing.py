@@ -16,6 +16,7 @@ float32, for runtimes that fuse, reorder or approximate a multiplication."""
 
 def mix(g: Graph, matrix: np.ndarray, current: Current, shape: Shape, bound: int) -> Current:
     """Return Σ_j matrix[t, j]·X[j], [B, rows, P, C], whose partial sums are at most `bound`."""
+    g.reach(bound)
     rows, steps = matrix.shape
     if rows == steps and np.array_equal(matrix, np.eye(steps)):
         return current

@@ -6,13 +6,24 @@ them: counts (`_counting`) or potentials (`_potential`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmht_deploy.formats._onnx_network import describe
 from lmht_deploy.formats.lmht import network_checksum
-from lmht_deploy.formats.onnx import LOGITS, TRACE, WINDOWS, Properties, output_name
+from lmht_deploy.formats.onnx import (
+    LOGITS,
+    NEXT_STATE,
+    SCALE,
+    STATE,
+    TRACE,
+    WINDOWS,
+    Properties,
+    output_name,
+)
 from lmht_deploy.ir import (
     INT32_MAX,
     Flatten,
@@ -30,13 +41,16 @@ from lmht_deploy.result import macs
 from ._counting import Plan, count, plan
 from ._graph import Graph
 from ._potential import integrate
-from ._products import Counts, Current, current, pixels_of, taps_of, total, windows
+from ._products import Counts, Current, current, pixels_of, taps_of, tiled, total, windows
+from ._streams import Unit, max_calls, step_network
 from ._trains import Blocks, Form, Mapped, Stacked, Train, count_dtype, smallest
 
 if TYPE_CHECKING:
     import onnx
 
 MAX_UINT8 = 255
+MAX_AREA = 16
+"""Largest area of a pooling that is gathered at once."""
 
 
 class Exporter:
@@ -46,18 +60,35 @@ class Exporter:
         net: The network.
         trace: Whether to output the spikes of every neuron layer.
         counts: Whether to output the numbers of spikes and operations.
-        portable: Whether to avoid arithmetic on uint8.
+        scale: Whether to output the real value of one unit of a logit.
+        portable: Whether to avoid arithmetic on uint8 and float64.
+        stream: What part of a stream the graph takes, with potentials as inputs and outputs; None
+            for windows that begin at v0.
     """
 
-    def __init__(self, net: Network, *, trace: bool, counts: bool, portable: bool) -> None:
-        self.net, self.trace, self.counts = net, trace, counts
-        self.g = Graph(portable)
+    def __init__(
+        self,
+        net: Network,
+        *,
+        trace: bool,
+        counts: bool,
+        scale: bool,
+        portable: bool,
+        stream: Unit | None,
+    ) -> None:
+        self.whole, self.net = net, step_network(net) if stream == "step" else net
+        self.trace, self.counts, self.stream = trace, counts, stream
+        self.scale, self.g = scale, Graph(portable)
         self._trains: dict[str, Train] = {}
         self._blocks: dict[str, Train] = {}
         self._totals: dict[tuple[str, bool], str] = {}
 
-    def model(self) -> onnx.ModelProto:
-        """Return the model."""
+    def model(self, data: str) -> tuple[onnx.ModelProto, list[bytes]]:
+        """Return the model, and the parts of the file of its weights if it is too large.
+
+        Args:
+            data: Name of the file of weights.
+        """
         for layer in self.net.layers:
             self.g.scope = layer.name
             if isinstance(layer, Readout):
@@ -66,9 +97,12 @@ class Exporter:
                 self._trains[layer.name] = self._apply(layer)
             if isinstance(layer, Neurons | Readout):
                 self._outputs(layer)
-        return self.g.model(self._properties().encode())
+        if self.scale:
+            scale = self.g.constant(np.float64(self.net.readout.scale), "scale")
+            self.g.output(SCALE, scale, np.float64, ())
+        return self.g.model(self._properties, data)
 
-    def _properties(self) -> Properties:
+    def _properties(self, data_sha256: str) -> dict[str, str]:
         entry = self.net.input
         return Properties(
             kind=entry.kind,
@@ -77,9 +111,19 @@ class Exporter:
             scale=self.net.readout.scale,
             macs=macs(self.net),
             metadata=self.net.metadata,
-            sha256=network_checksum(self.net),
-            network=describe(self.net),
-        )
+            sha256=network_checksum(self.whole),
+            network=describe(self.whole),
+            magnitude=self.g.magnitude,
+            max_calls=self._max_calls(),
+            data_sha256=data_sha256,
+        ).encode()
+
+    def _max_calls(self) -> int:
+        """Return the number of calls that are proved: at least those of one window."""
+        if self.stream is None:
+            return 0
+        calls = self.whole.input.steps if self.stream == "step" else 1
+        return max(calls, max_calls(self.net))
 
     # -- layers
 
@@ -111,12 +155,33 @@ class Exporter:
         chosen = self._plan(layer)
         if chosen is None:
             summed = self._current(layer, "k", None, bounds.current)
-            return integrate(self.g, layer, summed, shape, bounds)
+            state = self._state(layer) if self.stream else None
+            train, v = integrate(self.g, layer, summed, shape, bounds, state)
+            if self.stream:
+                self._next_state(layer, v)
+            return train
         summed = self._current(layer, chosen.form, chosen.columns, chosen.bound)
         return count(self.g, layer, chosen, summed, shape)
 
+    def _state(self, layer: Neurons) -> str:
+        """Add the potentials of a layer as an input."""
+        pixels, channels = pixels_of(self.net.shapes[layer.name])
+        name = output_name(STATE, layer.name)
+        self.g.input(name, np.int32, ("batch", pixels, channels))
+        return self.g.reshape(name, 0, 1, pixels, channels)
+
+    def _next_state(self, layer: Neurons, v: str) -> None:
+        """Output the potentials at the end of the call."""
+        pixels, channels = pixels_of(self.net.shapes[layer.name])
+        v = self.g("Sub", v, self.g.constant(layer.v0, "v0"))
+        v = self.g.reshape(v, 0, pixels, channels)
+        name = output_name(NEXT_STATE, layer.name)
+        self.g.output(name, v, np.int32, ("batch", pixels, channels))
+
     def _plan(self, layer: Neurons) -> Plan | None:
-        """Return the plan for N where counts stay small, otherwise for k."""
+        """Return the plan for N where counts stay small, otherwise for k; None for potentials."""
+        if self.stream:
+            return None
         trains = [self._block(synapse.source) for synapse in layer.synapses]
         small = all(
             train.span("N")[1] <= MAX_UINT8 or synapse.source in self.net.inputs
@@ -135,6 +200,7 @@ class Exporter:
         else:
             summed = self._current(layer, "k", None, bound)
         logits = g.sum(g.cast(summed.tensor, np.int64), 1, 2)
+        g.reach(bound * steps)
         if layer.bias.any():
             logits = g("Add", logits, g.constant(layer.bias.astype(np.int64) * steps, "bias"))
         g.output(LOGITS, logits, np.int64, ("batch", self.net.classes))
@@ -167,6 +233,7 @@ class Exporter:
 
     def _counts(self, source: str, form: Form, steps: tuple[int, ...] | None) -> Counts:
         train = self._block(source)
+        self.g.reach(max(map(abs, train.span(form))))
         return Counts(
             tensor=train.stack(form, steps),
             dtype=train.dtype(form),
@@ -176,19 +243,29 @@ class Exporter:
         )
 
     def _sum_pool(self, layer: SumPool) -> Train:
-        taps, shape = self._taps(layer, nearest=False), self.net.shapes[layer.source]
-
         def function(k: str, before: np.dtype, after: np.dtype) -> str:
-            rows = windows(self.g, k, shape, taps)
-            return self._sum(rows, 3, before, after)
+            # ONNX sums int32 and larger types only
+            wide = np.promote_types(after, np.int32)
+            k = self._pool(
+                layer,
+                self.g.convert(k, before, wide),
+                wide.itemsize,
+                lambda rows: self.g.sum(rows, 3),
+                nearest=False,
+            )
+            return self.g.convert(k, wide, after)
 
         return Mapped(self._trains[layer.source], self.net.ranges[layer.name], function)
 
     def _max_pool(self, layer: MaxPool) -> Train:
         source = self._trains[layer.source]
-        taps = self._taps(layer, nearest=True)
-        rows = windows(self.g, source.stack("k"), self.net.shapes[layer.source], taps)
-        k = self.g("ReduceMax", rows, axes=[3], keepdims=0)
+        k = self._pool(
+            layer,
+            source.stack("k"),
+            source.dtype("k").itemsize,
+            lambda rows: self.g("ReduceMax", rows, axes=[3], keepdims=0),
+            nearest=True,
+        )
         return Stacked(self.g, source.steps, source.range, k)
 
     def _flatten(self, layer: Flatten) -> Train:
@@ -199,20 +276,41 @@ class Exporter:
 
         return Mapped(source, source.range, function)
 
-    def _taps(self, layer: SumPool | MaxPool, *, nearest: bool) -> np.ndarray:
-        shape = self.net.shapes[layer.source]
-        return taps_of(shape, layer.kernel, layer.stride, layer.padding, nearest=nearest)
+    def _pool(
+        self,
+        layer: SumPool | MaxPool,
+        k: str,
+        itemsize: int,
+        reduce: Callable[[str], str],
+        *,
+        nearest: bool,
+    ) -> str:
+        """Reduce [B, n, P, C] over the windows of a pooling; large ones along x, then along y."""
+        channels, *size = self.net.shapes[layer.source]
+        row_bytes = self.net.steps[layer.source] * channels * itemsize
+        fields = zip(layer.kernel, layer.stride, layer.padding, strict=True)
+        (ky, sy, py), (kx, sx, px) = fields
+        stages = [((ky, kx), (sy, sx), (py, px))]
+        if ky * kx > MAX_AREA:
+            stages = [((1, kx), (1, sx), (0, px)), ((ky, 1), (sy, 1), (py, 0))]
+        for kernel, stride, padding in stages:
+            shape = (channels, *size)
+            taps = taps_of(shape, kernel, stride, padding, nearest=nearest)
+            k = tiled(self.g, taps, row_bytes, partial(self._reduced, k, shape, reduce))
+            size = [
+                (n + 2 * p - m) // s + 1
+                for n, m, s, p in zip(size, kernel, stride, padding, strict=True)
+            ]
+        return k
+
+    def _reduced(self, k: str, shape: Shape, reduce: Callable[[str], str], taps: np.ndarray) -> str:
+        return reduce(windows(self.g, k, shape, taps))
 
     def _channels_first(self, k: str, shape: Shape) -> str:
         """Convert [B, n, P, C] to [B, n, C, H, W] or [B, n, N]."""
         if len(shape) == 3:
             k = self.g("Transpose", k, perm=[0, 1, 3, 2])
         return self.g.reshape(k, 0, 0, *shape)
-
-    def _sum(self, k: str, axis: int, before: np.dtype, after: np.dtype) -> str:
-        """Sum over one axis; ONNX sums int32 and larger types only."""
-        wide = np.promote_types(after, np.int32)
-        return self.g.convert(self.g.sum(self.g.convert(k, before, wide), axis), wide, after)
 
     # -- outputs
 
@@ -245,7 +343,10 @@ class Exporter:
             shape = self.net.shapes[synapse.source]
             fan_out = np.broadcast_to(synapse.fan_out(shape), (1, *shape[1:])).reshape(-1)
             spikes = self._total(synapse.source, events)
+            divisor = np.gcd.reduce(fan_out)  # keeps the sums of runtimes in float32 small
+            fan_out = fan_out // max(divisor, 1)
             crossed = self.g("MatMul", spikes, self.g.constant(fan_out, "fan_out"))
+            crossed = self.g("Mul", crossed, self.g.constant(divisor, "divisor"))
             total = crossed if total is None else self.g("Add", total, crossed)
         return total or self.g.zeros()
 
@@ -273,6 +374,7 @@ class Exporter:
     def _over_channels(self, name: str, k: str, dtype: np.dtype, high: int) -> str:
         """Sum k [B, n, P, C] over steps and channels; int64 [B, P]."""
         channels = pixels_of(self.net.shapes[name])[1]
+        self.g.reach(channels * high * self._trains[name].steps)
         # the fastest sum over channels; 2 * 255 * 1 does not saturate
         if dtype == np.uint8 and channels * high <= INT32_MAX:
             ones = self.g.constant(np.ones((channels, 1), np.int8), "ones")

@@ -5,8 +5,9 @@
     v = v - k·θ
 
 or with another reset and a floor. For neurons that do so or leak, or whose counts exceed 8 bits.
-Potentials are int32, as the bounds of the network prove. v·λq has at most 45 bits and is exact in
-float64; Cast truncates toward zero as the definition does. The floor of the quotient is that of
+Potentials are int32, as the bounds of the network prove. v·λq is exact in float32 below 2^24, and
+in float64 with its at most 45 bits. A portable graph has no float64: it splits v and λq. Cast
+truncates toward zero as the definition does. The floor of the quotient is that of
 `_mixing.floor_quotients` for L up to 255. Above, it is the division of int32, which truncates: it
 is above the floor only where k is clipped to 0.
 """
@@ -19,15 +20,22 @@ from lmht_deploy.ir import INT32_MAX, LEAK_ONE, Bounds, Neurons, Shape
 
 from ._graph import Graph
 from ._mixing import clipped, floor_quotients, mix
-from ._products import Current
+from ._products import EXACT_FLOAT32, Current
 from ._trains import Stepwise, Train, count_dtype
 
 INT32 = np.dtype(np.int32)
 MAX_UINT8 = 255
 
 
-def integrate(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: Bounds) -> Train:
-    """Return the spikes of `layer`.
+def integrate(
+    g: Graph,
+    layer: Neurons,
+    current: Current,
+    shape: Shape,
+    bounds: Bounds,
+    state: str | None = None,
+) -> tuple[Train, str]:
+    """Return the spikes of `layer`, and the potentials at the end if there is a `state`.
 
     Args:
         g: The graph.
@@ -35,24 +43,31 @@ def integrate(g: Graph, layer: Neurons, current: Current, shape: Shape, bounds: 
         current: Sums of the synapses at all steps, without bias.
         shape: Shape of the layer.
         bounds: Proved bounds of the layer.
+        state: Potentials at the start less v0, int32 [B, 1, P, C]; None for zeros.
     """
     drives = _drives(g, layer, current, shape, bounds)
-    v, late, spikes = g.constant(layer.v0), _first_late(g, layer), []
+    v, spikes = g.constant(layer.v0, "v0"), []
+    late = _first_late(g, layer)
+    largest = max(bounds.potential, int(np.abs(layer.v0.astype(np.int64)).max()))
+    if state is not None:
+        v, largest = g("Add", state, v), INT32_MAX
+        late = _late(g, layer, _fire(g, layer, v)[0]) if layer.reset == "subtract-late" else None
+    g.reach(largest)
     for step in range(layer.steps):
         block, substep = divmod(step, layer.substeps)
         if layer.leaks and substep == 0:
-            v = _leak(g, v, int(layer.leak))
+            v = _leak(g, v, int(layer.leak), largest)
         if late is not None:
             v = g("Sub", v, late)
         if layer.injection == "uniform" or substep == 0:
             v = g("Add", v, drives[block])
         if layer.floor is not None:
-            v = g("Max", v, g.constant(layer.floor))
+            v = g("Max", v, g.constant(layer.floor, "floor"))
         k, spike = _fire(g, layer, v)
         spikes.append(spike)
-        if step < layer.steps - 1:
+        if step < layer.steps - 1 or state is not None:
             v, late = _reset(g, layer, v, k)
-    return Stepwise(g, layer.steps, (0, layer.levels), "k", spikes.__getitem__)
+    return Stepwise(g, layer.steps, (0, layer.levels), "k", spikes.__getitem__), v
 
 
 def _first_late(g: Graph, layer: Neurons) -> str | None:
@@ -60,7 +75,12 @@ def _first_late(g: Graph, layer: Neurons) -> str | None:
     if layer.reset != "subtract-late" or (layer.v0 < layer.threshold).all():
         return None
     counts = np.clip(layer.v0.astype(np.int64) // layer.threshold, 0, layer.levels)
-    return g.constant((counts * layer.threshold).astype(np.int32))
+    return g.constant((counts * layer.threshold).astype(np.int32), "late")
+
+
+def _late(g: Graph, layer: Neurons, k: str) -> str:
+    """Return k·θ."""
+    return g("Mul", k, g.constant(layer.threshold, "threshold"))
 
 
 def _reset(g: Graph, layer: Neurons, v: str, k: str) -> tuple[str, str | None]:
@@ -68,7 +88,7 @@ def _reset(g: Graph, layer: Neurons, v: str, k: str) -> tuple[str, str | None]:
     if layer.reset == "zero":
         fired = k if layer.levels == 1 else g("Min", k, g.constant(np.int32(1)))
         return g("Sub", v, g("Mul", v, fired)), None
-    spent = g("Mul", k, g.constant(layer.threshold))
+    spent = _late(g, layer, k)
     return (v, spent) if layer.reset == "subtract-late" else (g("Sub", v, spent), None)
 
 
@@ -97,7 +117,33 @@ def _fire(g: Graph, layer: Neurons, v: str) -> tuple[str, str]:
     return k, g.convert(k, INT32, count_dtype((0, layer.levels)))
 
 
-def _leak(g: Graph, v: str, leak: int) -> str:
-    """Return trunc(v·λq / 4096)."""
-    factor = g.constant(np.float64(leak / LEAK_ONE))
-    return g.cast(g("Mul", g.cast(v, np.float64), factor), np.int32)
+def _leak(g: Graph, v: str, leak: int, largest: int) -> str:
+    """Return trunc(v·λq / 4096), for |v| <= `largest`."""
+    digits = leak // (leak & -leak) if leak else 0  # λq without its factors of 2
+    if largest * digits < EXACT_FLOAT32:
+        return _scaled(g, v, leak, np.float32)
+    if g.portable and largest < EXACT_FLOAT32:
+        return _leak_by_parts(g, v, leak, largest)
+    g.reach(largest * digits)
+    return _scaled(g, v, leak, np.float64)
+
+
+def _leak_by_parts(g: Graph, v: str, leak: int, largest: int) -> str:
+    """Return trunc(v·λq / 4096) in float32, for v = 4096·a + r and λq = 4096·c + d.
+
+    It is c·v + d·a + trunc(r·d / 4096), as all terms have the sign of v. r·d is below 2^24.
+    """
+    whole, rest = divmod(leak, LEAK_ONE)
+    g.reach(largest * (whole + 1))
+    a = _scaled(g, v, 1, np.float32)
+    r = g("Sub", v, g("Mul", a, g.constant(np.int32(LEAK_ONE))))
+    leaked = g("Add", g("Mul", a, g.constant(np.int32(rest))), _scaled(g, r, rest, np.float32))
+    if whole:
+        leaked = g("Add", leaked, g("Mul", v, g.constant(np.int32(whole))))
+    return leaked
+
+
+def _scaled(g: Graph, v: str, factor: int, dtype: type[np.floating]) -> str:
+    """Return trunc(v·factor / 4096), computed in `dtype`."""
+    product = g("Mul", g.cast(v, dtype), g.constant(dtype(factor / LEAK_ONE)))
+    return g.cast(product, np.int32)

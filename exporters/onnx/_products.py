@@ -17,6 +17,7 @@ multiply-add.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
@@ -71,6 +72,7 @@ class Counts(NamedTuple):
 
 def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
     """Return the sums of a synapse, with its exponent; the weight is the constant `name`."""
+    g.reach(_bound(synapse.weight, counts) << synapse.exponent)
     if isinstance(synapse, Scale):
         weight = synapse.weight.astype(np.int32) << synapse.exponent
         tensor = g.convert(counts.tensor, counts.dtype, np.dtype(np.int32))
@@ -90,6 +92,7 @@ def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
 
 def total(g: Graph, currents: list[Current], bound: int) -> Current:
     """Return the sum of currents, whose partial sums are at most `bound`."""
+    g.reach(bound)
     if bound >= EXACT_FLOAT32 or any(one.dtype == np.int32 for one in currents):
         currents = [_as_int32(g, one) for one in currents]
     result = currents[0]
@@ -109,6 +112,20 @@ def windows(g: Graph, k: str, shape: Shape, taps: np.ndarray) -> str:
     if not np.array_equal(taps[:, 0], np.arange(pixels)) or taps.shape[1] > 1:
         k = g("Gather", k, g.constant(taps.reshape(-1), "taps"), axis=2)
     return g.reshape(k, 0, 0, *taps.shape, channels)
+
+
+def tiled(g: Graph, taps: np.ndarray, row_bytes: int, function: Callable[[np.ndarray], str]) -> str:
+    """Apply `function` to parts of the output pixels, so that gathered rows take little memory.
+
+    Args:
+        g: The graph.
+        taps: Table of `taps_of`.
+        row_bytes: Bytes that one entry of the table gathers, of one window.
+        function: From a part of the table to a tensor [B, n, part of P', C].
+    """
+    count = min(len(taps), -(-taps.size * row_bytes // TILE_BYTES))
+    parts = [function(tile) for tile in np.array_split(taps, count)]
+    return parts[0] if count == 1 else g("Concat", *parts, axis=2)
 
 
 def pixels_of(shape: Shape) -> Pair:
@@ -134,6 +151,11 @@ def _as_factor(g: Graph, counts: Counts, weight: np.ndarray) -> Counts:
     return counts._replace(tensor=g.cast(counts.tensor, dtype), dtype=dtype)
 
 
+def _product_dtype(counts: Counts) -> np.dtype:
+    """Return the dtype of `_product`."""
+    return np.dtype(np.float32 if counts.dtype == np.float32 else np.int32)
+
+
 def _product(g: Graph, counts: Counts, rows: str, weight: np.ndarray, name: str) -> Current:
     """Return rows [..., P, N] @ weight, exact for all counts.
 
@@ -156,15 +178,12 @@ def _convolution(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:
     if conv.groups > 1 and _bound(conv.weight, counts) < EXACT_FLOAT32:
         return _grouped(g, conv, counts, name)
     taps = taps_of(counts.shape, conv.kernel, conv.stride, conv.padding, conv.dilation)
-    size = counts.steps * counts.shape[0] * taps.size * counts.dtype.itemsize
-    tiles = np.array_split(taps, min(len(taps), -(-size // TILE_BYTES)))
-    parts = [_gathered(g, conv, counts, tile, name) for tile in tiles]
-    if len(parts) == 1:
-        return parts[0]
-    return Current(g("Concat", *(part.tensor for part in parts), axis=2), parts[0].dtype)
+    row_bytes = counts.steps * counts.shape[0] * counts.dtype.itemsize
+    sums = tiled(g, taps, row_bytes, lambda tile: _gathered(g, conv, counts, tile, name))
+    return Current(sums, _product_dtype(counts))
 
 
-def _gathered(g: Graph, conv: Conv, counts: Counts, taps: np.ndarray, name: str) -> Current:
+def _gathered(g: Graph, conv: Conv, counts: Counts, taps: np.ndarray, name: str) -> str:
     """Return W ∗ c by gathered rows; groups are a batch dimension of the product."""
     (pixels, area), outputs, groups = taps.shape, len(conv.weight), conv.groups
     weight = (
@@ -174,12 +193,12 @@ def _gathered(g: Graph, conv: Conv, counts: Counts, taps: np.ndarray, name: str)
     )
     rows = windows(g, counts.tensor, counts.shape, taps)
     if groups == 1:
-        return _product(g, counts, g.reshape(rows, 0, 0, pixels, -1), weight[0], name)
+        return _product(g, counts, g.reshape(rows, 0, 0, pixels, -1), weight[0], name).tensor
     rows = g.reshape(rows, 0, 0, pixels, area, groups, -1)
     rows = g.reshape(g("Transpose", rows, perm=[0, 1, 4, 2, 3, 5]), 0, 0, groups, pixels, -1)
     product = _product(g, counts, rows, weight, name)
     merged = g("Transpose", product.tensor, perm=[0, 1, 3, 2, 4])
-    return Current(g.reshape(merged, 0, 0, pixels, outputs), product.dtype)
+    return g.reshape(merged, 0, 0, pixels, outputs)
 
 
 def _grouped(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:

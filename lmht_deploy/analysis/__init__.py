@@ -10,6 +10,7 @@
 * `counters`: what other tools would have counted
 * `meters`: measured energy, where the machine has counters
 * `twin`: accuracy of the network of the same shape that is not spiking
+* `early`: end a run when its answer is sure
 * `explain`: what a network answers without parts of a window
 * `scores`: accuracy, confusion matrix, margins
 * `energy`: operation counts to joules
@@ -23,6 +24,7 @@ __all__ = [
     "counters",
     "counts",
     "document",
+    "early",
     "energy",
     "explain",
     "meters",

@@ -330,7 +330,7 @@ def _of_layer(net: Network, layer: Neurons | Readout) -> Demand:
         threshold_bits=int(layer.threshold.max()).bit_length(),
         bias_bits=max(mantissa_bits(int(b)) for b in layer.bias),
         spike=layer.levels,
-        soft_reset=True,
+        soft_reset=layer.reset != "zero",
     )
 
 

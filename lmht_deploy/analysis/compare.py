@@ -262,18 +262,24 @@ def write_artifacts(
     """
     artifacts: dict[str, Path] = {}
     omitted: dict[str, str] = {}
-    written: dict[str, Path] = {}
+    written: dict[tuple[str, ...], Path] = {}
     for name in dict.fromkeys([REFERENCE, *names]):
-        suffix = registry.artifact_suffix(name)
+        form = (registry.artifact_suffix(name), *registry.export_options(name))
+        reason = registry.unavailable(name)
+        if reason and len(form) > 1:  # a file that nothing else runs
+            omitted[name] = reason
+            continue
         try:
-            path = written.get(suffix) or write_artifact(net, folder, name)
+            path = written.get(form) or write_artifact(net, folder, name)
         except ExportError as error:
             if strict:
                 raise
             omitted[name] = str(error)
             continue
-        written[suffix] = path
-        if reason := registry.unavailable(name):
+        written[form] = path
+        if reason := reason or registry.refusal(name, path):
+            if strict:
+                raise BackendError(reason)
             omitted[name] = reason
         else:
             artifacts[name] = path
@@ -282,11 +288,10 @@ def write_artifacts(
 
 def write_traced(net: Network, folder: Path, labels: Iterable[str]) -> dict[str, Path]:
     """Write the artifacts that return spikes, for backends whose artifact does not, by label."""
-    if "onnx" not in labels:
-        return {}
     traced = folder / "traced"
     traced.mkdir(exist_ok=True)
-    return {"onnx": write_artifact(net, traced, "onnx", trace=True)}
+    names = [name for name in labels if registry.artifact_suffix(name) == ".onnx"]
+    return {name: write_artifact(net, traced, name, trace=True) for name in names}
 
 
 def compare_artifacts(

@@ -51,7 +51,8 @@ def run(
     Args:
         net: A network, or the path of an artifact that `backend` runs.
         windows: Integers within the range of the network's input.
-        backend: Name of the backend: "reference", "event", "torch", "onnx", "lava" or "netx".
+        backend: Name of the backend: "reference", "event", "torch", "onnx", "openvino",
+            "lava" or "netx".
         threads: Maximum number of threads.
         trace: Whether to return the spikes of every neuron layer.
         progress: Called as `progress(done, total)` with numbers of windows.
@@ -157,6 +158,8 @@ def open_runner(
 def write_artifact(net: Network, folder: Path, backend: str, *, trace: bool = False) -> Path:
     """Write the artifact that `backend` runs to `folder`, as `net.lmht`, `net.onnx` or `net.net`.
 
+    One that needs options of its own has the name of the backend: `net-openvino.onnx`.
+
     Args:
         net: An integer network.
         folder: Folder of the artifact.
@@ -167,11 +170,12 @@ def write_artifact(net: Network, folder: Path, backend: str, *, trace: bool = Fa
         ExportError: The format of the artifact cannot represent the network.
         StorageError: The file cannot be written.
     """
-    path = folder / f"net{backends.artifact_suffix(backend)}"
+    options = backends.export_options(backend)
+    path = folder / f"net{f'-{backend}' if options else ''}{backends.artifact_suffix(backend)}"
     if path.suffix == ".lmht":
         save_network(net, path)
     else:
-        export(net, path, trace=trace and path.suffix == ".onnx")
+        export(net, path, trace=trace and path.suffix == ".onnx", **options)
     return path
 
 

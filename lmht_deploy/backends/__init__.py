@@ -6,6 +6,8 @@ A backend is a module of this package. It defines:
                                          what can run a network reads it from .net and .nir
                                          files, too
     CAPABILITIES                         what it can do, see `Capability`
+    EXPORT                               options of `lmht_deploy.export` for its artifact, if any
+    refusal(path) -> str | None          why it does not run an artifact exactly, if that occurs
     unavailable() -> str | None          what is not installed, and the command that installs it
     open_artifact(path, *, threads)      open an artifact
     open_network(net, *, threads)        run a `Network` without a file (capability "network")
@@ -48,16 +50,18 @@ __all__ = [
     "artifact_suffix",
     "capabilities",
     "device_of",
+    "export_options",
     "no_progress",
     "open_backend",
     "open_network",
+    "refusal",
     "require_integer",
     "run_chunks",
     "run_windows",
     "unavailable",
 ]
 
-NAMES = ("reference", "event", "torch", "onnx", "lava")
+NAMES = ("reference", "event", "torch", "onnx", "openvino", "lava")
 """Backends of LM-HT networks; all of them give the same integers."""
 FOREIGN = ("netx",)
 """Backends of files from other tools. These files hold no LM-HT network, so nothing is compared."""
@@ -133,13 +137,15 @@ class StepRunner(Protocol):
 class Incremental(Protocol):
     """A backend that computes with a time-step when it arrives, before its window is complete."""
 
-    def steps(self, *, eager: bool = False) -> StepRunner | None:
+    def steps(self, *, eager: bool = False, stop_margin: int | None = None) -> StepRunner | None:
         """Return a runner, or None where the network does not allow it.
 
         Args:
             eager: Whether a time-step runs through all layers when it arrives, where the network
                 allows that. For windows that do not overlap. Otherwise the first layer is computed
                 once per time-step, for all windows that contain it.
+            stop_margin: Margin with which a window ends before its last time-step, in units of a
+                logit per time-step that is left; None to run all time-steps. Only with `eager`.
         """
         ...
 
@@ -152,6 +158,17 @@ def artifact_suffix(name: str) -> str:
     """Return the file name extension of the artifact that backend `name` runs."""
     suffix: str = _module(name).SUFFIX
     return suffix
+
+
+def export_options(name: str) -> dict[str, Any]:
+    """Return the options with which the artifact of backend `name` is exported."""
+    return dict(getattr(_module(name), "EXPORT", {}))
+
+
+def refusal(name: str, path: Path) -> str | None:
+    """Return why backend `name` is not proved to run an artifact exactly, or None."""
+    check: Callable[[Path], str | None] = getattr(_module(name), "refusal", lambda path: None)
+    return check(path)
 
 
 def capabilities(name: str) -> frozenset[Capability]:

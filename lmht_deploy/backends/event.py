@@ -48,17 +48,21 @@ class EventBackend:
         return self._open().run(windows, trace=trace)
 
     def steps(
-        self, *, eager: bool = False
+        self, *, eager: bool = False, stop_margin: int | None = None
     ) -> engine.IncrementalEngine | engine.StepwiseRing | None:
         """Return a runner of single time-steps, or None where the network does not allow it.
 
         Args:
             eager: Whether a time-step runs through all layers when it arrives, where the network
                 allows that. For windows that do not overlap.
+            stop_margin: Margin with which a window ends early, see `engine.StepwiseEngine.run`;
+                None to run all time-steps. Only with `eager`.
         """
         model = self._open().model
         if eager and engine.StepwiseEngine.supports(model.net):
-            return engine.StepwiseRing(engine.StepwiseEngine(model.net, threads=self._threads))
+            return engine.StepwiseRing(
+                engine.StepwiseEngine(model.net, threads=self._threads), stop_margin
+            )
         if not engine.IncrementalEngine.supports(model):
             return None
         return engine.IncrementalEngine(model, threads=self._threads)

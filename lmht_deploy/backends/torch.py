@@ -30,6 +30,7 @@ from lmht_deploy.ir import (
     MaxPool,
     Network,
     Neurons,
+    Pair,
     Readout,
     SumPool,
     Synapse,
@@ -46,6 +47,9 @@ EXACT_FLOAT32 = 2**24
 
 Fire: TypeAlias = "Callable[[Neurons, torch.Tensor], torch.Tensor]"
 """From the currents X `[B, T_in, ...]` of neurons to their spikes `[B, steps, ...]`, float64."""
+
+Tensors: TypeAlias = "dict[tuple[int, torch.dtype], torch.Tensor]"
+"""Weights by synapse (its `id`) and type."""
 
 SUFFIX = ".lmht"
 CAPABILITIES: frozenset[Capability] = frozenset({"network", "float", "device", "events", "traces"})
@@ -91,6 +95,7 @@ class TorchBackend:
         self.window_shape, self.max_value = net.window_shape, net.input.max_value
         self.metadata = net.metadata
         self._threads, self._device = threads, device
+        self._tensors: Tensors = {}
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows` [B, T_in, ...]."""
@@ -105,17 +110,44 @@ class TorchBackend:
         try:
             start = time.perf_counter()
             with torch.inference_mode(), torch.backends.nnpack.flags(enabled=False):
-                inputs = torch.from_numpy(windows.astype(np.float64)).to(self._device)
-                outputs = forward(net, inputs, narrow=self._narrow())
+                narrow = self._narrow()
+                dtype = np.float32 if narrow and _fits_input(net) else np.float64
+                inputs = torch.from_numpy(windows.astype(dtype)).to(self._device)
+                outputs = forward(net, inputs, narrow=narrow, tensors=self._tensors)
             seconds = time.perf_counter() - start
         finally:
             torch.set_num_threads(before)
+        events = None
+        if net.integer and not trace:
+            outputs, events = self._sums(outputs)
+        return tally(net, "torch", self._arrays(outputs), seconds, trace=trace, events=events)
+
+    def _arrays(self, outputs: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+        """Return outputs as integers, but for the logits of a float network."""
         arrays = {name: output.cpu().numpy() for name, output in outputs.items()}
-        arrays = {
-            name: array.astype(np.int64) if net.integer or name != net.readout.name else array
+        return {
+            name: array.astype(np.int64)
+            if self.net.integer or name != self.net.readout.name
+            else array
             for name, array in arrays.items()
         }
-        return tally(net, "torch", arrays, seconds, trace=trace)
+
+    def _sums(
+        self, outputs: dict[str, torch.Tensor]
+    ) -> tuple[dict[str, torch.Tensor], dict[str, np.ndarray]]:
+        """Return k summed over steps and channels, and how many k != 0; the logits as they are."""
+        spiking = {name: k for name, k in outputs.items() if name != self.net.readout.name}
+        axes = {name: (1, 2) if k.ndim == 5 else (1,) for name, k in spiking.items()}
+        sums = {
+            name: k.sum(axes[name], True, dtype=_sum_dtype(k, self.net.ranges[name]))
+            for name, k in spiking.items()
+        }
+        events = {
+            name: sums[name] if self.net.ranges[name] == (0, 1) else (k != 0).sum(axes[name], True)
+            for name, k in spiking.items()
+        }
+        logits = {self.net.readout.name: outputs[self.net.readout.name]}
+        return sums | logits, self._arrays(events | logits)
 
     def _narrow(self) -> bool:
         """Whether float32 is exact here: a program may allow PyTorch to round factors."""
@@ -129,7 +161,12 @@ class TorchBackend:
 
 
 def forward(
-    net: Network, windows: torch.Tensor, fire: Fire | None = None, *, narrow: bool = False
+    net: Network,
+    windows: torch.Tensor,
+    fire: Fire | None = None,
+    *,
+    narrow: bool = False,
+    tensors: Tensors | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the output of every layer, by name.
 
@@ -138,10 +175,12 @@ def forward(
         windows: float64 `[B, T_in, ...]`.
         fire: Computes the spikes of neurons from their currents; by default exactly.
         narrow: Whether layers compute in float32 where their bounds prove it exact.
+        tensors: Weights as tensors, which this function fills, for the next call.
     """
     outputs: dict[str, torch.Tensor] = {}
+    tensors = {} if tensors is None else tensors
     for layer in net.layers:
-        outputs[layer.name] = _apply(net, layer, outputs, windows, fire or _fire, narrow)
+        outputs[layer.name] = _apply(net, layer, outputs, windows, fire or _fire, narrow, tensors)
     return outputs
 
 
@@ -152,6 +191,7 @@ def _apply(
     windows: torch.Tensor,
     fire: Fire,
     narrow: bool,
+    tensors: Tensors,
 ) -> torch.Tensor:
     from torch.nn import functional
 
@@ -159,9 +199,9 @@ def _apply(
         case Input():
             return windows
         case Neurons():
-            return fire(layer, _currents(net, layer, outputs, narrow))
+            return fire(layer, _currents(net, layer, outputs, narrow, tensors))
         case Readout():
-            return _currents(net, layer, outputs, narrow).double().sum(1)
+            return _currents(net, layer, outputs, narrow, tensors).double().sum(1)
         case SumPool():
             k = outputs[layer.source]
             return _merged(
@@ -181,18 +221,47 @@ def _apply(
 
 
 def _currents(
-    net: Network, layer: Neurons | Readout, outputs: dict[str, torch.Tensor], narrow: bool
+    net: Network,
+    layer: Neurons | Readout,
+    outputs: dict[str, torch.Tensor],
+    narrow: bool,
+    tensors: Tensors,
 ) -> torch.Tensor:
     """Return the currents X of a layer: float32 where `narrow` is exact, otherwise float64."""
     narrow, total = narrow and _fits_float32(net, layer), None
     for synapse in layer.synapses:
         k = outputs[synapse.source]
         k = k.float() if narrow else k.double()
-        k = k.reshape(len(k), net.blocks(synapse.source), -1, *k.shape[2:]).sum(2)
-        current = _apply_synapse(synapse, k) * 2.0**synapse.exponent
+        if k.shape[1] != (blocks := net.blocks(synapse.source)):
+            k = k.reshape(len(k), blocks, -1, *k.shape[2:]).sum(2)
+        current = _apply_synapse(synapse, k, _weight(synapse, k, tensors))
         total = current if total is None else total + current
     assert total is not None  # a layer has at least one synapse
-    return total + per_channel(layer.bias, total)
+    return total.add_(per_channel(layer.bias, total))
+
+
+def _weight(synapse: Synapse, k: torch.Tensor, tensors: Tensors) -> torch.Tensor:
+    """Return W·2^e in the dtype and on the device of `k`."""
+    import torch
+
+    key = (id(synapse), k.dtype)
+    if key not in tensors:
+        weight = synapse.weight * 2.0**synapse.exponent
+        tensors[key] = torch.tensor(weight, dtype=k.dtype, device=k.device)
+    return tensors[key]
+
+
+def _sum_dtype(k: torch.Tensor, span: Pair) -> torch.dtype:
+    """Return the type in which sums of k over all but the batch are exact."""
+    import torch
+
+    largest = max(map(abs, span)) * k[:1].numel()
+    return torch.float32 if largest < EXACT_FLOAT32 else torch.int64
+
+
+def _fits_input(net: Network) -> bool:
+    """Whether the input is exact in float32."""
+    return max(abs(net.input.min_value), net.input.max_value) < EXACT_FLOAT32
 
 
 def _fits_float32(net: Network, layer: Neurons | Readout) -> bool:
@@ -220,11 +289,9 @@ def per_channel(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     )
 
 
-def _apply_synapse(synapse: Synapse, k: torch.Tensor) -> torch.Tensor:
-    import torch
+def _apply_synapse(synapse: Synapse, k: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     from torch.nn import functional
 
-    weight = torch.tensor(synapse.weight, dtype=k.dtype, device=k.device)
     match synapse:
         case Linear():
             return k @ weight.T
@@ -242,7 +309,7 @@ def _apply_synapse(synapse: Synapse, k: torch.Tensor) -> torch.Tensor:
                 ),
             )
         case _:
-            return k * per_channel(synapse.weight, k)
+            return k * weight.reshape(-1, *(1,) * (k.ndim - 3))
 
 
 def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
@@ -253,9 +320,8 @@ def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
     """
     import torch
 
-    omega = torch.tensor(layer.unrolled_omega(), dtype=current.dtype, device=current.device)
     integer = layer.threshold.dtype.kind == "i"
-    drive = torch.einsum("tj,bj...->tb...", omega, current)
+    drive = _mixed(layer.unrolled_omega(), current)
     if integer and current.dtype == torch.float64:
         drive = drive.to(torch.int64)
     theta = per_channel(layer.threshold, drive).to(drive.dtype)
@@ -270,9 +336,24 @@ def _fire(layer: Neurons, current: torch.Tensor) -> torch.Tensor:
     return torch.stack(spikes, 1).to(current.dtype)
 
 
-def _count(layer: Neurons, v: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+def _mixed(omega: np.ndarray, current: torch.Tensor) -> torch.Tensor:
+    """Return I[t] = Σ_j Ω[t, j]·X[j], `[T, B, ...]`."""
     import torch
 
+    if np.array_equal(omega, np.eye(current.shape[1])):
+        return current.transpose(0, 1)
+    factors = torch.tensor(omega, dtype=current.dtype, device=current.device)
+    return torch.einsum("tj,bj...->tb...", factors, current)
+
+
+def _count(layer: Neurons, v: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    """Return clip(floor(v / θ), 0, L)."""
+    import torch
+
+    if layer.levels == 1:
+        return (v >= theta).to(v.dtype)
+    if v.dtype == torch.float32:  # the quotient is rounded to the right side, see the module
+        return (v / theta).floor_().clamp_(0, layer.levels)
     return torch.div(v, theta, rounding_mode="floor").clamp(0, layer.levels)
 
 

@@ -28,6 +28,7 @@ from .import_ import import_
 from .inspect import inspect
 from .recipes import recipes
 from .run import run
+from .search import search
 from .stream import stream
 from .train import train
 from .validate import validate
@@ -50,6 +51,7 @@ VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (DEPLOY, run, "lmht run net.lmht --data recording.aedat4 --predictions answers.csv"),
     (DEPLOY, compare, "lmht compare net.lmht --data digits --backends event,onnx"),
     (DEPLOY, evaluate, "lmht evaluate nets/*.lmht --data digits --out results"),
+    (DEPLOY, search, "lmht search net.lmht --data digits --budget-sops 500000 --out search"),
     (DEPLOY, stream, "lmht stream net.lmht recording.aedat4 --length 100ms --speed 1"),
     (DEPLOY, view, "lmht view net.lmht recording.aedat4 --length 100ms"),
     (DEPLOY, explain, "lmht explain net.lmht recording.aedat4 --report explanation.html"),

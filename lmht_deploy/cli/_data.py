@@ -185,6 +185,7 @@ def read_windows(
     *,
     split: str | None = None,
     limit: int | None = None,
+    memory_map: bool = False,
 ) -> Windows:
     """Read windows for a network, and print how they were made.
 
@@ -194,6 +195,7 @@ def read_windows(
         reading: Data options of the command line.
         split: Split of the data; None: the default of `load`.
         limit: Total number of windows to keep, spread evenly over the classes; None for all.
+        memory_map: Whether to map windows into memory, where the cache has a folder.
     """
     from lmht_deploy import data
 
@@ -212,6 +214,7 @@ def read_windows(
             "max_count": target.max_value,
             "incomplete": reading.incomplete,
             **reading.load_arguments(found),
+            "memory_map": memory_map,
         }
     else:
         _check_window_file(source, target.shape)

@@ -49,7 +49,13 @@ def stream_rule(
 
 
 def make_bins(
-    net: Network, runner: Backend, rule: WindowRule, sensor: Sensor, *, eager: bool = False
+    net: Network,
+    runner: Backend,
+    rule: WindowRule,
+    sensor: Sensor,
+    *,
+    eager: bool = False,
+    stop_margin: int | None = None,
 ) -> SharedSteps | WholeWindows:
     """Return the bins to count events in: single bins if the backend takes them, else windows.
 
@@ -60,16 +66,42 @@ def make_bins(
         sensor: Size of the sensor.
         eager: Whether windows that do not overlap run bin by bin through all layers, if the network
             allows it. That takes more time in all, and less after the last bin.
+        stop_margin: Margin with which a window ends early; None to run whole windows.
+
+    Raises:
+        BackendError: A window cannot end early: the backend, the network or the rule does not allow
+            it.
     """
     from lmht_deploy.backends import Incremental
     from lmht_deploy.events.stream import SharedSteps, WholeWindows
 
     size = input_size(net)
-    eager = eager and rule.hop == rule.steps
-    shared = runner.steps(eager=eager) if isinstance(runner, Incremental) else None
+    if stop_margin is not None:
+        _check_stop(net, runner, rule)
+    eager = (eager or stop_margin is not None) and rule.hop == rule.steps
+    shared = None
+    if isinstance(runner, Incremental):
+        shared = runner.steps(eager=eager, stop_margin=stop_margin)
     if shared is not None:
         return SharedSteps(shared, net.input.max_value, rule.steps, sensor, size)
     return WholeWindows(runner, net.input.max_value, rule.steps, sensor, size)
+
+
+def _check_stop(net: Network, runner: Backend, rule: WindowRule) -> None:
+    """Raise BackendError if a window cannot end early."""
+    from lmht_deploy.backends import Incremental
+    from lmht_deploy.engine import StepwiseEngine
+    from lmht_deploy.errors import BackendError
+
+    if not isinstance(runner, Incremental):
+        raise BackendError("--stop-margin needs the backend event")
+    if rule.hop != rule.steps:
+        raise BackendError("--stop-margin needs windows that do not overlap")
+    if not StepwiseEngine.supports(net):
+        raise BackendError(
+            "--stop-margin needs a network that computes step by step; a time-step of this one "
+            "depends on later ones"
+        )
 
 
 def input_size(net: Network) -> Sensor:

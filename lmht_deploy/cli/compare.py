@@ -444,9 +444,12 @@ def show_comparison(
         left=("backend", "integers"),
         caption=f"means per window; energy is an estimate: {model.source}",
     )
+    compared = len(comparison.rows) > 1
     for row in comparison.rows:
-        found.add_row(*_cells(row, macs))
+        found.add_row(*_cells(row, macs, compared))
     show(found)
+    if not compared:
+        say("nothing was compared: only one backend ran; give the .lmht file of the network before")
     for row in comparison.rows:
         if row.difference is not None:
             tell(f"{row.label}: {row.difference}")
@@ -456,7 +459,8 @@ def show_comparison(
         say(f"{name} is not compared: {reason}")
 
 
-def _cells(row: BackendRow, macs: bool) -> list[Text | str]:
+def _cells(row: BackendRow, macs: bool, compared: bool) -> list[Text | str]:
+    equal = good("equal") if row.difference is None else bad("differ")
     return [
         row.label,
         str(row.windows),
@@ -466,7 +470,7 @@ def _cells(row: BackendRow, macs: bool) -> list[Text | str]:
         *([f"{row.macs:,}"] if macs else []),
         _nanojoules(row.energy),
         f"{row.time * 1e3:,.3f}",
-        good("equal") if row.difference is None else bad("differ"),
+        equal if compared else "-",
     ]
 
 

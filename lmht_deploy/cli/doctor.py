@@ -22,6 +22,7 @@ EXTRAS = {
     "events": "recordings and event data sets",
     "images": "image data sets",
     "onnx": "export to ONNX, backend onnx",
+    "openvino": "backend openvino",
     "plot": "charts from Python",
     "report": "options --report and --figures",
     "tensorboard": "lmht train --tensorboard",

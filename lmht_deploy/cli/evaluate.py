@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +18,7 @@ from . import _scale_options as scale
 from ._console import bad, good, percent, say, show, table, tell, write_json
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
 from ._report import write_report
+from ._training import lower_run, need_torch, read_training_data, train_run
 
 if TYPE_CHECKING:
     from lmht_deploy.scale import Evaluation, Row
@@ -140,16 +143,16 @@ def _entries(
     from lmht_deploy.scale._evaluate import keep_networks, keep_windows, make_entries
 
     stores: dict[str, Any] = {}
-    for name, path in keep_networks(folder, _listed(paths)).items():
+    for name, path in keep_networks(folder, _listed(paths, folder, reading)).items():
         target = _target(path)
         key = repr(target)
         if key not in stores:
-            found = read_windows(data, target, reading, split=split, limit=limit)
+            found = read_windows(data, target, reading, split=split, limit=limit, memory_map=True)
             stores[key] = keep_windows(folder, found)[0]
         yield from make_entries(folder, name, path, backends, stores[key], data)
 
 
-def _listed(paths: Sequence[Path]) -> Networks:
+def _listed(paths: Sequence[Path], folder: Path, reading: ReadOptions) -> Networks:
     """Return the networks of the command line, or those that a .toml file lists."""
     if not any(path.suffix == ".toml" for path in paths):
         return list(paths)
@@ -157,7 +160,28 @@ def _listed(paths: Sequence[Path]) -> Networks:
         raise DataError("a .toml file lists all networks; give nothing beside it")
     from lmht_deploy.scale._sweep import read_sweep
 
-    return read_sweep(paths[0])
+    return read_sweep(paths[0], partial(_train, folder / "runs", reading))
+
+
+def _train(folder: Path, reading: ReadOptions, recipe: str, overrides: Sequence[str]) -> Path:
+    """Train a recipe, or go on with its training; return its integer network.
+
+    The run is in a folder that is named by the recipe's content, so that it is trained once.
+    """
+    need_torch()
+    import lmht_deploy as lmht
+    from lmht_deploy.scale.executors.local import cores
+    from lmht_deploy.training.recipe import dumps, load_recipe
+
+    chosen = load_recipe(recipe, overrides)
+    run = folder / hashlib.sha256(dumps(chosen).encode()).hexdigest()[:16]
+    path = run.with_suffix(".lmht")
+    if not path.exists():
+        data = read_training_data(chosen, reading)
+        resume = (run / "recipe.toml").exists()
+        trained = train_run(chosen, data, run, resume=resume, threads=cores())
+        lmht.save(lmht.quantize(lower_run(trained)), path)
+    return path
 
 
 def _target(path: Path) -> Target:

@@ -66,10 +66,29 @@ def export(
         bool,
         typer.Option(
             "--portable",
-            help="Run in ONNX Runtime 1.15 and later, not only in 1.24 and later; slower.",
+            help="Run in ONNX Runtime 1.15 and later, not only in 1.24 and later, and in OpenVINO "
+            "also with leaks; slower.",
             rich_help_panel=ONNX,
         ),
     ] = False,
+    logits_scale: Annotated[
+        bool,
+        typer.Option(
+            "--logits-scale",
+            help="Also output the real value of one unit of a logit.",
+            rich_help_panel=ONNX,
+        ),
+    ] = False,
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            "--stream",
+            metavar="UNIT",
+            help="Take one 'window' or one 'step' of a stream at a time, with the potentials as "
+            "inputs and outputs.",
+            rich_help_panel=ONNX,
+        ),
+    ] = None,
     graded: Annotated[
         bool,
         typer.Option(
@@ -117,7 +136,9 @@ def export(
         out,
         trace=trace,
         logits_only=logits_only,
+        logits_scale=logits_scale,
         portable=portable,
+        stream=stream,  # type: ignore[arg-type]
         graded=graded,
         stock_exact=stock_exact,
         prefix=prefix,
@@ -132,14 +153,13 @@ def export(
         say("no input makes a 24-bit current or potential of Lava wrap or clip: proved")
     size = out.stat().st_size
     say(f"wrote {out} ({size:,} bytes)" + (f" and {header}" if header else ""))
-    write_json(
-        json,
-        {
-            "artifact": out,
-            "header": header,
-            "format": report.format,
-            "bytes": size,
-            "keeps_24_bits": report.keeps_24_bits,
-            "warnings": list(report.warnings),
-        },
-    )
+    content = {
+        "artifact": out,
+        "header": header,
+        "format": report.format,
+        "bytes": size,
+        "warnings": list(report.warnings),
+    }
+    if report.keeps_24_bits is not None:
+        content["keeps_24_bits"] = report.keeps_24_bits
+    write_json(json, content)

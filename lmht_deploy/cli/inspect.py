@@ -31,9 +31,11 @@ COLUMNS = (
     "levels",
     "T-GIM",
     "leak",
+    "reset",
     "parameters",
     "bits X/I/v",
 )
+PLAIN_RESET = "subtract"
 MEASURED = ("spikes", "SOPs")
 MEASURED_KEYS = {"spikes": "spikes", "SOPs": "sops"}
 """Columns of measured counts, and their keys in the file of a run."""
@@ -52,7 +54,7 @@ NETX = (
 )
 REASONS = 3
 """Number of reasons why a network does not fit a chip that are printed."""
-PATHS = ("layer", "reads", "spikes", "path", "cycles of each path")
+PATHS = ("layer", "reads", "spikes", "path", "microseconds of each path")
 ASSUMED_DENSITY = 0.1
 """Spikes per neuron and step where no run was measured."""
 ENGINE_THREADS = (1, 2, 4, 8)
@@ -97,7 +99,7 @@ def inspect(
         typer.Option(
             "--paths",
             help="Show which path the event engine is expected to take for each synapse, and the "
-            "estimated cycles of every path: at the spikes of --run, otherwise at 10 % spikes.",
+            "estimated time of every path: at the spikes of --run, otherwise at 10 % spikes.",
         ),
     ] = False,
     json: options.Json = None,
@@ -121,7 +123,9 @@ def _inspect_network(path: Path, run: Path | None, target: str | None) -> dict[s
     measured = _read_run(run, net.shapes) if run else {}
     findings = chips.check(net, target) if target else []
     rows = [_row(net, layer, measured) for layer in net.layers]
-    _show_layers(path.name, net, rows, COLUMNS + MEASURED if run else COLUMNS)
+    plain = {row["reset"] for row in rows} <= {None, PLAIN_RESET}
+    columns = tuple(name for name in COLUMNS if name != "reset" or not plain)
+    _show_layers(path.name, net, rows, columns + MEASURED if run else columns)
     for key, value in sorted(net.metadata.items()):
         say(f"{key}: {' '.join(value.split())}")
     memory = _engine_memory(net)
@@ -168,6 +172,7 @@ def _row(net: Network, layer: Layer, measured: dict[str, Any]) -> dict[str, Any]
         "levels": None,
         "T-GIM": None,
         "leak": None,
+        "reset": None,
         "parameters": _parameters(layer),
         "bits X/I/v": _bits(net, layer),
         "spikes": _mean(measured, "spikes", layer.name),
@@ -176,6 +181,7 @@ def _row(net: Network, layer: Layer, measured: dict[str, Any]) -> dict[str, Any]
     if isinstance(layer, Neurons):
         leak = layer.leak / LEAK_ONE if net.integer else layer.leak
         row |= {"levels": layer.levels, "T-GIM": _omega(layer.omega), "leak": f"{leak:.4g}"}
+        row["reset"] = layer.reset + ("" if layer.floor is None else ", floor")
     return row
 
 
@@ -261,7 +267,7 @@ def _mebibytes(size: int) -> str:
 
 
 def _inspect_paths(path: Path, run: Path | None) -> list[dict[str, Any]]:
-    """Show the expected path of every synapse and the cycles of all paths."""
+    """Show the expected path of every synapse, the time of all paths, and what they cost."""
     import lmht_deploy as lmht
     from lmht_deploy import engine
 
@@ -271,15 +277,31 @@ def _inspect_paths(path: Path, run: Path | None) -> list[dict[str, Any]]:
     model = engine.Model(net)
     measured = _read_run(run, net.shapes) if run else {}
     rows = [row for name in model.places for row in _paths_of(model, net, name, measured)]
-    title = f"event engine ({model.isa}): expected paths, in cycles per window"
-    found = table(title, PATHS, left=(*PATHS[:2], *PATHS[3:]))
+    title = f"event engine ({model.isa}): expected paths, in microseconds per window"
+    caption = f"the path with the least time; costs measured on this machine: {_costs_text(model)}"
+    found = table(title, PATHS, left=(*PATHS[:2], *PATHS[3:]), caption=caption)
     for row in rows:
-        cycles = ", ".join(f"{name} {cost:,.0f}" for name, cost in row["cycles"].items())
+        times = ", ".join(f"{name} {time / 1e3:,.1f}" for name, time in row["nanoseconds"].items())
         found.add_row(
-            row["layer"], row["reads"], f"{row['density']:.1%}", row["path"], cycles or "-"
+            row["layer"], row["reads"], f"{row['density']:.1%}", row["path"], times or "-"
         )
     show(found)
     return rows
+
+
+def _costs_text(model: Model) -> str:
+    """The costs that decide between lists and the dense path."""
+    costs = model.costs
+    parts = [
+        f"{costs['binary_row']:.2f} ns per weight row of a spike",
+        f"{costs['graded_row']:.2f} ns of a count",
+        f"{costs['list_pixel']:.0f} ns per output pixel of a list",
+    ]
+    if costs["tile_product"]:
+        parts.append(f"{costs['tile_product']:.1f} ns per product of tiles")
+    elif costs["dense_slot"]:
+        parts.append(f"{costs['dense_slot']:.2f} ns per input of the dense path")
+    return ", ".join(parts)
 
 
 def _paths_of(
@@ -288,13 +310,13 @@ def _paths_of(
     layer = next(layer for layer in net.layers if layer.name == name)
     for index, synapse in enumerate(getattr(layer, "synapses", ())):
         density = _density(net, synapse.source, measured)
-        cycles = model.path_costs(name, density)[index]
+        times = model.path_costs(name, density)[index]
         yield {
             "layer": name,
             "reads": synapse.source,
             "density": density,
-            "path": next(iter(cycles), "channelwise"),
-            "cycles": cycles,
+            "path": next(iter(times), "channelwise"),
+            "nanoseconds": times,
         }
 
 

@@ -16,6 +16,7 @@ from . import _answers as answers
 from . import _options as options
 from ._console import counting, say, show, table, write_json
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
+from ._early import measure_stop, say_stop
 from ._report import write_report
 
 if TYPE_CHECKING:
@@ -81,6 +82,19 @@ def run(
             rich_help_panel=options.EXECUTION,
         ),
     ] = None,
+    stop_risk: Annotated[
+        float | None,
+        typer.Option(
+            "--stop-risk",
+            min=0,
+            max=1,
+            metavar="ALPHA",
+            help="Also find the --stop-margin of `lmht stream` with which a window ends early, and "
+            "has another answer than the whole window with a probability of at most ALPHA. Every "
+            "second window calibrates it; the others measure what it saves.",
+            rich_help_panel=options.EXECUTION,
+        ),
+    ] = None,
     latency: Annotated[
         int | None,
         typer.Option(
@@ -117,16 +131,19 @@ def run(
             chosen = answers.calibrate(answered, calibrate)
         number = latency if latency is not None else SLOW.get(name, TIMED)
         times = time_windows(runner, found.windows[:number])
+        early = None if stop_risk is None else measure_stop(artifact, found.windows, stop_risk)
     _show(f"{artifact.name} on {name}, {counted(len(found), 'window')}", result)
     if answered.scores is None:
         answers.say_answers(answered)
     answers.report(answered, predictions)
     _say_times(result, times)
     answers.say_calibration(chosen, artifact)
+    say_stop(early)
     content = {"artifact": artifact, "backend": name, **_content(answered)}
     content |= _times_as_json(result, times)
     content |= {
         "calibration": None if chosen is None else asdict(chosen),
+        "early": early,
         "provenance": provenance(threads),
     }
     if report or figures:

@@ -57,6 +57,17 @@ def stream(
     threads: options.Threads = 1,
     smooth: answers.Smooth = 1,
     min_margin: answers.MinMargin = None,
+    stop_margin: Annotated[
+        int | None,
+        typer.Option(
+            "--stop-margin",
+            min=0,
+            metavar="N",
+            help="End the run of a window when its answer is sure, with the margin that `lmht run "
+            "--stop-risk` finds: the rest of the window is not computed.",
+            rich_help_panel=options.EXECUTION,
+        ),
+    ] = None,
     predictions: answers.Predictions = None,
     json: shared.Json = None,
 ) -> None:
@@ -77,7 +88,11 @@ def stream(
         runner = stack.enter_context(open_runner(network, backend, threads=threads))
         opened = open_source(stack, chosen, input_size(net))
         show = stack.enter_context(_writers(source, json, predictions, classes))
-        bins = make_bins(net, runner, rule, opened.validator.sensor, eager=chosen.paced)
+        bins = make_bins(
+            *(net, runner, rule, opened.validator.sensor),
+            eager=chosen.paced,
+            stop_margin=stop_margin,
+        )
         windower = Windower(rule, bins, gap)
         clock = Clock() if chosen.live else None
         decisions = decide(opened.packets, windower, opened.validator, clock, judge)

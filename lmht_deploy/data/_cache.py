@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ MAX_BYTES = 8 * 2**30
 """Size of a cache folder, beyond which the files that were not used for longest are removed."""
 
 PATTERN = "windows-*.npz"
+MAPPED = "windows-*.mapped"
+"""Folders of windows that are mapped into memory instead of read."""
 READERS = 4
 """Threads that read files to hash them."""
 
@@ -87,13 +91,81 @@ def write_cache(path: Path, found: Counted) -> None:
 def _remove_oldest(kept: Path) -> None:
     """Remove files until the folder of `kept` holds at most `MAX_BYTES`, but never `kept`."""
     files = []
-    for path in kept.parent.glob(PATTERN):
+    for path in (*kept.parent.glob(PATTERN), *kept.parent.glob(MAPPED)):
         with contextlib.suppress(OSError):  # another process may have removed it
-            files.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+            files.append((path.stat().st_mtime_ns, _size(path), path))
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
         if total <= MAX_BYTES:
             return
         if path != kept:
-            path.unlink(missing_ok=True)
+            _remove(path)
             total -= size
+
+
+def _size(path: Path) -> int:
+    parts = path.iterdir() if path.is_dir() else (path,)
+    return sum(part.stat().st_size for part in parts)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------- mapped
+
+
+def map_cache(path: Path, number: int, make: Callable[[Path], Counted]) -> Counted:
+    """Return windows that are mapped into memory, from a folder of the cache.
+
+    Args:
+        path: What `cache_path` returned; the folder has the same name and another suffix.
+        number: Number of recordings.
+        make: Counts the recordings into windows, which it writes to a `.npy` file.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    folder = path.with_suffix(".mapped")
+    found = _read_mapped(folder, number)
+    if found is None:
+        _remove(folder)  # a damaged one
+        _write_mapped(folder, make)
+        found = _read_mapped(folder, number)
+        _remove_oldest(folder)
+    if found is None:
+        raise StorageError(f"{folder}: cannot be written")
+    return found
+
+
+def _read_mapped(folder: Path, number: int) -> Counted | None:
+    try:
+        windows = np.load(folder / "windows.npy", mmap_mode="r", allow_pickle=False)
+        sources, starts = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in _INDEX)
+        totals = json.loads((folder / "totals.json").read_text(encoding="utf-8"))
+        if not (len(windows) == len(sources) == len(starts) and 0 <= sources.max() < number):
+            return None
+        os.utime(folder)  # it was used
+    except Exception:  # whatever a damaged file raises: the cache is only a shortcut
+        return None
+    return Counted(windows, sources, starts, totals)
+
+
+_INDEX = ("source_index", "start_us")
+
+
+def _write_mapped(folder: Path, make: Callable[[Path], Counted]) -> None:
+    """Write a folder next to its place, and rename it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".windows-", dir=folder.parent) as parent:
+        temporary = Path(parent) / "content"
+        temporary.mkdir()
+        found = make(temporary / "windows.npy")
+        for name in _INDEX:
+            np.save(temporary / f"{name}.npy", getattr(found, name))
+        (temporary / "totals.json").write_text(json.dumps(found.totals), encoding="utf-8")
+        with contextlib.suppress(OSError):  # another process wrote the same windows
+            temporary.rename(folder)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -83,15 +84,25 @@ class Counted:
 
 
 def count_recordings(
-    recordings: Recordings, options: EventOptions, progress: Progress | None
+    recordings: Recordings,
+    options: EventOptions,
+    progress: Progress | None,
+    file: Path | None = None,
 ) -> Counted:
     """Count the events of all recordings into windows.
+
+    Args:
+        recordings: The recordings.
+        options: How they become windows.
+        progress: Called after each recording.
+        file: `.npy` file to write the windows to, recording by recording; they are then mapped into
+            memory. None to hold them in memory.
 
     Raises:
         DataError: A recording is not valid, or the windows do not fit into memory.
     """
     number = len(recordings.names)
-    store = _Store(options, recordings.sensor, number)
+    store = _open(options, recordings.sensor, number, file)
     sources: list[int] = []
     starts: list[np.ndarray] = []
     totals = Counter(dict.fromkeys(_TOTALS, 0))
@@ -176,6 +187,64 @@ class _Cut:
             "left_out": self._number - self.kept,
             "short": int(not self._complete),
         }
+
+
+def _open(options: EventOptions, sensor: Sensor, capacity: int, file: Path | None) -> _Windows:
+    if file is None:
+        return _Store(options, sensor, capacity)
+    return _File(options, sensor, file)
+
+
+class _Windows(Protocol):
+    """Where the windows of all recordings go."""
+
+    events: int
+
+    def extend(self, cut: _Cut) -> int: ...
+
+    def finish(self) -> np.ndarray: ...
+
+
+class _File:
+    """The windows of all recordings in one `.npy` file, which is mapped into memory at the end.
+
+    Attributes:
+        events: Number of events in them, before counts are clipped.
+    """
+
+    def __init__(self, options: EventOptions, sensor: Sensor, path: Path) -> None:
+        self._shape = (options.rule.steps, 2, *(options.size or sensor))
+        self._dtype, self._max_count = smallest_dtype(options.max_count), options.max_count
+        self._number = self.events = 0
+        self._path = path
+        self._file: BinaryIO = path.open("wb")
+        self._write_header()
+
+    def extend(self, cut: _Cut) -> int:
+        """Add the windows of a recording; return the number of events above the largest count."""
+        lost = 0
+        for counts in cut.windows():
+            clipped, more = clip_counts(counts, self._max_count)
+            self._file.write(np.ascontiguousarray(clipped, self._dtype).data)
+            self._number += 1
+            lost += more
+            self.events += int(counts.sum())
+        return lost
+
+    def finish(self) -> np.ndarray:
+        """Return all windows, mapped into memory."""
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+        windows: np.ndarray = np.load(self._path, mmap_mode="r", allow_pickle=False)
+        return windows
+
+    def _write_header(self) -> None:
+        """Write the header, always of the same length: NumPy leaves room for the first number."""
+        described = np.lib.format.dtype_to_descr(np.dtype(self._dtype))
+        shape = (self._number, *self._shape)
+        header = {"descr": described, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
 
 
 class _Store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.recordings import open_recording
 
-from ._cache import cache_path, read_cache, write_cache
+from ._cache import cache_path, map_cache, read_cache, write_cache
 from ._counting import EventOptions, count_recordings
 from ._digits import load_digits_recordings
 from ._folders import load_folder_recordings
@@ -29,6 +30,7 @@ def load_event_set(
     subset: bool,
     cache: Path | None,
     progress: Progress | None,
+    memory_map: bool = False,
 ) -> Windows:
     """Load an event data set, which the user calls `source`; see `lmht_deploy.data.load`."""
     if options.sensor is not None and name != "folder":
@@ -40,6 +42,9 @@ def load_event_set(
     if cache is None or not recordings.files:
         return count_recordings(recordings, options, progress).label(recordings, provenance)
     path = cache_path(cache, recordings, described)
+    if memory_map:
+        make = partial(count_recordings, recordings, options, progress)
+        return map_cache(path, len(recordings.names), make).label(recordings, provenance)
     found = read_cache(path, len(recordings.names))
     if found is None:
         found = count_recordings(recordings, options, progress)

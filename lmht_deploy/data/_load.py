@@ -37,6 +37,7 @@ from ._windows import Kind, Progress, Windows
     max_classes=INTEGER,
     split_rule=(SplitRule, NoneType),
     track=(str, int, NoneType),
+    memory_map=bool,
     progress=(Callable, NoneType),
 )
 def load(
@@ -59,6 +60,7 @@ def load(
     max_classes: int = 0,
     split_rule: SplitRule | None = None,
     cache: str | Path | None = None,
+    memory_map: bool = False,
     progress: Progress | None = None,
 ) -> Windows:
     """Read a data set, your own recordings or a file of windows.
@@ -101,6 +103,9 @@ def load(
         cache: Folder that keeps the windows for the next call with the same options and the same
             content of the files. It grows to at most 8 GiB; files that were not used for longest
             are removed. Data sets and folders only.
+        memory_map: Write the windows to a file in `cache`, recording by recording, and map it into
+            memory: for data that is larger than memory, and for processes that share it. Data sets
+            of events and folders of recordings only; other data is read as a whole.
         progress: Called as `progress(done, total)` after each recording or image. Data sets and
             folders only.
 
@@ -167,6 +172,7 @@ def load(
         subset=subset,
         cache=None if cache is None else as_path(cache),
         progress=progress,
+        memory_map=memory_map,
     )
 
 

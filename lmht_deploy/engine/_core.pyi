@@ -79,12 +79,8 @@ class Model:
         leak: int,
         reset: str,
         floor: NDArray[np.int32] | None,
-        summable: bool,
     ) -> int:
         """Add a layer of neurons.
-
-        Args:
-            summable: Whether v0 plus the input I summed over the window is proved to fit 32 bits.
 
         Shape:
             bias, threshold, v0, floor: [C_out].
@@ -99,7 +95,9 @@ class Model:
             summable: Whether the current summed over the window is proved to fit 32 bits.
         """
     def path_costs(self, layer: int, synapse: int, density: float) -> list[float | None]:
-        """Return the expected cycles per window of each path, None where it is not possible."""
+        """Return the nanoseconds per window of each path, None where it is not possible."""
+    @property
+    def costs(self) -> dict[str, float]: ...
     @property
     def supports_incremental(self) -> bool: ...
     @property

@@ -91,7 +91,7 @@ class Model:
             ) from None
 
     def path_costs(self, layer: str, density: float) -> list[dict[str, float]]:
-        """Estimate the cycles per window of every path that the synapses of a layer can take.
+        """Estimate the time per window of every path that the synapses of a layer can take.
 
         The engine estimates each row of a window in the same way from the spikes that it finds
         there, and takes the cheapest path.
@@ -101,8 +101,8 @@ class Model:
             density: Spikes per neuron and step of the layers that it reads, spread evenly.
 
         Returns:
-            Cycles by path (see `PATHS`), the cheapest first, for each synapse in order; `{}` for a
-            synapse with one weight per channel, which has no choice.
+            Nanoseconds by path (see `PATHS`), the cheapest first, for each synapse in order; `{}`
+            for a synapse with one weight per channel, which has no choice.
 
         Raises:
             BackendError: If there is no such layer, or the density is negative.
@@ -121,6 +121,33 @@ class Model:
         return [
             _by_cost(self._core.path_costs(place, index, density)) for index in range(len(synapses))
         ]
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Costs of the parts of the paths, by name, from which the engine chooses.
+
+        The first model of a process measures them for its tier in about 20 ms. They change the
+        speed of a run, never its integers. All are in nanoseconds, except `large_slice_factor`:
+
+        ==================== ==========================================================
+        name                 cost
+        ==================== ==========================================================
+        `binary_row`         adding a row of 64 weights, paths `ones` and `shared`
+        `graded_row`         the same, path `graded`
+        `weighted_row`       the same, path `weighted`
+        `large_slice_factor` the cost of a row among 512 input channels, relative to 64
+        `list_pixel`         lists: an output pixel at one step
+        `graded_pixel`       the same, path `graded`, which has two lists
+        `list_word`          lists: 64 inputs under an output row, active or not
+        `extra_list_pixel`   path `shared`: an output pixel of a third list
+        `dense_slot`         path `dense`: an input and 64 output channels
+        `dense_pixel`        path `dense`: an output pixel at one step
+        `dense_word`         path `dense`: 64 inputs under an output row
+        `tile_product`       path `dense` by tiles: 16 pixels, 64 inputs, 16 channels; or 0
+        `tile_pixel`         path `dense` by tiles: an output pixel at one step; or 0
+        ==================== ==========================================================
+        """
+        return self._core.costs
 
     @property
     def isa(self) -> str:

@@ -94,13 +94,7 @@ class Planner:
             leak=int(layer.leak),
             reset=layer.reset,
             floor=layer.floor,
-            summable=self._sum_of_window(layer) <= INT32_MAX,
         )
-
-    def _sum_of_window(self, layer: Neurons) -> int:
-        """Largest magnitude of v0 plus the input I summed over the window."""
-        drive = self._net.bounds[layer.name].drive
-        return int(np.abs(layer.v0.astype(np.int64)).max()) + layer.steps * drive
 
     def _add_readout(self, layer: Readout) -> None:
         steps = self._net.blocks(layer.synapses[0].source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,18 @@ from ._extension import core
 from ._model import ForcedPath, Model
 from ._outputs import RunArrays
 from ._plan import image_shape
+
+
+class EarlyResult(NamedTuple):
+    """Result of a window whose run may have ended early.
+
+    Attributes:
+        result: Result of the time-steps that were run (a batch of one).
+        steps: Number of time-steps that were run.
+    """
+
+    result: Result
+    steps: int
 
 
 class StepwiseEngine:
@@ -131,6 +144,59 @@ class StepwiseEngine:
         self.reset()
         return result
 
+    def is_sure(self, stop_margin: int) -> bool:
+        """Return whether the time-steps so far decide the window, see `run`."""
+        if self._sum is None:
+            return False
+        left = self._net.input.steps - self.steps
+        return left == 0 or int(self._sum.margins[0]) > stop_margin * left
+
+    def stop(self) -> Result:
+        """Return the result of the time-steps so far (a batch of one), and begin the next window.
+
+        `Result.seconds` is the time of the last time-step.
+
+        Raises:
+            DataError: No time-step was run.
+        """
+        if self._sum is None:
+            raise DataError("the window has none of its time-steps")
+        result = self._sum
+        self.reset()
+        return result
+
+    def run(self, window: npt.NDArray[np.integer], stop_margin: int | None = None) -> EarlyResult:
+        """Run a window, and end the run when its answer is sure.
+
+        The run ends after a time-step if the difference of the two largest logits so far exceeds
+        `stop_margin` times the number of time-steps that are left. `calibrate_stop` of
+        `lmht_deploy.analysis.early` chooses `stop_margin`.
+
+        Args:
+            window: Integers [T_in, C, H, W] or [T_in, N], within the input's range.
+            stop_margin: The margin, in units of a logit per time-step; None to run all time-steps.
+
+        Returns:
+            The result of the time-steps that were run (a batch of one), and their number.
+
+        Raises:
+            DataError: If shape, dtype or range of the window do not fit the network's input.
+        """
+        window = np.asarray(window)
+        if window.shape != self._net.window_shape:
+            raise DataError(
+                f"a window has shape {list(self._net.window_shape)}, not {list(window.shape)}"
+            )
+        start = time.perf_counter()
+        self.reset()
+        for counts in window:
+            self.step(counts)
+            if stop_margin is not None and self.is_sure(stop_margin):
+                break
+        steps = self.steps
+        seconds = time.perf_counter() - start
+        return EarlyResult(dataclasses.replace(self.stop(), seconds=seconds), steps)
+
     def reset(self) -> None:
         """Discard the time-steps of the window in progress."""
         self._sum, self._steps = None, 0
@@ -143,11 +209,18 @@ class StepwiseRing:
     the window. A window whose time-steps came in another order runs again as a whole.
     """
 
-    def __init__(self, runner: StepwiseEngine) -> None:
-        """Fill the ring with silence."""
-        self._runner = runner
+    def __init__(self, runner: StepwiseEngine, stop_margin: int | None = None) -> None:
+        """Fill the ring with silence.
+
+        Args:
+            runner: The engine.
+            stop_margin: Margin with which a window ends early, see `StepwiseEngine.run`; None to
+                run all time-steps.
+        """
+        self._runner, self._stop_margin = runner, stop_margin
         self._counts = np.zeros(runner.net.window_shape, np.int32)
-        self._slots: list[int] = []  # what has run for the window in progress, in order
+        self._slots: list[int] = []  # of the window in progress, in order
+        self._sure = False  # whether the window in progress needs no further time-step
 
     def put(self, slot: int, counts: npt.NDArray[np.int32]) -> None:
         """Replace the time-step in one slot of the ring, and run it.
@@ -176,16 +249,21 @@ class StepwiseRing:
             for slot in slots:
                 self._run(slot)
         self._slots.clear()
-        result = self._runner.finish()
+        result = self._runner.stop() if self._sure else self._runner.finish()
+        self._sure = False
         return dataclasses.replace(result, seconds=time.perf_counter() - start)
 
     def _run(self, slot: int) -> None:
-        self._runner.step(self._counts[slot])
         self._slots.append(slot)
+        if self._sure:
+            return
+        self._runner.step(self._counts[slot])
+        self._sure = self._stop_margin is not None and self._runner.is_sure(self._stop_margin)
 
     def _restart(self) -> None:
         self._runner.reset()
         self._slots.clear()
+        self._sure = False
 
 
 def _is_stepwise(omega: np.ndarray) -> bool:

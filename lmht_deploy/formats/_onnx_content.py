@@ -49,6 +49,8 @@ Fields: TypeAlias = Mapping[int, "Fields | None"]
 """Numbers of the fields that a message may have, and the fields of those that are messages."""
 
 EXTERNAL_DATA, DATA_LOCATION = 13, 14
+LOCATION, OFFSET, LENGTH = "location", "offset", "length"
+"""Keys of the place of a constant in another file."""
 OPERATOR, OPSET_DOMAIN = (7, 1, 4), (8, 1)
 GRAPH, PROPERTY = 7, 14
 CONSTANT = 5
@@ -57,13 +59,20 @@ DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 11: "<f8"}
 _TENSOR: Fields = dict.fromkeys((1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12))
 _ATTRIBUTE: Fields = dict.fromkeys((1, 2, 3, 4, 7, 8, 9, 13, 20)) | {5: _TENSOR}
 _NODE: Fields = dict.fromkeys((1, 2, 3, 4, 6)) | {5: _ATTRIBUTE}
-_GRAPH: Fields = dict.fromkeys((2, 10, 11, 12, 13)) | {1: _NODE, 5: _TENSOR}
-_MODEL: Fields = dict.fromkeys((1, 2, 3, 4, 5, 6, PROPERTY)) | {
-    GRAPH: _GRAPH,
-    8: dict.fromkeys((1, 2)),
-}
-"""Fields of `ModelProto` in onnx.proto: one graph of nodes and constants; no functions, no graphs
-within attributes, no sparse constants, and none that lie in other files."""
+_EXTERNAL: Fields = {**_TENSOR, DATA_LOCATION: None, EXTERNAL_DATA: dict.fromkeys((1, 2))}
+
+
+def _model(external: bool) -> Fields:
+    """Return the fields of `ModelProto` in onnx.proto: one graph of nodes and constants.
+
+    There are no functions, no graphs within attributes and no sparse constants. Constants of the
+    graph may lie in another file if `external`.
+    """
+    graph: Fields = dict.fromkeys((2, 10, 11, 12, 13)) | {
+        1: _NODE,
+        5: _EXTERNAL if external else _TENSOR,
+    }
+    return dict.fromkeys((1, 2, 3, 4, 5, 6, PROPERTY)) | {GRAPH: graph, 8: dict.fromkeys((1, 2))}
 
 
 def metadata_properties(content: bytes) -> dict[str, str]:
@@ -80,26 +89,42 @@ def metadata_properties(content: bytes) -> dict[str, str]:
     return found
 
 
-def constants(content: bytes) -> dict[str, np.ndarray]:
+def constants(content: bytes, data: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Return the integer and float32 constants of the graph of a serialized model, by name.
+
+    Args:
+        content: The model.
+        data: Bytes of the file that holds its weights, if there is one.
 
     Raises:
         ValueError: The content is no protocol buffer, or a constant has fewer values than its
             shape says.
     """
-    found = {}
+    return dict(_constant(tensor, data) for tensor in _tensors(content))
+
+
+def _tensors(content: bytes) -> Iterator[memoryview]:
+    """Yield the constants of the graph."""
     for number, graph in _fields(memoryview(content)):
-        if number != GRAPH or not isinstance(graph, memoryview):
-            continue
-        for field, tensor in _fields(graph):
-            if field == CONSTANT and isinstance(tensor, memoryview):
-                name, values = _constant(tensor)
-                found[name] = values
-    return found
+        if number == GRAPH and isinstance(graph, memoryview):
+            for field, tensor in _fields(graph):
+                if field == CONSTANT and isinstance(tensor, memoryview):
+                    yield tensor
 
 
-def _constant(tensor: memoryview) -> tuple[str, np.ndarray]:
-    name, dtype, raw, shape = "", 0, memoryview(b""), []
+def _place(tensor: memoryview) -> dict[str, str]:
+    """Return where a constant lies in another file; empty if the model holds it."""
+    place = {}
+    for number, value in _fields(tensor):
+        if number == EXTERNAL_DATA and isinstance(value, memoryview):
+            entry = dict(_fields(value))
+            place[_text(entry.get(1, b""))] = _text(entry.get(2, b""))
+    return place
+
+
+def _constant(tensor: memoryview, data: np.ndarray | None) -> tuple[str, np.ndarray]:
+    name, dtype, shape = "", 0, []
+    raw: memoryview | np.ndarray = memoryview(b"")
     for number, value in _fields(tensor):
         match number, value:
             case 1, int():
@@ -112,6 +137,9 @@ def _constant(tensor: memoryview) -> tuple[str, np.ndarray]:
                 name = _text(value)
             case 9, memoryview():
                 raw = value
+    if data is not None and (place := _place(tensor)):
+        begin, length = int(place[OFFSET]), int(place[LENGTH])
+        raw = data[begin : begin + length]
     return name, np.frombuffer(raw, DTYPES[dtype]).reshape(shape)
 
 
@@ -123,20 +151,28 @@ def _varints(message: memoryview) -> list[int]:
     return found
 
 
-def check_content(path: Path, content: bytes) -> None:
-    """Require that a model holds only what lmht-deploy writes, and everything itself.
+def check_content(path: Path, content: bytes, external: str | None = None) -> None:
+    """Require that a model holds only what lmht-deploy writes.
+
+    Args:
+        path: The file, for messages.
+        content: The model.
+        external: Name of the file beside it that may hold weights; None for none.
 
     Raises:
         StorageError: It holds anything else; the message names it.
         ValueError: The content is no protocol buffer.
     """
-    for place, value in _leaves(memoryview(content), _MODEL, ()):
+    for place, value in _leaves(memoryview(content), _model(external is not None), ()):
         if value is None:
             raise StorageError(f"{path}: holds {_named(place)}, which is not allowed")
         if place == OPERATOR and _text(value) not in OPERATORS:
             raise StorageError(f"{path}: holds the unknown operator {_text(value)!r}")
         if place == OPSET_DOMAIN and _text(value):
             raise StorageError(f"{path}: holds operators of the unknown domain {_text(value)!r}")
+    for found in filter(None, map(_place, _tensors(content))):
+        if found.keys() != {LOCATION, OFFSET, LENGTH} or found[LOCATION] != external:
+            raise StorageError(f"{path}: refers to the file {found.get(LOCATION, '')!r}")
 
 
 def _named(place: tuple[int, ...]) -> str:

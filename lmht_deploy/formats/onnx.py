@@ -19,38 +19,51 @@ from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.files import reading
 from lmht_deploy.formats.lmht import network_checksum
 from lmht_deploy.formats.schema import Field, Group, Schema, check_keys
-from lmht_deploy.ir import MAX_INPUT, Network
+from lmht_deploy.ir import INT32_MAX, MAX_INPUT, Network
 
 from ._onnx_content import check_content, constants, metadata_properties
 from ._onnx_network import rebuild
 
 __all__ = [
     "COUNTS",
+    "DATA_SUFFIX",
     "FORMAT",
     "LOGITS",
+    "NEXT_STATE",
+    "SCALE",
     "SCHEMA",
+    "STATE",
     "TRACE",
     "VERSION",
     "WINDOWS",
+    "Model",
     "Properties",
     "by_layer",
     "check_model",
+    "data_path",
+    "load_model",
     "output_name",
     "read_network",
     "sealed",
 ]
 
 FORMAT = "lmht-deploy onnx"
-VERSION = 2
+VERSION = 3
 
 WINDOWS = "windows"
 """Name of the input."""
 LOGITS = "logits"
 """Name of the output of the read-out."""
+SCALE = "logits_scale"
+"""Name of the output of the real value of one unit of a logit."""
 COUNTS = ("spikes", "sops", "events", "event_sops")
 """Kinds of counts, as in `Result`; the outputs are named `<kind>/<layer>`."""
 TRACE = "k"
 """Kind of the outputs with the spikes of a layer."""
+STATE, NEXT_STATE = "state", "next_state"
+"""Kinds of the inputs and outputs with the potentials of a layer, in files for streams."""
+DATA_SUFFIX = ".data"
+"""What the file with the weights of a large network adds to the name of its `.onnx` file."""
 
 CHECKSUM = "checksum"
 INPUT_KEYS = ("kind", "min_value", "max_value")
@@ -72,18 +85,40 @@ _INPUT, _SCALE, _MACS, _METADATA = (
 _SHA256 = Field(
     "sha256",
     "text",
-    "Checksum in the `.lmht` file of the network, hexadecimal. Since version 2.",
+    "Checksum in the `.lmht` file of the network, hexadecimal.",
     "property",
+    since=2,
 )
 _NETWORK = Field(
     "network",
     "JSON",
     "Layers of the network with all fields except weights, which are constants of the graph named "
-    "`<layer>/weight<i>:`. Since version 2.",
+    "`<layer>/weight<i>:`. The reset `subtract` and a floor that is None are left out.",
     "property",
+    since=2,
 )
-SINCE_2 = frozenset({_SHA256.name, _NETWORK.name})
-"""Properties that files of version 1 lack."""
+_MAGNITUDE = Field(
+    "magnitude",
+    "text",
+    "Largest magnitude of any sum or product, except the counts of spikes and SOPs per window. "
+    "A runtime that computes in float32 and int32 is exact where it is below 2^24.",
+    "property",
+    since=3,
+)
+_MAX_CALLS = Field(
+    "max_calls",
+    "text",
+    "Number of calls of one stream for which 32 bits are proved to suffice; 0 without states.",
+    "property",
+    since=3,
+)
+_DATA_SHA256 = Field(
+    "data_sha256",
+    "text",
+    "SHA-256 of the file `<name>.onnx.data`, hexadecimal; empty without such a file.",
+    "property",
+    since=3,
+)
 _FORMAT = Field("format", "text", "Name of the format.", "property")
 _VERSION = Field("version", "text", "Version of the format.", "property")
 _CHECKSUM = Field(CHECKSUM, "text", "SHA-256, hexadecimal; the last property.", "property")
@@ -106,10 +141,35 @@ SCHEMA = Schema(
                 Field(
                     WINDOWS,
                     "[batch, T_in, C, H, W] or [batch, T_in, N]",
-                    "Input, in the first of uint8, int8, uint16, int16, int32 that holds it.",
+                    "Input, in the first of uint8, int8, uint16, int16, int32 that holds it. In a "
+                    "file for single time-steps, T_in is 1.",
                     "input",
                 ),
+                Field(
+                    f"{STATE}/<layer>",
+                    "int32 [batch, H·W, C] or [batch, 1, N]",
+                    "Potentials v - v0 of a neuron layer before the call; zeros begin a stream.",
+                    "input",
+                    optional=True,
+                    since=3,
+                ),
+                Field(
+                    f"{NEXT_STATE}/<layer>",
+                    "int32 [batch, H·W, C] or [batch, 1, N]",
+                    "Potentials v - v0 after the call.",
+                    "output",
+                    optional=True,
+                    since=3,
+                ),
                 Field(LOGITS, "int64 [batch, K]", "Sum of the read-out's currents.", "output"),
+                Field(
+                    SCALE,
+                    "float64 []",
+                    "Real value of one unit of a logit.",
+                    "output",
+                    optional=True,
+                    since=3,
+                ),
                 Field("spikes/<layer>", "int64 [batch]", "Σ k of a neuron layer.", "output"),
                 Field(
                     "events/<layer>",
@@ -141,7 +201,20 @@ SCHEMA = Schema(
         Group(
             "Metadata properties",
             "All values are text.",
-            (_FORMAT, _VERSION, _INPUT, _SCALE, _MACS, _METADATA, _SHA256, _NETWORK, _CHECKSUM),
+            (
+                _FORMAT,
+                _VERSION,
+                _INPUT,
+                _SCALE,
+                _MACS,
+                _METADATA,
+                _SHA256,
+                _NETWORK,
+                _MAGNITUDE,
+                _MAX_CALLS,
+                _DATA_SHA256,
+                _CHECKSUM,
+            ),
         ),
     ),
     checksum=(
@@ -165,6 +238,9 @@ class Properties:
         metadata: Provenance of the network.
         sha256: Checksum in the `.lmht` file of the network; empty in files of version 1.
         network: Layers of the network as JSON, without weights; empty in files of version 1.
+        magnitude: Largest magnitude of any sum or product; INT32_MAX in files before version 3.
+        max_calls: Number of calls of a stream that are proved; 0 in files without states.
+        data_sha256: Checksum of the file with the weights; empty where the file itself holds them.
     """
 
     kind: str
@@ -175,6 +251,9 @@ class Properties:
     metadata: Mapping[str, str]
     sha256: str = ""
     network: str = ""
+    magnitude: int = INT32_MAX
+    max_calls: int = 0
+    data_sha256: str = ""
 
     def encode(self) -> dict[str, str]:
         """Return the metadata properties of a file, without its checksum."""
@@ -187,6 +266,9 @@ class Properties:
             _METADATA.name: json.dumps(dict(self.metadata), sort_keys=True),
             _SHA256.name: self.sha256,
             _NETWORK.name: self.network,
+            _MAGNITUDE.name: str(self.magnitude),
+            _MAX_CALLS.name: str(self.max_calls),
+            _DATA_SHA256.name: self.data_sha256,
             _FORMAT.name: FORMAT,
         }
 
@@ -198,7 +280,7 @@ class Properties:
             KeyError: A property is missing.
             ValueError: A property has no such value.
         """
-        entry, later = json.loads(properties[_INPUT.name]), properties[_VERSION.name] != "1"
+        entry = json.loads(properties[_INPUT.name])
         found = cls(
             min_value=int(entry["min_value"]),
             max_value=int(entry["max_value"]),
@@ -206,8 +288,11 @@ class Properties:
             scale=float(properties[_SCALE.name]),
             macs={str(name): int(n) for name, n in json.loads(properties[_MACS.name]).items()},
             metadata=dict(json.loads(properties[_METADATA.name])),
-            sha256=properties[_SHA256.name] if later else "",
-            network=properties[_NETWORK.name] if later else "",
+            sha256=properties.get(_SHA256.name, ""),
+            network=properties.get(_NETWORK.name, ""),
+            magnitude=int(properties.get(_MAGNITUDE.name, INT32_MAX)),
+            max_calls=int(properties.get(_MAX_CALLS.name, 0)),
+            data_sha256=properties.get(_DATA_SHA256.name, ""),
         )
         found._check()
         return found
@@ -221,6 +306,8 @@ class Properties:
             raise ValueError("MACs")
         if not all(isinstance(text, str) for text in self.metadata.values()):
             raise ValueError("metadata that are no texts")
+        if self.magnitude < 0 or self.max_calls < 0:
+            raise ValueError("negative magnitude or max_calls")
 
 
 def check_model(path: Path, content: bytes) -> Properties:
@@ -238,10 +325,72 @@ def check_model(path: Path, content: bytes) -> Properties:
     """
     properties = metadata_properties(content)
     _check_identity(path, content, properties)
-    check_content(path, content)
+    external = data_path(path).name if properties.get(_DATA_SHA256.name) else None
+    check_content(path, content, external)
     entry = json.loads(properties[_INPUT.name])
     check_keys(f"{path}: {_INPUT.name}", entry, INPUT_KEYS, INPUT_KEYS, AGAIN)
     return Properties.decode(properties)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was checked.
+
+    Attributes:
+        path: The file.
+        content: All of its bytes.
+        properties: Its metadata.
+        data: The file with its weights, or None where the file itself holds them.
+    """
+
+    path: Path
+    content: bytes
+    properties: Properties
+    data: Path | None
+
+    def network(self) -> Network:
+        """Return the network that the file was written from.
+
+        Raises:
+            StorageError: The file is of version 1, or its weights are not those of the network
+                whose checksum it holds.
+        """
+        given = self.properties
+        if not given.network:
+            raise StorageError(
+                f"{self.path}: has format version 1, which does not hold the network"
+            )
+        stored = None if self.data is None else np.memmap(self.data, np.uint8, "r")
+        net = rebuild(given.network, constants(self.content, stored), given.metadata)
+        if network_checksum(net) != given.sha256:
+            raise StorageError(
+                f"{self.path}: holds another network than its 'sha256' says; it was edited"
+            )
+        return net
+
+
+def load_model(path: Path) -> Model:
+    """Read and check a model before a runtime sees it.
+
+    Raises:
+        StorageError, ValueError, KeyError: As `check_model`, or the file with the weights is
+            missing or damaged.
+    """
+    content = path.read_bytes()
+    properties = check_model(path, content)
+    if not properties.data_sha256:
+        return Model(path, content, properties, None)
+    data = data_path(path)
+    with reading(data, "a file of weights"), data.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != properties.data_sha256:
+        raise StorageError(f"{data}: does not hold the weights of {path}; export the network again")
+    return Model(path, content, properties, data)
+
+
+def data_path(path: Path) -> Path:
+    """Return the file with the weights of a large network."""
+    return path.with_name(path.name + DATA_SUFFIX)
 
 
 def read_network(path: str | Path) -> Network:
@@ -252,20 +401,13 @@ def read_network(path: str | Path) -> Network:
             are not those of the network whose checksum it holds.
     """
     with reading(path, "an .onnx file"):
-        content = Path(path).read_bytes()
-        properties = check_model(Path(path), content)
-        if not properties.network:
-            raise StorageError(f"{path}: has format version 1, which does not hold the network")
-        net = rebuild(properties.network, constants(content), properties.metadata)
-    if network_checksum(net) != properties.sha256:
-        raise StorageError(f"{path}: holds another network than its 'sha256' says; it was edited")
-    return net
+        return load_model(Path(path)).network()
 
 
 def _check_identity(path: Path, content: bytes, properties: Mapping[str, str]) -> None:
     version = properties.get(_VERSION.name, "")
     SCHEMA.check(path, properties.get(_FORMAT.name), int(version) if version.isdecimal() else None)
-    later = SINCE_2 if version == "1" else frozenset()
+    later = {field.name for field in SCHEMA.groups[1].fields if field.since > int(version)}
     known = SCHEMA.groups[1].required - later, SCHEMA.groups[1].names - later
     check_keys(str(path), properties, *known, AGAIN)
     if sealed(content[:-_SEAL_BYTES]) != content:

@@ -222,6 +222,11 @@ class Rules:
                     f"a model with reset_delay=True, leave the reset out"
                 )
             reset = "subtract-late"
+        if reset == "value" and self.profile.subtracts_late and node.type == "CubaLIF":
+            raise LoweringError(
+                f"{where}: a Synaptic neuron of {self.name} that resets to zero loses the input of "
+                f"the step after a spike, which a network cannot express"
+            )
         v_reset = np.asarray(node.values.get("v_reset", np.zeros(())), float)
         v0 = found.v0 + v_reset if self.profile.begins_at_reset else found.v0
         return replace(found, reset=reset, v_reset=v_reset, v0=v0, floor=self.floor)

@@ -24,7 +24,7 @@ STEPS = "time-steps of the read-out"
 """Label of the axis of time."""
 MANY_CLASSES = 20
 """Number of classes above which the data of a confusion matrix is a list."""
-BACKENDS = ("event", "onnx", "torch", "lava", "netx", "reference")
+BACKENDS = ("event", "onnx", "torch", "lava", "openvino", "reference")
 """Backends in the order of their colors."""
 VIEWS = {
     "graded": "graded spikes",

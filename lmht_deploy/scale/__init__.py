@@ -14,16 +14,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._audit import Audit
     from ._evaluate import Evaluation, State, evaluate
+    from ._search import Candidate, SearchResult, search
     from ._table import Row, write_table
+    from ._variants import Variant
 
-__all__ = ["Audit", "Evaluation", "Row", "State", "evaluate", "write_table"]
+__all__ = [
+    "Audit",
+    "Candidate",
+    "Evaluation",
+    "Row",
+    "SearchResult",
+    "State",
+    "Variant",
+    "evaluate",
+    "search",
+    "write_table",
+]
 
 _SOURCES = {
     "Audit": "_audit",
     "Evaluation": "_evaluate",
+    "Candidate": "_search",
+    "SearchResult": "_search",
+    "Variant": "_variants",
     "Row": "_table",
     "State": "_evaluate",
     "evaluate": "_evaluate",
+    "search": "_search",
     "write_table": "_table",
 }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import DataError, StorageError
@@ -18,21 +19,29 @@ from ._variants import Variant
 
 MAX_FILE = 2**20
 """Largest size of a sweep, in bytes."""
-KEYS = ("networks", "options")
+KEYS = ("networks", "recipes", "options")
+
+Train: TypeAlias = Callable[[str, Sequence[str]], Path]
+"""Trains a recipe with overrides ("network.levels=2"), and returns the file of its network."""
 
 
-def read_sweep(path: Path) -> dict[str, Network | Path]:
-    """Return the networks of a sweep by name: every file with every combination of the options.
+def read_sweep(path: Path, train: Train) -> dict[str, Network | Path]:
+    """Return the networks of a sweep by name: every network with every combination of the options.
 
         networks = ["runs/*/net.lmht", "zoo:digits"]
+        recipes = ["digits"]
         [options]
         steps = [2, 4]
         levels = [1, 2]
         initial_potential = [0.0, 0.5]
-        prune = [true]
+        "training.learning_rate" = [1e-3, 5e-3]
+
+    Options whose name has a dot are keys of recipes: each combination is trained. The others are
+    fields of `Variant`.
 
     Args:
         path: The TOML file. Its paths are relative to its folder.
+        train: Trains a recipe, or finds the network that was trained before.
 
     Raises:
         DataError: A key is unknown or has a wrong value, or a pattern fits no file.
@@ -40,15 +49,27 @@ def read_sweep(path: Path) -> dict[str, Network | Path]:
     """
     content = _read(path)
     files = [file for name in content["networks"] for file in _files(path, name)]
-    variants = list(_variants(path, content.get("options", {})))
+    options = _options(path, content.get("options", {}))
+    trained = {key: values for key, values in options.items() if "." in key}
+    variants = list(_variants(path, options.keys() - trained.keys(), options))
+    sources: dict[str, Path] = {_title(file, files): file for file in files}
+    for recipe in content["recipes"]:
+        for overrides in _overrides(trained):
+            sources[" ".join([recipe, *overrides])] = train(recipe, overrides)
     if variants == [Variant()]:
-        return {_title(file, files): file for file in files}
-    found: dict[str, Network | Path] = {}
-    for file in files:
-        net = load_network(file)
-        for variant in variants:
-            found[f"{_title(file, files)} {variant}".strip()] = variant.apply(net)
-    return found
+        return dict(sources)
+    return {
+        f"{name} {variant}".strip(): variant.apply(net)
+        for name, net in ((name, load_network(file)) for name, file in sources.items())
+        for variant in variants
+    }
+
+
+def _overrides(options: dict[str, list[Any]]) -> Iterator[list[str]]:
+    """Yield every combination of values of recipe keys, as overrides."""
+    for combination in itertools.product(*options.values()):
+        pairs = zip(options, combination, strict=True)
+        yield [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in pairs]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -63,9 +84,12 @@ def _read(path: Path) -> dict[str, Any]:
     for key in content:
         if key not in KEYS:
             raise DataError(f"{path}: {unknown('key', key, KEYS)}")
-    names = content.get("networks")
-    if not isinstance(names, list) or not names or not all(isinstance(x, str) for x in names):
-        raise DataError(f"{path}: 'networks' must be a list of files, patterns or zoo:NAME")
+    for key in ("networks", "recipes"):
+        names = content.setdefault(key, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DataError(f"{path}: {key!r} must be a list of texts")
+    if not content["networks"] and not content["recipes"]:
+        raise DataError(f"{path}: 'networks' or 'recipes' must name something to evaluate")
     return content
 
 
@@ -86,17 +110,23 @@ def _title(file: Path, files: list[Path]) -> str:
     return file.stem if sum(file.stem == other.stem for other in files) == 1 else str(file)
 
 
-def _variants(path: Path, options: Any) -> Iterator[Variant]:
-    """Yield every combination of the options."""
+def _options(path: Path, options: Any) -> dict[str, list[Any]]:
+    """Return the values of each option; DataError for one that is unknown or not a list."""
     if not isinstance(options, dict):
         raise DataError(f"{path}: 'options' must be a table")
     for key, values in options.items():
-        if key not in Variant.NAMES:
+        if key not in Variant.NAMES and "." not in key:
             raise DataError(f"{path}: {unknown('option', key, Variant.NAMES)}")
         if not isinstance(values, list) or not values:
             raise DataError(f"{path}: option {key!r} must be a list of values")
-    for combination in itertools.product(*options.values()):
+    return options
+
+
+def _variants(path: Path, names: Collection[str], options: dict[str, Any]) -> Iterator[Variant]:
+    """Yield every combination of the options that are variants, in the order of the file."""
+    chosen = {key: values for key, values in options.items() if key in names}
+    for combination in itertools.product(*chosen.values()):
         try:
-            yield Variant(**dict(zip(options, combination, strict=True)))
+            yield Variant(**dict(zip(chosen, combination, strict=True)))
         except DataError as error:
             raise DataError(f"{path}: {error}") from None

@@ -67,7 +67,9 @@ class Variant:
             raise DataError("variants are made of integer networks; quantize it first")
         if any(layer.substeps != 1 for layer in net.neurons) and self != Variant():
             raise DataError("variants are made of networks without sub-steps")
-        return Network(tuple(self._layer(net, layer) for layer in net.layers), net.metadata)
+        return Network(
+            tuple(self._layer(net, layer) for layer in net.layers), metadata=net.metadata
+        )
 
     def _layer(self, net: Network, layer: Layer) -> Layer:
         if not isinstance(layer, Neurons):
@@ -121,7 +123,7 @@ def prune(net: Network, silent: Mapping[str, np.ndarray]) -> Network:
         DataError: A layer has another number of channels.
     """
     kept = _kept_channels(net, silent)
-    return Network(tuple(_pruned(net, layer, kept) for layer in net.layers), net.metadata)
+    return Network(tuple(_pruned(net, layer, kept) for layer in net.layers), metadata=net.metadata)
 
 
 def _kept_channels(net: Network, silent: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -190,6 +192,7 @@ def _pruned(net: Network, layer: Layer, kept: Mapping[str, np.ndarray]) -> Layer
         bias=layer.bias[rows],
         threshold=layer.threshold[rows],
         v0=layer.v0[rows],
+        floor=None if layer.floor is None else layer.floor[rows],
     )
 
 

@@ -83,6 +83,7 @@ def test_what_is_unknown_is_said_to_be() -> None:
 def test_soft_reset() -> None:
     assert found(chain(), "loihi1", "layers of neurons").kept is False
     assert not [finding for finding in check(chain(), "loihi2") if "soft reset" in finding.what]
+    assert found(chain(reset="zero"), "loihi1", "layers of neurons").kept
 
 
 def test_shortcuts_wait_by_windows() -> None:

@@ -71,3 +71,12 @@ def test_float32_is_used_below_its_limit(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_program_that_lets_pytorch_round_gets_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
     assert dtypes_of(edge(256, 127), monkeypatch) == [torch.float64]
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_counts_without_traces(name: str) -> None:
+    """Without traces PyTorch adds up the spikes before they are counted."""
+    net = SPECIAL[name]()
+    windows = windows_for(net, 3)
+    found = backends.open_network("torch", net).run(windows)
+    assert_equal(found, reference.run(net, windows), frozenset({"events"}))

@@ -49,10 +49,11 @@ def at_window(page: Page, window: int) -> None:
     )
 
 
-def test_the_script_has_no_syntax_error() -> None:
+@pytest.mark.parametrize("script", ["draw.js", "view.js"])
+def test_the_scripts_have_no_syntax_error(script: str) -> None:
     if shutil.which("node") is None:
         pytest.skip("needs node; Chromium finds it, too")
-    subprocess.run(["node", "--check", STATIC / "view.js"], check=True)
+    subprocess.run(["node", "--check", STATIC / script], check=True)
 
 
 def test_the_page_shows_the_decisions_and_obeys_keys(page: Page, folder: Path) -> None:

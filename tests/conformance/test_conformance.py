@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lmht_deploy import backends, reference
 from lmht_deploy.errors import BackendError, ExportError
-from lmht_deploy.ir import Network
+from lmht_deploy.ir import Network, Reset
 from tests.support.networks import SPECIAL, float_network, networks, windows_for
 from tests.support.requirements import NOT_APPLICABLE
 from tests.support.results import assert_conforms, assert_equal
@@ -113,10 +113,14 @@ def test_open_network_refuses_what_is_not_declared() -> None:
         backends.open_network("gpu", net)
 
 
-def test_float_networks_run_where_declared(backend: str) -> None:
+@pytest.mark.parametrize("reset", get_args(Reset))
+@pytest.mark.parametrize("floor", [None, np.full(12, -0.1)])
+def test_float_networks_run_where_declared(
+    reset: Reset, floor: np.ndarray | None, backend: str
+) -> None:
     if "float" not in backends.capabilities(backend):
         return
-    net = float_network()
+    net = float_network(reset=reset, floor=floor)
     runner, windows = backends.open_network(backend, net), windows_for(net)
     found, expected = runner.run(windows), reference.run(net, windows)
     np.testing.assert_allclose(found.logits, expected.logits)

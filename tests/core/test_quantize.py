@@ -58,6 +58,22 @@ def test_follows_the_formulas() -> None:
     ]  # the shortcut is about four times larger
 
 
+@pytest.mark.parametrize("reset", ["subtract", "subtract-late", "zero"])
+def test_resets_and_floors(reset: str) -> None:
+    net = float_network(reset=reset, floor=np.linspace(-0.5, 0, 12), leak=0.8)
+    quantized = quantize(net)
+    for name in ("a", "b"):
+        source, layer = net[name], quantized[name]
+        ratio = layer.threshold / source.threshold
+        assert layer.reset == reset
+        np.testing.assert_allclose(layer.floor, source.floor * ratio, atol=1)
+    windows = np.random.default_rng(1).integers(0, 3, (8, *net.window_shape))
+    expected, found = (reference.run(n, windows, trace=True).traces for n in (net, quantized))
+    assert expected is not None and found is not None
+    assert 0.1 < expected["a"].mean() < 1.9
+    assert (found["a"] != expected["a"]).mean() < 0.01
+
+
 @pytest.mark.parametrize(
     ("omega", "exact"),
     [

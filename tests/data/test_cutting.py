@@ -198,6 +198,32 @@ def test_concurrent_calls_share_a_cache(root: Path, tmp_path: Path) -> None:
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npz"]
 
 
+def test_windows_are_mapped_from_the_cache(root: Path, tmp_path: Path) -> None:
+    """Written recording by recording, and never held in memory as a whole."""
+    cache = tmp_path / "cache"
+    whole = read(root, by="time", length=100)
+    options = {"by": "time", "length": 100, "cache": cache, "memory_map": True}
+    for _ in range(2):
+        found = read(root, **options)
+        assert isinstance(found.windows, np.memmap)
+        np.testing.assert_array_equal(found.windows, whole.windows)
+        assert found.provenance == whole.provenance
+        assert np.array_equal(np.asarray(found.labels), np.asarray(whole.labels))
+    (folder,) = cache.iterdir()
+    assert folder.suffix == ".mapped"
+    (folder / "totals.json").write_text("{")
+    np.testing.assert_array_equal(read(root, **options).windows, whole.windows)
+
+
+def test_threads_share_mapped_windows(root: Path, tmp_path: Path) -> None:
+    options = {"by": "time", "length": 100, "cache": tmp_path / "cache", "memory_map": True}
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: read(root, **options), range(8)))
+    for one in found:
+        np.testing.assert_array_equal(one.windows, found[0].windows)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".mapped"]
+
+
 def test_the_cache_has_a_limit(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "cache"
     read(root, cache=cache, by="time", length=100)

@@ -6,6 +6,7 @@ It is standard and deterministic, and damaged or foreign files are refused.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import itertools
@@ -24,6 +25,7 @@ import lmht_deploy.exporters.onnx
 from lmht_deploy import backends, reference
 from lmht_deploy.errors import BackendError, DataError, ExportError, NetworkError, StorageError
 from lmht_deploy.exporters.onnx import _graph
+from lmht_deploy.exporters.onnx._streams import max_calls
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.formats.onnx import read_network, sealed
 from lmht_deploy.ir import (
@@ -32,6 +34,7 @@ from lmht_deploy.ir import (
     Conv,
     Flatten,
     Input,
+    Layer,
     Linear,
     MaxPool,
     Network,
@@ -41,6 +44,7 @@ from lmht_deploy.ir import (
     SumPool,
 )
 from lmht_deploy.reparameterize import reparameterize
+from lmht_deploy.result import Result, add_steps
 from tests.support.networks import SPECIAL, Builder, chain, windows_for
 from tests.support.results import assert_equal
 
@@ -475,7 +479,10 @@ def test_metadata(tmp_path: Path) -> None:
     assert metadata == {
         "checksum": hashlib.sha256(content[:-78]).hexdigest(),
         "format": "lmht-deploy onnx",
-        "version": "2",
+        "version": "3",
+        "magnitude": "1186739",
+        "max_calls": "0",
+        "data_sha256": "",
         "input": '{"kind": "image", "min_value": -128, "max_value": 127}',
         "scale": "0.01",
         # 22 taps along each axis of 8 (3·8, less 2 beyond the border), 3 -> 6 channels
@@ -531,6 +538,260 @@ def test_constants_are_named_by_layer_and_role(tmp_path: Path) -> None:
     assert {"weight", "taps", "slope", "offset", "fan_out"} <= roles
 
 
+# ----------------------------------------------------------------------------------------- streams
+
+
+def repeated(net: Network, times: int) -> Network:
+    """The network of windows that are `times` as long, without a reset between them."""
+
+    def longer(layer: Layer) -> Layer:
+        if isinstance(layer, Input):
+            return dataclasses.replace(layer, steps=layer.steps * times)
+        if isinstance(layer, Neurons):
+            omega = np.kron(np.eye(times, dtype=int), layer.omega)
+            return dataclasses.replace(layer, omega=omega)
+        return layer
+
+    return Network(tuple(map(longer, net.layers)))
+
+
+def parts_of(net: Network, path: Path, windows: np.ndarray, size: int) -> Result:
+    """Run a stream in parts of `size` steps, and add up what they give."""
+    stream = backends.open_backend("onnx", path).stream(len(windows))  # type: ignore[attr-defined]
+    parts = [
+        stream.advance(windows[:, at : at + size], trace=True)
+        for at in range(0, windows.shape[1], size)
+    ]
+    return functools.reduce(add_steps, parts)
+
+
+STREAMED = [
+    "if", "lm-ht", "uniform", "leak-below-one", "leak-above-one", "qcfs", "residual", "max-pooled",
+    "averaged", "geometry", "image", "single-threshold", "single-threshold-uniform",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize("name", STREAMED)
+def test_a_stream_of_windows(name: str, portable: bool, tmp_path: Path) -> None:
+    """Three windows whose potentials are carried over are one window of three times the length."""
+    net, path = SPECIAL[name](), tmp_path / "net.onnx"
+    long = repeated(net, 3)
+    windows = windows_for(long, 2)
+    lmht_deploy.exporters.onnx.export_onnx(
+        net, path, trace=True, stream="window", portable=portable
+    )
+    expected = reference.run(long, windows, trace=True)
+    assert_equal(parts_of(net, path, windows, net.input.steps), expected)
+    windows = windows[:, : net.input.steps]  # a window alone begins at v0
+    found = backends.open_backend("onnx", path).run(windows, trace=True)
+    assert_equal(found, reference.run(net, windows, trace=True))
+    assert read_network(path) == dataclasses.replace(net)
+
+
+@pytest.mark.parametrize("substeps", [False, True])
+@pytest.mark.parametrize(
+    "name", ["if", "m-ht", "leak-below-one", "leak-zero", "negative-v0", "geometry", "silent"]
+)
+def test_a_stream_of_steps(name: str, substeps: bool, tmp_path: Path) -> None:
+    net, path = SPECIAL[name](), tmp_path / "net.onnx"
+    net = reparameterize(net) if substeps else net
+    lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True, stream="step")
+    windows = windows_for(net, 3)
+    expected = reference.run(net, windows, trace=True)
+    assert_equal(backends.open_backend("onnx", path).run(windows, trace=True), expected)
+    assert_equal(parts_of(net, path, windows, 1), expected)
+    assert read_network(path) == net
+    long = repeated(net, 3)
+    windows = windows_for(long, 1)
+    expected = reference.run(long, windows, trace=True)
+    assert_equal(parts_of(net, path, windows, 1), expected)
+
+
+@pytest.mark.parametrize("reset", ["subtract-late", "zero", "floor"])
+@pytest.mark.parametrize("leak", [1000, 3000, LEAK_ONE])
+def test_streams_of_other_resets(reset: str, leak: int, tmp_path: Path) -> None:
+    """What a reset subtracts at the next step follows from the potential that is carried over."""
+    b = Builder(7, shape=(2, 6, 6), steps=3)
+    a = b.neurons("a", b.conv("input", 4), steps=3, levels=3, leak=leak)
+    net = b.finish(a)
+    changed = {"floor": -net["a"].threshold} if reset == "floor" else {"reset": reset}
+    layers = [dataclasses.replace(x, **changed) if x.name == "a" else x for x in net.layers]
+    net = Network(tuple(layers))
+    long, path = repeated(net, 3), tmp_path / "net.onnx"
+    windows = windows_for(long, 2)
+    expected = reference.run(long, windows, trace=True)
+    for unit, size in (("window", 3), ("step", 1)):
+        lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True, stream=unit)
+        assert_equal(parts_of(net, path, windows, size), expected)
+
+
+def test_streams_that_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    with pytest.raises(ExportError, match=r"layer 'a': its T-GIM .* \(--stream window\)"):
+        lmht_deploy.exporters.onnx.export_onnx(SPECIAL["lm-ht"](), path, stream="step")
+    with pytest.raises(ExportError, match="'window' or 'step'"):
+        lmht_deploy.export(SPECIAL["if"](), path, stream="frame")  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match=r"for \.onnx files"):
+        lmht_deploy.export(SPECIAL["if"](), tmp_path / "net.net", stream="step")
+    alone = Network((Input(name="input", shape=(4,), steps=3), readout("input", 4)))
+    with pytest.raises(ExportError, match="without neurons"):
+        lmht_deploy.exporters.onnx.export_onnx(alone, path, stream="step")
+    lmht_deploy.exporters.onnx.export_onnx(SPECIAL["if"](), path)
+    with pytest.raises(BackendError, match="keeps no potentials; write it with"):
+        backends.open_backend("onnx", path).stream()  # type: ignore[attr-defined]
+
+
+def test_a_stream_ends_where_32_bits_are_no_longer_proved(tmp_path: Path) -> None:
+    """Currents of -2^29 at every step: the potential leaves 32 bits at the fifth."""
+    weight = np.full((1, 1), -128)
+    synapse = Linear(source="input", weight=weight, exponent=14)
+    first = neurons("a", synapse, omega=[[1]], levels=1)
+    entry = Input(name="input", shape=(1,), steps=1, max_value=255)
+    net, path = Network((entry, first, readout("a", 1))), tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path, stream="window")
+    stream = backends.open_backend("onnx", path).stream()  # type: ignore[attr-defined]
+    part = np.full((1, 1, 1), 255)
+    for _ in range(4):
+        stream.advance(part)
+    with pytest.raises(BackendError, match=r"proved for 4 calls of one stream; call reset\(\)"):
+        stream.advance(part)
+    stream.reset()
+    stream.advance(part)
+
+
+@pytest.mark.parametrize("leak", [0, 1000, LEAK_ONE - 1, LEAK_ONE, LEAK_ONE + 1, 2 * LEAK_ONE])
+@pytest.mark.parametrize("v0", [0, -(2**20), 2**30])
+def test_the_number_of_calls_is_proved(leak: int, v0: int) -> None:
+    """No call within the number takes a potential, which falls as fast as it can, beyond int32."""
+    fields = {"leak": leak, "v0": np.array([v0]), "threshold": np.array([2**31 - 1])}
+    synapse = Scale(source="input", weight=[-128], exponent=12)
+    try:
+        first = neurons("a", synapse, **fields)
+        net = Network((Input(name="input", shape=(1,), steps=2), first, readout("a", 1)))
+    except NetworkError:
+        return
+    calls, v = max_calls(net), v0
+    for _ in range(min(calls, 1000)):
+        for _ in range(2):
+            v = int(v * leak / LEAK_ONE) - net.bounds["a"].drive
+            assert abs(v) <= INT32_MAX and abs(v - v0) <= INT32_MAX
+
+
+def test_the_scale_of_the_logits_as_an_output(tmp_path: Path) -> None:
+    net, path = SPECIAL["residual"](), tmp_path / "net.onnx"
+    lmht_deploy.export(net, path, logits_scale=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    windows = windows_for(net, 2)
+    scale, logits = session.run(["logits_scale", "logits"], {"windows": windows.astype(np.uint8)})
+    expected = reference.run(net, windows)
+    assert scale == expected.scale and scale.shape == () and scale.dtype == np.float64
+    np.testing.assert_array_equal(logits, expected.logits)
+    assert_equal(backends.open_backend("onnx", path).run(windows), expected, frozenset({"events"}))
+
+
+# ----------------------------------------------------------------------------------- large networks
+
+
+def test_weights_in_a_file_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above 2 GB the weights lie beside the model; both are checked, and read back."""
+    monkeypatch.setattr(_graph, "MAX_BYTES", 1000)
+    net, path, beside = SPECIAL["wide"](), tmp_path / "net.onnx", tmp_path / "net.onnx.data"
+    windows = windows_for(net, 2)
+    for _ in range(2):  # the second replaces the first
+        lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True)
+        assert sorted(tmp_path.iterdir()) == [path, beside]
+        expected = reference.run(net, windows, trace=True)
+        for backend in ("onnx", *(["openvino"] if not backends.unavailable("openvino") else [])):
+            found = backends.open_backend(backend, path).run(windows, trace=True)
+            assert_equal(found, expected)
+        assert read_network(path) == net
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"windows": windows.astype(np.uint8)})
+    np.testing.assert_array_equal(logits, expected.logits)
+    onnx.checker.check_model(str(path), full_check=True)
+    content = beside.read_bytes()
+    beside.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(StorageError, match="does not hold the weights of"):
+        backends.open_backend("onnx", path)
+    beside.unlink()
+    with pytest.raises(StorageError, match=r"net\.onnx\.data"):
+        backends.open_backend("onnx", path)
+
+
+def test_a_foreign_file_in_the_place_of_the_weights_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, beside = tmp_path / "net.onnx", tmp_path / "net.onnx.data"
+    lmht_deploy.exporters.onnx.export_onnx(SPECIAL["wide"](), path)
+    beside.write_bytes(b"mine")
+    monkeypatch.setattr(_graph, "MAX_BYTES", 1000)
+    with pytest.raises(ExportError, match="is where the weights belong"):
+        lmht_deploy.exporters.onnx.export_onnx(SPECIAL["wide"](), path)
+    assert beside.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("location", ["../net.onnx.data", "/etc/passwd", "7", ""])
+def test_weights_in_any_other_file_are_refused(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_graph, "MAX_BYTES", 1000)
+    path = tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(SPECIAL["wide"](), path)
+    model = onnx.load(path, load_external_data=False)
+    del model.metadata_props[-1]  # the checksum
+    outside = next(tensor for tensor in model.graph.initializer if tensor.external_data)
+    next(entry for entry in outside.external_data if entry.key == "location").value = location
+    path.write_bytes(sealed(model.SerializeToString()))
+    with pytest.raises(StorageError, match="refers to the file"):
+        backends.open_backend("onnx", path)
+
+
+@pytest.mark.parametrize("kernel", [4, 5, (7, 3), (1, 17)])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_large_poolings(kernel: int | tuple[int, int], stride: int, tmp_path: Path) -> None:
+    b = Builder(5, shape=(2, 17, 18), steps=2)
+    padding = (kernel // 2,) * 2 if isinstance(kernel, int) else tuple(k // 2 for k in kernel)
+    a = b.neurons("a", b.conv("input", 3), steps=2, levels=3)
+    pooled = b.sum_pool(a, kernel, stride, padding), b.max_pool(a, kernel, stride, padding)
+    c = b.neurons("c", *(b.conv(source, 4, 1, 1, 0) for source in pooled), steps=2)
+    net = b.finish(c)
+    assert_exact(net, windows_for(net, 2), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["depthwise", "dense", "sum", "max"])
+def test_large_kernels_take_little_memory(kind: str, tmp_path: Path) -> None:
+    """15x15 on 48x128x128, 4 steps: all rows at once would take 708 MB, or 2.8 GB as int32."""
+    b = Builder(0, shape=(48, 128, 128), steps=4, max_value=1)
+    pools = {"sum": b.sum_pool, "max": b.max_pool}
+    if kind in pools:
+        a = b.neurons("a", b.conv(pools[kind]("input", 15, 1, 7), 4, 1, 1, 0))
+    else:
+        groups = 48 if kind == "depthwise" else 1
+        a = b.neurons("a", b.conv("input", 48, 15, 1, 7, groups=groups))
+    path = tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(b.finish(b.sum_pool(a, 32, 32, 0)), path)
+    sizes = {
+        value.name: onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).itemsize
+        * np.prod([size.dim_value or 1 for size in value.type.tensor_type.shape.dim])
+        for value in onnx.load(path).graph.value_info
+    }
+    name, largest = max(sizes.items(), key=lambda item: item[1])
+    assert largest < 2**28, name
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_every_tensor_has_its_shape(name: str, tmp_path: Path) -> None:
+    lmht_deploy.exporters.onnx.export_onnx(SPECIAL[name](), tmp_path / "net.onnx", trace=True)
+    graph = onnx.load(tmp_path / "net.onnx").graph
+    shapes = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
+    for node in graph.node:
+        for output in node.output:
+            assert shapes[output].elem_type and shapes[output].HasField("shape"), output
+            sizes = [size.dim_value or size.dim_param for size in shapes[output].shape.dim]
+            assert all(sizes), (output, sizes)
+
+
 # ----------------------------------------------------------------------------------------- refusals
 
 
@@ -567,16 +828,12 @@ def test_an_export_that_fails_leaves_the_file_before(
     path = tmp_path / "net.onnx"
     lmht_deploy.exporters.onnx.export_onnx(SPECIAL["dense"](), path)
     before = path.read_bytes()
-    monkeypatch.setattr(_graph, "MAX_BYTES", 1000)
-    with pytest.raises(ExportError, match="bytes"):
-        lmht_deploy.exporters.onnx.export_onnx(SPECIAL["residual"](), path)
 
     def full(self: Path, content: bytes) -> int:
         with self.open("wb") as file:
             file.write(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_graph, "MAX_BYTES", 10**9)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match="No space left"):
         lmht_deploy.exporters.onnx.export_onnx(SPECIAL["residual"](), path)
@@ -633,9 +890,9 @@ def test_strange_files(tmp_path: Path) -> None:
             backends.open_backend("onnx", path)
         one_line(error, str(path), *parts)
 
+    values["version"].value = "4"
+    refuse("version 4", "versions 1 to 3")
     values["version"].value = "3"
-    refuse("version 3", "versions 1 to 2")
-    values["version"].value = "2"
     values["macs"].value = "{"
     refuse("damaged")
     values["macs"].value = "{}"
@@ -747,6 +1004,18 @@ def test_errors_of_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     next(o for o in model.graph.output if o.name == "logits").ClearField("type")
     assert "gives 'logits' as" in run()
     assert capfd.readouterr() == ("", "")
+
+
+def test_times_of_the_layers(tmp_path: Path) -> None:
+    net, path = SPECIAL["residual"](), tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path)
+    runner = backends.open_backend("onnx", path)
+    found = runner.profile(windows_for(net, 3))  # type: ignore[attr-defined]
+    layers = {layer.name for layer in net.layers}
+    assert set(found) - {"other"} <= layers
+    assert {layer.name for layer in net.neurons} | {"logits"} <= found.keys()
+    assert all(seconds >= 0 for seconds in found.values())
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_no_telemetry(tmp_path: Path) -> None:

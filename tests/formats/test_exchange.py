@@ -73,8 +73,9 @@ def test_network_file_is_what_was_written(tmp_path: Path) -> None:
 
 def test_onnx(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    export_onnx(small(), tmp_path / "net.onnx", trace=True)
-    model = onnx.load(tmp_path / "net.onnx")
+    path = tmp_path / "net.onnx"
+    export_onnx(small(), path, trace=True, logits_scale=True, stream="window")
+    model = onnx.load(path)
     values, properties = onnx_format.SCHEMA.groups
     assert {entry.key for entry in model.metadata_props} == properties.names
     names = {value.name for value in (*model.graph.input, *model.graph.output)}

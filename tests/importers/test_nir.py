@@ -47,6 +47,12 @@ def test_a_reset_that_is_neither_at_once_nor_late_is_refused() -> None:
         )
 
 
+def test_a_reset_that_swallows_an_input_is_refused() -> None:
+    graph = chain(Node("Linear", {"weight": np.ones((3, 6))}), cuba(3))
+    with pytest.raises(LoweringError, match="2: a Synaptic neuron of snntorch that resets to zero"):
+        lmht.from_nir(graph, steps=4, dt=1.0, profile="snntorch", reset="value")
+
+
 @pytest.mark.parametrize(
     ("name", "profile", "reset"),
     [
@@ -366,6 +372,7 @@ def test_the_command_says_what_it_assumed(
     net = lmht.load(out)
     assert net.integer and "snntorch" in net.metadata["nir"]
     with pytest.raises(SystemExit) as ended:
+        arguments[1] = str(GOLDEN / "snntorch-zero.nir")
         main([*arguments, "--profile", "snntorch", "--reset", "value", "--floor", "-1"])
     assert ended.value.code == 0
     said = capsys.readouterr()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +13,7 @@ from .face import Library
 
 @pytest.fixture(scope="session")
 def library() -> Library:
-    """The shared library, or the one that the variable `LMHT_TEST_LIBRARY` names."""
-    if given := os.environ.get("LMHT_TEST_LIBRARY"):
-        return Library(Path(given))
+    """The shared library."""
     if shutil.which("c++") is None:
         pytest.skip("the tests of the library need a C++ compiler")
     return Library(build("lmht") / "lmht_deploy" / "library" / "liblmht.so")

@@ -1,6 +1,7 @@
 // Runs what `record.py` wrote through lmht.h, for sanitizers and for other processors: networks on
 // every tier and by 1 to 3 threads, two engines at a time; events one by one; a stream; and damaged
 // copies of every file. `replay FILE`; exits with 1 where an integer differs.
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <fstream>

@@ -13,6 +13,7 @@ static constexpr Costs COSTS{.binary_row = 2,
                              .dense_pixel = 20,
                              .dense_word = 0,
                              .list_pixel = 30,
+                             .graded_pixel = 40,
                              .list_word = 8,
                              .extra_list_pixel = 40};
 
@@ -95,7 +96,7 @@ TEST(cheapest_is_the_least_of_what_is_possible) {
 TEST(only_possible_paths_have_costs) {
     const auto possible = [](const PathCosts& costs) {
         std::vector<int> found;
-        for (const auto& cycles : costs.cycles) found.push_back(cycles.has_value());
+        for (const auto& time : costs.nanoseconds) found.push_back(time.has_value());
         return found;
     };
     // ones, shared, graded, weighted, dense, channelwise
@@ -192,5 +193,5 @@ TEST(costs_can_be_printed) {
     PathCosts costs;
     costs[Path::Ones] = 1234.4;
     costs[Path::Dense] = 5000;
-    CHECK_EQUAL(to_string(costs), std::string("ones 1234, dense 5000 cycles"));
+    CHECK_EQUAL(to_string(costs), std::string("ones 1234, dense 5000 ns"));
 }

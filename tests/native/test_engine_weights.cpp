@@ -34,6 +34,14 @@ static int byte_of(int channel) {
     return channel % 16 * 4 + (channel / 16 == 1 ? 2 : channel / 16 == 2 ? 1 : channel / 16);
 }
 
+// The place of an input channel in the order of the quads of a slice.
+static size_t slot_of(const Slice& slice, QuadOrder order, int ky, int kx, int c) {
+    if (order == QuadOrder::Rows) return size_t(kx * KERNEL_Y + ky) * slice.channels + c;
+    const size_t run_pitch = size_t(slice.run_slots + DEPTH - 1) / DEPTH * DEPTH;
+    if (slice.run_slots == slice.channels) return (ky * KERNEL_X + kx) * run_pitch + c;
+    return ky * run_pitch + kx * slice.channels + c;
+}
+
 // Where the weight of a slot and an output channel lies in the quads of a slice.
 static size_t index_of(const Slice& slice, QuadOrder order, size_t slot, int channel) {
     const size_t quad = slot / QUAD, byte = slot % QUAD;
@@ -43,10 +51,10 @@ static size_t index_of(const Slice& slice, QuadOrder order, size_t slot, int cha
     return (tile * TILE_SIZE + quad % TILE_SIZE) * DEPTH + channel % TILE_SIZE * QUAD + byte;
 }
 
-static void check_places_of_weights(const Shape& shape, QuadOrder order) {
+static void check_places_of_weights(const Shape& shape, QuadOrder order, bool side_by_side) {
     const auto weight = random_weights(shape);
     const auto packed = PackedWeights::pack(weight.data(), shape.channels_out, shape.channels_in,
-                                            shape.groups, KERNEL_Y, KERNEL_X, order);
+                                            shape.groups, KERNEL_Y, KERNEL_X, order, side_by_side);
     CHECK_EQUAL(packed.slices.size(), size_t(shape.channels_out + LANES - 1) / LANES);
     int wrong = 0;
     for (size_t s = 0; s < packed.slices.size(); ++s) {
@@ -58,7 +66,7 @@ static void check_places_of_weights(const Shape& shape, QuadOrder order) {
                     const int value =
                         expected(shape, weight, int(s) * LANES + lane, slice.channel0 + c, ky, kx);
                     const size_t row = size_t(place) * slice.pitch + c;
-                    const size_t slot = size_t(place) * slice.channels + c;
+                    const size_t slot = slot_of(slice, order, ky, kx, c);
                     const uint8_t* const rows = packed.bytes + slice.offset;
                     const int8_t* const quads = packed.quads + slice.quads_offset;
                     wrong += rows[row * LANES + byte_of(lane)] - 128 != value;
@@ -71,13 +79,14 @@ static void check_places_of_weights(const Shape& shape, QuadOrder order) {
 TEST(every_weight_is_in_its_row_and_its_quad) {
     for (const Shape& shape : SHAPES)
         for (const QuadOrder order : {QuadOrder::Rows, QuadOrder::Tiles})
-            check_places_of_weights(shape, order);
+            for (const bool side_by_side : {false, true})
+                check_places_of_weights(shape, order, side_by_side);
 }
 
 TEST(slices_read_the_channels_of_their_groups) {
     const Shape shape{130, 70, 2};  // groups of 65 output and 35 input channels
     const auto packed = PackedWeights::pack(random_weights(shape).data(), 130, 70, 2, KERNEL_Y,
-                                            KERNEL_X, QuadOrder::None);
+                                            KERNEL_X, QuadOrder::None, true);
     CHECK(packed.quads == nullptr);
     CHECK_EQUAL(packed.slices[0].channels, 35);  // outputs 0..63: the first group
     CHECK_EQUAL(packed.slices[1].channels, 70);  // outputs 64..127: both
@@ -90,7 +99,7 @@ TEST(gathered_weights_stay_the_same) {
     const auto weight = random_weights(shape);
     const auto pack = [&] {
         return PackedWeights::pack(weight.data(), shape.channels_out, shape.channels_in,
-                                   shape.groups, KERNEL_Y, KERNEL_X, QuadOrder::Tiles);
+                                   shape.groups, KERNEL_Y, KERNEL_X, QuadOrder::Tiles, true);
     };
     const PackedWeights before = pack();
     PackedWeights first = pack(), second = pack();

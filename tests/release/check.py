@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,8 +105,23 @@ def build() -> Path:
     ):
         if name not in names:
             sys.exit(f"the wheel lacks {name}")
+    check_library(next(wheel.parent.glob("*.tar.gz")))
     print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB", flush=True)
     return wheel
+
+
+def check_library(sdist: Path) -> None:
+    """Configure the C and C++ library from the sdist, which has all files that this needs."""
+    folder = sdist.parent / "sdist"
+    shutil.rmtree(folder, ignore_errors=True)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (sources,) = folder.iterdir()
+    cmake = Path(sys.executable).with_name("cmake")  # of the dev extra
+    run(cmake, "-S", sources, "-B", folder / "build", "-DLMHT_LIBRARY=ON")
+    for name in ("lmht_deploy/library/include/lmht.hpp", "examples/library/classify.c"):
+        if not (sources / name).is_file():
+            sys.exit(f"the sdist lacks {name}")
 
 
 def check_reproducible(wheel: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "native"
+TOOLS = Path(sys.executable).parent
+"""Has the CMake and Ninja of the dev extra."""
 DEBUG = ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g -D_GLIBCXX_ASSERTIONS"]
 
 
@@ -26,7 +29,7 @@ def run(*command: str | Path, **environment: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | environment,
+        env=os.environ | {"PATH": f"{TOOLS}:{os.environ['PATH']}"} | environment,
     )
     if done.returncode:
         pytest.fail(f"{' '.join(map(str, command))} failed:\n{done.stdout}", pytrace=False)

@@ -26,13 +26,17 @@ REASONS = {
     "faery": r"faery",
     "torch": r"torch",
     "triton": r"[Tt]riton",
+    "ray": r"\bray\b",
+    "submitit": r"submitit",
     "chromium": r"Chromium",
     "neurobench": r"neurobench",
+    "node": r"Node\.js",
+    "ziglang": r"ziglang",
     "snntorch": r"snntorch",
 }
 """What a test can need, and a pattern of the reasons with which tests skip for lack of it."""
 
-NOT_INSTALLED = {"gpu", "chromium", "neurobench", "snntorch"}
+NOT_INSTALLED = {"gpu", "chromium", "neurobench", "snntorch", "node"}
 """What the packages of the project do not install."""
 
 AVX2 = {"avx2", "bmi1", "bmi2", "abm", "popcnt"}

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from lmht_deploy import backends, reference
+from lmht_deploy.errors import ExportError
 from lmht_deploy.exporters import netx, onnx
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
 
-WRITERS: dict[str, Callable[[Network, Path], object]] = {
+WRITERS: dict[str, Callable[..., object]] = {
     ".lmht": save_network,
-    ".onnx": lambda net, path: onnx.export_onnx(net, path, trace=True),
+    ".onnx": partial(onnx.export_onnx, trace=True),
     ".net": netx.export_netx,
 }
 """Writer of the artifact of each file name extension.
@@ -29,7 +31,10 @@ def open_exported(backend: str, net: Network, folder: Path) -> backends.Backend:
     """Export `net` to `folder` and open the file with `backend`."""
     suffix = backends.artifact_suffix(backend)
     path = folder / f"net{suffix}"
-    WRITERS[suffix](net, path)
+    options = backends.export_options(backend)
+    WRITERS[suffix](net, path, **options)
+    if reason := backends.refusal(backend, path):
+        raise ExportError(reason)
     return backends.open_backend(backend, path)
 
 

@@ -1,4 +1,4 @@
-"""lmht.js: every integer equal to the reference, in Node.js and in a browser; errors; the package."""
+"""lmht.js: every integer equal to the reference, in Node.js and in a browser; errors; files."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ from .cases import CASES, decode_task, expression_task, in_node, run_task, strea
 MAX_GZIPPED = 120_000
 """Bytes of the compressed engine, at most."""
 
+ATTEMPT = (
+    "(() => { try { %s } catch (error) { return [error.name, error.kind, error.message]; } })()"
+)
+"""An expression for what goes wrong in another one."""
 Case = tuple[Network, np.ndarray]
 
 
@@ -68,9 +72,10 @@ def assert_same_integers(expected: Result, answer: dict[str, Any]) -> None:
         ("spikes", expected.spikes), ("events", expected.events),
         ("sops", expected.sops), ("eventSops", expected.event_sops),
     ):  # fmt: skip
-        assert answer[name] == np.array(list(counts.values())).T.reshape(
-            len(expected.logits), -1
-        ).tolist(), name
+        assert (
+            answer[name]
+            == np.array(list(counts.values())).T.reshape(len(expected.logits), -1).tolist()
+        ), name
     assert expected.traces is not None
     for trace, found in zip(expected.traces.values(), answer["traces"], strict=True):
         assert found == trace.ravel().tolist()
@@ -96,7 +101,9 @@ def test_every_spike_in_a_browser(engine: bytes, tmp_path: Path) -> None:
         assert_exact(cases, json.loads(page.wait("globalThis.found")))
 
 
-def native_decisions(net: Network, path: Path, rule: WindowRule, drop: bool) -> list[dict[str, Any]]:
+def native_decisions(
+    net: Network, path: Path, rule: WindowRule, drop: bool
+) -> list[dict[str, Any]]:
     """The decisions of `lmht stream`, by the reference."""
     stream, size = open_recording(path), Sensor(*net.input.shape[1:])
 
@@ -144,7 +151,6 @@ def test_recordings_are_read_as_in_python(package: Path, tmp_path: Path) -> None
 def test_mistakes_are_errors_with_a_kind(package: Path, tmp_path: Path) -> None:
     """An error leaves the network usable."""
     net = lmht.load("zoo:digits")
-    attempt = "(() => { try { %s } catch (error) { return [error.name, error.kind, error.message]; } })()"
     mistakes = {
         "net.run(new Int32Array(3))": ("argument", "a multiple of 2048 integers, not 3"),
         "net.run(new Int32Array(net.windowLength).fill(256))": ("argument", "takes 0 to 255"),
@@ -155,8 +161,8 @@ def test_mistakes_are_errors_with_a_kind(package: Path, tmp_path: Path) -> None:
         "Events.from({ t: [1], x: [-1], y: [1], p: [0] })": ("argument", "address (-1, 1)"),
         "[...net.stream().push(Events.from({ t: [5], x: [16], y: [0], p: [0] }))]": ("event", ""),
     }
-    tasks = [expression_task(net, attempt % text) for text in mistakes]
-    after = f"{attempt % 'net.run(new Int32Array(3))'} && net.run(new Int32Array(net.windowLength)).logits"
+    tasks = [expression_task(net, ATTEMPT % text) for text in mistakes]
+    after = f"{ATTEMPT % tuple(mistakes)[:1]} && net.run(new Int32Array(net.windowLength)).logits"
     damaged = {"kind": "run", "network": base64.b64encode(b"LMHTFLAT").decode(), "windows": ""}
     answers = in_node(package, tmp_path, [*tasks, expression_task(net, after), damaged])
     for (text, (kind, message)), answer in zip(mistakes.items(), answers, strict=False):
@@ -168,10 +174,12 @@ def test_mistakes_are_errors_with_a_kind(package: Path, tmp_path: Path) -> None:
 
 def test_a_network_describes_itself(package: Path, tmp_path: Path) -> None:
     net = lmht.load("zoo:digits")
-    text = "({ input: net.input, classes: net.classes, scale: net.scale, window: net.window, layers: net.layers, metadata: net.metadata })"
+    names = ("input", "classes", "scale", "window", "layers", "metadata")
+    text = f"({{ {', '.join(f'{name}: net.{name}' for name in names)} }})"
     (found,) = in_node(package, tmp_path, [expression_task(net, text)])
     assert found["input"] == {
-        "channels": 2, "height": 16, "width": 16, "steps": 4, "minCount": 0, "maxCount": 255, "kind": "events",
+        "channels": 2, "height": 16, "width": 16, "steps": 4,
+        "minCount": 0, "maxCount": 255, "kind": "events",
     }  # fmt: skip
     assert found["classes"] == list(net.class_names) and found["scale"] == net.readout.scale
     assert found["window"] == {"by": "time", "length": 100_000, "hop": 4}

@@ -1,5 +1,5 @@
-// Exceptions of the cores become exceptions of JavaScript. The standard library of WebAssembly has no
-// unwinder: `throw` calls the page, which throws, and JavaScript unwinds the frames without
+// Exceptions of the cores become exceptions of JavaScript. The standard library of WebAssembly has
+// no unwinder: `throw` calls the page, which throws, and JavaScript unwinds the frames without
 // destructors. The caller in lmht.js then restores the stack.
 #include <cstdlib>
 #include <exception>
@@ -43,9 +43,13 @@ void* __cxa_allocate_exception(size_t size) {
 
 // Named by `catch` clauses, which never run.
 void __cxa_free_exception(void*) {}
-void* __cxa_begin_catch(void* exception) { return exception; }
+void* __cxa_begin_catch(void* exception) {
+    return exception;
+}
 void __cxa_end_catch() {}
-void __cxa_rethrow() { std::abort(); }
+void __cxa_rethrow() {
+    std::abort();
+}
 
 // The stack pointer, for the caller to restore.
 asm(".globaltype __stack_pointer, i32");

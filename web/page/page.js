@@ -45,6 +45,7 @@ const state = {
 const embedded = new URLSearchParams(location.search).has("embed");
 const observer = observeSizes(() => drawCharts());
 
+const stemOf = (name) => name.replace(/\.[^.]*$/, "");
 const suffix = (name) => name.slice(name.lastIndexOf(".")).toLowerCase();
 
 // ------------------------------------------------------------------------------------------ files
@@ -185,11 +186,15 @@ function start() {
 
 function command() {
   const { rec } = state;
+  const network = $("network").value.slice(0, -1); // the command reads .lmht files
+  const named = (name, examples, stem) => (stem in examples ? `zoo:${stem}` : name);
+  const files = [named(network, EXAMPLES.networks, stemOf(network)),
+    rec.name in EXAMPLES.recordings ? named(rec.name, EXAMPLES.networks, stemOf(rec.name)) : rec.name];
   const rule = chosenRule();
   const [chosen, overlap] = [$("rule").value !== "", $("overlap").checked && rule.by !== "recording"];
   const length = chosen ? ` --by time --length ${rule.length}us` : "";
   const sensor = SIZES[suffix(rec.name)] ? ` --sensor ${rec.width}x${rec.height}` : "";
-  return `lmht stream ${$("network").value} ${rec.name} --drop${sensor}${length}${overlap ? " --hop 1" : ""} --json -`;
+  return `lmht stream ${files.join(" ")} --drop${sensor}${length}${overlap ? " --hop 1" : ""} --json -`;
 }
 
 // Runs windows for a few milliseconds.
@@ -541,7 +546,7 @@ function decisionLines() {
 
 function save() {
   const address = URL.createObjectURL(new Blob([`${decisionLines().join("\n")}\n`], { type: "application/json" }));
-  const name = `${state.rec.name.replace(/\.[^.]*$/, "")}.jsonl`;
+  const name = `${stemOf(state.rec.name)}.jsonl`;
   Object.assign(document.createElement("a"), { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }

@@ -27,8 +27,8 @@ constexpr Shape SMALL{64, 10, 2 * TILE}, LARGE{512, 4, TILE};
 
 // All probes run in turn, and the shortest time of each counts: a busy machine, or one whose clock
 // rises, slows all of them alike.
-constexpr int MIN_ROUNDS = 2, MAX_ROUNDS = 12, REPETITIONS = 3;
-constexpr std::chrono::milliseconds ENOUGH{10};
+constexpr int MIN_ROUNDS = 2, MAX_ROUNDS = 16, REPETITIONS = 3;
+constexpr std::chrono::milliseconds ENOUGH{15};
 
 // ----------------------------------------------------------------------------------------------
 // from samples to costs
@@ -45,9 +45,15 @@ Costs times(Costs costs, double factor) {
     for (float* cost :
          {&costs.binary_row, &costs.graded_row, &costs.weighted_row, &costs.dense_slot,
           &costs.dense_pixel, &costs.tile_product, &costs.tile_pixel, &costs.dense_word,
-          &costs.list_pixel, &costs.list_word, &costs.extra_list_pixel})
+          &costs.list_pixel, &costs.graded_pixel, &costs.list_word, &costs.extra_list_pixel})
         *cost = float(*cost * factor);
     return costs;
+}
+
+// What is left of a sample for each output pixel.
+double list_pixel(const CostSample& sample, double row, const Costs& costs) {
+    return (sample.nanoseconds - sample.rows * row - sample.words * costs.list_word) /
+           sample.pixels;
 }
 
 // `costs` are those of the table, in nanoseconds; these functions replace what the samples tell.
@@ -57,9 +63,9 @@ void set_list_costs(Costs& costs, const CostSamples& samples) {
     costs.large_slice_factor = std::max(limited(large_row / costs.binary_row, 1), 1.0f);
     costs.graded_row = limited(slope(samples.graded_few, samples.graded_many, &CostSample::rows),
                                costs.graded_row);
-    costs.list_pixel = limited(
-        (few.nanoseconds - few.rows * costs.binary_row - few.words * costs.list_word) / few.pixels,
-        costs.list_pixel);
+    costs.list_pixel = limited(list_pixel(few, costs.binary_row, costs), costs.list_pixel);
+    costs.graded_pixel =
+        limited(list_pixel(samples.graded_few, costs.graded_row, costs), costs.graded_pixel);
     const double extra = samples.shared.nanoseconds - samples.many.nanoseconds +
                          samples.shared_rows * costs.binary_row;
     costs.extra_list_pixel = limited(extra * STEPS / few.pixels, costs.extra_list_pixel);

@@ -1,5 +1,6 @@
 #include "engine.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace lmht {
@@ -9,7 +10,7 @@ Engine::Engine(std::shared_ptr<const Model> model, int threads)
 
 size_t Engine::buffer_bytes() const {
     size_t bytes = memory_plan().bytes;
-    for (const auto& lane : lanes_) bytes += lane->plan().bytes;
+    for (const auto& group : groups_) bytes += group->bytes();
     return bytes;
 }
 
@@ -18,25 +19,23 @@ size_t Engine::buffer_bytes() const {
 void Engine::run(const int32_t* windows, int batch, const RunOutputs& outputs) {
     std::lock_guard lock(mutex_);
     const Batch all{windows, model().tensors[0].values(), outputs};
+    const int in_groups =
+        batch == 1 || outputs.profile ? 0 : batch - batch % executor_.pool().threads();
+    if (in_groups) run_groups(all, in_groups);
+    for (int window = in_groups; window < batch; ++window)
+        executor_.run_window(outputs, window, [&](size_t index, int64_t* logits) {
+            executor_.run_layer(index, all.window(window), logits);
+        });
+}
+
+void Engine::run_groups(const Batch& batch, int windows) {
     const int threads = executor_.pool().threads();
-    const bool rows_only = threads == 1 || outputs.profile;
-    const int in_lanes = rows_only ? 0 : batch - batch % threads;
-    if (in_lanes) {
-        make_lanes(threads);
-        executor_.pool().run(
-            in_lanes, [&](int window, int thread) { run_window(*lanes_[thread], all, window); });
-    }
-    for (int window = in_lanes; window < batch; ++window) run_window(executor_, all, window);
-}
-
-void Engine::run_window(Executor& executor, const Batch& batch, int window) {
-    executor.run_window(batch.outputs, window, [&](size_t index, int64_t* logits) {
-        executor.run_layer(index, batch.windows + window * batch.values, logits);
+    while (int(groups_.size()) < threads) groups_.push_back(std::make_unique<WindowGroup>(model_));
+    const int size = std::min(groups_[0]->size(), windows / threads);
+    executor_.pool().run((windows + size - 1) / size, [&](int group, int thread) {
+        const int first = group * size;
+        groups_[thread]->run(batch, first, std::min(size, windows - first));
     });
-}
-
-void Engine::make_lanes(int threads) {
-    while (int(lanes_.size()) < threads) lanes_.push_back(std::make_unique<Executor>(model_, 1));
 }
 
 }  // namespace lmht

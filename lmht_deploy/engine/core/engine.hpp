@@ -4,7 +4,7 @@
 #include <mutex>
 #include <vector>
 
-#include "executor.hpp"
+#include "window_group.hpp"
 
 namespace lmht {
 
@@ -20,20 +20,14 @@ public:
     void run(const int32_t* windows, int batch, const RunOutputs& outputs);
 
 private:
-    struct Batch {
-        const int32_t* windows;
-        size_t values;  // of a window
-        const RunOutputs& outputs;
-    };
-    static void run_window(Executor& executor, const Batch& batch, int window);
-    void make_lanes(int threads);
+    void run_groups(const Batch& batch, int windows);
 
     std::mutex mutex_;
     std::shared_ptr<const Model> model_;
     Executor executor_;  // whose threads share the rows of a window
-    // Each runs windows on one thread. They are made for the first batch that has a window for
-    // every thread.
-    std::vector<std::unique_ptr<Executor>> lanes_;
+    // One per thread. They are made for the first batch that has a window for every thread, and
+    // more than one.
+    std::vector<std::unique_ptr<WindowGroup>> groups_;
 };
 
 }  // namespace lmht

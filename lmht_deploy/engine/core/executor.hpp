@@ -17,6 +17,7 @@ public:
 
     const Model& model() const { return *model_; }
     const MemoryPlan& plan() const { return plan_; }
+    const std::vector<Activation>& activations() const { return activations_; }
     const Activation& activation(int tensor) const { return activations_[tensor]; }
     SynapticRunner& synaptic() { return synaptic_; }
     ThreadPool& pool() { return pool_; }

@@ -47,10 +47,9 @@ size_t ImageLayout::at(int block, int y) const {
 
 size_t ImageLayout::offset(const Geometry& geometry, int ky, int kx) const {
     const int y = ky * geometry.dilation.y, x = kx * geometry.dilation.x;
-    const size_t phase = index_of(phases_y_, y % stride_.y) * phases_x_.size() +
-                         index_of(phases_x_, x % stride_.x);
-    return phase * phase_bytes_ +
-           (size_t(y / stride_.y) * pitch_ + x / stride_.x) * channels_;
+    const size_t phase =
+        index_of(phases_y_, y % stride_.y) * phases_x_.size() + index_of(phases_x_, x % stride_.x);
+    return phase * phase_bytes_ + (size_t(y / stride_.y) * pitch_ + x / stride_.x) * channels_;
 }
 
 std::vector<size_t> ImageLayout::offsets(const Geometry& geometry, const Slice& slice) const {

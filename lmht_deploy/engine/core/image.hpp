@@ -50,7 +50,7 @@ private:
     Extent stride_, padding_;
     std::vector<int> phases_y_, phases_x_;  // first row (column) of each phase
     int channels_;
-    int rows_, pitch_;                // of a phase and a block
+    int rows_, pitch_;                 // of a phase and a block
     int shared_rows_, shared_pixels_;  // zeros that end a block and a row, and begin the next one
     size_t phase_bytes_;
 };

@@ -56,6 +56,7 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, i
     row.neurons = {.bias = layer.bias.data() + lane,
                    .threshold = layer.threshold.data() + lane,
                    .v0 = layer.v0.data() + lane,
+                   .window = nullptr,
                    .terms = layer.terms.data(),
                    .term_start = layer.term_start.data(),
                    .steps = layer.steps,
@@ -65,6 +66,8 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, i
                    .drive = layer.drive,
                    .reset = layer.reset,
                    .floor = layer.floor.empty() ? nullptr : layer.floor.data() + lane};
+    if (!layer.window_thresholds.empty())
+        row.neurons.window = layer.window_thresholds.data() + lane * layer.steps;
     row.out = &out->view(View::Steps);
     row.y = y;
     return row;

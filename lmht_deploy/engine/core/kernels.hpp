@@ -136,6 +136,7 @@ enum class Reset : uint8_t {
 // LM-HT neurons of one slice; arrays are [64].
 struct NeuronSlice {
     const int32_t *bias, *threshold, *v0;  // bias of a block: times the steps that it sums
+    const int32_t* window;                 // [steps][64], if windows are fired at once
     const Term* terms;                     // of all sub-steps, one after another
     const int32_t* term_start;             // [steps + 1]
     int steps, substeps, levels, leak;
@@ -167,13 +168,13 @@ struct PoolRow {
     bool max;
 };
 
-constexpr int TILE = 12;        // output pixels whose currents are added together
-constexpr int QUAD = 4;         // slots per dot product
-constexpr int DEPTH = 64;       // slots per product of tiles
-constexpr int TILE_SIZE = 16;   // output pixels, and output channels, per product of tiles
-constexpr int LIST_SLACK = 64;  // entries that `list` and `fill` may write beyond the last
+constexpr int TILE = 12;            // output pixels whose currents are added together
+constexpr int QUAD = 4;             // slots per dot product
+constexpr int DEPTH = 64;           // slots per product of tiles
+constexpr int TILE_SIZE = 16;       // output pixels, and output channels, per product of tiles
+constexpr int LIST_SLACK = 64;      // entries that `list` and `fill` may write beyond the last
 constexpr int MAX_COMPARISONS = 8;  // levels up to which comparing is cheaper than dividing
-constexpr int MAX_TWICE = 2;    // average entries per slot that the lists of Path::Graded hold
+constexpr int MAX_TWICE = 2;        // average entries per slot that the lists of Path::Graded hold
 
 // For the choice of a path: nanoseconds where they are measured (see cost_measurement.hpp), cycles
 // in the tables of the tiers. Only their ratios count.
@@ -188,6 +189,7 @@ struct Costs {
     float tile_product = 0;    // a product of tiles, Path::Dense; 0 where the tier has none
     float tile_pixel = 0;      // an output pixel of them
     float list_pixel;          // lists: an output pixel, whatever is active
+    float graded_pixel;        // the same of counts: two lists
     float list_word;           // lists: a word of inputs, whatever is active
     float extra_list_pixel;    // an output pixel of one more list, Path::Shared
 };
@@ -197,14 +199,14 @@ struct Kernels {
     Costs costs;
     int dense_max;  // largest value of Path::Dense; 0 where the tier has none
 
-    void (*list)(const GatherRow&);         // all paths with lists
-    void (*fill)(const GatherRow&);         // Path::Dense, by dot products
+    void (*list)(const GatherRow&);  // all paths with lists
+    void (*fill)(const GatherRow&);  // Path::Dense, by dot products
     // Path::Dense, by tiles: null where the tier has none.
     void (*copy_pixels)(const PixelCopy&);
     void (*multiply)(const DenseProduct&);
-    void (*neurons)(const NeuronRow&);      // currents, T-GIM, potentials, spikes of a row
-    void (*currents)(const NeuronRow&);     // currents of a row with biases alone
-    void (*fire)(const NeuronRow&);         // spikes of a row whose currents are there
+    void (*neurons)(const NeuronRow&);   // currents, T-GIM, potentials, spikes of a row
+    void (*currents)(const NeuronRow&);  // currents of a row with biases alone
+    void (*fire)(const NeuronRow&);      // spikes of a row whose currents are there
     // Row y of `out`, each of whose steps is the sum of in.steps / out.steps steps of `in`; returns
     // how many sums are not 0.
     int64_t (*sum_steps)(const Spikes& in, const Spikes& out, int y);

@@ -120,7 +120,7 @@ struct MemoryPlan {
         RowLayout row;
         int rows = 1;  // that are prepared before the first of them is computed
         TileShape tiles;
-        size_t sums = 0;  // of one synapse, in int32: see `TiledRows`
+        size_t sums = 0;                      // of one synapse, in int32: see `TiledRows`
         std::vector<Offset<uint8_t>> images;  // by synapse; empty ones where tiles are not used
         size_t image_bytes = 0;
     };

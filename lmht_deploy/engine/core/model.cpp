@@ -89,14 +89,32 @@ Drive drive_of(const SynapticLayer& layer) {
     return constant ? Drive::Constant : one ? Drive::One : Drive::Mixed;
 }
 
-// Whether the spike counts of a window follow from the sum of its inputs: see neurons.hpp.
-bool is_closed(const SynapticLayer& layer) {
+// Whether the spike counts of a window follow from the sum of its currents: see neurons.hpp.
+bool counts_follow(const SynapticLayer& layer) {
     bool begins_between = true;  // 0 and theta
     for (size_t c = 0; c < layer.v0.size(); ++c)
         begins_between &= layer.v0[c] >= 0 && layer.v0[c] < layer.threshold[c];
-    return begins_between && layer.drive == Drive::Constant && layer.levels == 1 &&
+    bool same = !layer.terms.empty() && layer.terms[0].weight > 0;
+    for (const Term& term : layer.terms) same &= term.weight == layer.terms[0].weight;
+    return begins_between && same && layer.drive == Drive::Constant && layer.levels == 1 &&
            layer.steps <= MAX_COMPARISONS && layer.leak == LEAK_ONE &&
            layer.reset == Reset::Subtract && layer.floor.empty();
+}
+
+// The smallest current X with v0 + T * weight * X >= n * theta, for n = 1 .. T; empty where one of
+// them exceeds 32 bits.
+std::vector<int32_t> window_thresholds(const SynapticLayer& layer) {
+    const int64_t gain = int64_t(layer.steps) * layer.terms[0].weight;
+    std::vector<int32_t> found;
+    for (int word = 0; word < layer.words(); ++word)
+        for (int n = 1; n <= layer.steps; ++n)
+            for (size_t c = size_t(word) * LANES; c < size_t(word + 1) * LANES; ++c) {
+                const int64_t distance = int64_t(n) * layer.threshold[c] - layer.v0[c];
+                const int64_t least = (distance + gain - 1) / gain;
+                if (least > INT32_MAX) return {};
+                found.push_back(int32_t(least));
+            }
+    return found;
 }
 
 std::vector<int32_t> bias_of_block(const int32_t* bias, int channels, int steps) {
@@ -130,9 +148,18 @@ void check_slots(const Geometry& geometry, int channels) {
             "a synapse is too large");
 }
 
-QuadOrder quad_order(const Kernels& kernels) {
+// Tiles suit the dense path unless few slots lie side by side in an image: the rest of a product
+// would multiply zeros. A product, with its share of storing the sums, takes about twice as long as
+// one in a long sum.
+QuadOrder quad_order(const Kernels& kernels, const SynapseSpec& spec, int channels_in) {
     if (kernels.dense_max == 0) return QuadOrder::None;
-    return kernels.multiply ? QuadOrder::Tiles : QuadOrder::Rows;
+    if (!kernels.multiply) return QuadOrder::Rows;
+    const int run_slots = channels_in / spec.groups * spec.kernel.x;
+    const int runs = spec.kernel.y, products = runs * ((run_slots + DEPTH - 1) / DEPTH);
+    const double cycles =
+        2.0 * products * kernels.costs.tile_product * LANES / TILE_SIZE / TILE_SIZE;
+    return runs * run_slots * kernels.costs.dense_slot > cycles ? QuadOrder::Tiles
+                                                                : QuadOrder::Rows;
 }
 
 }  // namespace
@@ -297,7 +324,7 @@ Synapse Model::make_synapse(const SynapseSpec& spec, bool window) const {
     else
         synapse.weights = PackedWeights::pack(
             spec.weight, spec.channels_out, in.channels, spec.groups, spec.kernel.y, spec.kernel.x,
-            quad_order(*kernels), spec.stride.x == 1 && spec.dilation.x == 1);
+            quad_order(*kernels, spec, in.channels), spec.stride.x == 1 && spec.dilation.x == 1);
     if (synapse.weights.tiled()) {
         synapse.image.emplace(synapse.geometry, in.channels, in.steps_of(synapse.view));
         for (const Slice& slice : synapse.weights.slices)
@@ -347,7 +374,7 @@ int Model::add_neurons(const std::vector<SynapseSpec>& specs, const NeuronSpec& 
     if (spec.floor) layer.floor = padded(spec.floor, layer.channels, 0);
     set_terms(layer, spec.omega, blocks);
     layer.drive = drive_of(layer);
-    layer.fires_windows = spec.summable && is_closed(layer);
+    if (counts_follow(layer)) layer.window_thresholds = window_thresholds(layer);
     layer.out = int(tensors.size());
     const Tensor out{.channels = layer.channels,
                      .height = layer.height,
@@ -382,12 +409,13 @@ void Model::add_readout(const std::vector<SynapseSpec>& specs, const int32_t* bi
     finished = true;
 }
 
-// A layer whose single steps nobody reads needs to fire the sums of its windows only.
+// Only a layer whose single steps nobody reads fires windows at once.
 void Model::choose_windows_fired_at_once() {
     for (Layer& layer : layers)
         if (layer.synaptic && !layer.synaptic->is_readout()) {
             const Tensor& out = tensors[layer.synaptic->out];
-            layer.synaptic->fires_windows &= out.window_only && out.reads[int(View::Window)];
+            if (!out.window_only || !out.reads[int(View::Window)])
+                layer.synaptic->window_thresholds.clear();
         }
 }
 

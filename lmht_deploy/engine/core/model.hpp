@@ -67,10 +67,10 @@ struct Synapse {
     int fan_out;  // output channels that a spike reaches at each output pixel
     int exponent;
     bool counted;
-    PackedWeights weights;      // empty for a channelwise synapse
-    std::optional<ImageLayout> image;           // of what it reads, where tiles are multiplied
-    std::vector<std::vector<size_t>> offsets;   // in it, by slice: see `DenseProduct`
-    std::vector<int32_t> taps;  // channelwise: [kernel.y][kernel.x][words * 64]
+    PackedWeights weights;                     // empty for a channelwise synapse
+    std::optional<ImageLayout> image;          // of what it reads, where tiles are multiplied
+    std::vector<std::vector<size_t>> offsets;  // in it, by slice: see `DenseProduct`
+    std::vector<int32_t> taps;                 // channelwise: [kernel.y][kernel.x][words * 64]
 
     bool channelwise() const { return !taps.empty(); }
 };
@@ -81,7 +81,6 @@ struct NeuronSpec {
     int steps, substeps, levels, leak;
     Reset reset = Reset::Subtract;
     const int32_t* floor = nullptr;  // [channels]; null for none
-    bool summable = false;  // v0 plus the input I summed over the window is proved to fit 32 bits
 };
 
 // A layer with synapses: neurons, or the read-out.
@@ -96,7 +95,9 @@ struct SynapticLayer {
     std::vector<int32_t> term_start;
     int steps = 0, substeps = 1, levels = 1, leak = LEAK_ONE;
     Drive drive = Drive::Mixed;
-    bool fires_windows = false;  // whether all steps of a window are fired at once: see neurons.hpp
+    // [words][T][64]: currents from which on a window has 1, 2, ... spikes: see neurons.hpp. Empty
+    // where the steps of a window are fired one by one.
+    std::vector<int32_t> window_thresholds;
     Reset reset = Reset::Subtract;
     std::vector<int32_t> floor;  // [words * 64]; empty for none
 

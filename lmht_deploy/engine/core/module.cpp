@@ -96,8 +96,7 @@ lmht::Reset reset_of(const std::string& name) {
 int add_neurons(lmht::Model& model, const std::vector<Synapse>& synapses,
                 Array<const int32_t, 1> bias, Array<const int32_t, 1> threshold,
                 Array<const int32_t, 1> v0, Array<const int32_t, 2> omega, int substeps, int levels,
-                int leak, const std::string& reset, std::optional<Array<const int32_t, 1>> floor,
-                bool summable) {
+                int leak, const std::string& reset, std::optional<Array<const int32_t, 1>> floor) {
     const auto specs = specs_of(model, synapses);
     require(!specs.empty(), "a layer has no synapse");
     const size_t channels = specs[0].channels_out;
@@ -115,8 +114,7 @@ int add_neurons(lmht::Model& model, const std::vector<Synapse>& synapses,
                                      .levels = levels,
                                      .leak = leak,
                                      .reset = reset_of(reset),
-                                     .floor = floor ? floor->data() : nullptr,
-                                     .summable = summable});
+                                     .floor = floor ? floor->data() : nullptr});
 }
 
 void add_readout(lmht::Model& model, const std::vector<Synapse>& synapses,
@@ -124,7 +122,7 @@ void add_readout(lmht::Model& model, const std::vector<Synapse>& synapses,
     model.add_readout(specs_of(model, synapses), bias.data(), int(bias.size()), summable);
 }
 
-// Expected cycles by path; none for a path that is not possible.
+// Expected nanoseconds by path; none for a path that is not possible.
 std::vector<std::optional<double>> path_costs(const lmht::Model& model, int layer, int synapse,
                                               double density) {
     require(layer >= 0 && layer < int(model.layers.size()) && model.layers[layer].synaptic,
@@ -132,7 +130,7 @@ std::vector<std::optional<double>> path_costs(const lmht::Model& model, int laye
     const auto& synapses = model.layers[layer].synaptic->synapses;
     require(synapse >= 0 && synapse < int(synapses.size()), "there is no such synapse");
     require(density >= 0, "a density is at least 0");
-    const auto costs = lmht::expected_costs(model, synapses[synapse], density).cycles;
+    const auto costs = lmht::expected_costs(model, synapses[synapse], density).nanoseconds;
     return {costs.begin(), costs.end()};
 }
 
@@ -150,6 +148,7 @@ nb::dict costs_of(const lmht::Model& model) {
     found["tile_pixel"] = costs.tile_pixel;
     found["dense_word"] = costs.dense_word;
     found["list_pixel"] = costs.list_pixel;
+    found["graded_pixel"] = costs.graded_pixel;
     found["list_word"] = costs.list_word;
     found["extra_list_pixel"] = costs.extra_list_pixel;
     return found;
@@ -196,7 +195,7 @@ void bind_model(nb::module_& m) {
         .def("add_neurons", &add_neurons, nb::kw_only(), "synapses"_a, nb::arg("bias").noconvert(),
              nb::arg("threshold").noconvert(), nb::arg("v0").noconvert(),
              nb::arg("omega").noconvert(), "substeps"_a, "levels"_a, "leak"_a, "reset"_a,
-             nb::arg("floor").noconvert().none(), "summable"_a)
+             nb::arg("floor").noconvert().none())
         .def("add_readout", &add_readout, nb::kw_only(), "synapses"_a, nb::arg("bias").noconvert(),
              "summable"_a)
         .def_prop_ro("costs", &costs_of)

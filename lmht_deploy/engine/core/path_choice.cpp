@@ -83,8 +83,9 @@ PathCosts expected_costs(const Model& model, const Synapse& synapse, double dens
             chooser.estimate(traits, expected_statistics(synapse.geometry, tensor, source, density,
                                                          chooser.min_shared(traits)));
         for (int path = 0; path < PATHS; ++path)
-            if (costs.cycles[path])
-                sum.cycles[path] = sum.cycles[path].value_or(0) + *costs.cycles[path];
+            if (costs.nanoseconds[path])
+                sum.nanoseconds[path] =
+                    sum.nanoseconds[path].value_or(0) + *costs.nanoseconds[path];
     }
     return sum;
 }
@@ -153,12 +154,12 @@ std::string to_string(const PathCosts& costs) {
     std::string found;
     char entry[64];
     for (int path = 0; path < PATHS; ++path)
-        if (costs.cycles[path]) {
+        if (costs.nanoseconds[path]) {
             std::snprintf(entry, sizeof entry, "%s%s %.0f", found.empty() ? "" : ", ", NAMES[path],
-                          *costs.cycles[path]);
+                          *costs.nanoseconds[path]);
             found += entry;
         }
-    return found + " cycles";
+    return found + " ns";
 }
 
 // The number of shared spikes from which on sharing saves time. Two time-steps that share s spikes
@@ -177,7 +178,7 @@ double PathChooser::saved_by_sharing(const SynapseTraits& synapse,
            double(spikes.shared_pairs) * synapse.width * costs_.extra_list_pixel;
 }
 
-// Cycles of all dot products, or of all products of tiles, of what comes from them, and of what
+// Time of all dot products, or of all products of tiles, of what comes from them, and of what
 // goes to them. Rows follow each other in tiles.
 double PathChooser::dense(const SynapseTraits& synapse, int rows) const {
     const double inputs = double(synapse.kernel_area) * synapse.channels;
@@ -193,32 +194,34 @@ double PathChooser::dense(const SynapseTraits& synapse, int rows) const {
     return products * costs_.tile_product + pixels * costs_.tile_pixel + fill;
 }
 
-// Cycles of handling the lists: ending one per output pixel and step (list_pixel), and searching
+// Time of handling the lists: ending one per output pixel and step (`pixel`), and searching
 // the input words for spikes (list_word), which is done once for all slices.
-double PathChooser::listing(const SynapseTraits& synapse, int rows) const {
+double PathChooser::listing(const SynapseTraits& synapse, int rows, double pixel) const {
     const double pixels = double(rows) * synapse.width * synapse.steps;
-    return pixels * costs_.list_pixel + words(synapse, rows) * costs_.list_word / synapse.slices;
+    return pixels * pixel + words(synapse, rows) * costs_.list_word / synapse.slices;
 }
 
 PathCosts PathChooser::estimate_all(const SynapseTraits& synapse,
                                     const SpikeStatistics& spikes) const {
-    const double rows = synapse.rows_per_spike, lists = listing(synapse, spikes.rows);
-    const double weighted = double(spikes.active) * rows * costs_.weighted_row + lists;
+    const bool binary = synapse.format == Format::Binary;
+    const double rows = synapse.rows_per_spike,
+                 lists = listing(synapse, spikes.rows,
+                                 binary ? costs_.list_pixel : costs_.graded_pixel),
+                 weighted = double(spikes.active) * rows * costs_.weighted_row + lists;
     PathCosts costs;
     if (synapse.format == Format::Wide) {
         costs[Path::Weighted] = weighted;
         return costs;
     }
-    if (synapse.format == Format::Binary) {
+    if (binary) {
         const double ones = double(spikes.spikes) * rows * costs_.binary_row + lists;
         costs[Path::Ones] = ones;
         if (spikes.shared_pairs) costs[Path::Shared] = ones - saved_by_sharing(synapse, spikes);
     } else {
+        const double added = graded_rows(double(spikes.active), double(spikes.spikes));
         costs[Path::Weighted] = weighted;
         if (fits_lists(synapse, spikes))
-            costs[Path::Graded] = graded_rows(double(spikes.active), double(spikes.spikes)) * rows *
-                                      costs_.graded_row +
-                                  lists;
+            costs[Path::Graded] = added * rows * costs_.graded_row + lists;
     }
     if (synapse.max_count <= dense_max_ && synapse.aligned_channels)
         costs[Path::Dense] = dense(synapse, spikes.rows);

@@ -60,12 +60,12 @@ int64_t spikes_shared(const Geometry& geometry, const Source& source, int y, int
 SpikeStatistics statistics_of(const Geometry& geometry, const Source& source, RowRange rows,
                               double min_shared);
 
-// Expected cycles of each path; empty where a path is not possible.
+// Expected time of each path, in the unit of the costs; empty where a path is not possible.
 struct PathCosts {
-    std::array<std::optional<double>, PATHS> cycles;  // by Path
+    std::array<std::optional<double>, PATHS> nanoseconds;  // by Path
 
-    std::optional<double>& operator[](Path path) { return cycles[int(path)]; }
-    const std::optional<double>& operator[](Path path) const { return cycles[int(path)]; }
+    std::optional<double>& operator[](Path path) { return nanoseconds[int(path)]; }
+    const std::optional<double>& operator[](Path path) const { return nanoseconds[int(path)]; }
     Path cheapest() const;  // at least one is possible
 };
 
@@ -90,7 +90,7 @@ public:
 private:
     PathCosts estimate_all(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
     double dense(const SynapseTraits& synapse, int rows) const;
-    double listing(const SynapseTraits& synapse, int rows) const;
+    double listing(const SynapseTraits& synapse, int rows, double pixel) const;
     double saved_by_sharing(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
 
     Costs costs_;

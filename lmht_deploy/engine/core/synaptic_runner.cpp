@@ -14,6 +14,9 @@ namespace {
 constexpr size_t MIXED_BYTES = size_t(1) << 18;
 constexpr int TASKS_PER_THREAD = 8;  // of a layer with Order::Slices
 
+// Weights beyond which those of several layers do not stay in a core's cache.
+constexpr size_t STREAMED_BYTES = size_t(1) << 18;
+
 bool has_one_path(const Synapse& synapse) {
     return synapse.image || synapse.weights.size > MIXED_BYTES;
 }
@@ -50,7 +53,6 @@ SynapticRunner::SynapticRunner(const Model& model, const MemoryPlan& plan, unsig
 }
 
 void SynapticRunner::run_neurons(size_t index) {
-    begin(index);
     if (plan_.layers[index].order == Order::Slices)
         run_slices(index);
     else
@@ -79,7 +81,7 @@ void SynapticRunner::take_rows(int64_t rows[PATHS]) {
 }
 
 bool SynapticRunner::fires_windows(const SynapticLayer& layer) const {
-    return layer.fires_windows && !potentials_ && !traces_;
+    return !layer.window_thresholds.empty() && !potentials_ && !traces_;
 }
 
 void SynapticRunner::finish(const SynapticLayer& layer, int y) const {
@@ -137,9 +139,8 @@ void SynapticRunner::begin(size_t index) {
         if (!any) continue;
         const Spikes& spikes = source_of(synapse).spikes;
         uint8_t* const image = plan_.layers[index].images[s].in(images_);
-        pool_.run(synapse.image->parts(spikes.steps), [&](int part, int) {
-            synapse.image->fill(kernels_, spikes, part, image);
-        });
+        pool_.run(synapse.image->parts(spikes.steps),
+                  [&](int part, int) { synapse.image->fill(kernels_, spikes, part, image); });
     }
 }
 
@@ -162,9 +163,8 @@ PreparedRow& SynapticRunner::prepare(size_t index, int y, int i, int slice, int 
         RowInputs& inputs = row.inputs[s];
         if (!synapse.channelwise()) {
             const Source source = source_of(synapse);
-            inputs.path = has_one_path(synapse)
-                              ? path_of(layer, s, slice)
-                              : choose_path(synapse, source, slice, {y, y + 1});
+            inputs.path = has_one_path(synapse) ? path_of(layer, s, slice)
+                                                : choose_path(synapse, source, slice, {y, y + 1});
             if (!multiplies(layer, s, slice))
                 gather_row(kernels_, synapse, source, slice, y, chooser_, inputs);
         }
@@ -184,14 +184,14 @@ int SynapticRunner::silent_blocks(const SynapticLayer& layer, int y) const {
 // row by row
 
 void SynapticRunner::run_rows(size_t index) {
+    begin(index);
     const SynapticLayer& layer = this->layer(index);
     const bool prefetch = prefetches(layer);
     const int together = plan_.layers[index].rows;
     pool_.run((layer.height + together - 1) / together, [&](int task, int thread) {
         const RowRange rows{task * together, std::min((task + 1) * together, layer.height)};
         run_some_rows(index, rows, thread, prefetch);
-        for (int y = rows.first; y < rows.last; ++y)
-            finish(layer, y);
+        for (int y = rows.first; y < rows.last; ++y) finish(layer, y);
     });
 }
 
@@ -215,31 +215,50 @@ void SynapticRunner::prepare_rows(size_t index, RowRange rows, int slice, int th
 // --------------------------------------------------------------------------------------------------
 // slice by slice
 
-void SynapticRunner::run_slices(size_t index) {
-    const SynapticLayer& layer = this->layer(index);
-    pool_.run(layer.height, [&](int y, int thread) { prepare(index, y, y, 0, thread); });
-    compute_slices(index);
-    pool_.run(layer.height, [&](int y, int) { finish(layer, y); });
+bool SynapticRunner::streams_weights(size_t index) const {
+    const auto& synaptic = model_.layers[index].synaptic;
+    return synaptic && plan_.layers[index].order == Order::Slices &&
+           synaptic->row_bytes() > STREAMED_BYTES;
 }
 
-// A task is a part of the rows of one slice. It is as large as sharing the work evenly allows, so
-// that each thread needs few weights.
-void SynapticRunner::compute_slices(size_t index) {
-    const SynapticLayer& layer = this->layer(index);
-    const bool prefetch = prefetches(layer);
-    const int threads = pool_.threads(), height = layer.height, slices = layer.words();
-    const int parts = threads == 1 ? 1 : std::clamp(TASKS_PER_THREAD * threads / slices, 1, height);
+void SynapticRunner::run_slices(size_t index) {
+    prepare_slices(index);
+    const int threads = pool_.threads(), slices = layer(index).words();
+    const int parts =
+        threads == 1 ? 1 : std::clamp(TASKS_PER_THREAD * threads / slices, 1, layer(index).height);
     pool_.run(slices * parts, [&](int task, int thread) {
-        const int slice = task / parts, part = task % parts;
-        const int first = height * part / parts, end = height * (part + 1) / parts;
-        WeightRange next;
-        if (prefetch) next = weights_after(index, slice, rows_[first].inputs.front().path);
-        const int at_once = plan_.layers[index].tiles.rows;
-        for (int y = first; y < end; y += at_once) {
-            const RowRange rows{y, std::min(y + at_once, end)};
-            compute(index, rows, slice, &rows_[y], thread, next.part(rows, height));
-        }
+        compute_part(index, task / parts, task % parts, parts, thread, true);
     });
+    finish_slices(index);
+}
+
+void SynapticRunner::prepare_slices(size_t index) {
+    begin(index);
+    pool_.run(layer(index).height, [&](int y, int thread) { prepare(index, y, y, 0, thread); });
+}
+
+void SynapticRunner::compute_slice(size_t index, int slice, bool prefetch) {
+    compute_part(index, slice, 0, 1, 0, prefetch);
+}
+
+void SynapticRunner::finish_slices(size_t index) {
+    pool_.run(layer(index).height, [&](int y, int) { finish(layer(index), y); });
+}
+
+// A part of the rows of one slice. It is as large as sharing the work evenly allows, so that each
+// thread needs few weights.
+void SynapticRunner::compute_part(size_t index, int slice, int part, int parts, int thread,
+                                  bool prefetch) {
+    const SynapticLayer& layer = this->layer(index);
+    const int height = layer.height, at_once = plan_.layers[index].tiles.rows;
+    const int first = height * part / parts, end = height * (part + 1) / parts;
+    WeightRange next;
+    if (prefetch && prefetches(layer))
+        next = weights_after(index, slice, rows_[first].inputs.front().path);
+    for (int y = first; y < end; y += at_once) {
+        const RowRange rows{y, std::min(y + at_once, end)};
+        compute(index, rows, slice, &rows_[y], thread, next.part(rows, height));
+    }
 }
 
 // The weights that are needed after slice `slice`: the slice that follows it in turn, or the next
@@ -342,8 +361,8 @@ void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, 
         for (int slice = 0; slice < layer.words(); ++slice) {
             if (slice == 0 || !layer.slices_share_inputs())
                 prepared = &prepare(index, y, own, slice, thread);
-            NeuronRow row =
-                neuron_row(layer, &activations_[layer.out], y, slice, ring.currents(slot, y, slice));
+            NeuronRow row = neuron_row(layer, &activations_[layer.out], y, slice,
+                                       ring.currents(slot, y, slice));
             multiply(index, {y, y + 1}, slice, thread, {});
             connect(row, index, {y, y + 1}, y, slice, *prepared, thread);
             row.blocks = 1;

@@ -21,6 +21,14 @@ public:
     void run_neurons(size_t index);
     void run_readout(size_t index, int64_t* logits);
 
+    // Whether the weights of a layer pass through the cache slice by slice. The three parts of
+    // `run_neurons` of such a layer on one thread: several runners take turns after each slice.
+    // `prefetch`: the weights that follow.
+    bool streams_weights(size_t index) const;
+    void prepare_slices(size_t index);
+    void compute_slice(size_t index, int slice, bool prefetch);
+    void finish_slices(size_t index);
+
     // The first layer, step by step: the currents of one step into a slot of the ring; then the
     // neurons, from the currents in the ring.
     void run_step(size_t index, const Source& step, StepRing& ring, int slot);
@@ -66,7 +74,7 @@ private:
     void run_rows(size_t index);
     void run_some_rows(size_t index, RowRange rows, int thread, bool prefetch);
     void run_slices(size_t index);
-    void compute_slices(size_t index);
+    void compute_part(size_t index, int slice, int part, int parts, int thread, bool prefetch);
     WeightRange weights_after(size_t index, int slice, Path path) const;
     // Rows of one slice, whose inputs begin at `prepared`.
     void compute(size_t index, RowRange rows, int slice, const PreparedRow* prepared, int thread,
@@ -85,12 +93,12 @@ private:
     PathChooser chooser_;
     const Potentials* potentials_ = nullptr;
     bool traces_ = false;
-    std::vector<Scratch> scratch_;           // by thread
-    std::vector<PreparedRow> rows_;          // of a layer with Order::Slices
-    unsigned char* row_lists_;               // their memory
+    std::vector<Scratch> scratch_;   // by thread
+    std::vector<PreparedRow> rows_;  // of a layer with Order::Slices
+    unsigned char* row_lists_;       // their memory
     unsigned char* images_;
-    const Source* step_ = nullptr;           // read by all synapses, while a step is run
-    std::vector<Path> paths_;                // of large weights of the layer: [slices][synapses]
+    const Source* step_ = nullptr;  // read by all synapses, while a step is run
+    std::vector<Path> paths_;       // of large weights of the layer: [slices][synapses]
 };
 
 }  // namespace lmht

@@ -59,8 +59,8 @@ int PackedWeights::max_channels() const {
 PackedWeights PackedWeights::pack(const int8_t* weight, int channels_out, int channels_in,
                                   int groups, int kernel_y, int kernel_x, QuadOrder order,
                                   bool side_by_side) {
-    const WeightShape shape{channels_out,         channels_out / groups, channels_in,
-                            channels_in / groups, kernel_y,              kernel_x};
+    const WeightShape shape{
+        channels_out, channels_out / groups, channels_in, channels_in / groups, kernel_y, kernel_x};
     PackedWeights packed;
     packed.order = order;
     for (int first = 0; first < channels_out; first += LANES)

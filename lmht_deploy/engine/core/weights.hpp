@@ -51,8 +51,8 @@ enum class QuadOrder : uint8_t {
 //     lower bytes of even words: channels 0..15, of odd words: 16..31; upper bytes: 32..47, 48..63
 //
 // For the dense path, four rows at a time, signed, without the gaps, and with zeros up to a
-// multiple of 64 rows: `quads` [rows / 4][channel][4], or in tiles, where each run of slots that lie
-// side by side in an image is filled up.
+// multiple of 64 rows: `quads` [rows / 4][channel][4], or in tiles, where each run of slots that
+// lie side by side in an image is filled up.
 struct PackedWeights {
     std::vector<Slice> slices;
     size_t size = 0, quads_size = 0;

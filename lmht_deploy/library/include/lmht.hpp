@@ -34,6 +34,12 @@ inline lmht_status check(lmht_status status) {
     return status;
 }
 
+// Requires that the library is the one of this header.
+inline void check_abi() {
+    if (lmht_abi_version() != LMHT_ABI_VERSION)
+        throw std::runtime_error("liblmht has another ABI version than lmht.h");
+}
+
 // Numbers that belong to another object.
 template <class T>
 class View {
@@ -70,11 +76,13 @@ inline std::vector<std::string> isas() {
 class Network {
 public:
     explicit Network(const std::string& path, const char* isa = nullptr) {
+        check_abi();
         lmht_network* opened;
         check(lmht_network_open(path.c_str(), isa, &opened));
         keep(opened);
     }
     Network(const void* bytes, size_t size, const char* isa = nullptr) {
+        check_abi();
         lmht_network* read;
         check(lmht_network_read(bytes, size, isa, &read));
         keep(read);

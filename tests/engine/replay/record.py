@@ -78,7 +78,6 @@ class Recorder:
         leak: int,
         reset: str,
         floor: np.ndarray | None,
-        summable: bool,
         **arrays: np.ndarray,
     ) -> int:
         self.write(NEURONS)
@@ -86,7 +85,7 @@ class Recorder:
         self.write(
             *(arrays[name] for name in ("bias", "threshold", "v0", "omega")), substeps, levels, leak
         )
-        self.write(get_args(Reset).index(reset), summable, floor is not None)
+        self.write(get_args(Reset).index(reset), floor is not None)
         if floor is not None:
             self.write(floor)
         return self._tensor()

@@ -102,7 +102,7 @@ Layer read_layer(Reader& file) {
         const Array omega = file.array();
         layer.omega = omega.as<int32_t>();
         layer.numbers.push_back(omega.shape[0]);
-        numbers(5);
+        numbers(4);
         if (file.next() != 0) layer.floor = int32s();
     } else {
         numbers(1);
@@ -127,8 +127,7 @@ void add(lmht::Model& model, const Layer& layer) {
             model.add_neurons(layer.synapses, {layer.bias.data(), layer.threshold.data(),
                                                layer.v0.data(), layer.omega.data(), int(n[0]),
                                                int(n[1]), int(n[2]), int(n[3]), lmht::Reset(n[4]),
-                                               layer.floor.empty() ? nullptr : layer.floor.data(),
-                                               n[5] != 0});
+                                               layer.floor.empty() ? nullptr : layer.floor.data()});
             break;
         case Readout:
             model.add_readout(layer.synapses, layer.bias.data(), int(layer.bias.size()), n[0] != 0);

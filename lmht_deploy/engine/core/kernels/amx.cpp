@@ -80,7 +80,8 @@ LMHT_INLINE void multiply_pair(const DenseProduct& product, const PixelTile* til
     _tile_stored(3, also + TILE_SIZE, SUM_PITCH);
 }
 
-// The pixels of one tile and all channels: four sums in turn, so that no product waits for the last.
+// The pixels of one tile and all channels: four sums in turn, so that no product waits for the
+// last.
 LMHT_INLINE void multiply_single(const DenseProduct& product, const PixelTile& tile,
                                  Prefetcher& prefetcher) {
     const int8_t *w = weights_of(product, 0), *v = weights_of(product, PAIR);
@@ -140,6 +141,7 @@ const Kernels* kernels_amx() {
                                                                         .tile_product = 18,
                                                                         .tile_pixel = 28,
                                                                         .list_pixel = 35,
+                                                                        .graded_pixel = 70,
                                                                         .list_word = 8,
                                                                         .extra_list_pixel = 45}));
     return &kernels;

@@ -200,6 +200,27 @@ struct Avx512 : Portable {
         _mm512_storeu_si512(to, counts.k);
     }
 
+    // As in `Portable`, with a count in each lane of 32 bits. The words of a dword that packing
+    // interleaves come back in order.
+    template <class>
+    static LMHT_INLINE uint64_t count_reached(const Lanes& x, const int32_t* thresholds, int n,
+                                              uint8_t* count) {
+        const __m512i one = _mm512_set1_epi32(1);
+        __m512i k[VECTORS] = {};
+        for (; n > 0; --n, thresholds += LANES) LMHT_UNROLL for (int v = 0; v < VECTORS; ++v) {
+                const __mmask16 reached = _mm512_cmpge_epi32_mask(
+                    (__m512i)x.v[v], _mm512_loadu_si512(thresholds + v * PER));
+                k[v] = _mm512_mask_add_epi32(k[v], reached, k[v], one);
+            }
+        const __m512i bytes =
+            _mm512_packus_epi16(_mm512_packus_epi32(k[0], k[1]), _mm512_packus_epi32(k[2], k[3]));
+        const __m512i order =
+            _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        const __m512i ordered = _mm512_permutexvar_epi32(order, bytes);
+        _mm512_storeu_si512(count, ordered);
+        return _mm512_test_epi8_mask(ordered, ordered);
+    }
+
     static LMHT_INLINE void popcounts(const uint64_t* mask, size_t pitch, int steps, int n,
                                       int64_t* counts) {
         for (int i = 0; i < n; i += 8) {

@@ -15,6 +15,7 @@ const Kernels* kernels_avx512vnni() {
                           .dense_pixel = 40,
                           .dense_word = 4,
                           .list_pixel = 35,
+                          .graded_pixel = 70,
                           .list_word = 8,
                           .extra_list_pixel = 45};
     // Zen 4 takes two cycles per operation on 512 bits. Its second-level cache is half as large as
@@ -27,6 +28,7 @@ const Kernels* kernels_avx512vnni() {
                          .dense_pixel = 40,
                          .dense_word = 4,
                          .list_pixel = 60,
+                         .graded_pixel = 120,
                          .list_word = 16,
                          .extra_list_pixel = 45};
     static const Kernels kernels =

@@ -28,6 +28,7 @@ const Kernels* kernels_avxvnni() {
                                                                   .dense_pixel = 40,
                                                                   .dense_word = 8,
                                                                   .list_pixel = 90,
+                                                                  .graded_pixel = 180,
                                                                   .list_word = 20,
                                                                   .extra_list_pixel = 100});
     return &kernels;

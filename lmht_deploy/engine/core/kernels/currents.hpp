@@ -255,9 +255,13 @@ LMHT_INLINE void sum_dots(I32 (&sum)[P][V], const DotPixels& dots, int v0, int f
         prefetcher.fetch(1);
         add_quad();
     }
-    if constexpr (Tier::lanes_as_values)
-        for (; first + 4 <= end; first += 4, values += 4 * QUAD, w += 4 * QUAD * LANES)
-            Tier::add_four_quads(sum, values, dots.value_pitch, w);
+    if constexpr (Tier::lanes_as_values) {
+        const int fours = (end - first) / 4;
+        Tier::add_four_quads(sum, values, dots.value_pitch, w, fours);
+        first += 4 * fours;
+        values += 4 * fours * QUAD;
+        w += 4 * fours * QUAD * LANES;
+    }
     for (; first < end; ++first) add_quad();
 }
 

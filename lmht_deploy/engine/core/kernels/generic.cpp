@@ -13,6 +13,7 @@ const Kernels* kernels_generic() {
                                                                    .dense_pixel = 40,
                                                                    .dense_word = 20,
                                                                    .list_pixel = 60,
+                                                                   .graded_pixel = 120,
                                                                    .list_word = 20,
                                                                    .extra_list_pixel = 50});
     return &kernels;

@@ -16,6 +16,7 @@ const Kernels* kernels_neon() {
                                                             .dense_pixel = 40,
                                                             .dense_word = 20,
                                                             .list_pixel = 30,
+                                                            .graded_pixel = 60,
                                                             .list_word = 20,
                                                             .extra_list_pixel = 50});
     return &kernels;

@@ -167,20 +167,24 @@ struct NeonDots : Neon {
                                     .dense_pixel = 30,
                                     .dense_word = 15,
                                     .list_pixel = 30,
+                                    .graded_pixel = 60,
                                     .list_word = 20,
                                     .extra_list_pixel = 50};
 
     static constexpr bool lanes_as_values = true;
 
+    // Adds `fours` times four quads.
     template <int P, int V>
     static LMHT_INLINE void add_four_quads(I32 (&sum)[P][V], const uint8_t* values, ptrdiff_t pitch,
-                                           const int8_t* weights) {
-        uint8x16_t k[P];
-        LMHT_UNROLL for (int p = 0; p < P; ++p) k[p] = vld1q_u8(values + p * pitch);
-        add_quad<0>(sum, k, weights);
-        add_quad<1>(sum, k, weights + QUAD * LANES);
-        add_quad<2>(sum, k, weights + 2 * QUAD * LANES);
-        add_quad<3>(sum, k, weights + 3 * QUAD * LANES);
+                                           const int8_t* weights, int fours) {
+        for (; fours > 0; --fours, values += 4 * QUAD, weights += 4 * QUAD * LANES) {
+            uint8x16_t k[P];
+            LMHT_UNROLL for (int p = 0; p < P; ++p) k[p] = vld1q_u8(values + p * pitch);
+            add_quad<0>(sum, k, weights);
+            add_quad<1>(sum, k, weights + QUAD * LANES);
+            add_quad<2>(sum, k, weights + 2 * QUAD * LANES);
+            add_quad<3>(sum, k, weights + 3 * QUAD * LANES);
+        }
     }
 
     template <int LANE, int P, int V>

@@ -262,12 +262,14 @@ LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& s
 // ----------------------------------------------------------------------------------------------
 // whole windows at once
 //
-// Neurons that get the same input I at all T steps fire, if 0 <= v0 < theta and L = 1, in all steps
+// Neurons that get the same input I = w * X at all T steps fire, if 0 <= v0 < theta and L = 1, in
+// all steps
 //
-//     k = clip((v0 + T * I) // theta, 0, T)
+//     k = clip((v0 + T * w * X) // theta, 0, T)
 //
-// times: v stays within 0..theta while 0 <= I <= theta; with a larger I they always fire, and with a
-// negative one they never do.
+// times: v stays within 0..theta while 0 <= I <= theta; with a larger I they always fire, and with
+// a negative one they never do. So k is the number of n = 1 .. T with X >= (n * theta - v0) / (T *
+// w).
 
 // Whether the currents of a row need no list, so that they are computed in registers.
 LMHT_INLINE bool has_sums_only(const NeuronRow& row) {
@@ -294,45 +296,40 @@ LMHT_INLINE Lanes current_of_sums(const NeuronRow& row, int x) {
     return current;
 }
 
-// Fires pixel x; current(block) is X of a block.
-template <class Tier, class Current>
-LMHT_INLINE void fire_window_pixel(const NeuronRow& row, int x, const Lanes& v0, const Lanes& theta,
-                                   Current current) {
-    const NeuronSlice& neurons = row.neurons;
-    Lanes drive = splat(0), v = v0;
-    add_drive(drive, neurons, 0, current);
-    add_times(v, drive, uint32_t(neurons.steps));
-    fire_by_comparison<Tier>(v, theta, neurons.steps, *row.window,
-                             row.window->word(0, row.y, x) + row.word);
+// Fires pixel x with the current X.
+template <class Tier>
+LMHT_INLINE void fire_window_pixel(const NeuronRow& row, int x, const Lanes& current) {
+    const size_t at = row.window->word(0, row.y, x) + row.word;
+    uint8_t* const count = row.window->count + at * LANES;
+    row.window->mask[at] =
+        Tier::template count_reached<Tier>(current, row.neurons.window, row.neurons.steps, count);
 }
 
 template <class Tier>
 LMHT_INLINE void fire_window_tile(const NeuronRow& row, Tile tile) {
-    const Lanes v0 = load(row.neurons.v0), theta = load(row.neurons.threshold);
     const int32_t* currents = row.currents;
-    for (int p = 0; p < tile.pixels; ++p, currents += size_t(row.blocks) * LANES)
-        fire_window_pixel<Tier>(row, tile.x0 + p, v0, theta, [&](int block) LMHT_INLINE_LAMBDA {
-            return load(currents + size_t(block) * LANES);
+    for (int p = 0; p < tile.pixels; ++p, currents += size_t(row.blocks) * LANES) {
+        Lanes current = splat(0);
+        for_each_block(row.neurons, 0, [&](int block) LMHT_INLINE_LAMBDA {
+            add(current, load(currents + size_t(block) * LANES));
         });
+        fire_window_pixel<Tier>(row, tile.x0 + p, current);
+    }
 }
 
 // No spike lies under the row: all pixels add biases alone.
 template <class Tier>
 void fire_silent_window(const NeuronRow& row) {
-    const Lanes bias = load(row.neurons.bias);
-    fire_window_pixel<Tier>(row, 0, load(row.neurons.v0), load(row.neurons.threshold),
-                            [&](int) LMHT_INLINE_LAMBDA { return bias; });
+    Lanes current = splat(0);
+    for_each_block(row.neurons, 0, [&](int) { add(current, load(row.neurons.bias)); });
+    fire_window_pixel<Tier>(row, 0, current);
     copy_along_row(row, *row.window, row.window->word(0, row.y, 0) + row.word);
 }
 
 template <class Tier>
 void fire_window_of_sums(const NeuronRow& row) {
-    const Lanes v0 = load(row.neurons.v0), theta = load(row.neurons.threshold);
-    for (int x = 0; x < row.width; ++x) {
-        const Lanes current = current_of_sums<Tier>(row, x);
-        fire_window_pixel<Tier>(row, x, v0, theta,
-                                [&](int) LMHT_INLINE_LAMBDA { return current; });
-    }
+    for (int x = 0; x < row.width; ++x)
+        fire_window_pixel<Tier>(row, x, current_of_sums<Tier>(row, x));
 }
 
 // ----------------------------------------------------------------------------------------------

@@ -28,7 +28,8 @@ LMHT_INLINE void copy_all_pixels(const PixelCopy& copy) {
     const uint8_t* const end = copy.to + size_t(copy.pixels) * in.channels;
     uint8_t* pixel = copy.to;
     size_t word = in.word(copy.block, copy.y, copy.x);
-    for (int p = 0; p < copy.pixels; ++p, word += size_t(copy.step) * in.words, pixel += in.channels)
+    for (int p = 0; p < copy.pixels;
+         ++p, word += size_t(copy.step) * in.words, pixel += in.channels)
         for (int w = 0; w < in.words; ++w) {
             uint8_t* const to = pixel + w * LANES;
             if (to + WORD_BYTES <= end) {

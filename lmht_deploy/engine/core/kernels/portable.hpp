@@ -106,6 +106,23 @@ struct Portable {
 
     static LMHT_INLINE void put(const Counts& counts, uint8_t* to) { memcpy(to, counts.k, LANES); }
 
+    // Writes for each channel how many of its n thresholds, [n][64] in rising order, x reaches.
+    // Returns the channels that reach one.
+    template <class Tier>
+    static LMHT_INLINE uint64_t count_reached(const Lanes& x, const int32_t* thresholds, int n,
+                                              uint8_t* count) {
+        typename Tier::Counts counts;
+        uint64_t any = 0;
+        for (; n > 0; --n, thresholds += LANES) {
+            Lanes v = x;
+            const uint64_t reached = Tier::fire(v, load(thresholds));
+            Tier::count(counts, reached);
+            any |= reached;
+        }
+        Tier::put(counts, count);
+        return any;
+    }
+
     // counts[i] = number of bits of word i in all steps, which are `pitch` words apart.
     static LMHT_INLINE void popcounts(const uint64_t* mask, size_t pitch, int steps, int n,
                                       int64_t* counts) {

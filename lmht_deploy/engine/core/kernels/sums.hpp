@@ -21,8 +21,16 @@ LMHT_INLINE void sum_words(const Spikes& in, size_t at, int span, const Spikes& 
         }
         out.mask[to] = any;
         Tier::put(counts, out.count + to * LANES);
+    } else if (in.format == Format::Counts && out.format == Format::Counts) {
+        uint8_t sum[LANES] = {};  // no byte overflows: `out` has the format of sums that fit
+        for (int s = 0; s < span; ++s, at += step_words) {
+            any |= in.mask[at];
+            for (int c = 0; c < LANES; ++c) sum[c] = uint8_t(sum[c] + in.count[at * LANES + c]);
+        }
+        out.mask[to] = any;
+        memcpy(out.count + to * LANES, sum, LANES);
     } else if (in.format == Format::Packed && out.format == Format::Packed) {
-        uint64_t counts = 0;  // no byte overflows: `out` has the format of sums that fit
+        uint64_t counts = 0;  // no byte overflows here, either
         for (int s = 0; s < span; ++s, at += step_words) {
             any |= in.mask[at];
             counts += in.packed[at];
@@ -60,12 +68,13 @@ int64_t sum_steps(const Spikes& in, const Spikes& out, int y) {
 template <class Visit>
 LMHT_INLINE void for_each_pooled(const PoolRow& row, int step, int x, int word, Visit visit) {
     const Spikes& in = *row.in;
-    for (int ky = 0; ky < row.kernel_y; ++ky)
-        for (int kx = 0; kx < row.kernel_x; ++kx) {
-            const int iy = row.first_row + ky, ix = x * row.stride_x - row.padding_x + kx;
-            if (iy >= 0 && iy < in.height && ix >= 0 && ix < in.width)
-                visit(in.word(step, iy, ix) + word);
-        }
+    const int first_column = x * row.stride_x - row.padding_x;
+    const int y0 = row.first_row > 0 ? row.first_row : 0, x0 = first_column > 0 ? first_column : 0;
+    const int y1 = row.first_row + row.kernel_y, x1 = first_column + row.kernel_x;
+    for (int iy = y0; iy < y1 && iy < in.height; ++iy) {
+        size_t at = in.word(step, iy, x0) + word;
+        for (int ix = x0; ix < x1 && ix < in.width; ++ix, at += in.words) visit(at);
+    }
 }
 
 // Any values.
@@ -97,7 +106,7 @@ void pool_count(const PoolRow& row, int step, int x, int word) {
     for_each_pooled(row, step, x, word, [&](size_t at) {
         const uint64_t mask = row.in->mask[at];
         any |= mask;
-        if (mask) Tier::count(counts, mask);
+        Tier::count(counts, mask);
     });
     row.out->mask[to] = any;
     Tier::put(counts, row.out->count + to * LANES);

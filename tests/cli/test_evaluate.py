@@ -1,0 +1,152 @@
+"""`lmht evaluate` and `lmht search`, `lmht run --stop-risk` and `lmht stream --stop-margin`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmht_deploy import reference
+from lmht_deploy.engine import StepwiseEngine
+from lmht_deploy.events.arrays import Sensor, make_events
+from lmht_deploy.events.windows import WindowRule, count_windows
+from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.formats.windows import save_windows
+from tests.support.networks import SPECIAL, windows_for
+
+from .test_cli import lmht, refused
+
+STEPWISE = SPECIAL["m-ht"]()
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    save_network(STEPWISE, tmp_path / "net.lmht")
+    return tmp_path / "net.lmht"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    windows = windows_for(STEPWISE, 120)
+    labels = reference.run(STEPWISE, windows).predictions
+    save_windows(windows, tmp_path / "data.npz", labels)
+    return tmp_path / "data.npz"
+
+
+def test_evaluate_writes_tables_json_and_a_report(net: Path, data: Path, tmp_path: Path) -> None:
+    out, page, found = tmp_path / "out", tmp_path / "page.html", tmp_path / "found.json"
+    files = ("--out", out, "--json", found, "--report", page)
+    options = ("--audit", 1, "--audit-backend", "reference", "--workers", 1, "--shard", 50)
+    assert lmht("evaluate", net, "--data", data, *files, *options) == 0
+    content = json.loads(found.read_text())
+    (row,) = content["rows"]
+    assert row["accuracy"] == row["agreement"] == 1 and row["windows"] == 120
+    assert content["audit"]["shards"] == 3 and content["times"]["computed"] == 3
+    assert json.loads((out / "table.json").read_text())["rows"] == content["rows"]
+    assert "Pareto" in page.read_text() or "Accuracy and operations" in page.read_text()
+
+
+def test_a_sweep_trains_recipes_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = tmp_path / "sweep.toml"
+    options = '"training.epochs" = [1]\n"training.batch_size" = [256]\nlevels = [1, 2]'
+    sweep.write_text(f'recipes = ["digits"]\n[options]\n{options}\n')
+    command = ("evaluate", sweep, "--data", "digits", "--limit", 50, "--workers", 1)
+    for _ in range(2):
+        assert lmht(*command, "--out", tmp_path / "out") == 0
+    rows = json.loads((tmp_path / "out" / "table.json").read_text())["rows"]
+    assert [row["network"][-4:] for row in rows] == [" L=1", " L=2"]
+    assert capsys.readouterr().err.count("epoch 1/1") == 1
+
+
+def test_a_failed_shard_is_one_line(
+    net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = tmp_path / "wide.npz"
+    windows = windows_for(STEPWISE, 3)
+    windows[0, 0, 0, 0, 0] = 99
+    save_windows(windows, wide)
+    out = ("--out", tmp_path / "out")
+    assert lmht("evaluate", net, "--data", wide, "--workers", 1, *out) == 2
+    assert "windows must lie within" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--on", "cloud"], "there is no executor 'cloud'"),
+        (["--backends", "evnt"], "evnt"),
+        (["--energy", "memory"], "needs counts that an evaluation does not keep"),
+    ],
+)
+def test_wrong_options_of_evaluate(
+    options: list[str],
+    message: str,
+    net: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = ("--out", tmp_path / "out")
+    assert message in refused(capsys, "evaluate", net, "--data", data, *out, *options)
+
+
+def test_search_writes_the_best_network(net: Path, data: Path, tmp_path: Path) -> None:
+    out, found = tmp_path / "out", tmp_path / "found.json"
+    files = ("--data", data, "--out", out, "--json", found, "--workers", 1)
+    assert lmht("search", net, *files, "--split", "all", "--stop-risk", 0.1) == 0
+    content = json.loads(found.read_text())
+    steps = content["best"]["steps"]
+    assert content["early"] is None if steps else content["early"]["windows"] == 60
+    assert content["best"]["accuracy"] == 1 and (out / "best.lmht").exists()
+    assert any(candidate["front"] for candidate in content["candidates"])
+    assert lmht("search", net, *files, "--split", "all", "--budget-sops", 1) == 1
+
+
+def test_run_finds_a_stop_margin(net: Path, data: Path, tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    arguments = ("--data", data, "--stop-risk", 0.1, "--latency", 0, "--json", found)
+    assert lmht("run", net, *arguments) == 0
+    early = json.loads(found.read_text())["early"]
+    assert early["calibration_windows"] == early["windows"] == 60
+    assert early["stop_margin"] >= 0 and 0 <= early["saved_sops"] < 1
+
+
+def test_stream_stops_when_sure(
+    net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    sensor = Sensor(*STEPWISE.input.shape[1:])
+    events = make_events(
+        np.sort(rng.integers(0, 100_000, 2_000)),
+        rng.integers(sensor.width, size=2_000),
+        rng.integers(sensor.height, size=2_000),
+        rng.integers(2, size=2_000),
+    )
+    np.save(tmp_path / "recording.npy", events)
+    rule = WindowRule(STEPWISE.input.steps, "time", 8_000)
+    windows = np.minimum(count_windows(events, sensor, rule), STEPWISE.input.max_value)
+    engine = StepwiseEngine(STEPWISE)
+    expected = [engine.run(window, 0).result for window in windows]
+    size = f"{sensor.width}x{sensor.height}"
+    source = (net, tmp_path / "recording.npy", "--sensor", size, "--length", "8ms")
+    assert lmht("stream", *source, "--stop-margin", 0, "--json", "-") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["sops"] for line in lines[: len(expected)]] == [
+        sum(int(n[0]) for n in result.sops.values()) for result in expected
+    ]
+    whole = reference.run(STEPWISE, windows)
+    assert sum(line["sops"] for line in lines) < int(sum(whole.sops.values()).sum())  # type: ignore[union-attr]
+
+
+def test_a_stream_that_cannot_stop(
+    net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "r.npy", make_events(*(np.arange(4),) * 3, np.ones(4, int)))
+    source = (tmp_path / "r.npy", "--sensor", "8x8", "--length", "8ms", "--stop-margin", 1)
+    assert "do not overlap" in refused(capsys, "stream", net, *source, "--hop", 1)
+    assert "backend event" in refused(capsys, "stream", net, *source, "--backend", "reference")
+    save_network(SPECIAL["lm-ht"](), tmp_path / "tgim.lmht")
+    said = refused(capsys, "stream", tmp_path / "tgim.lmht", *source)
+    assert "computes step by step" in said

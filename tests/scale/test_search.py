@@ -1,0 +1,152 @@
+"""Search: variants that stay integer networks, exact pruning, the best one under a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lmht_deploy as lmht
+from lmht_deploy import reference
+from lmht_deploy.ir import Network, Neurons
+from lmht_deploy.scale import Variant
+from lmht_deploy.scale._search import silent_channels, variants
+from lmht_deploy.scale._sweep import read_sweep
+from lmht_deploy.scale._variants import prune
+from tests.support.networks import SPECIAL, windows_for
+
+
+def silenced(net: Network, channels: int = 2) -> Network:
+    """The network, in which the first channels of every layer cannot fire."""
+
+    def quiet(layer: Any) -> Any:
+        if not isinstance(layer, Neurons):
+            return layer
+        threshold = layer.threshold.copy()
+        threshold[:channels] = 2**26
+        return dataclasses.replace(layer, threshold=threshold)
+
+    return Network(tuple(map(quiet, net.layers)), metadata=net.metadata)
+
+
+@pytest.mark.parametrize("name", ["if", "lm-ht", "pooled", "max-pooled", "geometry", "residual"])
+def test_pruning_keeps_all_integers(name: str) -> None:
+    net = silenced(SPECIAL[name]())
+    windows = windows_for(net, 20)
+    silent = silent_channels(net, windows)
+    expected, pruned = reference.run(net, windows), prune(net, silent)
+    found = reference.run(pruned, windows)
+    assert found.logits.tolist() == expected.logits.tolist()
+    for layer, spikes in expected.spikes.items():
+        assert found.spikes[layer].tolist() == spikes.tolist()
+    if name not in ("residual", "geometry"):  # shortcuts and groups bind channels
+        pairs = zip(pruned.neurons, net.neurons, strict=True)
+        assert all(len(layer.bias) < len(whole.bias) for layer, whole in pairs)
+        assert sum(sum(s.tolist()) for s in found.sops.values()) < sum(
+            sum(s.tolist()) for s in expected.sops.values()
+        )
+
+
+def test_a_network_that_is_silent_altogether_keeps_a_channel() -> None:
+    net = SPECIAL["silent"]()
+    windows = windows_for(net, 5)
+    pruned = prune(net, silent_channels(net, windows))
+    assert all(len(layer.bias) == 1 for layer in pruned.neurons)
+    assert reference.run(pruned, windows).logits.tolist() == (
+        reference.run(net, windows).logits.tolist()
+    )
+
+
+def test_a_step_less_is_the_first_steps_of_a_step_by_step_network() -> None:
+    net = SPECIAL["if"]()
+    windows = windows_for(net, 6)
+    found = reference.run(Variant(steps=2).apply(net), windows, trace=True).traces
+    whole = reference.run(net, windows, trace=True).traces
+    assert found is not None and whole is not None
+    for name, k in found.items():
+        assert k.tolist() == whole[name][:, :2].tolist()
+
+
+def test_variants_say_what_they_are() -> None:
+    assert str(Variant(2, 1, 0.5)) == "T=2 L=1 v0=0.5" and str(Variant()) == ""
+    net = SPECIAL["lm-ht"]()
+    assert next(variants(net)) == Variant() and Variant().apply(net) == net
+    for change, message in (
+        ({"steps": 0}, "steps must be an integer >= 1, not 0"),
+        ({"levels": "2"}, "levels must be an integer >= 1"),
+        ({"initial_potential": 2}, "lies within -1..1, not 2"),
+    ):
+        with pytest.raises(lmht.DataError, match=message):
+            Variant(**change)  # type: ignore[arg-type]
+    with pytest.raises(lmht.DataError, match="time-steps, not 99"):
+        Variant(steps=99).apply(net)
+    with pytest.raises(lmht.DataError, match="levels, not 99"):
+        Variant(levels=99).apply(net)
+
+
+def test_the_best_under_a_budget(tmp_path: Path) -> None:
+    net = silenced(SPECIAL["m-ht"]())
+    windows = windows_for(net, 60)
+    labels = reference.run(net, windows).predictions
+    free = lmht.search(net, windows, labels, out=tmp_path, workers=1)
+    assert free.best is not None and free.best.row.correct == 60
+    sops = [candidate.row.sops for candidate in free.front]
+    correct = [candidate.row.correct for candidate in free.front]
+    assert sops == sorted(set(sops)) and correct == sorted({*correct})  # type: ignore[type-var]
+    budget = (free.best.costs["sops"] + free.candidates[0].costs["sops"]) / 2
+    tight = lmht.search(net, windows, labels, out=tmp_path, budget_sops=budget, workers=1)
+    assert tight.evaluation.computed == 0  # all variants were there
+    assert tight.best is not None and tight.best.costs["sops"] <= budget and tight.path is not None
+    found = reference.run(lmht.load(tight.path), windows)
+    assert sum(int(counts.sum()) for counts in found.sops.values()) == tight.best.row.sops
+    none = lmht.search(net, windows, labels, out=tmp_path, budget_spikes=1e-9, workers=1)
+    assert none.best is None and none.path is None
+
+
+def test_wrong_arguments_of_a_search(tmp_path: Path) -> None:
+    net = SPECIAL["if"]()
+    windows = windows_for(net, 3)
+    with pytest.raises(lmht.DataError, match="needs the labels"):
+        lmht.search(net, windows, out=tmp_path)
+    with pytest.raises(lmht.DataError, match="budget_ms must be a number > 0, not -1"):
+        lmht.search(net, windows, np.zeros(3, int), out=tmp_path, budget_ms=-1)
+
+
+def test_a_sweep(tmp_path: Path) -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def train(recipe: str, overrides: Sequence[str]) -> Path:
+        asked.append((recipe, list(overrides)))
+        return tmp_path / "a.lmht"
+
+    lmht.save(SPECIAL["m-ht"](), tmp_path / "a.lmht")
+    lmht.save(SPECIAL["lm-ht"](), tmp_path / "b.lmht")
+    sweep = tmp_path / "sweep.toml"
+    sweep.write_text(
+        'networks = ["*.lmht"]\n[options]\nsteps = [1, 2]\ninitial_potential = [0.5]\n'
+    )
+    assert list(read_sweep(sweep, train)) == [f"{n} T={t} v0=0.5" for n in "ab" for t in (1, 2)]
+    sweep.write_text('networks = ["*.lmht"]\n')
+    assert read_sweep(sweep, train) == {"a": tmp_path / "a.lmht", "b": tmp_path / "b.lmht"}
+    keys = '"network.levels" = [1, 2]\n"data.name" = ["a b"]\nsteps = [1]'
+    sweep.write_text(f'recipes = ["digits"]\n[options]\n{keys}')
+    names = [f'digits network.levels={level} data.name="a b" T=1' for level in (1, 2)]
+    assert list(read_sweep(sweep, train)) == names
+    assert asked[1] == ("digits", ["network.levels=2", 'data.name="a b"'])
+    for text, message in (
+        ("network = 1", "there is no key 'network'|network"),
+        ("networks = 1", "'networks' must be a list of texts"),
+        ("recipes = []", "must name something to evaluate"),
+        ('networks = ["x*"]', r"no file fits 'x\*'"),
+        ('networks = ["*.lmht"]\n[options]\nstep = [1]', "step"),
+        ('networks = ["*.lmht"]\n[options]\nsteps = 1', "'steps' must be a list"),
+        ('networks = ["*.lmht"]\n[options]\nsteps = [0]', "steps must be an integer"),
+        ("=", "is not TOML"),
+    ):
+        sweep.write_text(text)
+        with pytest.raises(lmht.DataError, match=message):
+            read_sweep(sweep, train)
