@@ -170,3 +170,33 @@ def test_a_name_that_is_not_printable_is_escaped_in_the_message(tmp_path: Path) 
     with pytest.raises(StorageError, match=r"\\x1b\[2J is stored in two places") as error:
         check_layout(tmp_path / "net.lmht")
     assert str(error.value).isprintable()
+
+
+def test_bytes_outside_of_the_data_are_refused(path: Path) -> None:
+    """A checksum covers names and values; what follows them, and freed blocks, must be 0."""
+    content = path.read_bytes()
+    path.write_bytes(content + bytes(8))
+    with reading_hdf5(path, "a test file"):
+        pass
+    path.write_bytes(content + b"x")
+    assert "holds bytes outside of its data" in refused(path)
+    path.write_bytes(content)
+    with h5py.File(path, "r+") as file:
+        del file["layer/7/weight"]
+        file.attrs["checksum"] = "forged"
+    assert "holds bytes outside of its data" in refused(path)
+
+
+def test_a_short_block_is_described_in_our_words(path: Path) -> None:
+    """Not in those of the module that unpacks it."""
+    content = bytearray(path.read_bytes())
+    for at in range(0, len(content), 97):
+        damaged = bytearray(content)
+        damaged[at] ^= 0x10
+        path.write_bytes(damaged)
+        try:
+            check_layout(path)
+        except (StorageError, OSError):
+            continue
+        except ValueError as error:
+            assert "unpack" not in str(error) and "range" not in str(error)
