@@ -37,7 +37,7 @@ def require_agreement(graph: Graph, rules: Rules, net: Network, scale: float) ->
     if cells > MAX_CELLS:
         raise LoweringError(
             f"a layer has {cells:,} values per window, too many to compare the network with the "
-            "graph; in Python, import_nir(..., verify=False) imports it without that"
+            "graph; in Python, from_nir(..., verify=False) imports it without that"
         )
     rng = np.random.default_rng(0)
     zeros, sparse, dense, full = probes(net.input, rng)

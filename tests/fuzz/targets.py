@@ -24,7 +24,7 @@ from lmht_deploy.exporters.netx import export_netx
 from lmht_deploy.formats.flat import load_flat, network_to_bytes
 from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.formats.windows import load_windows
-from lmht_deploy.importers import import_nir
+from lmht_deploy.importers import from_nir
 from lmht_deploy.ir import Network
 from lmht_deploy.training.recipe import load_recipe
 from tests.fuzz._mutation import (
@@ -143,10 +143,10 @@ def _nir() -> tuple[bytes, ...]:
 
 def _import(path: Path) -> object:
     """Import a file as two profiles, and verify a small network."""
-    import_nir(path, steps=3, dt=1.0, reset="subtract", verify=False)
-    net = import_nir(path, steps=3, profile="sinabs", verify=False).network
+    from_nir(path, steps=3, dt=1.0, reset="subtract", verify=False)
+    net = from_nir(path, steps=3, profile="sinabs", verify=False)
     small = max(np.prod(shape, dtype=float) for shape in net.shapes.values()) < MAX_VALUES
-    return import_nir(path, steps=3, profile="sinabs", verify=small)
+    return from_nir(path, steps=3, profile="sinabs", verify=small)
 
 
 def _run(name: str, path: Path) -> object:
