@@ -125,7 +125,7 @@ def test_energy_models() -> None:
 def test_refuses_unknown_backends_and_artifacts(artifacts: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(
         BackendError,
-        match="unknown backend 'gpu'; the backends are reference, event, torch, onnx, lava, netx",
+        match="unknown backend 'gpu'; the backends are reference, event, torch, onnx, openvino",
     ):
         backends.open_backend("gpu", artifacts["torch"])
     with pytest.raises(BackendError, match=r"backend 'torch' runs \.lmht files, not 'net.onnx'"):

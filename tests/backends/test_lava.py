@@ -25,9 +25,9 @@ from lmht_deploy.backends import lava
 from lmht_deploy.backends.lava import environment
 from lmht_deploy.errors import BackendError, DataError, LmhtError, StorageError
 from lmht_deploy.exporters import netx
-from lmht_deploy.formats.hdf5 import hdf5_checksum
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.ir import Network, Neurons
+from tests.support.hdf5 import seal
 from tests.support.networks import SPECIAL, chain, windows_for
 from tests.support.results import assert_equal
 
@@ -44,7 +44,7 @@ def edit(path: Path, change: Callable[[h5py.File], None]) -> None:
     """Change a file and update its checksum."""
     with h5py.File(path, "r+") as file:
         change(file)
-        file.attrs["checksum"] = hdf5_checksum(file)
+    seal(path)
 
 
 # -------------------------------------------------------------------------------- files and windows

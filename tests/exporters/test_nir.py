@@ -16,11 +16,11 @@ import lmht_deploy as lmht
 from lmht_deploy import backends, reference
 from lmht_deploy.errors import ExportError, LoweringError, StorageError
 from lmht_deploy.exporters import export
-from lmht_deploy.formats.hdf5 import writing_hdf5
 from lmht_deploy.formats.nir import read_nir
 from lmht_deploy.ir import Network
 from tests.cli.test_cli import lmht as command
 from tests.cli.test_cli import refused
+from tests.support.hdf5 import seal
 from tests.support.networks import SPECIAL, Builder, float_network, networks, windows_for
 from tests.support.results import assert_equal
 
@@ -215,9 +215,7 @@ def test_damaged_files(change: Callable[[h5py.File], None], message: str, tmp_pa
     with pytest.raises(StorageError, match="the checksum does not match"):
         lmht.load(path)
     forged = tmp_path / "forged.nir"
-    with h5py.File(path) as file, writing_hdf5(forged) as again:
-        for name in file:
-            file.copy(name, again)
+    seal(path, forged)
     with pytest.raises(StorageError, match=message) as error:
         lmht.load(forged)
     assert str(error.value).startswith(str(forged)) and "\n" not in str(error.value)

@@ -6,18 +6,20 @@ import contextlib
 import io
 import json
 import random
+import tempfile
 import tomllib
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from lmht_deploy.formats.hdf5 import hdf5_checksum
 from lmht_deploy.formats.onnx import sealed
+from tests.support.hdf5 import seal
 
 INTERESTING = (0, 1, -1, 2, 7, 127, 128, 255, 256, 4096, 2**15, 2**16, 2**31 - 1, 2**31, 2**62)
 HUGE = (10**30, -(10**400), 10**4000)
@@ -54,14 +56,16 @@ def mutate_hdf5(seed: bytes, others: Sequence[bytes], rng: random.Random) -> byt
     """
     if rng.random() < 0.25:
         return mutate_bytes(seed, others, rng)
-    buffer = io.BytesIO(seed)
-    with h5py.File(buffer, "r+") as file:
-        for name in rng.choices(_names(seed), k=rng.randint(1, 4)):
-            with contextlib.suppress(Exception):  # h5py refuses some changes; or it is removed
-                _mutate_object(file[name], rng)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mutated"
+        path.write_bytes(seed)
+        with h5py.File(path, "r+") as file:
+            for name in rng.choices(_names(seed), k=rng.randint(1, 4)):
+                with contextlib.suppress(Exception):  # h5py refuses some changes; or it is removed
+                    _mutate_object(file[name], rng)
         with contextlib.suppress(Exception):  # what cannot be signed is tried unsigned
-            file.attrs["checksum"] = hdf5_checksum(file)
-    return buffer.getvalue()
+            seal(path)
+        return path.read_bytes()
 
 
 @cache
