@@ -281,6 +281,8 @@ def write_artifacts(
             if strict:
                 raise BackendError(reason)
             omitted[name] = reason
+            if len(form) > 1:  # nothing else runs it
+                path.unlink()
         else:
             artifacts[name] = path
     return artifacts, omitted
