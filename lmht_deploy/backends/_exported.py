@@ -40,7 +40,7 @@ Arrays = dict[str, np.ndarray]
 """Tensors by name."""
 
 
-class Face(NamedTuple):
+class Signature(NamedTuple):
     """Inputs and outputs of a graph.
 
     Attributes:
@@ -60,20 +60,20 @@ class ExportedBackend(ABC):
     Args:
         path: The file, for messages.
         properties: Its metadata.
-        face: Its inputs and outputs.
+        signature: Its inputs and outputs.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, path: Path, properties: Properties, face: Face) -> None:
-        _check_face(face, properties)
-        self._path, self._properties, self._face = path, properties, face
-        self._steps = face.shapes[WINDOWS][0]
+    def __init__(self, path: Path, properties: Properties, signature: Signature) -> None:
+        _check_signature(signature, properties)
+        self._path, self._properties, self._signature = path, properties, signature
+        self._steps = signature.shapes[WINDOWS][0]
         steps = _window_steps(properties) if properties.max_calls else self._steps
-        self.window_shape = (steps, *face.shapes[WINDOWS][1:])
+        self.window_shape = (steps, *signature.shapes[WINDOWS][1:])
         self.max_value, self.metadata = properties.max_value, properties.metadata
-        self._traces = by_layer(TRACE, face.outputs)
-        self._states = by_layer(STATE, face.shapes)
+        self._traces = by_layer(TRACE, signature.outputs)
+        self._states = by_layer(STATE, signature.shapes)
 
     @abstractmethod
     def _compute(self, names: list[str], inputs: Arrays) -> Arrays:
@@ -132,17 +132,17 @@ class ExportedBackend(ABC):
 
     def _names(self, trace: bool) -> list[str]:
         """Return the outputs to compute."""
-        if trace and self._traces.keys() != by_layer(COUNTS[0], self._face.outputs).keys():
+        if trace and self._traces.keys() != by_layer(COUNTS[0], self._signature.outputs).keys():
             raise BackendError(
                 f"{self._path}: holds no traces; write it with `lmht export --trace`, or "
                 "lmht_deploy.export(net, path, trace=True)"
             )
         dropped = {SCALE} if trace else {SCALE, *self._traces.values()}
-        return [name for name in self._face.outputs if name not in dropped]
+        return [name for name in self._signature.outputs if name not in dropped]
 
     def _outputs(self, names: list[str], inputs: Arrays) -> tuple[Arrays, float]:
         """Return checked outputs, and the run time in seconds."""
-        dtypes = self._face.dtypes
+        dtypes = self._signature.dtypes
         inputs = {name: values.astype(dtypes[name]) for name, values in inputs.items()}
         start = time.perf_counter()
         outputs = self._compute(names, inputs)
@@ -180,7 +180,7 @@ class Stream:
 
     def reset(self) -> None:
         """Begin again: every potential is v0."""
-        shapes, states = self._backend._face.shapes, self._backend._states
+        shapes, states = self._backend._signature.shapes, self._backend._states
         self._calls = 0
         self._states = {
             name: np.zeros((self._batch, *shapes[name]), np.int32) for name in states.values()
@@ -203,7 +203,7 @@ class Stream:
                 f"{backend._path}: 32 bits are proved for {given.max_calls} calls of one stream; "
                 "call reset() before the next"
             )
-        shape = backend._face.shapes[WINDOWS]
+        shape = backend._signature.shapes[WINDOWS]
         part = backend._checked(shape, part)
         outputs, seconds = backend._outputs(backend._names(trace), {WINDOWS: part} | self._states)
         for layer, name in backend._states.items():
@@ -218,22 +218,22 @@ def _window_steps(properties: Properties) -> int:
     return int(entry["steps"])
 
 
-def _check_face(face: Face, given: Properties) -> None:
+def _check_signature(signature: Signature, given: Properties) -> None:
     """Require that inputs and outputs are those of an exported network."""
-    if WINDOWS not in face.shapes:
+    if WINDOWS not in signature.shapes:
         raise ValueError(f"no input {WINDOWS}")
-    for name, shape in face.shapes.items():
+    for name, shape in signature.shapes.items():
         if not all(isinstance(size, int) and size > 0 for size in shape):
             raise ValueError(f"{name} of shape {list(shape)}")
-    span = np.iinfo(face.dtypes[WINDOWS])
+    span = np.iinfo(signature.dtypes[WINDOWS])
     if not span.min <= given.min_value <= given.max_value <= span.max:
-        raise ValueError(f"windows of type {face.dtypes[WINDOWS]}")
-    if LOGITS not in face.outputs:
+        raise ValueError(f"windows of type {signature.dtypes[WINDOWS]}")
+    if LOGITS not in signature.outputs:
         raise ValueError(f"no output {LOGITS}")
-    states = by_layer(STATE, face.shapes)
-    if {WINDOWS, *states.values()} != face.shapes.keys():
+    states = by_layer(STATE, signature.shapes)
+    if {WINDOWS, *states.values()} != signature.shapes.keys():
         raise ValueError("inputs that are neither windows nor states")
-    if states.keys() != by_layer(NEXT_STATE, face.outputs).keys() or bool(states) != bool(
+    if states.keys() != by_layer(NEXT_STATE, signature.outputs).keys() or bool(states) != bool(
         given.max_calls
     ):
         raise ValueError("states that do not fit each other")

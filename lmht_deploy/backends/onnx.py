@@ -18,7 +18,7 @@ from lmht_deploy.formats.files import reading
 from lmht_deploy.formats.onnx import SCHEMA, Model, load_model
 
 from . import Capability
-from ._exported import Arrays, ExportedBackend, Face
+from ._exported import Arrays, ExportedBackend, Signature
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -90,9 +90,9 @@ def _reason(path: Path, version: str, error: str) -> str:
     )
 
 
-def _face(session: onnxruntime.InferenceSession) -> Face:
+def _signature(session: onnxruntime.InferenceSession) -> Signature:
     inputs = session.get_inputs()
-    return Face(
+    return Signature(
         {i.name: np.dtype(i.type.removeprefix("tensor(").removesuffix(")")) for i in inputs},
         {i.name: tuple(i.shape[1:]) for i in inputs},
         [output.name for output in session.get_outputs()],
@@ -117,7 +117,7 @@ class OnnxBackend(ExportedBackend):
 
     def __init__(self, path: Path, model: Model, threads: int, profile: str = "") -> None:
         session = _session(path, model, threads, profile)
-        super().__init__(path, model.properties, _face(session))
+        super().__init__(path, model.properties, _signature(session))
         self._model, self._threads = model, threads
         self._session: onnxruntime.InferenceSession | None = session
 

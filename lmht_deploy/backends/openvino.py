@@ -33,7 +33,7 @@ from lmht_deploy.ir import (
 )
 
 from . import Capability
-from ._exported import Arrays, ExportedBackend, Face
+from ._exported import Arrays, ExportedBackend, Signature
 
 if TYPE_CHECKING:
     import openvino
@@ -120,7 +120,7 @@ class OpenVinoBackend(ExportedBackend):
         self._input = net.input.name
         layers: list[Neurons | Readout] = [*net.neurons, net.readout]
         self._sops = {layer.name: _terms(net, layer) for layer in layers}
-        super().__init__(path, model.properties, _face(_read(self._core, path, model)))
+        super().__init__(path, model.properties, _signature(_read(self._core, path, model)))
 
     def _compute(self, names: list[str], inputs: Arrays) -> Arrays:
         if self._core is None:
@@ -200,8 +200,8 @@ def _read(core: Any, path: Path, model: Model) -> openvino.Model:
         ) from None
 
 
-def _face(model: openvino.Model) -> Face:
-    return Face(
+def _signature(model: openvino.Model) -> Signature:
+    return Signature(
         {i.any_name: np.dtype(i.get_element_type().to_dtype()) for i in model.inputs},
         {i.any_name: _sizes(i.get_partial_shape()) for i in model.inputs},
         [name for output in model.outputs for name in _names(output)],

@@ -100,13 +100,19 @@ def evaluate(
     Exits with 1 if the audit finds another integer, and with 2 if a shard fails.
     """
     from lmht_deploy.analysis.energy import energy_model as load_model
-    from lmht_deploy.scale._evaluate import check_shard, prepare_folder, run_entries
+    from lmht_deploy.scale._evaluate import (
+        check_audit_backend,
+        check_shard,
+        prepare_folder,
+        run_entries,
+    )
     from lmht_deploy.scale._table import check_model
     from lmht_deploy.scale.executors import open_executor
 
     model = load_model(energy_model)
     check_model(model)
     check_shard(shard, audit)
+    check_audit_backend(audit_backend)
     executor = open_executor(on, workers)
     folder = prepare_folder(out)
     names = [name.strip() for name in backends.split(",") if name.strip()]

@@ -63,9 +63,7 @@ def audit(
     """
     differences, failures = [], []
     with tempfile.TemporaryDirectory(prefix="audit-", dir=folder) as temporary:
-        again = {
-            str(target): task for task in tasks if (target := shard_path(Path(temporary), task.key))
-        }
+        again = {str(shard_path(Path(temporary), task.key)): task for task in tasks}
         chosen = [_again(task, backend, target) for target, task in again.items()]
         for outcome in executor.run(chosen):
             progress(outcome)

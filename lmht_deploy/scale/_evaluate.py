@@ -178,6 +178,8 @@ def evaluate(
     """
     model = energy.energy_model(energy_model)
     check_model(model)
+    check_shard(shard, audit_share)
+    check_audit_backend(audit_backend)
     folder = prepare_folder(out)
     executor = open_executor(on, workers)
     store, name = keep_windows(folder, data, labels)
@@ -187,7 +189,6 @@ def evaluate(
         for title, path in files.items()
         for entry in make_entries(folder, title, path, backends, store, name)
     ]
-    check_shard(shard, audit_share)
     return run_entries(
         entries,
         folder,
@@ -206,6 +207,14 @@ def check_shard(shard: int, audit_share: float) -> None:
         raise DataError(f"a shard has at least one window, not {shard}")
     if not 0 <= audit_share <= 1:
         raise DataError(f"the share of the audit lies within 0..1, not {audit_share}")
+
+
+def check_audit_backend(name: str | None) -> None:
+    """Raise an error if a backend does not exist, or does not run `.lmht` files."""
+    if name is not None:
+        choose_backends([name])
+        if registry.artifact_suffix(name) != ".lmht":
+            raise DataError(f"the audit runs .lmht files; backend {name!r} needs another file")
 
 
 def prepare_folder(out: str | Path) -> Path:
@@ -374,10 +383,6 @@ def _audit(
     backend: str | None,
     progress: Progress | None,
 ) -> Audit:
-    if backend is not None:
-        choose_backends([backend])
-        if registry.artifact_suffix(backend) != ".lmht":
-            raise DataError(f"the audit runs .lmht files; backend {backend!r} needs another file")
     tasks = [task for task in plan.all_tasks() if task.key not in failed]
     chosen = choose(tasks, share)
     watch = _Watch("audit", len(chosen), progress)

@@ -299,7 +299,9 @@ def mutate_onnx(seed: bytes, others: Sequence[bytes], rng: random.Random) -> byt
     model = onnx.load_from_string(seed)
     del model.metadata_props[-1]  # the checksum
     for _ in range(rng.randint(1, 3)):
-        rng.choice((_mutate_node, _mutate_constant, _mutate_face, _mutate_property))(model, rng)
+        rng.choice((_mutate_node, _mutate_constant, _mutate_signature, _mutate_property))(
+            model, rng
+        )
     return sealed(model.SerializeToString())
 
 
@@ -341,7 +343,7 @@ def _mutate_constant(model: Any, rng: random.Random) -> None:
             tensor.external_data.add(key="location", value=rng.choice(("/etc/passwd", "../x")))
 
 
-def _mutate_face(model: Any, rng: random.Random) -> None:
+def _mutate_signature(model: Any, rng: random.Random) -> None:
     """Change an input or an output of the graph, or the version of the operators."""
     value = rng.choice((*model.graph.input, *model.graph.output))
     dimensions = value.type.tensor_type.shape.dim

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.native_build import build
 
-from .face import Library
+from .bindings import Library
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from lmht_deploy.result import Counts, Result
 from tests.formats.make_golden import every_kind
 from tests.support.networks import SPECIAL, networks, windows_for
 
-from .face import ARGUMENT, NONE, UNSUPPORTED, Library, LibraryError, Place
+from .bindings import ARGUMENT, NONE, UNSUPPORTED, Library, LibraryError, Place
 
 
 def as_lists(counts: Counts) -> dict[str, list[int]]:

@@ -17,7 +17,7 @@ from tests.fuzz._runner import run_inputs
 from tests.fuzz.targets import flat_networks, targets
 from tests.support.networks import SPECIAL, windows_for
 
-from .face import FILE, UNSUPPORTED, Library, LibraryError
+from .bindings import FILE, UNSUPPORTED, Library, LibraryError
 
 MAX_VALUES = 10**5
 

@@ -16,7 +16,7 @@ from lmht_deploy.zoo import recording_path
 from tests.docs.pages import lmht
 from tests.support.native_build import BUILD, ROOT, build, run
 
-from .face import SIGNATURES, Library
+from .bindings import SIGNATURES, Library
 
 EXAMPLES = ROOT / "examples" / "library"
 HEADER = ROOT / "lmht_deploy" / "library" / "include" / "lmht.h"

@@ -19,7 +19,7 @@ from tests.events.test_hostile import aedat4, packet4
 from tests.events.test_recordings import aedat2, aedat31, packet31
 from tests.support.recordings import DATA
 
-from .face import FILE, IO, UNSUPPORTED, Library, LibraryError
+from .bindings import FILE, IO, UNSUPPORTED, Library, LibraryError
 
 SUFFIXES = (".aedat4", ".aedat", ".raw", ".dat", ".es", ".bin")
 REAL = sorted(

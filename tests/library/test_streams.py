@@ -22,8 +22,8 @@ from lmht_deploy.result import Result
 from tests.support.networks import Builder
 from tests.support.recordings import SENSOR, at
 
-from . import face
-from .face import ARGUMENT, INVALID_EVENT, Library, LibraryError, Losses, StreamOptions, packed
+from . import bindings
+from .bindings import ARGUMENT, INVALID_EVENT, Library, LibraryError, Losses, StreamOptions, packed
 
 BY = {"recording": 1, "time": 2, "events": 3}
 
@@ -81,7 +81,7 @@ def python_stream(case: Case) -> tuple[list[Any], list[int]]:
 def options_of(library: Library, case: Case) -> StreamOptions:
     options = StreamOptions()
     library.check(library.stream_options_init(byref(options)))
-    options.window = face.WindowRule(BY[case.rule.by], case.rule.hop, case.rule.length)
+    options.window = bindings.WindowRule(BY[case.rule.by], case.rule.hop, case.rule.length)
     options.drop, options.max_gap = case.drop, case.max_gap
     options.smooth, options.min_margin = case.smooth, case.min_margin
     return options
@@ -262,11 +262,11 @@ def test_events_that_are_not_valid(library: Library, events: np.ndarray, message
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"window": face.WindowRule(0, 0, 0)}, "does not state how recordings are cut"),
-        ({"window": face.WindowRule(2, 0, 31)}, "the window rule does not fit"),
-        ({"window": face.WindowRule(2, 4, 30)}, "the window rule does not fit"),
-        ({"window": face.WindowRule(9, 0, 30)}, "the window rule does not fit"),
-        ({"window": face.WindowRule(2, 0, 3 * 2**61)}, "the window rule does not fit"),
+        ({"window": bindings.WindowRule(0, 0, 0)}, "does not state how recordings are cut"),
+        ({"window": bindings.WindowRule(2, 0, 31)}, "the window rule does not fit"),
+        ({"window": bindings.WindowRule(2, 4, 30)}, "the window rule does not fit"),
+        ({"window": bindings.WindowRule(9, 0, 30)}, "the window rule does not fit"),
+        ({"window": bindings.WindowRule(2, 0, 3 * 2**61)}, "the window rule does not fit"),
         ({"threads": 0}, "threads"),
         ({"smooth": 0}, "smoothing"),
         ({"max_gap": -1}, "the longest gap"),

@@ -96,7 +96,7 @@ export interface StreamOptions {
   window?: Partial<WindowRule>;
   /** Drop and count events that are not valid, instead of an error. */
   drop?: boolean;
-  /** Answer by the mean of the logits of so many windows. Default: 1. */
+  /** Number of windows whose logits are averaged for an answer. Default: 1. */
   smooth?: number;
   /** Answer -1 below this margin. Default: that of the network. */
   minMargin?: number;

@@ -251,7 +251,7 @@ typedef struct lmht_stream_options {
     lmht_window_rule window; /* default: that of the network */
     int32_t threads;         /* default: 1 */
     int32_t drop;            /* 1: drop and count events that are not valid; default: 0, an error */
-    int32_t smooth;          /* answer by the mean of the logits of so many windows; default: 1 */
+    int32_t smooth;          /* number of windows whose logits are averaged; default: 1 */
     uint32_t run;            /* options of a run; default: 0 */
     int64_t max_gap;         /* us without an event after which empty windows are skipped, and with
                                 `drop` events are held until the next call; default: 10 s */

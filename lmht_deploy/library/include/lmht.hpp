@@ -1,5 +1,5 @@
-// The C++ face of liblmht (C++17): objects that free themselves, and exceptions. Header only, over
-// lmht.h, which describes what the functions do.
+// The C++ interface of liblmht (C++17): objects that free themselves, and exceptions. Header only,
+// over lmht.h, which describes what the functions do.
 //
 //     lmht::Network network("net.lmhtf");
 //     lmht::Engine engine(network);

@@ -1,4 +1,4 @@
-"""`lmht.h` through ctypes, with the results of the Python face."""
+"""Bindings of `lmht.h` by ctypes, which return the results of the Python interface."""
 
 from __future__ import annotations
 
