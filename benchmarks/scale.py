@@ -50,13 +50,11 @@ def speedup(repeats: int) -> None:
     The windows are random counts, one event in ten cells.
     """
     rng = np.random.default_rng(0)
-    windows = (rng.random((500 * repeats, 10, 2, 48, 48)) < 0.1).astype(np.uint8)
+    windows = (rng.random((SHARD * repeats, 10, 2, 48, 48)) < 0.1).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         for workers in (1, cores()):
             out = Path(folder) / str(workers)
-            found = lmht.evaluate(
-                "zoo:cifar10-dvs-emulated", windows, out=out, workers=workers, shard=SHARD
-            )
+            found = lmht.evaluate(NETWORK, windows, out=out, workers=workers, shard=SHARD)
             total = found.shards
             start = found.worker_seconds - found.run_seconds - found.load_seconds
             print(

@@ -428,7 +428,8 @@ def _neurons(where: str, layer: nn.Module, kind: _Kind, steps: int) -> Framework
         found = found.shifted(found.v_reset)
     if found.threshold <= 0 or (found.floor is not None and found.floor > 0):
         raise LoweringError(
-            f"{where}: the threshold must be above the value of the reset, and the floor not"
+            f"{where}: the threshold must be above the value of the reset, and the floor must "
+            "not be above it"
         )
     if not 0 <= found.leak <= 1:
         raise LoweringError(f"{where}: the leak must be within 0 to 1, not {found.leak:.4g}")

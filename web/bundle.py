@@ -37,7 +37,7 @@ def write_package(engine: bytes, folder: Path) -> None:
 
 
 def write_page(engine: bytes, folder: Path) -> None:
-    """Write the page to an empty folder. A file cannot load modules: its scripts are none."""
+    """Write the page to an empty folder. Its scripts are no modules, which a file cannot load."""
     for path in (PAGE / "index.html", PAGE / "page.css", VIEW / "view.css"):
         shutil.copy(path, folder)
     (folder / "page.js").write_text(script(engine, VIEW / "draw.js", PAGE / "page.js"))

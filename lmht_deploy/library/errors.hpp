@@ -1,4 +1,5 @@
-// What goes wrong in the library: a status of lmht.h and a message. It never leaves api.cpp.
+// What goes wrong in the library: a status of lmht.h and a message. It is caught by `guarded` in
+// api.hpp.
 #pragma once
 #include <cstdint>
 #include <limits>

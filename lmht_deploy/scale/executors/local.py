@@ -34,13 +34,13 @@ class LocalExecutor:
         for task in tasks:
             pending.put(task)
         outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        lanes = [_Lane(pending, outcomes) for _ in range(min(self.workers, len(tasks)))]
+        processes = [_Process(pending, outcomes) for _ in range(min(self.workers, len(tasks)))]
         try:
             for _ in tasks:
                 yield outcomes.get()
         finally:
-            for lane in lanes:
-                lane.end()
+            for process in processes:
+                process.end()
 
 
 def cores() -> int:
@@ -50,7 +50,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-class _Lane:
+class _Process:
     """One process and the thread that feeds it."""
 
     def __init__(
@@ -90,7 +90,7 @@ class _Lane:
                 return Outcome.from_json(task, line)
             if self._ended:
                 break
-        return Outcome(task, error=f"its worker ended {ATTEMPTS} times: {self._last_words()}")
+        return Outcome(task, error=f"its worker ended {ATTEMPTS} times: {self._last_line()}")
 
     def _ask(self, line: str) -> str:
         """Send a line to the process and return its answer; empty if the process ended."""
@@ -125,7 +125,7 @@ class _Lane:
                 )
             return self._process
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines()
         code = None if self._process is None else self._process.returncode

@@ -40,11 +40,11 @@ class RayExecutor:
             _connect(ray, self._address, self._workers)
         cluster = int(ray.cluster_resources().get("CPU", 1))
         number = min(self._workers or cluster, len(tasks))
-        crew = _Crew(ray, tasks, number)
+        pool = _ActorPool(ray, tasks, number)
         try:
-            yield from crew.outcomes()
+            yield from pool.outcomes()
         finally:
-            crew.end()
+            pool.end()
             if started:
                 ray.shutdown()
 
@@ -60,7 +60,7 @@ def _connect(ray: Any, address: str | None, workers: int | None) -> None:
         raise BackendError(f"Ray cannot be reached {where} ({first_line(error)})") from None
 
 
-class _Crew:
+class _ActorPool:
     """The actors, and what each of them runs."""
 
     def __init__(self, ray: Any, tasks: Sequence[Task], number: int) -> None:
