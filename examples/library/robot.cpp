@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-// Classifies the events of a camera. spin() belongs into the loop; all calls are of one thread.
+// Classifies the events of a camera. spin() belongs in the loop; all calls are of one thread.
 class Node {
 public:
     using Answer = std::function<void(const lmht_decision&)>;

@@ -395,7 +395,7 @@ def after_spikes(
 
 
 def _leak(layer: Neurons, v: torch.Tensor) -> torch.Tensor:
-    """Return λ·v; in an integer network truncated towards zero, exact in float64."""
+    """Return λ·v; in an integer network truncated toward zero, exact in float64."""
     import torch
 
     if layer.threshold.dtype.kind != "i":

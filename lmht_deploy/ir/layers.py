@@ -103,7 +103,7 @@ class Neurons(Record):
 
         v    = λ·v - clip(floor(v / θ), 0, L)·θ + I[t]
 
-    In an integer network the product with λ is `trunc(v·λq / 4096)`, truncated towards zero.
+    In an integer network the product with λ is `trunc(v·λq / 4096)`, truncated toward zero.
 
     The reparameterized form has S > 1 sub-steps per time-step and L = 1: at every sub-step the
     neuron fires at most one spike. The leak acts once per time-step.
@@ -343,7 +343,7 @@ def sources(layer: Layer) -> tuple[str, ...]:
 
 
 def leak_integer(v: np.ndarray, leak: int) -> np.ndarray:
-    """Return `trunc(v·λq / 4096)`, truncated towards zero; int64 in, int64 out."""
+    """Return `trunc(v·λq / 4096)`, truncated toward zero; int64 in, int64 out."""
     product = v * leak
     result: np.ndarray = np.sign(product) * (np.abs(product) // LEAK_ONE)
     return result

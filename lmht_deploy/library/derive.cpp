@@ -172,7 +172,7 @@ public:
 private:
     void fits(Range v) const { library::fits(layer_, "a potential", std::max(-v.low, v.high)); }
 
-    // Truncated towards zero.
+    // Truncated toward zero.
     int64_t leaked(int64_t v) const { return v * layer_.leak / LEAK_ONE; }
 
     int64_t spikes(int64_t v) const {

@@ -236,7 +236,7 @@ def spikes_by_definition(layer: Neurons, X: list[dict], places: list) -> list[di
             late[place] = min(max(v[place] // theta, 0), layer.levels) * theta
     for row in layer.omega.tolist():
         for place in places:
-            v[place] = int(v[place] * layer.leak / 4096)  # int() truncates towards zero
+            v[place] = int(v[place] * layer.leak / 4096)  # int() truncates toward zero
             v[place] -= late[place]
         for substep in range(layer.substeps):
             now = {}

@@ -27,7 +27,7 @@ def drives() -> list[int]:
 
 
 def leak(v: int) -> int:
-    return int(v * LEAK / 4096)  # int() truncates towards zero
+    return int(v * LEAK / 4096)  # int() truncates toward zero
 
 
 def test_currents() -> None:

@@ -38,7 +38,7 @@ class CUBA:
         v = trunc(v * (4096 - voltage_decay) / 4096) + u + 64*bias       clipped to 24 bits
         the neuron fires where v > 64*threshold; then v = 0
 
-    `trunc` rounds towards zero. NetX calls these neurons `CUBA` or `LOIHI`.
+    `trunc` rounds toward zero. NetX calls these neurons `CUBA` or `LOIHI`.
 
     Attributes:
         current_decay: Loss of the current per step, in units of 1/4096.

@@ -241,7 +241,7 @@ struct Portable {
         if (once.n) Tier::add_rows(sum, weights, once);
     }
 
-    // v * leak / LEAK_ONE, towards zero.
+    // v * leak / LEAK_ONE, toward zero.
     static LMHT_INLINE void scale(Lanes& v, int leak) {
         int32_t lanes[LANES];
         store(v, lanes);

@@ -67,7 +67,7 @@ LMHT_INLINE uint32_t bits(I32 truth) {
 
 // trunc(state * keep / LEAK_ONE). The product may need more than 32 bits, so the state is split
 // into its upper bits and its lowest LEAK_BITS, whose products do not. Shifts round down; to round
-// a negative state towards zero, LEAK_ONE - 1 is added first.
+// a negative state toward zero, LEAK_ONE - 1 is added first.
 //
 //   state = upper · 4096 + lower:   state · keep / 4096 = upper · keep + lower · keep / 4096
 LMHT_INLINE U32 decay(I32 state, uint32_t keep) {

@@ -187,7 +187,7 @@ class LMHT(AbstractProcess):
         theta: Threshold; like `bias` and `v0` integers of `shape`.
         bias: Bias, added to the current of each input step.
         v0: Initial potential.
-        leak: Leak per block in units of 2^-leak_bits; products are truncated towards zero.
+        leak: Leak per block in units of 2^-leak_bits; products are truncated toward zero.
         leak_bits: See `leak`.
         fires: Steps of a block in which neurons may fire (L levels or S sub-steps; graded: S).
         max_spike: Largest spike (1; graded: L).
