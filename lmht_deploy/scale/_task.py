@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 SEMANTICS = 1
-"""Version of SEMANTICS.md: changes when the same network would give other integers."""
+"""Version of the semantics: changes when the same network would give other integers."""
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,7 @@ def test_the_page_fits_and_can_be_read(
         page.run("page.state.time = 650000")
         page.wait("page.$('window').textContent === '5'")
         assert page.run("document.documentElement.scrollWidth <= innerWidth")
+        assert page.run("(t => t.scrollWidth <= t.clientWidth)(document.querySelector('.scroll'))")
         texts = page.run(
             """[...document.querySelectorAll('body *')].filter(e => e.clientWidth &&
             [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())).map(e => {
