@@ -51,6 +51,8 @@ def read_sweep(path: Path, train: Train) -> dict[str, Network | Path]:
     files = [file for name in content["networks"] for file in _files(path, name)]
     options = _options(path, content.get("options", {}))
     trained = {key: values for key, values in options.items() if "." in key}
+    if trained and not content["recipes"]:
+        raise DataError(f"{path}: option {next(iter(trained))!r} needs 'recipes' to train")
     variants = list(_variants(path, options.keys() - trained.keys(), options))
     sources: dict[str, Path] = {_title(file, files): file for file in files}
     for recipe in content["recipes"]:

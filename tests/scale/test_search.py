@@ -145,6 +145,7 @@ def test_a_sweep(tmp_path: Path) -> None:
         ('networks = ["*.lmht"]\n[options]\nstep = [1]', "step"),
         ('networks = ["*.lmht"]\n[options]\nsteps = 1', "'steps' must be a list"),
         ('networks = ["*.lmht"]\n[options]\nsteps = [0]', "steps must be an integer"),
+        ('networks = ["*.lmht"]\n[options]\n"a.b" = [1]', "'a.b' needs 'recipes' to train"),
         ("=", "is not TOML"),
     ):
         sweep.write_text(text)
