@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lmht_deploy.errors import BackendError, StorageError, first_line
+from lmht_deploy.errors import BackendError, StorageError
 from lmht_deploy.formats.files import reading
 from lmht_deploy.formats.onnx import COUNTS, SCHEMA, WINDOWS, Model, by_layer, load_model
 from lmht_deploy.ir import (
@@ -131,7 +131,7 @@ class OpenVinoBackend(ExportedBackend):
             values = request.infer(inputs)
         except Exception as error:  # RuntimeError and others, by the version of OpenVINO
             raise BackendError(
-                f"{self._path}: OpenVINO does not run it ({first_line(error)})"
+                f"{self._path}: OpenVINO does not run it ({_reason(error)})"
             ) from None
         found = {
             name: np.array(value) for output, value in values.items() for name in _names(output)
@@ -145,7 +145,12 @@ class OpenVinoBackend(ExportedBackend):
         for result in [] if traced else model.get_results():
             if _names(result.output(0)) <= set(self._traces.values()):
                 model.remove_result(result)
-        compiled = self._core.compile_model(model, "CPU", self._options)
+        try:
+            compiled = self._core.compile_model(model, "CPU", self._options)
+        except Exception as error:  # OpenVINO fails on some graphs of a few channels
+            raise BackendError(
+                f"{self._path}: OpenVINO does not compile it ({_reason(error)})"
+            ) from None
         self._requests[traced] = compiled.create_infer_request()
         return self._requests[traced]
 
@@ -196,8 +201,14 @@ def _read(core: Any, path: Path, model: Model) -> openvino.Model:
         return core.read_model(str(path) if model.data else model.content)
     except Exception as error:  # RuntimeError and others, by the version of OpenVINO
         raise StorageError(
-            f"{path}: is not an .onnx file that OpenVINO runs ({first_line(error)})"
+            f"{path}: is not an .onnx file that OpenVINO runs ({_reason(error)})"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line that says more than where in OpenVINO the exception was raised."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Exception from")), "")
 
 
 def _signature(model: openvino.Model) -> Signature:
