@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
-SHOWN = {"text", "json", "yaml", "bibtex", "c", "js"}
+SHOWN = {"text", "json", "yaml", "bibtex", "c", "cmake", "cpp", "js"}
 """Languages of blocks that only show something."""
 WRITTEN = {"toml"}
 """Languages of blocks that become a file, where the block has a title."""
