@@ -31,12 +31,13 @@ REASONS = {
     "chromium": r"Chromium",
     "neurobench": r"neurobench",
     "node": r"Node\.js",
+    "onnxruntime-web": r"onnxruntime-web",
     "ziglang": r"ziglang",
     "snntorch": r"snntorch",
 }
 """What a test can need, and a pattern of the reasons with which tests skip for lack of it."""
 
-NOT_INSTALLED = {"gpu", "chromium", "neurobench", "snntorch", "node"}
+NOT_INSTALLED = {"gpu", "chromium", "neurobench", "snntorch", "onnxruntime-web"}
 """What the packages of the project do not install."""
 
 AVX2 = {"avx2", "bmi1", "bmi2", "abm", "popcnt"}
