@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
-from .errors import LmhtError
+from .errors import LmhtError, listed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,7 +61,7 @@ def check_types(
 
 def _describe(kinds: Kinds) -> str:
     names = [_name(kind) for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
-    return " or ".join(names)
+    return listed(names, "or")
 
 
 def _name(kind: Any) -> str:

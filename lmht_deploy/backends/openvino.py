@@ -81,8 +81,8 @@ def refusal(path: Path) -> str | None:
         if largest >= EXACT_FLOAT32:
             return (
                 f"{path}: values can reach {largest}, and OpenVINO is exact below "
-                f"{EXACT_FLOAT32} only; export the network with --portable, which may keep them "
-                "smaller, or use the backend onnx"
+                f"{EXACT_FLOAT32} only; use the backend onnx, or a file that was exported with "
+                "--portable, which can keep them smaller"
             )
     return None
 

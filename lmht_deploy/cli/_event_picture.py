@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmht_deploy._packages import require_package
-from lmht_deploy.errors import StorageError
+from lmht_deploy.errors import StorageError, listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ def check_picture(path: Path | None) -> Path | None:
     """Refuse a picture of another kind, and any without Pillow."""
     if path is not None:
         if path.suffix.lower() not in PICTURES:
-            raise StorageError(f"{path}: a picture is a {' or '.join(PICTURES)} file")
+            raise StorageError(f"{path}: a picture is a {listed(PICTURES, 'or')} file")
         require_package("PIL", "images")
     return path
 

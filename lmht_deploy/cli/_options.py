@@ -15,7 +15,7 @@ import typer
 
 from lmht_deploy._packages import require_package
 from lmht_deploy._threads import MAX_THREADS
-from lmht_deploy.errors import DataError, LmhtError, StorageError
+from lmht_deploy.errors import DataError, LmhtError, StorageError, listed
 from lmht_deploy.formats.files import check_folder
 
 from ._console import STDOUT, out, warn
@@ -34,7 +34,7 @@ def file_with(*suffixes: str) -> Callable[[Path], Path]:
     def check(path: Path) -> Path:
         if path.suffix not in suffixes or path.is_dir():
             what = "is a folder; " if path.is_dir() else ""
-            raise StorageError(f"{path}: {what}expected a {' or '.join(suffixes)} file")
+            raise StorageError(f"{path}: {what}expected a {listed(suffixes, 'or')} file")
         return path
 
     return check

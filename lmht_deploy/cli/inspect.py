@@ -106,6 +106,8 @@ def inspect(
 ) -> None:
     """Show a network: layers, shapes, parameters, and the proved bits of its accumulators."""
     kinds = {".net": _inspect_netx, ".onnx": _inspect_onnx}
+    if paths and network.suffix in kinds:
+        raise DataError(f"--paths needs a network (.lmht or .nir), and {network} is not one")
     content = kinds.get(network.suffix, _inspect_network)(network, run, target)
     if paths:
         content["paths"] = _inspect_paths(network, run)
@@ -271,8 +273,6 @@ def _inspect_paths(path: Path, run: Path | None) -> list[dict[str, Any]]:
     import lmht_deploy as lmht
     from lmht_deploy import engine
 
-    if path.suffix != ".lmht":
-        raise DataError(f"--paths needs a network (.lmht), and {path} is not one")
     net = lmht.load(path)
     model = engine.Model(net)
     measured = _read_run(run, net.shapes) if run else {}

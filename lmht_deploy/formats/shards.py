@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -41,6 +42,13 @@ A Parquet file with one row per window of a shard, in order. The integers are th
                 Field("scale", "number", "Real value of one unit of a logit.", kind="JSON"),
                 Field("macs", "object", "Multiply-accumulates per window by layer.", kind="JSON"),
                 Field("nanoseconds", "integer", "Wall time of the run.", kind="JSON"),
+                Field(
+                    "sha256",
+                    "text",
+                    "SHA-256, hexadecimal, over the names and values of all columns, in order, as "
+                    "little-endian bytes.",
+                    kind="JSON",
+                ),
             ),
         ),
         Group(
@@ -62,7 +70,7 @@ A Parquet file with one row per window of a shard, in order. The integers are th
             ),
         ),
     ),
-    checksum="The CRC-32 of each page, which Parquet holds and the reader verifies.",
+    checksum="The field `sha256`, and the CRC-32 of each page, which Parquet holds.",
 )
 """Description of the format."""
 
@@ -76,10 +84,9 @@ def encode_shard(result: Result) -> bytes:
     import pyarrow
     from pyarrow import parquet
 
-    columns = {"logits": _lists(result.logits)} | {
-        f"{name}:{layer}": _column(counts)
-        for name in COUNTS
-        for layer, counts in getattr(result, name).items()
+    columns = {
+        name: _lists(values) if values.ndim == 2 else _column(values)
+        for name, values in _columns(result).items()
     }
     about = json.dumps(_about(result), sort_keys=True).encode()
     table = pyarrow.table(columns).replace_schema_metadata({KEY: about})
@@ -88,6 +95,26 @@ def encode_shard(result: Result) -> bytes:
         table, file, compression="zstd", write_statistics=False, write_page_checksum=True
     )
     return file.getvalue()
+
+
+def _columns(result: Result) -> dict[str, np.ndarray]:
+    """Return the columns by name, in order, as int64 or float64."""
+    found = {"logits": result.logits} | {
+        f"{name}:{layer}": counts
+        for name in COUNTS
+        for layer, counts in getattr(result, name).items()
+    }
+    return {
+        name: values.astype("<f8" if values.dtype.kind == "f" else "<i8")
+        for name, values in found.items()
+    }
+
+
+def _digest(result: Result) -> str:
+    digest = hashlib.sha256()
+    for name, values in _columns(result).items():
+        digest.update(name.encode() + b"\0" + values.tobytes())
+    return digest.hexdigest()
 
 
 def _column(values: np.ndarray) -> Any:
@@ -114,6 +141,7 @@ def _about(result: Result) -> dict[str, Any]:
         "scale": float(result.scale),
         "macs": {name: int(count) for name, count in result.macs.items()},
         "nanoseconds": round(result.seconds * 1e9),
+        "sha256": _digest(result),
     }
 
 
@@ -163,4 +191,7 @@ def _decode(path: Path) -> Result:
     table = parquet.read_table(io.BytesIO(path.read_bytes()), page_checksum_verification=True)
     about = json.loads((table.schema.metadata or {}).get(KEY, b"{}"))
     SCHEMA.check(path, about.get("format"), about.get("version"))
-    return _result(table, about)
+    found = _result(table, about)
+    if about["sha256"] != _digest(found):
+        raise StorageError(f"{path}: the checksum does not match; it is damaged or was edited")
+    return found

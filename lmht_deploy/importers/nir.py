@@ -34,7 +34,7 @@ from lmht_deploy._currents import (
     require_spikes,
     scaled,
 )
-from lmht_deploy.errors import LoweringError, NetworkError, show
+from lmht_deploy.errors import LoweringError, NetworkError, counted, show
 from lmht_deploy.formats.nir import Graph, Node, graph_from_dict, read_nir
 from lmht_deploy.formats.nir_network import FORMAT
 from lmht_deploy.ir import (
@@ -147,7 +147,7 @@ def _notes(assumed: Rules, graph: Graph, still: bool) -> tuple[str, ...]:
         late = "subtract-late (equal to subtract without a leak)"
         found.append("reset " + ", ".join(late if r == "subtract-late" else r for r in resets))
     found += [] if assumed.floor is None else [f"no potential below {assumed.floor:g}"]
-    found.append(f"at most {assumed.max_spikes} spikes per step")
+    found.append(f"at most {counted(assumed.max_spikes, 'spike')} per step")
     found += ["one image enters at every step"] if still else []
     return (*found, *assumed.profile.notes)
 

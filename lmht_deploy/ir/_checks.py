@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from lmht_deploy.errors import NetworkError, show
+from lmht_deploy.errors import NetworkError, listed, show
 
 from .records import Pair
 
@@ -66,7 +66,7 @@ def pair(what: str, value: object, low: int) -> Pair:
 def choice(what: str, value: object, options: Collection[str]) -> None:
     """Require that `value` is one of the texts `options`."""
     if not isinstance(value, str) or value not in options:
-        allowed = " or ".join(repr(option) for option in options)
+        allowed = listed(map(repr, options), "or")
         raise NetworkError(f"{what} must be {allowed}, not {show(value)}")
 
 

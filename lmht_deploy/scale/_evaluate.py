@@ -320,12 +320,14 @@ def _artifact(folder: Path, path: Path, sha256: str, backend: str) -> Path:
     suffix = registry.artifact_suffix(backend)
     if suffix == path.suffix:
         return path
-    target = folder / NETWORKS / f"{sha256}{suffix}"
+    options = registry.export_options(backend)
+    form = "".join(f"-{name}" for name in sorted(options))
+    target = folder / NETWORKS / f"{sha256}{form}{suffix}"
     if not target.exists():
         target.parent.mkdir(exist_ok=True)
         with atomic_write(target) as temporary:
             exported = temporary.with_name(f"{temporary.name}{suffix}")
-            export(load_network(path), exported)
+            export(load_network(path), exported, **options)
             exported.replace(temporary)
     return target
 

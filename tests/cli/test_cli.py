@@ -189,8 +189,8 @@ def test_bad_files(
     assert "truncated" in refused(capsys, "inspect", net)
     (tmp_path / "text.lmht").write_text("hello")
     assert "is not a .lmht file" in refused(capsys, "inspect", tmp_path / "text.lmht")
-    assert "expected a .lmht or .onnx or .net or .nir file" in refused(capsys, "inspect", data)
-    assert "is a folder; expected a .lmht or .onnx or .net or .nir file" in refused(
+    assert "expected a .lmht, .onnx, .net, or .nir file" in refused(capsys, "inspect", data)
+    assert "is a folder; expected a .lmht, .onnx, .net, or .nir file" in refused(
         capsys, "compare", tmp_path, "--data", data
     )
     assert "no backend runs .npz files" in refused(capsys, "run", data, "--data", data)

@@ -38,7 +38,7 @@ def source(**fields) -> Input:
         (lambda: neurons(injection="spread"), "'block-start' or 'uniform', not 'spread'"),
         (
             lambda: neurons(reset="hard"),
-            "'subtract' or 'subtract-late' or 'zero', not 'hard'",
+            "'subtract', 'subtract-late', or 'zero', not 'hard'",
         ),
         (
             lambda: neurons(reset="zero", substeps=3),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 import lmht_deploy as lmht
 from lmht_deploy import reference
@@ -99,6 +100,26 @@ def test_a_damaged_result_is_named(path: Path, windows: np.ndarray, tmp_path: Pa
     file.write_bytes(bytes(content))
     with pytest.raises(lmht.StorageError, match="remove it, and the next call computes it again"):
         lmht.evaluate(path, windows, out=tmp_path / "out", shard=24)
+
+
+def test_an_edited_result_is_refused(path: Path, windows: np.ndarray, tmp_path: Path) -> None:
+    """Other rows than the run gave, in a valid Parquet file."""
+    lmht.evaluate(path, windows, out=tmp_path, shard=24)
+    (file,) = tmp_path.glob("shards/*/*.parquet")
+    table = parquet.read_table(file)
+    for edited in (table.slice(0, 5), table.take(list(range(table.num_rows))[::-1])):
+        parquet.write_table(edited, file)
+        with pytest.raises(lmht.StorageError, match="the checksum does not match"):
+            lmht.evaluate(path, windows, out=tmp_path, shard=24)
+
+
+def test_the_file_of_each_backend_is_exported_with_its_options(
+    path: Path, windows: np.ndarray, tmp_path: Path
+) -> None:
+    found = lmht.evaluate(path, windows, out=tmp_path, backends=["onnx", "openvino"], shard=24)
+    assert found.passed and all(row.equal for row in found.rows)
+    names = {file.name for file in (tmp_path / "networks").iterdir()}
+    assert len(names) == 2 and any(name.endswith("-portable.onnx") for name in names)
 
 
 def test_a_shard_holds_all_integers(net: Network, windows: np.ndarray, tmp_path: Path) -> None:
