@@ -121,7 +121,15 @@ def emulating(bench: Bench, folder: Path) -> subprocess.Popen[str]:
 def workers(process: subprocess.Popen[str]) -> list[int]:
     """The processes of its session that emulate."""
     found = [number for number in session(process.pid) if number != process.pid]
-    return [n for n in found if "spawn_main" in Path(f"/proc/{n}/cmdline").read_text()]
+    return [n for n in found if "spawn_main" in command_line(n)]
+
+
+def command_line(process: int) -> str:
+    """The command line of a process; nothing if it has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except FileNotFoundError:
+        return ""
 
 
 @contextmanager
