@@ -112,7 +112,7 @@ def build() -> Path:
 
 def check_library(sdist: Path) -> None:
     """Configure the C and C++ library from the sdist, which has all files that this needs."""
-    folder = sdist.parent / "sdist"
+    folder = sdist.parents[1] / "sdist"
     shutil.rmtree(folder, ignore_errors=True)
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
