@@ -102,7 +102,7 @@ def calibrate_stop(net: Network, windows: np.ndarray, risk: float = 0.01) -> Sto
         >>> result, steps = engine.run(window, rule.stop_margin)
     """
     if not 0 < risk < 1:
-        raise DataError(f"the risk lies within 0..1, not {risk}")
+        raise DataError(f"the risk must be above 0 and below 1, not {risk}")
     windows = as_windows(windows)
     rank = math.ceil((1 - risk) * (len(windows) + 1))
     if rank > len(windows):

@@ -235,10 +235,14 @@ def _show(found: Evaluation, source: str) -> None:
         "evaluation",
         columns,
         left=("network", "backend", "integers"),
-        caption=f"means per window; energy is an estimate: {source}",
+        caption=f"means per window; energy is an estimate: {source}; integers: compared with the "
+        "first backend of the network",
     )
+    compared: set[tuple[str, str]] = set()
     for row in found.rows[:SHOWN]:
-        rows.add_row(*_cells(row))
+        pair = (row.network, row.data)
+        rows.add_row(*_cells(row), _verdict(row) if pair in compared else "-")
+        compared.add(pair)
     show(rows)
     if (more := len(found.rows) - SHOWN) > 0:
         say(f"and {counted(more, 'more row')}; the files hold all")
@@ -262,8 +266,11 @@ def _cells(row: Row) -> list[Any]:
         "-" if row.joules is None else f"{row.joules * 1e9:,.1f}",
         f"{row.ms:,.3f}",
         percent(row.agreement),
-        good("equal") if row.equal else bad("differ"),
     ]
+
+
+def _verdict(row: Row) -> Any:
+    return good("equal") if row.equal else bad("differ")
 
 
 def _finish(found: Evaluation) -> None:

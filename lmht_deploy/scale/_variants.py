@@ -64,7 +64,7 @@ class Variant:
             NetworkError: The changed network cannot be proved to fit 32 bits.
         """
         if not net.integer:
-            raise DataError("variants are made of integer networks; quantize it first")
+            raise DataError("variants are made of integer networks; quantize the network first")
         if any(layer.substeps != 1 for layer in net.neurons) and self != Variant():
             raise DataError("variants are made of networks without sub-steps")
         return Network(

@@ -82,7 +82,7 @@ def test_too_few_windows_for_a_risk(net: Network, windows: np.ndarray) -> None:
     with pytest.raises(lmht.DataError, match=r"0\.01 needs at least 99 .* 98 windows"):
         calibrate_stop(net, windows[:98], 0.01)
     assert calibrate_stop(net, windows[:99], 0.01).windows == 99
-    with pytest.raises(lmht.DataError, match=r"the risk lies within 0\.\.1, not 2"):
+    with pytest.raises(lmht.DataError, match=r"the risk must be above 0 and below 1, not 2"):
         calibrate_stop(net, windows, 2)
 
 
