@@ -102,7 +102,7 @@ typedef struct {
 } row;
 static row rows[ROWS];
 static int32_t n_rows;
-static int32_t* row_sums;
+static int32_t* row_sums; /* the currents to which the rows are added */
 
 /* Most of the time is spent here: a synaptic operation, or k of them, per weight. Eight currents at
  * a time stay in registers. */
@@ -133,8 +133,8 @@ static void add_rows(const synapse* from, int32_t* restrict sums) {
     n_rows = 0;
 }
 
-/* Adds what count k of input channel c contributes to one output pixel. The weights of the position
- * in the kernel begin at `tap`. */
+/* Notes that count k of input channel c contributes to the currents of one output pixel; add_rows
+ * adds it. The weights of this position in the kernel, of all input channels, begin at `tap`. */
 static void add_count(const synapse* from, int32_t c, int32_t k, int32_t tap, int32_t* sums) {
     if (from->groups != 1) sums += c / from->group * from->fan_out;
     if (n_rows == ROWS || (n_rows > 0 && sums != row_sums)) add_rows(from, row_sums);
@@ -143,8 +143,8 @@ static void add_count(const synapse* from, int32_t c, int32_t k, int32_t tap, in
     rows[n_rows++].factor = k * from->scale;
 }
 
-/* Adds what the active channels of one input pixel contribute to one output pixel. Returns the sum
- * of their counts. */
+/* Notes what the active channels of one input pixel contribute to one output pixel, by the format
+ * of the counts. Returns the sum of the counts k. */
 static uint32_t add_bits(const synapse* from, uint32_t at, int32_t tap, int32_t* sums) {
     uint32_t spikes = 0;
     for (int32_t first = 0; first < from->source->channels; first += 8) {
