@@ -259,6 +259,7 @@ def write_artifacts(
 
     Raises:
         ExportError: With `strict`, an artifact cannot represent the network.
+        BackendError: With `strict`, a backend cannot run here or refuses its artifact.
     """
     artifacts: dict[str, Path] = {}
     omitted: dict[str, str] = {}
@@ -266,7 +267,8 @@ def write_artifacts(
     for name in dict.fromkeys([REFERENCE, *names]):
         form = (registry.artifact_suffix(name), *registry.export_options(name))
         reason = registry.unavailable(name)
-        if reason and len(form) > 1:  # a file that nothing else runs
+        own = len(form) > 1  # exported with options, for this backend alone
+        if reason and own:
             omitted[name] = reason
             continue
         try:
@@ -281,7 +283,7 @@ def write_artifacts(
             if strict:
                 raise BackendError(reason)
             omitted[name] = reason
-            if len(form) > 1:  # nothing else runs it
+            if own:
                 path.unlink()
         else:
             artifacts[name] = path

@@ -65,12 +65,17 @@ def read_cache(path: Path, number: int) -> Counted | None:
             arrays = (content[name] for name in ("windows", "source_index", "start_us"))
             windows, sources, starts = arrays
             totals = json.loads(str(content["totals"]))
-        if not (len(windows) == len(sources) == len(starts) and 0 <= sources.max() < number):
-            return None
+        _check(windows, sources, starts, number)
         os.utime(path)  # it was used
     except Exception:  # whatever a damaged file raises: the cache is only a shortcut
         return None
     return Counted(windows, sources, starts, totals)
+
+
+def _check(windows: np.ndarray, sources: np.ndarray, starts: np.ndarray, number: int) -> None:
+    """Raise StorageError unless the arrays are those of windows of `number` recordings."""
+    if not (len(windows) == len(sources) == len(starts) and 0 <= sources.max() < number):
+        raise StorageError("windows without a recording")
 
 
 def write_cache(path: Path, found: Counted) -> None:
@@ -146,8 +151,7 @@ def _read_mapped(folder: Path, number: int) -> Counted | None:
         windows = np.load(folder / "windows.npy", mmap_mode="r", allow_pickle=False)
         sources, starts = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in _INDEX)
         totals = json.loads((folder / "totals.json").read_text(encoding="utf-8"))
-        if not (len(windows) == len(sources) == len(starts) and 0 <= sources.max() < number):
-            return None
+        _check(windows, sources, starts, number)
         os.utime(folder)  # it was used
     except Exception:  # whatever a damaged file raises: the cache is only a shortcut
         return None

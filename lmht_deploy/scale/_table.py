@@ -163,11 +163,16 @@ def _correct(entry: Entry, answers: np.ndarray) -> int | None:
     return None if labels is None else int((answers == labels).sum())
 
 
+def _is_linear(model: EnergyModel) -> bool:
+    """Whether sums over windows determine the energy."""
+    return model.view == "graded" and model.picojoules.keys() <= LINEAR.keys()
+
+
 def _joules(sums: Mapping[str, int], model: EnergyModel) -> float | None:
-    prices = model.picojoules
-    if model.view != "graded" or not prices.keys() <= LINEAR.keys():
+    if not _is_linear(model):
         return None
-    total = sum(sums[LINEAR[unit]] * float(str(price)) for unit, price in prices.items())
+    prices = model.picojoules.items()
+    total = sum(sums[LINEAR[unit]] * float(str(price)) for unit, price in prices)
     return total * 1e-12 / sums["windows"]
 
 
@@ -232,7 +237,7 @@ def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 def check_model(model: EnergyModel) -> None:
     """Raise LmhtError for an energy model that needs more than sums over windows."""
-    if model.view != "graded" or not model.picojoules.keys() <= LINEAR.keys():
+    if not _is_linear(model):
         raise LmhtError(
             f"energy model {model.name!r} needs counts that an evaluation does not keep; use a "
             "model of SOPs, MACs and spikes, such as 45nm"

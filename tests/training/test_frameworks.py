@@ -34,6 +34,16 @@ def amplified(model: nn.Module, gain: float = 3.0) -> nn.Module:
     return model.eval()
 
 
+def convolutional(make: Callable[[], nn.Module], pool: nn.Module) -> nn.Sequential:
+    """Two convolutions and a linear layer, with neurons of `make` behind each."""
+    model = nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1), make(), pool, nn.Conv2d(6, 6, 3, padding=1),
+        make(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(24, 10), make(),
+    )  # fmt: skip
+    amplified(model)
+    return model
+
+
 def recorded(layers: list[nn.Module], run: Callable[[], Any]) -> list[np.ndarray]:
     """Run a model, and return what `layers` passed on at all calls, one after another."""
     found: list[list[Tensor]] = [[] for _ in layers]
@@ -201,12 +211,7 @@ def test_sinabs(name: str) -> None:
 
     torch.manual_seed(1)
     make = _sinabs_layers()[name]
-    model = amplified(
-        nn.Sequential(
-            nn.Conv2d(2, 6, 3, padding=1), make(), sl.SumPool2d(2), nn.Conv2d(6, 6, 3, padding=1),
-            make(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(24, 10), make(),
-        )
-    )  # fmt: skip
+    model = convolutional(make, sl.SumPool2d(2))
 
     def run(x: Tensor) -> list[np.ndarray]:
         layers = [module for module in model if isinstance(module, sl.LIF)]
@@ -275,12 +280,7 @@ def test_snntorch(name: str) -> None:
     pytest.importorskip("snntorch")
     torch.manual_seed(2)
     make = _snntorch_layers()[name]
-    model = amplified(
-        nn.Sequential(
-            nn.Conv2d(2, 6, 3, padding=1), make(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3, padding=1),
-            make(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(24, 10), make(),
-        )
-    )  # fmt: skip
+    model = convolutional(make, nn.MaxPool2d(2))
     factor = 0.5 if name == "leaky-graded" else 1.0
 
     def run(x: Tensor) -> list[np.ndarray]:

@@ -526,14 +526,7 @@ const KEYS = {
   o: () => $("file").click(),
 };
 
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey) return;
-  const own = event.target.closest("select, input") || (event.key === " " && event.target.closest("button"));
-  const act = KEYS[(event.shiftKey ? "Shift+" : "") + (event.key.length > 1 ? event.key : event.key.toLowerCase())];
-  if (own || !act) return;
-  event.preventDefault();
-  act();
-});
+listenToKeys(KEYS);
 
 // The decisions as `lmht stream --json` writes them, without the times that the machine took.
 function decisionLines() {

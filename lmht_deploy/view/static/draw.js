@@ -1,4 +1,4 @@
-// Drawing of the pages that show events and answers: `lmht view`, and the page of lmht.js.
+// Drawing and keys of the pages that show events and answers: `lmht view`, and the page of lmht.js.
 "use strict";
 
 const WINDOWS = 240; // windows in the charts
@@ -21,6 +21,19 @@ const lasting = (seconds) =>
   seconds < 1 ? `${(1000 * seconds).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`;
 
 // Writes a text only if it changes: each write lays out its surroundings.
+// Calls the function of a pressed key, which `keys` names as "Shift+ArrowLeft" or "o", unless the control
+// with the focus uses the key itself.
+function listenToKeys(keys) {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const own = event.target.closest("select, input") || (event.key === " " && event.target.closest("button"));
+    const act = keys[(event.shiftKey ? "Shift+" : "") + (event.key.length > 1 ? event.key : event.key.toLowerCase())];
+    if (own || !act) return;
+    event.preventDefault();
+    act();
+  });
+}
+
 function write(node, text) {
   if (node.firstChild?.data !== String(text)) node.textContent = text;
 }

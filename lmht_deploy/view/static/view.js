@@ -320,14 +320,7 @@ const KEYS = {
   w: explain,
 };
 
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey) return;
-  const own = event.target.closest("select, input") || (event.key === " " && event.target.closest("button"));
-  const act = KEYS[(event.shiftKey ? "Shift+" : "") + (event.key.length > 1 ? event.key : event.key.toLowerCase())];
-  if (own || !act) return;
-  event.preventDefault();
-  act();
-});
+listenToKeys(KEYS);
 
 $("pause").addEventListener("click", pause);
 $("step").addEventListener("click", step);
