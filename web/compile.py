@@ -44,17 +44,16 @@ def compile_engine() -> bytes:
 
 
 def _sources() -> list[Path]:
+    """The first ones replace functions of the standard libraries, so the linker meets them first."""
     engine = [path for path in (CORE / "engine" / "core").glob("*.cpp") if path.stem != "module"]
-    return sorted(
-        [
-            *engine,
-            CORE / "engine" / "core" / "kernels" / "generic.cpp",
-            CORE / "events" / "core" / "decoders.cpp",
-            *(CORE / "native").glob("*.cpp"),
-            *(CORE / "library").glob("*.cpp"),
-            *NATIVE.glob("*.cpp"),
-        ]
-    )
+    core = [
+        *engine,
+        CORE / "engine" / "core" / "kernels" / "generic.cpp",
+        CORE / "events" / "core" / "decoders.cpp",
+        *(CORE / "native").glob("*.cpp"),
+        *(CORE / "library").glob("*.cpp"),
+    ]
+    return [*sorted(NATIVE.glob("*.cpp")), *sorted(core)]
 
 
 def _compile(source: Path) -> Path:
