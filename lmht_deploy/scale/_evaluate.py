@@ -28,11 +28,12 @@ from lmht_deploy.ir import Network
 from lmht_deploy.zoo import network_path
 
 from ._audit import Audit, audit, choose
+from ._files import sha256_of
 from ._plan import SHARD, Entry, Plan
+from ._shard import Shard
 from ._table import Row, check_model, make_rows
-from ._task import Outcome, Task, plain
+from ._task import Outcome, plain
 from ._windows import WindowStore, store_windows
-from ._worker import sha256_of
 from .executors import Executor, open_executor
 
 RESULTS, WINDOWS, NETWORKS = "shards", "windows", "networks"
@@ -350,7 +351,7 @@ def run_entries(
     plan = Plan(entries, folder / RESULTS, shard)
     missing = plan.missing()
     watch = _Watch("shards", len(missing), progress)
-    failed = _compute(executor, missing, watch)
+    failed = _compute(executor, missing, folder, watch)
     found = None
     if audit_share > 0:
         found = _audit(executor, plan, failed, folder, audit_share, audit_backend, progress)
@@ -364,11 +365,13 @@ def run_entries(
     )
 
 
-def _compute(executor: Executor, tasks: Sequence[Task], watch: _Watch) -> dict[str, Outcome]:
+def _compute(
+    executor: Executor, tasks: Sequence[Shard], folder: Path, watch: _Watch
+) -> dict[str, Outcome[Shard]]:
     """Run the tasks; return the outcomes of those that failed, by address."""
     failed = {}
     if tasks:
-        with closing(executor.run(tasks)) as outcomes:  # type: ignore[type-var]
+        with closing(executor.run(tasks, folder)) as outcomes:
             for outcome in outcomes:
                 watch.see(outcome)
                 if outcome.error:
@@ -379,7 +382,7 @@ def _compute(executor: Executor, tasks: Sequence[Task], watch: _Watch) -> dict[s
 def _audit(
     executor: Executor,
     plan: Plan,
-    failed: dict[str, Outcome],
+    failed: dict[str, Outcome[Shard]],
     folder: Path,
     share: float,
     backend: str | None,
@@ -391,9 +394,9 @@ def _audit(
     return audit(executor, chosen, backend or "", folder, watch.see)
 
 
-def _described(failed: dict[str, Outcome]) -> Iterator[str]:
+def _described(failed: dict[str, Outcome[Shard]]) -> Iterator[str]:
     """Yield one sentence for each kind of failure."""
-    groups: dict[str, list[Task]] = {}
+    groups: dict[str, list[Shard]] = {}
     for outcome in failed.values():
         groups.setdefault(outcome.error, []).append(outcome.task)
     for error, tasks in sorted(groups.items()):
@@ -413,12 +416,12 @@ class _Watch:
         self._seconds = [0.0, 0.0, 0.0]
         self._tell()
 
-    def see(self, outcome: Outcome) -> None:
+    def see(self, outcome: Outcome[Shard]) -> None:
         """Count an outcome."""
         self._done += 1
         self._failures += bool(outcome.error)
         self._windows += 0 if outcome.error else outcome.task.size
-        spent = (outcome.seconds, outcome.run_seconds, outcome.load_seconds)
+        spent = (outcome.seconds, *outcome.spent)
         self._seconds = [a + b for a, b in zip(self._seconds, spent, strict=True)]
         self._tell()
 

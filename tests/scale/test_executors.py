@@ -20,7 +20,7 @@ from lmht_deploy.scale import State
 from lmht_deploy.scale.executors.slurm import parse_parameters
 from tests.support.networks import windows_for
 
-WORKER = "lmht_deploy.scale._worker"
+WORKER = "lmht_deploy.scale.executors._process"
 
 
 def processes(text: str) -> list[int]:
