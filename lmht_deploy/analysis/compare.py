@@ -281,7 +281,7 @@ def write_artifacts(
         written[form] = path
         if reason := reason or registry.refusal(name, path):
             if strict:
-                raise BackendError(reason)
+                raise BackendError(f"backend {name!r} does not run this network: {reason}")
             omitted[name] = reason
             if own:
                 path.unlink()

@@ -166,7 +166,10 @@ def export_options(name: str) -> dict[str, Any]:
 
 
 def refusal(name: str, path: Path) -> str | None:
-    """Return why backend `name` is not proved to run an artifact exactly, or None."""
+    """Return why backend `name` is not proved to run an artifact exactly, or None.
+
+    The reason does not name the file, which may be a temporary one.
+    """
     check: Callable[[Path], str | None] = getattr(_module(name), "refusal", lambda path: None)
     return check(path)
 

@@ -29,6 +29,8 @@ MAX_REASON = 200
 """Largest length of a text of ONNX Runtime in a message."""
 KERNEL = "_kernel_time"
 """End of the names of events of ONNX Runtime's profiler that are the time of one node."""
+INLINED = "_inlfunc_"
+"""Begin of the names of nodes of functions, `_inlfunc_<function>_<node>`."""
 FATAL = 4
 """Severity of log messages below which ONNX Runtime is silent; errors are raised."""
 
@@ -104,10 +106,21 @@ def _seconds_by_layer(events: Sequence[dict[str, Any]]) -> dict[str, float]:
     found: dict[str, float] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
-            layer, slash, _ = event["name"].rpartition("/")
-            name = layer if slash else "other"
+            name = _layer_of(event["name"])
             found[name] = found.get(name, 0.0) + event["dur"] * 1e-6
     return found
+
+
+def _layer_of(node: str) -> str:
+    """Return the layer of a node `<layer>/<part>/<operator>`, whose function is `<layer>/<part>`.
+
+    Files before version 4 have nodes `<layer>/<operator>`.
+    """
+    part, slash, _ = node.rpartition("/")
+    if part.startswith(INLINED):  # "_inlfunc_a/Conv0_a/Conv0"
+        twice = part.removeprefix(INLINED)
+        part = twice[len(twice) // 2 + 1 :]
+    return part.partition("/")[0] if slash else "other"
 
 
 class OnnxBackend(ExportedBackend):
@@ -124,7 +137,7 @@ class OnnxBackend(ExportedBackend):
     def profile(self, windows: np.ndarray) -> dict[str, float]:
         """Run `windows` once, and return the time of each layer, in seconds.
 
-        Nodes are named `<layer>/<operator>`. ONNX Runtime measures them in a session of its own.
+        ONNX Runtime measures its nodes in a session of its own.
         """
         with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
             runner = OnnxBackend(self._path, self._model, self._threads, f"{folder}/profile")
