@@ -71,9 +71,9 @@ def inspect(
     network: Annotated[
         Path,
         typer.Argument(
-            help="A network (.lmht, or zoo:NAME), an exported .onnx or .nir file, or a NetX file "
-            "(.net) of any tool.",
-            callback=options.network_file(".lmht", ".onnx", ".net", ".nir"),
+            help="A network (.lmht, .nir or .lmhtf, or zoo:NAME), an exported .onnx file, or a "
+            "NetX file (.net) of any tool.",
+            callback=options.network_file(".onnx"),
             autocompletion=options.complete_network,
         ),
     ],

@@ -39,8 +39,8 @@ def run(
     artifact: Annotated[
         Path,
         typer.Argument(
-            help="What to run: a .lmht, .onnx, .net or .nir file, or zoo:NAME.",
-            callback=options.network_file(),
+            help="What to run: a .lmht, .onnx, .net, .nir or .lmhtf file, or zoo:NAME.",
+            callback=options.network_file(".onnx"),
             autocompletion=options.complete_network,
         ),
     ],
@@ -49,8 +49,8 @@ def run(
         str | None,
         typer.Option(
             "--backend",
-            help="Backend to use (default: event for .lmht, and for .net and .nir files of "
-            "lmht-deploy; onnx for .onnx; netx for .net files of lava-dl or --stock-exact).",
+            help="Backend to use (default: onnx for .onnx, netx for .net files of lava-dl or "
+            "--stock-exact, otherwise event). A network is exported where the backend needs it.",
             rich_help_panel=options.EXECUTION,
             autocompletion=options.completion(options.backend_names),
         ),
@@ -182,14 +182,15 @@ def _content(answered: answers.Answered) -> dict[str, Any]:
 
 def _samples(artifact: Path, answered: answers.Answered) -> list[dict[str, Any]]:
     """Return the spikes of some windows; empty for an artifact without its network."""
+    import lmht_deploy as lmht
+    from lmht_deploy.analysis.runner import holds_network
     from lmht_deploy.analysis.samples import choose, label_margins, list_samples
-    from lmht_deploy.formats.lmht import load_network
 
-    if artifact.suffix != ".lmht":
+    if not holds_network(artifact):
         return []
     labels, result = answered.found.labels, answered.result
     margins = answered.answers.margins if labels is None else label_margins(result, labels)
-    net = load_network(artifact)
+    net = lmht.load(artifact)
     return list_samples(net, answered.found.windows, choose(margins), labels)
 
 

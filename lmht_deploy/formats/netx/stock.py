@@ -175,16 +175,19 @@ class ExactEncoding:
         min_value: Smallest input value.
         max_value: Largest input value.
         copies: How many times the flattened window enters, as one frame of graded spikes.
+        token: Whether a channel of ones follows.
         scale: Real value of one unit of a logit.
-        layers: Per layer with neurons: its name in the network, and how many neurons count.
+        layers: Per layer with neurons of the network: its position among the layers of the file
+            that have neurons, its name in the network, and how many neurons count.
     """
 
     window: Shape
     min_value: int
     max_value: int
     copies: int
+    token: bool
     scale: float
-    layers: tuple[tuple[str, int], ...]
+    layers: tuple[tuple[int, str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -325,8 +328,13 @@ def _exact_encoding(content: exact.ExactFile) -> ExactEncoding:
         min_value=content.input_range[0],
         max_value=content.input_range[1],
         copies=content.copies,
+        token=bool(content.token),
         scale=content.scale,
-        layers=tuple((x.name, x.unrolled.size) for x in content.layers if x.unrolled),
+        layers=tuple(
+            (position, layer.name or "", layer.own)
+            for position, layer in enumerate(content.layers[1:])
+            if layer.own
+        ),
     )
 
 
