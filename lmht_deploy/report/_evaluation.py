@@ -58,7 +58,7 @@ def _rows(content: Content) -> Item:
         interval = None if row["accuracy"] is None else [row["accuracy_low"], row["accuracy_high"]]
         windows = row["windows"]
         means = (row["spikes"] / windows, row["sops"] / windows, row["joules"])
-        rest = (row["agreement"], row["equal"])
+        rest = (row["agreement"], row["equal"] and row["audited"] is not False)
         names = (row["network"], row["backend"], windows, row["accuracy"], interval)
         rows.append((*names, *means, *rest))
     title = f"Means per window; energy under the model {content['energy_model']}."
