@@ -209,6 +209,8 @@ def _target(path: Path) -> Target:
 def as_json(found: Evaluation, energy_model: str) -> dict[str, Any]:
     """Return an evaluation as plain data."""
     return {
+        "schema": "lmht-evaluate",
+        "version": 1,
         "rows": [row.cells() for row in found.rows],
         "energy_model": energy_model,
         "failures": list(found.failures),

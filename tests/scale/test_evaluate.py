@@ -21,6 +21,8 @@ from lmht_deploy.scale._files import files_of
 from lmht_deploy.scale._sweep import read_sweep
 from lmht_deploy.scale._table import first_difference
 
+ROOT = Path(__file__).parents[2]
+
 
 def tables(rows: tuple[Row, ...], folder: Path) -> list[bytes]:
     found = []
@@ -222,6 +224,15 @@ def test_wrong_arguments_are_named(
     given = {"networks": net, "data": windows, "out": tmp_path / "out"} | change
     with pytest.raises(lmht.LmhtError, match=message):
         lmht.evaluate(**given)
+
+
+def test_the_page_names_every_key(net: Network, windows: np.ndarray, tmp_path: Path) -> None:
+    from lmht_deploy.cli.evaluate import as_json
+
+    page = (ROOT / "docs" / "reference" / "evaluate-json.md").read_text(encoding="utf-8")
+    content = as_json(lmht.evaluate(net, windows, out=tmp_path, audit_share=1.0), "45nm")
+    keys = [*content, *content["rows"][0], *content["audit"], *content["times"]]
+    assert [key for key in keys if f"`{key}`" not in page] == []
 
 
 def test_the_report(net: Network, windows: np.ndarray, labels: np.ndarray, tmp_path: Path) -> None:
