@@ -25,6 +25,7 @@ from lmht_deploy.result import Result
 from lmht_deploy.zoo import network_path
 
 __all__ = [
+    "artifact_name",
     "as_array",
     "as_windows",
     "default_backend",
@@ -188,6 +189,12 @@ def _exported(
             raise type(error)(str(error).replace(str(path), name)) from None
 
 
+def artifact_name(backend: str) -> str:
+    """Return the name of the file that `write_artifact` writes for a backend."""
+    own = f"-{backend}" if backends.export_options(backend) else ""
+    return f"net{own}{backends.artifact_suffix(backend)}"
+
+
 def write_artifact(net: Network, folder: Path, backend: str, *, trace: bool = False) -> Path:
     """Write the artifact that `backend` runs to `folder`, as `net.lmht`, `net.onnx` or `net.net`.
 
@@ -203,8 +210,7 @@ def write_artifact(net: Network, folder: Path, backend: str, *, trace: bool = Fa
         ExportError: The format of the artifact cannot represent the network.
         StorageError: The file cannot be written.
     """
-    options = backends.export_options(backend)
-    path = folder / f"net{f'-{backend}' if options else ''}{backends.artifact_suffix(backend)}"
+    path, options = folder / artifact_name(backend), backends.export_options(backend)
     if path.suffix == ".lmht":
         save_network(net, path)
     else:

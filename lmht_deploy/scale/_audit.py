@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmht_deploy.formats.shards import load_shard
@@ -28,12 +28,14 @@ class Audit:
         shards: Number of shards that were computed again.
         differences: One sentence for each shard that differs.
         failures: One sentence for each shard that could not be computed again.
+        verdicts: Whether each shard, by its address, was computed again with the same integers.
     """
 
     backend: str
     shards: int
     differences: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    verdicts: Mapping[str, bool] = field(default_factory=dict, repr=False)
 
     @property
     def passed(self) -> bool:
@@ -63,7 +65,7 @@ def audit(
         folder: Folder for temporary results that all workers can write.
         progress: Called with each outcome.
     """
-    differences, failures = [], []
+    differences, failures = {}, {}
     with tempfile.TemporaryDirectory(prefix="audit-", dir=folder) as temporary:
         again = {str(shard_path(Path(temporary), task.key)): task for task in tasks}
         chosen = [_again(task, backend, target) for target, task in again.items()]
@@ -72,10 +74,17 @@ def audit(
                 progress(outcome)
                 task = again[outcome.task.target]
                 if outcome.error:
-                    failures.append(f"{_name(task)}: {outcome.error}")
+                    failures[task.key] = f"{_name(task)}: {outcome.error}"
                 elif text := _compare(task, outcome):
-                    differences.append(f"{_name(task)}: {text}")
-    return Audit(backend, len(chosen), tuple(sorted(differences)), tuple(sorted(failures)))
+                    differences[task.key] = f"{_name(task)}: {text}"
+    wrong = differences.keys() | failures.keys()
+    return Audit(
+        backend,
+        len(chosen),
+        tuple(sorted(differences.values())),
+        tuple(sorted(failures.values())),
+        {task.key: task.key not in wrong for task in tasks},
+    )
 
 
 def _again(task: Shard, backend: str, target: str) -> Shard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,18 +17,14 @@ from lmht_deploy._arguments import INTEGER, REAL, check_types
 from lmht_deploy._packages import require_package
 from lmht_deploy.analysis import energy
 from lmht_deploy.analysis.compare import choose_backends
-from lmht_deploy.analysis.runner import as_windows, default_backend
+from lmht_deploy.analysis.runner import as_windows
 from lmht_deploy.analysis.scores import check_labels
 from lmht_deploy.data import Windows
-from lmht_deploy.errors import DataError, counted, show
-from lmht_deploy.exporters import export
-from lmht_deploy.formats.files import as_path, atomic_write, check_folder, no_file
-from lmht_deploy.formats.lmht import load_network, save_network
-from lmht_deploy.ir import Network
-from lmht_deploy.zoo import network_path
+from lmht_deploy.errors import DataError, counted
+from lmht_deploy.formats.files import as_path, check_folder
 
 from ._audit import Audit, audit, choose
-from ._files import sha256_of
+from ._networks import Networks, keep_networks, make_entries
 from ._plan import SHARD, Entry, Plan
 from ._shard import Shard
 from ._table import Row, check_model, make_rows
@@ -36,7 +32,7 @@ from ._task import Outcome, plain
 from ._windows import WindowStore, store_windows
 from .executors import Executor, open_executor
 
-RESULTS, WINDOWS, NETWORKS = "shards", "windows", "networks"
+RESULTS, WINDOWS = "shards", "windows"
 """Folders below that of an evaluation."""
 
 
@@ -62,9 +58,6 @@ class State:
 
 
 Progress: TypeAlias = Callable[[State], None]
-Networks: TypeAlias = (
-    Sequence[Network | str | Path] | Mapping[str, Network | str | Path] | Network | str | Path
-)
 
 
 @dataclass(frozen=True)
@@ -253,86 +246,6 @@ def keep_windows(
     return store, str(about.get("data", ""))
 
 
-def keep_networks(folder: Path, networks: Networks) -> dict[str, Path]:
-    """Return the files of networks by name; a `Network` is written below the folder."""
-    if isinstance(networks, Network | str | Path):
-        networks = [networks]
-    if not isinstance(networks, Sequence | Mapping) or not networks:
-        raise DataError(f"networks must be a list of networks or files, not {show(networks)}")
-    if isinstance(networks, Mapping):
-        return {str(name): _file(folder, network) for name, network in networks.items()}
-    files: dict[str, Path] = {}
-    for index, network in enumerate(networks):
-        path = _file(folder, network)
-        named = isinstance(network, Network)
-        files[f"network{index}" if named else _name(path, files)] = path
-    return files
-
-
-def _file(folder: Path, network: Network | str | Path) -> Path:
-    """Return the file of a network."""
-    if isinstance(network, Network):
-        return _keep_network(folder, network)
-    path = network_path(as_path(network))
-    if not path.is_file():
-        raise no_file(path)
-    return path.absolute()
-
-
-def _keep_network(folder: Path, net: Network) -> Path:
-    from lmht_deploy.formats.lmht import network_checksum
-
-    path = folder / NETWORKS / f"{network_checksum(net)}.lmht"
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        save_network(net, path)
-    return path
-
-
-def _name(path: Path, taken: dict[str, Path]) -> str:
-    """Name a file: as short as is unique."""
-    for name in (path.stem, path.name, str(path)):
-        if name not in taken:
-            return name
-    raise DataError(f"{path}: is named twice")
-
-
-def make_entries(
-    folder: Path,
-    name: str,
-    path: Path,
-    backends: Sequence[str],
-    store: WindowStore,
-    data: str,
-) -> Iterator[Entry]:
-    """Yield the rows of one network: one per backend, or one for an exported file."""
-    if path.suffix != ".lmht":
-        yield Entry(name, path, sha256_of(path), default_backend(path), store, data)
-        return
-    sha256 = sha256_of(path)
-    for backend in choose_backends(backends):
-        artifact = _artifact(folder, path, sha256, backend)
-        own = sha256 if artifact == path else sha256_of(artifact)
-        yield Entry(name, artifact, own, backend, store, data, path)
-
-
-def _artifact(folder: Path, path: Path, sha256: str, backend: str) -> Path:
-    """Return what a backend runs; a network is exported once for a backend that needs it."""
-    suffix = registry.artifact_suffix(backend)
-    if suffix == path.suffix:
-        return path
-    options = registry.export_options(backend)
-    form = "".join(f"-{name}" for name in sorted(options))
-    target = folder / NETWORKS / f"{sha256}{form}{suffix}"
-    if not target.exists():
-        target.parent.mkdir(exist_ok=True)
-        with atomic_write(target) as temporary:
-            exported = temporary.with_name(f"{temporary.name}{suffix}")
-            export(load_network(path), exported, **options)
-            exported.replace(temporary)
-    return target
-
-
 # ------------------------------------------------------------------------------------- running
 
 
@@ -357,7 +270,7 @@ def run_entries(
         found = _audit(executor, plan, failed, folder, audit_share, audit_backend, progress)
     return replace(
         watch.evaluation(),
-        rows=tuple(make_rows(plan, model, failed)),
+        rows=tuple(make_rows(plan, model, failed, None if found is None else found.verdicts)),
         failures=tuple(_described(failed)),
         audit=found,
         shards=len(plan.all_tasks()),

@@ -1,4 +1,4 @@
-"""SHA-256 of files."""
+"""The files of an artifact, and their SHA-256."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import hashlib
 from pathlib import Path
 
 from lmht_deploy.errors import StorageError
+from lmht_deploy.formats.onnx import data_path
+
+
+def files_of(artifact: Path) -> tuple[Path, ...]:
+    """Return an artifact, and the file beside it that holds the weights of a large ONNX model.
+
+    The `.onnx` file holds the SHA-256 of that file, which is checked whenever it is opened.
+    """
+    weights = data_path(artifact)
+    return (artifact, weights) if artifact.suffix == ".onnx" and weights.exists() else (artifact,)
 
 
 def sha256_of(path: Path) -> str:

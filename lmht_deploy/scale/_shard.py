@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lmht_deploy.backends import run_windows
 from lmht_deploy.formats.shards import encode_shard, save_shard
 
+from ._files import files_of
 from ._task import Spent, Task
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class Shard(Task):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The network or the exported file."""
-        return (self.artifact,)
+        """The network, or the exported file with the file of its weights."""
+        return tuple(str(path) for path in files_of(Path(self.artifact)))
 
     @property
     def stores(self) -> tuple[str, ...]:
