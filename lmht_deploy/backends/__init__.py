@@ -43,6 +43,7 @@ __all__ = [
     "Backend",
     "Capability",
     "Incremental",
+    "ProfilesLayers",
     "ReportsProgress",
     "StepRunner",
     "artifact_suffix",
@@ -117,6 +118,22 @@ class ReportsProgress(Protocol):
     """
 
     progress: Callable[[int], None]
+
+
+@runtime_checkable
+class ProfilesLayers(Protocol):
+    """A backend that measures the time of each layer."""
+
+    def profile(self, windows: np.ndarray) -> dict[str, float]:
+        """Run windows, and return the time of each layer in seconds.
+
+        Args:
+            windows: Integers `[B, T_in, ...]`.
+
+        Returns:
+            Times by layer, in the order of the run; what belongs to no layer is under "other".
+        """
+        ...
 
 
 class StepRunner(Protocol):
@@ -201,7 +218,7 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1, device: str =
     module = _module(name)
     check_threads(threads, f"backend {name!r}")
     if not isinstance(path, str | os.PathLike):
-        raise BackendError(f"{path!r} is not the name of a file")
+        raise BackendError(f"{show(path)} is not the name of a file")
     path = network_path(path)
     if path.suffix not in _suffixes(module):
         raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {path.name!r}")

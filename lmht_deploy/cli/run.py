@@ -17,6 +17,7 @@ from . import _options as options
 from ._console import counting, say, show, table, write_json
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
 from ._early import measure_stop, say_stop
+from ._profile import check_profile, measure_layers, show_profile
 from ._report import write_report
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 PERCENTS = (50, 90, 99)
 """Percentiles of the time of single windows that are reported."""
+PROFILED = 100
+"""Largest number of windows in which layers are timed."""
 TIMED = 100
 """Number of windows that are timed one by one by default."""
 SLOW = {"lava": 0}
@@ -106,6 +109,15 @@ def run(
             rich_help_panel=options.EXECUTION,
         ),
     ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help=f"Also measure the time of each layer, in {PROFILED} windows at most (backend "
+            "onnx).",
+            rich_help_panel=options.EXECUTION,
+        ),
+    ] = False,
     predictions: answers.Predictions = None,
     report: options.Report = None,
     figures: options.Figures = None,
@@ -120,6 +132,8 @@ def run(
 
     name = backend or default_backend(artifact)
     with _open_runner(name, artifact, threads, fast_conv) as runner:
+        if profile:
+            check_profile(name, runner)
         judge = answers.choose_judge(runner.metadata, artifact, smooth, min_margin, calibrate)
         shape, metadata = runner.window_shape, runner.metadata
         target = Target.of(shape, runner.max_value, metadata, artifact)
@@ -131,12 +145,14 @@ def run(
             chosen = answers.calibrate(answered, calibrate)
         number = latency if latency is not None else SLOW.get(name, TIMED)
         times = time_windows(runner, found.windows[:number])
+        layers = measure_layers(runner, found.windows[:PROFILED]) if profile else None
         early = None if stop_risk is None else measure_stop(artifact, found.windows, stop_risk)
     _show(f"{artifact.name} on {name}, {counted(len(found), 'window')}", result)
     if answered.scores is None:
         answers.say_answers(answered)
     answers.report(answered, predictions)
     _say_times(result, times)
+    show_profile(layers)
     answers.say_calibration(chosen, artifact)
     say_stop(early)
     content = {"artifact": artifact, "backend": name, **_content(answered)}
@@ -144,6 +160,7 @@ def run(
     content |= {
         "calibration": None if chosen is None else asdict(chosen),
         "early": early,
+        "profile": layers,
         "provenance": provenance(threads),
     }
     if report or figures:
