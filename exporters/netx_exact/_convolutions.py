@@ -51,9 +51,6 @@ from ._shared import (
     spikes_per_step,
 )
 
-MAX_GEOMETRY = 127
-"""lava-nc 0.10 keeps groups, kernel sizes, strides and paddings of convolutions in 8 bits."""
-
 Stage: TypeAlias = Neurons | Readout | MaxPool
 """A layer of the network that becomes one or more layers of the file."""
 
@@ -324,10 +321,10 @@ class _Convolution:
         axes = [self._axis(axis) for axis in (0, 1)]
         (top, height), (left, width) = axes
         shape = (self.channels, self.before.channels, height, width)
-        if max(height, width, *self.stride, top, left) > MAX_GEOMETRY:
+        if max(height, width, *self.stride, top, left) > keys.MAX_GEOMETRY:
             raise ExportError(
-                f"layer {self.name!r} has a kernel, stride or padding beyond {MAX_GEOMETRY}, and "
-                f"lava-nc 0.10 keeps them in 8 bits; {WAY_OUT}"
+                f"layer {self.name!r} has a kernel, stride or padding beyond "
+                f"{keys.MAX_GEOMETRY}, and lava-nc 0.10 keeps them in 8 bits; {WAY_OUT}"
             )
         require_size(self.name, int(np.prod(shape)))
         weight = np.zeros(shape, np.int32)
@@ -407,7 +404,7 @@ class _Lanes:
     @property
     def per_group(self) -> int:
         """Lanes per group; lava-nc has at most 127 groups."""
-        return -(-self._lanes // MAX_GEOMETRY)
+        return -(-self._lanes // keys.MAX_GEOMETRY)
 
     @property
     def groups(self) -> int:

@@ -396,7 +396,6 @@ def _fits(layer: NetXLayer, shape: Shape) -> bool:
             return (
                 min(*layer.stride, *layer.dilation, layer.groups) >= 1
                 and min(layer.padding) >= 0
-                and max(*layer.stride, *layer.dilation, *layer.padding, layer.groups) < INT32
                 and len(layer.weight) % layer.groups == 0
                 and len(shape) == 3
                 and shape[0] == layer.weight.shape[1] * layer.groups
@@ -446,7 +445,7 @@ def _read_input(what: str, group: h5py.Group) -> NetXInput:
 def _read_conv(what: str, group: h5py.Group) -> NetXConv:
     weight = _integers(what, group, keys.WEIGHT)
     shape, bias = _shape(group), _bias(what, group)
-    return NetXConv(
+    found = NetXConv(
         shape=shape,
         neurons=_read_neurons(what, group[keys.NEURON]),
         weight=weight.reshape(weight.shape[:4]),
@@ -456,6 +455,13 @@ def _read_conv(what: str, group: h5py.Group) -> NetXConv:
         dilation=_pair(_data(group, keys.DILATION)),
         groups=int(_data(group, keys.GROUPS)),
     )
+    largest = max(*found.stride, *found.padding, *found.dilation, found.groups)
+    if (largest := max(largest, *found.weight.shape[2:])) > keys.MAX_GEOMETRY:
+        raise StorageError(
+            f"{what} has a kernel size, stride, padding, dilation or groups of {largest}; lava-nc "
+            f"0.10 keeps them in 8 bits, up to {keys.MAX_GEOMETRY}"
+        )
+    return found
 
 
 def _read_dense(what: str, group: h5py.Group, kind: str) -> NetXDense:
