@@ -142,7 +142,7 @@ def export(
 
 def _checked(path: str | Path) -> Path:
     if not isinstance(path, str | os.PathLike):
-        raise ExportError(f"{path!r} is not the name of a file")
+        raise ExportError(f"{show(path)} is not the name of a file")
     return Path(path)
 
 
