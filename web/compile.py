@@ -27,8 +27,8 @@ FLAGS = (
     f"-I{NATIVE / 'threads'}", f"-I{CORE}",
 )  # fmt: skip
 FAST, SMALL = "-O2", "-Oz"
-"""The kernels do almost all of the work; the rest is compiled to be small. Their vectors are written
-out: other loops as vectors made the kernels larger and slower."""
+"""The kernels do almost all of the work; the rest is compiled to be small. The kernels
+have their vectors written out: those of the compiler made them larger and slower."""
 
 
 def compile_engine() -> bytes:
@@ -45,7 +45,7 @@ def compile_engine() -> bytes:
 
 
 def _sources() -> list[Path]:
-    """The first ones replace functions of the standard libraries, so the linker meets them first."""
+    """The first ones replace functions of the standard libraries, before the linker takes those."""
     engine = [path for path in (CORE / "engine" / "core").glob("*.cpp") if path.stem != "module"]
     core = [
         *engine,

@@ -18,16 +18,17 @@ def measure_stop(artifact: Path, windows: np.ndarray, risk: float) -> dict[str, 
     """Return the margin for a risk, and what it saves, as plain data.
 
     Args:
-        artifact: A `.lmht` file.
+        artifact: A file of a network.
         windows: Windows that the network was not trained on.
         risk: Largest probability of another answer than that of the whole window.
     """
+    import lmht_deploy as lmht
     from lmht_deploy.analysis.early import calibrate_stop, run_early
-    from lmht_deploy.formats.lmht import load_network
+    from lmht_deploy.analysis.runner import holds_network
 
-    if artifact.suffix != ".lmht":
-        raise DataError(f"{artifact}: --stop-risk runs a .lmht file")
-    net = load_network(artifact)
+    if not holds_network(artifact):
+        raise DataError(f"{artifact}: --stop-risk needs a network, and this file holds none")
+    net = lmht.load(artifact)
     rule = calibrate_stop(net, windows[::2], risk)
     found = run_early(net, windows[1::2], rule.stop_margin)
     return {

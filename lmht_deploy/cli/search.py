@@ -25,8 +25,8 @@ def search(
     network: Annotated[
         Path,
         typer.Argument(
-            help="An integer network (.lmht, or zoo:NAME).",
-            callback=options.network_file(".lmht"),
+            help="An integer network (.lmht, .net, .nir or .lmhtf, or zoo:NAME).",
+            callback=options.network_file(),
             autocompletion=options.complete_network,
         ),
     ],
@@ -101,10 +101,10 @@ def search(
 
 def _measure_stop(path: Path, windows: np.ndarray, risk: float) -> dict[str, Any] | None:
     """Measure when the best network may stop; None if it needs whole windows."""
+    import lmht_deploy as lmht
     from lmht_deploy.engine import StepwiseEngine
-    from lmht_deploy.formats.lmht import load_network
 
-    if not StepwiseEngine.supports(load_network(path)):
+    if not StepwiseEngine.supports(lmht.load(path)):
         say("the best network does not compute step by step, and cannot stop early")
         return None
     early = measure_stop(path, windows, risk)

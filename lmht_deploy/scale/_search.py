@@ -18,7 +18,8 @@ from lmht_deploy.backends import open_network, run_chunks
 from lmht_deploy.data import Windows
 from lmht_deploy.errors import DataError, NetworkError
 from lmht_deploy.formats.files import as_path
-from lmht_deploy.formats.lmht import load_network, save_network
+from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.formats.networks import load_any_network
 from lmht_deploy.ir import Network
 from lmht_deploy.zoo import network_path
 
@@ -132,7 +133,7 @@ def search(
     budgets = {"sops": budget_sops, "spikes": budget_spikes, "ms": budget_ms}
     _check_budgets(budgets)
     windows, known = _labeled(data, labels)
-    whole = net if isinstance(net, Network) else load_network(network_path(as_path(net)))
+    whole = net if isinstance(net, Network) else load_any_network(network_path(as_path(net)))
     folder = prepare_folder(out)
     networks, pruned = _networks(whole, windows)
     found = evaluate(
