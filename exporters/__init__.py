@@ -140,7 +140,9 @@ def export(
     return ExportReport(path, "NetX", export_netx(net, path, graded=graded))
 
 
-def _checked(path: str | Path) -> Path:
+def _checked(path: str | Path | Network) -> Path:
+    if isinstance(path, Network):
+        raise ExportError("the network comes first: export(net, path)")
     if not isinstance(path, str | os.PathLike):
         raise ExportError(f"{show(path)} is not the name of a file")
     return Path(path)
