@@ -449,8 +449,7 @@ def _check_reset(where: str, found: Dynamics) -> None:
         )
     if found.floor is not None and not found.floor <= least:
         raise LoweringError(
-            f"{where}: the floor of the potential must not be above {after}; it is "
-            f"{found.floor:g}"
+            f"{where}: the floor of the potential must not be above {after}; it is {found.floor:g}"
         )
 
 
