@@ -412,8 +412,8 @@ def _one(where: str, what: str, values: np.ndarray) -> float:
     if len(found) != 1:
         raise LoweringError(
             f"{where}: the {what} must be the same for all neurons of a layer, not "
-            f"{found[0]:.4g} to {found[-1]:.4g}; train with one value per layer, or divide the node "
-            "into one node per value"
+            f"{found[0]:.4g} to {found[-1]:.4g}; train with one value per layer, or divide the "
+            "node into one node per value"
         )
     return float(found[0])
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from lmht_deploy import backends, netx, reference
 from lmht_deploy.analysis.scores import saturations
 from lmht_deploy.backends import lava
+from lmht_deploy.backends.lava import environment, stock
 from lmht_deploy.errors import DataError, ExportError, NetworkError, StorageError
 from lmht_deploy.exporters.netx_exact import export_netx_exact
 from lmht_deploy.exporters.netx_exact._convolutions import convolved
@@ -206,20 +207,32 @@ def test_convolutions_stay_convolutions(tmp_path: Path) -> None:
     assert not any(layer.counts.any() for layer in silent)
 
 
-@pytest.mark.parametrize("name", ["m-ht", "uniform", "levels-4"])
-def test_convolutions_are_smaller_than_dense_layers(name: str, tmp_path: Path) -> None:
-    """Two layers of 2x8x8 and 4 time-steps: at least 20 times fewer weights."""
+def size(content: ExactFile) -> tuple[int, int]:
+    """Neurons and weights of a file."""
+    arrays = (array for x in content.layers for array in (x.weight, x.recurrent))
+    weights = sum(array.size for array in arrays if array is not None)
+    return sum(int(np.prod(x.shape)) for x in content.layers[1:]), weights
 
-    def weights(content: ExactFile) -> int:
-        arrays = (array for x in content.layers for array in (x.weight, x.recurrent))
-        return sum(array.size for array in arrays if array is not None)
 
-    net = SPECIAL[name]()
-    found = convolved(net)
-    try:
-        assert 20 * weights(found) < weights(unrolled(net))
-    except ExportError as error:
-        assert "unrolls into" in str(error) or "potentials of up to" in str(error)
+@pytest.mark.parametrize(
+    ("steps", "levels", "channels", "side", "expected", "dense"),
+    [
+        (2, 1, 4, 8, (2250, 5473), (1988, 3_697_832)),
+        (2, 2, 4, 8, (4490, 15_422), (2118, 4_027_008)),
+        (4, 1, 4, 8, (13_450, 25_923), None),
+        (4, 2, 8, 16, (199_690, 321_960), None),
+    ],
+)
+def test_sizes(
+    steps: int, levels: int, channels: int, side: int, expected: object, dense: object
+) -> None:
+    """What docs/how-to/stock-lava.md states of two convolutions and a read-out."""
+    b = Small(0, shape=(2, side, side), steps=steps)
+    a = b.neurons("a", b.conv("input", channels), steps=steps, levels=levels)
+    second = b.conv(a, 2 * channels, stride=2)
+    net = b.finish(b.neurons("c", second, steps=steps, levels=levels, omega="random"), 10)
+    assert size(convolved(net)) == expected
+    assert dense is None or size(unrolled(net)) == dense
 
 
 def test_many_channels_share_groups(tmp_path: Path) -> None:
@@ -333,6 +346,77 @@ def test_threshold_neurons_can_compute_a_leak_by_digits(v: int, leak: int) -> No
     assert rest == 0 and remainders <= 17 * 4095 < 2**17
     magnitude = whole + carries
     assert int(leak_integer(np.array([v]), leak)[0]) == (magnitude if v > 0 else -magnitude)
+
+
+def leak_circuit(path: Path, weight: np.ndarray, leak: int) -> None:
+    """Stock neurons that compute trunc(λ·v) of v = weight·spikes; the last spike is always 1.
+
+    A layer per binary digit of v and of -v, then their carries, then the read-out.
+    """
+    f, inputs = File(path, 0, (len(weight), 1, 1)), len(weight)
+
+    def layer(matrix: np.ndarray, threshold: int) -> None:
+        geometry = {name: np.array([1, 1]) for name in ("stride", "dilation")}
+        geometry["padding"] = np.zeros(2, int)
+        group = f.layer("conv", (len(matrix), 1, 1), weight=matrix[..., None, None], groups=1)
+        for name, value in geometry.items():
+            group[name] = value
+        group["bias"] = np.zeros(len(matrix), int)
+        neurons = {"type": "CUBA", "iDecay": 4096, "vDecay": 4096, "vThMant": threshold}
+        for name, value in neurons.items():
+            group[f"neuron/{name}"] = value
+
+    digits: list[tuple[int, int]] = []  # sign and exponent of what follows the repeated spikes
+    for exponent in reversed(range(17)):
+        repeated = 2**exponent * np.eye(inputs + len(digits), dtype=int)
+        rows = [
+            [*(sign * weight), *(-(2**other) * (sign == own) for own, other in digits)]
+            for sign in (1, -1)
+        ]
+        layer(np.vstack((repeated, rows)), 2**exponent - 1)
+        digits += [(1, exponent), (-1, exponent)]
+    token = np.arange(inputs + len(digits)) == inputs - 1
+    rests = [
+        [0] * inputs + [2**e * leak % 4096 * (s == sign) for s, e in digits] for sign in (1, -1)
+    ]
+    carries = [np.array(rest) - 4096 * n * token for rest in rests for n in range(16)]
+    layer(np.vstack((4096 * np.eye(inputs + len(digits), dtype=int), carries)), 4095)
+    wholes = [s * (2**e * leak // 4096) for s, e in digits]
+    layer(np.array([[0] * inputs + wholes + [1] * 16 + [-1] * 16]), 2**17 - 1)
+    f.file.close()
+
+
+@pytest.mark.parametrize("leak", [0, 1, 2048, 3000, 4095, 5000, 6143])
+def test_stock_neurons_compute_a_leak(leak: int, tmp_path: Path) -> None:
+    """All 256 sums of 8 weights, up to 65,536, of both signs: 66 neurons and 19 steps."""
+    rng = np.random.default_rng(leak)
+    weight = np.append(rng.integers(-16_000, 16_000, 8), 0)
+    leak_circuit(tmp_path / "net.net", weight, leak)
+    bits = np.arange(256)[:, None] >> np.arange(8) & 1
+    spikes = np.zeros((256, 20, 9, 1, 1), int)
+    spikes[:, 0, :, 0, 0] = np.hstack((bits, np.ones((256, 1), int)))
+    net = netx.load_netx(tmp_path / "net.net")
+    found = netx.Simulator(net).run(spikes, graded=True)[-1].potential.ravel() // 64
+    v = spikes[:, 0, :, 0, 0] @ weight
+    assert v.min() < 0 < v.max()
+    np.testing.assert_array_equal(found, leak_integer(v, leak))
+    neurons = sum(layer.shape[0] for layer in net.spiking[-2:-1]) - len(weight)
+    assert neurons == 66 and len(net.spiking) == 19
+
+
+@needs_lava
+def test_stock_lava_computes_a_leak(tmp_path: Path) -> None:
+    weight = np.array([9000, -16_001, 17, 0])
+    leak_circuit(tmp_path / "net.net", weight, 3000)
+    spikes = np.zeros((2, 20, 4, 1, 1), int)
+    spikes[:, 0, :, 0, 0] = [[1, 0, 1, 1], [1, 1, 0, 1]]
+    python = environment.python_of()
+    assert python is not None
+    run = stock.Run(tmp_path / "net.net", spikes, graded=True, states=True)
+    ((*_, last),), _ = stock.run(python, [run])
+    np.testing.assert_array_equal(
+        last.potential.ravel() // 64, leak_integer(np.array([9017, -7001]), 3000)
+    )
 
 
 @pytest.mark.parametrize("name", REFUSED)

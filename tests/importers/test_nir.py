@@ -279,7 +279,8 @@ def with_edge(*edge: tuple[str, str]) -> Graph:
 REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
     "recurrent": (lambda: with_edge(("2", "1")), "recurrent connections"),
     "v_reset": (lambda: chain(affine(3, 6), lif(3, v_reset=0.5)), "must be below the threshold"),
-    "leaks": (lambda: chain(affine(3, 6), lif(3, tau=[2.0, 3.0, 4.0])), "1?2: the leak must be .*divide the node"),
+    "leaks": (lambda: chain(affine(3, 6), lif(3, tau=[2.0, 3.0, 4.0])),
+              "1?2: the leak must be .*divide the node"),
     "tau": (lambda: chain(affine(3, 6), lif(3, tau=0.5)), "shorter than the step"),
     "theta": (lambda: chain(affine(3, 6), lif(3, v_threshold=0.0)), "threshold must be positive"),
     "pixels": (lambda: chain(conv(1, 1), Node("IF", {
