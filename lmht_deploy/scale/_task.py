@@ -27,6 +27,7 @@ class Task:
         digest: SHA-256 of these windows, hexadecimal.
         target: File to write.
         network: Path of the network that `artifact` was exported from; empty if there is none.
+        stop_margin: Margin with which a window ends early; None to run whole windows.
     """
 
     artifact: str
@@ -38,11 +39,14 @@ class Task:
     digest: str
     target: str = ""
     network: str = ""
+    stop_margin: int | None = None
 
     @property
     def key(self) -> str:
         """Address of the result: a SHA-256 of everything that it depends on, hexadecimal."""
         parts = [SEMANTICS, self.sha256, self.backend, self.digest]
+        if self.stop_margin is not None:
+            parts.append(self.stop_margin)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def to_json(self) -> str:

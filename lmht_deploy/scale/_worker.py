@@ -31,7 +31,7 @@ class Worker:
     """Runs shards, one after the other. Networks and windows stay open for the next one."""
 
     def __init__(self) -> None:
-        self._runners: OrderedDict[tuple[str, str], Backend] = OrderedDict()
+        self._runners: OrderedDict[tuple[str, str, int | None], Backend] = OrderedDict()
         self._stores: dict[str, WindowStore] = {}
 
     def run(self, task: Task) -> Outcome:
@@ -77,13 +77,13 @@ class Worker:
 
     def _open(self, task: Task) -> tuple[Backend, float]:
         """Return the runner of a task, and how long it took to open it."""
-        key = (task.sha256, task.backend)
+        key = (task.sha256, task.backend, task.stop_margin)
         if key in self._runners:
             self._runners.move_to_end(key)
             return self._runners[key], 0.0
         start = time.perf_counter()
         check_sha256(Path(task.artifact), task.sha256)
-        self._runners[key] = open_backend(task.backend, task.artifact)
+        self._runners[key] = open_backend(task.backend, task.artifact, stop_margin=task.stop_margin)
         if len(self._runners) > OPEN:
             self._runners.popitem(last=False)[1].close()
         return self._runners[key], time.perf_counter() - start

@@ -97,10 +97,20 @@ def test_search_writes_the_best_network(net: Path, data: Path, tmp_path: Path) -
     files = ("--data", data, "--out", out, "--json", found, "--workers", 1)
     assert lmht("search", net, *files, "--split", "all", "--stop-risk", 0.1) == 0
     content = json.loads(found.read_text())
-    steps = content["best"]["steps"]
-    assert content["early"] is None if steps else content["early"]["windows"] == 60
-    assert content["best"]["accuracy"] == 1 and (out / "best.lmht").exists()
+    best = content["best"]
+    assert content["schema"] == "lmht-search" and content["stop_risks"] == [0.1]
+    assert best["accuracy"] == 1 and best["windows"] == 60 and best["stop"]["windows"] == 60
     assert any(candidate["front"] for candidate in content["candidates"])
+    page = Path("docs/reference/search-json.md").read_text()
+    assert not [key for key in {*content, *best, *best["stop"]} if f"`{key}`" not in page]
+    again = tmp_path / "again.json"
+    margin = ("--stop-margin", best["stop"]["stop_margin"], "--latency", 0, "--json", again)
+    assert lmht("run", content["path"], "--data", content["measured"], *margin) == 0
+    ran = json.loads(again.read_text())
+    assert ran["accuracy"] == best["accuracy"]
+    assert sum(map(sum, ran["sops"].values())) / 60 == best["sops"]
+    assert sum(map(sum, ran["spikes"].values())) / 60 == best["spikes"]
+    assert sum(ran["steps"]) / 60 == best["mean_steps"]
     assert lmht("search", net, *files, "--split", "all", "--budget-sops", 1) == 1
 
 
@@ -128,7 +138,7 @@ def test_stream_stops_when_sure(
     rule = WindowRule(STEPWISE.input.steps, "time", 8_000)
     windows = np.minimum(count_windows(events, sensor, rule), STEPWISE.input.max_value)
     engine = StepwiseEngine(STEPWISE)
-    expected = [engine.run(window, 0).result for window in windows]
+    expected = [engine.run(window, 0) for window in windows]
     size = f"{sensor.width}x{sensor.height}"
     source = (net, tmp_path / "recording.npy", "--sensor", size, "--length", "8ms")
     assert lmht("stream", *source, "--stop-margin", 0, "--json", "-") == 0
