@@ -204,7 +204,7 @@ def run_early(net: Network, windows: np.ndarray, stop_margin: int) -> EarlyRun:
 
 def _both(engine: StepwiseEngine, window: np.ndarray, stop_margin: int) -> Iterator[float]:
     early, whole = engine.run(window, stop_margin), engine.run(window)
-    yield int(early.steps[0])
+    yield from () if early.steps is None else early.steps.tolist()
     yield from (int(result.predictions[0]) for result in (early, whole))
     yield from (sum(int(n[0]) for n in result.sops.values()) for result in (early, whole))
     yield from (result.seconds for result in (early, whole))

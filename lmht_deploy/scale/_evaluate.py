@@ -263,7 +263,7 @@ class InputWindows:
                 source, metadata = load_input(path)
                 whole = metadata.get(WINDOW_STEPS, "")
                 if whole.isdecimal() and source.steps < self._steps <= int(whole):
-                    return source.steps
+                    return int(source.steps)
         return self._steps
 
 
