@@ -71,12 +71,13 @@ def load(net: Network, given: argparse.Namespace, split: str) -> Windows:
 
 def run_steps(net: Network, parts: Sequence[Windows]) -> Steps:
     """Run all windows step by step."""
-    engine, found = StepwiseEngine(net), []
+    engine = StepwiseEngine(net)
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     for window in (window for part in parts for window in part.windows):
         results = [engine.step(counts) for counts in window]
         engine.reset()
-        sops = [sum(int(counts[0]) for counts in result.sops.values()) for result in results]
-        found.append((np.cumsum([r.logits[0] for r in results], axis=0), np.cumsum(sops)))
+        spent = [sum(int(counts[0]) for counts in result.sops.values()) for result in results]
+        found.append((np.cumsum([r.logits[0] for r in results], axis=0), np.cumsum(spent)))
     logits, sops = (np.array(column) for column in zip(*found, strict=True))
     scores = np.concatenate([stop_scores(net, np.asarray(part.windows)) for part in parts])
     labels = np.concatenate([part.require_labels() for part in parts])

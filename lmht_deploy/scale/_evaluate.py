@@ -247,7 +247,7 @@ class InputWindows:
     ) -> None:
         self._keep = partial(keep_windows, folder, data, labels)
         whole, self.name = self._keep()
-        self._steps = whole.windows.shape[1]
+        self._steps: int = whole.windows.shape[1]
         self._stores = {self._steps: whole}
 
     def read_by(self, path: Path) -> WindowStore:
