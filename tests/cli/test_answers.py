@@ -179,7 +179,7 @@ def test_predictions_as_parquet(folder: Path) -> None:
     run_json("--data", "data.npz", "--predictions", "p.parquet")
     found = parquet.read_table("p.parquet")
     assert [str(field.type) for field in found.schema] == [
-        *("string", "int64", "double", "int64", "string", "int64", "double"),
+        *("string", "int64", "double", "int64", "string", "int64", "double", "int64"),
         *["int64"] * NET.classes,
     ]
     as_text = [

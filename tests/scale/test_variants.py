@@ -96,6 +96,6 @@ def test_the_risk_of_exchangeable_windows_is_below_alpha() -> None:
         for _ in range(calibrations):
             order = rng.permutation(len(scores))
             margin = choose_margin(scores[order[:size]], alpha).stop_margin
-            # a window stops with another answer if its score is at least the margin
+            # no window whose score is below the margin stops with another answer
             risks.append((scores[order[size:]] >= margin).mean())
         assert np.mean(risks) <= alpha + 4 * np.std(risks) / calibrations**0.5
