@@ -3,9 +3,9 @@
     identity, uniform, general     ResNet-18 2x48x48, T = 4, one window, by T-GIM
 
 Every table times all its columns alternately in one run: the file as it is exported by default,
-with logits only, portable, and for streams of windows; a portable file in OpenVINO; the backend
-`torch`; a float32 graph that unrolls the potentials, in ONNX Runtime; and PyTorch. The ratios are
-the time of a column divided by that of the first.
+without functions, with logits only, portable, and for streams of windows; a portable file in
+OpenVINO; the backend `torch`; a float32 graph that unrolls the potentials, in ONNX Runtime; and
+PyTorch. The ratios are the time of a column divided by that of the first.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 
 from lmht_deploy import backends, reference
 from lmht_deploy.exporters.onnx import export_onnx
+from lmht_deploy.formats.onnx import sealed
 from lmht_deploy.ir import Network
 
 from . import rivals
@@ -32,6 +33,7 @@ from .timing import Run, best_of_each
 OMEGAS: tuple[Omega, ...] = ("identity", "uniform", "general")
 FORMS: dict[str, dict[str, Any]] = {
     "file": {},
+    "without functions": {"inline": True},
     "logits only": {"logits_only": True},
     "portable": {"portable": True},
     "stream of windows": {"stream": "window"},
@@ -41,16 +43,33 @@ RIVALS = ("ORT fp32", "torch")
 
 
 def file_run(
-    net: Network, windows: np.ndarray, threads: int, backend: str = "onnx", **options: Any
+    net: Network,
+    windows: np.ndarray,
+    threads: int,
+    backend: str = "onnx",
+    inline: bool = False,
+    **options: Any,
 ) -> Run:
     """Export `net` and return a run of the file on `backend`, whose logits are checked once."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
         export_onnx(net, path, **options)
+        if inline:
+            _inline(path)
         runner = backends.open_backend(backend, path, threads=threads)
         found = runner.run(windows).logits
     np.testing.assert_array_equal(found, reference.run(net, windows).logits)
     return lambda: runner.run(windows)
+
+
+def _inline(path: Path) -> None:
+    """Replace the calls of functions in a file by their nodes."""
+    import onnx
+    from onnx import inliner
+
+    model = inliner.inline_local_functions(onnx.load(path))
+    del model.metadata_props[-1]  # the checksum
+    path.write_bytes(sealed(model.SerializeToString()))
 
 
 def by_omega(omega: Omega, options: argparse.Namespace) -> Iterator[Row]:

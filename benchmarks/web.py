@@ -1,11 +1,13 @@
-"""Speed of lmht.js in Node.js beside the native engine: `python -m benchmarks.web`.
+"""Speed of lmht.js beside the native engine, and of its page: `python -m benchmarks.web`.
 
-Needs `make web` and Node.js. Each figure is the best of several runs on one thread, in ms per
-window.
+Needs `make web`, Node.js and Chromium. The figures of networks are the best of several runs on one
+thread, in ms per window, in Node.js. The page reads and classifies a recording as fast as it can.
+Headless Chromium draws without a GPU, so a page on a desktop is faster.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import tempfile
@@ -15,15 +17,32 @@ import numpy as np
 
 import lmht_deploy as lmht
 from lmht_deploy.engine import Engine, Model
-from lmht_deploy.events import WindowRule, count_windows, read_events
+from lmht_deploy.events import WindowRule, count_windows, make_events, read_events
+from lmht_deploy.events.arrays import Sensor
+from lmht_deploy.events.recordings import Recording, write_events
 from lmht_deploy.formats.flat import network_to_bytes
 from lmht_deploy.ir import Network
+from tests.support.chromium import open_page
 
 from .networks import event_windows, resnet18
 from .report import cpu
 
-PACKAGE = Path(__file__).parents[1] / "build" / "web" / "lmht.js" / "lmht.js"
+BUILT = Path(__file__).parents[1] / "build" / "web"
+PACKAGE = BUILT / "lmht.js" / "lmht.js"
 RUNS = 15
+EVENTS, SENSOR = 8_000_000, Sensor(180, 240)
+"""Of the recording that the page reads: random events at 1 M events/s."""
+PLAY = """
+Object.assign(page.state, { speed: Infinity, time: 0, playing: true });
+globalThis.pictures = 0;
+globalThis.begin = performance.now();
+(function next() {
+  const { ended, time, rec } = page.state;
+  pictures += 1;
+  if (ended && time >= rec.duration) globalThis.end = performance.now();
+  else requestAnimationFrame(next);
+})();
+"""
 SCRIPT = """
 import fs from "node:fs";
 const [, , module, network, windows, runs] = process.argv;
@@ -64,14 +83,46 @@ def browser_seconds(net: Network, windows: np.ndarray, folder: Path) -> float:
     return float(done["seconds"])
 
 
+def write_recording(path: Path) -> None:
+    """Write random events."""
+    rng = np.random.default_rng(0)
+    t = np.sort(rng.integers(0, EVENTS, EVENTS))
+    x, y, p = (rng.integers(0, most, EVENTS) for most in (SENSOR.width, SENSOR.height, 2))
+    write_events(path, Recording(make_events(t, x, y, p), SENSOR))
+
+
+def page_figures(folder: Path) -> dict[str, float]:
+    """Return what the page reaches with the digits network and windows of 100 ms."""
+    recording = folder / "recording.raw"
+    write_recording(recording)
+    with open_page(folder, (BUILT / "page" / "index.html").as_uri()) as page:
+        page.wait("globalThis.page && page.state.ended")
+        root = page.call("DOM.getDocument")["root"]["nodeId"]
+        node = page.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+        page.call("DOM.setFileInputFiles", files=[str(recording)], nodeId=node)
+        page.wait("page.state.rec?.name === 'recording.raw' && page.state.stream !== null")
+        page.run(PLAY)
+        seconds = page.wait("globalThis.end && (end - begin) / 1000")
+        return {
+            "events/s, played": page.run("page.state.rec.events.length") / seconds,
+            "events/s, computed": page.run("(1000 * page.state.pushed) / page.state.busy"),
+            "pictures/s": page.run("pictures") / seconds,
+        }
+
+
 def main() -> None:
-    """Print a table."""
+    """Print the tables."""
     print(f"{cpu()}\n\n{'ms per window':50s}{'lmht.js':>10s}{'generic':>10s}{'ratio':>8s}")
     with tempfile.TemporaryDirectory() as folder:
         for name, (net, windows) in cases().items():
             browser = browser_seconds(net, windows, Path(folder)) * 1e3 / len(windows)
             native = native_seconds(net, windows, "generic") * 1e3 / len(windows)
             print(f"{name:50s}{browser:10.2f}{native:10.2f}{browser / native:8.2f}")
+        print(f"\npage, {EVENTS:,} events of {SENSOR.width} x {SENSOR.height} pixels")
+        for what, value in page_figures(Path(folder)).items():
+            print(f"{what:20s}{value:15,.0f}")
+    engine = (BUILT / "objects" / "lmht.wasm").read_bytes()
+    print(f"\nengine               {len(gzip.compress(engine, 9)):14,} bytes, compressed by gzip")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 onnx/           ONNX (`.onnx`)
 netx.py         NetX HDF5 (`.net`), exact in the Lava processes of lmht-deploy
-netx_exact.py   NetX HDF5 (`.net`), exact in unmodified lava-dl, for small networks
+netx_exact/     NetX HDF5 (`.net`), exact in unmodified lava-dl, for small networks
 c/              C99 source (`.c` and `.h`) for small machines
 nir.py          NIR (`.nir`), with the integers of the network in its metadata
 flat.py         flat file (`.lmhtf`) for the C and C++ library and for WebAssembly
@@ -142,7 +142,7 @@ def export(
 
 def _checked(path: str | Path) -> Path:
     if not isinstance(path, str | os.PathLike):
-        raise ExportError(f"{path!r} is not the name of a file")
+        raise ExportError(f"{show(path)} is not the name of a file")
     return Path(path)
 
 

@@ -169,6 +169,7 @@ class _Builder:
                 f"it also reads rows or columns beyond {main.extent}, which its sum pooling "
                 "leaves out"
             )
+        yield from _geometry_differences(main)
         yield from _weight_differences(main)
         if isinstance(layer, Neurons):
             yield from _neuron_differences(layer, self.graded)
@@ -217,6 +218,18 @@ def _threshold_differences(layer: Neurons) -> Iterator[str]:
         yield (
             f"its threshold of {threshold:.0f} is beyond the 24 bits of a potential: its neurons "
             "fire too often"
+        )
+
+
+def _geometry_differences(main: SynapseRecord) -> Iterator[str]:
+    if main.dense:
+        return
+    assert main.stride and main.padding and main.dilation and main.groups
+    sizes = (*main.weight.shape[2:], *main.stride, *main.padding, *main.dilation, main.groups)
+    if max(sizes) > keys.MAX_GEOMETRY:
+        yield (
+            f"it does not run: it has a kernel size, stride, padding, dilation or groups of "
+            f"{max(sizes)}, and lava-nc 0.10 keeps them in 8 bits, up to {keys.MAX_GEOMETRY}"
         )
 
 

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 from lmht_deploy._packages import install_command
 from lmht_deploy.errors import LoweringError, StorageError
 from lmht_deploy.formats.files import as_path
-from lmht_deploy.formats.flat import load_flat
-from lmht_deploy.formats.lmht import load_network, save_network
-from lmht_deploy.formats.netx import load_netx_network
-from lmht_deploy.formats.nir_network import load_nir_network
+from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.formats.networks import load_any_network
 from lmht_deploy.ir import Input, Network
 from lmht_deploy.zoo import network_path
 
@@ -37,18 +35,7 @@ def load(path: str | Path) -> Network:
     Example:
         >>> net = lmht.load("net.lmht")
     """
-    path = network_path(as_path(path))
-    if path.is_dir():
-        raise StorageError(f"{path}: is a folder; expected a .lmht file")
-    if path.suffix == ".net":
-        return load_netx_network(path)
-    if path.suffix == ".nir":
-        return load_nir_network(path)
-    if path.suffix == ".lmhtf":
-        return load_flat(path)
-    if path.suffix != ".lmht":
-        raise StorageError(f"{path}: expected a .lmht file")
-    return load_network(path)
+    return load_any_network(network_path(as_path(path)))
 
 
 def save(net: Network, path: str | Path) -> None:

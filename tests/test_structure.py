@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "scale": {
         "_arguments", "_packages", "_suggest", "analysis", "answers", "backends", "data", "engine",
-        "errors", "exporters", "formats", "ir", "result", "zoo",
+        "errors", "events", "exporters", "formats", "ir", "result", "zoo",
     },
     "plot": {"_arguments", "_packages", "errors", "events", "result"},
     "report": {"_packages", "errors", "formats", "plot"},

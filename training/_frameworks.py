@@ -9,6 +9,7 @@ No framework is imported here: its classes are known by their names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -424,18 +425,33 @@ def _replaced(where: str, module: nn.Module, steps: int) -> nn.Module:
 
 def _neurons(where: str, layer: nn.Module, kind: _Kind, steps: int) -> FrameworkNeuron:
     found = kind.read(where, layer)
+    _check_reset(where, found)
     if found.reset == "zero":
         found = found.shifted(found.v_reset)
-    if found.threshold <= 0 or (found.floor is not None and found.floor > 0):
-        raise LoweringError(
-            f"{where}: the threshold must be above the value of the reset, and the floor must "
-            "not be above it"
-        )
     if not 0 <= found.leak <= 1:
         raise LoweringError(f"{where}: the leak must be within 0 to 1, not {found.leak:.4g}")
     if found.offset and found.decay is not None:
         raise LoweringError(f"{where}: a synaptic current together with a reset to another value")
     return FrameworkNeuron(layer, kind.run, found, steps)
+
+
+def _check_reset(where: str, found: Dynamics) -> None:
+    """Require a threshold above, and a floor not above, what a spike resets the potential to."""
+    if not math.isfinite(found.threshold):
+        raise LoweringError(
+            f"{where}: the threshold must be a finite number, not {found.threshold}"
+        )
+    least = found.v_reset if found.reset == "zero" else 0.0
+    after = f"{least:g}, to which a spike resets the potential" if found.reset == "zero" else "0"
+    if not found.threshold > least:
+        raise LoweringError(
+            f"{where}: the threshold must be above {after}; it is {found.threshold:g}"
+        )
+    if found.floor is not None and not found.floor <= least:
+        raise LoweringError(
+            f"{where}: the lower bound of the potential must not be above {after}; it is "
+            f"{found.floor:g}"
+        )
 
 
 def _framework(kind: type) -> str | None:

@@ -20,7 +20,7 @@ from torch.nn.utils import prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from lmht_deploy.errors import LoweringError
+from lmht_deploy.errors import LoweringError, show
 
 from .model import SpikingModel
 from .neurons import Neuron
@@ -49,6 +49,11 @@ def require_spiking_model(model: object) -> SpikingModel:
     Raises:
         LoweringError: It is not a `SpikingModel`, or it is wrapped or changed.
     """
+    if not isinstance(model, nn.Module):
+        raise LoweringError(
+            "lowering needs a SpikingModel, or a module of layers of sinabs, snnTorch or "
+            f"SpikingJelly, not {show(model)}"
+        )
     if not isinstance(model, SpikingModel):
         raise LoweringError(
             f"lowering needs a SpikingModel, not {type(model).__name__}; {_advice(model)}"
@@ -72,12 +77,11 @@ def unchanged(module: nn.Module, kind: type[nn.Module]) -> bool:
     )
 
 
-def _advice(model: object) -> str:
+def _advice(model: nn.Module) -> str:
     name = type(model).__name__
     if isinstance(model, torch.jit.ScriptModule | fx.GraphModule) or name in _WITHOUT_ORIGINAL:
         return "lower the SpikingModel that it was made from"
-    modules = model.named_modules() if isinstance(model, nn.Module) else iter(())
-    for path, module in modules:
+    for path, module in model.named_modules():
         if isinstance(module, SpikingModel):
             return f"lower the SpikingModel that it contains: model.{path}"
     inner = f"module.{_WRAPPERS[name]}" if name in _WRAPPERS else "module"

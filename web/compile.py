@@ -22,12 +22,13 @@ OBJECTS = ROOT / "build" / "web" / "objects"
 
 COMPILER = (sys.executable, "-m", "ziglang", "c++", "-target", "wasm32-wasi")
 FLAGS = (
-    "-std=c++20", "-msimd128", "-fexceptions", "-g0",
+    "-std=c++20", "-msimd128", "-fno-vectorize", "-fno-slp-vectorize", "-fexceptions", "-g0",
     "-DLMHT_BUILDING", f'-DLMHT_VERSION_TEXT="{lmht_deploy.__version__}"',
     f"-I{NATIVE / 'threads'}", f"-I{CORE}",
 )  # fmt: skip
 FAST, SMALL = "-O2", "-Oz"
-"""The kernels do almost all of the work; the rest is compiled to be small."""
+"""The kernels do almost all of the work; the rest is compiled to be small. The kernels
+have their vectors written out: those of the compiler made them larger and slower."""
 
 
 def compile_engine() -> bytes:
@@ -44,17 +45,16 @@ def compile_engine() -> bytes:
 
 
 def _sources() -> list[Path]:
+    """The first ones replace functions of the standard libraries, before the linker takes those."""
     engine = [path for path in (CORE / "engine" / "core").glob("*.cpp") if path.stem != "module"]
-    return sorted(
-        [
-            *engine,
-            CORE / "engine" / "core" / "kernels" / "generic.cpp",
-            CORE / "events" / "core" / "decoders.cpp",
-            *(CORE / "native").glob("*.cpp"),
-            *(CORE / "library").glob("*.cpp"),
-            *NATIVE.glob("*.cpp"),
-        ]
-    )
+    core = [
+        *engine,
+        CORE / "engine" / "core" / "kernels" / "generic.cpp",
+        CORE / "events" / "core" / "decoders.cpp",
+        *(CORE / "native").glob("*.cpp"),
+        *(CORE / "library").glob("*.cpp"),
+    ]
+    return [*sorted(NATIVE.glob("*.cpp")), *sorted(core)]
 
 
 def _compile(source: Path) -> Path:

@@ -23,6 +23,7 @@ import benchmark_results  # noqa: E402
 import command_line  # noqa: E402
 import energy_tables  # noqa: E402
 import file_formats  # noqa: E402
+import interfaces  # noqa: E402
 import recipe_tables  # noqa: E402
 
 MARKER = re.compile(r"^<!-- generate: (\S+) -->$", re.MULTILINE)
@@ -30,9 +31,11 @@ FIGURE = re.compile(r"^<!-- figure: (\S+) \| (.+?) -->$", re.MULTILINE)
 
 GENERATORS: dict[str, Callable[[], str]] = {
     "benchmarks": lambda: benchmark_results.to_markdown(ROOT / "benchmarks" / "results"),
+    "c-interface": interfaces.c_to_markdown,
     "cli": command_line.to_markdown,
     "energy-models": energy_tables.models,
     "formats": file_formats.to_markdown,
+    "javascript-interface": interfaces.javascript_to_markdown,
     "netx": file_formats.stock_netx,
     "recipe-keys": recipe_tables.keys,
     "recipes": recipe_tables.packaged,

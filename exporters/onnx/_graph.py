@@ -1,14 +1,19 @@
-"""Builder of ONNX graphs: opset 17, IR 8, deterministic names."""
+"""Builder of ONNX graphs: opset 17, IR 8, deterministic names, functions."""
 
 from __future__ import annotations
 
 import collections
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
+
+from lmht_deploy.formats.onnx import FUNCTIONS
+
+from ._functions import Boxed, boxed
 
 if TYPE_CHECKING:
     import onnx
@@ -19,6 +24,8 @@ MAX_BYTES = 2_000_000_000
 """Largest size of all constants in the model; a protocol buffer, nodes included, ends at 2^31."""
 SMALL_BYTES = 1024
 """Largest size of a constant that stays in the model where others lie in another file."""
+INNER = "constant"
+"""Role of constants that say nothing to a reader: shapes, axes, limits. They lie in functions."""
 
 
 def _move_out(constants: list[onnx.TensorProto], data: str) -> list[bytes]:
@@ -49,27 +56,40 @@ def _sha256(parts: list[bytes]) -> str:
 class Graph:
     """ONNX graph under construction.
 
-    Nodes are named `<scope>/<operator>`, tensors `<node>:<i>`. No layer name contains a colon, so
-    that tensors have other names than the inputs and outputs of the graph. Every constant is
-    stored once.
+    Nodes are named `<layer>/<part>/<operator>`, tensors `<node>:<i>`. No layer name contains a
+    colon, so that tensors have other names than the inputs and outputs of the graph. Every constant
+    is stored once. The nodes of each part of a layer become one function.
 
     Args:
-        portable: Whether counts are added and compared in float32 instead of uint8.
+        portable: Whether counts are added and compared in float32 instead of uint8, and there are
+            no functions.
 
     Attributes:
-        scope: Name of the layer whose nodes are added.
-        portable: Whether counts are added and compared in float32 instead of uint8.
+        scope: Layer and part whose nodes are added, `<layer>/<part>`.
+        portable: Whether counts are added and compared in float32 instead of uint8, and there are
+            no functions.
         magnitude: Largest magnitude of any sum or product, as far as `reach` was told.
+        widest: Layer with the largest magnitude.
     """
 
     def __init__(self, portable: bool = False) -> None:
-        self.scope, self.portable, self.magnitude = "", portable, 0
+        self.scope, self.portable = "", portable
+        self.magnitude, self.widest = 0, ""
         self._nodes: list[onnx.NodeProto] = []
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
+        self._constants: dict[tuple[bool, str, tuple[int, ...], bytes], onnx.TensorProto] = {}
         self._weights: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._names: collections.Counter[str] = collections.Counter()
+
+    @contextmanager
+    def within(self, scope: str) -> Iterator[None]:
+        """Add nodes to another part of a layer, `<layer>/<part>`."""
+        before, self.scope = self.scope, scope
+        try:
+            yield
+        finally:
+            self.scope = before
 
     def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Append a node with one output, and return its tensor."""
@@ -91,7 +111,8 @@ class Graph:
 
     def reach(self, magnitude: int) -> None:
         """Note the largest magnitude of a tensor, for runtimes that compute in float32."""
-        self.magnitude = max(self.magnitude, magnitude)
+        if magnitude > self.magnitude:
+            self.magnitude, self.widest = magnitude, self._layer
 
     def adds_in(self, dtype: np.dtype) -> np.dtype:
         """Return the dtype in which counts of `dtype` are added and compared."""
@@ -112,25 +133,25 @@ class Graph:
         batch = self("Shape", self._inputs[0].name, start=0, end=1)
         return self("ConstantOfShape", batch, value=numpy_helper.from_array(np.zeros(1, np.int64)))
 
-    def constant(self, values: np.ndarray | np.generic, role: str = "constant") -> str:
+    def constant(self, values: np.ndarray | np.generic, role: str = INNER) -> str:
         """Add a constant, unless an equal one exists, and return its tensor.
 
-        It is named `<scope>/<role>` by the first layer that uses it.
+        It is named `<layer>/<role>` by the first layer that uses it.
         """
         from onnx import numpy_helper
 
         array = np.ascontiguousarray(values).reshape(np.shape(values))
-        key = (array.dtype.str, array.shape, array.tobytes())
+        key = (role == INNER, array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            name = f"{self._unique(f'{self.scope}/{role}')}:"
+            name = f"{self._unique(f'{self._layer}/{role}')}:"
             self._constants[key] = numpy_helper.from_array(array, name)
         return self._constants[key].name
 
     def weight(self, values: np.ndarray, role: str) -> str:
-        """Add the constant `<scope>/<role>:` once, whatever other constants are equal."""
+        """Add the constant `<layer>/<role>:` once, whatever other constants are equal."""
         from onnx import numpy_helper
 
-        name = f"{self.scope}/{role}:"
+        name = f"{self._layer}/{role}:"
         if name not in self._weights:
             self._weights[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
         return name
@@ -158,21 +179,36 @@ class Graph:
         from onnx import helper
 
         constants = [*self._weights.values(), *self._constants.values()]
-        shapes = self._shapes(constants)
+        shapes, nodes = self._shapes(constants), self._nodes
+        functions: list[onnx.FunctionProto] = []
+        if not self.portable:
+            nodes, functions = self._boxed()
+            used = {name for node in nodes for name in (*node.input, *node.output)}
+            constants = [tensor for tensor in constants if tensor.name in used]
+            shapes = [value for value in shapes if value.name in used]
         parts: list[bytes] = []
         if sum(len(tensor.raw_data) for tensor in constants) > MAX_BYTES:
             parts = _move_out(constants, data)
         graph = helper.make_graph(
-            self._nodes, "lmht-deploy", self._inputs, self._outputs, constants, value_info=shapes
+            nodes, "lmht-deploy", self._inputs, self._outputs, constants, value_info=shapes
         )
+        domains = [("", OPSET), *([(FUNCTIONS, 1)] if functions else [])]
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            opset_imports=[helper.make_opsetid(*domain) for domain in domains],
             ir_version=IR_VERSION,
             producer_name="lmht-deploy",
+            functions=functions,
         )
         helper.set_model_props(model, metadata(_sha256(parts) if parts else ""))
         return model, parts
+
+    def _boxed(self) -> Boxed:
+        """Return the nodes as functions and their calls."""
+        inner = {t.name: t for (anonymous, *_), t in self._constants.items() if anonymous}
+        named = {t.name for (anonymous, *_), t in self._constants.items() if not anonymous}
+        results = [value.name for value in self._outputs]
+        return boxed(self._nodes, inner, {*named, *self._weights}, results, OPSET)
 
     def _shapes(self, constants: list[onnx.TensorProto]) -> list[onnx.ValueInfoProto]:
         """Return type and shape of every inner tensor."""
@@ -204,6 +240,10 @@ class Graph:
             helper.make_node(operator, list(inputs), outputs, name=name, **attributes)
         )
         return outputs
+
+    @property
+    def _layer(self) -> str:
+        return self.scope.partition("/")[0]
 
     def _unique(self, name: str) -> str:
         self._names[name] += 1

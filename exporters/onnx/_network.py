@@ -51,6 +51,13 @@ if TYPE_CHECKING:
 MAX_UINT8 = 255
 MAX_AREA = 16
 """Largest area of a pooling that is gathered at once."""
+COUNTED = "Counts"
+"""Part of a layer that counts spikes and SOPs."""
+
+
+def _scope(layer: Layer) -> str:
+    """Return the part of a layer that is no synapse and counts nothing."""
+    return f"{layer.name}/{type(layer).__name__}"
 
 
 class Exporter:
@@ -91,7 +98,7 @@ class Exporter:
             data: Name of the file of weights.
         """
         for layer in self.net.layers:
-            self.g.scope = layer.name
+            self.g.scope = _scope(layer)
             if isinstance(layer, Readout):
                 self._readout(layer)
             else:
@@ -115,6 +122,7 @@ class Exporter:
             sha256=network_checksum(self.whole),
             network=describe(self.whole),
             magnitude=self.g.magnitude,
+            widest=self.g.widest,
             max_calls=self._max_calls(),
             data_sha256=data_sha256,
         ).encode()
@@ -217,16 +225,12 @@ class Exporter:
         self, layer: Neurons | Readout, form: Form, steps: tuple[int, ...] | None, bound: int
     ) -> Current:
         """Return the sums of the synapses of a layer at some steps, without bias."""
-        return total(
-            self.g,
-            [
-                current(
-                    self.g, synapse, self._counts(synapse.source, form, steps), f"weight{index}"
-                )
-                for index, synapse in enumerate(layer.synapses)
-            ],
-            bound,
-        )
+        currents = []
+        for index, synapse in enumerate(layer.synapses):
+            with self.g.within(f"{layer.name}/{type(synapse).__name__}{index}"):
+                counts = self._counts(synapse.source, form, steps)
+                currents.append(current(self.g, synapse, counts, f"weight{index}"))
+        return total(self.g, currents, bound)
 
     # -- trains
 
@@ -330,7 +334,8 @@ class Exporter:
             sizes: tuple[str | int, ...] = ("batch", train.steps, *shape)
             self.g.output(output_name(TRACE, layer.name), spikes, train.dtype("k"), sizes)
         if self.counts:
-            self._count(layer)
+            with self.g.within(f"{layer.name}/{COUNTED}"):
+                self._count(layer)
 
     def _count(self, layer: Neurons | Readout) -> None:
         """Output spikes and events of `layer` and the SOPs of its synapses by either, int64 [B]."""
@@ -367,7 +372,8 @@ class Exporter:
         if events and low >= 0 and high <= 1:
             return self._total(name, False)
         if (name, events) not in self._totals:
-            self._totals[name, events] = self._events(name) if events else self._spikes(name)
+            with self.g.within(f"{name}/{COUNTED}"):
+                self._totals[name, events] = self._events(name) if events else self._spikes(name)
         return self._totals[name, events]
 
     def _spikes(self, name: str) -> str:

@@ -114,7 +114,7 @@ def _fire(g: Graph, layer: Neurons, v: str) -> tuple[str, str]:
         count = clipped(g, count, layer.levels)
         return g.cast(count, INT32), g.convert(count, uint8, g.adds_in(uint8))
     levels = g.constant(np.int32(min(layer.levels, INT32_MAX)))
-    k = g("Div", v, g.constant(layer.threshold))
+    k = g("Div", v, g.constant(layer.threshold, "threshold"))
     k = g("Clip", k, g.constant(np.int32(0)), levels)
     return k, g.convert(k, INT32, count_dtype((0, layer.levels)))
 

@@ -29,10 +29,11 @@ class Train(ABC):
     Attributes:
         steps: Number of steps.
         range: Smallest and largest k of a step.
+        scope: Part of the layer that its nodes belong to.
     """
 
     def __init__(self, graph: Graph, steps: int, span: Pair) -> None:
-        self.g, self.steps, self.range = graph, steps, span
+        self.g, self.steps, self.range, self.scope = graph, steps, span, graph.scope
         self._ones: dict[tuple[Form, int], str] = {}
         self._stacks: dict[tuple[Form, tuple[int, ...]], str] = {}
 
@@ -49,13 +50,15 @@ class Train(ABC):
         """Return the given steps, by default all, [B, len(steps), P, C] of `dtype(form)`."""
         steps = tuple(range(self.steps)) if steps is None else steps
         if (form, steps) not in self._stacks:
-            self._stacks[form, steps] = self._stack(form, steps)
+            with self.g.within(self.scope):
+                self._stacks[form, steps] = self._stack(form, steps)
         return self._stacks[form, steps]
 
     def one(self, form: Form, step: int) -> str:
         """Return one step, [B, 1, P, C], in the dtype that the graph adds `dtype(form)` in."""
         if (form, step) not in self._ones:
-            self._ones[form, step] = self._one(form, step)
+            with self.g.within(self.scope):
+                self._ones[form, step] = self._one(form, step)
         return self._ones[form, step]
 
     @abstractmethod
@@ -136,7 +139,7 @@ class Blocks(Train):
     def __init__(self, source: Train, substeps: int) -> None:
         low, high = source.range
         super().__init__(source.g, source.steps // substeps, (low * substeps, high * substeps))
-        self._source, self._substeps = source, substeps
+        self._source, self._substeps, self.scope = source, substeps, source.scope
 
     def _stack(self, form: Form, steps: tuple[int, ...]) -> str:
         return self._joined(form, steps)

@@ -18,7 +18,7 @@ from lmht_deploy._arguments import check_types
 from lmht_deploy.data import balanced_sample
 from lmht_deploy.errors import BackendError, ExportError, show
 from lmht_deploy.formats.files import as_path
-from lmht_deploy.formats.lmht import load_network
+from lmht_deploy.formats.networks import NETWORK_SUFFIXES, load_any_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
 from lmht_deploy.zoo import network_path
@@ -185,7 +185,7 @@ def compare(
     """
     energy.energy_model(energy_model)
     names = choose_backends(backends)
-    network = net if isinstance(net, Network) else load_network(network_path(as_path(net)))
+    network = net if isinstance(net, Network) else load_any_network(network_path(as_path(net)))
     if backends is None and not network.integer:
         names = [REFERENCE]
     files = _label_exported(exported)
@@ -281,7 +281,7 @@ def write_artifacts(
         written[form] = path
         if reason := reason or registry.refusal(name, path):
             if strict:
-                raise BackendError(reason)
+                raise BackendError(f"backend {name!r} does not run this network: {reason}")
             omitted[name] = reason
             if own:
                 path.unlink()
@@ -355,9 +355,9 @@ def _lead(
     """Run all windows through the artifact that the others are compared with."""
     progress(label, 0, len(windows))
     report = partial(_report, progress, label, len(windows))
-    if path.suffix != ".lmht":
+    if path.suffix not in NETWORK_SUFFIXES or _backend_of(label) in registry.FOREIGN:
         return _with_counts(path, registry.run_windows(backend, windows, progress=report)), None
-    seen = observe(load_network(path), backend, windows, progress=report)
+    seen = observe(load_any_network(path), backend, windows, progress=report)
     return seen.result, seen
 
 

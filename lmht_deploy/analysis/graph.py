@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -70,13 +70,14 @@ def read_graph(path: Path) -> Graph:
         require_package("onnx", "onnx")
         import onnx
 
-        graph = onnx.load_model_from_string(content).graph
+        model = onnx.load_model_from_string(content)
+        graph = model.graph
         outputs = {output.name: _shape(output) for output in graph.output}
         return Graph(
             properties,
             _shape(graph.input[0])[1:],
             outputs["logits"][1],
-            tuple(_layers(graph, outputs, properties)),
+            tuple(_layers(model, outputs, properties)),
         )
 
 
@@ -84,12 +85,16 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(int(size.dim_value) for size in value.type.tensor_type.shape.dim)
 
 
-def _layers(graph: Any, outputs: Iterable[str], properties: Properties) -> list[GraphLayer]:
+def _layers(model: Any, outputs: Iterable[str], properties: Properties) -> list[GraphLayer]:
     neurons, traced = (by_layer(kind, outputs) for kind in (COUNTS[0], TRACE))
     nodes: dict[str, list[str]] = {}
-    for node in graph.node:
-        nodes.setdefault(_layer_of(node.name), []).append(node.op_type)
-    constants = [(_layer_of(c.name), prod(c.dims), len(c.raw_data)) for c in graph.initializer]
+    values = [(_layer_of(c.name), c) for c in model.graph.initializer]
+    for node in _nodes(model):
+        if node.op_type == "Constant":
+            values.append((_layer_of(node.name), node.attribute[0].t))
+        else:
+            nodes.setdefault(_layer_of(node.name), []).append(node.op_type)
+    constants = [(layer, prod(tensor.dims), len(tensor.raw_data)) for layer, tensor in values]
     return [
         GraphLayer(
             name,
@@ -105,6 +110,13 @@ def _layers(graph: Any, outputs: Iterable[str], properties: Properties) -> list[
     ]
 
 
+def _nodes(model: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph, those of functions in place of their calls."""
+    bodies = {function.name: function.node for function in model.functions}
+    for node in model.graph.node:
+        yield from bodies[node.op_type] if node.domain else [node]
+
+
 def _layer_of(name: str) -> str:
-    """Return the layer of a node or a constant, whose names are "<layer>/<name>"."""
-    return name.rpartition("/")[0] or name
+    """Return the layer of a node or a constant, whose names begin with "<layer>/"."""
+    return name.partition("/")[0]

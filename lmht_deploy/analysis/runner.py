@@ -14,25 +14,29 @@ import numpy as np
 from lmht_deploy import backends
 from lmht_deploy._arguments import REAL, check_types
 from lmht_deploy.backends import Backend
-from lmht_deploy.errors import BackendError, DataError, show
+from lmht_deploy.errors import BackendError, DataError, StorageError, show
 from lmht_deploy.exporters import export
 from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.formats.networks import NETWORK_SUFFIXES, load_any_network
 from lmht_deploy.ir import Network
 from lmht_deploy.netx import is_foreign
 from lmht_deploy.result import Result
+from lmht_deploy.zoo import network_path
 
 __all__ = [
+    "artifact_name",
     "as_array",
     "as_windows",
     "default_backend",
+    "holds_network",
     "open_runner",
     "run",
     "time_windows",
     "write_artifact",
 ]
 
-DEFAULTS = {".lmht": "event", ".onnx": "onnx", ".net": "event", ".nir": "event"}
+DEFAULTS = {**dict.fromkeys(NETWORK_SUFFIXES, "event"), ".onnx": "onnx"}
 """Backend of each kind of artifact. NetX files of other tools run on "netx"."""
 
 
@@ -49,7 +53,8 @@ def run(
     """Run windows through a network on one backend.
 
     Args:
-        net: A network, or the path of an artifact that `backend` runs.
+        net: A network, or the path of its file or of an artifact that `backend` runs. It is
+            exported to a temporary file for a backend that needs one.
         windows: Integers within the range of the network's input.
         backend: Name of the backend: "reference", "event", "torch", "onnx", "openvino",
             "lava" or "netx".
@@ -149,16 +154,51 @@ def open_runner(
         raise BackendError(
             f"a backend runs a Network or the path of an artifact, not {type(net).__name__}"
         )
-    with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
-        if not isinstance(net, Network):
-            runner = backends.open_backend(backend, net, threads=threads, stop_margin=stop_margin)
-        elif "network" in backends.capabilities(backend):
-            runner = backends.open_network(backend, net, threads=threads)
-        else:
-            path = write_artifact(net, Path(folder), backend, trace=trace)
-            runner = backends.open_backend(backend, path, threads=threads)
-        with closing(runner):
+    if _must_export(net, backend):
+        with _exported(net, backend, threads, trace) as runner:
             yield runner
+        return
+    if isinstance(net, Network):
+        opened = backends.open_network(backend, net, threads=threads)
+    else:
+        opened = backends.open_backend(backend, net, threads=threads, stop_margin=stop_margin)
+    with closing(opened) as runner:
+        yield runner
+
+
+def _must_export(net: Network | str | Path, backend: str) -> bool:
+    """Whether a backend runs a network only as a file of another format."""
+    if "network" in backends.capabilities(backend) or backend in backends.FOREIGN:
+        return False
+    if isinstance(net, Network):
+        return True
+    suffix = network_path(as_path(net)).suffix
+    return suffix in NETWORK_SUFFIXES and suffix != backends.artifact_suffix(backend)
+
+
+@contextmanager
+def _exported(
+    net: Network | str | Path, backend: str, threads: int, trace: bool
+) -> Iterator[Backend]:
+    """Export a network, and open the file; messages name the network instead of the file."""
+    if reason := backends.unavailable(backend):
+        raise BackendError(f"backend {backend!r} cannot run here: {reason}")
+    name = "the network" if isinstance(net, Network) else str(net)
+    if not isinstance(net, Network):
+        net = load_any_network(network_path(as_path(net)))
+    with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
+        path = write_artifact(net, Path(folder), backend, trace=trace)
+        try:
+            with closing(backends.open_backend(backend, path, threads=threads)) as runner:
+                yield runner
+        except (BackendError, StorageError) as error:
+            raise type(error)(str(error).replace(str(path), name)) from None
+
+
+def artifact_name(backend: str) -> str:
+    """Return the name of the file that `write_artifact` writes for a backend."""
+    own = f"-{backend}" if backends.export_options(backend) else ""
+    return f"net{own}{backends.artifact_suffix(backend)}"
 
 
 def write_artifact(net: Network, folder: Path, backend: str, *, trace: bool = False) -> Path:
@@ -176,13 +216,23 @@ def write_artifact(net: Network, folder: Path, backend: str, *, trace: bool = Fa
         ExportError: The format of the artifact cannot represent the network.
         StorageError: The file cannot be written.
     """
-    options = backends.export_options(backend)
-    path = folder / f"net{f'-{backend}' if options else ''}{backends.artifact_suffix(backend)}"
+    path, options = folder / artifact_name(backend), backends.export_options(backend)
     if path.suffix == ".lmht":
         save_network(net, path)
     else:
         export(net, path, trace=trace and path.suffix == ".onnx", **options)
     return path
+
+
+def holds_network(artifact: Path) -> bool:
+    """Whether `lmht_deploy.load` reads a file: False for `.onnx` and for NetX of other tools.
+
+    Raises:
+        StorageError: A NetX file is missing or damaged.
+    """
+    if artifact.suffix == ".net":
+        return not is_foreign(artifact)
+    return artifact.suffix in NETWORK_SUFFIXES
 
 
 def default_backend(artifact: Path) -> str:
@@ -198,5 +248,5 @@ def default_backend(artifact: Path) -> str:
             f"{artifact}: no backend runs {artifact.suffix or 'such'} files; "
             f"artifacts are {', '.join(DEFAULTS)} files"
         )
-    foreign = artifact.suffix == ".net" and is_foreign(artifact)
+    foreign = artifact.suffix == ".net" and not holds_network(artifact)
     return "netx" if foreign else DEFAULTS[artifact.suffix]

@@ -3,8 +3,8 @@
 A backend is a module of this package. It defines:
 
     SUFFIX                               file name extension of its artifact, e.g. ".lmht";
-                                         what can run a network reads it from .net and .nir
-                                         files, too
+                                         what can run a network reads it from all files of
+                                         networks (`lmht_deploy.formats.networks`)
     CAPABILITIES                         what it can do, see `Capability`
     EXPORT                               options of `lmht_deploy.export` for its artifact, if any
     refusal(path) -> str | None          why it does not run an artifact exactly, if that occurs
@@ -32,9 +32,7 @@ from lmht_deploy._arguments import INTEGER, check_types
 from lmht_deploy._suggest import unknown
 from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import BackendError, DataError, listed, show
-from lmht_deploy.formats.lmht import load_network
-from lmht_deploy.formats.netx import load_netx_network
-from lmht_deploy.formats.nir_network import load_nir_network
+from lmht_deploy.formats.networks import NETWORK_SUFFIXES, load_any_network
 from lmht_deploy.ir import Network, require_network
 from lmht_deploy.result import Result, as_array, concatenate
 from lmht_deploy.zoo import network_path
@@ -45,6 +43,7 @@ __all__ = [
     "Backend",
     "Capability",
     "Incremental",
+    "ProfilesLayers",
     "ReportsProgress",
     "StepRunner",
     "artifact_suffix",
@@ -123,6 +122,22 @@ class ReportsProgress(Protocol):
     progress: Callable[[int], None]
 
 
+@runtime_checkable
+class ProfilesLayers(Protocol):
+    """A backend that measures the time of each layer."""
+
+    def profile(self, windows: np.ndarray) -> dict[str, float]:
+        """Run windows, and return the time of each layer in seconds.
+
+        Args:
+            windows: Integers `[B, T_in, ...]`.
+
+        Returns:
+            Times by layer, in the order of the run; what belongs to no layer is under "other".
+        """
+        ...
+
+
 class StepRunner(Protocol):
     """Incremental inference, on a ring of T_in input steps."""
 
@@ -168,7 +183,10 @@ def export_options(name: str) -> dict[str, Any]:
 
 
 def refusal(name: str, path: Path) -> str | None:
-    """Return why backend `name` is not proved to run an artifact exactly, or None."""
+    """Return why backend `name` is not proved to run an artifact exactly, or None.
+
+    The reason does not name the file, which may be a temporary one.
+    """
     check: Callable[[Path], str | None] = getattr(_module(name), "refusal", lambda path: None)
     return check(path)
 
@@ -213,7 +231,7 @@ def open_backend(
     module = _module(name)
     check_threads(threads, f"backend {name!r}")
     if not isinstance(path, str | os.PathLike):
-        raise BackendError(f"{path!r} is not the name of a file")
+        raise BackendError(f"{show(path)} is not the name of a file")
     path = network_path(path)
     if path.suffix not in _suffixes(module):
         raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {path.name!r}")
@@ -351,20 +369,14 @@ def require_integer(name: str, net: Network, path: Path | None = None) -> Networ
 
 
 def load_integer_network(name: str, path: Path) -> Network:
-    """Load a `.lmht` file for backend `name`, or raise BackendError for a float network."""
+    """Load the network of a file for backend `name`, or raise BackendError for a float network."""
     return require_integer(name, load_any_network(path), path)
-
-
-def load_any_network(path: Path) -> Network:
-    """Load the network of a `.lmht` file, or of a `.net` or `.nir` file of lmht-deploy."""
-    readers = {".net": load_netx_network, ".nir": load_nir_network}
-    return readers.get(path.suffix, load_network)(path)
 
 
 def _suffixes(module: ModuleType) -> tuple[str, ...]:
     """Return the file name extensions of what a backend opens."""
     if "network" in module.CAPABILITIES:
-        return (".lmht", ".net", ".nir")
+        return NETWORK_SUFFIXES
     return (module.SUFFIX,)
 
 

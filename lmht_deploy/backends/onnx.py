@@ -29,6 +29,10 @@ MAX_REASON = 200
 """Largest length of a text of ONNX Runtime in a message."""
 KERNEL = "_kernel_time"
 """End of the names of events of ONNX Runtime's profiler that are the time of one node."""
+RUN = "model_run"
+"""Name of the event at the end of each run."""
+INLINED = "_inlfunc_"
+"""Begin of the names of nodes of functions, `_inlfunc_<function>_<node>`."""
 FATAL = 4
 """Severity of log messages below which ONNX Runtime is silent; errors are raised."""
 
@@ -99,15 +103,27 @@ def _signature(session: onnxruntime.InferenceSession) -> Signature:
     )
 
 
-def _seconds_by_layer(events: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Add up the times of kernels; nodes that ONNX Runtime added are under "other"."""
+def _seconds_by_layer(events: Sequence[dict[str, Any]], skipped: int) -> dict[str, float]:
+    """Add up the times of kernels after `skipped` runs; nodes of no layer are under "other"."""
     found: dict[str, float] = {}
-    for event in events:
+    runs = [index for index, event in enumerate(events) if event.get("name") == RUN]
+    for event in events[runs[skipped - 1] :]:
         if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
-            layer, slash, _ = event["name"].rpartition("/")
-            name = layer if slash else "other"
+            name = _layer_of(event["name"])
             found[name] = found.get(name, 0.0) + event["dur"] * 1e-6
     return found
+
+
+def _layer_of(node: str) -> str:
+    """Return the layer of a node `<layer>/<part>/<operator>`, whose function is `<layer>/<part>`.
+
+    Files before version 4 have nodes `<layer>/<operator>`.
+    """
+    part, slash, _ = node.rpartition("/")
+    if part.startswith(INLINED):  # "_inlfunc_a/Conv0_a/Conv0"
+        twice = part.removeprefix(INLINED)
+        part = twice[len(twice) // 2 + 1 :]
+    return part.partition("/")[0] if slash else "other"
 
 
 class OnnxBackend(ExportedBackend):
@@ -122,16 +138,19 @@ class OnnxBackend(ExportedBackend):
         self._session: onnxruntime.InferenceSession | None = session
 
     def profile(self, windows: np.ndarray) -> dict[str, float]:
-        """Run `windows` once, and return the time of each layer, in seconds.
+        """Run windows, and return the time of each layer in seconds, in the order of the run.
 
-        Nodes are named `<layer>/<operator>`. ONNX Runtime measures them in a session of its own.
+        ONNX Runtime measures its nodes in a session of its own. Nodes that it adds are under
+        "other". A call that is not counted comes first: memory is allocated in it.
         """
+        windows = self._checked(self.window_shape, windows)
         with tempfile.TemporaryDirectory(prefix="lmht-") as folder:
             runner = OnnxBackend(self._path, self._model, self._threads, f"{folder}/profile")
             assert runner._session is not None
-            runner.run(windows)
+            for start in (0, *range(0, len(windows), self.chunk)):
+                runner.run(windows[start : start + self.chunk])
             events = json.loads(Path(runner._session.end_profiling()).read_text())
-        return _seconds_by_layer(events)
+        return _seconds_by_layer(events, skipped=self.window_shape[0] // self._steps)
 
     def _compute(self, names: list[str], inputs: Arrays) -> Arrays:
         if self._session is None:

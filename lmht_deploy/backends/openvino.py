@@ -63,10 +63,12 @@ def open_artifact(path: Path, *, threads: int = 1) -> OpenVinoBackend:
         BackendError: OpenVINO is not proved to run the file exactly.
         StorageError: The file is missing, damaged, of another tool or of another version.
     """
-    if reason := refusal(path):
-        raise BackendError(reason)
     with reading(path, "an .onnx file"):
-        return OpenVinoBackend(path, load_model(path), threads)
+        model = load_model(path)
+    if reason := _refusal(model):
+        raise BackendError(f"{path}: {reason}")
+    with reading(path, "an .onnx file"):
+        return OpenVinoBackend(path, model, threads)
 
 
 def refusal(path: Path) -> str | None:
@@ -76,15 +78,23 @@ def refusal(path: Path) -> str | None:
         StorageError: The file is missing, damaged, of another tool or of another version.
     """
     with reading(path, "an .onnx file"):
-        model = load_model(path)
-        largest = model.properties.magnitude
-        if largest >= EXACT_FLOAT32:
-            return (
-                f"{path}: values can reach {largest}, and OpenVINO is exact below "
-                f"{EXACT_FLOAT32} only; use the backend onnx, or a file that was exported with "
-                "--portable, which can keep them smaller"
-            )
-    return None
+        return _refusal(load_model(path))
+
+
+def _refusal(model: Model) -> str | None:
+    if model.has_functions:
+        return (
+            "has model-local functions, which OpenVINO does not read; write the file with `lmht "
+            "export --portable`, or lmht_deploy.export(net, path, portable=True)"
+        )
+    largest, layer = model.properties.magnitude, model.properties.widest
+    if largest < EXACT_FLOAT32:
+        return None
+    where = f"layer {layer!r}" if layer else "a layer"
+    return (
+        f"integers of {where} can reach {largest}, and OpenVINO computes in float32, which is "
+        f"exact below {EXACT_FLOAT32}; use the backend onnx"
+    )
 
 
 class _Term(NamedTuple):

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from lmht_deploy import reference
+from lmht_deploy.formats.networks import load_any_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import Result
 
-from . import Capability, load_any_network
+from . import Capability
 
 SUFFIX = ".lmht"
 CAPABILITIES: frozenset[Capability] = frozenset({"network", "float", "events", "traces"})
@@ -22,7 +23,7 @@ def unavailable() -> str | None:
 
 
 def open_artifact(path: Path, *, threads: int = 1) -> ReferenceBackend:
-    """Open a `.lmht` file. NumPy chooses its own number of threads."""
+    """Open a file of a network. NumPy chooses its own number of threads."""
     return open_network(load_any_network(path), threads=threads)
 
 

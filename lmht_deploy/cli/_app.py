@@ -84,6 +84,10 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
+PATHS = ("FILE", "DIR")
+"""What `--help` shows for the value of an option that is a file or a folder."""
+
+
 @app.callback()
 def _root(
     version: bool = typer.Option(
@@ -104,6 +108,7 @@ def invoke(arguments: Sequence[str] | None) -> int:
     """Run one command and return its exit code; a user error is printed in one line."""
     out.stderr = False  # an earlier command of this process may have ended with `--json -`
     try:
+        _check_not_empty(sys.argv[1:] if arguments is None else arguments)
         code: Any = app(
             args=None if arguments is None else list(arguments),
             prog_name="lmht",
@@ -123,6 +128,26 @@ def invoke(arguments: Sequence[str] | None) -> int:
             raise
         return _fail(error.format_message() or "nothing to do; see lmht --help")
     return int(code or 0)
+
+
+def _check_not_empty(arguments: Sequence[str]) -> None:
+    """Refuse empty names of files, which typer would take as the current folder."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        option = argument[:-1] if argument.endswith("=") else before
+        if argument in ("", f"{option}=") and option in ("", *_path_options()):
+            raise LmhtError(f"{option or 'the first argument'}: the name of a file is empty")
+
+
+def _path_options() -> set[str]:
+    """Return the options of all verbs whose value is a file or a folder."""
+    verbs = getattr(typer.main.get_command(app), "commands", {}).values()
+    return {
+        option
+        for verb in verbs
+        for parameter in verb.params
+        if parameter.metavar in PATHS or "--out" in parameter.opts
+        for option in parameter.opts
+    }
 
 
 def _unnamed(error: OSError) -> str:

@@ -40,6 +40,7 @@ def check_stop(backend: str, artifact: Path, risk: float | None, margin: int | N
     """
     if risk is None and margin is None:
         return
+    import lmht_deploy as lmht
     from lmht_deploy import backends
     from lmht_deploy.engine import check_stepwise
 
@@ -48,7 +49,7 @@ def check_stop(backend: str, artifact: Path, risk: float | None, margin: int | N
         raise DataError("--stop-risk finds a margin; do not give --stop-margin with it")
     try:
         backends.check_stop(backend)
-        check_stepwise(backends.load_any_network(artifact))
+        check_stepwise(lmht.load(artifact))
     except BackendError as error:
         raise BackendError(f"{option}: {error}") from None
 
@@ -61,10 +62,10 @@ def measure_stop(artifact: Path, windows: np.ndarray, risk: float) -> dict[str, 
         windows: Windows that the network was not trained on.
         risk: Largest probability of another answer than that of the whole window.
     """
+    import lmht_deploy as lmht
     from lmht_deploy.analysis.early import calibrate_stop, run_early
-    from lmht_deploy.backends import load_any_network
 
-    net = load_any_network(artifact)
+    net = lmht.load(artifact)
     rule = calibrate_stop(net, windows[::2], risk)
     found = run_early(net, windows[1::2], rule.stop_margin)
     return {

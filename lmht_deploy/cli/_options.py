@@ -40,14 +40,19 @@ def file_with(*suffixes: str) -> Callable[[Path], Path]:
     return check
 
 
-def network_file(*suffixes: str) -> Callable[[Path], Path]:
-    """Return a check of a file of a network with one of `suffixes` (none: any), or "zoo:NAME"."""
+def network_file(*others: str) -> Callable[[Path], Path]:
+    """Return a check of a file of a network, or "zoo:NAME".
+
+    Args:
+        others: File name extensions of files that are accepted, too.
+    """
 
     def check(path: Path) -> Path:
+        from lmht_deploy.formats.networks import NETWORK_SUFFIXES
         from lmht_deploy.zoo import network_path
 
-        found = network_path(path)
-        return file_with(*suffixes)(found) if suffixes else (is_file(found) or found)
+        suffixes = dict.fromkeys((*NETWORK_SUFFIXES, *others))
+        return file_with(*suffixes)(network_path(path))
 
     return check
 

@@ -16,8 +16,8 @@ SOURCE = "Source"
 NetworkPath = Annotated[
     Path,
     typer.Argument(
-        help="An integer network (.lmht, or zoo:NAME).",
-        callback=options.network_file(".lmht"),
+        help="An integer network (.lmht, .net, .nir or .lmhtf, or zoo:NAME).",
+        callback=options.network_file(),
         autocompletion=options.complete_network,
     ),
 ]

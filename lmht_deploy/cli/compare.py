@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from lmht_deploy.data import Windows
     from lmht_deploy.ir import Network
 
-SUFFIXES = (".lmht", ".onnx", ".net", ".nir")
 WORST = 3
 """Number of the worst windows that are named."""
 
@@ -67,7 +66,7 @@ class Settings:
 
 
 def _check_networks(paths: list[Path]) -> list[Path]:
-    check = options.network_file(*SUFFIXES)
+    check = options.network_file(".onnx")
     return [check(path) for path in paths]
 
 
@@ -77,9 +76,9 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="NETWORK...",
-            help="Networks (.lmht, or zoo:NAME). Exported files (.onnx, .net, .nir) after a "
-            "network are compared with it; without a network before them, they are run by "
-            "themselves.",
+            help="Networks (.lmht, or zoo:NAME). Exported files (.onnx, .net, .nir, .lmhtf) after "
+            "a network are compared with it. Without a network before it, an .onnx file is run "
+            "by itself; of the others, their network is run.",
             callback=_check_networks,
             autocompletion=options.complete_network,
         ),
@@ -168,7 +167,7 @@ def _entries(paths: Sequence[Path]) -> Iterator[Entry]:
     """Group exported files with the network before them."""
     pending: Entry | None = None
     for path in paths:
-        if pending is not None and path.suffix != ".lmht" and pending.path.suffix == ".lmht":
+        if pending is not None and _is_export_of(path, pending.path):
             pending = dataclasses.replace(pending, exported=(*pending.exported, path))
             continue
         if pending is not None:
@@ -176,6 +175,12 @@ def _entries(paths: Sequence[Path]) -> Iterator[Entry]:
         pending = Entry(path)
     if pending is not None:
         yield pending
+
+
+def _is_export_of(path: Path, network: Path) -> bool:
+    """Whether a file that is named after a network is compared with it."""
+    after_export = path.suffix == ".onnx" != network.suffix
+    return path.suffix != ".lmht" and (network.suffix == ".lmht" or after_export)
 
 
 def _named(entries: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
@@ -221,8 +226,9 @@ def _run(
 ) -> tuple[NetworkRun, answers.Answered]:
     """Run one network on its backends; return it and what it answered."""
     import lmht_deploy as lmht
+    from lmht_deploy.analysis.runner import holds_network
 
-    net = lmht.load(entry.path) if entry.path.suffix == ".lmht" else None
+    net = lmht.load(entry.path) if holds_network(entry.path) else None
     target, metadata = _target(entry.path, net)
     found = reader.read(target)
     with named_errors(reader.name), progress(f"comparing {name}") as report:
@@ -263,7 +269,7 @@ def _compare(
         if settings.backends is not None:
             raise DataError(
                 f"{entry.path}: an exported file runs on its own backend alone; --backends chooses "
-                "the backends of a .lmht file"
+                "the backends of a network"
             )
         artifacts = {default_backend(entry.path): entry.path}
         return compare_artifacts(artifacts, found.windows, found.labels, **common)

@@ -66,6 +66,7 @@ def convert(
     With --data, the network that was written is run on it, and its accuracy is reported.
     """
     import lmht_deploy as lmht
+    from lmht_deploy.formats.networks import NETWORK_SUFFIXES
 
     if out.suffix != ".lmht":
         raise LmhtError(f"{out}: the suffix must be .lmht")
@@ -75,7 +76,8 @@ def convert(
         )
     if data is not None:
         find_source(data, reading)
-    net = lmht.load(source) if source.suffix == ".lmht" else lower_run(load_run(source))
+    is_network = source.suffix in NETWORK_SUFFIXES
+    net = lmht.load(source) if is_network else lower_run(load_run(source))
     if keep_float and net.integer:
         raise LmhtError(f"{source}: --float has no effect: the network is an integer network")
     if not keep_float:

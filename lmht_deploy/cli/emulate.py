@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import json as json_module
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmht_deploy.errors import DataError, LmhtError, counted
 
 from . import _options as options
+from . import _scale_options as scale
 from ._console import counting, say, write_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-    Task: TypeAlias = tuple[np.ndarray, tuple[int, int, int], Path]
-    """Image uint8 [H, W, 3]; seed, class and number of the recording; file to write."""
+    from lmht_deploy.scale._recordings import Recordings
+    from lmht_deploy.scale.executors import Executor
+
+BATCH = 4
+"""Recordings of a task, about 0.2 s of one core."""
+LOST = "run the command again to continue; if memory was short, use fewer --workers"
 
 
 def emulate(
@@ -56,15 +55,8 @@ def emulate(
         int,
         typer.Option("--seed", min=0, help="Seed of the sensor's noise and of the start position."),
     ] = 0,
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers",
-            min=1,
-            help="Number of processes that emulate in parallel.",
-            rich_help_panel=options.EXECUTION,
-        ),
-    ] = 1,
+    on: scale.On = "local",
+    workers: scale.Workers = None,
     json: options.Json = None,
 ) -> None:
     """Emulate recordings of CIFAR10-DVS: a moving image, seen by a 128 x 128 event camera.
@@ -73,7 +65,9 @@ def emulate(
     """
     from lmht_deploy._locks import folder_lock
     from lmht_deploy.data import cifar10dvs
+    from lmht_deploy.scale.executors import open_executor
 
+    executor = open_executor(on, workers)
     split = split or "train"
     with counting("reading images") as show:
         pixels, labels = _images(images, split, per_class, show)
@@ -82,16 +76,16 @@ def emulate(
     _make_folder(out)
     with folder_lock(out):
         _begin(home, description)
-        tasks = list(_tasks(pixels, labels, per_class, seed, home))
+        missing = list(_missing(labels, per_class, home))
+        tasks = list(_tasks(pixels, missing, seed))
         with counting("emulating") as show:
-            for done, _ in enumerate(_run_all(tasks, workers), 1):
-                show(done, len(tasks))
+            _run(executor, tasks, out, lambda done: show(done, len(missing)))
     number = per_class * len(cifar10dvs.CLASSES)
     say(
-        f"{home}: {counted(number, 'recording')}, {len(tasks):,} of them new; "
+        f"{home}: {counted(number, 'recording')}, {len(missing):,} of them new; "
         f"to read them: --data tonic:CIFAR10DVS --root {out}"
     )
-    content = {"folder": home, "recordings": number, "new": len(tasks), **description}
+    content = {"folder": home, "recordings": number, "new": len(missing), **description}
     write_json(json, content)
 
 
@@ -147,10 +141,13 @@ def _begin(home: Path, description: dict[str, Any]) -> None:
     write_json(note, description)
 
 
-def _tasks(
-    pixels: np.ndarray, labels: np.ndarray, per_class: int, seed: int, home: Path
-) -> Iterator[Task]:
-    """Yield the missing recordings: the first images of every class, in the data set's order."""
+def _missing(
+    labels: np.ndarray, per_class: int, home: Path
+) -> Iterator[tuple[int, tuple[int, int], Path]]:
+    """Yield the image, class and number, and file of each recording that does not exist.
+
+    They are the first images of every class, in the data set's order.
+    """
     import numpy as np
 
     from lmht_deploy.data.cifar10dvs import CLASSES
@@ -162,71 +159,34 @@ def _tasks(
                 f"class {name!r} has {counted(len(chosen), 'image')}, {per_class} were requested"
             )
         _make_folder(home / name)
-        for number, index in enumerate(chosen):
+        for number, index in enumerate(chosen.tolist()):
             path = home / name / f"cifar10_{name}_{number}.aedat4"
             if not path.exists():
-                yield pixels[index], (seed, label, number), path
+                yield index, (label, number), path
 
 
-def _run_all(tasks: list[Task], workers: int) -> Iterator[None]:
-    if workers == 1:
-        yield from map(_record, tasks)
-        return
-    context = get_context("spawn")
-    with (
-        _one_thread_each(),
-        ProcessPoolExecutor(workers, context, initializer=_follow_parent) as pool,
-    ):
-        try:
-            yield from pool.map(_record, tasks, chunksize=4)
-        except BrokenProcessPool:
-            raise LmhtError(
-                "a worker process was killed, perhaps for lack of memory; run the command again "
-                "to continue, with fewer --workers"
-            ) from None
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _tasks(
+    pixels: np.ndarray, missing: Sequence[tuple[int, tuple[int, int], Path]], seed: int
+) -> Iterator[Recordings]:
+    """Yield the tasks of the recordings that do not exist."""
+    from lmht_deploy.scale._recordings import Recordings
+
+    for start in range(0, len(missing), BATCH):
+        indices, numbers, paths = zip(*missing[start : start + BATCH], strict=True)
+        seeds = [(seed, *number) for number in numbers]
+        yield Recordings.of(pixels[list(indices)], seeds, [path.absolute() for path in paths])
 
 
-def _follow_parent() -> None:
-    """Let a worker process end with its parent, however that ends; Ctrl-C is the parent's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Limit processes that start in the block to one thread each.
-
-    Otherwise the threads of the matrix library would compete with the other processes.
-    """
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _record(task: Task) -> None:
-    import numpy as np
-
-    from lmht_deploy.data import cifar10dvs
-    from lmht_deploy.events.recordings import Recording, write_events
-
-    image, seed, path = task
-    events = cifar10dvs.record(image, np.random.default_rng(seed))
-    write_events(path, Recording(events, cifar10dvs.SENSOR))
+def _run(
+    executor: Executor, tasks: Sequence[Recordings], out: Path, show: Callable[[int], None]
+) -> None:
+    """Run the tasks; LmhtError for the first one that fails. Existing recordings stay."""
+    done = 0
+    with closing(executor.run(tasks, out.absolute())) as outcomes:
+        for outcome in outcomes:
+            if outcome.lost:
+                raise LmhtError(f"{outcome.task.key}: {outcome.error}; {LOST}")
+            if outcome.error:
+                raise LmhtError(outcome.error)
+            done += len(outcome.task.paths)
+            show(done)

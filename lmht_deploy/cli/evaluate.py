@@ -21,11 +21,11 @@ from ._report import write_report
 from ._training import lower_run, need_torch, read_training_data, train_run
 
 if TYPE_CHECKING:
-    from lmht_deploy.scale import Evaluation, Row
-    from lmht_deploy.scale._evaluate import Networks
+    from lmht_deploy.scale import Audit, Evaluation, Row
+    from lmht_deploy.scale._networks import Networks
     from lmht_deploy.scale._plan import Entry
 
-SUFFIXES = (".lmht", ".onnx", ".net")
+SUFFIXES = (".lmht", ".nir", ".lmhtf", ".onnx", ".net")
 SHOWN = 50
 """Rows that are printed; the files hold all."""
 TABLES = ("table.csv", "table.parquet", "table.json")
@@ -43,8 +43,8 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="NETWORK...",
-            help="Networks (.lmht, or zoo:NAME) and exported files (.onnx, .net), or one .toml "
-            "file that lists them with their variants.",
+            help="Networks (.lmht, .nir, .lmhtf, or zoo:NAME) and exported files (.onnx, .net), or "
+            "one .toml file that lists them with their variants.",
             callback=_check_networks,
             autocompletion=options.complete_network,
         ),
@@ -56,7 +56,7 @@ def evaluate(
         typer.Option(
             "--backends",
             metavar="LIST",
-            help="Backends of .lmht files, separated by commas.",
+            help="Backends of networks, separated by commas.",
             rich_help_panel=options.EXECUTION,
             autocompletion=options.complete_list(options.backend_names),
         ),
@@ -146,7 +146,8 @@ def _entries(
     limit: int | None,
 ) -> Iterator[Entry]:
     """Yield the rows of all networks; networks that need the same windows share them."""
-    from lmht_deploy.scale._evaluate import keep_networks, keep_windows, make_entries
+    from lmht_deploy.scale._evaluate import keep_windows
+    from lmht_deploy.scale._networks import keep_networks, make_entries
 
     stores: dict[str, Any] = {}
     for name, path in keep_networks(folder, _listed(paths, folder, reading)).items():
@@ -208,12 +209,20 @@ def _target(path: Path) -> Target:
 def as_json(found: Evaluation, energy_model: str) -> dict[str, Any]:
     """Return an evaluation as plain data."""
     return {
+        "schema": "lmht-evaluate",
+        "version": 1,
         "rows": [row.cells() for row in found.rows],
         "energy_model": energy_model,
         "failures": list(found.failures),
-        "audit": None if found.audit is None else asdict(found.audit),
+        "audit": None if found.audit is None else _audit(found.audit),
         "times": found.times(),
     }
+
+
+def _audit(audit: Audit) -> dict[str, Any]:
+    content = asdict(audit)
+    del content["verdicts"]
+    return content
 
 
 def _write(found: Evaluation, out: Path, content: Mapping[str, Any]) -> None:
@@ -236,12 +245,12 @@ def _show(found: Evaluation, source: str) -> None:
         columns,
         left=("network", "backend", "integers"),
         caption=f"means per window; energy is an estimate: {source}; integers: compared with the "
-        "first backend of the network",
+        "first backend of the network, and by the audit",
     )
     compared: set[tuple[str, str]] = set()
     for row in found.rows[:SHOWN]:
         pair = (row.network, row.data)
-        rows.add_row(*_cells(row), _verdict(row) if pair in compared else "-")
+        rows.add_row(*_cells(row), _verdict(row, pair not in compared))
         compared.add(pair)
     show(rows)
     if (more := len(found.rows) - SHOWN) > 0:
@@ -269,8 +278,11 @@ def _cells(row: Row) -> list[Any]:
     ]
 
 
-def _verdict(row: Row) -> Any:
-    return good("equal") if row.equal else bad("differ")
+def _verdict(row: Row, first: bool) -> Any:
+    """What was compared: with the first backend of the network, and by the audit."""
+    if not row.equal or row.audited is False:
+        return bad("differ")
+    return "-" if first and row.audited is None else good("equal")
 
 
 def _finish(found: Evaluation) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from lmht_deploy.errors import LmhtError
 from . import _options as options
 from ._console import say, tell, write_json
 from .convert import accumulator_bits
+
+if TYPE_CHECKING:
+    from lmht_deploy.ir import Network
 
 
 def _profiles() -> list[str]:
@@ -34,17 +37,23 @@ def import_(
         typer.Option("--out", "-o", help="Network to write (.lmht).", callback=options.is_file),
     ],
     steps: Annotated[
-        int, typer.Option("--steps", min=1, metavar="T", help="Number of time-steps per window.")
-    ],
+        int | None,
+        typer.Option(
+            "--steps",
+            min=1,
+            metavar="T",
+            help="Number of time-steps per window, which a file of another tool does not state.",
+        ),
+    ] = None,
     profile: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--profile",
             help="Framework that wrote the file: 'nir', 'sinabs', 'snntorch', 'spikingjelly' or "
-            "'norse'. It determines the discretization and the defaults below.",
+            "'norse'. It determines the discretization and the defaults below. (default: nir)",
             autocompletion=options.completion(_profiles),
         ),
-    ] = "nir",
+    ] = None,
     dt: Annotated[
         float | None,
         typer.Option("--dt", help="Step, in the unit of the time constants of the file."),
@@ -90,18 +99,31 @@ def import_(
     """Import a network that sinabs, snnTorch, SpikingJelly, Norse or another tool wrote as NIR.
 
     The command prints what it assumed for the step, the reset and the discretization, which a file
-    does not state. It compares the network with the graph on probe windows, spike by spike.
+    does not state. It compares the network with the graph on probe windows, spike by spike. A file
+    that lmht-deploy exported holds all integers of its network, and needs no options.
     """
     import lmht_deploy as lmht
+    from lmht_deploy.formats.nir_network import holds_network
     from lmht_deploy.importers._interpreter import PROBES
     from lmht_deploy.importers.nir import METADATA, SEPARATOR
 
     if out.suffix != ".lmht":
         raise LmhtError(f"{out}: the suffix must be .lmht")
+    if holds_network(source):
+        assumptions = (steps, profile, dt, reset, max_spikes, floor)
+        if keep_float or still or any(value is not None for value in assumptions):
+            raise LmhtError(
+                f"{source}: holds a network of lmht-deploy with all of its integers; give no "
+                "option but --out and --json"
+            )
+        _read_back(source, out, json)
+        return
+    if steps is None:
+        raise LmhtError(f"{source}: states no number of time-steps; give --steps T")
     found = lmht.from_nir(
         source,
         steps=steps,
-        profile=profile,  # type: ignore[arg-type]
+        profile=profile or "nir",  # type: ignore[arg-type]
         dt=dt,
         reset=reset,  # type: ignore[arg-type]
         max_spikes=max_spikes,
@@ -115,10 +137,31 @@ def import_(
         tell(f"assumed: {note}")
     net = found if keep_float else lmht.quantize(found)
     lmht.save(net, out)
+    check = {"probe_windows": PROBES, "spikes": "equal", "logits": "equal"}
+    _report(net, out, json, assumed, check)
+    say(f"the float network and the graph have the same spikes on {PROBES} probe windows")
+
+
+def _read_back(source: Path, out: Path, json: Path | None) -> None:
+    """Write the network that lmht-deploy exported as a NIR file."""
+    import lmht_deploy as lmht
+
+    net = lmht.load(source)
+    lmht.save(net, out)
+    _report(net, out, json, [], None)
+    say(f"every integer is that of {source}")
+
+
+def _report(
+    net: Network,
+    out: Path,
+    json: Path | None,
+    assumed: list[str],
+    check: dict[str, object] | None,
+) -> None:
     bits = accumulator_bits(net)
     numbers = f"accumulators of at most {bits} bits" if bits else "float"
     say(f"wrote {out}: {len(net.neurons)} neuron layers, {numbers}")
-    say(f"the float network and the graph have the same spikes on {PROBES} probe windows")
     write_json(
         json,
         {
@@ -126,7 +169,7 @@ def import_(
             "integer": net.integer,
             "accumulator_bits": bits,
             "assumed": assumed,
-            "check": {"probe_windows": PROBES, "spikes": "equal", "logits": "equal"},
+            "check": check,
             "metadata": dict(net.metadata),
         },
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmht_deploy.errors import BackendError, DataError, counted
+from lmht_deploy.formats.files import no_file
 
 from . import _options as options
 from ._console import bad, good, say, show, table, write_json
@@ -54,7 +55,7 @@ NETX = (
 )
 REASONS = 3
 """Number of reasons why a network does not fit a chip that are printed."""
-PATHS = ("layer", "reads", "spikes", "path", "microseconds of each path")
+PATHS = ("layer", "reads", "spikes per value and step", "path", "microseconds of each path")
 ASSUMED_DENSITY = 0.1
 """Spikes per neuron and step where no run was measured."""
 ENGINE_THREADS = (1, 2, 4, 8)
@@ -71,9 +72,9 @@ def inspect(
     network: Annotated[
         Path,
         typer.Argument(
-            help="A network (.lmht, or zoo:NAME), an exported .onnx or .nir file, or a NetX file "
-            "(.net) of any tool.",
-            callback=options.network_file(".lmht", ".onnx", ".net", ".nir"),
+            help="A network (.lmht, .nir or .lmhtf, or zoo:NAME), an exported .onnx file, or a "
+            "NetX file (.net) of any tool.",
+            callback=options.network_file(".onnx"),
             autocompletion=options.complete_network,
         ),
     ],
@@ -99,7 +100,8 @@ def inspect(
         typer.Option(
             "--paths",
             help="Show which path the event engine is expected to take for each synapse, and the "
-            "estimated time of every path: at the spikes of --run, otherwise at 10 % spikes.",
+            "estimated time of every path: at the spikes of --run, otherwise at 0.1 spikes per "
+            "value and step.",
         ),
     ] = False,
     json: options.Json = None,
@@ -219,6 +221,8 @@ def _read_run(path: Path, layers: Collection[str]) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json_module.loads(path.read_text(encoding="utf-8"))
         names = set(content["sops"])
+    except FileNotFoundError:
+        raise no_file(path) from None
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError(f"{path}: is not a file that `lmht run --json` writes") from None
     if not names <= set(layers):
@@ -283,7 +287,7 @@ def _inspect_paths(path: Path, run: Path | None) -> list[dict[str, Any]]:
     for row in rows:
         times = ", ".join(f"{name} {time / 1e3:,.1f}" for name, time in row["nanoseconds"].items())
         found.add_row(
-            row["layer"], row["reads"], f"{row['density']:.1%}", row["path"], times or "-"
+            row["layer"], row["reads"], f"{row['density']:.3f}", row["path"], times or "-"
         )
     show(found)
     return rows

@@ -17,6 +17,7 @@ from . import _early as early
 from . import _options as options
 from ._console import counting, say, show, table, write_json
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
+from ._profile import check_profile, measure_layers, show_profile
 from ._report import write_report
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 PERCENTS = (50, 90, 99)
 """Percentiles of the time of single windows that are reported."""
+PROFILED = 100
+"""Largest number of windows in which layers are timed."""
 TIMED = 100
 """Number of windows that are timed one by one by default."""
 SLOW = {"lava": 0}
@@ -39,8 +42,8 @@ def run(
     artifact: Annotated[
         Path,
         typer.Argument(
-            help="What to run: a .lmht, .onnx, .net or .nir file, or zoo:NAME.",
-            callback=options.network_file(),
+            help="What to run: a .lmht, .onnx, .net, .nir or .lmhtf file, or zoo:NAME.",
+            callback=options.network_file(".onnx"),
             autocompletion=options.complete_network,
         ),
     ],
@@ -49,8 +52,8 @@ def run(
         str | None,
         typer.Option(
             "--backend",
-            help="Backend to use (default: event for .lmht, and for .net and .nir files of "
-            "lmht-deploy; onnx for .onnx; netx for .net files of lava-dl or --stock-exact).",
+            help="Backend to use (default: onnx for .onnx, netx for .net files of lava-dl or "
+            "--stock-exact, otherwise event). A network is exported where the backend needs it.",
             rich_help_panel=options.EXECUTION,
             autocompletion=options.completion(options.backend_names),
         ),
@@ -107,6 +110,15 @@ def run(
             rich_help_panel=options.EXECUTION,
         ),
     ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help=f"Also measure the time of each layer, in {PROFILED} windows at most (backend "
+            "onnx).",
+            rich_help_panel=options.EXECUTION,
+        ),
+    ] = False,
     predictions: answers.Predictions = None,
     report: options.Report = None,
     figures: options.Figures = None,
@@ -122,6 +134,8 @@ def run(
     name = backend or default_backend(artifact)
     early.check_stop(name, artifact, stop_risk, stop_margin)
     with _open_runner(name, artifact, threads, fast_conv, stop_margin) as runner:
+        if profile:
+            check_profile(name, runner)
         judge = answers.choose_judge(runner.metadata, artifact, smooth, min_margin, calibrate)
         shape, metadata = runner.window_shape, runner.metadata
         target = Target.of(shape, runner.max_value, metadata, artifact)
@@ -133,6 +147,7 @@ def run(
             chosen = answers.calibrate(answered, calibrate)
         number = latency if latency is not None else SLOW.get(name, TIMED)
         times = time_windows(runner, found.windows[:number])
+        layers = measure_layers(runner, found.windows[:PROFILED]) if profile else None
         stop = None if stop_risk is None else early.measure_stop(artifact, found.windows, stop_risk)
     _show(f"{artifact.name} on {name}, {counted(len(found), 'window')}", result)
     if answered.scores is None:
@@ -141,6 +156,7 @@ def run(
     _say_times(result, times)
     if result.steps is not None:
         say(f"{result.steps.mean():.2f} of {shape[0]} time-steps per window")
+    show_profile(layers)
     answers.say_calibration(chosen, artifact)
     early.say_stop(stop)
     content = {"artifact": artifact, "backend": name, **_content(answered)}
@@ -148,6 +164,7 @@ def run(
     content |= {
         "calibration": None if chosen is None else asdict(chosen),
         "early": stop,
+        "profile": layers,
         "provenance": provenance(threads),
     }
     if report or figures:
@@ -187,14 +204,15 @@ def _content(answered: answers.Answered) -> dict[str, Any]:
 
 def _samples(artifact: Path, answered: answers.Answered) -> list[dict[str, Any]]:
     """Return the spikes of some windows; empty for an artifact without its network."""
+    import lmht_deploy as lmht
+    from lmht_deploy.analysis.runner import holds_network
     from lmht_deploy.analysis.samples import choose, label_margins, list_samples
-    from lmht_deploy.formats.lmht import load_network
 
-    if artifact.suffix != ".lmht":
+    if not holds_network(artifact):
         return []
     labels, result = answered.found.labels, answered.result
     margins = answered.answers.margins if labels is None else label_margins(result, labels)
-    net = load_network(artifact)
+    net = lmht.load(artifact)
     return list_samples(net, answered.found.windows, choose(margins), labels)
 
 

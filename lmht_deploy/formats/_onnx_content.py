@@ -14,7 +14,7 @@ import numpy as np
 
 from lmht_deploy.errors import StorageError
 
-__all__ = ["check_content", "constants", "metadata_properties"]
+__all__ = ["check_content", "constants", "has_functions", "metadata_properties"]
 
 OPERATORS = frozenset(
     (
@@ -22,6 +22,7 @@ OPERATORS = frozenset(
         "Cast",
         "Clip",
         "Concat",
+        "Constant",
         "ConstantOfShape",
         "Conv",
         "Div",
@@ -51,28 +52,32 @@ Fields: TypeAlias = Mapping[int, "Fields | None"]
 EXTERNAL_DATA, DATA_LOCATION = 13, 14
 LOCATION, OFFSET, LENGTH = "location", "offset", "length"
 """Keys of the place of a constant in another file."""
-OPERATOR, OPSET_DOMAIN = (7, 1, 4), (8, 1)
-GRAPH, PROPERTY = 7, 14
-CONSTANT = 5
+GRAPH, FUNCTION, PROPERTY = 7, 25, 14
+CONSTANT, NODE = 5, 1
+OPSET_DOMAINS = ((8, 1), (FUNCTION, 9, 1))
+FUNCTION_NAME, FUNCTION_NODE, FUNCTION_DOMAIN = 1, 7, 10
+NODE_OPERATOR, NODE_DOMAIN = 4, 7
 DTYPES = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 11: "<f8"}
 """Types of constants, by their number in onnx.proto."""
 _TENSOR: Fields = dict.fromkeys((1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12))
 _ATTRIBUTE: Fields = dict.fromkeys((1, 2, 3, 4, 7, 8, 9, 13, 20)) | {5: _TENSOR}
 _NODE: Fields = dict.fromkeys((1, 2, 3, 4, 6)) | {5: _ATTRIBUTE}
+_FUNCTION: Fields = {**dict.fromkeys((1, 4, 5, 10)), 7: _NODE, 9: dict.fromkeys((1, 2))}
 _EXTERNAL: Fields = {**_TENSOR, DATA_LOCATION: None, EXTERNAL_DATA: dict.fromkeys((1, 2))}
 
 
 def _model(external: bool) -> Fields:
-    """Return the fields of `ModelProto` in onnx.proto: one graph of nodes and constants.
+    """Return the fields of `ModelProto` in onnx.proto: a graph of nodes and constants, functions.
 
-    There are no functions, no graphs within attributes and no sparse constants. Constants of the
-    graph may lie in another file if `external`.
+    Functions call no functions. There are no graphs within attributes and no sparse constants.
+    Constants of the graph may lie in another file if `external`.
     """
     graph: Fields = dict.fromkeys((2, 10, 11, 12, 13)) | {
-        1: _NODE,
-        5: _EXTERNAL if external else _TENSOR,
+        NODE: {**_NODE, NODE_DOMAIN: None},
+        CONSTANT: _EXTERNAL if external else _TENSOR,
     }
-    return dict.fromkeys((1, 2, 3, 4, 5, 6, PROPERTY)) | {GRAPH: graph, 8: dict.fromkeys((1, 2))}
+    known = dict.fromkeys((1, 2, 3, 4, 5, 6, PROPERTY))
+    return {**known, GRAPH: graph, 8: dict.fromkeys((1, 2)), FUNCTION: _FUNCTION}
 
 
 def metadata_properties(content: bytes) -> dict[str, str]:
@@ -87,6 +92,11 @@ def metadata_properties(content: bytes) -> dict[str, str]:
             entry = dict(_fields(value))
             found[_text(entry.get(1, b""))] = _text(entry.get(2, b""))
     return found
+
+
+def has_functions(content: bytes) -> bool:
+    """Whether a serialized model has functions of its own."""
+    return any(number == FUNCTION for number, _ in _fields(memoryview(content)))
 
 
 def constants(content: bytes, data: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -105,11 +115,14 @@ def constants(content: bytes, data: np.ndarray | None = None) -> dict[str, np.nd
 
 def _tensors(content: bytes) -> Iterator[memoryview]:
     """Yield the constants of the graph."""
-    for number, graph in _fields(memoryview(content)):
-        if number == GRAPH and isinstance(graph, memoryview):
-            for field, tensor in _fields(graph):
-                if field == CONSTANT and isinstance(tensor, memoryview):
-                    yield tensor
+    return _messages(memoryview(content), GRAPH, CONSTANT)
+
+
+def _messages(message: memoryview, *place: int) -> Iterator[memoryview]:
+    """Yield the messages at a place, such as the nodes of the graph."""
+    for number, value in _fields(message):
+        if number == place[0] and isinstance(value, memoryview):
+            yield from [value] if len(place) == 1 else _messages(value, *place[1:])
 
 
 def _place(tensor: memoryview) -> dict[str, str]:
@@ -151,28 +164,54 @@ def _varints(message: memoryview) -> list[int]:
     return found
 
 
-def check_content(path: Path, content: bytes, external: str | None = None) -> None:
+def check_content(path: Path, content: bytes, functions: str, external: str | None = None) -> None:
     """Require that a model holds only what lmht-deploy writes.
 
     Args:
         path: The file, for messages.
         content: The model.
+        functions: Domain of its functions.
         external: Name of the file beside it that may hold weights; None for none.
 
     Raises:
         StorageError: It holds anything else; the message names it.
         ValueError: The content is no protocol buffer.
     """
+    _check_operators(path, memoryview(content), functions)
     for place, value in _leaves(memoryview(content), _model(external is not None), ()):
         if value is None:
             raise StorageError(f"{path}: holds {_named(place)}, which is not allowed")
-        if place == OPERATOR and _text(value) not in OPERATORS:
-            raise StorageError(f"{path}: holds the unknown operator {_text(value)!r}")
-        if place == OPSET_DOMAIN and _text(value):
+        if place in OPSET_DOMAINS and _text(value) not in ("", functions):
             raise StorageError(f"{path}: holds operators of the unknown domain {_text(value)!r}")
     for found in filter(None, map(_place, _tensors(content))):
         if found.keys() != {LOCATION, OFFSET, LENGTH} or found[LOCATION] != external:
             raise StorageError(f"{path}: refers to the file {found.get(LOCATION, '')!r}")
+
+
+def _check_operators(path: Path, model: memoryview, domain: str) -> None:
+    """Require known operators, and functions of `domain` that are called once each."""
+    functions = [
+        (_value(function, FUNCTION_DOMAIN), _value(function, FUNCTION_NAME))
+        for function in _messages(model, FUNCTION)
+    ]
+    calls = []
+    for place in ((GRAPH, NODE), (FUNCTION, FUNCTION_NODE)):
+        for node in _messages(model, *place):
+            called = _value(node, NODE_DOMAIN), _value(node, NODE_OPERATOR)
+            if called[0]:
+                calls.append(called)
+            elif called[1] not in OPERATORS:
+                raise StorageError(f"{path}: holds the unknown operator {called[1]!r}")
+    known = {(domain, name) for _, name in functions}
+    if unknown := [name for name in (*calls, *functions) if name not in known]:
+        raise StorageError(f"{path}: holds the unknown function {'.'.join(unknown[0])!r}")
+    if sorted(calls) != sorted(functions):
+        raise StorageError(f"{path}: does not call each of its functions once")
+
+
+def _value(message: memoryview, field: int) -> str:
+    """Return a field that is a text; empty if it is missing."""
+    return _text(dict(_fields(message)).get(field, b""))
 
 
 def _named(place: tuple[int, ...]) -> str:

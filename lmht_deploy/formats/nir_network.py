@@ -243,6 +243,15 @@ def _pool(layer: ir.SumPool | ir.MaxPool) -> Node:
 # ---------------------------------------------------------------------------------------- reading
 
 
+def holds_network(path: str | Path) -> bool:
+    """Return whether lmht-deploy exported a `.nir` file, so that `load_nir_network` reads it.
+
+    Raises:
+        StorageError: The file is missing or damaged.
+    """
+    return read_nir(path).metadata.get("format") == FORMAT
+
+
 def load_nir_network(path: str | Path) -> Network:
     """Read the network of a `.nir` file that lmht-deploy exported.
 

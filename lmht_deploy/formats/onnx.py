@@ -21,13 +21,14 @@ from lmht_deploy.formats.lmht import network_checksum
 from lmht_deploy.formats.schema import Field, Group, Schema, check_keys
 from lmht_deploy.ir import INT32_MAX, MAX_INPUT, Network
 
-from ._onnx_content import check_content, constants, metadata_properties
+from ._onnx_content import check_content, constants, has_functions, metadata_properties
 from ._onnx_network import rebuild
 
 __all__ = [
     "COUNTS",
     "DATA_SUFFIX",
     "FORMAT",
+    "FUNCTIONS",
     "LOGITS",
     "NEXT_STATE",
     "SCALE",
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 FORMAT = "lmht-deploy onnx"
-VERSION = 3
+VERSION = 4
 
 WINDOWS = "windows"
 """Name of the input."""
@@ -62,6 +63,8 @@ TRACE = "k"
 """Kind of the outputs with the spikes of a layer."""
 STATE, NEXT_STATE = "state", "next_state"
 """Kinds of the inputs and outputs with the potentials of a layer, in files for streams."""
+FUNCTIONS = "lmht"
+"""Domain of the functions in a file."""
 DATA_SUFFIX = ".data"
 """What the file with the weights of a large network adds to the name of its `.onnx` file."""
 
@@ -105,6 +108,13 @@ _MAGNITUDE = Field(
     "property",
     since=3,
 )
+_WIDEST = Field(
+    "magnitude_layer",
+    "text",
+    "Layer in which the largest magnitude occurs.",
+    "property",
+    since=4,
+)
 _MAX_CALLS = Field(
     "max_calls",
     "text",
@@ -130,8 +140,11 @@ SCHEMA = Schema(
     version=VERSION,
     summary=(
         "ONNX with operators of the standard domain only, opset 17, IR 8. Nodes are named "
-        "`<layer>/<operator>`. `batch` is free; T_in and T are fixed. The graph does not check its "
-        "input: values outside the range in the metadata are not covered by the proof of 32 bits."
+        "`<layer>/<part>/<operator>` (`<layer>/<operator>` before version 4). The nodes of a part "
+        f"are the body of the model-local function `<layer>/<part>` of the domain `{FUNCTIONS}`, "
+        "which is called once. Files that were exported with `--portable` have no functions. "
+        "`batch` is free; T_in and T are fixed. The graph does not check its input: values outside "
+        "the range in the metadata are not covered by the proof of 32 bits."
     ),
     groups=(
         Group(
@@ -211,6 +224,7 @@ SCHEMA = Schema(
                 _SHA256,
                 _NETWORK,
                 _MAGNITUDE,
+                _WIDEST,
                 _MAX_CALLS,
                 _DATA_SHA256,
                 _CHECKSUM,
@@ -239,6 +253,7 @@ class Properties:
         sha256: Checksum in the `.lmht` file of the network; empty in files of version 1.
         network: Layers of the network as JSON, without weights; empty in files of version 1.
         magnitude: Largest magnitude of any sum or product; INT32_MAX in files before version 3.
+        widest: Layer with the largest magnitude; empty in files before version 4.
         max_calls: Number of calls of a stream that are proved; 0 in files without states.
         data_sha256: Checksum of the file with the weights; empty where the file itself holds them.
     """
@@ -252,6 +267,7 @@ class Properties:
     sha256: str = ""
     network: str = ""
     magnitude: int = INT32_MAX
+    widest: str = ""
     max_calls: int = 0
     data_sha256: str = ""
 
@@ -267,6 +283,7 @@ class Properties:
             _SHA256.name: self.sha256,
             _NETWORK.name: self.network,
             _MAGNITUDE.name: str(self.magnitude),
+            _WIDEST.name: self.widest,
             _MAX_CALLS.name: str(self.max_calls),
             _DATA_SHA256.name: self.data_sha256,
             _FORMAT.name: FORMAT,
@@ -291,6 +308,7 @@ class Properties:
             sha256=properties.get(_SHA256.name, ""),
             network=properties.get(_NETWORK.name, ""),
             magnitude=int(properties.get(_MAGNITUDE.name, INT32_MAX)),
+            widest=properties.get(_WIDEST.name, ""),
             max_calls=int(properties.get(_MAX_CALLS.name, 0)),
             data_sha256=properties.get(_DATA_SHA256.name, ""),
         )
@@ -326,7 +344,7 @@ def check_model(path: Path, content: bytes) -> Properties:
     properties = metadata_properties(content)
     _check_identity(path, content, properties)
     external = data_path(path).name if properties.get(_DATA_SHA256.name) else None
-    check_content(path, content, external)
+    check_content(path, content, FUNCTIONS, external)
     entry = json.loads(properties[_INPUT.name])
     check_keys(f"{path}: {_INPUT.name}", entry, INPUT_KEYS, INPUT_KEYS, AGAIN)
     return Properties.decode(properties)
@@ -347,6 +365,11 @@ class Model:
     content: bytes
     properties: Properties
     data: Path | None
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether the graph calls model-local functions."""
+        return has_functions(self.content)
 
     def network(self) -> Network:
         """Return the network that the file was written from.

@@ -88,6 +88,8 @@ def save_windows(
         DataError: If the arrays are not of that kind.
         StorageError: If the file cannot be written, or its name does not end in `.npz`.
     """
+    if isinstance(path, np.ndarray):
+        raise DataError("the windows come first: save_windows(windows, path)")
     if as_path(path).suffix != SCHEMA.suffix:
         raise StorageError(f"{path}: the suffix must be {SCHEMA.suffix}")
     if not isinstance(classes, Iterable):

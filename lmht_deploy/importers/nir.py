@@ -412,7 +412,8 @@ def _one(where: str, what: str, values: np.ndarray) -> float:
     if len(found) != 1:
         raise LoweringError(
             f"{where}: the {what} must be the same for all neurons of a layer, not "
-            f"{found[0]:.4g} to {found[-1]:.4g}"
+            f"{found[0]:.4g} to {found[-1]:.4g}; train with one value per layer, or divide the "
+            "node into one node per value"
         )
     return float(found[0])
 
@@ -432,7 +433,8 @@ def _per_channel(where: str, what: str, values: Any, shape: Shape) -> np.ndarray
     flat = array.reshape(len(array), -1)
     if (flat != flat[:, :1]).any():
         raise LoweringError(
-            f"{where}: {what} differs within a channel, which a network cannot express"
+            f"{where}: {what} differs within a channel, which a network cannot express; use one "
+            "value per channel, or a dense layer, where each neuron is a channel"
         )
     first: np.ndarray = flat[:, 0]
     return first

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/core/engine.hpp"
+#include "engine/core/stepwise.hpp"
 #include "errors.hpp"
 #include "loaded.hpp"
 #include "outcome.hpp"
@@ -28,6 +29,16 @@ struct lmht_engine {
     lmht::Engine engine;
     std::mutex mutex;             // of the window in progress
     std::vector<int32_t> window;  // [steps][C][H][W]
+};
+
+struct lmht_stepper {
+    lmht_stepper(std::shared_ptr<const lmht::library::Loaded> one_step, int threads);
+
+    const std::shared_ptr<const lmht::library::Loaded> loaded;  // for one time-step
+    lmht::StepwiseEngine engine;
+    mutable std::mutex mutex;    // of what follows
+    lmht::library::Outcome sum;  // of the window in progress
+    int32_t steps = 0;           // of it that have run
 };
 
 struct lmht_recording {
@@ -67,6 +78,14 @@ lmht_status guarded(Body body) noexcept {
         return note_error(LMHT_INTERNAL_ERROR, "an unknown error");
     }
 }
+
+// Throws where the values of windows are not within the range of the network's input: they would
+// overflow the lists of active inputs.
+void check_range(const Loaded& loaded, const int32_t* windows, size_t count);
+// Throws where there are not 1 to 1024 threads.
+void check_threads(int32_t threads);
+// Whether the options of a run ask for traces. Throws where one is unknown.
+bool wants_traces(uint32_t options);
 
 template <class... Pointers>
 void require_pointers(const Pointers*... pointers) {

@@ -14,29 +14,13 @@ const lmht::Tensor& input_of(const lmht_engine& engine) {
     return engine.engine.model().tensors[0];
 }
 
-// Values beyond the range of the input would overflow the lists of active inputs.
-void check_range(const lmht_engine& engine, const int32_t* windows, size_t count) {
-    const lib::Layer& input = engine.loaded->network.input();
-    const size_t values = input_of(engine).values();
-    for (size_t window = 0; window < count; ++window, windows += values) {
-        const auto [min, max] = std::minmax_element(windows, windows + values);
-        if (*min < input.min || *max > input.max)
-            throw lib::Error(LMHT_INVALID_ARGUMENT,
-                             "window " + std::to_string(window) + " holds " +
-                                 std::to_string(*min < input.min ? *min : *max) +
-                                 "; the network takes " + std::to_string(input.min) + " to " +
-                                 std::to_string(input.max));
-    }
-}
-
 void run(lmht_engine& engine, const int32_t* windows, size_t count, uint32_t options,
          lmht_result& result) {
     lib::require_argument(count >= 1 && count <= INT32_MAX, "there is no window to run");
-    lib::require_argument((options & ~uint32_t(LMHT_TRACE)) == 0, "an option is unknown");
-    check_range(engine, windows, count);
+    const bool trace = lib::wants_traces(options);
+    lib::check_range(*engine.loaded, windows, count);
     lib::Outcome& outcome = result.outcome;
-    const lmht::RunOutputs outputs =
-        outcome.prepare(*engine.loaded->model, count, options & LMHT_TRACE);
+    const lmht::RunOutputs outputs = outcome.prepare(*engine.loaded->model, count, trace);
     const Clock::time_point start = Clock::now();
     engine.engine.run(windows, int(count), outputs);
     outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
@@ -72,6 +56,29 @@ void push(lmht_engine& engine, const lmht_place* events, size_t count) {
 }
 
 }  // namespace
+
+void lmht::library::check_range(const Loaded& loaded, const int32_t* windows, size_t count) {
+    const Layer& input = loaded.network.input();
+    const size_t values = loaded.model->tensors[0].values();
+    for (size_t window = 0; window < count; ++window, windows += values) {
+        const auto [min, max] = std::minmax_element(windows, windows + values);
+        if (*min < input.min || *max > input.max)
+            throw Error(LMHT_INVALID_ARGUMENT, "window " + std::to_string(window) + " holds " +
+                                                   std::to_string(*min < input.min ? *min : *max) +
+                                                   "; the network takes " +
+                                                   std::to_string(input.min) + " to " +
+                                                   std::to_string(input.max));
+    }
+}
+
+void lmht::library::check_threads(int32_t threads) {
+    require_argument(threads >= 1 && threads <= 1024, "threads must be within 1..1024");
+}
+
+bool lmht::library::wants_traces(uint32_t options) {
+    require_argument((options & ~uint32_t(LMHT_TRACE)) == 0, "an option is unknown");
+    return options & LMHT_TRACE;
+}
 
 lmht_engine::lmht_engine(std::shared_ptr<const lib::Loaded> network, int threads)
     : loaded(std::move(network)),
@@ -122,7 +129,7 @@ double lmht_result_seconds(const lmht_result* result) {
 lmht_status lmht_engine_create(lmht_network* network, int32_t threads, lmht_engine** engine) {
     return lib::guarded([&] {
         lib::require_pointers(network, engine);
-        lib::require_argument(threads >= 1 && threads <= 1024, "threads must be within 1..1024");
+        lib::check_threads(threads);
         *engine = new lmht_engine(network->loaded, threads);
         return LMHT_OK;
     });

@@ -1,6 +1,6 @@
 // lmht.h: versions, errors and networks.
 #include <algorithm>
-#include <cstdio>
+#include <cstring>
 
 #include "api.hpp"
 #include "flat.hpp"
@@ -70,7 +70,10 @@ lmht_network_info describe(const lib::Loaded& loaded) {
 }  // namespace
 
 lmht_status lmht::library::note_error(lmht_status status, const char* text) noexcept {
-    std::snprintf(message, sizeof message, "%s", text);
+    // Not by snprintf, which WebAssembly would have to bring along.
+    const size_t length = std::min(std::strlen(text), sizeof message - 1);
+    std::memcpy(message, text, length);
+    message[length] = 0;
     return status;
 }
 

@@ -1,5 +1,7 @@
 #include "outcome.hpp"
 
+#include <algorithm>
+#include <functional>
 #include <numeric>
 
 namespace lmht::library {
@@ -33,6 +35,19 @@ RunOutputs Outcome::prepare(const Model& model, size_t windows, bool trace) {
     }
     windows_ = windows;
     return outputs;
+}
+
+void Outcome::add(const Outcome& other) {
+    windows_ = other.windows_;
+    classes_ = other.classes_;
+    seconds += other.seconds;
+    for (const auto values : {&Outcome::logits_, &Outcome::spikes_, &Outcome::events_,
+                              &Outcome::sops_, &Outcome::event_sops_}) {
+        std::vector<int64_t>& sum = this->*values;
+        const std::vector<int64_t>& added = other.*values;
+        sum.resize(added.size());
+        std::transform(sum.begin(), sum.end(), added.begin(), sum.begin(), std::plus());
+    }
 }
 
 int64_t Outcome::total_spikes() const {

@@ -11,6 +11,9 @@ public:
     // Room for `windows` windows of a model; the numbers of other runs are lost.
     RunOutputs prepare(const Model& model, size_t windows, bool trace);
 
+    // Adds the numbers of a run of as many windows of the same model. The first one makes the sum.
+    void add(const Outcome& other);
+
     size_t windows() const { return windows_; }
     const int64_t* logits(size_t window = 0) const { return logits_.data() + window * classes_; }
     size_t classes() const { return classes_; }

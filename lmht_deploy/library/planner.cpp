@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/core/cost_measurement.hpp"
 #include "errors.hpp"
 
 namespace lmht::library {
@@ -111,10 +112,20 @@ const Kernels* kernels_of(const std::string& isa) try {
     throw Error(LMHT_UNSUPPORTED, error.what());
 }
 
+// As in Python, by measuring once per process. A page does not wait for that.
+const Costs& costs_of(const Kernels& kernels) {
+#if defined(__wasm__)
+    return kernels.costs;
+#else
+    return measured_costs(kernels);
+#endif
+}
+
 }  // namespace
 
 std::shared_ptr<const Model> make_model(const Network& network, const std::string& isa) {
-    const auto model = std::make_shared<Model>(kernels_of(isa));
+    const Kernels* const kernels = kernels_of(isa);
+    const auto model = std::make_shared<Model>(kernels, costs_of(*kernels), PathPolicy::Cheapest);
     try {
         Planner(network, *model).add_all();
     } catch (const std::invalid_argument& error) {

@@ -168,7 +168,10 @@ def _encoded(net: NetX, encoding: ExactEncoding | StockEncoding, windows: np.nda
         raise DataError(f"a sample of {net.steps} steps of {net.input_shape} is too large to run")
     if isinstance(encoding, ExactEncoding):
         frames = np.zeros((len(windows), net.steps, *net.input_shape), np.int16)
-        frames[:, 0] = np.tile(windows.reshape(len(windows), -1), encoding.copies)
+        entry = np.ones((len(windows), prod(net.input_shape)), np.int16)  # ones for the token
+        values = np.tile(windows.reshape(len(windows), -1), encoding.copies)
+        entry[:, : values.shape[1]] = values
+        frames[:, 0] = entry.reshape(len(windows), *net.input_shape)
         return Sample(frames, graded=True)
     steps = net.steps + len(net.spiking)  # every layer is one step behind the layer before it
     frames = np.zeros((len(windows), steps, *encoding.window[1:]), np.int16)
@@ -189,21 +192,31 @@ def _decoded(
         raise DataError(
             "a stock-exact file unrolls time in space, and has no traces of its network"
         )
-    own = zip(encoding.layers, recordings, strict=False)
     return Result(
         backend=backend,
-        logits=recordings[-1].potential.astype(np.int64) // STATE_UNIT,
+        logits=_flat(recordings[-1].potential).astype(np.int64) // STATE_UNIT,
         scale=encoding.scale,
-        spikes={name: per_window(found.counts[:, :neurons]) for (name, neurons), found in own},
+        spikes={
+            name: per_window(_flat(recordings[position].counts)[:, :neurons])
+            for position, name, neurons in encoding.layers
+        },
         sops={},
         seconds=seconds,
     )
 
 
+def _flat(array: np.ndarray) -> np.ndarray:
+    """Return `[B, *shape]` as `[B, N]`."""
+    return array.reshape(len(array), -1)
+
+
 def _titles(net: NetX) -> list[str]:
     """Names of the layers with neurons: those of the encoded network, if the file has them."""
-    own = net.encoding.layers if isinstance(net.encoding, ExactEncoding) else ()
-    return [*(name for name, _ in own), *_names(net)[len(own) :]]
+    titles = _names(net)
+    if isinstance(net.encoding, ExactEncoding):
+        for position, name, _ in net.encoding.layers:
+            titles[position] = name
+    return titles
 
 
 def _names(net: NetX) -> list[str]:
@@ -218,7 +231,7 @@ def _logits(net: NetX, last: Recording) -> np.ndarray:
     found = last.potential if states else last.counts
     if net.encoding:
         found = found // STATE_UNIT
-    found = found.reshape(len(found), -1).astype(np.int64)
+    found = _flat(found).astype(np.int64)
     return found if net.groups is None else found.reshape(len(found), net.groups, -1).sum(2)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from . import _charts as charts
 from . import _text as texts
 from ._charts import Content
-from ._checks import of_command
+from ._checks import check_schema, of_command
 from ._compare import NO_LABELS
 from ._document import Fact, Item, Note, Report, Section, absent, table
 
@@ -35,6 +35,7 @@ def evaluation_report(content: Content) -> Report:
     Raises:
         DataError: It is not that.
     """
+    check_schema(content, "lmht evaluate --json", "lmht-evaluate", 1)
     rows = content["rows"]
     sections = (
         Section("Networks", (_rows(content),)),
@@ -58,7 +59,7 @@ def _rows(content: Content) -> Item:
         interval = None if row["accuracy"] is None else [row["accuracy_low"], row["accuracy_high"]]
         windows = row["windows"]
         means = (row["spikes"] / windows, row["sops"] / windows, row["joules"])
-        rest = (row["agreement"], row["equal"])
+        rest = (row["agreement"], row["equal"] and row["audited"] is not False)
         names = (row["network"], row["backend"], windows, row["accuracy"], interval)
         rows.append((*names, *means, *rest))
     title = f"Means per window; energy under the model {content['energy_model']}."

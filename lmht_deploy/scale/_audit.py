@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmht_deploy.formats.shards import load_shard
 
+from ._files import sha256_of
+from ._shard import Shard, shard_path
 from ._table import first_difference
-from ._task import Outcome, Task, shard_path
-from ._worker import sha256_of
+from ._task import Outcome
 from .executors import Executor
 
 
@@ -26,12 +28,14 @@ class Audit:
         shards: Number of shards that were computed again.
         differences: One sentence for each shard that differs.
         failures: One sentence for each shard that could not be computed again.
+        verdicts: Whether each shard, by its address, was computed again with the same integers.
     """
 
     backend: str
     shards: int
     differences: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    verdicts: Mapping[str, bool] = field(default_factory=dict, repr=False)
 
     @property
     def passed(self) -> bool:
@@ -39,7 +43,7 @@ class Audit:
         return not self.differences and not self.failures
 
 
-def choose(tasks: Sequence[Task], share: float) -> list[Task]:
+def choose(tasks: Sequence[Shard], share: float) -> list[Shard]:
     """Return a share of the shards, at least one, chosen by their addresses: always the same."""
     number = min(len(tasks), math.ceil(share * len(tasks)))
     return sorted(tasks, key=lambda task: task.key)[:number]
@@ -47,10 +51,10 @@ def choose(tasks: Sequence[Task], share: float) -> list[Task]:
 
 def audit(
     executor: Executor,
-    tasks: Sequence[Task],
+    tasks: Sequence[Shard],
     backend: str,
     folder: Path,
-    progress: Callable[[Outcome], None],
+    progress: Callable[[Outcome[Shard]], None],
 ) -> Audit:
     """Compute shards again, and compare them with their stored results.
 
@@ -61,21 +65,29 @@ def audit(
         folder: Folder for temporary results that all workers can write.
         progress: Called with each outcome.
     """
-    differences, failures = [], []
+    differences, failures = {}, {}
     with tempfile.TemporaryDirectory(prefix="audit-", dir=folder) as temporary:
         again = {str(shard_path(Path(temporary), task.key)): task for task in tasks}
         chosen = [_again(task, backend, target) for target, task in again.items()]
-        for outcome in executor.run(chosen):
-            progress(outcome)
-            task = again[outcome.task.target]
-            if outcome.error:
-                failures.append(f"{_name(task)}: {outcome.error}")
-            elif text := _compare(task, outcome):
-                differences.append(f"{_name(task)}: {text}")
-    return Audit(backend, len(chosen), tuple(sorted(differences)), tuple(sorted(failures)))
+        with closing(executor.run(chosen, folder)) as outcomes:
+            for outcome in outcomes:
+                progress(outcome)
+                task = again[outcome.task.target]
+                if outcome.error:
+                    failures[task.key] = f"{_name(task)}: {outcome.error}"
+                elif text := _compare(task, outcome):
+                    differences[task.key] = f"{_name(task)}: {text}"
+    wrong = differences.keys() | failures.keys()
+    return Audit(
+        backend,
+        len(chosen),
+        tuple(sorted(differences.values())),
+        tuple(sorted(failures.values())),
+        {task.key: task.key not in wrong for task in tasks},
+    )
 
 
-def _again(task: Task, backend: str, target: str) -> Task:
+def _again(task: Shard, backend: str, target: str) -> Shard:
     """Return the same shard on another backend, which an exported file alone does not have."""
     if not backend or not task.network:
         return dataclasses.replace(task, target=target)
@@ -85,10 +97,10 @@ def _again(task: Task, backend: str, target: str) -> Task:
     )
 
 
-def _compare(task: Task, outcome: Outcome) -> str | None:
+def _compare(task: Shard, outcome: Outcome[Shard]) -> str | None:
     found = load_shard(Path(outcome.task.target))
     return first_difference(found, load_shard(Path(task.target)))
 
 
-def _name(task: Task) -> str:
+def _name(task: Shard) -> str:
     return f"{task.artifact} on {task.backend}, windows {task.start} to {task.stop - 1}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,25 +19,24 @@ from lmht_deploy._arguments import INTEGER, REAL, check_types
 from lmht_deploy._packages import require_package
 from lmht_deploy.analysis import energy
 from lmht_deploy.analysis.compare import choose_backends
-from lmht_deploy.analysis.runner import as_windows, default_backend
+from lmht_deploy.analysis.runner import as_windows
 from lmht_deploy.analysis.scores import check_labels
 from lmht_deploy.data import Windows
-from lmht_deploy.errors import DataError, StorageError, counted, show
-from lmht_deploy.exporters import export
-from lmht_deploy.formats.files import as_path, atomic_write, check_folder, no_file
-from lmht_deploy.formats.lmht import load_input, load_network, save_network
-from lmht_deploy.ir import WINDOW_STEPS, Network
-from lmht_deploy.zoo import network_path
+from lmht_deploy.errors import DataError, StorageError, counted
+from lmht_deploy.formats.files import as_path, check_folder
+from lmht_deploy.formats.lmht import load_input
+from lmht_deploy.ir import WINDOW_STEPS
 
 from ._audit import Audit, audit, choose
+from ._networks import Networks, keep_networks, make_entries
 from ._plan import SHARD, Entry, Plan
+from ._shard import Shard
 from ._table import Row, check_model, make_rows
-from ._task import Outcome, Task, plain
+from ._task import Outcome, plain
 from ._windows import WindowStore, store_windows
-from ._worker import sha256_of
 from .executors import Executor, open_executor
 
-RESULTS, WINDOWS, NETWORKS = "shards", "windows", "networks"
+RESULTS, WINDOWS = "shards", "windows"
 """Folders below that of an evaluation."""
 
 
@@ -63,9 +62,6 @@ class State:
 
 
 Progress: TypeAlias = Callable[[State], None]
-Networks: TypeAlias = (
-    Sequence[Network | str | Path] | Mapping[str, Network | str | Path] | Network | str | Path
-)
 
 
 @dataclass(frozen=True)
@@ -302,86 +298,6 @@ def keep_windows(
     return store, str(about.get("data", ""))
 
 
-def keep_networks(folder: Path, networks: Networks) -> dict[str, Path]:
-    """Return the files of networks by name; a `Network` is written below the folder."""
-    if isinstance(networks, Network | str | Path):
-        networks = [networks]
-    if not isinstance(networks, Sequence | Mapping) or not networks:
-        raise DataError(f"networks must be a list of networks or files, not {show(networks)}")
-    if isinstance(networks, Mapping):
-        return {str(name): _file(folder, network) for name, network in networks.items()}
-    files: dict[str, Path] = {}
-    for index, network in enumerate(networks):
-        path = _file(folder, network)
-        named = isinstance(network, Network)
-        files[f"network{index}" if named else _name(path, files)] = path
-    return files
-
-
-def _file(folder: Path, network: Network | str | Path) -> Path:
-    """Return the file of a network."""
-    if isinstance(network, Network):
-        return _keep_network(folder, network)
-    path = network_path(as_path(network))
-    if not path.is_file():
-        raise no_file(path)
-    return path.absolute()
-
-
-def _keep_network(folder: Path, net: Network) -> Path:
-    from lmht_deploy.formats.lmht import network_checksum
-
-    path = folder / NETWORKS / f"{network_checksum(net)}.lmht"
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        save_network(net, path)
-    return path
-
-
-def _name(path: Path, taken: dict[str, Path]) -> str:
-    """Name a file: as short as is unique."""
-    for name in (path.stem, path.name, str(path)):
-        if name not in taken:
-            return name
-    raise DataError(f"{path}: is named twice")
-
-
-def make_entries(
-    folder: Path,
-    name: str,
-    path: Path,
-    backends: Sequence[str],
-    store: WindowStore,
-    data: str,
-) -> Iterator[Entry]:
-    """Yield the rows of one network: one per backend, or one for an exported file."""
-    if path.suffix != ".lmht":
-        yield Entry(name, path, sha256_of(path), default_backend(path), store, data)
-        return
-    sha256 = sha256_of(path)
-    for backend in choose_backends(backends):
-        artifact = _artifact(folder, path, sha256, backend)
-        own = sha256 if artifact == path else sha256_of(artifact)
-        yield Entry(name, artifact, own, backend, store, data, path)
-
-
-def _artifact(folder: Path, path: Path, sha256: str, backend: str) -> Path:
-    """Return what a backend runs; a network is exported once for a backend that needs it."""
-    suffix = registry.artifact_suffix(backend)
-    if suffix == path.suffix:
-        return path
-    options = registry.export_options(backend)
-    form = "".join(f"-{name}" for name in sorted(options))
-    target = folder / NETWORKS / f"{sha256}{form}{suffix}"
-    if not target.exists():
-        target.parent.mkdir(exist_ok=True)
-        with atomic_write(target) as temporary:
-            exported = temporary.with_name(f"{temporary.name}{suffix}")
-            export(load_network(path), exported, **options)
-            exported.replace(temporary)
-    return target
-
-
 # ------------------------------------------------------------------------------------- running
 
 
@@ -400,13 +316,13 @@ def run_entries(
     plan = Plan(entries, folder / RESULTS, shard)
     missing = plan.missing()
     watch = _Watch("shards", len(missing), progress)
-    failed = _compute(executor, missing, watch)
+    failed = _compute(executor, missing, folder, watch)
     found = None
     if audit_share > 0:
         found = _audit(executor, plan, failed, folder, audit_share, audit_backend, progress)
     return replace(
         watch.evaluation(),
-        rows=tuple(make_rows(plan, model, failed)),
+        rows=tuple(make_rows(plan, model, failed, None if found is None else found.verdicts)),
         failures=tuple(_described(failed)),
         audit=found,
         shards=len(plan.all_tasks()),
@@ -414,11 +330,13 @@ def run_entries(
     )
 
 
-def _compute(executor: Executor, tasks: Sequence[Task], watch: _Watch) -> dict[str, Outcome]:
+def _compute(
+    executor: Executor, tasks: Sequence[Shard], folder: Path, watch: _Watch
+) -> dict[str, Outcome[Shard]]:
     """Run the tasks; return the outcomes of those that failed, by address."""
     failed = {}
     if tasks:
-        with closing(executor.run(tasks)) as outcomes:  # type: ignore[type-var]
+        with closing(executor.run(tasks, folder)) as outcomes:
             for outcome in outcomes:
                 watch.see(outcome)
                 if outcome.error:
@@ -429,7 +347,7 @@ def _compute(executor: Executor, tasks: Sequence[Task], watch: _Watch) -> dict[s
 def _audit(
     executor: Executor,
     plan: Plan,
-    failed: dict[str, Outcome],
+    failed: dict[str, Outcome[Shard]],
     folder: Path,
     share: float,
     backend: str | None,
@@ -441,9 +359,9 @@ def _audit(
     return audit(executor, chosen, backend or "", folder, watch.see)
 
 
-def _described(failed: dict[str, Outcome]) -> Iterator[str]:
+def _described(failed: dict[str, Outcome[Shard]]) -> Iterator[str]:
     """Yield one sentence for each kind of failure."""
-    groups: dict[str, list[Task]] = {}
+    groups: dict[str, list[Shard]] = {}
     for outcome in failed.values():
         groups.setdefault(outcome.error, []).append(outcome.task)
     for error, tasks in sorted(groups.items()):
@@ -463,12 +381,12 @@ class _Watch:
         self._seconds = [0.0, 0.0, 0.0]
         self._tell()
 
-    def see(self, outcome: Outcome) -> None:
+    def see(self, outcome: Outcome[Shard]) -> None:
         """Count an outcome."""
         self._done += 1
         self._failures += bool(outcome.error)
         self._windows += 0 if outcome.error else outcome.task.size
-        spent = (outcome.seconds, outcome.run_seconds, outcome.load_seconds)
+        spent = (outcome.seconds, *outcome.spent)
         self._seconds = [a + b for a, b in zip(self._seconds, spent, strict=True)]
         self._tell()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ._task import Task, shard_path
+from ._shard import Shard, shard_path
 from ._windows import WindowStore
 
 SHARD = 500
@@ -52,12 +52,12 @@ class Plan:
         self._folder, self._shard = folder, shard
         self._digests: dict[tuple[str, int], str] = {}
 
-    def tasks(self, entry: Entry) -> Iterator[Task]:
+    def tasks(self, entry: Entry) -> Iterator[Shard]:
         """Yield the shards of one entry, in order of the windows."""
         number = len(entry.windows)
         for start in range(0, number, self._shard):
             stop = min(number, start + self._shard)
-            task = Task(
+            task = Shard(
                 artifact=str(entry.path),
                 sha256=entry.sha256,
                 backend=entry.backend,
@@ -70,12 +70,12 @@ class Plan:
             )
             yield replace(task, target=str(shard_path(self._folder, task.key)))
 
-    def all_tasks(self) -> list[Task]:
+    def all_tasks(self) -> list[Shard]:
         """Return the shards of all entries, each address once."""
         found = {task.key: task for entry in self.entries for task in self.tasks(entry)}
         return list(found.values())
 
-    def missing(self) -> list[Task]:
+    def missing(self) -> list[Shard]:
         """Return the shards that have no result yet."""
         there = {path.stem for path in self._folder.glob("??/*.parquet")}
         return [task for task in self.all_tasks() if task.key not in there]

@@ -21,7 +21,8 @@ from lmht_deploy.data import Windows
 from lmht_deploy.engine import StepwiseEngine
 from lmht_deploy.errors import DataError, NetworkError
 from lmht_deploy.formats.files import as_path
-from lmht_deploy.formats.lmht import load_network, network_checksum, save_network
+from lmht_deploy.formats.lmht import network_checksum, save_network
+from lmht_deploy.formats.networks import load_any_network
 from lmht_deploy.formats.shards import load_shard
 from lmht_deploy.formats.windows import save_windows
 from lmht_deploy.ir import Network
@@ -34,11 +35,10 @@ from ._evaluate import (
     InputWindows,
     Progress,
     check_shard,
-    keep_networks,
-    make_entries,
     prepare_folder,
     run_entries,
 )
+from ._networks import keep_networks, make_entries
 from ._plan import SHARD, Entry, Plan
 from ._table import Row
 from ._variants import Variant, check_source, prune
@@ -170,7 +170,7 @@ def search(
     budgets = {"sops": budget_sops, "spikes": budget_spikes, "ms": budget_ms}
     check_budgets(budgets)
     check_shard(shard, 0)
-    whole = net if isinstance(net, Network) else load_network(network_path(as_path(net)))
+    whole = net if isinstance(net, Network) else load_any_network(network_path(as_path(net)))
     check_source(whole)
     windows = _labeled(data, labels)
     measured = _measured(windows, stop_risks)

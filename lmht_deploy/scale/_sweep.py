@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from lmht_deploy._suggest import unknown
-from lmht_deploy.errors import DataError, StorageError
-from lmht_deploy.formats.lmht import load_network
+from lmht_deploy.errors import DataError, LmhtError, StorageError
 from lmht_deploy.ir import Network
 from lmht_deploy.zoo import PREFIX, network_path
 
+from ._networks import check_unique, file_names, read_network
 from ._variants import Variant
 
 MAX_FILE = 2**20
@@ -54,17 +55,37 @@ def read_sweep(path: Path, train: Train) -> dict[str, Network | Path]:
     if trained and not content["recipes"]:
         raise DataError(f"{path}: option {next(iter(trained))!r} needs 'recipes' to train")
     variants = list(_variants(path, options.keys() - trained.keys(), options))
-    sources: dict[str, Path] = {_title(file, files): file for file in files}
-    for recipe in content["recipes"]:
-        for overrides in _overrides(trained):
-            sources[" ".join([recipe, *overrides])] = train(recipe, overrides)
+    trainings = [
+        (recipe, chosen) for recipe in content["recipes"] for chosen in _overrides(trained)
+    ]
+    with _errors(path):
+        names = [*file_names(files), *(" ".join([recipe, *chosen]) for recipe, chosen in trainings)]
+        check_unique(f"{name} {variant}".strip() for name in names for variant in variants)
+    sources = [*files, *(train(recipe, chosen) for recipe, chosen in trainings)]
     if variants == [Variant()]:
-        return dict(sources)
-    return {
-        f"{name} {variant}".strip(): variant.apply(net)
-        for name, net in ((name, load_network(file)) for name, file in sources.items())
-        for variant in variants
-    }
+        return dict(zip(names, sources, strict=True))
+    return dict(_varied(path, zip(names, sources, strict=True), variants))
+
+
+def _varied(
+    path: Path, sources: Iterable[tuple[str, Path]], variants: Sequence[Variant]
+) -> Iterator[tuple[str, Network]]:
+    """Yield every variant of each network, with its name."""
+    for name, file in sources:
+        net = read_network(file)
+        for variant in variants:
+            with _errors(path, file):
+                changed = variant.apply(net)
+            yield f"{name} {variant}".strip(), changed
+
+
+@contextmanager
+def _errors(*paths: Path) -> Iterator[None]:
+    """Name files in an error of the block."""
+    try:
+        yield
+    except LmhtError as error:
+        raise DataError(": ".join([*map(str, paths), str(error)])) from None
 
 
 def _overrides(options: dict[str, list[Any]]) -> Iterator[list[str]]:
@@ -108,10 +129,6 @@ def _files(path: Path, name: str) -> list[Path]:
     return found
 
 
-def _title(file: Path, files: list[Path]) -> str:
-    return file.stem if sum(file.stem == other.stem for other in files) == 1 else str(file)
-
-
 def _options(path: Path, options: Any) -> dict[str, list[Any]]:
     """Return the values of each option; DataError for one that is unknown or not a list."""
     if not isinstance(options, dict):
@@ -128,7 +145,6 @@ def _variants(path: Path, names: Collection[str], options: dict[str, Any]) -> It
     """Yield every combination of the options that are variants, in the order of the file."""
     chosen = {key: values for key, values in options.items() if key in names}
     for combination in itertools.product(*chosen.values()):
-        try:
-            yield Variant(**dict(zip(chosen, combination, strict=True)))
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+        with _errors(path):
+            variant = Variant(**dict(zip(chosen, combination, strict=True)))
+        yield variant

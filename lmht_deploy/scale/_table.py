@@ -43,6 +43,8 @@ class Row:
         macs: Sum of all multiply-accumulates.
         same_answers: Number of windows with the answer of the first row for the same windows.
         equal: Whether all integers are those of the first backend of this network.
+        audited: Whether the audit found the same integers in every shard of this row that it
+            computed again; None if it computed none.
         joules: Estimated energy per window; None if the model needs other counts.
         ms: Mean run time per window, in milliseconds.
     """
@@ -58,6 +60,7 @@ class Row:
     macs: int
     same_answers: int
     equal: bool
+    audited: bool | None
     joules: float | None
     ms: float = field(compare=False)
 
@@ -89,13 +92,19 @@ class Row:
         return {name: value for name, value in (found | derived).items() if name not in TIMED}
 
 
-def make_rows(plan: Plan, model: EnergyModel, skip: Iterable[str] = ()) -> Iterator[Row]:
+def make_rows(
+    plan: Plan,
+    model: EnergyModel,
+    skip: Iterable[str] = (),
+    verdicts: Mapping[str, bool] | None = None,
+) -> Iterator[Row]:
     """Yield the row of each entry whose results are complete, in the order of the plan.
 
     Args:
         plan: The plan.
         model: Energy model.
         skip: Addresses of the shards that failed; entries with one of them have no row.
+        verdicts: Result of the audit by address.
     """
     failed, firsts = set(skip), _Firsts()
     for entry in plan.entries:
@@ -103,7 +112,9 @@ def make_rows(plan: Plan, model: EnergyModel, skip: Iterable[str] = ()) -> Itera
         if not failed.isdisjoint(task.key for task in tasks):
             continue
         paths = [Path(task.target) for task in tasks]
-        yield _row(entry, map(load_shard, paths), model, firsts)
+        found = [verdicts[task.key] for task in tasks if verdicts and task.key in verdicts]
+        audited = all(found) if found else None
+        yield _row(entry, map(load_shard, paths), model, firsts, audited)
 
 
 class _Firsts:
@@ -127,7 +138,13 @@ class _Firsts:
         return first_difference(self._integers.setdefault(shard, result), result) is None
 
 
-def _row(entry: Entry, shards: Iterable[Result], model: EnergyModel, firsts: _Firsts) -> Row:
+def _row(
+    entry: Entry,
+    shards: Iterable[Result],
+    model: EnergyModel,
+    firsts: _Firsts,
+    audited: bool | None,
+) -> Row:
     answers, equal = [], True
     sums = dict.fromkeys(("windows", "spikes", "sops", "macs"), 0)
     seconds = 0.0
@@ -148,6 +165,7 @@ def _row(entry: Entry, shards: Iterable[Result], model: EnergyModel, firsts: _Fi
         correct=_correct(entry, predictions),
         same_answers=firsts.same_answers(entry, predictions),
         equal=equal,
+        audited=audited,
         joules=_joules(sums, model),
         ms=1e3 * seconds / sums["windows"],
         **sums,

@@ -1,102 +1,126 @@
-"""What a worker computes: one network, one backend, one range of windows."""
+"""What workers do: tasks of any kind as plain data, and how each ended."""
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
+import importlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
-SEMANTICS = 1
-"""Version of the semantics: changes when the same network would give other integers."""
+if TYPE_CHECKING:
+    from ._opened import Opened
+
+KINDS = {"shard": ("_shard", "Shard"), "recordings": ("_recordings", "Recordings")}
+"""Module and class of each kind of task."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """One shard. It is plain data, which travels to workers as JSON.
+class Spent(NamedTuple):
+    """Seconds that parts of a task took.
 
     Attributes:
-        artifact: Path of the network or of an exported file.
-        sha256: SHA-256 of that file, hexadecimal.
-        backend: Name of the backend.
-        windows: Folder of the windows, see `WindowStore`.
-        start: First window.
-        stop: Window after the last one.
-        digest: SHA-256 of these windows, hexadecimal.
-        target: File to write.
-        network: Path of the network that `artifact` was exported from; empty if there is none.
-        stop_margin: Margin with which a window ends early; None to run whole windows.
+        run: Time of the run alone.
+        load: Time in which a network was opened; 0 if it was open already.
     """
 
-    artifact: str
-    sha256: str
-    backend: str
-    windows: str
-    start: int
-    stop: int
-    digest: str
-    target: str = ""
-    network: str = ""
-    stop_margin: int | None = None
+    run: float = 0.0
+    load: float = 0.0
+
+
+class Task(ABC):
+    """What a worker computes. A subclass is a frozen dataclass whose fields JSON can hold."""
+
+    kind: str
+    """Its name in `KINDS`."""
 
     @property
+    @abstractmethod
     def key(self) -> str:
-        """Address of the result: a SHA-256 of everything that it depends on, hexadecimal."""
-        parts = [SEMANTICS, self.sha256, self.backend, self.digest]
-        if self.stop_margin is not None:
-            parts.append(self.stop_margin)
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        """A text that no other task of a call has."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Files that it reads."""
+        return ()
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Folders of windows that it reads, see `WindowStore`."""
+        return ()
+
+    @property
+    @abstractmethod
+    def targets(self) -> tuple[str, ...]:
+        """Files that it writes, each of them whole or not at all."""
+
+    @abstractmethod
+    def run(self, opened: Opened) -> Spent:
+        """Compute and write `targets`.
+
+        Args:
+            opened: What the tasks of one worker keep open.
+        """
 
     def to_json(self) -> str:
         """Return the task as one line of JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps([self.kind, asdict(self)])  # type: ignore[call-overload]
 
-    @classmethod
-    def from_json(cls, line: str) -> Task:
-        """Return the task that `to_json` wrote."""
-        return cls(**json.loads(line))
+    def moved(self, places: Mapping[str, str]) -> Self:
+        """Return the same task, with other paths in place of those that are keys of `places`."""
+        return dataclasses.replace(
+            self,  # type: ignore[type-var]
+            **{name: _moved(value, places) for name, value in vars(self).items()},
+        )
 
-    @property
-    def size(self) -> int:
-        """Number of windows."""
-        return self.stop - self.start
+
+def _moved(value: Any, places: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return places.get(value, value)
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(item, places) for item in value)
+    return value
+
+
+def read_task(line: str) -> Task:
+    """Return the task that `Task.to_json` wrote."""
+    kind, fields = json.loads(line)
+    module, name = KINDS[kind]
+    task: Task = getattr(importlib.import_module(f".{module}", __package__), name)(**fields)
+    return task
+
+
+T = TypeVar("T", bound=Task)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a shard ended.
+class Outcome(Generic[T]):
+    """How a task ended.
 
     Attributes:
-        task: The shard.
+        task: The task.
         seconds: Time that the worker spent on it, loading and writing included.
-        run_seconds: Time of the run alone.
-        load_seconds: Time in which the network was opened; 0 if it was open already.
+        spent: The parts of it that were measured.
         error: Why it failed; empty if it did not.
-        content: Content of the result's file, where the worker did not write it.
+        lost: Whether it failed because its worker ended.
     """
 
-    task: Task
+    task: T
     seconds: float = 0.0
-    run_seconds: float = 0.0
-    load_seconds: float = 0.0
+    spent: Spent = Spent()  # noqa: RUF009 (immutable)
     error: str = ""
-    content: bytes = b""
+    lost: bool = False
 
     def to_json(self) -> str:
         """Return the times and the error as one line of JSON."""
-        return json.dumps([self.seconds, self.run_seconds, self.load_seconds, self.error])
+        return json.dumps([self.seconds, self.spent, self.error])
 
     @classmethod
-    def from_json(cls, task: Task, line: str) -> Outcome:
+    def from_json(cls, task: T, line: str) -> Outcome[T]:
         """Return the outcome that `to_json` wrote."""
-        return cls(task, *json.loads(line))
-
-
-def shard_path(folder: Path, key: str) -> Path:
-    """Return the file of a result by its address."""
-    return folder / key[:2] / f"{key}.parquet"
+        seconds, spent, error = json.loads(line)
+        return cls(task, seconds, Spent(*spent), error)
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def store_windows(
         DataError: There is no window, or the labels do not fit.
         StorageError: The folder cannot be written.
     """
-    with _new_folder(parent) as folder:
+    with new_folder(parent) as folder:
         digests = _write_parts(folder / CONTENT, parts)
         if labels is not None:
             if len(labels) != len(digests):
@@ -110,7 +110,7 @@ def _fingerprint(digests: np.ndarray, labels: np.ndarray | None) -> str:
 
 
 @contextlib.contextmanager
-def _new_folder(parent: Path) -> Iterator[Path]:
+def new_folder(parent: Path) -> Iterator[Path]:
     """Provide a folder that is removed at the end, if it was not renamed.
 
     Its name is the number of this process. Folders of processes that were killed are removed.

@@ -64,12 +64,17 @@ def test_leaks_are_exact_in_float32(leak: int, tmp_path: Path) -> None:
     )
 
 
-def test_a_leak_in_float64_is_refused(tmp_path: Path) -> None:
+def test_what_is_refused(tmp_path: Path) -> None:
+    """Files with functions, and those of too large integers, whose layer is named."""
     net, path = leaking(2335, np.array([2**20])), tmp_path / "net.onnx"
     export_onnx(net, path)
-    with pytest.raises(BackendError, match="exported with --portable") as error:
+    with pytest.raises(BackendError, match="`lmht export --portable`") as error:
         backends.open_backend("openvino", path)
     assert "\n" not in str(error.value) and str(path) in str(error.value)
+    export_onnx(leaking(4096, np.array([2**25])), path, portable=True)
+    with pytest.raises(BackendError, match="integers of layer 'a' can reach") as error:
+        backends.open_backend("openvino", path)
+    assert "--portable" not in str(error.value) and str(path) in str(error.value)
 
 
 def test_counts_that_float32_rounds_are_refused(tmp_path: Path) -> None:
@@ -85,7 +90,7 @@ def test_counts_that_float32_rounds_are_refused(tmp_path: Path) -> None:
     )
     entry = Input(name="input", shape=(1, 300, 300), steps=1)
     net, path = Network((entry, first, Flatten(name="f", source="a"), end)), tmp_path / "net.onnx"
-    export_onnx(net, path)
+    export_onnx(net, path, portable=True)
     runner = backends.open_backend("openvino", path)
     windows = np.full((1, 1, 1, 300, 300), 100)
     assert_equal(runner.run(windows), reference.run(net, windows), frozenset({"events"}))
@@ -126,7 +131,7 @@ def test_openvino_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_damaged_and_closed(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    export_onnx(chain(), path)
+    export_onnx(chain(), path, portable=True)
     runner = backends.open_backend("openvino", path)
     runner.close()
     with pytest.raises(BackendError, match="closed"):
@@ -138,7 +143,7 @@ def test_damaged_and_closed(tmp_path: Path) -> None:
 
 def test_nothing_is_written_into_the_home_folder(tmp_path: Path) -> None:
     net, home = chain(), tmp_path / "home"
-    export_onnx(net, tmp_path / "net.onnx")
+    export_onnx(net, tmp_path / "net.onnx", portable=True)
     np.save(tmp_path / "windows.npy", windows_for(net, 1))
     home.mkdir()
     program = (

@@ -167,8 +167,8 @@ def test_unknown_verbs_options_backends(
     assert "unknown backend 'fly'" in refused(
         capsys, "compare", net, "--data", data, "--backends", "torch,fly"
     )
-    assert "backend 'onnx' runs .onnx files" in refused(
-        capsys, "run", net, "--data", data, "--backend", "onnx"
+    assert "backend 'netx' runs .net files" in refused(
+        capsys, "run", net, "--data", data, "--backend", "netx"
     )
     assert "unknown energy model" in refused(
         capsys, "compare", net, "--data", data, "--backends", "torch", "--energy", "fly"
@@ -189,11 +189,11 @@ def test_bad_files(
     assert "truncated" in refused(capsys, "inspect", net)
     (tmp_path / "text.lmht").write_text("hello")
     assert "is not a .lmht file" in refused(capsys, "inspect", tmp_path / "text.lmht")
-    assert "expected a .lmht, .onnx, .net, or .nir file" in refused(capsys, "inspect", data)
-    assert "is a folder; expected a .lmht, .onnx, .net, or .nir file" in refused(
+    assert "expected a .lmht, .net, .nir, .lmhtf, or .onnx file" in refused(capsys, "inspect", data)
+    assert "is a folder; expected a .lmht, .net, .nir, .lmhtf, or .onnx file" in refused(
         capsys, "compare", tmp_path, "--data", data
     )
-    assert "no backend runs .npz files" in refused(capsys, "run", data, "--data", data)
+    assert "expected a .lmht, .net" in refused(capsys, "run", data, "--data", data)
 
 
 def test_bad_data(

@@ -381,6 +381,12 @@ def test_graded_spikes_warn_of_stock(tmp_path: Path) -> None:
     )
 
 
+def many_groups() -> Network:
+    b = Builder(0, shape=(1, 2, 2))
+    a = b.neurons("a", b.conv("input", 128))
+    return b.finish(b.neurons("c", b.conv(a, 128, groups=128)))
+
+
 WARNINGS = {
     "skip": (residual, "layer 'd' in stock lava-dl: 1 of its 2 synapses are dropped"),
     "order": (disconnected, "layer 'c' in stock lava-dl: it is fed by 'a', not by 'input'"),
@@ -388,6 +394,7 @@ WARNINGS = {
         wide_bias,
         "layer 'first' in stock lava-dl: its bias of up to 524288 per step does not fit 16 bits",
     ),
+    "groups": (many_groups, "layer 'c' in stock lava-dl: it does not run: it has a kernel size"),
     "zero": (zero_readout, "layer 'logits' in stock lava-dl: the file does not load"),
     "pooling": (
         odd_pooling,

@@ -233,6 +233,29 @@ def test_the_import_refuses_files_of_its_own(tmp_path: Path) -> None:
         lmht.from_nir(tmp_path / "net.nir", steps=4)
 
 
+@pytest.mark.parametrize("name", ["if", "max-pooled", "resets-mixed"])
+def test_the_verb_import_reads_a_file_back(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = if_network() if name == "if" else SPECIAL[name]()
+    export(net, tmp_path / "net.nir")
+    assert command("import", tmp_path / "net.nir", "-o", tmp_path / "back.lmht") == 0
+    assert "every integer is that of" in capsys.readouterr().out
+    assert lmht.load(tmp_path / "back.lmht") == net
+    lmht.save(net, tmp_path / "net.lmht")
+    assert (tmp_path / "back.lmht").read_bytes() == (tmp_path / "net.lmht").read_bytes()
+    arguments = ("import", tmp_path / "net.nir", "-o", tmp_path / "back.lmht")
+    for option in (("--steps", "4"), ("--still",), ("--dt", "1")):
+        assert "give no option but --out" in refused(capsys, *arguments, *option)
+
+
+def test_the_verb_import_needs_steps_for_other_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    golden = Path(__file__).parents[1] / "importers/golden/sinabs.nir"
+    assert "give --steps T" in refused(capsys, "import", golden, "-o", tmp_path / "net.lmht")
+
+
 def test_equal_networks_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         export(SPECIAL["residual"](), tmp_path / f"{name}.nir")

@@ -46,6 +46,7 @@ from lmht_deploy.ir import (
 from lmht_deploy.reparameterize import reparameterize
 from lmht_deploy.result import Result, add_steps
 from tests.support.networks import SPECIAL, Builder, chain, windows_for
+from tests.support.onnx_graphs import inlined
 from tests.support.results import assert_equal
 
 onnx = pytest.importorskip("onnx")
@@ -105,11 +106,13 @@ def flat(levels: int, *, max_value: int = 4096, threshold: int = 1, **fields: ob
 
 def product_type(path: Path, layer: str) -> str:
     """The type of the weights with which the synapses of `layer` multiply."""
-    graph = onnx.load(path).graph
+    graph = inlined(path)
     constants = {tensor.name: tensor.data_type for tensor in graph.initializer}
     casts = {node.output[0]: node.attribute[0].i for node in graph.node if node.op_type == "Cast"}
     types = constants | casts
-    product = next(node for node in graph.node if node.name.startswith(f"{layer}/MatMul"))
+    product = next(
+        node for node in graph.node if re.match(f"{layer}/[A-Z][a-z]*0/MatMul", node.name)
+    )
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(types[product.input[1]])).name
 
 
@@ -434,23 +437,72 @@ def test_plain_onnx_runtime_as_in_the_tutorial(
 # ----------------------------------------------------------------------------------------- the file
 
 
+@pytest.mark.parametrize("portable", [False, True])
 @pytest.mark.parametrize("name", SPECIAL)
-def test_graph_is_standard(name: str, tmp_path: Path) -> None:
-    net = SPECIAL[name]()
-    lmht_deploy.exporters.onnx.export_onnx(net, tmp_path / "net.onnx", trace=True)
-    model = onnx.load(tmp_path / "net.onnx")
+def test_graph_is_standard(name: str, portable: bool, tmp_path: Path) -> None:
+    net, path = SPECIAL[name](), tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True, portable=portable)
+    model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
-    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+    domains = [("", 17), *([] if portable else [("lmht", 1)])]
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == domains
     assert model.ir_version == 8
-    assert not model.functions
-    layers = {layer.name for layer in net.layers}
-    names = [node.name for node in model.graph.node]
-    assert len(set(names)) == len(names)
-    for node in model.graph.node:
-        layer, operator = node.name.split("/")
+    assert bool(model.functions) == (not portable)
+    layers = {layer.name: type(layer).__name__ for layer in net.layers}
+    nodes = inlined(path).node
+    assert len({node.name for node in nodes}) == len(nodes)
+    for node in nodes:
+        layer, part, operator = node.name.split("/")
         assert node.domain == ""
-        assert layer in layers
+        assert part in (layers[layer], "Counts") or re.fullmatch(r"(Conv|Linear|Scale)\d", part)
         assert re.fullmatch(rf"{node.op_type}(_\d+)?", operator)
+
+
+def test_every_part_of_a_layer_is_a_function(tmp_path: Path) -> None:
+    """One box for each synapse and layer; what they exchange has a shape."""
+    b = Builder(3, shape=(2, 6, 6), steps=3)
+    a = b.neurons("a", b.conv("input", 4), steps=2)
+    c = b.neurons("c", b.conv(a, 4), b.scale(a, 1), steps=2)
+    net, path = b.finish(b.max_pool(c)), tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path, logits_only=True)
+    model = onnx.load(path)
+    expected = [
+        "input/Input", "a/Conv0", "a/Neurons", "c/Conv0", "c/Scale1", "c/Neurons", "c-max/MaxPool",
+        "flatten/Flatten", "logits/Linear0", "logits/Readout",
+    ]  # fmt: skip
+    calls = [(node.domain, node.op_type) for node in model.graph.node]
+    assert sorted(calls) == sorted(("lmht", name) for name in expected)
+    assert sorted((f.domain, f.name) for f in model.functions) == sorted(calls)
+    convolution = next(node for node in model.graph.node if node.op_type == "a/Conv0")
+    assert list(convolution.input)[1:] == ["a/taps:", "a/weight0:"]
+    shapes = {value.name for value in (*model.graph.value_info, *model.graph.output)}
+    assert shapes == {output for node in model.graph.node for output in node.output}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_functions_are_the_graph_without_them(name: str, tmp_path: Path) -> None:
+    """ONNX's own inliner gives a graph with the same integers in ONNX Runtime."""
+    inliner = pytest.importorskip("onnx.inliner")
+    net, path = SPECIAL[name](), tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(net, path)
+    model = inliner.inline_local_functions(onnx.load(path))
+    assert not model.functions
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (entry,), windows = session.get_inputs(), windows_for(net, 3)
+    windows = windows.astype(entry.type[len("tensor(") : -1])
+    expected = backends.open_backend("onnx", path).run(windows)
+    found = dict(
+        zip(
+            [output.name for output in session.get_outputs()],
+            session.run(None, {"windows": windows}),
+            strict=True,
+        )
+    )
+    np.testing.assert_array_equal(found["logits"], expected.logits)
+    for layer, sops in expected.sops.items():
+        np.testing.assert_array_equal(found[f"sops/{layer}"], sops)
 
 
 def test_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -479,8 +531,9 @@ def test_metadata(tmp_path: Path) -> None:
     assert metadata == {
         "checksum": hashlib.sha256(content[:-78]).hexdigest(),
         "format": "lmht-deploy onnx",
-        "version": "3",
+        "version": "4",
         "magnitude": "1186739",
+        "magnitude_layer": "a",
         "max_calls": "0",
         "data_sha256": "",
         "input": '{"kind": "image", "min_value": -128, "max_value": 127}',
@@ -702,14 +755,17 @@ def test_weights_in_a_file_of_their_own(tmp_path: Path, monkeypatch: pytest.Monk
         lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True)
         assert sorted(tmp_path.iterdir()) == [path, beside]
         expected = reference.run(net, windows, trace=True)
-        for backend in ("onnx", *(["openvino"] if not backends.unavailable("openvino") else [])):
-            found = backends.open_backend(backend, path).run(windows, trace=True)
-            assert_equal(found, expected)
+        found = backends.open_backend("onnx", path).run(windows, trace=True)
+        assert_equal(found, expected)
         assert read_network(path) == net
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"windows": windows.astype(np.uint8)})
     np.testing.assert_array_equal(logits, expected.logits)
     onnx.checker.check_model(str(path), full_check=True)
+    if not backends.unavailable("openvino"):
+        lmht_deploy.exporters.onnx.export_onnx(net, path, trace=True, portable=True)
+        found = backends.open_backend("openvino", path).run(windows, trace=True)
+        assert_equal(found, expected)
     content = beside.read_bytes()
     beside.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(StorageError, match="does not hold the weights of"):
@@ -770,7 +826,8 @@ def test_large_kernels_take_little_memory(kind: str, tmp_path: Path) -> None:
         groups = 48 if kind == "depthwise" else 1
         a = b.neurons("a", b.conv("input", 48, 15, 1, 7, groups=groups))
     path = tmp_path / "net.onnx"
-    lmht_deploy.exporters.onnx.export_onnx(b.finish(b.sum_pool(a, 32, 32, 0)), path)
+    net = b.finish(b.sum_pool(a, 32, 32, 0))
+    lmht_deploy.exporters.onnx.export_onnx(net, path, portable=True)  # all tensors have a shape
     sizes = {
         value.name: onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).itemsize
         * np.prod([size.dim_value or 1 for size in value.type.tensor_type.shape.dim])
@@ -780,10 +837,12 @@ def test_large_kernels_take_little_memory(kind: str, tmp_path: Path) -> None:
     assert largest < 2**28, name
 
 
+@pytest.mark.parametrize("portable", [False, True])
 @pytest.mark.parametrize("name", SPECIAL)
-def test_every_tensor_has_its_shape(name: str, tmp_path: Path) -> None:
-    lmht_deploy.exporters.onnx.export_onnx(SPECIAL[name](), tmp_path / "net.onnx", trace=True)
-    graph = onnx.load(tmp_path / "net.onnx").graph
+def test_every_tensor_has_its_shape(name: str, portable: bool, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    lmht_deploy.exporters.onnx.export_onnx(SPECIAL[name](), path, trace=True, portable=portable)
+    graph = onnx.load(path).graph
     shapes = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
     for node in graph.node:
         for output in node.output:
@@ -890,9 +949,9 @@ def test_strange_files(tmp_path: Path) -> None:
             backends.open_backend("onnx", path)
         one_line(error, str(path), *parts)
 
+    values["version"].value = "5"
+    refuse("version 5", "versions 1 to 4")
     values["version"].value = "4"
-    refuse("version 4", "versions 1 to 3")
-    values["version"].value = "3"
     values["macs"].value = "{"
     refuse("damaged")
     values["macs"].value = "{}"
@@ -912,6 +971,12 @@ def _tensor(model: onnx.ModelProto) -> onnx.TensorProto:
     return next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8)
 
 
+def _node(model: onnx.ModelProto) -> onnx.NodeProto:
+    """The first node within a function that is no constant."""
+    nodes = (node for function in model.functions for node in function.node)
+    return next(node for node in nodes if node.op_type != "Constant")
+
+
 def _outside(tensor: onnx.TensorProto) -> None:
     """Store the values of `tensor` in another file."""
     onnx.external_data_helper.set_external_data(tensor, "side.bin")
@@ -925,7 +990,21 @@ def _loop(model: onnx.ModelProto) -> None:
 
 def _subgraph(model: onnx.ModelProto) -> None:
     graph = onnx.helper.make_graph([], "body", [], [])
-    model.graph.node[0].attribute.append(onnx.helper.make_attribute("body", graph))
+    _node(model).attribute.append(onnx.helper.make_attribute("body", graph))
+
+
+def _nested(model: onnx.ModelProto) -> None:
+    """A function that calls a function."""
+    model.functions[1].node.append(model.graph.node.pop(0))
+
+
+def _called_twice(model: onnx.ModelProto) -> None:
+    """Functions that are called often make a small file a large graph."""
+    model.graph.node.append(model.graph.node[1])
+
+
+def _foreign_function(model: onnx.ModelProto) -> None:
+    model.functions[0].domain = model.graph.node[0].domain = "com.example"
 
 
 def _without_logits(model: onnx.ModelProto) -> None:
@@ -948,16 +1027,21 @@ def _constant_outside(model: onnx.ModelProto) -> None:
         (_constant_outside, "holds weights in another file"),
         (_loop, "the unknown operator 'Loop'"),
         (lambda m: m.graph.sparse_initializer.add(), "holds the unknown field 7.15"),
-        (lambda m: m.functions.add(), "holds the unknown field 25"),
+        (lambda m: m.functions.add(), "the unknown function '.'"),
+        (lambda m: m.functions[0].attribute.append("x"), "holds the unknown field 25.6"),
+        (_nested, "holds the unknown field 25.7.7"),
+        (_called_twice, "does not call each of its functions once"),
+        (_foreign_function, "the unknown function 'com.example.input/Input'"),
         (lambda m: m.training_info.add(), "holds the unknown field 20"),
-        (lambda m: setattr(m.graph.node[0], "domain", "com.example"), "the unknown field 7.1.7"),
-        (lambda m: setattr(m.graph.node[0], "op_type", "Erf"), "the unknown operator 'Erf'"),
+        (lambda m: setattr(m.graph.node[0], "domain", "com.example"), "the unknown function"),
+        (lambda m: setattr(m.graph.node[0], "op_type", "Erf"), "the unknown function 'lmht.Erf'"),
+        (lambda m: setattr(_node(m), "op_type", "Erf"), "the unknown operator 'Erf'"),
         (
             lambda m: setattr(m.opset_import[0], "domain", "com.microsoft"),
             "the unknown domain 'com.microsoft'",
         ),
-        (lambda m: setattr(m.graph.node[0], "op_type", "Add"), "ONNX Runtime"),
-        (_subgraph, "holds the unknown field 7.1.5.6"),
+        (lambda m: setattr(_node(m), "op_type", "Add"), "ONNX Runtime"),
+        (_subgraph, "holds the unknown field 25.7.5.6"),
         (_without_logits, "no output logits"),
     ],
 )
@@ -988,10 +1072,8 @@ def test_errors_of_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     lmht_deploy.exporters.onnx.export_onnx(net, path)
     model = onnx.load(path)
     del model.metadata_props[-1]
-    index = next(i for i, node in enumerate(model.graph.node) if node.op_type == "Gather")
-    position = next(
-        t for t in model.graph.initializer if t.name == model.graph.node[index].input[1]
-    )
+    gather = next(node for node in inlined(path).node if node.op_type == "Gather")
+    position = next(t for t in model.graph.initializer if t.name == gather.input[1])
     values = onnx.numpy_helper.to_array(position).copy()
     values[0] = 2**20
     position.raw_data = values.tobytes()
@@ -999,8 +1081,9 @@ def test_errors_of_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     lmht_deploy.exporters.onnx.export_onnx(net, path)
     model = onnx.load(path)
     del model.metadata_props[-1]
-    last = next(node for node in model.graph.node if node.output[0] == "logits")
-    last.input[0] = "windows"
+    last = next(node for f in model.functions for node in f.node if node.output[0] == "logits")
+    last.op_type, last.input[0] = "Identity", "logits/Linear0/MatMulInteger:0"
+    del last.input[1:]
     next(o for o in model.graph.output if o.name == "logits").ClearField("type")
     assert "gives 'logits' as" in run()
     assert capfd.readouterr() == ("", "")

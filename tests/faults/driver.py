@@ -199,7 +199,9 @@ def finish(process: subprocess.Popen[str]) -> Ended:
     try:
         _, errors = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its children hold the pipes, too
+        process.communicate()
         raise
     return Ended(process.returncode, errors.splitlines())
 

@@ -19,7 +19,7 @@ from lmht_deploy.formats.netx import SCHEMAS, exact, is_foreign, network, read_n
 from lmht_deploy.formats.netx.network import LAYERS_VERSION
 from lmht_deploy.formats.schema import Schema, to_markdown
 from tests.formats.golden.write import small
-from tests.support.exact_networks import shortcuts
+from tests.support.exact_networks import mixing, shortcuts
 from tests.support.networks import SPECIAL
 
 
@@ -54,8 +54,10 @@ def test_netx(tmp_path: Path) -> None:
 
 
 def test_stock_exact(tmp_path: Path) -> None:
+    export_netx_exact(mixing(), tmp_path / "dense.net")
     export_netx_exact(shortcuts(), tmp_path / "net.net")
-    assert keys_of(tmp_path / "net.net") == keys_in(exact.SCHEMA)
+    found = keys_of(tmp_path / "dense.net") | keys_of(tmp_path / "net.net")
+    assert found == keys_in(exact.SCHEMA)
     assert is_foreign(tmp_path / "net.net")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmht_deploy import backends
+from lmht_deploy import backends, reference
 from lmht_deploy.backends import lava
 from lmht_deploy.formats.netx import read_network
+from lmht_deploy.formats.nir import read_nir
+from lmht_deploy.formats.nir_network import load_nir_network
+from lmht_deploy.importers import from_nir
 from lmht_deploy.ir import Conv, Neurons
 from lmht_deploy.result import Result
-from tests.formats.golden.write import FILES, FOLDER, small
+from tests.formats.golden.write import FILES, FOLDER, plain, small
 
-GOLDEN = sorted(path for path in FOLDER.iterdir() if path.suffix in (".net", ".onnx"))
+GOLDEN = sorted(path for path in FOLDER.iterdir() if path.suffix in (".net", ".nir", ".onnx"))
 NETWORK_FILES = [path for path in GOLDEN if path.stem.startswith(("netx-1", "netx-graded"))]
 
 
@@ -57,6 +61,26 @@ def test_onnx(path: Path) -> None:
 def test_stock_exact(path: Path) -> None:
     found = backends.open_backend("netx", path).run(np.array(expected(path)["windows"]))
     assert_golden(found, path, "spikes")
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.nir")), ids=lambda path: path.stem)
+def test_nir(path: Path) -> None:
+    """Every integer is read back, and any backend gives the recorded ones."""
+    kind = path.stem.rpartition("-")[0]
+    assert load_nir_network(path) == {"nir-exact": small, "nir-plain": plain}[kind]()
+    found = backends.open_backend("event", path).run(np.array(expected(path)["windows"]))
+    assert_golden(found, path, "spikes", "sops")
+
+
+def test_a_plain_nir_file_is_exact_without_its_metadata() -> None:
+    """As the import of another tool's file sees it: IF neurons that subtract their threshold."""
+    for path in FOLDER.glob("nir-plain-*.nir"):
+        graph = dataclasses.replace(read_nir(path), metadata={})
+        net = from_nir(graph, steps=4, dt=1.0, reset="subtract", max_value=3)
+        found = reference.run(net, np.array(expected(path)["windows"]))
+        assert found.logits.tolist() == expected(path)["logits"]
+        spikes = {name: counts.tolist() for name, counts in found.spikes.items()}
+        assert spikes == expected(path)["spikes"]
 
 
 @pytest.mark.parametrize("path", NETWORK_FILES, ids=lambda path: path.stem)

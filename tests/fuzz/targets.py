@@ -21,8 +21,10 @@ from lmht_deploy import backends
 from lmht_deploy.events import read_events
 from lmht_deploy.events.arrays import EVENT, Sensor
 from lmht_deploy.exporters.netx import export_netx
+from lmht_deploy.exporters.nir import export_nir
 from lmht_deploy.formats.flat import load_flat, network_to_bytes
 from lmht_deploy.formats.lmht import load_network, save_network
+from lmht_deploy.formats.nir_network import load_nir_network
 from lmht_deploy.formats.windows import load_windows
 from lmht_deploy.importers import from_nir
 from lmht_deploy.ir import Network
@@ -139,6 +141,14 @@ def _nir() -> tuple[bytes, ...]:
         for name in ("conv", "cuba", "delay", "residual"):
             write_nir(Path(folder) / f"{name}.nir", GRAPHS[name]())
         return _files("sinabs.nir", TESTS / "importers" / "golden") + _files("*.nir", Path(folder))
+
+
+def _nir_networks() -> tuple[bytes, ...]:
+    """Golden files, and small networks, which are read faster."""
+    with tempfile.TemporaryDirectory() as folder:
+        export_nir(tiny.network(tiny.neurons()), Path(folder) / "tiny.nir")
+        export_nir(tiny.network(shape=(2, 2, 2)), Path(folder) / "no-neurons.nir")
+        return _files("*.nir") + _files("*.nir", Path(folder))
 
 
 def _import(path: Path) -> object:
@@ -285,6 +295,7 @@ def targets() -> dict[str, Target]:
         ),
         "netx": Target(partial(_run, "netx"), ".net", _netx, mutate_hdf5),
         "nir": Target(_import, ".nir", _nir, mutate_hdf5),
+        "nir-network": Target(load_nir_network, ".nir", _nir_networks, mutate_hdf5),
         "onnx": Target(partial(_run, "onnx"), ".onnx", partial(_files, "*.onnx"), mutate_onnx),
         "recipe": Target(load_recipe, ".toml", partial(_files, "*.toml", RECIPES), mutate_toml),
         "model": _run_target("model.safetensors", mutate_safetensors),

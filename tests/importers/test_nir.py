@@ -279,12 +279,13 @@ def with_edge(*edge: tuple[str, str]) -> Graph:
 REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
     "recurrent": (lambda: with_edge(("2", "1")), "recurrent connections"),
     "v_reset": (lambda: chain(affine(3, 6), lif(3, v_reset=0.5)), "must be below the threshold"),
-    "leaks": (lambda: chain(affine(3, 6), lif(3, tau=[2.0, 3.0, 4.0])), "1?2: the leak must be"),
+    "leaks": (lambda: chain(affine(3, 6), lif(3, tau=[2.0, 3.0, 4.0])),
+              "1?2: the leak must be .*divide the node"),
     "tau": (lambda: chain(affine(3, 6), lif(3, tau=0.5)), "shorter than the step"),
     "theta": (lambda: chain(affine(3, 6), lif(3, v_threshold=0.0)), "threshold must be positive"),
     "pixels": (lambda: chain(conv(1, 1), Node("IF", {
         "r": np.ones((1, 2, 2)), "v_threshold": np.array([[[1.0, 2], [1, 1]]])}), shape=(1, 4, 4)),
-        "differs within a channel"),
+        "differs within a channel.*; use one value per channel"),
     "LI": (lambda: chain(affine(3, 6), Node("LI", {"tau": np.ones(3)})), "LI cannot be expressed"),
     "cuba leak": (lambda: chain(affine(3, 6), cuba(3, v_leak=1.0)), "v_leak that is not 0"),
     "bias": (lambda: chain(Node("Delay", {"delay": np.ones(6)}), affine(3, 6), lif(3)),
@@ -298,6 +299,26 @@ REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
              "a pooling reads the current"),
     "unread": (lambda: Graph(with_edge().nodes, with_edge().edges[:-1]), "no node reads"),
 }  # fmt: skip
+
+
+def test_a_node_divided_by_leak_is_expressed() -> None:
+    """What the refusal of several leaks advises: one node per value, which read the same nodes."""
+    rng = np.random.default_rng(3)
+    weight, after = rng.normal(size=(3, 6)), rng.normal(size=(4, 3))
+    tau = [2.0, 3.0, 4.0]
+
+    def linear(values: np.ndarray) -> Node:
+        return Node("Linear", {"weight": values})
+
+    nodes = {"input": Node("Input", {"shape": np.array([6])})}
+    edges = []
+    for i in range(3):
+        parts = (linear(weight[i : i + 1]), lif(1, tau=tau[i]), linear(after[:, i : i + 1]))
+        nodes |= {f"{what}{i}": node for what, node in zip("wno", parts, strict=True)}
+        edges += [("input", f"w{i}"), (f"w{i}", f"n{i}"), (f"n{i}", f"o{i}"), (f"o{i}", "output")]
+    nodes["output"] = Node("Output", {"shape": np.array([4])})
+    net = lmht.from_nir(Graph(nodes, tuple(edges)), steps=5, dt=1.0, max_value=3)
+    assert [layer.leak for layer in net.neurons] == [1 - 1 / value for value in tau]
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -129,6 +129,13 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "engine_finish": (c_int32, [HANDLE, c_uint32, HANDLE]),
     "engine_reset": (c_int32, [HANDLE]),
     "engine_buffer_bytes": (c_uint64, [HANDLE]),
+    "stepper_open": (c_int32, [c_char_p, c_char_p, c_int32, POINTER(HANDLE)]),
+    "stepper_read": (c_int32, [c_char_p, c_size_t, c_char_p, c_int32, POINTER(HANDLE)]),
+    "stepper_free": (None, [HANDLE]),
+    "stepper_step": (c_int32, [HANDLE, c_void_p, c_uint32, HANDLE]),
+    "stepper_steps": (c_int32, [HANDLE]),
+    "stepper_finish": (c_int32, [HANDLE, HANDLE]),
+    "stepper_reset": (c_int32, [HANDLE]),
     "recording_open": (c_int32, [c_char_p, c_int32, c_int32, c_char_p, POINTER(HANDLE)]),
     "recording_read": (
         c_int32,
@@ -230,8 +237,8 @@ class Library:
             self.check(self.engine_run(engine, windows.ctypes.data, len(windows), TRACE, result))
             return self.as_result(network, result)
 
-    def as_result(self, network: c_void_p, result: c_void_p) -> Result:
-        """Copy a result."""
+    def as_result(self, network: c_void_p, result: c_void_p, steps: int = 1) -> Result:
+        """Copy a result; `steps`: into how many the window of its traces is divided."""
         info, layers = self.info(network), self.layers(network)
         windows = self.result_windows(result)
         spiking = [layer for layer in layers if layer.spikes >= 0]
@@ -244,7 +251,7 @@ class Library:
         traces = {
             layer.name.decode(): np.ctypeslib.as_array(
                 self.result_trace(result, layer.spikes),
-                (windows, layer.steps, layer.channels, layer.height, layer.width),
+                (windows, layer.steps // steps, layer.channels, layer.height, layer.width),
             ).copy()
             for layer in spiking
             if self.result_trace(result, layer.spikes)

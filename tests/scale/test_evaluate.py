@@ -17,7 +17,11 @@ from lmht_deploy import reference
 from lmht_deploy.formats.shards import load_shard
 from lmht_deploy.ir import Network
 from lmht_deploy.scale import Row, State, write_table
+from lmht_deploy.scale._files import files_of
+from lmht_deploy.scale._sweep import read_sweep
 from lmht_deploy.scale._table import first_difference
+
+ROOT = Path(__file__).parents[2]
 
 
 def tables(rows: tuple[Row, ...], folder: Path) -> list[bytes]:
@@ -118,8 +122,42 @@ def test_the_file_of_each_backend_is_exported_with_its_options(
 ) -> None:
     found = lmht.evaluate(path, windows, out=tmp_path, backends=["onnx", "openvino"], shard=24)
     assert found.passed and all(row.equal for row in found.rows)
-    names = {file.name for file in (tmp_path / "networks").iterdir()}
-    assert len(names) == 2 and any(name.endswith("-portable.onnx") for name in names)
+    names = sorted(file.name for file in (tmp_path / "networks").glob("*/*"))
+    assert names == ["net-openvino.onnx", "net.onnx"]
+
+
+def test_weights_beside_a_model_stay_with_it(
+    path: Path, windows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for models above 2 GB: both files are exported, shipped and checked."""
+    monkeypatch.setattr("lmht_deploy.exporters.onnx._graph.MAX_BYTES", 1000)
+    found = lmht.evaluate(path, windows, out=tmp_path, backends=["event", "onnx"], shard=24)
+    assert found.passed and all(row.equal for row in found.rows)
+    (model,) = (tmp_path / "networks").glob("*/net.onnx")
+    beside = model.with_name("net.onnx.data")
+    assert files_of(model) == (model, beside)
+    beside.write_bytes(beside.read_bytes()[::-1])
+    for file in tmp_path.glob("shards/*/*"):
+        file.unlink()
+    again = lmht.evaluate(path, windows, out=tmp_path, backends=["onnx"], shard=24)
+    assert "net.onnx.data: does not hold the weights" in again.failures[0]
+
+
+def test_names_are_as_short_as_they_are_unique(
+    path: Path, net: Network, windows: np.ndarray, tmp_path: Path
+) -> None:
+    lmht.export(net, tmp_path / "net.onnx")
+    lmht.export(net, tmp_path / "flat.lmhtf")
+    lmht.export(net, tmp_path / "graph.nir")
+    given = [path, *(tmp_path / name for name in ("net.onnx", "flat.lmhtf", "graph.nir"))]
+    found = lmht.evaluate(given, windows, out=tmp_path / "out", shard=24)
+    assert [row.network for row in found.rows] == ["net.lmht", "net.onnx", "flat", "graph"]
+    assert found.passed and len({row.spikes for row in found.rows}) == 1
+    again = tmp_path / "." / "other" / ".." / "net.lmht"
+    with pytest.raises(lmht.DataError, match=r"net\.lmht: is named 2 times"):
+        lmht.evaluate([path, again], windows, out=tmp_path / "out")
+    with pytest.raises(lmht.DataError, match="2 networks have the name '1'"):
+        lmht.evaluate({1: path, "1": path}, windows, out=tmp_path / "out")  # type: ignore[dict-item]
 
 
 def test_a_shard_holds_all_integers(net: Network, windows: np.ndarray, tmp_path: Path) -> None:
@@ -143,6 +181,8 @@ def test_the_audit_names_an_integer_that_differs(
     found = lmht.evaluate(path, windows, out=out, **options)
     assert found.audit is not None and not found.passed and len(found.audit.differences) == 1
     assert "net.lmht on event, windows" in found.audit.differences[0]
+    assert [row.audited for row in (*first.rows, *found.rows)] == [True, False]
+    assert b"False" in tables(found.rows, tmp_path)[0]
     assert not list(out.glob("audit-*"))
 
 
@@ -186,6 +226,15 @@ def test_wrong_arguments_are_named(
         lmht.evaluate(**given)
 
 
+def test_the_page_names_every_key(net: Network, windows: np.ndarray, tmp_path: Path) -> None:
+    from lmht_deploy.cli.evaluate import as_json
+
+    page = (ROOT / "docs" / "reference" / "evaluate-json.md").read_text(encoding="utf-8")
+    content = as_json(lmht.evaluate(net, windows, out=tmp_path, audit_share=1.0), "45nm")
+    keys = [*content, *content["rows"][0], *content["audit"], *content["times"]]
+    assert [key for key in keys if f"`{key}`" not in page] == []
+
+
 def test_the_report(net: Network, windows: np.ndarray, labels: np.ndarray, tmp_path: Path) -> None:
     from lmht_deploy.cli.evaluate import as_json
     from lmht_deploy.report import evaluation_report, to_html
@@ -193,3 +242,22 @@ def test_the_report(net: Network, windows: np.ndarray, labels: np.ndarray, tmp_p
     found = lmht.evaluate(net, windows, labels, out=tmp_path, audit_share=1.0)
     page = to_html(evaluation_report(json.loads(json.dumps(as_json(found, "45nm")))))
     assert "Accuracy and operations" in page and "network0" in page
+
+
+def test_entries_of_a_sweep_with_one_name_are_refused(path: Path, tmp_path: Path) -> None:
+    def train(recipe: str, overrides: Any) -> Path:
+        raise AssertionError("names are checked before any training")
+
+    sweep = tmp_path / "sweep.toml"
+    for text, message in (
+        ('networks = ["net.lmht", "*.lmht"]', r"sweep\.toml: .*net\.lmht: is named 2 times"),
+        ('networks = ["net.lmht"]\n[options]\nlevels = [1, 1]', "have the name 'net L=1'"),
+        ('recipes = ["digits", "digits"]', "2 networks have the name 'digits'"),
+        (
+            'networks = ["net.lmht"]\n[options]\nsteps = [99]',
+            r"sweep\.toml: .*net\.lmht: layer .* time-steps, not 99",
+        ),
+    ):
+        sweep.write_text(text)
+        with pytest.raises(lmht.DataError, match=message):
+            read_sweep(sweep, train)

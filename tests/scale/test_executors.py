@@ -20,7 +20,7 @@ from lmht_deploy.scale import State
 from lmht_deploy.scale.executors.slurm import parse_parameters
 from tests.support.networks import windows_for
 
-WORKER = "lmht_deploy.scale._worker"
+WORKER = "lmht_deploy.scale.executors._process"
 
 
 def processes(text: str) -> list[int]:
@@ -103,6 +103,27 @@ def test_an_interrupt_ends_the_workers(net: Network, many: np.ndarray, tmp_path:
     with pytest.raises(KeyboardInterrupt):
         lmht.evaluate(net, many, out=tmp_path, workers=2, shard=8, progress=interrupt)
     assert not children(WORKER)
+
+
+def test_memory_stays_flat(net: Network, windows: np.ndarray, tmp_path: Path) -> None:
+    """500 shards; less than the content of one result (6 kB) is kept of each of the last 400."""
+    found: dict[int, list[int]] = {}
+
+    def watch(state: State) -> None:
+        if state.done in (100, 490):
+            found[state.done] = [kilobytes(process) for process in (os.getpid(), *children(WORKER))]
+
+    many = np.random.default_rng(0).permuted(np.repeat(windows, 84, 0), axis=0)[:2000]
+    lmht.evaluate(net, many, out=tmp_path, workers=1, shard=4, progress=watch)
+    assert (tmp_path / "shards").exists() and len(found[490]) == 2
+    growth = [last - first for first, last in zip(found[100], found[490], strict=True)]
+    assert max(growth) < 2048, found
+
+
+def kilobytes(process: int) -> int:
+    """Memory of a process without files that it maps."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
 # ------------------------------------------------------------------------------------- Ray

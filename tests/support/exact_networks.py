@@ -72,6 +72,17 @@ def wide_bias() -> Network:
     )
 
 
+def planes() -> Network:
+    """Strides, groups, dilation and pooling, and a residual block that halves the plane."""
+    b = Small(5, shape=(2, 9, 8), steps=2)
+    a = b.neurons("a", b.conv("input", 4, groups=2), steps=2, levels=2, omega="random")
+    pooled = b.max_pool(a, 3, 2, 1)
+    c = b.neurons("c", b.conv(pooled, 4, 3, 2, 2, dilation=2, groups=4), steps=2)
+    d = b.neurons("d", b.conv(c, 4), b.conv(pooled, 4, 1, 2, 0), steps=3, omega="uniform")
+    return b.finish(b.sum_pool(d, 2, 1))
+
+
 NETWORKS: dict[str, Callable[[], Network]] = {
-    f.__name__: f for f in (levels, mixing, shortcuts, single_threshold, negative_input, wide_bias)
+    f.__name__: f
+    for f in (levels, mixing, shortcuts, single_threshold, negative_input, wide_bias, planes)
 }

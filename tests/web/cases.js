@@ -9,6 +9,9 @@ const TASKS = {
     const { logits, spikes, events, sops, eventSops, answers, traces } = net.run(integers(windows), { trace: true });
     return { logits, spikes, events, sops, eventSops, answers, traces: traces.map((trace) => [...trace]) };
   },
+  async flat({ network }) {
+    return Array.from(flatFromHdf5(unpacked(network)));
+  },
   async stream({ network, recording, name, options, sensor }) {
     const net = await Network.read(unpacked(network));
     const rec = await Recording.open(unpacked(recording), name, sensor);

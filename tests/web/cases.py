@@ -29,6 +29,11 @@ def run_task(net: Network, windows: np.ndarray) -> dict[str, Any]:
     return {"kind": "run", "network": packed(network_to_bytes(net)), "windows": packed(values)}
 
 
+def flat_task(content: bytes) -> dict[str, Any]:
+    """Write a `.lmht` file as a flat file."""
+    return {"kind": "flat", "network": packed(content)}
+
+
 def stream_task(net: Network, recording: Path, **options: object) -> dict[str, Any]:
     """Stream a recording through a network."""
     return {
@@ -60,6 +65,7 @@ def in_node(package: Path, folder: Path, tasks: list[dict[str, Any]]) -> list[An
     script = folder / "cases.mjs"
     script.write_text(
         f'import {{ {names} }} from "{(package / "lmht.js").as_uri()}";\n'
+        f'import {{ flatFromHdf5 }} from "{(package / "hdf5.js").as_uri()}";\n'
         f'import fs from "node:fs";\n{CASES.read_text()}\n'
         'console.log(await answerAll(JSON.parse(fs.readFileSync(0, "utf8"))));\n'
     )

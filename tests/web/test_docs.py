@@ -1,7 +1,8 @@
-"""The JavaScript of the documentation runs in Node.js."""
+"""The JavaScript of the documentation runs in Node.js, and its figures are recorded."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -30,3 +31,19 @@ def test_block(block: Block, package: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_the_figures_are_recorded() -> None:
+    """Every row of the tables of speed is a row of the newest record, rounded."""
+    records = sorted((ROOT / "benchmarks" / "results").glob("web-*.txt"))
+    record = records[-1].read_text()
+    for page, table in (("browser.md", "lmht.js"), ("library.md", "liblmht")):
+        text = (PAGE.parent / page).read_text().partition("## Speed")[2].partition("\n## ")[0]
+        recorded = record[record.index(f"{table}   ") :]
+        rows = re.findall(r"^\| \D.*?\| ([\d.]+) \| ([\d.]+)", text, re.M)
+        measured = re.findall(r"^\S.*? +(\d+\.\d+) +(\d+\.\d+) +\d+\.\d\d$", recorded, re.M)
+        assert len(rows) == 3
+        for shown, found in zip(rows, measured, strict=False):
+            for value, figure in zip(shown, found, strict=True):
+                digits = len(value.partition(".")[2])
+                assert abs(float(value) - float(figure)) <= 0.5001 * 10**-digits, (shown, found)

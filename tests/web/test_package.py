@@ -29,7 +29,7 @@ from web import bundle
 
 from .cases import CASES, decode_task, expression_task, in_node, run_task, stream_task
 
-MAX_GZIPPED = 128_000
+MAX_GZIPPED = 120_000
 """Bytes of the compressed engine, at most."""
 
 ATTEMPT = (

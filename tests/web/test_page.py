@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import lmht_deploy as lmht
 from lmht_deploy.cli import app
 from lmht_deploy.events.arrays import Sensor, make_events
 from lmht_deploy.events.recordings import Recording, write_events
@@ -138,7 +139,7 @@ def test_the_page_obeys_keys_and_shows_the_counts(page: Page) -> None:
 
 def test_what_cannot_be_read_is_said(page: Page, tmp_path: Path) -> None:
     cases = {
-        "net.lmht": (b"", "say: lmht export net.lmht --out net.lmhtf"),
+        "net.lmht": (b"\x89HDF\r\n\x1a\n", "is damaged or of another layout"),
         "note.txt": (b"", "neither a network"),
         "hostile.raw": (b"% evt 3.0\n" + bytes(100), "sensor"),
         "net.lmhtf": (b"LMHTFLAT", "is not a .lmhtf file"),
@@ -148,9 +149,17 @@ def test_what_cannot_be_read_is_said(page: Page, tmp_path: Path) -> None:
         drop_files(page, tmp_path / name)
         page.wait(f"page.$('status').textContent.includes({json.dumps(message)})")
         assert page.run("page.$('status').className") == "failed"
-    page.run("page.$('network').value = 'digits.lmhtf', page.$('recording').value = 'digits.raw'")
+    page.run("page.$('network').value = 'digits.lmht', page.$('recording').value = 'digits.raw'")
     page.run("void page.load()")
     page.wait("page.state.ended && page.state.playing")
+
+
+def test_a_network_can_be_dropped(page: Page, tmp_path: Path) -> None:
+    lmht.save(lmht.load("zoo:digits"), tmp_path / "own.lmht")
+    before = decisions(page)
+    drop_files(page, tmp_path / "own.lmht")
+    page.wait("page.state.ended && page.$('network').value === 'own.lmht'")
+    assert decisions(page) == before and " own.lmht " in text(page, "command")
 
 
 def test_names_of_strangers_are_text(page: Page, recording: Path) -> None:

@@ -68,7 +68,7 @@ export interface Result {
 /** A trained network. */
 export class Network {
   private constructor();
-  /** Reads the content of a `.lmhtf` file, which `lmht export net.lmht --out net.lmhtf` writes. */
+  /** Reads the content of a `.lmht` file of an integer network, or of a `.lmhtf` file. */
   static read(content: ArrayBuffer | ArrayBufferView): Promise<Network>;
   readonly input: Input;
   readonly layers: Layer[];

@@ -1,6 +1,7 @@
 // LM-HT networks in a browser or in Node.js, with the integers of lmht-deploy. lmht.d.ts describes
 // the interface. Each network and each recording has a WebAssembly memory of its own, which goes
 // away with the object: nothing has to be freed.
+import { flatFromHdf5, isHdf5 } from "./hdf5.js";
 import { WASM } from "./wasm.js";
 
 const STATUS = { "-1": "argument", "-2": "file", "-3": "unsupported", "-4": "io", "-5": "event", "-6": "memory" };
@@ -182,7 +183,8 @@ const asBytes = (content) => {
 export class Network {
   static async read(content) {
     const instance = await Instance.create();
-    const bytes = asBytes(content);
+    const given = asBytes(content);
+    const bytes = isHdf5(given) ? flatFromHdf5(given) : given;
     const at = instance.copy(bytes);
     const handle = instance.make("lmht_network_read", at, bytes.length, 0);
     instance.exports.free(at);

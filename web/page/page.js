@@ -13,7 +13,7 @@ const FORMING_MS = 45; // between two runs of the window in progress
 const MAX_FORMING = 200_000; // events of a window whose answer is shown while it forms
 const SPOKEN_MS = 3000;
 const LENGTHS = [10, 20, 25, 50, 100, 200, 500, 1000]; // ms
-const NETWORK_SUFFIX = ".lmhtf";
+const NETWORK_SUFFIXES = [".lmht", ".lmhtf"];
 const RECORDING_SUFFIXES = [".aedat4", ".aedat", ".raw", ".dat", ".es", ".bin"];
 const SIZES = { ".bin": { width: 34, height: 34 } }; // of N-MNIST, whose files do not state it
 
@@ -22,6 +22,7 @@ const state = {
   recordings: new Map(),
   net: null,
   rec: null, // {name, width, height, events, drawn, start, duration}
+  loaded: null, // names of the network and the recording
   stream: null,
   pushed: 0, // events
   ended: false, // the stream
@@ -68,7 +69,7 @@ function fail(error, name = "") {
 
 // Adds a file to the choices: a network or a recording.
 function addFile(name, content, title = "") {
-  const isNetwork = suffix(name) === NETWORK_SUFFIX;
+  const isNetwork = NETWORK_SUFFIXES.includes(suffix(name));
   const [known, list] = isNetwork ? [state.networks, $("network")] : [state.recordings, $("recording")];
   if (!known.has(name)) list.add(new Option(name, name));
   known.set(name, content);
@@ -78,13 +79,8 @@ function addFile(name, content, title = "") {
 
 async function openFiles(files) {
   for (const file of files) {
-    if (suffix(file.name) === ".lmht") {
-      fail(new LmhtError(`a page reads flat files; say: lmht export ${file.name} --out ` +
-        `${file.name.replace(/\.lmht$/i, NETWORK_SUFFIX)}`), file.name);
-      return;
-    }
-    if (![NETWORK_SUFFIX, ...RECORDING_SUFFIXES].includes(suffix(file.name))) {
-      fail(new LmhtError(`is neither a network (${NETWORK_SUFFIX}) nor a recording (` +
+    if (![...NETWORK_SUFFIXES, ...RECORDING_SUFFIXES].includes(suffix(file.name))) {
+      fail(new LmhtError(`is neither a network (${NETWORK_SUFFIXES.join(", ")}) nor a recording (` +
         `${RECORDING_SUFFIXES.join(", ")})`), file.name);
       return;
     }
@@ -105,12 +101,14 @@ async function load() {
     const net = await Network.read(state.networks.get(network)).catch((error) => { throw named(error, network); });
     const rec = await readRecording(recording).catch((error) => { throw named(error, recording); });
     if (mine !== state.loading) return; // something else was chosen meanwhile
-    Object.assign(state, { net, rec });
+    Object.assign(state, { net, rec, loaded: [network, recording] });
     describe(network);
     start();
     play();
   } catch (error) {
-    if (mine === state.loading) fail(error);
+    if (mine !== state.loading) return;
+    if (state.loaded) [$("network").value, $("recording").value] = state.loaded; // still there
+    fail(error);
   }
 }
 
@@ -186,10 +184,9 @@ function start() {
 
 function command() {
   const { rec } = state;
-  const network = $("network").value.slice(0, -1); // the command reads .lmht files
-  const named = (name, examples, stem) => (stem in examples ? `zoo:${stem}` : name);
-  const files = [named(network, EXAMPLES.networks, stemOf(network)),
-    rec.name in EXAMPLES.recordings ? named(rec.name, EXAMPLES.networks, stemOf(rec.name)) : rec.name];
+  const network = $("network").value;
+  const named = (name, examples) => (name in examples ? `zoo:${stemOf(name)}` : name);
+  const files = [named(network, EXAMPLES.networks), named(rec.name, EXAMPLES.recordings)];
   const rule = chosenRule();
   const [chosen, overlap] = [$("rule").value !== "", $("overlap").checked && rule.by !== "recording"];
   const length = chosen ? ` --by time --length ${rule.length}us` : "";
@@ -592,12 +589,10 @@ observer.observe($("course"));
 
 async function begin() {
   document.body.classList.toggle("embedded", embedded);
-  for (const [kind, suffixed] of [["networks", NETWORK_SUFFIX], ["recordings", ""]]) {
-    for (const [name, { title, content }] of Object.entries(EXAMPLES[kind])) {
-      addFile(name + suffixed, await unpack(content), title);
-    }
+  for (const [name, { title, content }] of [...Object.entries(EXAMPLES.networks), ...Object.entries(EXAMPLES.recordings)]) {
+    addFile(name, await unpack(content), title);
   }
-  $("network").value = `digits${NETWORK_SUFFIX}`;
+  $("network").value = "digits.lmht";
   showSpeed(0.1);
   await load();
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) rest(0);

@@ -29,7 +29,7 @@ from lmht_deploy._arguments import check_types
 from lmht_deploy._packages import require_package
 from lmht_deploy.analysis.runner import as_array
 from lmht_deploy.errors import DataError
-from lmht_deploy.formats.lmht import load_network
+from lmht_deploy.formats.networks import load_any_network
 from lmht_deploy.ir import Network
 from lmht_deploy.result import check_windows
 from lmht_deploy.zoo import network_path
@@ -121,7 +121,7 @@ def explain(
         >>> found.parts["polarity"].margin_deltas.tolist()
         [-172, -3541]
     """
-    net = net if isinstance(net, Network) else load_network(network_path(net))
+    net = net if isinstance(net, Network) else load_any_network(network_path(net))
     values = _check_window(net, window)
     side = check_cell(default_cell(values.shape) if cell is None else cell, values.shape)
     chosen = _check_methods(methods, net)

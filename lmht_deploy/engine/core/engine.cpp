@@ -31,10 +31,12 @@ void Engine::run(const int32_t* windows, int batch, const RunOutputs& outputs) {
 void Engine::run_groups(const Batch& batch, int windows) {
     const int threads = executor_.pool().threads();
     while (int(groups_.size()) < threads) groups_.push_back(std::make_unique<WindowGroup>(model_));
-    const int size = std::min(groups_[0]->size(), windows / threads);
-    executor_.pool().run((windows + size - 1) / size, [&](int group, int thread) {
-        const int first = group * size;
-        groups_[thread]->run(batch, first, std::min(size, windows - first));
+    const int rounds = (windows / threads + groups_[0]->size() - 1) / groups_[0]->size();
+    const int groups = rounds * threads;  // as many for each thread, and of nearly the same size
+    executor_.pool().run(groups, [&](int group, int thread) {
+        const int first = int(int64_t(windows) * group / groups),
+                  end = int(int64_t(windows) * (group + 1) / groups);
+        groups_[thread]->run(batch, first, end - first);
     });
 }
 

@@ -1,11 +1,13 @@
 """NetX files on which unmodified lava-dl is exact: records, writer, reader and schema.
 
-All layers are dense and hold stock neurons; the keys `lmht_*` say where the neurons of the
-network are among them (`lmht_deploy.exporters.netx_exact`).
+All layers hold stock neurons; the keys `lmht_*` say where the neurons of the network are among
+them (`lmht_deploy.exporters.netx_exact`). The layers are dense and unroll time, or they are
+convolutions of neurons that keep nothing.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,25 +25,34 @@ from lmht_deploy.ir import MAX_INPUT, Pair, Shape
 from . import _identity as identity
 from . import keys
 from ._identity import SampleRecord
-from ._records import ATTRIBUTE, expect_only, keys_of, read_record, write_record
+from ._records import ATTRIBUTE, expect_only, has, keys_of, read_record, write_record
 from .network import CubaRecord
 
 FORMAT = "lmht-deploy NetX stock-exact"
-VERSION = 1
+VERSION = 2
 
-NEURONS = CubaRecord(
-    type="CUBA",
-    current_decay=0,
-    voltage_decay=keys.STATE_ONE,
-    threshold=0,
-    refractory=1,
-    graded=False,
-)
+
+def _cuba(current_decay: int, threshold: int) -> CubaRecord:
+    return CubaRecord(
+        type="CUBA",
+        current_decay=current_decay,
+        voltage_decay=keys.STATE_ONE,
+        threshold=threshold,
+        refractory=1,
+        graded=False,
+    )
+
+
+INTEGRATORS = _cuba(current_decay=0, threshold=0)
 """Integrators that no spike resets: the current never decays, the potential is u + bias."""
+MEMORYLESS = _cuba(current_decay=keys.STATE_ONE, threshold=0)
+"""Neurons that keep nothing: they fire where the sum of one step and the bias is positive."""
+SILENT = _cuba(current_decay=keys.STATE_ONE, threshold=keys.MAX_THRESHOLD)
+"""Neurons that keep nothing and never fire: v is the sum of one step and the bias."""
 
 
-def _attribute(name: str, dtype: str, meaning: str, *, optional: bool = False) -> Field:
-    return Field(name, dtype, meaning, ATTRIBUTE, optional)
+def _attribute(name: str, dtype: str, meaning: str, since: int = 1) -> Field:
+    return Field(name, dtype, meaning, ATTRIBUTE, since=since)
 
 
 @dataclass(frozen=True)
@@ -66,16 +77,50 @@ class UnrolledRecord:
 
 
 @dataclass(frozen=True)
-class ExactLayerRecord:
-    """One layer of the file; `unrolled` is None in the input layer and in the read-out."""
+class DigitsRecord:
+    """Which channels of a convolution hold the spikes of a layer of the network.
 
-    name: Annotated[str, _attribute("lmht_name", "text", "Name of the layer in the network.")]
+    They are its first `channels` · `steps` · `levels` channels. Number (c·T + t)·L + l fires at
+    step `first` where k[t] of channel c is larger than l.
+    """
+
+    channels: Annotated[int, _attribute("lmht_channels", "int64", "Channels C.", 2)]
+    steps: Annotated[int, _attribute("lmht_steps", "int64", "Time-steps T.")]
+    levels: Annotated[int, _attribute("lmht_levels", "int64", "Levels L.", 2)]
+    first: Annotated[int, _attribute("lmht_first", "int64", "Step at which they fire.")]
+
+
+@dataclass(frozen=True)
+class ExactLayerRecord:
+    """One layer of the file.
+
+    Layers without a name compute something in between. `unrolled` belongs to layers of neurons of
+    the type `dense_rec`, `digits` to those of the type `conv`.
+    """
+
     type: Annotated[str, keys.TYPE]
     shape: Annotated[Shape, keys.SHAPE]
+    name: Annotated[
+        str | None, _attribute("lmht_name", "text", "Name of the layer in the network.")
+    ] = None
     weight: Annotated[np.ndarray | None, keys.WEIGHT] = None
     bias: Annotated[np.ndarray | None, keys.BIAS] = None
     recurrent: Annotated[np.ndarray | None, keys.RECURRENT_WEIGHT] = None
+    stride: Annotated[Pair | None, keys.STRIDE] = None
+    padding: Annotated[Pair | None, keys.PADDING] = None
+    dilation: Annotated[Pair | None, keys.DILATION] = None
+    groups: Annotated[int | None, keys.GROUPS] = None
+    neurons: CubaRecord | None = None
     unrolled: UnrolledRecord | None = None
+    digits: DigitsRecord | None = None
+
+    @property
+    def own(self) -> int:
+        """Number of its neurons, the first ones, whose spikes are those of the network."""
+        if self.digits:
+            parts = self.digits
+            return parts.channels * parts.steps * parts.levels * prod(self.shape[1:])
+        return self.unrolled.size if self.unrolled else 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +132,7 @@ class ExactFile:
         input_range: Smallest and largest input value.
         copies: How many times the flattened window enters.
         scale: Real value of one unit of a logit.
+        token: Whether one more input channel follows, which is 1 everywhere.
         steps: Steps of one sample.
         layers: The layers, the input first and the read-out last.
         metadata: Provenance of the network.
@@ -102,6 +148,12 @@ class ExactFile:
     scale: Annotated[
         float, _attribute("lmht_scale", "float64", "Real value of one unit of a logit.")
     ]
+    token: Annotated[
+        bool | None,
+        _attribute(
+            "lmht_token", "bool", "Whether one more input channel follows, 1 everywhere.", 2
+        ),
+    ] = None
     steps: int = 0
     layers: tuple[ExactLayerRecord, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -115,8 +167,8 @@ SCHEMA = Schema(
     summary=(
         "HDF5 that unmodified lava-dl 0.6 runs with the spikes and logits of the LM-HT network. "
         "One sample is one window. It enters as one frame of graded spikes at step 1: all of its "
-        "steps, flattened, `lmht_copies` times. The logits are v/64 of the last layer at the last "
-        "step, in units of `lmht_scale`."
+        "steps, flattened, `lmht_copies` times, and with `lmht_token` a channel of ones. The "
+        "logits are v/64 of the last layer at the last step, in units of `lmht_scale`."
     ),
     groups=(
         Group("/", "The file.", (*identity.KEYS, *keys_of(ExactFile))),
@@ -126,6 +178,11 @@ SCHEMA = Schema(
             "/layer/<i>, type dense_rec",
             "In addition, in a layer of neurons.",
             keys_of(UnrolledRecord),
+        ),
+        Group(
+            "/layer/<i>, type conv",
+            "In addition, in a layer that holds the spikes of a layer of the network.",
+            keys_of(DigitsRecord),
         ),
         Group("/layer/<i>/neuron", "Stock neurons.", keys_of(CubaRecord)),
     ),
@@ -146,9 +203,10 @@ def write_exact(content: ExactFile, path: str | Path) -> None:
         for index, layer in enumerate(content.layers):
             group = file.create_group(f"{keys.LAYERS}/{index}")
             write_record(group, layer)
-            if layer.unrolled:
-                write_record(group, layer.unrolled)
-                write_record(group.create_group(keys.NEURON), NEURONS)
+            for parts in filter(None, (layer.unrolled, layer.digits)):
+                write_record(group, parts)
+            if layer.neurons:
+                write_record(group.create_group(keys.NEURON), layer.neurons)
 
 
 def parse_exact(file: h5py.File) -> ExactFile:
@@ -162,7 +220,7 @@ def parse_exact(file: h5py.File) -> ExactFile:
     expect_only(file, known, groups=(keys.LAYERS, keys.SIMULATION))
     groups = file[keys.LAYERS]
     layers = tuple(_read_layer(groups[str(index)]) for index in range(len(groups)))
-    if len(layers) < 2 or not layers[-1].type == keys.DENSE:
+    if len(layers) < 2 or layers[-1].type not in (keys.DENSE, keys.CONV):
         raise StorageError(f"{file.filename}: is damaged: its last layer is not a read-out")
     sample = read_record(SampleRecord, file[keys.SIMULATION])
     content = read_record(ExactFile, file, steps=sample.steps, layers=layers, metadata=metadata)
@@ -175,7 +233,8 @@ def _check(path: str, content: ExactFile) -> None:
     entry = content.layers[0]
     if min(content.window, default=0) < 1 or len(content.window) not in (2, 4):
         raise StorageError(f"{path}: is damaged: a window has the shape {content.window}")
-    if content.copies < 1 or prod(entry.shape) != content.copies * prod(content.window):
+    token = prod(entry.shape[1:]) if content.token else 0
+    if content.copies < 1 or prod(entry.shape) != content.copies * prod(content.window) + token:
         raise StorageError(
             f"{path}: is damaged: its input layer does not hold {content.copies} windows"
         )
@@ -183,20 +242,23 @@ def _check(path: str, content: ExactFile) -> None:
     if not -MAX_INPUT <= low <= high <= MAX_INPUT or not 0 < content.scale < math.inf:
         raise StorageError(f"{path}: is damaged: its input range or its scale is impossible")
     for layer in content.layers:
-        parts = layer.unrolled
-        if parts and not (
-            min(parts.steps, parts.fires, parts.first, parts.units) >= 1
-            and parts.size <= prod(layer.shape)
-        ):
+        parts = layer.unrolled or layer.digits
+        if parts and (min(dataclasses.astuple(parts)) < 1 or layer.own > prod(layer.shape)):
             raise StorageError(f"{path}: is damaged: {layer.name!r} has not the neurons it names")
 
 
 def _read_layer(group: h5py.Group) -> ExactLayerRecord:
+    layer = read_record(ExactLayerRecord, group)
     parts: dict[str, Any] = {}
     known = [*keys_of(ExactLayerRecord)]
     if keys.NEURON in group:
+        parts["neurons"] = read_record(CubaRecord, group[keys.NEURON])
+        expect_only(group[keys.NEURON], keys_of(CubaRecord))
+    if layer.type == keys.RECURRENT:
         parts["unrolled"] = read_record(UnrolledRecord, group)
         known += keys_of(UnrolledRecord)
-        expect_only(group[keys.NEURON], keys_of(CubaRecord))
+    if layer.type == keys.CONV and any(has(group, key) for key in keys_of(DigitsRecord)):
+        parts["digits"] = read_record(DigitsRecord, group)
+        known += keys_of(DigitsRecord)
     expect_only(group, known, groups=(keys.NEURON,))
-    return read_record(ExactLayerRecord, group, **parts)
+    return dataclasses.replace(layer, **parts)

@@ -21,6 +21,8 @@ MAX_THRESHOLD = 2**17 - 1
 """Largest `vThMant`: potentials have 24 bits, 6 of them below the unit of a weight."""
 DENSE_WEIGHTS = (-256, 254)
 """Range to which lava-dl 0.6 clips dense weights (`utils.optimize_weight_bits` of its netx)."""
+MAX_GEOMETRY = 127
+"""lava-nc 0.10 keeps kernel size, stride, padding, dilation and groups in 8 bits."""
 
 MAX_STEPS = 2**24
 """Largest number of steps of one sample; lava-dl itself states none."""

@@ -175,16 +175,19 @@ class ExactEncoding:
         min_value: Smallest input value.
         max_value: Largest input value.
         copies: How many times the flattened window enters, as one frame of graded spikes.
+        token: Whether a channel of ones follows.
         scale: Real value of one unit of a logit.
-        layers: Per layer with neurons: its name in the network, and how many neurons count.
+        layers: Per layer with neurons of the network: its position among the layers of the file
+            that have neurons, its name in the network, and how many neurons count.
     """
 
     window: Shape
     min_value: int
     max_value: int
     copies: int
+    token: bool
     scale: float
-    layers: tuple[tuple[str, int], ...]
+    layers: tuple[tuple[int, str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -325,8 +328,13 @@ def _exact_encoding(content: exact.ExactFile) -> ExactEncoding:
         min_value=content.input_range[0],
         max_value=content.input_range[1],
         copies=content.copies,
+        token=bool(content.token),
         scale=content.scale,
-        layers=tuple((x.name, x.unrolled.size) for x in content.layers if x.unrolled),
+        layers=tuple(
+            (position, layer.name or "", layer.own)
+            for position, layer in enumerate(content.layers[1:])
+            if layer.own
+        ),
     )
 
 
@@ -388,7 +396,6 @@ def _fits(layer: NetXLayer, shape: Shape) -> bool:
             return (
                 min(*layer.stride, *layer.dilation, layer.groups) >= 1
                 and min(layer.padding) >= 0
-                and max(*layer.stride, *layer.dilation, *layer.padding, layer.groups) < INT32
                 and len(layer.weight) % layer.groups == 0
                 and len(shape) == 3
                 and shape[0] == layer.weight.shape[1] * layer.groups
@@ -438,7 +445,7 @@ def _read_input(what: str, group: h5py.Group) -> NetXInput:
 def _read_conv(what: str, group: h5py.Group) -> NetXConv:
     weight = _integers(what, group, keys.WEIGHT)
     shape, bias = _shape(group), _bias(what, group)
-    return NetXConv(
+    found = NetXConv(
         shape=shape,
         neurons=_read_neurons(what, group[keys.NEURON]),
         weight=weight.reshape(weight.shape[:4]),
@@ -448,6 +455,13 @@ def _read_conv(what: str, group: h5py.Group) -> NetXConv:
         dilation=_pair(_data(group, keys.DILATION)),
         groups=int(_data(group, keys.GROUPS)),
     )
+    largest = max(*found.stride, *found.padding, *found.dilation, found.groups)
+    if (largest := max(largest, *found.weight.shape[2:])) > keys.MAX_GEOMETRY:
+        raise StorageError(
+            f"{what} has a kernel size, stride, padding, dilation or groups of {largest}; lava-nc "
+            f"0.10 keeps them in 8 bits, up to {keys.MAX_GEOMETRY}"
+        )
+    return found
 
 
 def _read_dense(what: str, group: h5py.Group, kind: str) -> NetXDense:

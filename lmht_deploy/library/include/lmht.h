@@ -14,7 +14,7 @@
  * functions that return no status return 0 or NULL for it.
  *
  * Threads: a network can be used by any number of threads. An engine runs one batch at a time, and
- * a second caller waits. A result, a recording and a stream belong to one thread at a time.
+ * a second caller waits. So does a stepper. A result, a recording and a stream belong to one thread at a time.
  *
  * Memory: an object is freed by the function whose name ends in _free, which accepts NULL. Texts
  * and arrays that a function returns belong to its first argument. An engine and a stream keep
@@ -201,6 +201,36 @@ LMHT_API lmht_status lmht_engine_finish(lmht_engine* engine, uint32_t options, l
 LMHT_API lmht_status lmht_engine_reset(lmht_engine* engine);
 /* Bytes of all buffers. */
 LMHT_API uint64_t lmht_engine_buffer_bytes(const lmht_engine* engine);
+
+/* ---------------------------------------------------------------------------------- steppers */
+
+/* Runs a window while it happens: each time-step runs through all layers before the next one is
+ * there, and the potentials stay. When the last time-step comes, one step is left to compute. The
+ * network must be one in which no time-step depends on a later one: the T-GIM of every layer is a
+ * multiple of the identity. */
+typedef struct lmht_stepper lmht_stepper;
+
+/* Reads a `.lmhtf` file as lmht_network_open does, and starts `threads` - 1 threads, 1 to 1024. The
+ * stepper has weights of its own, for one time-step. LMHT_UNSUPPORTED if a time-step of the network
+ * depends on a later one. */
+LMHT_API lmht_status lmht_stepper_open(const char* path, const char* isa, int32_t threads,
+                                       lmht_stepper** stepper);
+/* The same for the content of a file. The bytes are not needed afterwards. */
+LMHT_API lmht_status lmht_stepper_read(const void* bytes, size_t size, const char* isa,
+                                       int32_t threads, lmht_stepper** stepper);
+LMHT_API void lmht_stepper_free(lmht_stepper* stepper);
+
+/* Runs the next time-step, [channels][height][width]. The result is what it adds to that of the
+ * window. LMHT_INVALID_ARGUMENT if the window has all its time-steps. A second caller waits. */
+LMHT_API lmht_status lmht_stepper_step(lmht_stepper* stepper, const int32_t* counts,
+                                       uint32_t options, lmht_result* result);
+/* Number of time-steps of the window in progress that have run. */
+LMHT_API int32_t lmht_stepper_steps(const lmht_stepper* stepper);
+/* The result of the time-steps so far, without traces, and begins a window. Its time is the sum of
+ * theirs. LMHT_INVALID_ARGUMENT if none has run. */
+LMHT_API lmht_status lmht_stepper_finish(lmht_stepper* stepper, lmht_result* result);
+/* Discards the time-steps of the window in progress. */
+LMHT_API lmht_status lmht_stepper_reset(lmht_stepper* stepper);
 
 /* -------------------------------------------------------------------------------- recordings */
 

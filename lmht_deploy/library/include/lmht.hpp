@@ -177,6 +177,36 @@ private:
     detail::Owner<lmht_engine, lmht_engine_free> handle_;
 };
 
+// Runs a window while it happens, one time-step at a time.
+class Stepper {
+public:
+    explicit Stepper(const std::string& path, int32_t threads = 1, const char* isa = nullptr) {
+        check_abi();
+        lmht_stepper* stepper;
+        check(lmht_stepper_open(path.c_str(), isa, threads, &stepper));
+        handle_.reset(stepper);
+    }
+    Stepper(const void* bytes, size_t size, int32_t threads = 1, const char* isa = nullptr) {
+        check_abi();
+        lmht_stepper* stepper;
+        check(lmht_stepper_read(bytes, size, isa, threads, &stepper));
+        handle_.reset(stepper);
+    }
+
+    lmht_stepper* get() const { return handle_.get(); }
+    int32_t steps() const { return lmht_stepper_steps(get()); }
+
+    // Runs the next time-step, [channels][height][width].
+    void step(const int32_t* counts, Result& result, uint32_t options = 0) {
+        check(lmht_stepper_step(get(), counts, options, result.get()));
+    }
+    void finish(Result& result) { check(lmht_stepper_finish(get(), result.get())); }
+    void reset() { check(lmht_stepper_reset(get())); }
+
+private:
+    detail::Owner<lmht_stepper, lmht_stepper_free> handle_;
+};
+
 class Recording {
 public:
     explicit Recording(const std::string& path, int32_t width = 0, int32_t height = 0,

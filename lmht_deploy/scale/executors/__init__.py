@@ -11,29 +11,39 @@ An executor is chosen by a text:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from lmht_deploy.errors import BackendError, show
 
-from .._task import Outcome, Task
+from .._task import Outcome, T
 
-__all__ = ["ATTEMPTS", "Executor", "open_executor"]
+__all__ = ["ATTEMPTS", "Executor", "lost", "open_executor"]
 
 ATTEMPTS = 3
 """How often a task is tried whose worker is lost."""
 
 
 class Executor(Protocol):
-    """Runs tasks."""
+    """Runs tasks of any kind."""
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[T], folder: Path) -> Generator[Outcome[T], None, None]:
         """Run all tasks and yield their outcomes in any order.
 
         A task whose worker is lost is tried again on another one, `ATTEMPTS` times in all. When the
         iterator is closed, what still runs is ended.
+
+        Args:
+            tasks: The tasks, each with its own `key`.
+            folder: Folder of the call, for logs.
         """
         ...
+
+
+def lost(task: T, reason: str) -> Outcome[T]:
+    """Return the outcome of a task whose worker ended at every attempt."""
+    return Outcome(task, error=f"its worker ended {ATTEMPTS} times: {reason}", lost=True)
 
 
 def open_executor(on: str, workers: int | None = None) -> Executor:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmht_deploy._packages import require_package
-from lmht_deploy.errors import BackendError, first_line
-from lmht_deploy.formats.shards import save_shard
+import numpy as np
 
-from .._task import Outcome, Task
+from lmht_deploy._packages import require_package
+from lmht_deploy.errors import BackendError, LmhtError, StorageError, first_line
+from lmht_deploy.formats.files import atomic_write
+
+from .._task import Outcome, T, Task
 from .._windows import WindowStore
-from . import ATTEMPTS
+from . import ATTEMPTS, lost
 
 
 class RayExecutor:
@@ -32,17 +36,16 @@ class RayExecutor:
         require_package("ray", "ray")
         self._address, self._workers = address, workers
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[T], folder: Path) -> Generator[Outcome[T], None, None]:
         """Run all tasks; see `Executor`."""
         ray: Any = importlib.import_module("ray")
         started = not ray.is_initialized()
         if started:
             _connect(ray, self._address, self._workers)
         cluster = int(ray.cluster_resources().get("CPU", 1))
-        number = min(self._workers or cluster, len(tasks))
-        pool = _ActorPool(ray, tasks, number)
+        pool = _ActorPool(ray, tasks)
         try:
-            yield from pool.outcomes()
+            yield from pool.outcomes(min(self._workers or cluster, len(tasks)))
         finally:
             pool.end()
             if started:
@@ -63,23 +66,23 @@ def _connect(ray: Any, address: str | None, workers: int | None) -> None:
 class _ActorPool:
     """The actors, and what each of them runs."""
 
-    def __init__(self, ray: Any, tasks: Sequence[Task], number: int) -> None:
+    def __init__(self, ray: Any, tasks: Sequence[Task]) -> None:
         self._ray = ray
         self._pending = list(reversed(tasks))
         self._attempts: dict[str, int] = {}
-        self._blobs: dict[str, Any] = {}
+        self._shared: dict[str, Any] = {}
         self._actor = ray.remote(num_cpus=1, max_restarts=0)(_RemoteWorker)
         self._running: dict[Any, tuple[Any, Task]] = {}
+
+    def outcomes(self, number: int) -> Iterator[Outcome[Any]]:
+        """Start actors, and yield the outcomes; a task whose actor is lost goes to a new one."""
         for _ in range(number):
             self._give(self._actor.remote())
-
-    def outcomes(self) -> Iterator[Outcome]:
-        """Yield the outcomes; a task whose actor is lost goes to a new one."""
         while self._running:
             ready, _ = self._ray.wait(list(self._running))
             actor, task = self._running.pop(ready[0])
             try:
-                outcome: Outcome | None = _stored(self._ray.get(ready[0]))
+                outcome: Outcome[Any] | None = _written(*self._ray.get(ready[0]))
             except self._ray.exceptions.RayActorError as error:
                 outcome = self._lost(task, error)
                 actor = self._actor.remote()
@@ -95,37 +98,46 @@ class _ActorPool:
     def _give(self, actor: Any) -> None:
         if self._pending:
             task = self._pending.pop()
-            run = actor.run.remote(task, self._blob(task.artifact), *self._shared(task.windows))
-            self._running[run] = (actor, task)
+            files = [self._share(path, _content) for path in task.inputs]
+            arrays = [self._share(folder, _windows) for folder in task.stores]
+            self._running[actor.run.remote(task, *files, *arrays)] = (actor, task)
 
-    def _lost(self, task: Task, error: Exception) -> Outcome | None:
+    def _lost(self, task: Task, error: Exception) -> Outcome[Any] | None:
         """Put a task back; its failure after `ATTEMPTS` attempts."""
         self._attempts[task.key] = self._attempts.get(task.key, 0) + 1
         if self._attempts[task.key] == ATTEMPTS:
-            return Outcome(task, error=f"its worker ended {ATTEMPTS} times: {first_line(error)}")
+            return lost(task, first_line(error))
         self._pending.append(task)
         return None
 
-    def _blob(self, path: str) -> Any:
-        """Return the reference of a file's content, which is put into the object store once."""
-        if path not in self._blobs:
-            self._blobs[path] = self._ray.put(Path(path).read_bytes())
-        return self._blobs[path]
-
-    def _shared(self, folder: str) -> tuple[Any, ...]:
-        """Return the reference of the windows, which are put into the object store once."""
-        if folder not in self._blobs:
-            self._blobs[folder] = self._ray.put(WindowStore(Path(folder)).windows)
-        return (self._blobs[folder],)
+    def _share(self, path: str, read: Callable[[Path], Any]) -> Any:
+        """Return the reference of what `path` holds, which is put into the object store once."""
+        if path not in self._shared:
+            self._shared[path] = self._ray.put(read(Path(path)))
+        return self._shared[path]
 
 
-def _stored(outcome: Outcome) -> Outcome:
-    """Write the result of an outcome, and return the outcome without it."""
-    from dataclasses import replace
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror or error})") from None
 
-    if not outcome.error:
-        save_shard(outcome.content, Path(outcome.task.target))
-    return replace(outcome, content=b"")
+
+def _windows(folder: Path) -> np.ndarray:
+    return WindowStore(folder).windows
+
+
+def _written(outcome: Outcome[Any], contents: Sequence[bytes]) -> Outcome[Any]:
+    """Write the files of a task, and return its outcome."""
+    try:
+        for target, content in zip(outcome.task.targets, contents, strict=False):
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(target) as temporary:
+                temporary.write_bytes(content)
+    except LmhtError as error:
+        return replace(outcome, error=str(error))
+    return outcome
 
 
 class _RemoteWorker:
@@ -139,13 +151,34 @@ class _RemoteWorker:
         self._worker = Worker()
         self._folder = tempfile.TemporaryDirectory(prefix="lmht-")
 
-    def run(self, task: Task, artifact: bytes, windows: Any) -> Outcome:
-        """Run a shard; return its outcome with the content of its file."""
-        import dataclasses
+    def run(self, task: Task, *shared: Any) -> tuple[Outcome[Any], list[bytes]]:
+        """Run a task; return its outcome, and the content of the files that it wrote."""
+        files, arrays = shared[: len(task.inputs)], shared[len(task.inputs) :]
+        self._worker.opened.arrays = dict(zip(task.stores, arrays, strict=True))
+        places = dict(zip(task.inputs, map(self._keep, task.inputs, files), strict=True))
+        targets = {
+            path: f"{self._folder.name}/{index}-{Path(path).name}"
+            for index, path in enumerate(task.targets)
+        }
+        outcome = self._worker.run(task.moved(places | targets))
+        contents = [] if outcome.error else [_taken(Path(path)) for path in targets.values()]
+        error = outcome.error
+        for path, place in places.items():
+            error = error.replace(place, path)
+        return replace(outcome, task=task, error=error), contents
 
-        path = Path(self._folder.name) / f"{task.sha256}{Path(task.artifact).suffix}"
-        if not path.exists():
-            path.write_bytes(artifact)
-        local = dataclasses.replace(task, artifact=str(path))
-        outcome = self._worker.compute(local, windows)
-        return dataclasses.replace(outcome, task=task)
+    def _keep(self, path: str, content: bytes) -> str:
+        """Write a file of the driver, once; files of one folder stay together."""
+        parent = hashlib.sha256(str(Path(path).parent).encode()).hexdigest()[:16]
+        place = Path(self._folder.name) / parent / Path(path).name
+        if not place.exists():
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(content)
+        return str(place)
+
+
+def _taken(path: Path) -> bytes:
+    """Return the content of a file, and remove it."""
+    content = path.read_bytes()
+    path.unlink()
+    return content

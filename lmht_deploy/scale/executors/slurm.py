@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lmht_deploy._packages import require_package
 from lmht_deploy.errors import BackendError, first_line
 
-from .._task import Outcome, Task
+from .._task import Outcome, T, Task
 from . import ATTEMPTS
 
 WORKERS = 16
@@ -39,22 +39,22 @@ class SlurmExecutor:
         self._cluster = self._parameters.pop(LOCAL, None)
         self._workers = workers or WORKERS
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[T], folder: Path) -> Generator[Outcome[T], None, None]:
         """Run all tasks; see `Executor`."""
         pending, attempt = list(tasks), 1
         while pending:
-            lost: list[Outcome] = []
-            for outcome in self._run_once(pending):
-                if outcome.error.startswith(_LOST) and attempt < ATTEMPTS:
-                    lost.append(outcome)
+            again: list[T] = []
+            for outcome in self._run_once(pending, folder / "slurm"):
+                if outcome.lost and attempt < ATTEMPTS:
+                    again.append(outcome.task)
                 else:
                     yield outcome
-            pending, attempt = [outcome.task for outcome in lost], attempt + 1
+            pending, attempt = again, attempt + 1
 
-    def _run_once(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+    def _run_once(self, tasks: Sequence[T], folder: Path) -> Iterator[Outcome[T]]:
         number = min(self._workers, len(tasks))
         shares = [tasks[index::number] for index in range(number)]
-        executor = self._executor(Path(tasks[0].target).parents[2] / "slurm")
+        executor = self._executor(folder)
         running = {executor.submit(run_tasks, share): share for share in shares}
         try:
             while running:
@@ -78,26 +78,30 @@ class SlurmExecutor:
         return executor
 
 
-_LOST = "its job ended"
-
-
-def run_tasks(tasks: Sequence[Task]) -> list[Outcome]:
-    """Run tasks in a job; those whose result exists, because the job was requeued, are skipped."""
+def run_tasks(tasks: Sequence[T]) -> list[Outcome[T]]:
+    """Run tasks in a job; those whose files exist, because the job was requeued, are skipped."""
     from .._worker import Worker
 
     worker = Worker()
-    done = {task.target: Path(task.target).exists() for task in tasks}
-    return [Outcome(task) if done[task.target] else worker.run(task) for task in tasks]
+    done = [_is_done(task) for task in tasks]
+    return [
+        Outcome(task) if there else worker.run(task)
+        for task, there in zip(tasks, done, strict=True)
+    ]
 
 
-def _outcomes(job: Any, tasks: Sequence[Task]) -> Iterator[Outcome]:
+def _is_done(task: Task) -> bool:
+    return all(Path(path).exists() for path in task.targets)
+
+
+def _outcomes(job: Any, tasks: Sequence[T]) -> Iterator[Outcome[T]]:
     """Yield the outcomes of a job; what a lost job wrote before counts."""
     try:
         yield from job.result()
     except Exception as error:  # submitit raises almost every type
         for task in tasks:
-            there = Path(task.target).exists()
-            yield Outcome(task, error="" if there else f"{_LOST}: {first_line(error)}")
+            reason = "" if _is_done(task) else f"its job ended: {first_line(error)}"
+            yield Outcome(task, error=reason, lost=bool(reason))
 
 
 def parse_parameters(text: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lmht_deploy import reference
 from lmht_deploy.exporters import export
-from lmht_deploy.formats import onnx
+from lmht_deploy.formats import nir_network, onnx
 from lmht_deploy.formats.netx import exact, network
 from lmht_deploy.ir import Network
 from tests.support.exact_networks import shortcuts
@@ -32,11 +32,22 @@ def small() -> Network:
     return b.finish(b.sum_pool(c), classes=4)
 
 
+def plain() -> Network:
+    """IF neurons, which every reader of NIR knows, over a convolution, sums and a dense layer."""
+    b = Builder(1, shape=(2, 6, 6), steps=4)
+    plain = {"levels": 1, "v0": (0, 1), "threshold": (200, 900)}
+    a = b.neurons("a", b.conv("input", 3), **plain)  # type: ignore[arg-type]
+    c = b.neurons("c", b.conv(b.sum_pool(a), 4), **plain)  # type: ignore[arg-type]
+    return b.finish(c)
+
+
 FILES: dict[str, tuple[Callable[[], Network], str, dict[str, bool]]] = {
     f"netx-{network.VERSION}": (small, ".net", {}),
     f"netx-graded-{network.VERSION}": (small, ".net", {"graded": True}),
     f"netx-exact-{exact.VERSION}": (shortcuts, ".net", {"stock_exact": True}),
     f"onnx-{onnx.VERSION}": (small, ".onnx", {"trace": True}),
+    f"nir-exact-{nir_network.VERSION}": (small, ".nir", {}),
+    f"nir-plain-{nir_network.VERSION}": (plain, ".nir", {"plain": True}),
 }
 """Network, suffix and options of each file."""
 

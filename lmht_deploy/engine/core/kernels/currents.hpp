@@ -36,10 +36,18 @@ public:
     LMHT_INLINE int lines() const { return lines_; }
 
     LMHT_INLINE void fetch(int n) {
-        for (; n > 0 && at_ < end_; --n, at_ += FETCHED_BYTES) __builtin_prefetch(at_, 0, 2);
+        for (; n > 0 && at_ < end_; --n, at_ += FETCHED_BYTES) fetch_line();
     }
 
 private:
+    LMHT_INLINE void fetch_line() const {
+#if defined(__wasm__)  // has no instruction for it: a load that nobody waits for does the same
+        static_cast<void>(*static_cast<const volatile uint8_t*>(at_));
+#else
+        __builtin_prefetch(at_, 0, 2);
+#endif
+    }
+
     const uint8_t *at_, *end_;
     int lines_;
 };

@@ -346,9 +346,9 @@ LMHT_INLINE void fire_general_tile(const NeuronRow& row, Tile tile) {
             fire_pixel_of_any_reset<Tier>(row, currents, x);
 }
 
-// `row.currents` are those of the tile.
+// `row.currents` are those of the tile. Not inlined: its two callers would each hold all of it.
 template <class Tier>
-LMHT_INLINE void fire_tile(const NeuronRow& row, Tile tile, bool plain, const Start& start) {
+LMHT_NOINLINE void fire_tile(const NeuronRow& row, Tile tile, bool plain, const Start& start) {
     if (row.window)
         fire_window_tile<Tier>(row, tile);
     else if (plain && row.out->format == Format::Binary)

@@ -40,6 +40,8 @@ struct Portable {
         return uint32_t(_mm256_movemask_ps((__m256)truth));
 #elif VECTOR_BYTES == 16 && defined(__x86_64__)
         return uint32_t(_mm_movemask_ps((__m128)truth));
+#elif defined(__wasm_simd128__)
+        return wasm_i32x4_bitmask((v128_t)truth);
 #else
         uint32_t found = 0;
         for (int i = 0; i < PER; ++i) found |= uint32_t(truth[i] & 1) << i;

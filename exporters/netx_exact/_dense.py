@@ -1,4 +1,4 @@
-"""Network -> NetX file on which unmodified lava-dl 0.6 gives exact spikes.
+"""Dense layers of neurons that integrate.
 
 Stock LIF neurons give soft reset, levels, T-GIM and residual sums:
 
@@ -14,76 +14,50 @@ Stock LIF neurons give soft reset, levels, T-GIM and residual sums:
   from a clock, a chain of neurons along which one spike travels.
 * Weights beyond ±254 are split over copies of the neuron that they come from.
 * Shortcuts travel through relays: neurons that repeat a spike one step later.
-
-One sample is one window, which enters as one graded frame at the first step.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from lmht_deploy.errors import ExportError
 from lmht_deploy.formats.netx import keys
 from lmht_deploy.formats.netx.exact import (
+    INTEGRATORS,
     ExactFile,
     ExactLayerRecord,
     UnrolledRecord,
-    write_exact,
 )
 from lmht_deploy.formats.netx.fold import Folded, fold
 from lmht_deploy.formats.netx.stock import READOUT, NetXDense
 from lmht_deploy.formats.netx.weights import effective_weights
-from lmht_deploy.ir import (
-    LEAK_ONE,
-    Network,
-    Neurons,
-    Readout,
-    Shape,
-    require_network,
-    require_plain_resets,
+from lmht_deploy.ir import Network, Neurons, Readout, Shape
+
+from ._shared import (
+    WAY_OUT,
+    initial_potential,
+    refuse_second_reader,
+    require_range,
+    require_size,
+    spikes_per_step,
 )
 
 MAX_WEIGHT = keys.DENSE_WEIGHTS[1]
 """Largest weight of a dense synapse; a larger one is split over copies of its source."""
-MAX_LAYER_WEIGHTS = 32_000_000
-"""Largest number of weights per layer, zeros included."""
-WAY_OUT = "export without --stock-exact: Lava as run by lmht-deploy is exact with that file"
 
 
-def export_netx_exact(net: Network, path: str | Path) -> tuple[str, ...]:
-    """Write a small integer network as a NetX file on which stock lava-dl is exact.
-
-    The file appears complete or not at all, and equal networks give equal bytes.
-
-    Args:
-        net: The network.
-        path: File to write.
-
-    Returns:
-        No warnings: stock lava-dl differs in nothing.
+def unrolled(net: Network) -> ExactFile:
+    """Return the file of a network.
 
     Raises:
-        ExportError: Stock neurons cannot run the network: it is a float network, or has max
-            pooling, a leak over several time-steps, a shortcut from the input, levels and
-            sub-steps in one layer, uniform injection, potentials beyond 24 bits, a read-out bias
-            beyond 16 bits, or more than 32 million unrolled weights in one layer. The message
-            names the layer and what to do.
-        StorageError: The file cannot be written.
+        ExportError: The layers cannot express the network; the message names the layer.
     """
-    if not require_network(net).integer:
-        raise ExportError(
-            "a NetX file holds integers, and this is a float network; quantize it first"
-        )
-    require_plain_resets(net, "a NetX file", ExportError)
-    for layer in net.neurons:  # before anything is unrolled
-        _fires(layer)
     layers = _Unroller(net).layers()
     entry = layers[0].blocks[net.input.name]
-    content = ExactFile(
+    return ExactFile(
         window=net.window_shape,
         input_range=(net.input.min_value, net.input.max_value),
         copies=len(entry.index),
@@ -92,8 +66,6 @@ def export_netx_exact(net: Network, path: str | Path) -> tuple[str, ...]:
         layers=tuple(_record(layer) for layer in layers),
         metadata=net.metadata,
     )
-    write_exact(content, path)
-    return ()
 
 
 @dataclass(frozen=True)
@@ -143,12 +115,7 @@ class _Wiring:
         """Add neurons and return their numbers, of `shape`."""
         index = self.size + np.arange(int(np.prod(shape))).reshape(shape)
         self.size += index.size
-        weights = self.size * (self.size + self.inputs)
-        if weights > MAX_LAYER_WEIGHTS:
-            raise ExportError(
-                f"layer {self.name!r} unrolls into {weights:,} weights, beyond "
-                f"{MAX_LAYER_WEIGHTS:,}: a stock-exact file is for small networks; {WAY_OUT}"
-            )
+        require_size(self.name, self.size * (self.size + self.inputs))
         return index
 
     def connect(self, targets: np.ndarray, sources: np.ndarray, weight: np.ndarray | int) -> None:
@@ -227,10 +194,7 @@ class _Unroller:
                 for folded in self.folded[other.name]
             }
             if self.net.input.name in later:
-                raise ExportError(
-                    f"layer {layer.name!r} is not the only one that reads the input, whose graded "
-                    f"values no LIF neuron can relay; {WAY_OUT}"
-                )
+                refuse_second_reader(layer.name)
             if isinstance(layer, Neurons):
                 found.append(self._neurons(layer, found[-1], later))
             else:
@@ -253,7 +217,7 @@ class _Unroller:
 
     def _neurons(self, layer: Neurons, before: _Unrolled, later: set[str]) -> _Unrolled:
         """Neurons [copies, T, units], their relays, and the pulses that gate them."""
-        steps, fires = len(layer.omega), _fires(layer)
+        steps, fires = len(layer.omega), spikes_per_step(layer)
         first = before.last + 1
         wiring = _Wiring(layer.name, len(before.bias))
         own = wiring.add(
@@ -264,7 +228,7 @@ class _Unroller:
         blocks = {layer.name: _Block(own, fires)} | _add_relays(wiring, before, later)
         highest, lowest = self._connect(layer, before, np.cumsum(layer.omega, 0), own, wiring)
         potentials = _Potentials.of(layer, highest, own.shape[2])
-        _check_range(layer.name, potentials.largest(highest, lowest, fires))
+        require_range(layer.name, potentials.largest(highest, lowest, fires))
 
         wiring.set_bias(own, potentials.bias)
         _add_soft_reset(wiring, own, potentials.theta)
@@ -290,7 +254,7 @@ class _Unroller:
         own = wiring.add(1, 1, len(bias))
         ones = np.ones((1, steps), np.int64)
         highest, lowest = self._connect(layer, before, ones, own, wiring)
-        _check_range(layer.name, int(max((highest + bias).max(), -(lowest + bias).min())))
+        require_range(layer.name, int(max((highest + bias).max(), -(lowest + bias).min())))
         if np.abs(bias).max() > keys.MAX_BIAS:
             raise ExportError(
                 f"layer {layer.name!r} has a bias of {np.abs(bias).max():,} per window, and LIF "
@@ -367,9 +331,8 @@ class _Potentials:
         """Compute them from the largest sums [T, units] that can arrive."""
         theta, v0, bias = (
             np.repeat(values.astype(np.int64), units // len(values))
-            for values in (layer.threshold, layer.v0, layer.bias)
+            for values in (layer.threshold, initial_potential(layer), layer.bias)
         )
-        v0 = np.sign(v0) * (np.abs(v0) * int(layer.leak) // LEAK_ONE)
         constant = v0 + bias * np.cumsum(layer.omega, 0).sum(1)[:, None]
         hold = np.maximum(1, (constant + highest - theta + 1).max(1))
         total = constant - (theta - 1) - hold[:, None]
@@ -416,26 +379,6 @@ def _add_pulses(
         wiring.feed_back(neurons, clock.pulse(step), part)
 
 
-def _fires(layer: Neurons) -> int:
-    """Lava steps per time-step; ExportError for what has no such form."""
-    if layer.levels > 1 and layer.substeps > 1:
-        raise ExportError(
-            f"layer {layer.name!r} has {layer.levels} levels and {layer.substeps} sub-steps at "
-            "once; export the network before it is reparameterized"
-        )
-    if layer.substeps > 1 and layer.injection == "uniform":
-        raise ExportError(
-            f"layer {layer.name!r} spreads its current over sub-steps; reparameterize with "
-            "injection 'block-start'"
-        )
-    if layer.leaks and len(layer.omega) > 1:
-        raise ExportError(
-            f"layer {layer.name!r} has a leak over {len(layer.omega)} time-steps, which LIF "
-            f"neurons without a reset cannot have; train without leak, or {WAY_OUT}"
-        )
-    return layer.levels * layer.substeps
-
-
 def _linear(layer: Neurons | Readout, folded: Folded) -> Folded:
     """Return a synapse without max pooling; ExportError for another one."""
     if folded.pools:
@@ -445,14 +388,6 @@ def _linear(layer: Neurons | Readout, folded: Folded) -> Folded:
             f"a convolution of stride {folded.pools[-1].stride}, or {WAY_OUT}"
         )
     return folded
-
-
-def _check_range(name: str, potential: int) -> None:
-    if potential > keys.MAX_THRESHOLD:
-        raise ExportError(
-            f"layer {name!r} has potentials of up to {potential:,}, and LIF neurons hold up to "
-            f"{keys.MAX_THRESHOLD:,}; quantize to fewer bits, or {WAY_OUT}"
-        )
 
 
 def _check_weights(layer: _Unrolled) -> None:
@@ -529,12 +464,13 @@ def _record(layer: _Unrolled) -> ExactLayerRecord:
         return record
     own = layer.blocks[layer.name]
     _, steps, units = own.index.shape
-    unrolled = UnrolledRecord(
+    parts = UnrolledRecord(
         steps=steps, fires=own.most, first=layer.last + 1 - steps * own.most, units=units
     )
     return dataclasses.replace(
         record,
         type=keys.RECURRENT,
         recurrent=layer.recurrent.astype(np.int16),
-        unrolled=unrolled,
+        neurons=INTEGRATORS,
+        unrolled=parts,
     )

@@ -1,0 +1,136 @@
+"""The networks of an evaluation: their names, and the files that its backends run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from lmht_deploy import backends as registry
+from lmht_deploy.analysis.compare import choose_backends
+from lmht_deploy.analysis.runner import artifact_name, default_backend, write_artifact
+from lmht_deploy.errors import DataError, show
+from lmht_deploy.formats.files import as_path, no_file
+from lmht_deploy.formats.flat import load_flat
+from lmht_deploy.formats.lmht import load_network, network_checksum, save_network
+from lmht_deploy.formats.nir_network import load_nir_network
+from lmht_deploy.ir import Network
+from lmht_deploy.zoo import network_path
+
+from ._files import files_of, sha256_of
+from ._plan import Entry
+from ._windows import WindowStore, new_folder
+
+NETWORKS = "networks"
+"""Folder below that of an evaluation."""
+READERS: dict[str, Callable[[Path], Network]] = {".nir": load_nir_network, ".lmhtf": load_flat}
+"""Readers of files other than `.lmht` that hold a network which runs on every backend."""
+
+Networks: TypeAlias = (
+    Sequence[Network | str | Path] | Mapping[str, Network | str | Path] | Network | str | Path
+)
+
+
+def keep_networks(folder: Path, networks: Networks) -> dict[str, Path]:
+    """Return the files of networks by name; a `Network` is written below the folder."""
+    if isinstance(networks, Network | str | Path):
+        networks = [networks]
+    if not isinstance(networks, Sequence | Mapping) or not networks:
+        raise DataError(f"networks must be a list of networks or files, not {show(networks)}")
+    if isinstance(networks, Mapping):
+        pairs = [(str(name), network) for name, network in networks.items()]
+    else:
+        pairs = list(zip(_names(networks), networks, strict=True))
+    check_unique(name for name, _ in pairs)
+    return {name: _file(folder, network) for name, network in pairs}
+
+
+def check_unique(names: Iterable[str]) -> None:
+    """Raise DataError if two networks have the same name."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise DataError(f"{count} networks have the name {name!r}")
+
+
+def _names(networks: Sequence[Network | str | Path]) -> Iterator[str]:
+    given = [net for net in networks if not isinstance(net, Network)]
+    files = iter(file_names([network_path(as_path(path)) for path in given]))
+    for index, network in enumerate(networks):
+        yield f"network{index}" if isinstance(network, Network) else next(files)
+
+
+def file_names(paths: Sequence[Path]) -> list[str]:
+    """Name files: each as short as is unique.
+
+    Raises:
+        DataError: A file is named twice.
+    """
+    for path, count in Counter(path.resolve() for path in paths).items():
+        if count > 1:
+            raise DataError(f"{path}: is named {count} times; each network is evaluated once")
+    forms = [(path.stem, path.name, str(path)) for path in paths]
+    counts = [Counter(level) for level in zip(*forms, strict=True)]
+    return [
+        next(name for name, count in zip(form, counts, strict=True) if count[name] == 1)
+        for form in forms
+    ]
+
+
+def _file(folder: Path, network: Network | str | Path) -> Path:
+    """Return the file of a network."""
+    if isinstance(network, Network):
+        return _keep_network(folder, network)
+    path = network_path(as_path(network))
+    if not path.is_file():
+        raise no_file(path)
+    if path.suffix in READERS:
+        return _keep_network(folder, read_network(path))
+    return path.absolute()
+
+
+def read_network(path: Path) -> Network:
+    """Read a `.lmht`, `.nir` or `.lmhtf` file."""
+    return READERS.get(path.suffix, load_network)(path)
+
+
+def _keep_network(folder: Path, net: Network) -> Path:
+    path = folder / NETWORKS / f"{network_checksum(net)}.lmht"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        save_network(net, path)
+    return path
+
+
+def make_entries(
+    folder: Path,
+    name: str,
+    path: Path,
+    backends: Sequence[str],
+    store: WindowStore,
+    data: str,
+) -> Iterator[Entry]:
+    """Yield the rows of one network: one per backend, or one for an exported file."""
+    sha256 = sha256_of(path)
+    if path.suffix != ".lmht":
+        yield Entry(name, path, sha256, default_backend(path), store, data)
+        return
+    for backend in choose_backends(backends):
+        artifact = _artifact(folder, path, sha256, backend)
+        own = sha256 if artifact == path else sha256_of(artifact)
+        yield Entry(name, artifact, own, backend, store, data, path)
+
+
+def _artifact(folder: Path, path: Path, sha256: str, backend: str) -> Path:
+    """Return what a backend runs; a network is exported once for a backend that needs it."""
+    if registry.artifact_suffix(backend) == path.suffix:
+        return path
+    home = folder / NETWORKS / sha256
+    target = home / artifact_name(backend)
+    if not target.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        with new_folder(home) as temporary:
+            written = write_artifact(load_network(path), temporary, backend)
+            for file in files_of(written)[::-1]:  # what a target needs is there before it is
+                file.replace(home / file.name)
+    return target
