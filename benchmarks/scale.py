@@ -19,8 +19,8 @@ from lmht_deploy.ir import Flatten, Input, Linear, Network, Neurons, Readout
 from lmht_deploy.scale.executors.local import cores
 
 SHARD = 500
-NETWORKS = {"zoo:cifar10-dvs-emulated": (10, 2, 48, 48), "zoo:digits": (4, 2, 16, 16)}
-"""Networks, and the shapes of their windows."""
+NETWORKS = {"zoo:cifar10-dvs-emulated": (16, (10, 2, 48, 48)), "zoo:digits": (64, (4, 2, 16, 16))}
+"""Networks, their number of shards, and the shapes of their windows."""
 
 
 def small_network(seed: int) -> Network:
@@ -45,14 +45,14 @@ def small_network(seed: int) -> Network:
     return Network((source, Flatten(name="flat", source="input"), hidden, readout))
 
 
-def speedup(repeats: int) -> None:
+def speedup() -> None:
     """Print windows per second with one worker and with one per core, on networks of the zoo.
 
     The windows are random counts, one event in ten cells.
     """
     rng = np.random.default_rng(0)
-    for network, shape in NETWORKS.items():
-        windows = (rng.random((SHARD * repeats, *shape)) < 0.1).astype(np.uint8)
+    for network, (shards, shape) in NETWORKS.items():
+        windows = (rng.random((SHARD * shards, *shape)) < 0.1).astype(np.uint8)
         for workers in (1, cores()):
             print(f"{network}, {_workers(network, windows, workers)}")
 
@@ -119,10 +119,9 @@ def main() -> None:
     parser.add_argument("what", choices=("speedup", "many"))
     parser.add_argument("--networks", type=int, default=1000)
     parser.add_argument("--windows", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=16)
     given = parser.parse_args()
     if given.what == "speedup":
-        speedup(given.repeats)
+        speedup()
     else:
         many(given.networks, given.windows)
 

@@ -54,6 +54,9 @@ class Judge:
     and the sum is scaled once, so that the answers are the same on every backend. The first windows
     are averaged over those that there are.
 
+    The logits of a window that ended early are those of t of its T time-steps. They count T/t
+    times, so that windows of different numbers of time-steps are compared and averaged alike.
+
     Args:
         smooth: Number of windows to average; 1 for no smoothing.
         min_margin: Smallest margin (real value) of an answer that is a class; 0 for no such limit.
@@ -79,16 +82,17 @@ class Judge:
         self._last: deque[np.ndarray] = deque(maxlen=smooth)
 
     @check_types(DataError, logits=np.ndarray, scale=REAL)
-    def answer(self, logits: np.ndarray, scale: float) -> Answer:
+    def answer(self, logits: np.ndarray, scale: float, share: float = 1.0) -> Answer:
         """Answer for the next window.
 
         Args:
             logits: Logits of the window, `[K]`.
             scale: Real value of one unit of a logit.
+            share: t/T, the share of the time-steps that were run; 1 for a whole window.
         """
         if logits.ndim != 1 or logits.dtype.kind not in "iuf" or not len(logits):
             raise DataError(f"logits must be numbers [K], not {show(logits)}")
-        self._last.append(logits)
+        self._last.append(logits if share == 1 else logits / share)
         total = np.sum(self._last, axis=0)
         margin = _margin(total) * scale / len(self._last)
         unknown = self._min_margin > 0 and margin < self._min_margin
@@ -106,7 +110,10 @@ def _margin(logits: np.ndarray) -> float:
 
 @check_types(DataError, result=Result, judge=(Judge, NoneType), recordings=(np.ndarray, NoneType))
 def answer_windows(
-    result: Result, judge: Judge | None = None, recordings: np.ndarray | None = None
+    result: Result,
+    judge: Judge | None = None,
+    recordings: np.ndarray | None = None,
+    steps: int | None = None,
 ) -> Answers:
     """Return the answers for all windows of a result.
 
@@ -115,15 +122,20 @@ def answer_windows(
         judge: Default: one without smoothing and without a smallest margin.
         recordings: Index of the recording of each window, int `[N]`: windows are averaged within a
             recording only. Default: each window is a recording of its own.
+        steps: T, number of time-steps of a whole window. Only needed if windows may have ended
+            early, see `Result.steps`.
     """
     judge = judge or Judge()
     if recordings is not None and recordings.shape != result.logits.shape[:1]:
         raise DataError(f"recordings must be one index per window, not {show(recordings)}")
+    run, shares = result.steps, np.ones(len(result.logits))
+    if run is not None and steps is not None:
+        shares = run / steps
     found = []
     for window, logits in enumerate(result.logits):
         if window == 0 or recordings is None or recordings[window] != recordings[window - 1]:
             judge.forget()
-        found.append(judge.answer(logits, result.scale))
+        found.append(judge.answer(logits, result.scale, float(shares[window])))
     return Answers(
         np.array([answer.label for answer in found], np.int64),
         np.array([answer.margin for answer in found], np.float64),

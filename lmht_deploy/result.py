@@ -51,6 +51,8 @@ class Result:
             no such potentials.
         seconds: Wall time of the run without loading, in seconds.
         traces: k by layer of neurons, integers `[B, T·S, ...]`; None if not requested.
+        steps: Number of time-steps that were run per window, int64 `[B]`; None from runners that
+            never end a window early.
     """
 
     backend: str
@@ -65,6 +67,7 @@ class Result:
     clipped: Counts = field(default_factory=dict)
     seconds: float = 0.0
     traces: dict[str, np.ndarray] | None = None
+    steps: np.ndarray | None = None
 
     @property
     def predictions(self) -> np.ndarray:
@@ -86,6 +89,7 @@ def concatenate(parts: Sequence[Result]) -> Result:
     """Join the results of several runs of one artifact, in order; their times are added."""
     first = parts[0]
     traces = [part.traces for part in parts if part.traces is not None]
+    steps = [part.steps for part in parts if part.steps is not None]
     return dataclasses.replace(
         first,
         logits=np.concatenate([part.logits for part in parts]),
@@ -97,6 +101,7 @@ def concatenate(parts: Sequence[Result]) -> Result:
         clipped=_join([part.clipped for part in parts]),
         seconds=sum(part.seconds for part in parts),
         traces=None if first.traces is None else _join(traces),
+        steps=None if first.steps is None else np.concatenate(steps),
     )
 
 

@@ -13,18 +13,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
+from lmht_deploy import reference
 from lmht_deploy._arguments import REAL, check_types
-from lmht_deploy.engine import StepwiseEngine
+from lmht_deploy.backends import open_network, run_chunks
+from lmht_deploy.engine import StepwiseEngine, check_stepwise
 from lmht_deploy.errors import DataError, counted
 from lmht_deploy.ir import Network, require_network
 
 from .runner import as_windows
 
-__all__ = ["EarlyRun", "StopRule", "calibrate_stop", "run_early"]
+__all__ = [
+    "EarlyRun",
+    "StopRule",
+    "calibrate_stop",
+    "check_calibration",
+    "choose_margin",
+    "run_early",
+    "stop_scores",
+]
 
 
 @dataclass(frozen=True)
@@ -99,49 +110,78 @@ def calibrate_stop(net: Network, windows: np.ndarray, risk: float = 0.01) -> Sto
     Example:
         >>> rule = calibrate_stop(net, held_out, risk=0.01)
         >>> engine = StepwiseEngine(net)
-        >>> result, steps = engine.run(window, rule.stop_margin)
+        >>> result = engine.run(window, rule.stop_margin)
     """
+    check_calibration(risk, len(as_windows(windows)))
+    return choose_margin(stop_scores(net, windows), risk)
+
+
+def stop_scores(net: Network, windows: np.ndarray) -> np.ndarray:
+    """Return the largest c with which each window would stop with another answer, -1 if none.
+
+    Args:
+        net: An integer network that `StepwiseEngine` supports.
+        windows: Calibration windows.
+
+    Returns:
+        int64 `[B]`
+
+    Raises:
+        BackendError: A time-step of the network depends on later ones.
+        DataError: The windows do not fit the network.
+    """
+    check_stepwise(require_network(net))
+    logits = np.concatenate(list(_step_logits(net, as_windows(windows))))
+    answers = logits.argmax(2)
+    left = np.arange(logits.shape[1] - 1, 0, -1)
+    ordered = np.sort(logits[:, :-1], axis=2)
+    margins = ordered[..., -1] - (ordered[..., -2] if ordered.shape[2] > 1 else 0)
+    # margin > c·left  <=>  c < margin/left  <=>  c <= ceil(margin/left) - 1
+    largest = -(-margins // left) - 1
+    # With c, a window stops at the first step whose largest possible c is not smaller.
+    before = np.maximum.accumulate(np.insert(largest, 0, -1, axis=1), axis=1)[:, :-1]
+    wrong = (largest > before) & (answers[:, :-1] != answers[:, -1:])
+    scores: np.ndarray = np.where(wrong, largest, -1).max(axis=1, initial=-1)
+    return scores
+
+
+def _step_logits(net: Network, windows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the logits after each time-step, int64 `[b, T, K]`, of successive windows."""
+    with closing(open_network("event", net)) as runner:
+        first = 0
+        for result in run_chunks(runner, windows, trace=True):
+            part = windows[first : first + len(result.logits)]
+            outputs = reference.outputs_of(net, part, result.traces)
+            yield np.cumsum(reference.currents(net, net.readout, outputs), axis=1)
+            first += len(part)
+
+
+def choose_margin(scores: np.ndarray, risk: float) -> StopRule:
+    """Choose the margin for a risk.
+
+    Args:
+        scores: Scores of the calibration windows, see `stop_scores`.
+        risk: α, as for `calibrate_stop`.
+
+    Raises:
+        DataError: There are fewer than 1/α - 1 windows.
+    """
+    check_calibration(risk, len(scores))
+    rank = math.ceil((1 - risk) * (len(scores) + 1))
+    return StopRule(int(np.sort(scores)[rank - 1]) + 1, float(risk), len(scores))
+
+
+@check_types(DataError, risk=REAL)
+def check_calibration(risk: float, windows: int) -> None:
+    """Raise DataError if a risk is out of range, or needs more calibration windows."""
     if not 0 < risk < 1:
         raise DataError(f"the risk must be above 0 and below 1, not {risk}")
-    windows = as_windows(windows)
-    rank = math.ceil((1 - risk) * (len(windows) + 1))
-    if rank > len(windows):
+    if math.ceil((1 - risk) * (windows + 1)) > windows:
         needed = math.ceil(1 / risk) - 1
         raise DataError(
             f"a risk of {risk:g} needs at least {needed:,} calibration windows; there "
-            f"{'is' if len(windows) == 1 else 'are'} {counted(len(windows), 'window')}"
+            f"{'is' if windows == 1 else 'are'} {counted(windows, 'window')}"
         )
-    engine = StepwiseEngine(require_network(net))
-    scores = sorted(_score(*_trajectory(engine, window)) for window in windows)
-    return StopRule(scores[rank - 1] + 1, float(risk), len(windows))
-
-
-def _trajectory(engine: StepwiseEngine, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the margins per step that is left, floored, and the answers, after each time-step.
-
-    The last time-step, after which none is left, has the answer of the whole window.
-    """
-    logits = np.cumsum([engine.step(counts).logits[0] for counts in window], axis=0)
-    total = engine.finish()
-    left = np.arange(len(window) - 1, 0, -1)
-    ordered = np.sort(logits[:-1], axis=1)
-    margins = ordered[:, -1] - (ordered[:, -2] if ordered.shape[1] > 1 else 0)
-    # margin > c·left  <=>  c < margin/left  <=>  c <= ceil(margin/left) - 1
-    largest = -(-margins // left) - 1
-    return largest, np.append(logits[:-1].argmax(1), total.predictions[0])
-
-
-def _score(largest: np.ndarray, answers: np.ndarray) -> int:
-    """Return the largest c with which a window stops with a wrong answer; -1 if there is none.
-
-    With c, it stops at the first step whose largest possible c is not smaller.
-    """
-    score, before = -1, -1
-    for value, answer in zip(largest.tolist(), answers[:-1].tolist(), strict=True):
-        if value > before:
-            score = value if answer != answers[-1] else score
-            before = value
-    return score
 
 
 def run_early(net: Network, windows: np.ndarray, stop_margin: int) -> EarlyRun:
@@ -163,9 +203,8 @@ def run_early(net: Network, windows: np.ndarray, stop_margin: int) -> EarlyRun:
 
 
 def _both(engine: StepwiseEngine, window: np.ndarray, stop_margin: int) -> Iterator[float]:
-    early, steps = engine.run(window, stop_margin)
-    whole, _ = engine.run(window)
-    yield steps
+    early, whole = engine.run(window, stop_margin), engine.run(window)
+    yield from () if early.steps is None else early.steps.tolist()
     yield from (int(result.predictions[0]) for result in (early, whole))
     yield from (sum(int(n[0]) for n in result.sops.values()) for result in (early, whole))
     yield from (result.seconds for result in (early, whole))

@@ -137,12 +137,18 @@ def as_array(name: str, values: object) -> np.ndarray:
 
 @contextmanager
 def open_runner(
-    net: Network | str | Path, backend: str, *, threads: int = 1, trace: bool = False
+    net: Network | str | Path,
+    backend: str,
+    *,
+    threads: int = 1,
+    trace: bool = False,
+    stop_margin: int | None = None,
 ) -> Iterator[Backend]:
     """Open a network or an artifact on a backend, and close it afterwards.
 
     A network is written to a temporary file for a backend that runs files only; `trace` says
-    whether that file can return spikes. `run` lists the arguments and the errors.
+    whether that file can return spikes. `stop_margin` is that of `backends.open_backend`, for an
+    artifact. `run` lists the other arguments and the errors.
     """
     if not isinstance(net, Network | str | Path):
         raise BackendError(
@@ -155,7 +161,7 @@ def open_runner(
     if isinstance(net, Network):
         opened = backends.open_network(backend, net, threads=threads)
     else:
-        opened = backends.open_backend(backend, net, threads=threads)
+        opened = backends.open_backend(backend, net, threads=threads, stop_margin=stop_margin)
     with closing(opened) as runner:
         yield runner
 

@@ -23,15 +23,15 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, NoneType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from lmht_deploy._arguments import check_types
+from lmht_deploy._arguments import INTEGER, check_types
 from lmht_deploy._suggest import unknown
 from lmht_deploy._threads import check_threads
-from lmht_deploy.errors import BackendError, DataError, show
+from lmht_deploy.errors import BackendError, DataError, listed, show
 from lmht_deploy.formats.networks import NETWORK_SUFFIXES, load_any_network
 from lmht_deploy.ir import Network, require_network
 from lmht_deploy.result import Result, as_array, concatenate
@@ -48,6 +48,7 @@ __all__ = [
     "StepRunner",
     "artifact_suffix",
     "capabilities",
+    "check_stop",
     "device_of",
     "export_options",
     "no_progress",
@@ -65,7 +66,7 @@ NAMES = ("reference", "event", "torch", "onnx", "openvino", "lava")
 FOREIGN = ("netx",)
 """Backends of files from other tools. These files hold no LM-HT network, so nothing is compared."""
 
-Capability = Literal["network", "float", "device", "events", "traces", "incremental"]
+Capability = Literal["network", "float", "device", "events", "traces", "incremental", "stop"]
 """What a backend can do.
 
 * `network`: run a `Network` directly, see `open_network`
@@ -74,6 +75,7 @@ Capability = Literal["network", "float", "device", "events", "traces", "incremen
 * `events`: count graded spikes (`Result.events` and `Result.event_sops`)
 * `traces`: return the spikes of every layer (`Result.traces`)
 * `incremental`: compute with a time-step when it arrives, see `Incremental`
+* `stop`: end a window when its answer is sure, see `lmht_deploy.engine.StepwiseEngine.run`
 """
 
 
@@ -201,8 +203,15 @@ def unavailable(name: str) -> str | None:
     return reason
 
 
-@check_types(BackendError, device=str)
-def open_backend(name: str, path: str | Path, *, threads: int = 1, device: str = "cpu") -> Backend:
+@check_types(BackendError, device=str, stop_margin=(*INTEGER, NoneType))
+def open_backend(
+    name: str,
+    path: str | Path,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    stop_margin: int | None = None,
+) -> Backend:
     """Open an artifact.
 
     Args:
@@ -210,9 +219,13 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1, device: str =
         path: The artifact, or "zoo:NAME".
         threads: Maximum number of threads.
         device: Device of PyTorch; anything but "cpu" needs the capability `device`.
+        stop_margin: Margin with which a window ends early, see
+            `lmht_deploy.engine.StepwiseEngine.run`; None to run whole windows. It needs the
+            capability `stop`.
 
     Raises:
-        BackendError: Unknown backend, artifact of another kind, or missing package.
+        BackendError: Unknown backend, artifact of another kind, missing package, or windows that
+            cannot end early.
         StorageError: The file is missing or damaged.
     """
     module = _module(name)
@@ -222,7 +235,7 @@ def open_backend(name: str, path: str | Path, *, threads: int = 1, device: str =
     path = network_path(path)
     if path.suffix not in _suffixes(module):
         raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {path.name!r}")
-    options = _device_option(name, module, device)
+    options = {**_device_option(name, module, device), **_stop_option(name, stop_margin)}
     _require_available(name)
     backend: Backend = module.open_artifact(path, threads=threads, **options)
     return backend
@@ -239,6 +252,22 @@ def _device_option(name: str, module: Any, device: str) -> dict[str, str]:
     if device != "cpu":
         raise BackendError(f"backend {name!r} runs on the CPU, not on device {device!r}")
     return {}
+
+
+def check_stop(name: str) -> None:
+    """Raise BackendError if backend `name` cannot end a window early."""
+    if "stop" not in capabilities(name):
+        able = listed([repr(other) for other in NAMES if "stop" in capabilities(other)])
+        raise BackendError(
+            f"backend {name!r} runs whole windows, and cannot stop early; backend {able} can"
+        )
+
+
+def _stop_option(name: str, stop_margin: int | None) -> dict[str, int]:
+    if stop_margin is None:
+        return {}
+    check_stop(name)
+    return {"stop_margin": stop_margin}
 
 
 @check_types(BackendError, device=str)

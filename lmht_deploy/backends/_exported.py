@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -151,7 +151,7 @@ class ExportedBackend(ABC):
         return outputs, seconds
 
     def _result(self, outputs: Arrays, seconds: float, trace: bool) -> Result:
-        counts = {
+        counts: dict[str, Any] = {
             kind: {layer: outputs[name] for layer, name in by_layer(kind, outputs).items()}
             for kind in (*COUNTS, TRACE)
         }

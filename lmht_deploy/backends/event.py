@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import numpy as np
 from lmht_deploy import engine
 from lmht_deploy.errors import BackendError
 from lmht_deploy.ir import Network
-from lmht_deploy.result import Result
+from lmht_deploy.result import Result, check_windows, concatenate
 
 from . import Capability, load_integer_network
 
 SUFFIX = ".lmht"
-CAPABILITIES: frozenset[Capability] = frozenset({"network", "events", "traces", "incremental"})
+CAPABILITIES: frozenset[Capability] = frozenset(
+    {"network", "events", "traces", "incremental", "stop"}
+)
 
 
 def unavailable() -> str | None:
@@ -22,9 +25,20 @@ def unavailable() -> str | None:
     return engine.unavailable()
 
 
-def open_artifact(path: Path, *, threads: int = 1) -> EventBackend:
-    """Open a `.lmht` file of an integer network; BackendError for a float network."""
-    return open_network(load_integer_network("event", path), threads=threads)
+def open_artifact(
+    path: Path, *, threads: int = 1, stop_margin: int | None = None
+) -> EventBackend | StoppingBackend:
+    """Open a `.lmht` file of an integer network; BackendError for a float network.
+
+    Args:
+        path: The file.
+        threads: Maximum number of threads.
+        stop_margin: Margin with which a window ends early; None to run whole windows.
+    """
+    net = load_integer_network("event", path)
+    if stop_margin is not None:
+        return StoppingBackend(net, threads, stop_margin)
+    return open_network(net, threads=threads)
 
 
 def open_network(net: Network, *, threads: int = 1) -> EventBackend:
@@ -75,3 +89,38 @@ class EventBackend:
         if self._engine is None:
             raise BackendError("the backend is closed")
         return self._engine
+
+
+class StoppingBackend:
+    """The engine as a backend that ends each window when its answer is sure."""
+
+    chunk = 32
+
+    def __init__(self, net: Network, threads: int, stop_margin: int) -> None:
+        self.window_shape, self.max_value = net.window_shape, net.input.max_value
+        self.metadata = net.metadata
+        self._stop_margin = stop_margin
+        self._engine: engine.StepwiseEngine | None = engine.StepwiseEngine(net, threads=threads)
+
+    def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
+        """Run `windows` [B, T_in, ...] one by one.
+
+        Raises:
+            BackendError: After `close`, and for traces, which need whole windows.
+            DataError: The windows do not fit the network.
+        """
+        if self._engine is None:
+            raise BackendError("the backend is closed")
+        if trace:
+            raise BackendError("windows that end early have no traces; run whole windows")
+        return concatenate(list(self._run(self._engine, windows)))
+
+    def _run(self, runner: engine.StepwiseEngine, windows: np.ndarray) -> Iterator[Result]:
+        source = runner.net.input
+        shape = self.window_shape
+        for window in check_windows(shape, source.min_value, source.max_value, windows):
+            yield runner.run(window, self._stop_margin)
+
+    def close(self) -> None:
+        """Release threads and buffers."""
+        self._engine = None

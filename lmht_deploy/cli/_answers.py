@@ -88,7 +88,7 @@ class Answered:
 
     def predictions(self) -> Iterator[Prediction]:
         """Yield one row per window, for files."""
-        labels = self.found.labels
+        labels, steps = self.found.labels, self.result.steps
         for window, label in enumerate(self.answers.labels.tolist()):
             yield Prediction(
                 source=_source_of(self.found, window),
@@ -98,6 +98,7 @@ class Answered:
                 predicted=label,
                 margin=float(self.answers.margins[window]),
                 logits=self.result.logits[window].tolist(),
+                steps=None if steps is None else int(steps[window]),
             )
 
     def as_json(self) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def answer(
     number = result.logits.shape[1]
     names = class_names(metadata, number) or found.classes
     classes = Classes(number, names if len(names) == number else (), kind)
-    answers = answer_windows(result, judge, found.source_index)
+    answers = answer_windows(result, judge, found.source_index, found.windows.shape[1])
     labels = found.labels
     scores = None if labels is None else score(answers, labels, number)
     return Answered(found, result, answers, classes, scores)

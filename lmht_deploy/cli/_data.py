@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -159,6 +159,8 @@ class Target:
         classes: Names of its classes, if they are known.
         chosen: Classes of its data set that it was trained on. Empty: all.
         split_rule: How its data was divided into splits, if it is known.
+        window_steps: Number of steps of a window, of which the network reads the first T_in; 0 for
+            T_in.
     """
 
     shape: tuple[int, ...]
@@ -167,15 +169,18 @@ class Target:
     classes: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
     split_rule: SplitRule | None = None
+    window_steps: int = 0
 
     @classmethod
     def of(
         cls, shape: tuple[int, ...], max_value: int, metadata: Mapping[str, str], path: Path
     ) -> Target:
         """Describe the network in the file `path`."""
-        rule = windows.own_rule(metadata, shape[0], path)
+        steps = windows.window_steps(metadata, shape[0], path)
+        rule = windows.own_rule(metadata, steps, path)
         names, chosen = (splits.read_names(metadata, key) for key in ("classes", splits.CHOSEN))
-        return cls(shape, max_value, rule, names, chosen, splits.own_split_rule(metadata, path))
+        division = splits.own_split_rule(metadata, path)
+        return cls(shape, max_value, rule, names, chosen, division, steps)
 
 
 def read_windows(
@@ -208,7 +213,8 @@ def read_windows(
     if found.kind != "windows":
         _check_shape(source, found, target.shape)
         given = (reading.by, reading.length, reading.hop)
-        rule = windows.window_rule(target.shape[0], *given, target.rule)
+        steps = target.shape[0] if found.kind in IMAGES else target.window_steps
+        rule = windows.window_rule(steps or target.shape[0], *given, target.rule)
         arguments |= asdict(rule) | {
             "size": target.shape[2:] or None,
             "max_count": target.max_value,
@@ -221,7 +227,17 @@ def read_windows(
     with counting(f"reading {source}") as show:
         windows_found = data.load(source, progress=show, **arguments)
     tell_about(windows_found)
-    return _fit_classes(source, windows_found, target, limit)
+    fitting = _first_steps(source, windows_found, target)
+    return _fit_classes(source, fitting, target, limit)
+
+
+def _first_steps(source: str, found: Windows, target: Target) -> Windows:
+    """Leave out the steps that the network does not read."""
+    steps, shape = target.shape[0], found.windows.shape
+    if shape[1] != target.window_steps or shape[1] == steps:
+        return found
+    tell(f"note: {source}: the network reads the first {steps} of the {shape[1]} steps of a window")
+    return replace(found, windows=found.windows[:, :steps])
 
 
 def _check_window_file(source: str, shape: tuple[int, ...]) -> None:

@@ -4,30 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from lmht_deploy.errors import DataError
+import typer
+
+from lmht_deploy.errors import BackendError, DataError
 
 from ._console import percent, say
+from ._options import EXECUTION
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+StopMargin = Annotated[
+    int | None,
+    typer.Option(
+        "--stop-margin",
+        min=0,
+        metavar="N",
+        help="End the run of a window when its answer is sure, with the margin that `lmht run "
+        "--stop-risk` or `lmht search --stop-risk` finds: the rest of the window is not computed.",
+        rich_help_panel=EXECUTION,
+    ),
+]
+
+
+def check_stop(backend: str, artifact: Path, risk: float | None, margin: int | None) -> None:
+    """Refuse --stop-risk and --stop-margin where no window can end early; nothing is run.
+
+    Args:
+        backend: Name of the backend.
+        artifact: What it runs.
+        risk, margin: The options; None: not given.
+    """
+    if risk is None and margin is None:
+        return
+    import lmht_deploy as lmht
+    from lmht_deploy import backends
+    from lmht_deploy.engine import check_stepwise
+
+    option = "--stop-risk" if risk is not None else "--stop-margin"
+    if risk is not None and margin is not None:
+        raise DataError("--stop-risk finds a margin; do not give --stop-margin with it")
+    try:
+        backends.check_stop(backend)
+        check_stepwise(lmht.load(artifact))
+    except BackendError as error:
+        raise BackendError(f"{option}: {error}") from None
 
 
 def measure_stop(artifact: Path, windows: np.ndarray, risk: float) -> dict[str, Any]:
     """Return the margin for a risk, and what it saves, as plain data.
 
     Args:
-        artifact: A file of a network.
+        artifact: What the engine runs, see `check_stop`.
         windows: Windows that the network was not trained on.
         risk: Largest probability of another answer than that of the whole window.
     """
     import lmht_deploy as lmht
     from lmht_deploy.analysis.early import calibrate_stop, run_early
-    from lmht_deploy.analysis.runner import holds_network
 
-    if not holds_network(artifact):
-        raise DataError(f"{artifact}: --stop-risk needs a network, and this file holds none")
     net = lmht.load(artifact)
     rule = calibrate_stop(net, windows[::2], risk)
     found = run_early(net, windows[1::2], rule.stop_margin)
@@ -56,4 +93,4 @@ def say_stop(early: Mapping[str, Any] | None) -> None:
         f"{percent(early['saved_sops'])} of the SOPs and {percent(early['saved_time'])} of the "
         "time saved"
     )
-    say(f"to use it: lmht stream --stop-margin {early['stop_margin']}")
+    say(f"to use it: lmht run or lmht stream with --stop-margin {early['stop_margin']}")

@@ -23,6 +23,7 @@ COLUMNS = {
     "class": "string",
     "predicted": "int64",
     "margin": "float64",
+    "steps": "int64",
 }
 """Columns before the logits, and their types in Parquet files."""
 ROWS = 4096
@@ -43,6 +44,7 @@ class Prediction:
         predicted: Class that the network answers, or `answers.UNKNOWN`.
         margin: Difference of the two largest logits (real values).
         logits: Logits of the window, in units of the network's scale.
+        steps: Number of time-steps that were run, where windows may end early.
     """
 
     source: str
@@ -52,6 +54,7 @@ class Prediction:
     predicted: int
     margin: float
     logits: Sequence[float]
+    steps: int | None = None
 
 
 def check_predictions(path: Path | None) -> Path | None:
@@ -98,7 +101,7 @@ class Classes:
     def cells(self, row: Prediction) -> list[Any]:
         """Return one row of a file."""
         known = [row.source, row.window, row.time, row.label, self.name(row.predicted)]
-        return [*known, row.predicted, row.margin, *row.logits]
+        return [*known, row.predicted, row.margin, row.steps, *row.logits]
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction], classes: Classes) -> None:

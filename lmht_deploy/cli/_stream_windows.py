@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lmht_deploy.errors import DataError
 
 from . import _window_options as windows
+from ._console import tell
 from ._stream_source import SourceOptions
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def stream_rule(
             f"the network takes {net.input.kind} of shape {net.input.shape}; "
             "a stream gives events of shape (2, H, W)"
         )
-    rule = windows.window_rule(
-        net.input.steps, by, length, hop, windows.own_rule(net.metadata, net.input.steps, path)
-    )
+    steps = windows.window_steps(net.metadata, net.input.steps, path)
+    own = windows.own_rule(net.metadata, steps, path)
+    rule = _first_bins(windows.window_rule(steps, by, length, hop, own), net.input.steps)
     if rule.by == "recording":
         raise DataError(
             "a stream has no known end; give the length of its windows, as in --length 50ms"
@@ -46,6 +47,18 @@ def stream_rule(
     if chosen.live and rule.by != "time":
         raise DataError("--live ends windows by time; give their length, as in --length 50ms")
     return rule
+
+
+def _first_bins(rule: WindowRule, steps: int) -> WindowRule:
+    """Return the rule of windows of the bins that a network reads, one after the other."""
+    from lmht_deploy.events.windows import WindowRule
+
+    if rule.steps == steps or rule.by == "recording":
+        return rule
+    length, hop = rule.bin_length * steps, min(rule.hop, steps)
+    found = WindowRule(steps, rule.by, length, hop)
+    tell(f"note: the network reads the first {steps} bins of {rule}; it gets {found}")
+    return found
 
 
 def make_bins(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from lmht_deploy.errors import DataError
+from lmht_deploy.ir import WINDOW_STEPS
 
 from ._console import warn
 from ._durations import UNITS
@@ -155,16 +156,30 @@ def length_and_kind(by: str | None, length: str | None) -> tuple[int, Kind]:
     return number, cast("Kind", kind)
 
 
+def window_steps(metadata: Mapping[str, str], steps: int, path: Path) -> int:
+    """Return the number of steps of a window, of which a network reads the first ones.
+
+    Args:
+        metadata: Metadata of the network.
+        steps: Input steps T_in of the network.
+        path: Its file.
+    """
+    text = metadata.get(WINDOW_STEPS, str(steps))
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < steps:
+        raise DataError(f"{path}: its windows must have {steps} or more steps, not {text!r}")
+    return int(text)
+
+
 def own_rule(metadata: Mapping[str, str], steps: int, path: Path) -> WindowRule | None:
     """Return the window rule that the file of a network states; None if it states none.
 
     Args:
         metadata: Metadata of the network.
-        steps: Input steps T_in of the network.
+        steps: Number of steps of a window, see `window_steps`.
         path: The file.
 
     Raises:
-        DataError: The rule is not valid, or has other bins than the network's input.
+        DataError: The rule is not valid, or has another number of bins.
     """
     from lmht_deploy.events.windows import WindowRule
 

@@ -13,10 +13,10 @@ import typer
 from lmht_deploy.errors import BackendError, counted
 
 from . import _answers as answers
+from . import _early as early
 from . import _options as options
 from ._console import counting, say, show, table, write_json
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
-from ._early import measure_stop, say_stop
 from ._profile import check_profile, measure_layers, show_profile
 from ._report import write_report
 
@@ -92,12 +92,13 @@ def run(
             min=0,
             max=1,
             metavar="ALPHA",
-            help="Also find the --stop-margin of `lmht stream` with which a window ends early, and "
-            "has another answer than the whole window with a probability of at most ALPHA. Every "
-            "second window calibrates it; the others measure what it saves.",
+            help="Also find the --stop-margin with which a window ends early, and has another "
+            "answer than the whole window with a probability of at most ALPHA. Every second window "
+            "calibrates it; the others measure what it saves.",
             rich_help_panel=options.EXECUTION,
         ),
     ] = None,
+    stop_margin: early.StopMargin = None,
     latency: Annotated[
         int | None,
         typer.Option(
@@ -131,7 +132,8 @@ def run(
     from lmht_deploy.analysis.runner import default_backend, time_windows
 
     name = backend or default_backend(artifact)
-    with _open_runner(name, artifact, threads, fast_conv) as runner:
+    early.check_stop(name, artifact, stop_risk, stop_margin)
+    with _open_runner(name, artifact, threads, fast_conv, stop_margin) as runner:
         if profile:
             check_profile(name, runner)
         judge = answers.choose_judge(runner.metadata, artifact, smooth, min_margin, calibrate)
@@ -146,20 +148,22 @@ def run(
         number = latency if latency is not None else SLOW.get(name, TIMED)
         times = time_windows(runner, found.windows[:number])
         layers = measure_layers(runner, found.windows[:PROFILED]) if profile else None
-        early = None if stop_risk is None else measure_stop(artifact, found.windows, stop_risk)
+        stop = None if stop_risk is None else early.measure_stop(artifact, found.windows, stop_risk)
     _show(f"{artifact.name} on {name}, {counted(len(found), 'window')}", result)
     if answered.scores is None:
         answers.say_answers(answered)
     answers.report(answered, predictions)
     _say_times(result, times)
+    if result.steps is not None:
+        say(f"{result.steps.mean():.2f} of {shape[0]} time-steps per window")
     show_profile(layers)
     answers.say_calibration(chosen, artifact)
-    say_stop(early)
+    early.say_stop(stop)
     content = {"artifact": artifact, "backend": name, **_content(answered)}
     content |= _times_as_json(result, times)
     content |= {
         "calibration": None if chosen is None else asdict(chosen),
-        "early": early,
+        "early": stop,
         "profile": layers,
         "provenance": provenance(threads),
     }
@@ -192,6 +196,7 @@ def _content(answered: answers.Answered) -> dict[str, Any]:
         "events": result.events,
         "event_sops": result.event_sops,
         "macs": result.macs,
+        "steps": result.steps,
         "wrapped": result.wrapped,
         "clipped": result.clipped,
     }
@@ -235,11 +240,13 @@ def _percentile(times: np.ndarray, percent: int) -> float:
 
 
 @contextmanager
-def _open_runner(name: str, artifact: Path, threads: int, fast_conv: bool) -> Iterator[Backend]:
+def _open_runner(
+    name: str, artifact: Path, threads: int, fast_conv: bool, stop_margin: int | None
+) -> Iterator[Backend]:
     from lmht_deploy.analysis.runner import open_runner
 
     if not fast_conv:
-        with open_runner(artifact, name, threads=threads) as runner:
+        with open_runner(artifact, name, threads=threads, stop_margin=stop_margin) as runner:
             yield runner
         return
     if name != "lava":

@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmht_deploy.errors import counted
+
 from . import _options as options
 from . import _scale_options as scale
 from ._console import percent, say, show, table, write_json
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
-from ._early import measure_stop, say_stop
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from lmht_deploy.scale import Candidate, SearchResult
+
+SCHEMA = {"schema": "lmht-search", "version": 1}
+FIGURES = (
+    *("sha256", "windows", "correct", "accuracy", "accuracy_low", "accuracy_high"),
+    *("agreement", "joules"),
+)
+"""Columns of the evaluation that the JSON of a candidate has."""
 
 
 @reads_data
@@ -49,14 +55,15 @@ def search(
         ),
     ] = None,
     stop_risk: Annotated[
-        float | None,
+        list[float] | None,
         typer.Option(
             "--stop-risk",
             min=0,
             max=1,
             metavar="ALPHA",
-            help="Also find the margin with which a window of the best network ends early, as "
-            "`lmht run --stop-risk` does.",
+            help="Also try windows that end early, and have another answer than the whole window "
+            "with a probability of at most ALPHA. Every second window calibrates the margin; the "
+            "others measure all candidates. May be repeated.",
         ),
     ] = None,
     split: options.Split = "validation",
@@ -73,8 +80,16 @@ def search(
     best.lmht in --out. Exits with 1 if no candidate is within them.
     """
     import lmht_deploy as lmht
+    from lmht_deploy.analysis.provenance import provenance
+    from lmht_deploy.scale._evaluate import prepare_folder
+    from lmht_deploy.scale._search import check_budgets
+    from lmht_deploy.scale._variants import check_source
 
     net = lmht.load(network)
+    with named_errors(str(network)):
+        check_source(net)
+    check_budgets({"sops": budget_sops, "spikes": budget_spikes, "ms": budget_ms})
+    prepare_folder(out)
     target = Target.of(net.window_shape, net.input.max_value, net.metadata, network)
     found = read_windows(data, target, reading, split=split, limit=limit)
     with named_errors(data), scale.watching() as progress:
@@ -82,6 +97,7 @@ def search(
             net,
             found,
             out=out,
+            stop_risks=stop_risk or (),
             budget_sops=budget_sops,
             budget_spikes=budget_spikes,
             budget_ms=budget_ms,
@@ -91,30 +107,22 @@ def search(
             progress=progress,
         )
     _show(result)
-    early = None
-    if stop_risk is not None and result.path is not None:
-        early = _measure_stop(result.path, found.windows, stop_risk)
-    write_json(json, {**_as_json(result), "early": early})
+    if stop_risk and not any(candidate.stop for candidate in result.candidates):
+        say("no variant computes step by step: none can stop early")
+    about = {
+        "network": network,
+        "data": dict(found.provenance),
+        "budgets": {"sops": budget_sops, "spikes": budget_spikes, "ms": budget_ms},
+        "stop_risks": stop_risk or [],
+    }
+    write_json(json, {**SCHEMA, **about, **_as_json(result), "provenance": provenance(1)})
     if result.best is None:
         raise typer.Exit(1)
 
 
-def _measure_stop(path: Path, windows: np.ndarray, risk: float) -> dict[str, Any] | None:
-    """Measure when the best network may stop; None if it needs whole windows."""
-    import lmht_deploy as lmht
-    from lmht_deploy.engine import StepwiseEngine
-
-    if not StepwiseEngine.supports(lmht.load(path)):
-        say("the best network does not compute step by step, and cannot stop early")
-        return None
-    early = measure_stop(path, windows, risk)
-    say_stop(early)
-    return early
-
-
 def _show(result: SearchResult) -> None:
     """Print the Pareto front, and the best candidate."""
-    columns = ("variant", "accuracy", "SOPs", "spikes", "ms", "pruned channels")
+    columns = ("variant", "accuracy", "SOPs", "spikes", "ms", "time-steps", "pruned channels")
     rows = table(
         "Pareto front of accuracy and SOPs", columns, left=("variant",), caption="means per window"
     )
@@ -127,27 +135,65 @@ def _show(result: SearchResult) -> None:
     else:
         name, accuracy, sops, *_ = _cells(result.best)
         say(f"best within the budgets: {name}, accuracy {accuracy}, {sops} SOPs: {result.path}")
+        if result.best.stop is not None:
+            say(_about_stop(result.best))
+        if result.measured is not None:
+            say(f"to run it on the same windows: {_command(result)}")
+
+
+def _about_stop(best: Candidate) -> str:
+    """Say what was calibrated, and how often the answers differ."""
+    assert best.stop is not None
+    return (
+        f"stop margin {best.stop.stop_margin} (risk {best.stop.risk:g}, calibrated on "
+        f"{counted(best.stop.windows, 'window')}): of {counted(best.row.windows, 'other window')}, "
+        f"{best.differing:,} have another answer than the whole window"
+    )
+
+
+def _command(result: SearchResult) -> str:
+    """Return the command that gives the figures of the best candidate."""
+    assert result.best is not None
+    stop = result.best.stop
+    margin = "" if stop is None else f" --stop-margin {stop.stop_margin}"
+    return f"lmht run {result.path} --data {result.measured}{margin}"
+
+
+def _name(candidate: Candidate) -> str:
+    stop = "" if candidate.stop is None else f"stop={candidate.stop.stop_margin}"
+    return f"{candidate.variant} {stop}".strip() or "unchanged"
 
 
 def _cells(candidate: Candidate) -> list[str]:
     costs = candidate.costs
     return [
-        str(candidate.variant) or "unchanged",
+        _name(candidate),
         percent(candidate.row.accuracy),
         f"{costs['sops']:,.0f}",
         f"{costs['spikes']:,.0f}",
         f"{costs['ms']:,.3f}",
+        f"{candidate.mean_steps:.2f}",
         f"{candidate.pruned:,}",
     ]
 
 
 def _as_json(result: SearchResult) -> dict[str, Any]:
     def plain(candidate: Candidate) -> dict[str, Any]:
-        about = {"pruned": candidate.pruned, "front": candidate.front}
-        return {**asdict(candidate.variant), **about, **candidate.row.cells(), **candidate.costs}
+        cells = candidate.row.cells()
+        return {
+            **asdict(candidate.variant),
+            "stop": None if candidate.stop is None else asdict(candidate.stop),
+            "mean_steps": candidate.mean_steps,
+            "differing": candidate.differing,
+            "pruned": candidate.pruned,
+            "front": candidate.front,
+            **{name: cells[name] for name in FIGURES},
+            **candidate.costs,
+        }
 
     return {
         "candidates": [plain(candidate) for candidate in result.candidates],
         "best": None if result.best is None else plain(result.best),
         "path": result.path,
+        "measured": result.measured,
     }

@@ -16,6 +16,7 @@ from . import _stream_options as shared
 from . import _window_options as windows
 from ._console import say, tell
 from ._durations import parse_duration
+from ._early import StopMargin
 from ._predictions import Classes, Prediction, open_predictions
 from ._stream_json import open_json
 from ._stream_source import SourceOptions, open_source
@@ -57,17 +58,7 @@ def stream(
     threads: options.Threads = 1,
     smooth: answers.Smooth = 1,
     min_margin: answers.MinMargin = None,
-    stop_margin: Annotated[
-        int | None,
-        typer.Option(
-            "--stop-margin",
-            min=0,
-            metavar="N",
-            help="End the run of a window when its answer is sure, with the margin that `lmht run "
-            "--stop-risk` finds: the rest of the window is not computed.",
-            rich_help_panel=options.EXECUTION,
-        ),
-    ] = None,
+    stop_margin: StopMargin = None,
     predictions: answers.Predictions = None,
     json: shared.Json = None,
 ) -> None:
@@ -87,7 +78,8 @@ def stream(
     with ExitStack() as stack:
         runner = stack.enter_context(open_runner(network, backend, threads=threads))
         opened = open_source(stack, chosen, input_size(net))
-        show = stack.enter_context(_writers(source, json, predictions, classes))
+        total = None if stop_margin is None else rule.steps
+        show = stack.enter_context(_writers(source, json, predictions, classes, total))
         bins = make_bins(
             *(net, runner, rule, opened.validator.sensor),
             eager=chosen.paced,
@@ -105,11 +97,15 @@ def stream(
 
 @contextmanager
 def _writers(
-    source: str, json: Path | None, predictions: Path | None, classes: Classes
+    source: str,
+    json: Path | None,
+    predictions: Path | None,
+    classes: Classes,
+    steps: int | None,
 ) -> Iterator[Callable[[Decision], None]]:
     """Yield the function that writes one decision everywhere it is asked for."""
     with ExitStack() as stack:
-        writers = [stack.enter_context(_writer(json, classes))]
+        writers = [stack.enter_context(_writer(json, classes, steps))]
         if predictions is not None:
             add = stack.enter_context(open_predictions(predictions, classes))
             writers.append(lambda decision: add(_prediction(source, decision)))
@@ -122,10 +118,15 @@ def _writers(
 
 
 @contextmanager
-def _writer(json: Path | None, classes: Classes) -> Iterator[Callable[[Decision], None]]:
-    """Yield the function that writes one decision: a line of text, or JSON if asked for."""
+def _writer(
+    json: Path | None, classes: Classes, steps: int | None
+) -> Iterator[Callable[[Decision], None]]:
+    """Yield the function that writes one decision: a line of text, or JSON if asked for.
+
+    Lines hold the number of time-steps that were run, where `steps` is that of a whole window.
+    """
     if json is None:
-        yield lambda decision: say(_line(decision, classes))
+        yield lambda decision: say(_line(decision, classes) + _steps(decision, steps))
         return
     with open_json(json, classes) as write:
         yield write
@@ -140,7 +141,12 @@ def _prediction(source: str, decision: Decision) -> Prediction:
         predicted=decision.label,
         margin=decision.margin,
         logits=decision.logits,
+        steps=decision.steps,
     )
+
+
+def _steps(decision: Decision, steps: int | None) -> str:
+    return "" if steps is None else f"  {decision.steps} of {steps} time-steps"
 
 
 def _line(decision: Decision, classes: Classes) -> str:

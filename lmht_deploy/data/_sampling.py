@@ -67,9 +67,10 @@ def describe_sample(
     counts = np.bincount(labels[chosen], minlength=number)
     least, most = counts[counts > 0].min(initial=len(chosen)), counts.max(initial=0)
     each = f"{least}" if least == most else f"{least} to {most}"
-    text = f"{len(chosen):,} of {len(labels):,} windows: {each} of each of"
+    text = f"{len(chosen):,} of {len(labels):,} windows: {each}"
     missing = [classes[k] if classes else str(k) for k in np.flatnonzero(counts == 0).tolist()]
     if not missing:
-        return f"{text} the {number} classes", False
-    rest = f"{number - len(missing)} of {number} classes; none of {shorten(missing, 5)}"
-    return f"{text} {rest}", True
+        return f"{text} of each of the {number} classes", False
+    verb = "has" if len(missing) == 1 else "have"
+    rest = f"{len(missing)} of {number} classes {verb} no window: {shorten(missing, 5)}"
+    return f"{text} per class; {rest}", True

@@ -17,7 +17,7 @@ from ._engine import Engine, LayerProfile
 from ._extension import unavailable
 from ._incremental import IncrementalEngine
 from ._model import PATHS, TIERS, ForcedPath, Model, isas
-from ._stepwise import StepwiseEngine, StepwiseRing
+from ._stepwise import StepwiseEngine, StepwiseRing, check_stepwise
 
 __all__ = [
     "PATHS",
@@ -29,6 +29,7 @@ __all__ = [
     "Model",
     "StepwiseEngine",
     "StepwiseRing",
+    "check_stepwise",
     "isas",
     "unavailable",
 ]

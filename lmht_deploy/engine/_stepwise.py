@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +17,6 @@ from ._extension import core
 from ._model import ForcedPath, Model
 from ._outputs import RunArrays
 from ._plan import image_shape
-
-
-class EarlyResult(NamedTuple):
-    """Result of a window whose run may have ended early.
-
-    Attributes:
-        result: Result of the time-steps that were run (a batch of one).
-        steps: Number of time-steps that were run.
-    """
-
-    result: Result
-    steps: int
 
 
 class StepwiseEngine:
@@ -68,11 +55,7 @@ class StepwiseEngine:
             BackendError: If the network is not supported, as `Model` does, or for a number of
                 threads outside 1 to 1024.
         """
-        if not self.supports(net):
-            raise BackendError(
-                "a time-step of this network depends on later ones: the T-GIM of a layer is not a "
-                "multiple of the identity"
-            )
+        check_stepwise(net)
         self._net, self._trace = net, trace
         self._model = Model(_one_step(net), isa=isa, path=path)
         self._core = core.StepwiseEngine(self._model.core, check_threads(threads, "the engine"))
@@ -140,9 +123,7 @@ class StepwiseEngine:
             raise DataError(
                 f"the window has {self.steps} of its {self._net.input.steps} time-steps"
             )
-        result = self._sum
-        self.reset()
-        return result
+        return self.stop()
 
     def is_sure(self, stop_margin: int) -> bool:
         """Return whether the time-steps so far decide the window, see `run`."""
@@ -161,11 +142,11 @@ class StepwiseEngine:
         """
         if self._sum is None:
             raise DataError("the window has none of its time-steps")
-        result = self._sum
+        result = dataclasses.replace(self._sum, steps=np.array([self.steps]))
         self.reset()
         return result
 
-    def run(self, window: npt.NDArray[np.integer], stop_margin: int | None = None) -> EarlyResult:
+    def run(self, window: npt.NDArray[np.integer], stop_margin: int | None = None) -> Result:
         """Run a window, and end the run when its answer is sure.
 
         The run ends after a time-step if the difference of the two largest logits so far exceeds
@@ -177,7 +158,8 @@ class StepwiseEngine:
             stop_margin: The margin, in units of a logit per time-step; None to run all time-steps.
 
         Returns:
-            The result of the time-steps that were run (a batch of one), and their number.
+            The result of the time-steps that were run (a batch of one); `Result.steps` is their
+            number.
 
         Raises:
             DataError: If shape, dtype or range of the window do not fit the network's input.
@@ -193,9 +175,8 @@ class StepwiseEngine:
             self.step(counts)
             if stop_margin is not None and self.is_sure(stop_margin):
                 break
-        steps = self.steps
         seconds = time.perf_counter() - start
-        return EarlyResult(dataclasses.replace(self.stop(), seconds=seconds), steps)
+        return dataclasses.replace(self.stop(), seconds=seconds)
 
     def reset(self) -> None:
         """Discard the time-steps of the window in progress."""
@@ -264,6 +245,15 @@ class StepwiseRing:
         self._runner.reset()
         self._slots.clear()
         self._sure = False
+
+
+def check_stepwise(net: Network) -> None:
+    """Raise BackendError if a time-step of `net` depends on a later one."""
+    if not StepwiseEngine.supports(net):
+        raise BackendError(
+            "a time-step of this network depends on later ones: the T-GIM of a layer is not a "
+            "multiple of the identity"
+        )
 
 
 def _is_stepwise(omega: np.ndarray) -> bool:

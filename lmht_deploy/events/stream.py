@@ -372,9 +372,10 @@ class Decision:
         start: Start of the window in us from the first event of the source.
         time: End of the window in us of the source.
         label: Class of the largest logit; `answers.UNKNOWN` if the margin is too small.
-        margin: Difference of the two largest logits (real values).
-        logits: Logits of the window, in units of the network's scale. With smoothing, `label` and
-            `margin` are those of the mean of the last windows.
+        margin: Difference of the two largest logits (real values). Where the window ended early, it
+            is multiplied by T/t, so that the margins of all windows compare.
+        logits: Logits of the time-steps that were run, in units of the network's scale. With
+            smoothing, `label` and `margin` are those of the mean of the last windows.
         incomplete: Whether the source ended before the window did.
         events: Number of events in the window.
         lost: Number of events above the input range of the network.
@@ -384,6 +385,7 @@ class Decision:
             If the source has no pace of its own, or the clock completed the window, from its
             completion.
         seconds: Seconds of `latency` that the backend took, with the currents of the last bin.
+        steps: t, number of time-steps that were run: T_in, or fewer if the window ended early.
     """
 
     window: int
@@ -399,6 +401,7 @@ class Decision:
     sops: int
     latency: float
     seconds: float
+    steps: int
 
 
 def decide(
@@ -429,10 +432,19 @@ def decide(
     for completed, arrived in _complete_windows(packets, windower, validator, clock):
         for end, outcome in completed:
             if outcome is not None:
-                answer = judge.answer(outcome.result.logits[0], outcome.result.scale)
+                answer = _answer(judge, outcome.result, windower.rule.steps)
                 since = outcome.since if arrived is None else arrived
                 yield _decision(number, end, outcome, answer, windower, since)
             number += 1
+
+
+def _answer(judge: Judge, result: Result, steps: int) -> Answer:
+    return judge.answer(result.logits[0], result.scale, _steps(result, steps) / steps)
+
+
+def _steps(result: Result, steps: int) -> int:
+    """Return the number of time-steps that were run."""
+    return steps if result.steps is None else int(result.steps[0])
 
 
 def _decision(
@@ -452,6 +464,7 @@ def _decision(
         sops=_total(outcome.result.sops),
         latency=time.perf_counter() - since,
         seconds=outcome.seconds,
+        steps=_steps(outcome.result, windower.rule.steps),
     )
 
 

@@ -24,7 +24,7 @@ from lmht_deploy.errors import ExportError, StorageError, show
 from lmht_deploy.formats import lmht
 from lmht_deploy.formats.files import as_path, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import Network, require_network
+from lmht_deploy.ir import WINDOW_STEPS, Network, require_network
 from lmht_deploy.ir.layers import Injection, InputKind, Reset
 
 __all__ = ["SCHEMA", "load_flat", "network_to_bytes"]
@@ -277,7 +277,8 @@ def _window_rule(net: Network) -> tuple[str, int, int]:
     try:
         rule = json.loads(text)
         found = rule["by"], rule["length"], rule["hop"]
-        valid = rule["steps"] == net.input.steps and _is_rule(*found, net.input.steps)
+        steps = int(net.metadata.get(WINDOW_STEPS, net.input.steps))
+        valid = rule["steps"] == steps >= net.input.steps and _is_rule(*found, steps)
     except (ValueError, TypeError, KeyError, RecursionError):
         valid = False
     if not valid:
@@ -285,7 +286,14 @@ def _window_rule(net: Network) -> tuple[str, int, int]:
             "the metadata of the network holds the window rule "
             f"{show(text)}, which is not one of its {net.input.steps} time-steps"
         )
-    return found
+    return found if steps == net.input.steps else _first_bins(*found, steps, net.input.steps)
+
+
+def _first_bins(by: str, length: int, hop: int, steps: int, first: int) -> tuple[str, int, int]:
+    """Return the rule of the windows of the bins that a network reads, one after the other."""
+    if by == "recording":
+        return "none", 0, 0
+    return by, length // steps * first, min(hop or steps, first)
 
 
 def _is_rule(by: object, length: object, hop: object, steps: int) -> bool:

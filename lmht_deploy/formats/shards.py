@@ -56,6 +56,13 @@ A Parquet file with one row per window of a shard, in order. The integers are th
             "Columns of the table. A count has one column per layer.",
             (
                 Field("logits", "list of int64 or float64 [K]", "Logits.", kind="column"),
+                Field(
+                    "steps",
+                    "int64",
+                    "Number of time-steps that were run, where a window may end early.",
+                    kind="column",
+                    optional=True,
+                ),
                 *(
                     Field(f"{name}:<layer>", "int64", meaning, kind="column", optional=True)
                     for name, meaning in (
@@ -99,7 +106,10 @@ def encode_shard(result: Result) -> bytes:
 
 def _columns(result: Result) -> dict[str, np.ndarray]:
     """Return the columns by name, in order, as int64 or float64."""
-    found = {"logits": result.logits} | {
+    found = {"logits": result.logits}
+    if result.steps is not None:
+        found["steps"] = result.steps
+    found |= {
         f"{name}:{layer}": counts
         for name in COUNTS
         for layer, counts in getattr(result, name).items()
@@ -147,9 +157,11 @@ def _about(result: Result) -> dict[str, Any]:
 
 def _result(table: Any, about: dict[str, Any]) -> Result:
     counts: dict[str, dict[str, np.ndarray]] = {name: {} for name in COUNTS}
-    for column in table.column_names[1:]:
+    columns = {name: table.column(name).to_numpy() for name in table.column_names[1:]}
+    steps = columns.pop("steps", None)
+    for column, values in columns.items():
         name, _, layer = column.partition(":")
-        counts[name][layer] = table.column(column).to_numpy()
+        counts[name][layer] = values
     logits = table.column("logits").combine_chunks()
     return Result(
         backend=about["backend"],
@@ -157,6 +169,7 @@ def _result(table: Any, about: dict[str, Any]) -> Result:
         scale=about["scale"],
         macs=about["macs"],
         seconds=about["nanoseconds"] / 1e9,
+        steps=steps,
         **counts,
     )
 

@@ -24,7 +24,13 @@ from .layers import (
     leak_integer,
     sources,
 )
-from .network import Network, class_names, require_network, require_plain_resets
+from .network import (
+    WINDOW_STEPS,
+    Network,
+    class_names,
+    require_network,
+    require_plain_resets,
+)
 from .records import Pair, Shape
 from .synapses import MAX_EXPONENT, Conv, Linear, Scale, Synapse
 
@@ -36,6 +42,7 @@ __all__ = [
     "MAX_LEAK",
     "MAX_OMEGA",
     "MAX_STEPS",
+    "WINDOW_STEPS",
     "Bounds",
     "Conv",
     "Flatten",

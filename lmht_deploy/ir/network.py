@@ -21,6 +21,9 @@ from .synapses import Linear
 MAX_COUNT = 2**53
 """Largest spike count per time-step; pooling can add counts without any weight that limits them."""
 
+WINDOW_STEPS = "window_steps"
+"""Key of the metadata: number of steps of a window, of which the network reads the first ones."""
+
 Value = TypeVar("Value", int, Shape)
 
 
@@ -53,7 +56,8 @@ class Network(Record):
         layers: Layers in topological order.
         metadata: Provenance, text by key; stored and exported with the network. `classes` holds
             the names of the classes as a JSON array, `window` the window rule that the network was
-            trained on (`lmht_deploy.events.WindowRule.to_text`).
+            trained on (`lmht_deploy.events.WindowRule.to_text`), and `window_steps` the number of
+            steps of such a window, if the network reads only the first ones.
         shapes: Shape of the output of each layer by name, without batch and steps.
         steps: Number of output steps of each layer by name, sub-steps included.
         substeps: S, number of sub-steps per time-step of the output of each layer by name.

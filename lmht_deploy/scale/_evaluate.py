@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeAlias
@@ -20,8 +22,10 @@ from lmht_deploy.analysis.compare import choose_backends
 from lmht_deploy.analysis.runner import as_windows
 from lmht_deploy.analysis.scores import check_labels
 from lmht_deploy.data import Windows
-from lmht_deploy.errors import DataError, counted
+from lmht_deploy.errors import DataError, StorageError, counted
 from lmht_deploy.formats.files import as_path, check_folder
+from lmht_deploy.formats.lmht import load_input
+from lmht_deploy.ir import WINDOW_STEPS
 
 from ._audit import Audit, audit, choose
 from ._networks import Networks, keep_networks, make_entries
@@ -176,12 +180,14 @@ def evaluate(
     check_audit_backend(audit_backend)
     folder = prepare_folder(out)
     executor = open_executor(on, workers)
-    store, name = keep_windows(folder, data, labels)
+    windows = InputWindows(folder, data, labels)
     files = keep_networks(folder, networks)
     entries = [
         entry
         for title, path in files.items()
-        for entry in make_entries(folder, title, path, backends, store, name)
+        for entry in make_entries(
+            folder, title, path, backends, windows.read_by(path), windows.name
+        )
     ]
     return run_entries(
         entries,
@@ -223,10 +229,55 @@ def prepare_folder(out: str | Path) -> Path:
 # ------------------------------------------------------------------------------------- inputs
 
 
+class InputWindows:
+    """The windows of an evaluation, and their first steps for networks that read only these.
+
+    Args:
+        folder: Folder of the evaluation.
+        data: The windows.
+        labels: Classes of the windows, if `data` is an array.
+    """
+
+    def __init__(
+        self, folder: Path, data: Windows | np.ndarray, labels: np.ndarray | None = None
+    ) -> None:
+        self._keep = partial(keep_windows, folder, data, labels)
+        whole, self.name = self._keep()
+        self._steps: int = whole.windows.shape[1]
+        self._stores = {self._steps: whole}
+
+    def read_by(self, path: Path) -> WindowStore:
+        """Return what the network in a file reads of the windows."""
+        steps = self._read_steps(path)
+        if steps not in self._stores:
+            self._stores[steps], _ = self._keep(steps=steps)
+        return self._stores[steps]
+
+    def _read_steps(self, path: Path) -> int:
+        if path.suffix == ".lmht":
+            with contextlib.suppress(StorageError):  # the worker says what is wrong with the file
+                source, metadata = load_input(path)
+                whole = metadata.get(WINDOW_STEPS, "")
+                if whole.isdecimal() and source.steps < self._steps <= int(whole):
+                    return int(source.steps)
+        return self._steps
+
+
 def keep_windows(
-    folder: Path, data: Windows | np.ndarray, labels: np.ndarray | None = None
+    folder: Path,
+    data: Windows | np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    steps: int | None = None,
 ) -> tuple[WindowStore, str]:
-    """Write windows below the folder of an evaluation; return them and the name of the data."""
+    """Write windows below the folder of an evaluation; return them and the name of the data.
+
+    Args:
+        folder: Folder of the evaluation.
+        data: The windows.
+        labels: Classes of the windows, if `data` is an array.
+        steps: Number of steps of each window that are kept, from the first; None for all.
+    """
     about: dict[str, Any] = {}
     windows: np.ndarray
     if isinstance(data, Windows):
@@ -242,7 +293,8 @@ def keep_windows(
             )
         labels = check_labels(labels, windows)
     parts = (windows[at : at + SHARD] for at in range(0, len(windows), SHARD))
-    store = store_windows(folder / WINDOWS, (np.asarray(part) for part in parts), labels, about)
+    cut = (np.asarray(part)[:, :steps] for part in parts)
+    store = store_windows(folder / WINDOWS, cut, labels, about)
     return store, str(about.get("data", ""))
 
 

@@ -27,18 +27,20 @@ class Opened:
 
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
-        self._runners: OrderedDict[tuple[str, str], Backend] = OrderedDict()
+        self._runners: OrderedDict[tuple[str, str, int | None], Backend] = OrderedDict()
         self._stores: dict[str, WindowStore] = {}
 
-    def network(self, path: Path, sha256: str, backend: str) -> tuple[Backend, float]:
+    def network(
+        self, path: Path, sha256: str, backend: str, stop_margin: int | None = None
+    ) -> tuple[Backend, float]:
         """Return the network in a file, opened on a backend, and how long opening it took."""
-        key = (sha256, backend)
+        key = (sha256, backend, stop_margin)
         if key in self._runners:
             self._runners.move_to_end(key)
             return self._runners[key], 0.0
         start = time.perf_counter()
         check_sha256(path, sha256)
-        self._runners[key] = open_backend(backend, path)
+        self._runners[key] = open_backend(backend, path, stop_margin=stop_margin)
         if len(self._runners) > OPEN:
             self._runners.popitem(last=False)[1].close()
         return self._runners[key], time.perf_counter() - start

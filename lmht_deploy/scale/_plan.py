@@ -25,6 +25,7 @@ class Entry:
         windows: Its windows.
         data: Name of the data.
         network: The network that `path` was exported from; None if there is none.
+        stop_margin: Margin with which a window ends early; None to run whole windows.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Entry:
     windows: WindowStore
     data: str = ""
     network: Path | None = None
+    stop_margin: int | None = None
 
 
 class Plan:
@@ -64,6 +66,7 @@ class Plan:
                 stop=stop,
                 digest=self._digest(entry.windows, start, stop),
                 network="" if entry.network is None else str(entry.network),
+                stop_margin=entry.stop_margin,
             )
             yield replace(task, target=str(shard_path(self._folder, task.key)))
 

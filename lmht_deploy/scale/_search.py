@@ -12,42 +12,67 @@ from typing import Any
 import numpy as np
 
 from lmht_deploy._arguments import REAL, check_types
+from lmht_deploy.analysis import energy
+from lmht_deploy.analysis.early import StopRule, check_calibration, choose_margin, stop_scores
 from lmht_deploy.analysis.runner import as_windows
 from lmht_deploy.analysis.scores import check_labels
 from lmht_deploy.backends import open_network, run_chunks
 from lmht_deploy.data import Windows
+from lmht_deploy.engine import StepwiseEngine
 from lmht_deploy.errors import DataError, NetworkError
 from lmht_deploy.formats.files import as_path
-from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.formats.lmht import network_checksum, save_network
 from lmht_deploy.formats.networks import load_any_network
+from lmht_deploy.formats.shards import load_shard
+from lmht_deploy.formats.windows import save_windows
 from lmht_deploy.ir import Network
+from lmht_deploy.result import concatenate
 from lmht_deploy.zoo import network_path
 
-from ._evaluate import Evaluation, Progress, evaluate, prepare_folder
-from ._plan import SHARD
+from ._evaluate import (
+    RESULTS,
+    Evaluation,
+    InputWindows,
+    Progress,
+    check_shard,
+    prepare_folder,
+    run_entries,
+)
+from ._networks import keep_networks, make_entries
+from ._plan import SHARD, Entry, Plan
 from ._table import Row
-from ._variants import Variant, prune
+from ._variants import Variant, check_source, prune
+from .executors import open_executor
 
 POTENTIALS = (None, 0.0, 0.25, 0.5, 0.75)
 """Initial potentials that are tried, in units of the threshold; None: that of the network."""
 BUDGETS = ("sops", "spikes", "ms")
 """Costs per window that can have a budget."""
+CALIBRATION, MEASUREMENT = slice(0, None, 2), slice(1, None, 2)
+"""Windows that calibrate stop margins, and those that measure the candidates."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant of the network.
+    """A variant of the network, with whole windows or with windows that end early.
 
     Attributes:
         variant: What was changed.
         pruned: Number of channels that never fire, which are left out.
-        row: Its row of the evaluation.
+        row: Its row of the evaluation. `agreement` is that with the unchanged network.
+        stop: Rule with which its windows end early; None for whole windows.
+        mean_steps: Mean number of time-steps that were run per window.
+        differing: Number of windows with another answer than that of the same variant with whole
+            windows.
         front: Whether no other candidate has fewer SOPs and at least its accuracy.
     """
 
     variant: Variant
     pruned: int
     row: Row
+    stop: StopRule | None = None
+    mean_steps: float = 0.0
+    differing: int = 0
     front: bool = False
 
     @property
@@ -69,12 +94,15 @@ class SearchResult:
         candidates: All candidates, the one with the fewest SOPs first.
         best: The candidate with the best accuracy within the budgets; None if none is within them.
         path: Its file in the folder of the search; None if there is none.
+        measured: File of the windows on which the candidates were measured, where others calibrated
+            the stop margins; otherwise None.
         evaluation: The evaluation behind it.
     """
 
     candidates: tuple[Candidate, ...]
     best: Candidate | None
     path: Path | None
+    measured: Path | None
     evaluation: Evaluation
 
     @property
@@ -85,6 +113,7 @@ class SearchResult:
 
 @check_types(
     DataError,
+    stop_risks=Sequence,
     budget_sops=(*REAL, NoneType),
     budget_spikes=(*REAL, NoneType),
     budget_ms=(*REAL, NoneType),
@@ -95,6 +124,7 @@ def search(
     labels: np.ndarray | None = None,
     *,
     out: str | Path,
+    stop_risks: Sequence[float] = (),
     budget_sops: float | None = None,
     budget_spikes: float | None = None,
     budget_ms: float | None = None,
@@ -109,6 +139,10 @@ def search(
     potential. From each, the channels are left out that fire in no window of the data: the logits
     stay the same integers. All are evaluated as by `evaluate`, and so a search can be resumed.
 
+    With `stop_risks`, each variant that computes step by step is also run with windows that end
+    early. Every second window calibrates its margin, once per risk. All candidates are then
+    measured on the other windows, which are written to a file beside the best network.
+
     Choose on data that is not the test data: the best of many candidates looks better than it is.
 
     Args:
@@ -116,13 +150,16 @@ def search(
         data: Windows with labels, as in `evaluate`.
         labels: Classes of the windows, if `data` is an array.
         out: Folder of the search and of its results.
+        stop_risks: Largest probabilities, 0..1, of another answer than that of the whole window,
+            see `lmht_deploy.analysis.early.calibrate_stop`.
         budget_sops: Largest mean number of synaptic operations per window.
         budget_spikes: Largest mean number of spikes per window.
         budget_ms: Largest mean run time per window in milliseconds, on the machine of the workers.
         on, workers, shard, progress: As in `evaluate`.
 
     Raises:
-        DataError: The windows have no labels, or a budget is not a number > 0.
+        DataError: The windows have no labels, a budget is not a number > 0, or there are too few
+            windows to calibrate a margin.
         LmhtError: As `evaluate` does.
 
     Example:
@@ -131,52 +168,86 @@ def search(
         Variant(steps=2, levels=None, initial_potential=0.5)
     """
     budgets = {"sops": budget_sops, "spikes": budget_spikes, "ms": budget_ms}
-    _check_budgets(budgets)
-    windows, known = _labeled(data, labels)
+    check_budgets(budgets)
+    check_shard(shard, 0)
     whole = net if isinstance(net, Network) else load_any_network(network_path(as_path(net)))
+    check_source(whole)
+    windows = _labeled(data, labels)
+    measured = _measured(windows, stop_risks)
     folder = prepare_folder(out)
-    networks, pruned = _networks(whole, windows)
-    found = evaluate(
-        {str(variant) or "unchanged": made for variant, made in networks.items()},
-        windows,
-        known,
-        out=folder,
-        on=on,
-        workers=workers,
-        shard=shard,
+    executor = open_executor(on, workers)
+    proposals = list(_proposals(whole, np.asarray(windows.windows), stop_risks))
+    entries = list(_entries(proposals, folder, measured))
+    found = run_entries(
+        entries,
+        folder,
+        executor,
+        shard=int(shard),
+        model=energy.energy_model(energy.DEFAULT),
         progress=progress,
     )
-    rows = {row.network: row for row in found.rows}
-    candidates = _ranked(
-        Candidate(variant, pruned[variant], rows[str(variant) or "unchanged"])
-        for variant in networks
-        if (str(variant) or "unchanged") in rows
-    )
+    plan = Plan(entries, folder / RESULTS, int(shard))
+    candidates = _ranked(_candidates(proposals, plan, found))
     best = _best(candidates, budgets)
     path = None
     if best is not None:
         path = folder / "best.lmht"
-        save_network(networks[best.variant], path)
-    return SearchResult(candidates, best, path, found)
+        save_network(next(p.net for p in proposals if p.variant == best.variant), path)
+    kept = _keep_measured(folder, measured) if stop_risks else None
+    return SearchResult(candidates, best, path, kept, found)
 
 
-def _check_budgets(budgets: Mapping[str, float | None]) -> None:
+def check_budgets(budgets: Mapping[str, float | None]) -> None:
+    """Raise DataError for a budget that is not a number > 0."""
     for name, value in budgets.items():
         if value is not None and not 0 < value < float("inf"):
             raise DataError(f"budget_{name} must be a number > 0, not {value}")
 
 
-def _labeled(
-    data: Windows | np.ndarray, labels: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return windows and labels; DataError without labels."""
+def _labeled(data: Windows | np.ndarray, labels: np.ndarray | None) -> Windows:
+    """Return windows with labels; DataError without labels."""
     if isinstance(data, Windows):
-        return np.asarray(data.windows), data.require_labels()
+        data.require_labels()
+        return data
     windows = as_windows(data)
     known = check_labels(labels, windows)
     if known is None:
         raise DataError("a search needs the labels of the windows")
-    return windows, known
+    return Windows(windows, known)
+
+
+def _measured(windows: Windows, risks: Sequence[float]) -> Windows:
+    """Return the windows that measure the candidates: all, or those that calibrate no margin."""
+    if not risks:
+        return windows
+    for risk in risks:
+        check_calibration(risk, len(windows.windows[CALIBRATION]))
+    return windows[MEASUREMENT]
+
+
+def _keep_measured(folder: Path, measured: Windows) -> Path:
+    path = folder / "measured.npz"
+    save_windows(np.asarray(measured.windows), path, measured.labels, measured.classes)
+    return path
+
+
+# ---------------------------------------------------------------------------------- candidates
+
+
+@dataclass(frozen=True)
+class _Proposal:
+    """A network to evaluate, and how its windows end."""
+
+    variant: Variant
+    net: Network
+    pruned: int
+    stop: StopRule | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of its row."""
+        stop = "" if self.stop is None else f"stop={self.stop.stop_margin}"
+        return f"{self.variant} {stop}".strip() or "unchanged"
 
 
 def variants(net: Network) -> Iterator[Variant]:
@@ -188,25 +259,79 @@ def variants(net: Network) -> Iterator[Variant]:
         yield Variant(*chosen)
 
 
-def _networks(
-    net: Network, windows: np.ndarray
-) -> tuple[dict[Variant, Network], dict[Variant, int]]:
-    """Return the pruned network of each variant, and the number of channels that were left out."""
-    networks: dict[Variant, Network] = {}
-    pruned: dict[Variant, int] = {}
+def _proposals(net: Network, windows: np.ndarray, risks: Sequence[float]) -> Iterator[_Proposal]:
+    """Yield the pruned network of each variant, and the same with each stop margin."""
+    seen: set[str] = set()
     for variant in variants(net):
         try:
             changed = variant.apply(net)
         except NetworkError:  # its bounds cannot be proved
             continue
-        silent = silent_channels(changed, windows)
-        networks[variant] = made = prune(changed, silent)
-        pruned[variant] = _channels(changed) - _channels(made)
-    return networks, pruned
+        read = windows[:, : changed.input.steps]
+        made = prune(changed, silent_channels(changed, read))
+        if (checksum := network_checksum(made)) in seen:
+            continue
+        seen.add(checksum)
+        proposal = _Proposal(variant, made, _channels(changed) - _channels(made))
+        yield proposal
+        for rule in _stop_rules(made, read, risks):
+            yield replace(proposal, stop=rule)
+
+
+def _stop_rules(net: Network, windows: np.ndarray, risks: Sequence[float]) -> Iterator[StopRule]:
+    """Yield the rules of the risks, the smallest risk first; none if no window can end early."""
+    if not risks or net.input.steps == 1 or not StepwiseEngine.supports(net):
+        return
+    scores, margins = stop_scores(net, windows[CALIBRATION]), set[int]()
+    for risk in sorted(risks):
+        rule = choose_margin(scores, risk)
+        if rule.stop_margin not in margins:
+            yield rule
+        margins.add(rule.stop_margin)
 
 
 def _channels(net: Network) -> int:
     return sum(len(layer.bias) for layer in net.neurons)
+
+
+def _entries(proposals: Sequence[_Proposal], folder: Path, measured: Windows) -> Iterator[Entry]:
+    """Yield the rows to evaluate."""
+    windows = InputWindows(folder, measured)
+    files = keep_networks(folder, {proposal.name: proposal.net for proposal in proposals})
+    for proposal in proposals:
+        path = files[proposal.name]
+        store = windows.read_by(path)
+        for entry in make_entries(folder, proposal.name, path, ("event",), store, windows.name):
+            margin = None if proposal.stop is None else proposal.stop.stop_margin
+            yield replace(entry, stop_margin=margin)
+
+
+def _candidates(
+    proposals: Sequence[_Proposal], plan: Plan, found: Evaluation
+) -> Iterator[Candidate]:
+    """Yield the candidates whose shards are complete."""
+    rows = {row.network: row for row in found.rows}
+    whole: dict[Variant | None, np.ndarray] = {}  # answers; None: of the unchanged network
+    for proposal, entry in zip(proposals, plan.entries, strict=True):
+        if proposal.name not in rows:
+            continue
+        answers, steps = _answers(plan, entry)
+        first = whole.setdefault(None, answers)
+        same = whole.setdefault(proposal.variant, answers)
+        yield Candidate(
+            variant=proposal.variant,
+            pruned=proposal.pruned,
+            row=replace(rows[proposal.name], same_answers=int((answers == first).sum())),
+            stop=proposal.stop,
+            mean_steps=float(proposal.net.neurons[-1].omega.shape[0] if steps is None else steps),
+            differing=int((answers != same).sum()),
+        )
+
+
+def _answers(plan: Plan, entry: Entry) -> tuple[np.ndarray, float | None]:
+    """Return the answers of an entry, and the mean number of time-steps where windows end early."""
+    result = concatenate([load_shard(Path(task.target)) for task in plan.tasks(entry)])
+    return result.predictions, None if result.steps is None else float(result.steps.mean())
 
 
 def silent_channels(net: Network, windows: np.ndarray) -> dict[str, np.ndarray]:

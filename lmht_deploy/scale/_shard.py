@@ -36,6 +36,7 @@ class Shard(Task):
         digest: SHA-256 of these windows, hexadecimal.
         target: File to write.
         network: Path of the network that `artifact` was exported from; empty if there is none.
+        stop_margin: Margin with which a window ends early; None to run whole windows.
     """
 
     kind = "shard"
@@ -49,11 +50,14 @@ class Shard(Task):
     digest: str
     target: str = ""
     network: str = ""
+    stop_margin: int | None = None
 
     @property
     def key(self) -> str:
         """Address of the result: a SHA-256 of everything that it depends on, hexadecimal."""
         parts = [SEMANTICS, self.sha256, self.backend, self.digest]
+        if self.stop_margin is not None:
+            parts.append(self.stop_margin)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @property
@@ -78,7 +82,9 @@ class Shard(Task):
 
     def run(self, opened: Opened) -> Spent:
         """Run the windows and write their results."""
-        runner, load = opened.network(Path(self.artifact), self.sha256, self.backend)
+        runner, load = opened.network(
+            Path(self.artifact), self.sha256, self.backend, self.stop_margin
+        )
         windows = opened.windows(self.windows, self.start, self.stop, self.digest)
         begin = time.perf_counter()
         result = run_windows(runner, windows)

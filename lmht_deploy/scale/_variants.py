@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,6 +12,7 @@ import numpy as np
 
 from lmht_deploy.errors import DataError, show
 from lmht_deploy.ir import (
+    WINDOW_STEPS,
     Conv,
     Flatten,
     Input,
@@ -31,7 +33,8 @@ class Variant:
 
     Attributes:
         steps: T, the number of time-steps that are run; None for all. Layers see the first steps of
-            their inputs. The first layers see the whole window.
+            their inputs. The first layers see the input steps that their remaining rows of the
+            T-GIM read; the network reads no further ones.
         levels: L, the largest spike count per step; None for that of the network.
         initial_potential: v0 in units of the threshold θ; None for that of the network.
     """
@@ -59,24 +62,38 @@ class Variant:
     def apply(self, net: Network) -> Network:
         """Return the changed network.
 
+        If it reads fewer input steps, its metadata states the number of steps of the windows that
+        it reads the first steps of, see `WINDOW_STEPS`.
+
         Raises:
             DataError: The network is a float network, or has fewer steps or levels.
             NetworkError: The changed network cannot be proved to fit 32 bits.
         """
-        if not net.integer:
-            raise DataError("variants are made of integer networks; quantize the network first")
-        if any(layer.substeps != 1 for layer in net.neurons) and self != Variant():
-            raise DataError("variants are made of networks without sub-steps")
+        check_source(net)
+        steps = self._input_steps(net)
+        metadata = dict(net.metadata)
+        if steps != net.input.steps:
+            metadata.setdefault(WINDOW_STEPS, str(net.input.steps))
         return Network(
-            tuple(self._layer(net, layer) for layer in net.layers), metadata=net.metadata
+            tuple(self._layer(net, layer, steps) for layer in net.layers), metadata=metadata
         )
 
-    def _layer(self, net: Network, layer: Layer) -> Layer:
+    def _input_steps(self, net: Network) -> int:
+        """Return the number of input steps up to the last one that reaches the remaining steps."""
+        if self.steps is None or _reads_input(net, net.readout):
+            return net.input.steps
+        rows = [layer.omega[: self.steps] for layer in net.neurons if _reads_input(net, layer)]
+        last = (np.flatnonzero(omega.any(0))[-1:].tolist() for omega in rows)
+        return 1 + max(itertools.chain.from_iterable(last), default=0)
+
+    def _layer(self, net: Network, layer: Layer, input_steps: int) -> Layer:
+        if isinstance(layer, Input):
+            return dataclasses.replace(layer, steps=input_steps)
         if not isinstance(layer, Neurons):
             return layer
         changes: dict[str, object] = {}
         if self.steps is not None:
-            changes["omega"] = self._omega(net, layer)
+            changes["omega"] = self._omega(net, layer, input_steps)
         if self.levels is not None:
             if self.levels > layer.levels:
                 raise DataError(
@@ -88,14 +105,22 @@ class Variant:
             changes["v0"] = v0.astype(layer.v0.dtype)
         return dataclasses.replace(layer, **changes)  # type: ignore[arg-type]
 
-    def _omega(self, net: Network, layer: Neurons) -> np.ndarray:
+    def _omega(self, net: Network, layer: Neurons, input_steps: int) -> np.ndarray:
         """Return the first rows of the T-GIM, and the columns of the steps that remain."""
         assert self.steps is not None
-        rows, columns = layer.omega.shape
+        rows = len(layer.omega)
         if self.steps > rows:
             raise DataError(f"layer {layer.name!r} has {rows} time-steps, not {self.steps}")
-        whole = _reads_input(net, layer)
-        return layer.omega[: self.steps, : columns if whole else self.steps]
+        columns = input_steps if _reads_input(net, layer) else self.steps
+        return layer.omega[: self.steps, :columns]
+
+
+def check_source(net: Network) -> None:
+    """Raise DataError if variants cannot be made of a network."""
+    if not net.integer:
+        raise DataError("variants are made of integer networks; quantize the network first")
+    if any(layer.substeps != 1 for layer in net.neurons):
+        raise DataError("variants are made of networks without sub-steps")
 
 
 def _reads_input(net: Network, layer: Layer) -> bool:

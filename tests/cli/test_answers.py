@@ -163,7 +163,7 @@ def test_layers_without_a_spike_are_named(folder: Path, capsys: pytest.CaptureFi
 def test_predictions_of_run(folder: Path) -> None:
     run_json("--data", "data.npz", "--predictions", "p.csv", "--latency", 0)
     found = rows("p.csv")
-    names = ["source", "window", "time", "label", "class", "predicted", "margin"]
+    names = ["source", "window", "time", "label", "class", "predicted", "margin", "steps"]
     assert list(found[0]) == [*names, *(f"logit_{k}" for k in range(NET.classes))]
     for window, row in enumerate(found):
         assert row["source"] == "data.npz" and row["window"] == str(window) and row["time"] == ""
@@ -179,7 +179,7 @@ def test_predictions_as_parquet(folder: Path) -> None:
     run_json("--data", "data.npz", "--predictions", "p.parquet")
     found = parquet.read_table("p.parquet")
     assert [str(field.type) for field in found.schema] == [
-        *("string", "int64", "double", "int64", "string", "int64", "double"),
+        *("string", "int64", "double", "int64", "string", "int64", "double", "int64"),
         *["int64"] * NET.classes,
     ]
     as_text = [

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lmht_deploy import reference
+from lmht_deploy import backends, reference
+from lmht_deploy.answers import Judge, answer_windows
 from lmht_deploy.engine import StepwiseEngine
+from lmht_deploy.errors import BackendError
 from lmht_deploy.events.arrays import Sensor, make_events
 from lmht_deploy.events.windows import WindowRule, count_windows
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.formats.windows import save_windows
-from tests.support.networks import SPECIAL, windows_for
+from tests.support.networks import SPECIAL, float_network, windows_for
 
 from .test_cli import lmht, refused
 
@@ -97,10 +101,20 @@ def test_search_writes_the_best_network(net: Path, data: Path, tmp_path: Path) -
     files = ("--data", data, "--out", out, "--json", found, "--workers", 1)
     assert lmht("search", net, *files, "--split", "all", "--stop-risk", 0.1) == 0
     content = json.loads(found.read_text())
-    steps = content["best"]["steps"]
-    assert content["early"] is None if steps else content["early"]["windows"] == 60
-    assert content["best"]["accuracy"] == 1 and (out / "best.lmht").exists()
+    best = content["best"]
+    assert content["schema"] == "lmht-search" and content["stop_risks"] == [0.1]
+    assert best["accuracy"] == 1 and best["windows"] == 60 and best["stop"]["windows"] == 60
     assert any(candidate["front"] for candidate in content["candidates"])
+    page = Path("docs/reference/search-json.md").read_text()
+    assert not [key for key in {*content, *best, *best["stop"]} if f"`{key}`" not in page]
+    again = tmp_path / "again.json"
+    margin = ("--stop-margin", best["stop"]["stop_margin"], "--latency", 0, "--json", again)
+    assert lmht("run", content["path"], "--data", content["measured"], *margin) == 0
+    ran = json.loads(again.read_text())
+    assert ran["accuracy"] == best["accuracy"]
+    assert sum(map(sum, ran["sops"].values())) / 60 == best["sops"]
+    assert sum(map(sum, ran["spikes"].values())) / 60 == best["spikes"]
+    assert sum(ran["steps"]) / 60 == best["mean_steps"]
     assert lmht("search", net, *files, "--split", "all", "--budget-sops", 1) == 1
 
 
@@ -113,8 +127,9 @@ def test_run_finds_a_stop_margin(net: Path, data: Path, tmp_path: Path) -> None:
     assert early["stop_margin"] >= 0 and 0 <= early["saved_sops"] < 1
 
 
+@pytest.mark.parametrize("margin", [0, 200])
 def test_stream_stops_when_sure(
-    net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    margin: int, net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)
     sensor = Sensor(*STEPWISE.input.shape[1:])
@@ -128,16 +143,97 @@ def test_stream_stops_when_sure(
     rule = WindowRule(STEPWISE.input.steps, "time", 8_000)
     windows = np.minimum(count_windows(events, sensor, rule), STEPWISE.input.max_value)
     engine = StepwiseEngine(STEPWISE)
-    expected = [engine.run(window, 0).result for window in windows]
+    expected = [engine.run(window, margin) for window in windows]
     size = f"{sensor.width}x{sensor.height}"
     source = (net, tmp_path / "recording.npy", "--sensor", size, "--length", "8ms")
-    assert lmht("stream", *source, "--stop-margin", 0, "--json", "-") == 0
+    assert lmht("stream", *source, "--stop-margin", margin, "--json", "-") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["sops"] for line in lines[: len(expected)]] == [
         sum(int(n[0]) for n in result.sops.values()) for result in expected
     ]
+    total = STEPWISE.input.steps
+    for line, result in zip(lines, expected, strict=False):
+        assert result.steps is not None and line["steps"] == result.steps[0]
+        compared = result.margins[0] * result.scale * total / line["steps"]
+        assert line["margin"] == pytest.approx(compared)
+    assert len({line["steps"] for line in lines}) > (margin > 0)
+    smallest = sorted(line["margin"] for line in lines)[len(lines) // 2]
+    unknown = [-1 if line["margin"] < smallest else line["label"] for line in lines]
+    limits = ("--stop-margin", margin, "--min-margin", smallest)
+    assert lmht("stream", *source, *limits, "--predictions", tmp_path / "p.csv") == 0
+    text = capsys.readouterr().out.splitlines()
+    assert all(
+        f"{line['steps']} of {total} time-steps" in said
+        for line, said in zip(lines, text, strict=True)
+    )
+    with (tmp_path / "p.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["predicted"]) for row in rows] == unknown
+    assert [int(row["steps"]) for row in rows] == [line["steps"] for line in lines]
     whole = reference.run(STEPWISE, windows)
     assert sum(line["sops"] for line in lines) < int(sum(whole.sops.values()).sum())  # type: ignore[union-attr]
+
+
+def test_smoothing_averages_windows_of_different_numbers_of_steps_alike() -> None:
+    """A window that ended after one of four steps counts as if the others were like it."""
+    logits = np.array([[4, 0], [0, 3]])
+    result = replace(
+        reference.run(STEPWISE, windows_for(STEPWISE, 2)),
+        logits=logits,
+        scale=1.0,
+        steps=np.array([4, 1]),
+    )
+    recordings = np.zeros(2, int)
+    answers = answer_windows(result, Judge(smooth=2), recordings, steps=4)
+    assert answers.labels.tolist() == [0, 1] and answers.margins.tolist() == [4, (12 - 4) / 2]
+    whole = answer_windows(replace(result, steps=None), Judge(smooth=2), recordings)
+    assert whole.labels.tolist() == [0, 0] and whole.margins.tolist() == [4, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--stop-risk", 0.1, "--backend", "torch"), "--stop-risk: backend 'torch' runs whole"),
+        (("--stop-margin", 1, "--backend", "reference"), "--stop-margin: backend 'reference'"),
+        (("--stop-risk", 0.1, "--stop-margin", 1), "do not give --stop-margin with it"),
+    ],
+)
+def test_a_run_that_cannot_stop(
+    options: tuple[object, ...],
+    message: str,
+    net: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert message in refused(capsys, "run", net, "--data", data, *options)
+
+
+@pytest.mark.parametrize("name", [name for name in backends.NAMES if name != "event"])
+def test_only_the_engine_stops(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"net{backends.artifact_suffix(name)}"
+    path.touch()
+    with pytest.raises(BackendError, match=f"'{name}' runs whole windows.*backend 'event' can"):
+        backends.open_backend(name, path, stop_margin=1)
+
+
+def test_a_network_with_a_full_t_gim_cannot_stop(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_network(SPECIAL["lm-ht"](), tmp_path / "tgim.lmht")
+    for option in ("--stop-risk", "--stop-margin"):
+        said = refused(capsys, "run", tmp_path / "tgim.lmht", "--data", data, option, 1)
+        assert f"{option}: a time-step of this network depends on later ones" in said
+
+
+def test_a_float_network_is_not_blamed_on_the_data(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_network(float_network(), tmp_path / "float.lmht")
+    out = ("--data", data, "--out", tmp_path / "out")
+    said = refused(capsys, "search", tmp_path / "float.lmht", *out)
+    assert "float.lmht: variants are made of integer networks" in said and "data.npz" not in said
+    said = refused(capsys, "search", tmp_path / "net.lmht", *out, "--budget-sops", -1)
+    assert "data.npz" not in said
 
 
 def test_a_stream_that_cannot_stop(

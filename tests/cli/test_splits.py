@@ -74,7 +74,9 @@ def test_a_limit_takes_every_class_and_says_so(
     assert len(read(tmp_path, target_of(), limit=99)) == 12
     read(tmp_path, target_of(), limit=2)
     said = capsys.readouterr().err
-    assert "2 of 12 windows: 1 of each of 2 of 3 classes; none of " in said and "warning" in said
+    assert (
+        "2 of 12 windows: 1 per class; 1 of 3 classes has no window: " in said and "warning" in said
+    )
 
 
 def test_the_rule_of_the_network_holds_where_no_option_is_given(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_sample_of_windows_without_labels_is_their_beginning() -> None:
 def test_samples_say_which_classes_they_cover() -> None:
     labels = np.repeat([0, 1, 3], 5)
     assert describe_sample(labels, balanced_sample(labels, 6, 15), ()) == (
-        "6 of 15 windows: 2 of each of 3 of 4 classes; none of 2",
+        "6 of 15 windows: 2 per class; 1 of 4 classes has no window: 2",
         True,
     )
     labels = np.repeat([0, 1], 5)

@@ -12,12 +12,15 @@ import pytest
 
 import lmht_deploy as lmht
 from lmht_deploy import reference
+from lmht_deploy.analysis.early import calibrate_stop, run_early
+from lmht_deploy.engine import StepwiseEngine
+from lmht_deploy.formats.windows import load_windows
 from lmht_deploy.ir import Network, Neurons
 from lmht_deploy.scale import Variant
 from lmht_deploy.scale._search import silent_channels, variants
 from lmht_deploy.scale._sweep import read_sweep
 from lmht_deploy.scale._variants import prune
-from tests.support.networks import SPECIAL, windows_for
+from tests.support.networks import SPECIAL, float_network, windows_for
 
 
 def silenced(net: Network, channels: int = 2) -> Network:
@@ -64,11 +67,103 @@ def test_a_network_that_is_silent_altogether_keeps_a_channel() -> None:
 def test_a_step_less_is_the_first_steps_of_a_step_by_step_network() -> None:
     net = SPECIAL["if"]()
     windows = windows_for(net, 6)
-    found = reference.run(Variant(steps=2).apply(net), windows, trace=True).traces
+    found = reference.run(Variant(steps=2).apply(net), windows[:, :2], trace=True).traces
     whole = reference.run(net, windows, trace=True).traces
     assert found is not None and whole is not None
     for name, k in found.items():
         assert k.tolist() == whole[name][:, :2].tolist()
+
+
+def test_no_input_step_stays_that_reaches_nothing() -> None:
+    """The remaining steps keep their integers; SOPs are those of the first steps alone."""
+    net = SPECIAL["if"]()
+    windows = windows_for(net, 6)
+    whole, name = reference.run(net, windows, trace=True), net.neurons[0].name
+    for steps in range(1, net.input.steps):
+        cut = Variant(steps=steps).apply(net)
+        assert cut.input.steps == steps and StepwiseEngine.supports(cut)
+        assert cut.metadata["window_steps"] == str(net.input.steps)
+        silent_after = windows.copy()
+        silent_after[:, steps:] = 0
+        found = reference.run(cut, windows[:, :steps])
+        first = reference.run(net, silent_after)
+        assert found.sops[name].tolist() == first.sops[name].tolist()
+        assert whole.traces is not None
+        assert found.spikes[name].tolist() == [int(k.sum()) for k in whole.traces[name][:, :steps]]
+    assert Variant(steps=1).apply(Variant(steps=2).apply(net)).metadata["window_steps"] == "4"
+    full = SPECIAL["lm-ht"]()  # one row of a full T-GIM reads every input step
+    assert Variant(steps=1).apply(full).input.steps == full.input.steps
+    assert Variant(steps=1).apply(full).metadata == full.metadata
+
+
+@pytest.mark.parametrize("name", ["residual", "pooled", "max-pooled", "averaged", "image"])
+def test_cut_input_steps_change_no_integer(name: str) -> None:
+    """With as many input steps as before, a cut network gives the same integers."""
+    net = SPECIAL[name]()
+    windows = windows_for(net, 5)
+    for steps in range(1, min(len(layer.omega) for layer in net.neurons)):
+        cut = Variant(steps=steps).apply(net)
+        (first,) = (layer for layer in net.neurons[:1])
+        read = np.flatnonzero(first.omega[:steps].any(0))[-1] + 1
+        assert cut.input.steps >= read
+        longer = windows[:, : cut.input.steps]
+        found = reference.run(cut, longer, trace=True).traces
+        whole = reference.run(net, windows, trace=True).traces
+        assert found is not None and whole is not None
+        assert found[first.name].tolist() == whole[first.name][:, :steps].tolist()
+
+
+def test_windows_that_end_early_are_candidates(tmp_path: Path) -> None:
+    net = SPECIAL["m-ht"]()
+    windows = windows_for(net, 240)
+    labels = reference.run(net, windows).predictions
+    found = lmht.search(net, windows, labels, out=tmp_path, stop_risks=[0.05, 0.1], workers=1)
+    measured = load_windows(found.measured)  # type: ignore[arg-type]
+    assert measured.windows.tolist() == windows[1::2].tolist()
+    assert measured.labels is not None and measured.labels.tolist() == labels[1::2].tolist()
+    stopped = [candidate for candidate in found.candidates if candidate.stop]
+    assert stopped and any(candidate.front for candidate in stopped)
+    for candidate in stopped:
+        changed = candidate.variant.apply(net)
+        read = windows[:, : changed.input.steps]
+        pruned = prune(changed, silent_channels(changed, read))
+        assert candidate.stop is not None and candidate.stop.windows == 120
+        expected = calibrate_stop(pruned, read[::2], candidate.stop.risk)
+        assert candidate.stop == expected
+        early = run_early(pruned, read[1::2], expected.stop_margin)
+        assert candidate.row.sops == int(early.sops.sum())
+        assert candidate.row.correct == int((early.answers == labels[1::2]).sum())
+        assert candidate.mean_steps == early.steps.mean()
+        assert candidate.differing == int((early.answers != early.whole_answers).sum())
+        assert candidate.row.same_answers == candidate.row.correct  # labels: unchanged answers
+    again = lmht.search(net, windows, labels, out=tmp_path, stop_risks=[0.05, 0.1], workers=1)
+    assert again.evaluation.computed == 0
+    with pytest.raises(lmht.DataError, match=r"0\.001 needs at least 999 calibration windows"):
+        lmht.search(net, windows, labels, out=tmp_path, stop_risks=[0.001])
+    with pytest.raises(lmht.DataError, match="stop_risks must be a Sequence"):
+        lmht.search(net, windows, labels, out=tmp_path, stop_risks=0.1)  # type: ignore[arg-type]
+
+
+def test_evaluate_cuts_windows_for_networks_that_read_their_first_steps(tmp_path: Path) -> None:
+    net = SPECIAL["m-ht"]()
+    windows = windows_for(net, 30)
+    labels = reference.run(net, windows).predictions
+    nets = {"whole": net, "cut": Variant(steps=2).apply(net)}
+    found = lmht.evaluate(nets, windows, labels, out=tmp_path, workers=1)
+    for row, changed in zip(found.rows, nets.values(), strict=True):
+        expected = reference.run(changed, windows[:, : changed.input.steps])
+        assert row.sops == sum(int(counts.sum()) for counts in expected.sops.values())
+        assert row.correct == int((expected.predictions == labels).sum())
+
+
+def test_a_float_network_and_one_with_sub_steps_are_refused(tmp_path: Path) -> None:
+    windows = np.zeros((3, 4, 2, 8, 8), int)
+    for net, message in (
+        (float_network(), "made of integer networks"),
+        (SPECIAL["single-threshold"](), "networks without sub-steps"),
+    ):
+        with pytest.raises(lmht.DataError, match=message):
+            lmht.search(net, windows, np.zeros(3, int), out=tmp_path)
 
 
 def test_variants_say_what_they_are() -> None:
@@ -101,7 +196,8 @@ def test_the_best_under_a_budget(tmp_path: Path) -> None:
     tight = lmht.search(net, windows, labels, out=tmp_path, budget_sops=budget, workers=1)
     assert tight.evaluation.computed == 0  # all variants were there
     assert tight.best is not None and tight.best.costs["sops"] <= budget and tight.path is not None
-    found = reference.run(lmht.load(tight.path), windows)
+    best = lmht.load(tight.path)
+    found = reference.run(best, windows[:, : best.input.steps])
     assert sum(int(counts.sum()) for counts in found.sops.values()) == tight.best.row.sops
     none = lmht.search(net, windows, labels, out=tmp_path, budget_spikes=1e-9, workers=1)
     assert none.best is None and none.path is None

@@ -22,7 +22,7 @@ def taken(sampler: Sampler) -> Picture:
 
 
 def decision(window: int, latency: float = 0.0) -> Decision:
-    return Decision(window, 0, 0, 1, 2.0, [1, 2], False, 3, 0, 5, 7, latency, 0.0)
+    return Decision(window, 0, 0, 1, 2.0, [1, 2], False, 3, 0, 5, 7, latency, 0.0, 4)
 
 
 def result(spikes: int = 5, sops: int = 7) -> Result:
