@@ -125,6 +125,8 @@ export interface Decision {
   lost: number;
   spikes: number;
   sops: number;
+  /** Time-steps that were run: all of the window. */
+  steps: number;
   seconds: number;
   byLayer: { spikes: number[]; events: number[]; sops: number[]; eventSops: number[] };
   traces: Int32Array[] | null;

@@ -462,7 +462,8 @@ export class Stream {
     const result = readResult(this.network, handle);
     const byLayer = { spikes: result.spikes[0], events: result.events[0], sops: result.sops[0],
       eventSops: result.eventSops[0] };
-    return { window, start, time, label, margin, logits: result.logits[0], incomplete, events, lost, spikes, sops,
+    const { steps } = this.network.input;
+    return { window, start, time, label, margin, logits: result.logits[0], incomplete, events, lost, spikes, sops, steps,
       seconds, byLayer, traces: result.traces };
   }
 

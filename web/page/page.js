@@ -528,8 +528,7 @@ listenToKeys(KEYS);
 // The decisions as `lmht stream --json` writes them, without the times that the machine took.
 function decisionLines() {
   return state.decisions.map((decision) => {
-    const { window, start: begin, time, label, margin, logits, incomplete, events, lost, spikes, sops } = decision;
-    const found = { window, start: begin, time, label, margin, logits, incomplete, events, lost, spikes, sops };
+    const { seconds: _seconds, byLayer: _layers, traces: _traces, ...found } = decision;
     return JSON.stringify({ ...found, class: nameOf(label) });
   });
 }
