@@ -11,6 +11,7 @@
     gather         one layer with its sparse path forced: the highest rate of SOPs
     trained        a trained network on held-out windows
     threads        one and two threads
+    batches        batches of 64 windows on one and two threads, and images, per window
     busy           one and two threads while other processes compute
     tiers          every tier of this CPU; OpenVINO is kept to the same instructions
 
@@ -55,6 +56,8 @@ DENSITIES = (0.05, 0.1, 0.15)
 ALL_DENSITIES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)
 HELD_OUT = 16
 """Windows of a trained network."""
+BATCH = 64
+"""Windows of a batch in the table `batches`."""
 
 
 def engine_run(net: Network | engine.Model, windows: np.ndarray, threads: int) -> Run:
@@ -290,6 +293,29 @@ def _two_and_one(net: Network, windows: np.ndarray) -> dict[str, Run]:
     return runs
 
 
+def batches(options: Options) -> Iterator[Row]:
+    """Compare batches of 64 windows with single windows; times are per window."""
+    nets = {
+        **{f"ResNet-18 uniform {d:.0%}": resnet18(density=d, omega="uniform") for d in DENSITIES},
+        **{f"VGG uniform {d:.0%}": vgg(density=d, omega="uniform") for d in DENSITIES},
+        **{f"ResNet-18 per step {d:.0%}": resnet18(density=d) for d in DENSITIES},
+        "images 3x32x32 L=2 T=2 general": resnet18(32, 2, 2, "general", 0.13, channels=3),
+    }
+    for label, net in nets.items():
+        yield Row(label, _per_window_of_batches(net, options.seconds / 3))
+
+
+def _per_window_of_batches(net: Network, seconds: float) -> dict[str, float]:
+    windows = event_windows(net.input.shape, net.input.steps, BATCH)
+    runs = {
+        "batch 1": engine_run(net, windows[:1], 1),
+        f"batch {BATCH}": engine_run(net, windows, 1),
+        f"batch {BATCH}, two threads": engine_run(net, windows, 2),
+    }
+    times = best_of_each(runs, seconds, time.perf_counter)
+    return {name: ms / (1 if name == "batch 1" else BATCH) for name, ms in times.items()}
+
+
 def busy(options: Options) -> Iterator[Row]:
     """Compare one thread with two beside other processes, by their mean times.
 
@@ -409,6 +435,7 @@ TABLES: dict[str, tuple[str, Callable[[Options], Iterator[Row]]]] = {
     "gather": ("One 3x3 convolution, 30 % spikes, sparse path only", gather),
     "trained": (f"A trained network, {HELD_OUT} held-out windows at once", trained),
     "threads": ("ResNet-18 2x48x48 T=4; wall time", threads),
+    "batches": ("2x48x48, T=4, L=1 unless stated; wall time per window", batches),
     "busy": ("ResNet-18 2x48x48 T=4, 10 % spikes, beside other processes; mean wall time", busy),
     "tiers": ("ResNet-18 2x48x48 T=4, 10 % spikes; rivals are kept to the tier", tiers),
 }

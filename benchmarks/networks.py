@@ -213,13 +213,18 @@ def _smallest(condition: Callable[[int], bool], maximum: int) -> int:
 
 
 def resnet18(
-    size: int = 48, steps: int = 4, levels: int = 1, omega: Omega = "identity", density: float = 0.1
+    size: int = 48,
+    steps: int = 4,
+    levels: int = 1,
+    omega: Omega = "identity",
+    density: float = 0.1,
+    channels: int = 2,
 ) -> Network:
-    """Return a ResNet-18 for event data `[2, size, size]`.
+    """Return a ResNet-18 for `[channels, size, size]`; event data have two channels.
 
     A 3 x 3 stem and four stages of two blocks, with 64 to 512 channels.
     """
-    builder = NetworkBuilder((2, size, size), steps, levels, omega, density)
+    builder = NetworkBuilder((channels, size, size), steps, levels, omega, density)
     last = builder.neurons(builder.conv("input", 64))
     for stage in range(4):
         for block in range(2):

@@ -77,7 +77,7 @@ def export(
         logits_only: ONNX: the graph outputs no counts of spikes and operations, and is faster.
         logits_scale: ONNX: the graph also outputs the real value of one unit of a logit.
         portable: ONNX: the graph runs in ONNX Runtime 1.15 and later, not only in 1.24 and later,
-            has no float64, as OpenVINO needs it, and is slower.
+            has neither functions nor float64, as OpenVINO needs it, and is slower.
         stream: ONNX: the graph takes one window or one time-step of a stream at a time, and the
             potentials are inputs and outputs.
         graded: NetX: spikes carry counts of up to L, as on Loihi 2, instead of L single spikes.
@@ -140,7 +140,9 @@ def export(
     return ExportReport(path, "NetX", export_netx(net, path, graded=graded))
 
 
-def _checked(path: str | Path) -> Path:
+def _checked(path: str | Path | Network) -> Path:
+    if isinstance(path, Network):
+        raise ExportError("the network comes first: export(net, path)")
     if not isinstance(path, str | os.PathLike):
         raise ExportError(f"{show(path)} is not the name of a file")
     return Path(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmht_deploy._packages import install_command
-from lmht_deploy.errors import LoweringError, StorageError
+from lmht_deploy.errors import LoweringError, NetworkError, StorageError
 from lmht_deploy.formats.files import as_path
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.formats.networks import load_any_network
@@ -52,6 +52,8 @@ def save(net: Network, path: str | Path) -> None:
     Example:
         >>> lmht.save(lmht.quantize(net), "net.lmht")
     """
+    if isinstance(path, Network):
+        raise NetworkError("the network comes first: save(net, path)")
     path = as_path(path)
     if path.suffix != ".lmht":
         raise StorageError(

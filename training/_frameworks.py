@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lmht_deploy.errors import LoweringError
+from lmht_deploy.errors import LoweringError, show
 from lmht_deploy.ir import Reset
 
 from .model import SpikingModel
@@ -449,8 +449,7 @@ def _check_reset(where: str, found: Dynamics) -> None:
         )
     if found.floor is not None and not found.floor <= least:
         raise LoweringError(
-            f"{where}: the lower bound of the potential must not be above {after}; it is "
-            f"{found.floor:g}"
+            f"{where}: the floor of the potential must not be above {after}; it is {found.floor:g}"
         )
 
 
@@ -475,6 +474,8 @@ def _is_recurrent(name: str) -> bool:
 
 def _scalar(where: str, what: str, value: Any) -> float:
     values = torch.as_tensor(value, dtype=torch.float64).detach()
+    if not values.isfinite().all():
+        raise LoweringError(f"{where}: {what} must be finite, not {show(value)}")
     least, largest = float(values.min()), float(values.max())
     if least != largest:
         raise LoweringError(

@@ -24,6 +24,8 @@ VIEW = ROOT / "lmht_deploy" / "view" / "static"
 
 ENERGY_MODELS = ("45nm-sops", "loihi1-sops")
 """Models that price SOPs alone."""
+_PART = re.compile(r" *<!-- part: (\w+) -->\n(.*?) *<!-- end -->\n", re.DOTALL)
+_PLACE = re.compile(r" *<!-- view: (\w+) -->\n")
 _MODULE_LINE = re.compile(r"^import .*\n|^export (?=\w)", re.MULTILINE)
 
 
@@ -41,10 +43,17 @@ def write_package(engine: bytes, folder: Path) -> None:
 
 def write_page(engine: bytes, folder: Path) -> None:
     """Write the page to an empty folder. Its scripts are no modules, which a file cannot load."""
-    for path in (PAGE / "index.html", PAGE / "page.css", VIEW / "view.css"):
+    for path in (PAGE / "page.css", VIEW / "view.css"):
         shutil.copy(path, folder)
+    (folder / "index.html").write_text(_with_parts((PAGE / "index.html").read_text()))
     (folder / "page.js").write_text(script(engine, VIEW / "draw.js", PAGE / "page.js"))
     (folder / "examples.js").write_text(f"globalThis.EXAMPLES = {json.dumps(_examples())};\n")
+
+
+def _with_parts(page: str) -> str:
+    """Insert the parts that the page shares with that of `lmht view`."""
+    parts = dict(_PART.findall((VIEW / "index.html").read_text()))
+    return _PLACE.sub(lambda place: parts[place[1]], page)
 
 
 def script(engine: bytes, *modules: Path) -> str:

@@ -284,11 +284,7 @@ def _range(
 
 
 class _Convolution:
-    """Weights of one layer of the file, added tap by tap.
-
-    Attributes:
-        token: Number of the channel of ones in the layer before; None without one.
-    """
+    """Weights of one layer of the file, added tap by tap."""
 
     def __init__(self, name: str, before: _Plane, channels: int, plane: Pair, stride: Pair) -> None:
         self.name, self.before, self.channels = name, before, channels
@@ -352,7 +348,7 @@ class _Plane:
         channels: Number of channels.
         plane: Rows and columns.
         blocks: The channels of each layer of the network that they carry.
-        token: Number of the channel of ones.
+        token: Number of the channel of ones; None without one.
     """
 
     channels: int

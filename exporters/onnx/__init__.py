@@ -9,6 +9,7 @@ _counting.py    neurons that subtract θ and do not leak: a recurrence over coun
 _potential.py   all neurons: the recurrence of the semantics over potentials
 _streams.py     networks whose input arrives in parts
 _graph.py       builder of ONNX graphs
+_functions.py   one function for each part of a layer
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def export_onnx(
         logits_only: Whether the graph outputs no counts of spikes and operations.
         logits_scale: Whether the graph also outputs the real value of one unit of a logit.
         portable: Whether the graph avoids arithmetic on uint8, which ONNX Runtime before 1.24 does
-            not implement, and float64, which OpenVINO computes in float32. Such a graph is slower.
+            not implement, float64, which OpenVINO computes in float32, and functions, which
+            OpenVINO does not read. Such a graph is slower.
         stream: "window" or "step" for a graph that takes a window or a time-step of a stream, with
             the potentials as inputs and outputs; None for windows that begin at v0.
 

@@ -66,8 +66,8 @@ def export(
         bool,
         typer.Option(
             "--portable",
-            help="Run in ONNX Runtime 1.15 and later, not only in 1.24 and later, and in OpenVINO "
-            "also with leaks; slower.",
+            help="Run in OpenVINO, and in ONNX Runtime 1.15 and later, not only in 1.24 and later: "
+            "no functions, no arithmetic on uint8; slower.",
             rich_help_panel=ONNX,
         ),
     ] = False,

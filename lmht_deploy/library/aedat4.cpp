@@ -3,6 +3,7 @@
 #include "lz4.hpp"
 #include "recording.hpp"
 #include "text.hpp"
+#include "zstd.hpp"
 
 namespace lmht::library {
 namespace {
@@ -138,8 +139,8 @@ Track event_track(const std::vector<Track>& tracks, const std::string& chosen) {
 
 class Aedat4 : public EventReader {
 public:
-    Aedat4(Bytes packets, int64_t track, bool compressed)
-        : packets_(packets), track_(track), compressed_(compressed) {}
+    Aedat4(Bytes packets, int64_t track, int32_t compression)
+        : packets_(packets), track_(track), compression_(compression) {}
 
     bool read(Events& events) override {
         if (at_ == packets_.size()) return false;
@@ -148,13 +149,14 @@ public:
         const Bytes body = packets_.part(at_ + 8, size_t(size));
         at_ += 8 + body.size();
         if (number != track_) return true;
-        if (!compressed_) {
+        if (compression_ == None) {
             append(body, events);
             return true;
         }
         const size_t most =
             std::min(MAX_PACKET, std::max(EXPANSION_FLOOR, MAX_EXPANSION * body.size()));
-        const std::vector<uint8_t> content = decompress_lz4(body, most);
+        const std::vector<uint8_t> content =
+            compression_ < Zstd ? decompress_lz4(body, most) : decompress_zstd(body, most);
         append({content.data(), content.size()}, events);
         return true;
     }
@@ -171,7 +173,7 @@ private:
 
     Bytes packets_;
     int64_t track_;
-    bool compressed_;
+    int32_t compression_;
     size_t at_ = 0;
 };
 
@@ -190,10 +192,6 @@ Opened open_aedat4(Bytes content, const std::string& chosen) {
     const int32_t compression = table.scalar<int32_t>(0, None);
     require_file(compression >= None && compression <= ZstdHigh,
                  "is damaged, its compression is unknown");
-    if (compression >= Zstd)
-        throw Error(LMHT_UNSUPPORTED,
-                    "is compressed with Zstandard; this library reads LZ4 and uncompressed files. "
-                    "To convert it: lmht events convert");
     const size_t start = MAGIC_BYTES + header.size();
     const int64_t position = table.scalar<int64_t>(1, -1);
     const uint64_t end = position < 0 ? content.size() : uint64_t(position);
@@ -202,8 +200,8 @@ Opened open_aedat4(Bytes content, const std::string& chosen) {
     const Bytes text = table.vector(2, 1);
     const Track track = event_track(
         parse_tracks({reinterpret_cast<const char*>(text.data()), text.size()}), chosen);
-    return {size_of(track), std::make_unique<Aedat4>(content.part(start, end - start), track.number,
-                                                     compression != None)};
+    return {size_of(track),
+            std::make_unique<Aedat4>(content.part(start, end - start), track.number, compression)};
 }
 
 }  // namespace lmht::library

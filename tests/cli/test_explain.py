@@ -161,7 +161,7 @@ def test_mistakes(
     assert "holds no event" in line(net, tmp_path / "empty.npy")
     save_network(float_network(), tmp_path / "float.lmht")
     assert "float" in line(tmp_path / "float.lmht", recording)
-    assert "expected a .lmht file" in line(tmp_path / "net.onnx", recording)
+    assert "expected a .lmht, .net, .nir, or .lmhtf file" in line(tmp_path / "net.onnx", recording)
     save_network(SPECIAL["dense"](), tmp_path / "dense.lmht")
     save_windows(windows_for(SPECIAL["dense"]()), tmp_path / "dense.npz")
     no_pixels = refused(capsys, "explain", tmp_path / "dense.lmht", tmp_path / "dense.npz")

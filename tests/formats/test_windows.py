@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lmht_deploy as lmht
 from lmht_deploy.errors import DataError, LmhtError, StorageError
 from lmht_deploy.formats.windows import load_windows, save_windows
 
@@ -101,3 +102,16 @@ def test_broken_files_are_named_in_one_line(tmp_path: Path, how: str) -> None:
         load_windows(broken(tmp_path / "data.npz", how))
     assert isinstance(caught.value, StorageError | DataError)
     assert "\n" not in str(caught.value)
+
+
+def test_arguments_in_the_wrong_order(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    with pytest.raises(DataError, match=r"^the windows come first: save_windows\(windows, path\)$"):
+        save_windows(path, WINDOWS)  # type: ignore[arg-type]
+    net = lmht.load("zoo:digits")
+    for write in (lmht.save, lmht.export):
+        with pytest.raises(LmhtError, match=r"^the network comes first: \w+\(net, path\)$"):
+            write(path, net)  # type: ignore[arg-type]
+    with pytest.raises(StorageError) as error:
+        lmht.load(WINDOWS)  # type: ignore[arg-type]
+    assert len(str(error.value)) < 150

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,42 @@ def test_frames_of_lz4(library: Library, options: dict[str, Any], tmp_path: Path
             assert_agree(library, path)
         with contextlib.suppress(LibraryError):
             read_library(library, path, None, None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"level": 1, "write_checksum": True},
+        {"level": 19, "write_checksum": True, "write_content_size": False},
+        {"level": -5},
+    ],
+)
+@pytest.mark.parametrize("spread", [1, 9, 60_000])
+def test_frames_of_zstandard(
+    library: Library, options: dict[str, Any], spread: int, tmp_path: Path
+) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    rng = np.random.default_rng(1)
+    number = 30_000  # several blocks
+    x, zero = rng.integers(0, 9, number), np.zeros(number, int)
+    events = make_events(np.cumsum(rng.integers(0, spread, number)), x, zero, zero + 1)
+    packet = encode_aedat4_packet(events, zstandard.ZstdCompressor(**options).compress)
+    lz4_header, zstd_header = (struct.pack("<iiqI", 12, kind, -1, 4) for kind in (1, 3))
+    content = aedat4(bytes(4) + packet[4:]).replace(lz4_header, zstd_header, 1)
+    path = tmp_path / "recording.aedat4"
+    path.write_bytes(content)
+    assert_agree(library, path)
+    assert len(read_library(library, path, None, None)[1]) == number
+    for at in rng.integers(len(content) - len(packet) + 8, len(content), 60):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with contextlib.suppress(LibraryError):
+            read_library(library, path, None, None)
+    path.write_bytes(content[:-20])  # of a packet that is cut off
+    with pytest.raises(LibraryError):
+        read_library(library, path, None, None)
 
 
 def test_errors(library: Library, tmp_path: Path) -> None:

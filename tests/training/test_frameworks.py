@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -145,6 +146,30 @@ def test_spikingjelly(name: str) -> None:
         return [layer[0].swapaxes(0, 1) for layer in spikes]
 
     check(model, run)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"v_threshold": float("nan")}, "v_threshold must be finite, not nan"),
+        ({"v_threshold": -1.0, "v_reset": None}, "the threshold must be above 0; it is -1"),
+        (
+            {"v_threshold": 1.0, "v_reset": 1.5},
+            "the threshold must be above 1.5, to which a spike resets the potential; it is 1",
+        ),
+    ],
+)
+def test_thresholds_that_are_refused(fields: dict[str, Any], message: str) -> None:
+    jelly = pytest.importorskip("spikingjelly.activation_based.neuron")
+    model = nn.Sequential(nn.Linear(4, 3), jelly.IFNode(**fields))
+    with pytest.raises(LoweringError, match=re.escape(message)):
+        lmht.lower(model, lmht.Input(name="input", shape=(4,), steps=2))
+
+
+def test_models_that_are_no_models() -> None:
+    entry = lmht.Input(name="input", shape=(4,), steps=2)
+    with pytest.raises(LoweringError, match="or a module of layers of sinabs, snnTorch or Spiking"):
+        lmht.lower(None, entry)  # type: ignore[arg-type]
 
 
 def test_spikingjelly_is_refused_by_name() -> None:

@@ -559,7 +559,7 @@ function chooseRecording() {
 $("pause").addEventListener("click", pause);
 $("step").addEventListener("click", () => step(1));
 $("back").addEventListener("click", () => step(-1));
-$("speed").addEventListener("change", () => { state.speed = Number($("speed").value); });
+$("speed").addEventListener("change", () => { state.speed = Number($("speed").value) || Infinity; });
 $("seek").addEventListener("input", () => { state.seeking = true; seek(Number($("seek").value)); });
 $("seek").addEventListener("change", () => { state.seeking = false; });
 $("network").addEventListener("change", load);

@@ -14,7 +14,8 @@
  * functions that return no status return 0 or NULL for it.
  *
  * Threads: a network can be used by any number of threads. An engine runs one batch at a time, and
- * a second caller waits. So does a stepper. A result, a recording and a stream belong to one thread at a time.
+ * a second caller waits. So does a stepper. A result, a recording and a stream belong to one thread
+ * at a time.
  *
  * Memory: an object is freed by the function whose name ends in _free, which accepts NULL. Texts
  * and arrays that a function returns belong to its first argument. An engine and a stream keep
@@ -244,7 +245,7 @@ typedef struct lmht_event {
 
 /* A file of events, which the suffix of its name describes:
  *
- *     .aedat4, .aedat   AEDAT 4 (LZ4 or uncompressed) and 3.1; AEDAT 2.0 of a DVS128, a DAVIS or a
+ *     .aedat4, .aedat   AEDAT 4 and 3.1; AEDAT 2.0 of a DVS128, a DAVIS or a
  *                       DVS640
  *     .raw, .dat        Prophesee EVT2, EVT2.1 and EVT3; DAT of the types "cd" and "2d"
  *     .es               Event Stream 2, DVS and ATIS
