@@ -529,7 +529,7 @@ listenToKeys(KEYS);
 function decisionLines() {
   return state.decisions.map((decision) => {
     const { seconds: _seconds, byLayer: _layers, traces: _traces, ...found } = decision;
-    return JSON.stringify({ ...found, class: nameOf(label) });
+    return JSON.stringify({ ...found, class: nameOf(found.label) });
   });
 }
 
