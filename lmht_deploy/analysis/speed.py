@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -192,8 +192,9 @@ class _Worker:
     def run(self, kind: str, seconds: float) -> int:
         """Run windows for some time, and return how many."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{kind} {seconds}\n")
-        self._process.stdin.flush()
+        with suppress(OSError):  # it ended, and so there is no answer
+            self._process.stdin.write(f"{kind} {seconds}\n")
+            self._process.stdin.flush()
         answer = self._answer()
         self._times[kind] += answer["times"]
         return len(answer["times"]) * int(answer["size"])

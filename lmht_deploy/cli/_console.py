@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 
 from lmht_deploy.errors import LmhtWarning, StorageError
+
+from ._printable import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,24 +36,6 @@ class ReaderLeftError(Exception):
 
 
 # ------------------------------------------------------------------------------------- text
-
-
-def printable(text: str) -> str:
-    """Return `text` so that it is safe to print: what is not printable is escaped.
-
-    Names of classes, layers and files, and the headers of recordings come from strangers. A
-    terminal would obey the control characters in them.
-
-    Example:
-        >>> printable("mug\x1b[2J")
-        'mug\\x1b[2J'
-    """
-    return text if text.isprintable() else "".join(map(_escape, text))
-
-
-def _escape(character: str) -> str:
-    visible = character.isprintable() or unicodedata.category(character) == "Zs"
-    return character if visible else character.encode("unicode_escape").decode()
 
 
 def good(text: str) -> Text:

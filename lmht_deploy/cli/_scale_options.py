@@ -12,7 +12,8 @@ import typer
 from lmht_deploy.errors import counted
 
 from . import _options as options
-from ._console import err, printable
+from ._console import err
+from ._printable import printable
 
 if TYPE_CHECKING:
     from lmht_deploy.scale import State

@@ -6,11 +6,11 @@ from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.table import Table
 
-from ._console import printable
+from ._printable import printable
 
 
 class SafeTable(Table):
-    """A table of texts from strangers: see `_console.printable`."""
+    """A table of texts from strangers: see `_printable.printable`."""
 
     def add_row(self, *cells: RenderableType | None, **options: object) -> None:
         """Add a row of cells."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from lmht_deploy.errors import DataError
-from lmht_deploy.ir import WINDOW_STEPS
 
 from ._console import warn
 from ._durations import UNITS
@@ -164,6 +163,8 @@ def window_steps(metadata: Mapping[str, str], steps: int, path: Path) -> int:
         steps: Input steps T_in of the network.
         path: Its file.
     """
+    from lmht_deploy.ir import WINDOW_STEPS
+
     text = metadata.get(WINDOW_STEPS, str(steps))
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < steps:
         raise DataError(f"{path}: its windows must have {steps} or more steps, not {text!r}")

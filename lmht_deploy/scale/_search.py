@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lmht_deploy._arguments import REAL, check_types
+from lmht_deploy._arguments import INTEGER, REAL, check_types
 from lmht_deploy.analysis import energy
 from lmht_deploy.analysis.early import StopRule, check_calibration, choose_margin, stop_scores
 from lmht_deploy.analysis.runner import as_windows
@@ -113,6 +113,8 @@ class SearchResult:
 
 @check_types(
     DataError,
+    shard=INTEGER,
+    progress=(Callable, NoneType),
     stop_risks=Sequence,
     budget_sops=(*REAL, NoneType),
     budget_spikes=(*REAL, NoneType),

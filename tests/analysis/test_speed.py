@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lmht_deploy import engine, exporters
-from lmht_deploy.analysis.speed import measure
+from lmht_deploy.analysis.speed import _Worker, measure
 from lmht_deploy.errors import BackendError
 from lmht_deploy.formats.lmht import save_network
 from tests.support.networks import SPECIAL, windows_for
@@ -43,3 +44,16 @@ def test_a_backend_that_fails_is_named(tmp_path: Path) -> None:
     path.write_text("no network")
     with pytest.raises(BackendError, match="the speed of backend 'event' cannot be measured: "):
         measure({"event": path}, windows_for(NET, 2), rounds=1, seconds=0.01)
+
+
+def test_a_worker_that_is_killed_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "net.lmht"
+    save_network(NET, path)
+    np.save(tmp_path / "windows.npy", windows_for(NET, 2))
+    with (
+        _Worker("event", path, tmp_path / "windows.npy", 1, "cpu") as worker,
+        pytest.raises(BackendError, match="cannot be measured: its process ended"),
+    ):
+        worker._process.kill()
+        worker._process.wait()
+        worker.run("latency", 0.01)

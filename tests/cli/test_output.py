@@ -16,7 +16,7 @@ import pytest
 
 from lmht_deploy import reference
 from lmht_deploy.cli import _console
-from lmht_deploy.cli._console import printable
+from lmht_deploy.cli._printable import printable
 from lmht_deploy.errors import LmhtWarning
 from lmht_deploy.events.arrays import make_events
 from lmht_deploy.formats.lmht import save_network

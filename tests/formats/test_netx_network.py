@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from lmht_deploy.exporters import export
 from lmht_deploy.formats.hdf5 import hdf5_checksum
 from lmht_deploy.ir import Network
 from tests.support.exact_networks import shortcuts
+from tests.support.hdf5 import seal
 from tests.support.networks import SPECIAL, networks, windows_for
 from tests.support.results import assert_equal
 
@@ -46,6 +48,45 @@ def test_round_trip_of_random_graphs(
     except ExportError:
         assume(False)
     assert lmht.load(path) == net
+    windows = windows_for(net, 2)
+    found = backends.open_backend("event", path).run(windows, trace=True)
+    assert_equal(found, reference.run(net, windows, trace=True))
+
+
+IGNORED = {
+    *("inChannels", "outChannels", "kernelSize", "inFeatures", "outFeatures"),
+    *("bias", "iDecay", "vDecay", "vThMant", "refDelay"),
+}
+"""Sizes that no reader uses, and constants of the neurons that only stock lava-dl sees."""
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(name=st.sampled_from(["m-ht", "max-pooled", "residual"]), data=st.data())
+def test_no_number_can_be_changed(
+    name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One more or one less anywhere, with a right checksum, and the file is refused."""
+    path = tmp_path_factory.getbasetemp() / "one-number.net"
+    export(SPECIAL[name](), path)
+    with h5py.File(path, "r+") as file:
+        found: list[str] = []
+
+        def visit(key: str, item: h5py.Group | h5py.Dataset) -> None:
+            number = isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and item.size
+            own = "/lmht/" in key or key.rpartition("/")[2] not in IGNORED
+            flatten = b"flatten" in np.asarray(item.parent.get("type", b""))
+            if number and key.startswith("layer/") and own and not flatten:
+                found.append(key)
+
+        file.visititems(visit)
+        item = file[data.draw(st.sampled_from(found))]
+        values = np.array(item[()])
+        place = data.draw(st.integers(0, values.size - 1))
+        values.reshape(-1)[place] += data.draw(st.sampled_from([-1, 1]))
+        item[...] = values
+    seal(path, path)
+    with pytest.raises(StorageError):
+        lmht.load(path)
 
 
 @pytest.mark.parametrize("backend", ["event", "reference", "torch"])

@@ -49,7 +49,9 @@ def check(content: NetworkFile, path: str) -> None:
         raise StorageError(f"{path}: its layers are not those of the network in the file")
     if timing(net, content.graded) != (content.steps, content.substeps):
         raise StorageError(f"{path}: its steps are not those of the network in the file")
-    if not _same(input_record(net), content.input) or content.layers[0].name != net.input.name:
+    entry = content.layers[0]
+    shared = _same(input_record(net), content.input) and entry.shape == net.input.shape
+    if not shared or entry.name != net.input.name:
         raise StorageError(f"{path}: its input is not that of the network in the file")
     numbers = {str(layer.name): index for index, layer in enumerate(content.layers) if layer.name}
     for record, layer in zip(found, stages, strict=True):
