@@ -155,3 +155,50 @@ def test_nothing_is_written_into_the_home_folder(tmp_path: Path) -> None:
     environment = os.environ | {"HOME": str(home)}
     done = subprocess.run(arguments, env=environment, capture_output=True, timeout=60, check=True)
     assert (done.stdout, done.stderr, list(home.iterdir())) == (b"", b"", [])
+
+
+THRESHOLD = 123
+
+
+def quantized_layer(weight: np.ndarray, bias: np.ndarray) -> bytes:
+    """A layer as other exporters write it: an int8 convolution x, then floor((x + b) / θ)."""
+    from onnx import numpy_helper, parser
+
+    model = parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        layer (float[1,{weight.shape[1]},12,12] counts) => (float[1,K,H,W] spikes)
+        <float one = {{1}}, int8 signed = {{0}}, uint8 unsigned = {{0}},
+         float theta = {{{THRESHOLD}}}>
+        {{
+            kernel = DequantizeLinear(weight, one, signed)
+            quantized = QuantizeLinear(counts, one, unsigned)
+            inputs = DequantizeLinear(quantized, one, unsigned)
+            x = Conv(inputs, kernel)
+            current = Add(x, bias)
+            quotient = Div(current, theta)
+            spikes = Floor(quotient)
+        }}""")
+    constants = {"weight": weight, "bias": bias}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(constants[key], key) for key in constants
+    )
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def test_a_quotient_loses_spikes_of_multiples_of_the_threshold_alone() -> None:
+    """docs/explanation/onnx.md: int8 convolutions are exact, floors of quotients are not."""
+    import openvino
+
+    random = np.random.default_rng(0)
+    weight = random.integers(-127, 128, (64, 64, 3, 3)).astype(np.int8)
+    bias = random.integers(-500, 500, (1, 64, 1, 1)).astype(np.float32)
+    counts = random.integers(0, 3, (1, 64, 12, 12))
+    core, hint = openvino.Core(), {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(quantized_layer(weight, bias)), "CPU", hint)
+    (spikes,) = compiled([counts.astype(np.float32)]).values()
+    views = np.lib.stride_tricks.sliding_window_view(counts[0], (3, 3), axis=(1, 2))
+    sums = np.einsum("kcyx,chwyx->khw", weight.astype(int), views).astype(np.float32)[None]
+    current = sums + bias
+    lost = np.floor_divide(current, THRESHOLD) - spikes
+    assert np.isin(lost, (0, 1)).all()  # which are lost depends on the instructions
+    assert not (current[lost == 1] % THRESHOLD).any()
