@@ -205,6 +205,8 @@ def test_an_energy_model_that_needs_more_counts(net: Network, windows: np.ndarra
     ("change", "message"),
     [
         ({"on": "cloud"}, "there is no executor 'cloud'"),
+        ({"on": "ray://"}, "there is no executor 'ray://'"),
+        ({"on": "ray://head"}, "there is no executor 'ray://head'"),
         ({"on": 3}, "the executor is named by text, not 3"),
         ({"workers": 0}, "the number of workers lies within 1..10,000, not 0"),
         ({"shard": 0}, "a shard has at least one window, not 0"),

@@ -11,6 +11,7 @@ An executor is chosen by a text:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -66,7 +67,7 @@ def open_executor(on: str, workers: int | None = None) -> Executor:
         from .local import LocalExecutor
 
         return LocalExecutor(workers)
-    if name == "ray" and (not rest or rest.startswith("//")):
+    if name == "ray" and (on == "ray" or re.fullmatch(r"//[^/\s]+:\d{1,5}", rest)):
         from .ray import RayExecutor
 
         return RayExecutor(on if rest else None, workers)
