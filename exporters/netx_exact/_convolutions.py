@@ -612,14 +612,10 @@ class _Chain:
         steps = self.net.blocks(stage.name) if not isinstance(stage, Readout) else 1
         block = _Block(own.reshape(len(own), steps, -1), 0, 1, plane)
         blocks: dict[str, tuple[_Block, ...]] = {stage.name: (block,)}
-        extra, used = lanes.extra(lanes.steps), 0
-        for source, phase, _ in carried:
-            index = extra[used : used + phase.index.size].reshape(phase.index.shape)
-            used += phase.index.size
-            blocks[source] = (
-                *blocks.get(source, ()),
-                dataclasses.replace(phase, index=index),
-            )
+        extra = lanes.extra(lanes.steps)
+        for numbers, (source, phase, _) in _shares(extra, carried):
+            index = numbers.reshape(phase.index.shape)
+            blocks[source] = (*blocks.get(source, ()), dataclasses.replace(phase, index=index))
         last = int(extra[-1]) if token else None
         return _Plane(lanes.total(lanes.steps), plane, blocks, last)
 
@@ -641,10 +637,18 @@ def _repeat(
     token: bool,
 ) -> None:
     """Let the channels `extra` repeat what is carried, and the token last."""
-    used = 0
-    for _, phase, offset in carried:
-        count = phase.index.size
-        layer.connect(offset, extra[used : used + count], phase.index.ravel(), 1)
-        used += count
+    for numbers, (_, phase, offset) in _shares(extra, carried):
+        layer.connect(offset, numbers, phase.index.ravel(), 1)
     if token:
         layer.connect_token(extra[-1:], 1)
+
+
+def _shares(
+    extra: np.ndarray, carried: list[tuple[str, _Block, Pair]]
+) -> Iterator[tuple[np.ndarray, tuple[str, _Block, Pair]]]:
+    """Yield the numbers of the channels that repeat each of what is carried, and what it is."""
+    used = 0
+    for carries in carried:
+        count = carries[1].index.size
+        yield extra[used : used + count], carries
+        used += count

@@ -163,12 +163,13 @@ def window_steps(metadata: Mapping[str, str], steps: int, path: Path) -> int:
         steps: Input steps T_in of the network.
         path: Its file.
     """
-    from lmht_deploy.ir import WINDOW_STEPS
+    from lmht_deploy import ir
 
-    text = metadata.get(WINDOW_STEPS, str(steps))
-    if not re.fullmatch(r"\d{1,9}", text) or int(text) < steps:
+    found = ir.window_steps(metadata, steps)
+    if found is None:
+        text = metadata[ir.WINDOW_STEPS]
         raise DataError(f"{path}: its windows must have {steps} or more steps, not {text!r}")
-    return int(text)
+    return found
 
 
 def own_rule(metadata: Mapping[str, str], steps: int, path: Path) -> WindowRule | None:

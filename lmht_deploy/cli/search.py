@@ -159,15 +159,10 @@ def _command(result: SearchResult) -> str:
     return f"lmht run {result.path} --data {result.measured}{margin}"
 
 
-def _name(candidate: Candidate) -> str:
-    stop = "" if candidate.stop is None else f"stop={candidate.stop.stop_margin}"
-    return f"{candidate.variant} {stop}".strip() or "unchanged"
-
-
 def _cells(candidate: Candidate) -> list[str]:
     costs = candidate.costs
     return [
-        _name(candidate),
+        candidate.row.network,
         percent(candidate.row.accuracy),
         f"{costs['sops']:,.0f}",
         f"{costs['spikes']:,.0f}",

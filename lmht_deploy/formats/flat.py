@@ -24,7 +24,7 @@ from lmht_deploy.errors import ExportError, StorageError, show
 from lmht_deploy.formats import lmht
 from lmht_deploy.formats.files import as_path, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import WINDOW_STEPS, Network, require_network
+from lmht_deploy.ir import Network, require_network, window_steps
 from lmht_deploy.ir.layers import Injection, InputKind, Reset
 
 __all__ = ["SCHEMA", "load_flat", "network_to_bytes"]
@@ -274,14 +274,14 @@ def _window_rule(net: Network) -> tuple[str, int, int]:
     text = net.metadata.get("window")
     if text is None:
         return "none", 0, 0
+    steps = window_steps(net.metadata, net.input.steps)
     try:
         rule = json.loads(text)
         found = rule["by"], rule["length"], rule["hop"]
-        steps = int(net.metadata.get(WINDOW_STEPS, net.input.steps))
-        valid = rule["steps"] == steps >= net.input.steps and _is_rule(*found, steps)
+        valid = steps is not None and rule["steps"] == steps and _is_rule(*found, steps)
     except (ValueError, TypeError, KeyError, RecursionError):
         valid = False
-    if not valid:
+    if not valid or steps is None:
         raise ExportError(
             "the metadata of the network holds the window rule "
             f"{show(text)}, which is not one of its {net.input.steps} time-steps"

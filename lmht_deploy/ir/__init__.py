@@ -30,6 +30,7 @@ from .network import (
     class_names,
     require_network,
     require_plain_resets,
+    window_steps,
 )
 from .records import Pair, Shape
 from .synapses import MAX_EXPONENT, Conv, Linear, Scale, Synapse
@@ -66,4 +67,5 @@ __all__ = [
     "require_network",
     "require_plain_resets",
     "sources",
+    "window_steps",
 ]

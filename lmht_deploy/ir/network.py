@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -330,6 +331,16 @@ def class_names(metadata: Mapping[str, str], classes: int) -> tuple[str, ...]:
         return ()
     valid = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
     return tuple(names) if valid and len(names) == classes else ()
+
+
+def window_steps(metadata: Mapping[str, str], steps: int) -> int | None:
+    """Return the number of steps of a window, of which a network reads the first `steps`.
+
+    It is stored under `WINDOW_STEPS`; without it, a network reads whole windows. None if the text
+    there is no such number.
+    """
+    text = metadata.get(WINDOW_STEPS, str(steps))
+    return int(text) if re.fullmatch(r"\d{1,9}", text) and int(text) >= steps else None
 
 
 def _check_steps(layer: Neurons | Readout, shape: Shape, steps: int) -> None:

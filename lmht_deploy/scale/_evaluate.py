@@ -25,7 +25,7 @@ from lmht_deploy.data import Windows
 from lmht_deploy.errors import DataError, StorageError, counted
 from lmht_deploy.formats.files import as_path, check_folder
 from lmht_deploy.formats.lmht import load_input
-from lmht_deploy.ir import WINDOW_STEPS
+from lmht_deploy.ir import window_steps
 
 from ._audit import Audit, audit, choose
 from ._networks import Networks, keep_networks, make_entries
@@ -257,8 +257,8 @@ class InputWindows:
         if path.suffix == ".lmht":
             with contextlib.suppress(StorageError):  # the worker says what is wrong with the file
                 source, metadata = load_input(path)
-                whole = metadata.get(WINDOW_STEPS, "")
-                if whole.isdecimal() and source.steps < self._steps <= int(whole):
+                whole = window_steps(metadata, source.steps)
+                if whole is not None and source.steps < self._steps <= whole:
                     return int(source.steps)
         return self._steps
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,9 +12,8 @@ from lmht_deploy.analysis.compare import choose_backends
 from lmht_deploy.analysis.runner import artifact_name, default_backend, write_artifact
 from lmht_deploy.errors import DataError, show
 from lmht_deploy.formats.files import as_path, no_file
-from lmht_deploy.formats.flat import load_flat
 from lmht_deploy.formats.lmht import load_network, network_checksum, save_network
-from lmht_deploy.formats.nir_network import load_nir_network
+from lmht_deploy.formats.networks import load_any_network
 from lmht_deploy.ir import Network
 from lmht_deploy.zoo import network_path
 
@@ -24,8 +23,8 @@ from ._windows import WindowStore, new_folder
 
 NETWORKS = "networks"
 """Folder below that of an evaluation."""
-READERS: dict[str, Callable[[Path], Network]] = {".nir": load_nir_network, ".lmhtf": load_flat}
-"""Readers of files other than `.lmht` that hold a network which runs on every backend."""
+READ_BACK = (".nir", ".lmhtf")
+"""File name extensions of files whose network is evaluated on every backend, as that of `.lmht`."""
 
 Networks: TypeAlias = (
     Sequence[Network | str | Path] | Mapping[str, Network | str | Path] | Network | str | Path
@@ -84,14 +83,9 @@ def _file(folder: Path, network: Network | str | Path) -> Path:
     path = network_path(as_path(network))
     if not path.is_file():
         raise no_file(path)
-    if path.suffix in READERS:
-        return _keep_network(folder, read_network(path))
+    if path.suffix in READ_BACK:
+        return _keep_network(folder, load_any_network(path))
     return path.absolute()
-
-
-def read_network(path: Path) -> Network:
-    """Read a `.lmht`, `.nir` or `.lmhtf` file."""
-    return READERS.get(path.suffix, load_network)(path)
 
 
 def _keep_network(folder: Path, net: Network) -> Path:

@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 
 from lmht_deploy._suggest import unknown
 from lmht_deploy.errors import DataError, LmhtError, StorageError
+from lmht_deploy.formats.networks import load_any_network
 from lmht_deploy.ir import Network
 from lmht_deploy.zoo import PREFIX, network_path
 
-from ._networks import check_unique, file_names, read_network
+from ._networks import check_unique, file_names
 from ._variants import Variant
 
 MAX_FILE = 2**20
@@ -72,7 +73,7 @@ def _varied(
 ) -> Iterator[tuple[str, Network]]:
     """Yield every variant of each network, with its name."""
     for name, file in sources:
-        net = read_network(file)
+        net = load_any_network(file)
         for variant in variants:
             with _errors(path, file):
                 changed = variant.apply(net)
