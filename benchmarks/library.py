@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from collections.abc import Callable
 from ctypes import byref, c_char_p, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 
 import numpy as np
@@ -20,9 +19,11 @@ from lmht_deploy.formats.flat import network_to_bytes
 from lmht_deploy.ir import Network
 
 from .report import cpu
+from .timing import Run, best_of_each
 from .web import cases
 
-RUNS = 40
+SECONDS = 10
+"""Time for both runs of a case."""
 HANDLE = ctypes.POINTER(c_void_p)
 SIGNATURES = {
     "network_read": [c_char_p, c_size_t, c_char_p, HANDLE],
@@ -63,26 +64,19 @@ class Library:
         return list(self._library.lmht_result_logits(self._result)[: self._classes])
 
 
-def seconds(run: Callable[[np.ndarray], object], windows: np.ndarray) -> float:
-    """Measure a window, on average over all of them."""
-    start = time.perf_counter()
-    for window in windows:
-        run(window)
-    return (time.perf_counter() - start) / len(windows)
-
-
 def compare(path: str, net: Network, windows: np.ndarray) -> tuple[float, float]:
-    """Return seconds per window of the library and of Python."""
+    """Return milliseconds per window of the library and of Python."""
     engine, library = Engine(Model(net)), Library(path, net)
     windows = np.ascontiguousarray(windows, np.int32)
     for window in windows:
         library.run(window)
         assert library.logits() == engine.run(window[None]).logits[0].tolist()
-    pairs = [
-        (seconds(library.run, windows), seconds(lambda window: engine.run(window[None]), windows))
-        for _ in range(RUNS)
-    ]
-    return min(first for first, _ in pairs), min(second for _, second in pairs)
+    runs: dict[str, Run] = {
+        "library": lambda: [library.run(window) for window in windows],
+        "python": lambda: [engine.run(window[None]) for window in windows],
+    }
+    times = best_of_each(runs, SECONDS, time.perf_counter)
+    return times["library"] / len(windows), times["python"] / len(windows)
 
 
 def main() -> None:
@@ -91,7 +85,7 @@ def main() -> None:
         sys.exit("usage: python -m benchmarks.library LIBRARY")
     print(f"{cpu()}\n\n{'ms per window':50s}{'liblmht':>10s}{'Python':>10s}{'ratio':>8s}")
     for name, (net, windows) in cases().items():
-        library, python = (1e3 * value for value in compare(sys.argv[1], net, windows))
+        library, python = compare(sys.argv[1], net, windows)
         print(f"{name:50s}{library:10.3f}{python:10.3f}{python / library:8.2f}")
 
 
