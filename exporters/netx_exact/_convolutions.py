@@ -2,21 +2,27 @@
 
 With `iDecay = vDecay = 4096` a stock neuron fires where the sum of one step reaches its threshold,
 and forgets it. Layers of such neurons compute a layer of T time-steps and L levels without a leak.
-With S[t] = v0 + I[1] + ... + I[t] and F[t] = floor(S[t] / θ), its spikes are
+Let I[t] be the current after the T-GIM (the matrix that mixes time-steps), v0 the initial potential
+and θ the threshold. With S[t] = v0 + I[1] + ... + I[t] and F[t] = floor(S[t] / θ), the spikes are
 
     k[t] = clip(F[t] - k[1] - ... - k[t-1], 0, L)
 
-* One convolution computes the digits of all F[t]: neuron (t, n), n = 1 ... t·L, fires where
-  S[t] >= n·θ. Its weights are W times the column sums of the T-GIM.
-* T - 1 convolutions of 1x1 follow. Number t computes the digits of k[t]: neuron l = 1 ... L fires
-  where (digits of F[t]) - (digits of k[1] ... k[t-1]) >= l. More digits of F[t] than t·L are not
-  needed, as l and all spikes before it are at most t·L.
+A count is held in unary: as many of its neurons, its digits, fire as the count says.
 
-Every layer repeats what later layers need, one step later. A convolution of stride s repeats the
-s·s phases of a plane as channels of their own. The read-out is a convolution, too.
+* One convolution computes the digits of all F[t]: neuron (t, n), n = 1 ... t·L, fires if
+  S[t] >= n·θ. It reads time-step j with W times the sum of column j over the first t rows of the
+  T-GIM.
+* The digits of k[1] are those of F[1]. For t = 2 ... T, a convolution of 1x1 computes the digits of
+  k[t]: neuron l = 1 ... L fires if (digits of F[t]) - (digits of k[1] ... k[t-1]) >= l. More digits
+  of F[t] than t·L are not needed, because k[1] + ... + k[t-1] + l <= t·L.
 
-No neuron may fire without a sample. So a constant that would make it do so is the weight of a
-token: a channel of ones, which enters with the sample and is repeated like the others.
+Every layer also repeats, one step later, the spikes that later layers read. A convolution of
+stride s repeats the s·s planes of every s-th pixel as channels of their own. The read-out is a
+convolution, too.
+
+A bias acts at every step, also without a sample. So a constant that could then make a neuron fire
+is the weight of a token: a channel of ones, which enters with the sample and is repeated like the
+others.
 """
 
 from __future__ import annotations
@@ -199,12 +205,12 @@ def _plane(net: Network, name: str) -> Shape:
 
 @dataclass(frozen=True)
 class _Digits:
-    """Weights and constants of the neurons (channel, digit) of one convolution.
+    """Factors and constants of the neurons (channel, digit) of one convolution.
 
-    A neuron fires where Σ weight·value >= 1 - drive.
+    The weight of a neuron is weight // divisor · gain. It fires if Σ weight·value + drive >= 1.
 
     Attributes:
-        gain: Factor of input step j, int64 [digits, J].
+        gain: Factor of time-step j of the layer that is read, int64 [digits, J].
         divisor: Common divisor of the weights of a channel, int64 [C].
         drive: int64 [C, digits].
     """
@@ -238,7 +244,8 @@ class _ReadoutDigits(_Digits):
 def _digits(layer: Neurons, reads: Sequence[_Read]) -> _Digits:
     """Return the digits of all F[t] of a layer, t by t.
 
-    Weights are divided by what they have in common: with D for the T-GIM, for example.
+    The weights of a neuron are divided by their greatest common divisor. What they must reach is
+    divided too, and rounded up.
     """
     steps, levels = len(layer.omega), spikes_per_step(layer)
     step = np.repeat(np.arange(steps), levels * np.arange(1, steps + 1))
@@ -382,8 +389,8 @@ def _record(
 class _Lanes:
     """How the channels of a stage are divided, so that 1x1 convolutions can have groups.
 
-    Each channel of the layer has a lane, which holds k[1] ... k[t] and the digits of F[t + 1] ...
-    F[T] in the layer of the file number t. What is repeated fills further lanes.
+    Each channel has a lane. After layer t of the stage it holds the digits of k[1] ... k[t] and of
+    F[t + 1] ... F[T]. Channels that are repeated fill further lanes, T·L each.
 
     Attributes:
         channels: C.
@@ -505,7 +512,7 @@ class _Chain:
         return any(digits and digits.token.any() for digits in self.digits[number:])
 
     def add(self, number: int) -> None:
-        """Add the layers of one stage."""
+        """Add the layers of one stage: a convolution, and T - 1 layers that subtract."""
         stage, reads = self.stages[number], self.reads[number]
         _, rows, columns = _plane(self.net, stage.name)
         plane, stride = (rows, columns), self._stride(stage.name, reads)

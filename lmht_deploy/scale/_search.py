@@ -262,7 +262,7 @@ def variants(net: Network) -> Iterator[Variant]:
 
 
 def _proposals(net: Network, windows: np.ndarray, risks: Sequence[float]) -> Iterator[_Proposal]:
-    """Yield the pruned network of each variant, and the same with each stop margin."""
+    """Yield the pruned network of each variant with whole windows, then with each stop margin."""
     seen: set[str] = set()
     for variant in variants(net):
         try:
@@ -311,15 +311,18 @@ def _entries(proposals: Sequence[_Proposal], folder: Path, measured: Windows) ->
 def _candidates(
     proposals: Sequence[_Proposal], plan: Plan, found: Evaluation
 ) -> Iterator[Candidate]:
-    """Yield the candidates whose shards are complete."""
+    """Yield the candidates whose shards, and those of what they are compared with, are complete."""
     rows = {row.network: row for row in found.rows}
-    whole: dict[Variant | None, np.ndarray] = {}  # answers; None: of the unchanged network
+    whole: dict[Variant, np.ndarray] = {}  # answers of whole windows, which precede early ends
     for proposal, entry in zip(proposals, plan.entries, strict=True):
         if proposal.name not in rows:
             continue
         answers, steps = _answers(plan, entry)
-        first = whole.setdefault(None, answers)
-        same = whole.setdefault(proposal.variant, answers)
+        if proposal.stop is None:
+            whole[proposal.variant] = answers
+        first, same = whole.get(proposals[0].variant), whole.get(proposal.variant)
+        if first is None or same is None:
+            continue
         yield Candidate(
             variant=proposal.variant,
             pruned=proposal.pruned,

@@ -1,7 +1,7 @@
 """The process of a worker of `LocalExecutor`: `python -m lmht_deploy.scale.executors._process`.
 
-It reads one task per line of standard input and writes one outcome per line. It ends with its
-input, in the middle of a task too: so it does not outlive its parent, however that ends.
+It reads one task per line of standard input and writes one outcome per line. When its input ends,
+it exits, even in the middle of a task. So it never outlives its parent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import IO
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that limit the threads of a matrix library, if they are set before it is loaded."""
 GRACE = 2.0
-"""Seconds in which a worker ends by itself, and removes the file that it is writing."""
+"""Seconds that a worker has to exit and to remove its unfinished file before it is killed."""
 
 
 def main() -> None:
@@ -62,15 +62,15 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 def _lines() -> Iterator[str]:
-    """Yield the lines of standard input; SystemExit where it ends while a task runs."""
+    """Yield the lines of standard input. At its end, SystemExit stops the task that runs."""
     found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def read() -> None:
-        # A file of its own: at its exit, Python would wait for the lock of sys.stdin.
+        # Not sys.stdin: this thread would hold its lock, for which Python waits when it exits.
         for line in open(0, encoding="utf-8", closefd=False):  # noqa: SIM115
             found.put(line)
         found.put(None)
-        _thread.interrupt_main(signal.SIGTERM)
+        _thread.interrupt_main(signal.SIGTERM)  # calls `_end` in the main thread
         time.sleep(GRACE)
         os._exit(1)
 
