@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 
-from lmht_deploy.errors import StorageError, show
+from lmht_deploy.errors import StorageError, listed, show
 from lmht_deploy.formats.hdf5 import hdf5_checksum, reading_hdf5, writing_hdf5
 
 __all__ = ["Graph", "Node", "Value", "graph_from_dict", "read_nir", "write_nir"]
@@ -103,6 +103,8 @@ def read_nir(path: str | Path) -> Graph:
             checksum, which is compared with its content.
     """
     with reading_hdf5(path, "a .nir file") as file:
+        if missing := [name for name in ("version", "node") if name not in file]:
+            raise StorageError(f"{path}: is not a .nir file: it has no {listed(missing)}")
         if file.attrs.get("checksum", hdf5_checksum(file)) != hdf5_checksum(file):
             raise StorageError(
                 f"{path}: the checksum does not match the content; the file is damaged or was "

@@ -236,6 +236,14 @@ def test_files_of_other_tools_hold_no_network() -> None:
         lmht.load(golden / "sinabs.nir")
 
 
+def test_hdf5_of_another_kind_is_no_nir_file(tmp_path: Path) -> None:
+    other = tmp_path / "other.nir"
+    lmht.save(if_network(), tmp_path / "net.lmht")
+    (tmp_path / "net.lmht").rename(other)
+    with pytest.raises(StorageError, match=r"other\.nir: is not a \.nir file: it has no version"):
+        lmht.load(other)
+
+
 def test_the_import_refuses_files_of_its_own(tmp_path: Path) -> None:
     export(if_network(), tmp_path / "net.nir")
     with pytest.raises(LoweringError, match="run the file as it is"):
