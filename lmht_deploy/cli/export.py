@@ -135,6 +135,7 @@ def export(
 ) -> None:
     """Export an integer network to ONNX, NetX (Lava), NIR, C or a flat file."""
     import lmht_deploy as lmht
+    from lmht_deploy import backends
 
     header = out.with_suffix(".h") if out.suffix == ".c" else None
     if header is not None and json is not None and header.resolve() == json.resolve():
@@ -161,6 +162,8 @@ def export(
         tell(READERS.format(count=differences) if report.warnings else PLAIN)
     if report.keeps_24_bits:
         say("no input makes a 24-bit current or potential of Lava wrap or clip: proved")
+    if openvino and (reason := backends.refusal("openvino", out)):
+        tell(f"note: lmht-deploy does not run this file in OpenVINO: {reason}")
     if report.in_float32:
         synapses = listed(report.in_float32)
         say(f"OpenVINO multiplies in float32, where integers are not proved: {synapses}")

@@ -148,7 +148,13 @@ def test_export_names_what_openvino_multiplies_in_float32(
         network = tmp_path / f"{name}.lmht"
         assert lmht("export", network, "--out", out, "--openvino", "--json", found) == 0
         assert json.loads(found.read_text())["in_float32"] == synapses
-        assert ("in float32, where integers" in capsys.readouterr().out) == bool(synapses)
+        written = capsys.readouterr()
+        assert ("in float32, where integers" in written.out) == bool(synapses)
+        assert written.err == ""
+    network = tmp_path / "large.lmht"
+    save_network(SPECIAL["image-at-every-step"](), network)
+    assert lmht("export", network, "--out", tmp_path / "large.onnx", "--openvino") == 0
+    assert "integers of layer 'c' can reach" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------- profile
