@@ -226,6 +226,7 @@ CALLS: dict[str, Callable[[Path, st.DataObject], object]] = {
         trace=data.draw(st.booleans()),
         logits_only=data.draw(st.booleans()),
         portable=data.draw(st.booleans()),
+        openvino=data.draw(st.booleans()),
         graded=data.draw(st.booleans()),
         stock_exact=data.draw(st.booleans()),
     ),
