@@ -4,6 +4,8 @@
 import { flatFromHdf5, isHdf5 } from "./hdf5.js";
 import { WASM } from "./wasm.js";
 
+export { Pool } from "./pool.js";
+
 const STATUS = { "-1": "argument", "-2": "file", "-3": "unsupported", "-4": "io", "-5": "event", "-6": "memory" };
 const NONE = 1; // LMHT_NONE
 const TRACE = 1; // LMHT_TRACE
