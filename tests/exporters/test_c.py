@@ -195,6 +195,20 @@ def test_the_header_states_the_memory(tmp_path: Path) -> None:
     assert data == 0 or "rel.ro" not in sizes.stdout
 
 
+def test_all_tables_lie_in_flash(tmp_path: Path) -> None:
+    chosen = TARGETS["cortex-m4"]
+    if shutil.which(chosen.compiler) is None:
+        pytest.skip(f"{chosen.compiler} is needed: make cross-tools")
+    export_c(SPECIAL["resets-mixed"](), tmp_path / "net.c")
+    compile_c(chosen.compiler, tmp_path, "-O2", "-fno-pic", *chosen.options)
+    size = chosen.compiler.replace("gcc", "size")
+    sizes = subprocess.run(
+        [size, "net.o"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    text, data, *_ = map(int, sizes.stdout.splitlines()[1].split()[:3])
+    assert data == 0 and text > 40_000
+
+
 def test_prefixes_keep_networks_apart(tmp_path: Path) -> None:
     lmht.export(SPECIAL["if"](), tmp_path / "one.c", prefix="one")
     lmht.export(SPECIAL["lm-ht"](), tmp_path / "two.c", prefix="two")
