@@ -28,6 +28,7 @@ REASONS = {
     "triton": r"[Tt]riton",
     "ray": r"\bray\b",
     "submitit": r"submitit",
+    "slurm": r"\bSlurm\b",
     "chromium": r"Chromium",
     "neurobench": r"neurobench",
     "node": r"Node\.js",
