@@ -225,7 +225,8 @@ class Rules:
         if reset == "value" and self.profile.subtracts_late and node.type == "CubaLIF":
             raise LoweringError(
                 f"{where}: a Synaptic neuron of {self.name} that resets to zero loses the input of "
-                f"the step after a spike, which a network cannot express"
+                f"the step after a spike, which a network cannot express; use a Leaky neuron, or "
+                f"reset_mechanism='subtract'"
             )
         v_reset = np.asarray(node.values.get("v_reset", np.zeros(())), float)
         v0 = found.v0 + v_reset if self.profile.begins_at_reset else found.v0
@@ -244,7 +245,10 @@ def _check_shapes(where: str, values: Mapping[str, np.ndarray]) -> None:
         np.broadcast_shapes(*(value.shape for value in values.values()))
     except ValueError:
         shapes = ", ".join(f"{key} {value.shape}" for key, value in values.items())
-        raise LoweringError(f"{where}: the values have different shapes: {shapes}") from None
+        raise LoweringError(
+            f"{where}: the values have different shapes: {shapes}; each must be one number, or one "
+            "per neuron"
+        ) from None
 
 
 def _positive(where: str, threshold: np.ndarray) -> np.ndarray:
