@@ -106,8 +106,10 @@ PROFILES: Mapping[str, Profile] = {
         "subtract",
         max_spikes=127,
         notes=(
-            "sinabs does not write spike_fn, tau_syn and norm_input: MultiSpike, tau_syn=None and "
-            "norm_input=True are assumed; min_v_mem is the floor, none unless it is given",
+            "sinabs does not write tau_syn and norm_input: tau_syn=None and norm_input=True are "
+            "assumed",
+            "sinabs does not write spike_fn and min_v_mem: MultiSpike and no floor are assumed, "
+            "unless max_spikes and floor are given",
         ),
     ),
     "snntorch": Profile(
@@ -118,7 +120,7 @@ PROFILES: Mapping[str, Profile] = {
         "subtract-late",
         notes=(
             "snnTorch writes v_reset = 0 for every reset: reset by subtraction with "
-            "reset_delay=True is assumed",
+            "reset_delay=True is assumed, unless the reset is given",
         ),
         subtracts_late=True,  # also with reset_delay=False, where a potential stays above θ
     ),
