@@ -138,7 +138,8 @@ def test_run_an_artifact(folder: Path) -> None:
     expected = reference.run(NET, WINDOWS).logits.tolist()
     assert lmht.run(folder / "net.lmht", WINDOWS).logits.tolist() == expected
     assert lmht.run(str(folder / "net.onnx"), WINDOWS, backend="onnx").logits.tolist() == expected
-    with pytest.raises(lmht.BackendError, match=r"backend 'event' runs \.lmht files"):
+    message = r"backend 'event' runs \.lmht, \.net, \.nir, or \.lmhtf files"
+    with pytest.raises(lmht.BackendError, match=message):
         lmht.run(folder / "net.onnx", WINDOWS)
 
 

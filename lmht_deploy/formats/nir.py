@@ -127,16 +127,21 @@ def write_nir(path: str | Path, graph: Graph) -> None:
         _write_values(root, "metadata", graph.metadata)
         nodes = root.create_group("nodes")
         for name, node in graph.nodes.items():
-            group = nodes.create_group(name)
+            group = _group(nodes, name)
             _write_text(group, "type", node.type)
             for key, value in node.values.items():
                 _write_value(group, key, value)
             _write_values(group, "metadata", node.metadata)
 
 
+def _group(parent: h5py.Group, name: str) -> h5py.Group:
+    """Add a group. Given as bytes, any name is stored as `check_layout` allows."""
+    return parent.create_group(name.encode())
+
+
 def _write_values(parent: h5py.Group, name: str, values: Mapping[str, Any]) -> None:
     if values:
-        group = parent.create_group(name)
+        group = _group(parent, name)
         for key, value in values.items():
             _write_value(group, key, value)
 

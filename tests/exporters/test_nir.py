@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import nir
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,6 +31,14 @@ def test_round_trip(name: str, tmp_path: Path) -> None:
     net = SPECIAL[name]()
     export(net, tmp_path / "net.nir")
     assert lmht.load(tmp_path / "net.nir") == net
+
+
+def test_layers_of_any_name(tmp_path: Path) -> None:
+    b = Builder(0)
+    net = b.finish(b.neurons("größe 神経 <&>", b.conv("input", 3)))
+    export(net, tmp_path / "net.nir")
+    assert lmht.load(tmp_path / "net.nir") == net
+    assert {"größe 神経 <&>", "flatten"} < set(nir.read(tmp_path / "net.nir").nodes)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
