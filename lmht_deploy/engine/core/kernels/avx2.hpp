@@ -55,6 +55,18 @@ struct Avx2 : Portable {
         return ~high_bits(lower, upper);
     }
 
+    // Counts 0..255: packed as the bytes of `fire` are.
+    static LMHT_INLINE void narrow(const Lanes& k, uint8_t* to) {
+        LMHT_UNROLL for (int n = 0; n < VECTORS; n += 4) {
+            const __m256i ab = _mm256_packs_epi32((__m256i)k.v[n], (__m256i)k.v[n + 1]),
+                          cd = _mm256_packs_epi32((__m256i)k.v[n + 2], (__m256i)k.v[n + 3]);
+            _mm256_storeu_si256(
+                reinterpret_cast<__m256i*>(to + n * PER),
+                _mm256_permutevar8x32_epi32(_mm256_packus_epi16(ab, cd),
+                                            _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+        }
+    }
+
     // Byte by byte, without a branch.
     static LMHT_INLINE int list(uint64_t mask, uint32_t slot, uint32_t* rows) {
         __m256i first = _mm256_set1_epi32(int(slot * LANES));
