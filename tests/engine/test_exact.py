@@ -569,6 +569,24 @@ def test_a_few_largest_counts(k: int, isa: str) -> None:
     assert "graded" in runner.profile(windows)[1].rows
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 8])
+def test_dot_products_of_counts_that_share_a_word(channels: int, isa: str) -> None:
+    """Rows whose largest counts differ: only those under a row limit how its products are added."""
+    b = Builder(44, shape=(channels, 14, 9), steps=2, max_value=255)
+    conv = b.conv("input", 66)
+    sign = np.where(np.arange(66)[:, None, None, None] % 2, 127, -128)
+    conv = replace(conv, weight=sign * np.ones_like(conv.weight))
+    net = b.finish(b.neurons("a", conv, steps=2, levels=300, threshold=(1000, 2000)))
+    windows = np.zeros((1, *net.window_shape), int)
+    for y, k in enumerate([0, 1, 3, 0, 0, 42, 43, 127, 128, 255, 255, 254, 1, 0]):
+        windows[..., y, :] = k
+    windows[0, 1, :, 3, ::2] = 255
+    runner = engine.Engine(engine.Model(net, isa=isa, path="dense"))
+    assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
+    if isa not in ("generic", "neon"):
+        assert set(runner.profile(windows)[1].rows) == {"dense"}
+
+
 @pytest.mark.parametrize("k", [1, 2, 3, 42, 43, 63, 64, 126, 127, 128, 255])
 def test_dot_products_up_to_the_range_of_a_sum(k: int, isa: str) -> None:
     """16-bit sums of two products each hold 127 // k dot products of four inputs."""

@@ -140,8 +140,11 @@ TEST(order_follows_weights_and_rows) {
     const int few_rows =
         add_convolution(model, model.add_pool(large, {6, 6}, {6, 6}, {0, 0}, true), 128, 1);
     add_classes(model, few_rows, 70);
-    const auto order = [&](int layer) { return order_of(*model.layers[layer].synaptic, 2, false); };
+    const auto order = [&](int layer, size_t cache_bytes = MAX_CACHE_BYTES) {
+        return order_of(*model.layers[layer].synaptic, 2, false, cache_bytes);
+    };
     CHECK(order(small) == Order::Rows);
+    CHECK(order(small, size_t(1) << 16) == Order::Slices);
     CHECK(order(large) == Order::Slices);
     CHECK(order(few_rows) == Order::Slices);
     CHECK(order(int(model.layers.size()) - 1) == Order::Rows);

@@ -5,6 +5,19 @@
 namespace lmht {
 namespace {
 
+int largest_byte(uint64_t bytes) {
+    int largest = 0;
+    for (; bytes; bytes >>= 8) largest = std::max(largest, int(bytes & 255));
+    return largest;
+}
+
+// A bound of the counts under the row: of packed ones, the bits that are there.
+int max_count(const Source& source, const RowInputs& inputs) {
+    const int possible = int(std::min<int64_t>(source.max_count, INT32_MAX));
+    const bool known = inputs.path == Path::Dense && source.spikes.format == Format::Packed;
+    return known ? std::min(possible, largest_byte(inputs.packed)) : possible;
+}
+
 void set_weights(SynapseRow& row, const Synapse& synapse, int slice) {
     const Slice& range = synapse.weights.slices[slice];
     const int kernel_height = synapse.geometry.kernel.y;
@@ -78,7 +91,7 @@ SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const
                        const RowInputs& inputs, int y, int slice) {
     SynapseRow row{};
     row.inputs = &inputs;
-    row.max_count = int(std::min<int64_t>(source.max_count, INT32_MAX));
+    row.max_count = max_count(source, inputs);
     row.exponent = synapse.exponent;
     row.first = synapse.geometry.first.data();
     row.kernel_width = synapse.geometry.kernel.x;

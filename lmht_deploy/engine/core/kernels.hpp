@@ -43,6 +43,7 @@ struct RowInputs {
     // Dense, by dot products: the value of every slot, [blocks][dense_pitch].
     uint8_t* dense = nullptr;
     size_t dense_pitch = 0;
+    uint64_t packed = 0;  // the bits of all packed counts among them
 };
 
 // Which active inputs of a block a list holds, given its partner block.

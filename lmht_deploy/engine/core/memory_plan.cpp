@@ -140,11 +140,11 @@ void RowLayout::bind(unsigned char* rows, int i, PreparedRow& row) const {
     }
 }
 
-Order order_of(const SynapticLayer& layer, int threads, bool tiles) {
+Order order_of(const SynapticLayer& layer, int threads, bool tiles, size_t cache_bytes) {
     if (layer.is_readout() || layer.words() == 1 || !layer.slices_share_inputs())
         return Order::Rows;
     if (tiles && layer.width * layer.blocks < 2 * TILE_SIZE) return Order::Slices;
-    return layer.row_bytes() > CACHE_BYTES || layer.height < 2 * threads ? Order::Slices
+    return layer.row_bytes() > cache_bytes || layer.height < 2 * threads ? Order::Slices
                                                                          : Order::Rows;
 }
 
@@ -193,7 +193,7 @@ void MemoryPlan::plan_layers(const Model& model, int threads) {
     for (const Layer& layer : model.layers) {
         LayerPlan& plan = layers.emplace_back();
         if (!layer.synaptic) continue;
-        plan.order = order_of(*layer.synaptic, threads, model.kernels->multiply);
+        plan.order = order_of(*layer.synaptic, threads, model.kernels->multiply, model.cache_bytes);
         plan.row = RowLayout(model, *layer.synaptic);
         plan_tiles(*layer.synaptic, threads, plan);
         plan.rows = plan.order == Order::Slices ? layer.synaptic->height : plan.tiles.rows;

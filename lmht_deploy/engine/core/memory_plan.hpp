@@ -71,8 +71,8 @@ enum class Order : uint8_t {
              // rows that are too short for tiles
 };
 
-// `tiles`: whether the tier multiplies tiles.
-Order order_of(const SynapticLayer& layer, int threads, bool tiles);
+// `tiles`: whether the tier multiplies tiles. `cache_bytes`: as in `Model`.
+Order order_of(const SynapticLayer& layer, int threads, bool tiles, size_t cache_bytes);
 
 // Lists or dense values of one output row, one entry per synapse. All slices that read the same
 // input channels use the same lists.

@@ -1,6 +1,7 @@
 // A network as the engine runs it: layers in order, weights packed, nothing that changes during a
 // run.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,11 +10,13 @@
 #include "geometry.hpp"
 #include "image.hpp"
 #include "kernels.hpp"
+#include "native/cache.hpp"
 #include "weights.hpp"
 
 namespace lmht {
 
-constexpr size_t CACHE_BYTES = size_t(1) << 20;  // weights that stay in a core's cache
+// Weights that stay in the cache of a core, at most: a larger one was not tried.
+constexpr size_t MAX_CACHE_BYTES = size_t(1) << 20;
 
 // The three ways to read the spikes of a layer. What a synapse reads is a sequence of blocks.
 enum class View : uint8_t {
@@ -149,6 +152,7 @@ public:
     const Kernels* kernels;
     Costs costs;
     PathPolicy policy;
+    size_t cache_bytes = std::min(second_level_cache(MAX_CACHE_BYTES), MAX_CACHE_BYTES);
     std::vector<Tensor> tensors;  // tensor i is the output of layer i; the first is the input
     std::vector<Layer> layers;    // the last is the read-out once `finished`
     int neuron_layers = 0, synaptic_layers = 0;

@@ -26,7 +26,8 @@ WeightRange next_weights(const Model& model, const MemoryPlan& plan, size_t inde
         const PackedWeights& weights = model.layers[i].synaptic->synapses.front().weights;
         if (weights.slices.empty()) return {};
         WeightRange range = weights_of(weights, 0, path);
-        if (plan.layers[i].order == Order::Rows) range.bytes = std::min(weights.size, CACHE_BYTES);
+        if (plan.layers[i].order == Order::Rows)
+            range.bytes = std::min(weights.size, model.cache_bytes);
         return range;
     }
     return {};

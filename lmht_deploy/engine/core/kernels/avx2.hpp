@@ -18,7 +18,7 @@ struct BitRows {
 constexpr BitRows BIT_ROWS;
 
 struct Avx2 : Portable {
-    static constexpr int dense_max = 127;  // see `quads_in_16_bits`
+    static constexpr int dense_max = 255;
     static constexpr int dense_pixels = 6, dense_vectors = 2;
     static constexpr bool narrow_dots = true;
 
@@ -30,28 +30,37 @@ struct Avx2 : Portable {
         return sum;
     }
 
-    static LMHT_INLINE I32 widen(I32 sum) {
-        return (I32)_mm256_madd_epi16((__m256i)sum, _mm256_set1_epi16(1));
+    static LMHT_INLINE I32 widen(I32 sum, int factor = 1) {
+        return (I32)_mm256_madd_epi16((__m256i)sum, _mm256_set1_epi16(int16_t(factor)));
     }
 
-    // As in `Portable`. Eight channels whose bits are 32 bits long become bytes, 64 of them a mask:
+    // The same with sums of 32 bits, of any values: 2 * (value / 2) + value % 2.
+    static LMHT_INLINE I32 wide_dot(I32 sum, I32 values, I32 weights) {
+        const I32 halves = values >> 1 & 0x7f7f7f7f, odd = values & 0x01010101;
+        return sum + widen(dot(I32{}, halves, weights), 2) + widen(dot(I32{}, odd, weights));
+    }
+
+    // 32 lanes of 32 bits as bytes, in order:
     //
     //     packs of 32 bits to 16       | a 0..3  b 0..3 | a 4..7  b 4..7 |
     //     packs of 16 bits to 8        | a 0..3  b 0..3  c 0..3  d 0..3 | a 4..7 ... d 4..7 |
     //     permuted                     | a 0..7  b 0..7 | c 0..7  d 0..7 |
+    template <class Lane>
+    static LMHT_INLINE __m256i narrow(int n, Lane lane) {
+        const __m256i ab = _mm256_packs_epi32(lane(n), lane(n + 1)),
+                      cd = _mm256_packs_epi32(lane(n + 2), lane(n + 3));
+        return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(ab, cd),
+                                           _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    }
+
+    // As in `Portable`.
     static LMHT_INLINE uint64_t fire(Lanes& v, const Lanes& theta) {
         const auto below = [&](int n) LMHT_INLINE_LAMBDA {
             const __m256i found = _mm256_cmpgt_epi32((__m256i)theta.v[n], (__m256i)v.v[n]);
             v.v[n] -= (U32)_mm256_andnot_si256(found, (__m256i)theta.v[n]);
             return found;
         };
-        const auto bytes = [&](int n) LMHT_INLINE_LAMBDA {
-            const __m256i ab = _mm256_packs_epi32(below(n), below(n + 1)),
-                          cd = _mm256_packs_epi32(below(n + 2), below(n + 3));
-            return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(ab, cd),
-                                               _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-        };
-        const __m256i lower = bytes(0), upper = bytes(4);
+        const __m256i lower = narrow(0, below), upper = narrow(4, below);
         return ~high_bits(lower, upper);
     }
 
@@ -65,6 +74,22 @@ struct Avx2 : Portable {
                 _mm256_permutevar8x32_epi32(_mm256_packus_epi16(ab, cd),
                                             _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
         }
+    }
+
+    // As in `Portable`: each threshold that is not reached takes one from n.
+    template <class Tier>
+    static LMHT_INLINE uint64_t count_reached(const Lanes& x, const int32_t* thresholds, int n,
+                                              uint8_t* count) {
+        Lanes k = splat(uint32_t(n));
+        for (; n > 0; --n, thresholds += LANES)
+            LMHT_UNROLL for (int i = 0; i < VECTORS; ++i) k.v[i] +=
+                (U32)((I32)load(thresholds).v[i] > (I32)x.v[i]);
+        narrow(k, count);
+        const auto none = [&](int i) LMHT_INLINE_LAMBDA {
+            const __m256i* const counts = reinterpret_cast<const __m256i*>(count) + i;
+            return _mm256_cmpeq_epi8(_mm256_loadu_si256(counts), _mm256_setzero_si256());
+        };
+        return ~high_bits(none(0), none(1));
     }
 
     // Byte by byte, without a branch.

@@ -151,7 +151,7 @@ struct Avx512 : Portable {
         }
     };
 
-    static LMHT_INLINE void add_rows(Lanes& to, const uint8_t* weights, Part part) {
+    static LMHT_INLINE void add_rows(Lanes& to, const uint8_t* weights, Part part, Prefetcher&) {
         for (; __builtin_expect(part.n > MAX_ROWS, 0); part.n -= MAX_ROWS, part.rows += MAX_ROWS)
             add_some_rows(to, weights, {part.rows, MAX_ROWS});
         add_some_rows(to, weights, part);
@@ -163,9 +163,11 @@ struct Avx512 : Portable {
         sums.add_to(to, part.n);
     }
 
-    static LMHT_INLINE void add_graded(Lanes& to, const uint8_t* weights, Part once, Part twice) {
+    static LMHT_INLINE void add_graded(Lanes& to, const uint8_t* weights, Part once, Part twice,
+                                       Prefetcher& prefetcher) {
         const uint32_t n = once.n + 2 * twice.n;
-        if (__builtin_expect(n > MAX_ROWS, 0)) return add_both<Avx512>(to, weights, once, twice);
+        if (__builtin_expect(n > MAX_ROWS, 0))
+            return add_both<Avx512>(to, weights, once, twice, prefetcher);
         Rows sums;
         if (once.n) sums.add<false>(weights, once);
         if (twice.n) sums.add<true>(weights, twice);

@@ -18,40 +18,6 @@ struct Tile {
     int x0, pixels;
 };
 
-constexpr int FETCHED_BYTES = 64;  // by one prefetch
-
-// Weights that are needed soon, fetched little by little: fetches in a burst would delay what is
-// computed now.
-class Prefetcher {
-public:
-    // The work beside which they are fetched has `units` parts.
-    Prefetcher(const uint8_t* from, size_t bytes, int units)
-        : at_(from), end_(from + bytes), lines_(int((bytes / FETCHED_BYTES + units - 1) / units)) {}
-
-    // A unit is one pixel of one block.
-    Prefetcher(const NeuronRow& row, int first_block)
-        : Prefetcher(row.prefetch, row.prefetch_bytes, row.width * (row.blocks - first_block)) {}
-
-    // Lines to fetch beside one unit.
-    LMHT_INLINE int lines() const { return lines_; }
-
-    LMHT_INLINE void fetch(int n) {
-        for (; n > 0 && at_ < end_; --n, at_ += FETCHED_BYTES) fetch_line();
-    }
-
-private:
-    LMHT_INLINE void fetch_line() const {
-#if defined(__wasm__)  // has no instruction for it: a load that nobody waits for does the same
-        static_cast<void>(*static_cast<const volatile uint8_t*>(at_));
-#else
-        __builtin_prefetch(at_, 0, 2);
-#endif
-    }
-
-    const uint8_t *at_, *end_;
-    int lines_;
-};
-
 // What a synapse adds to: the biases for the first synapse, else the currents so far. Pixels are
 // `pitch` apart.
 struct Base {
@@ -103,10 +69,11 @@ LMHT_INLINE void for_each_list(const NeuronRow& row, const SynapseRow& synapse, 
     const int kernel_width = synapse.kernel_width;
     const size_t position_bytes = size_t(synapse.column_rows) * LANES;
     for_each_pixel(row, synapse, tile, block, [&](int x, Lanes& sum) {
-        prefetcher.fetch(prefetcher.lines());
+        prefetcher.begin(prefetcher.lines());
         const uint32_t begin = starts[first[x]];
         use(sum, x, weights - size_t(first[x]) * position_bytes, begin,
             starts[first[x] + kernel_width] - begin);
+        prefetcher.finish();
     });
 }
 
@@ -118,13 +85,14 @@ LMHT_NOINLINE void add_graded(const NeuronRow& row, const SynapseRow& synapse, T
     const int twice = row.blocks + block;
     const uint32_t *const rows = rows_of(in, block), *const twice_rows = rows_of(in, twice),
                           *const twice_starts = starts_of(in, twice);
-    for_each_list(
-        row, synapse, tile, block, prefetcher,
-        [&](Lanes& sum, int x, const uint8_t* weights, uint32_t begin, uint32_t n) {
-            const uint32_t twice_begin = twice_starts[synapse.first[x]],
-                           m = twice_starts[synapse.first[x] + synapse.kernel_width] - twice_begin;
-            Tier::add_graded(sum, weights, {rows + begin, n}, {twice_rows + twice_begin, m});
-        });
+    for_each_list(row, synapse, tile, block, prefetcher,
+                  [&](Lanes& sum, int x, const uint8_t* weights, uint32_t begin, uint32_t n) {
+                      const uint32_t twice_begin = twice_starts[synapse.first[x]],
+                                     m = twice_starts[synapse.first[x] + synapse.kernel_width] -
+                                         twice_begin;
+                      Tier::add_graded(sum, weights, {rows + begin, n},
+                                       {twice_rows + twice_begin, m}, prefetcher);
+                  });
 }
 
 // Adds n rows of weights, each times a value.
@@ -161,7 +129,7 @@ LMHT_INLINE void add_listed(const NeuronRow& row, const SynapseRow& synapse, Til
     else
         for_each_list(row, synapse, tile, block, prefetcher,
                       [&](Lanes& sum, int, const uint8_t* weights, uint32_t begin, uint32_t n) {
-                          if (n) Tier::add_rows(sum, weights, {rows + begin, n});
+                          if (n) Tier::add_rows(sum, weights, {rows + begin, n}, prefetcher);
                       });
 }
 
@@ -190,13 +158,13 @@ LMHT_INLINE void add_shared(const NeuronRow& row, const SynapseRow& synapse, Til
     Base base = base_of(row, synapse, at);
     const size_t next_base = base.pitch ? LANES : 0;  // from one block to the next
     for (int p = 0; p < tile.pixels; ++p, at += size_t(row.blocks) * LANES, base.at += base.pitch) {
-        prefetcher.fetch(2 * prefetcher.lines());
+        prefetcher.begin(2 * prefetcher.lines());
         const int first = synapse.first[tile.x0 + p];
         const uint8_t* const weights = synapse.weights - size_t(first) * position_bytes;
         const auto add_list = [&](Lanes& sum, int i) {
             const uint32_t begin = starts[i][first],
                            n = starts[i][first + synapse.kernel_width] - begin;
-            if (n) Tier::add_rows(sum, weights, {rows[i] + begin, n});
+            if (n) Tier::add_rows(sum, weights, {rows[i] + begin, n}, prefetcher);
         };
         Lanes both = splat(0);
         add_list(both, 0);
@@ -207,6 +175,7 @@ LMHT_INLINE void add_shared(const NeuronRow& row, const SynapseRow& synapse, Til
             add(sum, load(base.at + (i - 1) * next_base));
             store(sum, at + (i - 1) * LANES);
         }
+        prefetcher.finish();
     }
 }
 
@@ -221,7 +190,8 @@ LMHT_INLINE void add_shared(const NeuronRow& row, const SynapseRow& synapse, Til
 //     sum[c] += k0 * w0 + k1 * w1 + k2 * w2 + k3 * w3     int32
 
 // How many dot products fit 16-bit sums of two products each. One adds at most 2 * max_count * 128
-// to such a sum, so n of them do where n * max_count <= 127: 2 * 127 * 128 = 32512 < 2^15.
+// to such a sum, so n of them do where n * max_count <= 127: 2 * 127 * 128 = 32512 < 2^15. None
+// does where counts are larger.
 LMHT_INLINE int quads_in_16_bits(int max_count) {
     return max_count > 1 ? 127 / max_count : 127;
 }
@@ -274,12 +244,22 @@ LMHT_INLINE void sum_dots(I32 (&sum)[P][V], const DotPixels& dots, int v0, int f
     for (; first < end; ++first) add_quad();
 }
 
+// A tier whose dot products take any counts.
+template <class Tier>
+struct WideDots : Tier {
+    static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
+        return Tier::wide_dot(sum, values, weights);
+    }
+};
+
 // The dot products of one run, which begins at quad `first`.
 template <class Tier, int P, int V>
 LMHT_INLINE void add_run(I32 (&sum)[P][V], const DotPixels& dots, int v0, int first,
                          Prefetcher& prefetcher) {
     const int end = first + dots.quads;
     if constexpr (Tier::narrow_dots) {
+        if (dots.quads_at_once == 0)
+            return sum_dots<WideDots<Tier>>(sum, dots, v0, first, end, prefetcher);
         for (int next; first < end; first = next) {
             next = end - first > dots.quads_at_once ? first + dots.quads_at_once : end;
             I32 some[P][V] = {};

@@ -26,6 +26,7 @@ LMHT_INLINE void fill_place(const GatherRow& g, bool inside, size_t word, uint8_
     if (PACKED) {
         const uint64_t counts = inside ? in.packed[word] : 0;
         memcpy(at, &counts, sizeof counts);
+        g.into->packed |= counts;
         return;
     }
     for (int c = 0; c < g.channels; c += LANES) {

@@ -93,7 +93,7 @@ struct Neon : Portable {
 
     // As in `Portable`: the loads of a row are one instruction, and the upper bytes are shifted and
     // added by one.
-    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part) {
+    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part, Prefetcher&) {
         for (; __builtin_expect(part.n > MAX_ROWS, 0); part.n -= MAX_ROWS, part.rows += MAX_ROWS)
             add_some_rows(sum, weights, {part.rows, MAX_ROWS});
         add_some_rows(sum, weights, part);
@@ -126,8 +126,9 @@ struct Neon : Portable {
         odd = (U32)vsraq_n_s32((int32x4_t)odd, both, 16);
     }
 
-    static LMHT_INLINE void add_graded(Lanes& sum, const uint8_t* weights, Part once, Part twice) {
-        add_both<Neon>(sum, weights, once, twice);
+    static LMHT_INLINE void add_graded(Lanes& sum, const uint8_t* weights, Part once, Part twice,
+                                       Prefetcher& prefetcher) {
+        add_both<Neon>(sum, weights, once, twice, prefetcher);
     }
 
     static LMHT_INLINE void add_where(Lanes& sum, uint64_t mask, const int32_t* weight) {

@@ -1,7 +1,7 @@
 // The primitives of a tier in plain C++ and vector extensions; tiers replace what their
 // instructions do better.
 #pragma once
-#include "simd.hpp"
+#include "prefetcher.hpp"
 
 namespace lmht {
 namespace {
@@ -178,11 +178,19 @@ struct Portable {
         }
 
         // Four rows at a time. In the last four, those beyond the list are rows of zeros: n > 0
-        // takes only one branch that is hard to predict.
-        LMHT_INLINE void add(const uint8_t* weights, Part part) {
+        // takes only one branch that is hard to predict. What is due is fetched meanwhile.
+        LMHT_INLINE void add(const uint8_t* weights, Part part, Prefetcher& prefetcher) {
             const uint32_t *rows = part.rows, *last = rows + ((part.n - 1) & ~3u);
-            for (; rows != last; rows += 4)
+            const auto add_four = [&]() LMHT_INLINE_LAMBDA {
                 LMHT_UNROLL for (int i = 0; i < 4; ++i) add_row(weights + rows[i]);
+                rows += 4;
+            };
+            if (prefetcher.is_due()) {
+                Prefetcher fetching = prefetcher;  // in registers
+                for (; rows != last && fetching.is_due(); fetching.fetch_line()) add_four();
+                prefetcher = fetching;
+            }
+            while (rows != last) add_four();
             const uintptr_t none = reinterpret_cast<uintptr_t>(NO_ROW),
                             first = reinterpret_cast<uintptr_t>(weights);
             LMHT_UNROLL for (uint32_t i = 0; i < 4; ++i) {
@@ -211,36 +219,42 @@ struct Portable {
         }
     };
 
-    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part) {
+    // `prefetcher`: what is due may be fetched meanwhile.
+    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part,
+                                     Prefetcher& prefetcher) {
         for (; __builtin_expect(part.n > MAX_ROWS, 0); part.n -= MAX_ROWS, part.rows += MAX_ROWS)
-            add_some_rows(sum, weights, {part.rows, MAX_ROWS});
-        add_some_rows(sum, weights, part);
+            add_some_rows(sum, weights, {part.rows, MAX_ROWS}, prefetcher);
+        add_some_rows(sum, weights, part, prefetcher);
     }
 
-    static LMHT_INLINE void add_some_rows(Lanes& sum, const uint8_t* weights, Part part) {
+    static LMHT_INLINE void add_some_rows(Lanes& sum, const uint8_t* weights, Part part,
+                                          Prefetcher& prefetcher) {
         Rows rows;
-        rows.add(weights, part);
+        rows.add(weights, part, prefetcher);
         rows.add_to(sum, part.n);
     }
 
     // Adds the rows of `once`, and those of `twice` two times.
-    static LMHT_INLINE void add_graded(Lanes& sum, const uint8_t* weights, Part once, Part twice) {
+    static LMHT_INLINE void add_graded(Lanes& sum, const uint8_t* weights, Part once, Part twice,
+                                       Prefetcher& prefetcher) {
         const uint32_t n = once.n + 2 * twice.n;
-        if (__builtin_expect(n > MAX_ROWS, 0)) return add_both<Portable>(sum, weights, once, twice);
+        if (__builtin_expect(n > MAX_ROWS, 0))
+            return add_both<Portable>(sum, weights, once, twice, prefetcher);
         Rows rows;
-        if (twice.n) rows.add(weights, twice);
+        if (twice.n) rows.add(weights, twice, prefetcher);
         rows.twice();
-        if (once.n) rows.add(weights, once);
+        if (once.n) rows.add(weights, once, prefetcher);
         rows.add_to(sum, n);
     }
 
     template <class Tier>
-    static LMHT_INLINE void add_both(Lanes& sum, const uint8_t* weights, Part once, Part twice) {
+    static LMHT_INLINE void add_both(Lanes& sum, const uint8_t* weights, Part once, Part twice,
+                                     Prefetcher& prefetcher) {
         Lanes doubled = splat(0);
-        if (twice.n) Tier::add_rows(doubled, weights, twice);
+        if (twice.n) Tier::add_rows(doubled, weights, twice, prefetcher);
         shift_left(doubled, 1);
         add(sum, doubled);
-        if (once.n) Tier::add_rows(sum, weights, once);
+        if (once.n) Tier::add_rows(sum, weights, once, prefetcher);
     }
 
     // The lowest byte of each lane.

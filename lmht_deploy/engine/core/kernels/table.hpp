@@ -2,6 +2,7 @@
 // templates over `Tier`: `Portable` with the primitives that the tier does better.
 //
 //     simd.hpp           vectors of one tier
+//     prefetcher.hpp     weights that are needed soon
 //     portable.hpp       primitives
 //     values.hpp         values of one word of 64 channels
 //     lists.hpp          lists of active inputs of a row
