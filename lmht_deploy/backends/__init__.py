@@ -234,7 +234,8 @@ def open_backend(
         raise BackendError(f"{show(path)} is not the name of a file")
     path = network_path(path)
     if path.suffix not in _suffixes(module):
-        raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {path.name!r}")
+        known = listed(_suffixes(module), "or")
+        raise BackendError(f"backend {name!r} runs {known} files, not {path.name!r}")
     options = {**_device_option(name, module, device), **_stop_option(name, stop_margin)}
     _require_available(name)
     backend: Backend = module.open_artifact(path, threads=threads, **options)
