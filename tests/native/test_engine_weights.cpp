@@ -36,7 +36,7 @@ static int byte_of(int channel) {
 
 // The place of an input channel in the order of the quads of a slice.
 static size_t slot_of(const Slice& slice, QuadOrder order, int ky, int kx, int c) {
-    if (order == QuadOrder::Rows) return size_t(kx * KERNEL_Y + ky) * slice.channels + c;
+    if (order != QuadOrder::Tiles) return size_t(kx * KERNEL_Y + ky) * slice.channels + c;
     const size_t run_pitch = size_t(slice.run_slots + DEPTH - 1) / DEPTH * DEPTH;
     if (slice.run_slots == slice.channels) return (ky * KERNEL_X + kx) * run_pitch + c;
     return ky * run_pitch + kx * slice.channels + c;
@@ -46,6 +46,8 @@ static size_t slot_of(const Slice& slice, QuadOrder order, int ky, int kx, int c
 static size_t index_of(const Slice& slice, QuadOrder order, size_t slot, int channel) {
     const size_t quad = slot / QUAD, byte = slot % QUAD;
     if (order == QuadOrder::Rows) return (quad * LANES + channel) * QUAD + byte;
+    if (order == QuadOrder::Pairs)
+        return (quad / 2 * LANES + channel) * 2 * QUAD + quad % 2 * QUAD + byte;
     const size_t depth = slice.quads_bytes / (DEPTH * LANES), half = channel / 32;
     const size_t tile = (half * depth + quad / TILE_SIZE) * 2 + channel / TILE_SIZE % 2;
     return (tile * TILE_SIZE + quad % TILE_SIZE) * DEPTH + channel % TILE_SIZE * QUAD + byte;
@@ -78,7 +80,7 @@ static void check_places_of_weights(const Shape& shape, QuadOrder order, bool si
 
 TEST(every_weight_is_in_its_row_and_its_quad) {
     for (const Shape& shape : SHAPES)
-        for (const QuadOrder order : {QuadOrder::Rows, QuadOrder::Tiles})
+        for (const QuadOrder order : {QuadOrder::Rows, QuadOrder::Pairs, QuadOrder::Tiles})
             for (const bool side_by_side : {false, true})
                 check_places_of_weights(shape, order, side_by_side);
 }

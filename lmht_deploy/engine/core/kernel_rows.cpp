@@ -28,12 +28,15 @@ void set_weights(SynapseRow& row, const Synapse& synapse, int slice) {
 }
 
 // The kernel rows of output row y that lie inside the input: those of the padding need no dot
-// products, if whole quads lie in it.
-void set_inside(SynapseRow& row, const Geometry& geometry, int height, int channels, int y) {
+// products, if whole ones lie in it.
+void set_inside(SynapseRow& row, const Synapse& synapse, int height, int slice, int y) {
+    const Geometry& geometry = synapse.geometry;
+    const int channels = synapse.weights.slices[slice].channels;
+    const bool whole = channels % synapse.weights.dot_slots() == 0;
     int first = 0, last = geometry.kernel.y;
     const auto outside = [&](int ky) {
         const int at = geometry.input_row(y, ky);
-        return channels % QUAD == 0 && (at < 0 || at >= height);
+        return whole && (at < 0 || at >= height);
     };
     while (first < last && outside(first)) ++first;
     while (first < last && outside(last - 1)) --last;
@@ -100,8 +103,7 @@ SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const
         set_taps(row, layer, synapse, source.spikes, y, slice);
     } else {
         set_weights(row, synapse, slice);
-        set_inside(row, synapse.geometry, source.spikes.height,
-                   synapse.weights.slices[slice].channels, y);
+        set_inside(row, synapse, source.spikes.height, slice, y);
     }
     return row;
 }

@@ -199,6 +199,7 @@ struct Kernels {
     const char* name;
     Costs costs;
     int dense_max;  // largest value of Path::Dense; 0 where the tier has none
+    int dot_slots;  // 4 for weights in QuadOrder::Rows, 8 for QuadOrder::Pairs
 
     void (*list)(const GatherRow&);  // all paths with lists
     void (*fill)(const GatherRow&);  // Path::Dense, by dot products

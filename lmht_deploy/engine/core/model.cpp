@@ -153,7 +153,7 @@ void check_slots(const Geometry& geometry, int channels) {
 // one in a long sum.
 QuadOrder quad_order(const Kernels& kernels, const SynapseSpec& spec, int channels_in) {
     if (kernels.dense_max == 0) return QuadOrder::None;
-    if (!kernels.multiply) return QuadOrder::Rows;
+    if (!kernels.multiply) return kernels.dot_slots == QUAD ? QuadOrder::Rows : QuadOrder::Pairs;
     const int run_slots = channels_in / spec.groups * spec.kernel.x;
     const int runs = spec.kernel.y, products = runs * ((run_slots + DEPTH - 1) / DEPTH);
     const double cycles =

@@ -20,9 +20,9 @@ int byte_of_channel(int channel) {
     return channel % 16 * 4 + BYTE[channel / 16];
 }
 
-// Where the weight of a row and a channel lies in the quads of a slice of `bytes` bytes.
-size_t index_in_rows(size_t row, int channel) {
-    return (row / QUAD * LANES + channel) * QUAD + row % QUAD;
+// Where the weight of a row and a channel lies, if `slots` slots of a channel are side by side.
+size_t index_in_rows(size_t row, int channel, int slots) {
+    return (row / slots * LANES + channel) * slots + row % slots;
 }
 
 // Slots of a run, filled up to whole products.
@@ -40,6 +40,7 @@ size_t row_of_image(const WeightShape& shape, const Slice& slice, size_t place, 
     return run * filled_up(slice.run_slots) + slot;
 }
 
+// The same in tiles, of a slice of `bytes` bytes.
 size_t index_in_tiles(size_t row, int channel, size_t bytes) {
     constexpr size_t TILE_BYTES = size_t(DEPTH) * TILE_SIZE, PAIR = 2 * TILE_SIZE;
     const size_t half = channel / PAIR * (bytes / 2);
@@ -49,6 +50,10 @@ size_t index_in_tiles(size_t row, int channel, size_t bytes) {
 }
 
 }  // namespace
+
+int PackedWeights::dot_slots() const {
+    return order == QuadOrder::Pairs ? 2 * QUAD : QUAD;
+}
 
 int PackedWeights::max_channels() const {
     int channels = 0;
@@ -82,9 +87,9 @@ void PackedWeights::add_slice(const WeightShape& shape, int first, int last, boo
     const bool whole = side_by_side && slice.channels == shape.channels_in;
     slice.run_slots = slice.channels * (whole ? shape.kernel_x : 1);
     const size_t runs = places * slice.channels / slice.run_slots;
-    const size_t rows = order == QuadOrder::None   ? 0
-                        : order == QuadOrder::Rows ? filled_up(int(places) * slice.channels)
-                                                   : runs * filled_up(slice.run_slots);
+    const size_t rows = order == QuadOrder::None    ? 0
+                        : order == QuadOrder::Tiles ? runs * filled_up(slice.run_slots)
+                                                    : filled_up(int(places) * slice.channels);
     slice.pitch = slice.channels + (places > 1 && slice.channels >= LANES ? SKEW : 0);
     slice.offset = size;
     slice.bytes = places * slice.pitch * LANES;
@@ -111,7 +116,8 @@ void PackedWeights::pack_rows(const WeightShape& shape, const int8_t* weight, in
 
 size_t PackedWeights::index_of(const WeightShape& shape, const Slice& slice, size_t place,
                                int channel, int lane) const {
-    if (order == QuadOrder::Rows) return index_in_rows(place * slice.channels + channel, lane);
+    if (order != QuadOrder::Tiles)
+        return index_in_rows(place * slice.channels + channel, lane, dot_slots());
     return index_in_tiles(row_of_image(shape, slice, place, channel), lane, slice.quads_bytes);
 }
 

@@ -36,6 +36,7 @@ struct Slice {
 enum class QuadOrder : uint8_t {
     None,
     Rows,   // [quad][64 channels][4], for dot products
+    Pairs,  // [pair of quads][64 channels][8], for dot products of eight
     Tiles,  // [half of the channels][16 quads][2 tiles][quad][16 channels][4], for tiles; the rows
             // in the order [kernel row][kernel column][channel] of an image
 };
@@ -51,8 +52,8 @@ enum class QuadOrder : uint8_t {
 //     lower bytes of even words: channels 0..15, of odd words: 16..31; upper bytes: 32..47, 48..63
 //
 // For the dense path, four rows at a time, signed, without the gaps, and with zeros up to a
-// multiple of 64 rows: `quads` [rows / 4][channel][4], or in tiles, where each run of slots that
-// lie side by side in an image is filled up.
+// multiple of 64 rows: `quads` [rows / 4][channel][4], or [rows / 8][channel][8], or in tiles,
+// where each run of slots that lie side by side in an image is filled up.
 struct PackedWeights {
     std::vector<Slice> slices;
     size_t size = 0, quads_size = 0;
@@ -62,6 +63,7 @@ struct PackedWeights {
     Aligned<uint8_t> own;           // what both point to, until `gather_weights` takes them
 
     bool tiled() const { return order == QuadOrder::Tiles; }
+    int dot_slots() const;     // slots of a channel that lie side by side in `quads`
     int max_channels() const;  // input channels of a slice, at most
 
     // `side_by_side`: whether the columns under a kernel row lie side by side in an image.

@@ -29,7 +29,7 @@ int main(int argc, char** argv) {
     const auto model = std::make_shared<lmht::Model>(
         lmht::choose_kernels(argv[1]), dense ? lmht::PathPolicy::Dense : lmht::PathPolicy::List);
     std::mt19937 random(0);
-    std::vector<int8_t> weights(OUT * CHANNELS * 9), last(2 * OUT * SIZE * SIZE, 1);
+    std::vector<int8_t> weights(OUT * CHANNELS * 9), last(2 * OUT, 1);
     for (int8_t& weight : weights) weight = int8_t(random() % 255 - 127);
     const std::vector<int32_t> zero(OUT), never(OUT, 1 << 20);
     std::vector<int32_t> identity(STEPS * STEPS);
@@ -38,8 +38,9 @@ int main(int argc, char** argv) {
     model->add_neurons(
         {synapse(0, weights, OUT, 3)},
         {zero.data(), never.data(), zero.data(), identity.data(), STEPS, 1, 1, lmht::LEAK_ONE});
-    model->add_flatten(1);
-    model->add_readout({synapse(2, last, 2, 1)}, zero.data(), 2, false);
+    model->add_pool(1, {SIZE, SIZE}, {SIZE, SIZE}, {0, 0}, true);
+    model->add_flatten(2);
+    model->add_readout({synapse(3, last, 2, 1)}, zero.data(), 2, false);
     lmht::Engine engine(model, 1);
     std::vector<int32_t> window(INPUTS);
     for (int32_t& k : window) k = int(random() % 1000) < permille;

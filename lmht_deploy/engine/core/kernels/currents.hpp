@@ -234,13 +234,6 @@ LMHT_INLINE void sum_dots(I32 (&sum)[P][V], const DotPixels& dots, int v0, int f
         prefetcher.fetch(1);
         add_quad();
     }
-    if constexpr (Tier::lanes_as_values) {
-        const int fours = (end - first) / 4;
-        Tier::add_four_quads(sum, values, dots.value_pitch, w, fours);
-        first += 4 * fours;
-        values += 4 * fours * QUAD;
-        w += 4 * fours * QUAD * LANES;
-    }
     for (; first < end; ++first) add_quad();
 }
 
@@ -257,7 +250,12 @@ template <class Tier, int P, int V>
 LMHT_INLINE void add_run(I32 (&sum)[P][V], const DotPixels& dots, int v0, int first,
                          Prefetcher& prefetcher) {
     const int end = first + dots.quads;
-    if constexpr (Tier::narrow_dots) {
+    if constexpr (Tier::has_add_quads) {
+        prefetcher.fetch(P * V * prefetcher.lines() / VECTORS);
+        Tier::add_quads(sum, dots.values + first * QUAD, dots.value_pitch,
+                        dots.weights + (first * LANES * QUAD + v0 * PER * Tier::dot_slots),
+                        dots.quads);
+    } else if constexpr (Tier::narrow_dots) {
         if (dots.quads_at_once == 0)
             return sum_dots<WideDots<Tier>>(sum, dots, v0, first, end, prefetcher);
         for (int next; first < end; first = next) {
@@ -308,6 +306,12 @@ LMHT_INLINE int pixels_at_equal_distances(const SynapseRow& synapse, int x, int 
     return pixels;
 }
 
+// In whole dot products.
+template <class Tier>
+LMHT_INLINE int quads_of(int slots) {
+    return (slots + Tier::dot_slots - 1) / Tier::dot_slots * (Tier::dot_slots / QUAD);
+}
+
 template <class Tier>
 void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int block,
                Prefetcher& prefetcher) {
@@ -326,8 +330,8 @@ void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int b
                              .weights = synapse.quads + synapse.first_slot * LANES,
                              .vectors = (row.channels + PER - 1) / PER,
                              .runs = padded ? width : 1,
-                             .quads = (slots + QUAD - 1) / QUAD,
-                             .run_pitch = (column + QUAD - 1) / QUAD,
+                             .quads = quads_of<Tier>(slots),
+                             .run_pitch = quads_of<Tier>(column),
                              .quads_at_once = quads_in_16_bits(synapse.max_count),
                              .base = base_of(row, synapse, to),
                              .to = to,

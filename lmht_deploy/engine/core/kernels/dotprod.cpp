@@ -10,12 +10,7 @@ namespace {
 struct DotProd : NeonDots<DotProd> {
     static constexpr int dense_max = 127;  // SDOT takes signed values
 
-    // Adds the dot products of four values with four weights.
-    static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
-        return (I32)vdotq_s32((int32x4_t)sum, (int8x16_t)values, (int8x16_t)weights);
-    }
-
-    // The same with quad LANE of the values.
+    // Adds the dot products of the values of quad LANE with four weights.
     template <int LANE>
     static LMHT_INLINE I32 dot_lane(I32 sum, int8x16_t weights, uint8x16_t values) {
         return (I32)vdotq_laneq_s32((int32x4_t)sum, weights, vreinterpretq_s8_u8(values), LANE);

@@ -10,66 +10,59 @@ namespace {
 
 struct I8mm : NeonDots<I8mm> {
     static constexpr int dense_max = 255;
+    static constexpr int dot_slots = 2 * QUAD;
 
-    // Adds the dot products of four values with four weights.
-    static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
-        return (I32)vusdotq_s32((int32x4_t)sum, (uint8x16_t)values, (int8x16_t)weights);
-    }
-
-    // The same with quad LANE of the values.
-    template <int LANE>
-    static LMHT_INLINE I32 dot_lane(I32 sum, int8x16_t weights, uint8x16_t values) {
-        return (I32)vsudotq_laneq_s32((int32x4_t)sum, weights, values, LANE);
-    }
-
-    // USMMLA multiplies eight values of two pixels with eight weights of two channels. In the loop
-    // the sums of two pixels are
+    // USMMLA multiplies eight values of two pixels with eight weights of two channels. The sums of
+    // two pixels p, p + 1 and four channels are in two vectors, and in the end in order:
     //
-    //     sum[p]      | pixel p: c, c + 1 | pixel p + 1: c, c + 1 |
-    //     sum[p + 1]  | pixel p: c + 2, c + 3 | pixel p + 1: c + 2, c + 3 |
+    //     pair[0]     | pixel p: c, c + 1     | pixel p + 1: c, c + 1     |
+    //     pair[1]     | pixel p: c + 2, c + 3 | pixel p + 1: c + 2, c + 3 |
     //
-    // and before and after it they are in order.
+    // The last one of an odd number of pixels is taken twice.
     template <int P, int V>
-    static LMHT_INLINE void add_four_quads(I32 (&sum)[P][V], const uint8_t* values, ptrdiff_t pitch,
-                                           const int8_t* weights, int fours) {
-        if constexpr (P % 2 != 0)
-            return NeonDots<I8mm>::add_four_quads(sum, values, pitch, weights, fours);
-        if (fours == 0) return;
-        pair_pixels(sum);
-        for (int n = 0; n < 2 * fours; ++n, values += 2 * QUAD, weights += 2 * QUAD * LANES)
-            add_two_quads(sum, values, pitch, weights);
-        pair_pixels(sum);
-    }
-
-    // `sum` is in pairs.
-    template <int P, int V>
-    static LMHT_INLINE void add_two_quads(I32 (&sum)[P][V], const uint8_t* values, ptrdiff_t pitch,
-                                          const int8_t* weights) {
-        uint8x16_t k[P / 2];
-        LMHT_UNROLL for (int p = 0; p < P; p += 2) k[p / 2] =
-            vcombine_u8(vld1_u8(values + p * pitch), vld1_u8(values + (p + 1) * pitch));
-        LMHT_UNROLL for (int v = 0; v < V; ++v) {
-            const int32x4_t first = vreinterpretq_s32_s8(vld1q_s8(weights + v * BYTES)),
-                            second =
-                                vreinterpretq_s32_s8(vld1q_s8(weights + QUAD * LANES + v * BYTES));
-            const int8x16_t lower = vreinterpretq_s8_s32(vzip1q_s32(first, second)),
-                            upper = vreinterpretq_s8_s32(vzip2q_s32(first, second));
-            LMHT_UNROLL for (int p = 0; p < P; p += 2) {
-                sum[p][v] = (I32)vusmmlaq_s32((int32x4_t)sum[p][v], k[p / 2], lower);
-                sum[p + 1][v] = (I32)vusmmlaq_s32((int32x4_t)sum[p + 1][v], k[p / 2], upper);
+    static LMHT_INLINE void add_quads(I32 (&sum)[P][V], const uint8_t* values, ptrdiff_t pitch,
+                                      const int8_t* weights, int quads) {
+        constexpr int PAIRS = (P + 1) / 2;
+        int32x4_t pair[PAIRS][2 * V];
+        LMHT_UNROLL for (int n = 0; n < PAIRS * 2 * V; ++n) pair[n / (2 * V)][n % (2 * V)] =
+            vdupq_n_s32(0);
+        uint8x16_t k[PAIRS], next[PAIRS];
+        for (; quads >= 4; quads -= 4, values += 4 * QUAD, weights += 4 * QUAD * LANES) {
+            LMHT_UNROLL for (int p = 0; p < PAIRS; ++p) {
+                const uint64x2_t one = vreinterpretq_u64_u8(vld1q_u8(values + 2 * p * pitch)),
+                                 two = vreinterpretq_u64_u8(
+                                     vld1q_u8(values + second_of<P>(p) * pitch));
+                k[p] = vreinterpretq_u8_u64(vzip1q_u64(one, two));
+                next[p] = vreinterpretq_u8_u64(vzip2q_u64(one, two));
             }
-            __asm__ volatile("" ::: "memory");  // loads in advance would need more registers
+            add_two_quads(pair, k, weights);
+            add_two_quads(pair, next, weights + 2 * QUAD * LANES);
+        }
+        if (quads > 0) {
+            LMHT_UNROLL for (int p = 0; p < PAIRS; ++p) k[p] = vcombine_u8(
+                vld1_u8(values + 2 * p * pitch), vld1_u8(values + second_of<P>(p) * pitch));
+            add_two_quads(pair, k, weights);
+        }
+        LMHT_UNROLL for (int p = 0; p < P; ++p) LMHT_UNROLL for (int v = 0; v < V; ++v) {
+            const int64x2_t first = vreinterpretq_s64_s32(pair[p / 2][2 * v]),
+                            second = vreinterpretq_s64_s32(pair[p / 2][2 * v + 1]);
+            sum[p][v] += (I32)(p % 2 ? vzip2q_s64(first, second) : vzip1q_s64(first, second));
         }
     }
 
-    // The upper half of the sums of pixel p, and the lower half of those of pixel p + 1, change
-    // places.
-    template <int P, int V>
-    static LMHT_INLINE void pair_pixels(I32 (&sum)[P][V]) {
-        LMHT_UNROLL for (int p = 0; p < P; p += 2) LMHT_UNROLL for (int v = 0; v < V; ++v) {
-            const int64x2_t one = (int64x2_t)sum[p][v], next = (int64x2_t)sum[p + 1][v];
-            sum[p][v] = (I32)vzip1q_s64(one, next);
-            sum[p + 1][v] = (I32)vzip2q_s64(one, next);
+    // The second pixel of pair p.
+    template <int P>
+    static constexpr int second_of(int p) {
+        return 2 * p + 1 < P ? 2 * p + 1 : 2 * p;
+    }
+
+    template <int PAIRS, int N>
+    static LMHT_INLINE void add_two_quads(int32x4_t (&pair)[PAIRS][N], const uint8x16_t (&k)[PAIRS],
+                                          const int8_t* weights) {
+        LMHT_UNROLL for (int n = 0; n < N; n += 4) {
+            const int8x16x4_t w = vld1q_s8_x4(weights + n * BYTES);
+            LMHT_UNROLL for (int i = 0; i < 4; ++i) LMHT_UNROLL for (int p = 0; p < PAIRS; ++p)
+                pair[p][n + i] = vusmmlaq_s32(pair[p][n + i], k[p], w.val[i]);
         }
     }
 };

@@ -6,7 +6,7 @@ namespace lmht {
 namespace {
 
 struct Neon : Portable {
-    static constexpr int dense_pixels = 6, dense_vectors = 4;
+    static constexpr int dense_pixels = 4, dense_vectors = 4;
 
     // 64 bytes, one per channel.
     struct Bytes {
@@ -93,42 +93,60 @@ struct Neon : Portable {
 
     // As in `Portable`: the loads of a row are one instruction, and the upper bytes are shifted and
     // added by one.
-    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part, Prefetcher&) {
-        for (; __builtin_expect(part.n > MAX_ROWS, 0); part.n -= MAX_ROWS, part.rows += MAX_ROWS)
-            add_some_rows(sum, weights, {part.rows, MAX_ROWS});
-        add_some_rows(sum, weights, part);
-    }
-
-    static LMHT_INLINE void add_some_rows(Lanes& sum, const uint8_t* weights, Part part) {
+    struct Rows {
         uint16x8_t words[PARTS], high[PARTS];
-        LMHT_UNROLL for (int i = 0; i < PARTS; ++i) words[i] = high[i] = vdupq_n_u16(0);
-        _Pragma("GCC unroll 4") for (uint32_t n = 0; n < part.n; ++n) {
-            const uint8x16x4_t row = vld1q_u8_x4(weights + part.rows[n]);
+
+        LMHT_INLINE Rows() {
+            LMHT_UNROLL for (int i = 0; i < PARTS; ++i) words[i] = high[i] = vdupq_n_u16(0);
+        }
+
+        LMHT_INLINE void add_row(const uint8_t* weights) {
+            const uint8x16x4_t row = vld1q_u8_x4(weights);
             LMHT_UNROLL for (int i = 0; i < PARTS; ++i) {
                 const uint16x8_t two = vreinterpretq_u16_u8(row.val[i]);
                 words[i] = vaddq_u16(words[i], two);
                 high[i] = vsraq_n_u16(high[i], two, 8);
             }
         }
-        const uint16x8_t offset = vdupq_n_u16(uint16_t(128 * part.n));
-        LMHT_UNROLL for (int i = 0; i < PARTS; ++i) {
-            // Without the bias of the weights, 16 bits hold the sums of 256 rows.
-            const uint16x8_t low = vsubq_u16(vsubq_u16(words[i], vshlq_n_u16(high[i], 8)), offset);
-            add_words(sum.v[i], sum.v[4 + i], low);
-            add_words(sum.v[8 + i], sum.v[12 + i], vsubq_u16(high[i], offset));
-        }
-    }
 
-    // Adds the even words to one vector and the odd words to the other, with their signs.
-    static LMHT_INLINE void add_words(U32& even, U32& odd, uint16x8_t words) {
-        const int32x4_t both = vreinterpretq_s32_u16(words);
-        even += (U32)vshrq_n_s32(vshlq_n_s32(both, 16), 16);
-        odd = (U32)vsraq_n_s32((int32x4_t)odd, both, 16);
+        LMHT_INLINE void add(const uint8_t* weights, Part part, Prefetcher&) {
+            _Pragma("GCC unroll 4") for (uint32_t n = 0; n < part.n; ++n)
+                add_row(weights + part.rows[n]);
+        }
+
+        LMHT_INLINE void twice() {
+            LMHT_UNROLL for (int i = 0; i < PARTS; ++i) {
+                words[i] = vaddq_u16(words[i], words[i]);
+                high[i] = vaddq_u16(high[i], high[i]);
+            }
+        }
+
+        // Without the bias of the weights, 16 bits hold the sums of 256 rows.
+        LMHT_INLINE void add_to(Lanes& sum, uint32_t n) const {
+            const uint16x8_t bias = vdupq_n_u16(uint16_t(128 * n));
+            LMHT_UNROLL for (int i = 0; i < PARTS; ++i) {
+                const uint16x8_t low = vsubq_u16(words[i], vshlq_n_u16(high[i], 8));
+                add_words(sum.v[i], sum.v[4 + i], vsubq_u16(low, bias));
+                add_words(sum.v[8 + i], sum.v[12 + i], vsubq_u16(high[i], bias));
+            }
+        }
+
+        // Adds the even words to one vector and the odd words to the other, with their signs.
+        static LMHT_INLINE void add_words(U32& even, U32& odd, uint16x8_t words) {
+            const int32x4_t both = vreinterpretq_s32_u16(words);
+            even = (U32)vsraq_n_s32((int32x4_t)even, vshlq_n_s32(both, 16), 16);
+            odd = (U32)vsraq_n_s32((int32x4_t)odd, both, 16);
+        }
+    };
+
+    static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part,
+                                     Prefetcher& prefetcher) {
+        add_all_rows<Rows>(sum, weights, part, prefetcher);
     }
 
     static LMHT_INLINE void add_graded(Lanes& sum, const uint8_t* weights, Part once, Part twice,
                                        Prefetcher& prefetcher) {
-        add_both<Neon>(sum, weights, once, twice, prefetcher);
+        add_graded_rows<Neon>(sum, weights, once, twice, prefetcher);
     }
 
     static LMHT_INLINE void add_where(Lanes& sum, uint64_t mask, const int32_t* weight) {
@@ -172,30 +190,39 @@ struct NeonDots : Neon {
                                     .list_word = 20,
                                     .extra_list_pixel = 50};
 
-    static constexpr bool lanes_as_values = true;
+    static constexpr bool has_add_quads = true;
 
-    // Adds `fours` times four quads.
     template <int P, int V>
-    static LMHT_INLINE void add_four_quads(I32 (&sum)[P][V], const uint8_t* values, ptrdiff_t pitch,
-                                           const int8_t* weights, int fours) {
-        for (; fours > 0; --fours, values += 4 * QUAD, weights += 4 * QUAD * LANES) {
-            uint8x16_t k[P];
+    static LMHT_INLINE void add_quads(I32 (&sum)[P][V], const uint8_t* values, ptrdiff_t pitch,
+                                      const int8_t* weights, int quads) {
+        uint8x16_t k[P];
+        for (; quads >= 4; quads -= 4, values += 4 * QUAD, weights += 4 * QUAD * LANES) {
             LMHT_UNROLL for (int p = 0; p < P; ++p) k[p] = vld1q_u8(values + p * pitch);
             add_quad<0>(sum, k, weights);
             add_quad<1>(sum, k, weights + QUAD * LANES);
             add_quad<2>(sum, k, weights + 2 * QUAD * LANES);
             add_quad<3>(sum, k, weights + 3 * QUAD * LANES);
         }
+        for (; quads > 0; --quads, values += QUAD, weights += QUAD * LANES) {
+            LMHT_UNROLL for (int p = 0; p < P; ++p) k[p] = quad_of(values + p * pitch);
+            add_quad<0>(sum, k, weights);
+        }
+    }
+
+    static LMHT_INLINE uint8x16_t quad_of(const uint8_t* values) {
+        uint32_t four;
+        memcpy(&four, values, QUAD);
+        return vreinterpretq_u8_u32(vdupq_n_u32(four));
     }
 
     template <int LANE, int P, int V>
     static LMHT_INLINE void add_quad(I32 (&sum)[P][V], const uint8x16_t (&k)[P],
                                      const int8_t* weights) {
-        LMHT_UNROLL for (int v = 0; v < V; ++v) {
-            const int8x16_t w = vld1q_s8(weights + v * BYTES);
-            LMHT_UNROLL for (int p = 0; p < P; ++p) sum[p][v] =
-                Tier::template dot_lane<LANE>(sum[p][v], w, k[p]);
-        }
+        static_assert(V == 4);
+        const int8x16x4_t w = vld1q_s8_x4(weights);
+        LMHT_UNROLL for (int v = 0; v < V; ++v) LMHT_UNROLL for (int p = 0; p < P; ++p) sum[p][v] =
+            Tier::template dot_lane<LANE>(sum[p][v], w.val[v], k[p]);
+        __asm__ volatile("" ::: "memory");  // loads in advance would need more registers
     }
 };
 

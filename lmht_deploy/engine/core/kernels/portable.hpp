@@ -17,9 +17,9 @@ struct Part {
 alignas(64) constexpr uint8_t NO_ROW[LANES] = {};
 
 struct Portable {
-    static constexpr int dense_max = 0;  // no dense path
-    // Whether dot products take one lane of a vector of values, so that none is broadcast.
-    static constexpr bool lanes_as_values = false;
+    static constexpr int dense_max = 0;           // no dense path
+    static constexpr int dot_slots = QUAD;        // 8 for weights in QuadOrder::Pairs
+    static constexpr bool has_add_quads = false;  // whether `add_quads` replaces loops over `dot`
 
     static constexpr bool narrow_dots = false;  // whether `dot` has 16-bit sums, which `widen` adds
 
@@ -222,11 +222,18 @@ struct Portable {
     // `prefetcher`: what is due may be fetched meanwhile.
     static LMHT_INLINE void add_rows(Lanes& sum, const uint8_t* weights, Part part,
                                      Prefetcher& prefetcher) {
-        for (; __builtin_expect(part.n > MAX_ROWS, 0); part.n -= MAX_ROWS, part.rows += MAX_ROWS)
-            add_some_rows(sum, weights, {part.rows, MAX_ROWS}, prefetcher);
-        add_some_rows(sum, weights, part, prefetcher);
+        add_all_rows<Rows>(sum, weights, part, prefetcher);
     }
 
+    template <class Rows>
+    static LMHT_INLINE void add_all_rows(Lanes& sum, const uint8_t* weights, Part part,
+                                         Prefetcher& prefetcher) {
+        for (; __builtin_expect(part.n > MAX_ROWS, 0); part.n -= MAX_ROWS, part.rows += MAX_ROWS)
+            add_some_rows<Rows>(sum, weights, {part.rows, MAX_ROWS}, prefetcher);
+        add_some_rows<Rows>(sum, weights, part, prefetcher);
+    }
+
+    template <class Rows>
     static LMHT_INLINE void add_some_rows(Lanes& sum, const uint8_t* weights, Part part,
                                           Prefetcher& prefetcher) {
         Rows rows;
@@ -237,10 +244,16 @@ struct Portable {
     // Adds the rows of `once`, and those of `twice` two times.
     static LMHT_INLINE void add_graded(Lanes& sum, const uint8_t* weights, Part once, Part twice,
                                        Prefetcher& prefetcher) {
+        add_graded_rows<Portable>(sum, weights, once, twice, prefetcher);
+    }
+
+    template <class Tier>
+    static LMHT_INLINE void add_graded_rows(Lanes& sum, const uint8_t* weights, Part once,
+                                            Part twice, Prefetcher& prefetcher) {
         const uint32_t n = once.n + 2 * twice.n;
         if (__builtin_expect(n > MAX_ROWS, 0))
-            return add_both<Portable>(sum, weights, once, twice, prefetcher);
-        Rows rows;
+            return add_both<Tier>(sum, weights, once, twice, prefetcher);
+        typename Tier::Rows rows;
         if (twice.n) rows.add(weights, twice, prefetcher);
         rows.twice();
         if (once.n) rows.add(weights, once, prefetcher);

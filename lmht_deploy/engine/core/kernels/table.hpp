@@ -29,6 +29,7 @@ constexpr Kernels table(const char* name, const Costs& costs) {
     return {.name = name,
             .costs = costs,
             .dense_max = Tier::dense_max,
+            .dot_slots = Tier::dot_slots,
             .list = list<Tier>,
             .fill = fill<Tier>,
             .copy_pixels = nullptr,

@@ -7,8 +7,10 @@
 #include "../kernels.hpp"
 #include "native/fixed_point.hpp"
 
-#if defined(__AVX2__)
+#if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define LMHT_INLINE inline __attribute__((always_inline))
@@ -30,7 +32,8 @@ constexpr int BYTES = 32;
 #else
 constexpr int BYTES = 16;
 #endif
-constexpr int STATES = BYTES == 64 ? 16 : 8;  // neurons at a time
+constexpr int STATES = BYTES / 4;  // neurons of a vector: wider ones are compared lane by lane
+constexpr int GROUP = STATES == 16 ? 16 : 8;  // neurons of a mask
 
 typedef Vector<int32_t, STATES> I32;
 typedef Vector<uint32_t, STATES> U32;
@@ -58,9 +61,14 @@ LMHT_INLINE uint32_t bits(I32 truth) {
     return _mm512_movepi32_mask((__m512i)truth);
 #elif defined(__AVX2__)
     return uint32_t(_mm256_movemask_ps((__m256)truth));
+#elif defined(__x86_64__)
+    return uint32_t(_mm_movemask_ps((__m128)truth));
+#elif defined(__aarch64__)
+    const uint32x4_t bit = {1, 2, 4, 8};
+    return vaddvq_u32((uint32x4_t)(truth >> 31) & bit);
 #else
     uint32_t found = 0;
-    for (int i = 0; i < STATES; ++i) found |= uint32_t(truth[i] & 1) << i;
+    for (int i = 0; i < STATES; ++i) found |= uint32_t(truth[i] < 0) << i;
     return found;
 #endif
 }
@@ -129,12 +137,13 @@ constexpr BitTable BITS;
 
 // The same for 8 lanes.
 LMHT_INLINE int list(uint32_t mask, uint32_t at, Spike* spikes) {
-    store(spikes, __builtin_convertvector(load<Vector<uint8_t, 8>>(BITS.of[mask]), U32) + at);
+    typedef Vector<uint32_t, 8> Eight;
+    store(spikes, __builtin_convertvector(load<Vector<uint8_t, 8>>(BITS.of[mask]), Eight) + at);
     return __builtin_popcount(mask);
 }
 #endif
 
-typedef std::conditional_t<STATES == 16, uint16_t, uint8_t> Mask;  // a bit per neuron
+typedef std::conditional_t<GROUP == 16, uint16_t, uint8_t> Mask;  // a bit per neuron
 
 // Adds 1 to the counts where the mask has a bit. Without AVX-512, by arithmetic on 8 bytes at a
 // time. For the mask 0b101:
@@ -164,7 +173,8 @@ LMHT_INLINE RowResult step(const NeuronRow& row) {
     U32 changed{};
     I32 wrapped{}, clipped{};
     int n = 0;
-    for (int at = 0; at < row.lanes; at += STATES) {
+    // The neurons from `at` on; returns those that fire.
+    const auto advance = [&](int at) __attribute__((always_inline)) {
         const I32 v = load<I32>(row.v + at);
         U32 drive{};
         I32 outside{};  // where u leaves 24 bits
@@ -199,7 +209,12 @@ LMHT_INLINE RowResult step(const NeuronRow& row) {
             (U32)(next_v ^ v) | (forgets ? (U32)next_u : (U32)(next_u ^ load<I32>(row.u + at)));
         if (!forgets || row.u) store(row.u + at, next_u);
         store(row.v + at, next_v);
-        const Mask spikes = Mask(bits(fired) & load<Mask>(row.counted + at / 8));
+        return bits(fired);
+    };
+    for (int at = 0; at < row.lanes; at += GROUP) {
+        uint32_t fired = 0;
+        for (int i = 0; i < GROUP; i += STATES) fired |= advance(at + i) << i;
+        const Mask spikes = Mask(fired & load<Mask>(row.counted + at / 8));
         store(row.bits + at / 8, spikes);
         count(spikes, row.recent + at);
         n += list(spikes, uint32_t(at), row.spikes + n);
