@@ -3,9 +3,9 @@
     identity, uniform, general     ResNet-18 2x48x48, T = 4, one window, by T-GIM
 
 Every table times all its columns alternately in one run: the file as it is exported by default,
-without functions, with logits only, portable, and for streams of windows; a portable file in
-OpenVINO; the backend `torch`; a float32 graph that unrolls the potentials, in ONNX Runtime; and
-PyTorch. The ratios are the time of a column divided by that of the first.
+without functions, with logits only, portable, and for streams of windows; a file for OpenVINO and a
+portable one in OpenVINO; the backend `torch`; a float32 graph that unrolls the potentials, in ONNX
+Runtime; and PyTorch. The ratios are the time of a column divided by that of the first.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "logits only": {"logits_only": True},
     "portable": {"portable": True},
     "stream of windows": {"stream": "window"},
-    "OpenVINO": {"portable": True, "backend": "openvino"},
+    "OpenVINO": {"openvino": True, "backend": "openvino"},
+    "portable, OpenVINO": {"portable": True, "backend": "openvino"},
 }
 RIVALS = ("ORT fp32", "torch")
 

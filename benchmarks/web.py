@@ -1,17 +1,21 @@
 """Speed of lmht.js beside the native engine, and of its page: `python -m benchmarks.web`.
 
 Needs `make web`, Node.js and Chromium. The figures of networks are the best of several runs on one
-thread, in ms per window, in Node.js. The page reads and classifies a recording as fast as it can.
-Headless Chromium draws without a GPU, so a page on a desktop is faster.
+thread, in ms per window, in Node.js. Pools of one and of two workers run the same batch in turns;
+their figures are medians. The page reads and classifies a recording as fast as it can. Headless
+Chromium draws without a GPU, so a page on a desktop is faster.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import math
 import subprocess
 import tempfile
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +57,27 @@ const seconds = Array.from({ length: Number(runs) }, () => net.run(counts).secon
 console.log(JSON.stringify({ seconds: Math.min(...seconds), logits: net.run(counts).logits }));
 """
 
+POOLS = """
+import fs from "node:fs";
+const [, , module, network, windows, runs] = process.argv;
+const { Pool } = await import(module);
+const content = fs.readFileSync(network);
+const counts = new Int32Array(new Uint8Array(fs.readFileSync(windows)).buffer);
+const pools = [await Pool.read(content, { workers: 1 }), await Pool.read(content, { workers: 2 })];
+const seconds = [[], []];
+let logits;
+for (let run = 0; run < Number(runs); run++)
+  for (const [i, pool] of pools.entries()) {
+    const begin = performance.now();
+    ({ logits } = await pool.run(counts));
+    seconds[i].push((performance.now() - begin) / 1000);
+  }
+pools.forEach((pool) => pool.close());
+console.log(JSON.stringify({ seconds, logits }));
+"""
+BATCH_SECONDS = 0.5
+"""Time of the batch that pools run, about."""
+
 
 def cases() -> dict[str, tuple[Network, np.ndarray]]:
     """Return networks and windows by name."""
@@ -71,16 +96,25 @@ def native_seconds(net: Network, windows: np.ndarray, isa: str) -> float:
     return min(engine.run(windows).seconds for _ in range(RUNS))
 
 
-def browser_seconds(net: Network, windows: np.ndarray, folder: Path) -> float:
-    """Measure lmht.js; its logits must be those of the native engine."""
+def in_node(script: str, net: Network, windows: np.ndarray, folder: Path) -> Any:
+    """Run a script, and return the seconds that it reports; its logits must be right."""
     (folder / "net.lmhtf").write_bytes(network_to_bytes(net))
     (folder / "windows.bin").write_bytes(np.ascontiguousarray(windows, "<i4").tobytes())
-    (folder / "run.mjs").write_text(SCRIPT)
+    (folder / "run.mjs").write_text(script)
     arguments = [PACKAGE.as_uri(), *map(str, (folder / "net.lmhtf", folder / "windows.bin", RUNS))]
     command = ["node", str(folder / "run.mjs"), *arguments]
     done = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert done["logits"] == lmht.run(net, windows).logits.tolist()
-    return float(done["seconds"])
+    return done["seconds"]
+
+
+def pool_rates(
+    net: Network, windows: np.ndarray, seconds: float, folder: Path
+) -> tuple[float, ...]:
+    """Measure windows per second of one and of two workers; `seconds`: of one window."""
+    repeats = math.ceil(BATCH_SECONDS / seconds / len(windows))
+    batch = np.concatenate([windows] * repeats)
+    return tuple(len(batch) / median(runs) for runs in in_node(POOLS, net, batch, folder))
 
 
 def write_recording(path: Path) -> None:
@@ -114,10 +148,16 @@ def main() -> None:
     """Print the tables."""
     print(f"{cpu()}\n\n{'ms per window':50s}{'lmht.js':>10s}{'generic':>10s}{'ratio':>8s}")
     with tempfile.TemporaryDirectory() as folder:
+        times = {}
         for name, (net, windows) in cases().items():
-            browser = browser_seconds(net, windows, Path(folder)) * 1e3 / len(windows)
-            native = native_seconds(net, windows, "generic") * 1e3 / len(windows)
-            print(f"{name:50s}{browser:10.2f}{native:10.2f}{browser / native:8.2f}")
+            times[name] = in_node(SCRIPT, net, windows, Path(folder)) / len(windows)
+            native = native_seconds(net, windows, "generic") / len(windows)
+            ratio = times[name] / native
+            print(f"{name:50s}{1e3 * times[name]:10.2f}{1e3 * native:10.2f}{ratio:8.2f}")
+        print(f"\n{'windows/s':50s}{'1 worker':>10s}{'2 workers':>10s}{'ratio':>8s}")
+        for name, (net, windows) in cases().items():
+            one, two = pool_rates(net, windows, times[name], Path(folder))
+            print(f"{name:50s}{one:10.1f}{two:10.1f}{two / one:8.2f}")
         print(f"\npage, {EVENTS:,} events of {SENSOR.width} x {SENSOR.height} pixels")
         for what, value in page_figures(Path(folder)).items():
             print(f"{what:20s}{value:15,.0f}")

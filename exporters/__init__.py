@@ -21,7 +21,7 @@ from lmht_deploy.ir import Network, require_network
 __all__ = ["ExportReport", "export"]
 
 OPTIONS = {
-    ".onnx": ("trace", "logits_only", "logits_scale", "portable", "stream"),
+    ".onnx": ("trace", "logits_only", "logits_scale", "portable", "openvino", "stream"),
     ".net": ("graded", "stock_exact"),
     ".c": ("prefix",),
     ".nir": ("plain",),
@@ -38,11 +38,14 @@ class ExportReport:
         path: The file.
         format: Format of the file: "ONNX", "NetX", "NetX, stock-exact", "C99", "NIR" or "flat".
         warnings: What other readers of the file get wrong, one sentence each.
+        in_float32: Synapses `<layer>/<kind><i>` that OpenVINO multiplies in float32, in a file for
+            OpenVINO: products of integers are not proved for them.
     """
 
     path: Path
     format: str
     warnings: tuple[str, ...] = ()
+    in_float32: tuple[str, ...] = ()
 
     @property
     def keeps_24_bits(self) -> bool | None:
@@ -58,6 +61,7 @@ def export(
     logits_only: bool = False,
     logits_scale: bool = False,
     portable: bool = False,
+    openvino: bool = False,
     stream: Literal["window", "step"] | None = None,
     graded: bool = False,
     stock_exact: bool = False,
@@ -77,7 +81,9 @@ def export(
         logits_only: ONNX: the graph outputs no counts of spikes and operations, and is faster.
         logits_scale: ONNX: the graph also outputs the real value of one unit of a logit.
         portable: ONNX: the graph runs in ONNX Runtime 1.15 and later, not only in 1.24 and later,
-            has neither functions nor float64, as OpenVINO needs it, and is slower.
+            and has neither functions nor float64.
+        openvino: ONNX: the graph is for OpenVINO, which multiplies its counts and weights as
+            integers, and has neither functions nor float64. It is slow in ONNX Runtime.
         stream: ONNX: the graph takes one window or one time-step of a stream at a time, and the
             potentials are inputs and outputs.
         graded: NetX: spikes carry counts of up to L, as on Loihi 2, instead of L single spikes.
@@ -95,7 +101,8 @@ def export(
     """
     path, net = _checked(path), require_network(net)
     options = {"trace": trace, "logits_only": logits_only, "logits_scale": logits_scale}
-    options |= {"portable": portable, "graded": graded, "stock_exact": stock_exact, "plain": plain}
+    options |= {"portable": portable, "openvino": openvino, "plain": plain}
+    options |= {"graded": graded, "stock_exact": stock_exact}
     for name, given in options.items():
         if not isinstance(given, bool):
             raise ExportError(f"option {name!r} is True or False, not {show(given)}")
@@ -107,16 +114,17 @@ def export(
     if path.suffix == ".onnx":
         from .onnx import export_onnx
 
-        warnings = export_onnx(
+        in_float32 = export_onnx(
             net,
             path,
             trace=trace,
             logits_only=logits_only,
             logits_scale=logits_scale,
             portable=portable,
+            openvino=openvino,
             stream=stream,
         )
-        return ExportReport(path, "ONNX", warnings)
+        return ExportReport(path, "ONNX", in_float32=in_float32)
     if path.suffix == ".c":
         from .c import export_c
 
@@ -164,6 +172,11 @@ def _check_options(path: Path, given: set[str]) -> None:
         )
     if {"trace", "logits_only"} <= given:
         raise ExportError(f"{path}: the options 'trace' and 'logits_only' exclude each other")
+    if {"portable", "openvino"} <= given:
+        raise ExportError(
+            f"{path}: the options 'portable' and 'openvino' exclude each other; OpenVINO runs "
+            "either file, and that of 'openvino' faster"
+        )
     if {"graded", "stock_exact"} <= given:
         raise ExportError(
             f"{path}: the options 'graded' and 'stock_exact' exclude each other; "

@@ -59,7 +59,7 @@ def _visible(character: str) -> str:
 
 
 class LmhtWarning(UserWarning):
-    """Something is done in a slower way than it was asked for, with the same result."""
+    """Something is done in another way than a user may expect: slower, or against a file."""
 
 
 class NetworkError(LmhtError):

@@ -138,7 +138,8 @@ def test_run_an_artifact(folder: Path) -> None:
     expected = reference.run(NET, WINDOWS).logits.tolist()
     assert lmht.run(folder / "net.lmht", WINDOWS).logits.tolist() == expected
     assert lmht.run(str(folder / "net.onnx"), WINDOWS, backend="onnx").logits.tolist() == expected
-    with pytest.raises(lmht.BackendError, match=r"backend 'event' runs \.lmht files"):
+    message = r"backend 'event' runs \.lmht, \.net, \.nir, or \.lmhtf files"
+    with pytest.raises(lmht.BackendError, match=message):
         lmht.run(folder / "net.onnx", WINDOWS)
 
 
@@ -225,6 +226,7 @@ CALLS: dict[str, Callable[[Path, st.DataObject], object]] = {
         trace=data.draw(st.booleans()),
         logits_only=data.draw(st.booleans()),
         portable=data.draw(st.booleans()),
+        openvino=data.draw(st.booleans()),
         graded=data.draw(st.booleans()),
         stock_exact=data.draw(st.booleans()),
     ),

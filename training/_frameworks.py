@@ -256,16 +256,16 @@ def _snntorch(where: str, layer: Any) -> Dynamics:
     name, mechanism = type(layer).__name__, layer.reset_mechanism
     allowed = {"subtract": "subtract-late", "zero": "zero"}
     problems = {
-        "init_hidden=False": not layer.init_hidden,
-        "reset_delay=False": not layer.reset_delay,
-        "inhibition=True": layer.inhibition,
-        "state_quant": layer.state_quant,
-        f"reset_mechanism={mechanism!r}": mechanism not in allowed
+        ("init_hidden=False", "init_hidden=True"): not layer.init_hidden,
+        ("reset_delay=False", "reset_delay=True"): not layer.reset_delay,
+        ("inhibition=True", "inhibition=False"): layer.inhibition,
+        ("state_quant", "state_quant=False"): layer.state_quant,
+        (f"reset_mechanism={mechanism!r}", "reset_mechanism='subtract'"): mechanism not in allowed
         or (name == "Synaptic" and mechanism == "zero"),
     }
-    for problem, found in problems.items():
+    for (problem, instead), found in problems.items():
         if found:
-            raise LoweringError(f"{where}: {name} with {problem} cannot be lowered")
+            raise LoweringError(f"{where}: {name} with {problem} cannot be lowered; use {instead}")
     alpha = getattr(layer, "alpha", None)
     return Dynamics(
         threshold=_scalar(where, "threshold", layer.threshold),
@@ -429,9 +429,10 @@ def _neurons(where: str, layer: nn.Module, kind: _Kind, steps: int) -> Framework
     if found.reset == "zero":
         found = found.shifted(found.v_reset)
     if not 0 <= found.leak <= 1:
-        raise LoweringError(f"{where}: the leak must be within 0 to 1, not {found.leak:.4g}")
-    if found.offset and found.decay is not None:
-        raise LoweringError(f"{where}: a synaptic current together with a reset to another value")
+        raise LoweringError(
+            f"{where}: the leak must be within 0 to 1, not {found.leak:.4g}; use a time constant "
+            "of at least one step"
+        )
     return FrameworkNeuron(layer, kind.run, found, steps)
 
 
@@ -475,11 +476,12 @@ def _is_recurrent(name: str) -> bool:
 def _scalar(where: str, what: str, value: Any) -> float:
     values = torch.as_tensor(value, dtype=torch.float64).detach()
     if not values.isfinite().all():
-        raise LoweringError(f"{where}: {what} must be finite, not {show(value)}")
+        raise LoweringError(f"{where}: {what} must be a finite number, not {show(value)}")
     least, largest = float(values.min()), float(values.max())
     if least != largest:
         raise LoweringError(
             f"{where}: {what} must be the same for all neurons of a layer, not {least:.4g} to "
-            f"{largest:.4g}"
+            f"{largest:.4g}; train with one value per layer, or use one layer per value and join "
+            "their spikes by torch.cat"
         )
     return least

@@ -18,6 +18,7 @@ from torch.nn import functional
 from lmht_deploy.errors import first_line
 
 from ._optimization import Optimization
+from ._sops import SopRate
 from .recipe import TrainingRecipe
 
 if TYPE_CHECKING:
@@ -46,8 +47,15 @@ class TrainingStep:
     Its work depends on tensors alone, which `Optimization.schedule` and the batch fill. So it can
     be captured.
 
+    Args:
+        augment: Augmentation of a batch.
+        forward: The model as it is called.
+        optimization: What changes the weights.
+        sops: SOPs of the model, if they are a term of the loss.
+
     Attributes:
-        sums: Sum of the loss and number of correct windows of the epoch, float64 [2] on the device.
+        sums: Sum of the cross-entropy and number of correct windows of the epoch, float64 [2] on
+            the device.
     """
 
     def __init__(
@@ -55,8 +63,10 @@ class TrainingStep:
         augment: Augmentation,
         forward: Callable[..., Tensor],
         optimization: Optimization,
+        sops: SopRate | None = None,
     ) -> None:
         self.augment, self.forward, self.optimization = augment, forward, optimization
+        self.sops = sops
         self.sums = torch.zeros(2, dtype=torch.float64, device=optimization.device)
 
     def __call__(self, batch: Batch) -> None:
@@ -65,9 +75,13 @@ class TrainingStep:
         with self.optimization.autocast():
             logits = self.forward(windows, per_step=True).float()  # [T, B, K]
             loss = loss_of(logits, targets, self.optimization.recipe)
-        self.optimization.step(loss)
+        self.optimization.step(loss + self._penalty())
         correct = (logits.detach().mean(0).argmax(1) == batch.labels).sum()
         self.sums.add_(torch.stack([loss.detach() * len(batch.labels), correct]))
+
+    def _penalty(self) -> Tensor | float:
+        """The term of the loss for the SOPs of the forward pass."""
+        return self.optimization.recipe.sop_penalty * self.sops.take() if self.sops else 0.0
 
     def changed(self) -> Iterable[Tensor]:
         """Tensors that a step changes in place."""

@@ -30,10 +30,12 @@ from . import recipe as recipes
 from ._augment import Augmentation
 from ._batches import Batch, Batches
 from ._optimization import Optimization, with_prefix
+from ._sops import SopRate
 from ._step import CapturedStep, NotCapturedError, TrainingStep
 from .data import Data
 from .evaluation import BATCH_SIZE as EVALUATION_BATCH
 from .evaluation import Evaluation, evaluate
+from .lowering import lower
 from .model import SpikingModel
 from .neurons import Neuron
 from .recipe import Recipe
@@ -202,6 +204,7 @@ class _Session:
         ).to(device)
         self.batches = Batches(recipe, data.train, device, self.augment.columns)
         self.model = self._new_model()
+        self.sops = self._sop_rate() if recipe.training.sop_penalty else None
         self.optimization = Optimization(recipe.training, self.model, device)
         self.epoch = 0
         self.metrics: list[dict[str, Any]] = []
@@ -214,9 +217,15 @@ class _Session:
         with _out_of_memory(
             lambda: f"the network does not fit {self.device}; try a network.width below {width:g}"
         ):
-            model = runs.make(self.recipe, self.input, len(self.classes))
+            model = self._initial_model()
             model = model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         return cast(SpikingModel, _parallel.synchronize_batch_norm(model, self.device))
+
+    def _initial_model(self) -> SpikingModel:
+        return runs.make(self.recipe, self.input, len(self.classes))
+
+    def _sop_rate(self) -> SopRate:
+        return SopRate(self.model, lower(self._initial_model(), self.input, verify=False))
 
     @property
     def tested_model(self) -> SpikingModel:
@@ -230,7 +239,7 @@ class _Session:
         forward: Callable[..., Tensor] = _parallel.distribute(self.model, self.device)
         if self.recipe.training.compile:
             forward = torch.compile(forward)
-        return TrainingStep(self.augment, forward, self.optimization)
+        return TrainingStep(self.augment, forward, self.optimization, self.sops)
 
     @property
     def _is_captured(self) -> bool:

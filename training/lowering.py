@@ -109,7 +109,10 @@ def _check(given: nn.Module, input: Input) -> SpikingModel:
     model = require_spiking_model(adopted(given, input.steps))
     check_layers(model.body)
     if input.steps != model.steps_in:
-        raise LoweringError(f"the input has {input.steps} steps, the model needs {model.steps_in}")
+        raise LoweringError(
+            f"the input has {input.steps} steps, the model needs {model.steps_in}; use "
+            f"Input(..., steps={model.steps_in})"
+        )
     return model
 
 
@@ -359,14 +362,16 @@ class _Lowering:
         current = as_current(where, value)
         if current.steps != neuron.steps_in:
             raise LoweringError(
-                f"{where}: neurons with {neuron.steps_in} input steps receive {current.steps} steps"
+                f"{where}: neurons with {neuron.steps_in} input steps receive {current.steps} "
+                f"steps; make them with steps_in={current.steps}"
             )
         theta = as_scalar(where, "threshold", neuron.threshold)
         if theta <= 0:
             raise LoweringError(f"{where}: the threshold must be positive, not {theta}")
         if isinstance(neuron, FrameworkNeuron) and where in self._names:
             raise LoweringError(
-                f"{where}: is called more than once; its state would pass from one call to the next"
+                f"{where}: is called more than once; its state would pass from one call to the "
+                "next. Use one layer of neurons per call"
             )
         channels = (current.shape[0],)
         gain = np.full(channels, neuron.gain)
@@ -441,7 +446,8 @@ class _Lowering:
     def _max_pool(self, where: str, pool: nn.MaxPool2d, value: Value) -> Spikes:
         if as_pair(pool.dilation) != (1, 1) or pool.return_indices:
             raise LoweringError(
-                f"{where}: a max pooling with dilation or with indices cannot be lowered"
+                f"{where}: a max pooling with dilation or with indices cannot be lowered; use "
+                "dilation=1 and return_indices=False"
             )
         _check_ceil_mode(where, pool)
         window = _Window(*map(as_pair, (pool.kernel_size, pool.stride, pool.padding)))

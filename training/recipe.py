@@ -308,6 +308,13 @@ class TrainingRecipe:
         choices=("mean", "per-step"),
     )
     label_smoothing: float = _key("label smoothing of the cross-entropy", 0.0, min=0, max=0.99)
+    sop_penalty: float = _key(
+        "weight in the loss of the spikes per synapse and time-step, which lowers the SOPs "
+        "(Sorbaro et al. 2020; 0: none)",
+        0.0,
+        min=0,
+        max=1000,
+    )
     max_grad_norm: float = _key(
         "largest norm of the gradient over all weights (0: no limit)", 0.0, min=0, max=1e6
     )
@@ -419,6 +426,11 @@ class Recipe:
             )
         if network.neuron == "relu" and network.steps != 1:
             raise RecipeError(f"network.neuron 'relu' has network.steps 1, not {network.steps}")
+        if network.neuron == "relu" and self.training.sop_penalty:
+            raise RecipeError(
+                "network.neuron 'relu' has no spikes: training.sop_penalty must be 0, "
+                f"not {self.training.sop_penalty:g}"
+            )
 
 
 # ---------------------------------------------------------------------------------- description

@@ -26,7 +26,7 @@ ENERGY_MODELS = ("45nm-sops", "loihi1-sops")
 """Models that price SOPs alone."""
 _PART = re.compile(r" *<!-- part: (\w+) -->\n(.*?) *<!-- end -->\n", re.DOTALL)
 _PLACE = re.compile(r" *<!-- view: (\w+) -->\n")
-_MODULE_LINE = re.compile(r"^import .*\n|^export (?=\w)", re.MULTILINE)
+_MODULE_LINE = re.compile(r"^(?:im|ex)port \{.*\n|^export (?=\w)", re.MULTILINE)
 
 
 def write_package(engine: bytes, folder: Path) -> None:
@@ -57,7 +57,7 @@ def _with_parts(page: str) -> str:
 
 
 def script(engine: bytes, *modules: Path) -> str:
-    """Return one script of the package and other modules, in order."""
+    """Return one script of the package, without its workers, and other modules, in order."""
     files = (PACKAGE / "lmht.js", PACKAGE / "hdf5.js", *modules)
     sources = [_wasm_module(engine), _schema_module(), *(path.read_text() for path in files)]
     body = "\n".join(_MODULE_LINE.sub("", source) for source in sources)

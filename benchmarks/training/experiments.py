@@ -88,6 +88,7 @@ EXPERIMENTS = {
     "short-lmht": Experiment("cifar10-fast", "ablation"),
     "short-mht": Experiment("cifar10-fast-mht", "ablation"),
     "short-if": Experiment("cifar10-fast-if", "ablation", 1.9),
+    "short-sparse": Experiment("cifar10-fast-sparse", "ablation"),
     "dvs-small": Experiment("cifar10-dvs-small-fast", "events", 0.3),
     "dvs-resnet-18": Experiment("cifar10-dvs-fast", "events", 0.6),
     "l4": Experiment("cifar10-fast-l4", "levels"),

@@ -171,8 +171,13 @@ class Plan:
 
 
 def sums_currents(layer: Neurons | Readout) -> bool:
-    """Return whether the T-GIM weights the currents of all input steps alike."""
-    return isinstance(layer, Neurons) and bool((layer.omega == layer.omega[:, :1]).all())
+    """Return whether the T-GIM weights the currents of all input steps alike.
+
+    Then 32 bits hold their sum, unless all weights are 0.
+    """
+    if not isinstance(layer, Neurons):
+        return False
+    return bool((layer.omega == layer.omega[:, :1]).all() and layer.omega.any())
 
 
 def _meet(one: range, other: range) -> bool:

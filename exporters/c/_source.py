@@ -33,7 +33,7 @@ WRITTEN = "LM-HT network as integer C99, written by lmht-deploy."
 def header(net: Network, plan: Plan, prefix: str) -> str:
     """Return the text of the `.h` file."""
     guard = f"{prefix.upper()}_H"
-    text = _part("header.h").format(
+    return _part("header.h", prefix).format(
         summary=_summary(net, plan),
         guard=guard,
         steps=net.input.steps,
@@ -47,7 +47,6 @@ def header(net: Network, plan: Plan, prefix: str) -> str:
         classes=net.classes,
         scale=repr(net.readout.scale),
     )
-    return _renamed(text, prefix)
 
 
 def source(net: Network, plan: Plan, prefix: str, include: str) -> str:
@@ -57,25 +56,22 @@ def source(net: Network, plan: Plan, prefix: str, include: str) -> str:
         _comment(f"The source of {include}, see there."),
         f'#include "{include}"\n\n'
         f"enum {{ MEMORY_BYTES = {plan.memory}, CURRENTS = {plan.currents}, ROWS = {ROWS} }};\n",
-        _part("runtime.c"),
+        _part("runtime.c", prefix),
     ]
-    parts += [_part("neurons.c")] if Neurons in kinds else []
-    parts += [_part("pooling.c")] if kinds & {SumPool, MaxPool} else []
-    parts += [_part("flatten.c")] if Flatten in kinds else []
+    parts += [_part("neurons.c", prefix)] if Neurons in kinds else []
+    parts += [_part("pooling.c", prefix)] if kinds & {SumPool, MaxPool} else []
+    parts += [_part("flatten.c", prefix)] if Flatten in kinds else []
     names = _Names(net)
     parts += [_tables(net, plan, names, layer) for layer in net.layers]
-    parts += [_run_layers(net, plan, names), _part("interface.c")]
-    return _renamed("\n".join(parts), prefix)
+    parts += [_run_layers(net, plan, names, prefix), _part("interface.c", prefix)]
+    return "\n".join(parts)
 
 
 # ------------------------------------------------------------------------------------------- texts
 
 
-def _part(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="ascii")
-
-
-def _renamed(text: str, prefix: str) -> str:
+def _part(name: str, prefix: str) -> str:
+    text = (files(__package__) / name).read_text(encoding="ascii")
     return text.replace("lmht_", f"{prefix}_").replace("LMHT_", f"{prefix.upper()}_")
 
 
@@ -99,11 +95,13 @@ class _Names:
 
     def __init__(self, net: Network) -> None:
         self._names: dict[str, str] = {}
+        taken = {"run"}  # as in `run_pooling`, a function
         for index, layer in enumerate(net.layers):
             name = re.sub(r"\W", "_", layer.name, flags=re.ASCII)
             name = name if re.match("[A-Za-z]", name) else f"layer_{name}"
-            if name in self._names.values():
+            while name in taken:
                 name = f"{name}_{index}"
+            taken.add(name)
             self._names[layer.name] = name
         self._input = net.input.name
 
@@ -279,7 +277,7 @@ def _wrapped(items: Iterable[str]) -> str:
 # --------------------------------------------------------------------------------------------- run
 
 
-def _run_layers(net: Network, plan: Plan, names: _Names) -> str:
+def _run_layers(net: Network, plan: Plan, names: _Names, prefix: str) -> str:
     """The function that runs all layers in order."""
     calls = []
     index = 0
@@ -298,4 +296,4 @@ def _run_layers(net: Network, plan: Plan, names: _Names) -> str:
                 source = names.tensor(layer.source)
                 calls.append(f"run_flatten(&{source}, &{names.tensor(layer.name)});")
     body = "".join(f"    {call}\n" for call in calls)
-    return f"static void run_layers(lmht_result* result) {{\n{body}}}\n"
+    return f"static void run_layers({prefix}_result* result) {{\n{body}}}\n"

@@ -44,14 +44,16 @@ typedef struct {{
 void lmht_clear(void);
 
 /* Adds `count` events to a place of the window in progress. Returns -1, and adds nothing, if the
- * place lies outside of the window, or if its count would leave LMHT_MIN_COUNT..LMHT_MAX_COUNT. */
+ * place lies outside of the window, or if its count would lie above LMHT_MAX_COUNT, or below both 0
+ * and LMHT_MIN_COUNT. */
 int lmht_push(int32_t step, int32_t channel, int32_t y, int32_t x, int32_t count);
 
-/* Runs the window in progress, and empties it. */
-void lmht_finish(lmht_result* result);
+/* Runs the window in progress, and empties it. Returns -1, and does nothing, if a count lies below
+ * LMHT_MIN_COUNT: only where that is above 0. */
+int lmht_finish(lmht_result* result);
 
-/* Runs a whole window, [steps][channels][height][width]. Returns -1, and runs nothing, if a count
- * lies outside of its range. */
+/* Runs a whole window, [steps][channels][height][width], instead of the one in progress, which is
+ * lost. Returns -1, and runs nothing, if a count lies outside of its range. */
 int lmht_run(const int32_t* counts, lmht_result* result);
 
 #ifdef __cplusplus

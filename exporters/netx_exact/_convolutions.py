@@ -16,9 +16,10 @@ A count is held in unary: as many of its neurons, its digits, fire as the count 
   k[t]: neuron l = 1 ... L fires if (digits of F[t]) - (digits of k[1] ... k[t-1]) >= l. More digits
   of F[t] than t·L are not needed, because k[1] + ... + k[t-1] + l <= t·L.
 
-Every layer also repeats, one step later, the spikes that later layers read. A convolution of
-stride s repeats the s·s planes of every s-th pixel as channels of their own. The read-out is a
-convolution, too.
+A layer of the file reads the layer before it and no other. So each also repeats, one step later,
+the spikes that later layers read: it has channels of its own, and channels that repeat. A
+convolution of stride s repeats the s·s planes of every s-th pixel as channels of their own. The
+read-out is a convolution, too.
 
 A bias acts at every step, also without a sample. So a constant that could then make a neuron fire
 is the weight of a token: a channel of ones, which enters with the sample and is repeated like the
@@ -87,7 +88,7 @@ def convolved(net: Network) -> ExactFile:
 
 @dataclass(frozen=True)
 class _Block:
-    """Channels that carry the values of one layer, or of one phase of it.
+    """Channels that hold the values of one layer, or of one phase of it.
 
     Pixel y of the channels is pixel stride·y + phase of the layer.
 
@@ -354,7 +355,7 @@ class _Plane:
     Attributes:
         channels: Number of channels.
         plane: Rows and columns.
-        blocks: The channels of each layer of the network that they carry.
+        blocks: The channels that hold each layer of the network, by its name.
         token: Number of the channel of ones; None without one.
     """
 
@@ -389,20 +390,20 @@ def _record(
 class _Lanes:
     """How the channels of a stage are divided, so that 1x1 convolutions can have groups.
 
-    Each channel has a lane. After layer t of the stage it holds the digits of k[1] ... k[t] and of
-    F[t + 1] ... F[T]. Channels that are repeated fill further lanes, T·L each.
+    Each channel of the network has a lane. After layer t of the stage it holds the digits of
+    k[1] ... k[t] and of F[t + 1] ... F[T]. Channels that repeat fill further lanes, T·L each.
 
     Attributes:
         channels: C.
         steps: T.
         levels: L.
-        repeated: Number of channels that are repeated.
+        n_repeating: Number of channels that repeat others.
     """
 
     channels: int
     steps: int
     levels: int
-    repeated: int
+    n_repeating: int
 
     @property
     def per_group(self) -> int:
@@ -415,7 +416,7 @@ class _Lanes:
 
     @property
     def _lanes(self) -> int:
-        return self.channels + -(-self.repeated // (self.steps * self.levels))
+        return self.channels + -(-self.n_repeating // (self.steps * self.levels))
 
     def width(self, t: int) -> int:
         """Channels per lane in layer t = 1 ... T."""
@@ -424,16 +425,16 @@ class _Lanes:
     def total(self, t: int) -> int:
         """Channels of layer t."""
         if self.steps == 1:
-            return self.channels * self.levels + self.repeated
+            return self.channels * self.levels + self.n_repeating
         return self.groups * self.per_group * self.width(t)
 
     def own(self, t: int) -> np.ndarray:
         """Return the numbers of the layer's own channels in layer t, [C, width]."""
         return np.arange(self.channels * self.width(t)).reshape(self.channels, -1)
 
-    def extra(self, t: int) -> np.ndarray:
-        """Return the numbers of the repeated channels in layer t."""
-        lane, slot = np.divmod(np.arange(self.repeated), self.steps * self.levels)
+    def repeating(self, t: int) -> np.ndarray:
+        """Return the numbers of the channels that repeat, in layer t."""
+        lane, slot = np.divmod(np.arange(self.n_repeating), self.steps * self.levels)
         found: np.ndarray = (self.channels + lane) * self.width(t) + slot
         return found
 
@@ -457,6 +458,21 @@ class _Lanes:
         bias[: self.channels, spikes : t * levels] = -np.arange(levels)
         kernels = weight.reshape(lanes * width, self.per_group * before, 1, 1)
         return _record(kernels, bias.ravel(), plane, groups=self.groups)
+
+
+@dataclass(frozen=True)
+class _Repeat:
+    """What a stage repeats for later ones.
+
+    Attributes:
+        source: The layer of the network that a later stage reads.
+        block: The channels of the layer before, one phase of them.
+        offset: Position of the phase under the stride of the stage.
+    """
+
+    source: str
+    block: _Block
+    offset: Pair
 
 
 class _Chain:
@@ -516,17 +532,17 @@ class _Chain:
         stage, reads = self.stages[number], self.reads[number]
         _, rows, columns = _plane(self.net, stage.name)
         plane, stride = (rows, columns), self._stride(stage.name, reads)
-        carried = list(self._carried(number, plane, stride))
+        repeats = list(self._repeats(number, plane, stride))
         token = self._needs_token(number + 1)
-        repeated = sum(block.index.size for _, block, _ in carried) + token
-        lanes = self._lanes(stage, repeated)
+        n_repeating = sum(repeat.block.index.size for repeat in repeats) + token
+        lanes = self._lanes(stage, n_repeating)
         layer = _Convolution(stage.name, self.before, lanes.total(1), plane, stride)
         self._connect(layer, lanes.own(1), number)
-        _repeat(layer, lanes.extra(1), carried, token)
+        _connect_repeats(layer, lanes.repeating(1), repeats, token)
         self.records += [layer.record()]
         self.records += [lanes.subtract(stage.name, t, plane) for t in range(2, lanes.steps + 1)]
         self.records[-1] = self._named(self.records[-1], stage, lanes)
-        self.before = self._after(stage, plane, lanes, carried, token)
+        self.before = self._after(stage, plane, lanes, repeats, token)
 
     def _stride(self, name: str, reads: list[_Read]) -> Pair:
         """Return the stride of the convolution that reads all sources of a stage."""
@@ -542,10 +558,8 @@ class _Chain:
             )
         return max(found[0], default=1), max(found[1], default=1)
 
-    def _carried(
-        self, number: int, plane: Pair, stride: Pair
-    ) -> Iterator[tuple[str, _Block, Pair]]:
-        """Yield what stage `number` repeats for later ones: a layer, a phase, and its offset."""
+    def _repeats(self, number: int, plane: Pair, stride: Pair) -> Iterator[_Repeat]:
+        """Yield what stage `number` repeats for later ones."""
         name = self.stages[number].name
         later = [read for reads in self.reads[number + 1 :] for read in reads]
         for source, blocks in self.before.blocks.items():
@@ -561,17 +575,17 @@ class _Chain:
                         f"layer {name!r} has fewer pixels than {source!r}, which a shortcut passes "
                         f"by it; {WAY_OUT}"
                     )
-                yield source, phase, offset
+                yield _Repeat(source, phase, offset)
 
-    def _lanes(self, stage: Stage, repeated: int) -> _Lanes:
+    def _lanes(self, stage: Stage, n_repeating: int) -> _Lanes:
         channels = _plane(self.net, stage.name)[0]
         match stage:
             case Neurons():
-                return _Lanes(channels, len(stage.omega), spikes_per_step(stage), repeated)
+                return _Lanes(channels, len(stage.omega), spikes_per_step(stage), n_repeating)
             case MaxPool():
                 _, steps, levels = self.before.blocks[stage.source][0].index.shape
-                return _Lanes(channels, 1, steps * levels, repeated)
-        return _Lanes(channels, 1, 1, repeated)
+                return _Lanes(channels, 1, steps * levels, n_repeating)
+        return _Lanes(channels, 1, 1, n_repeating)
 
     def _connect(self, layer: _Convolution, own: np.ndarray, number: int) -> None:
         """Connect the stage's `own` channels [C, digits] to the layer before."""
@@ -611,7 +625,7 @@ class _Chain:
         stage: Stage,
         plane: Pair,
         lanes: _Lanes,
-        carried: list[tuple[str, _Block, Pair]],
+        repeats: list[_Repeat],
         token: bool,
     ) -> _Plane:
         """Return the last layer of a stage as the next one reads it."""
@@ -619,11 +633,12 @@ class _Chain:
         steps = self.net.blocks(stage.name) if not isinstance(stage, Readout) else 1
         block = _Block(own.reshape(len(own), steps, -1), 0, 1, plane)
         blocks: dict[str, tuple[_Block, ...]] = {stage.name: (block,)}
-        extra = lanes.extra(lanes.steps)
-        for numbers, (source, phase, _) in _shares(extra, carried):
-            index = numbers.reshape(phase.index.shape)
-            blocks[source] = (*blocks.get(source, ()), dataclasses.replace(phase, index=index))
-        last = int(extra[-1]) if token else None
+        repeating = lanes.repeating(lanes.steps)
+        for numbers, repeat in _shares(repeating, repeats):
+            index = numbers.reshape(repeat.block.index.shape)
+            held = dataclasses.replace(repeat.block, index=index)
+            blocks[repeat.source] = (*blocks.get(repeat.source, ()), held)
+        last = int(repeating[-1]) if token else None
         return _Plane(lanes.total(lanes.steps), plane, blocks, last)
 
 
@@ -637,25 +652,20 @@ def _phase(block: _Block, stride: Pair, offset: Pair) -> _Block:
     )
 
 
-def _repeat(
-    layer: _Convolution,
-    extra: np.ndarray,
-    carried: list[tuple[str, _Block, Pair]],
-    token: bool,
+def _connect_repeats(
+    layer: _Convolution, repeating: np.ndarray, repeats: list[_Repeat], token: bool
 ) -> None:
-    """Let the channels `extra` repeat what is carried, and the token last."""
-    for numbers, (_, phase, offset) in _shares(extra, carried):
-        layer.connect(offset, numbers, phase.index.ravel(), 1)
+    """Let the channels `repeating` repeat the channels of `repeats`, and the last one the token."""
+    for numbers, repeat in _shares(repeating, repeats):
+        layer.connect(repeat.offset, numbers, repeat.block.index.ravel(), 1)
     if token:
-        layer.connect_token(extra[-1:], 1)
+        layer.connect_token(repeating[-1:], 1)
 
 
-def _shares(
-    extra: np.ndarray, carried: list[tuple[str, _Block, Pair]]
-) -> Iterator[tuple[np.ndarray, tuple[str, _Block, Pair]]]:
-    """Yield the numbers of the channels that repeat each of what is carried, and what it is."""
+def _shares(repeating: np.ndarray, repeats: list[_Repeat]) -> Iterator[tuple[np.ndarray, _Repeat]]:
+    """Yield for each of `repeats` the numbers of the channels that repeat it."""
     used = 0
-    for carries in carried:
-        count = carries[1].index.size
-        yield extra[used : used + count], carries
+    for repeat in repeats:
+        count = repeat.block.index.size
+        yield repeating[used : used + count], repeat
         used += count

@@ -254,7 +254,8 @@ class _Unroller:
         own = wiring.add(1, 1, len(bias))
         ones = np.ones((1, steps), np.int64)
         highest, lowest = self._connect(layer, before, ones, own, wiring)
-        require_range(layer.name, int(max((highest + bias).max(), -(lowest + bias).min())))
+        ends = (end + part for end in (highest, lowest) for part in (0, bias))  # of u and v
+        require_range(layer.name, max(int(np.abs(end).max()) for end in ends))
         if np.abs(bias).max() > keys.MAX_BIAS:
             raise ExportError(
                 f"layer {layer.name!r} has a bias of {np.abs(bias).max():,} per window, and LIF "
@@ -315,8 +316,8 @@ class _Potentials:
 
     Attributes:
         theta: Threshold, int64 [units].
-        hold: How far the neurons are held below the threshold, int64 [T]: more than whatever
-            arrives can add.
+        hold: How far the neurons are held below the threshold, int64 [T, units]: more than
+            whatever arrives can add.
         bias: Bias, within 16 bits.
         rest: Part of the constant that the bias cannot hold; it enters u with the first inputs.
     """
@@ -334,16 +335,19 @@ class _Potentials:
             for values in (layer.threshold, initial_potential(layer), layer.bias)
         )
         constant = v0 + bias * np.cumsum(layer.omega, 0).sum(1)[:, None]
-        hold = np.maximum(1, (constant + highest - theta + 1).max(1))
-        total = constant - (theta - 1) - hold[:, None]
+        hold = np.maximum(1, constant + highest - theta + 1)
+        total = constant - (theta - 1) - hold
         within = np.clip(total, -keys.MAX_BIAS, keys.MAX_BIAS)
         return cls(theta, hold, within, total - within)
 
     def largest(self, highest: np.ndarray, lowest: np.ndarray, fires: int) -> int:
-        """Return the largest magnitude that a potential can reach."""
+        """Return the largest magnitude that u or v = u + bias can reach.
+
+        The bias and the rest are at most 0, so v is lower than u where u is lowest.
+        """
         resets = self.theta * fires * np.arange(1, len(self.hold) + 1)[:, None]
-        upper = (highest + self.hold[:, None]).max()
-        return int(max(upper, (np.abs(self.rest) - lowest + resets).max()))
+        lower = self.bias + self.rest + lowest - resets
+        return int(max((highest + self.hold).max(), -lower.min()))
 
 
 # ------------------------------------------------------------------------------ parts of a layer

@@ -35,6 +35,7 @@ def export_onnx(
     logits_only: bool = False,
     logits_scale: bool = False,
     portable: bool = False,
+    openvino: bool = False,
     stream: Unit | None = None,
 ) -> tuple[str, ...]:
     """Write an integer network as an ONNX file (`lmht_deploy.formats.onnx`).
@@ -49,12 +50,15 @@ def export_onnx(
         logits_scale: Whether the graph also outputs the real value of one unit of a logit.
         portable: Whether the graph avoids arithmetic on uint8, which ONNX Runtime before 1.24 does
             not implement, float64, which OpenVINO computes in float32, and functions, which
-            OpenVINO does not read. Such a graph is slower.
+            OpenVINO does not read.
+        openvino: Whether the graph avoids float64 and functions, and its products are written such
+            that OpenVINO multiplies integers. Such a graph is slow in ONNX Runtime.
         stream: "window" or "step" for a graph that takes a window or a time-step of a stream, with
             the potentials as inputs and outputs; None for windows that begin at v0.
 
     Returns:
-        No warnings: every conforming runtime gives the same integers.
+        Synapses `<layer>/<kind><i>` that OpenVINO multiplies in float32, with `openvino`: products
+        of integers are not proved for them.
 
     Raises:
         ExportError: A float network, a network without such a stream, a file in the place of that
@@ -77,6 +81,7 @@ def export_onnx(
         counts=not logits_only,
         scale=logits_scale,
         portable=portable,
+        openvino=openvino,
         stream=stream,
     )
     beside = data_path(Path(path))
@@ -88,7 +93,7 @@ def export_onnx(
             file.writelines(parts)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
-    return ()
+    return tuple(exporter.g.in_float32) if openvino else ()
 
 
 def _check_beside(path: Path, beside: Path) -> None:

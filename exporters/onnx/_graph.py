@@ -62,18 +62,23 @@ class Graph:
 
     Args:
         portable: Whether counts are added and compared in float32 instead of uint8, and there are
-            no functions.
+            neither functions nor float64.
+        openvino: Whether there are neither functions nor float64, and products are written such
+            that OpenVINO multiplies integers.
 
     Attributes:
         scope: Layer and part whose nodes are added, `<layer>/<part>`.
-        portable: Whether counts are added and compared in float32 instead of uint8, and there are
-            no functions.
+        openvino: Whether products are written for OpenVINO.
+        plain: Whether there are neither functions nor float64.
+        in_float32: Parts whose products OpenVINO computes in float32.
         magnitude: Largest magnitude of any sum or product, as far as `reach` was told.
         widest: Layer with the largest magnitude.
     """
 
-    def __init__(self, portable: bool = False) -> None:
-        self.scope, self.portable = "", portable
+    def __init__(self, portable: bool = False, openvino: bool = False) -> None:
+        self.scope, self.openvino, self.plain = "", openvino, portable or openvino
+        self.in_float32: list[str] = []
+        self._floats = portable
         self.magnitude, self.widest = 0, ""
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[bool, str, tuple[int, ...], bytes], onnx.TensorProto] = {}
@@ -109,6 +114,10 @@ class Graph:
         """Convert a tensor from dtype `before` to `after`, which may be equal."""
         return tensor if before == after else self.cast(tensor, after)
 
+    def dequantized(self, tensor: str) -> str:
+        """Convert uint8 or int8 to float32 such that OpenVINO may multiply the integers."""
+        return self("DequantizeLinear", tensor, self.constant(np.float32(1)))
+
     def reach(self, magnitude: int) -> None:
         """Note the largest magnitude of a tensor, for runtimes that compute in float32."""
         if magnitude > self.magnitude:
@@ -116,7 +125,7 @@ class Graph:
 
     def adds_in(self, dtype: np.dtype) -> np.dtype:
         """Return the dtype in which counts of `dtype` are added and compared."""
-        return np.dtype(np.float32) if self.portable and dtype == np.uint8 else dtype
+        return np.dtype(np.float32) if self._floats and dtype == np.uint8 else dtype
 
     def reshape(self, tensor: str, *shape: int) -> str:
         """Reshape a tensor; 0 keeps a dimension, -1 takes the remaining size."""
@@ -181,7 +190,7 @@ class Graph:
         constants = [*self._weights.values(), *self._constants.values()]
         shapes, nodes = self._shapes(constants), self._nodes
         functions: list[onnx.FunctionProto] = []
-        if not self.portable:
+        if not self.plain:
             nodes, functions = self._boxed()
             used = {name for node in nodes for name in (*node.input, *node.output)}
             constants = [tensor for tensor in constants if tensor.name in used]

@@ -74,8 +74,17 @@ def _divided(
 
 
 def in_float32(g: Graph, current: Current) -> str:
-    """Return a current in float32, rounded where it exceeds 2^24."""
-    return g.convert(current.tensor, current.dtype, np.dtype(np.float32))
+    """Return a current in float32, rounded where it exceeds 2^24.
+
+    Graphs that OpenVINO reads clip a sum that is in float32 already, which changes nothing.
+    OpenVINO would otherwise multiply its terms, or weights, by its factor, and round each product.
+    """
+    if current.dtype != np.float32:
+        return g.cast(current.tensor, np.float32)
+    if not g.plain:
+        return current.tensor
+    limit = np.float32(EXACT_FLOAT32)
+    return g("Clip", current.tensor, g.constant(-limit), g.constant(limit))
 
 
 def slope_and_offset(

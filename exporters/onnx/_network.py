@@ -69,6 +69,7 @@ class Exporter:
         counts: Whether to output the numbers of spikes and operations.
         scale: Whether to output the real value of one unit of a logit.
         portable: Whether to avoid arithmetic on uint8 and float64.
+        openvino: Whether to avoid float64, and to write products for OpenVINO.
         stream: What part of a stream the graph takes, with potentials as inputs and outputs; None
             for windows that begin at v0.
     """
@@ -81,11 +82,12 @@ class Exporter:
         counts: bool,
         scale: bool,
         portable: bool,
+        openvino: bool,
         stream: Unit | None,
     ) -> None:
         self.whole, self.net = net, step_network(net) if stream == "step" else net
         self.trace, self.counts, self.stream = trace, counts, stream
-        self.scale, self.g = scale, Graph(portable)
+        self.scale, self.g = scale, Graph(portable, openvino)
         self._spare: dict[str, int] = {}
         self._trains: dict[str, Train] = {}
         self._blocks: dict[str, Train] = {}

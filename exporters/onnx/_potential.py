@@ -6,7 +6,7 @@
 
 or with another reset and a floor. For neurons that do so or leak, or whose counts exceed 8 bits.
 Potentials are int32, as the bounds of the network prove. v·λq is exact in float32 below 2^24, and
-in float64 with its at most 45 bits. A portable graph has no float64: it splits v and λq. Cast
+in float64 with its at most 45 bits. A plain graph has no float64: it splits v and λq. Cast
 truncates toward zero as the definition does. The floor of the quotient is that of
 `_mixing.floor_quotients` for L up to 255. Above, it is the division of int32, which truncates: it
 is above the floor only where k is clipped to 0.
@@ -124,7 +124,7 @@ def _leak(g: Graph, v: str, leak: int, largest: int) -> str:
     digits = leak // (leak & -leak) if leak else 0  # λq without its factors of 2
     if largest * digits < EXACT_FLOAT32:
         return _scaled(g, v, leak, np.float32)
-    if g.portable and largest < EXACT_FLOAT32:
+    if g.plain and largest < EXACT_FLOAT32:
         return _leak_by_parts(g, v, leak, largest)
     g.reach(largest * digits)
     return _scaled(g, v, leak, np.float64)

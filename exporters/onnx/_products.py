@@ -1,23 +1,28 @@
 """Synapses in an ONNX graph: exact products of spike counts and int8 weights.
 
-A convolution is one Gather of rows (im2col) and one matrix product. The range of the counts c and
-the bound of the sums choose the encoding of the product:
+A convolution is one Gather of rows (im2col) and one matrix product. The range of the counts c, the
+weights and the bound of the sums choose the encoding of the product:
 
-    0 <= c <= 128       MatMulInteger, uint8 x int8 -> int32
-    0 <= c <= 255       MatMulInteger, uint8 x uint8 with zero point 128 -> int32
-    sums below 2^24     MatMul, or Conv for groups, in float32
-    otherwise           MatMul in float64
+    uint8, pairs fit 16 bits    MatMulInteger, uint8 x int8 -> int32
+    uint8                       MatMulInteger, uint8 x uint8 with zero point 128 -> int32
+    sums below 2^24             MatMul, or Conv for groups, in float32
+    otherwise                   MatMul in float64
+
+A graph for OpenVINO has Conv and MatMul in float32 wherever the sums are below 2^24. Where uint8
+fits and pairs fit 16 bits, their operands are DequantizeLinear of uint8 and int8 with the scale 1:
+OpenVINO then multiplies integers.
 
 Proof. x86 processors without VNNI multiply uint8 with int8 by VPMADDUBSW, which adds two products
-in 16 bits with saturation: 2 * 128 * (-128) = -2^15 still fits, larger counts do not. They multiply
-uint8 with uint8 in 32 bits. Every partial sum of a product is at most Σ |w|·max|c|. Integers below
-2^24 are exact in float32 and those below 2^53 in float64, in any order and with or without fused
-multiply-add.
+in 16 bits with saturation. Pairs fit if no two products reach 2^15: with counts up to 128 for all
+weights, and with counts up to 255 for weights from -64 to 64. uint8 and uint8 are multiplied in 32
+bits. Every partial sum of a product is at most Σ |w|·max|c|. Integers below 2^24 are exact in
+float32 and those below 2^53 in float64, in any order and with or without fused multiply-add.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import NamedTuple
 
@@ -27,8 +32,8 @@ from lmht_deploy.ir import Conv, Linear, Pair, Scale, Shape, Synapse
 
 from ._graph import Graph
 
-EXACT_UINT8 = 128
-"""Largest count whose products of uint8 and int8 are exact on all processors."""
+INT16 = np.iinfo(np.int16)
+FLOAT32 = np.dtype(np.float32)
 EXACT_FLOAT32 = 2**24
 """Integers below this magnitude are exact in float32."""
 TILE_BYTES = 2**26
@@ -72,20 +77,22 @@ class Counts(NamedTuple):
 
 def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
     """Return the sums of a synapse, with its exponent; the weight is the constant `name`."""
-    g.reach(_bound(synapse.weight, counts) << synapse.exponent)
+    bound = _bound(synapse.weight, counts) << synapse.exponent
+    g.reach(bound)
     if isinstance(synapse, Scale):
         weight = synapse.weight.astype(np.int32) << synapse.exponent
         tensor = g.convert(counts.tensor, counts.dtype, np.dtype(np.int32))
         return Current(g("Mul", tensor, g.weight(weight, name)), np.dtype(np.int32))
-    counts = _as_factor(g, counts, synapse.weight)
-    if isinstance(synapse, Linear):
+    if g.openvino and bound < EXACT_FLOAT32:
+        found = _in_float32(g, synapse, counts, name)
+    elif isinstance(synapse, Linear):
+        counts = _as_factor(g, counts, synapse.weight)
         found = _product(g, counts, counts.tensor, synapse.weight.T, name)
     else:
         found = _convolution(g, synapse, counts, name)
     if not synapse.exponent:
         return found
-    exact = _bound(synapse.weight, counts) << synapse.exponent < EXACT_FLOAT32
-    found = found if exact else _as_int32(g, found)
+    found = found if bound < EXACT_FLOAT32 else _as_int32(g, found)
     factor = g.constant(found.dtype.type(2**synapse.exponent))
     return Current(g("Mul", found.tensor, factor), found.dtype)
 
@@ -167,16 +174,23 @@ def _product(g: Graph, counts: Counts, rows: str, weight: np.ndarray, name: str)
         factor = g.cast(g.weight(weight, name), counts.dtype)
         found = Current(g("MatMul", rows, factor), counts.dtype)
         return found if counts.dtype == np.float32 else _as_int32(g, found)
-    if counts.span[1] <= EXACT_UINT8:
+    if _pairs_fit(weight, counts):
         return Current(g("MatMulInteger", rows, g.weight(weight, name)), int32)
     shifted = g.weight((weight.astype(np.int16) + 128).astype(np.uint8), name)
     zeros = g.constant(np.uint8(0)), g.constant(np.uint8(128))
     return Current(g("MatMulInteger", rows, shifted, *zeros), int32)
 
 
+def _pairs_fit(weight: np.ndarray, counts: Counts) -> bool:
+    """Whether 16 bits hold the sum of any two products of a count and a weight."""
+    largest = 2 * counts.span[1]
+    return largest * int(weight.max()) <= INT16.max and largest * int(weight.min()) >= INT16.min
+
+
 def _convolution(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:
     if conv.groups > 1 and _bound(conv.weight, counts) < EXACT_FLOAT32:
-        return _grouped(g, conv, counts, name)
+        return _in_float32(g, conv, counts, name)
+    counts = _as_factor(g, counts, conv.weight)
     taps = taps_of(counts.shape, conv.kernel, conv.stride, conv.padding, conv.dilation)
     row_bytes = counts.steps * counts.shape[0] * counts.dtype.itemsize
     sums = tiled(g, taps, row_bytes, lambda tile: _gathered(g, conv, counts, tile, name))
@@ -201,15 +215,28 @@ def _gathered(g: Graph, conv: Conv, counts: Counts, taps: np.ndarray, name: str)
     return g.reshape(merged, 0, 0, pixels, outputs)
 
 
-def _grouped(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:
-    """Return W ∗ c by a Conv in float32, which needs no gathered rows."""
-    float32 = np.dtype(np.float32)
-    images = g("Transpose", g.convert(counts.tensor, counts.dtype, float32), perm=[0, 1, 3, 2])
-    images = g.reshape(images, -1, *counts.shape)
+def _in_float32(g: Graph, synapse: Conv | Linear, counts: Counts, name: str) -> Current:
+    """Return W ∗ c by an operator of float32, which needs no gathered rows."""
+    integers = g.openvino and counts.dtype == np.uint8 and _pairs_fit(synapse.weight, counts)
+    if not integers:
+        g.in_float32.append(g.scope)
+    converted = g.dequantized if integers else partial(g.cast, dtype=FLOAT32)
+    if isinstance(synapse, Linear):
+        factor = converted(g.weight(synapse.weight.T, name))
+        return Current(g("MatMul", converted(counts.tensor), factor), FLOAT32)
+    return _conv(g, synapse, counts, converted, name)
+
+
+def _conv(
+    g: Graph, conv: Conv, counts: Counts, converted: Callable[[str], str], name: str
+) -> Current:
+    images = g("Transpose", counts.tensor, perm=[0, 1, 3, 2])
+    images = converted(g.reshape(images, -1, *counts.shape))
+    factor = converted(g.weight(conv.weight, name))
     found = g(
         "Conv",
         images,
-        g.cast(g.weight(conv.weight, name), float32),
+        factor,
         kernel_shape=conv.kernel,
         strides=conv.stride,
         pads=[*conv.padding, *conv.padding],
@@ -218,7 +245,7 @@ def _grouped(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:
     )
     outputs, *size = conv.output_shape(counts.shape)
     flat = g.reshape(found, -1, counts.steps, outputs, prod(size))
-    return Current(g("Transpose", flat, perm=[0, 1, 3, 2]), float32)
+    return Current(g("Transpose", flat, perm=[0, 1, 3, 2]), FLOAT32)
 
 
 def taps_of(

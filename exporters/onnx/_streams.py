@@ -34,14 +34,13 @@ def _one_step(layer: Layer) -> Layer:
         case Input():
             return dataclasses.replace(layer, steps=1)
         case Neurons():
-            omega = layer.omega
-            if not np.array_equal(omega, omega[0, 0] * np.eye(*omega.shape, dtype=omega.dtype)):
+            if not layer.stepwise:
                 raise ExportError(
                     f"layer {layer.name!r}: its T-GIM is not a multiple of the identity, so that a "
                     "time-step depends on later ones; a stream of this network takes windows "
                     "(--stream window)"
                 )
-            return dataclasses.replace(layer, omega=omega[:1, :1])
+            return dataclasses.replace(layer, omega=layer.omega[:1, :1])
     return layer
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "StopRule",
     "calibrate_stop",
     "check_calibration",
+    "check_risk",
     "choose_margin",
     "run_early",
     "stop_scores",
@@ -172,10 +173,15 @@ def choose_margin(scores: np.ndarray, risk: float) -> StopRule:
 
 
 @check_types(DataError, risk=REAL)
-def check_calibration(risk: float, windows: int) -> None:
-    """Raise DataError if a risk is out of range, or needs more calibration windows."""
+def check_risk(risk: float) -> None:
+    """Raise DataError if a risk is out of range."""
     if not 0 < risk < 1:
         raise DataError(f"the risk must be above 0 and below 1, not {risk}")
+
+
+def check_calibration(risk: float, windows: int) -> None:
+    """Raise DataError if a risk is out of range, or needs more calibration windows."""
+    check_risk(risk)
     if math.ceil((1 - risk) * (windows + 1)) > windows:
         needed = math.ceil(1 / risk) - 1
         raise DataError(

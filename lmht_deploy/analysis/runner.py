@@ -147,8 +147,8 @@ def open_runner(
     """Open a network or an artifact on a backend, and close it afterwards.
 
     A network is written to a temporary file for a backend that runs files only; `trace` says
-    whether that file can return spikes. `stop_margin` is that of `backends.open_backend`, for an
-    artifact. `run` lists the other arguments and the errors.
+    whether that file can return spikes. `stop_margin` is that of `backends.open_backend`. `run`
+    lists the other arguments and the errors.
     """
     if not isinstance(net, Network | str | Path):
         raise BackendError(
@@ -159,7 +159,7 @@ def open_runner(
             yield runner
         return
     if isinstance(net, Network):
-        opened = backends.open_network(backend, net, threads=threads)
+        opened = backends.open_network(backend, net, threads=threads, stop_margin=stop_margin)
     else:
         opened = backends.open_backend(backend, net, threads=threads, stop_margin=stop_margin)
     with closing(opened) as runner:

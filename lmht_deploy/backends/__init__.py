@@ -234,7 +234,8 @@ def open_backend(
         raise BackendError(f"{show(path)} is not the name of a file")
     path = network_path(path)
     if path.suffix not in _suffixes(module):
-        raise BackendError(f"backend {name!r} runs {module.SUFFIX} files, not {path.name!r}")
+        known = listed(_suffixes(module), "or")
+        raise BackendError(f"backend {name!r} runs {known} files, not {path.name!r}")
     options = {**_device_option(name, module, device), **_stop_option(name, stop_margin)}
     _require_available(name)
     backend: Backend = module.open_artifact(path, threads=threads, **options)
@@ -271,7 +272,14 @@ def _stop_option(name: str, stop_margin: int | None) -> dict[str, int]:
 
 
 @check_types(BackendError, device=str)
-def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cpu") -> Backend:
+def open_network(
+    name: str,
+    net: Network,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    stop_margin: int | None = None,
+) -> Backend:
     """Run a network without a file.
 
     Only backends with the capability `network` can. For the others, export the network and open
@@ -282,6 +290,7 @@ def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cp
         net: The network; a float network needs the capability `float`.
         threads: Maximum number of threads.
         device: Device of PyTorch; anything but "cpu" needs the capability `device`.
+        stop_margin: As for `open_backend`.
 
     Raises:
         BackendError: Unknown backend, missing capability or missing package.
@@ -291,7 +300,7 @@ def open_network(name: str, net: Network, *, threads: int = 1, device: str = "cp
         raise BackendError(
             f"backend {name!r} runs {module.SUFFIX} files only; export the network first"
         )
-    options = _device_option(name, module, device)
+    options = {**_device_option(name, module, device), **_stop_option(name, stop_margin)}
     check_threads(threads, f"backend {name!r}")
     if not require_network(net).integer and "float" not in module.CAPABILITIES:
         require_integer(name, net)

@@ -36,13 +36,15 @@ def open_artifact(
         stop_margin: Margin with which a window ends early; None to run whole windows.
     """
     net = load_integer_network("event", path)
+    return open_network(net, threads=threads, stop_margin=stop_margin)
+
+
+def open_network(
+    net: Network, *, threads: int = 1, stop_margin: int | None = None
+) -> EventBackend | StoppingBackend:
+    """Run an integer network; `open_artifact` lists the arguments."""
     if stop_margin is not None:
         return StoppingBackend(net, threads, stop_margin)
-    return open_network(net, threads=threads)
-
-
-def open_network(net: Network, *, threads: int = 1) -> EventBackend:
-    """Run an integer network."""
     return EventBackend(net, threads)
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 SUFFIX = SCHEMA.suffix
 CAPABILITIES: frozenset[Capability] = frozenset({"events", "traces"})
-EXPORT = {"portable": True}
+EXPORT = {"openvino": True}
 TELEMETRY = "openvino_telemetry"
 """Package that sends telemetry when OpenVINO is imported."""
 EXACT_FLOAT32 = 2**24
@@ -85,7 +85,7 @@ def _refusal(model: Model) -> str | None:
     if model.has_functions:
         return (
             "has model-local functions, which OpenVINO does not read; write the file with `lmht "
-            "export --portable`, or lmht_deploy.export(net, path, portable=True)"
+            "export --openvino`, or lmht_deploy.export(net, path, openvino=True)"
         )
     largest, layer = model.properties.magnitude, model.properties.widest
     if largest < EXACT_FLOAT32:

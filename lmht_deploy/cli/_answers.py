@@ -220,8 +220,13 @@ def calibrate(answered: Answered, percent: float | None) -> Calibration | None:
     )
 
 
-def say_calibration(chosen: Calibration | None, artifact: Path) -> None:
-    """Print what a margin keeps, and how to store it."""
+def say_calibration(
+    chosen: Calibration | None, artifact: Path, smooth: int, stop_margin: int | None
+) -> None:
+    """Print what a margin keeps, and how to use it.
+
+    A network states a margin of single whole windows alone: another one is not to be stored.
+    """
     if chosen is None:
         return
     kept = chosen.right_kept / chosen.right
@@ -230,11 +235,13 @@ def say_calibration(chosen: Calibration | None, artifact: Path) -> None:
         f"margin {chosen.min_margin:g} keeps {percent_text(kept)} of the right answers "
         f"({chosen.right_kept:,} of {chosen.right:,}){wrong}"
     )
-    say(
-        f"to use it: --min-margin {chosen.min_margin:g}; to store it in a network: "
-        f"lmht convert {artifact.with_suffix('.lmht')} --out FILE --min-margin "
-        f"{chosen.min_margin:g}"
-    )
+    stop = [] if stop_margin is None else ["--stop-margin", str(stop_margin)]
+    smoothing = [] if smooth == 1 else ["--smooth", str(smooth)]
+    margin = ["--min-margin", repr(float(chosen.min_margin))]  # a rounded one may be too large
+    say(f"to use it: {' '.join([*stop, *smoothing, *margin])}")
+    if not stop and not smoothing:
+        file = artifact.with_suffix(".lmht")
+        say(f"to store it in a network: lmht convert {file} --out FILE {' '.join(margin)}")
 
 
 def _show_scores(scores: Scores, classes: Classes) -> None:

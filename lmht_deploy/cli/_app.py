@@ -121,6 +121,10 @@ def invoke(arguments: Sequence[str] | None) -> int:
         return _fail(str(error))
     except ReaderLeftError:
         return READER_LEFT
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer was writing the help
+            return READER_LEFT
+        raise
     except OSError as error:  # files that a command reads or writes raise StorageError
         return _fail(f"{error.filename or _unnamed(error)}: {error.strerror or error}")
     except Exception as error:

@@ -26,7 +26,10 @@ STDOUT = Path("-")
 """File name that stands for standard output."""
 
 out = Console(
-    width=None if sys.stdout.isatty() else PIPE_WIDTH, markup=False, emoji=False, highlight=False
+    width=None if sys.stdout and sys.stdout.isatty() else PIPE_WIDTH,  # None where it is closed
+    markup=False,
+    emoji=False,
+    highlight=False,
 )
 err = Console(stderr=True, markup=False, emoji=False, highlight=False)
 

@@ -16,6 +16,7 @@ from ._options import EXECUTION
 if TYPE_CHECKING:
     import numpy as np
 
+    from lmht_deploy.ir import Network
 
 StopMargin = Annotated[
     int | None,
@@ -30,16 +31,30 @@ StopMargin = Annotated[
 ]
 
 
-def check_stop(backend: str, artifact: Path, risk: float | None, margin: int | None) -> None:
+def check_risk(risk: float | None) -> float | None:
+    """Refuse a risk that is not above 0 and below 1."""
+    from lmht_deploy.analysis.early import check_risk
+
+    if risk is not None:
+        check_risk(risk)
+    return risk
+
+
+def check_stop(
+    backend: str, artifact: Path, risk: float | None, margin: int | None
+) -> Network | None:
     """Refuse --stop-risk and --stop-margin where no window can end early; nothing is run.
 
     Args:
         backend: Name of the backend.
         artifact: What it runs.
         risk, margin: The options; None: not given.
+
+    Returns:
+        The network in `artifact`; None without these options.
     """
     if risk is None and margin is None:
-        return
+        return None
     import lmht_deploy as lmht
     from lmht_deploy import backends
     from lmht_deploy.engine import check_stepwise
@@ -49,23 +64,23 @@ def check_stop(backend: str, artifact: Path, risk: float | None, margin: int | N
         raise DataError("--stop-risk finds a margin; do not give --stop-margin with it")
     try:
         backends.check_stop(backend)
-        check_stepwise(lmht.load(artifact))
+        net = lmht.load(artifact)
+        check_stepwise(net)
     except BackendError as error:
         raise BackendError(f"{option}: {error}") from None
+    return net
 
 
-def measure_stop(artifact: Path, windows: np.ndarray, risk: float) -> dict[str, Any]:
+def measure_stop(net: Network, windows: np.ndarray, risk: float) -> dict[str, Any]:
     """Return the margin for a risk, and what it saves, as plain data.
 
     Args:
-        artifact: What the engine runs, see `check_stop`.
+        net: What the engine runs, see `check_stop`.
         windows: Windows that the network was not trained on.
         risk: Largest probability of another answer than that of the whole window.
     """
-    import lmht_deploy as lmht
     from lmht_deploy.analysis.early import calibrate_stop, run_early
 
-    net = lmht.load(artifact)
     rule = calibrate_stop(net, windows[::2], risk)
     found = run_early(net, windows[1::2], rule.stop_margin)
     return {

@@ -5,6 +5,7 @@ The checks run while the command line is parsed: before PyTorch is imported and 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -93,6 +94,13 @@ def check_figures(folder: Path | None) -> Path | None:
 def _check_report_packages() -> None:
     for package in ("matplotlib", "jinja2"):
         require_package(package, "report")
+
+
+def check_positive(option: typer.CallbackParam, value: float | None) -> float | None:
+    """Check that a number is above 0, and finite."""
+    if value is not None and not 0 < value < math.inf:
+        raise DataError(f"{option.opts[0]} must be a number > 0, not {value}")
+    return value
 
 
 def check_out(folder: Path) -> Path:

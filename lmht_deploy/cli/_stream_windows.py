@@ -52,11 +52,11 @@ def stream_rule(
 def _first_bins(rule: WindowRule, steps: int) -> WindowRule:
     """Return the rule of windows of the bins that a network reads, one after the other."""
     from lmht_deploy.events.windows import WindowRule
+    from lmht_deploy.ir import first_bins
 
     if rule.steps == steps or rule.by == "recording":
         return rule
-    length, hop = rule.bin_length * steps, min(rule.hop, steps)
-    found = WindowRule(steps, rule.by, length, hop)
+    found = WindowRule(steps, rule.by, *first_bins(rule.steps, steps, rule.length, rule.hop))
     tell(f"note: the network reads the first {steps} bins of {rule}; it gets {found}")
     return found
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand
 
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, StorageError
 from lmht_deploy.formats.files import check_writable
 
 from ._console import STDOUT
@@ -26,11 +27,11 @@ class Verb(TyperCommand):
             DataError: An output file is an input, or another output.
             StorageError: An output file cannot be written.
         """
-        given: dict[Path, str] = {}
+        given: dict[object, str] = {}
         for parameter in sorted(self.params, key=_is_output_file):  # outputs last
             for path in _files(ctx.params.get(parameter.name or "")):
                 name = parameter.opts[0] if parameter.opts[0].startswith("-") else "an input"
-                other = given.setdefault(path, name)
+                other = given.setdefault(_identity(path), name)
                 if other != name and _is_output_file(parameter):
                     raise DataError(f"{path}: is given as {other} and as {name}; give two files")
         for parameter in filter(_is_output_file, self.params):
@@ -44,8 +45,20 @@ def _is_output_file(parameter: Any) -> bool:
 
 
 def _check_output(path: object) -> None:
-    if isinstance(path, Path) and path != STDOUT:
+    if path == STDOUT:
+        if sys.stdout is None:
+            raise StorageError("standard output: is closed; give a file")
+    elif isinstance(path, Path):
         check_writable(path)
+
+
+def _identity(path: Path) -> object:
+    """Return what two names of one file have in common, hard links included."""
+    try:
+        status = os.stat(path)
+    except OSError:  # there is none yet
+        return path
+    return status.st_dev, status.st_ino
 
 
 def _files(value: object) -> Iterator[Path]:

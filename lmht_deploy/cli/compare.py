@@ -230,6 +230,11 @@ def _run(
 
     net = lmht.load(entry.path) if holds_network(entry.path) else None
     target, metadata = _target(entry.path, net)
+    if net is None and settings.backends is not None:
+        raise DataError(
+            f"{entry.path}: an exported file runs on its own backend alone; --backends chooses "
+            "the backends of a network"
+        )
     found = reader.read(target)
     with named_errors(reader.name), progress(f"comparing {name}") as report:
         comparison = _compare(entry, net, found, settings, report)
@@ -266,11 +271,6 @@ def _compare(
         "progress": report,
     }
     if net is None:
-        if settings.backends is not None:
-            raise DataError(
-                f"{entry.path}: an exported file runs on its own backend alone; --backends chooses "
-                "the backends of a network"
-            )
         artifacts = {default_backend(entry.path): entry.path}
         return compare_artifacts(artifacts, found.windows, found.labels, **common)
     return lmht.compare(

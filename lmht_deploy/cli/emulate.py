@@ -67,19 +67,19 @@ def emulate(
     from lmht_deploy.data import cifar10dvs
     from lmht_deploy.scale.executors import open_executor
 
-    executor = open_executor(on, workers)
     split = split or "train"
-    with counting("reading images") as show:
-        pixels, labels = _images(images, split, per_class, show)
     home = out / "CIFAR10DVS"
-    description = _description(per_class, split, seed)
-    _make_folder(out)
-    with folder_lock(out):
-        _begin(home, description)
-        missing = list(_missing(labels, per_class, home))
-        tasks = list(_tasks(pixels, missing, seed))
-        with counting("emulating") as show:
-            _run(executor, tasks, out, lambda done: show(done, len(missing)))
+    with open_executor("recordings", on, workers) as executor:
+        with counting("reading images") as show:
+            pixels, labels = _images(images, split, per_class, show)
+        description = _description(per_class, split, seed)
+        _make_folder(out)
+        with folder_lock(out):
+            _begin(home, description)
+            missing = list(_missing(labels, per_class, home))
+            tasks = list(_tasks(pixels, missing, seed))
+            with counting("emulating") as show:
+                _run(executor, tasks, out, lambda done: show(done, len(missing)))
     number = per_class * len(cifar10dvs.CLASSES)
     say(
         f"{home}: {counted(number, 'recording')}, {len(missing):,} of them new; "

@@ -113,21 +113,21 @@ def evaluate(
     check_model(model)
     check_shard(shard, audit)
     check_audit_backend(audit_backend)
-    executor = open_executor(on, workers)
     folder = prepare_folder(out)
     names = [name.strip() for name in backends.split(",") if name.strip()]
-    entries = list(_entries(networks, folder, names, data, reading, split, limit))
-    with named_errors(data), scale.watching() as progress:
-        found = run_entries(
-            entries,
-            folder,
-            executor,
-            shard=shard,
-            audit_share=audit,
-            audit_backend=audit_backend,
-            model=model,
-            progress=progress,
-        )
+    with open_executor("shard", on, workers) as executor:
+        entries = list(_entries(networks, folder, names, data, reading, split, limit))
+        with named_errors(data), scale.watching() as progress:
+            found = run_entries(
+                entries,
+                folder,
+                executor,
+                shard=shard,
+                audit_share=audit,
+                audit_backend=audit_backend,
+                model=model,
+                progress=progress,
+            )
     _show(found, model.source)
     content = as_json(found, model.name)
     _write(found, out, content)

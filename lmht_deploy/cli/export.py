@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lmht_deploy.errors import DataError, counted
+from lmht_deploy.errors import DataError, counted, listed
 
 from . import _options as options
 from ._console import say, tell, write_json
@@ -66,8 +66,17 @@ def export(
         bool,
         typer.Option(
             "--portable",
-            help="Run in OpenVINO, and in ONNX Runtime 1.15 and later, not only in 1.24 and later: "
-            "no functions, no arithmetic on uint8; slower.",
+            help="Run in ONNX Runtime 1.15 and later, not only in 1.24 and later: no functions, no "
+            "arithmetic on uint8; slower.",
+            rich_help_panel=ONNX,
+        ),
+    ] = False,
+    openvino: Annotated[
+        bool,
+        typer.Option(
+            "--openvino",
+            help="Run in OpenVINO: no functions, and products that it computes in integers; slow "
+            "in ONNX Runtime.",
             rich_help_panel=ONNX,
         ),
     ] = False,
@@ -126,6 +135,7 @@ def export(
 ) -> None:
     """Export an integer network to ONNX, NetX (Lava), NIR, C or a flat file."""
     import lmht_deploy as lmht
+    from lmht_deploy import backends
 
     header = out.with_suffix(".h") if out.suffix == ".c" else None
     if header is not None and json is not None and header.resolve() == json.resolve():
@@ -138,6 +148,7 @@ def export(
         logits_only=logits_only,
         logits_scale=logits_scale,
         portable=portable,
+        openvino=openvino,
         stream=stream,  # type: ignore[arg-type]
         graded=graded,
         stock_exact=stock_exact,
@@ -151,6 +162,11 @@ def export(
         tell(READERS.format(count=differences) if report.warnings else PLAIN)
     if report.keeps_24_bits:
         say("no input makes a 24-bit current or potential of Lava wrap or clip: proved")
+    if openvino and (reason := backends.refusal("openvino", out)):
+        tell(f"note: lmht-deploy does not run this file in OpenVINO: {reason}")
+    if report.in_float32:
+        synapses = listed(report.in_float32)
+        say(f"OpenVINO multiplies in float32, where integers are not proved: {synapses}")
     size = out.stat().st_size
     say(f"wrote {out} ({size:,} bytes)" + (f" and {header}" if header else ""))
     content = {
@@ -160,6 +176,8 @@ def export(
         "bytes": size,
         "warnings": list(report.warnings),
     }
+    if openvino:
+        content["in_float32"] = list(report.in_float32)
     if report.keeps_24_bits is not None:
         content["keeps_24_bits"] = report.keeps_24_bits
     write_json(json, content)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from lmht_deploy.backends import Backend
     from lmht_deploy.data import Windows
+    from lmht_deploy.ir import Network
     from lmht_deploy.result import Result
 
 PERCENTS = (50, 90, 99)
@@ -89,9 +90,8 @@ def run(
         float | None,
         typer.Option(
             "--stop-risk",
-            min=0,
-            max=1,
             metavar="ALPHA",
+            callback=early.check_risk,
             help="Also find the --stop-margin with which a window ends early, and has another "
             "answer than the whole window with a probability of at most ALPHA. Every second window "
             "calibrates it; the others measure what it saves.",
@@ -132,8 +132,8 @@ def run(
     from lmht_deploy.analysis.runner import default_backend, time_windows
 
     name = backend or default_backend(artifact)
-    early.check_stop(name, artifact, stop_risk, stop_margin)
-    with _open_runner(name, artifact, threads, fast_conv, stop_margin) as runner:
+    net = early.check_stop(name, artifact, stop_risk, stop_margin)
+    with _open_runner(name, net or artifact, threads, fast_conv, stop_margin) as runner:
         if profile:
             check_profile(name, runner)
         judge = answers.choose_judge(runner.metadata, artifact, smooth, min_margin, calibrate)
@@ -148,7 +148,9 @@ def run(
         number = latency if latency is not None else SLOW.get(name, TIMED)
         times = time_windows(runner, found.windows[:number])
         layers = measure_layers(runner, found.windows[:PROFILED]) if profile else None
-        stop = None if stop_risk is None else early.measure_stop(artifact, found.windows, stop_risk)
+        stop = None
+        if net is not None and stop_risk is not None:
+            stop = early.measure_stop(net, found.windows, stop_risk)
     _show(f"{artifact.name} on {name}, {counted(len(found), 'window')}", result)
     if answered.scores is None:
         answers.say_answers(answered)
@@ -157,7 +159,7 @@ def run(
     if result.steps is not None:
         say(f"{result.steps.mean():.2f} of {shape[0]} time-steps per window")
     show_profile(layers)
-    answers.say_calibration(chosen, artifact)
+    answers.say_calibration(chosen, artifact, smooth, stop_margin)
     early.say_stop(stop)
     content = {"artifact": artifact, "backend": name, **_content(answered)}
     content |= _times_as_json(result, times)
@@ -241,7 +243,7 @@ def _percentile(times: np.ndarray, percent: int) -> float:
 
 @contextmanager
 def _open_runner(
-    name: str, artifact: Path, threads: int, fast_conv: bool, stop_margin: int | None
+    name: str, artifact: Network | Path, threads: int, fast_conv: bool, stop_margin: int | None
 ) -> Iterator[Backend]:
     from lmht_deploy.analysis.runner import open_runner
 
@@ -249,7 +251,7 @@ def _open_runner(
         with open_runner(artifact, name, threads=threads, stop_margin=stop_margin) as runner:
             yield runner
         return
-    if name != "lava":
+    if name != "lava" or not isinstance(artifact, Path):
         raise BackendError(f"--fast-conv is for backend 'lava', not {name!r}")
     from lmht_deploy.backends import lava
 

@@ -12,7 +12,7 @@ from lmht_deploy.errors import counted
 
 from . import _options as options
 from . import _scale_options as scale
-from ._console import percent, say, show, table, write_json
+from ._console import percent, say, show, table, warn, write_json
 from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
 
 if TYPE_CHECKING:
@@ -40,26 +40,35 @@ def search(
     out: scale.Out,
     budget_sops: Annotated[
         float | None,
-        typer.Option("--budget-sops", metavar="N", help="Largest mean number of SOPs per window."),
+        typer.Option(
+            "--budget-sops",
+            metavar="N",
+            help="Largest mean number of SOPs per window.",
+            callback=options.check_positive,
+        ),
     ] = None,
     budget_spikes: Annotated[
         float | None,
         typer.Option(
-            "--budget-spikes", metavar="N", help="Largest mean number of spikes per window."
+            "--budget-spikes",
+            metavar="N",
+            help="Largest mean number of spikes per window.",
+            callback=options.check_positive,
         ),
     ] = None,
     budget_ms: Annotated[
         float | None,
         typer.Option(
-            "--budget-ms", metavar="X", help="Largest mean run time per window, in milliseconds."
+            "--budget-ms",
+            metavar="X",
+            help="Largest mean run time per window, in milliseconds; not with --stop-risk.",
+            callback=options.check_positive,
         ),
     ] = None,
     stop_risk: Annotated[
         list[float] | None,
         typer.Option(
             "--stop-risk",
-            min=0,
-            max=1,
             metavar="ALPHA",
             help="Also try windows that end early, and have another answer than the whole window "
             "with a probability of at most ALPHA. Every second window calibrates the margin; the "
@@ -85,10 +94,11 @@ def search(
     from lmht_deploy.scale._search import check_budgets
     from lmht_deploy.scale._variants import check_source
 
+    budgets = {"sops": budget_sops, "spikes": budget_spikes, "ms": budget_ms}
+    check_budgets(budgets, stop_risk or ())
     net = lmht.load(network)
     with named_errors(str(network)):
         check_source(net)
-    check_budgets({"sops": budget_sops, "spikes": budget_spikes, "ms": budget_ms})
     prepare_folder(out)
     target = Target.of(net.window_shape, net.input.max_value, net.metadata, network)
     found = read_windows(data, target, reading, split=split, limit=limit)
@@ -112,7 +122,7 @@ def search(
     about = {
         "network": network,
         "data": dict(found.provenance),
-        "budgets": {"sops": budget_sops, "spikes": budget_spikes, "ms": budget_ms},
+        "budgets": budgets,
         "stop_risks": stop_risk or [],
     }
     write_json(json, {**SCHEMA, **about, **_as_json(result), "provenance": provenance(1)})
@@ -124,7 +134,12 @@ def _show(result: SearchResult) -> None:
     """Print the Pareto front, and the best candidate."""
     columns = ("variant", "accuracy", "SOPs", "spikes", "ms", "time-steps", "pruned channels")
     rows = table(
-        "Pareto front of accuracy and SOPs", columns, left=("variant",), caption="means per window"
+        "Pareto front of accuracy and SOPs",
+        columns,
+        left=("variant",),
+        caption="means per window; *: reads the first steps of a window alone, and a stream is cut "
+        "into windows of these steps: this accuracy is not that in a stream; ms: windows that end "
+        "early are run one by one, others in batches",
     )
     for candidate in result.front:
         rows.add_row(*_cells(candidate))
@@ -135,6 +150,11 @@ def _show(result: SearchResult) -> None:
     else:
         name, accuracy, sops, *_ = _cells(result.best)
         say(f"best within the budgets: {name}, accuracy {accuracy}, {sops} SOPs: {result.path}")
+        if result.best.cut:
+            warn(
+                "the best network reads the first steps of a window alone; a stream is cut into "
+                "windows of these steps, and its accuracy there was not measured"
+            )
         if result.best.stop is not None:
             say(_about_stop(result.best))
         if result.measured is not None:
@@ -162,7 +182,7 @@ def _command(result: SearchResult) -> str:
 def _cells(candidate: Candidate) -> list[str]:
     costs = candidate.costs
     return [
-        candidate.row.network,
+        candidate.row.network + ("*" if candidate.cut else ""),
         percent(candidate.row.accuracy),
         f"{costs['sops']:,.0f}",
         f"{costs['spikes']:,.0f}",
@@ -180,6 +200,7 @@ def _as_json(result: SearchResult) -> dict[str, Any]:
             "stop": None if candidate.stop is None else asdict(candidate.stop),
             "mean_steps": candidate.mean_steps,
             "differing": candidate.differing,
+            "cut": candidate.cut,
             "pruned": candidate.pruned,
             "front": candidate.front,
             **{name: cells[name] for name in FIGURES},

@@ -65,7 +65,7 @@ class StepwiseEngine:
     @staticmethod
     def supports(net: Network) -> bool:
         """Return whether no time-step of `net` depends on a later one."""
-        return all(_is_stepwise(layer.omega) for layer in net.neurons)
+        return all(layer.stepwise for layer in net.neurons)
 
     @property
     def net(self) -> Network:
@@ -254,12 +254,6 @@ def check_stepwise(net: Network) -> None:
             "a time-step of this network depends on later ones: the T-GIM of a layer is not a "
             "multiple of the identity"
         )
-
-
-def _is_stepwise(omega: np.ndarray) -> bool:
-    return bool(np.array_equal(omega, np.eye(*omega.shape, dtype=omega.dtype) * omega[0, 0])) and (
-        omega.shape[0] == omega.shape[1]
-    )
 
 
 def _one_step(net: Network) -> Network:

@@ -13,7 +13,6 @@ A packet of an event track holds structs of 16 bytes: t int64 (us), x int16, y i
 from __future__ import annotations
 
 import importlib
-import io
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -193,28 +192,38 @@ def _decompressor(package: str | None) -> Callable[[bytes], bytes]:
         return lambda body: body
     require_package(package, "events")
     library = importlib.import_module("lz4.frame" if package == "lz4" else package)
+    frame = _lz4_frame if package == "lz4" else _zstd_frame
 
     def decompress(body: bytes) -> bytes:
         most = min(MAX_PACKET, max(EXPANSION_FLOOR, MAX_EXPANSION * len(body)))
-        found = _first_bytes(library, package, body, most + 1)
-        if len(found) > most:
+        try:
+            found = frame(library, body, most)
+        except Exception as error:  # each library has an error of its own
+            raise DataError(f"is damaged, a packet cannot be decompressed ({error})") from None
+        if found is None:
             raise DataError(f"a packet of {len(body)} bytes holds more than {most:,} bytes")
         return found
 
     return decompress
 
 
-def _first_bytes(library: Any, package: str, body: bytes, number: int) -> bytes:
-    """At most `number` bytes, so that a bomb is not unpacked."""
-    try:
-        if package == "lz4":
-            found: bytes = library.LZ4FrameDecompressor().decompress(body, number)
-        else:
-            reader = library.ZstdDecompressor().stream_reader(io.BytesIO(body))
-            found = reader.read(number)
-        return found
-    except Exception as error:  # each library has an error of its own
-        raise DataError(f"is damaged, a packet cannot be decompressed ({error})") from None
+def _lz4_frame(library: Any, body: bytes, most: int) -> bytes | None:
+    """The content of a complete frame; None if it has more than `most` bytes."""
+    frame = library.LZ4FrameDecompressor()
+    found: bytes = frame.decompress(body, most + 1)
+    if len(found) > most:
+        return None
+    if not frame.eof:
+        raise ValueError("it is cut off")
+    return found
+
+
+def _zstd_frame(library: Any, body: bytes, most: int) -> bytes | None:
+    """As `_lz4_frame`. A frame that does not state its size is cut off where it has more."""
+    if library.frame_content_size(body) > most:
+        return None
+    found: bytes = library.ZstdDecompressor().decompress(body, max_output_size=most)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------

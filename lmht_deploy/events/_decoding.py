@@ -96,7 +96,8 @@ def open_event_stream(path: Path, _choice: Choice) -> Opened:
     """Open an Event Stream 2 file of DVS or ATIS events.
 
     Raises:
-        DataError: If the file is of another version or type, or ends within an event.
+        DataError: If the file is of another version or type, states a sensor without pixels, or
+            ends within an event.
     """
     with path.open("rb") as file:
         head = file.read(20)
@@ -109,6 +110,8 @@ def open_event_stream(path: Path, _choice: Choice) -> Opened:
             f"holds Event Stream events of type {head[15]}; 1 (DVS) and 2 (ATIS) can be read"
         )
     width, height = struct.unpack("<HH", head[16:20])
+    if not (width and height):
+        raise DataError(f"is damaged, it states a sensor of {width} x {height} pixels")
     packets = _decoded(path, 20, ES_DECODERS[head[15]], 0)
     return Sensor(height, width), (_upside_down(packet, height) for packet in packets)
 

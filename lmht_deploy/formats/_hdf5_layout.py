@@ -230,8 +230,8 @@ class LayoutWalk:
             self._refuse_outside(place)
         if kind in NEW_GROUP:
             raise StorageError(
-                f"{self._path}: {place} holds a link to another file or an order of its members, "
-                "which is not allowed"
+                f"{self._path}: {place} holds a link to another file, an order of its members, or "
+                "a name outside of ASCII, which is not allowed"
             )
         require(kind in KNOWN, f"the header of {place}")
 

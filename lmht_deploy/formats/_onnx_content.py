@@ -25,6 +25,7 @@ OPERATORS = frozenset(
         "Constant",
         "ConstantOfShape",
         "Conv",
+        "DequantizeLinear",
         "Div",
         "Gather",
         "Identity",

@@ -24,7 +24,7 @@ from lmht_deploy.errors import ExportError, StorageError, show
 from lmht_deploy.formats import lmht
 from lmht_deploy.formats.files import as_path, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import Network, require_network, window_steps
+from lmht_deploy.ir import Network, first_bins, require_network, window_steps
 from lmht_deploy.ir.layers import Injection, InputKind, Reset
 
 __all__ = ["SCHEMA", "load_flat", "network_to_bytes"]
@@ -286,14 +286,12 @@ def _window_rule(net: Network) -> tuple[str, int, int]:
             "the metadata of the network holds the window rule "
             f"{show(text)}, which is not one of its {net.input.steps} time-steps"
         )
-    return found if steps == net.input.steps else _first_bins(*found, steps, net.input.steps)
-
-
-def _first_bins(by: str, length: int, hop: int, steps: int, first: int) -> tuple[str, int, int]:
-    """Return the rule of the windows of the bins that a network reads, one after the other."""
-    if by == "recording":
+    by, length, hop = found
+    if steps == net.input.steps:
+        return by, length, hop
+    if by == "recording":  # the first bins of a recording are no rule
         return "none", 0, 0
-    return by, length // steps * first, min(hop or steps, first)
+    return by, *first_bins(steps, net.input.steps, length, hop)
 
 
 def _is_rule(by: object, length: object, hop: object, steps: int) -> bool:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
 from lmht_deploy.errors import StorageError, listed
 from lmht_deploy.ir import Network
 
-from .flat import load_flat
-from .lmht import load_network
-from .netx import load_netx_network
-from .nir_network import load_nir_network
-
 __all__ = ["NETWORK_SUFFIXES", "load_any_network"]
 
-_READERS: Mapping[str, Callable[[Path], Network]] = MappingProxyType(
+_READERS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        ".lmht": load_network,
-        ".net": load_netx_network,
-        ".nir": load_nir_network,
-        ".lmhtf": load_flat,
+        ".lmht": ("lmht", "load_network"),
+        ".net": ("netx", "load_netx_network"),
+        ".nir": ("nir_network", "load_nir_network"),
+        ".lmhtf": ("flat", "load_flat"),
     }
 )
+"""Module and function that read a file. A module is imported for the first file of its kind."""
 NETWORK_SUFFIXES = tuple(_READERS)
 """File name extensions of files that hold a whole network."""
 
@@ -37,4 +34,6 @@ def load_any_network(path: Path) -> Network:
     if path.is_dir() or path.suffix not in _READERS:
         what = "is a folder; " if path.is_dir() else ""
         raise StorageError(f"{path}: {what}expected a {listed(_READERS, 'or')} file")
-    return _READERS[path.suffix](path)
+    module, name = _READERS[path.suffix]
+    read: Callable[[Path], Network] = getattr(import_module(f".{module}", __package__), name)
+    return read(path)

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 
-from lmht_deploy.errors import StorageError, show
+from lmht_deploy.errors import StorageError, listed, show
 from lmht_deploy.formats.hdf5 import hdf5_checksum, reading_hdf5, writing_hdf5
 
 __all__ = ["Graph", "Node", "Value", "graph_from_dict", "read_nir", "write_nir"]
@@ -103,6 +103,8 @@ def read_nir(path: str | Path) -> Graph:
             checksum, which is compared with its content.
     """
     with reading_hdf5(path, "a .nir file") as file:
+        if missing := [name for name in ("version", "node") if name not in file]:
+            raise StorageError(f"{path}: is not a .nir file: it has no {listed(missing)}")
         if file.attrs.get("checksum", hdf5_checksum(file)) != hdf5_checksum(file):
             raise StorageError(
                 f"{path}: the checksum does not match the content; the file is damaged or was "
@@ -127,16 +129,21 @@ def write_nir(path: str | Path, graph: Graph) -> None:
         _write_values(root, "metadata", graph.metadata)
         nodes = root.create_group("nodes")
         for name, node in graph.nodes.items():
-            group = nodes.create_group(name)
+            group = _group(nodes, name)
             _write_text(group, "type", node.type)
             for key, value in node.values.items():
                 _write_value(group, key, value)
             _write_values(group, "metadata", node.metadata)
 
 
+def _group(parent: h5py.Group, name: str) -> h5py.Group:
+    """Add a group. Given as bytes, any name is stored as `check_layout` allows."""
+    return parent.create_group(name.encode())
+
+
 def _write_values(parent: h5py.Group, name: str, values: Mapping[str, Any]) -> None:
     if values:
-        group = parent.create_group(name)
+        group = _group(parent, name)
         for key, value in values.items():
             _write_value(group, key, value)
 

@@ -142,7 +142,8 @@ SCHEMA = Schema(
         "ONNX with operators of the standard domain only, opset 17, IR 8. Nodes are named "
         "`<layer>/<part>/<operator>` (`<layer>/<operator>` before version 4). The nodes of a part "
         f"are the body of the model-local function `<layer>/<part>` of the domain `{FUNCTIONS}`, "
-        "which is called once. Files that were exported with `--portable` have no functions. "
+        "which is called once. Files that were exported with `--portable` or "
+        "`--openvino` have no functions. "
         "`batch` is free; T_in and T are fixed. The graph does not check its input: values outside "
         "the range in the metadata are not covered by the proof of 32 bits."
     ),

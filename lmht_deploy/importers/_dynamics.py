@@ -106,8 +106,10 @@ PROFILES: Mapping[str, Profile] = {
         "subtract",
         max_spikes=127,
         notes=(
-            "sinabs does not write spike_fn, tau_syn and norm_input: MultiSpike, tau_syn=None and "
-            "norm_input=True are assumed; min_v_mem is the floor, none unless it is given",
+            "sinabs does not write tau_syn and norm_input: tau_syn=None and norm_input=True are "
+            "assumed",
+            "sinabs does not write spike_fn and min_v_mem: MultiSpike and no floor are assumed, "
+            "unless max_spikes and floor are given",
         ),
     ),
     "snntorch": Profile(
@@ -118,7 +120,7 @@ PROFILES: Mapping[str, Profile] = {
         "subtract-late",
         notes=(
             "snnTorch writes v_reset = 0 for every reset: reset by subtraction with "
-            "reset_delay=True is assumed",
+            "reset_delay=True is assumed, unless the reset is given",
         ),
         subtracts_late=True,  # also with reset_delay=False, where a potential stays above θ
     ),
@@ -225,7 +227,8 @@ class Rules:
         if reset == "value" and self.profile.subtracts_late and node.type == "CubaLIF":
             raise LoweringError(
                 f"{where}: a Synaptic neuron of {self.name} that resets to zero loses the input of "
-                f"the step after a spike, which a network cannot express"
+                f"the step after a spike, which a network cannot express; use a Leaky neuron, or "
+                f"reset_mechanism='subtract'"
             )
         v_reset = np.asarray(node.values.get("v_reset", np.zeros(())), float)
         v0 = found.v0 + v_reset if self.profile.begins_at_reset else found.v0
@@ -244,7 +247,10 @@ def _check_shapes(where: str, values: Mapping[str, np.ndarray]) -> None:
         np.broadcast_shapes(*(value.shape for value in values.values()))
     except ValueError:
         shapes = ", ".join(f"{key} {value.shape}" for key, value in values.items())
-        raise LoweringError(f"{where}: the values have different shapes: {shapes}") from None
+        raise LoweringError(
+            f"{where}: the values have different shapes: {shapes}; each must be one number, or one "
+            "per neuron"
+        ) from None
 
 
 def _positive(where: str, threshold: np.ndarray) -> np.ndarray:

@@ -26,7 +26,8 @@ def in_order(graph: Graph) -> tuple[list[str], dict[str, list[str]]]:
     except CycleError as error:
         cycle = ", ".join(sorted(set(error.args[1]))[:4])
         raise LoweringError(
-            f"recurrent connections cannot be expressed by a network: {cycle}"
+            f"recurrent connections cannot be expressed by a network: {cycle}; train a model in "
+            "which no layer reads what follows it"
         ) from None
     order.sort(key=lambda name: graph.nodes[name].type == "Output")  # stable
     return order, reads
@@ -40,6 +41,10 @@ def _check_ends(graph: Graph, reads: dict[str, list[str]]) -> None:
     sources = {source for source, _ in graph.edges}
     for name, node in graph.nodes.items():
         if node.type != "Input" and not reads[name]:
-            raise LoweringError(f"{name}: nothing enters this node of type {node.type}")
+            raise LoweringError(
+                f"{name}: nothing enters this node of type {node.type}; connect or remove it"
+            )
         if node.type != "Output" and name not in sources:
-            raise LoweringError(f"{name}: no node reads this node of type {node.type}")
+            raise LoweringError(
+                f"{name}: no node reads this node of type {node.type}; connect or remove it"
+            )

@@ -206,7 +206,10 @@ class _Import:
         signals = [self._signals[name] for name in names]
         value, delays = signals[0].value, {signal.delay for signal in signals}
         if len(delays) > 1:
-            raise LoweringError(f"{where}: currents of different delays are added: {delays}")
+            raise LoweringError(
+                f"{where}: currents of different delays are added: {sorted(delays)} steps; use the "
+                "same delay on every way to this node"
+            )
         for signal in signals[1:]:
             value = added(where, value, signal.value)
         return _Signal(value, delays.pop())
@@ -222,7 +225,10 @@ class _Import:
             return _Signal(signal.value, signal.delay + self._delay(where, node))
         value = _FUNCTIONS[node.type](self, where, node, signal.value)
         if signal.delay and isinstance(value, Current) and value.bias.any():
-            raise LoweringError(f"{where}: a bias after a delay cannot be expressed")
+            raise LoweringError(
+                f"{where}: a bias after a delay cannot be expressed; use a Linear node, which has "
+                "no bias, or a bias of 0"
+            )
         return _Signal(value, signal.delay)
 
     def _delay(self, where: str, node: Node) -> int:
@@ -320,7 +326,7 @@ class _Import:
         if per["offset"].any() and (found.decay is not None or signal.delay):
             raise LoweringError(
                 f"{where}: a v_leak that is not 0 cannot be expressed together with a synaptic "
-                "current or a delay"
+                "current or a delay; use v_leak = 0, or neither of the two"
             )
         layer = Neurons(
             name=where,
@@ -351,7 +357,9 @@ class _Import:
         """Add the read-out, whose logits are the mean of the outputs over all steps."""
         value = signal.value
         if signal.delay:
-            raise LoweringError(f"{name}: a delay before the output cannot be expressed")
+            raise LoweringError(
+                f"{name}: a delay before the output cannot be expressed; put it before neurons"
+            )
         if isinstance(value, Spikes) and len(value.shape) == 3:
             value = self._flat(f"{name}.flatten", value)
         current = as_current(name, value)
@@ -395,7 +403,7 @@ def _from_reset(
     if levels > 1 and r.any():
         raise LoweringError(
             f"{where}: a reset to a value other than 0 needs neurons that fire one spike per step, "
-            f"not up to {levels}"
+            f"not up to {levels}; set the largest number of spikes to 1"
         )
     if (r >= per["threshold"]).any() or (floor is not None and (r < floor).any()):
         raise LoweringError(
@@ -429,7 +437,10 @@ def _per_channel(where: str, what: str, values: Any, shape: Shape) -> np.ndarray
         n in (1, m) for n, m in zip(array.shape, shape, strict=True)
     )
     if not fits or array.shape[0] != shape[0]:
-        raise LoweringError(f"{where}: {what} has the shape {array.shape} for neurons {shape}")
+        raise LoweringError(
+            f"{where}: {what} has the shape {array.shape} for neurons {shape}; it must be one "
+            "number, one per channel or one per neuron"
+        )
     flat = array.reshape(len(array), -1)
     if (flat != flat[:, :1]).any():
         raise LoweringError(
@@ -463,5 +474,8 @@ def _padding(where: str, node: Node, kernel: tuple[int, ...], dilation: Pair) ->
     if value == "valid":
         return 0, 0
     if value != "same" or any(span % 2 for span in spans):
-        raise LoweringError(f"{where}: the padding {value!r} of this kernel cannot be expressed")
+        raise LoweringError(
+            f"{where}: the padding {value!r} of a kernel of {kernel[0]} x {kernel[1]} cannot be "
+            "expressed; use 'valid', 'same' with an odd kernel, or numbers"
+        )
     return spans[0] // 2, spans[1] // 2

@@ -178,6 +178,13 @@ class Neurons(Record):
         """Whether k·θ is subtracted at once and the potential has no floor."""
         return self.reset == "subtract" and self.floor is None
 
+    @property
+    def stepwise(self) -> bool:
+        """Whether a time-step needs its own input step alone: Ω is a multiple of the identity."""
+        steps, steps_in = self.omega.shape
+        alike = self.omega[0, 0] * np.eye(steps, dtype=self.omega.dtype)
+        return steps == steps_in and bool(np.array_equal(self.omega, alike))
+
     def unrolled_omega(self) -> np.ndarray:
         """Return Ω with one row per sub-step, `[T·S, T_in]`; rows that inject nothing are zero."""
         rows = np.ones(self.substeps, self.omega.dtype)

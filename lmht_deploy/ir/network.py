@@ -343,6 +343,18 @@ def window_steps(metadata: Mapping[str, str], steps: int) -> int | None:
     return int(text) if re.fullmatch(r"\d{1,9}", text) and int(text) >= steps else None
 
 
+def first_bins(steps: int, first: int, length: int, hop: int) -> tuple[int, int]:
+    """Return length and hop of the windows of the first bins of a window, one after the other.
+
+    Args:
+        steps: Bins of a window.
+        first: Number of them that a network reads.
+        length: Length of a window, a multiple of `steps`.
+        hop: Bins between the starts of two windows; 0 stands for `steps`.
+    """
+    return length // steps * first, min(hop or steps, first)
+
+
 def _check_steps(layer: Neurons | Readout, shape: Shape, steps: int) -> None:
     what = f"layer {layer.name!r}"
     if isinstance(layer, Readout) and len(shape) != 1:

@@ -220,6 +220,8 @@ Opened open_event_stream(Bytes content) {
     if (version != 2 || (type != 1 && type != 2))
         throw Error(LMHT_UNSUPPORTED, "is not Event Stream 2 of DVS or ATIS events");
     const events::Size sensor{content.at<uint16_t>(18), content.at<uint16_t>(16)};
+    require_file(sensor.width > 0 && sensor.height > 0,
+                 "is damaged, it states a sensor without pixels");
     return {sensor, std::make_unique<Decoded>(content.from(20), type == 1 ? "es-dvs" : "es-atis", 0,
                                               sensor.height)};
 }

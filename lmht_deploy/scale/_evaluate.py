@@ -179,32 +179,32 @@ def evaluate(
     check_shard(shard, audit_share)
     check_audit_backend(audit_backend)
     folder = prepare_folder(out)
-    executor = open_executor(on, workers)
-    windows = InputWindows(folder, data, labels)
-    files = keep_networks(folder, networks)
-    entries = [
-        entry
-        for title, path in files.items()
-        for entry in make_entries(
-            folder, title, path, backends, windows.read_by(path), windows.name
+    with open_executor("shard", on, workers) as executor:
+        windows = InputWindows(folder, data, labels)
+        files = keep_networks(folder, networks)
+        entries = [
+            entry
+            for title, path in files.items()
+            for entry in make_entries(
+                folder, title, path, backends, windows.read_by(path), windows.name
+            )
+        ]
+        return run_entries(
+            entries,
+            folder,
+            executor,
+            shard=int(shard),
+            audit_share=audit_share,
+            audit_backend=audit_backend,
+            model=model,
+            progress=progress,
         )
-    ]
-    return run_entries(
-        entries,
-        folder,
-        executor,
-        shard=int(shard),
-        audit_share=audit_share,
-        audit_backend=audit_backend,
-        model=model,
-        progress=progress,
-    )
 
 
 def check_shard(shard: int, audit_share: float) -> None:
     """Raise DataError for a size of shards or a share of the audit out of range."""
     if not 1 <= shard <= 2**31:
-        raise DataError(f"a shard has at least one window, not {shard}")
+        raise DataError(f"the number of windows of a shard lies within 1..2**31, not {shard}")
     if not 0 <= audit_share <= 1:
         raise DataError(f"the share of the audit lies within 0..1, not {audit_share}")
 

@@ -18,8 +18,9 @@ from lmht_deploy.ir import Network
 from lmht_deploy.zoo import network_path
 
 from ._files import files_of, sha256_of
+from ._folders import new_folder
 from ._plan import Entry
-from ._windows import WindowStore, new_folder
+from ._windows import WindowStore
 
 NETWORKS = "networks"
 """Folder below that of an evaluation."""

@@ -13,7 +13,13 @@ import numpy as np
 
 from lmht_deploy._arguments import INTEGER, REAL, check_types
 from lmht_deploy.analysis import energy
-from lmht_deploy.analysis.early import StopRule, check_calibration, choose_margin, stop_scores
+from lmht_deploy.analysis.early import (
+    StopRule,
+    check_calibration,
+    check_risk,
+    choose_margin,
+    stop_scores,
+)
 from lmht_deploy.analysis.runner import as_windows
 from lmht_deploy.analysis.scores import check_labels
 from lmht_deploy.backends import open_network, run_chunks
@@ -25,7 +31,7 @@ from lmht_deploy.formats.lmht import network_checksum, save_network
 from lmht_deploy.formats.networks import load_any_network
 from lmht_deploy.formats.shards import load_shard
 from lmht_deploy.formats.windows import save_windows
-from lmht_deploy.ir import Network
+from lmht_deploy.ir import WINDOW_STEPS, Network
 from lmht_deploy.result import concatenate
 from lmht_deploy.zoo import network_path
 
@@ -64,6 +70,8 @@ class Candidate:
         mean_steps: Mean number of time-steps that were run per window.
         differing: Number of windows with another answer than that of the same variant with whole
             windows.
+        cut: Whether it reads the first steps of a window alone. Its accuracy is not that in a
+            stream, which is cut into windows of these steps.
         front: Whether no other candidate has fewer SOPs and at least its accuracy.
     """
 
@@ -73,6 +81,7 @@ class Candidate:
     stop: StopRule | None = None
     mean_steps: float = 0.0
     differing: int = 0
+    cut: bool = False
     front: bool = False
 
     @property
@@ -152,11 +161,12 @@ def search(
         data: Windows with labels, as in `evaluate`.
         labels: Classes of the windows, if `data` is an array.
         out: Folder of the search and of its results.
-        stop_risks: Largest probabilities, 0..1, of another answer than that of the whole window,
-            see `lmht_deploy.analysis.early.calibrate_stop`.
+        stop_risks: Largest probabilities, above 0 and below 1, of another answer than that of the
+            whole window, see `lmht_deploy.analysis.early.calibrate_stop`.
         budget_sops: Largest mean number of synaptic operations per window.
         budget_spikes: Largest mean number of spikes per window.
         budget_ms: Largest mean run time per window in milliseconds, on the machine of the workers.
+            Not with `stop_risks`: windows that end early are run one by one, others in batches.
         on, workers, shard, progress: As in `evaluate`.
 
     Raises:
@@ -170,24 +180,24 @@ def search(
         Variant(steps=2, levels=None, initial_potential=0.5)
     """
     budgets = {"sops": budget_sops, "spikes": budget_spikes, "ms": budget_ms}
-    check_budgets(budgets)
+    check_budgets(budgets, stop_risks)
     check_shard(shard, 0)
     whole = net if isinstance(net, Network) else load_any_network(network_path(as_path(net)))
     check_source(whole)
     windows = _labeled(data, labels)
     measured = _measured(windows, stop_risks)
     folder = prepare_folder(out)
-    executor = open_executor(on, workers)
-    proposals = list(_proposals(whole, np.asarray(windows.windows), stop_risks))
-    entries = list(_entries(proposals, folder, measured))
-    found = run_entries(
-        entries,
-        folder,
-        executor,
-        shard=int(shard),
-        model=energy.energy_model(energy.DEFAULT),
-        progress=progress,
-    )
+    with open_executor("shard", on, workers) as executor:
+        proposals = list(_proposals(whole, np.asarray(windows.windows), stop_risks))
+        entries = list(_entries(proposals, folder, measured))
+        found = run_entries(
+            entries,
+            folder,
+            executor,
+            shard=int(shard),
+            model=energy.energy_model(energy.DEFAULT),
+            progress=progress,
+        )
     plan = Plan(entries, folder / RESULTS, int(shard))
     candidates = _ranked(_candidates(proposals, plan, found))
     best = _best(candidates, budgets)
@@ -199,11 +209,18 @@ def search(
     return SearchResult(candidates, best, path, kept, found)
 
 
-def check_budgets(budgets: Mapping[str, float | None]) -> None:
-    """Raise DataError for a budget that is not a number > 0."""
+def check_budgets(budgets: Mapping[str, float | None], risks: Sequence[float]) -> None:
+    """Raise DataError for a budget that is not a number > 0, and for a risk out of range."""
     for name, value in budgets.items():
         if value is not None and not 0 < value < float("inf"):
             raise DataError(f"budget_{name} must be a number > 0, not {value}")
+    for risk in risks:
+        check_risk(risk)
+    if risks and budgets["ms"] is not None:
+        raise DataError(
+            "windows that end early are run one by one, others in batches: their times do not "
+            "compare; with a stop risk, give a budget of SOPs or spikes instead of milliseconds"
+        )
 
 
 def _labeled(data: Windows | np.ndarray, labels: np.ndarray | None) -> Windows:
@@ -330,6 +347,7 @@ def _candidates(
             stop=proposal.stop,
             mean_steps=float(proposal.net.neurons[-1].omega.shape[0] if steps is None else steps),
             differing=int((answers != same).sum()),
+            cut=WINDOW_STEPS in proposal.net.metadata,
         )
 
 

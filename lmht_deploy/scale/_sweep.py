@@ -138,7 +138,7 @@ def _options(path: Path, options: Any) -> dict[str, list[Any]]:
         if key not in Variant.NAMES and "." not in key:
             raise DataError(f"{path}: {unknown('option', key, Variant.NAMES)}")
         if not isinstance(values, list) or not values:
-            raise DataError(f"{path}: option {key!r} must be a list of values")
+            raise DataError(f"{path}: option {key!r} must be a list of one value or more")
     return options
 
 

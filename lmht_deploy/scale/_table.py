@@ -114,15 +114,18 @@ def make_rows(
         paths = [Path(task.target) for task in tasks]
         found = [verdicts[task.key] for task in tasks if verdicts and task.key in verdicts]
         audited = all(found) if found else None
-        yield _row(entry, map(load_shard, paths), model, firsts, audited)
+        yield _row(entry, paths, model, firsts, audited)
 
 
 class _Firsts:
-    """What later rows are compared with: the answers per data, and the integers per network."""
+    """What later rows are compared with: the answers per data, and the results per network.
+
+    Results stay in their files, so that memory does not grow with the data.
+    """
 
     def __init__(self) -> None:
         self._answers: dict[str, np.ndarray] = {}
-        self._integers: dict[int, Result] = {}
+        self._results: dict[int, Path] = {}
         self._network = ("", "")
 
     def same_answers(self, entry: Entry, answers: np.ndarray) -> int:
@@ -130,17 +133,18 @@ class _Firsts:
         first = self._answers.setdefault(entry.windows.fingerprint, answers)
         return int((first == answers).sum())
 
-    def equal(self, entry: Entry, shard: int, result: Result) -> bool:
+    def equal(self, entry: Entry, shard: int, path: Path, result: Result) -> bool:
         """Whether a shard has the integers of the first backend of this network."""
         network = (entry.name, entry.windows.fingerprint)
         if network != self._network:
-            self._integers, self._network = {}, network
-        return first_difference(self._integers.setdefault(shard, result), result) is None
+            self._results, self._network = {}, network
+        first = self._results.setdefault(shard, path)
+        return first == path or first_difference(load_shard(first), result) is None
 
 
 def _row(
     entry: Entry,
-    shards: Iterable[Result],
+    paths: Sequence[Path],
     model: EnergyModel,
     firsts: _Firsts,
     audited: bool | None,
@@ -148,14 +152,15 @@ def _row(
     answers, equal = [], True
     sums = dict.fromkeys(("windows", "spikes", "sops", "macs"), 0)
     seconds = 0.0
-    for index, result in enumerate(shards):
+    for index, path in enumerate(paths):
+        result = load_shard(path)
         answers.append(result.predictions)
         sums["windows"] += len(result.logits)
         sums["spikes"] += _total(result.spikes)
         sums["sops"] += _total(result.sops)
         sums["macs"] += sum(result.macs.values()) * len(result.logits)
         seconds += result.seconds
-        equal = firsts.equal(entry, index, result) and equal
+        equal = firsts.equal(entry, index, path, result) and equal
     predictions = np.concatenate(answers)
     return Row(
         network=entry.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 if TYPE_CHECKING:
     from ._opened import Opened
 
+LIBRARIES = {"shard": ("lmht_deploy.backends.event", "pyarrow.parquet")}
+"""What most tasks of a kind import while they run: a worker does so before its first task."""
 KINDS = {"shard": ("_shard", "Shard"), "recordings": ("_recordings", "Recordings")}
 """Module and class of each kind of task."""
 
@@ -86,9 +89,22 @@ def _moved(value: Any, places: Mapping[str, str]) -> Any:
 def read_task(line: str) -> Task:
     """Return the task that `Task.to_json` wrote."""
     kind, fields = json.loads(line)
-    module, name = KINDS[kind]
-    task: Task = getattr(importlib.import_module(f".{module}", __package__), name)(**fields)
+    task: Task = _task_class(kind)(**fields)
     return task
+
+
+def _task_class(kind: str) -> type[Task]:
+    module, name = KINDS[kind]
+    found: type[Task] = getattr(importlib.import_module(f".{module}", __package__), name)
+    return found
+
+
+def prepare(kind: str) -> None:
+    """Import what tasks of a kind need; what is not installed is an error of the tasks."""
+    with contextlib.suppress(ImportError):
+        _task_class(kind)
+        for name in LIBRARIES.get(kind, ()):
+            importlib.import_module(name)
 
 
 T = TypeVar("T", bound=Task)

@@ -6,11 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
-import shutil
-import socket
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +17,9 @@ import numpy as np
 from lmht_deploy.errors import DataError, StorageError
 from lmht_deploy.formats.files import reading
 
+from ._folders import new_folder
+
 CONTENT, DIGESTS, LABELS, ABOUT = "windows.npy", "digests.npy", "labels.npy", "about.json"
-PARTIAL = ".partial"
 DIGEST = 32
 """Bytes of the SHA-256 of a window."""
 
@@ -107,44 +104,6 @@ def _fingerprint(digests: np.ndarray, labels: np.ndarray | None) -> str:
     if labels is not None:
         content.update(labels.astype(np.int64).tobytes())
     return content.hexdigest()
-
-
-@contextlib.contextmanager
-def new_folder(parent: Path) -> Iterator[Path]:
-    """Provide a folder that is removed at the end, if it was not renamed.
-
-    Its name is the number of this process. Folders of processes that were killed are removed.
-    """
-    folder = parent / f".{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
-    try:
-        _remove_abandoned(parent)
-        folder.mkdir(parents=True)
-        yield folder
-    except OSError as error:
-        raise StorageError(f"{parent}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_abandoned(parent: Path) -> None:
-    """Remove folders of processes of this machine that do not exist anymore."""
-    prefix = f".{socket.gethostname()}-"
-    for path in parent.glob(f"{prefix}*{PARTIAL}"):
-        process = path.name.removeprefix(prefix).partition("-")[0]
-        if process.isdecimal() and not _is_running(int(process)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    if sys.platform == "win32":  # os.kill would end it
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # of another user
-        return True
-    return True
 
 
 def _rename(folder: Path, target: Path) -> Path:

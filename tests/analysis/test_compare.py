@@ -128,7 +128,10 @@ def test_refuses_unknown_backends_and_artifacts(artifacts: dict[str, Path], tmp_
         match="unknown backend 'gpu'; the backends are reference, event, torch, onnx, openvino",
     ):
         backends.open_backend("gpu", artifacts["torch"])
-    with pytest.raises(BackendError, match=r"backend 'torch' runs \.lmht files, not 'net.onnx'"):
+    with pytest.raises(
+        BackendError,
+        match=r"backend 'torch' runs \.lmht, \.net, \.nir, or \.lmhtf files, not 'net.onnx'",
+    ):
         backends.open_backend("torch", tmp_path / "net.onnx")
     with pytest.raises(StorageError, match="no such file"):
         backends.open_backend("torch", tmp_path / "none.lmht")

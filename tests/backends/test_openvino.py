@@ -68,13 +68,13 @@ def test_what_is_refused(tmp_path: Path) -> None:
     """Files with functions, and those of too large integers, whose layer is named."""
     net, path = leaking(2335, np.array([2**20])), tmp_path / "net.onnx"
     export_onnx(net, path)
-    with pytest.raises(BackendError, match="`lmht export --portable`") as error:
+    with pytest.raises(BackendError, match="`lmht export --openvino`") as error:
         backends.open_backend("openvino", path)
     assert "\n" not in str(error.value) and str(path) in str(error.value)
     export_onnx(leaking(4096, np.array([2**25])), path, portable=True)
     with pytest.raises(BackendError, match="integers of layer 'a' can reach") as error:
         backends.open_backend("openvino", path)
-    assert "--portable" not in str(error.value) and str(path) in str(error.value)
+    assert "--openvino" not in str(error.value) and str(path) in str(error.value)
 
 
 def test_counts_that_float32_rounds_are_refused(tmp_path: Path) -> None:
@@ -104,6 +104,154 @@ def test_files_before_version_3_are_refused() -> None:
         backends.open_backend("openvino", golden)
 
 
+@pytest.mark.parametrize("name", ["lm-ht", "uniform", "residual", "leak-below-one", "wide"])
+def test_portable_files(name: str, tmp_path: Path) -> None:
+    net, path = SPECIAL[name](), tmp_path / "net.onnx"
+    export_onnx(net, path, trace=True, portable=True)
+    windows = windows_for(net, 3)
+    found = backends.open_backend("openvino", path).run(windows, trace=True)
+    assert_equal(found, reference.run(net, windows, trace=True))
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_files_for_openvino_in_onnx_runtime(name: str, tmp_path: Path) -> None:
+    net, path = SPECIAL[name](), tmp_path / "net.onnx"
+    export_onnx(net, path, trace=True, openvino=True)
+    windows = windows_for(net, 3)
+    found = backends.open_backend("onnx", path).run(windows, trace=True)
+    assert_equal(found, reference.run(net, windows, trace=True))
+
+
+def products(path: Path) -> dict[str, str]:
+    """Return the implementation of every product of counts and weights, by its part of a layer."""
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = {}
+    for node in compiled.get_runtime_model().get_ops():
+        name, info = node.get_friendly_name(), node.get_rt_info()
+        if name.endswith(("/Conv", "/MatMul")) and "/Counts/" not in name:
+            found[name.rpartition("/")[0]] = info["primitiveType"].astype(str)
+    return found
+
+
+def one_layer(kernel: np.ndarray, largest: int) -> Network:
+    """A convolution of counts up to `largest` whose neurons show their potential in 256 levels."""
+    width = len(kernel)
+    sums = kernel.reshape(width, -1).sum(1) * largest
+    first = Neurons(
+        name="a", synapses=(Conv(source="input", weight=kernel, padding=(1, 1)),),
+        bias=np.maximum(0, -sums), threshold=np.full(width, 5000), omega=[[1]], leak=4096,
+        v0=np.zeros(width, int), levels=255,
+    )  # fmt: skip
+    weight = np.arange(3 * width * 63).reshape(3, -1) % 3
+    end = Readout(name="logits", synapses=(Linear(source="f", weight=weight),), bias=[0, 0, 0])
+    entry = Input(name="input", shape=(kernel.shape[1], 9, 7), steps=1, max_value=largest)
+    return Network((entry, first, Flatten(name="f", source="a"), end))
+
+
+@pytest.mark.parametrize("largest, weight, integers", [
+    (128, -128, True), (129, -128, False), (129, 127, True), (130, 127, False),
+    (255, -64, True), (255, -65, False), (255, 64, True), (255, 65, False),
+])  # fmt: skip
+def test_pairs_of_products_do_not_saturate(
+    largest: int, weight: int, integers: bool, tmp_path: Path
+) -> None:
+    """Processors without VNNI add two products in 16 bits; layers that exceed them take float32."""
+    random = np.random.default_rng(largest + weight)
+    kernel = random.choice([weight, weight // 2, -(weight // 3)], (16, 8, 3, 3))
+    net, path = one_layer(kernel, largest), tmp_path / "net.onnx"
+    in_float32 = export_onnx(net, path, trace=True, openvino=True)
+    assert ("a/Conv0" in in_float32) == (not integers)
+    assert products(path)["a/Conv0"].endswith("I8") == integers
+    windows = random.choice([0, largest, largest - 1], (2, *net.window_shape), p=[0.2, 0.6, 0.2])
+    windows[1] = largest
+    expected = reference.run(net, windows, trace=True)
+    assert expected.traces and 10 < expected.traces["a"].mean() < 245
+    assert_equal(backends.open_backend("openvino", path).run(windows, trace=True), expected)
+
+
+def canceling(seed: int) -> Network:
+    """Sums whose terms reach 2^23 and cancel, divided by small thresholds."""
+    random = np.random.default_rng(seed)
+    width, unit = 64, np.eye(64, dtype=int)[..., None, None]
+    synapses = (
+        Conv(source="input", weight=-127 * unit, exponent=8),
+        Scale(source="input", weight=np.full(width, 126), exponent=8),
+        Scale(source="input", weight=np.ones(width, int), exponent=8),
+        Conv(source="input", weight=random.integers(-1, 2, (width, width, 1, 1))),
+    )
+    theta = random.choice([5, 7, 9, 11, 13], width)
+    first = Neurons(
+        name="a", synapses=synapses, bias=random.integers(-10, 10, width), threshold=theta,
+        omega=[[1]], leak=4096, v0=theta // 2, levels=60,
+    )  # fmt: skip
+    end = Readout(
+        name="logits", synapses=(Linear(source="f", weight=np.ones((1, 36 * width), int)),),
+        bias=[0],
+    )  # fmt: skip
+    entry = Input(name="input", shape=(width, 6, 6), steps=1, max_value=250)
+    return Network((entry, first, Flatten(name="f", source="a"), end))
+
+
+@pytest.mark.parametrize("form", ["portable", "openvino"])
+def test_openvino_does_not_distribute_factors_over_sums(form: str, tmp_path: Path) -> None:
+    """It would multiply each term by 1/θ, or divide terms by weights, and round the products."""
+    for seed in range(3):
+        net, path = canceling(seed), tmp_path / f"{seed}.onnx"
+        export_onnx(net, path, trace=True, **{form: True})
+        windows = np.random.default_rng(seed).integers(150, 251, (3, *net.window_shape))
+        assert_equal(
+            backends.open_backend("openvino", path).run(windows, trace=True),
+            reference.run(net, windows, trace=True),
+        )
+
+
+def test_products_are_those_of_integers(tmp_path: Path) -> None:
+    """Conv, with and without groups, strides and dilation, and Linear."""
+    random = np.random.default_rng(0)
+    entry = Input(name="input", shape=(8, 9, 7), steps=3, max_value=9)
+
+    def neurons(name: str, *synapses: Conv | Linear | Scale) -> Neurons:
+        width = len(synapses[0].weight)
+        return Neurons(
+            name=name, synapses=synapses, bias=random.integers(-99, 99, width),
+            threshold=random.integers(100, 900, width), omega=np.eye(3, dtype=int), leak=4096,
+            v0=np.zeros(width, int), levels=4,
+        )  # fmt: skip
+
+    def weight(*shape: int) -> np.ndarray:
+        return random.integers(-128, 128, shape)
+
+    layers = (
+        neurons("a", Conv(source="input", weight=weight(16, 8, 3, 3), padding=(1, 1))),
+        neurons("b", Conv(source="a", weight=weight(16, 1, 3, 3), padding=(1, 1), groups=16)),
+        neurons(
+            "c",
+            Conv(source="b", weight=weight(16, 16, 1, 1)),
+            Scale(source="a", weight=weight(16)),
+            Conv(source="a", weight=weight(16, 8, 3, 3), padding=(2, 2), dilation=(2, 2), groups=2,
+                 exponent=1),
+        ),
+        neurons("d", Conv(source="c", weight=weight(24, 16, 3, 2), stride=(2, 2))),
+        Flatten(name="f", source="d"),
+        neurons("e", Linear(source="f", weight=weight(40, 24 * 4 * 3))),
+    )  # fmt: skip
+    end = Readout(
+        name="logits", synapses=(Linear(source="e", weight=weight(10, 40)),), bias=np.arange(10)
+    )
+    net, path = Network((entry, *layers, end)), tmp_path / "net.onnx"
+    assert export_onnx(net, path, trace=True, openvino=True) == ()
+    windows = windows_for(net, 5)
+    expected = reference.run(net, windows, trace=True)
+    assert all(0 < k.mean() < 3.9 for k in (expected.traces or {}).values())
+    assert_equal(backends.open_backend("openvino", path).run(windows, trace=True), expected)
+    found = products(path)
+    assert set(found) >= {"a/Conv0", "b/Conv0", "c/Conv0", "c/Conv2", "d/Conv0", "e/Linear0"}
+    assert all(kind.endswith("I8") for kind in found.values()), found
+
+
 def test_compare_leaves_out_what_is_not_proved() -> None:
     net = SPECIAL["image-at-every-step"]()
     windows = windows_for(net, 2)
@@ -114,7 +262,7 @@ def test_compare_leaves_out_what_is_not_proved() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_compare_runs_portable_files(threads: int) -> None:
+def test_compare_exports_for_openvino(threads: int) -> None:
     net = SPECIAL["leak-below-one"]()
     found = lmht.compare(net, windows_for(net, 3), backends=["onnx", "openvino"], threads=threads)
     assert found.equal and [row.label for row in found.rows] == ["reference", "onnx", "openvino"]

@@ -156,6 +156,8 @@ def test_mistakes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     Path("other.onnx").write_bytes(b"no graph")
     assert "other.onnx" in refused(capsys, "compare", "net.lmht", "other.onnx", *REFERENCE)
+    said = refused(capsys, "compare", "net.onnx", "--data", "data.npz", "--backends", "event")
+    assert said.startswith("lmht: net.onnx: an exported file runs on its own backend alone")
 
 
 def test_inspect_an_onnx_file(capsys: pytest.CaptureFixture[str]) -> None:

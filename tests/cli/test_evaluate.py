@@ -16,8 +16,9 @@ from lmht_deploy.engine import StepwiseEngine
 from lmht_deploy.errors import BackendError
 from lmht_deploy.events.arrays import Sensor, make_events
 from lmht_deploy.events.windows import WindowRule, count_windows
-from lmht_deploy.formats.lmht import save_network
+from lmht_deploy.formats.lmht import load_network, save_network
 from lmht_deploy.formats.windows import save_windows
+from lmht_deploy.ir import Network
 from tests.support.networks import SPECIAL, float_network, windows_for
 
 from .test_cli import lmht, refused
@@ -82,6 +83,8 @@ def test_a_failed_shard_is_one_line(
         (["--on", "cloud"], "there is no executor 'cloud'"),
         (["--backends", "evnt"], "evnt"),
         (["--energy", "memory"], "needs counts that an evaluation does not keep"),
+        (["--shard", "9999999999"], "of a shard lies within 1..2**31, not 9999999999"),
+        (["--audit", "nan"], "--audit"),
     ],
 )
 def test_wrong_options_of_evaluate(
@@ -108,6 +111,8 @@ def test_search_writes_the_best_network(net: Path, data: Path, tmp_path: Path) -
     page = Path("docs/reference/search-json.md").read_text()
     assert not [key for key in {*content, *best, *best["stop"]} if f"`{key}`" not in page]
     again = tmp_path / "again.json"
+    is_cut = [c["cut"] for c in content["candidates"]]
+    assert is_cut == [(c["steps"] or 4) < STEPWISE.input.steps for c in content["candidates"]]
     margin = ("--stop-margin", best["stop"]["stop_margin"], "--latency", 0, "--json", again)
     assert lmht("run", content["path"], "--data", content["measured"], *margin) == 0
     ran = json.loads(again.read_text())
@@ -118,10 +123,59 @@ def test_search_writes_the_best_network(net: Path, data: Path, tmp_path: Path) -
     assert lmht("search", net, *files, "--split", "all", "--budget-sops", 1) == 1
 
 
-def test_run_finds_a_stop_margin(net: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("risk", ["0", "1", "nan", "inf", "-1"])
+def test_a_risk_out_of_range_is_refused_at_once(
+    risk: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ("zoo:digits-mht", "--data", tmp_path / "missing.npz", f"--stop-risk={risk}")
+    for command in (("run", *files), ("search", *files, "--out", tmp_path)):
+        said = refused(capsys, *command)
+        assert f"the risk must be above 0 and below 1, not {float(risk)}" in said
+
+
+def test_budgets_are_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = ("zoo:digits-mht", "--data", tmp_path / "missing.npz", "--out", tmp_path)
+    for value in ("0", "nan", "inf", "-1"):
+        said = refused(capsys, "search", *files, f"--budget-ms={value}")
+        assert f"--budget-ms must be a number > 0, not {float(value)}" in said
+    said = refused(capsys, "search", *files, "--budget-ms", 1, "--stop-risk", 0.1)
+    assert "their times do not compare" in said
+
+
+def test_what_calibrate_prints_keeps_what_it_says(
+    net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    windows = windows_for(STEPWISE, 120)
+    labels = reference.run(STEPWISE, windows).predictions
+    labels[::3] = (labels[::3] + 1) % STEPWISE.classes
+    save_windows(windows, tmp_path / "some.npz", labels)
+    run = ("run", net, "--data", tmp_path / "some.npz", "--latency", 0, "--json")
+    for more in ((), ("--stop-margin", 150)):
+        assert lmht(*run, tmp_path / "a.json", "--calibrate", 60, *more) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        command = text.partition("to use it: ")[2].partition("to store it")[0].split()
+        assert command[: len(more)] == [str(word) for word in more]
+        assert ("to store it" in text) == (not more)
+        assert lmht(*run, tmp_path / "b.json", *command) == 0
+        right = json.loads((tmp_path / "a.json").read_text())["calibration"]["right_kept"]
+        predicted = json.loads((tmp_path / "b.json").read_text())["predictions"]
+        assert int((np.array(predicted) == labels).sum()) == right
+
+
+def test_run_finds_a_stop_margin(
+    net: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def load_and_count(path: Path) -> Network:
+        opened.append(path)
+        return load_network(path)
+
+    monkeypatch.setattr("lmht_deploy.formats.lmht.load_network", load_and_count)
     found = tmp_path / "found.json"
     arguments = ("--data", data, "--stop-risk", 0.1, "--latency", 0, "--json", found)
     assert lmht("run", net, *arguments) == 0
+    assert opened == [net]  # and no second time
     early = json.loads(found.read_text())["early"]
     assert early["calibration_windows"] == early["windows"] == 60
     assert early["stop_margin"] >= 0 and 0 <= early["saved_sops"] < 1
@@ -221,7 +275,8 @@ def test_a_network_with_a_full_t_gim_cannot_stop(
 ) -> None:
     save_network(SPECIAL["lm-ht"](), tmp_path / "tgim.lmht")
     for option in ("--stop-risk", "--stop-margin"):
-        said = refused(capsys, "run", tmp_path / "tgim.lmht", "--data", data, option, 1)
+        value = 0.5 if option == "--stop-risk" else 1
+        said = refused(capsys, "run", tmp_path / "tgim.lmht", "--data", data, option, value)
         assert f"{option}: a time-step of this network depends on later ones" in said
 
 

@@ -136,6 +136,27 @@ def test_openvino_exports_what_it_needs(folder: Path) -> None:
         np.testing.assert_array_equal(traces[name], k)
 
 
+def test_export_names_what_openvino_multiplies_in_float32(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pixels up to 255 times weights up to 127 exceed 16 bits; counts of spikes do not."""
+    pytest.importorskip("onnx")
+    save_network(SPECIAL["image"](), tmp_path / "image.lmht")
+    save_network(chain(), tmp_path / "chain.lmht")
+    for name, synapses in (("image", ["a/Conv0"]), ("chain", [])):
+        out, found = tmp_path / f"{name}.onnx", tmp_path / "found.json"
+        network = tmp_path / f"{name}.lmht"
+        assert lmht("export", network, "--out", out, "--openvino", "--json", found) == 0
+        assert json.loads(found.read_text())["in_float32"] == synapses
+        written = capsys.readouterr()
+        assert ("in float32, where integers" in written.out) == bool(synapses)
+        assert written.err == ""
+    network = tmp_path / "large.lmht"
+    save_network(SPECIAL["image-at-every-step"](), network)
+    assert lmht("export", network, "--out", tmp_path / "large.onnx", "--openvino") == 0
+    assert "integers of layer 'c' can reach" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------- profile
 
 

@@ -273,13 +273,27 @@ def test_standard_error_on_a_full_disk_is_no_error(folder: Path) -> None:
     assert done.returncode == 0 and json.loads(done.stdout)["accuracy"] == 1.0
 
 
-def test_a_reader_that_leaves_ends_the_command_quietly(folder: Path) -> None:
-    line = [sys.executable, "-m", "lmht_deploy", "recipes", "--keys"]
+@pytest.mark.parametrize("arguments", [["recipes", "--keys"], ["run", "--help"]], ids=" ".join)
+def test_a_reader_that_leaves_ends_the_command_quietly(arguments: list[str]) -> None:
+    line = [sys.executable, "-m", "lmht_deploy", *arguments]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [([], 0, ""), (["--json", "-"], 2, "lmht: standard output: is closed; give a file\n")],
+)
+def test_standard_output_that_is_closed(
+    arguments: list[str], code: int, message: str, folder: Path
+) -> None:
+    line = [sys.executable, "-m", "lmht_deploy", "inspect", "net.lmht", *arguments]
+    script = ["sh", "-c", 'exec "$@" >&-', "sh", *line]
+    done = subprocess.run(script, check=False, cwd=folder, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (code, message)
 
 
 def test_errors_of_outputs_name_the_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -312,6 +326,10 @@ def test_errors_of_outputs_name_the_file(folder: Path, capsys: pytest.CaptureFix
             [*STREAM, "--json", "net.lmht"],
             "net.lmht: is given as an input and as --json",
         ),
+        (
+            [*STREAM, "--json", "link.lmht"],
+            "link.lmht: is given as an input and as --json",
+        ),
     ],
 )
 def test_no_output_overwrites_another_file(
@@ -322,6 +340,7 @@ def test_no_output_overwrites_another_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
+    Path("link.lmht").hardlink_to("net.lmht")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert message in refused(capsys, *arguments)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -49,6 +49,39 @@ def test_random_graph_on_every_tier(isa: str, net: Network, batch: int, seed: in
     check(net, windows_for(net, batch, seed), isa)
 
 
+@pytest.mark.parametrize("leak", [LEAK_ONE, 3001, 4 * LEAK_ONE])
+@pytest.mark.parametrize("levels", [9, 127, 255, 1000, 2**20, 2**20 + 1, 2**29])
+def test_potentials_beside_multiples_of_the_threshold(levels: int, leak: int, isa: str) -> None:
+    """Quotients and leaks of potentials of every size and sign, by biases alone."""
+    rng, size = np.random.default_rng(levels), 1000
+    most = 2**28 if leak <= LEAK_ONE else 2**24
+    theta = np.exp2(rng.uniform(0, 27, size)).astype(np.int64)
+    quotient = np.minimum(np.exp2(rng.uniform(0, 28, size)).astype(np.int64), most // theta)
+    quotient[::4] = np.minimum(levels + rng.integers(-1, 3, size)[::4], most // theta[::4])
+    bias = quotient * theta + rng.choice([-1, 0, 1], size)
+    bias[::7] *= -1
+    b = Builder(0, shape=(3,), steps=3)
+    name = b.neurons("a", b.linear("input", size), steps=3, omega="identity")
+    net = b.finish(name)
+    layers = [
+        replace(
+            layer,
+            bias=bias.astype(np.int32),
+            threshold=theta.astype(np.int32),
+            v0=np.zeros(size, np.int32),
+            leak=leak,
+            levels=levels,
+        )
+        if isinstance(layer, Neurons)
+        else layer
+        for layer in net.layers[:-1]
+    ]
+    (silent,) = net.readout.synapses  # sums of so many spikes would not fit
+    silent = replace(silent, weight=np.zeros_like(silent.weight))
+    layers.append(replace(net.readout, synapses=(silent,)))
+    check(Network(tuple(layers)), windows_for(net), isa)
+
+
 CHANNELS = st.sampled_from([1, 2, 3, 8, 9, 63, 64, 65, 96, 127, 128, 129, 192])
 
 

@@ -152,6 +152,14 @@ def test_what_two_steps_share_is_added_once(steps: int, channels: int, isa: str)
             assert {*layer.rows} - {"channelwise"} == ({"ones"} if steps == 1 else {"shared"})
 
 
+def test_a_profile_counts_the_rows_of_its_own_run() -> None:
+    net = SPECIAL["lm-ht"]()
+    runner, windows = engine.Engine(net), windows_for(net)
+    expected = [layer.rows for layer in runner.profile(windows)]
+    runner.run(windows)
+    assert [layer.rows for layer in runner.profile(windows)] == expected
+
+
 def test_unknown_path() -> None:
     with pytest.raises(BackendError, match="'list', 'shared' or 'dense'"):
         engine.Model(SPECIAL["if"](), path="gather")  # type: ignore[arg-type]

@@ -30,8 +30,7 @@ int main(void) {
     static lmht_result result;
     for (int32_t i = 0; i < WINDOWS; ++i) {
         if (lmht_run(windows[i], &result) || !equals(&result, expected[i])) return i + 1;
-        if (push(windows[i])) return i + 1;
-        lmht_finish(&result);
+        if (push(windows[i]) || lmht_finish(&result)) return i + 1;
         if (!equals(&result, expected[i])) return i + 1;
     }
     return 0;

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ import lmht_deploy as lmht
 from lmht_deploy import reference
 from lmht_deploy.errors import ExportError
 from lmht_deploy.exporters.c import export_c
-from lmht_deploy.ir import Input, Linear, Network, Readout
+from lmht_deploy.ir import Conv, Input, Layer, Linear, MaxPool, Network, Readout
+from tests.support import tiny
 from tests.support.networks import SPECIAL, networks, windows_for
 
 ROOT = Path(__file__).parents[2]
@@ -193,6 +195,20 @@ def test_the_header_states_the_memory(tmp_path: Path) -> None:
     assert data == 0 or "rel.ro" not in sizes.stdout
 
 
+def test_all_tables_lie_in_flash(tmp_path: Path) -> None:
+    chosen = TARGETS["cortex-m4"]
+    if shutil.which(chosen.compiler) is None:
+        pytest.skip(f"{chosen.compiler} is needed: make cross-tools")
+    export_c(SPECIAL["resets-mixed"](), tmp_path / "net.c")
+    compile_c(chosen.compiler, tmp_path, "-O2", "-fno-pic", *chosen.options)
+    size = chosen.compiler.replace("gcc", "size")
+    sizes = subprocess.run(
+        [size, "net.o"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    text, data, *_ = map(int, sizes.stdout.splitlines()[1].split()[:3])
+    assert data == 0 and text > 40_000
+
+
 def test_prefixes_keep_networks_apart(tmp_path: Path) -> None:
     lmht.export(SPECIAL["if"](), tmp_path / "one.c", prefix="one")
     lmht.export(SPECIAL["lm-ht"](), tmp_path / "two.c", prefix="two")
@@ -221,6 +237,47 @@ def test_names_of_layers_cannot_leave_a_comment(tmp_path: Path) -> None:
     readout = Readout(name="1st l_yer__; int", synapses=(synapse,), bias=np.zeros(2, np.int64))
     net = Network((source, readout), metadata={"classes": '["*/ error", "/* \\"quoted\\\\"]'})
     check(net, tmp_path)
+
+
+def chain(*names: str, **fields: Any) -> Network:
+    """Layers of neurons one after the other, behind a pooling of the input called `run`."""
+    layers: list[Layer] = [MaxPool(name="run", source="in", kernel=(1, 1), stride=(1, 1))]
+    for name in names:
+        channels = 2 if layers[1:] else 1
+        synapse = Conv(source=layers[-1].name, weight=np.full((2, channels, 1, 1), 2))
+        layers.append(tiny.neurons(name, synapses=(synapse,), **fields))
+    return tiny.network(*layers)
+
+
+def test_names_of_layers_are_kept_apart(tmp_path: Path) -> None:
+    """From functions, from each other, and from the prefix."""
+    net = chain("a_b_4", "a", "a-b", "a b", "lmht_a", "my_a", "LMHT_B")
+    check(net, tmp_path)
+    export_c(net, tmp_path / "net.c", prefix="my")
+    compile_c("cc", tmp_path)
+    assert "lmht_a " in (tmp_path / "net.h").read_text()
+
+
+def test_currents_that_no_weight_of_the_t_gim_keeps_within_32_bits(tmp_path: Path) -> None:
+    bias, omega = np.full(2, 2**30 - 1), np.zeros((2, 2), int)
+    check(chain("a", bias=bias, omega=omega), tmp_path)
+
+
+def test_a_window_that_cannot_be_empty(tmp_path: Path) -> None:
+    """The harness pushes a count of 5 in two parts."""
+    source = Input(name="in", shape=(3,), steps=2, min_value=5, max_value=9)
+    synapse = Linear(source="in", weight=np.arange(6).reshape(2, 3))
+    net = Network((source, Readout(name="out", synapses=(synapse,), bias=np.zeros(2, int))))
+    check(net, tmp_path)
+    (tmp_path / "main.c").write_text(
+        '#include "net.h"\nint main(void) { static lmht_result r; static int32_t counts[6];\n'
+        "if (lmht_push(0, 0, 0, 0, 10) != -1 || lmht_push(0, 0, 0, 0, -1) != -1) return 1;\n"
+        "if (lmht_push(0, 0, 0, 0, 4) || lmht_push(0, 0, 0, 0, -2)) return 2;\n"
+        "if (lmht_finish(&r) != -1 || lmht_push(0, 0, 0, 0, 8) != -1) return 3;\n"
+        "return lmht_run(counts, &r) == -1 ? 0 : 4; }\n"
+    )
+    subprocess.run(["cc", *CHECKED, "main.c", "net.o", "-o", "main"], cwd=tmp_path, check=True)
+    assert subprocess.run([tmp_path / "main"], check=False).returncode == 0
 
 
 def test_mistakes(tmp_path: Path) -> None:

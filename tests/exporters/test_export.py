@@ -62,6 +62,8 @@ def test_report_is_frozen() -> None:
         ("net.onnx", {"graded": True}, r"option 'graded' is for \.net files"),
         ("net.onnx", {"stock_exact": True}, r"option 'stock_exact' is for \.net files"),
         ("net.net", {"stock_exact": True, "graded": True}, "exclude each other"),
+        ("net.onnx", {"portable": True, "openvino": True}, "exclude each other"),
+        ("net.nir", {"openvino": True}, r"option 'openvino' is for \.onnx files"),
     ],
 )
 def test_refusals(name: str, options: dict[str, bool], message: str, tmp_path: Path) -> None:

@@ -109,6 +109,49 @@ def test_random_networks(data: st.DataObject, tmp_path_factory: pytest.TempPathF
     assert_exact(backends.open_backend("netx", path).run(windows), net, windows)
 
 
+def with_readout(net: Network, weight: int, bias: int) -> Network:
+    """Return `net` with a read-out of one weight and one bias.
+
+    One weight is -1, because lava-dl changes weights of one sign.
+    """
+    (synapse,) = net.readout.synapses
+    weights = np.full_like(synapse.weight, weight)
+    weights[0, 0] = -1
+    readout = dataclasses.replace(
+        net.readout,
+        synapses=(dataclasses.replace(synapse, weight=weights),),
+        bias=np.full_like(net.readout.bias, bias),
+    )
+    return Network((*net.layers[:-1], readout))
+
+
+def test_a_bias_does_not_hide_a_current_that_would_wrap(tmp_path: Path) -> None:
+    """The sum u of the read-out has 24 bits, too, where v = u + bias would fit."""
+    b = Small(0, shape=(4,), steps=1, max_value=3)
+    always = {"steps": 3, "levels": 2, "omega": "uniform", "threshold": (1, 2)}
+    net = b.finish(b.neurons("a", b.linear("input", 200), bias=(400, 500), **always))
+    with pytest.raises(ExportError, match="'logits' has potentials of up to 152,400"):
+        export_netx_exact(with_readout(net, 127, -10_000), tmp_path / "net.net")
+    assert not (tmp_path / "net.net").exists()
+    net = with_readout(net, 100, -10_000)
+    export_netx_exact(net, tmp_path / "net.net")
+    windows = windows_for(net, 2)
+    assert_exact(backends.open_backend("netx", tmp_path / "net.net").run(windows), net, windows)
+
+
+def test_neurons_of_very_different_biases(tmp_path: Path) -> None:
+    """Each is held below its own threshold, so no potential leaves its 24 bits."""
+    b = Small(1, shape=(4,), steps=1)
+    net = b.finish(
+        b.neurons(
+            "a", b.linear("input", 8), steps=3, levels=2, omega="uniform", bias=(-27_000, 27_000)
+        )
+    )
+    export_netx_exact(net, tmp_path / "net.net")
+    windows = windows_for(net, 2)
+    assert_exact(backends.open_backend("netx", tmp_path / "net.net").run(windows), net, windows)
+
+
 # ------------------------------------------------------------------------------- convolutions
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import nir
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,6 +31,14 @@ def test_round_trip(name: str, tmp_path: Path) -> None:
     net = SPECIAL[name]()
     export(net, tmp_path / "net.nir")
     assert lmht.load(tmp_path / "net.nir") == net
+
+
+def test_layers_of_any_name(tmp_path: Path) -> None:
+    b = Builder(0)
+    net = b.finish(b.neurons("größe 神経 <&>", b.conv("input", 3)))
+    export(net, tmp_path / "net.nir")
+    assert lmht.load(tmp_path / "net.nir") == net
+    assert {"größe 神経 <&>", "flatten"} < set(nir.read(tmp_path / "net.nir").nodes)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -225,6 +234,14 @@ def test_files_of_other_tools_hold_no_network() -> None:
     golden = Path(__file__).parents[1] / "importers/golden"
     with pytest.raises(StorageError, match="import it: lmht import"):
         lmht.load(golden / "sinabs.nir")
+
+
+def test_hdf5_of_another_kind_is_no_nir_file(tmp_path: Path) -> None:
+    other = tmp_path / "other.nir"
+    lmht.save(if_network(), tmp_path / "net.lmht")
+    (tmp_path / "net.lmht").rename(other)
+    with pytest.raises(StorageError, match=r"other\.nir: is not a \.nir file: it has no version"):
+        lmht.load(other)
 
 
 def test_the_import_refuses_files_of_its_own(tmp_path: Path) -> None:

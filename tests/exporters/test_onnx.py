@@ -683,6 +683,8 @@ def test_streams_that_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     with pytest.raises(ExportError, match=r"layer 'a': its T-GIM .* \(--stream window\)"):
         lmht_deploy.exporters.onnx.export_onnx(SPECIAL["lm-ht"](), path, stream="step")
+    with pytest.raises(ExportError, match=r"layer 'a': its T-GIM .* \(--stream window\)"):
+        lmht_deploy.exporters.onnx.export_onnx(chain(steps=2), path, stream="step")  # T_in = 4
     with pytest.raises(ExportError, match="'window' or 'step'"):
         lmht_deploy.export(SPECIAL["if"](), path, stream="frame")  # type: ignore[arg-type]
     with pytest.raises(ExportError, match=r"for \.onnx files"):

@@ -1,6 +1,6 @@
 """Exported files in onnxruntime-web, under Node.js: WebAssembly gives the same integers.
 
-It needs `npm install onnxruntime-web` in a folder, and NODE_PATH=FOLDER/node_modules.
+`make cross-tools` installs Node.js and onnxruntime-web.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ NAMES = [
     "if", "lm-ht", "uniform", "leak-below-one", "leak-above-one", "levels-4", "residual", "pooled",
     "averaged", "geometry", "dense", "image", "wide", "single-threshold-uniform",
 ]  # fmt: skip
-PROGRAM = Path(__file__).with_name("onnx_web.cjs")
+FOLDER = Path(__file__).with_name("onnx_web")
 
 
 def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    return subprocess.run(
+        command, cwd=FOLDER, check=False, capture_output=True, text=True, timeout=240
+    )
 
 
 def node() -> str:
@@ -35,7 +37,7 @@ def node() -> str:
     command = shutil.which("node")
     check = "require.resolve('onnxruntime-web')"
     if not command or _run(command, "-e", check).returncode:
-        pytest.skip("Node.js with onnxruntime-web on NODE_PATH is not available")
+        pytest.skip("Node.js with onnxruntime-web is not installed: make cross-tools")
     return command
 
 
@@ -51,7 +53,7 @@ def test_webassembly_gives_the_same_integers(portable: bool, tmp_path: Path) -> 
         dtype = onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
         values = {"type": dtype.name, "shape": data[name].shape, "values": data[name].ravel()}
         path.with_suffix(".json").write_text(json.dumps(values, default=np.ndarray.tolist))
-    done = _run(command, PROGRAM, tmp_path)
+    done = _run(command, "run.cjs", tmp_path)
     assert done.returncode == 0, done.stderr
     for name in NAMES:
         result = reference.run(SPECIAL[name](), data[name], trace=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from lmht_deploy._locks import folder_lock
+from lmht_deploy._locks import LOCK, folder_lock
 from lmht_deploy.errors import StorageError
 
 from .commands import COMMANDS, content
@@ -131,9 +131,10 @@ def test_a_worker_of_an_emulation_that_always_dies(bench: Bench, tmp_path: Path)
 
 
 def emulating(bench: Bench, folder: Path) -> subprocess.Popen[str]:
-    """Start `lmht emulate`; return when a worker runs."""
+    """Start `lmht emulate`; return when it holds its folder, and a worker runs."""
     process = bench.start("emulate", folder)
-    wait_until(lambda: workers(process), 300, "the workers did not start")
+    lock = folder / "data" / LOCK
+    wait_until(lambda: workers(process) and lock.exists(), 300, "the workers did not start")
     return process
 
 

@@ -133,6 +133,14 @@ def mutate_flat(seed: bytes, others: Sequence[bytes], rng: random.Random) -> byt
     return sealed_flat(bytes(content))
 
 
+def mutate_zstd(seed: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
+    """Change the bytes of the last packet of a recording, a frame of Zstandard."""
+    head, magic, body = seed.rpartition(b"\x28\xb5\x2f\xfd")
+    frames = [other.rpartition(magic)[2] for other in others]
+    body = magic + mutate_bytes(body, frames, rng)
+    return head[:-4] + len(body).to_bytes(4, "little") + body
+
+
 def sealed_flat(content: bytes) -> bytes:
     """Return a flat file with the size and the checksum of its content in the header."""
     content = content[:16] + len(content).to_bytes(8, "little") + content[24:]

@@ -8,7 +8,7 @@ import random
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from itertools import product
@@ -18,8 +18,9 @@ from typing import TypeAlias
 import numpy as np
 
 from lmht_deploy import backends
+from lmht_deploy.engine import StepwiseEngine
 from lmht_deploy.events import read_events
-from lmht_deploy.events.arrays import EVENT, Sensor
+from lmht_deploy.events.arrays import EVENT, Sensor, make_events
 from lmht_deploy.exporters.netx import export_netx
 from lmht_deploy.exporters.nir import export_nir
 from lmht_deploy.formats.flat import load_flat, network_to_bytes
@@ -29,6 +30,7 @@ from lmht_deploy.formats.windows import load_windows
 from lmht_deploy.importers import from_nir
 from lmht_deploy.ir import Network
 from lmht_deploy.training.recipe import load_recipe
+from tests.fuzz import _javascript, _liblmht
 from tests.fuzz._mutation import (
     Mutate,
     mutate_bytes,
@@ -39,6 +41,7 @@ from tests.fuzz._mutation import (
     mutate_onnx,
     mutate_safetensors,
     mutate_toml,
+    mutate_zstd,
 )
 from tests.support import tiny
 from tests.support.networks import SPECIAL
@@ -69,21 +72,29 @@ class Target:
         suffix: Suffix of the file.
         make_seeds: Returns valid files, from which inputs are mutated; called when they are needed.
         mutate: How an input is made of a seed.
+        needs: Programs without which it cannot run.
+        prepare: Builds what `read` needs, before the inputs are run in child processes.
     """
 
     read: Callable[[Path], object]
     suffix: str
     make_seeds: Callable[[], tuple[bytes, ...]]
     mutate: Mutate = mutate_bytes
+    needs: tuple[str, ...] = ()
+    prepare: Callable[[], object] = lambda: None
 
     @cached_property
     def seeds(self) -> tuple[bytes, ...]:
         """Valid files."""
+        self.prepare()
         return self.make_seeds()
 
     @property
     def missing(self) -> str | None:
-        """Why there is no seed here; None if there is one."""
+        """Why it cannot run here; None if it can."""
+        for program in self.needs:
+            if shutil.which(program) is None:
+                return f"{program} is not installed"
         return None if self.seeds else "real data is absent: ../shared/data"
 
     def inputs(self, number: int, seed: int) -> list[bytes]:
@@ -118,6 +129,12 @@ def _networks() -> tuple[bytes, ...]:
 def flat_networks() -> tuple[bytes, ...]:
     """Golden files, and a network that is read fast."""
     return (*_files("*.lmhtf"), network_to_bytes(tiny.network(tiny.neurons())))
+
+
+def _stepwise_networks() -> tuple[bytes, ...]:
+    """Networks that compute step by step, as flat files."""
+    nets = (build() for build in SPECIAL.values())
+    return tuple(network_to_bytes(net) for net in nets if StepwiseEngine.supports(net))
 
 
 def _netx() -> tuple[bytes, ...]:
@@ -233,6 +250,20 @@ def _recordings(suffix: str, *written: bytes, mutate: Mutate = mutate_bytes) -> 
     return Target(_recording, suffix, seeds, mutate)
 
 
+def _zstd_recordings() -> tuple[bytes, ...]:
+    """AEDAT 4 with packets of Zstandard, of all kinds of blocks."""
+    from tests.library.test_recordings import aedat4_of_zstd
+
+    found = []
+    rng = np.random.default_rng(0)
+    for number, level in ((1, 3), (60, 1), (200, 19), (900, -5)):
+        zero = np.zeros(number, int)
+        t = np.cumsum(rng.integers(0, 300, number))
+        events = make_events(t, rng.integers(0, 9, number), zero, zero + 1)
+        found.append(aedat4_of_zstd(events, level=level, write_checksum=level == 1))
+    return tuple(found)
+
+
 def _hdf5_recordings() -> tuple[bytes, ...]:
     """Columns in one group, and one data set with fields; small, chunked and compressed."""
     import h5py
@@ -287,7 +318,7 @@ def targets() -> dict[str, Target]:
     evt3 = b"% evt 3.0\n% geometry 640x480\n" + bytes.fromhex("02800560 0500 0728 0538 ff4f")
     dat = b"% Width 9\n% Height 9\n\x0c\x08" + bytes(range(16))
     es = b"Event Stream\2\0\0\1\x09\0\x09\0" + bytes(range(0, 40, 2))
-    return {
+    found = {
         "lmht": Target(load_network, ".lmht", _networks, mutate_hdf5),
         "flat": Target(load_flat, ".lmhtf", flat_networks, mutate_flat),
         "windows": Target(
@@ -315,4 +346,38 @@ def targets() -> dict[str, Target]:
         "npz": Target(
             _recording, ".npz", lambda: (_npz(columns), _stored_npz(columns)), mutate_npz
         ),
+    }
+    return found | _liblmht_targets(found) | _javascript_targets(found)
+
+
+def _liblmht_targets(python: Mapping[str, Target]) -> dict[str, Target]:
+    """The same files, and others, as liblmht reads them."""
+    on_library = partial(Target, needs=("c++",), prepare=_liblmht.library)
+    recordings = {
+        f"liblmht-{name}": on_library(
+            _liblmht.read_recording, target.suffix, target.make_seeds, target.mutate
+        )
+        for name, target in python.items()
+        if name in ("aedat4", "aedat", "raw", "dat", "es", "bin")
+    }
+    return recordings | {
+        "liblmht-zstd": on_library(
+            _liblmht.read_recording, ".aedat4", _zstd_recordings, mutate_zstd
+        ),
+        "liblmht-flat": on_library(_liblmht.open_network, ".lmhtf", flat_networks, mutate_flat),
+        "liblmht-stepper": on_library(
+            _liblmht.run_steps, ".lmhtf", _stepwise_networks, mutate_flat
+        ),
+    }
+
+
+def _javascript_targets(python: Mapping[str, Target]) -> dict[str, Target]:
+    """The same files as lmht.js reads them."""
+    return {
+        "web-lmht": dataclasses.replace(
+            python["lmht"],
+            read=_javascript.read_network,
+            needs=("node",),
+            prepare=_javascript.package,
+        )
     }

@@ -277,7 +277,7 @@ def with_edge(*edge: tuple[str, str]) -> Graph:
 
 
 REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
-    "recurrent": (lambda: with_edge(("2", "1")), "recurrent connections"),
+    "recurrent": (lambda: with_edge(("2", "1")), "recurrent connections .*; train a model"),
     "v_reset": (lambda: chain(affine(3, 6), lif(3, v_reset=0.5)), "must be below the threshold"),
     "leaks": (lambda: chain(affine(3, 6), lif(3, tau=[2.0, 3.0, 4.0])),
               "1?2: the leak must be .*divide the node"),
@@ -287,17 +287,19 @@ REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
         "r": np.ones((1, 2, 2)), "v_threshold": np.array([[[1.0, 2], [1, 1]]])}), shape=(1, 4, 4)),
         "differs within a channel.*; use one value per channel"),
     "LI": (lambda: chain(affine(3, 6), Node("LI", {"tau": np.ones(3)})), "LI cannot be expressed"),
-    "cuba leak": (lambda: chain(affine(3, 6), cuba(3, v_leak=1.0)), "v_leak that is not 0"),
+    "cuba leak": (lambda: chain(affine(3, 6), cuba(3, v_leak=1.0)),
+                  "v_leak that is not 0 .*; use v_leak = 0"),
     "bias": (lambda: chain(Node("Delay", {"delay": np.ones(6)}), affine(3, 6), lif(3)),
-             "a bias after a delay"),
+             "a bias after a delay .*; use a Linear node"),
     "delay": (lambda: chain(affine(3, 6), Node("Delay", {"delay": np.array([1, 2, 1.0])}), lif(3)),
               "the delay must be the same"),
     "endless": (lambda: chain(affine(3, 6), Node("Delay", {"delay": np.array(1e300)}), lif(3)),
                 "up to 4096"),
-    "shapes": (lambda: chain(affine(4, 6), lif(3)), "has the shape"),
+    "shapes": (lambda: chain(affine(4, 6), lif(3)), "has the shape .*; it must be one number"),
     "pool": (lambda: chain(conv(2, 1), pool("SumPool2d"), FLATTEN, shape=(1, 8, 8)),
              "a pooling reads the current"),
-    "unread": (lambda: Graph(with_edge().nodes, with_edge().edges[:-1]), "no node reads"),
+    "unread": (lambda: Graph(with_edge().nodes, with_edge().edges[:-1]),
+               "no node reads .*; connect or remove it"),
 }  # fmt: skip
 
 

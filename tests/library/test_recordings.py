@@ -134,6 +134,8 @@ def by_hand() -> dict[str, tuple[str, bytes]]:
         "dat": (".dat", sized + b"\x0c\x08" + bytes(range(16))),
         "dat-type": (".dat", sized + b"\x0e\x08" + bytes(range(16))),
         "es": (".es", b"Event Stream\2\0\0\1\x09\0\x09\0" + bytes(range(0, 40, 2))),
+        "es-no-rows": (".es", b"Event Stream\2\0\0\1\x09\0\0\0" + bytes(range(0, 40, 2))),
+        "es-no-columns": (".es", b"Event Stream\2\0\0\2\0\0\x09\0" + bytes(range(0, 40, 2))),
         "es-atis": (".es", b"Event Stream\2\0\0\2\x09\0\x09\0" + bytes(range(0, 200, 3))),
         "bin": (".bin", bytes(range(50)) + bytes([0, 240, 0, 0, 0]) * 3 + bytes(range(5))),
         "empty": (".aedat", b""),
@@ -183,6 +185,18 @@ def test_frames_of_lz4(library: Library, options: dict[str, Any], tmp_path: Path
             read_library(library, path, None, None)
 
 
+ZSTD = b"\x28\xb5\x2f\xfd"
+"""First bytes of a frame of Zstandard."""
+
+
+def aedat4_of_zstd(events: np.ndarray, **options: Any) -> bytes:
+    """A recording with one packet, which Zstandard compresses with `options`."""
+    zstandard = pytest.importorskip("zstandard")
+    packet = encode_aedat4_packet(events, zstandard.ZstdCompressor(**options).compress)
+    lz4_header, zstd_header = (struct.pack("<iiqI", 12, kind, -1, 4) for kind in (1, 3))
+    return aedat4(bytes(4) + packet[4:]).replace(lz4_header, zstd_header, 1)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -196,19 +210,16 @@ def test_frames_of_lz4(library: Library, options: dict[str, Any], tmp_path: Path
 def test_frames_of_zstandard(
     library: Library, options: dict[str, Any], spread: int, tmp_path: Path
 ) -> None:
-    zstandard = pytest.importorskip("zstandard")
     rng = np.random.default_rng(1)
     number = 30_000  # several blocks
     x, zero = rng.integers(0, 9, number), np.zeros(number, int)
     events = make_events(np.cumsum(rng.integers(0, spread, number)), x, zero, zero + 1)
-    packet = encode_aedat4_packet(events, zstandard.ZstdCompressor(**options).compress)
-    lz4_header, zstd_header = (struct.pack("<iiqI", 12, kind, -1, 4) for kind in (1, 3))
-    content = aedat4(bytes(4) + packet[4:]).replace(lz4_header, zstd_header, 1)
+    content = aedat4_of_zstd(events, **options)
     path = tmp_path / "recording.aedat4"
     path.write_bytes(content)
     assert_agree(library, path)
     assert len(read_library(library, path, None, None)[1]) == number
-    for at in rng.integers(len(content) - len(packet) + 8, len(content), 60):
+    for at in rng.integers(content.rindex(ZSTD), len(content), 60):
         damaged = bytearray(content)
         damaged[at] ^= 1 << rng.integers(8)
         path.write_bytes(damaged)
@@ -217,6 +228,26 @@ def test_frames_of_zstandard(
     path.write_bytes(content[:-20])  # of a packet that is cut off
     with pytest.raises(LibraryError):
         read_library(library, path, None, None)
+
+
+@pytest.mark.parametrize("kind", ["lz4", "zstd"])
+def test_no_reader_believes_a_frame_that_is_cut_off(
+    library: Library, kind: str, tmp_path: Path
+) -> None:
+    """The packet ends where its frame is cut, so that only the frame shows it."""
+    events = make_events(np.arange(20_000), *np.random.default_rng(1).integers(0, 2, (3, 20_000)))
+    if kind == "lz4":
+        content = aedat4(packet4(events))
+    else:
+        content = aedat4_of_zstd(events, write_content_size=False)
+    at = content.rindex({"lz4": b"\x04\x22\x4d\x18", "zstd": ZSTD}[kind])
+    path = tmp_path / "recording.aedat4"
+    for cut in range(at + 5, len(content), 97):
+        packet = struct.pack("<i", cut - at) + content[at:cut]
+        path.write_bytes(content[: at - 4] + packet)
+        with pytest.raises(LmhtError, match="cannot be decompressed"):
+            read_python(path, None, None)
+        assert_agree(library, path)
 
 
 def test_errors(library: Library, tmp_path: Path) -> None:

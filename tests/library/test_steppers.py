@@ -55,6 +55,34 @@ def test_the_steps_add_up_to_the_window(name: str, library: Library) -> None:
                 }
 
 
+@pytest.mark.parametrize("stop_margin", [0, 3, 40, 10**6])
+def test_a_window_can_end_when_the_answer_is_sure(stop_margin: int, library: Library) -> None:
+    """As the documentation says: the steps, and what they sum up to, are those of Python."""
+    net = SPECIAL["m-ht"]()
+    windows = np.ascontiguousarray(windows_for(net, 6), np.int32)
+    content, steps = network_to_bytes(net), net.input.steps
+    with (
+        library.network(content) as network,
+        library.made("stepper_read", content, len(content), None, 1) as stepper,
+        library.made("result_create") as result,
+    ):
+        for window in windows:
+            logits = np.zeros(net.classes, np.int64)
+            for done, counts in enumerate(window, 1):
+                library.check(library.stepper_step(stepper, counts.ctypes.data, 0, result))
+                logits += library.as_result(network, result).logits[0]
+                second, first = np.sort(logits)[-2:]
+                if first - second > stop_margin * (steps - done):
+                    break
+            expected = StepwiseEngine(net).run(window, stop_margin)
+            assert expected.steps is not None
+            assert library.stepper_steps(stepper) == expected.steps[0]
+            library.check(library.stepper_finish(stepper, result))
+            found = library.as_result(network, result)
+            assert found.logits.tolist() == expected.logits.tolist()
+            assert str(found.sops) == str(expected.sops)
+
+
 def test_what_a_stepper_refuses(library: Library, tmp_path: Path) -> None:
     (tmp_path / "net.lmhtf").write_bytes(network_to_bytes(SPECIAL["qcfs"]()))
     path = str(tmp_path / "net.lmhtf").encode()

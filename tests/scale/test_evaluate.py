@@ -186,6 +186,20 @@ def test_the_audit_names_an_integer_that_differs(
     assert not list(out.glob("audit-*"))
 
 
+def test_a_backend_with_another_integer_is_marked(
+    path: Path, windows: np.ndarray, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"backends": ["event", "reference"], "shard": 12}
+    first = lmht.evaluate(path, windows, out=tmp_path / "out", **options)
+    assert [row.equal for row in first.rows] == [True, True]
+    changed, *files = sorted((tmp_path / "out").glob("shards/*/*.parquet"))
+    result = load_shard(changed)
+    other = next(file for file in files if first_difference(load_shard(file), result))
+    shutil.copy(other, changed)
+    found = lmht.evaluate(path, windows, out=tmp_path / "out", **options)
+    assert found.computed == 0 and [row.equal for row in found.rows] == [True, False]
+
+
 def test_a_failure_is_named_and_the_others_go_on(
     path: Path, net: Network, windows: np.ndarray, tmp_path: Path
 ) -> None:
@@ -209,7 +223,7 @@ def test_an_energy_model_that_needs_more_counts(net: Network, windows: np.ndarra
         ({"on": "ray://head"}, "there is no executor 'ray://head'"),
         ({"on": 3}, "the executor is named by text, not 3"),
         ({"workers": 0}, "the number of workers lies within 1..10,000, not 0"),
-        ({"shard": 0}, "a shard has at least one window, not 0"),
+        ({"shard": 0}, r"windows of a shard lies within 1\.\.2\*\*31, not 0"),
         ({"audit_share": 2}, "the share of the audit lies within 0..1, not 2"),
         ({"audit_share": 0.5, "audit_backend": "onnx"}, "the audit runs .lmht files"),
         ({"backends": ["evnt"]}, "event"),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +20,10 @@ import pytest
 import lmht_deploy as lmht
 from lmht_deploy.ir import Network
 from lmht_deploy.scale import State
+from lmht_deploy.scale._folders import own_prefix, remove_abandoned
+from lmht_deploy.scale._recordings import Recordings
+from lmht_deploy.scale.executors import open_executor
+from lmht_deploy.scale.executors.ray import TEMPORARY
 from lmht_deploy.scale.executors.slurm import parse_parameters
 from tests.support.networks import windows_for
 
@@ -126,6 +133,62 @@ def kilobytes(process: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
+TASK = Recordings.of(np.zeros((1, 32, 32, 3), np.uint8), [(0,)], [Path("unused")])
+
+
+@pytest.mark.parametrize(("lines", "code"), [(0, 0), (1, 1)])
+def test_a_worker_whose_input_ends(lines: int, code: int) -> None:
+    """It exits with 0 where it is idle, and with 1 where a task is open."""
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", WAITING],
+            input=(TASK.to_json() + "\n") * lines,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+
+
+WAITING = """
+import time
+from lmht_deploy.scale._recordings import Recordings
+from lmht_deploy.scale.executors._process import main
+Recordings.run = lambda self, opened: time.sleep(60)
+main("recordings")
+"""
+"""A worker whose tasks take a minute."""
+
+
+def test_workers_that_run_nothing_end(
+    net: Network, windows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They start while the driver plans, also for an evaluation that then fails."""
+    started: list[int] = []
+
+    def plan(*_: Any) -> Any:
+        started.extend(children(WORKER))
+        raise lmht.DataError("no plan")
+
+    monkeypatch.setattr("lmht_deploy.scale._evaluate.keep_networks", plan)
+    with pytest.raises(lmht.DataError, match="no plan"):
+        lmht.evaluate(net, windows, out=tmp_path, workers=2)
+    assert len(started) == 2 and not children(WORKER)
+
+
+def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    mine = f"{own_prefix('lmht-ray-')}a"
+    gone, other = mine.replace(str(os.getpid()), str(ended.pid)), "lmht-ray-elsewhere-1-a"
+    for name in (mine, gone, other):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "net.lmht").touch()
+    remove_abandoned(tmp_path, "lmht-ray-")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([mine, other])
+
+
 # ------------------------------------------------------------------------------------- Ray
 
 
@@ -159,6 +222,8 @@ def test_ray_gives_the_same_table(
     )
     assert killer.killed and found.passed and found.computed == 24
     assert found.rows == expected(net, many, tmp_path / "b").rows
+    left = Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*-{killer.killed}-*")
+    assert not list(left)  # the actor in its place removed it
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -197,6 +262,13 @@ def test_slurm_gives_the_same_table(net: Network, many: np.ndarray, tmp_path: Pa
     )
     assert found.passed and found.computed == 24
     assert found.rows == expected(net, many, tmp_path / "b").rows
+
+
+def test_without_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(lmht.BackendError, match=r"no Slurm on this machine.*slurm:cluster=local"):
+        open_executor("shard", "slurm")
 
 
 def test_parameters_of_slurm() -> None:

@@ -16,7 +16,8 @@ from lmht_deploy.analysis.early import calibrate_stop, run_early
 from lmht_deploy.engine import StepwiseEngine
 from lmht_deploy.formats.windows import load_windows
 from lmht_deploy.ir import Network, Neurons
-from lmht_deploy.scale import Variant
+from lmht_deploy.scale import SearchResult, Variant
+from lmht_deploy.scale._evaluate import run_entries
 from lmht_deploy.scale._search import silent_channels, variants
 from lmht_deploy.scale._sweep import read_sweep
 from lmht_deploy.scale._variants import prune
@@ -210,6 +211,46 @@ def test_wrong_arguments_of_a_search(tmp_path: Path) -> None:
         lmht.search(net, windows, out=tmp_path)
     with pytest.raises(lmht.DataError, match="budget_ms must be a number > 0, not -1"):
         lmht.search(net, windows, np.zeros(3, int), out=tmp_path, budget_ms=-1)
+    missing = tmp_path / "missing.lmht"  # what is wrong is said before anything is read
+    for risk in (0, 1, float("nan"), float("inf"), -0.1):
+        with pytest.raises(lmht.DataError, match="risk must be above 0 and below 1, not"):
+            lmht.search(missing, windows, np.zeros(3, int), out=tmp_path, stop_risks=[risk])
+    with pytest.raises(lmht.DataError, match="their times do not compare"):
+        lmht.search(missing, windows, out=tmp_path, stop_risks=[0.1], budget_ms=1)
+
+
+def test_candidates_are_compared_with_complete_rows_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the unchanged network fails, no other one takes its place in the comparison."""
+    net = SPECIAL["m-ht"]()
+    windows = windows_for(net, 40)
+    labels = reference.run(net, windows).predictions
+    everything = lmht.search(net, windows, labels, out=tmp_path / "a", workers=1)
+    assert len(everything.candidates) > 2
+
+    def damaged(name: str) -> Any:
+        """An evaluation in which one network cannot be read."""
+
+        def evaluated(entries: Any, *rest: Any, **options: Any) -> Any:
+            (entry,) = (entry for entry in entries if entry.name == name)
+            entry.path.write_bytes(b"damaged")
+            return run_entries(entries, *rest, **options)
+
+        return evaluated
+
+    def found(name: str, out: Path) -> SearchResult:
+        monkeypatch.setattr("lmht_deploy.scale._search.run_entries", damaged(name))
+        return lmht.search(net, windows, labels, out=out, workers=1)
+
+    unchanged = found("unchanged", tmp_path / "b")
+    assert unchanged.evaluation.failures and not unchanged.candidates and unchanged.best is None
+    other = everything.candidates[0].row.network
+    assert other != "unchanged"
+    rest = found(other, tmp_path / "c")
+    assert rest.candidates and rest.evaluation.failures
+    expected = {c.row.network: c.row for c in everything.candidates if c.row.network != other}
+    assert {c.row.network: c.row for c in rest.candidates} == expected
 
 
 def test_a_sweep(tmp_path: Path) -> None:
@@ -237,6 +278,15 @@ def test_a_sweep(tmp_path: Path) -> None:
         ("network = 1", "there is no key 'network'|network"),
         ("networks = 1", "'networks' must be a list of texts"),
         ("recipes = []", "must name something to evaluate"),
+        ("networks = []", r"sweep\.toml: 'networks' or 'recipes' must name something"),
+        (
+            'networks = ["*.lmht"]\n[options]\nlevels = []',
+            r"sweep\.toml: option 'levels' must be a list of one value or more",
+        ),
+        (
+            'recipes = ["digits"]\n[options]\n"network.levels" = []',
+            r"sweep\.toml: option 'network.levels' must be a list of one value or more",
+        ),
         ('networks = ["x*"]', r"no file fits 'x\*'"),
         ('networks = ["*.lmht"]\n[options]\nstep = [1]', "step"),
         ('networks = ["*.lmht"]\n[options]\nsteps = 1', "'steps' must be a list"),

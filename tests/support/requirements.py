@@ -28,6 +28,7 @@ REASONS = {
     "triton": r"[Tt]riton",
     "ray": r"\bray\b",
     "submitit": r"submitit",
+    "slurm": r"\bSlurm\b",
     "chromium": r"Chromium",
     "neurobench": r"neurobench",
     "node": r"Node\.js",
@@ -37,7 +38,7 @@ REASONS = {
 }
 """What a test can need, and a pattern of the reasons with which tests skip for lack of it."""
 
-NOT_INSTALLED = {"gpu", "chromium", "neurobench", "onnxruntime-web"}
+NOT_INSTALLED = {"gpu", "chromium", "neurobench"}
 """What the packages of the project do not install."""
 
 AVX2 = {"avx2", "bmi1", "bmi2", "abm", "popcnt"}

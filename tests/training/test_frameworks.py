@@ -151,7 +151,7 @@ def test_spikingjelly(name: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"v_threshold": float("nan")}, "v_threshold must be finite, not nan"),
+        ({"v_threshold": float("nan")}, "v_threshold must be a finite number, not nan"),
         ({"v_threshold": -1.0, "v_reset": None}, "the threshold must be above 0; it is -1"),
         (
             {"v_threshold": 1.0, "v_reset": 1.5},
@@ -278,8 +278,37 @@ def test_sinabs_is_refused_by_name() -> None:
     refused(after(sl.ExpLeak(tau_mem=3.0)), "2: ExpLeak of sinabs cannot be lowered")
     refused(after(sl.IAF(reset_fn=sa.MembraneReset(0.5))), "2: the reset_fn", "MembraneReset()")
     refused(after(sl.IAF(reset_fn=sa.MembraneSubtract(0.5))), "2: the reset_fn")
-    refused(after(sl.LIF(tau_mem=torch.tensor([2.0, 3, 4, 5]))), "2: tau_mem must be the same")
+    refused(
+        after(sl.LIF(tau_mem=torch.tensor([2.0, 3, 4, 5]))),
+        "2: tau_mem must be the same",
+        "torch.cat",
+    )
     refused(after(sl.IAF(min_v_mem=0.5)), "2: ", "floor")
+
+
+def test_several_leaks_are_layers_whose_spikes_are_joined() -> None:
+    """What the refusal of values per neuron advises."""
+    pytest.importorskip("sinabs")
+    import sinabs.layers as sl
+
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.flat = nn.Flatten()
+            self.linear = nn.ModuleList(nn.Linear(128, 3) for _ in range(2))
+            self.neurons = nn.ModuleList(
+                sl.LIFSqueeze(tau_mem=tau, batch_size=BATCH) for tau in (2.0, 5.0)
+            )
+            self.out = nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            flat = self.flat(x)
+            spikes = [self.neurons[i](self.linear[i](flat)) for i in range(2)]
+            return self.out(torch.cat(spikes, 1))
+
+    torch.manual_seed(5)
+    net = lmht.lower(Joined(), lmht.Input(name="input", shape=(2, 8, 8), steps=STEPS))
+    assert [round(layer.leak, 4) for layer in net.neurons] == [0.6065, 0.8187]
 
 
 # --------------------------------------------------------------------------------------- snnTorch
@@ -318,6 +347,7 @@ def test_snntorch(name: str) -> None:
     check(model, run)
 
 
+@pytest.mark.filterwarnings("ignore:Inhibition")
 def test_snntorch_is_refused_by_name() -> None:
     pytest.importorskip("snntorch")
     import snntorch as snn
@@ -325,13 +355,24 @@ def test_snntorch_is_refused_by_name() -> None:
     def after(layer: nn.Module) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(128, 4), layer)
 
-    for options in (
-        {"init_hidden": False}, {"reset_delay": False}, {"reset_mechanism": "none"},
-    ):  # fmt: skip
-        layer = snn.Leaky(beta=0.9, **({"init_hidden": True} | options))
-        (what,) = options
-        refused(after(layer), f"2: Leaky with {what}=")
+    for option, wrong, right in (
+        ("init_hidden", False, True),
+        ("reset_delay", False, True),
+        ("inhibition", True, False),
+        ("reset_mechanism", "none", "subtract"),
+    ):
+        layers = [
+            snn.Leaky(beta=0.9, **({"init_hidden": True} | {option: value}))
+            for value in (wrong, right)
+        ]
+        refused(
+            after(layers[0]),
+            f"2: Leaky with {option}={wrong!r} cannot",
+            f"; use {option}={right!r}",
+        )
+        net = lmht.lower(after(layers[1]), lmht.Input(name="input", shape=(2, 8, 8), steps=STEPS))
+        assert len(net.neurons) == 1
     zero = snn.Synaptic(alpha=0.5, beta=0.9, init_hidden=True, reset_mechanism="zero")
-    refused(after(zero), "2: Synaptic with reset_mechanism='zero'")
+    refused(after(zero), "2: Synaptic with reset_mechanism='zero'", "='subtract'")
     recurrent = snn.RLeaky(beta=0.9, linear_features=4, init_hidden=True)
     refused(after(recurrent), "2: RLeaky of snnTorch", "recurrent connections")

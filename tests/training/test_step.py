@@ -57,7 +57,7 @@ def same_files(one: Path, other: Path) -> None:
         ["training.optimizer=sgd", "training.learning_rate=0.05"],
         ["training.optimizer=adamw", "training.max_grad_norm=1"],
         ["training.precision=float16", "training.optimizer=sgd", "training.max_grad_norm=1"],
-        ["training.precision=bfloat16", "training.ema_decay=0.9"],
+        ["training.precision=bfloat16", "training.ema_decay=0.9", "training.sop_penalty=1"],
         list(EVERYTHING),
     ],
     ids=["sgd", "adamw", "scaled", "averaged", "everything"],

@@ -9,6 +9,15 @@ const TASKS = {
     const { logits, spikes, events, sops, eventSops, answers, traces } = net.run(integers(windows), { trace: true });
     return { logits, spikes, events, sops, eventSops, answers, traces: traces.map((trace) => [...trace]) };
   },
+  async pool({ network, windows, workers }) {
+    const pool = await Pool.read(unpacked(network), { workers });
+    const result = await pool.run(integers(windows), { trace: true });
+    pool.close();
+    return { ...result, traces: result.traces.map((trace) => [...trace]) };
+  },
+  async script({ network, text }) {
+    return new Function("Pool", "content", `return (async () => {${text}})()`)(Pool, unpacked(network));
+  },
   async flat({ network }) {
     return Array.from(flatFromHdf5(unpacked(network)));
   },

@@ -29,6 +29,16 @@ def run_task(net: Network, windows: np.ndarray) -> dict[str, Any]:
     return {"kind": "run", "network": packed(network_to_bytes(net)), "windows": packed(values)}
 
 
+def pool_task(net: Network, windows: np.ndarray) -> dict[str, Any]:
+    """Run windows with all traces, in three workers."""
+    return run_task(net, windows) | {"kind": "pool", "workers": 3}
+
+
+def script_task(net: Network, text: str) -> dict[str, Any]:
+    """Run an asynchronous function with this body; `content` is the file of the network."""
+    return {"kind": "script", "network": packed(network_to_bytes(net)), "text": text}
+
+
 def flat_task(content: bytes) -> dict[str, Any]:
     """Write a `.lmht` file as a flat file."""
     return {"kind": "flat", "network": packed(content)}
@@ -61,7 +71,7 @@ def in_node(package: Path, folder: Path, tasks: list[dict[str, Any]]) -> list[An
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node.js is not installed")
-    names = "Network, Recording, Events, LmhtError"
+    names = "Network, Pool, Recording, Events, LmhtError"
     script = folder / "cases.mjs"
     script.write_text(
         f'import {{ {names} }} from "{(package / "lmht.js").as_uri()}";\n'

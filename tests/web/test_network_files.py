@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 import lmht_deploy as lmht
 from lmht_deploy import zoo
 from lmht_deploy.formats.flat import network_to_bytes
 from lmht_deploy.ir import Network
+from tests.fuzz._mutation import sealed_flat
+from tests.support.hdf5 import seal
 from tests.support.networks import SPECIAL, float_network
 
-from .cases import flat_task, in_node
+from .cases import expression_task, flat_task, in_node, packed
 from .test_package import random_cases
 
 GOLDEN = Path(__file__).parents[1] / "formats" / "golden"
@@ -61,6 +64,29 @@ def test_a_damaged_file_is_refused(package: Path, tmp_path: Path) -> None:
             assert (answer["error"], answer["kind"]) == ("LmhtError", "file"), answer
         else:  # bytes that have no meaning
             assert bytes(answer) == expected
+
+
+def test_metadata_that_make_no_sense_are_refused(package: Path, tmp_path: Path) -> None:
+    """In a `.lmht` and in a `.lmhtf` file, both with a right checksum."""
+    net, path = SPECIAL["if"](), tmp_path / "net.lmht"
+    lmht.save(net, path)
+    tasks = []
+    for text in ("x", '{"window": "x"}', '{"window": {}}', '{"min_margin": "x", "window": "null"}'):
+        with h5py.File(path, "r+") as file:
+            file.attrs["metadata"] = text
+        seal(path)
+        tasks.append(flat_task(path.read_bytes()))
+    content = network_to_bytes(Network(layers=net.layers, metadata={"name": "value"}))
+    for old in (b'{"name": "value"}', b'"value"'):
+        assert content.count(old) == 1
+        hostile = sealed_flat(content.replace(old, b"7" * len(old)))
+        tasks.append({"kind": "expression", "network": packed(hostile), "text": "net.metadata"})
+    constructor = Network(layers=net.layers, metadata={"constructor": "me"})
+    tasks.append(expression_task(constructor, "net.metadata"))
+    *refused, read = in_node(package, tmp_path, tasks)
+    for answer in refused:
+        assert (answer["error"], answer["kind"]) == ("LmhtError", "file"), answer
+    assert read == {"constructor": "me"}
 
 
 def test_a_float_network_is_refused(package: Path, tmp_path: Path) -> None:

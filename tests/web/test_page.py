@@ -154,6 +154,35 @@ def test_what_cannot_be_read_is_said(page: Page, tmp_path: Path) -> None:
     page.wait("page.state.ended && page.state.playing")
 
 
+def test_the_size_of_a_sensor_can_be_entered(page: Page, tmp_path: Path) -> None:
+    """Of a recording that does not state it, or states what cannot be."""
+    place = (100 | 60 << 14 | 1 << 28).to_bytes(4, "little")
+    events = [t.to_bytes(4, "little") + place for t in range(9)]
+    (tmp_path / "own.dat").write_bytes(b"% Data file\n\x0c\x08" + b"".join(events))
+    (tmp_path / "own.bin").write_bytes(bytes([100, 60, 0, 0, 1]) * 9)
+    for name, hint in (("own.dat", "does not say how large"), ("own.bin", "beyond the 34 x 34")):
+        drop_files(page, tmp_path / name)
+        page.wait(f"page.$('status').textContent.includes({json.dumps(hint)})")
+        assert page.run("document.activeElement.id") == "sensor"
+        enter_sensor(page, "12")
+        page.wait("page.$('status').textContent.includes('a sensor is WIDTHxHEIGHT')")
+        enter_sensor(page, "120 x 80")
+        page.wait(f"page.state.ended && page.state.rec.name === {json.dumps(name)}")
+        assert page.run("[page.state.rec.width, page.state.rec.height]") == [120, 80]
+        assert page.run("page.state.rec.drawn.length") == 9
+        assert f" {name} --drop --sensor 120x80 " in text(page, "command")
+    page.run("page.$('recording').value = 'digits.raw', void page.load()")
+    page.wait("page.state.ended && page.state.rec.name === 'digits.raw'")
+    assert page.run("page.$('sensor').value") == "" and "--sensor" not in text(page, "command")
+
+
+def enter_sensor(page: Page, size: str) -> None:
+    page.run(
+        f"page.$('sensor').value = {json.dumps(size)},"
+        "page.$('sensor').dispatchEvent(new Event('change'))"
+    )
+
+
 def test_a_network_can_be_dropped(page: Page, tmp_path: Path) -> None:
     lmht.save(lmht.load("zoo:digits"), tmp_path / "own.lmht")
     before = decisions(page)

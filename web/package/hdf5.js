@@ -10,6 +10,7 @@ const MESSAGES = { DATASPACE: 1, DATATYPE: 3, LAYOUT: 8, ATTRIBUTE: 12, CONTINUA
 const NO_MEANING = [0, 4, 5, 18]; // messages: nothing, fill values, time of change
 const CONTIGUOUS = 1;
 const DEPTH = 8; // of groups, at most
+const DAMAGE = [RangeError, TypeError, SyntaxError]; // what a value that makes no sense causes
 
 const refuse = (message, kind = "file") => {
   throw new LmhtError(message, kind);
@@ -319,7 +320,7 @@ export function flatFromHdf5(bytes) {
     return flatFrom(new Hdf5(bytes).root());
   } catch (error) {
     if (error instanceof LmhtError) throw error;
-    if (error instanceof RangeError || error instanceof TypeError) refuse("is not a .lmht file, or is damaged");
+    if (DAMAGE.some((kind) => error instanceof kind)) refuse("is not a .lmht file, or is damaged");
     throw error;
   }
 }

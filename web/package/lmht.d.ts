@@ -88,6 +88,27 @@ export class Network {
   stream(options?: StreamOptions): Stream;
 }
 
+/**
+ * A network in several workers, which run the windows of a batch side by side. Each worker has an
+ * engine of its own. They share no memory, so the page needs no special headers.
+ */
+export class Pool {
+  private constructor();
+  /**
+   * Reads the content of a network, as `Network.read`, and starts the workers. Default: as many as the
+   * machine runs at once.
+   */
+  static read(content: ArrayBuffer | ArrayBufferView, options?: { workers?: number }): Promise<Pool>;
+  /** The network. Its own engine is not one of the workers. */
+  readonly network: Network;
+  /** Number of workers. */
+  readonly workers: number;
+  /** Runs windows as `Network.run` does. `seconds` is the time of all engines, added up. */
+  run(windows: Int32Array | ArrayLike<number>, options?: { trace?: boolean }): Promise<Result>;
+  /** Ends the workers. What still runs, or is asked for later, is an error. */
+  close(): void;
+}
+
 export interface StreamOptions {
   /** Size of the sensor. Default: that of the network's input. */
   width?: number;

@@ -4,6 +4,8 @@
 import { flatFromHdf5, isHdf5 } from "./hdf5.js";
 import { WASM } from "./wasm.js";
 
+export { Pool } from "./pool.js";
+
 const STATUS = { "-1": "argument", "-2": "file", "-3": "unsupported", "-4": "io", "-5": "event", "-6": "memory" };
 const NONE = 1; // LMHT_NONE
 const TRACE = 1; // LMHT_TRACE
@@ -180,6 +182,19 @@ const asBytes = (content) => {
 
 // -------------------------------------------------------------------------------------- networks
 
+function metadataOf(text) {
+  let found = null;
+  try {
+    found = JSON.parse(text);
+  } catch {
+    // refused below
+  }
+  const named = found !== null && typeof found === "object" && !Array.isArray(found);
+  const valid = named && Object.values(found).every((value) => typeof value === "string");
+  if (!valid) throw new LmhtError("its metadata are not texts by name in JSON; the file is damaged", "file");
+  return found;
+}
+
 export class Network {
   static async read(content) {
     const instance = await Instance.create();
@@ -198,7 +213,7 @@ export class Network {
     this.layers = Array.from({ length: this._counts.layers }, (_, i) => this._layer(i));
     this.classes = Array.from({ length: this._counts.classes }, (_, i) =>
       instance.text(instance.call("lmht_network_class_name", handle, i)) ?? String(i));
-    this.metadata = JSON.parse(instance.text(instance.call("lmht_network_metadata", handle)));
+    this.metadata = metadataOf(instance.text(instance.call("lmht_network_metadata", handle)));
     this._engine = instance.make("lmht_engine_create", handle, 1);
     this._result = instance.make("lmht_result_create");
   }

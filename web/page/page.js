@@ -16,10 +16,12 @@ const LENGTHS = [10, 20, 25, 50, 100, 200, 500, 1000]; // ms
 const NETWORK_SUFFIXES = [".lmht", ".lmhtf"];
 const RECORDING_SUFFIXES = [".aedat4", ".aedat", ".raw", ".dat", ".es", ".bin"];
 const SIZES = { ".bin": { width: 34, height: 34 } }; // of N-MNIST, whose files do not state it
+const UNSIZED = "how large its sensor is"; // in the message about such a file
 
 const state = {
   networks: new Map(), // by name: the content of a file
   recordings: new Map(),
+  sensors: new Map(), // {width, height} that somebody entered for a recording, by name
   net: null,
   rec: null, // {name, width, height, events, drawn, start, duration}
   loaded: null, // names of the network and the recording
@@ -97,6 +99,7 @@ async function load() {
   const [network, recording] = [$("network").value, $("recording").value];
   state.playing = false;
   say("loading");
+  showSensor(recording);
   try {
     const net = await Network.read(state.networks.get(network)).catch((error) => { throw named(error, network); });
     const rec = await readRecording(recording).catch((error) => { throw named(error, recording); });
@@ -107,8 +110,36 @@ async function load() {
     play();
   } catch (error) {
     if (mine !== state.loading) return;
-    if (state.loaded) [$("network").value, $("recording").value] = state.loaded; // still there
+    if (error.message.includes(UNSIZED)) $("sensor").focus(); // for an answer
+    else if (state.loaded) [$("network").value, $("recording").value] = state.loaded; // still there
     fail(error);
+  }
+}
+
+// ------------------------------------------------------------------------- the size of the sensor
+
+const sensorOf = (name) => state.sensors.get(name) ?? SIZES[suffix(name)];
+const showSensor = (name) => {
+  const { width, height } = sensorOf(name) ?? {};
+  $("sensor").value = width ? `${width}x${height}` : "";
+};
+
+function enterSensor() {
+  const [name, text] = [$("recording").value, $("sensor").value.trim()];
+  const found = /^(\d{1,5})\s*[x×,]\s*(\d{1,5})$/i.exec(text);
+  if (text !== "" && !found) return fail(new LmhtError(`a sensor is WIDTHxHEIGHT, such as 240x180, not ${text}`));
+  if (found) state.sensors.set(name, { width: Number(found[1]), height: Number(found[2]) });
+  else state.sensors.delete(name);
+  return load();
+}
+
+// A size that nobody stated or entered has to hold for all events.
+function checkSensor(name, events, { width, height }) {
+  if (!SIZES[suffix(name)] || state.sensors.has(name)) return;
+  for (let i = 0; i < events.length; i++) {
+    if (events.x(i) < width && events.y(i) < height) continue;
+    throw new LmhtError(`has events beyond the ${width} x ${height} pixels of N-MNIST, and does not say ${UNSIZED}; ` +
+      "enter the size of the sensor");
   }
 }
 
@@ -117,7 +148,7 @@ function named(error, name) {
 }
 
 async function readRecording(name) {
-  const opened = await Recording.open(state.recordings.get(name), name, SIZES[suffix(name)]);
+  const opened = await Recording.open(state.recordings.get(name), name, sensorOf(name));
   const pieces = [];
   let length = 0;
   for (const piece of opened) {
@@ -128,6 +159,7 @@ async function readRecording(name) {
   }
   if (length === 0) throw new LmhtError("holds no event");
   const events = new Events(joined(pieces));
+  checkSensor(name, events, opened);
   const drawn = inOrder(events, opened);
   if (drawn.length === 0) throw new LmhtError("holds no valid event");
   const start = drawn.t(0);
@@ -190,7 +222,7 @@ function command() {
   const rule = chosenRule();
   const [chosen, overlap] = [$("rule").value !== "", $("overlap").checked && rule.by !== "recording"];
   const length = chosen ? ` --by time --length ${rule.length}us` : "";
-  const sensor = SIZES[suffix(rec.name)] ? ` --sensor ${rec.width}x${rec.height}` : "";
+  const sensor = sensorOf(rec.name) ? ` --sensor ${rec.width}x${rec.height}` : "";
   return `lmht stream ${files.join(" ")} --drop${sensor}${length}${overlap ? " --hop 1" : ""} --json -`;
 }
 
@@ -564,6 +596,7 @@ $("seek").addEventListener("change", () => { state.seeking = false; });
 $("network").addEventListener("change", load);
 $("recording").addEventListener("change", chooseRecording);
 for (const name of ["rule", "overlap"]) $(name).addEventListener("change", restart);
+$("sensor").addEventListener("change", enterSensor);
 $("open").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => openFiles([...$("file").files]));
 $("save").addEventListener("click", save);

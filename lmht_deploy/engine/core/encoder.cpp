@@ -1,5 +1,6 @@
 #include "encoder.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -48,9 +49,25 @@ Spikes one_step(Spikes spikes, int step) {
     return spikes;
 }
 
+namespace {
+
+// Binary values of one pixel per step: [steps][C].
+void encode_flat(const int32_t* window, const Spikes& spikes) {
+    for (int step = 0; step < spikes.steps; ++step)
+        for (int c = 0; c < spikes.channels; c += LANES) {
+            const int n = std::min(spikes.channels - c, LANES);
+            uint64_t mask = 0;
+            for (int i = 0; i < n; ++i) mask |= uint64_t(*window++ != 0) << i;
+            spikes.mask[spikes.word(step, 0, 0) + c / LANES] = mask;
+        }
+}
+
+}  // namespace
+
 void encode(const int32_t* window, const Spikes& spikes) {
-    clear(spikes);
     const size_t area = size_t(spikes.height) * spikes.width;
+    if (area == 1 && spikes.format == Format::Binary) return encode_flat(window, spikes);
+    clear(spikes);
     for (int step = 0; step < spikes.steps; ++step)
         for (int c = 0; c < spikes.channels; ++c, window += area) {
             size_t word = spikes.word(step, 0, 0) + c / LANES;

@@ -55,6 +55,8 @@ void Executor::run_window(const RunOutputs& outputs, int window, Run run) {
     using Clock = std::chrono::steady_clock;
     WindowOutputs to(*model_, outputs, window);
     synaptic_.trace(!outputs.traces.empty());
+    int64_t earlier[PATHS] = {};  // rows of runs without a profile
+    if (outputs.profile) synaptic_.take_rows(earlier);
     for (size_t index = 0; index < model_->layers.size(); ++index) {
         const Clock::time_point start = outputs.profile ? Clock::now() : Clock::time_point();
         run(index, to.logits());

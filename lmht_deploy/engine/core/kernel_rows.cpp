@@ -61,6 +61,7 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, i
     const size_t lane = size_t(slice) * LANES;
     NeuronRow row{};
     row.width = layer.width;
+    row.channels = std::min(layer.channels - slice * LANES, LANES);
     row.blocks = layer.blocks;
     row.currents = currents;
     row.neurons.bias = layer.bias.data() + lane;

@@ -147,7 +147,7 @@ struct NeuronSlice {
 };
 
 struct NeuronRow {
-    int width, blocks, n_synapses;
+    int width, channels, blocks, n_synapses;
     const SynapseRow* synapses;  // at least one: the first adds to the biases
     NeuronSlice neurons;
     int32_t* currents;  // [width][blocks][64]; `neurons` uses it from tile to tile as scratch

@@ -27,7 +27,16 @@ ATTEMPTS = 3
 
 
 class Executor(Protocol):
-    """Runs tasks of any kind."""
+    """Runs tasks, inside a `with` block: workers may start when it is entered.
+
+    So they are ready when the caller has read its data and planned its tasks.
+    """
+
+    def __enter__(self) -> Executor: ...
+
+    def __exit__(self, *error: object) -> None:
+        """End the workers that ran no task."""
+        ...
 
     def run(self, tasks: Sequence[T], folder: Path) -> Generator[Outcome[T], None, None]:
         """Run all tasks and yield their outcomes in any order.
@@ -47,15 +56,17 @@ def lost(task: T, reason: str) -> Outcome[T]:
     return Outcome(task, error=f"its worker ended {ATTEMPTS} times: {reason}", lost=True)
 
 
-def open_executor(on: str, workers: int | None = None) -> Executor:
-    """Return the executor that a text names.
+def open_executor(kind: str, on: str, workers: int | None = None) -> Executor:
+    """Return the executor that a text names. What is wrong with it is said before any work.
 
     Args:
+        kind: Kind of the tasks, see `lmht_deploy.scale._task.KINDS`.
         on: The text, see the module.
         workers: Number of workers; by default one per core, or as many as the cluster has.
 
     Raises:
-        BackendError: The text names no executor, or there is no such number of workers.
+        BackendError: The text names no executor, there is no such number of workers, or Slurm
+            refuses the parameters.
         DataError: A package is not installed.
     """
     if not isinstance(on, str):
@@ -66,7 +77,7 @@ def open_executor(on: str, workers: int | None = None) -> Executor:
     if on == "local":
         from .local import LocalExecutor
 
-        return LocalExecutor(workers)
+        return LocalExecutor(workers, kind)
     if name == "ray" and (on == "ray" or re.fullmatch(r"//[^/\s]+:\d{1,5}", rest)):
         from .ray import RayExecutor
 

@@ -1,7 +1,8 @@
-"""The process of a worker of `LocalExecutor`: `python -m lmht_deploy.scale.executors._process`.
+"""The process of a worker: `python -m lmht_deploy.scale.executors._process KIND`.
 
-It reads one task per line of standard input and writes one outcome per line. When its input ends,
-it exits, even in the middle of a task. So it never outlives its parent.
+It reads one task per line of standard input and writes one outcome per line. It imports what tasks
+of a kind need while it waits for the first one. When its input ends, it exits, even in the middle
+of a task. So it never outlives its parent.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import _thread
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,23 +24,25 @@ GRACE = 2.0
 """Seconds that a worker has to exit and to remove its unfinished file before it is killed."""
 
 
-def main() -> None:
+def main(kind: str) -> None:
     """Serve the parent; what libraries print goes to standard error."""
     _follow_parent()
     os.environ.update(dict.fromkeys(THREADS, "1"))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    lines = _Lines()
     try:
-        serve(_lines(), answers)
+        serve(kind, lines.each(), answers)
     except BrokenPipeError:
         os._exit(1)
 
 
-def serve(lines: Iterator[str], answers: IO[str]) -> None:
+def serve(kind: str, lines: Iterator[str], answers: IO[str]) -> None:
     """Run the tasks in `lines`, and write the outcomes."""
-    from .._task import read_task
+    from .._task import prepare, read_task
     from .._worker import Worker
 
+    prepare(kind)
     worker = Worker()
     try:
         for line in lines:
@@ -61,22 +65,39 @@ def _end(number: int, _: FrameType | None) -> None:
     raise SystemExit(1)
 
 
-def _lines() -> Iterator[str]:
-    """Yield the lines of standard input. At its end, SystemExit stops the task that runs."""
-    found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+class _Lines:
+    """Lines of standard input, read beside the tasks.
 
-    def read() -> None:
+    Its end stops the task that runs: the process exits with 1. Where no task runs, it exits with 0.
+    """
+
+    def __init__(self) -> None:
+        self._found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._open = 0  # tasks that were read and have no outcome yet
+        self._lock = threading.Lock()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def each(self) -> Iterator[str]:
+        """Yield each line; the next one is asked for when the outcome of the last is written."""
+        for line in iter(self._found.get, None):
+            yield line
+            with self._lock:
+                self._open -= 1
+
+    def _read(self) -> None:
         # Not sys.stdin: this thread would hold its lock, for which Python waits when it exits.
         for line in open(0, encoding="utf-8", closefd=False):  # noqa: SIM115
-            found.put(line)
-        found.put(None)
-        _thread.interrupt_main(signal.SIGTERM)  # calls `_end` in the main thread
+            with self._lock:
+                self._open += 1
+            self._found.put(line)
+        self._found.put(None)
+        with self._lock:
+            if not self._open:
+                return
+            _thread.interrupt_main(signal.SIGTERM)  # calls `_end` in the main thread
         time.sleep(GRACE)
         os._exit(1)
 
-    threading.Thread(target=read, daemon=True).start()
-    yield from iter(found.get, None)
-
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -28,10 +28,24 @@ class LocalExecutor:
 
     Args:
         workers: Number of processes; by default one per core that this process may use.
+        kind: Kind of the tasks, whose libraries the processes import while they wait.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers or cores()
+    def __init__(self, workers: int | None, kind: str) -> None:
+        self._workers, self._kind = workers or cores(), kind
+        self._ready: list[_Process] = []
+
+    def __enter__(self) -> LocalExecutor:
+        """Start the processes."""
+        with contextlib.suppress(OSError):  # `run` says that none can be started
+            for _ in range(self._workers):
+                self._ready.append(_Process(self._kind))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the processes that ran no task."""
+        while self._ready:
+            self._ready.pop().end()
 
     def run(self, tasks: Sequence[T], folder: Path) -> Generator[Outcome[T], None, None]:
         """Run all tasks; see `Executor`."""
@@ -39,17 +53,18 @@ class LocalExecutor:
         for task in tasks:
             pending.put(task)
         ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
-        processes: list[_Process] = []
+        feeders: list[_Feeder] = []
         try:
-            for _ in range(min(self.workers, len(tasks))):
-                processes.append(_Process(pending, ended))
+            for _ in range(min(self._workers, len(tasks))):
+                process = self._ready.pop() if self._ready else None
+                feeders.append(_Feeder(self._kind, process, pending, ended))
             for _ in tasks:
                 yield _outcome(ended.get())
         finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.join()
+            for feeder in feeders:
+                feeder.terminate()
+            for feeder in feeders:
+                feeder.join()
 
 
 def _outcome(ended: Ended) -> Outcome[Any]:
@@ -66,14 +81,76 @@ def cores() -> int:
 
 
 class _Process:
-    """One process and the thread that feeds it."""
+    """One process, its pipes, and the file with what it writes to standard error.
 
-    def __init__(self, pending: queue.SimpleQueue[Task], ended: queue.SimpleQueue[Ended]) -> None:
+    Raises:
+        OSError: It cannot be started.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._errors: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lmht_deploy.scale.executors._process", kind],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def ask(self, line: str) -> str:
+        """Send a line to the process and return its answer; empty if the process ended."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except OSError:
+            return ""
+        return answer if answer.endswith("\n") else ""
+
+    def terminate(self) -> None:
+        """Let the process remove its unfinished file, and end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process at once, so that `ask` returns."""
+        self._process.kill()
+
+    def end(self) -> str:
+        """End the process, close its pipes, and return the last line of its standard error."""
+        self._process.kill()
+        code = self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):  # what it did not read
+                pipe.close()  # type: ignore[union-attr]
+        self._errors.seek(0)
+        lines = self._errors.read().strip().splitlines()
+        self._errors.close()
+        return lines[-1].strip() if lines else f"exit code {code}"
+
+
+class _Feeder:
+    """The thread that gives tasks to a process, and starts another one where it ends.
+
+    Args:
+        kind: Kind of the tasks.
+        process: The first process; None to start one.
+        pending: Tasks that no process has.
+        ended: Outcomes, or the error that ended the thread.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        process: _Process | None,
+        pending: queue.SimpleQueue[Task],
+        ended: queue.SimpleQueue[Ended],
+    ) -> None:
+        self._kind, self._process = kind, process
         self._pending, self._ended = pending, ended
         self._is_terminated = False
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._errors: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -91,7 +168,6 @@ class _Process:
             if self._process is not None:
                 self._process.kill()
         self._thread.join()
-        self._errors.close()
 
     def _serve(self) -> None:
         try:
@@ -102,67 +178,35 @@ class _Process:
         except BaseException as error:  # otherwise the caller would wait for an outcome
             self._ended.put(error)
         finally:
-            if self._process is not None:
-                self._reap(self._process)
+            self._end()
 
     def _run(self, task: Task) -> Outcome[Any]:
+        reason = ""
         for _ in range(ATTEMPTS):
             try:
-                line = self._ask(task.to_json())
+                process = self._started()
             except OSError as error:
                 return Outcome(task, error=f"no worker can be started ({error.strerror or error})")
-            if line:
-                return Outcome.from_json(task, line)
-            if self._is_terminated:
+            if process is None:
                 break
-        return lost(task, self._last_line())
+            if answer := process.ask(task.to_json()):
+                return Outcome.from_json(task, answer)
+            reason = self._end()
+        return lost(task, reason)
 
-    def _ask(self, line: str) -> str:
-        """Send a line to the process and return its answer; empty if the process ended.
+    def _started(self) -> _Process | None:
+        """Return the process, another one if it ended; None after `terminate`.
 
         Raises:
-            OSError: The process cannot be started.
+            OSError: It cannot be started.
         """
-        process = self._started()
-        if process is None or process.stdin is None or process.stdout is None:
-            return ""
-        try:
-            process.stdin.write(line + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-        except OSError:
-            answer = ""
-        if not answer.endswith("\n"):
-            self._reap(process)
-            return ""
-        return answer
-
-    def _started(self) -> subprocess.Popen[str] | None:
-        """Return the process, started again if it ended; None after `terminate`."""
         with self._lock:
-            if self._is_terminated:
-                return None
-            if self._process is None or self._process.returncode is not None:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "lmht_deploy.scale.executors._process"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=self._errors,
-                    text=True,
-                    encoding="utf-8",
-                )
-            return self._process
+            if self._process is None and not self._is_terminated:
+                self._process = _Process(self._kind)
+            return None if self._is_terminated else self._process
 
-    def _reap(self, process: subprocess.Popen[str]) -> None:
-        """End a process that has no task, and close its pipes."""
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):  # what it did not read
-                pipe.close()  # type: ignore[union-attr]
-
-    def _last_line(self) -> str:
-        self._errors.seek(0)
-        lines = self._errors.read().strip().splitlines()
-        code = None if self._process is None else self._process.returncode
-        return lines[-1].strip() if lines else f"exit code {code}"
+    def _end(self) -> str:
+        """End the process, if there is one; return the last line of its standard error."""
+        with self._lock:
+            process, self._process = self._process, None
+        return "" if process is None else process.end()

@@ -19,6 +19,9 @@ from .._task import Outcome, T, Task
 from .._windows import WindowStore
 from . import ATTEMPTS, lost
 
+TEMPORARY = "lmht-ray-"
+"""How the names of the actors' temporary folders begin."""
+
 
 class RayExecutor:
     """Runs tasks in actors of Ray. The driver writes the results: no shared disk is needed.
@@ -35,6 +38,12 @@ class RayExecutor:
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         require_package("ray", "ray")
         self._address, self._workers = address, workers
+
+    def __enter__(self) -> RayExecutor:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
     def run(self, tasks: Sequence[T], folder: Path) -> Generator[Outcome[T], None, None]:
         """Run all tasks; see `Executor`."""
@@ -146,10 +155,12 @@ class _RemoteWorker:
     def __init__(self) -> None:
         import tempfile
 
+        from lmht_deploy.scale._folders import own_prefix, remove_abandoned
         from lmht_deploy.scale._worker import Worker
 
         self._worker = Worker()
-        self._folder = tempfile.TemporaryDirectory(prefix="lmht-")
+        remove_abandoned(Path(tempfile.gettempdir()), TEMPORARY)  # of actors that were killed
+        self._folder = tempfile.TemporaryDirectory(prefix=own_prefix(TEMPORARY))
 
     def run(self, task: Task, *shared: Any) -> tuple[Outcome[Any], list[bytes]]:
         """Run a task; return its outcome, and the content of the files that it wrote."""

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lmht_deploy._packages import require_package
-from lmht_deploy.errors import BackendError, first_line
+from lmht_deploy.errors import BackendError, LmhtError, first_line
 
 from .._task import Outcome, T, Task
 from . import ATTEMPTS
+from ._process import THREADS
 
 WORKERS = 16
 """Number of jobs by default."""
 POLL = 0.5
-"""Seconds between two looks at the jobs."""
+"""Seconds between two looks at the results of the jobs."""
+QUEUE = 5.0
+"""Seconds between two looks at the queue of Slurm."""
+ANSWER = 60
+"""Seconds in which a command of Slurm must end."""
 LOCAL = "cluster"
 """Parameter that chooses the cluster of submitit: "slurm", or "local" to try it without Slurm."""
 
@@ -29,15 +38,31 @@ class SlurmExecutor:
         workers: Number of jobs.
 
     Raises:
-        BackendError: The parameters are not of that form.
+        BackendError: The parameters are not of that form, submitit or Slurm refuses them, or there
+            is no Slurm.
         DataError: submitit is not installed.
     """
 
     def __init__(self, parameters: str = "", workers: int | None = None) -> None:
         require_package("submitit", "slurm")
         self._parameters = parse_parameters(parameters)
-        self._cluster = self._parameters.pop(LOCAL, None)
+        self._cluster = self._parameters.pop(LOCAL, "slurm")
         self._workers = workers or WORKERS
+        is_slurm = self._cluster == "slurm"
+        if is_slurm and shutil.which("srun") is None:
+            raise BackendError(
+                "there is no Slurm on this machine: the command srun is missing; to try jobs "
+                f"without it, use slurm:{LOCAL}=local"
+            )
+        executor = self._executor(Path.cwd())
+        if is_slurm:
+            _check_submission(executor)
+
+    def __enter__(self) -> SlurmExecutor:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
     def run(self, tasks: Sequence[T], folder: Path) -> Generator[Outcome[T], None, None]:
         """Run all tasks; see `Executor`."""
@@ -53,12 +78,17 @@ class SlurmExecutor:
 
     def _run_once(self, tasks: Sequence[T], folder: Path) -> Iterator[Outcome[T]]:
         number = min(self._workers, len(tasks))
-        shares = [tasks[index::number] for index in range(number)]
-        executor = self._executor(folder)
-        running = {executor.submit(run_tasks, share): share for share in shares}
+        executor, running = self._executor(folder), dict[Any, Sequence[T]]()
         try:
+            for index in range(number):
+                share = tasks[index::number]
+                running[_submit(executor, share)] = share
+            queue = _Queue()
             while running:
-                ended = [job for job in running if job.done()]
+                if self._cluster == "slurm":
+                    ended = [job for job in running if _has_result(job) or queue.has_left(job)]
+                else:
+                    ended = [job for job in running if job.done()]
                 for job in ended:
                     yield from _outcomes(job, running.pop(job))
                 if not ended:
@@ -67,15 +97,90 @@ class SlurmExecutor:
             for job in running:
                 job.cancel()
 
+    def _one_thread(self) -> dict[str, list[str]]:
+        """Return the parameter with which a matrix library uses one thread, as in other workers.
+
+        Its number of threads may change the rounding of floating-point sums.
+        """
+        return {f"{self._cluster}_setup": [f"export {name}=1" for name in THREADS]}
+
     def _executor(self, folder: Path) -> Any:
         import submitit
 
         try:
             executor = submitit.AutoExecutor(folder=folder, cluster=self._cluster)
-            executor.update_parameters(**self._parameters)
+            executor.update_parameters(**self._one_thread(), **self._parameters)
         except Exception as error:  # submitit raises almost every type
             raise BackendError(f"submitit cannot start jobs ({first_line(error)})") from None
         return executor
+
+
+def _check_submission(executor: Any) -> None:
+    """Raise BackendError if Slurm would refuse the jobs: a partition or an account, for example.
+
+    submitit has no public way to ask.
+    """
+    script = executor._executor._make_submission_file_text("true", "test")
+    done = _answer(["sbatch", "--test-only"], script)
+    if done is None:
+        raise BackendError(f"Slurm does not answer within {ANSWER} s: sbatch --test-only")
+    if done.returncode:
+        raise _refusal(done.stderr)
+
+
+def _answer(command: Sequence[str], script: str = "") -> subprocess.CompletedProcess[str] | None:
+    """Run a command of Slurm; None if it does not end in time."""
+    try:
+        return subprocess.run(
+            command, input=script, capture_output=True, text=True, check=False, timeout=ANSWER
+        )
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _submit(executor: Any, share: Sequence[Task]) -> Any:
+    try:
+        return executor.submit(run_tasks, share)
+    except Exception as error:  # submitit raises almost every type
+        raise _refusal(str(error)) from None
+
+
+def _refusal(text: str) -> BackendError:
+    reason = first_line(LmhtError(text)).removeprefix("sbatch: error: ")
+    return BackendError(f"Slurm refuses the jobs ({reason})")
+
+
+class _Queue:
+    """Tells which jobs left the queue of Slurm without a result.
+
+    It needs no accounting, which submitit asks and not every cluster has. The file system may show
+    a result later than the queue shows the end: a job must be missing at two successive looks.
+    """
+
+    def __init__(self) -> None:
+        self._looks: list[set[str] | None] = [None, None]
+        self._looked = time.monotonic()
+
+    def has_left(self, job: Any) -> bool:
+        """Whether a job without a result ended."""
+        if time.monotonic() - self._looked >= QUEUE:
+            self._looks = [self._looks[1], _queued()]
+            self._looked = time.monotonic()
+        return all(look is not None and job.job_id not in look for look in self._looks)
+
+
+def _queued() -> set[str] | None:
+    """Return the jobs of this user that wait or run; None if Slurm does not answer."""
+    done = _answer(["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A"])
+    return None if done is None or done.returncode else set(done.stdout.split())
+
+
+def _has_result(job: Any) -> bool:
+    """Whether the result of a job is there."""
+    with contextlib.suppress(OSError):
+        os.utime(job.paths.folder)  # a network file system then looks for new files
+    is_there: bool = job.paths.result_pickle.exists()
+    return is_there
 
 
 def run_tasks(tasks: Sequence[T]) -> list[Outcome[T]]:
@@ -96,12 +201,24 @@ def _is_done(task: Task) -> bool:
 
 def _outcomes(job: Any, tasks: Sequence[T]) -> Iterator[Outcome[T]]:
     """Yield the outcomes of a job; what a lost job wrote before counts."""
-    try:
-        yield from job.result()
-    except Exception as error:  # submitit raises almost every type
-        for task in tasks:
-            reason = "" if _is_done(task) else f"its job ended: {first_line(error)}"
-            yield Outcome(task, error=reason, lost=bool(reason))
+    reason = _last_line(job)
+    if _has_result(job):
+        try:
+            yield from job.result()
+            return
+        except Exception as error:  # submitit raises almost every type
+            reason = first_line(error)
+    for task in tasks:
+        if _is_done(task):
+            yield Outcome(task)
+        else:
+            yield Outcome(task, error=f"its job {job.job_id} ended: {reason}", lost=True)
+
+
+def _last_line(job: Any) -> str:
+    """Return the last line that a job wrote to standard error."""
+    lines = (job.stderr() or "").strip().splitlines()
+    return first_line(LmhtError(lines[-1])) if lines else "it wrote nothing to standard error"
 
 
 def parse_parameters(text: str) -> dict[str, Any]:

@@ -64,6 +64,18 @@ struct Avx2 : Portable {
         return ~high_bits(lower, upper);
     }
 
+    // Counts 0..255: packed as the bytes of `fire` are.
+    static LMHT_INLINE void narrow(const Lanes& k, uint8_t* to) {
+        LMHT_UNROLL for (int n = 0; n < VECTORS; n += 4) {
+            const __m256i ab = _mm256_packs_epi32((__m256i)k.v[n], (__m256i)k.v[n + 1]),
+                          cd = _mm256_packs_epi32((__m256i)k.v[n + 2], (__m256i)k.v[n + 3]);
+            _mm256_storeu_si256(
+                reinterpret_cast<__m256i*>(to + n * PER),
+                _mm256_permutevar8x32_epi32(_mm256_packus_epi16(ab, cd),
+                                            _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+        }
+    }
+
     // As in `Portable`: each threshold that is not reached takes one from n.
     template <class Tier>
     static LMHT_INLINE uint64_t count_reached(const Lanes& x, const int32_t* thresholds, int n,
@@ -72,12 +84,12 @@ struct Avx2 : Portable {
         for (; n > 0; --n, thresholds += LANES)
             LMHT_UNROLL for (int i = 0; i < VECTORS; ++i) k.v[i] +=
                 (U32)((I32)load(thresholds).v[i] > (I32)x.v[i]);
-        const auto lane = [&](int i) LMHT_INLINE_LAMBDA { return (__m256i)k.v[i]; };
-        const __m256i lower = narrow(0, lane), upper = narrow(4, lane),
-                      zero = _mm256_setzero_si256();
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(count), lower);
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(count) + 1, upper);
-        return ~high_bits(_mm256_cmpeq_epi8(lower, zero), _mm256_cmpeq_epi8(upper, zero));
+        narrow(k, count);
+        const auto none = [&](int i) LMHT_INLINE_LAMBDA {
+            const __m256i* const counts = reinterpret_cast<const __m256i*>(count) + i;
+            return _mm256_cmpeq_epi8(_mm256_loadu_si256(counts), _mm256_setzero_si256());
+        };
+        return ~high_bits(none(0), none(1));
     }
 
     // Byte by byte, without a branch.

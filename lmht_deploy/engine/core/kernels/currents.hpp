@@ -201,6 +201,7 @@ struct DotPixels {
     const uint8_t* values;  // of the first pixel
     ptrdiff_t value_pitch;  // from pixel to pixel
     const int8_t* weights;
+    int vectors;                 // of output channels; the others are padding
     int runs, quads, run_pitch;  // `quads` that follow each other, `runs` times, `run_pitch` apart
     int quads_at_once;           // whose sums fit 16 bits
     Base base;
@@ -276,7 +277,7 @@ LMHT_INLINE void add_dots(const DotPixels& dots, Prefetcher& prefetcher) {
     constexpr int V = Tier::dense_vectors;
     for (int v0 = 0; v0 < VECTORS; v0 += V) {
         I32 sum[P][V] = {};
-        for (int run = 0; run < dots.runs; ++run)
+        for (int run = 0; run < dots.runs && v0 < dots.vectors; ++run)
             add_run<Tier>(sum, dots, v0, run * dots.run_pitch, prefetcher);
         LMHT_UNROLL for (int p = 0; p < P; ++p) {
             AnyU32* const to = reinterpret_cast<AnyU32*>(dots.to + p * dots.pitch) + v0;
@@ -323,6 +324,7 @@ void add_dense(const NeuronRow& row, const SynapseRow& synapse, Tile tile, int b
         const DotPixels dots{.values = dense + size_t(synapse.first[x]) * synapse.column_slots,
                              .value_pitch = ptrdiff_t(distance) * synapse.column_slots,
                              .weights = synapse.quads + synapse.first_slot * LANES,
+                             .vectors = (row.channels + PER - 1) / PER,
                              .runs = padded ? width : 1,
                              .quads = (slots + QUAD - 1) / QUAD,
                              .run_pitch = (column + QUAD - 1) / QUAD,

@@ -11,18 +11,50 @@
 namespace lmht {
 namespace {
 
-// k = clip(v // theta, 0, levels) by division, for neurons of many levels; v keeps the remainder.
-void fire_by_division(Lanes& v, const NeuronSlice& neurons, const Spikes& out, size_t at) {
-    int32_t potential[LANES], k[LANES];
-    store(v, potential);
-    for (int c = 0; c < LANES; ++c) {
-        const int32_t theta = neurons.threshold[c],
-                      quotient = potential[c] < 0 ? 0 : potential[c] / theta;
-        k[c] = quotient < neurons.levels ? quotient : neurons.levels;
-        potential[c] -= k[c] * theta;
+// Levels up to which k is known to within one from a quotient of single precision.
+constexpr int MAX_FLOAT_LEVELS = 1 << 20;
+
+// k = clip(v // theta, 0, levels) of one vector. Both conversions and the division are off by at
+// most 2^-24 of their result each. So a quotient up to `levels` is off by less than one, which the
+// remainder tells:
+//
+//     0 <= v - k * theta < theta
+LMHT_INLINE U32 quotient(const U32& v, const U32& theta, int levels) {
+    const U32 positive = v & (U32)((I32)v > 0);
+    const F32 exact = __builtin_convertvector((I32)positive, F32) /
+                      __builtin_convertvector((I32)theta, F32),
+              limit = F32{} + float(levels);
+    U32 k = (U32) __builtin_convertvector(exact < limit ? exact : limit, I32);
+    const I32 rest = (I32)(positive - k * theta);
+    k += (U32)(rest < 0);  // -1 where true
+    k -= (U32)((rest >= (I32)theta) & ((I32)k < levels));
+    return k;
+}
+
+// k of 64 channels; v keeps the remainder.
+LMHT_INLINE Lanes divide(Lanes& v, const NeuronSlice& neurons) {
+    const Lanes theta = load(neurons.threshold);
+    Lanes k;
+    if (neurons.levels <= MAX_FLOAT_LEVELS) {
+        LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) k.v[n] =
+            quotient(v.v[n], theta.v[n], neurons.levels);
+    } else {
+        int32_t potential[LANES], count[LANES];
+        store(v, potential);
+        for (int c = 0; c < LANES; ++c) {
+            count[c] = potential[c] < 0 ? 0 : potential[c] / neurons.threshold[c];
+            if (count[c] > neurons.levels) count[c] = neurons.levels;
+        }
+        k = load(count);
     }
-    v = load(potential);
-    write_values(out, at, k);
+    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) v.v[n] -= k.v[n] * theta.v[n];
+    return k;
+}
+
+// k = clip(v // theta, 0, levels) by division, for neurons of many levels; v keeps the remainder.
+template <class Tier>
+void fire_by_division(Lanes& v, const NeuronSlice& neurons, const Spikes& out, size_t at) {
+    write_lanes<Tier>(out, at, divide(v, neurons));
 }
 
 // The same level by level: a neuron reaches level l if v is at least theta after l - 1
@@ -71,7 +103,7 @@ template <class Tier>
 LMHT_INLINE void fire_step(Lanes& v, const Lanes& theta, const NeuronSlice& neurons,
                            const Spikes& out, size_t at) {
     if (neurons.levels > MAX_COMPARISONS)
-        fire_by_division(v, neurons, out, at);
+        fire_by_division<Tier>(v, neurons, out, at);
     else
         fire_by_comparison<Tier>(v, theta, neurons.levels, out, at);
 }
@@ -99,14 +131,9 @@ bool is_subtracting(const NeuronSlice& neurons) {
 
 // v - k * theta for the spikes k that v causes.
 LMHT_INLINE Lanes without_spikes(const Lanes& v, const NeuronSlice& neurons) {
-    int32_t potential[LANES];
-    store(v, potential);
-    for (int c = 0; c < LANES; ++c) {
-        const int32_t theta = neurons.threshold[c],
-                      quotient = potential[c] < 0 ? 0 : potential[c] / theta;
-        potential[c] -= (quotient < neurons.levels ? quotient : neurons.levels) * theta;
-    }
-    return load(potential);
+    Lanes left = v;
+    divide(left, neurons);
+    return left;
 }
 
 LMHT_INLINE void subtract(Lanes& a, const Lanes& b) {

@@ -257,12 +257,23 @@ struct Portable {
         if (once.n) Tier::add_rows(sum, weights, once, prefetcher);
     }
 
-    // v * leak / LEAK_ONE, toward zero.
-    static LMHT_INLINE void scale(Lanes& v, int leak) {
+    // The lowest byte of each lane.
+    static LMHT_INLINE void narrow(const Lanes& k, uint8_t* to) {
         int32_t lanes[LANES];
-        store(v, lanes);
-        for (int c = 0; c < LANES; ++c) lanes[c] = int32_t(int64_t(lanes[c]) * leak / LEAK_ONE);
-        v = load(lanes);
+        store(k, lanes);
+        for (int c = 0; c < LANES; ++c) to[c] = uint8_t(lanes[c]);
+    }
+
+    // v * leak / LEAK_ONE, toward zero. With |v| = high * LEAK_ONE + low, no product needs more
+    // than 32 bits, and only that of `low` has a fraction.
+    static LMHT_INLINE void scale(Lanes& v, int leak) {
+        const U32 factor = U32{} + uint32_t(leak);
+        LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) {
+            const U32 sign = (U32)((I32)v.v[n] < 0), magnitude = (v.v[n] ^ sign) - sign,
+                      high = magnitude >> LEAK_BITS, low = magnitude & (LEAK_ONE - 1),
+                      scaled = high * factor + (low * factor >> LEAK_BITS);
+            v.v[n] = (scaled ^ sign) - sign;
+        }
     }
 };
 

@@ -31,6 +31,7 @@ constexpr int VECTORS = LANES / PER;  // vectors in 64 accumulators
 typedef int32_t I32 __attribute__((vector_size(BYTES)));
 typedef uint32_t U32 __attribute__((vector_size(BYTES)));
 typedef uint16_t U16 __attribute__((vector_size(BYTES)));
+typedef float F32 __attribute__((vector_size(BYTES)));
 
 // 64 accumulators, in the order of the channels. Unsigned, because intermediate sums may wrap. The
 // final ones are proved to fit.

@@ -51,5 +51,14 @@ void write_values(const Spikes& spikes, size_t at, const int32_t* k) {
     }
 }
 
+// The same of a layer of neurons, whose counts are not negative. Their spikes are never packed.
+template <class Tier>
+LMHT_INLINE void write_lanes(const Spikes& spikes, size_t at, const Lanes& k) {
+    Lanes left = k;
+    spikes.mask[at] = Tier::fire(left, splat(1));
+    if (spikes.format == Format::Wide) store(k, spikes.wide + at * LANES);
+    if (spikes.format == Format::Counts) Tier::narrow(k, spikes.count + at * LANES);
+}
+
 }  // namespace
 }  // namespace lmht

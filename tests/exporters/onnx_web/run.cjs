@@ -1,4 +1,4 @@
-// Runs ONNX files in onnxruntime-web: node onnx_web.cjs FOLDER, which has <name>.onnx and <name>.json.
+// Runs ONNX files in onnxruntime-web: node run.cjs FOLDER, which has <name>.onnx and <name>.json.
 const fs = require("fs");
 const path = require("path");
 const ort = require("onnxruntime-web");

@@ -1,0 +1,127 @@
+// A network in several workers. Each has an instance of its own: no memory is shared, so any page
+// may have them, and the windows of a batch are spread over them.
+import { LmhtError, Network } from "./lmht.js";
+
+const PIECES = 4; // of a batch for each worker, so that none waits long for another
+const MAX_WORKERS = 256;
+const BY_WINDOW = ["logits", "spikes", "events", "sops", "eventSops", "answers"];
+// A module of Node.js, which bundlers for browsers are to leave alone.
+const node = (name) => import(/* webpackIgnore: true */ /* @vite-ignore */ `node:${name}`);
+
+export class Pool {
+  static async read(content, { workers } = {}) {
+    const count = workers ?? globalThis.navigator?.hardwareConcurrency ?? (await node("os")).cpus().length;
+    const valid = Number.isInteger(count) && count >= 1 && count <= MAX_WORKERS;
+    if (!valid) throw new LmhtError(`workers must be within 1..${MAX_WORKERS}`);
+    const network = await Network.read(content);
+    const pool = new Pool(network, await Promise.all(Array.from({ length: count }, Member.start)));
+    try {
+      await Promise.all(pool._members.map((member) => member.ask({ content })));
+    } catch (error) {
+      pool.close();
+      throw error;
+    }
+    return pool;
+  }
+
+  constructor(network, members) {
+    this.network = network;
+    this.workers = members.length;
+    this._members = members;
+  }
+
+  async run(windows, { trace = false } = {}) {
+    const { windowLength } = this.network;
+    if (!windows?.length || windows.length % windowLength !== 0) return this.network.run(windows, { trace });
+    const count = windows.length / windowLength;
+    const size = Math.ceil(count / (PIECES * this.workers));
+    const found = new Array(Math.ceil(count / size));
+    let next = 0;
+    const work = async (member) => {
+      while (next < found.length) {
+        const piece = next++;
+        found[piece] = await member.run(windows, piece * size, Math.min((piece + 1) * size, count), windowLength, trace);
+      }
+    };
+    try {
+      await Promise.all(this._members.map(work));
+    } finally {
+      next = found.length; // after an error, the other workers stop
+    }
+    return joined(found);
+  }
+
+  close() {
+    for (const member of this._members) member.end(new LmhtError("the pool is closed"));
+  }
+}
+
+function joined(results) {
+  const all = Object.fromEntries(BY_WINDOW.map((name) => [name, results.flatMap((result) => result[name])]));
+  const traces = results[0].traces?.map((_, layer) => concatenated(results.map((result) => result.traces[layer])));
+  const seconds = results.reduce((sum, result) => sum + result.seconds, 0);
+  return { ...all, traces: traces ?? null, seconds };
+}
+
+function concatenated(arrays) {
+  const found = new Int32Array(arrays.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const array of arrays) {
+    found.set(array, at);
+    at += array.length;
+  }
+  return found;
+}
+
+// One worker, which answers in the order of the messages.
+class Member {
+  static async start() {
+    return new Member(await startWorker());
+  }
+
+  constructor(worker) {
+    this._worker = worker;
+    this._waiting = [];
+    this._ended = null;
+    worker.onmessage = ({ data }) => {
+      const asked = this._waiting.shift(); // nothing after the end
+      if (data.error) asked?.reject(new LmhtError(data.error.message, data.error.kind));
+      else asked?.resolve(data.result);
+    };
+    worker.onerror = (error) => this.end(new LmhtError(`a worker ended: ${error?.message || "it cannot be loaded"}`, "internal"));
+  }
+
+  ask(message, transfer = []) {
+    if (this._ended) return Promise.reject(this._ended);
+    return new Promise((resolve, reject) => {
+      this._waiting.push({ resolve, reject });
+      this._worker.postMessage(message, transfer);
+    });
+  }
+
+  async run(windows, first, end, length, trace) {
+    const slice = ArrayBuffer.isView(windows) ? windows.slice : Array.prototype.slice;
+    const piece = slice.call(windows, first * length, end * length);
+    try {
+      return await this.ask({ windows: piece, trace }, piece.buffer ? [piece.buffer] : []);
+    } catch (error) {
+      error.message = error.message.replace(/^window (\d+)/, (_, index) => `window ${first + Number(index)}`);
+      throw error;
+    }
+  }
+
+  end(error) {
+    this._ended ??= error;
+    this._worker.terminate();
+    for (const { reject } of this._waiting.splice(0)) reject(this._ended);
+  }
+}
+
+// A worker of the browser, or one of Node.js that looks like it.
+async function startWorker() {
+  if (globalThis.Worker) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  const worker = new (await node("worker_threads")).Worker(new URL("./worker.js", import.meta.url));
+  worker.on("message", (data) => worker.onmessage({ data }));
+  worker.on("error", (error) => worker.onerror(error));
+  return worker;
+}

@@ -1,0 +1,20 @@
+// What a worker of pool.js runs: reads the network, then runs windows.
+import { Network } from "./lmht.js";
+
+let network = null;
+
+function serve(port) {
+  port.onmessage = async ({ data }) => {
+    try {
+      if (data.content) network = await Network.read(data.content);
+      const result = data.content ? null : network.run(data.windows, data);
+      port.postMessage({ result }, result?.traces?.map(({ buffer }) => buffer) ?? []);
+    } catch ({ message, kind }) {
+      port.postMessage({ error: { message, kind: kind ?? "internal" } });
+    }
+  };
+}
+
+const threads = "node:worker_threads";
+if (typeof globalThis.postMessage === "function") serve(globalThis);
+else import(/* webpackIgnore: true */ /* @vite-ignore */ threads).then(({ parentPort }) => serve(parentPort));
