@@ -25,7 +25,7 @@ class SopRate:
 
     Args:
         model: The model, on its device. Each of its neuron layers gets a forward hook.
-        net: The lowered form of a model of the same shape, which says what a spike crosses.
+        net: The lowered form of a model of the same shape. It gives the synapses of each neuron.
     """
 
     def __init__(self, model: SpikingModel, net: Network) -> None:
@@ -39,7 +39,7 @@ class SopRate:
     def _hook(self, share: Tensor) -> Callable[..., None]:
         def hook(neuron: Neuron, inputs: tuple[Tensor, ...], out: Tensor) -> None:
             if neuron.training:
-                amplitude = out.mean(0, dtype=torch.float32)
+                amplitude = out.mean(0, dtype=torch.float32)  # of all windows and time-steps
                 self._rates.append((amplitude * share).sum() / neuron.threshold)
 
         return hook
@@ -52,9 +52,9 @@ class SopRate:
 
 
 def _shares(net: Network) -> dict[str, np.ndarray]:
-    """Weight of every neuron in the rate, `[C, H, W]` or `[N]` by layer.
+    """Return the weight of every neuron in the rate, by layer: `[C, H, W]` or `[N]`.
 
-    It is the fan-out of the neuron times T, divided by the sum over all neurons.
+    The weight is the fan-out of the neuron times T, divided by the sum over all neurons.
     """
     spiking = [layer for layer in net.layers if isinstance(layer, Neurons)]
     fans = fan_outs(net)
@@ -64,10 +64,10 @@ def _shares(net: Network) -> dict[str, np.ndarray]:
 
 
 def fan_outs(net: Network) -> dict[str, np.ndarray]:
-    """Number of synapses that one spike of each position crosses, of the layer's shape, by layer.
+    """Return the number of synapses that a spike crosses, by layer, for each of its positions.
 
-    A spike that a pooling reads crosses the synapses of every window that it is in. For max pooling
-    this is an upper bound.
+    A spike at the input of a pooling is counted for every pooling window that contains it. For max
+    pooling this is an upper bound.
     """
     found = {name: np.zeros(shape) for name, shape in net.shapes.items()}
     for layer in reversed(net.layers):

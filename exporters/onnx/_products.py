@@ -8,15 +8,16 @@ weights and the bound of the sums choose the encoding of the product:
     sums below 2^24             MatMul, or Conv for groups, in float32
     otherwise                   MatMul in float64
 
-A graph for OpenVINO has Conv and MatMul in float32 wherever the sums are below 2^24. Where uint8
-fits and pairs fit 16 bits, their operands are DequantizeLinear of uint8 and int8 with the scale 1:
-OpenVINO then multiplies integers.
+A graph for OpenVINO has Conv and MatMul in float32 wherever the sums are below 2^24. If the counts
+are uint8 and pairs fit 16 bits, the operands are DequantizeLinear of uint8 and int8 with the scale
+1. OpenVINO then multiplies integers.
 
-Proof. x86 processors without VNNI multiply uint8 with int8 by VPMADDUBSW, which adds two products
-in 16 bits with saturation. Pairs fit if no two products reach 2^15: with counts up to 128 for all
-weights, and with counts up to 255 for weights from -64 to 64. uint8 and uint8 are multiplied in 32
-bits. Every partial sum of a product is at most Σ |w|·max|c|. Integers below 2^24 are exact in
-float32 and those below 2^53 in float64, in any order and with or without fused multiply-add.
+Proof. x86 processors without VNNI multiply uint8 with int8 by VPMADDUBSW, which adds a pair of
+products in 16 bits with saturation. Pairs fit if no sum of two products leaves 16 bits. This holds
+for counts up to 128 with any weights, and for counts up to 255 with weights from -64 to 64. The
+products of uint8 and uint8 are computed in 32 bits. Every partial sum of a product is at most
+Σ |w|·max|c|. Integers below 2^24 are exact in float32 and those below 2^53 in float64, in any order
+and with or without fused multiply-add.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ FLOAT32 = np.dtype(np.float32)
 EXACT_FLOAT32 = 2**24
 """Integers below this magnitude are exact in float32."""
 TILE_BYTES = 2**26
-"""Largest size of gathered rows, of one window."""
+"""Largest size of gathered rows per window, in bytes."""
 
 
 class Current(NamedTuple):
@@ -76,7 +77,7 @@ class Counts(NamedTuple):
 
 
 def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
-    """Return the sums of a synapse, with its exponent; the weight is the constant `name`."""
+    """Return the sums of a synapse times 2^exponent. The weight becomes the constant `name`."""
     bound = _bound(synapse.weight, counts) << synapse.exponent
     g.reach(bound)
     if isinstance(synapse, Scale):
@@ -216,7 +217,7 @@ def _gathered(g: Graph, conv: Conv, counts: Counts, taps: np.ndarray, name: str)
 
 
 def _in_float32(g: Graph, synapse: Conv | Linear, counts: Counts, name: str) -> Current:
-    """Return W ∗ c by an operator of float32, which needs no gathered rows."""
+    """Return W ∗ c as Conv or MatMul in float32, which needs no gathered rows."""
     integers = g.openvino and counts.dtype == np.uint8 and _pairs_fit(synapse.weight, counts)
     if not integers:
         g.in_float32.append(g.scope)
@@ -258,9 +259,9 @@ def taps_of(
 ) -> np.ndarray:
     """Return the index y·W + x of the pixel under every tap of every window, int32 [P', taps].
 
-    Beyond the border the index is H·W. With `nearest` it is the nearest pixel: it belongs to the
-    same window, as a pooling is padded by at most half its kernel, and so leaves a maximum as it
-    is.
+    Beyond the border the index is H·W. With `nearest` it is the nearest pixel. That pixel belongs
+    to the same window, because a pooling is padded by at most half its kernel. So it does not
+    change the maximum.
     """
     rows, columns = (
         (

@@ -4,7 +4,7 @@
 
 namespace lmht {
 
-// Bytes of the second-level cache, or `typical` where the system does not tell them.
+// Size of the second-level cache in bytes, or `typical` if the system does not report it.
 size_t second_level_cache(size_t typical);
 
 }  // namespace lmht

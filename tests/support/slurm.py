@@ -59,7 +59,7 @@ def slurm_cluster() -> Iterator[Path]:
     commands = {name: find_command(name) for name in COMMANDS}
     if missing := [name for name, path in commands.items() if path is None]:
         pytest.skip(f"Slurm is not installed ({', '.join(missing)}): make cross-tools")
-    folder = Path(tempfile.mkdtemp(prefix="lmht-slurm-"))  # short: a socket has 107 characters
+    folder = Path(tempfile.mkdtemp(prefix="lmht-slurm-"))  # short: a socket's path has 107 at most
     configuration = folder / "slurm.conf"
     ports = {"controller": free_port(), "node": free_port()}
     user = pwd.getpwuid(os.getuid()).pw_name
@@ -100,7 +100,7 @@ def daemon(command: list[str], folder: Path) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """A free port."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
         port: int = server.getsockname()[1]
     return port
@@ -125,7 +125,7 @@ def end_jobs(configuration: Path) -> None:
 
 
 def wait_until(is_reached: Callable[[], bool], folder: Path) -> None:
-    """Wait for a state of the cluster; fail with what the daemons wrote if it never comes."""
+    """Wait for a state of the cluster; after SECONDS, fail with the output of the daemons."""
     end = time.monotonic() + SECONDS
     while not is_reached():
         if time.monotonic() > end:

@@ -1,11 +1,11 @@
-// A network in several workers. Each has an instance of its own: no memory is shared, so any page
-// may have them, and the windows of a batch are spread over them.
+// A network in several workers, which run the windows of a batch. Each worker has its own instance
+// of the engine. They share no memory, so a page needs no special headers.
 import { LmhtError, Network } from "./lmht.js";
 
-const PIECES = 4; // of a batch for each worker, so that none waits long for another
+const PIECES = 4; // of a batch per worker: small pieces keep all workers busy until the end
 const MAX_WORKERS = 256;
 const BY_WINDOW = ["logits", "spikes", "events", "sops", "eventSops", "answers"];
-// A module of Node.js, which bundlers for browsers are to leave alone.
+// Imports a module of Node.js. The comments tell bundlers for browsers not to resolve it.
 const node = (name) => import(/* webpackIgnore: true */ /* @vite-ignore */ `node:${name}`);
 
 export class Pool {
@@ -73,7 +73,7 @@ function concatenated(arrays) {
   return found;
 }
 
-// One worker, which answers in the order of the messages.
+// One worker. It answers messages in their order.
 class Member {
   static async start() {
     return new Member(await startWorker());
@@ -84,7 +84,7 @@ class Member {
     this._waiting = [];
     this._ended = null;
     worker.onmessage = ({ data }) => {
-      const asked = this._waiting.shift(); // nothing after the end
+      const asked = this._waiting.shift(); // undefined after `end`
       if (data.error) asked?.reject(new LmhtError(data.error.message, data.error.kind));
       else asked?.resolve(data.result);
     };
@@ -117,7 +117,7 @@ class Member {
   }
 }
 
-// A worker of the browser, or one of Node.js that looks like it.
+// Starts a Web Worker, or a worker thread of Node.js with the same handlers of messages and errors.
 async function startWorker() {
   if (globalThis.Worker) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   const worker = new (await node("worker_threads")).Worker(new URL("./worker.js", import.meta.url));

@@ -1,4 +1,4 @@
-// What a worker of pool.js runs: reads the network, then runs windows.
+// The worker of pool.js. The first message is the network, and each later one has windows to run.
 import { Network } from "./lmht.js";
 
 let network = null;

@@ -27,9 +27,10 @@ ATTEMPTS = 3
 
 
 class Executor(Protocol):
-    """Runs tasks, inside a `with` block: workers may start when it is entered.
+    """Runs tasks inside a `with` block.
 
-    So they are ready when the caller has read its data and planned its tasks.
+    Workers may start when the block is entered. They are then ready when the caller has read its
+    data and planned its tasks.
     """
 
     def __enter__(self) -> Executor: ...
@@ -57,7 +58,7 @@ def lost(task: T, reason: str) -> Outcome[T]:
 
 
 def open_executor(kind: str, on: str, workers: int | None = None) -> Executor:
-    """Return the executor that a text names. What is wrong with it is said before any work.
+    """Return the executor that a text names. The text is checked before any work starts.
 
     Args:
         kind: Kind of the tasks, see `lmht_deploy.scale._task.KINDS`.

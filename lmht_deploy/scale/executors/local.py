@@ -1,4 +1,4 @@
-"""Processes of this machine: each reads tasks from its standard input, one at a time."""
+"""Executor on this machine: each process reads tasks from standard input, one at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LocalExecutor:
 
     Args:
         workers: Number of processes; by default one per core that this process may use.
-        kind: Kind of the tasks, whose libraries the processes import while they wait.
+        kind: Kind of the tasks. The processes import its libraries while they wait.
     """
 
     def __init__(self, workers: int | None, kind: str) -> None:
@@ -37,7 +37,7 @@ class LocalExecutor:
 
     def __enter__(self) -> LocalExecutor:
         """Start the processes."""
-        with contextlib.suppress(OSError):  # `run` says that none can be started
+        with contextlib.suppress(OSError):  # `run` reports that none can be started
             for _ in range(self._workers):
                 self._ready.append(_Process(self._kind))
         return self
@@ -110,7 +110,7 @@ class _Process:
         return answer if answer.endswith("\n") else ""
 
     def terminate(self) -> None:
-        """Let the process remove its unfinished file, and end."""
+        """Ask the process to remove its unfinished file, and to exit."""
         self._process.terminate()
 
     def kill(self) -> None:
@@ -122,7 +122,7 @@ class _Process:
         self._process.kill()
         code = self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):  # what it did not read
+            with contextlib.suppress(OSError):  # input that was not read
                 pipe.close()  # type: ignore[union-attr]
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines()
@@ -131,12 +131,12 @@ class _Process:
 
 
 class _Feeder:
-    """The thread that gives tasks to a process, and starts another one where it ends.
+    """Thread that gives tasks to a process. If the process ends, it starts another one.
 
     Args:
         kind: Kind of the tasks.
         process: The first process; None to start one.
-        pending: Tasks that no process has.
+        pending: Tasks that no process has taken.
         ended: Outcomes, or the error that ended the thread.
     """
 
@@ -155,7 +155,7 @@ class _Feeder:
         self._thread.start()
 
     def terminate(self) -> None:
-        """Let the process end, and start no other one."""
+        """Ask the process to exit, and start no other one."""
         with self._lock:
             self._is_terminated = True
             if self._process is not None:
@@ -175,7 +175,7 @@ class _Feeder:
                 self._ended.put(self._run(self._pending.get_nowait()))
         except queue.Empty:
             pass
-        except BaseException as error:  # otherwise the caller would wait for an outcome
+        except BaseException as error:  # otherwise the caller would wait forever
             self._ended.put(error)
         finally:
             self._end()

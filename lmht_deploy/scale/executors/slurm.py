@@ -1,4 +1,7 @@
-"""Slurm, through submitit: each job runs a share of the tasks on a file system that all share."""
+"""Executor for Slurm, through submitit: each job runs a part of the tasks.
+
+All nodes need the same file system.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ from ._process import THREADS
 WORKERS = 16
 """Number of jobs by default."""
 POLL = 0.5
-"""Seconds between two looks at the results of the jobs."""
+"""Seconds between two checks for results of the jobs."""
 QUEUE = 5.0
-"""Seconds between two looks at the queue of Slurm."""
+"""Seconds between two calls of squeue."""
 ANSWER = 60
-"""Seconds in which a command of Slurm must end."""
+"""Seconds after which a command of Slurm is stopped."""
 LOCAL = "cluster"
 """Parameter that chooses the cluster of submitit: "slurm", or "local" to try it without Slurm."""
 
@@ -98,9 +101,9 @@ class SlurmExecutor:
                 job.cancel()
 
     def _one_thread(self) -> dict[str, list[str]]:
-        """Return the parameter with which a matrix library uses one thread, as in other workers.
+        """Return the parameter that limits matrix libraries to one thread, as in other workers.
 
-        Its number of threads may change the rounding of floating-point sums.
+        The number of threads may change the rounding of floating-point sums.
         """
         return {f"{self._cluster}_setup": [f"export {name}=1" for name in THREADS]}
 
@@ -116,9 +119,9 @@ class SlurmExecutor:
 
 
 def _check_submission(executor: Any) -> None:
-    """Raise BackendError if Slurm would refuse the jobs: a partition or an account, for example.
+    """Raise BackendError if Slurm would refuse the jobs, for example their partition or account.
 
-    submitit has no public way to ask.
+    submitit has no public function that returns the script of a job.
     """
     script = executor._executor._make_submission_file_text("true", "test")
     done = _answer(["sbatch", "--test-only"], script)
@@ -153,8 +156,9 @@ def _refusal(text: str) -> BackendError:
 class _Queue:
     """Tells which jobs left the queue of Slurm without a result.
 
-    It needs no accounting, which submitit asks and not every cluster has. The file system may show
-    a result later than the queue shows the end: a job must be missing at two successive looks.
+    It does not use the accounting of Slurm. submitit needs that, but not every cluster has it. A
+    shared file system may show a result only after the job has left the queue. So a job counts as
+    lost if it is missing in two successive answers of squeue.
     """
 
     def __init__(self) -> None:
@@ -170,21 +174,21 @@ class _Queue:
 
 
 def _queued() -> set[str] | None:
-    """Return the jobs of this user that wait or run; None if Slurm does not answer."""
+    """Return the jobs of this user in the queue; None if Slurm does not answer."""
     done = _answer(["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A"])
     return None if done is None or done.returncode else set(done.stdout.split())
 
 
 def _has_result(job: Any) -> bool:
-    """Whether the result of a job is there."""
+    """Whether the result of a job exists."""
     with contextlib.suppress(OSError):
-        os.utime(job.paths.folder)  # a network file system then looks for new files
+        os.utime(job.paths.folder)  # makes a network file system look for new files
     is_there: bool = job.paths.result_pickle.exists()
     return is_there
 
 
 def run_tasks(tasks: Sequence[T]) -> list[Outcome[T]]:
-    """Run tasks in a job; those whose files exist, because the job was requeued, are skipped."""
+    """Run tasks in a job, except those that ended before Slurm requeued the job."""
     from .._worker import Worker
 
     worker = Worker()
@@ -200,7 +204,7 @@ def _is_done(task: Task) -> bool:
 
 
 def _outcomes(job: Any, tasks: Sequence[T]) -> Iterator[Outcome[T]]:
-    """Yield the outcomes of a job; what a lost job wrote before counts."""
+    """Yield the outcomes of a job. The files that a lost job wrote are kept."""
     reason = _last_line(job)
     if _has_result(job):
         try:

@@ -1,4 +1,4 @@
-// Fetches weights that are needed soon into the cache.
+// Prefetches weights into the cache.
 #pragma once
 #include "simd.hpp"
 
@@ -7,11 +7,11 @@ namespace {
 
 constexpr int FETCHED_BYTES = 64;  // by one prefetch
 
-// Weights that are needed soon, fetched little by little: fetches in a burst would delay what is
-// computed now.
+// Prefetches the weights that are needed next while the current ones are used. The prefetches are
+// spread over this work: many at once would fill the queue of the cache, and delay the work.
 class Prefetcher {
 public:
-    // The work beside which they are fetched has `units` parts.
+    // Spreads the prefetches over `units` equal parts of the current work.
     Prefetcher(const uint8_t* from, size_t bytes, int units)
         : at_(from),
           due_(from),
@@ -22,16 +22,17 @@ public:
     Prefetcher(const NeuronRow& row, int first_block)
         : Prefetcher(row.prefetch, row.prefetch_bytes, row.width * (row.blocks - first_block)) {}
 
-    // Lines to fetch beside one unit.
+    // Cache lines to fetch per unit.
     LMHT_INLINE int lines() const { return lines_; }
 
+    // Fetches the next n lines.
     LMHT_INLINE void fetch(int n) {
         set_due(n);
         finish();
     }
 
-    // The same line by line. Those that are due after `begin` are fetched by `fetch_line`, and
-    // those that are left by `finish`. A few are no burst.
+    // Makes the next n lines due. The caller then calls `fetch_line` between its additions, and
+    // `finish` for the lines that are left. Up to FEW lines are fetched at once.
     LMHT_INLINE void begin(int n) {
         set_due(n);
         if (n <= FEW) finish();
@@ -44,7 +45,7 @@ public:
     }
 
     LMHT_INLINE void fetch_line() {
-#if defined(__wasm__)  // has no instruction for it: a load that nobody waits for does the same
+#if defined(__wasm__)  // has no prefetch: a load whose value is not used has the same effect
         static_cast<void>(*static_cast<const volatile uint8_t*>(at_));
 #else
         __builtin_prefetch(at_, 0, 2);
