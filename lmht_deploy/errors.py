@@ -59,7 +59,7 @@ def _visible(character: str) -> str:
 
 
 class LmhtWarning(UserWarning):
-    """Something is done in another way than a user may expect: slower, or against a file."""
+    """Something is done in a slower way than it was asked for, with the same result."""
 
 
 class NetworkError(LmhtError):

@@ -15,7 +15,6 @@ microseconds. Events of a file are not trusted: they pass an `EventValidator`.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmht_deploy._arguments import check_types
-from lmht_deploy.errors import DataError, LmhtWarning, first_line
+from lmht_deploy.errors import DataError, first_line
 from lmht_deploy.formats.files import as_path, atomic_write, no_file
 from lmht_deploy.zoo import recording_path
 
@@ -81,7 +80,7 @@ def open_recording(
         path: A file in one of the formats of this module, which its suffix names; or "zoo:NAME" for
             a recording that comes with the package.
         sensor: Size (height, width) of the sensor. Needed if the file does not name it; overrides
-            the file, with a warning if the two differ.
+            the file.
         track: Which events to read from a file that holds several tracks: the number or the name
             of the track in AEDAT 4, the number of the source in AEDAT 3.1, the path of the group
             in HDF5.
@@ -106,14 +105,6 @@ def open_recording(
         raise DataError(
             f"{path}: does not say how large its sensor is; give the size of the sensor"
             " (on the command line --sensor WxH)"
-        )
-    if found is not None and found != chosen:
-        # Without the path, so that a folder of recordings gives one warning.
-        stated, used = (f"{width}x{height}" for height, width in (found, chosen))
-        warnings.warn(
-            f"a recording states a sensor of {stated}; it is read with the given size {used}",
-            LmhtWarning,
-            stacklevel=2,
         )
     return EventStream(chosen, _with_reader_errors(path, packets))
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import struct
-import warnings
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from lmht_deploy.errors import DataError, LmhtError, LmhtWarning, StorageError
+from lmht_deploy.errors import DataError, LmhtError, StorageError
 from lmht_deploy.events.arrays import EVENT, Sensor, make_events
 from lmht_deploy.events.recordings import (
     Recording,
@@ -172,17 +171,6 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert sensor == SENSOR and [path.name for path in tmp_path.iterdir()] == ["a.aedat4"]
     with pytest.raises(StorageError, match="cannot be written"):
         write_events(tmp_path / "absent" / "a.aedat4", Recording(events, SENSOR))
-
-
-def test_a_size_that_the_file_contradicts_is_used_with_a_warning(tmp_path: Path) -> None:
-    events = make_events(*np.array([[1, 2], [0, 1], [1, 0], [0, 1]]))
-    path = tmp_path / "a.raw"
-    write_events(path, Recording(events, Sensor(2, 3)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        read_events(path, (2, 3))
-    with pytest.warns(LmhtWarning, match="states a sensor of 3x2; it is read with the .* 5x4"):
-        assert read_events(path, (4, 5)).sensor == (4, 5)
 
 
 @pytest.mark.parametrize("form", ["npy", "npz", "group.h5", "seconds.hdf5", "table.h5", "root.h5"])

@@ -35,13 +35,13 @@ public:
     // `finish` for the lines that are left. Up to FEW lines are fetched at once.
     LMHT_INLINE void begin(int n) {
         set_due(n);
-        if (n <= FEW) finish();
+        if (!SPREADS || n <= FEW) finish();
     }
 
-    LMHT_INLINE bool is_due() const { return at_ < due_; }
+    LMHT_INLINE bool is_due() const { return SPREADS && at_ < due_; }
 
     LMHT_INLINE void finish() {
-        while (is_due()) fetch_line();
+        while (at_ < due_) fetch_line();
     }
 
     LMHT_INLINE void fetch_line() {
@@ -55,6 +55,11 @@ public:
 
 private:
     static constexpr int FEW = 8;
+#if defined(__wasm__)  // the module is to be small
+    static constexpr bool SPREADS = false;
+#else
+    static constexpr bool SPREADS = true;
+#endif
 
     LMHT_INLINE void set_due(int n) {
         const ptrdiff_t bytes = ptrdiff_t(n) * FETCHED_BYTES;
