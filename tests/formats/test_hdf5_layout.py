@@ -130,6 +130,7 @@ def test_deep_groups(path: Path) -> None:
     assert "the depth of /a/a" in refused(path)
 
 
+@pytest.mark.timeout(120)  # a large file, on a slow machine
 def test_compression_bombs(path: Path) -> None:
     with writing_hdf5(path) as file:
         file.create_dataset("a", (2**28,), "int8", chunks=(2**22,), compression="gzip")
@@ -187,6 +188,7 @@ def test_bytes_outside_of_the_data_are_refused(path: Path) -> None:
     assert "holds bytes outside of its data" in refused(path)
 
 
+@pytest.mark.timeout(120)  # a thousand files, on a slow machine
 def test_a_short_block_is_described_in_our_words(path: Path) -> None:
     """Not in those of the module that unpacks it."""
     content = bytearray(path.read_bytes())
