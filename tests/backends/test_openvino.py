@@ -104,22 +104,24 @@ def test_files_before_version_3_are_refused() -> None:
         backends.open_backend("openvino", golden)
 
 
+def assert_exact(backend: str, path: Path, net: Network) -> None:
+    windows = windows_for(net, 3)
+    found = backends.open_backend(backend, path).run(windows, trace=True)
+    assert_equal(found, reference.run(net, windows, trace=True))
+
+
 @pytest.mark.parametrize("name", ["lm-ht", "uniform", "residual", "leak-below-one", "wide"])
 def test_portable_files(name: str, tmp_path: Path) -> None:
     net, path = SPECIAL[name](), tmp_path / "net.onnx"
     export_onnx(net, path, trace=True, portable=True)
-    windows = windows_for(net, 3)
-    found = backends.open_backend("openvino", path).run(windows, trace=True)
-    assert_equal(found, reference.run(net, windows, trace=True))
+    assert_exact("openvino", path, net)
 
 
 @pytest.mark.parametrize("name", SPECIAL)
 def test_files_for_openvino_in_onnx_runtime(name: str, tmp_path: Path) -> None:
     net, path = SPECIAL[name](), tmp_path / "net.onnx"
     export_onnx(net, path, trace=True, openvino=True)
-    windows = windows_for(net, 3)
-    found = backends.open_backend("onnx", path).run(windows, trace=True)
-    assert_equal(found, reference.run(net, windows, trace=True))
+    assert_exact("onnx", path, net)
 
 
 def products(path: Path) -> dict[str, str]:
