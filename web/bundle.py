@@ -58,7 +58,7 @@ def _with_parts(page: str) -> str:
 
 def script(engine: bytes, *modules: Path) -> str:
     """Return one script of the package, without its workers, and other modules, in order."""
-    files = (PACKAGE / "lmht.js", PACKAGE / "hdf5.js", *modules)
+    files = (*(PACKAGE / name for name in ("errors.js", "engine.js", "hdf5.js")), *modules)
     sources = [_wasm_module(engine), _schema_module(), *(path.read_text() for path in files)]
     body = "\n".join(_MODULE_LINE.sub("", source) for source in sources)
     return f'(() => {{\n"use strict";\n{body}\n}})();\n'

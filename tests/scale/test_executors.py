@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -192,48 +195,61 @@ def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- Ray
 
 
+def start_ray() -> None:
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=2**27,
+    )
+
+
+def evaluate_with_ray(*arguments: Any, killed_after: int = 0, **options: Any) -> Any:
+    """The evaluation, and the process of an actor that was killed after so many shards."""
+    killer = Killer(killed_after or sys.maxsize, lambda: processes("ray::_RemoteWorker"))
+    return lmht.evaluate(*arguments, **options, on="ray", progress=killer), killer.killed
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Ray with two workers on this machine."""
-    ray = pytest.importorskip("ray")
+def cluster() -> Iterator[Executor]:
+    """Ray with two workers on this machine, and a process that has started it.
+
+    Ray leaves threads and silent handlers of fatal signals in its process, which the other tests
+    are not to have.
+    """
+    pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=2**27,
-        )
-        yield ray
-        ray.shutdown()
+        with ProcessPoolExecutor(1, get_context("spawn"), start_ray) as process:
+            yield process
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_ray_gives_the_same_table(
-    cluster: Any, net: Network, many: np.ndarray, tmp_path: Path
+    cluster: Executor, net: Network, many: np.ndarray, tmp_path: Path
 ) -> None:
-    def actors() -> list[int]:
-        return processes("ray::_RemoteWorker")
-
-    killer = Killer(3, actors)
-    found = lmht.evaluate(
-        net, many, out=tmp_path / "a", on="ray", workers=2, shard=8, progress=killer
+    run = cluster.submit(
+        evaluate_with_ray, net, many, out=tmp_path / "a", workers=2, shard=8, killed_after=3
     )
-    assert killer.killed and found.passed and found.computed == 24
+    found, killed = run.result()
+    assert killed and found.passed and found.computed == 24
     assert found.rows == expected(net, many, tmp_path / "b").rows
-    left = Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*-{killer.killed}-*")
+    left = Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*-{killed}-*")
     assert not list(left)  # the actor in its place removed it
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_network_that_fails_on_ray(
-    cluster: Any, net: Network, windows: np.ndarray, tmp_path: Path
+    cluster: Executor, net: Network, windows: np.ndarray, tmp_path: Path
 ) -> None:
     lmht.save(net, tmp_path / "net.lmht")
     content = (tmp_path / "net.lmht").read_bytes()
     (tmp_path / "broken.lmht").write_bytes(content[:500])
-    found = lmht.evaluate(tmp_path / "broken.lmht", windows, out=tmp_path / "out", on="ray")
+    run = cluster.submit(evaluate_with_ray, tmp_path / "broken.lmht", windows, out=tmp_path / "out")
+    found, _ = run.result()
     assert "broken.lmht" in found.failures[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 
 from lmht_deploy import reference
 from lmht_deploy.errors import DataError, NetworkError
-from lmht_deploy.ir import Input, Neurons, Readout
+from lmht_deploy.ir import Input, Network, Neurons, Readout
 from lmht_deploy.quantize import quantize
 from lmht_deploy.training.architectures import (
     ARCHITECTURES,
@@ -70,17 +71,22 @@ def test_narrow_form_lowers(name: str) -> None:
     assert_lowers(randomized(model, 2), input, batch=2)
 
 
-@pytest.mark.parametrize("backend", ["event", "torch", "onnx"])
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_narrow_form_conforms(name: str, backend: str, tmp_path: Path) -> None:
-    """The quantized network gives the integers of the reference; its last layer spikes."""
+@functools.lru_cache(maxsize=1)  # the tests of one architecture follow each other
+def narrow_network(name: str) -> Network:
     torch.manual_seed(0)
     model, input = made(name, tuple(narrowed(block) for block in ARCHITECTURES[name]))
     with torch.no_grad():
         for module in randomized(model, 2).modules():
             if isinstance(module, nn.Linear):
                 module.weight *= 8  # few units of few channels would be silent
-    net = quantize(lower(model, input))
+    return quantize(lower(model, input))
+
+
+@pytest.mark.parametrize("backend", ["event", "torch", "onnx"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_narrow_form_conforms(name: str, backend: str, tmp_path: Path) -> None:
+    """The quantized network gives the integers of the reference; its last layer spikes."""
+    net = narrow_network(name)
     windows = np.random.default_rng(0).integers(0, 256, (1, *net.window_shape), np.int32)
     assert reference.run(net, windows).spikes[net.neurons[-1].name].any()
     assert_conforms(net, backend, windows, tmp_path)

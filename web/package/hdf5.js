@@ -2,7 +2,7 @@
 // HDF5; this reads the layout that lmht-deploy writes and no other: version 0 of the superblock,
 // version 1 of the object headers, groups with symbol tables, data sets in one piece. The names are
 // those of the HDF5 File Format Specification. SCHEMA has the keys of both formats.
-import { LmhtError } from "./lmht.js";
+import { LmhtError } from "./errors.js";
 import { SCHEMA } from "./schema.js";
 
 const SIGNATURE = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a];

@@ -1,6 +1,7 @@
 // A network in several workers, which run the windows of a batch. Each worker has its own instance
 // of the engine. They share no memory, so a page needs no special headers.
-import { LmhtError, Network } from "./lmht.js";
+import { Network } from "./engine.js";
+import { LmhtError } from "./errors.js";
 
 const PIECES = 4; // of a batch per worker: small pieces keep all workers busy until the end
 const MAX_WORKERS = 256;

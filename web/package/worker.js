@@ -1,5 +1,5 @@
 // The worker of pool.js. The first message is the network, and each later one has windows to run.
-import { Network } from "./lmht.js";
+import { Network } from "./engine.js";
 
 let network = null;
 
