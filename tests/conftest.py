@@ -15,6 +15,8 @@ from tests.support.requirements import missing_requirement, required
 
 CACHE = tempfile.mkdtemp(prefix="lmht-cache-")
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ |= {
     "HF_HOME": f"{CACHE}/huggingface",
     "HF_HUB_OFFLINE": "1",
