@@ -12,7 +12,9 @@ import gzip
 import json
 import math
 import subprocess
+import sys
 import tempfile
+from argparse import ArgumentParser
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -146,6 +148,9 @@ def page_figures(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Print the tables."""
+    ArgumentParser(prog="python -m benchmarks.web", description=__doc__).parse_args()
+    if not PACKAGE.is_file():
+        sys.exit(f"{PACKAGE.parent} is not there; run: make web")
     print(f"{cpu()}\n\n{'ms per window':50s}{'lmht.js':>10s}{'generic':>10s}{'ratio':>8s}")
     with tempfile.TemporaryDirectory() as folder:
         times = {}
