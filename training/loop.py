@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmht_deploy._arguments import check_types
 from lmht_deploy._locks import folder_lock
@@ -211,13 +211,15 @@ class _Session:
         self.writer = _Writer()
 
     def _new_model(self) -> SpikingModel:
-        channels_last = self.recipe.training.channels_last
-        layout = torch.channels_last if channels_last else torch.contiguous_format
         width = self.recipe.network.width
         with _out_of_memory(
             lambda: f"the network does not fit {self.device}; try a network.width below {width:g}"
         ):
             model = self._initial_model()
+            chosen = self.recipe.training.channels_last and computes_channels_last(
+                model, self.device
+            )
+            layout = torch.channels_last if chosen else torch.contiguous_format
             model = model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         return cast(SpikingModel, _parallel.synchronize_batch_norm(model, self.device))
 
@@ -465,6 +467,22 @@ class _Writer:
             self._wait()
         finally:
             self._thread.shutdown()
+
+
+def computes_channels_last(model: nn.Module, device: torch.device) -> bool:
+    """Whether `device` computes the gradients of `model` right in the channels-last format.
+
+    On processors, oneDNN 3.12 writes beyond a buffer where a 1 x 1 convolution with a stride reads
+    fewer channels than a vector holds, and returns wrong gradients of its weights
+    (https://github.com/uxlfoundation/oneDNN/issues/6035).
+    """
+    return device.type != "cpu" or not any(
+        isinstance(module, nn.Conv2d)
+        and module.in_channels < 16  # float32 in the longest vectors
+        and max(module.stride) > 1
+        and max(module.kernel_size) == 1
+        for module in model.modules()
+    )
 
 
 @contextmanager

@@ -330,7 +330,9 @@ class TrainingRecipe:
         "float32",
         choices=("float32", "bfloat16", "float16"),
     )
-    channels_last: bool = _key("channels-last memory format", False)
+    channels_last: bool = _key(
+        "channels-last memory format, where the device computes all gradients right in it", False
+    )
     compile: bool = _key("compile the model with torch.compile", False)
     cuda_graph: bool = _key(
         "capture the whole training step in a CUDA graph, on one GPU, where that is possible", True

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from lmht_deploy import reference
@@ -19,7 +20,7 @@ from lmht_deploy.errors import DataError, LmhtError, StorageError, TrainingError
 from lmht_deploy.training import loop, recipe, run_folder, runs
 from lmht_deploy.training.data import Data
 from lmht_deploy.training.evaluation import evaluate
-from lmht_deploy.training.loop import Progress, train
+from lmht_deploy.training.loop import Progress, computes_channels_last, train
 from lmht_deploy.training.lowering import lower
 from lmht_deploy.training.neurons import QCFS
 from lmht_deploy.training.recipe import Recipe
@@ -426,6 +427,28 @@ def test_out_of_memory_keeps_the_last_good_state(
 
 
 # ------------------------------------------------------------------ precision, and what a step does
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "right"),
+    [(15, 1, 2, False), (16, 1, 2, True), (15, 1, 1, True), (15, 3, 2, True)],
+)
+def test_channels_last_only_where_gradients_are_right(
+    channels: int, kernel: int, stride: int, right: bool
+) -> None:
+    model = nn.Sequential(nn.Conv2d(channels, 4, kernel, stride))
+    assert computes_channels_last(model, torch.device("cpu")) == right
+    assert computes_channels_last(model, torch.device("cuda"))
+
+
+def test_a_narrow_network_trains_the_same_in_both_formats(tmp_path: Path) -> None:
+    """Its shortcuts are 1 x 1 convolutions with a stride."""
+    narrow = ("network.architecture=resnet-20", "network.width=0.25", "training.epochs=1")
+    one, other = (
+        train(small(*narrow, f"training.channels_last={value}"), DATA, tmp_path / value)
+        for value in ("true", "false")
+    )
+    assert one.metrics[0]["loss"] == pytest.approx(other.metrics[0]["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
