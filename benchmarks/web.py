@@ -8,13 +8,13 @@ Chromium draws without a GPU, so a page on a desktop is faster.
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import subprocess
 import sys
 import tempfile
 from argparse import ArgumentParser
+from base64 import b64decode
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -166,8 +166,8 @@ def main() -> None:
         print(f"\npage, {EVENTS:,} events of {SENSOR.width} x {SENSOR.height} pixels")
         for what, value in page_figures(Path(folder)).items():
             print(f"{what:20s}{value:15,.0f}")
-    engine = (BUILT / "objects" / "lmht.wasm").read_bytes()
-    print(f"\nengine               {len(gzip.compress(engine, 9)):14,} bytes, compressed by gzip")
+    engine = (PACKAGE.parent / "wasm.js").read_text().split('"')[1]
+    print(f"\nengine               {len(b64decode(engine)):14,} bytes, compressed by gzip")
 
 
 if __name__ == "__main__":

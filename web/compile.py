@@ -12,13 +12,13 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import lmht_deploy
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "lmht_deploy"
 NATIVE = ROOT / "web" / "native"
-OBJECTS = ROOT / "build" / "web" / "objects"
 
 COMPILER = (sys.executable, "-m", "ziglang", "c++", "-target", "wasm32-wasi")
 FLAGS = (
@@ -35,13 +35,12 @@ def compile_engine() -> bytes:
     """Return the module."""
     if importlib.util.find_spec("ziglang") is None:
         sys.exit("the compiler is not installed; say: pip install ziglang")
-    OBJECTS.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(_compile, _sources()))
-    module = OBJECTS / "lmht.wasm"
-    exports = [f"-Wl,--export={name}" for name in _exported()]
-    _call("-mexec-model=reactor", "-s", *map(str, objects), *exports, "-o", str(module))
-    return module.read_bytes()
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(lambda source: _compile(source, Path(folder)), _sources()))
+        module = Path(folder) / "lmht.wasm"
+        exports = [f"-Wl,--export={name}" for name in _exported()]
+        _call("-mexec-model=reactor", "-s", *map(str, objects), *exports, "-o", str(module))
+        return module.read_bytes()
 
 
 def _sources() -> list[Path]:
@@ -57,8 +56,8 @@ def _sources() -> list[Path]:
     return [*sorted(NATIVE.glob("*.cpp")), *sorted(core)]
 
 
-def _compile(source: Path) -> Path:
-    target = OBJECTS / f"{source.parent.name}-{source.stem}.o"
+def _compile(source: Path, folder: Path) -> Path:
+    target = folder / f"{source.parent.name}-{source.stem}.o"
     speed = FAST if source.parent.name == "kernels" else SMALL
     _call(*FLAGS, speed, "-c", str(source), "-o", str(target))
     return target

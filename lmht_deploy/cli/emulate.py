@@ -130,7 +130,8 @@ def _begin(home: Path, description: dict[str, Any]) -> None:
 
     note = home / EMULATED
     same = {key: value for key, value in description.items() if key != "per_class"}
-    if home.is_dir() and any(home.iterdir()):
+    # Hidden files may be left of a run that was killed while it wrote the description.
+    if home.is_dir() and any(not path.name.startswith(".") for path in home.iterdir()):
         found = json_module.loads(note.read_text()) if note.is_file() else {}
         if {key: found.get(key) for key in same} != same:
             raise DataError(

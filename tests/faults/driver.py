@@ -31,7 +31,8 @@ CLOCK = (
 )
 """The wall clock jumps by months, in both directions, at every look."""
 MEMORY = (
-    "import h5py, numpy, resource, typer.main; from lmht_deploy.cli._app import app; "
+    "import h5py, numpy, pydantic, resource, typer.main; "
+    "from lmht_deploy.cli._app import app; "
     "import lmht_deploy.engine, lmht_deploy.backends.event; typer.main.get_command(app); "
     "pages = int(open('/proc/self/statm').read().split()[0]); "
     "resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + {mib} * 2**20,) * 2)"
