@@ -170,7 +170,7 @@ def test_a_recording_is_one_window(tmp_path: Path) -> None:
     assert found.provenance.items() >= (wanted | {"lost": 3, "dropped": 1}).items()
     assert found.warnings == (
         f"{path}: 3 of 7 events exceed the largest input count (2) and are not counted",
-        f"{path}: 1 invalid events were dropped",
+        f"{path}: 1 invalid event was dropped",
     )
 
 
