@@ -70,7 +70,8 @@ def describe_sample(
     text = f"{len(chosen):,} of {counted(len(labels), 'window')}: {each}"
     missing = [classes[k] if classes else str(k) for k in np.flatnonzero(counts == 0).tolist()]
     if not missing:
-        return f"{text} of each of the {number} classes", False
+        every = "the only class" if number == 1 else f"each of the {number} classes"
+        return f"{text} of {every}", False
     verb, every = "has" if len(missing) == 1 else "have", counted(number, "class", "classes")
     rest = f"{len(missing)} of {every} {verb} no window: {shorten(missing, 5)}"
     return f"{text} per class; {rest}", True

@@ -93,8 +93,8 @@ def _pareto(content: Content) -> Iterator[Item]:
 def _work(content: Content) -> Iterator[Item]:
     times = content["times"]
     yield Note(
-        f"{counted(times['shards'], 'shard')}; the last call computed {times['computed']:,} of them in "
-        f"{times['seconds']:.1f} s."
+        f"{counted(times['shards'], 'shard')}; the last call computed {times['computed']:,} of "
+        f"them in {times['seconds']:.1f} s."
     )
     if content["failures"]:
         yield Note("These shards failed:", tuple(content["failures"]))

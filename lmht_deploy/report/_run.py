@@ -110,11 +110,9 @@ def _speed(content: Content) -> Iterator[Item]:
         yield absent("Latency of single windows", "No window was timed by itself (--latency).")
         return
     columns = [("what", texts.text), ("ms", texts.number)]
+    number = counted(latency["windows"], "window")
     rows = [
-        (
-            f"{key.removesuffix('_ms')} of {counted(latency['windows'], 'window')}, one per call",
-            value,
-        )
+        (f"{key.removesuffix('_ms')} of {number}, one per call", value)
         for key, value in latency.items()
         if key != "windows"
     ]

@@ -59,8 +59,8 @@ def _facts(content: Content) -> Iterator[Fact]:
     yield Fact(
         f"Accuracy ({split})",
         texts.share(content["accuracy"]),
-        f"After {counted(len(metrics), 'epoch')}. Highest: {texts.share(best['test_accuracy'])} after epoch "
-        f"{best['epoch']}.{beside}",
+        f"After {counted(len(metrics), 'epoch')}. Highest: {texts.share(best['test_accuracy'])} "
+        f"after epoch {best['epoch']}.{beside}",
     )
     yield Fact("Accuracy (training)", texts.share(metrics[-1]["accuracy"]))
     density = metrics[-1]["density"]
