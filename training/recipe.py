@@ -29,7 +29,7 @@ import numpy as np
 
 from lmht_deploy._suggest import unknown
 from lmht_deploy.data import By, SplitRule, WindowRule, images
-from lmht_deploy.errors import DataError, RecipeError, first_line, listed, show
+from lmht_deploy.errors import DataError, RecipeError, counted, first_line, listed, show
 from lmht_deploy.formats.files import as_path
 
 from .architectures import ARCHITECTURES
@@ -493,7 +493,7 @@ def available_recipes() -> dict[str, str]:
 def _summary(recipe: Recipe) -> str:
     network, data, paper = recipe.network, recipe.data, recipe.paper
     number = len(data.classes) or data.max_classes
-    classes = f" ({number} classes)" if number else ""
+    classes = f" ({counted(number, 'class', 'classes')})" if number else ""
     figure = f"; paper, Table {paper.table}: {paper.accuracy:.2f} %" if paper.accuracy else ""
     return f"{network.architecture} on {data.name}{classes}, {network.neurons}{figure}"
 

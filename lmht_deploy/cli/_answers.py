@@ -376,6 +376,7 @@ def warn_about_saturation(result: Result) -> None:
 
     for name, wrapped, clipped in saturations(result):
         warn(
-            f"layer {name!r} left its 24 bits: currents wrapped {wrapped:,} times and potentials "
-            f"were clipped {clipped:,} times in {counted(len(result.logits), 'window')}"
+            f"layer {name!r} left its 24 bits: currents wrapped {counted(wrapped, 'time')} and "
+            f"potentials were clipped {counted(clipped, 'time')} in "
+            f"{counted(len(result.logits), 'window')}"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmht_deploy.errors import BackendError, DataError
+from lmht_deploy.errors import BackendError, DataError, counted
 
 from ._console import percent, say
 from ._options import EXECUTION
@@ -102,7 +102,8 @@ def say_stop(early: Mapping[str, Any] | None) -> None:
         return
     say(
         f"stop margin {early['stop_margin']} (risk {early['risk']:g}, calibrated on "
-        f"{early['calibration_windows']:,} windows): of {early['windows']:,} other windows, "
+        f"{counted(early['calibration_windows'], 'window')}): of "
+        f"{counted(early['windows'], 'other window')}, "
         f"{early['differing']:,} have another answer than the whole window; "
         f"{early['mean_steps']:.2f} of {early['steps']} time-steps, "
         f"{percent(early['saved_sops'])} of the SOPs and {percent(early['saved_time'])} of the "

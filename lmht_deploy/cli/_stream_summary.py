@@ -103,7 +103,9 @@ class Summary:
         if self._incomplete:
             parts.append("the last window is incomplete, the source ended before it")
         losses = self._losses(windower, source, clock)
-        parts.extend(f"{number:,} {what}" for what, number in losses.items() if number)
+        parts.extend(
+            f"{counted(number, noun)} {what}" for (noun, what), number in losses.items() if number
+        )
         return "; ".join(parts)
 
     def _times(self) -> str:
@@ -118,18 +120,19 @@ class Summary:
         windower: Windower,
         source: Source,
         clock: Clock | None,
-    ) -> Mapping[str, int]:
+    ) -> Mapping[tuple[str, str], int]:
+        """Return how many of something were lost, by its noun and what became of it."""
         from lmht_deploy.events.stream import Buffered
 
         packets, udp, dropped = source.packets, source.udp, source.validator.dropped
         return {
-            "events above the input range": self._saturated,
-            **{f"events with invalid {fault} dropped": n for fault, n in dropped.items()},
-            "events dropped that arrived after their window": windower.late,
-            "events dropped with a time in the future": clock.early if clock else 0,
-            "empty windows skipped": windower.skipped,
-            "events lost to a full queue": packets.lost if isinstance(packets, Buffered) else 0,
-            "datagrams lost by the system": udp.lost if udp else 0,
-            "malformed datagrams": udp.malformed if udp else 0,
-            "malformed lines dropped": source.dropped["lines"],
+            ("event", "above the input range"): self._saturated,
+            **{("event", f"with invalid {fault} dropped"): n for fault, n in dropped.items()},
+            ("event", "dropped that arrived after its window"): windower.late,
+            ("event", "dropped with a time in the future"): clock.early if clock else 0,
+            ("empty window", "skipped"): windower.skipped,
+            ("event", "lost to a full queue"): packets.lost if isinstance(packets, Buffered) else 0,
+            ("datagram", "lost by the system"): udp.lost if udp else 0,
+            ("malformed datagram", "dropped"): udp.malformed if udp else 0,
+            ("malformed line", "dropped"): source.dropped["lines"],
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from lmht_deploy.formats.files import check_writable
 
 from ._console import STDOUT
 from ._options import OUTPUT
+from ._own_files import is_own, patterns_of
 
 
 class Verb(TyperCommand):
@@ -24,7 +25,8 @@ class Verb(TyperCommand):
         """Run the command.
 
         Raises:
-            DataError: An output file is an input, or another output.
+            DataError: An output file is an input, or another output, or a file that the command
+                writes to an output folder.
             StorageError: An output file cannot be written.
         """
         given: dict[object, str] = {}
@@ -34,14 +36,34 @@ class Verb(TyperCommand):
                 other = given.setdefault(_identity(path), name)
                 if other != name and _is_output_file(parameter):
                     raise DataError(f"{path}: is given as {other} and as {name}; give two files")
+        self._check_folders(ctx.params)
         for parameter in filter(_is_output_file, self.params):
             _check_output(ctx.params.get(parameter.name or ""))
         return super().invoke(ctx)
 
+    def _check_folders(self, values: Mapping[str, Any]) -> None:
+        """Refuse an output in an output folder with a name that the command writes there."""
+        outputs = [
+            (parameter.opts[0], Path(os.path.realpath(value)))
+            for parameter in filter(_is_output, self.params)
+            if isinstance(value := values.get(parameter.name or ""), Path) and value != STDOUT
+        ]
+        for option, folder in outputs:
+            patterns = patterns_of(self.name or "", option)
+            for other, path in outputs:
+                if is_own(path, folder, patterns):
+                    raise DataError(
+                        f"{path}: {option} writes files of this name to its folder; give {other} "
+                        "another name or folder"
+                    )
+
+
+def _is_output(parameter: Any) -> bool:
+    return parameter.name == "out" or getattr(parameter, "rich_help_panel", "") == OUTPUT
+
 
 def _is_output_file(parameter: Any) -> bool:
-    is_output = parameter.name == "out" or getattr(parameter, "rich_help_panel", "") == OUTPUT
-    return is_output and parameter.metavar != "DIR"
+    return _is_output(parameter) and parameter.metavar != "DIR"
 
 
 def _check_output(path: object) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lmht_deploy.errors import counted
+
 from ._stream_source import Source, SourceOptions, open_source
 from ._stream_windows import input_size, make_bins
 
@@ -268,7 +270,7 @@ class Viewing:
         """Return the summary of the stream, and how many pictures were dropped."""
         now, dropped = self._now, self.server.dropped
         text = summary.text(now.windower, now.opened, now.clock)
-        return f"{text}; {dropped:,} pictures dropped" if dropped else text
+        return f"{text}; {counted(dropped, 'picture')} dropped" if dropped else text
 
     def _decide(self) -> Iterator[Decision]:
         now = self._now

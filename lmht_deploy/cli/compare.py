@@ -460,7 +460,8 @@ def show_comparison(
         if row.difference is not None:
             tell(f"{row.label}: {row.difference}")
         if row.saturations:
-            tell(f"{row.label}: 24-bit states wrapped or were clipped {row.saturations:,} times")
+            times = counted(row.saturations, "time")
+            tell(f"{row.label}: 24-bit states wrapped or were clipped {times}")
     for name, reason in comparison.omitted.items():
         say(f"{name} is not compared: {reason}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmht_deploy._packages import require_package
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, counted
 
 from . import _options as options
 from ._console import percent, progress, say, write_json
@@ -80,7 +80,7 @@ def _demo(recipe: Recipe, reading: ReadOptions, out: Path, threads: int) -> dict
     _step(
         3,
         "quantized (int8 weights, 32-bit accumulators proved) and reparameterized to one "
-        f"threshold and {single.neurons[0].steps} sub-steps",
+        f"threshold and {counted(single.neurons[0].steps, 'sub-step')}",
     )
     comparison = _compare(net, single, out, data.test.windows, data.test.labels, threads)
     _step(5, "ran the test recordings on every backend")

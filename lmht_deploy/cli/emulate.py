@@ -69,7 +69,7 @@ def emulate(
 
     split = split or "train"
     home = out / "CIFAR10DVS"
-    with open_executor("recordings", on, workers) as executor:
+    with open_executor("recordings", on, workers, ahead=not home.exists()) as executor:
         with counting("reading images") as show:
             pixels, labels = _images(images, split, per_class, show)
         description = _description(per_class, split, seed)

@@ -103,11 +103,11 @@ def evaluate(
     from lmht_deploy.scale._evaluate import (
         check_audit_backend,
         check_shard,
+        open_workers,
         prepare_folder,
         run_entries,
     )
     from lmht_deploy.scale._table import check_model
-    from lmht_deploy.scale.executors import open_executor
 
     model = load_model(energy_model)
     check_model(model)
@@ -115,7 +115,7 @@ def evaluate(
     check_audit_backend(audit_backend)
     folder = prepare_folder(out)
     names = [name.strip() for name in backends.split(",") if name.strip()]
-    with open_executor("shard", on, workers) as executor:
+    with open_workers(folder, on, workers) as executor:
         entries = list(_entries(networks, folder, names, data, reading, split, limit))
         with named_errors(data), scale.watching() as progress:
             found = run_entries(
@@ -255,10 +255,11 @@ def _show(found: Evaluation, source: str) -> None:
     show(rows)
     if (more := len(found.rows) - SHOWN) > 0:
         say(f"and {counted(more, 'more row')}; the files hold all")
-    there = found.shards - found.computed - len(found.failures)
+    there = found.shards - found.computed - found.failed
+    failed = f", {found.failed:,} failed" if found.failed else ""
     say(
         f"{counted(found.shards, 'shard')}: {found.computed:,} computed in {found.seconds:.1f} s, "
-        f"{there:,} were there"
+        f"{there:,} already there{failed}"
     )
 
 

@@ -247,7 +247,7 @@ def _title(data: Windows, index: int) -> str:
 
 def _answer(found: Explanation, classes: Classes) -> str:
     second = "" if found.runner_up is None else f" over class {classes.name(found.runner_up)}"
-    units = f"({found.margin:,} units of {found.scale:g})"
+    units = f"({counted(found.margin, 'unit')} of {found.scale:g})"
     margin = f"margin {found.margin * found.scale:.3f}{second} {units}"
     return f"answer {classes.name(found.answer)}, {margin}"
 

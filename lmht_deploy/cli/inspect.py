@@ -357,7 +357,8 @@ def _inspect_onnx(path: Path, run: Path | None, target: str | None) -> dict[str,
     ]
     constants = counted(sum(layer.constants for layer in graph.layers), "constant")
     shape = "x".join(map(str, graph.window_shape))
-    title = f"{path.name}: ONNX, windows {shape}, {graph.classes} classes, {constants}"
+    classes = counted(graph.classes, "class", "classes")
+    title = f"{path.name}: ONNX, windows {shape}, {classes}, {constants}"
     found = table(title, ONNX + MEASURED if run else ONNX, left=ONNX[:1])
     for row in rows:
         keys = (column.replace(" ", "_") for column in (ONNX + MEASURED if run else ONNX))
@@ -428,7 +429,7 @@ def _show_limits(findings: Sequence[Finding], chip: str) -> None:
     show(found)
     within, unknown = (sum(f.kept is kept for f in findings) for kept in (True, None))
     say(
-        f"{len(findings)} figures: {within} within a published limit, "
+        f"{counted(len(findings), 'figure')}: {within} within a published limit, "
         f"{len(findings) - within - unknown} beyond, {unknown} without one; --json lists all"
     )
     say(_verdict(findings, chip))

@@ -89,8 +89,8 @@ def check(folder: Folder = None, json: options.Json = None) -> None:
         say(f"Lava differs from the reference model: {wrong}")
         raise typer.Exit(1)
     say(
-        f"Lava is exact: {spikes} spikes in {counted(len(windows), 'window')}, equal to the "
-        f"reference model ({found.seconds:.1f} s)"
+        f"Lava is exact: {counted(spikes, 'spike')} in {counted(len(windows), 'window')}, equal "
+        f"to the reference model ({found.seconds:.1f} s)"
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmht_deploy.errors import counted
+from lmht_deploy.errors import DataError, counted
 
 from . import _options as options
 from . import _scale_options as scale
@@ -86,7 +86,8 @@ def search(
     """Search fewer time-steps, fewer levels and other initial potentials for a trained network.
 
     Channels that never fire are left out. The best network within the budgets is written to
-    best.lmht in --out. Exits with 1 if no candidate is within them.
+    best.lmht in --out; that of an earlier search is removed. Exits with 1 if no candidate is within
+    them.
     """
     import lmht_deploy as lmht
     from lmht_deploy.analysis.provenance import provenance
@@ -96,6 +97,7 @@ def search(
 
     budgets = {"sops": budget_sops, "spikes": budget_spikes, "ms": budget_ms}
     check_budgets(budgets, stop_risk or ())
+    _check_inputs(out, network, Path(data))
     net = lmht.load(network)
     with named_errors(str(network)):
         check_source(net)
@@ -130,6 +132,16 @@ def search(
         raise typer.Exit(1)
 
 
+def _check_inputs(out: Path, *inputs: Path) -> None:
+    """Refuse the files of an earlier search in the same folder, which this one replaces."""
+    from lmht_deploy.scale._search import BEST, MEASURED
+
+    replaced = [(out / name).resolve() for name in (BEST, MEASURED)]
+    for path in inputs:
+        if path.resolve() in replaced:
+            raise DataError(f"{path}: is replaced by this search; choose another folder with --out")
+
+
 def _show(result: SearchResult) -> None:
     """Print the Pareto front, and the best candidate."""
     columns = ("variant", "accuracy", "SOPs", "spikes", "ms", "time-steps", "pruned channels")
@@ -144,7 +156,7 @@ def _show(result: SearchResult) -> None:
     for candidate in result.front:
         rows.add_row(*_cells(candidate))
     show(rows)
-    say(f"{len(result.candidates)} candidates; {len(result.front)} on the front")
+    say(f"{counted(len(result.candidates), 'candidate')}; {len(result.front)} on the front")
     if result.best is None:
         say("no candidate is within the budgets")
     else:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lmht_deploy.errors import DataError, listed
+from lmht_deploy.errors import DataError, counted, listed
 from lmht_deploy.formats.files import no_file
 
 from ._labels import choose_classes, order_classes, shorten
@@ -253,7 +253,8 @@ def list_files(root: Path | None, suffixes: Sequence[str], what: str, rule: Spli
 
 def describe_classes(found: Listing, rule: SplitRule) -> list[str]:
     """One sentence with the classes, and one if another level of folders could be the classes."""
-    notes = [f"{len(found.classes)} classes: {shorten(found.classes)}"] if found.classes else []
+    classes = counted(len(found.classes), "class", "classes")
+    notes = [f"{classes}: {shorten(found.classes)}"] if found.classes else []
     first = 1 + (found.given is not None)  # index of the folder in the folder of a class
     deep = all(name.count("/") > first for name in found.names)
     if deep and not rule.label_by and rule.group_by in ("", "1"):

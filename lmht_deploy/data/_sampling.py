@@ -8,7 +8,7 @@ from types import NoneType
 import numpy as np
 
 from lmht_deploy._arguments import INTEGER, check_types
-from lmht_deploy.errors import DataError, show
+from lmht_deploy.errors import DataError, counted, show
 
 from ._labels import check_names, shorten
 
@@ -67,10 +67,11 @@ def describe_sample(
     counts = np.bincount(labels[chosen], minlength=number)
     least, most = counts[counts > 0].min(initial=len(chosen)), counts.max(initial=0)
     each = f"{least}" if least == most else f"{least} to {most}"
-    text = f"{len(chosen):,} of {len(labels):,} windows: {each}"
+    text = f"{len(chosen):,} of {counted(len(labels), 'window')}: {each}"
     missing = [classes[k] if classes else str(k) for k in np.flatnonzero(counts == 0).tolist()]
     if not missing:
-        return f"{text} of each of the {number} classes", False
-    verb = "has" if len(missing) == 1 else "have"
-    rest = f"{len(missing)} of {number} classes {verb} no window: {shorten(missing, 5)}"
+        every = "the only class" if number == 1 else f"each of the {number} classes"
+        return f"{text} of {every}", False
+    verb, every = "has" if len(missing) == 1 else "have", counted(number, "class", "classes")
+    rest = f"{len(missing)} of {every} {verb} no window: {shorten(missing, 5)}"
     return f"{text} per class; {rest}", True

@@ -86,12 +86,14 @@ class Windows:
         found, name = self.provenance, _title(self.provenance)
         texts = []
         if lost := found.get("lost", 0):
+            exceed, are = ("exceeds", "is") if lost == 1 else ("exceed", "are")
             texts.append(
-                f"{name}: {lost:,} of {found['counted']:,} events exceed the largest input count"
-                f" ({found['max_count']}) and are not counted"
+                f"{name}: {lost:,} of {counted(found['counted'], 'event')} {exceed} the largest"
+                f" input count ({found['max_count']}) and {are} not counted"
             )
         if dropped := found.get("dropped", 0):
-            texts.append(f"{name}: {dropped:,} invalid events were dropped")
+            were = "was" if dropped == 1 else "were"
+            texts.append(f"{name}: {counted(dropped, 'invalid event')} {were} dropped")
         return tuple(texts)
 
 

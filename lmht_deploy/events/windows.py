@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from lmht_deploy._arguments import check_types
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, counted
 
 from ._extension import core
 from .arrays import MAX_TIME, Sensor, as_bytes, as_sensor, is_integer, require_events
@@ -104,11 +104,12 @@ class WindowRule:
         return self.length // self.steps
 
     def __str__(self) -> str:
+        bins = counted(self.steps, "bin")
         if self.by == "recording":
-            return f"one window per recording ({self.steps} bins)"
-        unit = "events" if self.by == "events" else "us"
+            return f"one window per recording ({bins})"
+        length = counted(self.length, "event") if self.by == "events" else f"{self.length:,} us"
         hop = "" if self.hop == self.steps else f", a new one every {self.hop}"
-        return f"windows of {self.length:,} {unit} ({self.steps} bins{hop})"
+        return f"windows of {length} ({bins}{hop})"
 
     def to_text(self) -> str:
         """Format the rule as the JSON that `Network.metadata["window"]` and exported files hold."""

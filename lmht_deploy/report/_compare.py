@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from lmht_deploy.errors import counted
+
 from . import _charts as charts
 from . import _text as texts
 from ._charts import Content
@@ -357,10 +359,9 @@ def _backends(network: Content, content: Content) -> Iterator[Item]:
     for backend in network["backends"]:
         if backend["difference"]:
             yield Note(f"{backend['label']}: {backend['difference']['text']}")
-        if times := backend.get("saturations"):
-            yield Note(
-                f"{backend['label']}: 24-bit states wrapped or were clipped {times:,} times."
-            )
+        if saturations := backend.get("saturations"):
+            times = counted(saturations, "time")
+            yield Note(f"{backend['label']}: 24-bit states wrapped or were clipped {times}.")
     if network["omitted"]:
         reasons = tuple(f"{name}: {reason}" for name, reason in network["omitted"].items())
         yield Note("These backends are not compared.", reasons, absent=True)

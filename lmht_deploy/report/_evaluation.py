@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lmht_deploy.errors import counted
+
 from . import _charts as charts
 from . import _text as texts
 from ._charts import Content
@@ -45,7 +47,7 @@ def evaluation_report(content: Content) -> Report:
     data = ", ".join(dict.fromkeys(row["data"] for row in rows))
     return Report(
         texts.printable(f"evaluation on {data}"),
-        f"{texts.count(len(rows))} rows",
+        f"{counted(len(rows), 'row')}",
         tuple(_facts(content)),
         (),
         sections,
@@ -91,8 +93,8 @@ def _pareto(content: Content) -> Iterator[Item]:
 def _work(content: Content) -> Iterator[Item]:
     times = content["times"]
     yield Note(
-        f"{times['shards']:,} shards; the last call computed {times['computed']:,} of them in "
-        f"{times['seconds']:.1f} s."
+        f"{counted(times['shards'], 'shard')}; the last call computed {times['computed']:,} of "
+        f"them in {times['seconds']:.1f} s."
     )
     if content["failures"]:
         yield Note("These shards failed:", tuple(content["failures"]))

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmht_deploy.errors import counted
+
 from . import _charts as charts
 from . import _text as texts
 from ._answers import accuracy_fact, class_items
@@ -108,8 +110,9 @@ def _speed(content: Content) -> Iterator[Item]:
         yield absent("Latency of single windows", "No window was timed by itself (--latency).")
         return
     columns = [("what", texts.text), ("ms", texts.number)]
+    number = counted(latency["windows"], "window")
     rows = [
-        (f"{key.removesuffix('_ms')} of {latency['windows']} windows, one per call", value)
+        (f"{key.removesuffix('_ms')} of {number}, one per call", value)
         for key, value in latency.items()
         if key != "windows"
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from lmht_deploy.errors import counted
+
 from . import _charts as charts
 from . import _text as texts
 from ._charts import Content
@@ -33,7 +35,7 @@ def training_report(content: Content) -> Report:
     seconds = sum(epoch["seconds"] for epoch in metrics)
     return Report(
         texts.printable(f"Training of {network['architecture']} on {recipe['data']['name']}"),
-        f"L = {network['levels']}, T = {network['steps']}, {len(metrics)} epochs, "
+        f"L = {network['levels']}, T = {network['steps']}, {counted(len(metrics), 'epoch')}, "
         f"{_duration(seconds)}",
         tuple(_facts(content)),
         tuple(_notes(content)),
@@ -57,13 +59,13 @@ def _facts(content: Content) -> Iterator[Fact]:
     yield Fact(
         f"Accuracy ({split})",
         texts.share(content["accuracy"]),
-        f"After {len(metrics)} epochs. Highest: {texts.share(best['test_accuracy'])} after epoch "
-        f"{best['epoch']}.{beside}",
+        f"After {counted(len(metrics), 'epoch')}. Highest: {texts.share(best['test_accuracy'])} "
+        f"after epoch {best['epoch']}.{beside}",
     )
     yield Fact("Accuracy (training)", texts.share(metrics[-1]["accuracy"]))
     density = metrics[-1]["density"]
     if density:
-        note = f"Mean of {len(density)} layers, spikes per neuron and time-step."
+        note = f"Mean of {counted(len(density), 'layer')}, spikes per neuron and time-step."
         yield Fact("Spike density", texts.number(sum(density.values()) / len(density)), note)
     speed = metrics[-1]["windows_per_second"]
     yield Fact("Speed", f"{speed:,.0f} windows/s", "In the last epoch.")

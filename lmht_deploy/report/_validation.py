@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lmht_deploy.errors import counted
+
 from . import _text as texts
 from ._answers import accuracy_fact, class_items
 from ._charts import Content
@@ -40,7 +42,7 @@ def validation_report(content: Content) -> Report:
         texts.printable(
             f"Validation of {recipe['network']['architecture']} on {recipe['data']['name']}"
         ),
-        f"{content['rows'][0]['windows']:,} windows, float and integer network",
+        f"{counted(content['rows'][0]['windows'], 'window')}, float and integer network",
         tuple(_facts(content)),
         (),
         sections,

@@ -70,10 +70,11 @@ class Evaluation:
 
     Attributes:
         rows: One row per network and backend whose shards are complete, in the given order.
-        failures: One sentence for each shard that failed.
+        failures: One sentence for each kind of failure, with the number of its shards.
         audit: What the audit found; None without an audit.
         shards: Number of shards.
-        computed: Number of shards that this call computed; the others had a result.
+        computed: Number of shards that this call computed.
+        failed: Number of shards that failed; those that are neither had a result.
         seconds: Time in which this call computed them.
         worker_seconds: Time that the workers spent on them, in all.
         run_seconds: The part of it in which windows ran.
@@ -85,6 +86,7 @@ class Evaluation:
     audit: Audit | None = None
     shards: int = 0
     computed: int = 0
+    failed: int = 0
     seconds: float = field(default=0.0, compare=False)
     worker_seconds: float = field(default=0.0, compare=False)
     run_seconds: float = field(default=0.0, compare=False)
@@ -100,6 +102,7 @@ class Evaluation:
         return {
             "shards": self.shards,
             "computed": self.computed,
+            "failed": self.failed,
             "seconds": self.seconds,
             "worker_seconds": self.worker_seconds,
             "run_seconds": self.run_seconds,
@@ -179,7 +182,7 @@ def evaluate(
     check_shard(shard, audit_share)
     check_audit_backend(audit_backend)
     folder = prepare_folder(out)
-    with open_executor("shard", on, workers) as executor:
+    with open_workers(folder, on, workers) as executor:
         windows = InputWindows(folder, data, labels)
         files = keep_networks(folder, networks)
         entries = [
@@ -224,6 +227,15 @@ def prepare_folder(out: str | Path) -> Path:
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder.absolute()
+
+
+def open_workers(folder: Path, on: str, workers: int | None) -> Executor:
+    """Return the executor of an evaluation; its workers start at once if there is no result yet.
+
+    Where there are results, nothing may be left to compute: workers start with the first shard.
+    """
+    ahead = next((folder / RESULTS).glob("??/*.parquet"), None) is None
+    return open_executor("shard", on, workers, ahead=ahead)
 
 
 # ------------------------------------------------------------------------------------- inputs
@@ -317,16 +329,18 @@ def run_entries(
     missing = plan.missing()
     watch = _Watch("shards", len(missing), progress)
     failed = _compute(executor, missing, folder, watch)
+    times = watch.evaluation()
     found = None
     if audit_share > 0:
         found = _audit(executor, plan, failed, folder, audit_share, audit_backend, progress)
     return replace(
-        watch.evaluation(),
+        times,
         rows=tuple(make_rows(plan, model, failed, None if found is None else found.verdicts)),
         failures=tuple(_described(failed)),
         audit=found,
         shards=len(plan.all_tasks()),
         computed=len(missing) - len(failed),
+        failed=len(failed),
     )
 
 
@@ -392,7 +406,14 @@ class _Watch:
 
     def evaluation(self) -> Evaluation:
         """Return an evaluation with the times alone."""
-        return Evaluation((), (), None, 0, 0, time.perf_counter() - self._start, *self._seconds)
+        seconds, run_seconds, load_seconds = self._seconds
+        return Evaluation(
+            (),
+            seconds=time.perf_counter() - self._start,
+            worker_seconds=seconds,
+            run_seconds=run_seconds,
+            load_seconds=load_seconds,
+        )
 
     def _tell(self) -> None:
         if self._progress is not None:

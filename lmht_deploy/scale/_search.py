@@ -41,6 +41,7 @@ from ._evaluate import (
     InputWindows,
     Progress,
     check_shard,
+    open_workers,
     prepare_folder,
     run_entries,
 )
@@ -48,12 +49,13 @@ from ._networks import keep_networks, make_entries
 from ._plan import SHARD, Entry, Plan
 from ._table import Row
 from ._variants import Variant, check_source, prune
-from .executors import open_executor
 
 POTENTIALS = (None, 0.0, 0.25, 0.5, 0.75)
 """Initial potentials that are tried, in units of the threshold; None: that of the network."""
 BUDGETS = ("sops", "spikes", "ms")
 """Costs per window that can have a budget."""
+BEST, MEASURED = "best.lmht", "measured.npz"
+"""Files of the last search in the folder of its results."""
 CALIBRATION, MEASUREMENT = slice(0, None, 2), slice(1, None, 2)
 """Windows that calibrate stop margins, and those that measure the candidates."""
 
@@ -187,7 +189,7 @@ def search(
     windows = _labeled(data, labels)
     measured = _measured(windows, stop_risks)
     folder = prepare_folder(out)
-    with open_executor("shard", on, workers) as executor:
+    with open_workers(folder, on, workers) as executor:
         proposals = list(_proposals(whole, np.asarray(windows.windows), stop_risks))
         entries = list(_entries(proposals, folder, measured))
         found = run_entries(
@@ -201,12 +203,20 @@ def search(
     plan = Plan(entries, folder / RESULTS, int(shard))
     candidates = _ranked(_candidates(proposals, plan, found))
     best = _best(candidates, budgets)
-    path = None
+    path, kept = folder / BEST, folder / MEASURED
+    for file in (path, kept):
+        file.unlink(missing_ok=True)  # that of an earlier search
     if best is not None:
-        path = folder / "best.lmht"
         save_network(next(p.net for p in proposals if p.variant == best.variant), path)
-    kept = _keep_measured(folder, measured) if stop_risks else None
-    return SearchResult(candidates, best, path, kept, found)
+    if stop_risks:
+        save_windows(np.asarray(measured.windows), kept, measured.labels, measured.classes)
+    return SearchResult(
+        candidates,
+        best,
+        path if best is not None else None,
+        kept if stop_risks else None,
+        found,
+    )
 
 
 def check_budgets(budgets: Mapping[str, float | None], risks: Sequence[float]) -> None:
@@ -242,12 +252,6 @@ def _measured(windows: Windows, risks: Sequence[float]) -> Windows:
     for risk in risks:
         check_calibration(risk, len(windows.windows[CALIBRATION]))
     return windows[MEASUREMENT]
-
-
-def _keep_measured(folder: Path, measured: Windows) -> Path:
-    path = folder / "measured.npz"
-    save_windows(np.asarray(measured.windows), path, measured.labels, measured.classes)
-    return path
 
 
 # ---------------------------------------------------------------------------------- candidates

@@ -12,6 +12,7 @@ import pytest
 
 from lmht_deploy import backends, reference
 from lmht_deploy.answers import Judge, answer_windows
+from lmht_deploy.cli._own_files import is_own, patterns_of
 from lmht_deploy.engine import StepwiseEngine
 from lmht_deploy.errors import BackendError
 from lmht_deploy.events.arrays import Sensor, make_events
@@ -50,6 +51,8 @@ def test_evaluate_writes_tables_json_and_a_report(net: Path, data: Path, tmp_pat
     assert row["accuracy"] == row["agreement"] == 1 and row["windows"] == 120
     assert content["audit"]["shards"] == 3 and content["times"]["computed"] == 3
     assert json.loads((out / "table.json").read_text())["rows"] == content["rows"]
+    reserved = patterns_of("evaluate", "--out")
+    assert all(is_own(path, out, reserved) for path in out.iterdir())
     assert "Pareto" in page.read_text() or "Accuracy and operations" in page.read_text()
 
 
@@ -73,8 +76,14 @@ def test_a_failed_shard_is_one_line(
     windows[0, 0, 0, 0, 0] = 99
     save_windows(windows, wide)
     out = ("--out", tmp_path / "out")
-    assert lmht("evaluate", net, "--data", wide, "--workers", 1, *out) == 2
-    assert "windows must lie within" in capsys.readouterr().err
+    shards = ("--workers", 1, "--shard", 1)
+    assert lmht("evaluate", net, "--data", wide, *shards, *out) == 2
+    said = capsys.readouterr()
+    assert "windows must lie within" in said.err and said.err.strip().endswith("(1 shard)")
+    assert said.out.startswith("3 shards: 2 computed in ", said.out.index("3 shards"))
+    assert said.out.endswith(" s, 0 already there, 1 failed\n")
+    assert lmht("evaluate", net, "--data", wide, *shards, *out) == 2
+    assert capsys.readouterr().out.endswith(" s, 2 already there, 1 failed\n")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +129,24 @@ def test_search_writes_the_best_network(net: Path, data: Path, tmp_path: Path) -
     assert sum(map(sum, ran["sops"].values())) / 60 == best["sops"]
     assert sum(map(sum, ran["spikes"].values())) / 60 == best["spikes"]
     assert sum(ran["steps"]) / 60 == best["mean_steps"]
+    reserved = patterns_of("search", "--out")
+    assert all(is_own(path, out, reserved) for path in out.iterdir())
+    assert {path.name for path in out.glob("*.*")} == {"best.lmht", "measured.npz"}
     assert lmht("search", net, *files, "--split", "all", "--budget-sops", 1) == 1
+    assert not list(out.glob("*.*"))  # nothing of the earlier search looks like a result
+
+
+@pytest.mark.parametrize("name", ["best.lmht", "measured.npz"])
+def test_a_search_does_not_replace_its_input(
+    name: str, net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"best.lmht": net, "measured.npz": data}
+    kept = given[name].rename(tmp_path / name)
+    content = kept.read_bytes()
+    network, windows = (kept if path == given[name] else path for path in (net, data))
+    said = refused(capsys, "search", network, "--data", windows, "--out", tmp_path)
+    assert f"{kept}: is replaced by this search; choose another folder with --out" in said
+    assert kept.read_bytes() == content
 
 
 @pytest.mark.parametrize("risk", ["0", "1", "nan", "inf", "-1"])

@@ -16,6 +16,7 @@ import pytest
 
 from lmht_deploy import reference
 from lmht_deploy.cli import _console
+from lmht_deploy.cli._own_files import is_own, patterns_of
 from lmht_deploy.cli._printable import printable
 from lmht_deploy.errors import LmhtWarning
 from lmht_deploy.events.arrays import make_events
@@ -53,6 +54,27 @@ def folder(tmp_path: Path) -> Path:
 def command(*arguments: object, **options: object) -> subprocess.CompletedProcess:
     line = [sys.executable, "-m", "lmht_deploy", *map(str, arguments)]
     return subprocess.run(line, text=True, check=False, **options)  # type: ignore[call-overload]
+
+
+def test_files_beside_the_results_of_a_verb_are_accepted(folder: Path) -> None:
+    """Neither has a name that a verb gives to a file in this folder."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    files = ("--figures", folder, "--report", folder / "run.html", "--json", folder / "run.json")
+    run = ("run", folder / "net.lmht", "--data", folder / "data.npz")
+    assert lmht(*run, *files, "--latency", 0) == 0
+    assert {"run.html", "run.json", "report.json"} <= {path.name for path in folder.iterdir()}
+
+
+def test_every_file_of_a_figures_folder_is_reserved(folder: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    figures = folder / "figures"
+    run = ("run", folder / "net.lmht", "--data", folder / "data.npz", "--latency", 0)
+    assert lmht(*run, "--figures", figures) == 0
+    patterns = patterns_of("run", "--figures")
+    files = list(figures.iterdir())
+    assert files and all(is_own(file, figures, patterns) for file in files)
 
 
 # ------------------------------------------------------------------------------------- text
@@ -303,6 +325,9 @@ def test_errors_of_outputs_name_the_file(folder: Path, capsys: pytest.CaptureFix
     assert "does not exist" in refused(capsys, *run, folder / "no" / "p.csv")
 
 
+RUN = ("run", "net.lmht", "--data", "data.npz")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -330,6 +355,22 @@ def test_errors_of_outputs_name_the_file(folder: Path, capsys: pytest.CaptureFix
             [*STREAM, "--json", "link.lmht"],
             "link.lmht: is given as an input and as --json",
         ),
+        (
+            [*RUN, "--figures", "fig", "--json", "fig/x.csv"],
+            "fig/x.csv: --figures writes files of this name to its folder; give --json another "
+            "name or folder",
+        ),
+        ([*RUN, "--figures", ".", "--json", "report.json"], "report.json: --figures writes"),
+        (
+            ["evaluate", *RUN[1:], "--out", "ev", "--json", "ev/table.json"],
+            "ev/table.json: --out writes files of this name to its folder; give --json another",
+        ),
+        (
+            ["evaluate", *RUN[1:], "--out", "ev", "--figures", "ev/shards"],
+            "ev/shards: --out writes files of this name to its folder; give --figures another",
+        ),
+        (["search", *RUN[1:], "--out", "s", "--json", "s/best.lmht"], "s/best.lmht: --out writes"),
+        (["train", "digits", "--out", "r", "--json", "r/recipe.toml"], "r/recipe.toml: --out"),
     ],
 )
 def test_no_output_overwrites_another_file(

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from lmht_deploy.cli._own_files import is_own, patterns_of
 from lmht_deploy.events.arrays import make_events
 from lmht_deploy.formats.lmht import load_network
 from tests.support.images import write_parquet
@@ -36,6 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_train_and_convert(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert all(is_own(path, run, patterns_of("train", "--out")) for path in run.iterdir())
     content = json.loads((run.parent / "train.json").read_text())
     assert len(content["metrics"]) == 2 and content["recipe"]["training"]["epochs"] == 2
     assert content["metrics"][1]["loss"] < content["metrics"][0]["loss"]

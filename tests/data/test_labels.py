@@ -89,3 +89,5 @@ def test_samples_say_which_classes_they_cover() -> None:
     chosen = balanced_sample(labels, 3, 10)
     text = "3 of 10 windows: 1 to 2 of each of the 2 classes"
     assert describe_sample(labels, chosen, ("cat", "dog")) == (text, False)
+    alone = np.zeros(1, int)
+    assert describe_sample(alone, alone, ("cat",))[0] == "1 of 1 window: 1 of the only class"

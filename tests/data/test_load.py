@@ -170,7 +170,11 @@ def test_a_recording_is_one_window(tmp_path: Path) -> None:
     assert found.provenance.items() >= (wanted | {"lost": 3, "dropped": 1}).items()
     assert found.warnings == (
         f"{path}: 3 of 7 events exceed the largest input count (2) and are not counted",
-        f"{path}: 1 invalid events were dropped",
+        f"{path}: 1 invalid event was dropped",
+    )
+    fewer = load(path, split=None, sensor=(3, 5), steps=2, size=(3, 1), max_count=3, drop=True)
+    assert fewer.warnings[0] == (
+        f"{path}: 1 of 7 events exceeds the largest input count (3) and is not counted"
     )
 
 

@@ -252,6 +252,7 @@ def test_a_text_that_is_no_rule_is_refused(text: str, message: str) -> None:
 def test_a_rule_in_words() -> None:
     assert str(WindowRule(4)) == "one window per recording (4 bins)"
     assert str(WindowRule(4, "time", 50_000)) == "windows of 50,000 us (4 bins)"
+    assert str(WindowRule(1, "events", 1)) == "windows of 1 event (1 bin)"
     assert str(WindowRule(4, "events", 800, 1)) == (
         "windows of 800 events (4 bins, a new one every 1)"
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -208,6 +210,19 @@ def test_a_failure_is_named_and_the_others_go_on(
     assert [row.network for row in found.rows] == ["net"] and not found.passed
     assert len(found.failures) == 1 and "broken.lmht" in found.failures[0]
     assert found.failures[0].endswith("(3 shards)")
+    assert (found.shards, found.computed, found.failed) == (6, 3, 3)
+
+
+def test_the_time_of_an_audit_is_not_that_of_the_shards(
+    path: Path, windows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock moves by a second whenever it is read: once before and once after no shard."""
+    lmht.evaluate(path, windows, out=tmp_path, shard=6, workers=1)
+    clock = SimpleNamespace(perf_counter=map(float, itertools.count()).__next__)
+    monkeypatch.setattr("lmht_deploy.scale._evaluate.time", clock)
+    found = lmht.evaluate(path, windows, out=tmp_path, shard=6, workers=1, audit_share=1)
+    assert found.audit is not None and found.audit.shards == 4
+    assert (found.computed, found.seconds) == (0, 1.0)
 
 
 def test_an_energy_model_that_needs_more_counts(net: Network, windows: np.ndarray) -> None:

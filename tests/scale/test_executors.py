@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,7 +25,7 @@ from lmht_deploy.ir import Network
 from lmht_deploy.scale import State
 from lmht_deploy.scale._folders import own_prefix, remove_abandoned
 from lmht_deploy.scale._recordings import Recordings
-from lmht_deploy.scale.executors import open_executor
+from lmht_deploy.scale.executors import local, open_executor
 from lmht_deploy.scale.executors.ray import TEMPORARY
 from lmht_deploy.scale.executors.slurm import parse_parameters
 from tests.support.networks import windows_for
@@ -178,6 +178,31 @@ def test_workers_that_run_nothing_end(
     with pytest.raises(lmht.DataError, match="no plan"):
         lmht.evaluate(net, windows, out=tmp_path, workers=2)
     assert len(started) == 2 and not children(WORKER)
+
+
+def test_where_nothing_is_left_to_compute_no_worker_starts(
+    net: Network, windows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    class Counted(local._Process):
+        def __init__(self, kind: str) -> None:
+            started.append(kind)
+            super().__init__(kind)
+
+    def processes_of(call: Callable[..., Any], *arguments: Any, **options: Any) -> int:
+        started.clear()
+        call(*arguments, out=tmp_path, workers=2, shard=8, **options)
+        return len(started)
+
+    monkeypatch.setattr(local, "_Process", Counted)
+    assert processes_of(lmht.evaluate, net, windows) == 2
+    assert processes_of(lmht.evaluate, net, windows) == 0
+    next(tmp_path.glob("shards/*/*.parquet")).unlink()
+    assert processes_of(lmht.evaluate, net, windows) == 1
+    labels = np.zeros(len(windows), int)
+    assert processes_of(lmht.search, net, windows, labels) == 2
+    assert processes_of(lmht.search, net, windows, labels) == 0
 
 
 def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:

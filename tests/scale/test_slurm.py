@@ -30,7 +30,7 @@ COMMAND = (sys.executable, "-m", "lmht_deploy")
 def cluster() -> Iterator[Path]:
     with slurm_cluster() as configuration, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(configuration))
-        patch.setattr(slurm, "QUEUE", 0.5)
+        patch.setattr(slurm, "QUEUE_INTERVAL", 0.5)
         yield configuration
 
 

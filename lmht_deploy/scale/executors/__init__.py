@@ -29,8 +29,8 @@ ATTEMPTS = 3
 class Executor(Protocol):
     """Runs tasks inside a `with` block.
 
-    Workers may start when the block is entered. They are then ready when the caller has read its
-    data and planned its tasks.
+    Workers may start when the block is entered, see `open_executor`. They are then ready when the
+    caller has read its data and planned its tasks.
     """
 
     def __enter__(self) -> Executor: ...
@@ -57,13 +57,17 @@ def lost(task: T, reason: str) -> Outcome[T]:
     return Outcome(task, error=f"its worker ended {ATTEMPTS} times: {reason}", lost=True)
 
 
-def open_executor(kind: str, on: str, workers: int | None = None) -> Executor:
+def open_executor(
+    kind: str, on: str, workers: int | None = None, *, ahead: bool = False
+) -> Executor:
     """Return the executor that a text names. The text is checked before any work starts.
 
     Args:
         kind: Kind of the tasks, see `lmht_deploy.scale._task.KINDS`.
         on: The text, see the module.
         workers: Number of workers; by default one per core, or as many as the cluster has.
+        ahead: Whether processes of this machine start before the tasks are known, as for a call
+            that certainly has some.
 
     Raises:
         BackendError: The text names no executor, there is no such number of workers, or Slurm
@@ -78,7 +82,7 @@ def open_executor(kind: str, on: str, workers: int | None = None) -> Executor:
     if on == "local":
         from .local import LocalExecutor
 
-        return LocalExecutor(workers, kind)
+        return LocalExecutor(workers, kind, ahead)
     if name == "ray" and (on == "ray" or re.fullmatch(r"//[^/\s]+:\d{1,5}", rest)):
         from .ray import RayExecutor
 

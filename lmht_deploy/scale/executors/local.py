@@ -29,16 +29,17 @@ class LocalExecutor:
     Args:
         workers: Number of processes; by default one per core that this process may use.
         kind: Kind of the tasks. The processes import its libraries while they wait.
+        ahead: Whether they start when the block is entered. Otherwise they start with the tasks.
     """
 
-    def __init__(self, workers: int | None, kind: str) -> None:
-        self._workers, self._kind = workers or cores(), kind
+    def __init__(self, workers: int | None, kind: str, ahead: bool) -> None:
+        self._workers, self._kind, self._ahead = workers or cores(), kind, ahead
         self._ready: list[_Process] = []
 
     def __enter__(self) -> LocalExecutor:
-        """Start the processes."""
+        """Start the processes, if that is wanted before there are tasks."""
         with contextlib.suppress(OSError):  # `run` reports that none can be started
-            for _ in range(self._workers):
+            for _ in range(self._workers if self._ahead else 0):
                 self._ready.append(_Process(self._kind))
         return self
 

@@ -23,13 +23,13 @@ from ._process import THREADS
 
 WORKERS = 16
 """Number of jobs by default."""
-POLL = 0.5
+POLL_INTERVAL = 0.5
 """Seconds between two checks for results of the jobs."""
-QUEUE = 5.0
+QUEUE_INTERVAL = 5.0
 """Seconds between two calls of squeue."""
-ANSWER = 60
+TIMEOUT = 60
 """Seconds after which a command of Slurm is stopped."""
-LOCAL = "cluster"
+CLUSTER = "cluster"
 """Parameter that chooses the cluster of submitit: "slurm", or "local" to try it without Slurm."""
 
 
@@ -49,13 +49,13 @@ class SlurmExecutor:
     def __init__(self, parameters: str = "", workers: int | None = None) -> None:
         require_package("submitit", "slurm")
         self._parameters = parse_parameters(parameters)
-        self._cluster = self._parameters.pop(LOCAL, "slurm")
+        self._cluster = self._parameters.pop(CLUSTER, "slurm")
         self._workers = workers or WORKERS
         is_slurm = self._cluster == "slurm"
         if is_slurm and shutil.which("srun") is None:
             raise BackendError(
                 "there is no Slurm on this machine: the command srun is missing; to try jobs "
-                f"without it, use slurm:{LOCAL}=local"
+                f"without it, use slurm:{CLUSTER}=local"
             )
         executor = self._executor(Path.cwd())
         if is_slurm:
@@ -95,7 +95,7 @@ class SlurmExecutor:
                 for job in ended:
                     yield from _outcomes(job, running.pop(job))
                 if not ended:
-                    time.sleep(POLL)
+                    time.sleep(POLL_INTERVAL)
         finally:
             for job in running:
                 job.cancel()
@@ -124,18 +124,20 @@ def _check_submission(executor: Any) -> None:
     submitit has no public function that returns the script of a job.
     """
     script = executor._executor._make_submission_file_text("true", "test")
-    done = _answer(["sbatch", "--test-only"], script)
+    done = _run_command(["sbatch", "--test-only"], script)
     if done is None:
-        raise BackendError(f"Slurm does not answer within {ANSWER} s: sbatch --test-only")
+        raise BackendError(f"Slurm does not answer within {TIMEOUT} s: sbatch --test-only")
     if done.returncode:
         raise _refusal(done.stderr)
 
 
-def _answer(command: Sequence[str], script: str = "") -> subprocess.CompletedProcess[str] | None:
+def _run_command(
+    command: Sequence[str], script: str = ""
+) -> subprocess.CompletedProcess[str] | None:
     """Run a command of Slurm; None if it does not end in time."""
     try:
         return subprocess.run(
-            command, input=script, capture_output=True, text=True, check=False, timeout=ANSWER
+            command, input=script, capture_output=True, text=True, check=False, timeout=TIMEOUT
         )
     except subprocess.TimeoutExpired:
         return None
@@ -162,20 +164,20 @@ class _Queue:
     """
 
     def __init__(self) -> None:
-        self._looks: list[set[str] | None] = [None, None]
-        self._looked = time.monotonic()
+        self._answers: list[set[str] | None] = [None, None]
+        self._asked = time.monotonic()
 
     def has_left(self, job: Any) -> bool:
         """Whether a job without a result ended."""
-        if time.monotonic() - self._looked >= QUEUE:
-            self._looks = [self._looks[1], _queued()]
-            self._looked = time.monotonic()
-        return all(look is not None and job.job_id not in look for look in self._looks)
+        if time.monotonic() - self._asked >= QUEUE_INTERVAL:
+            self._answers = [self._answers[1], _jobs_in_queue()]
+            self._asked = time.monotonic()
+        return all(jobs is not None and job.job_id not in jobs for jobs in self._answers)
 
 
-def _queued() -> set[str] | None:
+def _jobs_in_queue() -> set[str] | None:
     """Return the jobs of this user in the queue; None if Slurm does not answer."""
-    done = _answer(["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A"])
+    done = _run_command(["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A"])
     return None if done is None or done.returncode else set(done.stdout.split())
 
 
@@ -183,8 +185,8 @@ def _has_result(job: Any) -> bool:
     """Whether the result of a job exists."""
     with contextlib.suppress(OSError):
         os.utime(job.paths.folder)  # makes a network file system look for new files
-    is_there: bool = job.paths.result_pickle.exists()
-    return is_there
+    exists: bool = job.paths.result_pickle.exists()
+    return exists
 
 
 def run_tasks(tasks: Sequence[T]) -> list[Outcome[T]]:
@@ -194,8 +196,8 @@ def run_tasks(tasks: Sequence[T]) -> list[Outcome[T]]:
     worker = Worker()
     done = [_is_done(task) for task in tasks]
     return [
-        Outcome(task) if there else worker.run(task)
-        for task, there in zip(tasks, done, strict=True)
+        Outcome(task) if is_done else worker.run(task)
+        for task, is_done in zip(tasks, done, strict=True)
     ]
 
 
@@ -231,10 +233,10 @@ def parse_parameters(text: str) -> dict[str, Any]:
     Raises:
         BackendError: The text is not of that form.
     """
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         key, equal, value = part.partition("=")
         if not equal or not key.isidentifier():
             raise BackendError(f"parameters of Slurm are KEY=VALUE,..., not {part!r}")
-        found[key] = int(value) if value.isdecimal() else value
-    return found
+        parameters[key] = int(value) if value.isdecimal() else value
+    return parameters
