@@ -25,7 +25,7 @@ GPU = "Skipped: needs a GPU"
         ("tiers", "Skipped: tier generic is not available on this CPU", "tiers"),
         ("all", LAVA, "lava"),
         ("all", GPU, None),
-        ("all", "Skipped: Chromium is not installed", None),
+        ("all", "Skipped: Chromium is not installed", "chromium"),
         ("chromium", "Skipped: Chromium is not installed", "chromium"),
         ("all,gpu", "Skipped: anything else", "all"),
         ("all", "Skipped: not applicable: sinabs has no neurons of this kind", None),

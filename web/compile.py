@@ -64,8 +64,8 @@ def _compile(source: Path, folder: Path) -> Path:
 
 
 def _exported() -> list[str]:
-    """Functions that lmht.js calls: all that it names."""
-    script = (ROOT / "web" / "package" / "lmht.js").read_text()
+    """Functions that the package calls: all that its engine.js names."""
+    script = (ROOT / "web" / "package" / "engine.js").read_text()
     return sorted({"malloc", "free", *re.findall(r"\blmht_[a-z_]+", script)})
 
 

@@ -26,6 +26,12 @@ RESETS = {"subtract": "SUBTRACT", "subtract-late": "SUBTRACT_LATE", "zero": "ZER
 """Names of the resets in C."""
 ROWS = 64
 """Rows of weights that are added together."""
+MAX_CODE = 16_384
+"""Bytes of the instructions for a Cortex-M4 at `-O3`, at most."""
+MAX_STACK = 1024
+"""Bytes of the stack on every processor at every level of optimization, at most."""
+RECORD_BYTES = {"tensor": 32, "synapse": 60, "layer": 52, "pooling": 36}
+"""Of a machine whose pointers have 32 bits."""
 WRITTEN = "LM-HT network as integer C99, written by lmht-deploy."
 """First line of every header."""
 
@@ -121,9 +127,9 @@ def _summary(net: Network, plan: Plan) -> str:
         "",
         *_described_layers(net),
         "",
-        f"flash   {tables:,} bytes of tables, and the code",
+        f"flash   {tables:,} bytes of tables, and less than {MAX_CODE:,} bytes of code",
         f"RAM     {plan.memory + 4 * plan.currents + 8 * ROWS:,} bytes, all static",
-        "stack   less than 512 bytes",
+        f"stack   less than {MAX_STACK:,} bytes",
     ]
     if net.class_names:
         lines += ["", "classes " + json.dumps(list(net.class_names))]
@@ -145,9 +151,13 @@ def _described_layers(net: Network) -> Iterator[str]:
 
 
 def _table_bytes(net: Network, plan: Plan) -> Iterator[int]:
+    yield RECORD_BYTES["tensor"] * len(plan.tensors)
     for layer in net.layers:
         if isinstance(layer, Neurons | Readout):
             yield sum(synapse.weight.size for synapse in layer.synapses) + 4 * layer.bias.size
+            yield RECORD_BYTES["layer"] + RECORD_BYTES["synapse"] * len(layer.synapses)
+        if isinstance(layer, SumPool | MaxPool):
+            yield RECORD_BYTES["pooling"]
         if isinstance(layer, Neurons):
             yield 4 * (2 * layer.threshold.size + len(_omega(layer, plan).ravel()))
             yield 0 if layer.floor is None else 4 * layer.floor.size

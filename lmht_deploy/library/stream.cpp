@@ -22,14 +22,23 @@ events::Size input_size(const Loaded& loaded) {
     return {shape.height, shape.width};
 }
 
+std::string text_of(events::Size size) {
+    return std::to_string(size.width) + " x " + std::to_string(size.height);
+}
+
 void check_options(const Network& network, events::Size sensor,
                    const lmht_stream_options& options) {
     const Layer& input = network.input();
     require_argument(!input.image && !input.shape.flat && input.shape.channels == 2,
                      "the network does not take events of shape (2, H, W)");
-    require_argument(sensor.width >= input.shape.width && sensor.height >= input.shape.height &&
-                         sensor.width <= 65536 && sensor.height <= 65536,
-                     "the sensor must be at least as large as the input of the network");
+    require_argument(
+        sensor.width >= 1 && sensor.width <= 65536 && sensor.height >= 1 && sensor.height <= 65536,
+        "the sides of a sensor must be within 1..65536");
+    const events::Size size = {input.shape.height, input.shape.width};
+    if (sensor.width < size.width || sensor.height < size.height)
+        throw Error(LMHT_INVALID_ARGUMENT, "windows of " + text_of(size) +
+                                               " pixels cannot be made from a sensor of " +
+                                               text_of(sensor) + "; they must not be larger");
     require_argument(is_rule(options.window, input.steps),
                      options.window.by == LMHT_BY_NONE
                          ? "the network does not state how recordings are cut into windows"
@@ -57,8 +66,8 @@ events::Event as_event(const lmht_event& event) {
 std::string describe(const events::Event& event, events::Size sensor, int64_t latest) {
     switch (events::fault(event, sensor, latest)) {
         case events::range:
-            return "it lies outside of the sensor of " + std::to_string(sensor.width) + " x " +
-                   std::to_string(sensor.height) + " pixels, or its time is beyond 2^62 us";
+            return "it lies outside of the sensor of " + text_of(sensor) +
+                   " pixels, or its time is beyond 2^62 us";
         case events::polarity:
             return "its polarity must be 0 (OFF) or 1 (ON)";
         default:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import zlib
 from collections.abc import Iterator
@@ -32,7 +33,10 @@ class RefusedError(LmhtError):
 
 @cache
 def library() -> Library:
-    """Return the library, which is built first."""
+    """Return the library, which is built first, or that of the variable LMHT_FUZZ_LIBRARY."""
+    given = os.environ.get("LMHT_FUZZ_LIBRARY")
+    if given:
+        return Library(Path(given))
     return Library(build("lmht") / "lmht_deploy" / "library" / "liblmht.so")
 
 

@@ -70,6 +70,8 @@ def _run_child(
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         return done, "hang" if name in ("SIGALRM", "SIGPROF") else f"killed by {name}"
+    if not said and done < len(inputs):
+        return done, f"exit with status {os.WEXITSTATUS(status)}"
     return done, said.decode(errors="replace") or None
 
 

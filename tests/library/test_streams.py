@@ -282,9 +282,10 @@ def test_options_that_are_wrong(library: Library, changed: dict[str, Any], messa
         with pytest.raises(LibraryError, match=message) as error, made:
             pass
         assert error.value.status == ARGUMENT
-        small = library.made("stream_create", net, 4, 3, None)
-        with pytest.raises(LibraryError, match="at least as large as the input"), small:
-            pass
+        for width, words in ((4, "windows of 5 x 3 .* a sensor of 4 x 3"), (0, "1..65536")):
+            small = library.made("stream_create", net, width, 3, None)
+            with pytest.raises(LibraryError, match=words), small:
+                pass
 
 
 def test_a_stream_that_has_ended(library: Library) -> None:

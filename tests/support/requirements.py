@@ -2,9 +2,10 @@
 
 A test that needs what a machine may lack skips, and its reason says what is missing. The variable
 `LMHT_TEST_REQUIRE` names what must be there, separated by commas: a test that skips because one of
-these is missing fails instead. `all` stands for everything but what the packages of the project do
-not install (`NOT_INSTALLED`), and includes reasons that this module does not know. `tiers` stands
-for the instruction sets that the CPU has: a test may skip a tier only on a CPU that lacks it.
+these is missing fails instead. `all` stands for everything but what neither the packages of the
+project nor `make cross-tools` install (`NOT_INSTALLED`), and includes reasons that this module does
+not know. `tiers` stands for the instruction sets that the CPU has: a test may skip a tier only on a
+CPU that lacks it.
 
     LMHT_TEST_REQUIRE=lava,tonic,tiers python -m pytest
 """
@@ -38,8 +39,8 @@ REASONS = {
 }
 """What a test can need, and a pattern of the reasons with which tests skip for lack of it."""
 
-NOT_INSTALLED = {"gpu", "chromium", "neurobench"}
-"""What the packages of the project do not install."""
+NOT_INSTALLED = {"gpu", "neurobench"}
+"""What neither the packages of the project nor `make cross-tools` install."""
 
 AVX2 = {"avx2", "bmi1", "bmi2", "abm", "popcnt"}
 AVX512 = {*AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl"}

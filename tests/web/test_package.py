@@ -155,7 +155,17 @@ def test_mistakes_are_errors_with_a_kind(package: Path, tmp_path: Path) -> None:
         "net.run(new Int32Array(3))": ("argument", "a multiple of 2048 integers, not 3"),
         "net.run(new Int32Array(net.windowLength).fill(256))": ("argument", "takes 0 to 255"),
         "net.run(new Float64Array(net.windowLength).fill(0.5))": ("argument", "integers of 32"),
-        "net.stream({ width: 4, height: 4 })": ("argument", "at least as large"),
+        "net.run(new BigInt64Array(net.windowLength))": ("argument", "integers of 32"),
+        "net.stream({ width: 4, height: 4 })": ("argument", "a sensor of 4 x 4"),
+        "net.stream({ width: 2 ** 32 + 16 })": ("argument", "the size of a sensor is two integers"),
+        "net.stream({ height: 16.5 })": ("argument", "the size of a sensor is two integers"),
+        "net.stream({ smooth: 1.5 })": ("argument", "a number of windows are integers"),
+        "net.stream({ window: { hop: 'x' } })": ("argument", "a hop and a number"),
+        "net.stream().push([1])": ("argument", "an object of the class Events"),
+        "net.stream().elapse(0.5)": ("argument", "a time is an integer"),
+        "net.stream().elapse()": ("argument", "a time is an integer"),
+        "new Events(new Uint8Array(17))": ("argument", "16 bytes each"),
+        "Events.from()": ("argument", "one t, x, y and p each"),
         "net.stream({ window: { by: 'frames' } })": ("argument", "not by frames"),
         "Events.from({ t: [1], x: [1], y: [1] })": ("argument", "one t, x, y and p each"),
         "Events.from({ t: [1], x: [-1], y: [1], p: [0] })": ("argument", "address (-1, 1)"),
@@ -170,6 +180,42 @@ def test_mistakes_are_errors_with_a_kind(package: Path, tmp_path: Path) -> None:
     silent = reference.run(net, np.zeros((1, *net.window_shape), np.int64))
     assert answers[-2] == silent.logits.tolist()
     assert answers[-1]["error"] == "LmhtError" and answers[-1]["kind"] == "file"
+
+
+def test_mistakes_about_files_are_errors_with_a_kind(package: Path, tmp_path: Path) -> None:
+    mistakes = {
+        "Network.read(new Uint8Array(0))": ("file", "is neither a .lmht nor a .lmhtf file"),
+        "Recording.open(new Uint8Array(0))": ("argument", "a recording has a name"),
+        "Recording.open(new Uint8Array(0), '.raw', { width: 1.5, height: 1 })": (
+            "argument",
+            "the size of a sensor is two integers",
+        ),
+        "Recording.open(new Uint8Array(0), 'a.png')": ("unsupported", "not a recording"),
+    }
+    caught = "%s.catch(({ name, kind, message }) => [name, kind, message])"
+    tasks = [expression_task(SPECIAL["if"](), caught % text) for text in mistakes]
+    answers = in_node(package, tmp_path, tasks)
+    for (kind, message), answer in zip(mistakes.values(), answers, strict=True):
+        assert answer[:2] == ["LmhtError", kind] and message in answer[2], answer
+
+
+FULL = """(() => {
+  const { _instance: instance } = net;
+  for (const bits of [25, 22, 19, 16, 13, 10, 7, 4]) while (instance.allocate(2 ** bits) < 2 ** 31);
+  const { logits, traces } = net.run(new Int32Array(3 * net.windowLength), { trace: true });
+  const at = instance.call("lmht_result_trace", net._result, 0) >>> 0;
+  return { at, logits, trace: [...traces[0]] };
+})()"""
+"""Runs windows where the memory of 2 GiB is used up."""
+
+
+def test_addresses_beyond_2_gib_are_read(package: Path, tmp_path: Path) -> None:
+    net = lmht.load("zoo:digits")
+    (answer,) = in_node(package, tmp_path, [expression_task(net, FULL)])
+    expected = reference.run(net, np.zeros((3, *net.window_shape), np.int64), trace=True)
+    assert expected.traces is not None and answer.pop("at") > 2**31
+    trace = next(iter(expected.traces.values()))
+    assert answer == {"logits": expected.logits.tolist(), "trace": trace.ravel().tolist()}
 
 
 def test_a_network_describes_itself(package: Path, tmp_path: Path) -> None:

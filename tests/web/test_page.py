@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def decisions(page: Page) -> list[dict[str, Any]]:
 
 def streamed(page: Page, folder: Path) -> list[dict[str, Any]]:
     """What the command that the page states writes."""
-    _, verb, *arguments = text(page, "command").split()
+    _, verb, *arguments = shlex.split(text(page, "command"))
     arguments = [str(folder / word) if word == "own.aedat4" else word for word in arguments]
     done = CliRunner().invoke(app, [verb, *arguments])
     assert done.exit_code == 0, done.output
@@ -176,6 +177,24 @@ def test_the_size_of_a_sensor_can_be_entered(page: Page, tmp_path: Path) -> None
     assert page.run("page.$('sensor').value") == "" and "--sensor" not in text(page, "command")
 
 
+def test_what_does_not_fit_leaves_what_is_shown(page: Page) -> None:
+    """A network whose input is larger than the sensor, and the other way round."""
+    before = decisions(page)
+    page.run("page.$('network').value = 'cifar10-dvs-emulated.lmht', void page.load()")
+    message = "windows of 48 x 48 pixels cannot be made from a sensor of 16 x 16"
+    page.wait(f"page.$('status').textContent.includes({json.dumps(message)})")
+    assert page.run("page.$('network').value") == "digits.lmht" and decisions(page) == before
+    assert page.run("[page.state.net.classes.length, page.state.stream.network.input.width]") == [
+        10,
+        16,
+    ]
+    page.press("Home", 36)
+    page.wait("page.$('window').textContent === '–'")
+    page.press("ArrowRight", 39)
+    page.wait("page.$('window').textContent === '0'")
+    assert text(page, "answer") == before[0]["class"]
+
+
 def enter_sensor(page: Page, size: str) -> None:
     page.run(
         f"page.$('sensor').value = {json.dumps(size)},"
@@ -192,10 +211,11 @@ def test_a_network_can_be_dropped(page: Page, tmp_path: Path) -> None:
 
 
 def test_names_of_strangers_are_text(page: Page, recording: Path) -> None:
-    hostile = recording.rename(recording.with_name("<img src=x onerror=alert(1)>.aedat4"))
+    hostile = recording.rename(recording.with_name("-<img src=x onerror='alert(1)'>.aedat4"))
     drop_files(page, hostile)
     page.wait(f"page.state.ended && page.state.rec.name === {json.dumps(hostile.name)}")
     assert page.run("document.images.length") == 0
+    assert shlex.split(text(page, "command"))[3] == f"./{hostile.name}"
 
 
 @pytest.mark.parametrize("dark", [False, True])

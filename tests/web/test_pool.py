@@ -67,7 +67,7 @@ def check_errors(found: dict[str, Any]) -> None:
         "length": ("argument", "a multiple of 2048 integers, not 3"),
         "nothing": ("argument", "there is no window to run"),
         "fraction": ("argument", "integers of 32 bits"),
-        "file": ("file", "not a .lmhtf file"),
+        "file": ("file", "neither a .lmht nor a .lmhtf file"),
         "workers": ("argument", "within 1..256"),
         "closing": ("argument", "the pool is closed"),
         "closed": ("argument", "the pool is closed"),

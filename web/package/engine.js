@@ -1,7 +1,7 @@
 // Networks, recordings and streams in WebAssembly. Each network and each recording has a memory of
 // its own, which goes away with the object: nothing has to be freed.
 import { LmhtError } from "./errors.js";
-import { flatFromHdf5, isHdf5 } from "./hdf5.js";
+import { flatFromHdf5, isFlat, isHdf5 } from "./hdf5.js";
 import { WASM } from "./wasm.js";
 
 const STATUS = { "-1": "argument", "-2": "file", "-3": "unsupported", "-4": "io", "-5": "event", "-6": "memory" };
@@ -16,6 +16,7 @@ const NO_FUNCTION = 52; // ENOSYS, of what the module asks its system for
 const demand = (holds, message) => {
   if (!holds) throw new LmhtError(message);
 };
+const isInt32 = (value) => Number.isInteger(value) && Math.abs(value) < 2 ** 31;
 
 // ------------------------------------------------------------------------------------- the module
 
@@ -59,7 +60,7 @@ class Instance {
     };
   }
 
-  // The status of a function; an error is thrown.
+  // What a function returns; an error is thrown. An address comes as a signed integer.
   call(name, ...values) {
     const { lmht_web_stack, lmht_web_restore } = this.exports;
     const stack = lmht_web_stack();
@@ -120,14 +121,15 @@ class Instance {
     });
   }
 
-  text(at) {
+  text(address) {
+    const at = address >>> 0;
     if (at === 0) return null;
     const memory = new Uint8Array(this.exports.memory.buffer);
     return new TextDecoder().decode(memory.slice(at, memory.indexOf(0, at)));
   }
 
-  integers(at, count) {
-    const view = this.view();
+  integers(address, count) {
+    const [view, at] = [this.view(), address >>> 0];
     return Array.from({ length: count }, (_, i) => integer(view.getBigInt64(at + 8 * i, true)));
   }
 }
@@ -190,6 +192,7 @@ export class Network {
     const instance = await Instance.create();
     const given = asBytes(content);
     const bytes = isHdf5(given) ? flatFromHdf5(given) : given;
+    if (!isFlat(bytes)) throw new LmhtError("is neither a .lmht nor a .lmhtf file", "file");
     const at = instance.copy(bytes);
     const handle = instance.make("lmht_network_read", at, bytes.length, 0);
     instance.exports.free(at);
@@ -251,9 +254,7 @@ export class Network {
     const count = windows.length / this.windowLength;
     instance.scratch(4 * windows.length, (at) => {
       const target = new Int32Array(instance.exports.memory.buffer, at, windows.length);
-      target.set(windows);
-      const exact = windows instanceof Int32Array || target.every((value, i) => value === windows[i]);
-      demand(exact, "windows are integers of 32 bits");
+      demand(typeof windows[0] !== "bigint" && fill(target, windows), "windows are integers of 32 bits");
       instance.call("lmht_engine_run", this._engine, at, count, trace ? TRACE : 0, this._result);
     });
     return readResult(this, this._result);
@@ -262,6 +263,12 @@ export class Network {
   stream(options = {}) {
     return new Stream(this, options);
   }
+}
+
+// Copies values; whether all of them are integers of 32 bits.
+function fill(target, values) {
+  target.set(values);
+  return values instanceof Int32Array || target.every((value, i) => value === values[i]);
 }
 
 function readResult(network, handle) {
@@ -288,7 +295,7 @@ function readTraces(network, handle, count) {
   const instance = network._instance;
   const layers = network.layers.filter((layer) => layer.spikes >= 0);
   const traces = layers.map(({ spikes, steps, channels, height, width }) => {
-    const at = instance.call("lmht_result_trace", handle, spikes);
+    const at = instance.call("lmht_result_trace", handle, spikes) >>> 0;
     const size = count * steps * channels * height * width;
     return at === 0 ? null : new Int32Array(instance.exports.memory.buffer, at, size).slice();
   });
@@ -299,13 +306,16 @@ function readTraces(network, handle, count) {
 
 export class Events {
   constructor(bytes) {
+    demand(bytes instanceof Uint8Array && bytes.length % EVENT_BYTES === 0,
+      `events are a Uint8Array of ${EVENT_BYTES} bytes each`);
     this.bytes = bytes;
     this.length = bytes.length / EVENT_BYTES;
     this._view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  static from({ t, x, y, p }) {
-    demand([x, y, p].every((column) => column?.length === t?.length), "events have one t, x, y and p each");
+  static from({ t, x, y, p } = {}) {
+    const columns = [t, x, y, p].every((column) => column?.length >= 0 && column.length === t.length);
+    demand(columns, "events have one t, x, y and p each");
     const events = new Events(new Uint8Array(EVENT_BYTES * t.length));
     for (let i = 0; i < t.length; i++) events._set(i, t[i], x[i], y[i], p[i]);
     return events;
@@ -359,6 +369,8 @@ export class Recording {
   static async open(content, name, { width = 0, height = 0, track = null } = {}) {
     const instance = await Instance.create();
     const bytes = asBytes(content);
+    demand(typeof name === "string", "a recording has a name, whose suffix is that of its format");
+    demand([width, height].every(isInt32), "the size of a sensor is two integers");
     const at = instance.copy(bytes);
     const handle = instance.withText(name, (named) => instance.withText(track, (chosen) =>
       instance.make("lmht_recording_read", at, bytes.length, named, width, height, chosen)));
@@ -399,8 +411,9 @@ const streams = new FinalizationRegistry(({ instance, handle, decision }) => {
 });
 
 export class Stream {
-  constructor(network, { width, height, window = {}, drop = false, smooth = 1, minMargin = -1, maxGap = MAX_GAP,
-    trace = false } = {}) {
+  constructor(network, { width = network.input.width, height = network.input.height, window = {}, drop = false, smooth = 1,
+    minMargin = -1, maxGap = MAX_GAP, trace = false } = {}) {
+    demand([width, height].every(isInt32), "the size of a sensor is two integers");
     this.network = network;
     this.trace = trace;
     this._instance = network._instance;
@@ -408,8 +421,7 @@ export class Stream {
     const given = { rule, drop, smooth, minMargin, maxGap, trace };
     this._handle = this._instance.scratch(128, (at) => {
       this._writeOptions(at, given);
-      return this._instance.make("lmht_stream_create", network._handle, width ?? network.input.width,
-        height ?? network.input.height, at);
+      return this._instance.make("lmht_stream_create", network._handle, width, height, at);
     });
     this._decision = this._instance.allocate(128);
     streams.register(this, { instance: this._instance, handle: this._handle, decision: this._decision });
@@ -419,6 +431,7 @@ export class Stream {
     const view = this._instance.view();
     demand(RULES.includes(rule.by), `windows are cut by ${RULES.slice(1).join(", ")}, not by ${rule.by}`);
     demand([rule.length, maxGap].every(Number.isSafeInteger), "a length and a gap are integers");
+    demand([rule.hop, smooth].every(isInt32), "a hop and a number of windows are integers");
     view.setInt32(at, RULES.indexOf(rule.by), true);
     view.setInt32(at + 4, rule.hop, true);
     view.setBigInt64(at + 8, BigInt(rule.length), true);
@@ -428,6 +441,7 @@ export class Stream {
   }
 
   push(events) {
+    demand(events instanceof Events, "events are an object of the class Events");
     const instance = this._instance;
     instance.scratch(events.bytes.length, (at) => {
       instance.bytes(at, events.bytes.length).set(events.bytes);
@@ -437,6 +451,7 @@ export class Stream {
   }
 
   elapse(t) {
+    demand(Number.isSafeInteger(t), "a time is an integer, in microseconds");
     this._instance.call("lmht_stream_elapse", this._handle, BigInt(t));
     return this.decisions();
   }

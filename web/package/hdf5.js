@@ -18,6 +18,7 @@ const refuse = (message, kind = "file") => {
 const requireFile = (holds, what) => holds || refuse(`is damaged or of another layout: ${what}`);
 
 export const isHdf5 = (bytes) => SIGNATURE.every((byte, i) => bytes[i] === byte);
+export const isFlat = (bytes) => utf8(SCHEMA.flat.magic).every((byte, i) => bytes[i] === byte);
 
 // ------------------------------------------------------------------------------------------ HDF5
 

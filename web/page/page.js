@@ -104,15 +104,28 @@ async function load() {
     const net = await Network.read(state.networks.get(network)).catch((error) => { throw named(error, network); });
     const rec = await readRecording(recording).catch((error) => { throw named(error, recording); });
     if (mine !== state.loading) return; // something else was chosen meanwhile
-    Object.assign(state, { net, rec, loaded: [network, recording] });
+    begin(net, rec, [network, recording]);
     describe(network);
-    start();
     play();
   } catch (error) {
     if (mine !== state.loading) return;
     if (error.message.includes(UNSIZED)) $("sensor").focus(); // for an answer
     else if (state.loaded) [$("network").value, $("recording").value] = state.loaded; // still there
     fail(error);
+  }
+}
+
+// Takes a network and a recording. If they do not fit, those before stay.
+function begin(net, rec, loaded) {
+  const before = { ...state };
+  Object.assign(state, { net, rec, loaded });
+  makeRules(net);
+  try {
+    start();
+  } catch (error) {
+    Object.assign(state, before);
+    if (state.net) makeRules(state.net);
+    throw named(error, loaded[0]);
   }
 }
 
@@ -217,13 +230,19 @@ function start() {
 function command() {
   const { rec } = state;
   const network = $("network").value;
-  const named = (name, examples) => (name in examples ? `zoo:${stemOf(name)}` : name);
-  const files = [named(network, EXAMPLES.networks), named(rec.name, EXAMPLES.recordings)];
+  const word = (name, examples) => (name in examples ? `zoo:${stemOf(name)}` : quoted(name));
+  const files = [word(network, EXAMPLES.networks), word(rec.name, EXAMPLES.recordings)];
   const rule = chosenRule();
   const [chosen, overlap] = [$("rule").value !== "", $("overlap").checked && rule.by !== "recording"];
   const length = chosen ? ` --by time --length ${rule.length}us` : "";
   const sensor = sensorOf(rec.name) ? ` --sensor ${rec.width}x${rec.height}` : "";
   return `lmht stream ${files.join(" ")} --drop${sensor}${length}${overlap ? " --hop 1" : ""} --json -`;
+}
+
+// The name of a file as a word of a shell, which no verb takes for an option.
+function quoted(name) {
+  const path = name.startsWith("-") ? `./${name}` : name;
+  return /^[\w./+-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
 
 // Runs windows for a few milliseconds.
@@ -324,7 +343,6 @@ function describe(network) {
   $("classes").replaceChildren();
   state.rows = makeLayerRows($("layers"), synaptic, spiking.length, observer);
   $("seek").max = String(rec.duration);
-  makeRules(net);
   write($("source"), `${whole.format(rec.drawn.length)} events of a sensor of ${rec.width} × ${rec.height} pixels`);
   write($("about"), aboutText(network));
 }
@@ -598,7 +616,7 @@ $("recording").addEventListener("change", chooseRecording);
 for (const name of ["rule", "overlap"]) $(name).addEventListener("change", restart);
 $("sensor").addEventListener("change", enterSensor);
 $("open").addEventListener("click", () => $("file").click());
-$("file").addEventListener("change", () => openFiles([...$("file").files]));
+$("file").addEventListener("change", () => openFiles([...$("file").files]).catch(fail));
 $("save").addEventListener("click", save);
 $("unit").addEventListener("click", () => {
   state.logits = !state.logits;
@@ -614,12 +632,12 @@ addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").h
 addEventListener("drop", (event) => {
   event.preventDefault();
   $("drop").hidden = true;
-  openFiles([...event.dataTransfer.files]);
+  openFiles([...event.dataTransfer.files]).catch(fail);
 });
 dark.addEventListener("change", () => requestAnimationFrame(drawCharts));
 observer.observe($("course"));
 
-async function begin() {
+async function main() {
   document.body.classList.toggle("embedded", embedded);
   for (const [name, { title, content }] of [...Object.entries(EXAMPLES.networks), ...Object.entries(EXAMPLES.recordings)]) {
     addFile(name, await unpack(content), title);
@@ -632,4 +650,4 @@ async function begin() {
 
 globalThis.page = { state, addFile, openFiles, load, decisionLines, countsUpTo, $ }; // for tests
 requestAnimationFrame(draw);
-begin().catch(fail);
+main().catch(fail);

@@ -20,7 +20,6 @@ const seconds = (us) => `${(us / 1e6).toFixed(3)} s`;
 const lasting = (seconds) =>
   seconds < 1 ? `${(1000 * seconds).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`;
 
-// Writes a text only if it changes: each write lays out its surroundings.
 // Calls the function of a pressed key, which `keys` names as "Shift+ArrowLeft" or "o", unless the control
 // with the focus uses the key itself.
 function listenToKeys(keys) {
@@ -34,6 +33,7 @@ function listenToKeys(keys) {
   });
 }
 
+// Writes a text only if it changes: each write lays out its surroundings.
 function write(node, text) {
   if (node.firstChild?.data !== String(text)) node.textContent = text;
 }
