@@ -89,6 +89,13 @@ def test_several_processes_make_the_same(images: Path) -> None:
     assert recorded(images / "out1") == recorded(images / "out2")
 
 
+def test_a_run_that_was_killed_while_it_wrote_the_description_continues(images: Path) -> None:
+    (images / "out" / "CIFAR10DVS").mkdir(parents=True)
+    (images / "out" / "CIFAR10DVS" / ".emulated.json.abandoned").touch()
+    assert lmht("emulate", images, "--out", images / "out", "--per-class", 1) == 0
+    assert len(recorded(images / "out")) == 10
+
+
 def test_mistakes(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = images / "out"
     assert "there is no file test*.parquet" in refused(
