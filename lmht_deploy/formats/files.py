@@ -13,7 +13,15 @@ from pathlib import Path
 
 from lmht_deploy.errors import LmhtError, StorageError, first_line, show
 
-__all__ = ["as_path", "atomic_write", "check_folder", "check_writable", "no_file", "reading"]
+__all__ = [
+    "as_path",
+    "atomic_write",
+    "check_folder",
+    "check_writable",
+    "make_folder",
+    "no_file",
+    "reading",
+]
 
 # Names of open streams. A file behind one of them belongs to whoever opened it and is not replaced.
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
@@ -98,6 +106,18 @@ def check_folder(folder: str | Path) -> None:
         raise StorageError(f"{folder}: cannot be written; {there} is a file, not a folder")
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".lmht-", dir=there))
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written ({error.strerror or error})") from None
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, and those that it lies in, where they do not exist.
+
+    Raises:
+        StorageError: A folder cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written ({error.strerror or error})") from None
 

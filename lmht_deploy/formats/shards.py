@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.files import atomic_write, reading
+from lmht_deploy.formats.files import atomic_write, make_folder, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
 from lmht_deploy.result import Result
 
@@ -180,7 +180,7 @@ def save_shard(content: bytes, path: Path) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 

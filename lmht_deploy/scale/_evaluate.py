@@ -23,7 +23,7 @@ from lmht_deploy.analysis.runner import as_windows
 from lmht_deploy.analysis.scores import check_labels
 from lmht_deploy.data import Windows
 from lmht_deploy.errors import DataError, StorageError, counted
-from lmht_deploy.formats.files import as_path, check_folder
+from lmht_deploy.formats.files import as_path, check_folder, make_folder
 from lmht_deploy.formats.lmht import load_input
 from lmht_deploy.ir import window_steps
 
@@ -225,7 +225,7 @@ def prepare_folder(out: str | Path) -> Path:
     require_package("pyarrow", "scale")
     folder = as_path(out)
     check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return folder.absolute()
 
 

@@ -213,6 +213,16 @@ def test_a_failure_is_named_and_the_others_go_on(
     assert (found.shards, found.computed, found.failed) == (6, 3, 3)
 
 
+def test_a_folder_that_cannot_be_created_is_named(
+    path: Path, windows: np.ndarray, tmp_path: Path
+) -> None:
+    (tmp_path / "shards").write_text("a file")
+    found = lmht.evaluate(path, windows, out=tmp_path, shard=24, workers=1)
+    (said,) = found.failures
+    assert f"{tmp_path / 'shards'}/" in said
+    assert said.endswith(": cannot be written (Not a directory) (1 shard)")
+
+
 def test_the_time_of_an_audit_is_not_that_of_the_shards(
     path: Path, windows: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

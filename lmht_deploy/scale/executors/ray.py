@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from lmht_deploy._packages import require_package
 from lmht_deploy.errors import BackendError, LmhtError, StorageError, first_line
-from lmht_deploy.formats.files import atomic_write
+from lmht_deploy.formats.files import atomic_write, make_folder
 
 from .._task import Outcome, T, Task
 from .._windows import WindowStore
@@ -66,7 +67,9 @@ def _connect(ray: Any, address: str | None, workers: int | None) -> None:
     if address is None:
         options |= {"include_dashboard": False, "num_cpus": workers}
     try:
-        ray.init(address, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the error says what is wrong
+            ray.init(address, **options)
     except Exception as error:  # Ray raises almost every type
         where = address or "on this machine"
         raise BackendError(f"Ray cannot be reached {where} ({first_line(error)})") from None
@@ -141,7 +144,7 @@ def _written(outcome: Outcome[Any], contents: Sequence[bytes]) -> Outcome[Any]:
     """Write the files of a task, and return its outcome."""
     try:
         for target, content in zip(outcome.task.targets, contents, strict=False):
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(target).parent)
             with atomic_write(target) as temporary:
                 temporary.write_bytes(content)
     except LmhtError as error:
