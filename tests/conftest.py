@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator
 from typing import Any
@@ -17,6 +18,7 @@ CACHE = tempfile.mkdtemp(prefix="lmht-cache-")
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it would end the process
 os.environ |= {
     "HF_HOME": f"{CACHE}/huggingface",
     "HF_HUB_OFFLINE": "1",

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from lmht_deploy.cli._signals import ctrl_c_like
-
-
-@pytest.fixture(autouse=True)
-def interrupts() -> Iterator[None]:
-    """SIGINT raises KeyboardInterrupt, also in the workers of pytest-xdist."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 class Fragile:
