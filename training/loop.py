@@ -216,7 +216,7 @@ class _Session:
             lambda: f"the network does not fit {self.device}; try a network.width below {width:g}"
         ):
             model = self._initial_model()
-            chosen = self.recipe.training.channels_last and computes_channels_last(
+            chosen = self.recipe.training.channels_last and supports_channels_last(
                 model, self.device
             )
             layout = torch.channels_last if chosen else torch.contiguous_format
@@ -469,16 +469,16 @@ class _Writer:
             self._thread.shutdown()
 
 
-def computes_channels_last(model: nn.Module, device: torch.device) -> bool:
-    """Whether `device` computes the gradients of `model` right in the channels-last format.
+def supports_channels_last(model: nn.Module, device: torch.device) -> bool:
+    """Whether `model` can be trained on `device` in the channels-last format.
 
-    On processors, oneDNN 3.12 writes beyond a buffer where a 1 x 1 convolution with a stride reads
-    fewer channels than a vector holds, and returns wrong gradients of its weights
-    (https://github.com/uxlfoundation/oneDNN/issues/6035).
+    On a CPU, oneDNN 3.12 corrupts memory and returns wrong gradients of the weights of a 1 x 1
+    convolution with a stride, if it has fewer input channels than a vector register has numbers
+    (https://github.com/uxlfoundation/oneDNN/issues/6035). Other formats are computed right.
     """
     return device.type != "cpu" or not any(
         isinstance(module, nn.Conv2d)
-        and module.in_channels < 16  # float32 in the longest vectors
+        and module.in_channels < 16  # a register of AVX-512 has 16 float32 numbers
         and max(module.stride) > 1
         and max(module.kernel_size) == 1
         for module in model.modules()

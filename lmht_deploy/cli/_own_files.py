@@ -1,6 +1,7 @@
 """Names of the files and folders that verbs write to an output folder.
 
-Another output file must not have one of them: one would replace the other, or look like a result.
+No other output of the same command may have such a name. The verb would replace it, or a later
+command would read it as a result.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ OWN_FILES: Mapping[str, Sequence[str]] = {
     "search --out": (*_EVALUATION, "best.lmht", "measured.npz"),
     "train --out": _RUN,
 }
-"""Patterns of names by option, or by verb and option."""
+"""Patterns of names by verb and option. All verbs write the same files for `--figures`."""
 
 
 def patterns_of(verb: str, option: str) -> Sequence[str]:
@@ -29,7 +30,7 @@ def patterns_of(verb: str, option: str) -> Sequence[str]:
 
 
 def is_own(path: Path, folder: Path, patterns: Sequence[str]) -> bool:
-    """Whether a path is one of the files that a verb writes to `folder`, or is below one."""
+    """Whether `path`, or a folder in `folder` that holds it, has a name of one of the patterns."""
     if folder not in path.parents:
         return False
     name = path.relative_to(folder).parts[0]

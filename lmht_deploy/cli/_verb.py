@@ -42,7 +42,10 @@ class Verb(TyperCommand):
         return super().invoke(ctx)
 
     def _check_folders(self, values: Mapping[str, Any]) -> None:
-        """Refuse an output in an output folder with a name that the command writes there."""
+        """Refuse an output in the folder of another one, if the command writes its name there.
+
+        `patterns_of` has no names for outputs that are files.
+        """
         outputs = [
             (parameter.opts[0], Path(os.path.realpath(value)))
             for parameter in filter(_is_output, self.params)

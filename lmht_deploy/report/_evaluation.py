@@ -47,7 +47,7 @@ def evaluation_report(content: Content) -> Report:
     data = ", ".join(dict.fromkeys(row["data"] for row in rows))
     return Report(
         texts.printable(f"evaluation on {data}"),
-        f"{counted(len(rows), 'row')}",
+        counted(len(rows), "row"),
         tuple(_facts(content)),
         (),
         sections,

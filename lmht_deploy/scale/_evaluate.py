@@ -230,9 +230,10 @@ def prepare_folder(out: str | Path) -> Path:
 
 
 def open_workers(folder: Path, on: str, workers: int | None) -> Executor:
-    """Return the executor of an evaluation; its workers start at once if there is no result yet.
+    """Return the executor of an evaluation.
 
-    Where there are results, nothing may be left to compute: workers start with the first shard.
+    If `folder` holds no result, its workers start at once. Otherwise all shards may have a result
+    already, so the workers start with the first shard that has none.
     """
     ahead = next((folder / RESULTS).glob("??/*.parquet"), None) is None
     return open_executor("shard", on, workers, ahead=ahead)

@@ -20,7 +20,7 @@ from lmht_deploy.errors import DataError, LmhtError, StorageError, TrainingError
 from lmht_deploy.training import loop, recipe, run_folder, runs
 from lmht_deploy.training.data import Data
 from lmht_deploy.training.evaluation import evaluate
-from lmht_deploy.training.loop import Progress, computes_channels_last, train
+from lmht_deploy.training.loop import Progress, supports_channels_last, train
 from lmht_deploy.training.lowering import lower
 from lmht_deploy.training.neurons import QCFS
 from lmht_deploy.training.recipe import Recipe
@@ -437,8 +437,8 @@ def test_channels_last_only_where_gradients_are_right(
     channels: int, kernel: int, stride: int, right: bool
 ) -> None:
     model = nn.Sequential(nn.Conv2d(channels, 4, kernel, stride))
-    assert computes_channels_last(model, torch.device("cpu")) == right
-    assert computes_channels_last(model, torch.device("cuda"))
+    assert supports_channels_last(model, torch.device("cpu")) == right
+    assert supports_channels_last(model, torch.device("cuda"))
 
 
 def test_a_narrow_network_trains_the_same_in_both_formats(tmp_path: Path) -> None:
