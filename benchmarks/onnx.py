@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from lmht_deploy import backends, reference
+from lmht_deploy.errors import BackendError
 from lmht_deploy.exporters.onnx import export_onnx
 from lmht_deploy.formats.onnx import sealed
 from lmht_deploy.ir import Network
@@ -77,16 +78,18 @@ def by_omega(omega: Omega, options: argparse.Namespace) -> Iterator[Row]:
     """Compare the files with the rivals."""
     windows = event_windows((2, options.size, options.size), 4)
     net = resnet18(options.size, omega=omega)
-    runs: dict[str, Run] = {
-        name: file_run(net, windows, options.threads, **choices)
-        for name, choices in FORMS.items()
-        if backends.unavailable(choices.get("backend", "onnx")) is None
-    }
+    runs: dict[str, Run] = {}
+    not_run = {}
+    for name, choices in FORMS.items():
+        try:
+            runs[name] = file_run(net, windows, options.threads, **choices)
+        except BackendError as error:
+            not_run[name] = str(error)
     runner = backends.open_network("torch", net, threads=options.threads)
     runs["torch backend"] = lambda: runner.run(windows)
     others = rivals.build(net, windows, options.threads)
     runs |= {name: others[name] for name in RIVALS if name in others}
-    yield Row("ResNet-18", best_of_each(runs, options.seconds))
+    yield Row("ResNet-18", best_of_each(runs, options.seconds), not_run=not_run)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

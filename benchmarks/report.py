@@ -47,11 +47,13 @@ class Row:
         label: What was measured.
         times: Milliseconds by column. The first column is the reference of the ratios.
         figures: Other figures by name, which includes the unit.
+        not_run: Columns that were not measured, and why.
     """
 
     label: str
     times: Mapping[str, float] = field(default_factory=dict)
     figures: Mapping[str, float] = field(default_factory=dict)
+    not_run: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -66,13 +68,15 @@ class Row:
             "milliseconds": dict(self.times),
             "ratios": self.ratios,
             **({"figures": dict(self.figures)} if self.figures else {}),
+            **({"not_run": dict(self.not_run)} if self.not_run else {}),
         }
 
     def __str__(self) -> str:
         ratios = {name: f" = {ratio:5.2f}x" for name, ratio in self.ratios.items()}
         times = [f"{name} {ms:8.3f} ms{ratios.get(name, '')}" for name, ms in self.times.items()]
         figures = [f"{name} {_rounded(value)}" for name, value in self.figures.items()]
-        return f"{self.label:34s} {'   '.join(times + figures)}"
+        not_run = [f"\n  {name}: not run: {reason}" for name, reason in self.not_run.items()]
+        return f"{self.label:34s} {'   '.join(times + figures)}{''.join(not_run)}"
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,14 @@ def _column(values: np.ndarray) -> Any:
     return pyarrow.Array.from_buffers(dtype, values.size, [None, content])
 
 
+def _values(column: Any) -> np.ndarray:
+    """Return the values of a `_column`. Its method `to_numpy` would import pandas."""
+    kind = {"int64": np.int64, "double": np.float64}[str(column.type)]
+    if column.null_count:
+        raise ValueError("a value is missing")
+    return np.frombuffer(column.buffers()[1], kind, len(column), 8 * column.offset)
+
+
 def _lists(logits: np.ndarray) -> Any:
     import pyarrow
 
@@ -157,15 +165,16 @@ def _about(result: Result) -> dict[str, Any]:
 
 def _result(table: Any, about: dict[str, Any]) -> Result:
     counts: dict[str, dict[str, np.ndarray]] = {name: {} for name in COUNTS}
-    columns = {name: table.column(name).to_numpy() for name in table.column_names[1:]}
+    table = table.combine_chunks()
+    columns = {name: _values(table.column(name).chunk(0)) for name in table.column_names[1:]}
     steps = columns.pop("steps", None)
     for column, values in columns.items():
         name, _, layer = column.partition(":")
         counts[name][layer] = values
-    logits = table.column("logits").combine_chunks()
+    logits = table.column("logits").chunk(0)
     return Result(
         backend=about["backend"],
-        logits=logits.flatten().to_numpy().reshape(len(logits), -1),
+        logits=_values(logits.flatten()).reshape(len(logits), -1),
         scale=about["scale"],
         macs=about["macs"],
         seconds=about["nanoseconds"] / 1e9,
@@ -201,7 +210,9 @@ def load_shard(path: Path) -> Result:
 def _decode(path: Path) -> Result:
     from pyarrow import parquet
 
-    table = parquet.read_table(io.BytesIO(path.read_bytes()), page_checksum_verification=True)
+    # Not `read_table`, which imports pandas where it is installed and takes longer.
+    content = io.BytesIO(path.read_bytes())
+    table = parquet.ParquetFile(content, page_checksum_verification=True).read()
     about = json.loads((table.schema.metadata or {}).get(KEY, b"{}"))
     SCHEMA.check(path, about.get("format"), about.get("version"))
     found = _result(table, about)
