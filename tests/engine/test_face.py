@@ -62,6 +62,21 @@ def test_expected_costs_of_paths(isa: str) -> None:
             model.path_costs(layer, density)
 
 
+@pytest.mark.parametrize("isa", engine.isas())
+def test_rows_in_the_padding_cost_nothing(isa: str) -> None:
+    """Products of tiles take them along. Large weights cost lists a little more."""
+    costs = []
+    for height, padding in ((3, (1, 1)), (1, (0, 1))):
+        b = Builder(51, shape=(64, 1, 13), steps=4, max_value=1)
+        a = b.neurons("a", b.conv("input", 64, (height, 3), padding=padding), steps=4, levels=1)
+        model = engine.Model(b.finish(a), isa=isa)
+        (found,) = model.path_costs("a", 0.2)
+        if model.costs["tile_product"]:
+            del found["dense"]
+        costs.append(found)
+    assert costs[0] == pytest.approx(costs[1], rel=0.02)
+
+
 def test_inspect_states_the_expected_paths(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

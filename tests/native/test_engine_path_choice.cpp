@@ -22,8 +22,8 @@ static SynapseTraits traits(Format format, int64_t max_count) {
             .steps = 4,
             .max_count = max_count,
             .width = 10,
-            .kernel_area = 9,
-            .places = 36,
+            .kernel = {3, 3},
+            .positions = 12,
             .channels = 64,
             .aligned_channels = true,
             .slices = 1,
@@ -33,7 +33,7 @@ static SynapseTraits traits(Format format, int64_t max_count) {
 
 // Of one output row, under which lie 3 x 10 pixels of 64 channels in 4 steps.
 static SpikeStatistics spikes(int64_t n) {
-    return {.rows = 1, .spikes = n, .active = n, .max_row_spikes = n};
+    return {.rows = 1, .input_rows = 3, .spikes = n, .active = n, .max_row_spikes = n};
 }
 static constexpr int64_t FULL = 3 * 10 * 64 * 4;
 
@@ -61,6 +61,17 @@ TEST(costs_rise_with_the_spikes_and_the_choice_changes_once) {
         before = costs;
     }
     CHECK_EQUAL(changes, 1);
+}
+
+TEST(input_rows_in_the_padding_cost_dot_products_nothing) {
+    const SynapseTraits synapse = traits(Format::Binary, 1);
+    SpikeStatistics edge = spikes(100);
+    edge.input_rows = 2;
+    const auto dense = [&](const SpikeStatistics& under) {
+        return *chooser().estimate(synapse, under)[Path::Dense];
+    };
+    // 10 pixels in 4 steps, 3 * 64 inputs per row.
+    CHECK_EQUAL(dense(spikes(100)) - dense(edge), 10 * 4 * 3 * 64 * 0.5);
 }
 
 TEST(tiles_are_counted_where_the_tier_has_them) {
@@ -116,7 +127,7 @@ TEST(only_possible_paths_have_costs) {
 
 TEST(counts_that_do_not_fit_the_lists_are_not_graded) {
     const SynapseTraits synapse = traits(Format::Counts, 200);
-    const int64_t room = MAX_TWICE * synapse.places * synapse.channels;
+    const int64_t room = MAX_TWICE * synapse.positions * synapse.kernel.y * synapse.channels;
     const SpikeStatistics fitting{
         .rows = 1, .spikes = 2 * room, .active = 99, .max_row_spikes = 2 * room + 1};
     SpikeStatistics crowded = fitting;

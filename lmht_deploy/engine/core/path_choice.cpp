@@ -17,7 +17,8 @@ constexpr Path PREFERENCE[] = {Path::Shared,   Path::Ones,  Path::Graded,
 // needs floor(k / 2) entries for a spike of k, and has MAX_TWICE entries for each input under an
 // output row.
 bool fits_lists(const SynapseTraits& synapse, const SpikeStatistics& spikes) {
-    const int64_t room = MAX_TWICE * synapse.places * synapse.channels;
+    const int64_t room =
+        int64_t(MAX_TWICE) * synapse.positions * synapse.kernel.y * synapse.channels;
     return synapse.max_count / 2 <= MAX_TWICE || spikes.max_row_spikes / 2 <= room;
 }
 
@@ -29,10 +30,10 @@ double slice_factor(size_t bytes, double of_large) {
     return 1 + (of_large - 1) * std::clamp(size, 0.0, 1.0);
 }
 
-// Words of inputs under `rows` output rows, in all blocks.
-double words(const SynapseTraits& synapse, int rows) {
-    const int words_per_place = (synapse.channels + LANES - 1) / LANES;
-    return double(rows) * double(synapse.places) * words_per_place * synapse.steps;
+// Words of inputs under the output rows, in all blocks.
+double words(const SynapseTraits& synapse, const SpikeStatistics& spikes) {
+    const int words_per_pixel = (synapse.channels + LANES - 1) / LANES;
+    return double(spikes.input_rows) * synapse.positions * words_per_pixel * synapse.steps;
 }
 
 // The estimates without those of all paths but `path`: what remains if `path` is forced.
@@ -55,6 +56,7 @@ SpikeStatistics expected_statistics(const Geometry& geometry, const Tensor& tens
     const double shared = neurons / geometry.height_out * fires * fires;  // of a row and a pair
     SpikeStatistics found;
     found.rows = geometry.height_out;
+    found.input_rows = rows_under;
     found.spikes = std::llround(neurons * tensor.steps * density);
     found.active = std::llround(neurons * source.spikes.steps * active);
     found.max_row_spikes = found.spikes / found.rows;
@@ -98,8 +100,8 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
             .steps = source.spikes.steps,
             .max_count = source.max_count,
             .width = geometry.width_out,
-            .kernel_area = geometry.kernel.x * geometry.kernel.y,
-            .places = int64_t(geometry.columns.size()) * geometry.kernel.y,
+            .kernel = geometry.kernel,
+            .positions = int(geometry.columns.size()),
             .channels = slice.channels,
             .aligned_channels = slice.channel0 % LANES == 0,
             .slices = int(synapse.weights.slices.size()),
@@ -126,6 +128,7 @@ SpikeStatistics statistics_of(const Geometry& geometry, const Source& source, Ro
     for (int y = rows.first; y < rows.last; ++y) {
         int64_t spikes = 0;
         geometry.for_rows_under(y, [&](int row) {
+            ++found.input_rows;
             spikes += source.tally.row_spikes[row];
             found.active += active[row];
         });
@@ -179,16 +182,18 @@ double PathChooser::saved_by_sharing(const SynapseTraits& synapse,
 }
 
 // Time of all dot products, or of all products of tiles, of what comes from them, and of what
-// goes to them. Rows follow each other in tiles.
-double PathChooser::dense(const SynapseTraits& synapse, int rows) const {
-    const double inputs = double(synapse.kernel_area) * synapse.channels;
-    const double fill = words(synapse, rows) * costs_.dense_word / synapse.slices;
-    if (costs_.tile_product == 0 || synapse.row_pixels == 0)
-        return double(rows) * synapse.width * synapse.steps *
-                   (inputs * costs_.dense_slot + costs_.dense_pixel) +
+// goes to them. Dot products leave out the rows in the padding. Rows follow each other in tiles.
+double PathChooser::dense(const SynapseTraits& synapse, const SpikeStatistics& spikes) const {
+    const double fill = words(synapse, spikes) * costs_.dense_word / synapse.slices;
+    if (costs_.tile_product == 0 || synapse.row_pixels == 0) {
+        const double inputs = double(spikes.input_rows) * synapse.kernel.x * synapse.channels;
+        return double(synapse.width) * synapse.steps *
+                   (inputs * costs_.dense_slot + spikes.rows * costs_.dense_pixel) +
                fill;
+    }
     constexpr int CHANNEL_TILES = LANES / TILE_SIZE;
-    const double pixels = double(rows) * synapse.row_pixels * synapse.steps;
+    const double inputs = double(synapse.kernel.y) * synapse.kernel.x * synapse.channels,
+                 pixels = double(spikes.rows) * synapse.row_pixels * synapse.steps;
     const double products =
         std::max(pixels / TILE_SIZE, 1.0) * CHANNEL_TILES * std::ceil(inputs / DEPTH);
     return products * costs_.tile_product + pixels * costs_.tile_pixel + fill;
@@ -196,17 +201,17 @@ double PathChooser::dense(const SynapseTraits& synapse, int rows) const {
 
 // Time of handling the lists: ending one per output pixel and step (`pixel`), and searching
 // the input words for spikes (list_word), which is done once for all slices.
-double PathChooser::listing(const SynapseTraits& synapse, int rows, double pixel) const {
-    const double pixels = double(rows) * synapse.width * synapse.steps;
-    return pixels * pixel + words(synapse, rows) * costs_.list_word / synapse.slices;
+double PathChooser::listing(const SynapseTraits& synapse, const SpikeStatistics& spikes,
+                            double pixel) const {
+    const double pixels = double(spikes.rows) * synapse.width * synapse.steps;
+    return pixels * pixel + words(synapse, spikes) * costs_.list_word / synapse.slices;
 }
 
 PathCosts PathChooser::estimate_all(const SynapseTraits& synapse,
                                     const SpikeStatistics& spikes) const {
     const bool binary = synapse.format == Format::Binary;
     const double rows = synapse.rows_per_spike,
-                 lists = listing(synapse, spikes.rows,
-                                 binary ? costs_.list_pixel : costs_.graded_pixel),
+                 lists = listing(synapse, spikes, binary ? costs_.list_pixel : costs_.graded_pixel),
                  weighted = double(spikes.active) * rows * costs_.weighted_row + lists;
     PathCosts costs;
     if (synapse.format == Format::Wide) {
@@ -224,7 +229,7 @@ PathCosts PathChooser::estimate_all(const SynapseTraits& synapse,
             costs[Path::Graded] = added * rows * costs_.graded_row + lists;
     }
     if (synapse.max_count <= dense_max_ && synapse.aligned_channels)
-        costs[Path::Dense] = dense(synapse, spikes.rows);
+        costs[Path::Dense] = dense(synapse, spikes);
     return costs;
 }
 

@@ -17,12 +17,12 @@ struct RowRange {
 
 // What the costs depend on besides the spikes: a synapse, one slice of its weights, its source.
 struct SynapseTraits {
-    Format format;          // of the source
-    int steps;              // blocks of the source
-    int64_t max_count;      // largest k of a block
-    int width;              // output pixels per row
-    int kernel_area;        // taps per output pixel
-    int64_t places;         // column positions times kernel rows: (pixel, kernel row) pairs per row
+    Format format;      // of the source
+    int steps;          // blocks of the source
+    int64_t max_count;  // largest k of a block
+    int width;          // output pixels per row
+    Extent kernel;
+    int positions;          // of columns under an output row
     int channels;           // input channels that the slice reads
     bool aligned_channels;  // whether the first of them begins a word
     int slices;             // that share the lists
@@ -46,6 +46,7 @@ constexpr double graded_rows(double active, double spikes) {
 // The spikes under some output rows, in all blocks.
 struct SpikeStatistics {
     int rows = 0;                // output rows
+    int input_rows = 0;          // sum of the input rows under each of them, without padding
     int64_t spikes = 0;          // sum of k
     int64_t active = 0;          // entries with k != 0
     int64_t max_row_spikes = 0;  // largest sum of k under one output row
@@ -89,8 +90,8 @@ public:
 
 private:
     PathCosts estimate_all(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
-    double dense(const SynapseTraits& synapse, int rows) const;
-    double listing(const SynapseTraits& synapse, int rows, double pixel) const;
+    double dense(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
+    double listing(const SynapseTraits& synapse, const SpikeStatistics& spikes, double pixel) const;
     double saved_by_sharing(const SynapseTraits& synapse, const SpikeStatistics& spikes) const;
 
     Costs costs_;

@@ -20,12 +20,13 @@ bool reads_most_weights(const Synapse& synapse, const Source& source) {
     return std::accumulate(active, active + source.spikes.height, int64_t(0)) >= needed;
 }
 
-WeightRange next_weights(const Model& model, const MemoryPlan& plan, size_t index, Path path) {
+WeightRange next_weights(const Model& model, const MemoryPlan& plan, size_t index,
+                         const std::vector<Path>& paths) {
     for (size_t i = index + 1; i < model.layers.size(); ++i) {
         if (!model.layers[i].synaptic) continue;
         const PackedWeights& weights = model.layers[i].synaptic->synapses.front().weights;
         if (weights.slices.empty()) return {};
-        WeightRange range = weights_of(weights, 0, path);
+        WeightRange range = weights_of(weights, 0, paths[i]);
         if (plan.layers[i].order == Order::Rows)
             range.bytes = std::min(weights.size, model.cache_bytes);
         return range;

@@ -23,7 +23,9 @@ WeightRange weights_of(const PackedWeights& weights, int slice, Path path);
 bool reads_most_weights(const Synapse& synapse, const Source& source);
 
 // The weights that the next layer with synapses after layer `index` begins with: all of them, or
-// the first slice for Order::Slices. Its path is not known yet and guessed to be `path`.
-WeightRange next_weights(const Model& model, const MemoryPlan& plan, size_t index, Path path);
+// the first slice for Order::Slices. Its path is not known yet, and guessed to be that of `paths`,
+// by layer.
+WeightRange next_weights(const Model& model, const MemoryPlan& plan, size_t index,
+                         const std::vector<Path>& paths);
 
 }  // namespace lmht

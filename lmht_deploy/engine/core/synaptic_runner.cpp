@@ -39,7 +39,8 @@ SynapticRunner::SynapticRunner(const Model& model, const MemoryPlan& plan, unsig
       rows_(plan.max_rows),
       row_lists_(plan.row_lists.in(memory)),
       images_(plan.images.in(memory)),
-      paths_(plan.max_paths) {
+      paths_(plan.max_paths),
+      last_paths_(model.layers.size(), Path::Ones) {
     for (size_t thread = 0; thread < scratch_.size(); ++thread) {
         scratch_[thread].currents = plan.threads[thread].currents.in(memory);
         scratch_[thread].lists = plan.threads[thread].lists.in(memory);
@@ -180,6 +181,14 @@ int SynapticRunner::silent_blocks(const SynapticLayer& layer, int y) const {
     return layer.blocks;
 }
 
+// For the next window, in which the layer probably takes the same path. Only the entry of the
+// layer that runs is written, by the one thread that has the row; only others are read.
+void SynapticRunner::remember_path(size_t index, RowRange rows, const PreparedRow* prepared) {
+    const int middle = layer(index).height / 2;
+    if (rows.first <= middle && middle < rows.last)
+        last_paths_[index] = prepared[middle - rows.first].inputs.front().path;
+}
+
 // --------------------------------------------------------------------------------------------------
 // row by row
 
@@ -201,9 +210,9 @@ void SynapticRunner::run_some_rows(size_t index, RowRange rows, int thread, bool
     WeightRange next;
     for (int slice = 0; slice < layer.words(); ++slice) {
         if (slice == 0 || !layer.slices_share_inputs()) prepare_rows(index, rows, slice, thread);
+        if (slice == 0) remember_path(index, rows, prepared);
         if (slice == 0 && prefetch)
-            next = next_weights(model_, plan_, index, prepared->inputs.front().path)
-                       .part(rows, layer.height);
+            next = next_weights(model_, plan_, index, last_paths_).part(rows, layer.height);
         compute(index, rows, slice, prepared, thread, std::exchange(next, {}));
     }
 }
@@ -235,6 +244,7 @@ void SynapticRunner::run_slices(size_t index) {
 void SynapticRunner::prepare_slices(size_t index) {
     begin(index);
     pool_.run(layer(index).height, [&](int y, int thread) { prepare(index, y, y, 0, thread); });
+    remember_path(index, {0, layer(index).height}, rows_.data());
 }
 
 void SynapticRunner::compute_slice(size_t index, int slice, bool prefetch) {
@@ -267,7 +277,7 @@ WeightRange SynapticRunner::weights_after(size_t index, int slice, Path path) co
     const SynapticLayer& layer = this->layer(index);
     const PackedWeights& weights = layer.synapses.front().weights;
     const int next = slice + pool_.threads();
-    if (next == layer.words()) return next_weights(model_, plan_, index, path);
+    if (next == layer.words()) return next_weights(model_, plan_, index, last_paths_);
     if (next < layer.words() && !weights.slices.empty()) return weights_of(weights, next, path);
     return {};
 }

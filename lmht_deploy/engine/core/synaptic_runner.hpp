@@ -70,6 +70,7 @@ private:
     PreparedRow& prepare(size_t index, int y, int i, int slice, int thread);
     void prepare_rows(size_t index, RowRange rows, int slice, int thread);
     int silent_blocks(const SynapticLayer& layer, int y) const;
+    void remember_path(size_t index, RowRange rows, const PreparedRow* prepared);
 
     void run_rows(size_t index);
     void run_some_rows(size_t index, RowRange rows, int thread, bool prefetch);
@@ -99,6 +100,7 @@ private:
     unsigned char* images_;
     const Source* step_ = nullptr;  // read by all synapses, while a step is run
     std::vector<Path> paths_;       // of large weights of the layer: [slices][synapses]
+    std::vector<Path> last_paths_;  // that the middle row of each layer took, of its first synapse
 };
 
 }  // namespace lmht
