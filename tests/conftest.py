@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import signal
 import tempfile
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,3 +59,23 @@ def _fail_if_required(report: pytest.TestReport | pytest.CollectReport) -> None:
     if name := missing_requirement(reason):
         report.outcome = "failed"
         report.longrepr = f"{path}:{line}: {reason} (LMHT_TEST_REQUIRE requires {name!r})"
+
+
+@pytest.fixture(autouse=True)
+def _handlers_are_left() -> Generator[None, None, None]:
+    """Fail a test that leaves other handlers of signals behind: they would end a later test."""
+    before = _handlers()
+    yield
+    assert _handlers() == before
+
+
+def _handlers() -> dict[str, object]:
+    """Return the handlers of Python, and those of libraries, which Python does not know."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    status = Path("/proc/self/status")
+    bits = re.findall(r"Sig(?:Ign|Cgt):\s*(\w+)", status.read_text()) if status.exists() else []
+    found: dict[str, object] = {}
+    for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+        native = tuple(int(mask, 16) >> (number - 1) & 1 for mask in bits)
+        found[number.name] = (signal.getsignal(number), native)
+    return found

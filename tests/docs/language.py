@@ -57,7 +57,7 @@ def markdown_prose(page: Path) -> str:
     """Return the prose of a page: no code, no HTML, no link targets."""
     text = page.read_text(encoding="utf-8")
     text = re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S)
-    text = re.sub(r"<svg.*?</svg>|<!--.*?-->|<[^>]+>", "", text, flags=re.S)
+    text = re.sub(r"<svg.*?</svg>|<!--.*?-->|</?[a-z][^>]*>", "", text, flags=re.S | re.I)
     text = re.sub(r"^(?: {4}|\t).*$", "", text, flags=re.M)
     text = re.sub(r"\]\([^)]*\)|\]\[[^\]]*\]", "]", text)
     return re.sub(r"`[^`]*`", "CODE", text)
