@@ -57,9 +57,36 @@ void fill_slots(const GatherRow& g) {
     }
 }
 
+// The same where all values of a position fit one word: packed counts of few channels. A position
+// takes one store, of which the next one overwrites what is too much.
+inline void fill_words(const GatherRow& g) {
+    const RowInputs& into = *g.into;
+    const Spikes& in = *g.source;
+    uint8_t* at = into.dense + g.block * into.dense_pitch;
+    const Inside inside = rows_inside(g);
+    const size_t pitch = size_t(g.row_step) * in.width * in.words;
+    const int bits = 8 * g.channels;
+    const uint64_t channels = ~uint64_t(0) >> (64 - bits);
+    uint64_t all = 0;
+    for (int position = 0; position < into.positions; ++position) {
+        uint64_t values = 0;
+        if (const int x = g.columns[position]; x >= 0) {
+            const uint64_t* word = in.packed + inside.origin + size_t(x) * in.words;
+            for (int ky = inside.ky0; ky < inside.ky1; ++ky, word += pitch)
+                values |= (*word & channels) << (bits * ky);
+        }
+        memcpy(at, &values, sizeof values);
+        at += g.channels * g.kernel_height;
+        all |= values;
+    }
+    g.into->packed |= all;
+}
+
 template <class Tier>
 void fill(const GatherRow& g) {
-    if (g.source->format == Format::Packed)
+    if (g.source->format == Format::Packed && g.channels * g.kernel_height <= 8)
+        fill_words(g);
+    else if (g.source->format == Format::Packed)
         fill_slots<Tier, true>(g);
     else
         fill_slots<Tier, false>(g);
