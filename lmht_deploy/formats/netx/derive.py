@@ -12,6 +12,8 @@ from lmht_deploy.formats.hdf5 import reading_hdf5
 from lmht_deploy.ir import LEAK_ONE, MaxPool, Network, Neurons, Readout, SumPool
 from lmht_deploy.result import synapse_macs
 
+from . import _identity as identity
+from . import exact, keys
 from .fold import Folded, fold
 from .network import (
     InputRecord,
@@ -35,6 +37,11 @@ def load_netx_network(path: str | Path) -> Network:
             two differ.
     """
     with reading_hdf5(path, "a NetX file") as file:
+        if keys.LAYERS in file and identity.format_of(file) in (None, exact.FORMAT):
+            raise StorageError(
+                f"{path}: holds stock neurons of lava-dl, and no LM-HT network; run it on the "
+                "backend 'netx' or 'lava'"
+            )
         content = parse_network(file)
         check(content, str(path))
         return content.network
