@@ -155,7 +155,6 @@ def test_a_convolution_counts_all_levels_of_what_it_reads(tmp_path: Path) -> Non
     assert found.logits.max() == 256 * 6 * 85
 
 
-
 def test_neurons_of_very_different_biases(tmp_path: Path) -> None:
     """Each is held below its own threshold, so no potential leaves its 24 bits."""
     b = Small(1, shape=(4,), steps=1)
