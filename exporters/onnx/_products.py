@@ -232,7 +232,13 @@ def _conv(
     g: Graph, conv: Conv, counts: Counts, converted: Callable[[str], str], name: str
 ) -> Current:
     images = g("Transpose", counts.tensor, perm=[0, 1, 3, 2])
-    images = converted(g.reshape(images, -1, *counts.shape))
+    images = g.reshape(images, -1, *counts.shape)
+    padding = conv.padding
+    if conv.kernel == (1, 1) and max(conv.stride) > 1 and max(padding):
+        # OpenVINO moves the stride of a kernel of 1x1 before its padding, and loses pixels.
+        images = g("Pad", images, g.constant(np.array([0, 0, *padding] * 2)))
+        padding = (0, 0)
+    images = converted(images)
     factor = converted(g.weight(conv.weight, name))
     found = g(
         "Conv",
@@ -240,7 +246,7 @@ def _conv(
         factor,
         kernel_shape=conv.kernel,
         strides=conv.stride,
-        pads=[*conv.padding, *conv.padding],
+        pads=[*padding, *padding],
         dilations=conv.dilation,
         group=conv.groups,
     )

@@ -146,6 +146,7 @@ class OpenVinoBackend(ExportedBackend):
         found = {
             name: np.array(value) for output, value in values.items() for name in _names(output)
         }
+        self._check_batch(found, len(inputs[WINDOWS]))
         self._check_counts(found, inputs[WINDOWS])
         return {name: found[name] for name in names}
 
@@ -163,6 +164,15 @@ class OpenVinoBackend(ExportedBackend):
             ) from None
         self._requests[traced] = compiled.create_infer_request()
         return self._requests[traced]
+
+    def _check_batch(self, found: Arrays, batch: int) -> None:
+        """Raise BackendError where OpenVINO changed the shapes of a graph."""
+        for name, value in found.items():
+            if value.shape[:1] != (batch,) or not value.size:
+                raise BackendError(
+                    f"{self._path}: OpenVINO gives {name!r} of the shape {list(value.shape)} for "
+                    f"{batch} windows; use the backend onnx"
+                )
 
     def _check_counts(self, found: Arrays, windows: np.ndarray) -> None:
         """Raise BackendError for counts that float32 may have rounded, or int32 wrapped."""

@@ -7,16 +7,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import lmht_deploy as lmht
 from lmht_deploy import backends, reference
+from lmht_deploy.backends.openvino import OpenVinoBackend
 from lmht_deploy.errors import BackendError, StorageError
 from lmht_deploy.exporters.onnx import export_onnx
 from lmht_deploy.ir import Conv, Flatten, Input, Linear, Network, Neurons, Readout, Scale
-from tests.support.networks import SPECIAL, chain, windows_for
+from tests.support.networks import SPECIAL, Builder, chain, windows_for
 from tests.support.results import assert_equal
 
 pytest.importorskip("onnx")
@@ -115,6 +117,37 @@ def test_portable_files(name: str, tmp_path: Path) -> None:
     net, path = SPECIAL[name](), tmp_path / "net.onnx"
     export_onnx(net, path, trace=True, portable=True)
     assert_exact("openvino", path, net)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("form", ["portable", "openvino"])
+def test_a_stride_of_a_padded_kernel_of_one_pixel(form: str, groups: int, tmp_path: Path) -> None:
+    """OpenVINO computes such a convolution without its padding; files pad before it."""
+    b = Builder(3, shape=(2, 5, 4), steps=2, max_value=9)
+    a = b.neurons("a", b.conv("input", 4, 1, (2, 1), 1, groups=groups), steps=2)
+    net, path = b.finish(b.neurons("c", b.conv(a, 4, 1, 2, (0, 2)), steps=2)), tmp_path / "net.onnx"
+    assert net.shapes["a"] == (4, 4, 6) and net.shapes["c"] == (4, 2, 5)
+    export_onnx(net, path, trace=True, **{form: True})  # type: ignore[arg-type]
+    assert_exact("openvino", path, net)
+    assert_exact("onnx", path, net)
+
+
+def test_a_graph_whose_shapes_openvino_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that names OpenVINO, not the file, and no traceback."""
+    net, path = SPECIAL["if"](), tmp_path / "net.onnx"
+    export_onnx(net, path, openvino=True)
+    runner = backends.open_backend("openvino", path)
+    compiled = OpenVinoBackend._compiled
+
+    class Fewer:
+        def __init__(self, request: Any) -> None:
+            self.infer = lambda inputs: {k: v[:0] for k, v in request.infer(inputs).items()}
+
+    monkeypatch.setattr(OpenVinoBackend, "_compiled", lambda *_: Fewer(compiled(*_)))
+    with pytest.raises(BackendError, match=r"OpenVINO gives '.*' of the shape \[0.*\] for 3 win"):
+        runner.run(windows_for(net, 3))
 
 
 @pytest.mark.parametrize("name", SPECIAL)
