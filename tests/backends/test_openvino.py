@@ -132,6 +132,15 @@ def test_a_stride_of_a_padded_kernel_of_one_pixel(form: str, groups: int, tmp_pa
     assert_exact("onnx", path, net)
 
 
+@pytest.mark.parametrize("inputs", [32, 64, 128])
+def test_the_input_of_a_dense_layer_is_not_rounded(inputs: int, tmp_path: Path) -> None:
+    """By default, OpenVINO rounds it to 8 bits where no other node of a graph is quantized."""
+    b = Builder(5, shape=(inputs,), max_value=3)
+    net = b.finish(b.neurons("a", b.linear("input", 64), levels=300, threshold=(300, 3000)))
+    export_onnx(net, tmp_path / "net.onnx", trace=True, openvino=True)
+    assert_exact("openvino", tmp_path / "net.onnx", net)
+
+
 def test_a_graph_whose_shapes_openvino_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -361,6 +361,7 @@ SPECIAL = {
     "pooled-image": pooled_image,
     "saturating": saturating,
     "silent": silent,
+    "without-neurons": lambda: Builder(16).finish("input"),
     "wide": wide,
     "single-threshold": lambda: reparameterize(chain(levels=3, omega="random", leak=3000)),
     "single-threshold-residual": lambda: reparameterize(residual()),
