@@ -84,7 +84,7 @@ def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
         weight = synapse.weight.astype(np.int32) << synapse.exponent
         tensor = g.convert(counts.tensor, counts.dtype, np.dtype(np.int32))
         return Current(g("Mul", tensor, g.weight(weight, name)), np.dtype(np.int32))
-    if g.openvino and bound < EXACT_FLOAT32:
+    if g.openvino and bound < EXACT_FLOAT32 and not _is_misread(synapse, counts):
         found = _in_float32(g, synapse, counts, name)
     elif isinstance(synapse, Linear):
         counts = _as_factor(g, counts, synapse.weight)
@@ -96,6 +96,16 @@ def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
     found = found if bound < EXACT_FLOAT32 else _as_int32(g, found)
     factor = g.constant(found.dtype.type(2**synapse.exponent))
     return Current(g("Mul", found.tensor, factor), found.dtype)
+
+
+def _is_misread(synapse: Conv | Linear, counts: Counts) -> bool:
+    """Whether OpenVINO reads memory that is not the input in a convolution.
+
+    It does for one input channel per group and one output column, with a horizontal stride.
+    """
+    if isinstance(synapse, Linear) or synapse.weight.shape[1] > 1 or synapse.stride[1] == 1:
+        return False
+    return synapse.output_shape(counts.shape)[2] == 1
 
 
 def total(g: Graph, currents: list[Current], bound: int) -> Current:
@@ -189,8 +199,11 @@ def _pairs_fit(weight: np.ndarray, counts: Counts) -> bool:
 
 
 def _convolution(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:
-    if conv.groups > 1 and _bound(conv.weight, counts) < EXACT_FLOAT32:
+    misread = g.plain and _is_misread(conv, counts)
+    if conv.groups > 1 and _bound(conv.weight, counts) < EXACT_FLOAT32 and not misread:
         return _in_float32(g, conv, counts, name)
+    if g.openvino and misread:
+        g.in_float32.append(g.scope)
     counts = _as_factor(g, counts, conv.weight)
     taps = taps_of(counts.shape, conv.kernel, conv.stride, conv.padding, conv.dilation)
     row_bytes = counts.steps * counts.shape[0] * counts.dtype.itemsize

@@ -132,6 +132,21 @@ def test_a_stride_of_a_padded_kernel_of_one_pixel(form: str, groups: int, tmp_pa
     assert_exact("onnx", path, net)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("form", ["portable", "openvino"])
+def test_one_channel_and_one_column(form: str, groups: int, tmp_path: Path) -> None:
+    """OpenVINO's convolution reads other memory for such shapes; files gather rows for them."""
+    b = Builder(3, shape=(groups, 7, 3), steps=5, max_value=3)
+    conv = b.conv("input", 4 * groups, (1, 2), (1, 2), 0, groups=groups)
+    net, path = b.finish(b.neurons("a", conv, steps=5)), tmp_path / "net.onnx"
+    assert net.shapes["a"] == (4 * groups, 7, 1)
+    slow = export_onnx(net, path, trace=True, **{form: True})  # type: ignore[arg-type]
+    assert slow == (("a/Conv0",) if form == "openvino" else ())
+    for _ in range(3):  # what it reads differs from one compilation to the next
+        assert_exact("openvino", path, net)
+    assert_exact("onnx", path, net)
+
+
 @pytest.mark.parametrize("inputs", [32, 64, 128])
 def test_the_input_of_a_dense_layer_is_not_rounded(inputs: int, tmp_path: Path) -> None:
     """By default, OpenVINO rounds it to 8 bits where no other node of a graph is quantized."""

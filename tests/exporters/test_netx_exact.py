@@ -290,6 +290,7 @@ def test_sizes(
     a = b.neurons("a", b.conv("input", channels), steps=steps, levels=levels)
     second = b.conv(a, 2 * channels, stride=2)
     net = b.finish(b.neurons("c", second, steps=steps, levels=levels, omega="random"), 10)
+    net = with_readout(net, 10, 0)  # potentials of the largest network fit 24 bits
     assert size(convolved(net)) == expected
     assert dense is None or size(unrolled(net)) == dense
 
