@@ -31,7 +31,6 @@ from lmht_deploy.ir import (
     Readout,
     SumPool,
     require_network,
-    require_plain_resets,
 )
 
 
@@ -61,7 +60,6 @@ def export_netx(net: Network, path: str | Path, *, graded: bool = False) -> tupl
         raise ExportError(
             "a NetX file holds integers, and this is a float network; quantize it first"
         )
-    require_plain_resets(net, "a NetX file", ExportError)
     builder = _Builder(net, graded)
     write_network(builder.file(), path)
     return tuple(builder.warnings)
@@ -252,3 +250,5 @@ def _neuron_differences(layer: Neurons, graded: bool) -> Iterator[str]:
         yield f"it fires at most once where its graded spikes count up to {layer.levels}"
     if layer.leaks:
         yield f"its leak of {layer.leak}/{LEAK_ONE} per time-step is left out"
+    if layer.floor is not None:
+        yield "the lower bound of its potentials is left out"

@@ -46,7 +46,7 @@ def export_netx_exact(net: Network, path: str | Path) -> tuple[str, ...]:
         raise ExportError(
             "a NetX file holds integers, and this is a float network; quantize it first"
         )
-    require_plain_resets(net, "a NetX file", ExportError)
+    require_plain_resets(net, "a stock-exact NetX file", ExportError)
     for layer in net.neurons:  # before anything is unrolled
         spikes_per_step(layer)
     write_exact(_content(net), path)

@@ -94,8 +94,8 @@ class _Block:
 
     Attributes:
         index: Numbers of the channels, [C, T, digits]; the value is the sum of the digits.
-        low: Smallest value of a channel.
-        high: Largest value of a channel.
+        low: Smallest value of a digit.
+        high: Largest value of a digit.
         plane: Rows and columns of the layer.
         stride: (vertical, horizontal).
         phase: (vertical, horizontal).
@@ -107,6 +107,12 @@ class _Block:
     plane: Pair
     stride: Pair = (1, 1)
     phase: Pair = (0, 0)
+
+    @property
+    def range(self) -> Pair:
+        """Smallest and largest value."""
+        digits = self.index.shape[2]
+        return digits * self.low, digits * self.high
 
     @property
     def extent(self) -> Pair:
@@ -282,8 +288,9 @@ def _range(
         plus, minus = np.maximum(weight, 0).sum(1), np.minimum(weight, 0).sum(1)
         most = np.outer(plus, up) + np.outer(minus, down)
         least = np.outer(plus, down) + np.outer(minus, up)
-        highest += block.high * most + block.low * least
-        lowest += block.low * most + block.high * least
+        low, high = block.range
+        highest += high * most + low * least
+        lowest += low * most + high * least
     ends = (end + part for end in (highest, lowest) for part in (digits.token, digits.drive))
     return max(int(np.abs(end).max()) for end in ends)
 

@@ -84,7 +84,7 @@ def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
         weight = synapse.weight.astype(np.int32) << synapse.exponent
         tensor = g.convert(counts.tensor, counts.dtype, np.dtype(np.int32))
         return Current(g("Mul", tensor, g.weight(weight, name)), np.dtype(np.int32))
-    if g.openvino and bound < EXACT_FLOAT32:
+    if g.openvino and bound < EXACT_FLOAT32 and not _is_misread(synapse, counts):
         found = _in_float32(g, synapse, counts, name)
     elif isinstance(synapse, Linear):
         counts = _as_factor(g, counts, synapse.weight)
@@ -96,6 +96,16 @@ def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
     found = found if bound < EXACT_FLOAT32 else _as_int32(g, found)
     factor = g.constant(found.dtype.type(2**synapse.exponent))
     return Current(g("Mul", found.tensor, factor), found.dtype)
+
+
+def _is_misread(synapse: Conv | Linear, counts: Counts) -> bool:
+    """Whether OpenVINO reads memory that is not the input in a convolution.
+
+    It does for one input channel per group and one output column, with a horizontal stride.
+    """
+    if isinstance(synapse, Linear) or synapse.weight.shape[1] > 1 or synapse.stride[1] == 1:
+        return False
+    return synapse.output_shape(counts.shape)[2] == 1
 
 
 def total(g: Graph, currents: list[Current], bound: int) -> Current:
@@ -189,8 +199,11 @@ def _pairs_fit(weight: np.ndarray, counts: Counts) -> bool:
 
 
 def _convolution(g: Graph, conv: Conv, counts: Counts, name: str) -> Current:
-    if conv.groups > 1 and _bound(conv.weight, counts) < EXACT_FLOAT32:
+    misread = g.plain and _is_misread(conv, counts)
+    if conv.groups > 1 and _bound(conv.weight, counts) < EXACT_FLOAT32 and not misread:
         return _in_float32(g, conv, counts, name)
+    if g.openvino and misread:
+        g.in_float32.append(g.scope)
     counts = _as_factor(g, counts, conv.weight)
     taps = taps_of(counts.shape, conv.kernel, conv.stride, conv.padding, conv.dilation)
     row_bytes = counts.steps * counts.shape[0] * counts.dtype.itemsize
@@ -232,7 +245,13 @@ def _conv(
     g: Graph, conv: Conv, counts: Counts, converted: Callable[[str], str], name: str
 ) -> Current:
     images = g("Transpose", counts.tensor, perm=[0, 1, 3, 2])
-    images = converted(g.reshape(images, -1, *counts.shape))
+    images = g.reshape(images, -1, *counts.shape)
+    padding = conv.padding
+    if conv.kernel == (1, 1) and max(conv.stride) > 1 and max(padding):
+        # OpenVINO moves the stride of a kernel of 1x1 before its padding, and loses pixels.
+        images = g("Pad", images, g.constant(np.array([0, 0, *padding] * 2)))
+        padding = (0, 0)
+    images = converted(images)
     factor = converted(g.weight(conv.weight, name))
     found = g(
         "Conv",
@@ -240,7 +259,7 @@ def _conv(
         factor,
         kernel_shape=conv.kernel,
         strides=conv.stride,
-        pads=[*conv.padding, *conv.padding],
+        pads=[*padding, *padding],
         dilations=conv.dilation,
         group=conv.groups,
     )

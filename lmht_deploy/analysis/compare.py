@@ -28,7 +28,7 @@ from ._progress import Progress, no_progress
 from .agreement import Difference, check_spikes, difference, locate
 from .counts import GRADED, Counts, of_result
 from .observation import Observation, observe
-from .runner import as_windows, default_backend, write_artifact
+from .runner import as_windows, default_backend, no_network, write_artifact
 from .scores import accuracy, check_labels, interval, saturations
 from .speed import Speed, measure
 
@@ -213,7 +213,7 @@ def _label_exported(paths: Iterable[Path]) -> dict[str, Path]:
     found = {f"{default_backend(path)}/{path.name}": path for path in paths}
     for label, path in found.items():
         if _backend_of(label) not in registry.NAMES:
-            raise BackendError(f"{path}: is a file of another tool, which cannot be compared")
+            raise BackendError(no_network(path))
     return found
 
 

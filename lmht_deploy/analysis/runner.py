@@ -30,6 +30,7 @@ __all__ = [
     "as_windows",
     "default_backend",
     "holds_network",
+    "no_network",
     "open_runner",
     "run",
     "time_windows",
@@ -233,6 +234,14 @@ def holds_network(artifact: Path) -> bool:
     if artifact.suffix == ".net":
         return not is_foreign(artifact)
     return artifact.suffix in NETWORK_SUFFIXES
+
+
+def no_network(artifact: Path) -> str:
+    """Return why an artifact of the backend "netx" cannot be compared, for a message."""
+    return (
+        f"{artifact}: holds stock neurons of lava-dl and no LM-HT network, and cannot be compared; "
+        "`lmht run` runs it"
+    )
 
 
 def default_backend(artifact: Path) -> str:

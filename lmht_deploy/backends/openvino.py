@@ -1,6 +1,7 @@
 """Backend of OpenVINO: a `.onnx` file of an LM-HT network, on the CPU.
 
-OpenVINO computes in bfloat16 by default on some processors. Here it is told to take float32. It
+OpenVINO computes in bfloat16 by default on some processors, and rounds the input of some dense
+layers to 8 bits. Here it is told to take float32, and not to round. It
 still replaces int64 by int32 and float64 by float32, and it sums integers in float32. A file
 therefore runs only if the magnitude in its metadata is below 2^24, where all of these are exact.
 The numbers of spikes and SOPs have no such bound. The spikes are sums of terms that are not
@@ -120,6 +121,8 @@ class OpenVinoBackend(ExportedBackend):
         self._core: Any = _openvino().Core()
         self._options = {
             "INFERENCE_PRECISION_HINT": "f32",
+            # A dense layer in float32 with weights of 8 bits would round its input to 8 bits.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # beside other work
@@ -146,6 +149,7 @@ class OpenVinoBackend(ExportedBackend):
         found = {
             name: np.array(value) for output, value in values.items() for name in _names(output)
         }
+        self._check_batch(found, len(inputs[WINDOWS]))
         self._check_counts(found, inputs[WINDOWS])
         return {name: found[name] for name in names}
 
@@ -163,6 +167,15 @@ class OpenVinoBackend(ExportedBackend):
             ) from None
         self._requests[traced] = compiled.create_infer_request()
         return self._requests[traced]
+
+    def _check_batch(self, found: Arrays, batch: int) -> None:
+        """Raise BackendError where OpenVINO changed the shapes of a graph."""
+        for name, value in found.items():
+            if value.shape[:1] != (batch,) or not value.size:
+                raise BackendError(
+                    f"{self._path}: OpenVINO gives {name!r} of the shape {list(value.shape)} for "
+                    f"{batch} windows; use the backend onnx"
+                )
 
     def _check_counts(self, found: Arrays, windows: np.ndarray) -> None:
         """Raise BackendError for counts that float32 may have rounded, or int32 wrapped."""

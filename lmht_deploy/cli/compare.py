@@ -243,14 +243,14 @@ def _run(
 
 def _target(path: Path, net: Network | None) -> tuple[Target, Mapping[str, str]]:
     """Return what a network or an exported file needs of its data, and its metadata."""
-    from lmht_deploy.analysis.runner import default_backend, open_runner
+    from lmht_deploy.analysis.runner import default_backend, no_network, open_runner
 
     if net is not None:
         shape, largest, metadata = net.window_shape, net.input.max_value, net.metadata
         return Target.of(shape, largest, metadata, path), metadata
     name = default_backend(path)
     if name == "netx":
-        raise DataError(f"{path}: is a file of another tool, which cannot be compared")
+        raise DataError(no_network(path))
     with open_runner(path, name) as runner:
         target = Target.of(runner.window_shape, runner.max_value, runner.metadata, path)
         return target, runner.metadata

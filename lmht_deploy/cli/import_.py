@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmht_deploy.errors import LmhtError
+from lmht_deploy.errors import LmhtError, counted
 
 from . import _options as options
 from ._console import say, tell, write_json
@@ -161,7 +161,8 @@ def _report(
 ) -> None:
     bits = accumulator_bits(net)
     numbers = f"accumulators of at most {bits} bits" if bits else "float"
-    say(f"wrote {out}: {len(net.neurons)} neuron layers, {numbers}")
+    layers = counted(len(net.neurons), "neuron layer")
+    say(f"wrote {out}: {layers}, {numbers}")
     write_json(
         json,
         {

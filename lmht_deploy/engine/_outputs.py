@@ -31,7 +31,7 @@ class RunArrays:
     ) -> None:
         net = model.net
         neurons, synaptic = len(net.neurons), len(net.neurons) + 1
-        self._model = model
+        self._model, self._traced = model, trace
         self._logits = np.empty((batch, net.classes), np.int64)
         self._spikes, self._events = np.empty((2, batch, neurons), np.int64)
         self._sops, self._event_sops = np.empty((2, batch, synaptic), np.int64)
@@ -74,7 +74,7 @@ class RunArrays:
             event_sops=by_layer(self._event_sops),
             macs=self._model.macs.copy(),
             seconds=seconds,
-            traces=self._traces_by_layer() if self.traces else None,
+            traces=self._traces_by_layer() if self._traced else None,
         )
 
     def _traces_by_layer(self) -> dict[str, np.ndarray]:

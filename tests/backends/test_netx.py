@@ -9,11 +9,13 @@ import h5py
 import numpy as np
 import pytest
 
+import lmht_deploy
 from lmht_deploy import backends, netx
 from lmht_deploy.errors import BackendError, DataError, StorageError
 from lmht_deploy.formats.lmht import save_network
 from lmht_deploy.formats.windows import save_windows
 from tests.cli.test_cli import lmht, refused
+from tests.support.exact_networks import mixing
 from tests.support.networks import SPECIAL, windows_for
 from tests.support.netx_files import File, convolutions, recurrent
 
@@ -102,6 +104,27 @@ def test_run_finds_out_whose_file_it_is(tmp_path: Path, capsys: pytest.CaptureFi
     )
     (tmp_path / "r.net").write_bytes((tmp_path / "r.net").read_bytes()[:2000])
     assert "truncated" in refused(capsys, "run", tmp_path / "r.net", "--data", tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("stock_exact", [True, False])
+def test_a_file_of_stock_neurons_holds_no_network(
+    stock_exact: bool, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Where a network is needed, the message says what the file is and what runs it."""
+    path, windows = tmp_path / "stock.net", tmp_path / "w.npz"
+    if stock_exact:
+        lmht_deploy.export(mixing(), path, stock_exact=True)
+    else:
+        recurrent(path)
+    message = "holds stock neurons of lava-dl, and no LM-HT network; run it on the backend 'netx'"
+    with pytest.raises(StorageError, match=message):
+        lmht_deploy.load(path)
+    with pytest.raises(StorageError, match=message):
+        lmht_deploy.run(path, np.zeros((1, 3, 9), int))
+    save_windows(np.zeros((1, 3, 9), int), windows)
+    assert "holds stock neurons of lava-dl and no LM-HT network, and cannot be compared" in refused(
+        capsys, "compare", path, "--data", windows
+    )
 
 
 def test_networks_driven_by_their_bias(tmp_path: Path) -> None:

@@ -7,16 +7,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import lmht_deploy as lmht
 from lmht_deploy import backends, reference
+from lmht_deploy.backends.openvino import OpenVinoBackend
 from lmht_deploy.errors import BackendError, StorageError
 from lmht_deploy.exporters.onnx import export_onnx
 from lmht_deploy.ir import Conv, Flatten, Input, Linear, Network, Neurons, Readout, Scale
-from tests.support.networks import SPECIAL, chain, windows_for
+from tests.support.networks import SPECIAL, Builder, chain, windows_for
 from tests.support.results import assert_equal
 
 pytest.importorskip("onnx")
@@ -115,6 +117,61 @@ def test_portable_files(name: str, tmp_path: Path) -> None:
     net, path = SPECIAL[name](), tmp_path / "net.onnx"
     export_onnx(net, path, trace=True, portable=True)
     assert_exact("openvino", path, net)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("form", ["portable", "openvino"])
+def test_a_stride_of_a_padded_kernel_of_one_pixel(form: str, groups: int, tmp_path: Path) -> None:
+    """OpenVINO computes such a convolution without its padding; files pad before it."""
+    b = Builder(3, shape=(2, 5, 4), steps=2, max_value=9)
+    a = b.neurons("a", b.conv("input", 4, 1, (2, 1), 1, groups=groups), steps=2)
+    net, path = b.finish(b.neurons("c", b.conv(a, 4, 1, 2, (0, 2)), steps=2)), tmp_path / "net.onnx"
+    assert net.shapes["a"] == (4, 4, 6) and net.shapes["c"] == (4, 2, 5)
+    export_onnx(net, path, trace=True, **{form: True})  # type: ignore[arg-type]
+    assert_exact("openvino", path, net)
+    assert_exact("onnx", path, net)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("form", ["portable", "openvino"])
+def test_one_channel_and_one_column(form: str, groups: int, tmp_path: Path) -> None:
+    """OpenVINO's convolution reads other memory for such shapes; files gather rows for them."""
+    b = Builder(3, shape=(groups, 7, 3), steps=5, max_value=3)
+    conv = b.conv("input", 4 * groups, (1, 2), (1, 2), 0, groups=groups)
+    net, path = b.finish(b.neurons("a", conv, steps=5)), tmp_path / "net.onnx"
+    assert net.shapes["a"] == (4 * groups, 7, 1)
+    slow = export_onnx(net, path, trace=True, **{form: True})  # type: ignore[arg-type]
+    assert slow == (("a/Conv0",) if form == "openvino" else ())
+    for _ in range(3):  # what it reads differs from one compilation to the next
+        assert_exact("openvino", path, net)
+    assert_exact("onnx", path, net)
+
+
+@pytest.mark.parametrize("inputs", [32, 64, 128])
+def test_the_input_of_a_dense_layer_is_not_rounded(inputs: int, tmp_path: Path) -> None:
+    """By default, OpenVINO rounds it to 8 bits where no other node of a graph is quantized."""
+    b = Builder(5, shape=(inputs,), max_value=3)
+    net = b.finish(b.neurons("a", b.linear("input", 64), levels=300, threshold=(300, 3000)))
+    export_onnx(net, tmp_path / "net.onnx", trace=True, openvino=True)
+    assert_exact("openvino", tmp_path / "net.onnx", net)
+
+
+def test_a_graph_whose_shapes_openvino_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that names OpenVINO, not the file, and no traceback."""
+    net, path = SPECIAL["if"](), tmp_path / "net.onnx"
+    export_onnx(net, path, openvino=True)
+    runner = backends.open_backend("openvino", path)
+    compiled = OpenVinoBackend._compiled
+
+    class Fewer:
+        def __init__(self, request: Any) -> None:
+            self.infer = lambda inputs: {k: v[:0] for k, v in request.infer(inputs).items()}
+
+    monkeypatch.setattr(OpenVinoBackend, "_compiled", lambda *_: Fewer(compiled(*_)))
+    with pytest.raises(BackendError, match=r"OpenVINO gives '.*' of the shape \[0.*\] for 3 win"):
+        runner.run(windows_for(net, 3))
 
 
 @pytest.mark.parametrize("name", SPECIAL)

@@ -409,6 +409,10 @@ WARNINGS = {
         "layer 'first' in stock lava-dl: its thresholds 8..80 are replaced by their median",
     ),
     "leak": (lambda: small(leak=3000), "layer 'first' in stock lava-dl: its leak of 3000/4096"),
+    "floor": (
+        lambda: small(floor=np.array([-9, 0])),
+        "layer 'first' in stock lava-dl: the lower bound of its potentials is left out",
+    ),
     "T-GIM": (
         lambda: small(omega=-np.eye(2, dtype=int)),
         "layer 'first' in stock lava-dl: its T-GIM sums to -1",

@@ -139,6 +139,22 @@ def test_a_bias_does_not_hide_a_current_that_would_wrap(tmp_path: Path) -> None:
     assert_exact(backends.open_backend("netx", tmp_path / "net.net").run(windows), net, windows)
 
 
+def test_a_convolution_counts_all_levels_of_what_it_reads(tmp_path: Path) -> None:
+    """256 neurons that fire 6 spikes: 6 digits each, and 6·256 weights reach the read-out."""
+    b = Small(0, shape=(1, 8, 8), steps=1, max_value=3)
+    always = {"steps": 1, "levels": 6, "threshold": (1, 2)}
+    net = b.finish(b.neurons("a", b.conv("input", 4), bias=(9_000, 9_001), **always))
+    most = with_readout(net, 127, 0)
+    with pytest.raises(ExportError, match="'logits' has potentials of up to 195,072"):
+        export_netx_exact(most, tmp_path / "net.net")
+    net = with_readout(net, 85, 0)
+    export_netx_exact(net, tmp_path / "net.net")
+    windows = windows_for(net, 2)
+    found = backends.open_backend("netx", tmp_path / "net.net").run(windows)
+    assert_exact(found, net, windows)
+    assert found.logits.max() == 256 * 6 * 85
+
+
 def test_neurons_of_very_different_biases(tmp_path: Path) -> None:
     """Each is held below its own threshold, so no potential leaves its 24 bits."""
     b = Small(1, shape=(4,), steps=1)
@@ -274,6 +290,7 @@ def test_sizes(
     a = b.neurons("a", b.conv("input", channels), steps=steps, levels=levels)
     second = b.conv(a, 2 * channels, stride=2)
     net = b.finish(b.neurons("c", second, steps=steps, levels=levels, omega="random"), 10)
+    net = with_readout(net, 10, 0)  # potentials of the largest network fit 24 bits
     assert size(convolved(net)) == expected
     assert dense is None or size(unrolled(net)) == dense
 

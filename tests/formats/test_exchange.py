@@ -16,7 +16,6 @@ from lmht_deploy.exporters.onnx import export_onnx
 from lmht_deploy.formats import lmht
 from lmht_deploy.formats import onnx as onnx_format
 from lmht_deploy.formats.netx import SCHEMAS, exact, is_foreign, network, read_network
-from lmht_deploy.formats.netx.network import LAYERS_VERSION
 from lmht_deploy.formats.schema import Schema, to_markdown
 from tests.formats.golden.write import small
 from tests.support.exact_networks import mixing, shortcuts
@@ -48,9 +47,12 @@ def test_netx(tmp_path: Path) -> None:
     export_netx(SPECIAL["max-pooled"](), tmp_path / "pooled.net")
     export_netx(small(), tmp_path / "net.net")
     found = keys_of(tmp_path / "net.net") | keys_of(tmp_path / "pooled.net")
-    layers = {key for key in keys_in(lmht.SCHEMA, LAYERS_VERSION) if key[0] != "group"}
-    assert found == keys_in(network.SCHEMA) | layers
+    layers = {key for key in keys_in(lmht.SCHEMA, 1) if key[0] != "group"}
+    assert found == keys_in(network.SCHEMA, 1) | layers
     assert not is_foreign(tmp_path / "net.net")
+    export_netx(SPECIAL["resets-mixed"](), tmp_path / "resets.net")
+    found |= keys_of(tmp_path / "resets.net")
+    assert found == keys_in(network.SCHEMA) | {k for k in keys_in(lmht.SCHEMA) if k[0] != "group"}
 
 
 def test_stock_exact(tmp_path: Path) -> None:

@@ -12,16 +12,20 @@ import pytest
 
 from lmht_deploy import backends, reference
 from lmht_deploy.backends import lava
-from lmht_deploy.formats.netx import read_network
+from lmht_deploy.formats.netx import load_netx_network, read_network
 from lmht_deploy.formats.nir import read_nir
 from lmht_deploy.formats.nir_network import load_nir_network
 from lmht_deploy.importers import from_nir
 from lmht_deploy.ir import Conv, Neurons
 from lmht_deploy.result import Result
-from tests.formats.golden.write import FILES, FOLDER, plain, small
+from tests.formats.golden.write import FILES, FOLDER, plain, resets, small
 
 GOLDEN = sorted(path for path in FOLDER.iterdir() if path.suffix in (".net", ".nir", ".onnx"))
-NETWORK_FILES = [path for path in GOLDEN if path.stem.startswith(("netx-1", "netx-graded"))]
+NETWORK_FILES = sorted({*FOLDER.glob("netx-*.net")} - {*FOLDER.glob("netx-exact-*")})
+
+
+NETX_NETWORKS = {"1": small, "2": resets}
+"""By version of the format."""
 
 
 def expected(path: Path) -> dict[str, Any]:
@@ -94,7 +98,7 @@ def test_netx_in_lava(path: Path) -> None:
 @pytest.mark.parametrize("path", NETWORK_FILES, ids=lambda path: path.stem)
 def test_netx_holds_the_network(path: Path) -> None:
     """Without Lava: the LM-HT neurons and the first weights are those of the network."""
-    net, network = small(), read_network(path)
+    net, network = NETX_NETWORKS[path.stem[-1]](), read_network(path)
     assert network.graded == ("graded" in path.stem)
     assert (network.steps, network.substeps) == (3, 1 if network.graded else 3)
     assert network.window_shape == net.window_shape
@@ -112,6 +116,10 @@ def test_netx_holds_the_network(path: Path) -> None:
             (neurons.v0, layer.v0),
         ):
             assert mine.tolist() == theirs.tolist()
+        assert (neurons.reset or "subtract") == layer.reset
+        assert (neurons.floor is None) == (layer.floor is None)
+        assert neurons.floor is None or neurons.floor.tolist() == layer.floor.tolist()  # type: ignore[union-attr]
+    assert load_netx_network(path) == net
     first = net["a"]
     assert isinstance(first, Neurons) and isinstance(first.synapses[0], Conv)
     assert records["a"].synapses[0].weight.tolist() == first.synapses[0].weight.tolist()

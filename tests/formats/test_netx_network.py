@@ -160,9 +160,31 @@ def test_what_lava_reads_must_be_the_network(
         lmht.load(path)
 
 
+@pytest.mark.parametrize(
+    ("version", "reset", "message"),
+    [
+        (2, "zero", "as Lava reads it is not that of the network"),
+        (2, "half", "layer 1 is damaged: it has the unknown reset 'half'"),
+        (1, "zero", "layer 1 is damaged: version 1 has no reset and no floor"),
+        (1, "subtract", "layer 1 is damaged: version 1 has no reset and no floor"),
+    ],
+)
+def test_a_reset_must_be_that_of_the_network(
+    version: int, reset: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.net"
+    export(SPECIAL["late" if version == 2 else "if"](), path)
+    with h5py.File(path, "r+") as file:
+        assert file.attrs["version"] == version
+        file["layer/1/neuron/lmht"].attrs["reset"] = reset
+        file.attrs["checksum"] = hdf5_checksum(file)
+    with pytest.raises(StorageError, match=message):
+        lmht.load(path)
+
+
 def test_files_without_a_network(tmp_path: Path) -> None:
     export(shortcuts(), tmp_path / "net.net", stock_exact=True)
-    with pytest.raises(StorageError, match="stock-exact"):
+    with pytest.raises(StorageError, match="stock neurons of lava-dl, and no LM-HT network"):
         lmht.load(tmp_path / "net.net")
     with pytest.raises(BackendError, match=r"runs \.onnx files"):
         backends.open_backend("onnx", tmp_path / "net.net")

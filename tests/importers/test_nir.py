@@ -394,6 +394,7 @@ def test_the_command_says_what_it_assumed(
     assert "assumed: profile snntorch" in said.err and "profile snntorch" in document["assumed"]
     net = lmht.load(out)
     assert net.integer and "snntorch" in net.metadata["nir"]
+    assert f"wrote {out}: 2 neuron layers, accumulators of at most" in said.out
     with pytest.raises(SystemExit) as ended:
         arguments[1] = str(GOLDEN / "snntorch-zero.nir")
         main([*arguments, "--profile", "snntorch", "--reset", "value", "--floor", "-1"])

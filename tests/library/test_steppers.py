@@ -38,10 +38,10 @@ def test_the_steps_add_up_to_the_window(name: str, library: Library) -> None:
                 found = library.as_result(network, result, steps=net.input.steps)
                 one = runner.step(counts)
                 assert found.logits.tolist() == one.logits.tolist()
-                assert found.traces is not None
+                assert found.traces is not None or not net.neurons
                 for layer, k in (expected.traces or {}).items():
                     whole = k[index].reshape(net.input.steps, -1)
-                    np.testing.assert_array_equal(found.traces[layer].ravel(), whole[step])
+                    np.testing.assert_array_equal((found.traces or {})[layer].ravel(), whole[step])
             runner.finish()
             assert library.stepper_step(stepper, window.ctypes.data, 0, result) == ARGUMENT
             assert b"all its time-steps" in library.error_message()

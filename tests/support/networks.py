@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -307,6 +308,17 @@ def qcfs() -> Network:
     return Network(tuple(layers))
 
 
+def uniform_without_substeps() -> Network:
+    """A current that enters at every sub-step of a time-step that has only one; several levels."""
+    layers = chain(15, levels=3).layers
+    return Network(
+        tuple(
+            dataclasses.replace(layer, injection="uniform") if isinstance(layer, Neurons) else layer
+            for layer in layers
+        )
+    )
+
+
 def wide() -> Network:
     """More channels than a register holds, and not a multiple of that number."""
     b = Builder(10, shape=(2, 5, 5), steps=2)
@@ -349,10 +361,12 @@ SPECIAL = {
     "pooled-image": pooled_image,
     "saturating": saturating,
     "silent": silent,
+    "without-neurons": lambda: Builder(16).finish("input"),
     "wide": wide,
     "single-threshold": lambda: reparameterize(chain(levels=3, omega="random", leak=3000)),
     "single-threshold-residual": lambda: reparameterize(residual()),
     "single-threshold-uniform": lambda: reparameterize(pooled(), "uniform"),
+    "uniform-without-substeps": uniform_without_substeps,
     "single-threshold-uniform-averaged": lambda: reparameterize(averaged(), "uniform"),
     "late": lambda: chain(levels=1, leak=3000, reset="subtract-late"),
     "late-levels": lambda: chain(

@@ -141,9 +141,12 @@ def _entry(network: NetworkFile, index: int) -> dict[str, Any]:
         entry["neurons"] = {
             "fires": _fires(network, layer),
             "max_spike": layer.neurons.levels if network.graded else 1,
+            "levels": layer.neurons.levels,
+            "reset": layer.neurons.reset or "subtract",
+            "bounded": layer.neurons.floor is not None,
             "leak": layer.neurons.leak,
             "leak_bits": layer.neurons.leak_bits,
-            "uniform": layer.neurons.injection == "uniform",
+            "uniform": layer.neurons.injection == "uniform" and layer.neurons.substeps > 1,
         }
     return entry
 
@@ -156,6 +159,8 @@ def _arrays(layer: LayerRecord) -> dict[str, np.ndarray]:
             found[f"pools-{number}"] = synapse.pools
     if layer.neurons:
         found |= {key: getattr(layer.neurons, key) for key in ("omega", "theta", "bias", "v0")}
+        if layer.neurons.floor is not None:
+            found["floor"] = layer.neurons.floor
     if layer.readout:
         found["bias"] = layer.readout.bias.astype(np.int64) * layer.readout.steps
     return found

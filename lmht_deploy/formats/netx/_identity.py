@@ -39,8 +39,10 @@ class SampleRecord:
 
 
 @contextlib.contextmanager
-def writing(path: str | Path, schema: Schema, metadata: Mapping[str, str]) -> Iterator[h5py.File]:
-    """Yield a new file; it appears, complete, when the block ends without an exception."""
+def writing(
+    path: str | Path, schema: Schema, metadata: Mapping[str, str], version: int
+) -> Iterator[h5py.File]:
+    """Yield a new file of `version`; it appears, complete, when the block ends without an error."""
     provenance = json.dumps(dict(metadata), sort_keys=True)
     if len(provenance) > MAX_METADATA:
         raise StorageError(
@@ -50,7 +52,7 @@ def writing(path: str | Path, schema: Schema, metadata: Mapping[str, str]) -> It
     with writing_hdf5(path) as file:
         yield file
         write(file, FORMAT, schema.format)
-        write(file, VERSION, schema.version)
+        write(file, VERSION, version)
         write(file, METADATA, provenance)
 
 

@@ -9,9 +9,12 @@ import numpy as np
 
 from lmht_deploy.errors import ExportError, StorageError
 from lmht_deploy.formats.hdf5 import reading_hdf5
+from lmht_deploy.formats.lmht import version_of
 from lmht_deploy.ir import LEAK_ONE, MaxPool, Network, Neurons, Readout, SumPool
 from lmht_deploy.result import synapse_macs
 
+from . import _identity as identity
+from . import exact, keys
 from .fold import Folded, fold
 from .network import (
     InputRecord,
@@ -35,6 +38,11 @@ def load_netx_network(path: str | Path) -> Network:
             two differ.
     """
     with reading_hdf5(path, "a NetX file") as file:
+        if keys.LAYERS in file and identity.format_of(file) in (None, exact.FORMAT):
+            raise StorageError(
+                f"{path}: holds stock neurons of lava-dl, and no LM-HT network; run it on the "
+                "backend 'netx' or 'lava'"
+            )
         content = parse_network(file)
         check(content, str(path))
         return content.network
@@ -112,7 +120,7 @@ def layer_record(
         synapses=tuple(
             _synapse(net, part, count, numbers) for part, count in zip(folded, macs, strict=True)
         ),
-        neurons=_neurons(layer) if isinstance(layer, Neurons) else None,
+        neurons=_neurons(net, layer) if isinstance(layer, Neurons) else None,
         readout=_readout(net, layer) if isinstance(layer, Readout) else None,
     )
 
@@ -156,7 +164,7 @@ def _pool(net: Network, pool: SumPool | MaxPool) -> list[int]:
     return [border, int(largest), *pool.kernel, *pool.stride, *pool.padding]
 
 
-def _neurons(layer: Neurons) -> NeuronsRecord:
+def _neurons(net: Network, layer: Neurons) -> NeuronsRecord:
     return NeuronsRecord(
         levels=layer.levels,
         substeps=layer.substeps,
@@ -168,6 +176,8 @@ def _neurons(layer: Neurons) -> NeuronsRecord:
         leak=int(layer.leak),
         leak_bits=LEAK_ONE.bit_length() - 1,
         injection=layer.injection,
+        reset=None if version_of(net) == 1 else layer.reset,
+        floor=layer.floor,
     )
 
 

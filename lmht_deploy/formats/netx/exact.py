@@ -196,7 +196,7 @@ def write_exact(content: ExactFile, path: str | Path) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
-    with identity.writing(path, SCHEMA, content.metadata) as file:
+    with identity.writing(path, SCHEMA, content.metadata, VERSION) as file:
         write_record(file, content)
         sample = SampleRecord(steps=content.steps, step_time=1)
         write_record(file.create_group(keys.SIMULATION), sample)

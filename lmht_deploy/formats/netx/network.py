@@ -12,16 +12,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import h5py
 import numpy as np
 
 from lmht_deploy.errors import StorageError
 from lmht_deploy.formats.hdf5 import reading_hdf5
-from lmht_deploy.formats.lmht import read_layers, write_layers
+from lmht_deploy.formats.lmht import read_layers, version_of, write_layers
 from lmht_deploy.formats.schema import Field, Group, Schema
-from lmht_deploy.ir import MAX_INPUT, Conv, Network, Pair, Shape
+from lmht_deploy.ir import MAX_INPUT, Conv, Network, Pair, Reset, Shape
 
 from . import _identity as identity
 from . import keys
@@ -33,15 +33,16 @@ from ._records import (
     expect_only,
     has,
     keys_of,
+    read,
     read_record,
     write,
     write_record,
 )
 
 FORMAT = "lmht-deploy NetX"
-VERSION = 1
-LAYERS_VERSION = 1
-"""Version of the `.lmht` format whose keys the layers have: the one for plain resets."""
+VERSION = 2
+"""Version of the format. A file has that of the `.lmht` file of its network, whose keys it holds:
+1 where all neurons have the reset "subtract" and no floor."""
 
 SKIPS = "lmht_skip"
 """Group of a layer that holds its further synapses, named 0, 1, ..."""
@@ -53,12 +54,14 @@ NETWORK = "lmht_network"
 """Group that holds the layers of the network, with the keys of a `.lmht` file."""
 
 
-def _attribute(name: str, dtype: str, meaning: str, *, optional: bool = False) -> Field:
-    return Field(name, dtype, meaning, ATTRIBUTE, optional)
+def _attribute(
+    name: str, dtype: str, meaning: str, *, optional: bool = False, since: int = 1
+) -> Field:
+    return Field(name, dtype, meaning, ATTRIBUTE, optional, since)
 
 
-def _data_set(name: str, dtype: str, meaning: str) -> Field:
-    return Field(name, dtype, meaning, DATA_SET)
+def _data_set(name: str, dtype: str, meaning: str, since: int = 1) -> Field:
+    return Field(name, dtype, meaning, DATA_SET, since=since)
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,16 @@ class NeuronsRecord:
     injection: Annotated[
         str, _attribute("injection", "text", "`block-start`, or `uniform` (reparameterized).")
     ]
+    reset: Annotated[
+        str | None,
+        _attribute("reset", "text", "`subtract`, `subtract-late` or `zero`.", since=2),
+    ] = None
+    floor: Annotated[
+        np.ndarray | None,
+        _data_set(
+            "floor", "int32 [C]", "Lower bound of the potential; left out where there is none.", 2
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -271,7 +284,8 @@ SCHEMA = Schema(
     summary=(
         "HDF5 with two readers. The Lava processes of lmht-deploy read the keys `lmht*` and run "
         "the network exactly. Stock lava-dl 0.6 ignores them and reads a chain of hard-reset CUBA "
-        "neurons, which is an approximation."
+        "neurons, which is an approximation. A file has version 1 where all neurons subtract `k·θ` "
+        "at once and have no floor."
     ),
     groups=(
         Group("/", "The file.", (*identity.KEYS, *keys_of(NetworkFile))),
@@ -288,8 +302,8 @@ SCHEMA = Schema(
         Group("/layer/<n>/lmht_readout", "Read-out, in the last layer.", keys_of(ReadoutRecord)),
         Group(
             f"/{NETWORK}/<i>",
-            "The layers of the network, as `/layers/<i>` of a `.lmht` file of version 1, with the "
-            "same keys. What the Lava processes read must follow from them.",
+            "The layers of the network, as `/layers/<i>` of a `.lmht` file of the same version, "
+            "with the same keys. What the Lava processes read must follow from them.",
             (),
         ),
     ),
@@ -306,13 +320,14 @@ def write_network(network: NetworkFile, path: str | Path) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
-    with identity.writing(path, SCHEMA, network.metadata) as file:
+    version = version_of(network.network)
+    with identity.writing(path, SCHEMA, network.metadata, version) as file:
         write_record(file, network)
         sample = SampleRecord(steps=network.steps * network.substeps, step_time=1)
         write_record(file.create_group(keys.SIMULATION), sample)
         for index, layer in enumerate(network.layers):
             _write_layer(file.create_group(f"{keys.LAYERS}/{index}"), layer)
-        write_layers(file.create_group(NETWORK), network.network, LAYERS_VERSION)
+        write_layers(file.create_group(NETWORK), network.network, version)
 
 
 def _write_layer(group: h5py.Group, layer: LayerRecord) -> None:
@@ -355,8 +370,9 @@ def parse_network(file: h5py.File) -> NetworkFile:
     expect_only(file[keys.SIMULATION], keys_of(SampleRecord))
     chain = file[keys.LAYERS]
     layers = tuple(_read_layer(index, chain[str(index)]) for index in range(len(chain)))
-    _check(file.filename, layers)
-    network = read_layers(file[NETWORK], metadata, LAYERS_VERSION)
+    version = int(read(file, identity.VERSION))
+    _check(file.filename, layers, version)
+    network = read_layers(file[NETWORK], metadata, version)
     content = read_record(NetworkFile, file, layers=layers, network=network)
     _check_steps(content, read_record(SampleRecord, file[keys.SIMULATION]).steps, file.filename)
     return content
@@ -395,7 +411,7 @@ def _read_part(record: type[Record], group: h5py.Group) -> Record:
     return read_record(record, group)
 
 
-def _check(path: str, layers: tuple[LayerRecord, ...]) -> None:
+def _check(path: str, layers: tuple[LayerRecord, ...], version: int) -> None:
     """Raise StorageError where the layers are not those of one network."""
     if not layers or layers[-1].readout is None:
         raise StorageError(f"{path}: is damaged: its last layer is not a read-out")
@@ -410,6 +426,16 @@ def _check(path: str, layers: tuple[LayerRecord, ...]) -> None:
                 raise StorageError(f"{where} is damaged: its convolution has no geometry")
         if bool(layer.synapses) != (layer.neurons is not None or layer.readout is not None):
             raise StorageError(f"{where} is damaged: synapses and neurons do not belong together")
+        if layer.neurons:
+            _check_reset(where, layer.neurons, version)
+
+
+def _check_reset(where: str, neurons: NeuronsRecord, version: int) -> None:
+    """Raise StorageError for an unknown reset, and for a reset or a floor in version 1."""
+    if version == 1 and not (neurons.reset is None and neurons.floor is None):
+        raise StorageError(f"{where} is damaged: version 1 has no reset and no floor")
+    if version > 1 and neurons.reset not in get_args(Reset):
+        raise StorageError(f"{where} is damaged: it has the unknown reset {neurons.reset!r}")
 
 
 def _check_steps(content: NetworkFile, sample: int, path: str) -> None:

@@ -41,9 +41,20 @@ def plain() -> Network:
     return b.finish(c)
 
 
+def resets() -> Network:
+    """Every reset, floors, and layers of several levels."""
+    b = Builder(2, shape=(2, 6, 6), steps=3)
+    a = b.neurons("a", b.conv("input", 4), steps=2, omega="random", leak=3600, reset="zero")
+    c = b.neurons("c", b.conv(a, 4), b.scale(a), steps=2, leak=3000, reset="subtract-late")
+    d = b.neurons("d", b.conv(c, 4), steps=2, levels=3, floor=(-300, 1), v0=(-900, 900))
+    return b.finish(b.sum_pool(d), classes=4)
+
+
 FILES: dict[str, tuple[Callable[[], Network], str, dict[str, bool]]] = {
-    f"netx-{network.VERSION}": (small, ".net", {}),
-    f"netx-graded-{network.VERSION}": (small, ".net", {"graded": True}),
+    "netx-1": (small, ".net", {}),
+    "netx-graded-1": (small, ".net", {"graded": True}),
+    f"netx-{network.VERSION}": (resets, ".net", {}),
+    f"netx-graded-{network.VERSION}": (resets, ".net", {"graded": True}),
     f"netx-exact-{exact.VERSION}": (shortcuts, ".net", {"stock_exact": True}),
     f"onnx-{onnx.VERSION}": (small, ".onnx", {"trace": True}),
     f"nir-exact-{nir_network.VERSION}": (small, ".nir", {}),

@@ -191,6 +191,9 @@ class LMHT(AbstractProcess):
         leak_bits: See `leak`.
         fires: Steps of a block in which neurons may fire (L levels or S sub-steps; graded: S).
         max_spike: Largest spike (1; graded: L).
+        levels: L.
+        reset: What spikes do to the potential: "subtract", "subtract-late" or "zero".
+        floor: Lower bound of the potential, integers of `shape`; None for none.
         uniform: Whether I[t] enters at each of these steps, not only at the first.
         depth: Windows between the input and the output of this layer.
         record: Path of an int32 .npy file [B, slots, *shape].
@@ -199,7 +202,7 @@ class LMHT(AbstractProcess):
 
     PARAMETERS = (
         *("steps", "substeps", "omega", "theta", "bias", "v0", "leak", "leak_bits"),
-        *("fires", "max_spike", "uniform", "depth", "slot"),
+        *("fires", "max_spike", "levels", "reset", "floor", "uniform", "depth", "slot"),
     )
 
     def __init__(self, *, shape: Shape, **parameters: Any) -> None:
@@ -225,6 +228,7 @@ class LMHTModel(PyLoihiProcessModel):
         self.current = np.zeros((self._steps, *shape), np.int64)
         self.drive = np.zeros((len(self._omega), *shape), np.int64)
         self.v = np.zeros(shape, np.int64)
+        self.waiting = np.zeros(shape, np.int64)
 
     def run_spk(self) -> None:
         """Run one Lava step."""
@@ -250,15 +254,35 @@ class LMHTModel(PyLoihiProcessModel):
         self.v[:] = self._v0
 
     def fire(self, block: int, substep: int) -> np.ndarray:
-        """Return the spikes of one step, and subtract what they reset."""
+        """Return the spikes of one step, and reset what they reset."""
         if substep == 0:
+            late = self.count(self._levels) * self._theta if self._reset == "subtract-late" else 0
             product = self.v * self._leak
-            self.v = np.sign(product) * (np.abs(product) >> self._leak_bits)
+            self.v = np.sign(product) * (np.abs(product) >> self._leak_bits) - late
         if substep == 0 or self._uniform:
             self.v += self.drive[block]
-        spikes: np.ndarray = np.clip(self.v // self._theta, 0, self._max_spike)
-        self.v -= spikes * self._theta
+            if self._floor is not None:
+                self.v = np.maximum(self.v, self._floor)
+        if self._reset == "subtract":
+            spikes = self.count(self._max_spike)
+            self.v -= spikes * self._theta
+            return spikes
+        return self.send(substep)
+
+    def send(self, substep: int) -> np.ndarray:
+        """Return the next spikes of a time-step whose potential is reset at its first step."""
+        if substep == 0:
+            self.waiting = self.count(self._levels)
+            if self._reset == "zero":
+                self.v[self.waiting > 0] = 0
+        spikes: np.ndarray = np.minimum(self.waiting, self._max_spike)
+        self.waiting = self.waiting - spikes
         return spikes
+
+    def count(self, most: int) -> np.ndarray:
+        """Return how many thresholds the potential reaches."""
+        found: np.ndarray = np.clip(self.v // self._theta, 0, most)
+        return found
 
 
 class Readout(AbstractProcess):
