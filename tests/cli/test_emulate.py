@@ -96,6 +96,20 @@ def test_a_run_that_was_killed_while_it_wrote_the_description_continues(images: 
     assert len(recorded(images / "out")) == 10
 
 
+def test_recordings_of_another_emulator_are_not_continued(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = images / "out"
+    assert lmht("emulate", images, "--out", out, "--per-class", 1) == 0
+    note = out / "CIFAR10DVS" / "emulated.json"
+    found = json.loads(note.read_text())
+    assert found.pop("version") == cifar10dvs.VERSION == 2
+    note.write_text(json.dumps(found))  # as before there were versions
+    assert "holds other recordings" in refused(
+        capsys, "emulate", images, "--out", out, "--per-class", 1
+    )
+
+
 def test_mistakes(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = images / "out"
     assert "there is no file test*.parquet" in refused(
