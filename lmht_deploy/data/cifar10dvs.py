@@ -71,9 +71,8 @@ GRAYS = 16 * 255
 GAMMA = 2.2
 
 WEIGHT_BITS, INTENSITY_BITS = 16, 18
-"""Weights of filters are multiples of 2^-16, intensities on the screen of 2^-18. An axis filters
-once, and weights sum up to about 1: blurred intensities have 16 + 18 + 16 = 50 bits. Enlarged luma
-has 18 + 2 * 16 = 50."""
+"""Weights of filters are multiples of 2^-16, intensities on the screen of 2^-18; luma has 18 bits.
+Weights sum up to about 1, so what is filtered along both axes has 18 + 2 * 16 = 50 bits."""
 
 BLUR = 2.8
 """Standard deviation of the lens's point spread, in sensor pixels."""
