@@ -149,6 +149,7 @@ def _provenance(per_class: int) -> dict[str, Any]:
     return {
         "data": "tonic:CIFAR10DVS",
         "emulated": {
+            "version": cifar10dvs.VERSION,
             "images": "CIFAR-10 train",
             "per_class": per_class,
             "seed": 0,

@@ -110,6 +110,7 @@ def _description(per_class: int, split: str, seed: int) -> dict[str, Any]:
 
     return {
         "emulator": f"lmht-deploy {__version__}",
+        "version": cifar10dvs.VERSION,
         "images": f"CIFAR-10 {split}",
         "per_class": per_class,
         "seed": seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmht_deploy._packages import require_package
+from lmht_deploy.events._grid import on_grid
 from lmht_deploy.events.arrays import Sensor
 from lmht_deploy.events.dvs import Dvs, emulate
 
@@ -24,6 +25,9 @@ RADIUS = 2.0
 
 STEPS, INTERVAL = 32, 3125
 """Frames of one revolution, and us between them: a recording takes 0.1 s."""
+
+BITS = 20
+"""Positions and weights are multiples of 2^-20, scans of 2^-4: intensities have 44 bits."""
 
 
 def load_digits_recordings(choice: Choice) -> Recordings:
@@ -58,16 +62,20 @@ def load_digits_recordings(choice: Choice) -> Recordings:
 
 def _move_on_circle(images: np.ndarray) -> np.ndarray:
     """Frames `[B, STEPS + 1, H, W]` of `images` `[B, 8, 8]`, enlarged, on one revolution."""
-    angles = np.linspace(0, 2 * np.pi, STEPS + 1)
-    down, right = RADIUS * np.sin(angles), RADIUS * np.cos(angles)
+    down, right = _circle()
     rows = np.stack([_interpolate(SENSOR.height, images.shape[1], shift) for shift in down])
     columns = np.stack([_interpolate(SENSOR.width, images.shape[2], shift) for shift in right])
     frames: np.ndarray = rows @ images[:, None] @ columns.transpose(0, 2, 1)
     return frames
 
 
+def _circle() -> tuple[np.ndarray, np.ndarray]:
+    """Shifts down and right `[STEPS + 1]` on one revolution, in sensor pixels."""
+    angles = np.linspace(0, 2 * np.pi, STEPS + 1)
+    return on_grid(RADIUS * np.sin(angles), BITS), on_grid(RADIUS * np.cos(angles), BITS)
+
+
 def _interpolate(size: int, pixels: int, shift: float) -> np.ndarray:
     """Weights `[size, pixels]` of bilinear interpolation along one axis; zero outside the image."""
     position = (np.arange(size) - (size - 1) / 2 - shift) / SCALE + (pixels - 1) / 2
-    weights: np.ndarray = np.maximum(1 - np.abs(position[:, None] - np.arange(pixels)), 0)
-    return weights
+    return on_grid(np.maximum(1 - np.abs(position[:, None] - np.arange(pixels)), 0), BITS)

@@ -12,6 +12,9 @@ classes differ less than their images do.
 The original setup is known in part only. SPAN, PERIOD and the path were measured on one real
 recording. BLUR, AMPLITUDE, RESPONSE and the parameters of the pixels were fitted to it and to what
 is known of the whole data set. docs/explanation/emulator.md compares the results.
+
+All weights and intensities are multiples of powers of two (`on_grid`), so that the matrix products
+are exact and every machine makes the same events.
 """
 
 from __future__ import annotations
@@ -22,8 +25,12 @@ import numpy as np
 
 from lmht_deploy.errors import DataError
 from lmht_deploy.events._extension import core
+from lmht_deploy.events._grid import on_grid
 from lmht_deploy.events.arrays import Sensor
 from lmht_deploy.events.dvs import Dvs, emulate
+
+VERSION = 2
+"""Changes whenever the same image and generator would give other events."""
 
 SENSOR = Sensor(128, 128)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -55,7 +62,17 @@ SPAN = 1.175
 SCALE = SCREEN / (SENSOR.width * SPAN)
 """Screen pixels per sensor pixel."""
 
+LUMA = np.array([299, 587, 114])
+"""Thousandths of red, green and blue in the luma."""
+
+GRAYS = 16 * 255
+"""Gray levels of the enlarged image above black."""
+
 GAMMA = 2.2
+
+WEIGHT_BITS, INTENSITY_BITS = 16, 18
+"""Weights of filters are multiples of 2^-16, intensities on the screen of 2^-18; luma has 18 bits.
+Weights sum up to about 1, so what is filtered along both axes has 18 + 2 * 16 = 50 bits."""
 
 BLUR = 2.8
 """Standard deviation of the lens's point spread, in sensor pixels."""
@@ -90,7 +107,8 @@ def record(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise DataError(f"an image must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
-    duration = int(np.clip(rng.normal(DURATION, DURATION_SPREAD), *DURATION_RANGE))
+    duration = DURATION + DURATION_SPREAD * rng.standard_normal()
+    duration = int(np.clip(duration, *DURATION_RANGE))
     shown = (int(rng.integers(STEPS)) + np.arange(duration * STEPS // PERIOD + 2)) % STEPS
     starts = np.arange(len(shown)) * PERIOD // STEPS
     # a picture is complete RESPONSE after its start, and stays until the next one starts
@@ -104,7 +122,7 @@ def _render(image: np.ndarray) -> np.ndarray:
     lens = _lens_weights()
     down, right = _path().T
     # flipped along the other diagonal: x = 127 - row, y = 127 - column
-    scene = lens @ _screen_intensity(image)[::-1, ::-1].T @ lens.T
+    scene = (lens @ _screen_intensity(image)[::-1, ::-1].T @ lens.T).astype(np.float32)
     frames = np.empty((STEPS, *SENSOR), np.float32)
     rows, columns = _positions(-right, SENSOR.height), _positions(-down, SENSOR.width)
     core().move(scene, rows, columns, frames)
@@ -112,26 +130,33 @@ def _render(image: np.ndarray) -> np.ndarray:
 
 
 def _screen_intensity(image: np.ndarray) -> np.ndarray:
-    """Intensity float32 `[n, n]` of the enlarged image on the screen, n = SCREEN / COARSE."""
+    """Intensity `[n, n]` of the enlarged image on the screen, n = SCREEN / COARSE."""
     size = SCREEN // COARSE
-    luma = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255
+    luma = image @ LUMA
     enlarged = _cubic_weights(size, luma.shape[0]) @ luma @ _cubic_weights(size, luma.shape[1]).T
-    intensity: np.ndarray = np.clip(enlarged, 0, 1) ** GAMMA
+    grays = np.rint(enlarged * (GRAYS / (255 * LUMA.sum())))
+    intensity: np.ndarray = _gray_intensities()[np.clip(grays, 0, GRAYS).astype(int)]
     return intensity
+
+
+@cache
+def _gray_intensities() -> np.ndarray:
+    """Intensity `[GRAYS + 1]` of each gray level, from 0 to 1."""
+    return on_grid((np.arange(GRAYS + 1) / GRAYS) ** GAMMA, INTENSITY_BITS)
 
 
 @cache
 def _cubic_weights(size: int, pixels: int) -> np.ndarray:
     """Weights `[size, pixels]` of cubic interpolation (a = -1/2, Keys 1981), border repeated."""
     position = (np.arange(size) + 0.5) * pixels / size - 0.5
-    weights = np.zeros((size, pixels), np.float32)
+    weights = np.zeros((size, pixels))
     for tap in range(-1, 3):
         pixel = np.floor(position).astype(int) + tap
         d = np.abs(position - pixel)
         near, far = (1.5 * d - 2.5) * d**2 + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2
         weight = np.where(d <= 1, near, np.where(d < 2, far, 0))
         np.add.at(weights, (np.arange(size), np.clip(pixel, 0, pixels - 1)), weight)
-    return weights
+    return on_grid(weights, WEIGHT_BITS)
 
 
 def _path() -> np.ndarray:
@@ -145,12 +170,11 @@ def _path() -> np.ndarray:
 
 @cache
 def _lens_weights() -> np.ndarray:
-    """Gaussian weights float32 `[n, n]` of the lens along one axis; black outside the screen."""
+    """Gaussian weights `[n, n]` of the lens along one axis; black outside the screen."""
     deviation = BLUR * SCALE / COARSE
     pixels = np.arange(SCREEN // COARSE)
     weights = np.exp(-0.5 * ((pixels[:, None] - pixels) / deviation) ** 2)
-    scaled: np.ndarray = (weights / (np.sqrt(2 * np.pi) * deviation)).astype(np.float32)
-    return scaled
+    return on_grid(weights / (np.sqrt(2 * np.pi) * deviation), WEIGHT_BITS)
 
 
 def _positions(shifts: np.ndarray, size: int) -> np.ndarray:

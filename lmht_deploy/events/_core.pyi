@@ -115,6 +115,12 @@ def move(
         frames: The result, `float32 [S, H, W]`.
     """
 
+def take_logarithms(values: NDArray[np.float32]) -> None:
+    """Replace values `float32 [S, H, W]` by their natural logarithms, equal on every machine.
+
+    They must be positive, finite and not denormal.
+    """
+
 def emulate(
     *,
     levels: NDArray[np.float32],

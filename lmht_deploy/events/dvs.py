@@ -6,6 +6,9 @@ Each pixel compares the logarithm of its intensity with the level at its last ev
 an event a pixel is in reset for the refractory time and does not see changes. Its reference leaks,
 which causes ON events of a static scene. Shot noise causes events at any pixel and time. All pixels
 share one readout, which sends one event after another.
+
+Equal scenes and an equal generator give the same events on every machine: no result depends on the
+order of a sum, on a mathematical library or on the instructions of a processor.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._extension import core
+from ._grid import on_grid
 from .arrays import EVENT, as_bytes, make_events
 
 
@@ -49,6 +53,9 @@ class Dvs:
 MIN_THRESHOLD = 0.01
 """Smallest threshold of a pixel, whatever the mismatch."""
 
+THRESHOLD_BITS = 20
+"""Thresholds are multiples of 2^-20."""
+
 
 def emulate(
     scenes: np.ndarray, order: np.ndarray, times: np.ndarray, dvs: Dvs, rng: np.random.Generator
@@ -74,7 +81,8 @@ def emulate(
     order, times = (np.ascontiguousarray(given, np.int64) for given in (order, times))
     recordings = []
     for scene in scenes:
-        levels = np.log(scene + np.float32(dvs.dark), dtype=np.float32, order="C")
+        levels = np.ascontiguousarray(scene + np.float32(dvs.dark), np.float32)
+        core().take_logarithms(levels)
         noise = _draw_noise(shape, int(times[-1]), dvs, rng)
         events = core().emulate(
             levels=levels,
@@ -95,8 +103,10 @@ def _draw_thresholds(
     mean: float, dvs: Dvs, shape: tuple[int, ...], rng: np.random.Generator
 ) -> np.ndarray:
     """Threshold of each pixel, float32 `[H, W]`."""
-    thresholds = mean + dvs.mismatch * rng.standard_normal(shape)
-    return np.maximum(thresholds, MIN_THRESHOLD).astype(np.float32)
+    # rounded, because the last bit of a rare large draw is that of a library's logarithm
+    drawn = on_grid(mean + dvs.mismatch * rng.standard_normal(shape), THRESHOLD_BITS)
+    thresholds: np.ndarray = np.maximum(drawn, MIN_THRESHOLD).astype(np.float32)
+    return thresholds
 
 
 def _draw_noise(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lmht_deploy.cli import emulate
 from lmht_deploy.data import cifar10dvs, load, split_list
 from lmht_deploy.events.recordings import read_events
 
@@ -94,6 +95,19 @@ def test_a_run_that_was_killed_while_it_wrote_the_description_continues(images: 
     (images / "out" / "CIFAR10DVS" / ".emulated.json.abandoned").touch()
     assert lmht("emulate", images, "--out", images / "out", "--per-class", 1) == 0
     assert len(recorded(images / "out")) == 10
+
+
+def test_recordings_of_another_emulator_are_not_continued(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = images / "out"
+    (out / "CIFAR10DVS").mkdir(parents=True)
+    description = emulate._description(1, "train", 0)
+    assert description.pop("version") == cifar10dvs.VERSION == 2
+    (out / "CIFAR10DVS" / "emulated.json").write_text(json.dumps(description))
+    assert "holds other recordings" in refused(
+        capsys, "emulate", images, "--out", out, "--per-class", 1
+    )
 
 
 def test_mistakes(images: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -212,6 +212,21 @@ def test_noise_comes_at_its_rate() -> None:
     assert events["t"].min() >= 0 and events["t"].max() < 1_000_000
 
 
+@pytest.mark.parametrize("intensity", [0, -0.5, np.nan, np.inf, 1e-39])
+def test_intensities_without_a_logarithm_are_refused(intensity: float) -> None:
+    scene = np.full((1, 2, 3, 4), 0.5)
+    scene[0, 1, 2, 3] = intensity
+    with pytest.raises(ValueError, match="intensities must be positive and finite"):
+        emulate(scene, np.arange(2), np.arange(2), IDEAL, np.random.default_rng(0))
+
+
+def test_logarithms_are_those_of_numpy() -> None:
+    values = np.exp(np.random.default_rng(0).uniform(-80, 80, (2, 30, 40))).astype(np.float32)
+    found = values.copy()
+    core().take_logarithms(found)
+    np.testing.assert_allclose(found, np.log(values.astype(float)), rtol=2e-7)
+
+
 def test_the_same_seed_gives_the_same_events() -> None:
     scenes = np.random.default_rng(3).random((2, 5, 4, 4))
     first, again, other = (

@@ -143,7 +143,7 @@ def test_a_network_without_a_recording(folder: Path) -> None:
     [
         ("sops =", "# sops =", "the key 'sops' is missing or unknown"),
         ("sops =", "more = 1\nsops =", "the key 'more' is missing or unknown"),
-        ("sops = 1126813.6", 'sops = "many"', "sops is 'many'"),
+        ("sops = 1126827.9", 'sops = "many"', "sops is 'many'"),
         ("windows = 359", "windows = true", "windows is True"),
         ("[sample]", "[sample]\npath = '/etc'", "the key 'path' is missing or unknown"),
         ("[sample]", "[sample", "is not a card"),

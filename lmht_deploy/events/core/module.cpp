@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 
 #include "bins.hpp"
 #include "decoders.hpp"
 #include "filters.hpp"
 #include "frames.hpp"
+#include "logarithm.hpp"
 #include "native/bindings.hpp"
 #include "pixels.hpp"
 #include "validator.hpp"
@@ -124,6 +126,16 @@ void moved(Array<const float, 2> scene, Array<const float, 2> rows, Array<const 
     nb::gil_scoped_release released;
     move({scene.data(), scene.shape(1)}, {rows.data(), columns.data()}, steps, height, width,
          frames.data());
+}
+
+void take_logarithms(Array<float, 3> values) {
+    float *const begin = values.data(), *const end = begin + values.size();
+    nb::gil_scoped_release released;
+    using Limits = std::numeric_limits<float>;
+    require(
+        std::all_of(begin, end, [](float x) { return x >= Limits::min() && x <= Limits::max(); }),
+        "intensities must be positive and finite");
+    std::transform(begin, end, begin, logarithm);
 }
 
 void check_frames(const Array<const float, 3>& levels, const Array<const int64_t, 1>& order,
@@ -261,6 +273,8 @@ NB_MODULE(_core, m) {
         "move", &moved, nb::arg("scene").noconvert(), nb::arg("rows").noconvert(),
         nb::arg("columns").noconvert(), nb::arg("frames").noconvert(),
         "Write frames [S, H, W]: a scene [h, w] at rows [S, H] and columns [S, W] of its pixels.");
+    m.def("take_logarithms", &take_logarithms, nb::arg("values").noconvert(),
+          "Replace positive values [S, H, W] by their natural logarithms.");
     m.def("emulate", &emulated, nb::kw_only(), nb::arg("levels").noconvert(),
           nb::arg("order").noconvert(), nb::arg("times").noconvert(), nb::arg("off").noconvert(),
           nb::arg("on").noconvert(), "refractory"_a, "leak"_a, "readout"_a,
