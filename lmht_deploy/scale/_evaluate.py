@@ -28,7 +28,7 @@ from lmht_deploy.formats.lmht import load_input
 from lmht_deploy.ir import window_steps
 
 from ._audit import Audit, audit, choose
-from ._networks import Networks, keep_networks, make_entries
+from ._networks import Networks, keep_networks, make_entries, noted
 from ._plan import SHARD, Entry, Plan
 from ._shard import Shard
 from ._table import Row, check_model, make_rows
@@ -70,7 +70,8 @@ class Evaluation:
 
     Attributes:
         rows: One row per network and backend whose shards are complete, in the given order.
-        failures: One sentence for each kind of failure, with the number of its shards.
+        failures: One sentence for each network that has no row because of its file, and for each
+            kind of failure of shards, with their number.
         audit: What the audit found; None without an audit.
         shards: Number of shards.
         computed: Number of shards that this call computed.
@@ -158,14 +159,14 @@ def evaluate(
         progress: Called with a `State` after each shard.
 
     Returns:
-        The table. `Evaluation.passed` says whether everything was computed, and whether the audit
-        agreed.
+        The table. What is wrong with one network does not stop the others; it is in
+        `Evaluation.failures`. `Evaluation.passed` says whether everything was computed, and
+        whether the audit agreed.
 
     Raises:
         BackendError: A backend or an executor is unknown, or cannot run here.
         DataError: The windows or the labels are not valid, or a package is not installed.
-        ExportError: The artifact of a backend cannot represent a network.
-        StorageError: A file cannot be read, or `out` cannot be written.
+        StorageError: A file does not exist, or `out` cannot be written.
 
     Shape:
         data: int `[B, T_in, C, H, W]` or `[B, T_in, N]`
@@ -181,21 +182,21 @@ def evaluate(
     check_model(model)
     check_shard(shard, audit_share)
     check_audit_backend(audit_backend)
+    choose_backends(backends)
     folder = prepare_folder(out)
     with open_workers(folder, on, workers) as executor:
         windows = InputWindows(folder, data, labels)
-        files = keep_networks(folder, networks)
-        entries = [
-            entry
-            for title, path in files.items()
-            for entry in make_entries(
-                folder, title, path, backends, windows.read_by(path), windows.name
-            )
-        ]
+        failures: list[str] = []
+        entries: list[Entry] = []
+        for name, path in keep_networks(folder, networks, failures).items():
+            with noted(failures, path):
+                store = windows.read_by(path)
+                entries += make_entries(folder, name, path, backends, store, windows.name)
         return run_entries(
             entries,
             folder,
             executor,
+            failures=failures,
             shard=int(shard),
             audit_share=audit_share,
             audit_backend=audit_backend,
@@ -319,13 +320,17 @@ def run_entries(
     folder: Path,
     executor: Executor,
     *,
+    failures: Sequence[str] = (),
     shard: int = SHARD,
     audit_share: float = 0.0,
     audit_backend: str | None = None,
     model: energy.EnergyModel,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Compute what is missing of a plan, audit a share of it, and make the table."""
+    """Compute what is missing of a plan, audit a share of it, and make the table.
+
+    `failures` are those of networks that are not in the plan.
+    """
     plan = Plan(entries, folder / RESULTS, shard)
     missing = plan.missing()
     watch = _Watch("shards", len(missing), progress)
@@ -337,7 +342,7 @@ def run_entries(
     return replace(
         times,
         rows=tuple(make_rows(plan, model, failed, None if found is None else found.verdicts)),
-        failures=tuple(_described(failed)),
+        failures=(*failures, *_described(failed)),
         audit=found,
         shards=len(plan.all_tasks()),
         computed=len(missing) - len(failed),

@@ -320,7 +320,7 @@ def _channels(net: Network) -> int:
 def _entries(proposals: Sequence[_Proposal], folder: Path, measured: Windows) -> Iterator[Entry]:
     """Yield the rows to evaluate."""
     windows = InputWindows(folder, measured)
-    files = keep_networks(folder, {proposal.name: proposal.net for proposal in proposals})
+    files = keep_networks(folder, {proposal.name: proposal.net for proposal in proposals}, [])
     for proposal in proposals:
         path = files[proposal.name]
         store = windows.read_by(path)

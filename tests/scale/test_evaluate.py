@@ -213,6 +213,19 @@ def test_a_failure_is_named_and_the_others_go_on(
     assert (found.shards, found.computed, found.failed) == (6, 3, 3)
 
 
+def test_a_file_that_another_backend_cannot_read_is_a_failure(
+    path: Path, windows: np.ndarray, tmp_path: Path
+) -> None:
+    """Exports and files of other formats are read before the shards are planned."""
+    (tmp_path / "broken.lmht").write_bytes(path.read_bytes()[:500])
+    (tmp_path / "broken.nir").write_bytes(b"")
+    nets = [tmp_path / "broken.lmht", tmp_path / "broken.nir", path]
+    found = lmht.evaluate(nets, windows, out=tmp_path / "out", backends=["onnx"], workers=1)
+    assert [row.network for row in found.rows] == ["net"] and not found.passed
+    assert sorted(text.split(": ")[0] for text in found.failures) == [*map(str, nets[:2])]
+    assert (found.shards, found.computed, found.failed) == (1, 1, 0)
+
+
 def test_a_folder_that_cannot_be_created_is_named(
     path: Path, windows: np.ndarray, tmp_path: Path
 ) -> None:
