@@ -190,7 +190,7 @@ def read_windows(
     *,
     split: str | None = None,
     limit: int | None = None,
-    memory_map: bool = False,
+    store: Path | None = None,
 ) -> Windows:
     """Read windows for a network, and print how they were made.
 
@@ -200,12 +200,14 @@ def read_windows(
         reading: Data options of the command line.
         split: Split of the data; None: the default of `load`.
         limit: Total number of windows to keep, spread evenly over the classes; None for all.
-        memory_map: Whether to map windows into memory, where the cache has a folder.
+        store: Folder in which windows may be unpacked, to map them into memory. Those of recordings
+            are mapped where the cache has a folder.
     """
     from lmht_deploy import data
 
     found = find_source(source, reading)
     arguments: dict[str, Any] = {
+        "memory_map": store is not None,
         "split": split,
         "classes": splits.parse_classes(reading.classes),
         "split_rule": splits.split_rule(reading.split_fields, target.split_rule),
@@ -220,8 +222,9 @@ def read_windows(
             "max_count": target.max_value,
             "incomplete": reading.incomplete,
             **reading.load_arguments(found),
-            "memory_map": memory_map,
         }
+    else:
+        arguments["cache"] = store
     with counting(f"reading {source}") as show:
         windows_found = data.load(source, progress=show, **arguments)
     tell_about(windows_found)

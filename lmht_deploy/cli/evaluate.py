@@ -181,7 +181,7 @@ def _entries(
     for name, target in targets.items():
         key = repr(target)
         if key not in stores:
-            found = read_windows(data, target, reading, split=split, limit=limit, memory_map=True)
+            found = read_windows(data, target, reading, split=split, limit=limit, store=folder)
             stores[key] = keep_windows(folder, found)[0]
         with noted(failures, files[name]):
             entries += make_entries(folder, name, files[name], backends, stores[key], data)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeAlias
@@ -36,6 +37,8 @@ from ._task import Outcome, plain
 from ._windows import WindowStore, store_windows
 from .executors import Executor, open_executor
 
+PART = 2**22
+"""Bytes of windows that are read and stored at once."""
 RESULTS, WINDOWS = "shards", "windows"
 """Folders below that of an evaluation."""
 
@@ -306,7 +309,8 @@ def keep_windows(
                 f"{list(windows.shape)}"
             )
         labels = check_labels(labels, windows)
-    parts = (windows[at : at + SHARD] for at in range(0, len(windows), SHARD))
+    step = max(1, PART // max(1, prod(windows.shape[1:]) * windows.dtype.itemsize))
+    parts = (windows[at : at + step] for at in range(0, len(windows), step))
     cut = (np.asarray(part)[:, :steps] for part in parts)
     store = store_windows(folder / WINDOWS, cut, labels, about)
     return store, str(about.get("data", ""))
