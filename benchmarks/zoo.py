@@ -6,8 +6,8 @@ NET.lmht is an integer network that `lmht convert` wrote, EVALUATION.json is wha
 is too large for the package. Texts that are not given stay as the card has them.
 
 `--sample N` also records the first N test recordings of the data set "digits", one after another;
-`--sample ship` records a picture that `benchmarks.zoo_samples` draws. `python -m benchmarks.zoo NAME
---sample WHAT` writes the recording of a network that has a card already.
+`--sample ship` records a picture that `benchmarks.zoo_samples` draws. `python -m benchmarks.zoo
+NAME --sample WHAT` writes the recording of a network that has a card already.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recordings that come with networks of the zoo; `python -m benchmarks.zoo --sample` writes them."""
+"""Recordings that come with networks of the zoo: `python -m benchmarks.zoo NAME --sample WHAT`."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def draw_ship() -> np.ndarray:
     y, x = (np.mgrid[: SIDE * FINE, : SIDE * FINE] + 0.5) / FINE
     light = 255 - 54 * y / SIDE
     light[y > 23] -= 11
-    hull = (18 < y) & (y < 21) & (x > 4 + (y - 18)) & (x < 28 - (y - 18))
-    bridge = (14 < y) & (y < 18) & (10 < x) & (x < 16)
-    funnel = (10 < y) & (y < 14) & (12 < x) & (x < 14)
+    hull = (y > 18) & (y < 21) & (x > 4 + (y - 18)) & (x < 28 - (y - 18))
+    bridge = (y > 14) & (y < 18) & (x > 10) & (x < 16)
+    funnel = (y > 10) & (y < 14) & (x > 12) & (x < 14)
     light[hull], light[bridge], light[funnel] = 206, 210, 210
     gray = light.reshape(SIDE, FINE, SIDE, FINE).mean((1, 3))
     return np.repeat(gray.round().astype(np.uint8)[..., None], 3, 2)
