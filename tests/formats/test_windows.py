@@ -129,7 +129,7 @@ def test_mapped_windows_are_those_that_are_read(
     folder.mkdir()
     write(path, labels=[1, 0], windows=windows, classes=["a", "b"])
     found = load_windows(path, folder)
-    assert isinstance(found.windows, np.memmap) and not found.windows.flags.writeable
+    assert isinstance(found.windows, np.memmap) and found.windows.mode == "r"
     assert found.windows.dtype == windows.dtype
     np.testing.assert_array_equal(found.windows, windows)
     assert found.labels is not None and found.labels.tolist() == [1, 0]
