@@ -51,7 +51,8 @@ def _ship() -> Sample:
     events = cifar10dvs.record(draw_ship(), np.random.default_rng(0))
     return Sample(
         Recording(events, cifar10dvs.SENSOR),
-        "a ship in the haze, drawn by a program, before an emulated sensor",
+        "a ship in the haze, drawn by a program, before an emulated sensor; on its side, as"
+        " the recordings of CIFAR10-DVS are",
         ["ship"],
     )
 
