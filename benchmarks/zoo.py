@@ -5,7 +5,9 @@ NET.lmht is an integer network that `lmht convert` wrote, EVALUATION.json is wha
 `lmht_deploy/zoo/NAME.toml`; the network is copied beside it, unless `--beside` is given because it
 is too large for the package. Texts that are not given stay as the card has them.
 
-`--sample N` also records the first N test recordings of the data set "digits", one after another.
+`--sample N` also records the first N test recordings of the data set "digits", one after another;
+`--sample ship` records a picture that `benchmarks.zoo_samples` draws. `python -m benchmarks.zoo
+NAME --sample WHAT` writes the recording of a network that has a card already.
 """
 
 from __future__ import annotations
@@ -22,14 +24,13 @@ from typing import Any
 import numpy as np
 
 import lmht_deploy as lmht
-from lmht_deploy.data._digits import SENSOR, load_digits_recordings
-from lmht_deploy.data._listing import Choice
-from lmht_deploy.events.recordings import Recording, write_events
+from lmht_deploy.events.recordings import write_events
 from lmht_deploy.ir import Network
 from lmht_deploy.zoo import find_card, network_path, recording_path
 from lmht_deploy.zoo._names import FOLDER, NETWORK, RECORDING
 
 from .report import environment
+from .zoo_samples import make_sample
 
 TEXTS = ("title", "data_terms", "terms", "recipe", "machine", "note")
 """Keys of a card that nothing measures."""
@@ -38,12 +39,20 @@ TEXTS = ("title", "data_terms", "terms", "recipe", "machine", "note")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the card and the files of one network."""
     given = _parser().parse_args(arguments)
+    path = FOLDER / f"{given.name}.toml"
+    if given.network is None and given.sample:
+        card = {key: value for key, value in _old(given.name).items() if key != "sample"}
+        tables = {"sample": _sample(given.name, given.sample)}
+        path.write_text(_to_toml(card, tables), encoding="utf-8")
+        print(f"{path}: {recording_path(f'zoo:{given.name}').stat().st_size:,} bytes")
+        return
+    if given.evaluation is None:
+        raise SystemExit("give a network and its evaluation, or --sample alone")
     net, evaluation = lmht.load(given.network), json.loads(given.evaluation.read_text())
     card = _texts(given) | _figures(net, evaluation, given.network)
     if not given.beside:
         shutil.copyfile(given.network, FOLDER / f"{given.name}{NETWORK}")
     tables = {"sample": _sample(given.name, given.sample)} if given.sample else _old_sample(given)
-    path = FOLDER / f"{given.name}.toml"
     path.write_text(_to_toml(card, tables), encoding="utf-8")
     if not given.beside:
         network_path(f"zoo:{given.name}")
@@ -55,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks.zoo", description=__doc__)
     parser.add_argument("name")
-    parser.add_argument("network", type=Path)
-    parser.add_argument("evaluation", type=Path)
+    parser.add_argument("network", type=Path, nargs="?")
+    parser.add_argument("evaluation", type=Path, nargs="?")
     parser.add_argument("--beside", action="store_true", help="the network is not in the package")
-    parser.add_argument("--sample", type=int, default=0, metavar="N")
+    parser.add_argument("--sample", default="", metavar="N|ship")
     parser.add_argument("--build", action="append", metavar="COMMAND", help="may be repeated")
     for text in TEXTS:
         parser.add_argument(f"--{text.replace('_', '-')}")
@@ -102,20 +111,15 @@ def _figures(net: Network, evaluation: Mapping[str, Any], path: Path) -> dict[st
     }
 
 
-def _sample(name: str, number: int) -> dict[str, Any]:
-    """Write the first test recordings of "digits" as one recording, 100 ms each."""
-    found = load_digits_recordings(Choice("test"))
-    parts = [events for _, events in zip(range(number), found.events, strict=False)]
-    for index, events in enumerate(parts):
-        events["t"] += index * 100_000 - events["t"][0]
+def _sample(name: str, what: str) -> dict[str, Any]:
+    """Write a recording; return its table of the card."""
+    sample = make_sample(what)
     path = FOLDER / f"{name}{RECORDING}"
-    write_events(path, Recording(np.concatenate(parts), SENSOR))
-    assert found.labels is not None
+    write_events(path, sample.recording)
     return {
-        "about": "the first test recordings of the data set digits, 100 ms each: handwritten digits"
-        " before an emulated sensor",
+        "about": sample.about,
         "sha256": sha256(path.read_bytes()).hexdigest(),
-        "answers": [found.classes[label] for label in found.labels[:number].tolist()],
+        "answers": sample.answers,
     }
 
 

@@ -22,7 +22,7 @@ from lmht_deploy._arguments import check_types
 from lmht_deploy._locks import folder_lock
 from lmht_deploy.data import images
 from lmht_deploy.errors import DataError, LmhtWarning, TrainingError
-from lmht_deploy.formats.files import as_path, atomic_write
+from lmht_deploy.formats.files import as_path, atomic_write, make_folder
 from lmht_deploy.ir import Input
 
 from . import _parallel, hybrid, runs
@@ -156,10 +156,7 @@ def train(
 
 def _only_writer(folder: Path) -> AbstractContextManager[None]:
     """Create `folder` and keep other runs out of it; process 0 does this for all processes."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"{folder} cannot be created ({error.strerror})") from None
+    make_folder(folder)
     return folder_lock(folder) if _parallel.rank() == 0 else nullcontext()
 
 

@@ -19,6 +19,8 @@ from lmht_deploy.formats.schema import Field, Group
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "web" / "package"
+SCRIPTS = ("errors.js", "arguments.js", "engine.js", "hdf5.js")
+"""Files of the package that a page needs, without the workers, in order."""
 PAGE = ROOT / "web" / "page"
 VIEW = ROOT / "lmht_deploy" / "view" / "static"
 
@@ -58,7 +60,7 @@ def _with_parts(page: str) -> str:
 
 def script(engine: bytes, *modules: Path) -> str:
     """Return one script of the package, without its workers, and other modules, in order."""
-    files = (*(PACKAGE / name for name in ("errors.js", "engine.js", "hdf5.js")), *modules)
+    files = (*(PACKAGE / name for name in SCRIPTS), *modules)
     sources = [_wasm_module(engine), _schema_module(), *(path.read_text() for path in files)]
     body = "\n".join(_MODULE_LINE.sub("", source) for source in sources)
     return f'(() => {{\n"use strict";\n{body}\n}})();\n'

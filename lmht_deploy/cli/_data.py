@@ -190,7 +190,7 @@ def read_windows(
     *,
     split: str | None = None,
     limit: int | None = None,
-    memory_map: bool = False,
+    store: Path | None = None,
 ) -> Windows:
     """Read windows for a network, and print how they were made.
 
@@ -200,18 +200,20 @@ def read_windows(
         reading: Data options of the command line.
         split: Split of the data; None: the default of `load`.
         limit: Total number of windows to keep, spread evenly over the classes; None for all.
-        memory_map: Whether to map windows into memory, where the cache has a folder.
+        store: Folder in which windows may be unpacked, to map them into memory. Those of recordings
+            are mapped where the cache has a folder.
     """
     from lmht_deploy import data
 
     found = find_source(source, reading)
     arguments: dict[str, Any] = {
+        "memory_map": store is not None,
         "split": split,
         "classes": splits.parse_classes(reading.classes),
         "split_rule": splits.split_rule(reading.split_fields, target.split_rule),
     }
+    check_shape(source, found, target.shape)
     if found.kind != "windows":
-        _check_shape(source, found, target.shape)
         given = (reading.by, reading.length, reading.hop)
         steps = target.shape[0] if found.kind in IMAGES else target.window_steps
         rule = windows.window_rule(steps or target.shape[0], *given, target.rule)
@@ -220,10 +222,9 @@ def read_windows(
             "max_count": target.max_value,
             "incomplete": reading.incomplete,
             **reading.load_arguments(found),
-            "memory_map": memory_map,
         }
     else:
-        _check_window_file(source, target.shape)
+        arguments["cache"] = store
     with counting(f"reading {source}") as show:
         windows_found = data.load(source, progress=show, **arguments)
     tell_about(windows_found)
@@ -241,7 +242,7 @@ def _first_steps(source: str, found: Windows, target: Target) -> Windows:
 
 
 def _check_window_file(source: str, shape: tuple[int, ...]) -> None:
-    """Refuse many windows of another size before they take memory; the backend checks others."""
+    """Refuse many windows of another size before they are read; the backend checks others."""
     from lmht_deploy.formats.windows import window_shape
 
     found = window_shape(source)
@@ -292,8 +293,11 @@ def named_errors(source: str) -> Iterator[None]:
         raise
 
 
-def _check_shape(source: str, found: Source, shape: tuple[int, ...]) -> None:
-    """Refuse a network whose input has not the channels of the data, before anything is read."""
+def check_shape(source: str, found: Source, shape: tuple[int, ...]) -> None:
+    """Refuse a network whose input is not that of the data, before anything is read."""
+    if found.kind == "windows":
+        _check_window_file(source, shape)
+        return
     channels = 3 if found.kind in IMAGES else 2
     if len(shape) != 4 or shape[1] != channels:
         raise DataError(f"{source} gives windows (T, {channels}, H, W); the network takes {shape}")

@@ -117,7 +117,7 @@ def open_source(
         default: Size of the sensor of standard input and UDP, if none is given.
         play: Plays a recording. Default: at the speed of the options.
     """
-    from lmht_deploy.events.arrays import Sensor
+    from lmht_deploy.events.arrays import Sensor, choose_sensor
     from lmht_deploy.events.live import Udp, open_camera, read_text
     from lmht_deploy.events.stream import Buffered
 
@@ -137,7 +137,9 @@ def open_source(
         return Source(packets, _validator(chosen, given or default), dropped=dropped)
     sensor, live_packets = open_camera()
     packets = Buffered(live_packets, size=QUEUE, lossy=True, tick=tick)
-    return Source(stack.enter_context(packets), _validator(chosen, given or sensor))
+    return Source(
+        stack.enter_context(packets), _validator(chosen, choose_sensor(given, sensor) or sensor)
+    )
 
 
 def _validator(chosen: SourceOptions, sensor: Sensor) -> EventValidator:

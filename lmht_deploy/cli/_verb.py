@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand
 
 from lmht_deploy.errors import DataError, StorageError
-from lmht_deploy.formats.files import check_writable
+from lmht_deploy.formats.files import check_writable, make_folder
 
 from ._console import STDOUT
 from ._options import OUTPUT
@@ -37,9 +38,21 @@ class Verb(TyperCommand):
                 if other != name and _is_output_file(parameter):
                     raise DataError(f"{path}: is given as {other} and as {name}; give two files")
         self._check_folders(ctx.params)
-        for parameter in filter(_is_output_file, self.params):
-            _check_output(ctx.params.get(parameter.name or ""))
-        return super().invoke(ctx)
+        files = [ctx.params.get(item.name or "") for item in filter(_is_output_file, self.params)]
+        with _created(self._folders_of(files, ctx.params)):
+            for path in files:
+                _check_output(path)
+            return super().invoke(ctx)
+
+    def _folders_of(self, files: Iterable[object], values: Mapping[str, Any]) -> set[Path]:
+        """Return the folders that the command creates, and that output files lie in."""
+        created: set[Path] = set()
+        for parameter in filter(_is_output, self.params):
+            folder = values.get(parameter.name or "")
+            if parameter.metavar == "DIR" and isinstance(folder, Path):
+                created.update(_missing(folder.absolute()))
+        paths = {path.absolute() for path in files if isinstance(path, Path) and path != STDOUT}
+        return {path.parent for path in paths} & created
 
     def _check_folders(self, values: Mapping[str, Any]) -> None:
         """Refuse an output in the folder of another one, if the command writes its name there.
@@ -59,6 +72,28 @@ class Verb(TyperCommand):
                         f"{path}: {option} writes files of this name to its folder; give {other} "
                         "another name or folder"
                     )
+
+
+@contextmanager
+def _created(folders: Iterable[Path]) -> Iterator[None]:
+    """Create output folders before the work; remove those that are empty after an error."""
+    created = sorted({path for folder in folders for path in _missing(folder)}, reverse=True)
+    try:
+        for folder in reversed(created):
+            make_folder(folder)
+        yield
+    except BaseException:
+        for folder in created:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
+
+
+def _missing(folder: Path) -> Iterator[Path]:
+    """Yield a folder and those that it lies in, where they do not exist."""
+    for path in (folder, *folder.parents):
+        if not path.exists():
+            yield path
 
 
 def _is_output(parameter: Any) -> bool:

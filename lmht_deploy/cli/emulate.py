@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmht_deploy.errors import DataError, LmhtError, counted
+from lmht_deploy.formats.files import make_folder
 
 from . import _options as options
 from . import _scale_options as scale
@@ -73,7 +74,7 @@ def emulate(
         with counting("reading images") as show:
             pixels, labels = _images(images, split, per_class, show)
         description = _description(per_class, split, seed)
-        _make_folder(out)
+        make_folder(out)
         with folder_lock(out):
             _begin(home, description)
             missing = list(_missing(labels, per_class, home))
@@ -118,13 +119,6 @@ def _description(per_class: int, split: str, seed: int) -> dict[str, Any]:
     }
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be created ({error.strerror})") from None
-
-
 def _begin(home: Path, description: dict[str, Any]) -> None:
     """Write the description beside the recordings; DataError if others are there already."""
     from lmht_deploy.data._tonic import EMULATED
@@ -139,7 +133,7 @@ def _begin(home: Path, description: dict[str, Any]) -> None:
                 f"{home}: holds other recordings (of other images, another seed or emulator); "
                 "choose another --out"
             )
-    _make_folder(home)
+    make_folder(home)
     write_json(note, description)
 
 
@@ -160,7 +154,7 @@ def _missing(
             raise DataError(
                 f"class {name!r} has {counted(len(chosen), 'image')}, {per_class} were requested"
             )
-        _make_folder(home / name)
+        make_folder(home / name)
         for number, index in enumerate(chosen.tolist()):
             path = home / name / f"cifar10_{name}_{number}.aedat4"
             if not path.exists():

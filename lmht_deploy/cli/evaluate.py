@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,20 @@ from lmht_deploy.errors import DataError, counted
 from . import _options as options
 from . import _scale_options as scale
 from ._console import bad, good, percent, say, show, table, tell, write_json
-from ._data import ReadOptions, Target, named_errors, read_windows, reads_data
+from ._data import (
+    ReadOptions,
+    Target,
+    check_shape,
+    find_source,
+    named_errors,
+    read_windows,
+    reads_data,
+)
 from ._report import write_report
 from ._training import lower_run, need_torch, read_training_data, train_run
 
 if TYPE_CHECKING:
+    from lmht_deploy.data._sources import Source
     from lmht_deploy.scale import Audit, Evaluation, Row
     from lmht_deploy.scale._networks import Networks
     from lmht_deploy.scale._plan import Entry
@@ -97,8 +106,10 @@ def evaluate(
     """Run whole data sets through many networks, on many workers, and keep every result.
 
     The same command goes on after any interruption: what --out holds is not computed again.
-    Exits with 1 if the audit finds another integer, and with 2 if a shard fails.
+    What is wrong with one network does not stop the others. Exits with 1 if the audit finds another
+    integer, and with 2 if a network or a shard fails.
     """
+    from lmht_deploy.analysis.compare import choose_backends
     from lmht_deploy.analysis.energy import energy_model as load_model
     from lmht_deploy.scale._evaluate import (
         check_audit_backend,
@@ -113,15 +124,19 @@ def evaluate(
     check_model(model)
     check_shard(shard, audit)
     check_audit_backend(audit_backend)
-    folder = prepare_folder(out)
     names = [name.strip() for name in backends.split(",") if name.strip()]
+    choose_backends(names)
+    source = find_source(data, reading)
+    folder = prepare_folder(out)
+    failures: list[str] = []
     with open_workers(folder, on, workers) as executor:
-        entries = list(_entries(networks, folder, names, data, reading, split, limit))
+        entries = _entries(networks, folder, names, data, source, reading, split, limit, failures)
         with named_errors(data), scale.watching() as progress:
             found = run_entries(
                 entries,
                 folder,
                 executor,
+                failures=failures,
                 shard=shard,
                 audit_share=audit,
                 audit_backend=audit_backend,
@@ -141,22 +156,36 @@ def _entries(
     folder: Path,
     backends: Sequence[str],
     data: str,
+    source: Source,
     reading: ReadOptions,
     split: str | None,
     limit: int | None,
-) -> Iterator[Entry]:
-    """Yield the rows of all networks; networks that need the same windows share them."""
-    from lmht_deploy.scale._evaluate import keep_windows
-    from lmht_deploy.scale._networks import keep_networks, make_entries
+    failures: list[str],
+) -> list[Entry]:
+    """Return the rows of all networks; networks that need the same windows share them.
 
+    What is wrong with one network is added to the failures. An error of the data is one of all.
+    """
+    from lmht_deploy.scale._evaluate import keep_windows
+    from lmht_deploy.scale._networks import keep_networks, make_entries, noted
+
+    files = keep_networks(folder, _listed(paths, folder, reading), failures)
+    targets: dict[str, Target] = {}
+    for name, path in files.items():
+        with noted(failures, path):
+            target = _target(path)
+            check_shape(data, source, target.shape)
+            targets[name] = target
+    entries: list[Entry] = []
     stores: dict[str, Any] = {}
-    for name, path in keep_networks(folder, _listed(paths, folder, reading)).items():
-        target = _target(path)
+    for name, target in targets.items():
         key = repr(target)
         if key not in stores:
-            found = read_windows(data, target, reading, split=split, limit=limit, memory_map=True)
+            found = read_windows(data, target, reading, split=split, limit=limit, store=folder)
             stores[key] = keep_windows(folder, found)[0]
-        yield from make_entries(folder, name, path, backends, stores[key], data)
+        with noted(failures, files[name]):
+            entries += make_entries(folder, name, files[name], backends, stores[key], data)
+    return entries
 
 
 def _listed(paths: Sequence[Path], folder: Path, reading: ReadOptions) -> Networks:
@@ -294,7 +323,9 @@ def _finish(found: Evaluation) -> None:
         verdict = "all integers are equal" if audit.passed else "not all integers are equal"
         say(f"audit: {counted(audit.shards, 'shard')} computed again; {verdict}")
     if found.failures:
-        raise DataError("; ".join(found.failures))
+        for text in found.failures:
+            tell(f"lmht: {' '.join(text.split())}")
+        raise typer.Exit(2)
     unequal = any(not row.equal for row in found.rows)
     if unequal or (audit is not None and not audit.passed):
         raise typer.Exit(1)

@@ -101,9 +101,9 @@ def search(
     net = lmht.load(network)
     with named_errors(str(network)):
         check_source(net)
-    prepare_folder(out)
+    folder = prepare_folder(out)
     target = Target.of(net.window_shape, net.input.max_value, net.metadata, network)
-    found = read_windows(data, target, reading, split=split, limit=limit)
+    found = read_windows(data, target, reading, split=split, limit=limit, store=folder)
     with named_errors(data), scale.watching() as progress:
         result = lmht.search(
             net,

@@ -102,10 +102,12 @@ def load(
             Default: each class 9 : 1 by recording, with a fixed seed.
         cache: Folder that keeps the windows for the next call with the same options and the same
             content of the files. It grows to at most 8 GiB; files that were not used for longest
-            are removed. Data sets and folders only.
-        memory_map: Write the windows to a file in `cache`, recording by recording, and map it into
-            memory: for data that is larger than memory, and for processes that share it. Data sets
-            of events and folders of recordings only; other data is read as a whole.
+            are removed. Data sets and folders only, and `.npz` files with `memory_map`.
+        memory_map: Map the windows into memory: for data that is larger than memory, and for
+            processes that share it. Windows of events are written to a file in `cache`, recording
+            by recording. An `.npz` file is mapped; if it is compressed, it is unpacked to a file in
+            `cache` that goes away with the windows. Other data, and an `.npz` file without `cache`,
+            is read as a whole.
         progress: Called as `progress(done, total)` after each recording or image. Data sets and
             folders only.
 
@@ -136,7 +138,8 @@ def load(
     choice = Choice(chosen or "test", split_rule or SplitRule(), class_list(classes), max_classes)
     if found.kind == "windows":
         all_windows = choice if chosen else replace(choice, split="all")
-        return _load_window_file(found.path, steps, window_size, all_windows)
+        folder = as_path(cache) if memory_map and cache is not None else None
+        return _load_window_file(found.path, steps, window_size, all_windows, folder)
     rule = WindowRule(_required(found, steps), by, length, hop)  # type: ignore[arg-type]
     if found.kind == "image-folder":
         return images.load_image_folder(
@@ -223,13 +226,14 @@ def _as_they_are(shape: tuple[int, ...]) -> str:
 
 
 def _load_window_file(
-    path: Path, steps: int | None, size: Sensor | None, choice: Choice
+    path: Path, steps: int | None, size: Sensor | None, choice: Choice, folder: Path | None
 ) -> Windows:
     """Windows of an `.npz` file, which must have the given `steps` and `size`.
 
-    The file does not state its kind. Only pixels can be negative.
+    With a folder, they are mapped into memory. The file does not state its kind. Only pixels can be
+    negative.
     """
-    windows, labels, classes = load_windows(path)
+    windows, labels, classes = load_windows(path, folder)
     wanted = windows.shape[1] if steps is None else steps
     if windows.shape[1] != wanted or (size is not None and windows.shape[3:] != size):
         pixels = f"{size.height}, {size.width}" if size else "H, W"

@@ -19,6 +19,35 @@ LONG_US, LONG_EVENTS = 2_000_000, 20_000
 """Duration of a recording and mean number of events beyond which one window is unusual."""
 
 
+class MappedRows:
+    """Array-like windows that are chosen from an array in a file; they are read on access.
+
+    The first axis is indexed by a slice or an index array, and the result is an array. An index
+    `[:, ...]` of later axes gives another such object.
+    """
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
+        """Choose rows of an array that is mapped into memory."""
+        self._array, self._rows = array, rows
+        self.shape = (len(rows), *array.shape[1:])
+        self.dtype, self.ndim = array.dtype, array.ndim
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, chosen: Any) -> Any:
+        if isinstance(chosen, tuple):
+            return MappedRows(self._array[(slice(None), *chosen[1:])], self._rows[chosen[0]])
+        return np.asarray(self._array[self._rows[chosen]])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    def choose(self, chosen: slice | np.ndarray) -> MappedRows:
+        """Choose some of the windows, without reading them."""
+        return MappedRows(self._array, self._rows[chosen])
+
+
 @dataclass(frozen=True, eq=False)
 class Windows:
     """Network inputs, with labels where they are known.
@@ -26,7 +55,8 @@ class Windows:
     Attributes:
         windows: Integers `[N, T_in, C, H, W]`. Events: counts, uint8 or uint16, channel 0 OFF and
             channel 1 ON. Images: int8, gray level - 128, equal at all input steps. Images of
-            different sizes are decoded on access, see `images.LazyImages`.
+            different sizes are decoded on access, see `images.LazyImages`. A selection of windows
+            that are mapped into memory is read on access, by slices.
         labels: int64 `[N]`, indices into `classes`; None if the source has no labels.
         classes: Class names; empty if the source does not name them.
         kind: "events" or "image".
@@ -62,11 +92,18 @@ class Windows:
 
         return replace(
             self,
-            windows=self.windows[chosen],
+            windows=self._choose(chosen),
             labels=select(self.labels),
             source_index=select(self.source_index),
             start_us=select(self.start_us),
         )
+
+    def _choose(self, chosen: slice | np.ndarray) -> Any:
+        if isinstance(self.windows, MappedRows):
+            return self.windows.choose(chosen)
+        if isinstance(self.windows, np.memmap) and not isinstance(chosen, slice):
+            return MappedRows(self.windows, np.arange(len(self))[chosen])
+        return self.windows[chosen]
 
     def require_labels(self) -> np.ndarray:
         """Return the labels int64 `[N]`; DataError if there are none."""

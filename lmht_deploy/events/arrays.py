@@ -49,6 +49,24 @@ def as_sensor(size: tuple[int, int]) -> Sensor:
     return Sensor(height, width)
 
 
+def choose_sensor(given: Sensor | None, own: Sensor | None) -> Sensor | None:
+    """Return the given size of a sensor, or its own.
+
+    A given size may be larger than what a source states of itself, which some do not know.
+
+    Raises:
+        DataError: The given size is smaller.
+    """
+    if given is None or own is None:
+        return given or own
+    if given.height < own.height or given.width < own.width:
+        raise DataError(
+            f"its sensor has {own.width} x {own.height} pixels; the given size"
+            f" {given.width} x {given.height} is smaller"
+        )
+    return given
+
+
 def make_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Build an event array of four arrays `[n]` with valid values.
 

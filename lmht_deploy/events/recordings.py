@@ -31,7 +31,7 @@ from lmht_deploy.zoo import recording_path
 from ._pieces import Choice
 from ._readers import OPENERS, TRACKED
 from ._writers import WRITERS
-from .arrays import MAX_GAP, EventValidator, Sensor, as_sensor
+from .arrays import MAX_GAP, EventValidator, Sensor, as_sensor, choose_sensor
 
 SUFFIXES = tuple(OPENERS)
 """Suffixes of the files that can be read."""
@@ -79,8 +79,8 @@ def open_recording(
     Args:
         path: A file in one of the formats of this module, which its suffix names; or "zoo:NAME" for
             a recording that comes with the package.
-        sensor: Size (height, width) of the sensor. Needed if the file does not name it; overrides
-            the file.
+        sensor: Size (height, width) of the sensor. Needed if the file does not name it; may be
+            larger than what the file names.
         track: Which events to read from a file that holds several tracks: the number or the name
             of the track in AEDAT 4, the number of the source in AEDAT 3.1, the path of the group
             in HDF5.
@@ -88,7 +88,7 @@ def open_recording(
     Raises:
         StorageError: There is no such file.
         DataError: The format is not known, the file is damaged, the size of the sensor is not
-            known, or a package is not installed.
+            known or smaller than the file states, or a package is not installed.
     """
     path, given = recording_path(as_path(path)), None if sensor is None else as_sensor(sensor)
     if not path.is_file():
@@ -100,7 +100,7 @@ def open_recording(
         raise DataError(f"{path}: holds one track of events; no other one can be chosen")
     with _reader_errors(path):
         found, packets = opener(path, Choice(given, None if track is None else str(track)))
-    chosen = given or found
+        chosen = choose_sensor(given, found)
     if chosen is None:
         raise DataError(
             f"{path}: does not say how large its sensor is; give the size of the sensor"
@@ -120,8 +120,8 @@ def read_events(
 
     Args:
         path: A file in one of the formats of this module, which its suffix names.
-        sensor: Size (height, width) of the sensor. Needed if the file does not name it; overrides
-            the file.
+        sensor: Size (height, width) of the sensor. Needed if the file does not name it; may be
+            larger than what the file names.
         drop: Drop and count invalid events instead of raising an error. A time more than 10 s ahead
             that later events contradict is dropped alone.
         track: Which events to read from a file that holds several tracks, as in `open_recording`.

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import struct
+import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 
-__all__ = ["ArrayHeader", "npz_headers", "read_npz"]
+from lmht_deploy.errors import StorageError
+
+__all__ = ["ArrayHeader", "map_array", "npz_headers", "read_npz"]
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Compression methods that NumPy writes."""
 _MAX_EXPANSION = 1032
 """Largest ratio that deflate can reach."""
+_PIECE = 2**20
+"""Bytes that are read at once."""
+_LOCAL_HEADER = struct.Struct("<26x2H")
+"""End of the header in front of a member: the lengths of its name and of its extra field."""
 _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -41,8 +51,8 @@ def npz_headers(path: str | Path) -> dict[str, ArrayHeader]:
         return {name: _header(archive, name, info) for name, info in _members(archive)}
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an archive that `npz_headers` accepts, by name.
+def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Return arrays of an archive that `npz_headers` accepts, by name; all without `names`.
 
     Raises:
         Exception: What NumPy and `zipfile` raise where the archive is damaged.
@@ -50,9 +60,80 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     found = {}
     with zipfile.ZipFile(path) as archive:
         for name, info in _members(archive):
-            with archive.open(info) as file:
-                found[name] = np.lib.format.read_array(file, allow_pickle=False)
+            if names is None or name in names:
+                with archive.open(info) as file:
+                    found[name] = np.lib.format.read_array(file, allow_pickle=False)
     return found
+
+
+def map_array(path: str | Path, name: str, folder: Path) -> np.ndarray:
+    """Map an array of an archive that `npz_headers` accepts into memory.
+
+    The archive is read once in pieces, which checks the CRC-32. A compressed array is written to a
+    file in `folder`, which has no name and goes away with the array.
+
+    Raises:
+        StorageError: The folder cannot be written.
+        Exception: What NumPy and `zipfile` raise where the archive is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        info = dict(_members(archive))[name]
+        with archive.open(info) as member:
+            shape, in_columns, dtype = _READERS[np.lib.format.read_magic(member)](member)
+            start = member.tell()
+            order: Literal["C", "F"] = "F" if in_columns else "C"
+            pieces = iter(partial(member.read, _PIECE), b"")
+            if prod(shape) == 0:
+                return np.zeros(shape, dtype)
+            if info.compress_type != zipfile.ZIP_STORED:
+                with _unpacked(pieces, folder) as file:
+                    return _mapped(file, dtype, 0, shape, order)
+            for _ in pieces:
+                pass
+    start += _content_start(path, info)
+    return _mapped(path, dtype, start, shape, order)
+
+
+def _mapped(
+    file: str | Path | IO[bytes],
+    dtype: np.dtype,
+    start: int,
+    shape: tuple[int, ...],
+    order: Literal["C", "F"],
+) -> np.ndarray:
+    found: np.ndarray = np.memmap(file, dtype, "r", start, shape, order)
+    return found
+
+
+@contextmanager
+def _unpacked(pieces: Iterator[bytes], folder: Path) -> Iterator[IO[bytes]]:
+    """Provide a file without a name, with the content of the pieces."""
+    with _writing(folder):
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed below)
+    with file:
+        for piece in pieces:
+            with _writing(folder):
+                file.write(piece)
+        with _writing(folder):
+            file.flush()
+        yield file
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written ({error.strerror or error})") from None
+
+
+def _content_start(path: str | Path, info: zipfile.ZipInfo) -> int:
+    """Return where the content of a member begins in the file."""
+    with Path(path).open("rb") as file:
+        file.seek(info.header_offset)
+        header = file.read(_LOCAL_HEADER.size)
+    name, extra = _LOCAL_HEADER.unpack(header)
+    return info.header_offset + len(header) + int(name) + int(extra)
 
 
 def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:

@@ -17,7 +17,7 @@ from lmht_deploy.errors import DataError, StorageError, show
 from lmht_deploy.formats.files import as_path, atomic_write, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
 
-from ._npz import ArrayHeader, npz_headers, read_npz
+from ._npz import ArrayHeader, map_array, npz_headers, read_npz
 
 __all__ = ["SCHEMA", "WindowFile", "load_windows", "save_windows", "window_shape"]
 
@@ -104,19 +104,26 @@ def save_windows(
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def load_windows(path: str | Path) -> WindowFile:
+def load_windows(path: str | Path, folder: str | Path | None = None) -> WindowFile:
     """Read windows, their labels and the names of their classes from a `.npz` file.
 
     Args:
         path: File to read.
+        folder: Where compressed windows are unpacked, to a file that goes away with the array. The
+            windows are then mapped into memory instead of read.
 
     Raises:
-        StorageError: If the file is missing, damaged or not a `.npz` file.
+        StorageError: If the file is missing, damaged or not a `.npz` file, or `folder` cannot be
+            written.
         DataError: If its arrays are of another kind.
     """
     window_shape(path)
     with reading(path, "a readable .npz file"):
-        arrays = read_npz(path)
+        if folder is None:
+            arrays = read_npz(path)
+        else:
+            arrays = read_npz(path, (LABELS.name, CLASSES.name))
+            arrays[WINDOWS.name] = map_array(path, WINDOWS.name, as_path(folder))
     _check_values(path, arrays)
     labels = arrays.get(LABELS.name)
     return WindowFile(

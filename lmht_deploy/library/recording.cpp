@@ -232,7 +232,10 @@ Opened open_nmnist(Bytes content) {
 
 Opened open_recording(Bytes content, const std::string& name, const Choice& choice) {
     Opened opened = open_by_suffix(content, name, choice);
-    if (choice.sensor.width) opened.sensor = choice.sensor;
+    const events::Size given = choice.sensor, own = opened.sensor;
+    require_file(!given.width || (given.width >= own.width && given.height >= own.height),
+                 "its sensor is larger than the given size");
+    if (given.width) opened.sensor = given;
     require_file(opened.sensor.width > 0 && opened.sensor.height > 0,
                  "does not say how large its sensor is; give the size of the sensor");
     require_file(opened.sensor.width <= 65536 && opened.sensor.height <= 65536,

@@ -11,7 +11,7 @@ from typing import Any
 
 from lmht_deploy import __version__
 from lmht_deploy._packages import require_package
-from lmht_deploy.formats.files import as_path, atomic_write
+from lmht_deploy.formats.files import as_path, atomic_write, make_folder
 
 from . import _text as texts
 from ._document import Report, Table
@@ -136,7 +136,7 @@ def write_figures(report: Report, folder: str | Path) -> None:
     """
     require_package("matplotlib", "report")
     folder = as_path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name, content in _contents(report):
         with atomic_write(folder / name) as temporary:
             temporary.write_bytes(content)

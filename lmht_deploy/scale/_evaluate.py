@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeAlias
@@ -28,7 +29,7 @@ from lmht_deploy.formats.lmht import load_input
 from lmht_deploy.ir import window_steps
 
 from ._audit import Audit, audit, choose
-from ._networks import Networks, keep_networks, make_entries
+from ._networks import Networks, keep_networks, make_entries, noted
 from ._plan import SHARD, Entry, Plan
 from ._shard import Shard
 from ._table import Row, check_model, make_rows
@@ -36,6 +37,8 @@ from ._task import Outcome, plain
 from ._windows import WindowStore, store_windows
 from .executors import Executor, open_executor
 
+PART = 2**22
+"""Bytes of windows that are read and stored at once."""
 RESULTS, WINDOWS = "shards", "windows"
 """Folders below that of an evaluation."""
 
@@ -70,7 +73,8 @@ class Evaluation:
 
     Attributes:
         rows: One row per network and backend whose shards are complete, in the given order.
-        failures: One sentence for each kind of failure, with the number of its shards.
+        failures: One sentence for each network that has no row because of its file, and for each
+            kind of failure of shards, with their number.
         audit: What the audit found; None without an audit.
         shards: Number of shards.
         computed: Number of shards that this call computed.
@@ -158,14 +162,14 @@ def evaluate(
         progress: Called with a `State` after each shard.
 
     Returns:
-        The table. `Evaluation.passed` says whether everything was computed, and whether the audit
-        agreed.
+        The table. What is wrong with one network does not stop the others; it is in
+        `Evaluation.failures`. `Evaluation.passed` says whether everything was computed, and
+        whether the audit agreed.
 
     Raises:
         BackendError: A backend or an executor is unknown, or cannot run here.
         DataError: The windows or the labels are not valid, or a package is not installed.
-        ExportError: The artifact of a backend cannot represent a network.
-        StorageError: A file cannot be read, or `out` cannot be written.
+        StorageError: A file does not exist, or `out` cannot be written.
 
     Shape:
         data: int `[B, T_in, C, H, W]` or `[B, T_in, N]`
@@ -181,21 +185,21 @@ def evaluate(
     check_model(model)
     check_shard(shard, audit_share)
     check_audit_backend(audit_backend)
+    choose_backends(backends)
     folder = prepare_folder(out)
     with open_workers(folder, on, workers) as executor:
         windows = InputWindows(folder, data, labels)
-        files = keep_networks(folder, networks)
-        entries = [
-            entry
-            for title, path in files.items()
-            for entry in make_entries(
-                folder, title, path, backends, windows.read_by(path), windows.name
-            )
-        ]
+        failures: list[str] = []
+        entries: list[Entry] = []
+        for name, path in keep_networks(folder, networks, failures).items():
+            with noted(failures, path):
+                store = windows.read_by(path)
+                entries += make_entries(folder, name, path, backends, store, windows.name)
         return run_entries(
             entries,
             folder,
             executor,
+            failures=failures,
             shard=int(shard),
             audit_share=audit_share,
             audit_backend=audit_backend,
@@ -305,7 +309,8 @@ def keep_windows(
                 f"{list(windows.shape)}"
             )
         labels = check_labels(labels, windows)
-    parts = (windows[at : at + SHARD] for at in range(0, len(windows), SHARD))
+    step = max(1, PART // max(1, prod(windows.shape[1:]) * windows.dtype.itemsize))
+    parts = (windows[at : at + step] for at in range(0, len(windows), step))
     cut = (np.asarray(part)[:, :steps] for part in parts)
     store = store_windows(folder / WINDOWS, cut, labels, about)
     return store, str(about.get("data", ""))
@@ -319,13 +324,17 @@ def run_entries(
     folder: Path,
     executor: Executor,
     *,
+    failures: Sequence[str] = (),
     shard: int = SHARD,
     audit_share: float = 0.0,
     audit_backend: str | None = None,
     model: energy.EnergyModel,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Compute what is missing of a plan, audit a share of it, and make the table."""
+    """Compute what is missing of a plan, audit a share of it, and make the table.
+
+    `failures` are those of networks that are not in the plan.
+    """
     plan = Plan(entries, folder / RESULTS, shard)
     missing = plan.missing()
     watch = _Watch("shards", len(missing), progress)
@@ -337,7 +346,7 @@ def run_entries(
     return replace(
         times,
         rows=tuple(make_rows(plan, model, failed, None if found is None else found.verdicts)),
-        failures=tuple(_described(failed)),
+        failures=(*failures, *_described(failed)),
         audit=found,
         shards=len(plan.all_tasks()),
         computed=len(missing) - len(failed),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 from lmht_deploy import backends as registry
 from lmht_deploy.analysis.compare import choose_backends
 from lmht_deploy.analysis.runner import artifact_name, default_backend, write_artifact
-from lmht_deploy.errors import DataError, show
+from lmht_deploy.errors import DataError, LmhtError, show
 from lmht_deploy.formats.files import as_path, no_file
 from lmht_deploy.formats.lmht import load_network, network_checksum, save_network
 from lmht_deploy.formats.networks import load_any_network
@@ -32,8 +33,21 @@ Networks: TypeAlias = (
 )
 
 
-def keep_networks(folder: Path, networks: Networks) -> dict[str, Path]:
-    """Return the files of networks by name; a `Network` is written below the folder."""
+@contextmanager
+def noted(failures: list[str], path: object) -> Iterator[None]:
+    """Add an error about one network to the failures: the others are evaluated."""
+    try:
+        yield
+    except LmhtError as error:
+        text = str(error)
+        failures.append(text if str(path) in text else f"{path}: {text}")
+
+
+def keep_networks(folder: Path, networks: Networks, failures: list[str]) -> dict[str, Path]:
+    """Return the files of networks by name; a `Network` is written below the folder.
+
+    What is wrong with a file is added to the failures. A file that does not exist is an error.
+    """
     if isinstance(networks, Network | str | Path):
         networks = [networks]
     if not isinstance(networks, Sequence | Mapping) or not networks:
@@ -43,7 +57,12 @@ def keep_networks(folder: Path, networks: Networks) -> dict[str, Path]:
     else:
         pairs = list(zip(_names(networks), networks, strict=True))
     check_unique(name for name, _ in pairs)
-    return {name: _file(folder, network) for name, network in pairs}
+    existing = [(name, _existing(network)) for name, network in pairs]
+    found = {}
+    for name, network in existing:
+        with noted(failures, network):
+            found[name] = _file(folder, network)
+    return found
 
 
 def check_unique(names: Iterable[str]) -> None:
@@ -77,16 +96,23 @@ def file_names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _file(folder: Path, network: Network | str | Path) -> Path:
-    """Return the file of a network."""
+def _existing(network: Network | str | Path) -> Network | Path:
+    """Return a network, or the path of its file; StorageError if there is none."""
     if isinstance(network, Network):
-        return _keep_network(folder, network)
+        return network
     path = network_path(as_path(network))
     if not path.is_file():
         raise no_file(path)
-    if path.suffix in READ_BACK:
-        return _keep_network(folder, load_any_network(path))
-    return path.absolute()
+    return path
+
+
+def _file(folder: Path, network: Network | Path) -> Path:
+    """Return the file of a network."""
+    if isinstance(network, Network):
+        return _keep_network(folder, network)
+    if network.suffix in READ_BACK:
+        return _keep_network(folder, load_any_network(network))
+    return network.absolute()
 
 
 def _keep_network(folder: Path, net: Network) -> Path:

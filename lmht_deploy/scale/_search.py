@@ -41,6 +41,7 @@ from ._evaluate import (
     InputWindows,
     Progress,
     check_shard,
+    keep_windows,
     open_workers,
     prepare_folder,
     run_entries,
@@ -187,10 +188,14 @@ def search(
     whole = net if isinstance(net, Network) else load_any_network(network_path(as_path(net)))
     check_source(whole)
     windows = _labeled(data, labels)
-    measured = _measured(windows, stop_risks)
+    for risk in stop_risks:
+        check_calibration(risk, len(range(len(windows))[CALIBRATION]))
     folder = prepare_folder(out)
     with open_workers(folder, on, workers) as executor:
-        proposals = list(_proposals(whole, np.asarray(windows.windows), stop_risks))
+        store, _ = keep_windows(folder, windows)
+        windows = replace(windows, windows=store.windows)
+        measured = windows[MEASUREMENT] if stop_risks else windows
+        proposals = list(_proposals(whole, windows.windows, stop_risks))
         entries = list(_entries(proposals, folder, measured))
         found = run_entries(
             entries,
@@ -209,7 +214,7 @@ def search(
     if best is not None:
         save_network(next(p.net for p in proposals if p.variant == best.variant), path)
     if stop_risks:
-        save_windows(np.asarray(measured.windows), kept, measured.labels, measured.classes)
+        save_windows(measured.windows, kept, measured.labels, measured.classes)
     return SearchResult(
         candidates,
         best,
@@ -243,15 +248,6 @@ def _labeled(data: Windows | np.ndarray, labels: np.ndarray | None) -> Windows:
     if known is None:
         raise DataError("a search needs the labels of the windows")
     return Windows(windows, known)
-
-
-def _measured(windows: Windows, risks: Sequence[float]) -> Windows:
-    """Return the windows that measure the candidates: all, or those that calibrate no margin."""
-    if not risks:
-        return windows
-    for risk in risks:
-        check_calibration(risk, len(windows.windows[CALIBRATION]))
-    return windows[MEASUREMENT]
 
 
 # ---------------------------------------------------------------------------------- candidates
@@ -320,7 +316,7 @@ def _channels(net: Network) -> int:
 def _entries(proposals: Sequence[_Proposal], folder: Path, measured: Windows) -> Iterator[Entry]:
     """Yield the rows to evaluate."""
     windows = InputWindows(folder, measured)
-    files = keep_networks(folder, {proposal.name: proposal.net for proposal in proposals})
+    files = keep_networks(folder, {proposal.name: proposal.net for proposal in proposals}, [])
     for proposal in proposals:
         path = files[proposal.name]
         store = windows.read_by(path)

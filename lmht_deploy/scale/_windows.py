@@ -119,7 +119,7 @@ def _write_parts(path: Path, parts: Iterable[np.ndarray]) -> np.ndarray:
 
     The header is written twice: the number of windows is known at the end only.
     """
-    digests: list[bytes] = []
+    digests = bytearray()
     shape: tuple[int, ...] = ()
     dtype = np.dtype(np.uint8)
     with path.open("wb") as file:
@@ -128,17 +128,17 @@ def _write_parts(path: Path, parts: Iterable[np.ndarray]) -> np.ndarray:
                 shape, dtype = part.shape[1:], part.dtype
                 _write_header(file, dtype, (2**40, *shape))
             for window in np.ascontiguousarray(part):
-                digests.append(hashlib.sha256(_described(window)).digest())
+                digests += hashlib.sha256(_described(window)).digest()
                 file.write(window.data)
         if not digests:
             raise DataError("there is no window to run")
         size = file.tell()
         file.seek(0)
-        _write_header(file, dtype, (len(digests), *shape))
+        _write_header(file, dtype, (len(digests) // DIGEST, *shape))
         file.seek(size)
         file.flush()
         os.fsync(file.fileno())
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST)
+    return np.frombuffer(digests, np.uint8).reshape(-1, DIGEST)
 
 
 def _described(window: np.ndarray) -> bytes:

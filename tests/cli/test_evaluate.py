@@ -68,6 +68,55 @@ def test_a_sweep_trains_recipes_once(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err.count("epoch 1/1") == 1
 
 
+def test_a_broken_network_does_not_stop_the_others(
+    net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line for each failure at the end, in JSON as well, and the exit code 2."""
+    broken, empty, image = (tmp_path / name for name in ("broken.lmht", "empty.nir", "image.onnx"))
+    broken.write_bytes(net.read_bytes()[:500])
+    empty.write_bytes(b"")
+    image.write_bytes(b"no network")
+    out, found = tmp_path / "out", tmp_path / "found.json"
+    networks = (broken, net, empty, image)
+    command = ("evaluate", *networks, "--data", data, "--out", out, "--workers", 1)
+    assert lmht(*command, "--json", found, "--backends", "event,reference") == 2
+    said = capsys.readouterr()
+    failures = said.err.splitlines()[-3:]
+    assert all(line.startswith("lmht: ") for line in failures)
+    named = {path for path in networks for line in failures if f"{path}: " in line}
+    assert named == {broken, empty, image}
+    content = json.loads(found.read_text())
+    assert content["failures"] == [line.removeprefix("lmht: ") for line in failures]
+    assert [(row["network"], row["backend"]) for row in content["rows"]] == [
+        ("net", "event"), ("net", "reference"),
+    ]  # fmt: skip
+    assert lmht("evaluate", net, broken, "--data", data, "--out", out, "--workers", 1) == 2
+    assert "0 computed" in capsys.readouterr().out
+
+
+def test_networks_that_cannot_read_the_data_do_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_network(SPECIAL["geometry"](), tmp_path / "net.lmht")
+    command = ("evaluate", tmp_path / "net.lmht", "zoo:digits", "--data", "digits", "--limit", 20)
+    assert lmht(*command, "--out", tmp_path / "out", "--workers", 1) == 2
+    said = capsys.readouterr()
+    (line,) = [line for line in said.err.splitlines() if line.startswith("lmht: ")]
+    assert f"{tmp_path / 'net.lmht'}: digits gives windows" in line
+    rows = json.loads((tmp_path / "out" / "table.json").read_text())["rows"]
+    assert [row["network"] for row in rows] == ["digits"]
+
+
+def test_what_concerns_all_networks_is_refused_at_once(
+    net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, missing = ("--out", tmp_path / "out"), tmp_path / "missing.lmht"
+    said = refused(capsys, "evaluate", net, missing, "--data", data, *out)
+    assert "missing.lmht: there is no such file" in said
+    said = refused(capsys, "evaluate", net, "--data", tmp_path / "missing.npz", *out)
+    assert "missing.npz" in said
+
+
 def test_a_failed_shard_is_one_line(
     net: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -385,3 +385,41 @@ def test_no_output_overwrites_another_file(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert message in refused(capsys, *arguments)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        ([*RUN, "--figures", "fig", "--json", "fig/x.json"], ["fig/x.json"]),
+        (
+            [*RUN, "--figures", "a/fig", "--predictions", "a/x.csv"],
+            ["a/x.csv", "a/fig/report.json"],
+        ),
+        (
+            ["evaluate", *RUN[1:], "--out", "ev", "--json", "./ev/x.json", "--report", "ev/x.html"],
+            ["ev/x.json", "ev/x.html", "ev/table.csv"],
+        ),
+        (
+            ["search", *RUN[1:], "--split", "all", "--out", "s", "--json", "s/x.json"],
+            ["s/x.json", "s/best.lmht"],
+        ),
+    ],
+)
+def test_an_output_in_a_folder_that_the_command_creates(
+    arguments: list[str], written: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert lmht(*arguments, *(["--workers", "1"] if "--out" in arguments else [])) == 0
+    assert all(Path(name).stat().st_size > 0 for name in written)
+
+
+def test_a_folder_for_an_output_is_left_only_with_content(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    command = ("evaluate", "net.lmht", "--data", "missing.npz", "--out", "a/ev")
+    refused(capsys, *command, "--json", "a/x.json")
+    assert not Path("a").exists()
+    said = refused(capsys, *command, "--json", "a/ev/sub/x.json")
+    assert "a/ev/sub/x.json: cannot be written (the folder a/ev/sub does not exist)" in said
+    assert not Path("a").exists()

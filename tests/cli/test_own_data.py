@@ -277,3 +277,28 @@ def test_the_default_cache_is_used_and_can_be_left_out(
     assert lmht(*run) == 0 and len(list((tmp_path / "cache").iterdir())) == 1
     assert lmht(*run, "--cache", tmp_path / "other") == 0
     assert len(list((tmp_path / "other").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("events", "info", "{0}"),
+        ("events", "convert", "{0}", "x.raw"),
+        ("stream", "zoo:digits", "{0}", "--length", "100ms"),
+        ("run", "zoo:digits", "--data", "{0}"),
+        ("compare", "zoo:digits", "--data", "{0}"),
+        ("evaluate", "zoo:digits", "--data", "{0}", "--out", "ev", "--workers", "1"),
+        ("explain", "zoo:digits", "{0}"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_sensor_that_contradicts_the_recording_is_refused(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [word.format("zoo:cifar10-dvs-emulated") for word in arguments]
+    said = refused(capsys, *given, "--sensor", "64x64")
+    assert "its sensor has 128 x 128 pixels; the given size 64 x 64 is smaller" in said

@@ -455,3 +455,15 @@ def test_a_missing_decompressor_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(DataError, match="the package 'lz4' is not installed"):
         read_events(path)
+
+
+@pytest.mark.parametrize("suffix", [".aedat4", ".raw"])
+def test_a_given_sensor_is_not_smaller_than_the_stated_one(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"recording{suffix}"
+    write_events(path, Recording(make_events(*np.array([[1], [2], [3], [0]])), Sensor(30, 40)))
+    for given in ((29, 40), (30, 39), (8, 64)):
+        message = rf"recording{suffix}: its sensor has 40 x 30 pixels; the given size"
+        with pytest.raises(DataError, match=rf"{message} {given[1]} x {given[0]} is smaller"):
+            read_events(path, given)
+    for given in ((30, 40), (30, 41), (480, 640)):
+        assert read_events(path, given).sensor == given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,38 @@ def test_arguments_in_the_wrong_order(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as error:
         lmht.load(WINDOWS)  # type: ignore[arg-type]
     assert len(str(error.value)) < 150
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize(
+    "windows", [WINDOWS, np.asfortranarray(WINDOWS), WINDOWS.astype(">i4"), WINDOWS > 20]
+)
+def test_mapped_windows_are_those_that_are_read(
+    write: Callable[..., None], windows: np.ndarray, tmp_path: Path
+) -> None:
+    path, folder = tmp_path / "data.npz", tmp_path / "folder"
+    folder.mkdir()
+    write(path, labels=[1, 0], windows=windows, classes=["a", "b"])
+    found = load_windows(path, folder)
+    assert isinstance(found.windows, np.memmap) and found.windows.mode == "r"
+    assert found.windows.dtype == windows.dtype
+    np.testing.assert_array_equal(found.windows, windows)
+    assert found.labels is not None and found.labels.tolist() == [1, 0]
+    assert found.classes == ("a", "b") and not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_damage_of_mapped_windows_is_found(write: Callable[..., None], tmp_path: Path) -> None:
+    windows = np.random.default_rng(0).integers(0, 255, (20, 2, 2, 8, 8), np.uint8)
+    write(tmp_path / "data.npz", windows=windows)
+    content = bytearray((tmp_path / "data.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "data.npz").write_bytes(content)
+    with pytest.raises(StorageError, match=r"data\.npz: is damaged"):
+        load_windows(tmp_path / "data.npz", tmp_path)
+
+
+def test_a_folder_that_cannot_hold_the_windows(tmp_path: Path) -> None:
+    save_windows(WINDOWS, tmp_path / "data.npz")
+    with pytest.raises(StorageError, match=r"missing: cannot be written \(No such file"):
+        load_windows(tmp_path / "data.npz", tmp_path / "missing")

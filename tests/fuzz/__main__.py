@@ -2,12 +2,15 @@
 
 python -m tests.fuzz                         10,000 inputs of every target
 python -m tests.fuzz lmht netx --number 1000000 --seed 7
+python -m tests.fuzz 'liblmht-*'             10,000 inputs of every target with such a name
 """
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.fuzz._runner import run_inputs, save
@@ -26,7 +29,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same inputs")
     options = parser.parse_args()
     findings = 0
-    for name in options.names or known:
+    for name in chosen(options.names or ["*"], known, parser):
         target = known[name]
         if target.missing:
             print(f"{name}: {target.missing}")
@@ -42,6 +45,19 @@ def main() -> int:
         print(f"{name}: {options.number} inputs, {findings - before} findings", flush=True)
     print(f"{findings} findings")
     return findings
+
+
+def chosen(
+    patterns: Sequence[str], known: Iterable[str], parser: argparse.ArgumentParser
+) -> list[str]:
+    """Return the targets that patterns name, in the order of the patterns, each once."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        names = fnmatch.filter(known, pattern)
+        if not names:
+            parser.error(f"there is no target {pattern!r}; there are {', '.join(known)}")
+        found |= dict.fromkeys(names)
+    return list(found)
 
 
 def _short(text: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from tests.fuzz.__main__ import chosen
 from tests.fuzz._runner import MAX_MEMORY, run_inputs
 from tests.fuzz.targets import targets
 
@@ -45,3 +47,15 @@ def test_findings_are_found_and_the_rest_still_runs(tmp_path: Path) -> None:
     assert [finding.content for finding in findings] == list(expected)
     for finding in findings:
         assert expected[finding.content] in finding.what
+
+
+def test_targets_are_found_by_pattern(capsys: pytest.CaptureFixture[str]) -> None:
+    """So `tests/sanitize` runs every target of liblmht, whatever is added."""
+    known, parser = targets(), argparse.ArgumentParser()
+    found = chosen(["liblmht-*", "lmht", "liblmht-flat"], known, parser)
+    assert found == [*(name for name in known if name.startswith("liblmht-")), "lmht"]
+    assert {"liblmht-flat", "liblmht-stepper", "liblmht-raw"} < set(found)
+    with pytest.raises(SystemExit):
+        chosen(["liblmth-*"], known, parser)
+    assert "there is no target 'liblmth-*'; there are" in capsys.readouterr().err
+    assert "tests.fuzz 'liblmht-*'" in Path("tests/sanitize").read_text()

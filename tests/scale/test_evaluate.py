@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import json
 import shutil
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +21,7 @@ from lmht_deploy import reference
 from lmht_deploy.formats.shards import load_shard
 from lmht_deploy.ir import Network
 from lmht_deploy.scale import Row, State, write_table
+from lmht_deploy.scale._evaluate import PART, keep_windows
 from lmht_deploy.scale._files import files_of
 from lmht_deploy.scale._sweep import read_sweep
 from lmht_deploy.scale._table import first_difference
@@ -202,6 +205,29 @@ def test_a_backend_with_another_integer_is_marked(
     assert found.computed == 0 and [row.equal for row in found.rows] == [True, False]
 
 
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("split", [None, "train"])
+def test_windows_go_from_a_file_to_the_store_in_pieces(
+    split: str | None, write: Callable[..., None], tmp_path: Path
+) -> None:
+    """Neither all windows nor a split of them are ever in memory."""
+    windows = np.zeros((1024, 2, 2, 64, 64), np.uint8)
+    windows[:, 0, 0, 0, 0] = np.arange(1024) % 251
+    path = tmp_path / "data.npz"
+    write(path, windows=windows, labels=np.arange(1024) % 2)
+    expected = lmht.data.load(path, split=split)
+    tracemalloc.start()
+    try:
+        found = lmht.data.load(path, split=split, memory_map=True, cache=tmp_path)
+        store, _ = keep_windows(tmp_path, found)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * PART < windows.nbytes
+    np.testing.assert_array_equal(store.windows, expected.windows)
+    assert store.labels is not None and store.labels.tolist() == expected.require_labels().tolist()
+
+
 def test_a_failure_is_named_and_the_others_go_on(
     path: Path, net: Network, windows: np.ndarray, tmp_path: Path
 ) -> None:
@@ -211,6 +237,19 @@ def test_a_failure_is_named_and_the_others_go_on(
     assert len(found.failures) == 1 and "broken.lmht" in found.failures[0]
     assert found.failures[0].endswith("(3 shards)")
     assert (found.shards, found.computed, found.failed) == (6, 3, 3)
+
+
+def test_a_file_that_another_backend_cannot_read_is_a_failure(
+    path: Path, windows: np.ndarray, tmp_path: Path
+) -> None:
+    """Exports and files of other formats are read before the shards are planned."""
+    (tmp_path / "broken.lmht").write_bytes(path.read_bytes()[:500])
+    (tmp_path / "broken.nir").write_bytes(b"")
+    nets = [tmp_path / "broken.lmht", tmp_path / "broken.nir", path]
+    found = lmht.evaluate(nets, windows, out=tmp_path / "out", backends=["onnx"], workers=1)
+    assert [row.network for row in found.rows] == ["net"] and not found.passed
+    assert sorted(text.split(": ")[0] for text in found.failures) == [*map(str, nets[:2])]
+    assert (found.shards, found.computed, found.failed) == (1, 1, 0)
 
 
 def test_a_folder_that_cannot_be_created_is_named(

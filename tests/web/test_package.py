@@ -148,6 +148,72 @@ def test_recordings_are_read_as_in_python(package: Path, tmp_path: Path) -> None
         assert answer["events"] == expected
 
 
+MOVED = """((moved) => {
+  structuredClone(moved.buffer, { transfer: [moved.buffer] });
+  return %s;
+})(new Uint8Array(16))"""
+"""An expression about an array whose memory was transferred to somebody else."""
+ONE = "Events.from({ t: [7], x: [1], y: [2], p: [1] })"
+INDICES = ("1", "-1", "0.5", "NaN", "null", "'0'", "0n", "Symbol()", "{}", "")
+NO_OPTIONS = ("null", "5", "'trace'", "true", "Symbol()")
+ARGUMENTS = {
+    **{f"{ONE}.{name}({index})": ("argument", "there is no event")
+       for name in "txyp" for index in INDICES},
+    **{f"{call % value}": ("argument", "options are an object")
+       for call in ("net.run([], %s)", "net.stream(%s)", "net.stream({ window: %s })",
+                    "Events.from(%s)") for value in NO_OPTIONS},
+    **{f"net.run({value})": ("argument", "windows are an array of integers")
+       for value in ("", "null", "2048", "'0'", "Symbol()", "{ length: -2048 }", "{ length: 0.5 }",
+                     "() => 0", "new DataView(new ArrayBuffer(8))")},
+    **{f"net.run(Array(2048).fill({value}))": ("argument", "integers of 32 bits")
+       for value in ("1n", "Symbol()", "null", "'1'", "2 ** 31", "NaN", "{}")},
+    "net.run([], { trase: true })": ("argument", 'there is no option "trase"; there are trace'),
+    "net.run([], { trace: 1 })": ("argument", "trace is true or false"),
+    "net.run({ length: 2048 * 2 ** 30 })": ("memory", "there is not enough memory"),
+    "net.stream({ stop: 1 })": ("argument", 'there is no option "stop"'),
+    "net.stream({ window: { size: 1 } })": ("argument", "there are by, length, hop"),
+    "net.stream({ window: { by: Symbol() } })": ("argument", "not by Symbol()"),
+    "net.stream({ window: { by: 'none', hop: 1 } })": ("argument", 'not by "none"'),
+    "net.stream({ window: { length: 5n } })": ("argument", "a length and a gap are integers"),
+    "net.stream({ maxGap: null })": ("argument", "a length and a gap are integers"),
+    "net.stream({ maxGap: -1 })": ("argument", ""),
+    "net.stream({ smooth: 0 })": ("argument", ""),
+    "net.stream({ drop: 'yes' })": ("argument", "drop and trace are true or false"),
+    "net.stream({ trace: null })": ("argument", "drop and trace are true or false"),
+    "net.stream({ minMargin: 'x' })": ("argument", "the smallest margin is a number"),
+    "net.stream({ minMargin: NaN })": ("argument", "the smallest margin is a number"),
+    "net.stream({ minMargin: 1n })": ("argument", "the smallest margin is a number"),
+    "net.stream({ width: null })": ("argument", "the size of a sensor is two integers"),
+    "net.stream().push(null)": ("argument", "an object of the class Events"),
+    "net.stream().elapse(null)": ("argument", "a time is an integer"),
+    "net.stream().elapse(1n)": ("argument", "a time is an integer"),
+    "new Events()": ("argument", "16 bytes each"),
+    "new Events(null)": ("argument", "16 bytes each"),
+    "Events.from({ t: '1', x: [1], y: [1], p: [0] })": ("argument", "one t, x, y and p each"),
+    "Events.from({ t: [1], x: [Symbol()], y: [1], p: [0] })": ("argument", "address (Symbol()"),
+    "Events.from({ t: [1n], x: [1], y: [1], p: [0] })": ("argument", "is not an event"),
+    "Events.from({ t: [1], x: [1], y: [1], p: [null] })": ("argument", "is not an event"),
+    "(({ length }) => Events.from({ t: { length }, x: { length }, y: { length }, p: { length } }))"
+    "({ length: 2 ** 52 })": ("memory", "there is not enough memory"),
+    f"{ONE}.slice(0.5, 1.5)": ("argument", "the start and the end of a slice"),
+    f"{ONE}.slice(null)": ("argument", "the start and the end of a slice"),
+    f"{ONE}.slice(0n)": ("argument", "the start and the end of a slice"),
+    f"{ONE}.search()": ("argument", "a time is a number, not undefined"),
+    f"{ONE}.search(NaN)": ("argument", "a time is a number, not NaN"),
+    f"{ONE}.search(Symbol())": ("argument", "a time is a number, not Symbol()"),
+    "new Network()": ("argument", "a network is made by Network.read"),
+    "new Recording()": ("argument", "a recording is opened by Recording.open"),
+    "new (net.stream().constructor)()": ("argument", "a stream is begun by the method stream"),
+    MOVED % "new Events(moved)": ("argument", "was transferred"),
+    MOVED % "net.run(moved)": ("argument", "there is no window to run"),
+    f"""((events) => {{
+      structuredClone(events.bytes.buffer, {{ transfer: [events.bytes.buffer] }});
+      return events.t(0);
+    }})({ONE})""": ("argument", "there is no event 0; the index is an integer below 0"),
+}  # fmt: skip
+"""Mistakes in the arguments of functions, by expression."""
+
+
 def test_mistakes_are_errors_with_a_kind(package: Path, tmp_path: Path) -> None:
     """An error leaves the network usable."""
     net = lmht.load("zoo:digits")
@@ -166,16 +232,18 @@ def test_mistakes_are_errors_with_a_kind(package: Path, tmp_path: Path) -> None:
         "net.stream().elapse()": ("argument", "a time is an integer"),
         "new Events(new Uint8Array(17))": ("argument", "16 bytes each"),
         "Events.from()": ("argument", "one t, x, y and p each"),
-        "net.stream({ window: { by: 'frames' } })": ("argument", "not by frames"),
+        "net.stream({ window: { by: 'frames' } })": ("argument", 'not by "frames"'),
         "Events.from({ t: [1], x: [1], y: [1] })": ("argument", "one t, x, y and p each"),
         "Events.from({ t: [1], x: [-1], y: [1], p: [0] })": ("argument", "address (-1, 1)"),
         "[...net.stream().push(Events.from({ t: [5], x: [16], y: [0], p: [0] }))]": ("event", ""),
+        **ARGUMENTS,
     }
     tasks = [expression_task(net, ATTEMPT % text) for text in mistakes]
     after = f"{ATTEMPT % tuple(mistakes)[:1]} && net.run(new Int32Array(net.windowLength)).logits"
     damaged = {"kind": "run", "network": base64.b64encode(b"LMHTFLAT").decode(), "windows": ""}
     answers = in_node(package, tmp_path, [*tasks, expression_task(net, after), damaged])
     for (text, (kind, message)), answer in zip(mistakes.items(), answers, strict=False):
+        assert answer is not None, text
         assert answer[:2] == ["LmhtError", kind] and message in answer[2], (text, answer)
     silent = reference.run(net, np.zeros((1, *net.window_shape), np.int64))
     assert answers[-2] == silent.logits.tolist()
@@ -185,13 +253,24 @@ def test_mistakes_are_errors_with_a_kind(package: Path, tmp_path: Path) -> None:
 def test_mistakes_about_files_are_errors_with_a_kind(package: Path, tmp_path: Path) -> None:
     mistakes = {
         "Network.read(new Uint8Array(0))": ("file", "is neither a .lmht nor a .lmhtf file"),
+        **{f"Network.read({value})": ("argument", "an ArrayBuffer or a Uint8Array")
+           for value in ("", "null", "'net.lmht'", "[1]")},
+        MOVED % "Network.read(moved)": ("argument", "its ArrayBuffer was transferred"),
+        MOVED % "Network.read(moved.buffer)": ("argument", "its ArrayBuffer was transferred"),
+        MOVED % "Recording.open(moved, '.raw')": ("argument", "its ArrayBuffer was transferred"),
         "Recording.open(new Uint8Array(0))": ("argument", "a recording has a name"),
+        "Recording.open(null, '.raw')": ("argument", "an ArrayBuffer or a Uint8Array"),
+        "Recording.open(new Uint8Array(0), '.raw', null)": ("argument", "options are an object"),
+        "Recording.open(new Uint8Array(0), '.raw', { size: 4 })": ("argument", "no option"),
+        "Recording.open(new Uint8Array(0), '.raw', { width: null })": ("argument", "two integers"),
+        "Recording.open(new Uint8Array(0), '.raw', { width: -1, height: 4 })": ("argument", ""),
+        "Recording.open(new Uint8Array(0), '.raw', { track: 5 })": ("argument", "a track is"),
         "Recording.open(new Uint8Array(0), '.raw', { width: 1.5, height: 1 })": (
             "argument",
             "the size of a sensor is two integers",
         ),
         "Recording.open(new Uint8Array(0), 'a.png')": ("unsupported", "not a recording"),
-    }
+    }  # fmt: skip
     caught = "%s.catch(({ name, kind, message }) => [name, kind, message])"
     tasks = [expression_task(SPECIAL["if"](), caught % text) for text in mistakes]
     answers = in_node(package, tmp_path, tasks)

@@ -94,6 +94,14 @@ def streamed(page: Page, folder: Path) -> list[dict[str, Any]]:
     return [{key: it[key] for key in it if key not in ("latency", "seconds")} for it in lines]
 
 
+def run_of(command: str) -> dict[str, Any]:
+    """What a command of the page that runs whole recordings writes as JSON."""
+    done = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def test_the_integers_are_those_of_lmht_stream(page: Page, recording: Path) -> None:
     folder = recording.parent
     assert decisions(page) == streamed(page, folder) and len(decisions(page)) == 20
@@ -136,6 +144,24 @@ def test_the_page_obeys_keys_and_shows_the_counts(page: Page) -> None:
     page.wait("page.$('status').textContent === 'ended'")
     page.press("l", 76)
     assert page.run("page.$('unit').getAttribute('aria-pressed')") == "true"
+
+
+def test_a_network_brings_its_own_example(page: Page, tmp_path: Path) -> None:
+    """A drawn ship, which is one window; and in windows by time."""
+    choose = "page.$('{0}').value = '{1}', page.$('{0}').dispatchEvent(new Event('change'))"
+    page.run(choose.format("network", "cifar10-dvs-emulated.lmht"))
+    page.wait("page.state.ended && page.state.rec.name === 'cifar10-dvs-emulated.raw'")
+    (decision,) = decisions(page)
+    (ran,) = (run_of(text(page, "command")),)
+    assert decision["class"] == "ship" and ran["predictions"] == [8]
+    assert decision["logits"] == ran["logits"][0]
+    assert decision["spikes"] == sum(sum(counts) for counts in ran["spikes"].values())
+    assert decision["sops"] == sum(sum(counts) for counts in ran["sops"].values())
+    page.run(choose.format("rule", "100"))
+    page.wait("page.state.ended")
+    assert decisions(page) == streamed(page, tmp_path) and len(decisions(page)) == 14
+    page.run(choose.format("network", "digits.lmht"))
+    page.wait("page.state.ended && page.state.rec.name === 'digits.raw'")
 
 
 def test_what_cannot_be_read_is_said(page: Page, tmp_path: Path) -> None:

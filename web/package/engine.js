@@ -1,5 +1,6 @@
 // Networks, recordings and streams in WebAssembly. Each network and each recording has a memory of
 // its own, which goes away with the object: nothing has to be freed.
+import { areSwitches, asBytes, demand, fill, isInt32, isList, optionsOf, shown } from "./arguments.js";
 import { LmhtError } from "./errors.js";
 import { flatFromHdf5, isFlat, isHdf5 } from "./hdf5.js";
 import { WASM } from "./wasm.js";
@@ -12,11 +13,6 @@ const LAYERS = ["input", "neurons", "sum pool", "max pool", "flatten", "readout"
 const EVENT_BYTES = 16;
 const PIECE = 2 ** 14; // events that are decoded at once
 const NO_FUNCTION = 52; // ENOSYS, of what the module asks its system for
-
-const demand = (holds, message) => {
-  if (!holds) throw new LmhtError(message);
-};
-const isInt32 = (value) => Number.isInteger(value) && Math.abs(value) < 2 ** 31;
 
 // ------------------------------------------------------------------------------------- the module
 
@@ -32,10 +28,14 @@ async function compile() {
 class Instance {
   static async create() {
     const instance = new Instance();
-    const module = await (compiled ??= compile());
-    const { exports } = await WebAssembly.instantiate(module, instance.imports());
-    instance.exports = exports;
-    exports._initialize();
+    try {
+      const module = await (compiled ??= compile());
+      instance.exports = (await WebAssembly.instantiate(module, instance.imports())).exports;
+      instance.exports._initialize();
+    } catch (error) {
+      compiled = null;
+      throw new LmhtError(`the engine cannot be loaded (${error.message})`, "internal");
+    }
     return instance;
   }
 
@@ -79,7 +79,7 @@ class Instance {
 
   // Memory for `bytes` bytes.
   allocate(bytes) {
-    const at = this.exports.malloc(Math.max(bytes, 1)) >>> 0;
+    const at = bytes < 2 ** 32 ? this.exports.malloc(Math.max(bytes, 1)) >>> 0 : 0;
     if (at === 0) throw new LmhtError("there is not enough memory", "memory");
     return at;
   }
@@ -166,12 +166,6 @@ class Fields {
   }
 }
 
-const asBytes = (content) => {
-  if (content instanceof ArrayBuffer) return new Uint8Array(content);
-  demand(ArrayBuffer.isView(content), "the content of a file is an ArrayBuffer or a Uint8Array");
-  return new Uint8Array(content.buffer, content.byteOffset, content.byteLength);
-};
-
 // -------------------------------------------------------------------------------------- networks
 
 function metadataOf(text) {
@@ -200,6 +194,7 @@ export class Network {
   }
 
   constructor(instance, handle) {
+    demand(instance instanceof Instance, "a network is made by Network.read");
     this._instance = instance;
     this._handle = handle;
     Object.assign(this, this._info());
@@ -247,28 +242,29 @@ export class Network {
     return steps * channels * height * width;
   }
 
-  run(windows, { trace = false } = {}) {
-    demand(windows?.length % this.windowLength === 0,
-      `windows hold a multiple of ${this.windowLength} integers, not ${windows?.length}`);
+  run(windows, options = {}) {
+    const { trace = false } = optionsOf(options, ["trace"]);
+    this._check(windows, trace);
     const instance = this._instance;
     const count = windows.length / this.windowLength;
     instance.scratch(4 * windows.length, (at) => {
       const target = new Int32Array(instance.exports.memory.buffer, at, windows.length);
-      demand(typeof windows[0] !== "bigint" && fill(target, windows), "windows are integers of 32 bits");
+      demand(fill(target, windows), "windows are integers of 32 bits");
       instance.call("lmht_engine_run", this._engine, at, count, trace ? TRACE : 0, this._result);
     });
     return readResult(this, this._result);
   }
 
+  _check(windows, trace) {
+    demand(isList(windows), `windows are an array of integers, not ${shown(windows)}`);
+    demand(windows.length % this.windowLength === 0,
+      `windows hold a multiple of ${this.windowLength} integers, not ${windows.length}`);
+    demand(areSwitches(trace), "trace is true or false");
+  }
+
   stream(options = {}) {
     return new Stream(this, options);
   }
-}
-
-// Copies values; whether all of them are integers of 32 bits.
-function fill(target, values) {
-  target.set(values);
-  return values instanceof Int32Array || target.every((value, i) => value === values[i]);
 }
 
 function readResult(network, handle) {
@@ -308,15 +304,15 @@ export class Events {
   constructor(bytes) {
     demand(bytes instanceof Uint8Array && bytes.length % EVENT_BYTES === 0,
       `events are a Uint8Array of ${EVENT_BYTES} bytes each`);
-    this.bytes = bytes;
-    this.length = bytes.length / EVENT_BYTES;
-    this._view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.bytes = asBytes(bytes);
+    this._view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
   }
 
-  static from({ t, x, y, p } = {}) {
-    const columns = [t, x, y, p].every((column) => column?.length >= 0 && column.length === t.length);
-    demand(columns, "events have one t, x, y and p each");
-    const events = new Events(new Uint8Array(EVENT_BYTES * t.length));
+  static from(columns = {}) {
+    const { t, x, y, p } = optionsOf(columns, ["t", "x", "y", "p"]);
+    const valid = [t, x, y, p].every((column) => isList(column) && column.length === t.length);
+    demand(valid, "events have one t, x, y and p each");
+    const events = new Events(room(EVENT_BYTES * t.length));
     for (let i = 0; i < t.length; i++) events._set(i, t[i], x[i], y[i], p[i]);
     return events;
   }
@@ -324,7 +320,7 @@ export class Events {
   _set(index, t, x, y, p) {
     const at = EVENT_BYTES * index;
     demand([x, y].every((address) => Number.isInteger(address) && address >= 0 && address < 2 ** 16),
-      `event ${index} has the address (${x}, ${y}), which is not within 0..65535`);
+      `event ${index} has the address (${shown(x)}, ${shown(y)}), which is not within 0..65535`);
     demand(Number.isSafeInteger(t) && Number.isInteger(p) && p >= 0 && p < 256, `event ${index} is not an event`);
     this._view.setBigInt64(at, BigInt(t), true);
     this._view.setUint16(at + 8, x, true);
@@ -332,29 +328,41 @@ export class Events {
     this._view.setUint8(at + 12, p);
   }
 
+  // 0 once the memory has been transferred to somebody else.
+  get length() {
+    return this.bytes.length / EVENT_BYTES;
+  }
+
   t(index) {
-    const at = EVENT_BYTES * index;
+    const at = this._at(index);
     return this._view.getUint32(at, true) + 2 ** 32 * this._view.getInt32(at + 4, true);
   }
 
   x(index) {
-    return this._view.getUint16(EVENT_BYTES * index + 8, true);
+    return this._view.getUint16(this._at(index) + 8, true);
   }
 
   y(index) {
-    return this._view.getUint16(EVENT_BYTES * index + 10, true);
+    return this._view.getUint16(this._at(index) + 10, true);
   }
 
   p(index) {
-    return this._view.getUint8(EVENT_BYTES * index + 12);
+    return this._view.getUint8(this._at(index) + 12);
+  }
+
+  _at(index) {
+    if (Number.isInteger(index) && index >= 0 && index < this.length) return EVENT_BYTES * index;
+    throw new LmhtError(`there is no event ${shown(index)}; the index is an integer below ${this.length}`);
   }
 
   slice(start, end = this.length) {
+    demand([start, end].every(Number.isInteger), "the start and the end of a slice are integers");
     return new Events(this.bytes.subarray(EVENT_BYTES * start, EVENT_BYTES * end));
   }
 
   // The index of the first event at time t or later; the times must rise.
   search(t) {
+    demand(typeof t === "number" && !Number.isNaN(t), `a time is a number, not ${shown(t)}`);
     let [low, high] = [0, this.length];
     while (low < high) {
       const middle = (low + high) >>> 1;
@@ -365,12 +373,22 @@ export class Events {
   }
 }
 
+function room(bytes) {
+  try {
+    return new Uint8Array(bytes);
+  } catch {
+    throw new LmhtError("there is not enough memory", "memory");
+  }
+}
+
 export class Recording {
-  static async open(content, name, { width = 0, height = 0, track = null } = {}) {
-    const instance = await Instance.create();
-    const bytes = asBytes(content);
+  static async open(content, name, options = {}) {
+    const { width = 0, height = 0, track = null } = optionsOf(options, ["width", "height", "track"]);
     demand(typeof name === "string", "a recording has a name, whose suffix is that of its format");
     demand([width, height].every(isInt32), "the size of a sensor is two integers");
+    demand(track === null || typeof track === "string", `a track is a name, not ${shown(track)}`);
+    const instance = await Instance.create();
+    const bytes = asBytes(content);
     const at = instance.copy(bytes);
     const handle = instance.withText(name, (named) => instance.withText(track, (chosen) =>
       instance.make("lmht_recording_read", at, bytes.length, named, width, height, chosen)));
@@ -378,6 +396,7 @@ export class Recording {
   }
 
   constructor(instance, handle) {
+    demand(instance instanceof Instance, "a recording is opened by Recording.open");
     this._instance = instance;
     this._handle = handle;
     this.width = instance.call("lmht_recording_width", handle);
@@ -403,6 +422,7 @@ export class Recording {
 // ---------------------------------------------------------------------------------------- streams
 
 const MAX_GAP = 10_000_000;
+const OPTIONS = ["width", "height", "window", "drop", "smooth", "minMargin", "maxGap", "trace"];
 
 // Frees the streams that are gone, whose memory is that of their network.
 const streams = new FinalizationRegistry(({ instance, handle, decision }) => {
@@ -411,13 +431,17 @@ const streams = new FinalizationRegistry(({ instance, handle, decision }) => {
 });
 
 export class Stream {
-  constructor(network, { width = network.input.width, height = network.input.height, window = {}, drop = false, smooth = 1,
-    minMargin = -1, maxGap = MAX_GAP, trace = false } = {}) {
+  constructor(network, options = {}) {
+    demand(network instanceof Network, "a stream is begun by the method stream of a network");
+    const { width = network.input.width, height = network.input.height, window = {}, drop = false, smooth = 1,
+      minMargin = -1, maxGap = MAX_GAP, trace = false } = optionsOf(options, OPTIONS);
     demand([width, height].every(isInt32), "the size of a sensor is two integers");
     this.network = network;
     this.trace = trace;
     this._instance = network._instance;
-    const rule = { ...network.window, ...window };
+    const rule = { ...network.window, ...optionsOf(window, ["by", "length", "hop"]) };
+    demand(window.by === undefined || RULES.indexOf(window.by) > 0,
+      `windows are cut by ${RULES.slice(1).join(", ")}, not by ${shown(window.by)}`);
     const given = { rule, drop, smooth, minMargin, maxGap, trace };
     this._handle = this._instance.scratch(128, (at) => {
       this._writeOptions(at, given);
@@ -429,9 +453,10 @@ export class Stream {
 
   _writeOptions(at, { rule, drop, smooth, minMargin, maxGap, trace }) {
     const view = this._instance.view();
-    demand(RULES.includes(rule.by), `windows are cut by ${RULES.slice(1).join(", ")}, not by ${rule.by}`);
     demand([rule.length, maxGap].every(Number.isSafeInteger), "a length and a gap are integers");
     demand([rule.hop, smooth].every(isInt32), "a hop and a number of windows are integers");
+    demand(areSwitches(drop, trace), "drop and trace are true or false");
+    demand(Number.isFinite(minMargin), "the smallest margin is a number");
     view.setInt32(at, RULES.indexOf(rule.by), true);
     view.setInt32(at + 4, rule.hop, true);
     view.setBigInt64(at + 8, BigInt(rule.length), true);

@@ -1,5 +1,5 @@
 // Runs LM-HT networks with the integers of lmht-deploy. Symbols (T_in, k, SOP) are those of its
-// documentation. Every mistake is an LmhtError.
+// documentation. Every mistake is an LmhtError: of kind "argument" if it is one of the caller.
 
 /** What went wrong. */
 export type ErrorKind = "argument" | "file" | "unsupported" | "io" | "event" | "memory" | "internal";
@@ -171,7 +171,7 @@ export class Stream {
   readonly losses: { outside: number; polarity: number; order: number; late: number; skipped: number };
 }
 
-/** Events with t in microseconds, x and y from the top left, and p: 0 OFF, 1 ON. */
+/** Events with t in microseconds, x and y from the top left, and p: 0 OFF, 1 ON. An index is 0..length - 1. */
 export class Events {
   /** 16 bytes per event, as `lmht_event` of lmht.h. */
   constructor(bytes: Uint8Array);

@@ -1,5 +1,6 @@
 // A network in several workers, which run the windows of a batch. Each worker has its own instance
 // of the engine. They share no memory, so a page needs no special headers.
+import { asBytes, demand, fill, optionsOf } from "./arguments.js";
 import { Network } from "./engine.js";
 import { LmhtError } from "./errors.js";
 
@@ -10,14 +11,15 @@ const BY_WINDOW = ["logits", "spikes", "events", "sops", "eventSops", "answers"]
 const node = (name) => import(/* webpackIgnore: true */ /* @vite-ignore */ `node:${name}`);
 
 export class Pool {
-  static async read(content, { workers } = {}) {
+  static async read(content, options = {}) {
+    const { workers } = optionsOf(options, ["workers"]);
     const count = workers ?? globalThis.navigator?.hardwareConcurrency ?? (await node("os")).cpus().length;
-    const valid = Number.isInteger(count) && count >= 1 && count <= MAX_WORKERS;
-    if (!valid) throw new LmhtError(`workers must be within 1..${MAX_WORKERS}`);
-    const network = await Network.read(content);
-    const pool = new Pool(network, await Promise.all(Array.from({ length: count }, Member.start)));
+    demand(Number.isInteger(count) && count >= 1 && count <= MAX_WORKERS, `workers must be within 1..${MAX_WORKERS}`);
+    const bytes = asBytes(content).slice(); // alone in its memory, all of which goes to each worker
+    const pool = new Pool(await Network.read(bytes), []);
     try {
-      await Promise.all(pool._members.map((member) => member.ask({ content })));
+      while (pool.workers < count) pool._members.push(await Member.start());
+      await Promise.all(pool._members.map((member) => member.ask({ content: bytes })));
     } catch (error) {
       pool.close();
       throw error;
@@ -26,14 +28,20 @@ export class Pool {
   }
 
   constructor(network, members) {
+    demand(network instanceof Network, "a pool is made by Pool.read");
     this.network = network;
-    this.workers = members.length;
     this._members = members;
   }
 
-  async run(windows, { trace = false } = {}) {
+  get workers() {
+    return this._members.length;
+  }
+
+  async run(windows, options = {}) {
+    const { trace = false } = optionsOf(options, ["trace"]);
     const { windowLength } = this.network;
-    if (!windows?.length || windows.length % windowLength !== 0) return this.network.run(windows, { trace });
+    this.network._check(windows, trace);
+    if (windows.length === 0) return this.network.run(windows); // says that there is none
     const count = windows.length / windowLength;
     const size = Math.ceil(count / (PIECES * this.workers));
     const found = new Array(Math.ceil(count / size));
@@ -101,10 +109,11 @@ class Member {
   }
 
   async run(windows, first, end, length, trace) {
-    const slice = ArrayBuffer.isView(windows) ? windows.slice : Array.prototype.slice;
-    const piece = slice.call(windows, first * length, end * length);
+    const slice = ArrayBuffer.isView(windows) ? windows.subarray : Array.prototype.slice;
+    const piece = new Int32Array((end - first) * length);
+    demand(fill(piece, slice.call(windows, first * length, end * length)), "windows are integers of 32 bits");
     try {
-      return await this.ask({ windows: piece, trace }, piece.buffer ? [piece.buffer] : []);
+      return await this.ask({ windows: piece, trace }, [piece.buffer]);
     } catch (error) {
       error.message = error.message.replace(/^window (\d+)/, (_, index) => `window ${first + Number(index)}`);
       throw error;
@@ -120,9 +129,13 @@ class Member {
 
 // Starts a Web Worker, or a worker thread of Node.js with the same handlers of messages and errors.
 async function startWorker() {
-  if (globalThis.Worker) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-  const worker = new (await node("worker_threads")).Worker(new URL("./worker.js", import.meta.url));
-  worker.on("message", (data) => worker.onmessage({ data }));
-  worker.on("error", (error) => worker.onerror(error));
-  return worker;
+  try {
+    if (globalThis.Worker) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    const worker = new (await node("worker_threads")).Worker(new URL("./worker.js", import.meta.url));
+    worker.on("message", (data) => worker.onmessage({ data }));
+    worker.on("error", (error) => worker.onerror(error));
+    return worker;
+  } catch (error) { // a page that is opened from the disk
+    throw new LmhtError(`a worker cannot be started (${error.message})`, "internal");
+  }
 }

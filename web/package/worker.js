@@ -7,7 +7,7 @@ function serve(port) {
   port.onmessage = async ({ data }) => {
     try {
       if (data.content) network = await Network.read(data.content);
-      const result = data.content ? null : network.run(data.windows, data);
+      const result = data.content ? null : network.run(data.windows, { trace: data.trace });
       port.postMessage({ result }, result?.traces?.map(({ buffer }) => buffer) ?? []);
     } catch ({ message, kind }) {
       port.postMessage({ error: { message, kind: kind ?? "internal" } });

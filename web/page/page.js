@@ -231,12 +231,14 @@ function command() {
   const { rec } = state;
   const network = $("network").value;
   const word = (name, examples) => (name in examples ? `zoo:${stemOf(name)}` : quoted(name));
-  const files = [word(network, EXAMPLES.networks), word(rec.name, EXAMPLES.recordings)];
+  const [net, recording] = [word(network, EXAMPLES.networks), word(rec.name, EXAMPLES.recordings)];
   const rule = chosenRule();
+  // A stream has no known end, and its windows cannot be whole recordings.
+  const begin = rule.by === "recording" ? `lmht run ${net} --data ${recording}` : `lmht stream ${net} ${recording}`;
   const [chosen, overlap] = [$("rule").value !== "", $("overlap").checked && rule.by !== "recording"];
   const length = chosen ? ` --by time --length ${rule.length}us` : "";
   const sensor = sensorOf(rec.name) ? ` --sensor ${rec.width}x${rec.height}` : "";
-  return `lmht stream ${files.join(" ")} --drop${sensor}${length}${overlap ? " --hop 1" : ""} --json -`;
+  return `${begin} --drop${sensor}${length}${overlap ? " --hop 1" : ""} --json -`;
 }
 
 // The name of a file as a word of a shell, which no verb takes for an option.
@@ -605,13 +607,21 @@ function chooseRecording() {
   return load();
 }
 
+// Chooses a network, with the example that was made for it in place of another example.
+function chooseNetwork() {
+  const own = `${stemOf($("network").value)}.raw`;
+  if (!(own in EXAMPLES.recordings && $("recording").value in EXAMPLES.recordings)) return load();
+  $("recording").value = own;
+  return chooseRecording();
+}
+
 $("pause").addEventListener("click", pause);
 $("step").addEventListener("click", () => step(1));
 $("back").addEventListener("click", () => step(-1));
 $("speed").addEventListener("change", () => { state.speed = Number($("speed").value) || Infinity; });
 $("seek").addEventListener("input", () => { state.seeking = true; seek(Number($("seek").value)); });
 $("seek").addEventListener("change", () => { state.seeking = false; });
-$("network").addEventListener("change", load);
+$("network").addEventListener("change", chooseNetwork);
 $("recording").addEventListener("change", chooseRecording);
 for (const name of ["rule", "overlap"]) $(name).addEventListener("change", restart);
 $("sensor").addEventListener("change", enterSensor);
@@ -642,7 +652,7 @@ async function main() {
   for (const [name, { title, content }] of [...Object.entries(EXAMPLES.networks), ...Object.entries(EXAMPLES.recordings)]) {
     addFile(name, await unpack(content), title);
   }
-  $("network").value = "digits.lmht";
+  [$("network").value, $("recording").value] = ["digits.lmht", "digits.raw"];
   showSpeed(0.1);
   await load();
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) rest(0);
