@@ -2,10 +2,11 @@
 
     identity, uniform, general     ResNet-18 2x48x48, T = 4, one window, by T-GIM
 
-Every table times all its columns alternately in one run: the file as it is exported by default,
-without functions, with logits only, portable, and for streams of windows; a file for OpenVINO and a
-portable one in OpenVINO; the backend `torch`; a float32 graph that unrolls the potentials, in ONNX
-Runtime; and PyTorch. The ratios are the time of a column divided by that of the first.
+Every table times all its columns alternately in one run. In ONNX Runtime these are the file as it
+is exported by default, without functions, with logits only, portable, and for streams of windows.
+In OpenVINO they are a file for OpenVINO and a portable one. The others are the backend `torch`, a
+float32 graph in ONNX Runtime that unrolls the potentials, and PyTorch. The ratios are the time of
+a column divided by that of the first. OpenVINO is left out, with the reason, where it is not exact.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Backend of OpenVINO: a `.onnx` file of an LM-HT network, on the CPU.
 
-OpenVINO computes in bfloat16 by default on some processors, and rounds the input of some dense
-layers to 8 bits. Here it is told to take float32, and not to round. It
-still replaces int64 by int32 and float64 by float32, and it sums integers in float32. A file
-therefore runs only if the magnitude in its metadata is below 2^24, where all of these are exact.
+By default, OpenVINO computes in bfloat16 on some processors, and rounds the input of some dense
+layers to 8 bits. This backend sets float32, and turns that rounding off. OpenVINO still replaces
+int64 by int32 and float64 by float32, and it sums integers in float32. A file therefore runs only
+if the magnitude in its metadata is below 2^24, where all of these are exact.
 The numbers of spikes and SOPs have no such bound. The spikes are sums of terms that are not
 negative, and rounding is monotone: a sum that ends below 2^24 was exact throughout. The spikes of
 each run then bound its SOPs.

@@ -106,8 +106,8 @@ def evaluate(
     """Run whole data sets through many networks, on many workers, and keep every result.
 
     The same command goes on after any interruption: what --out holds is not computed again.
-    What is wrong with one network does not stop the others. Exits with 1 if the audit finds another
-    integer, and with 2 if a network or a shard fails.
+    A network that fails does not stop the others. Exits with 1 if the audit finds another integer,
+    and with 2 if a network or a shard fails.
     """
     from lmht_deploy.analysis.compare import choose_backends
     from lmht_deploy.analysis.energy import energy_model as load_model
@@ -164,7 +164,7 @@ def _entries(
 ) -> list[Entry]:
     """Return the rows of all networks; networks that need the same windows share them.
 
-    What is wrong with one network is added to the failures. An error of the data is one of all.
+    An error about one network is added to the failures. An error about the data is raised.
     """
     from lmht_deploy.scale._evaluate import keep_windows
     from lmht_deploy.scale._networks import keep_networks, make_entries, noted

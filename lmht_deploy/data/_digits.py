@@ -27,7 +27,7 @@ STEPS, INTERVAL = 32, 3125
 """Frames of one revolution, and us between them: a recording takes 0.1 s."""
 
 BITS = 20
-"""Positions and weights are multiples of 2^-20, scans of 2^-4: intensities have 44 bits."""
+"""Positions and weights are multiples of 2^-20, images of 2^-4: intensities have 44 bits."""
 
 
 def load_digits_recordings(choice: Choice) -> Recordings:

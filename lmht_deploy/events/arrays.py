@@ -52,7 +52,7 @@ def as_sensor(size: tuple[int, int]) -> Sensor:
 def choose_sensor(given: Sensor | None, own: Sensor | None) -> Sensor | None:
     """Return the given size of a sensor, or its own.
 
-    A given size may be larger than what a source states of itself, which some do not know.
+    `own` is the size that a source states, None if it states none. The given size may be larger.
 
     Raises:
         DataError: The given size is smaller.

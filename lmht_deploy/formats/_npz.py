@@ -52,7 +52,7 @@ def npz_headers(path: str | Path) -> dict[str, ArrayHeader]:
 
 
 def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """Return arrays of an archive that `npz_headers` accepts, by name; all without `names`.
+    """Return arrays of an archive that `npz_headers` accepts, by name. Default: all of them.
 
     Raises:
         Exception: What NumPy and `zipfile` raise where the archive is damaged.

@@ -73,8 +73,8 @@ class Evaluation:
 
     Attributes:
         rows: One row per network and backend whose shards are complete, in the given order.
-        failures: One sentence for each network that has no row because of its file, and for each
-            kind of failure of shards, with their number.
+        failures: One sentence for each network that cannot be read or does not fit the data, and
+            one for each kind of failure of shards, with the number of shards.
         audit: What the audit found; None without an audit.
         shards: Number of shards.
         computed: Number of shards that this call computed.
@@ -162,9 +162,9 @@ def evaluate(
         progress: Called with a `State` after each shard.
 
     Returns:
-        The table. What is wrong with one network does not stop the others; it is in
-        `Evaluation.failures`. `Evaluation.passed` says whether everything was computed, and
-        whether the audit agreed.
+        The table. A network that cannot be read or run does not stop the others;
+        `Evaluation.failures` says why. `Evaluation.passed` says whether everything was computed,
+        and whether the audit agreed.
 
     Raises:
         BackendError: A backend or an executor is unknown, or cannot run here.

@@ -46,7 +46,7 @@ def noted(failures: list[str], path: object) -> Iterator[None]:
 def keep_networks(folder: Path, networks: Networks, failures: list[str]) -> dict[str, Path]:
     """Return the files of networks by name; a `Network` is written below the folder.
 
-    What is wrong with a file is added to the failures. A file that does not exist is an error.
+    An error about a file is added to the failures. A file that does not exist raises StorageError.
     """
     if isinstance(networks, Network | str | Path):
         networks = [networks]

@@ -1,4 +1,4 @@
-// Checks of what a caller gives. Whatever it is, a mistake is an LmhtError.
+// Checks of the arguments of a caller. Every wrong argument is an LmhtError.
 import { LmhtError } from "./errors.js";
 
 export const demand = (holds, message) => {

@@ -328,7 +328,7 @@ export class Events {
     this._view.setUint8(at + 12, p);
   }
 
-  // 0 once the memory has been transferred to somebody else.
+  // 0 once the memory has been transferred to another thread.
   get length() {
     return this.bytes.length / EVENT_BYTES;
   }

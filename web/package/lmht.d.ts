@@ -1,5 +1,5 @@
 // Runs LM-HT networks with the integers of lmht-deploy. Symbols (T_in, k, SOP) are those of its
-// documentation. Every mistake is an LmhtError: of kind "argument" if it is one of the caller.
+// documentation. Every error is an LmhtError. A wrong argument has the kind "argument".
 
 /** What went wrong. */
 export type ErrorKind = "argument" | "file" | "unsupported" | "io" | "event" | "memory" | "internal";
@@ -195,7 +195,8 @@ export class Recording implements Iterable<Events> {
   private constructor();
   /**
    * Opens the content of a file, whose name ends in .aedat4, .aedat, .raw, .dat, .es or .bin.
-   * `width` and `height` of the sensor: for a file that does not state them. `track`: for a file
+   * `width` and `height` of the sensor: for a file that does not state them. They must not be
+   * smaller than those that the file states. `track`: for a file
    * with several tracks of events.
    */
   static open(content: ArrayBuffer | ArrayBufferView, name: string, options?: {

@@ -41,8 +41,8 @@ from ._records import (
 
 FORMAT = "lmht-deploy NetX"
 VERSION = 2
-"""Version of the format. A file has that of the `.lmht` file of its network, whose keys it holds:
-1 where all neurons have the reset "subtract" and no floor."""
+"""Newest version of the format. A file has the version of the `.lmht` file of its network, whose
+keys it holds: 1 if all neurons have the reset "subtract" and no floor."""
 
 SKIPS = "lmht_skip"
 """Group of a layer that holds its further synapses, named 0, 1, ..."""

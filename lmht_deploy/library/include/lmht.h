@@ -254,8 +254,8 @@ typedef struct lmht_event {
 typedef struct lmht_recording lmht_recording;
 
 /* `width` and `height` of the sensor: 0 for those that the file states. A file that does not state
- * them needs them. `track`: the number or the name of a track of a file with several tracks of
- * events; NULL for the only one. */
+ * them needs them. A given size must not be smaller than that of the file. `track`: the number
+ * or the name of a track of a file with several tracks of events; NULL for the only one. */
 LMHT_API lmht_status lmht_recording_open(const char* path, int32_t width, int32_t height,
                                          const char* track, lmht_recording** recording);
 /* The same for the content of a file that is called `name`. The bytes are not copied: they must

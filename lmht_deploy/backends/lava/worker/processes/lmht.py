@@ -254,7 +254,7 @@ class LMHTModel(PyLoihiProcessModel):
         self.v[:] = self._v0
 
     def fire(self, block: int, substep: int) -> np.ndarray:
-        """Return the spikes of one step, and reset what they reset."""
+        """Return the spikes of one step, and reset the potentials."""
         if substep == 0:
             late = self.count(self._levels) * self._theta if self._reset == "subtract-late" else 0
             product = self.v * self._leak
@@ -270,7 +270,7 @@ class LMHTModel(PyLoihiProcessModel):
         return self.send(substep)
 
     def send(self, substep: int) -> np.ndarray:
-        """Return the next spikes of a time-step whose potential is reset at its first step."""
+        """Return the next spikes of the count that the first step of the time-step computed."""
         if substep == 0:
             self.waiting = self.count(self._levels)
             if self._reset == "zero":
