@@ -50,14 +50,19 @@ def ctrl_c_like() -> Iterator[list[int]]:
 
 @contextmanager
 def _undelivered_again() -> Iterator[None]:
-    before = sys.unraisablehook
+    """Raise an interrupt again that Python could not deliver, in the block and not after it."""
+    before, lock, ended = sys.unraisablehook, threading.Lock(), False
+
+    def again() -> None:
+        with lock:
+            if not ended:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def hook(found: Any) -> None:
         if not issubclass(found.exc_type, KeyboardInterrupt):
             before(found)
             return
-        main = threading.main_thread().ident
-        timer = threading.Timer(AGAIN, signal.pthread_kill, (main, signal.SIGINT))
+        timer = threading.Timer(AGAIN, again)
         timer.daemon = True
         timer.start()
 
@@ -66,3 +71,5 @@ def _undelivered_again() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+        with lock:
+            ended = True

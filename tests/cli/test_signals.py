@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lmht_deploy.cli._signals import ctrl_c_like
+from lmht_deploy.cli._signals import AGAIN, ctrl_c_like
 
 
 class Fragile:
@@ -24,6 +24,12 @@ def test_an_interrupt_in_a_finalizer_is_not_lost() -> None:
     with ctrl_c_like(), pytest.raises(KeyboardInterrupt):
         Fragile(KeyboardInterrupt)
         time.sleep(30)
+
+
+def test_no_interrupt_comes_after_the_command() -> None:
+    with ctrl_c_like():
+        Fragile(KeyboardInterrupt)
+    time.sleep(5 * AGAIN)
 
 
 def test_other_errors_in_a_finalizer_are_left_to_python(monkeypatch: pytest.MonkeyPatch) -> None:

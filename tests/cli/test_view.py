@@ -288,25 +288,37 @@ def test_an_invalid_event_ends_the_view_with_one_line(folder: Path) -> None:
     assert re.fullmatch(r"lmht: [^\n]*event 1000: x=99[^\n]*\n", said), said
 
 
+OPENING = """
+import signal
+import sys
+import webbrowser
+from lmht_deploy.cli import main
+
+def browse(url):
+    print(url, flush=True)
+    signal.raise_signal(signal.SIGTERM)
+    return sys.argv[1] == "True"
+
+webbrowser.open = browse
+main(sys.argv[2:])
+"""
+"""`lmht view` in a process of its own, with a browser that ends it."""
+
+
 @pytest.mark.parametrize("opened", [True, False])
-def test_a_browser_is_opened(
-    folder: Path,
-    opened: bool,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    urls = []
-
-    def browse(url: str) -> bool:
-        urls.append(url)
-        signal.raise_signal(signal.SIGTERM)
-        return opened
-
-    monkeypatch.setattr("webbrowser.open", browse)
-    assert lmht("view", folder / "net.lmht", folder / "recording.npy", *OPTIONS) == 143
-    said = capsys.readouterr().err
-    page = re.search(r"the page is at (\S+)", said)
-    assert page and len(urls) == 1 and urls[0] != page[1] and len(urls[0]) == len(page[1])
+def test_a_browser_is_opened(folder: Path, opened: bool) -> None:
+    files = map(str, (folder / "net.lmht", folder / "recording.npy"))
+    done = subprocess.run(
+        [sys.executable, "-c", OPENING, str(opened), "view", *files, *OPTIONS],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 143, done.stderr
+    page = re.search(r"the page is at (\S+)", done.stderr)
+    (url,) = done.stdout.split()
+    assert page and url != page[1] and len(url) == len(page[1])
 
 
 @pytest.mark.parametrize(
