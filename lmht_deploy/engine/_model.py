@@ -85,7 +85,11 @@ class Model:
         try:
             self._core = core.Model(isa=isa or "", path=path or "")
             self.places = Planner(net, self._core, core.Synapse).places
-        except (ValueError, OverflowError, MemoryError) as error:
+        except MemoryError:
+            raise BackendError(
+                "the event-driven engine needs more memory for this network than is available"
+            ) from None
+        except (ValueError, OverflowError) as error:
             raise BackendError(
                 f"the event-driven engine cannot run this network: {error}"
             ) from None

@@ -83,7 +83,7 @@ def test_a_folder_without_permission_to_write(bench: Bench, tmp_path: Path) -> N
 
 
 def test_out_of_memory(bench: Bench, tmp_path: Path) -> None:
-    ended = bench.refuse("run", tmp_path, MEMORY.format(mib=12))
+    ended = bench.refuse("run", tmp_path, MEMORY.format(mib=8))
     assert ended.code == 2 and "memory" in ended.lines[0]
 
 

@@ -97,7 +97,8 @@ def test_recordings_are_emulated_by_jobs(cluster: Path, tmp_path: Path) -> None:
 def test_what_slurm_refuses_is_said_before_data_is_read(
     cluster: Path, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--data", tmp_path / "missing.npz", "--out", tmp_path / "out", "--on")
+    (tmp_path / "damaged.npz").write_bytes(b"no archive")
+    options = ("--data", tmp_path / "damaged.npz", "--out", tmp_path / "out", "--on")
     said = refused(capsys, "evaluate", path, *options, "slurm:slurm_partition=none")
     assert "Slurm refuses the jobs (invalid partition specified: none" in said
     with pytest.raises(lmht.BackendError, match=r"submitit cannot start jobs .*coffee"):

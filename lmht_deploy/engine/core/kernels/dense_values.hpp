@@ -84,9 +84,11 @@ inline void fill_words(const GatherRow& g) {
 
 template <class Tier>
 void fill(const GatherRow& g) {
+#if !defined(__wasm__)  // the module is to be small
     if (g.source->format == Format::Packed && g.channels * g.kernel_height <= 8)
-        fill_words(g);
-    else if (g.source->format == Format::Packed)
+        return fill_words(g);
+#endif
+    if (g.source->format == Format::Packed)
         fill_slots<Tier, true>(g);
     else
         fill_slots<Tier, false>(g);
