@@ -414,6 +414,8 @@ def assert_equal(found: Sequence[Any], expected: Sequence[Any], what: str) -> No
 )
 # A sum of dense synapses leaves 24 bits, and u stays within them.
 @example(seed=211, graded=True, steps=15, interval=4, activity=1.0)
+# A current equals what u loses in its step, so that nothing changes; u decays at the next one.
+@example(seed=17, graded=False, steps=24, interval=None, activity=0.02)
 def test_equal_to_the_oracle(
     seed: int,
     graded: bool,

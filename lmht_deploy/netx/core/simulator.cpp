@@ -157,7 +157,8 @@ struct Simulation::State {
             const RowResult result = layer.sigma_delta ? sigma_delta_row(y, touched[y])
                                                        : kernels.neurons(row(y, touched[y]));
             spikes.counts[y] = result.spikes;
-            rests[y] = result.rests;
+            // A current may have made up for the decay: without one, the next step differs.
+            rests[y] = result.rests && !touched[y];
             wrapped += result.wrapped;
             clipped += result.clipped;
             touched[y] = 0;
