@@ -157,8 +157,7 @@ struct Simulation::State {
             const RowResult result = layer.sigma_delta ? sigma_delta_row(y, touched[y])
                                                        : kernels.neurons(row(y, touched[y]));
             spikes.counts[y] = result.spikes;
-            // A current may have made up for the decay: without one, the next step differs.
-            rests[y] = result.rests && !touched[y];
+            rests[y] = result.rests;
             wrapped += result.wrapped;
             clipped += result.clipped;
             touched[y] = 0;

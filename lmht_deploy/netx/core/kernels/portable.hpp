@@ -220,8 +220,9 @@ LMHT_INLINE RowResult step(const NeuronRow& row) {
         n += list(spikes, uint32_t(at), row.spikes + n);
     }
     const bool counts = bits((wrapped | clipped) < 0);
-    return {n, n == 0 && !bits((I32)changed != 0), counts ? total(wrapped) : 0,
-            counts ? total(clipped) : 0};
+    // A current may have made up for the decay: without one, the next step differs.
+    const bool rests = std::is_void_v<Current> && n == 0 && !bits((I32)changed != 0);
+    return {n, rests, counts ? total(wrapped) : 0, counts ? total(clipped) : 0};
 }
 
 template <class Current>
