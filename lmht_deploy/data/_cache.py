@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.files import atomic_write
+from lmht_deploy.formats.files import atomic_write, make_folder, writing_errors
 
 from ._counting import Counted
 from ._recordings import Recordings
@@ -137,12 +137,8 @@ def map_cache(path: Path, number: int, make: Callable[[Path], Counted]) -> Count
     folder = path.with_suffix(".mapped")
     found = _read_mapped(folder, number)
     if found is None:
-        _remove(folder)  # a damaged one
-        _write_mapped(folder, make)
-        found = _read_mapped(folder, number)
+        found = _write_mapped(folder, number, make)
         _remove_oldest(folder)
-    if found is None:
-        raise StorageError(f"{folder}: cannot be written")
     return found
 
 
@@ -161,15 +157,28 @@ def _read_mapped(folder: Path, number: int) -> Counted | None:
 _INDEX = ("source_index", "start_us")
 
 
-def _write_mapped(folder: Path, make: Callable[[Path], Counted]) -> None:
-    """Write a folder next to its place, and rename it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".windows-", dir=folder.parent) as parent:
+def _write_mapped(folder: Path, number: int, make: Callable[[Path], Counted]) -> Counted:
+    """Write a folder next to its place, map it, and rename it.
+
+    The windows are mapped before the rename. They stay mapped if another process, which writes the
+    same windows, replaces the folder.
+    """
+    make_folder(folder.parent)
+    with (
+        writing_errors(folder),
+        tempfile.TemporaryDirectory(prefix=".windows-", dir=folder.parent) as parent,
+    ):
         temporary = Path(parent) / "content"
         temporary.mkdir()
-        found = make(temporary / "windows.npy")
+        counted = make(temporary / "windows.npy")
         for name in _INDEX:
-            np.save(temporary / f"{name}.npy", getattr(found, name))
-        (temporary / "totals.json").write_text(json.dumps(found.totals), encoding="utf-8")
+            np.save(temporary / f"{name}.npy", getattr(counted, name))
+        (temporary / "totals.json").write_text(json.dumps(counted.totals), encoding="utf-8")
+        found = _read_mapped(temporary, number)
+        if found is None:
+            raise StorageError(f"{folder}: cannot be written")
         with contextlib.suppress(OSError):  # another process wrote the same windows
+            if _read_mapped(folder, number) is None and folder.exists():
+                folder.rename(Path(parent) / "damaged")
             temporary.rename(folder)
+    return found

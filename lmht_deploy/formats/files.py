@@ -21,6 +21,7 @@ __all__ = [
     "make_folder",
     "no_file",
     "reading",
+    "writing_errors",
 ]
 
 # Names of open streams. A file behind one of them belongs to whoever opened it and is not replaced.
@@ -59,7 +60,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Raises:
         StorageError: If the file cannot be written.
     """
-    with _writing_errors(path):
+    with writing_errors(path):
         if _is_stream(path):
             with tempfile.TemporaryDirectory() as folder:
                 temporary = Path(folder) / "content"
@@ -80,7 +81,7 @@ def check_writable(path: str | Path) -> None:
     Raises:
         StorageError: If the file cannot be written.
     """
-    with _writing_errors(path):
+    with writing_errors(path):
         if _is_stream(path):
             if not os.access(path, os.W_OK):  # opening a FIFO would wait for a reader
                 raise OSError(0, "permission denied" if os.path.exists(path) else "no such file")
@@ -123,7 +124,8 @@ def make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _writing_errors(path: str | Path) -> Iterator[None]:
+def writing_errors(path: str | Path) -> Iterator[None]:
+    """Raise an OSError of the block as StorageError, which says that `path` cannot be written."""
     folder = as_path(path).parent
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from lmht_deploy.data import Windows, _cache, load
-from lmht_deploy.errors import DataError
+from lmht_deploy.errors import DataError, StorageError
 from lmht_deploy.events.arrays import Sensor, make_events
 from lmht_deploy.events.windows import WindowRule, count_windows
 from lmht_deploy.formats.windows import save_windows
@@ -222,6 +223,32 @@ def test_threads_share_mapped_windows(root: Path, tmp_path: Path) -> None:
     for one in found:
         np.testing.assert_array_equal(one.windows, found[0].windows)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".mapped"]
+
+
+def test_another_process_removes_mapped_windows(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may find a folder damaged that was just replaced by a good one."""
+    whole = read(root, by="time", length=100)
+    cache = tmp_path / "cache"
+    read_mapped = _cache._read_mapped
+
+    def read_removed(folder: Path, number: int) -> _cache.Counted | None:
+        if folder.parent == cache:
+            shutil.rmtree(folder, ignore_errors=True)
+        return read_mapped(folder, number)
+
+    monkeypatch.setattr(_cache, "_read_mapped", read_removed)
+    for _ in range(2):
+        found = read(root, by="time", length=100, cache=cache, memory_map=True)
+        np.testing.assert_array_equal(found.windows, whole.windows)
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_mapped_windows_that_cannot_be_written(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"file/cache: cannot be written \(Not a directory\)"):
+        read(root, cache=tmp_path / "file" / "cache", memory_map=True)
 
 
 def test_the_cache_has_a_limit(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
