@@ -5,9 +5,10 @@
 namespace lmht {
 namespace {
 
-// Positions whose sums are kept at once, for two blocks or fewer and for each further one: with
-// more, the sums would leave the first-level cache.
-constexpr int POSITIONS_AT_ONCE = 80;
+// Positions whose sums are kept at once, for two blocks or fewer and for each further one. With
+// fewer, tiles would be configured more often and products wait for the sums of others; with more,
+// the sums would not stay in the second-level cache.
+constexpr int POSITIONS_AT_ONCE = 400;
 
 int tiles_of(int positions) {
     return (positions + TILE_SIZE - 1) / TILE_SIZE;

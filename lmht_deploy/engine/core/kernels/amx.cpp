@@ -53,59 +53,82 @@ LMHT_INLINE const int8_t* weights_of(const DenseProduct& product, int channel) {
     return product.quads + size_t(channel) / TILE_SIZE * product.depth * TILE_BYTES;
 }
 
+// Where the sums of tiles 0 and 1, and of tiles 2 and 3, belong: side by side.
+struct Destination {
+    int32_t *first, *second;
+};
+
+// Stores a tile of sums and clears it. Products of the next sums follow: the unit that multiplies
+// would stand still while all four are stored at once. A macro, since the intrinsics need literals.
+#define LMHT_TAKE(tile, to)                \
+    do {                                   \
+        _tile_stored(tile, to, SUM_PITCH); \
+        _tile_zero(tile);                  \
+    } while (0)
+
+// The products of one group of 64 slots. FIRST takes the sums before: they belong to `before`.
+template <bool FIRST>
+LMHT_INLINE void add_pair(const DenseProduct& product, const PixelTile* tiles, int d,
+                          const int8_t* w, const Destination& before) {
+    const size_t offset = product.offsets[d];
+    _tile_loadd(4, tiles[0].values + offset, product.value_pitch);
+    _tile_loadd(6, w, WEIGHT_PITCH);
+    if (FIRST) LMHT_TAKE(0, before.first);
+    _tile_dpbusd(0, 4, 6);
+    _tile_loadd(7, w + TILE_BYTES, WEIGHT_PITCH);
+    if (FIRST) LMHT_TAKE(1, before.first + TILE_SIZE);
+    _tile_dpbusd(1, 4, 7);
+    _tile_loadd(5, tiles[1].values + offset, product.value_pitch);
+    if (FIRST) LMHT_TAKE(2, before.second);
+    _tile_dpbusd(2, 5, 6);
+    if (FIRST) LMHT_TAKE(3, before.second + TILE_SIZE);
+    _tile_dpbusd(3, 5, 7);
+}
+
 // The pixels of two tiles and 32 channels from `channel` on.
-LMHT_INLINE void multiply_pair(const DenseProduct& product, const PixelTile* tiles, int channel,
-                               Prefetcher& prefetcher) {
+LMHT_INLINE Destination multiply_pair(const DenseProduct& product, const PixelTile* tiles,
+                                      int channel, const Destination& before,
+                                      Prefetcher& prefetcher) {
     const int8_t* w = weights_of(product, channel);
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int d = 0; d < product.depth; ++d, w += 2 * TILE_BYTES) {
-        const size_t offset = product.offsets[d];
-        _tile_loadd(4, tiles[0].values + offset, product.value_pitch);
-        _tile_loadd(6, w, WEIGHT_PITCH);
-        _tile_dpbusd(0, 4, 6);
-        _tile_loadd(7, w + TILE_BYTES, WEIGHT_PITCH);
-        _tile_dpbusd(1, 4, 7);
-        _tile_loadd(5, tiles[1].values + offset, product.value_pitch);
-        _tile_dpbusd(2, 5, 6);
-        _tile_dpbusd(3, 5, 7);
+    add_pair<true>(product, tiles, 0, w, before);
+    for (int d = 1; d < product.depth; ++d) {
         prefetcher.fetch(prefetcher.lines());
+        add_pair<false>(product, tiles, d, w += 2 * TILE_BYTES, before);
     }
-    int32_t *const to = tiles[0].sums + channel, *const also = tiles[1].sums + channel;
-    _tile_stored(0, to, SUM_PITCH);
-    _tile_stored(1, to + TILE_SIZE, SUM_PITCH);
-    _tile_stored(2, also, SUM_PITCH);
-    _tile_stored(3, also + TILE_SIZE, SUM_PITCH);
+    prefetcher.fetch(prefetcher.lines());
+    return {tiles[0].sums + channel, tiles[1].sums + channel};
+}
+
+template <bool FIRST>
+LMHT_INLINE void add_single(const DenseProduct& product, const PixelTile& tile, int d,
+                            const int8_t* w, const int8_t* v, const Destination& before) {
+    _tile_loadd(4, tile.values + product.offsets[d], product.value_pitch);
+    _tile_loadd(6, w, WEIGHT_PITCH);
+    if (FIRST) LMHT_TAKE(0, before.first);
+    _tile_dpbusd(0, 4, 6);
+    _tile_loadd(7, w + TILE_BYTES, WEIGHT_PITCH);
+    if (FIRST) LMHT_TAKE(1, before.first + TILE_SIZE);
+    _tile_dpbusd(1, 4, 7);
+    _tile_loadd(6, v, WEIGHT_PITCH);
+    if (FIRST) LMHT_TAKE(2, before.second);
+    _tile_dpbusd(2, 4, 6);
+    _tile_loadd(7, v + TILE_BYTES, WEIGHT_PITCH);
+    if (FIRST) LMHT_TAKE(3, before.second + TILE_SIZE);
+    _tile_dpbusd(3, 4, 7);
 }
 
 // The pixels of one tile and all channels: four sums in turn, so that no product waits for the
 // last.
-LMHT_INLINE void multiply_single(const DenseProduct& product, const PixelTile& tile,
-                                 Prefetcher& prefetcher) {
+LMHT_INLINE Destination multiply_single(const DenseProduct& product, const PixelTile& tile,
+                                        const Destination& before, Prefetcher& prefetcher) {
     const int8_t *w = weights_of(product, 0), *v = weights_of(product, PAIR);
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int d = 0; d < product.depth; ++d, w += 2 * TILE_BYTES, v += 2 * TILE_BYTES) {
-        _tile_loadd(4, tile.values + product.offsets[d], product.value_pitch);
-        _tile_loadd(6, w, WEIGHT_PITCH);
-        _tile_dpbusd(0, 4, 6);
-        _tile_loadd(7, w + TILE_BYTES, WEIGHT_PITCH);
-        _tile_dpbusd(1, 4, 7);
-        _tile_loadd(6, v, WEIGHT_PITCH);
-        _tile_dpbusd(2, 4, 6);
-        _tile_loadd(7, v + TILE_BYTES, WEIGHT_PITCH);
-        _tile_dpbusd(3, 4, 7);
+    add_single<true>(product, tile, 0, w, v, before);
+    for (int d = 1; d < product.depth; ++d) {
         prefetcher.fetch(2 * prefetcher.lines());
+        add_single<false>(product, tile, d, w += 2 * TILE_BYTES, v += 2 * TILE_BYTES, before);
     }
-    int32_t* const to = tile.sums;
-    _tile_stored(0, to, SUM_PITCH);
-    _tile_stored(1, to + TILE_SIZE, SUM_PITCH);
-    _tile_stored(2, to + 2 * TILE_SIZE, SUM_PITCH);
-    _tile_stored(3, to + 3 * TILE_SIZE, SUM_PITCH);
+    prefetcher.fetch(2 * prefetcher.lines());
+    return {tile.sums, tile.sums + PAIR};
 }
 
 // Half of the channels at a time: their weights stay in the first-level cache.
@@ -115,10 +138,16 @@ void multiply(const DenseProduct& product) {
                           (paired + (n > paired ? 2 : 0)) * product.depth);
     __asm__ volatile("" ::: "memory");  // the compiler does not see that tiles read memory
     _tile_loadconfig(&CONFIGS.of_pixels[product.pixels]);
+    // The first sums that are stored are zeros, in a place that is overwritten.
+    Destination sums{product.tiles[0].sums, product.tiles[0].sums + PAIR};
     for (int channel = 0; channel < LANES; channel += PAIR)
         for (int tile = 0; tile < paired; tile += 2)
-            multiply_pair(product, product.tiles + tile, channel, prefetcher);
-    if (paired < n) multiply_single(product, product.tiles[paired], prefetcher);
+            sums = multiply_pair(product, product.tiles + tile, channel, sums, prefetcher);
+    if (paired < n) sums = multiply_single(product, product.tiles[paired], sums, prefetcher);
+    LMHT_TAKE(0, sums.first);
+    LMHT_TAKE(1, sums.first + TILE_SIZE);
+    LMHT_TAKE(2, sums.second);
+    LMHT_TAKE(3, sums.second + TILE_SIZE);
     _tile_release();
 }
 
