@@ -523,6 +523,36 @@ def test_silent_steps(
     )
 
 
+@pytest.mark.parametrize("path", [None, "list", "dense"])
+@pytest.mark.parametrize("channels", [1, 2, 8])
+@pytest.mark.parametrize("levels", [1, 3])
+def test_window_sums_of_a_byte_and_more(
+    levels: int, channels: int, path: Literal["list", "dense"] | None, isa: str
+) -> None:
+    """A uniform T-GIM reads the sums of a window, which need one byte, several, or none."""
+    steps = 5
+    b = Builder(39, shape=(channels, 4, 70), steps=steps, max_value=255)
+    how: dict[str, Any] = {"steps": steps, "levels": levels, "bias": (-900, 900)}
+    low, high = {"threshold": (300, 2000)}, {"threshold": (30_000, 90_000)}
+    uniform = b.neurons("uniform", b.conv("input", 70), omega="uniform", **how, **high)
+    strided = b.neurons("strided", b.conv("input", 9, 3, 2), omega="uniform", **how, **low)
+    mixed = b.neurons("mixed", b.conv("input", 70), omega="identity", **how, **low)
+    both = b.neurons("both", b.conv(uniform, 9, 1, 1, 0), b.conv(mixed, 9), **how, **low)
+    net = b.finish(b.neurons("last", b.conv(both, 9, 3, 2), b.scale(strided, 3), **how, **low))
+    shape = net.window_shape
+    windows = np.zeros((6, *shape), int)
+    windows[0] = 255
+    windows[1, :, :, :, ::2] = 51  # 255 in all
+    windows[2, :, :, 1] = 52  # 260
+    windows[3, -1] = windows[3, 0, :, :, :3] = 255
+    windows[4] = np.random.default_rng(40).integers(0, 256, shape)
+    runner = engine.Engine(engine.Model(net, isa=isa, path=path), threads=2)
+    for some in (windows, windows[::-1]):
+        expected = reference.run(net, some, trace=True)
+        assert_equal(runner.run(some, trace=True), expected)
+        assert_equal(runner.run(some), expected, frozenset({"events"}))
+
+
 @pytest.mark.parametrize("isa", engine.isas())
 def test_more_steps_than_bits(isa: str) -> None:
     """Steps from 63 on are known to be silent only together."""

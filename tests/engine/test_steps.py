@@ -75,6 +75,7 @@ def stems() -> dict[str, Network]:
         "steps-differ": net(steps=3, omega="random"),
         "strided": net(kernel=5, stride=2),
         "wide counts": net(max_value=1000, omega="identity"),
+        "uniform": net(omega="uniform", max_value=255, levels=1),
         "one step": net(steps=1),
         "small": net(shape=(2, 2, 2), omega="identity"),
         "many channels": net(shape=(130, 4, 4), omega="random", max_value=1),

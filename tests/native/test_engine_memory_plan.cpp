@@ -95,7 +95,7 @@ TEST(arrays_of_a_tensor_do_not_overlap) {
                       .substeps = 2,
                       .min = 0,
                       .max = max};
-        std::fill_n(tensor.reads, 3, true);
+        std::fill_n(tensor.reads, VIEWS, true);
         const TensorLayout layout(tensor);
         std::vector<uint64_t> memory(layout.bytes / sizeof(uint64_t), 0);
         const Activation out = layout.in(reinterpret_cast<unsigned char*>(memory.data()));
@@ -103,6 +103,7 @@ TEST(arrays_of_a_tensor_do_not_overlap) {
             std::fill_n(view.mask, view.all_words(), 1);
             if (view.count) std::fill_n(view.count, view.all_words() * LANES, 2);
             if (view.wide) std::fill_n(view.wide, view.all_words() * LANES, 3);
+            if (view.packed) std::fill_n(view.packed, view.all_words(), 6);
         }
         std::fill_n(out.tally.events, 15, 4);
         std::fill_n(out.tally.row_shared, 3 * 2, 5);
@@ -112,6 +113,9 @@ TEST(arrays_of_a_tensor_do_not_overlap) {
             if (view.count)
                 CHECK_EQUAL(std::count(view.count, view.count + view.all_words() * LANES, 2),
                             ptrdiff_t(view.all_words() * LANES));
+            if (view.packed)
+                CHECK_EQUAL(std::count(view.packed, view.packed + view.all_words(), 6u),
+                            ptrdiff_t(view.all_words()));
             if (view.wide)
                 CHECK_EQUAL(std::count(view.wide, view.wide + view.all_words() * LANES, 3),
                             ptrdiff_t(view.all_words() * LANES));
@@ -130,6 +134,20 @@ TEST(views_with_equal_values_share_memory) {
     const Activation out = layout.in(reinterpret_cast<unsigned char*>(memory.data()));
     CHECK(out.view(View::Blocks).mask == out.view(View::Steps).mask);
     CHECK(out.view(View::Window).mask == nullptr);  // nobody reads it
+}
+
+TEST(sums_of_a_window_keep_the_format_of_a_step) {
+    const auto view_of = [](int channels, int max) {
+        Model model(choose_kernels("generic"));
+        model.add_input(channels, 5, 4, 4, 0, max);
+        add_classes(model, 0, 3);
+        return model.layers.back().synaptic->synapses.front().view;
+    };
+    CHECK(view_of(2, 63) == View::Window);   // 252 fits a byte
+    CHECK(view_of(2, 64) == View::Compact);  // 256 does not
+    CHECK(view_of(8, 255) == View::Compact);
+    CHECK(view_of(9, 64) == View::Steps);    // not packed
+    CHECK(view_of(2, 256) == View::Window);  // no step fits, either
 }
 
 TEST(order_follows_weights_and_rows) {

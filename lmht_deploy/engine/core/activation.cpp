@@ -7,6 +7,10 @@ void finish_row(const Kernels& kernels, const Tensor& tensor, const Activation& 
         if (tensor.canonical(view) == view && tensor.reads[int(view)])
             activation.tally.row_active[int(view)][y] =
                 kernels.sum_steps(activation.views[int(view) - 1], activation.view(view), y);
+    if (tensor.canonical(View::Compact) == View::Compact && tensor.reads[int(View::Compact)])
+        activation.tally.row_active[int(View::Compact)][y] =
+            kernels.compact(activation.view(View::Blocks), activation.view(View::Compact), y,
+                            activation.tally.row_compact[y]);
     kernels.tally(activation.view(View::Steps), activation.tally, y);
 }
 

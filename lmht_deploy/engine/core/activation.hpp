@@ -5,7 +5,7 @@
 namespace lmht {
 
 struct Activation {
-    Spikes views[3];  // by View; empty if no layer reads it
+    Spikes views[VIEWS];  // by View; empty if no layer reads it
     Tally tally;
 
     const Spikes& view(View view) const { return views[int(view)]; }

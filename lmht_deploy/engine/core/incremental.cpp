@@ -27,7 +27,7 @@ bool IncrementalEngine::supports(const Model& model) {
     if (!first || first->is_readout() || first->synapses.size() != 1) return false;
     const Synapse& synapse = first->synapses[0];
     return synapse.source == 0 && !synapse.channelwise() &&
-           model.tensors[0].canonical(synapse.view) == View::Steps;
+           (synapse.view == View::Steps || synapse.view == View::Compact);
 }
 
 IncrementalEngine::IncrementalEngine(std::shared_ptr<const Model> model, int threads)

@@ -108,6 +108,16 @@ SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const
     return row;
 }
 
+SynapseRow multiplied_row(const Synapse& synapse, const RowInputs& inputs, const int32_t* sums,
+                          size_t sums_pitch) {
+    SynapseRow row{};
+    row.inputs = &inputs;
+    row.exponent = synapse.exponent;
+    row.sums = sums;
+    row.sums_pitch = sums_pitch;
+    return row;
+}
+
 DenseProduct dense_product(const Synapse& synapse, int slice, const std::vector<PixelTile>& tiles,
                            int pixels, WeightRange next) {
     const std::vector<size_t>& offsets = synapse.offsets[slice];

@@ -16,6 +16,10 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, i
 SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const Source& source,
                        const RowInputs& inputs, int y, int slice);
 
+// The same of a synapse whose sums were multiplied before.
+SynapseRow multiplied_row(const Synapse& synapse, const RowInputs& inputs, const int32_t* sums,
+                          size_t sums_pitch);
+
 // The product of some tiles of at most `pixels` output pixels each with the weights of a slice.
 DenseProduct dense_product(const Synapse& synapse, int slice, const std::vector<PixelTile>& tiles,
                            int pixels, WeightRange next);

@@ -212,6 +212,9 @@ struct Kernels {
     // Row y of `out`, each of whose steps is the sum of in.steps / out.steps steps of `in`; returns
     // how many sums are not 0.
     int64_t (*sum_steps)(const Spikes& in, const Spikes& out, int y);
+    // Row y of View::Compact of packed counts, and its active blocks, as `step_bit`; returns how
+    // many entries are not 0.
+    int64_t (*compact)(const Spikes& in, const Spikes& out, int y, uint64_t& active_blocks);
     void (*pool)(const PoolRow&);
     // Returns how many entries are not 0.
     int64_t (*tally)(const Spikes&, const Tally&, int y);

@@ -33,8 +33,9 @@ TallyLayout tally_layout(const Tensor& tensor, Layout& layout) {
     found.row_spikes = layout.add<int64_t>(height);
     found.row_shared = layout.add<int64_t>(height * (tensor.steps / 2));
     found.row_active_steps = layout.add<uint64_t>(height);
+    found.row_compact = layout.add<uint64_t>(height);
     found.row_active[int(View::Steps)] = found.row_events;
-    for (const View view : {View::Blocks, View::Window}) {
+    for (const View view : {View::Blocks, View::Window, View::Compact}) {
         const View same = tensor.canonical(view);
         found.row_active[int(view)] =
             same == view ? layout.add<int64_t>(height) : found.row_active[int(same)];
@@ -73,6 +74,7 @@ Tally TallyLayout::in(unsigned char* block) const {
     tally.row_spikes = row_spikes.in(block);
     tally.row_shared = row_shared.in(block);
     tally.row_active_steps = row_active_steps.in(block);
+    tally.row_compact = row_compact.in(block);
     for (size_t view = 0; view < row_active.size(); ++view)
         tally.row_active[view] = row_active[view].in(block);
     return tally;
@@ -80,7 +82,7 @@ Tally TallyLayout::in(unsigned char* block) const {
 
 TensorLayout::TensorLayout(const Tensor& tensor) {
     Layout layout;
-    for (const View view : {View::Steps, View::Blocks, View::Window}) {
+    for (const View view : {View::Steps, View::Blocks, View::Window, View::Compact}) {
         if (const View same = tensor.canonical(view); same != view)
             views[int(view)] = views[int(same)];
         else if (tensor.reads[int(view)])

@@ -47,8 +47,8 @@ struct SpikesLayout {
 
 struct TallyLayout {
     Offset<int64_t> events, spikes, row_events, row_spikes, row_shared;
-    Offset<uint64_t> row_active_steps;
-    std::array<Offset<int64_t>, 3> row_active;  // by View
+    Offset<uint64_t> row_active_steps, row_compact;
+    std::array<Offset<int64_t>, VIEWS> row_active;  // by View
 
     Tally in(unsigned char* block) const;
 };
@@ -56,7 +56,7 @@ struct TallyLayout {
 // The output of a layer. Views with the same values share memory. A view that no layer reads has
 // none.
 struct TensorLayout {
-    std::array<std::optional<SpikesLayout>, 3> views;  // by View
+    std::array<std::optional<SpikesLayout>, VIEWS> views;  // by View
     TallyLayout tally;
     size_t bytes = 0;
 

@@ -47,13 +47,22 @@ bool is_uniform(const int32_t* omega, int steps, int blocks) {
     return true;
 }
 
-// Whether summing the window first keeps the values as small as they are by block.
-bool window_is_cheaper(const std::vector<Tensor>& tensors, const std::vector<SynapseSpec>& specs) {
-    return std::all_of(specs.begin(), specs.end(), [&](const SynapseSpec& spec) {
-        if (spec.source < 0 || spec.source >= int(tensors.size())) return false;
-        const Tensor& in = tensors[spec.source];
+// How to read inputs of which only the sum over the window matters: summed, if that keeps the
+// values as small as they are by block.
+View view_of_sums(const std::vector<Tensor>& tensors, const std::vector<SynapseSpec>& specs) {
+    const auto all = [&](auto suits) {
+        return std::all_of(specs.begin(), specs.end(), [&](const SynapseSpec& spec) {
+            return spec.source >= 0 && spec.source < int(tensors.size()) &&
+                   suits(tensors[spec.source]);
+        });
+    };
+    const auto keeps_small = [](const Tensor& in) {
         return in.format(View::Window) != Format::Wide || in.format(View::Blocks) == Format::Wide;
-    });
+    };
+    const auto is_packed = [](const Tensor& in) {
+        return in.format(View::Blocks) == Format::Packed;
+    };
+    return all(keeps_small) ? View::Window : all(is_packed) ? View::Compact : View::Blocks;
 }
 
 // Number of blocks that the first synapse reads; 0 where there is no such synapse or tensor.
@@ -168,12 +177,18 @@ QuadOrder quad_order(const Kernels& kernels, const SynapseSpec& spec, int channe
 // tensors and layers
 
 View Tensor::canonical(View view) const {
-    if (view == View::Window && steps_of(View::Blocks) == 1) view = View::Blocks;
+    if (view > View::Blocks && steps_of(View::Blocks) == 1) view = View::Blocks;
     if (view == View::Blocks && substeps == 1) view = View::Steps;
     return view;
 }
 
+int64_t Tensor::max_count(View view) const {
+    if (view == View::Compact) return std::min<int64_t>(max * steps, MAX_BYTE);
+    return max * (steps / steps_of(view));
+}
+
 Format Tensor::format(View view) const {
+    if (view == View::Compact) return Format::Packed;
     const int64_t span = steps / steps_of(view);
     const Format format = format_of(min * span, max * span);
     return packed && format == Format::Counts ? Format::Packed : format;
@@ -303,11 +318,11 @@ int Model::add_flatten(int source_) {
 // --------------------------------------------------------------------------------------------------
 // layers with synapses
 
-Synapse Model::make_synapse(const SynapseSpec& spec, bool window) const {
+Synapse Model::make_synapse(const SynapseSpec& spec, View view) const {
     const Tensor& in = source(spec.source);
     check_synapse(spec, in);
     Synapse synapse{.source = spec.source,
-                    .view = in.canonical(window ? View::Window : View::Blocks),
+                    .view = in.canonical(view),
                     .geometry = Geometry(spec.kernel, spec.stride, spec.padding, spec.dilation,
                                          in.height, in.width),
                     .channels_in = in.channels,
@@ -333,11 +348,11 @@ Synapse Model::make_synapse(const SynapseSpec& spec, bool window) const {
     return synapse;
 }
 
-SynapticLayer Model::connect(const std::vector<SynapseSpec>& specs, bool window) const {
+SynapticLayer Model::connect(const std::vector<SynapseSpec>& specs, View view) const {
     require(!specs.empty(), "a layer has no synapse");
     SynapticLayer layer;
     for (const SynapseSpec& spec : specs) {
-        Synapse synapse = make_synapse(spec, window);
+        Synapse synapse = make_synapse(spec, view);
         const Geometry& geometry = synapse.geometry;
         const int blocks = tensors[spec.source].steps_of(synapse.view);
         if (layer.synapses.empty()) {
@@ -358,10 +373,10 @@ int Model::add_neurons(const std::vector<SynapseSpec>& specs, const NeuronSpec& 
     check_neurons(spec);
     const int blocks = blocks_of(tensors, specs);
     // Where all columns of Ω are equal, k may be summed over the window before the synapses.
-    const bool window =
-        is_uniform(spec.omega, spec.steps, blocks) && window_is_cheaper(tensors, specs);
-    SynapticLayer layer = connect(specs, window);
-    layer.bias = bias_of_block(spec.bias, layer.channels, window ? blocks : 1);
+    const View view =
+        is_uniform(spec.omega, spec.steps, blocks) ? view_of_sums(tensors, specs) : View::Blocks;
+    SynapticLayer layer = connect(specs, view);
+    layer.bias = bias_of_block(spec.bias, layer.channels, view == View::Window ? blocks : 1);
     layer.threshold = padded(spec.threshold, layer.channels, 1);
     layer.v0 = padded(spec.v0, layer.channels, 0);
     for (const int32_t threshold : layer.threshold)
@@ -394,11 +409,11 @@ int Model::add_neurons(const std::vector<SynapseSpec>& specs, const NeuronSpec& 
 void Model::add_readout(const std::vector<SynapseSpec>& specs, const int32_t* bias, int channels,
                         bool summable) {
     const int blocks = blocks_of(tensors, specs);
-    const bool window = summable && window_is_cheaper(tensors, specs);
-    SynapticLayer layer = connect(specs, window);
+    const View view = summable ? view_of_sums(tensors, specs) : View::Blocks;
+    SynapticLayer layer = connect(specs, view);
     require(layer.channels == channels && layer.height == 1 && layer.width == 1,
             "a read-out is flat");
-    layer.bias = bias_of_block(bias, channels, window ? blocks : 1);
+    layer.bias = bias_of_block(bias, channels, view == View::Window ? blocks : 1);
     Layer holder;
     holder.synaptic = std::move(layer);
     note_uses(holder);

@@ -18,12 +18,14 @@ namespace lmht {
 // Weights that stay in the cache of a core, at most: a larger one was not tried.
 constexpr size_t MAX_CACHE_BYTES = size_t(1) << 20;
 
-// The three ways to read the spikes of a layer. What a synapse reads is a sequence of blocks.
+// The ways to read the spikes of a layer. What a synapse reads is a sequence of blocks.
 enum class View : uint8_t {
-    Steps,   // T * S sub-steps, as they are fired
-    Blocks,  // T time-steps: the sub-steps of a block summed
-    Window,  // one: everything summed
+    Steps,    // T * S sub-steps, as they are fired
+    Blocks,   // T time-steps: the sub-steps of a block summed
+    Window,   // one: everything summed
+    Compact,  // T: as Window, but spread over as few blocks as hold the sums, the last ones
 };
+static_assert(VIEWS == int(View::Compact) + 1);
 
 // Which paths the engine may take. All but Cheapest are for tests and benchmarks.
 enum class PathPolicy : uint8_t {
@@ -36,18 +38,18 @@ enum class PathPolicy : uint8_t {
 // The output of a layer. Flat layers are images of one pixel.
 struct Tensor {
     int channels, height, width, steps, substeps;
-    int64_t min, max;                      // range of k at a sub-step
-    bool packed = false;                   // an input of few channels, whose counts share one word
-    int last_use = 0;                      // index of the last layer that reads it
-    bool reads[3] = {true, false, false};  // views that are read, by `View`
-    bool window_only = true;               // whether layers read no other view than the window
+    int64_t min, max;            // range of k at a sub-step
+    bool packed = false;         // an input of few channels, whose counts share one word
+    int last_use = 0;            // index of the last layer that reads it
+    bool reads[VIEWS] = {true};  // views that are read, by `View`
+    bool window_only = true;     // whether layers read no other view than the window
 
     int words() const { return (channels + LANES - 1) / LANES; }
     size_t values() const { return size_t(steps) * channels * height * width; }
     int steps_of(View view) const {
-        return view == View::Steps ? steps : view == View::Blocks ? steps / substeps : 1;
+        return view == View::Steps ? steps : view == View::Window ? 1 : steps / substeps;
     }
-    int64_t max_count(View view) const { return max * (steps / steps_of(view)); }
+    int64_t max_count(View view) const;
     View canonical(View view) const;  // the first view that holds the same values
     Format format(View view) const;
 };
@@ -161,8 +163,8 @@ public:
 private:
     int add_tensor(const Tensor& tensor, Layer layer);
     const Tensor& source(int tensor) const;
-    Synapse make_synapse(const SynapseSpec& spec, bool window) const;
-    SynapticLayer connect(const std::vector<SynapseSpec>& specs, bool window) const;
+    Synapse make_synapse(const SynapseSpec& spec, View view) const;
+    SynapticLayer connect(const std::vector<SynapseSpec>& specs, View view) const;
     void note_uses(const Layer& layer);
     void note_use(int tensor, View view);
     void choose_windows_fired_at_once();

@@ -43,8 +43,16 @@ PathCosts only(Path path, const PathCosts& all) {
     return costs;
 }
 
+// Blocks that have spikes, as far as that is known before a path is chosen.
+int blocks_in_use(const Source& source) {
+    if (source.view != View::Compact) return source.spikes.steps;
+    uint64_t active = 0;
+    for (int y = 0; y < source.spikes.height; ++y) active |= source.tally.row_compact[y];
+    return std::max(__builtin_popcountll(active), 1);
+}
+
 // Spikes under all output rows where `density` of the neurons fire at each step, independently of
-// each other. A block sums `steps_per_block` steps.
+// each other. A block sums the same number of steps as every other.
 SpikeStatistics expected_statistics(const Geometry& geometry, const Tensor& tensor,
                                     const Source& source, double density, double min_shared) {
     int rows_under = 0;
@@ -52,13 +60,14 @@ SpikeStatistics expected_statistics(const Geometry& geometry, const Tensor& tens
         geometry.for_rows_under(y, [&](int) { ++rows_under; });
     const double neurons = double(rows_under) * tensor.width * tensor.channels;
     const double fires = std::min(density, 1.0);
-    const double active = 1 - std::pow(1 - fires, source.steps_per_block);
+    const int blocks = blocks_in_use(source), summed = tensor.steps / blocks;
+    const double active = 1 - std::pow(1 - fires, summed);
     const double shared = neurons / geometry.height_out * fires * fires;  // of a row and a pair
     SpikeStatistics found;
     found.rows = geometry.height_out;
     found.input_rows = rows_under;
     found.spikes = std::llround(neurons * tensor.steps * density);
-    found.active = std::llround(neurons * source.spikes.steps * active);
+    found.active = std::llround(neurons * blocks * active);
     found.max_row_spikes = found.spikes / found.rows;
     if (source.spikes.format == Format::Binary && shared > min_shared) {
         found.shared_pairs = int64_t(found.rows) * (source.spikes.steps / 2);
@@ -97,7 +106,7 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
     const Geometry& geometry = synapse.geometry;
     const double factor = slice_factor(slice.bytes, costs.large_slice_factor);
     return {.format = source.spikes.format,
-            .steps = source.spikes.steps,
+            .steps = blocks_in_use(source),
             .max_count = source.max_count,
             .width = geometry.width_out,
             .kernel = geometry.kernel,

@@ -9,12 +9,13 @@ namespace {
 class RowGatherer {
 public:
     RowGatherer(const Kernels& kernels, const Synapse& synapse, const Source& source, int slice,
-                int y, RowInputs& inputs)
+                int y, int silent_blocks, RowInputs& inputs)
         : kernels_(kernels),
           geometry_(synapse.geometry),
           slice_(synapse.weights.slices[slice]),
           source_(source),
           y_(y),
+          silent_blocks_(silent_blocks),
           inputs_(inputs) {}
 
     void gather_block(int block) { gather_selected(block, Select::All, block); }
@@ -33,11 +34,14 @@ public:
     int blocks() const { return source_.spikes.steps; }
 
 private:
-    // The list of a block; a silent one needs no search.
+    // The list of a block; a silent one needs no search. The dense values of blocks before the
+    // first spike are not read.
     void gather_selected(int block, Select select, int partner) {
-        const bool dense = inputs_.path == Path::Dense;
-        if (dense || !is_silent(geometry_, source_, y_, block))
-            return gather(block, block, select, partner);
+        if (!is_silent(geometry_, source_, y_, block)) return gather(block, block, select, partner);
+        if (inputs_.path == Path::Dense) {
+            if (block >= silent_blocks_) gather(block, block, select, partner);
+            return;
+        }
         clear(block);
         if (inputs_.path == Path::Graded) clear(blocks() + block);
     }
@@ -71,7 +75,7 @@ private:
     const Geometry& geometry_;
     const Slice& slice_;
     const Source& source_;
-    int y_;
+    int y_, silent_blocks_;
     RowInputs& inputs_;
 };
 
@@ -79,18 +83,20 @@ private:
 
 bool is_silent(const Geometry& geometry, const Source& source, int y, int block) {
     const int first = block * source.steps_per_block;
+    const uint64_t* const rows =
+        source.view == View::Compact ? source.tally.row_compact : source.tally.row_active_steps;
     uint64_t active = 0, steps = 0;
-    geometry.for_rows_under(y, [&](int row) { active |= source.tally.row_active_steps[row]; });
+    geometry.for_rows_under(y, [&](int row) { active |= rows[row]; });
     for (int step = first; step < first + source.steps_per_block; ++step) steps |= step_bit(step);
     return !(active & steps);
 }
 
 void gather_row(const Kernels& kernels, const Synapse& synapse, const Source& source, int slice,
-                int y, const PathChooser& chooser, RowInputs& inputs) {
+                int y, int silent_blocks, const PathChooser& chooser, RowInputs& inputs) {
     const Geometry& geometry = synapse.geometry;
     inputs.dense_pitch =
         geometry.columns.size() * geometry.kernel.y * synapse.weights.slices[slice].channels;
-    RowGatherer gatherer(kernels, synapse, source, slice, y, inputs);
+    RowGatherer gatherer(kernels, synapse, source, slice, y, silent_blocks, inputs);
     int block = 0;
     if (inputs.path == Path::Shared) {
         const double min_shared = chooser.min_shared(

@@ -17,9 +17,10 @@ struct PreparedRow {
 // from 63 on are known together.
 bool is_silent(const Geometry& geometry, const Source& source, int y, int block);
 
-// Fills `inputs`, whose path is chosen, for output row y and one slice: all blocks of the source.
-// `chooser` tells which pairs of blocks share a list.
+// Fills `inputs`, whose path is chosen, for output row y and one slice: all blocks of the source,
+// but not the dense values of the first `silent_blocks`. `chooser` tells which pairs of blocks
+// share a list.
 void gather_row(const Kernels& kernels, const Synapse& synapse, const Source& source, int slice,
-                int y, const PathChooser& chooser, RowInputs& inputs);
+                int y, int silent_blocks, const PathChooser& chooser, RowInputs& inputs);
 
 }  // namespace lmht

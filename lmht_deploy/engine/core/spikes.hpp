@@ -8,6 +8,8 @@ namespace lmht {
 constexpr int LANES = 64;  // channels per word of a mask, and output channels per slice of weights
 constexpr int PACKED_CHANNELS = 8;  // channels whose counts fit one 64-bit word, a byte each
 
+constexpr int MAX_BYTE = 255;  // largest count that a byte holds
+
 // Range of the values k, and where they are kept. The mask is there in every format.
 enum class Format : uint8_t {
     Binary,  // 0..1: the mask alone
@@ -17,7 +19,7 @@ enum class Format : uint8_t {
 };
 
 inline Format format_of(int64_t min, int64_t max) {
-    if (min < 0 || max > 255) return Format::Wide;
+    if (min < 0 || max > MAX_BYTE) return Format::Wide;
     return max > 1 ? Format::Counts : Format::Binary;
 }
 
@@ -45,6 +47,8 @@ static inline uint64_t step_bit(int step) {
     return uint64_t(1) << (step < 63 ? step : 63);
 }
 
+constexpr int VIEWS = 4;  // see View
+
 // Sums over the steps of one window, for counting and for the choice of a path. They are signed
 // because the pixels of an image can be negative. A pair is two consecutive steps: 0 and 1, 2
 // and 3.
@@ -53,9 +57,10 @@ struct Tally {
     int64_t* spikes = nullptr;             // [height][width]: sum of k
     int64_t* row_events = nullptr;         // [height]
     int64_t* row_spikes = nullptr;         // [height]
-    int64_t* row_active[3] = {};           // [height], by view: entries of that view that are not 0
+    int64_t* row_active[VIEWS] = {};       // [height], by view: entries of that view that are not 0
     int64_t* row_shared = nullptr;         // [height][pairs]: neurons that fire in both steps
     uint64_t* row_active_steps = nullptr;  // [height]: steps with a spike, as `step_bit`
+    uint64_t* row_compact = nullptr;       // [height]: blocks of View::Compact with one, likewise
 };
 
 }  // namespace lmht

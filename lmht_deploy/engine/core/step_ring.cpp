@@ -18,7 +18,7 @@ StepRing::StepRing(const SynapticLayer& layer, const Tensor& input)
     tally_.events = at;
     tally_.spikes = input.format(View::Steps) == Format::Binary ? at : at + pixels;
     tally_.row_events = at + 2 * pixels;
-    std::fill_n(tally_.row_active, 3, tally_.row_events);
+    std::fill_n(tally_.row_active, VIEWS, tally_.row_events);
     tally_.row_spikes = tally_.row_events + height;
     tally_.row_active_steps = reinterpret_cast<uint64_t*>(tally_.row_spikes + height);
 }

@@ -167,7 +167,8 @@ PreparedRow& SynapticRunner::prepare(size_t index, int y, int i, int slice, int 
             inputs.path = has_one_path(synapse) ? path_of(layer, s, slice)
                                                 : choose_path(synapse, source, slice, {y, y + 1});
             if (!multiplies(layer, s, slice))
-                gather_row(kernels_, synapse, source, slice, y, chooser_, inputs);
+                gather_row(kernels_, synapse, source, slice, y, row.silent_blocks, chooser_,
+                           inputs);
         }
         ++scratch_[thread].rows[int(inputs.path)];
     }
@@ -299,9 +300,9 @@ void SynapticRunner::compute_row(size_t index, RowRange rows, int y, int slice,
     const Activation* const out = layer.is_readout() ? nullptr : &activations_[layer.out];
     NeuronRow row = neuron_row(layer, out, y, slice, scratch_[thread].currents);
     connect(row, index, rows, y, slice, prepared, thread);
+    row.silent_blocks = prepared.silent_blocks;
     if (layer.is_readout()) return kernels_.currents(row);
     if (fires_windows(layer)) row.window = &out->view(View::Window);
-    row.silent_blocks = prepared.silent_blocks;
     if (potentials_) row.potentials = potentials_->row(index, y, slice);
     row.prefetch = next.from;
     row.prefetch_bytes = next.bytes;
@@ -347,12 +348,15 @@ void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y,
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
         const RowInputs& inputs = prepared.inputs[s];
-        synapses.push_back(synapse_row(layer, synapse, source_of(synapse), inputs, y, slice));
-        if (!multiplies(layer, s, slice)) continue;
+        if (!multiplies(layer, s, slice)) {
+            synapses.push_back(synapse_row(layer, synapse, source_of(synapse), inputs, y, slice));
+            continue;
+        }
         const TiledRows tiled(layer, *synapse.image, plan_.layers[index].tiles, rows);
-        synapses.back().sums =
-            scratch_[thread].sums + s * plan_.layers[index].sums + tiled.pixel(0, y) * LANES;
-        synapses.back().sums_pitch = tiled.block_pixels() * LANES;
+        synapses.push_back(multiplied_row(
+            synapse, inputs,
+            scratch_[thread].sums + s * plan_.layers[index].sums + tiled.pixel(0, y) * LANES,
+            tiled.block_pixels() * LANES));
     }
     row.n_synapses = int(synapses.size());
     row.synapses = synapses.data();
@@ -376,6 +380,7 @@ void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, 
             multiply(index, {y, y + 1}, slice, thread, {});
             connect(row, index, {y, y + 1}, y, slice, *prepared, thread);
             row.blocks = 1;
+            row.silent_blocks = prepared->silent_blocks;
             kernels_.currents(row);
         }
     });

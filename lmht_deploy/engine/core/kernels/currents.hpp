@@ -415,6 +415,8 @@ LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile, int first_block,
                 add_listed<Tier>(row, synapse, tile, block, prefetcher);
             } else if (synapse.sums) {
                 add_sums(row, synapse, tile, block);
+            } else if (block < row.silent_blocks) {
+                for_each_pixel(row, synapse, tile, block, [](int, Lanes&) {});
             } else if constexpr (Tier::dense_max > 0) {
                 add_dense<Tier>(row, synapse, tile, block, prefetcher);
             }

@@ -332,13 +332,24 @@ LMHT_INLINE void fire_window_pixel(const NeuronRow& row, int x, const Lanes& cur
         Tier::template count_reached<Tier>(current, row.neurons.window, row.neurons.steps, count);
 }
 
+// X of the blocks before the first spike under the row: biases alone.
+LMHT_INLINE Lanes silent_currents(const NeuronRow& row) {
+    const Lanes bias = load(row.neurons.bias);
+    Lanes current = splat(0);
+    for_each_block(row.neurons, 0, [&](int block) LMHT_INLINE_LAMBDA {
+        if (block < row.silent_blocks) add(current, bias);
+    });
+    return current;
+}
+
 template <class Tier>
 LMHT_INLINE void fire_window_tile(const NeuronRow& row, Tile tile) {
+    const Lanes silent = silent_currents(row);
     const int32_t* currents = row.currents;
     for (int p = 0; p < tile.pixels; ++p, currents += size_t(row.blocks) * LANES) {
-        Lanes current = splat(0);
+        Lanes current = silent;
         for_each_block(row.neurons, 0, [&](int block) LMHT_INLINE_LAMBDA {
-            add(current, load(currents + size_t(block) * LANES));
+            if (block >= row.silent_blocks) add(current, load(currents + size_t(block) * LANES));
         });
         fire_window_pixel<Tier>(row, tile.x0 + p, current);
     }
@@ -347,9 +358,7 @@ LMHT_INLINE void fire_window_tile(const NeuronRow& row, Tile tile) {
 // No spike lies under the row: all pixels add biases alone.
 template <class Tier>
 void fire_silent_window(const NeuronRow& row) {
-    Lanes current = splat(0);
-    for_each_block(row.neurons, 0, [&](int) { add(current, load(row.neurons.bias)); });
-    fire_window_pixel<Tier>(row, 0, current);
+    fire_window_pixel<Tier>(row, 0, silent_currents(row));
     copy_along_row(row, *row.window, row.window->word(0, row.y, 0) + row.word);
 }
 
@@ -391,7 +400,8 @@ void neurons(const NeuronRow& row) {
     if (row.window && row.silent_blocks == row.blocks) return fire_silent_window<Tier>(row);
     if (row.window && has_sums_only(row)) return fire_window_of_sums<Tier>(row);
     const bool plain = !row.window && is_plain(row);
-    const Start start = plain ? fire_silent_steps<Tier>(row) : Start{};
+    Start start = plain ? fire_silent_steps<Tier>(row) : Start{};
+    if (row.window) start.block = row.silent_blocks;
     if (start.block == row.blocks) return;  // no step reads a spike
     Prefetcher prefetcher(row, start.block);
     for (int x = 0; x < row.width; x += TILE) {

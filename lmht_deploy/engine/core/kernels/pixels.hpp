@@ -42,9 +42,19 @@ LMHT_INLINE void copy_all_pixels(const PixelCopy& copy) {
         }
 }
 
+// Whether the counts of the pixels lie side by side as in an image.
+inline bool are_side_by_side(const PixelCopy& copy) {
+    const Spikes& in = *copy.source;
+    return in.format == Format::Counts && copy.step == 1 && in.channels == in.words * LANES;
+}
+
 template <class Tier>
 void copy_pixels(const PixelCopy& copy) {
-    if (copy.source->format == Format::Packed)
+    const Spikes& in = *copy.source;
+    if (are_side_by_side(copy))
+        memcpy(copy.to, in.count + in.word(copy.block, copy.y, copy.x) * LANES,
+               size_t(copy.pixels) * in.channels);
+    else if (in.format == Format::Packed)
         copy_all_pixels<Tier, true>(copy);
     else
         copy_all_pixels<Tier, false>(copy);

@@ -61,6 +61,64 @@ int64_t sum_steps(const Spikes& in, const Spikes& out, int y) {
 }
 
 // ----------------------------------------------------------------------------------------------
+// View::Compact: the counts of all steps, added to the last block as far as they fit a byte, then
+// to the one before it, and so on
+
+// Adds n counts to those of a block. What does not fit is left; returns whether anything is.
+inline bool add_fitting(uint8_t* __restrict counts, uint8_t* __restrict block, int n) {
+    uint8_t left = 0;
+    for (int i = 0; i < n; ++i) {
+        const uint8_t room = uint8_t(MAX_BYTE - block[i]),
+                      fits = counts[i] < room ? counts[i] : room;
+        block[i] = uint8_t(block[i] + fits);
+        counts[i] = uint8_t(counts[i] - fits);
+        left |= counts[i];
+    }
+    return left;
+}
+
+// Bit c of the result: whether byte c is not 0. Such a byte carries into its top bit; a product
+// puts the top bits side by side.
+inline uint64_t active_bytes(uint64_t bytes) {
+    constexpr uint64_t TOP = 0x8080808080808080, SIDE_BY_SIDE = 0x0002040810204081;
+    return ((((bytes & ~TOP) + ~TOP) | bytes) & TOP) * SIDE_BY_SIDE >> 56;
+}
+
+// Up to COMPACT_PIXELS pixels from x on.
+constexpr int COMPACT_PIXELS = 64;
+
+inline void compact_pixels(const Spikes& in, const Spikes& out, int y, int x, int pixels) {
+    const size_t bytes = pixels * sizeof(uint64_t);
+    const auto block_at = [&](int block) { return out.packed + out.word(block, y, x); };
+    for (int block = 0; block < out.steps; ++block) memset(block_at(block), 0, bytes);
+    for (int step = 0; step < in.steps; ++step) {
+        uint8_t counts[COMPACT_PIXELS * sizeof(uint64_t)];
+        memcpy(counts, in.packed + in.word(step, y, x), bytes);
+        int block = out.steps - 1;
+        while (add_fitting(counts, reinterpret_cast<uint8_t*>(block_at(block)), int(bytes)))
+            --block;  // all blocks together hold the sum of all steps
+    }
+}
+
+inline int64_t compact(const Spikes& in, const Spikes& out, int y, uint64_t& active_blocks) {
+    for (int x = 0; x < in.width; x += COMPACT_PIXELS)
+        compact_pixels(in, out, y, x,
+                       in.width - x < COMPACT_PIXELS ? in.width - x : COMPACT_PIXELS);
+    int64_t active = 0;
+    active_blocks = 0;
+    for (int block = 0; block < out.steps; ++block) {
+        const size_t row = out.word(block, y, 0);
+        uint64_t any = 0;
+        for (size_t at = row; at < row + out.width; ++at) {
+            any |= out.mask[at] = active_bytes(out.packed[at]);
+            active += __builtin_popcountll(out.mask[at]);
+        }
+        if (any) active_blocks |= step_bit(block);
+    }
+    return active;
+}
+
+// ----------------------------------------------------------------------------------------------
 // pooling
 
 // Calls visit(at) for every pixel of the pooling window of output pixel x, with its word `word`;

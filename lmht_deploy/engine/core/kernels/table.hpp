@@ -38,6 +38,7 @@ constexpr Kernels table(const char* name, const Costs& costs) {
             .currents = currents<Tier>,
             .fire = fire<Tier>,
             .sum_steps = sum_steps<Tier>,
+            .compact = compact,
             .pool = pool<Tier>,
             .tally = tally<Tier>};
 }
