@@ -363,6 +363,19 @@ def test_pooled_counts_beyond_a_byte(isa: str) -> None:
     check(net, windows_for(net, 4), isa)
 
 
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("high", [63, 64, 255])
+def test_pooled_counts_up_to_a_byte(high: int, padding: int, isa: str) -> None:
+    """Sums of four counts up to 252 and 256, and maxima up to 255, in two words."""
+    b = Builder(62, shape=(70, 7, 9), steps=2, max_value=high)
+    pooled = (b.sum_pool("input", 2, 2, padding), b.max_pool("input", 2, 2, padding))
+    z = b.neurons("z", *(b.conv(pool, 5) for pool in pooled), steps=2, threshold=(1000, 90000))
+    net = b.finish(z)
+    windows = windows_for(net, 3, density=0.7)
+    windows[1] = high
+    check(net, windows, isa)
+
+
 def test_flatten_read_by_shortcuts_and_by_another_flatten(isa: str) -> None:
     rng = np.random.default_rng(24)
     b = Builder(24, shape=(3, 4, 5), steps=2)
