@@ -311,6 +311,45 @@ def test_windows_fired_at_once(v0: tuple[int, int], steps: int, isa: str) -> Non
     check(net, windows, isa)
 
 
+@pytest.mark.parametrize("omega", ["uniform", "identity"])
+@pytest.mark.parametrize("exponent", [0, 8, 9, None])
+@pytest.mark.parametrize("steps", [2, 3, 8])
+def test_windows_beside_thresholds_of_16_bits(
+    steps: int, exponent: int | None, omega: str, isa: str
+) -> None:
+    """Thresholds of a window that lie just within 16 bits of each other, in a slice, or beyond.
+
+    A shortcut adds at the bounds of 16 bits, too: a weight of -128 with an exponent of 8. Without
+    an exponent, a second convolution takes its place.
+    """
+    rng, channels = np.random.default_rng(steps), 130
+    how: dict[str, Any] = {"steps": steps, "levels": 1}
+    b = Builder(61, shape=(2, 5, 19), steps=steps)
+    a = b.neurons("a", b.conv("input", channels), omega="uniform", v0=(0, 99), **how)
+    second: Any = b.conv(a, channels, 1, 1, 0, exponent=1)
+    if exponent is not None:
+        second = replace(b.scale(a, exponent), weight=rng.choice([-128, -1, 0, 1, 127], channels))
+    c = b.neurons("c", b.conv(a, channels), second, omega=omega, **how)
+    beyond = rng.integers(-3, 4, channels)
+    beyond[:64] = np.minimum(beyond[:64], 0)
+    threshold = (2**15 - 1 + beyond) * steps // (steps - 1)
+    v0 = rng.integers(0, threshold)
+    reached = (rng.integers(1, steps + 1, channels) * threshold - v0) // steps
+    bias = (reached + rng.integers(-500, 500, channels)) // (steps if omega == "uniform" else 1)
+    bias[::9] = -(2**20)
+    bias[1::9] = 2**20
+    net = b.finish(c)
+    arrays = {"threshold": threshold, "v0": v0, "bias": bias}
+    layers = [
+        replace(layer, **{name: array.astype(np.int32) for name, array in arrays.items()})
+        if isinstance(layer, Neurons) and layer.name == "c"
+        else layer
+        for layer in net.layers
+    ]
+    net = Network(tuple(layers))
+    check(net, windows_for(net, 2, density=0.9), isa)
+
+
 @pytest.mark.parametrize("levels", [9, 255, 256, 1000])
 def test_many_levels(levels: int, isa: str) -> None:
     b = Builder(21, steps=3)
@@ -361,6 +400,19 @@ def test_pooled_counts_beyond_a_byte(isa: str) -> None:
     d = b.neurons("d", b.conv(a, 7, 4, 1, 0), b.conv(c, 7, 1, 1, 0), steps=2)
     net = b.finish(d)
     check(net, windows_for(net, 4), isa)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("high", [63, 64, 255])
+def test_pooled_counts_up_to_a_byte(high: int, padding: int, isa: str) -> None:
+    """Sums of four counts up to 252 and 256, and maxima up to 255, in two words."""
+    b = Builder(62, shape=(70, 7, 9), steps=2, max_value=high)
+    pooled = (b.sum_pool("input", 2, 2, padding), b.max_pool("input", 2, 2, padding))
+    z = b.neurons("z", *(b.conv(pool, 5) for pool in pooled), steps=2, threshold=(1000, 90000))
+    net = b.finish(z)
+    windows = windows_for(net, 3, density=0.7)
+    windows[1] = high
+    check(net, windows, isa)
 
 
 def test_flatten_read_by_shortcuts_and_by_another_flatten(isa: str) -> None:

@@ -55,6 +55,7 @@ void set_taps(SynapseRow& row, const SynapticLayer& layer, const Synapse& synaps
     row.first_column = -geometry.padding.x;
     row.column_step = geometry.dilation.x;
     row.stride_x = geometry.stride.x;
+    row.padded = geometry.padding.y || geometry.padding.x;
 }
 
 }  // namespace
@@ -74,6 +75,7 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, i
                    .threshold = layer.threshold.data() + lane,
                    .v0 = layer.v0.data() + lane,
                    .window = nullptr,
+                   .narrow_window = false,
                    .terms = layer.terms.data(),
                    .term_start = layer.term_start.data(),
                    .steps = layer.steps,
@@ -83,8 +85,10 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, i
                    .drive = layer.drive,
                    .reset = layer.reset,
                    .floor = layer.floor.empty() ? nullptr : layer.floor.data() + lane};
-    if (!layer.window_thresholds.empty())
+    if (!layer.window_thresholds.empty()) {
         row.neurons.window = layer.window_thresholds.data() + lane * layer.steps;
+        row.neurons.narrow_window = layer.narrow_windows[slice];
+    }
     row.out = &out->view(View::Steps);
     row.y = y;
     return row;

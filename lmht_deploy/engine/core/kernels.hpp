@@ -83,9 +83,10 @@ struct SynapseRow {
     int first_slot, inside_slots;  // Path::Dense: the slots of a position that are not padding
     // Path::Channelwise
     const Spikes* source;
-    const int32_t* taps;  // [kernel_height][kernel_width] rows of 64, `tap_pitch` apart
+    const int32_t* taps;  // [kernel_height][kernel_width] rows of 64 of 8 bits, `tap_pitch` apart
     int tap_pitch;
     int first_row, row_step, kernel_height, first_column, column_step, stride_x;
+    bool padded;
 };
 
 // Pixels of one input row, to be copied as bytes: [pixels][channels].
@@ -138,6 +139,7 @@ enum class Reset : uint8_t {
 struct NeuronSlice {
     const int32_t *bias, *threshold, *v0;  // bias of a block: times the steps that it sums
     const int32_t* window;                 // [steps][64], if windows are fired at once
+    bool narrow_window;                    // whether 16 bits suffice to compare with them
     const Term* terms;                     // of all sub-steps, one after another
     const int32_t* term_start;             // [steps + 1]
     int steps, substeps, levels, leak;

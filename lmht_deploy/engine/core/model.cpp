@@ -126,6 +126,23 @@ std::vector<int32_t> window_thresholds(const SynapticLayer& layer) {
     return found;
 }
 
+// By slice: whether thresholds lie within 16 bits of the first one of their channel, and any
+// current X within 32 bits of it. X has a lower bound because v0 + T * weight * X is proved to fit
+// 32 bits.
+std::vector<bool> narrow_windows(const SynapticLayer& layer) {
+    const int64_t gain = int64_t(layer.steps) * layer.terms[0].weight;
+    const size_t last = size_t(layer.steps - 1) * LANES;
+    std::vector<bool> found(size_t(layer.words()), true);
+    for (size_t c = 0; c < layer.v0.size(); ++c) {
+        const size_t word = c / LANES;
+        const int32_t* const first =
+            layer.window_thresholds.data() + word * layer.steps * LANES + c % LANES;
+        const int64_t least = (INT32_MIN - int64_t(layer.v0[c])) / gain;
+        if (first[last] - first[0] > INT16_MAX || least - first[0] < INT32_MIN) found[word] = false;
+    }
+    return found;
+}
+
 std::vector<int32_t> bias_of_block(const int32_t* bias, int channels, int steps) {
     std::vector<int32_t> found = padded(bias, channels, 0);
     for (int32_t& b : found) b = int32_t(uint32_t(b) * uint32_t(steps));
@@ -390,6 +407,7 @@ int Model::add_neurons(const std::vector<SynapseSpec>& specs, const NeuronSpec& 
     set_terms(layer, spec.omega, blocks);
     layer.drive = drive_of(layer);
     if (counts_follow(layer)) layer.window_thresholds = window_thresholds(layer);
+    if (!layer.window_thresholds.empty()) layer.narrow_windows = narrow_windows(layer);
     layer.out = int(tensors.size());
     const Tensor out{.channels = layer.channels,
                      .height = layer.height,

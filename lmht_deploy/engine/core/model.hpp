@@ -103,6 +103,7 @@ struct SynapticLayer {
     // [words][T][64]: currents from which on a window has 1, 2, ... spikes: see neurons.hpp. Empty
     // where the steps of a window are fired one by one.
     std::vector<int32_t> window_thresholds;
+    std::vector<bool> narrow_windows;  // [words]: see `NeuronSlice`
     Reset reset = Reset::Subtract;
     std::vector<int32_t> floor;  // [words * 64]; empty for none
 

@@ -21,6 +21,7 @@ struct Avx2 : Portable {
     static constexpr int dense_max = 255;
     static constexpr int dense_pixels = 6, dense_vectors = 2;
     static constexpr bool narrow_dots = true;
+    static constexpr bool has_narrow_thresholds = true;
 
     // Adds the products of four values (unsigned) with four weights (signed), two and two.
     static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
@@ -76,20 +77,62 @@ struct Avx2 : Portable {
         }
     }
 
-    // As in `Portable`: each threshold that is not reached takes one from n.
-    template <class Tier>
-    static LMHT_INLINE uint64_t count_reached(const Lanes& x, const int32_t* thresholds, int n,
-                                              uint8_t* count) {
-        Lanes k = splat(uint32_t(n));
-        for (; n > 0; --n, thresholds += LANES)
-            LMHT_UNROLL for (int i = 0; i < VECTORS; ++i) k.v[i] +=
-                (U32)((I32)load(thresholds).v[i] > (I32)x.v[i]);
-        narrow(k, count);
-        const auto none = [&](int i) LMHT_INLINE_LAMBDA {
-            const __m256i* const counts = reinterpret_cast<const __m256i*>(count) + i;
-            return _mm256_cmpeq_epi8(_mm256_loadu_si256(counts), _mm256_setzero_si256());
-        };
-        return ~high_bits(none(0), none(1));
+    // Thresholds of whole windows, [n][64] in rising order, as distances from the first one: 16
+    // bits hold them. A difference beyond 16 bits is saturated, so that it compares alike. Packing
+    // interleaves the channels of both alike.
+    struct NarrowThresholds {
+        __m256i base[VECTORS];  // minus the first threshold
+        __m256i distances[MAX_COMPARISONS][VECTORS / 2];
+        int n;
+
+        LMHT_INLINE NarrowThresholds(const int32_t* thresholds, int n, const Lanes& base) : n(n) {
+            const Lanes first = load(thresholds);
+            LMHT_UNROLL for (int v = 0; v < VECTORS; ++v) this->base[v] =
+                (__m256i)(base.v[v] - first.v[v]);
+            for (int i = 1; i < n; ++i) {
+                const Lanes other = load(thresholds + i * LANES);
+                LMHT_UNROLL for (int h = 0; h < VECTORS; h += 2) distances[i][h / 2] =
+                    _mm256_packs_epi32((__m256i)(other.v[h] - first.v[h]),
+                                       (__m256i)(other.v[h + 1] - first.v[h + 1]));
+            }
+        }
+
+        // Writes for each channel how many thresholds base + x reaches. Returns the channels that
+        // reach one.
+        LMHT_INLINE uint64_t count(const Lanes& x, uint8_t* to) const {
+            uint64_t any = 0;
+            LMHT_UNROLL for (int half = 0; half < 2; ++half) {
+                const int h = 2 * half;
+                const __m256i missed = _mm256_packs_epi16(missed_of(x, h), missed_of(x, h + 1));
+                const __m256i counts = _mm256_add_epi8(
+                    _mm256_permutevar8x32_epi32(missed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)),
+                    _mm256_set1_epi8(char(n)));
+                _mm256_storeu_si256(reinterpret_cast<__m256i*>(to) + half, counts);
+                const __m256i reached = _mm256_cmpgt_epi8(counts, _mm256_setzero_si256());
+                any |= uint64_t(uint32_t(_mm256_movemask_epi8(reached))) << (32 * half);
+            }
+            return any;
+        }
+
+        // Minus the number of thresholds that are not reached.
+        LMHT_INLINE __m256i missed_of(const Lanes& x, int h) const {
+            const auto above_first = [&](int v) LMHT_INLINE_LAMBDA {
+                return _mm256_add_epi32((__m256i)x.v[v], base[v]);
+            };
+            const __m256i above = _mm256_packs_epi32(above_first(2 * h), above_first(2 * h + 1));
+            __m256i missed = _mm256_srai_epi16(above, 15);
+            for (int i = 1; i < n; ++i)
+                missed = _mm256_add_epi16(missed, _mm256_cmpgt_epi16(distances[i][h], above));
+            return missed;
+        }
+    };
+
+    static LMHT_INLINE void add_products(Lanes& sum, const uint8_t* count, const int32_t* weight) {
+        LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) {
+            const __m128i* const some = reinterpret_cast<const __m128i*>(count + n * PER);
+            sum.v[n] += (U32)_mm256_madd_epi16(_mm256_cvtepu8_epi32(_mm_loadl_epi64(some)),
+                                               (__m256i)load(weight).v[n]);
+        }
     }
 
     // Byte by byte, without a branch.

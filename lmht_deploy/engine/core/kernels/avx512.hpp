@@ -8,6 +8,8 @@ namespace {
 struct Avx512 : Portable {
     static constexpr int dense_max = 255;
     static constexpr int dense_pixels = 6, dense_vectors = 4;
+    static constexpr bool has_sums = true;
+    static constexpr bool has_narrow_thresholds = true;
 
     // Adds the dot products of four values (unsigned) with four weights (signed).
     static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
@@ -202,26 +204,51 @@ struct Avx512 : Portable {
         _mm512_storeu_si512(to, counts.k);
     }
 
-    // As in `Portable`, with a count in each lane of 32 bits. The words of a dword that packing
-    // interleaves come back in order.
-    template <class>
-    static LMHT_INLINE uint64_t count_reached(const Lanes& x, const int32_t* thresholds, int n,
-                                              uint8_t* count) {
-        const __m512i one = _mm512_set1_epi32(1);
-        __m512i k[VECTORS] = {};
-        for (; n > 0; --n, thresholds += LANES) LMHT_UNROLL for (int v = 0; v < VECTORS; ++v) {
-                const __mmask16 reached = _mm512_cmpge_epi32_mask(
-                    (__m512i)x.v[v], _mm512_loadu_si512(thresholds + v * PER));
-                k[v] = _mm512_mask_add_epi32(k[v], reached, k[v], one);
+    // Thresholds of whole windows, [n][64] in rising order, as distances from the first one: 16
+    // bits hold them. A difference beyond 16 bits is saturated, so that it compares alike. Packing
+    // interleaves the channels of both alike, and the words of a dword come back in order.
+    struct NarrowThresholds {
+        __m512i base[VECTORS];  // minus the first threshold
+        __m512i distances[MAX_COMPARISONS][2];
+        int n;
+
+        LMHT_INLINE NarrowThresholds(const int32_t* thresholds, int n, const Lanes& base) : n(n) {
+            const auto distance = [&](int i, int v) LMHT_INLINE_LAMBDA {
+                return _mm512_sub_epi32(_mm512_loadu_si512(thresholds + i * LANES + v * PER),
+                                        _mm512_loadu_si512(thresholds + v * PER));
+            };
+            LMHT_UNROLL for (int v = 0; v < VECTORS; ++v) this->base[v] =
+                _mm512_sub_epi32((__m512i)base.v[v], _mm512_loadu_si512(thresholds + v * PER));
+            for (int i = 1; i < n; ++i)
+                LMHT_UNROLL for (int h = 0; h < 2; ++h) distances[i][h] =
+                    _mm512_packs_epi32(distance(i, 2 * h), distance(i, 2 * h + 1));
+        }
+
+        // Writes for each channel how many thresholds base + x reaches. Returns the channels that
+        // reach one.
+        LMHT_INLINE uint64_t count(const Lanes& x, uint8_t* to) const {
+            const auto above_first = [&](int v) LMHT_INLINE_LAMBDA {
+                return _mm512_add_epi32((__m512i)x.v[v], base[v]);
+            };
+            const __m512i one = _mm512_set1_epi16(1);
+            __m512i above[2], k[2];  // k begins with -1 where the first threshold is not reached
+            LMHT_UNROLL for (int h = 0; h < 2; ++h) {
+                above[h] = _mm512_packs_epi32(above_first(2 * h), above_first(2 * h + 1));
+                k[h] = _mm512_srai_epi16(above[h], 15);
             }
-        const __m512i bytes =
-            _mm512_packus_epi16(_mm512_packus_epi32(k[0], k[1]), _mm512_packus_epi32(k[2], k[3]));
-        const __m512i order =
-            _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        const __m512i ordered = _mm512_permutexvar_epi32(order, bytes);
-        _mm512_storeu_si512(count, ordered);
-        return _mm512_test_epi8_mask(ordered, ordered);
-    }
+            for (int i = 1; i < n; ++i) LMHT_UNROLL for (int h = 0; h < 2; ++h) {
+                    const __mmask32 reached = _mm512_cmpge_epi16_mask(above[h], distances[i][h]);
+                    k[h] = _mm512_mask_add_epi16(k[h], reached, k[h], one);
+                }
+            const __m512i order =
+                _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            const __m512i counts =
+                _mm512_sub_epi8(_mm512_permutexvar_epi32(order, _mm512_packs_epi16(k[0], k[1])),
+                                _mm512_set1_epi8(-1));
+            _mm512_storeu_si512(to, counts);
+            return _mm512_test_epi8_mask(counts, counts);
+        }
+    };
 
     static LMHT_INLINE void popcounts(const uint64_t* mask, size_t pitch, int steps, int n,
                                       int64_t* counts) {
@@ -250,6 +277,15 @@ struct Avx512 : Portable {
             const __m512i before = (__m512i)sum.v[n];
             sum.v[n] = (U32)_mm512_mask_add_epi32(before, __mmask16(mask >> (n * PER)), before,
                                                   _mm512_loadu_si512(weight + n * PER));
+        }
+    }
+
+    static LMHT_INLINE void add_products(Lanes& sum, const uint8_t* count, const int32_t* weight) {
+        LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) {
+            const __m128i* const some = reinterpret_cast<const __m128i*>(count) + n;
+            sum.v[n] = (U32)_mm512_dpwssd_epi32((__m512i)sum.v[n],
+                                                _mm512_cvtepu8_epi32(_mm_loadu_si128(some)),
+                                                _mm512_loadu_si512(weight + n * PER));
         }
     }
 

@@ -391,6 +391,37 @@ LMHT_INLINE void add_channelwise(const SynapseRow& synapse, int x, int block, in
         }
 }
 
+// Exponents up to which taps fit 16 bits.
+constexpr int MAX_TAP_EXPONENT = 8;
+
+// Whether a synapse is a shortcut: one tap, which no padding leaves out.
+LMHT_INLINE bool is_shortcut(const SynapseRow& synapse) {
+    return synapse.inputs->path == Path::Channelwise && synapse.kernel_height == 1 &&
+           synapse.kernel_width == 1 && !synapse.padded && synapse.exponent <= MAX_TAP_EXPONENT;
+}
+
+// A shortcut to one output row and 64 channels.
+struct Shortcut {
+    Spikes in;
+    size_t first, pixel_words, block_words;
+    int32_t taps[LANES];
+
+    LMHT_INLINE Shortcut(const SynapseRow& synapse, int word)
+        : in(*synapse.source),
+          first(in.word(0, synapse.first_row, 0) + word),
+          pixel_words(size_t(synapse.stride_x) * in.words),
+          block_words(in.word(1, 0, 0)) {
+        Lanes scaled = load(synapse.taps);
+        shift_left(scaled, synapse.exponent);
+        store(scaled, taps);
+    }
+
+    template <class Tier>
+    LMHT_INLINE void add_to(Lanes& sum, int x, int block) const {
+        add_channels<Tier>(sum, in, first + block * block_words + x * pixel_words, taps);
+    }
+};
+
 // ----------------------------------------------------------------------------------------------
 // all paths
 

@@ -242,19 +242,19 @@ LMHT_INLINE Start fire_silent_steps(const NeuronRow& row) {
     return start;
 }
 
-// `fire_pixel` of all pixels of a tile of a plain row.
-template <class Tier, Drive DRIVE, bool GRADED>
-LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start& start) {
+// `fire_pixel` of all pixels of a tile of a plain row; current(p, block) is X.
+template <class Tier, Drive DRIVE, bool GRADED, class Current>
+LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start& start,
+                                   Current current_of) {
     const NeuronSlice& neurons = row.neurons;
     const Lanes theta = load(neurons.threshold);
     const Term* const terms = neurons.terms;
     const int steps = neurons.steps, levels = neurons.levels;
     const Spikes& out = *row.out;
-    const size_t pitch = size_t(row.blocks) * LANES, step_words = out.word(1, 0, 0);
-    const int32_t* currents = row.currents;
+    const size_t step_words = out.word(1, 0, 0);
     size_t pixel = out.word(start.step, row.y, tile.x0) + row.word;
-    const auto current = [&](int block) { return load(currents + size_t(block) * LANES); };
-    for (int p = 0; p < tile.pixels; ++p, currents += pitch, pixel += out.words) {
+    for (int p = 0; p < tile.pixels; ++p, pixel += out.words) {
+        const auto current = [&](int block) LMHT_INLINE_LAMBDA { return current_of(p, block); };
         Lanes v = potential(row, tile.x0 + p, start.v), drive = splat(0);
         if (DRIVE == Drive::Constant) add_drive(drive, neurons, 0, current);
         size_t at = pixel;
@@ -274,15 +274,26 @@ LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start&
     }
 }
 
-template <class Tier, bool GRADED>
+template <class Tier, Drive DRIVE, class Current>
+LMHT_INLINE void fire_plain(const NeuronRow& row, Tile tile, const Start& start, Current current) {
+    if (row.out->format == Format::Binary)
+        fire_plain_pixels<Tier, DRIVE, false>(row, tile, start, current);
+    else
+        fire_plain_pixels<Tier, DRIVE, true>(row, tile, start, current);
+}
+
+template <class Tier>
 LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& start) {
+    const auto current = [&](int p, int block) LMHT_INLINE_LAMBDA {
+        return load(row.currents + (size_t(p) * row.blocks + block) * LANES);
+    };
     switch (row.neurons.drive) {
         case Drive::One:
-            return fire_plain_pixels<Tier, Drive::One, GRADED>(row, tile, start);
+            return fire_plain<Tier, Drive::One>(row, tile, start, current);
         case Drive::Constant:
-            return fire_plain_pixels<Tier, Drive::Constant, GRADED>(row, tile, start);
+            return fire_plain<Tier, Drive::Constant>(row, tile, start, current);
         case Drive::Mixed:
-            return fire_plain_pixels<Tier, Drive::Mixed, GRADED>(row, tile, start);
+            return fire_plain<Tier, Drive::Mixed>(row, tile, start, current);
     }
 }
 
@@ -298,74 +309,135 @@ LMHT_INLINE void fire_plain_tile(const NeuronRow& row, Tile tile, const Start& s
 // a negative one they never do. So k is the number of n = 1 .. T with X >= (n * theta - v0) / (T *
 // w).
 
-// Whether the currents of a row need no list, so that they are computed in registers.
-LMHT_INLINE bool has_sums_only(const NeuronRow& row) {
-    bool sums = row.blocks == 1;
-    for (int s = 0; s < row.n_synapses; ++s)
-        sums = sums && (row.synapses[s].sums || row.synapses[s].inputs->path == Path::Channelwise);
-    return sums;
-}
-
-// X of pixel x of such a row.
+// The thresholds of these currents, and what is added to a current before it is compared.
 template <class Tier>
-LMHT_INLINE Lanes current_of_sums(const NeuronRow& row, int x) {
-    Lanes current = load(row.neurons.bias);
-    for (int s = 0; s < row.n_synapses; ++s) {
-        const SynapseRow& synapse = row.synapses[s];
-        Lanes sum = splat(0);
-        if (synapse.sums)
-            sum = load(synapse.sums + size_t(x) * LANES);
-        else
-            add_channelwise<Tier>(synapse, x, 0, row.word, sum);
-        if (synapse.exponent) shift_left(sum, synapse.exponent);
-        add(current, sum);
+struct WideThresholds {
+    const int32_t* thresholds;
+    int n;
+    Lanes base;
+
+    LMHT_INLINE uint64_t count(Lanes x, uint8_t* to) const {
+        add(x, base);
+        return Tier::template count_reached<Tier>(x, thresholds, n, to);
     }
-    return current;
+};
+
+// Fires the pixels of a tile with the currents base + current(p).
+template <class Tier, class Current>
+LMHT_INLINE void fire_windows(const NeuronRow& row, Tile tile, const Lanes& base, Current current) {
+    const NeuronSlice& neurons = row.neurons;
+    const auto fire_all = [&](const auto& thresholds) LMHT_INLINE_LAMBDA {
+        const Spikes& out = *row.window;
+        size_t at = out.word(0, row.y, tile.x0) + row.word;
+        for (int p = 0; p < tile.pixels; ++p, at += out.words)
+            out.mask[at] = thresholds.count(current(p), out.count + at * LANES);
+    };
+    if constexpr (Tier::has_narrow_thresholds)
+        if (neurons.narrow_window)
+            return fire_all(typename Tier::NarrowThresholds(neurons.window, neurons.steps, base));
+    fire_all(WideThresholds<Tier>{neurons.window, neurons.steps, base});
 }
 
-// Fires pixel x with the current X.
-template <class Tier>
-LMHT_INLINE void fire_window_pixel(const NeuronRow& row, int x, const Lanes& current) {
-    const size_t at = row.window->word(0, row.y, x) + row.word;
-    uint8_t* const count = row.window->count + at * LANES;
-    row.window->mask[at] =
-        Tier::template count_reached<Tier>(current, row.neurons.window, row.neurons.steps, count);
-}
-
-// X of the blocks before the first spike under the row: biases alone.
-LMHT_INLINE Lanes silent_currents(const NeuronRow& row) {
-    const Lanes bias = load(row.neurons.bias);
-    Lanes current = splat(0);
+// The sum of current(block) over those blocks from `first` to `end` that the neurons read.
+template <class Current>
+LMHT_INLINE Lanes sum_of_blocks(const NeuronRow& row, int first, int end, Current current) {
+    Lanes sum = splat(0);
     for_each_block(row.neurons, 0, [&](int block) LMHT_INLINE_LAMBDA {
-        if (block < row.silent_blocks) add(current, bias);
+        if (block >= first && block < end) add(sum, current(block));
     });
-    return current;
+    return sum;
+}
+
+// The sum of their biases, up to block `end`.
+LMHT_INLINE Lanes sum_of_biases(const NeuronRow& row, int end) {
+    return sum_of_blocks(row, 0, end, [&](int) { return load(row.neurons.bias); });
 }
 
 template <class Tier>
 LMHT_INLINE void fire_window_tile(const NeuronRow& row, Tile tile) {
-    const Lanes silent = silent_currents(row);
-    const int32_t* currents = row.currents;
-    for (int p = 0; p < tile.pixels; ++p, currents += size_t(row.blocks) * LANES) {
-        Lanes current = silent;
-        for_each_block(row.neurons, 0, [&](int block) LMHT_INLINE_LAMBDA {
-            if (block >= row.silent_blocks) add(current, load(currents + size_t(block) * LANES));
+    const int silent = row.silent_blocks;
+    fire_windows<Tier>(row, tile, sum_of_biases(row, silent), [&](int p) LMHT_INLINE_LAMBDA {
+        const int32_t* const currents = row.currents + size_t(p) * row.blocks * LANES;
+        return sum_of_blocks(row, silent, row.blocks, [&](int block) LMHT_INLINE_LAMBDA {
+            return load(currents + size_t(block) * LANES);
         });
-        fire_window_pixel<Tier>(row, tile.x0 + p, current);
-    }
+    });
 }
 
 // No spike lies under the row: all pixels add biases alone.
 template <class Tier>
 void fire_silent_window(const NeuronRow& row) {
-    fire_window_pixel<Tier>(row, 0, silent_currents(row));
+    fire_windows<Tier>(row, {0, 1}, sum_of_biases(row, row.blocks), [](int) { return splat(0); });
     copy_along_row(row, *row.window, row.window->word(0, row.y, 0) + row.word);
 }
 
+// ----------------------------------------------------------------------------------------------
+// rows of sums, whose currents are computed in registers
+
+// Whether no block of a row is read twice, and its synapses have sums; a second one may be a
+// shortcut.
+LMHT_INLINE bool is_of_sums(const NeuronRow& row, bool plain) {
+    const SynapseRow* const synapses = row.synapses;
+    return (row.window || (plain && row.neurons.drive != Drive::Mixed)) && synapses[0].sums &&
+           (row.n_synapses == 1 ||
+            (row.n_synapses == 2 && (synapses[1].sums || is_shortcut(synapses[1]))));
+}
+
+// The sums of a synapse for one output row and 64 channels.
+struct Sums {
+    const int32_t* at;
+    size_t pitch;
+    int exponent;
+
+    LMHT_INLINE explicit Sums(const SynapseRow& synapse)
+        : at(synapse.sums), pitch(synapse.sums_pitch), exponent(synapse.exponent) {}
+
+    template <class>
+    LMHT_INLINE void add_to(Lanes& sum, int x, int block) const {
+        Lanes own = load(at + block * pitch + size_t(x) * LANES);
+        if (exponent) shift_left(own, exponent);
+        add(sum, own);
+    }
+};
+
+// `parts` are what the synapses add.
+template <class Tier, class... Parts>
+LMHT_NOINLINE void fire_sums(const NeuronRow& row, const Start& start, const Parts... parts) {
+    const auto sum_of = [&](int x, int block) LMHT_INLINE_LAMBDA {
+        Lanes sum = splat(0);
+        (parts.template add_to<Tier>(sum, x, block), ...);
+        return sum;
+    };
+    const Tile all{0, row.width};
+    if (row.window)
+        return fire_windows<Tier>(
+            row, all, sum_of_biases(row, row.blocks), [&](int x) LMHT_INLINE_LAMBDA {
+                return sum_of_blocks(row, 0, row.blocks, [&](int block) LMHT_INLINE_LAMBDA {
+                    return sum_of(x, block);
+                });
+            });
+    const Lanes bias = load(row.neurons.bias);
+    const auto current = [&](int x, int block) LMHT_INLINE_LAMBDA {
+        Lanes sum = sum_of(x, block);
+        add(sum, bias);
+        return sum;
+    };
+    if (row.neurons.drive == Drive::One)
+        fire_plain<Tier, Drive::One>(row, all, start, current);
+    else
+        fire_plain<Tier, Drive::Constant>(row, all, start, current);
+}
+
 template <class Tier>
-void fire_window_of_sums(const NeuronRow& row) {
-    for (int x = 0; x < row.width; ++x)
-        fire_window_pixel<Tier>(row, x, current_of_sums<Tier>(row, x));
+LMHT_INLINE void fire_row_of_sums(const NeuronRow& row, const Start& start) {
+    const SynapseRow* const synapses = row.synapses;
+    const Sums first(synapses[0]);
+    if (row.n_synapses == 1)
+        fire_sums<Tier>(row, start, first);
+    else if (synapses[1].sums)
+        fire_sums<Tier>(row, start, first, Sums(synapses[1]));
+    else
+        fire_sums<Tier>(row, start, first, Shortcut(synapses[1], row.word));
 }
 
 // ----------------------------------------------------------------------------------------------
@@ -387,10 +459,8 @@ template <class Tier>
 LMHT_NOINLINE void fire_tile(const NeuronRow& row, Tile tile, bool plain, const Start& start) {
     if (row.window)
         fire_window_tile<Tier>(row, tile);
-    else if (plain && row.out->format == Format::Binary)
-        fire_plain_tile<Tier, false>(row, tile, start);
     else if (plain)
-        fire_plain_tile<Tier, true>(row, tile, start);
+        fire_plain_tile<Tier>(row, tile, start);
     else
         fire_general_tile<Tier>(row, tile);
 }
@@ -398,11 +468,12 @@ LMHT_NOINLINE void fire_tile(const NeuronRow& row, Tile tile, bool plain, const 
 template <class Tier>
 void neurons(const NeuronRow& row) {
     if (row.window && row.silent_blocks == row.blocks) return fire_silent_window<Tier>(row);
-    if (row.window && has_sums_only(row)) return fire_window_of_sums<Tier>(row);
     const bool plain = !row.window && is_plain(row);
     Start start = plain ? fire_silent_steps<Tier>(row) : Start{};
     if (row.window) start.block = row.silent_blocks;
     if (start.block == row.blocks) return;  // no step reads a spike
+    if constexpr (Tier::has_sums)
+        if (is_of_sums(row, plain)) return fire_row_of_sums<Tier>(row, start);
     Prefetcher prefetcher(row, start.block);
     for (int x = 0; x < row.width; x += TILE) {
         const Tile tile{x, row.width - x < TILE ? row.width - x : TILE};

@@ -22,6 +22,8 @@ struct Portable {
     static constexpr bool has_add_quads = false;  // whether `add_quads` replaces loops over `dot`
 
     static constexpr bool narrow_dots = false;  // whether `dot` has 16-bit sums, which `widen` adds
+    static constexpr bool has_sums = false;     // whether products of tiles give sums of rows
+    static constexpr bool has_narrow_thresholds = false;  // whether there are `NarrowThresholds`
 
     // Fires where v >= theta and subtracts theta there; bit c for channel c.
     static LMHT_INLINE uint64_t fire(Lanes& v, const Lanes& theta) {

@@ -31,6 +31,7 @@ constexpr int VECTORS = LANES / PER;  // vectors in 64 accumulators
 typedef int32_t I32 __attribute__((vector_size(BYTES)));
 typedef uint32_t U32 __attribute__((vector_size(BYTES)));
 typedef uint16_t U16 __attribute__((vector_size(BYTES)));
+typedef uint8_t U8 __attribute__((vector_size(BYTES)));
 typedef float F32 __attribute__((vector_size(BYTES)));
 
 // 64 accumulators, in the order of the channels. Unsigned, because intermediate sums may wrap. The
@@ -43,6 +44,7 @@ struct Lanes {
 typedef uint32_t AnyU32 __attribute__((vector_size(BYTES), aligned(4), may_alias));
 typedef int32_t AnyI32 __attribute__((vector_size(BYTES), aligned(4), may_alias));
 typedef uint16_t AnyU16 __attribute__((vector_size(BYTES), aligned(1), may_alias));
+typedef uint8_t AnyU8 __attribute__((vector_size(BYTES), aligned(1), may_alias));
 
 LMHT_INLINE Lanes load(const int32_t* from) {
     Lanes lanes;

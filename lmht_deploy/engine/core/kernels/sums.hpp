@@ -5,6 +5,36 @@
 namespace lmht {
 namespace {
 
+// The sum or the maximum of words of counts. No byte overflows: the result has the format of values
+// that fit.
+struct CountWords {
+    U8 k[PARTS] = {};
+    uint64_t any = 0;
+
+    LMHT_INLINE void add(const Spikes& in, size_t at) {
+        any |= in.mask[at];
+        LMHT_UNROLL for (int part = 0; part < PARTS; ++part) k[part] += counts(in, at)[part];
+    }
+
+    LMHT_INLINE void raise_to(const Spikes& in, size_t at) {
+        any |= in.mask[at];
+        LMHT_UNROLL for (int part = 0; part < PARTS; ++part) {
+            const U8 other = counts(in, at)[part];
+            k[part] = k[part] > other ? k[part] : other;
+        }
+    }
+
+    LMHT_INLINE void put(const Spikes& out, size_t to) const {
+        out.mask[to] = any;
+        memcpy(out.count + to * LANES, k, LANES);
+    }
+
+private:
+    static LMHT_INLINE const AnyU8* counts(const Spikes& in, size_t at) {
+        return reinterpret_cast<const AnyU8*>(in.count + at * LANES);
+    }
+};
+
 // ----------------------------------------------------------------------------------------------
 // sums of steps
 
@@ -22,13 +52,9 @@ LMHT_INLINE void sum_words(const Spikes& in, size_t at, int span, const Spikes& 
         out.mask[to] = any;
         Tier::put(counts, out.count + to * LANES);
     } else if (in.format == Format::Counts && out.format == Format::Counts) {
-        uint8_t sum[LANES] = {};  // no byte overflows: `out` has the format of sums that fit
-        for (int s = 0; s < span; ++s, at += step_words) {
-            any |= in.mask[at];
-            for (int c = 0; c < LANES; ++c) sum[c] = uint8_t(sum[c] + in.count[at * LANES + c]);
-        }
-        out.mask[to] = any;
-        memcpy(out.count + to * LANES, sum, LANES);
+        CountWords sum;
+        for (int s = 0; s < span; ++s, at += step_words) sum.add(in, at);
+        sum.put(out, to);
     } else if (in.format == Format::Packed && out.format == Format::Packed) {
         uint64_t counts = 0;  // no byte overflows here, either
         for (int s = 0; s < span; ++s, at += step_words) {
@@ -48,15 +74,18 @@ LMHT_INLINE void sum_words(const Spikes& in, size_t at, int span, const Spikes& 
 }
 
 template <class Tier>
-int64_t sum_steps(const Spikes& in, const Spikes& out, int y) {
+int64_t sum_steps(const Spikes& from, const Spikes& into, int y) {
+    const Spikes in = from,
+                 out = into;  // in registers: bytes that are stored could be those of any
     const int span = in.steps / out.steps, words = in.width * in.words;
     int64_t active = 0;
-    for (int block = 0; block < out.steps; ++block)
+    for (int block = 0; block < out.steps; ++block) {
+        const size_t at = in.word(block * span, y, 0), to = out.word(block, y, 0);
         for (int i = 0; i < words; ++i) {
-            const size_t to = out.word(block, y, 0) + i;
-            sum_words<Tier>(in, in.word(block * span, y, 0) + i, span, out, to);
-            active += __builtin_popcountll(out.mask[to]);
+            sum_words<Tier>(in, at + i, span, out, to + i);
+            active += __builtin_popcountll(out.mask[to + i]);
         }
+    }
     return active;
 }
 
@@ -170,16 +199,27 @@ void pool_count(const PoolRow& row, int step, int x, int word) {
     Tier::put(counts, row.out->count + to * LANES);
 }
 
+void pool_counts(const PoolRow& row, int step, int x, int word) {
+    CountWords result;
+    for_each_pooled(row, step, x, word, [&](size_t at) LMHT_INLINE_LAMBDA {
+        row.max ? result.raise_to(*row.in, at) : result.add(*row.in, at);
+    });
+    result.put(*row.out, row.out->word(step, row.y, x) + word);
+}
+
 template <class Tier>
 void pool(const PoolRow& row) {
-    const bool binary = row.in->format == Format::Binary;
+    const bool binary = row.in->format == Format::Binary,
+               counts = row.out->format == Format::Counts;
     for (int step = 0; step < row.out->steps; ++step)
         for (int x = 0; x < row.out->width; ++x)
             for (int word = 0; word < row.out->words; ++word) {
                 if (binary && row.max)
                     pool_union(row, step, x, word);
-                else if (binary && row.out->format == Format::Counts)
+                else if (binary && counts)
                     pool_count<Tier>(row, step, x, word);
+                else if (row.in->format == Format::Counts && counts)
+                    pool_counts(row, step, x, word);
                 else
                     pool_word(row, step, x, word);
             }
