@@ -115,7 +115,7 @@ def test_cut_input_steps_change_no_integer(name: str) -> None:
 
 
 def test_windows_that_end_early_are_candidates(tmp_path: Path) -> None:
-    net = SPECIAL["m-ht"]()
+    net = SPECIAL["if"]()
     windows = windows_for(net, 240)
     labels = reference.run(net, windows).predictions
     found = lmht.search(net, windows, labels, out=tmp_path, stop_risks=[0.05, 0.1], workers=1)
@@ -185,7 +185,7 @@ def test_variants_say_what_they_are() -> None:
 
 
 def test_the_best_under_a_budget(tmp_path: Path) -> None:
-    net = silenced(SPECIAL["m-ht"]())
+    net = silenced(SPECIAL["lm-ht"]())
     windows = windows_for(net, 60)
     labels = reference.run(net, windows).predictions
     free = lmht.search(net, windows, labels, out=tmp_path, workers=1)
@@ -223,7 +223,7 @@ def test_candidates_are_compared_with_complete_rows_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the unchanged network fails, no other one takes its place in the comparison."""
-    net = SPECIAL["m-ht"]()
+    net = SPECIAL["if"]()
     windows = windows_for(net, 40)
     labels = reference.run(net, windows).predictions
     everything = lmht.search(net, windows, labels, out=tmp_path / "a", workers=1)
