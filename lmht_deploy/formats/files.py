@@ -177,10 +177,10 @@ def _locked_file(folder: Path, prefix: str) -> tuple[Path, int]:
         # The kernel applies the umask. tempfile would give 0600, and the umask of a process cannot
         # be read without setting it, which other threads would notice.
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        _lock(descriptor)
+        _lock(descriptor, wait=True)  # another process may be about to remove it
         if os.fstat(descriptor).st_nlink:
             return path, descriptor
-        os.close(descriptor)  # another process removed it before it was locked
+        os.close(descriptor)  # it did, before the file was locked
 
 
 def _remove_abandoned(folder: Path, prefix: str) -> None:
@@ -197,12 +197,12 @@ def _remove_abandoned(folder: Path, prefix: str) -> None:
                 os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, *, wait: bool = False) -> bool:
     """Lock an open file; whether that was possible. The kernel unlocks it when it is closed."""
     try:
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except (ImportError, OSError):  # another system; a file system without locks
         return False
     return True
