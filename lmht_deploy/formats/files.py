@@ -105,10 +105,8 @@ def check_folder(folder: str | Path) -> None:
     there = next((part for part in (folder, *folder.parents) if part.exists()), Path())
     if not there.is_dir():
         raise StorageError(f"{folder}: cannot be written; {there} is a file, not a folder")
-    try:
+    with writing_errors(folder):
         os.rmdir(tempfile.mkdtemp(prefix=".lmht-", dir=there))
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
 def make_folder(folder: Path) -> None:
@@ -117,10 +115,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         StorageError: A folder cannot be created.
     """
-    try:
+    with writing_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
 @contextlib.contextmanager
