@@ -262,7 +262,8 @@ def _conv(
         kernel_shape=conv.kernel,
         strides=conv.stride,
         pads=[*padding, *padding],
-        dilations=conv.dilation,
+        # That of a single row or column has no effect, and OpenVINO crashes with some.
+        dilations=[d if k > 1 else 1 for d, k in zip(conv.dilation, conv.kernel, strict=True)],
         group=conv.groups,
     )
     outputs, *size = conv.output_shape(counts.shape)

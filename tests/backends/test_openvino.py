@@ -171,6 +171,14 @@ def test_several_channels_and_one_column(
     assert_exact("openvino", path, net)
 
 
+def test_the_dilation_of_a_single_column(tmp_path: Path) -> None:
+    """OpenVINO ends the process for this convolution, if it is told the dilation."""
+    b = Builder(3, shape=(8, 7, 1), max_value=1)
+    net = b.finish(b.neurons("a", b.conv("input", 16, (2, 1), (2, 3), (1, 2), dilation=2)))
+    export_onnx(net, tmp_path / "net.onnx", trace=True, openvino=True)
+    assert_exact("openvino", tmp_path / "net.onnx", net)
+
+
 @pytest.mark.parametrize("inputs", [32, 64, 128])
 def test_the_input_of_a_dense_layer_is_not_rounded(inputs: int, tmp_path: Path) -> None:
     """By default, OpenVINO rounds it to 8 bits where no other node of a graph is quantized."""
