@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "_packages": {"errors"},
     "_threads": {"errors"},
     "_locks": {"errors"},
+    "_folders": {"formats"},
     "_arguments": {"errors"},
     "_currents": {"errors", "ir"},
     "_agreement": {"errors", "ir", "reference"},
@@ -36,7 +37,9 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"_packages", "_threads", "errors", "ir", "result"},
     "netx": {"_packages", "errors", "formats", "ir", "result"},
     "events": {"_arguments", "_packages", "answers", "errors", "formats", "result", "zoo"},
-    "data": {"_arguments", "_packages", "_suggest", "errors", "events", "formats", "zoo"},
+    "data": {
+        "_arguments", "_folders", "_packages", "_suggest", "errors", "events", "formats", "zoo",
+    },
     "exporters": {"errors", "formats", "ir", "result"},
     "backends": {
         "_arguments", "_suggest", "_threads", "engine", "errors", "formats", "ir", "netx",
@@ -53,8 +56,8 @@ ALLOWED: dict[str, set[str]] = {
         "result", "zoo",
     },
     "scale": {
-        "_arguments", "_packages", "_suggest", "analysis", "answers", "backends", "data", "engine",
-        "errors", "events", "exporters", "formats", "ir", "result", "zoo",
+        "_arguments", "_folders", "_packages", "_suggest", "analysis", "answers", "backends",
+        "data", "engine", "errors", "events", "exporters", "formats", "ir", "result", "zoo",
     },
     "plot": {"_arguments", "_packages", "errors", "events", "result"},
     "report": {"_packages", "errors", "formats", "plot"},

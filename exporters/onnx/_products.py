@@ -101,11 +101,13 @@ def current(g: Graph, synapse: Synapse, counts: Counts, name: str) -> Current:
 def _is_misread(synapse: Conv | Linear, counts: Counts) -> bool:
     """Whether OpenVINO reads memory that is not the input in a convolution.
 
-    It does for one input channel per group and one output column, with a horizontal stride.
+    It may for a horizontal stride and one output column, but not for a single output pixel of
+    several input channels.
     """
-    if isinstance(synapse, Linear) or synapse.weight.shape[1] > 1 or synapse.stride[1] == 1:
+    if isinstance(synapse, Linear) or synapse.stride[1] == 1:
         return False
-    return synapse.output_shape(counts.shape)[2] == 1
+    _, height, width = synapse.output_shape(counts.shape)
+    return width == 1 and (height > 1 or synapse.weight.shape[1] == 1)
 
 
 def total(g: Graph, currents: list[Current], bound: int) -> Current:
@@ -260,7 +262,8 @@ def _conv(
         kernel_shape=conv.kernel,
         strides=conv.stride,
         pads=[*padding, *padding],
-        dilations=conv.dilation,
+        # That of a single row or column has no effect, and OpenVINO crashes with some.
+        dilations=[d if k > 1 else 1 for d, k in zip(conv.dilation, conv.kernel, strict=True)],
         group=conv.groups,
     )
     outputs, *size = conv.output_shape(counts.shape)

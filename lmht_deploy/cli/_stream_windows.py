@@ -72,6 +72,8 @@ def make_bins(
 ) -> SharedSteps | WholeWindows:
     """Return the bins to count events in: single bins if the backend takes them, else windows.
 
+    Says so where the network sees fewer pixels than the sensor has.
+
     Args:
         net: The network.
         runner: The backend that runs it.
@@ -87,8 +89,11 @@ def make_bins(
     """
     from lmht_deploy.backends import Incremental
     from lmht_deploy.events.stream import SharedSteps, WholeWindows
+    from lmht_deploy.events.windows import check_size, down_sampling
 
-    size = input_size(net)
+    size = check_size(input_size(net), sensor)
+    if text := down_sampling(size, sensor):
+        tell(f"note: {text}")
     if stop_margin is not None:
         _check_stop(net, runner, rule)
     eager = (eager or stop_margin is not None) and rule.hop == rule.steps

@@ -10,6 +10,7 @@ import typer
 
 from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError, counted
+from lmht_deploy.formats.files import make_folder
 
 from . import _options as options
 from ._console import percent, progress, say, write_json
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from lmht_deploy.analysis.compare import Comparison
     from lmht_deploy.data import Windows
     from lmht_deploy.ir import Network
+    from lmht_deploy.training.data import Data
     from lmht_deploy.training.recipe import Recipe
 
 RECIPES = {"digits": "digits", "nmnist": "nmnist"}
@@ -52,26 +54,30 @@ def demo(
     Without --data, an emulated event camera records the digits of scikit-learn, and nothing is
     downloaded. Exits with 1 if an integer of a backend differs from the reference model.
     """
+    from lmht_deploy._locks import folder_lock
     from lmht_deploy.training.recipe import load_recipe
 
     chosen = RECIPES.get(data or "digits", "recordings")
     recipe = load_recipe(chosen, train_overrides(data, reading))
     find_source(recipe.data.name, reading)
     need_torch()
-    content = _demo(recipe, reading, out, threads)
-    write_json(out / "demo.json", content)
+    data_read = read_training_data(recipe, reading)
+    make_folder(out)
+    with folder_lock(out):
+        content = _demo(recipe, data_read, out, threads)
+        write_json(out / "demo.json", content)
     write_json(json, content)
     if not content["equal"]:
         raise typer.Exit(1)
 
 
-def _demo(recipe: Recipe, reading: ReadOptions, out: Path, threads: int) -> dict[str, Any]:
+def _demo(recipe: Recipe, data: Data, out: Path, threads: int) -> dict[str, Any]:
     import lmht_deploy as lmht
 
-    data = read_training_data(recipe, reading)
     train, test = len(data.train.windows), len(data.test.windows)
     _step(1, f"recordings: {train:,} for training, {test:,} for testing ({recipe.data.name})")
-    run = train_run(recipe, data, _empty(out / "run"), threads=threads)
+    shutil.rmtree(out / "run", ignore_errors=True)  # of an earlier demo
+    run = train_run(recipe, data, out / "run", threads=threads)
     seconds = sum(epoch["seconds"] for epoch in run.metrics)
     network = f"{recipe.network.architecture} (L={recipe.network.levels}, T={recipe.network.steps})"
     _step(2, f"trained {network} in {seconds:.0f} s: accuracy {percent(run.accuracy)}")
@@ -132,13 +138,6 @@ def _report(net: Network, found: Windows, comparison: Comparison, out: Path, thr
     content = comparison_as_json([run], comparison.energy_model, threads)
     write_report("compare", content, out / "report.html", None)
     say("open the report in a browser to see the network at work")
-
-
-def _empty(folder: Path) -> Path:
-    """Remove the run of an earlier demo."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _step(number: int, text: str) -> None:

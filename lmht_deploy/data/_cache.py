@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from lmht_deploy._folders import new_folder
 from lmht_deploy.errors import StorageError
-from lmht_deploy.formats.files import atomic_write, make_folder, writing_errors
+from lmht_deploy.formats.files import atomic_write
 
 from ._counting import Counted
 from ._recordings import Recordings
@@ -117,7 +117,8 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may be another user's
+            path.unlink()
 
 
 # ------------------------------------------------------------------------------------- mapped
@@ -163,12 +164,8 @@ def _write_mapped(folder: Path, number: int, make: Callable[[Path], Counted]) ->
     The windows are mapped before the rename. They stay mapped if another process, which writes the
     same windows, replaces the folder.
     """
-    make_folder(folder.parent)
-    with (
-        writing_errors(folder),
-        tempfile.TemporaryDirectory(prefix=".windows-", dir=folder.parent) as parent,
-    ):
-        temporary = Path(parent) / "content"
+    with new_folder(folder.parent) as parent:
+        temporary = parent / "content"
         temporary.mkdir()
         counted = make(temporary / "windows.npy")
         for name in _INDEX:
@@ -179,6 +176,6 @@ def _write_mapped(folder: Path, number: int, make: Callable[[Path], Counted]) ->
             raise StorageError(f"{folder}: cannot be written")
         with contextlib.suppress(OSError):  # another process wrote the same windows
             if _read_mapped(folder, number) is None and folder.exists():
-                folder.rename(Path(parent) / "damaged")
+                folder.rename(parent / "damaged")
             temporary.rename(folder)
     return found

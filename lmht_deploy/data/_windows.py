@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from lmht_deploy.errors import DataError, counted
-from lmht_deploy.events.windows import WindowRule
+from lmht_deploy.events.arrays import Sensor
+from lmht_deploy.events.windows import WindowRule, down_sampling
 
 Kind = Literal["events", "image"]
 Progress = Callable[[int, int], None]
@@ -140,9 +141,8 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
         f"{name}: {counted(found['windows'], 'window')} from"
         f" {counted(found['recordings'], 'recording')}: {rule}"
     )
-    if found["size"] != found["sensor"]:
-        (height, width), (rows, columns) = found["sensor"], found["size"]
-        yield f"{name}: {width} x {height} pixels are down-sampled to {columns} x {rows}"
+    if text := down_sampling(Sensor(*found["size"]), Sensor(*found["sensor"])):
+        yield f"{name}: {text}"
     if left_out := found["left_out"]:
         yield (
             f"{name}: {counted(left_out, 'incomplete window')} left out: the recording ends before"

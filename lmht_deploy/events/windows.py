@@ -277,6 +277,15 @@ def check_size(size: Sensor | None, sensor: Sensor) -> Sensor:
     return size
 
 
+def down_sampling(size: Sensor, sensor: Sensor) -> str:
+    """Say how the pixels of a sensor become those of a window; nothing if they are the same."""
+    if size == sensor:
+        return ""
+    return (
+        f"{sensor.width} x {sensor.height} pixels are down-sampled to {size.width} x {size.height}"
+    )
+
+
 def count_events(
     events: np.ndarray, first: int, last: int, sensor: Sensor, frame: np.ndarray
 ) -> None:

@@ -14,7 +14,7 @@ from typing import IO, Literal, NamedTuple
 
 import numpy as np
 
-from lmht_deploy.errors import StorageError
+from .files import writing_errors
 
 __all__ = ["ArrayHeader", "map_array", "npz_headers", "read_npz"]
 
@@ -108,23 +108,15 @@ def _mapped(
 @contextmanager
 def _unpacked(pieces: Iterator[bytes], folder: Path) -> Iterator[IO[bytes]]:
     """Provide a file without a name, with the content of the pieces."""
-    with _writing(folder):
+    with writing_errors(folder):
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed below)
     with file:
         for piece in pieces:
-            with _writing(folder):
+            with writing_errors(folder):
                 file.write(piece)
-        with _writing(folder):
+        with writing_errors(folder):
             file.flush()
         yield file
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
 def _content_start(path: str | Path, info: zipfile.ZipInfo) -> int:

@@ -105,10 +105,8 @@ def check_folder(folder: str | Path) -> None:
     there = next((part for part in (folder, *folder.parents) if part.exists()), Path())
     if not there.is_dir():
         raise StorageError(f"{folder}: cannot be written; {there} is a file, not a folder")
-    try:
+    with writing_errors(folder):
         os.rmdir(tempfile.mkdtemp(prefix=".lmht-", dir=there))
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
 def make_folder(folder: Path) -> None:
@@ -117,10 +115,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         StorageError: A folder cannot be created.
     """
-    try:
+    with writing_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be written ({error.strerror or error})") from None
 
 
 @contextlib.contextmanager
@@ -177,10 +173,10 @@ def _locked_file(folder: Path, prefix: str) -> tuple[Path, int]:
         # The kernel applies the umask. tempfile would give 0600, and the umask of a process cannot
         # be read without setting it, which other threads would notice.
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        _lock(descriptor)
+        _lock(descriptor, wait=True)  # another process may be about to remove it
         if os.fstat(descriptor).st_nlink:
             return path, descriptor
-        os.close(descriptor)  # another process removed it before it was locked
+        os.close(descriptor)  # it did, before the file was locked
 
 
 def _remove_abandoned(folder: Path, prefix: str) -> None:
@@ -197,12 +193,12 @@ def _remove_abandoned(folder: Path, prefix: str) -> None:
                 os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, *, wait: bool = False) -> bool:
     """Lock an open file; whether that was possible. The kernel unlocks it when it is closed."""
     try:
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except (ImportError, OSError):  # another system; a file system without locks
         return False
     return True

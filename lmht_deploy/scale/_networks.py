@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lmht_deploy import backends as registry
+from lmht_deploy._folders import new_folder
 from lmht_deploy.analysis.compare import choose_backends
 from lmht_deploy.analysis.runner import artifact_name, default_backend, write_artifact
 from lmht_deploy.errors import DataError, LmhtError, show
-from lmht_deploy.formats.files import as_path, no_file
+from lmht_deploy.formats.files import as_path, make_folder, no_file
 from lmht_deploy.formats.lmht import load_network, network_checksum, save_network
 from lmht_deploy.formats.networks import load_any_network
 from lmht_deploy.ir import Network
 from lmht_deploy.zoo import network_path
 
 from ._files import files_of, sha256_of
-from ._folders import new_folder
 from ._plan import Entry
 from ._windows import WindowStore
 
@@ -118,7 +118,7 @@ def _file(folder: Path, network: Network | Path) -> Path:
 def _keep_network(folder: Path, net: Network) -> Path:
     path = folder / NETWORKS / f"{network_checksum(net)}.lmht"
     if not path.exists():
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         save_network(net, path)
     return path
 
@@ -149,7 +149,6 @@ def _artifact(folder: Path, path: Path, sha256: str, backend: str) -> Path:
     home = folder / NETWORKS / sha256
     target = home / artifact_name(backend)
     if not target.exists():
-        home.mkdir(parents=True, exist_ok=True)
         with new_folder(home) as temporary:
             written = write_artifact(load_network(path), temporary, backend)
             for file in files_of(written)[::-1]:  # what a target needs is there before it is

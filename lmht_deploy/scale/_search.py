@@ -209,12 +209,15 @@ def search(
     candidates = _ranked(_candidates(proposals, plan, found))
     best = _best(candidates, budgets)
     path, kept = folder / BEST, folder / MEASURED
-    for file in (path, kept):
-        file.unlink(missing_ok=True)  # that of an earlier search
-    if best is not None:
+    # Files of an earlier search are replaced at once, or removed.
+    if best is None:
+        path.unlink(missing_ok=True)
+    else:
         save_network(next(p.net for p in proposals if p.variant == best.variant), path)
     if stop_risks:
         save_windows(measured.windows, kept, measured.labels, measured.classes)
+    else:
+        kept.unlink(missing_ok=True)
     return SearchResult(
         candidates,
         best,

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from lmht_deploy._folders import new_folder
 from lmht_deploy.errors import DataError, StorageError
 from lmht_deploy.formats.files import reading
-
-from ._folders import new_folder
 
 CONTENT, DIGESTS, LABELS, ABOUT = "windows.npy", "digests.npy", "labels.npy", "about.json"
 DIGEST = 32

@@ -382,6 +382,21 @@ def test_two_installs_at_once(tmp_path: Path) -> None:
     assert os.listdir(folder.parent) == ["lava"]
 
 
+def test_an_install_that_ends_while_another_looks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, first, python_of = tmp_path / "lava", stand_in(tmp_path), environment.python_of
+
+    def just_built(folder: Path) -> Path | None:
+        found = python_of(folder)
+        if not folder.exists():
+            shutil.copytree(first.parent, folder / "bin", ignore=shutil.ignore_patterns("cache"))
+        return found
+
+    monkeypatch.setattr(environment, "python_of", just_built)
+    assert environment.install(folder, first).read_bytes() == first.read_bytes()
+
+
 def test_install_over_something_else(tmp_path: Path) -> None:
     folder = tmp_path / "lava"
     folder.mkdir()

@@ -147,6 +147,38 @@ def test_one_channel_and_one_column(form: str, groups: int, tmp_path: Path) -> N
     assert_exact("onnx", path, net)
 
 
+@pytest.mark.parametrize("form", ["portable", "openvino"])
+@pytest.mark.parametrize(
+    ("shape", "options", "misread"),
+    [
+        ((5, 5, 5), {"kernel": (1, 3), "stride": (1, 2), "padding": 0, "dilation": 2}, True),
+        ((3, 12, 3), {"kernel": 3, "stride": 2, "padding": (0, 1), "dilation": (1, 2)}, True),
+        ((16, 12, 3), {"kernel": 2, "stride": 2, "padding": 0}, True),
+        ((4, 12, 3), {"kernel": 2, "stride": 2, "padding": 0, "groups": 2}, True),
+        ((8, 3, 3), {"kernel": 3, "stride": 2, "padding": 0}, False),
+    ],
+)
+def test_several_channels_and_one_column(
+    shape: tuple[int, ...], options: dict[str, Any], misread: bool, form: str, tmp_path: Path
+) -> None:
+    """The same for several rows of output pixels; a single pixel is read correctly."""
+    b = Builder(3, shape=shape, max_value=1)
+    net = b.finish(b.neurons("a", b.conv("input", 4, **options)))
+    path = tmp_path / "net.onnx"
+    assert net.shapes["a"][2] == 1 and misread == (net.shapes["a"][1] > 1)
+    slow = export_onnx(net, path, trace=True, **{form: True})  # type: ignore[arg-type]
+    assert slow == (("a/Conv0",) if misread and form == "openvino" else ())
+    assert_exact("openvino", path, net)
+
+
+def test_the_dilation_of_a_single_column(tmp_path: Path) -> None:
+    """OpenVINO ends the process for this convolution, if it is told the dilation."""
+    b = Builder(3, shape=(8, 7, 1), max_value=1)
+    net = b.finish(b.neurons("a", b.conv("input", 16, (2, 1), (2, 3), (1, 2), dilation=2)))
+    export_onnx(net, tmp_path / "net.onnx", trace=True, openvino=True)
+    assert_exact("openvino", tmp_path / "net.onnx", net)
+
+
 @pytest.mark.parametrize("inputs", [32, 64, 128])
 def test_the_input_of_a_dense_layer_is_not_rounded(inputs: int, tmp_path: Path) -> None:
     """By default, OpenVINO rounds it to 8 bits where no other node of a graph is quantized."""

@@ -8,12 +8,15 @@ import sys
 import pytest
 
 SETTING = """
+import signal
 import sys
 import time
 
 import pytest
 
 from lmht_deploy.cli._signals import AGAIN, ctrl_c_like
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who started the tests may ignore it
 
 
 class Fragile:

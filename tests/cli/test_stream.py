@@ -35,6 +35,36 @@ def net(tmp_path: Path) -> Path:
     return tmp_path / "net.lmht"
 
 
+@pytest.mark.parametrize("verb", ["run", "compare", "evaluate", "stream"])
+@pytest.mark.parametrize("size", ["8x8", "20x16", "8x7"])
+def test_every_verb_says_how_a_sensor_becomes_the_input(
+    verb: str,
+    size: str,
+    net: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All events of a larger sensor are counted, in fewer pixels; a smaller one is refused."""
+    events = make_events(np.arange(0, 4000, 40), *np.zeros((3, 100), int))
+    monkeypatch.chdir(tmp_path)
+    np.save("recording.npy", events)
+    data = ["recording.npy"] if verb == "stream" else ["--data", "recording.npy"]
+    more = {
+        "compare": ["--backends", "event"],
+        "evaluate": ["--out", "out", "--workers", "1"],
+        "stream": ["--json", "out.json"],
+    }
+    command = [verb, net, *data, "--length", "4ms", "--sensor", size, *more.get(verb, [])]
+    if size == "8x7":
+        message = "windows of 8 x 8 pixels cannot be made from a sensor of 8 x 7; they must not be"
+        assert message in refused(capsys, *command)
+        return
+    assert lmht(*command) == 0
+    said = capsys.readouterr().err
+    assert ("20 x 16 pixels are down-sampled to 8 x 8" in said) == (size == "20x16"), said
+
+
 @pytest.fixture
 def events(tmp_path: Path) -> np.ndarray:
     rng = np.random.default_rng(0)

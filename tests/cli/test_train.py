@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from lmht_deploy._locks import folder_lock
 from lmht_deploy.cli._own_files import is_own, patterns_of
 from lmht_deploy.events.arrays import make_events
 from lmht_deploy.formats.lmht import load_network
@@ -483,6 +484,16 @@ def test_demo_on_both_data_sets(
         }
         page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
         assert "All integers are equal" in page and "Energy by layer" in page
+
+
+def test_two_demos_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second one leaves the run of the first alone."""
+    run = tmp_path / "demo" / "run"
+    run.mkdir(parents=True)
+    with folder_lock(tmp_path / "demo"):
+        assert lmht("demo", "--out", tmp_path / "demo") == 2
+    assert "another process is writing to this folder" in capsys.readouterr().err
+    assert run.is_dir()
 
 
 def test_demo_exits_with_1_if_a_backend_differs(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lmht_deploy._folders import own_prefix
 from lmht_deploy.data import Windows, _cache, load
 from lmht_deploy.errors import DataError, StorageError
 from lmht_deploy.events.arrays import Sensor, make_events
@@ -243,6 +246,17 @@ def test_another_process_removes_mapped_windows(
         found = read(root, by="time", length=100, cache=cache, memory_map=True)
         np.testing.assert_array_equal(found.windows, whole.windows)
     assert len(list(cache.iterdir())) == 1
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed(root: Path, tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    cache = tmp_path / "cache"
+    (cache / f"{own_prefix('.').replace(str(os.getpid()), str(ended.pid))}0.partial").mkdir(
+        parents=True
+    )
+    read(root, cache=cache, memory_map=True)
+    assert [path.suffix for path in cache.iterdir()] == [".mapped"]
 
 
 def test_mapped_windows_that_cannot_be_written(root: Path, tmp_path: Path) -> None:

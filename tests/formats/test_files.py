@@ -14,6 +14,7 @@ import h5py
 import pytest
 
 from lmht_deploy.errors import DataError, StorageError
+from lmht_deploy.formats import files
 from lmht_deploy.formats.files import atomic_write, reading
 from lmht_deploy.formats.hdf5 import writing_hdf5
 
@@ -170,3 +171,27 @@ def test_hdf5_files_bear_their_checksum(tmp_path: Path) -> None:
         file["a"] = [1, 2]
     with h5py.File(tmp_path / "file") as file:
         assert len(file.attrs["checksum"]) == 64 and file["a"][:].tolist() == [1, 2]
+
+
+def test_a_writer_that_has_not_locked_its_file_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one takes the new file for abandoned, and removes it."""
+    fcntl = pytest.importorskip("fcntl")
+    lock, removing = files._lock, list[threading.Timer]()
+
+    def lock_late(descriptor: int, **options: bool) -> bool:
+        if not removing:
+            (path,) = tmp_path.iterdir()
+            other = os.open(path, os.O_WRONLY)
+            fcntl.flock(other, fcntl.LOCK_EX)
+            removing.append(threading.Timer(0.1, lambda: (path.unlink(), os.close(other))))
+            removing[0].start()
+        return lock(descriptor, **options)
+
+    monkeypatch.setattr(files, "_lock", lock_late)
+    with atomic_write(tmp_path / "net.lmht") as temporary:
+        temporary.write_bytes(b"net")
+        removing[0].join()
+    assert [path.name for path in tmp_path.iterdir()] == ["net.lmht"]
+    assert (tmp_path / "net.lmht").read_bytes() == b"net"

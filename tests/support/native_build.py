@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "native"
 TOOLS = Path(sys.executable).parent
 """Has the CMake and Ninja of the dev extra."""
-DEBUG = ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g -D_GLIBCXX_ASSERTIONS"]
+DEBUG = ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -D_GLIBCXX_ASSERTIONS"]
 
 
 def run(*command: str | Path, **environment: str) -> str:
@@ -37,6 +38,8 @@ def run(*command: str | Path, **environment: str) -> str:
 
 
 def build(target: str) -> Path:
-    """Build a target of CMake; the folder of all that is built."""
-    run(ROOT / "tests" / "native" / "build", BUILD, target, "-DLMHT_LIBRARY=ON", *DEBUG)
+    """Build a target of CMake, one process at a time; the folder of all that is built."""
+    BUILD.parent.mkdir(exist_ok=True)
+    with FileLock(f"{BUILD}.lock"):
+        run(ROOT / "tests" / "native" / "build", BUILD, target, "-DLMHT_LIBRARY=ON", *DEBUG)
     return BUILD

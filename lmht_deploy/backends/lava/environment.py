@@ -91,10 +91,11 @@ def install(
     """
     folder = folder or default_folder()
     version = None if python is None else _suitable(python)
-    if found := python_of(folder):
+    occupied = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
+    if found := python_of(folder):  # looked for last: another process may just have built it
         _check_version(folder, version_of(found), version)
         return found
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    if occupied:
         raise BackendError(f"{folder}: cannot be created (it exists); remove what is there")
     python = python or _find_python()
     with _beside(folder) as name:

@@ -158,7 +158,7 @@ class _RemoteWorker:
     def __init__(self) -> None:
         import tempfile
 
-        from lmht_deploy.scale._folders import own_prefix, remove_abandoned
+        from lmht_deploy._folders import own_prefix, remove_abandoned
         from lmht_deploy.scale._worker import Worker
 
         self._worker = Worker()

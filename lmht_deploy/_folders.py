@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmht_deploy.errors import StorageError
+from .formats.files import writing_errors
 
 PARTIAL = ".partial"
 
@@ -24,9 +25,11 @@ def own_prefix(begin: str) -> str:
 def remove_abandoned(parent: Path, begin: str) -> None:
     """Remove folders of processes of this machine that do not exist anymore, see `own_prefix`."""
     prefix = f"{begin}{socket.gethostname()}-"
+    # The name of another machine may begin with that of this one and a hyphen.
+    own = re.compile(rf"{re.escape(prefix)}(\d+)-[^-]*")
     for path in parent.glob(f"{prefix}*"):
-        process = path.name.removeprefix(prefix).partition("-")[0]
-        if process.isdecimal() and not _is_running(int(process)):
+        found = own.fullmatch(path.name)
+        if found and not _is_running(int(found[1])):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -51,10 +54,9 @@ def new_folder(parent: Path) -> Iterator[Path]:
     """
     folder = parent / f"{own_prefix('.')}{secrets.token_hex(4)}{PARTIAL}"
     try:
-        remove_abandoned(parent, ".")
-        folder.mkdir(parents=True)
-        yield folder
-    except OSError as error:
-        raise StorageError(f"{parent}: cannot be written ({error.strerror or error})") from None
+        with writing_errors(parent):
+            remove_abandoned(parent, ".")
+            folder.mkdir(parents=True)
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
