@@ -25,7 +25,7 @@ __all__ = [
     "tally",
 ]
 
-Counts: TypeAlias = dict[str, np.ndarray]
+Counts: TypeAlias = Mapping[str, np.ndarray]
 """Counts per window by layer name, int64 `[B]`."""
 
 
@@ -123,11 +123,11 @@ def add_steps(before: Result, after: Result) -> Result:
     return dataclasses.replace(after, logits=before.logits + after.logits, traces=traces, **sums)
 
 
-def _add(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+def _add(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     return {name: counts + after[name] for name, counts in before.items()}
 
 
-def _join(tables: Sequence[Counts]) -> Counts:
+def _join(tables: Sequence[Counts]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
@@ -176,6 +176,10 @@ def as_array(windows: object) -> np.ndarray:
 
 
 def _check_range(windows: np.ndarray, min_value: int, max_value: int) -> None:
+    if min_value == 0 and windows.dtype.kind == "i":  # seen without a sign, negative ones are large
+        unsigned = windows.view(windows.dtype.str.replace("i", "u"))
+        if unsigned.max() <= max_value:
+            return
     smallest, largest = windows.min(), windows.max()
     if min_value <= smallest and largest <= max_value:
         return

@@ -58,6 +58,7 @@ class Model:
         net: The network.
         places: Index of each layer in the core's model, by name; none for a layer without cost.
         macs: Multiply-accumulates per window, by name of the layers that read pixels.
+        columns: Place of every layer of neurons, and of the read-out behind them, in the counts.
     """
 
     def __init__(
@@ -82,6 +83,12 @@ class Model:
             )
         self.net = net
         self.macs = macs(net)
+        self.columns = {
+            name: column
+            for column, name in enumerate(
+                [*(layer.name for layer in net.neurons), net.readout.name]
+            )
+        }
         try:
             self._core = core.Model(isa=isa or "", path=path or "")
             self.places = Planner(net, self._core, core.Synapse).places

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,40 @@ from ._model import PATHS, Model
 from ._plan import image_shape
 
 Int64Array = npt.NDArray[np.int64]
+
+
+class LayerCounts(Mapping[str, np.ndarray]):
+    """Counts per window by layer: columns of an array, whose views are made when they are read.
+
+    To make all of them takes longer than a small network runs.
+    """
+
+    __slots__ = ("_columns", "_counts")
+
+    def __init__(self, columns: Mapping[str, int], counts: Int64Array) -> None:
+        """Name the columns of counts.
+
+        Args:
+            columns: Column by name of the layer, in order; names beyond those of `counts` are left
+                out.
+            counts: int64 [B, layers].
+        """
+        self._columns, self._counts = columns, counts
+
+    def __getitem__(self, name: str) -> Int64Array:
+        column = self._columns[name]
+        if column >= len(self):
+            raise KeyError(name)
+        return self._counts[:, column]
+
+    def __iter__(self) -> Iterator[str]:
+        return islice(self._columns, len(self))
+
+    def __len__(self) -> int:
+        return len(self._counts[0])
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class RunArrays:
@@ -57,21 +92,15 @@ class RunArrays:
         return self._result(time.perf_counter() - start)
 
     def _result(self, seconds: float) -> Result:
-        net = self._model.net
-        names = [*(layer.name for layer in net.neurons), net.readout.name]
-
-        def by_layer(counts: Int64Array) -> dict[str, np.ndarray]:
-            """Columns by layer: the layers of neurons, then the read-out if it has one."""
-            return dict(zip(names, counts.T, strict=False))
-
+        columns = self._model.columns
         return Result(
             backend="event",
             logits=self._logits,
-            scale=net.readout.scale,
-            spikes=by_layer(self._spikes),
-            sops=by_layer(self._sops),
-            events=by_layer(self._events),
-            event_sops=by_layer(self._event_sops),
+            scale=self._model.net.readout.scale,
+            spikes=LayerCounts(columns, self._spikes),
+            sops=LayerCounts(columns, self._sops),
+            events=LayerCounts(columns, self._events),
+            event_sops=LayerCounts(columns, self._event_sops),
             macs=self._model.macs.copy(),
             seconds=seconds,
             traces=self._traces_by_layer() if self._traced else None,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -502,7 +502,7 @@ def _validate(
     return validator.validate(clock.drop_early(packet), clock.latest(packet.arrived))
 
 
-def _total(counts: dict[str, np.ndarray]) -> int:
+def _total(counts: Mapping[str, np.ndarray]) -> int:
     """Sum the counts of all layers for a run of one window."""
     return sum(int(layer[0]) for layer in counts.values())
 

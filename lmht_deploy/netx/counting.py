@@ -247,7 +247,7 @@ def _trace(recording: Recording) -> np.ndarray:
 
 def _sops(net: NetX, windows: np.ndarray, counts: Counts) -> Counts:
     """SOPs of each layer: spikes of the layer before it, and its own where it is recurrent."""
-    found: Counts = {}
+    found: dict[str, np.ndarray] = {}
     before = windows
     for (name, own), layer in zip(counts.items(), net.spiking, strict=True):
         if not isinstance(layer, NetXInput):

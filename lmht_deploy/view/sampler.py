@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -197,7 +197,7 @@ class Sampler:
         return Rates(*((n - m) / seconds for n, m in zip(self._totals, before, strict=True)))
 
 
-def _first_window(counts: dict[str, np.ndarray]) -> tuple[int, ...]:
+def _first_window(counts: Mapping[str, np.ndarray]) -> tuple[int, ...]:
     """The counts of all layers for a run of one window."""
     return tuple(int(layer[0]) for layer in counts.values())
 

@@ -204,7 +204,7 @@ def _result(
 
 def _sops(network: NetworkFile, sent: dict[int, np.ndarray]) -> Counts:
     """SOPs per window, by layer with synapses; a synapse that reads pixels has MACs instead."""
-    found: Counts = {}
+    found: dict[str, np.ndarray] = {}
     for layer in network.layers:
         if layer.synapses:
             total = np.zeros(len(sent[0]), np.int64)

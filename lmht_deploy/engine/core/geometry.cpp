@@ -40,10 +40,19 @@ Geometry::Geometry(Extent kernel_, Extent stride_, Extent padding_, Extent dilat
     height_out = outputs(height_in, kernel.y, stride.y, padding.y, dilation.y);
     width_out = outputs(width_in, kernel.x, stride.x, padding.x, dilation.x);
     row_taps = taps(height_in, height_out, kernel.y, stride.y, padding.y, dilation.y);
-    column_taps = taps(width_in, width_out, kernel.x, stride.x, padding.x, dilation.x);
-    mean_column_taps =
-        double(std::accumulate(column_taps.begin(), column_taps.end(), int64_t(0))) / width_in;
+    set_column_taps(taps(width_in, width_out, kernel.x, stride.x, padding.x, dilation.x));
     order_columns();
+}
+
+void Geometry::set_column_taps(const std::vector<int64_t>& taps) {
+    std::vector<int64_t> sorted = taps;
+    const auto middle = sorted.begin() + width_in / 2;
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    column_taps = *middle;
+    for (int column = 0; column < width_in; ++column)
+        if (const int64_t more = taps[column] - column_taps)
+            other_columns.push_back({column, more});
+    mean_column_taps = double(std::accumulate(taps.begin(), taps.end(), int64_t(0))) / width_in;
 }
 
 void Geometry::order_columns() {

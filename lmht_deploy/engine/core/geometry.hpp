@@ -26,8 +26,15 @@ struct Geometry {
     int height_in = 1, width_in = 1, height_out = 1, width_out = 1;
     std::vector<int32_t> columns;  // input column at each position, -1 in the padding
     std::vector<int32_t> first;    // [width_out] first position of each output pixel
-    // How many output rows (columns) read each input row (column).
-    std::vector<int64_t> row_taps, column_taps;
+    // How many output rows read each input row.
+    std::vector<int64_t> row_taps;
+    // How many output columns read each input column: the same number, but for a few columns.
+    int64_t column_taps = 0;
+    struct OtherColumn {
+        int column;
+        int64_t more;  // than column_taps; less if negative
+    };
+    std::vector<OtherColumn> other_columns;
     double mean_column_taps = 0;
 
     Geometry(Extent kernel, Extent stride, Extent padding, Extent dilation, int height_in,
@@ -44,6 +51,7 @@ struct Geometry {
     }
 
 private:
+    void set_column_taps(const std::vector<int64_t>& taps);
     void order_columns();
 };
 

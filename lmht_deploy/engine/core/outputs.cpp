@@ -18,11 +18,12 @@ Count count_sops(const Synapse& synapse, const Tally& source) {
     if (!synapse.counted) return count;
     const Geometry& geometry = synapse.geometry;
     for (int y = 0; y < geometry.height_in; ++y) {
-        Count row;
-        for (int x = 0; x < geometry.width_in; ++x) {
-            const size_t at = size_t(y) * geometry.width_in + x;
-            row.spikes += geometry.column_taps[x] * source.spikes[at];
-            row.events += geometry.column_taps[x] * source.events[at];
+        Count row{geometry.column_taps * source.row_spikes[y],
+                  geometry.column_taps * source.row_events[y]};
+        for (const auto [column, more] : geometry.other_columns) {
+            const size_t at = size_t(y) * geometry.width_in + column;
+            row.spikes += more * source.spikes[at];
+            row.events += more * source.events[at];
         }
         count.spikes += row.spikes * geometry.row_taps[y] * synapse.fan_out;
         count.events += row.events * geometry.row_taps[y] * synapse.fan_out;
