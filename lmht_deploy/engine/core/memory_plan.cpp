@@ -143,8 +143,7 @@ void RowLayout::bind(unsigned char* rows, int i, PreparedRow& row) const {
 }
 
 Order order_of(const SynapticLayer& layer, int threads, bool tiles, size_t cache_bytes) {
-    if (layer.is_readout() || layer.words() == 1 || !layer.slices_share_inputs())
-        return Order::Rows;
+    if (layer.is_readout() || layer.words() == 1 || !layer.slices_share_inputs) return Order::Rows;
     if (tiles && layer.width * layer.blocks < 2 * TILE_SIZE) return Order::Slices;
     return layer.row_bytes() > cache_bytes || layer.height < 2 * threads ? Order::Slices
                                                                          : Order::Rows;

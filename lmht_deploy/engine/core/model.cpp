@@ -211,13 +211,6 @@ Format Tensor::format(View view) const {
     return packed && format == Format::Counts ? Format::Packed : format;
 }
 
-bool SynapticLayer::slices_share_inputs() const {
-    for (const Synapse& synapse : synapses)
-        for (const Slice& slice : synapse.weights.slices)
-            if (slice.channels != synapse.channels_in) return false;
-    return true;
-}
-
 size_t SynapticLayer::weight_bytes() const {
     size_t bytes = 0;
     for (const Synapse& synapse : synapses)
@@ -381,6 +374,8 @@ SynapticLayer Model::connect(const std::vector<SynapseSpec>& specs, View view) c
         require(layer.channels == spec.channels_out && layer.height == geometry.height_out &&
                     layer.width == geometry.width_out && layer.blocks == blocks,
                 "synapses that are summed differ in shape");
+        for (const Slice& slice : synapse.weights.slices)
+            layer.slices_share_inputs &= slice.channels == synapse.channels_in;
         layer.synapses.push_back(std::move(synapse));
     }
     return layer;

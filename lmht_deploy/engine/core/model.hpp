@@ -105,12 +105,12 @@ struct SynapticLayer {
     std::vector<int32_t> window_thresholds;
     std::vector<bool> narrow_windows;  // [words]: see `NeuronSlice`
     Reset reset = Reset::Subtract;
-    std::vector<int32_t> floor;  // [words * 64]; empty for none
+    std::vector<int32_t> floor;       // [words * 64]; empty for none
+    bool slices_share_inputs = true;  // whether every slice reads all input channels
 
     bool is_readout() const { return out == NO_OUTPUT; }
     int words() const { return (channels + LANES - 1) / LANES; }
     size_t currents_of_a_row() const { return size_t(width) * blocks * LANES; }
-    bool slices_share_inputs() const;  // whether every slice reads all input channels
     size_t weight_bytes() const;
     size_t row_bytes() const;  // of one of the two forms of the weights: what a run touches
 };

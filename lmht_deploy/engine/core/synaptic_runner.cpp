@@ -65,7 +65,7 @@ void SynapticRunner::run_readout(size_t index, int64_t* logits) {
     begin(index);
     const int32_t* const currents = scratch_[0].currents;
     for (int slice = 0; slice < readout.words(); ++slice) {
-        if (slice == 0 || !readout.slices_share_inputs()) prepare(index, 0, 0, slice, 0);
+        if (slice == 0 || !readout.slices_share_inputs) prepare(index, 0, 0, slice, 0);
         compute(index, {0, 1}, slice, scratch_[0].prepared.data(), 0, {});
         const int end = std::min(readout.channels, (slice + 1) * LANES);
         for (int c = slice * LANES; c < end; ++c) {
@@ -116,7 +116,7 @@ Path SynapticRunner::choose_path(const Synapse& synapse, const Source& source, i
 
 // The paths that all rows of the layer take.
 void SynapticRunner::choose_paths(const SynapticLayer& layer) {
-    const int slices = layer.slices_share_inputs() ? 1 : layer.words();
+    const int slices = layer.slices_share_inputs ? 1 : layer.words();
     auto path = paths_.begin();
     for (int slice = 0; slice < slices; ++slice)
         for (const Synapse& synapse : layer.synapses) {
@@ -134,7 +134,7 @@ void SynapticRunner::begin(size_t index) {
         const auto multiplied = [&](int slice) { return multiplies(layer, s, slice); };
         const Synapse& synapse = layer.synapses[s];
         if (!synapse.image) continue;
-        const int slices = layer.slices_share_inputs() ? 1 : layer.words();
+        const int slices = layer.slices_share_inputs ? 1 : layer.words();
         bool any = false;
         for (int slice = 0; slice < slices; ++slice) any = any || multiplied(slice);
         if (!any) continue;
@@ -210,7 +210,7 @@ void SynapticRunner::run_some_rows(size_t index, RowRange rows, int thread, bool
     const PreparedRow* const prepared = scratch_[thread].prepared.data();
     WeightRange next;
     for (int slice = 0; slice < layer.words(); ++slice) {
-        if (slice == 0 || !layer.slices_share_inputs()) prepare_rows(index, rows, slice, thread);
+        if (slice == 0 || !layer.slices_share_inputs) prepare_rows(index, rows, slice, thread);
         if (slice == 0) remember_path(index, rows, prepared);
         if (slice == 0 && prefetch)
             next = next_weights(model_, plan_, index, last_paths_).part(rows, layer.height);
@@ -289,28 +289,29 @@ WeightRange SynapticRunner::weights_after(size_t index, int slice, Path path) co
 void SynapticRunner::compute(size_t index, RowRange rows, int slice, const PreparedRow* prepared,
                              int thread, WeightRange next) {
     if (multiply(index, rows, slice, thread, next)) next = {};
-    for (int y = rows.first; y < rows.last; ++y)
-        compute_row(index, rows, y, slice, prepared[y - rows.first], thread,
-                    next.part({y - rows.first, y - rows.first + 1}, rows.last - rows.first));
-}
-
-void SynapticRunner::compute_row(size_t index, RowRange rows, int y, int slice,
-                                 const PreparedRow& prepared, int thread, WeightRange next) {
     const SynapticLayer& layer = this->layer(index);
     const Activation* const out = layer.is_readout() ? nullptr : &activations_[layer.out];
-    NeuronRow row = neuron_row(layer, out, y, slice, scratch_[thread].currents);
-    connect(row, index, rows, y, slice, prepared, thread);
-    row.silent_blocks = prepared.silent_blocks;
-    if (layer.is_readout()) return kernels_.currents(row);
+    NeuronRow row = neuron_row(layer, out, rows.first, slice, scratch_[thread].currents);
     if (fires_windows(layer)) row.window = &out->view(View::Window);
-    if (potentials_) row.potentials = potentials_->row(index, y, slice);
-    row.prefetch = next.from;
-    row.prefetch_bytes = next.bytes;
+    for (row.y = rows.first; row.y < rows.last; ++row.y)
+        compute_row(row, index, rows, slice, prepared[row.y - rows.first], thread, next);
+}
+
+void SynapticRunner::compute_row(NeuronRow& row, size_t index, RowRange rows, int slice,
+                                 const PreparedRow& prepared, int thread, WeightRange next) {
+    connect(row, index, rows, row.y, slice, prepared, thread);
+    row.silent_blocks = prepared.silent_blocks;
+    if (layer(index).is_readout()) return kernels_.currents(row);
+    if (potentials_) row.potentials = potentials_->row(index, row.y, slice);
+    const int i = row.y - rows.first;
+    const WeightRange part = next.part({i, i + 1}, rows.last - rows.first);
+    row.prefetch = part.from;
+    row.prefetch_bytes = part.bytes;
     kernels_.neurons(row);
 }
 
 Path SynapticRunner::path_of(const SynapticLayer& layer, size_t synapse, int slice) const {
-    const int inputs = layer.slices_share_inputs() ? 0 : slice;
+    const int inputs = layer.slices_share_inputs ? 0 : slice;
     return paths_[inputs * layer.synapses.size() + synapse];
 }
 
@@ -373,7 +374,7 @@ void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, 
         const int own = plan_.layers[index].order == Order::Slices ? y : 0;
         const PreparedRow* prepared = nullptr;
         for (int slice = 0; slice < layer.words(); ++slice) {
-            if (slice == 0 || !layer.slices_share_inputs())
+            if (slice == 0 || !layer.slices_share_inputs)
                 prepared = &prepare(index, y, own, slice, thread);
             NeuronRow row = neuron_row(layer, &activations_[layer.out], y, slice,
                                        ring.currents(slot, y, slice));

@@ -80,8 +80,8 @@ private:
     // Rows of one slice, whose inputs begin at `prepared`.
     void compute(size_t index, RowRange rows, int slice, const PreparedRow* prepared, int thread,
                  WeightRange next);
-    void compute_row(size_t index, RowRange rows, int y, int slice, const PreparedRow& prepared,
-                     int thread, WeightRange next);
+    void compute_row(NeuronRow& row, size_t index, RowRange rows, int slice,
+                     const PreparedRow& prepared, int thread, WeightRange next);
     bool multiply(size_t index, RowRange rows, int slice, int thread, WeightRange next);
     void connect(NeuronRow& row, size_t index, RowRange rows, int y, int slice,
                  const PreparedRow& prepared, int thread);
