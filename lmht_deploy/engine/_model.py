@@ -137,8 +137,9 @@ class Model:
     def costs(self) -> dict[str, float]:
         """Costs of the parts of the paths, by name, from which the engine chooses.
 
-        The first model of a process measures them for its tier in about 20 ms. They change the
-        speed of a run, never its integers. All are in nanoseconds, except `large_slice_factor`:
+        The first model of a process measures them for its tier in about 20 ms, all but
+        `streamed_byte`. They change the speed of a run, never its integers. All are in nanoseconds,
+        except `large_slice_factor`:
 
         ==================== ==========================================================
         name                 cost
@@ -151,6 +152,7 @@ class Model:
         `graded_pixel`       the same, path `graded`, which has two lists
         `list_word`          lists: 64 inputs under an output row, active or not
         `extra_list_pixel`   path `shared`: an output pixel of a third list
+        `streamed_byte`      lists: a byte of weights, if those of all layers exceed the cache
         `dense_slot`         path `dense`: an input and 64 output channels
         `dense_pixel`        path `dense`: an output pixel at one step
         `dense_word`         path `dense`: 64 inputs under an output row

@@ -28,7 +28,8 @@ static SynapseTraits traits(Format format, int64_t max_count) {
             .aligned_channels = true,
             .slices = 1,
             .row_pixels = 12,
-            .rows_per_spike = 3};
+            .rows_per_spike = 3,
+            .streamed_bytes = 0};
 }
 
 // Of one output row, under which lie 3 x 10 pixels of 64 channels in 4 steps.
@@ -91,6 +92,16 @@ TEST(tiles_are_counted_where_the_tier_has_them) {
     CHECK_EQUAL(dense(synapse, 1), 9 * 4 * 16.0);  // less than a tile takes one
     synapse.row_pixels = 0;
     CHECK_EQUAL(dense(synapse, 1), *chooser().estimate(synapse, spikes(FULL))[Path::Dense]);
+}
+
+TEST(lists_wait_for_weights_from_beyond_the_caches) {
+    SynapseTraits synapse = traits(Format::Counts, 3);
+    const PathCosts cached = chooser().estimate(synapse, spikes(100));
+    synapse.streamed_bytes = 1000;
+    const PathCosts streamed = chooser().estimate(synapse, spikes(100));
+    for (const Path path : {Path::Graded, Path::Weighted})
+        CHECK(std::abs(*streamed[path] - *cached[path] - 1000 * COSTS.streamed_byte) < 1e-9);
+    CHECK_EQUAL(*streamed[Path::Dense], *cached[Path::Dense]);
 }
 
 TEST(cheapest_is_the_least_of_what_is_possible) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -20,8 +21,10 @@ constexpr int FEW = 32, MANY = 4;  // one of so many inputs is active
 struct Shape {
     int channels, height, width;
 
-    double rows() const { return height - KERNEL + 1; }       // of the output
-    double row_pixels() const { return width + KERNEL - 1; }  // positions of a row
+    double rows() const { return height - KERNEL + 1; }      // of the output
+    double positions() const { return width + KERNEL - 1; }  // of a row of the input
+    double pitch() const { return width + KERNEL / 2; }      // of a row of its image
+    double tiles() const { return std::ceil((rows() * pitch() - KERNEL / 2) / TILE_SIZE); }
 };
 constexpr Shape SMALL{64, 10, 2 * TILE}, LARGE{512, 4, TILE};
 
@@ -29,6 +32,9 @@ constexpr Shape SMALL{64, 10, 2 * TILE}, LARGE{512, 4, TILE};
 // rises, slows all of them alike. Rounds beside another process take longer than ENOUGH, but two of
 // them would hardly find each probe undisturbed.
 constexpr int MIN_ROUNDS = 8, MAX_ROUNDS = 16, REPETITIONS = 3;
+// The unit that multiplies tiles runs at a fraction of its rate until the clock and the voltage of
+// the core have followed, some microseconds later.
+constexpr int TILE_REPETITIONS = 40;
 constexpr std::chrono::milliseconds ENOUGH{15};
 
 // ----------------------------------------------------------------------------------------------
@@ -46,7 +52,8 @@ Costs times(Costs costs, double factor) {
     for (float* cost :
          {&costs.binary_row, &costs.graded_row, &costs.weighted_row, &costs.dense_slot,
           &costs.dense_pixel, &costs.tile_product, &costs.tile_pixel, &costs.dense_word,
-          &costs.list_pixel, &costs.graded_pixel, &costs.list_word, &costs.extra_list_pixel})
+          &costs.list_pixel, &costs.graded_pixel, &costs.list_word, &costs.extra_list_pixel,
+          &costs.streamed_byte})
         *cost = float(*cost * factor);
     return costs;
 }
@@ -143,22 +150,26 @@ class Probe {
 public:
     // One of `every` inputs is active.
     Probe(const std::shared_ptr<const Model>& model, Shape shape, int every)
-        : engine_(model, 1), window_(size_t(STEPS) * shape.channels * shape.height * shape.width) {
+        : engine_(model, 1),
+          repetitions_(model->policy == PathPolicy::Dense && model->kernels->multiply
+                           ? TILE_REPETITIONS
+                           : REPETITIONS),
+          window_(size_t(STEPS) * shape.channels * shape.height * shape.width) {
         const int max_count = int(model->tensors[0].max);
         for (uint32_t i = 0; i < window_.size(); ++i)
             if (is_active(i, uint32_t(every))) window_[i] = 1 + int32_t(i) % max_count;
         const double words = shape.channels / LANES, places = KERNEL * shape.rows() * STEPS;
         sample_.pixels = shape.rows() * shape.width * STEPS;
-        sample_.words = places * shape.row_pixels() * words;
+        sample_.words = places * shape.positions() * words;
         sample_.inputs = sample_.pixels * KERNEL * KERNEL * shape.channels;
-        sample_.tile_pixels = shape.rows() * shape.row_pixels() * STEPS;
-        sample_.products = sample_.tile_pixels / TILE_SIZE * (LANES / TILE_SIZE) * KERNEL * KERNEL *
-                           shape.channels / DEPTH;
+        sample_.tile_pixels = shape.rows() * shape.pitch() * STEPS;
+        sample_.products =
+            shape.tiles() * STEPS * (LANES / TILE_SIZE) * KERNEL * KERNEL * shape.channels / DEPTH;
     }
 
     // The first run of some loads the caches.
     void run() {
-        for (int i = 0; i < REPETITIONS; ++i) run_once();
+        for (int i = 0; i < repetitions_; ++i) run_once();
     }
 
     const CostSample& sample() const { return sample_; }
@@ -174,6 +185,7 @@ private:
     }
 
     Engine engine_;
+    int repetitions_;
     std::vector<int32_t> window_;
     CostSample sample_;
 };

@@ -339,6 +339,7 @@ Synapse Model::make_synapse(const SynapseSpec& spec, View view) const {
                     .fan_out = spec.channels_out / spec.groups,
                     .exponent = spec.exponent,
                     .counted = spec.counted,
+                    .streamed = false,
                     .weights = {},
                     .image = {},
                     .offsets = {},
@@ -434,6 +435,7 @@ void Model::add_readout(const std::vector<SynapseSpec>& specs, const int32_t* bi
     ++synaptic_layers;
     gather_all_weights();
     choose_windows_fired_at_once();
+    note_streamed_weights();
     finished = true;
 }
 
@@ -445,6 +447,18 @@ void Model::choose_windows_fired_at_once() {
             if (!out.window_only || !out.reads[int(View::Window)])
                 layer.synaptic->window_thresholds.clear();
         }
+}
+
+// Small weights are left out: their paths are chosen row by row.
+void Model::note_streamed_weights() {
+    size_t bytes = 0;
+    for (const Layer& layer : layers)
+        if (layer.synaptic) bytes += layer.synaptic->row_bytes();
+    if (bytes <= cache_bytes) return;
+    for (Layer& layer : layers)
+        if (layer.synaptic)
+            for (Synapse& synapse : layer.synaptic->synapses)
+                synapse.streamed = synapse.weights.size > MIXED_BYTES;
 }
 
 void Model::gather_all_weights() {

@@ -15,6 +15,10 @@
 
 namespace lmht {
 
+// Weights beyond which all output rows take one path, so that only one form of them passes through
+// the caches.
+constexpr size_t MIXED_BYTES = size_t(1) << 18;
+
 // Weights that stay in the cache of a core, at most: a larger one was not tried.
 constexpr size_t MAX_CACHE_BYTES = size_t(1) << 20;
 
@@ -72,7 +76,8 @@ struct Synapse {
     int fan_out;  // output channels that a spike reaches at each output pixel
     int exponent;
     bool counted;
-    PackedWeights weights;                     // empty for a channelwise synapse
+    bool streamed = false;  // whether the weights are read from beyond the caches of a core
+    PackedWeights weights;  // empty for a channelwise synapse
     std::optional<ImageLayout> image;          // of what it reads, where tiles are multiplied
     std::vector<std::vector<size_t>> offsets;  // in it, by slice: see `DenseProduct`
     std::vector<int32_t> taps;                 // channelwise: [kernel.y][kernel.x][words * 64]
@@ -169,6 +174,7 @@ private:
     void note_uses(const Layer& layer);
     void note_use(int tensor, View view);
     void choose_windows_fired_at_once();
+    void note_streamed_weights();
     void gather_all_weights();
 
     Aligned<uint8_t> weights_;  // of all layers

@@ -151,6 +151,7 @@ nb::dict costs_of(const lmht::Model& model) {
     found["graded_pixel"] = costs.graded_pixel;
     found["list_word"] = costs.list_word;
     found["extra_list_pixel"] = costs.extra_list_pixel;
+    found["streamed_byte"] = costs.streamed_byte;
     return found;
 }
 

@@ -105,18 +105,19 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
                         const Costs& costs) {
     const Geometry& geometry = synapse.geometry;
     const double factor = slice_factor(slice.bytes, costs.large_slice_factor);
-    return {.format = source.spikes.format,
-            .steps = blocks_in_use(source),
-            .max_count = source.max_count,
-            .width = geometry.width_out,
-            .kernel = geometry.kernel,
-            .positions = int(geometry.columns.size()),
-            .channels = slice.channels,
-            .aligned_channels = slice.channel0 % LANES == 0,
-            .slices = int(synapse.weights.slices.size()),
-            .row_pixels = synapse.image ? synapse.image->pitch() : 0,
-            .rows_per_spike =
-                geometry.mean_column_taps * slice.channels / synapse.channels_in * factor};
+    return {
+        .format = source.spikes.format,
+        .steps = blocks_in_use(source),
+        .max_count = source.max_count,
+        .width = geometry.width_out,
+        .kernel = geometry.kernel,
+        .positions = int(geometry.columns.size()),
+        .channels = slice.channels,
+        .aligned_channels = slice.channel0 % LANES == 0,
+        .slices = int(synapse.weights.slices.size()),
+        .row_pixels = synapse.image ? synapse.image->pitch() : 0,
+        .rows_per_spike = geometry.mean_column_taps * slice.channels / synapse.channels_in * factor,
+        .streamed_bytes = synapse.streamed ? slice.bytes : 0};
 }
 
 // Number of spikes that both time-steps of a pair have, in the input rows under output row `y`.
@@ -208,12 +209,13 @@ double PathChooser::dense(const SynapseTraits& synapse, const SpikeStatistics& s
     return products * costs_.tile_product + pixels * costs_.tile_pixel + fill;
 }
 
-// Time of handling the lists: ending one per output pixel and step (`pixel`), and searching
-// the input words for spikes (list_word), which is done once for all slices.
+// Time of handling the lists: ending one per output pixel and step (`pixel`), searching the input
+// words for spikes (list_word), which is done once for all slices, and waiting for weights.
 double PathChooser::listing(const SynapseTraits& synapse, const SpikeStatistics& spikes,
                             double pixel) const {
     const double pixels = double(spikes.rows) * synapse.width * synapse.steps;
-    return pixels * pixel + words(synapse, spikes) * costs_.list_word / synapse.slices;
+    return pixels * pixel + words(synapse, spikes) * costs_.list_word / synapse.slices +
+           double(synapse.streamed_bytes) * costs_.streamed_byte;
 }
 
 PathCosts PathChooser::estimate_all(const SynapseTraits& synapse,

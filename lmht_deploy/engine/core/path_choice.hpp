@@ -28,6 +28,7 @@ struct SynapseTraits {
     int slices;             // that share the lists
     int row_pixels;         // per row and block where tiles are multiplied; 0 where they cannot be
     double rows_per_spike;  // expected rows of weights that one spike adds, weighted by their cost
+    size_t streamed_bytes;  // of the slice, if they are read from beyond the caches of a core
 };
 
 SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source& source,

@@ -8,15 +8,13 @@
 namespace lmht {
 namespace {
 
-// Weights up to which each output row has a path of its own. Larger ones take one path for the
-// whole layer, so that only one form of them passes through the caches; and so do those of tiles,
-// which read an image of the whole input.
-constexpr size_t MIXED_BYTES = size_t(1) << 18;
 constexpr int TASKS_PER_THREAD = 8;  // of a layer with Order::Slices
 
 // Weights beyond which those of several layers do not stay in a core's cache.
 constexpr size_t STREAMED_BYTES = size_t(1) << 18;
 
+// Whether all output rows take the same path: those of large weights do, and those of tiles, which
+// read an image of the whole input.
 bool has_one_path(const Synapse& synapse) {
     return synapse.image || synapse.weights.size > MIXED_BYTES;
 }
