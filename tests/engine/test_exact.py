@@ -415,6 +415,63 @@ def test_pooled_counts_up_to_a_byte(high: int, padding: int, isa: str) -> None:
     check(net, windows, isa)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize("pool", [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 1), (7, 7, 0)])
+def test_pools_that_are_read_as_windows(
+    pool: tuple[int, int, int], levels: int, threads: int, isa: str
+) -> None:
+    """Sums of windows are pooled at once; events are those of the single steps."""
+    b = Builder(63, shape=(9, 8, 15), steps=4, max_value=2)
+    how: dict[str, Any] = {"steps": 4, "levels": levels, "omega": "uniform"}
+    high = {"threshold": (5000, 90_000)}
+    a = b.neurons("a", b.conv(b.sum_pool("input", 3, 1, 1), 70), **how, **high)
+    last = b.neurons("c", b.conv(b.sum_pool(a, *pool), 130), **how, **high)
+    if pool[1] == 1:
+        last = b.sum_pool(b.sum_pool(last), 3, 1, 1)
+        last = b.neurons("d", b.conv(last, 9, 1, padding=0), **how, **high)
+    last = b.add(Flatten(name="flat", source=b.sum_pool(last, 2, 2, 1)))
+    last = b.neurons("e", b.linear(last, 70), **how, **high)
+    last = b.add(Flatten(name="flatter", source=last))
+    net = b.finish(b.neurons("f", b.linear(last, 9), b.linear(last, 9), **how))
+    windows = windows_for(net, 4, density=0.5)
+    windows[1] = 0
+    windows[2, 1:] = 0
+    check(net, windows, isa, threads)
+
+
+@pytest.mark.parametrize("omegas", [("uniform", "identity"), ("uniform", "random")])
+@pytest.mark.parametrize("levels", [1, 3])
+def test_pools_of_two_readers(levels: int, omegas: tuple[str, str], isa: str) -> None:
+    """Steps are kept where only one of two readers sums the window."""
+    b = Builder(64, shape=(2, 8, 9), steps=3)
+    how: dict[str, Any] = {"steps": 3, "levels": levels, "threshold": (500, 9000)}
+    a = b.neurons("a", b.conv("input", 70), omega="uniform", **how)
+    pools = b.sum_pool(a), b.max_pool(a, 2, 2)
+    c, d = (
+        b.neurons(name, *(b.conv(pool, 70) for pool in pools), omega=omega, **how)
+        for name, omega in zip("cd", omegas, strict=True)
+    )
+    e = b.neurons("e", b.conv(b.sum_pool(c), 9), b.conv(b.max_pool(d), 9), omega="uniform", **how)
+    net = b.finish(e)
+    check(net, windows_for(net, 3, density=0.5), isa)
+
+
+@pytest.mark.parametrize("size", [4, 7, 8, 9])
+def test_pooled_windows_beyond_a_byte(size: int, isa: str) -> None:
+    """Sums up to 4 * 16 * 4 = 256 and more, of a window, and of a step."""
+    b = Builder(65, shape=(3, 9, 9), steps=4)
+    how: dict[str, Any] = {"steps": 4, "omega": "uniform", "threshold": (1, 2), "bias": (0, 1)}
+    a = b.neurons("a", b.conv("input", 66), levels=4, **how)
+    c = b.neurons("c", b.conv("input", 66), levels=1, **how)
+    how["threshold"] = (1000, 90_000)
+    pooled = [b.conv(b.sum_pool(layer, size, 1), 5, padding=4) for layer in (a, c)]
+    net = b.finish(b.neurons("d", *pooled, levels=1, **how))
+    windows = windows_for(net, 3, density=0.9)
+    windows[1] = 3
+    check(net, windows, isa)
+
+
 def test_flatten_read_by_shortcuts_and_by_another_flatten(isa: str) -> None:
     rng = np.random.default_rng(24)
     b = Builder(24, shape=(3, 4, 5), steps=2)

@@ -26,15 +26,16 @@ inline SynapseSpec convolution(int source, const std::vector<int8_t>& weight, in
             .counted = true};
 }
 
-// Adds IF neurons with an identity T-GIM under one convolution. Returns the number of their output.
+// Adds IF neurons with an identity T-GIM, or a uniform one, under one convolution. Returns the
+// number of their output.
 inline int add_convolution(Model& model, int source, int channels, int kernel, int stride = 1,
-                           int levels = 1) {
+                           int levels = 1, bool uniform = false) {
     const Tensor in = model.tensors[source];
     std::mt19937 random(source + 1);
     std::vector<int8_t> weight(size_t(channels) * in.channels * kernel * kernel);
     for (int8_t& w : weight) w = int8_t(random_between(random, -127, 127));
     const std::vector<int32_t> bias(channels, 0), threshold(channels, 500), v0(channels, 0);
-    std::vector<int32_t> omega(size_t(in.steps) * in.steps, 0);
+    std::vector<int32_t> omega(size_t(in.steps) * in.steps, uniform);
     for (int t = 0; t < in.steps; ++t) omega[size_t(t) * in.steps + t] = 1;
     return model.add_neurons({convolution(source, weight, channels, kernel, stride)},
                              {.bias = bias.data(),

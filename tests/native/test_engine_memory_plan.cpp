@@ -150,6 +150,60 @@ TEST(sums_of_a_window_keep_the_format_of_a_step) {
     CHECK(view_of(2, 256) == View::Window);  // no step fits, either
 }
 
+static int add_sum_pool(Model& model, int source, int size = 2) {
+    return model.add_pool(source, {size, size}, {size, size}, {0, 0}, false);
+}
+
+TEST(sums_of_a_window_are_pooled_where_nobody_reads_the_steps) {
+    Model model(choose_kernels("generic"));
+    model.add_input(9, 16, 16, 4, 0, 1);
+    const auto uniform = [&](int source) {
+        return add_convolution(model, source, 70, 3, 1, 1, true);
+    };
+    const int first = uniform(0);
+    const int once = add_sum_pool(model, first), twice = add_sum_pool(model, once);
+    const int small = uniform(twice);
+    const int max = model.add_pool(first, {2, 2}, {2, 2}, {0, 0}, true);
+    const int steps = add_convolution(model, add_sum_pool(model, first), 70, 3);
+    const int other = add_sum_pool(model, uniform(max)), wide = add_sum_pool(model, first, 8);
+    const int flat = model.add_flatten(small),
+              flat_pool = model.add_flatten(add_sum_pool(model, small));
+    const int flat_steps = model.add_flatten(steps);
+    uniform(wide);
+    uniform(other);
+    uniform(flat);
+    uniform(flat_pool);
+    const int both = add_sum_pool(model, small);
+    uniform(both);
+    add_convolution(model, both, 70, 3);
+    add_convolution(model, flat_steps, 70, 1);
+    add_classes(model, add_convolution(model, flat_steps, 70, 1), 5);
+    std::vector<int> summed;
+    for (size_t i = 0; i < model.tensors.size(); ++i)
+        if (model.tensors[i].summed) summed.push_back(int(i));
+    CHECK_EQUAL(summed, (std::vector<int>{twice, other, flat, flat_pool - 1, flat_pool}));
+    const MemoryPlan plan(model, 1);
+    std::vector<unsigned char> memory(plan.bytes);
+    const auto view = [&](int tensor, View view) {
+        return plan.tensors[tensor].in(memory.data()).view(view);
+    };
+    CHECK(view(once, View::Steps).count && !view(once, View::Window).mask);
+    CHECK(view(twice, View::Steps).mask && !view(twice, View::Steps).count);
+    CHECK(view(twice, View::Window).count);
+    CHECK(view(flat, View::Window).count);
+    CHECK(view(both, View::Steps).count && view(both, View::Window).count);
+}
+
+TEST(windows_are_fired_at_once_before_a_flatten) {
+    Model model(choose_kernels("generic"));
+    model.add_input(2, 4, 4, 4, 0, 1);
+    const int before_pool = add_convolution(model, 0, 9, 3, 1, 1, true);
+    const int last = add_convolution(model, add_sum_pool(model, before_pool), 9, 3, 1, 1, true);
+    add_classes(model, model.add_flatten(last), 3);
+    CHECK(model.layers[before_pool].synaptic->window_thresholds.empty());  // its steps are counted
+    CHECK(!model.layers[last].synaptic->window_thresholds.empty());
+}
+
 TEST(order_follows_weights_and_rows) {
     Model model(choose_kernels("generic"));
     model.add_input(64, 12, 12, 2, 0, 1);

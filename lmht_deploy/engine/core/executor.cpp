@@ -55,7 +55,7 @@ void Executor::encode_window(const int32_t* window) {
 
 Spikes Executor::encode_step(const int32_t* counts, int step, const Tally& tally) {
     const Spikes spikes = one_step(activations_[0].view(View::Steps), step);
-    encode_rows(counts, spikes, [&](int y) { model_->kernels->tally(spikes, tally, y); });
+    encode_rows(counts, spikes, [&](int y) { model_->kernels->tally(spikes, spikes, tally, y); });
     return spikes;
 }
 
@@ -65,25 +65,35 @@ void Executor::finish_input() {
 
 void Executor::run_pool(const Pool& pool) {
     const Spikes& in = activations_[pool.source].view(View::Steps);
-    const Spikes& out = activations_[pool.out].view(View::Steps);
+    const Activation& activation = activations_[pool.out];
+    const Spikes& out = activation.view(View::Steps);
+    const bool summed = model_->tensors[pool.out].summed;
     pool_.run(out.height, [&](int y, int) {
-        model_->kernels->pool({.in = &in,
-                               .out = &out,
-                               .kernel_y = pool.kernel.y,
-                               .kernel_x = pool.kernel.x,
-                               .stride_x = pool.stride.x,
-                               .padding_x = pool.padding.x,
-                               .first_row = y * pool.stride.y - pool.padding.y,
-                               .y = y,
-                               .max = pool.max});
+        const int64_t active =
+            model_->kernels->pool({.in = &in,
+                                   .out = &out,
+                                   .window = summed ? &activation.view(View::Window) : nullptr,
+                                   .kernel_y = pool.kernel.y,
+                                   .kernel_x = pool.kernel.x,
+                                   .stride_x = pool.stride.x,
+                                   .padding_x = pool.padding.x,
+                                   .first_row = y * pool.stride.y - pool.padding.y,
+                                   .y = y,
+                                   .max = pool.max});
+        if (summed) activation.tally.row_active[int(View::Window)][y] = active;
         finish(pool.out, y);
     });
 }
 
 void Executor::run_flatten(const Flatten& layer) {
-    flatten(activations_[layer.source].view(View::Steps),
-            activations_[layer.out].view(View::Steps));
-    finish(layer.out, 0);
+    const Activation &in = activations_[layer.source], &out = activations_[layer.out];
+    const bool summed = model_->tensors[layer.out].summed;
+    const View view = summed ? View::Window : View::Steps;
+    flatten(in.view(view), out.view(view));
+    if (summed)
+        finish_flat_window(model_->tensors[layer.source], in.tally, out.tally);
+    else
+        finish(layer.out, 0);
 }
 
 void Executor::finish(int tensor, int y) {

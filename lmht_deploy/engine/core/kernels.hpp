@@ -167,6 +167,7 @@ struct NeuronRow {
 // Pooling of one output row over windows that may reach into the padding.
 struct PoolRow {
     const Spikes *in, *out;
+    const Spikes* window;  // the sums of all steps, of which `out` gets the mask; else null
     int kernel_y, kernel_x, stride_x, padding_x, first_row, y;
     bool max;
 };
@@ -221,9 +222,11 @@ struct Kernels {
     // Row y of View::Compact of packed counts, and its active blocks, as `step_bit`; returns how
     // many entries are not 0.
     int64_t (*compact)(const Spikes& in, const Spikes& out, int y, uint64_t& active_blocks);
-    void (*pool)(const PoolRow&);
-    // Returns how many entries are not 0.
-    int64_t (*tally)(const Spikes&, const Tally&, int y);
+    // Returns how many entries of `window` are not 0.
+    int64_t (*pool)(const PoolRow&);
+    // Row y of `steps`; `sums` have the same sums over the steps. Returns how many entries of
+    // `steps` are not 0.
+    int64_t (*tally)(const Spikes& steps, const Spikes& sums, const Tally&, int y);
 };
 
 const Kernels* kernels_generic();

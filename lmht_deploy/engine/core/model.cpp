@@ -251,26 +251,45 @@ int Model::add_tensor(const Tensor& tensor, Layer layer) {
     require(tensor.min <= tensor.max && largest * tensor.steps <= INT32_MAX,
             "spike counts of a window can exceed 32 bits");
     tensors.push_back(tensor);
-    note_uses(layer);
     layers.push_back(std::move(layer));
     return int(tensors.size()) - 1;
 }
 
-void Model::note_use(int tensor, View view) {
+void Model::note_use(int tensor, int reader, View view) {
     Tensor& read = tensors[tensor];
-    read.last_use = int(layers.size());
+    read.last_use = std::max(read.last_use, reader);
     read.reads[int(view)] = true;
     read.window_only = read.window_only && view == View::Window;
     if (view == View::Window)
         read.reads[int(read.canonical(View::Blocks))] = true;  // summed from it
 }
 
-void Model::note_uses(const Layer& layer) {
-    if (layer.pool) note_use(layer.pool->source, View::Steps);
-    if (layer.flatten) note_use(layer.flatten->source, View::Steps);
-    if (layer.synaptic)
-        for (const Synapse& synapse : layer.synaptic->synapses)
-            note_use(synapse.source, synapse.view);
+// Whether a layer without synapses writes the sums of a window, but no steps: where only they are
+// read, and there is a kernel for them.
+bool Model::sums_window(const Layer& layer, const Tensor& out) const {
+    if (!out.is_read_as_window()) return false;
+    if (!layer.pool) return bool(layer.flatten);
+    const Format in = tensors[layer.pool->source].format(View::Steps);
+    return !layer.pool->max && out.format(View::Window) == Format::Counts &&
+           (in == Format::Binary || in == Format::Counts);
+}
+
+// From the last layer to the first: what a layer without synapses reads depends on its readers.
+void Model::note_uses() {
+    for (int reader = int(layers.size()) - 1; reader >= 0; --reader) {
+        const Layer& layer = layers[reader];
+        if (layer.synaptic) {
+            for (const Synapse& synapse : layer.synaptic->synapses)
+                note_use(synapse.source, reader, synapse.view);
+            continue;
+        }
+        Tensor& out = tensors[reader];
+        out.summed = sums_window(layer, out);
+        if (out.summed) out.reads[int(View::Blocks)] = false;
+        if (layer.pool) note_use(layer.pool->source, reader, View::Steps);
+        if (layer.flatten)
+            note_use(layer.flatten->source, reader, out.summed ? View::Window : View::Steps);
+    }
 }
 
 // --------------------------------------------------------------------------------------------------
@@ -430,9 +449,9 @@ void Model::add_readout(const std::vector<SynapseSpec>& specs, const int32_t* bi
     layer.bias = bias_of_block(bias, channels, view == View::Window ? blocks : 1);
     Layer holder;
     holder.synaptic = std::move(layer);
-    note_uses(holder);
     layers.push_back(std::move(holder));
     ++synaptic_layers;
+    note_uses();
     gather_all_weights();
     choose_windows_fired_at_once();
     note_streamed_weights();
@@ -442,11 +461,9 @@ void Model::add_readout(const std::vector<SynapseSpec>& specs, const int32_t* bi
 // Only a layer whose single steps nobody reads fires windows at once.
 void Model::choose_windows_fired_at_once() {
     for (Layer& layer : layers)
-        if (layer.synaptic && !layer.synaptic->is_readout()) {
-            const Tensor& out = tensors[layer.synaptic->out];
-            if (!out.window_only || !out.reads[int(View::Window)])
-                layer.synaptic->window_thresholds.clear();
-        }
+        if (layer.synaptic && !layer.synaptic->is_readout() &&
+            !tensors[layer.synaptic->out].is_read_as_window())
+            layer.synaptic->window_thresholds.clear();
 }
 
 // Small weights are left out: their paths are chosen row by row.

@@ -47,6 +47,7 @@ struct Tensor {
     int last_use = 0;            // index of the last layer that reads it
     bool reads[VIEWS] = {true};  // views that are read, by `View`
     bool window_only = true;     // whether layers read no other view than the window
+    bool summed = false;         // whether a pooling or Flatten writes the window itself
 
     int words() const { return (channels + LANES - 1) / LANES; }
     size_t values() const { return size_t(steps) * channels * height * width; }
@@ -56,6 +57,7 @@ struct Tensor {
     int64_t max_count(View view) const;
     View canonical(View view) const;  // the first view that holds the same values
     Format format(View view) const;
+    bool is_read_as_window() const { return window_only && reads[int(View::Window)]; }
 };
 
 // The arguments of a synapse: weight int8 [channels_out][channels_in / groups][kernel.y][kernel.x].
@@ -171,8 +173,9 @@ private:
     const Tensor& source(int tensor) const;
     Synapse make_synapse(const SynapseSpec& spec, View view) const;
     SynapticLayer connect(const std::vector<SynapseSpec>& specs, View view) const;
-    void note_uses(const Layer& layer);
-    void note_use(int tensor, View view);
+    void note_uses();
+    void note_use(int tensor, int reader, View view);
+    bool sums_window(const Layer& layer, const Tensor& out) const;
     void choose_windows_fired_at_once();
     void note_streamed_weights();
     void gather_all_weights();

@@ -5,8 +5,27 @@
 namespace lmht {
 namespace {
 
-// The sum or the maximum of words of counts. No byte overflows: the result has the format of values
-// that fit.
+// The sum of words of binary spikes, byte by byte. No byte overflows: the result has the format of
+// values that fit.
+template <class Tier>
+struct BinaryWords {
+    typename Tier::Counts k;
+    uint64_t any = 0;
+
+    LMHT_INLINE void add(const Spikes& in, size_t at) {
+        any |= in.mask[at];
+        Tier::count(k, in.mask[at]);
+    }
+
+    LMHT_INLINE void raise_to(const Spikes&, size_t) {}  // the maximum is binary: see `pool_union`
+
+    LMHT_INLINE void put(const Spikes& out, size_t to) const {
+        out.mask[to] = any;
+        Tier::put(k, out.count + to * LANES);
+    }
+};
+
+// The sum or the maximum of words of counts. No byte overflows here, either.
 struct CountWords {
     U8 k[PARTS] = {};
     uint64_t any = 0;
@@ -42,21 +61,16 @@ private:
 template <class Tier>
 LMHT_INLINE void sum_words(const Spikes& in, size_t at, int span, const Spikes& out, size_t to) {
     const size_t step_words = in.word(1, 0, 0);
-    uint64_t any = 0;
-    if (in.format == Format::Binary && out.format == Format::Counts) {
-        typename Tier::Counts counts;
-        for (int s = 0; s < span; ++s, at += step_words) {
-            any |= in.mask[at];
-            Tier::count(counts, in.mask[at]);
-        }
-        out.mask[to] = any;
-        Tier::put(counts, out.count + to * LANES);
-    } else if (in.format == Format::Counts && out.format == Format::Counts) {
-        CountWords sum;
+    const auto add_to = [&](auto sum) LMHT_INLINE_LAMBDA {
         for (int s = 0; s < span; ++s, at += step_words) sum.add(in, at);
         sum.put(out, to);
+    };
+    if (in.format == Format::Binary && out.format == Format::Counts) {
+        add_to(BinaryWords<Tier>());
+    } else if (in.format == Format::Counts && out.format == Format::Counts) {
+        add_to(CountWords());
     } else if (in.format == Format::Packed && out.format == Format::Packed) {
-        uint64_t counts = 0;  // no byte overflows here, either
+        uint64_t any = 0, counts = 0;  // nor here
         for (int s = 0; s < span; ++s, at += step_words) {
             any |= in.mask[at];
             counts += in.packed[at];
@@ -150,25 +164,35 @@ inline int64_t compact(const Spikes& in, const Spikes& out, int y, uint64_t& act
 // ----------------------------------------------------------------------------------------------
 // pooling
 
-// Calls visit(at) for every pixel of the pooling window of output pixel x, with its word `word`;
-// not for the padding, which never wins a maximum and adds nothing to a sum.
-template <class Visit>
-LMHT_INLINE void for_each_pooled(const PoolRow& row, int step, int x, int word, Visit visit) {
-    const Spikes& in = *row.in;
-    const int first_column = x * row.stride_x - row.padding_x;
-    const int y0 = row.first_row > 0 ? row.first_row : 0, x0 = first_column > 0 ? first_column : 0;
-    const int y1 = row.first_row + row.kernel_y, x1 = first_column + row.kernel_x;
-    for (int iy = y0; iy < y1 && iy < in.height; ++iy) {
-        size_t at = in.word(step, iy, x0) + word;
-        for (int ix = x0; ix < x1 && ix < in.width; ++ix, at += in.words) visit(at);
+// The pooling window of an output pixel without the padding, which never wins a maximum and adds
+// nothing to a sum.
+struct PoolWindow {
+    int y0, y1, x0, x1;
+
+    PoolWindow(const PoolRow& row, int x) {
+        const int first_column = x * row.stride_x - row.padding_x;
+        const auto inside = [](int at, int size) { return at < 0 ? 0 : at < size ? at : size; };
+        y0 = inside(row.first_row, row.in->height);
+        y1 = inside(row.first_row + row.kernel_y, row.in->height);
+        x0 = inside(first_column, row.in->width);
+        x1 = inside(first_column + row.kernel_x, row.in->width);
     }
-}
+
+    // Calls visit(at) for word `word` of every pixel.
+    template <class Visit>
+    LMHT_INLINE void for_each(const Spikes& in, int step, int word, Visit visit) const {
+        for (int y = y0; y < y1; ++y)
+            for (size_t at = in.word(step, y, x0) + word, end = at + size_t(x1 - x0) * in.words;
+                 at != end; at += in.words)
+                visit(at);
+    }
+};
 
 // Any values.
-void pool_word(const PoolRow& row, int step, int x, int word) {
+void pool_word(const PoolRow& row, const PoolWindow& window, int step, int x, int word) {
     int32_t result[LANES] = {}, k[LANES];
     bool first = true;
-    for_each_pooled(row, step, x, word, [&](size_t at) {
+    window.for_each(*row.in, step, word, [&](size_t at) {
         read_values(*row.in, at, k);
         for (int c = 0; c < LANES; ++c)
             result[c] = !row.max ? result[c] + k[c] : first || k[c] > result[c] ? k[c] : result[c];
@@ -178,51 +202,60 @@ void pool_word(const PoolRow& row, int step, int x, int word) {
 }
 
 // The maximum of binary spikes is their union.
-void pool_union(const PoolRow& row, int step, int x, int word) {
+void pool_union(const PoolRow& row, const PoolWindow& window, int step, int x, int word) {
     uint64_t mask = 0;
-    for_each_pooled(row, step, x, word, [&](size_t at) { mask |= row.in->mask[at]; });
+    window.for_each(*row.in, step, word, [&](size_t at) { mask |= row.in->mask[at]; });
     row.out->mask[row.out->word(step, row.y, x) + word] = mask;
 }
 
-// The sum of at most 255 binary spikes is counted byte by byte.
-template <class Tier>
-void pool_count(const PoolRow& row, int step, int x, int word) {
-    const size_t to = row.out->word(step, row.y, x) + word;
-    typename Tier::Counts counts;
+// The sum or the maximum of binary spikes or counts; of a window, whose single steps get their
+// masks alone, too. Returns how many sums of a window are not 0.
+template <class Words>
+LMHT_INLINE int64_t pool_words(const PoolRow& row, const PoolWindow& window, int x, int word) {
+    const Spikes in = *row.in, out = *row.out;  // in registers
+    const bool max = row.max, summed = row.window;
+    Words result;
     uint64_t any = 0;
-    for_each_pooled(row, step, x, word, [&](size_t at) {
-        const uint64_t mask = row.in->mask[at];
-        any |= mask;
-        Tier::count(counts, mask);
-    });
-    row.out->mask[to] = any;
-    Tier::put(counts, row.out->count + to * LANES);
-}
-
-void pool_counts(const PoolRow& row, int step, int x, int word) {
-    CountWords result;
-    for_each_pooled(row, step, x, word, [&](size_t at) LMHT_INLINE_LAMBDA {
-        row.max ? result.raise_to(*row.in, at) : result.add(*row.in, at);
-    });
-    result.put(*row.out, row.out->word(step, row.y, x) + word);
+    for (int step = 0; step < out.steps; ++step) {
+        window.for_each(in, step, word, [&](size_t at) LMHT_INLINE_LAMBDA {
+            max ? result.raise_to(in, at) : result.add(in, at);
+        });
+        const size_t to = out.word(step, row.y, x) + word;
+        if (summed) {
+            any |= out.mask[to] = result.any;
+            result.any = 0;
+        } else {
+            result.put(out, to);
+            result = {};
+        }
+    }
+    if (!summed) return 0;
+    result.any = any;
+    result.put(*row.window, row.window->word(0, row.y, x) + word);
+    return __builtin_popcountll(any);
 }
 
 template <class Tier>
-void pool(const PoolRow& row) {
+int64_t pool(const PoolRow& row) {
     const bool binary = row.in->format == Format::Binary,
-               counts = row.out->format == Format::Counts;
-    for (int step = 0; step < row.out->steps; ++step)
-        for (int x = 0; x < row.out->width; ++x)
-            for (int word = 0; word < row.out->words; ++word) {
-                if (binary && row.max)
-                    pool_union(row, step, x, word);
-                else if (binary && counts)
-                    pool_count<Tier>(row, step, x, word);
-                else if (row.in->format == Format::Counts && counts)
-                    pool_counts(row, step, x, word);
-                else
-                    pool_word(row, step, x, word);
-            }
+               counts = (row.window ? row.window : row.out)->format == Format::Counts;
+    int64_t active = 0;
+    for (int x = 0; x < row.out->width; ++x) {
+        const PoolWindow window(row, x);
+        for (int word = 0; word < row.out->words; ++word) {
+            if (binary && counts)
+                active += pool_words<BinaryWords<Tier>>(row, window, x, word);
+            else if (row.in->format == Format::Counts && counts)
+                active += pool_words<CountWords>(row, window, x, word);
+            else
+                for (int step = 0; step < row.out->steps; ++step)
+                    if (binary && row.max)
+                        pool_union(row, window, step, x, word);
+                    else
+                        pool_word(row, window, step, x, word);
+        }
+    }
+    return active;
 }
 
 }  // namespace

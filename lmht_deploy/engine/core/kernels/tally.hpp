@@ -87,18 +87,18 @@ LMHT_INLINE int64_t sum_of(const int64_t* values, int n) {
 }
 
 template <class Tier>
-int64_t tally(const Spikes& spikes, const Tally& into, int y) {
-    int64_t* const events = into.events + size_t(y) * spikes.width;
-    int64_t* const sums = into.spikes + size_t(y) * spikes.width;
-    tally_events<Tier>(spikes, events, y);
-    const int64_t active = sum_of(events, spikes.width);
-    if (spikes.format == Format::Binary)  // `sums` are `events`
-        tally_shared(spikes, into.row_shared + size_t(y) * (spikes.steps / 2), y);
+int64_t tally(const Spikes& steps, const Spikes& sums, const Tally& into, int y) {
+    int64_t* const events = into.events + size_t(y) * steps.width;
+    int64_t* const spikes = into.spikes + size_t(y) * steps.width;
+    tally_events<Tier>(steps, events, y);
+    const int64_t active = sum_of(events, steps.width);
+    if (sums.format == Format::Binary)  // `spikes` are `events`
+        tally_shared(steps, into.row_shared + size_t(y) * (steps.steps / 2), y);
     else
-        tally_spikes<Tier>(spikes, sums, y);
-    into.row_active_steps[y] = active_steps(spikes, y);
-    into.row_events[y] = sum_of(events, spikes.width);
-    into.row_spikes[y] = sum_of(sums, spikes.width);
+        tally_spikes<Tier>(sums, spikes, y);
+    into.row_active_steps[y] = active_steps(steps, y);
+    into.row_events[y] = sum_of(events, steps.width);
+    into.row_spikes[y] = sum_of(spikes, steps.width);
     return active;
 }
 
