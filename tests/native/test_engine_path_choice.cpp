@@ -100,7 +100,8 @@ TEST(lists_wait_for_weights_from_beyond_the_caches) {
     synapse.streamed_bytes = 1000;
     const PathCosts streamed = chooser().estimate(synapse, spikes(100));
     for (const Path path : {Path::Graded, Path::Weighted})
-        CHECK(std::abs(*streamed[path] - *cached[path] - 1000 * COSTS.streamed_byte) < 1e-9);
+        CHECK(std::abs(*streamed[path] - *cached[path] - 1000 * double(COSTS.streamed_byte)) <
+              1e-9);
     CHECK_EQUAL(*streamed[Path::Dense], *cached[Path::Dense]);
 }
 
