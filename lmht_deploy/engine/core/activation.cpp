@@ -23,20 +23,4 @@ void finish_window_row(const Kernels& kernels, const Activation& activation, int
         activation.view(View::Window), activation.view(View::Window), activation.tally, y);
 }
 
-void finish_flat_window(const Tensor& source, const Tally& from, const Tally& into) {
-    const int window = int(View::Window);
-    int64_t events = 0, spikes = 0, active = 0;
-    uint64_t steps = 0;
-    for (int y = 0; y < source.height; ++y) {
-        events += from.row_events[y];
-        spikes += from.row_spikes[y];
-        active += from.row_active[window][y];
-        steps |= from.row_active_steps[y];
-    }
-    into.events[0] = into.row_events[0] = events;
-    into.spikes[0] = into.row_spikes[0] = spikes;
-    into.row_active[window][0] = active;
-    into.row_active_steps[0] = steps;
-}
-
 }  // namespace lmht

@@ -33,7 +33,4 @@ void finish_row(const Kernels& kernels, const Tensor& tensor, const Activation& 
 // The same for layers that fire windows at once: only the sums of the window are written.
 void finish_window_row(const Kernels& kernels, const Activation& activation, int y);
 
-// The same for a Flatten of sums of a window: it has one row, with all spikes of `source`.
-void finish_flat_window(const Tensor& source, const Tally& from, const Tally& into);
-
 }  // namespace lmht

@@ -90,10 +90,10 @@ void Executor::run_flatten(const Flatten& layer) {
     const bool summed = model_->tensors[layer.out].summed;
     const View view = summed ? View::Window : View::Steps;
     flatten(in.view(view), out.view(view));
-    if (summed)
-        finish_flat_window(model_->tensors[layer.source], in.tally, out.tally);
-    else
-        finish(layer.out, 0);
+    if (!summed) return finish(layer.out, 0);
+    finish_window_row(*model_->kernels, out, 0);
+    out.tally.events[0] = out.tally.row_events[0] =  // of single steps
+        count_spikes(model_->tensors[layer.source], in.tally).events;
 }
 
 void Executor::finish(int tensor, int y) {

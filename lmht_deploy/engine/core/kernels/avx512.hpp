@@ -262,14 +262,45 @@ struct Avx512 : Portable {
         }
     }
 
-    static LMHT_INLINE int64_t sum(const uint8_t* count, size_t pitch, int steps, int words) {
-        __m512i total = _mm512_setzero_si512();
-        for (int step = 0; step < steps; ++step, count += pitch * LANES)
-            for (int word = 0; word < words; ++word)
-                total = _mm512_add_epi64(total,
-                                         _mm512_sad_epu8(_mm512_loadu_si512(count + word * LANES),
-                                                         _mm512_setzero_si512()));
-        return _mm512_reduce_add_epi64(total);
+    // Eight pixels at a time: two vectors of sums become one with half as many sums of each.
+    static LMHT_INLINE void sums(const uint8_t* count, size_t pitch, int steps, int words, int n,
+                                 int64_t* sums) {
+        const auto sums_of_word = [](const uint8_t* at) LMHT_INLINE_LAMBDA {
+            return _mm512_sad_epu8(_mm512_loadu_si512(at), _mm512_setzero_si512());
+        };
+        const auto in_pairs = [](__m512i a, __m512i b) LMHT_INLINE_LAMBDA {  // a b a b a b a b
+            return _mm512_add_epi64(_mm512_mask_blend_epi64(0xaa, a, b),
+                                    (__m512i)_mm512_shuffle_pd((__m512d)a, (__m512d)b, 0x55));
+        };
+        const auto in_fours = [](__m512i ab, __m512i cd) LMHT_INLINE_LAMBDA {  // a b c d a b c d
+            const __m512i other = _mm512_setr_epi64(2, 3, 8, 9, 6, 7, 12, 13);
+            return _mm512_add_epi64(_mm512_mask_blend_epi64(0xcc, ab, cd),
+                                    _mm512_permutex2var_epi64(ab, other, cd));
+        };
+        const auto in_eights = [](__m512i low, __m512i high) LMHT_INLINE_LAMBDA {
+            return _mm512_add_epi64(_mm512_mask_blend_epi64(0xf0, low, high),
+                                    _mm512_shuffle_i64x2(low, high, 0x4e));
+        };
+        const size_t pixel_bytes = size_t(words) * LANES;
+        const bool one = steps == 1 && words == 1;
+        for (int i = 0; i < n; i += 8) {
+            const int some = n - i < 8 ? n - i : 8;
+            const auto sums_of = [&](int pixel) LMHT_INLINE_LAMBDA {
+                const uint8_t* at = count + (i + (pixel < some ? pixel : 0)) * pixel_bytes;
+                if (one) return sums_of_word(at);
+                __m512i total = _mm512_setzero_si512();
+                for (int step = 0; step < steps; ++step, at += pitch)
+                    for (size_t c = 0; c < pixel_bytes; c += LANES)
+                        total = _mm512_add_epi64(total, sums_of_word(at + c));
+                return total;
+            };
+            const auto sums_of_four = [&](int pixel) LMHT_INLINE_LAMBDA {
+                return in_fours(in_pairs(sums_of(pixel), sums_of(pixel + 1)),
+                                in_pairs(sums_of(pixel + 2), sums_of(pixel + 3)));
+            };
+            _mm512_mask_storeu_epi64(sums + i, __mmask8((1 << some) - 1),
+                                     in_eights(sums_of_four(0), sums_of_four(4)));
+        }
     }
 
     static LMHT_INLINE void add_where(Lanes& sum, uint64_t mask, const int32_t* weight) {

@@ -83,12 +83,16 @@ struct Neon : Portable {
         LMHT_UNROLL for (int i = 0; i < 4; ++i) vst1q_u8(to + 16 * i, counts.k.v[i]);
     }
 
-    static LMHT_INLINE int64_t sum(const uint8_t* count, size_t pitch, int steps, int words) {
-        uint64x2_t total = vdupq_n_u64(0);
-        for (int step = 0; step < steps; ++step, count += pitch * LANES)
-            for (int c = 0; c < words * LANES; c += 16)
-                total = vpadalq_u32(total, vpaddlq_u16(vpaddlq_u8(vld1q_u8(count + c))));
-        return int64_t(vaddvq_u64(total));
+    static LMHT_INLINE void sums(const uint8_t* count, size_t pitch, int steps, int words, int n,
+                                 int64_t* sums) {
+        for (int i = 0; i < n; ++i, count += words * LANES) {
+            uint64x2_t total = vdupq_n_u64(0);
+            for (int step = 0; step < steps; ++step)
+                for (int c = 0; c < words * LANES; c += 16)
+                    total = vpadalq_u32(
+                        total, vpaddlq_u16(vpaddlq_u8(vld1q_u8(count + step * pitch + c))));
+            sums[i] = int64_t(vaddvq_u64(total));
+        }
     }
 
     // As in `Portable`: the loads of a row are one instruction, and the upper bytes are shifted and

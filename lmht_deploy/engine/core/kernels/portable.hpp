@@ -137,12 +137,15 @@ struct Portable {
         }
     }
 
-    // Sum of the counts of `words` words in each of `steps` steps, which are `pitch` words apart.
-    static LMHT_INLINE int64_t sum(const uint8_t* count, size_t pitch, int steps, int words) {
-        int64_t total = 0;
-        for (int step = 0; step < steps; ++step, count += pitch * LANES)
-            for (int c = 0; c < words * LANES; ++c) total += count[c];
-        return total;
+    // sums[i] = sum of the counts of pixel i in all steps, which are `pitch` bytes apart.
+    static LMHT_INLINE void sums(const uint8_t* count, size_t pitch, int steps, int words, int n,
+                                 int64_t* sums) {
+        for (int i = 0; i < n; ++i, count += words * LANES) {
+            int64_t total = 0;
+            for (int step = 0; step < steps; ++step)
+                for (int c = 0; c < words * LANES; ++c) total += count[step * pitch + c];
+            sums[i] = total;
+        }
     }
 
     // Adds weight[c] to lane c where bit c is set.

@@ -61,13 +61,9 @@ LMHT_INLINE int64_t sum_of_bytes(uint64_t bytes) {
 // Sum of k per pixel, in all steps.
 template <class Tier>
 LMHT_INLINE void tally_spikes(const Spikes& spikes, int64_t* __restrict sums, int y) {
-    const size_t step_words = spikes.word(1, 0, 0);
-    if (spikes.format == Format::Counts) {
-        for (int x = 0; x < spikes.width; ++x)
-            sums[x] = Tier::sum(spikes.count + spikes.word(0, y, x) * LANES, step_words,
-                                spikes.steps, spikes.words);
-        return;
-    }
+    if (spikes.format == Format::Counts)
+        return Tier::sums(spikes.count + spikes.word(0, y, 0) * LANES, spikes.word(1, 0, 0) * LANES,
+                          spikes.steps, spikes.words, spikes.width, sums);
     memset(sums, 0, spikes.width * sizeof *sums);
     for (int step = 0; step < spikes.steps; ++step) {
         const size_t at = spikes.word(step, y, 0);
@@ -96,9 +92,9 @@ int64_t tally(const Spikes& steps, const Spikes& sums, const Tally& into, int y)
         tally_shared(steps, into.row_shared + size_t(y) * (steps.steps / 2), y);
     else
         tally_spikes<Tier>(sums, spikes, y);
-    into.row_active_steps[y] = active_steps(steps, y);
-    into.row_events[y] = sum_of(events, steps.width);
+    into.row_active_steps[y] = steps.steps == 1 ? active > 0 : active_steps(steps, y);
     into.row_spikes[y] = sum_of(spikes, steps.width);
+    into.row_events[y] = events == spikes ? into.row_spikes[y] : active;
     return active;
 }
 
