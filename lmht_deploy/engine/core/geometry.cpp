@@ -45,10 +45,7 @@ Geometry::Geometry(Extent kernel_, Extent stride_, Extent padding_, Extent dilat
 }
 
 void Geometry::set_column_taps(const std::vector<int64_t>& taps) {
-    std::vector<int64_t> sorted = taps;
-    const auto middle = sorted.begin() + width_in / 2;
-    std::nth_element(sorted.begin(), middle, sorted.end());
-    column_taps = *middle;
+    column_taps = taps[width_in / 2];
     for (int column = 0; column < width_in; ++column)
         if (const int64_t more = taps[column] - column_taps)
             other_columns.push_back({column, more});

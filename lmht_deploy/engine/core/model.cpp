@@ -50,19 +50,15 @@ bool is_uniform(const int32_t* omega, int steps, int blocks) {
 // How to read inputs of which only the sum over the window matters: summed, if that keeps the
 // values as small as they are by block.
 View view_of_sums(const std::vector<Tensor>& tensors, const std::vector<SynapseSpec>& specs) {
-    const auto all = [&](auto suits) {
-        return std::all_of(specs.begin(), specs.end(), [&](const SynapseSpec& spec) {
-            return spec.source >= 0 && spec.source < int(tensors.size()) &&
-                   suits(tensors[spec.source]);
-        });
-    };
-    const auto keeps_small = [](const Tensor& in) {
-        return in.format(View::Window) != Format::Wide || in.format(View::Blocks) == Format::Wide;
-    };
-    const auto is_packed = [](const Tensor& in) {
-        return in.format(View::Blocks) == Format::Packed;
-    };
-    return all(keeps_small) ? View::Window : all(is_packed) ? View::Compact : View::Blocks;
+    bool small = true, packed = true;
+    for (const SynapseSpec& spec : specs) {
+        if (spec.source < 0 || spec.source >= int(tensors.size())) return View::Blocks;
+        const Tensor& in = tensors[spec.source];
+        const Format block = in.format(View::Blocks);
+        small &= block == Format::Wide || in.format(View::Window) != Format::Wide;
+        packed &= block == Format::Packed;
+    }
+    return small ? View::Window : packed ? View::Compact : View::Blocks;
 }
 
 // Number of blocks that the first synapse reads; 0 where there is no such synapse or tensor.
@@ -129,10 +125,10 @@ std::vector<int32_t> window_thresholds(const SynapticLayer& layer) {
 // By slice: whether thresholds lie within 16 bits of the first one of their channel, and any
 // current X within 32 bits of it. X has a lower bound because v0 + T * weight * X is proved to fit
 // 32 bits.
-std::vector<bool> narrow_windows(const SynapticLayer& layer) {
+std::vector<uint8_t> narrow_windows(const SynapticLayer& layer) {
     const int64_t gain = int64_t(layer.steps) * layer.terms[0].weight;
     const size_t last = size_t(layer.steps - 1) * LANES;
-    std::vector<bool> found(size_t(layer.words()), true);
+    std::vector<uint8_t> found(size_t(layer.words()), true);
     for (size_t c = 0; c < layer.v0.size(); ++c) {
         const size_t word = c / LANES;
         const int32_t* const first =

@@ -110,7 +110,7 @@ struct SynapticLayer {
     // [words][T][64]: currents from which on a window has 1, 2, ... spikes: see neurons.hpp. Empty
     // where the steps of a window are fired one by one.
     std::vector<int32_t> window_thresholds;
-    std::vector<bool> narrow_windows;  // [words]: see `NeuronSlice`
+    std::vector<uint8_t> narrow_windows;  // [words]: see `NeuronSlice`
     Reset reset = Reset::Subtract;
     std::vector<int32_t> floor;       // [words * 64]; empty for none
     bool slices_share_inputs = true;  // whether every slice reads all input channels

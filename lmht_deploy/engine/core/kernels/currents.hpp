@@ -425,10 +425,11 @@ struct Shortcut {
 // ----------------------------------------------------------------------------------------------
 // all paths
 
-// Currents X of a tile, from a block on: [pixels][blocks][64].
+// Currents X of a tile, from a block on: [pixels][blocks][64]. Not inlined: its two callers would
+// each hold all of it.
 template <class Tier>
-LMHT_INLINE void tile_currents(const NeuronRow& row, Tile tile, int first_block,
-                               Prefetcher& prefetcher) {
+LMHT_NOINLINE void tile_currents(const NeuronRow& row, Tile tile, int first_block,
+                                 Prefetcher& prefetcher) {
     for (int s = 0; s < row.n_synapses; ++s) {
         const SynapseRow& synapse = row.synapses[s];
         for (int block = first_block; block < row.blocks; ++block) {

@@ -32,7 +32,7 @@ LMHT_INLINE U32 quotient(const U32& v, const U32& theta, int levels) {
 }
 
 // k of 64 channels; v keeps the remainder.
-LMHT_INLINE Lanes divide(Lanes& v, const NeuronSlice& neurons) {
+LMHT_NOINLINE Lanes divide(Lanes& v, const NeuronSlice& neurons) {
     const Lanes theta = load(neurons.threshold);
     Lanes k;
     if (neurons.levels <= MAX_FLOAT_LEVELS) {
