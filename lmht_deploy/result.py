@@ -176,10 +176,6 @@ def as_array(windows: object) -> np.ndarray:
 
 
 def _check_range(windows: np.ndarray, min_value: int, max_value: int) -> None:
-    if min_value == 0 and windows.dtype.kind == "i":  # seen without a sign, negative ones are large
-        unsigned = windows.view(windows.dtype.str.replace("i", "u"))
-        if unsigned.max() <= max_value:
-            return
     smallest, largest = windows.min(), windows.max()
     if min_value <= smallest and largest <= max_value:
         return

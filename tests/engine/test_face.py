@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -192,6 +193,41 @@ def test_windows_that_do_not_fit() -> None:
         runner.run(windows / 2)
     with pytest.raises(DataError, match="no window"):
         runner.run(windows[:0])
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.dtype(">i4"), np.int64, np.uint8])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_windows_of_any_type_and_order(dtype: np.dtype, order: Literal["C", "F"]) -> None:
+    net = SPECIAL["if"]()
+    windows = windows_for(net, 3)
+    given = np.array(windows, dtype, order=order)
+    result = engine.Engine(net).run(given, trace=True)
+    assert_equal(result, reference.run(net, windows, trace=True))
+    for beyond in (net.input.min_value - 1, net.input.max_value + 1):
+        wrong = np.array(windows, np.int32, order=order)
+        wrong.flat[-1] = beyond
+        with pytest.raises(DataError, match=f"window 2 holds {beyond} at"):
+            engine.Engine(net).run(wrong)
+
+
+def test_counts_by_layer() -> None:
+    """They become arrays when they are read, and are a mapping like any other."""
+    net = SPECIAL["if"]()
+    result = engine.Engine(net).run(windows_for(net, 2))
+    neurons = [layer.name for layer in net.neurons]
+    assert list(result.spikes) == neurons
+    assert list(result.sops) == [*neurons, net.readout.name]
+    assert len(result.spikes) == len(neurons) and repr(result.spikes) == repr(dict(result.spikes))
+    assert {name: counts.shape for name, counts in result.sops.items()} == dict.fromkeys(
+        result.sops, (2,)
+    )
+    for missing in ("none", net.readout.name):
+        with pytest.raises(KeyError, match=missing):
+            result.spikes[missing]
+    again = pickle.loads(pickle.dumps(result.spikes))
+    assert {name: counts.tolist() for name, counts in again.items()} == {
+        name: counts.tolist() for name, counts in result.spikes.items()
+    }
 
 
 def test_float_network_is_refused() -> None:

@@ -26,6 +26,7 @@ using lmht::require;
 
 template <class T, int N>
 using Array = nb::ndarray<T, nb::numpy, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+using Values = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;  // of any shape
 using Counts = Array<int64_t, 2>;
 using Trace = Array<int32_t, 5>;
 using Pair = std::pair<int, int>;
@@ -384,10 +385,22 @@ void bind_engines(nb::module_& m) {
         .def_prop_ro("buffer_bytes", &lmht::StepwiseEngine::buffer_bytes);
 }
 
+// In one pass, where NumPy makes two and is slow to begin.
+bool lie_within(Values values, int64_t min, int64_t max) {
+    const int32_t* const from = values.data();
+    const int32_t low = int32_t(std::max<int64_t>(min, INT32_MIN)),
+                  high = int32_t(std::min<int64_t>(max, INT32_MAX));
+    bool inside = true;
+    for (size_t i = 0; i < values.size(); ++i) inside &= from[i] >= low && from[i] <= high;
+    return inside;
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
     m.doc() = "Core of the event-driven engine.";
+    m.def("lie_within", &lie_within, nb::arg("values").noconvert(), nb::arg("min"), nb::arg("max"),
+          "Whether all values lie within a range.");
     m.def("isas", &lmht::available_isas,
           "Instruction sets that this CPU has a tier for, the best first.");
     bind_model(m);
