@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -59,6 +61,7 @@ def stems() -> dict[str, Network]:
         shape: tuple[int, int, int] = (2, 9, 7),
         kernel: int = 3,
         stride: int = 1,
+        second: str = "identity",
         **neuron: object,
     ) -> Network:
         b = Builder(5, shape=shape, steps=steps, max_value=max_value)
@@ -67,8 +70,9 @@ def stems() -> dict[str, Network]:
             b.conv("input", channels, kernel, stride),
             **{"threshold": (300, 2000), "steps": steps} | neuron,
         )  # type: ignore[arg-type]
-        return b.finish(b.neurons("second", b.conv(first, 9), steps=steps))
+        return b.finish(b.neurons("second", b.conv(first, 9), steps=steps, omega=second))
 
+    at_once: dict[str, Any] = {"second": "uniform", "threshold": (9000, 90_000)}
     return {
         "identity": net(omega="identity"),
         "random": net(omega="random", levels=3),
@@ -76,6 +80,10 @@ def stems() -> dict[str, Network]:
         "strided": net(kernel=5, stride=2),
         "wide counts": net(max_value=1000, omega="identity"),
         "uniform": net(omega="uniform", max_value=255, levels=1),
+        "windows at once": net(omega="uniform", max_value=255, levels=1, **at_once),
+        "windows of many channels at once": net(
+            shape=(12, 5, 4), omega="uniform", max_value=200, levels=1, **at_once
+        ),
         "one step": net(steps=1),
         "small": net(shape=(2, 2, 2), omega="identity"),
         "many channels": net(shape=(130, 4, 4), omega="random", max_value=1),

@@ -338,19 +338,21 @@ LMHT_INLINE void fire_windows(const NeuronRow& row, Tile tile, const Lanes& base
     fire_all(WideThresholds<Tier>{neurons.window, neurons.steps, base});
 }
 
-// The sum of current(block) over those blocks from `first` to `end` that the neurons read.
-template <class Current>
-LMHT_INLINE Lanes sum_of_blocks(const NeuronRow& row, int first, int end, Current current) {
+// The sum of current(block) over the blocks that the neurons read and selects(block) takes. Blocks
+// are places of currents: not those of the row alone, where each step has a place in a ring.
+template <class Selects, class Current>
+LMHT_INLINE Lanes sum_of_blocks(const NeuronRow& row, Selects selects, Current current) {
     Lanes sum = splat(0);
     for_each_block(row.neurons, 0, [&](int block) LMHT_INLINE_LAMBDA {
-        if (block >= first && block < end) add(sum, current(block));
+        if (selects(block)) add(sum, current(block));
     });
     return sum;
 }
 
 // The sum of their biases, up to block `end`.
 LMHT_INLINE Lanes sum_of_biases(const NeuronRow& row, int end) {
-    return sum_of_blocks(row, 0, end, [&](int) { return load(row.neurons.bias); });
+    return sum_of_blocks(
+        row, [&](int block) { return block < end; }, [&](int) { return load(row.neurons.bias); });
 }
 
 template <class Tier>
@@ -358,9 +360,9 @@ LMHT_INLINE void fire_window_tile(const NeuronRow& row, Tile tile) {
     const int silent = row.silent_blocks;
     fire_windows<Tier>(row, tile, sum_of_biases(row, silent), [&](int p) LMHT_INLINE_LAMBDA {
         const int32_t* const currents = row.currents + size_t(p) * row.blocks * LANES;
-        return sum_of_blocks(row, silent, row.blocks, [&](int block) LMHT_INLINE_LAMBDA {
-            return load(currents + size_t(block) * LANES);
-        });
+        return sum_of_blocks(
+            row, [&](int block) LMHT_INLINE_LAMBDA { return block >= silent; },
+            [&](int block) LMHT_INLINE_LAMBDA { return load(currents + size_t(block) * LANES); });
     });
 }
 
@@ -412,9 +414,9 @@ LMHT_NOINLINE void fire_sums(const NeuronRow& row, const Start& start, const Par
     if (row.window)
         return fire_windows<Tier>(
             row, all, sum_of_biases(row, row.blocks), [&](int x) LMHT_INLINE_LAMBDA {
-                return sum_of_blocks(row, 0, row.blocks, [&](int block) LMHT_INLINE_LAMBDA {
-                    return sum_of(x, block);
-                });
+                return sum_of_blocks(
+                    row, [](int) LMHT_INLINE_LAMBDA { return true; },
+                    [&](int block) LMHT_INLINE_LAMBDA { return sum_of(x, block); });
             });
     const Lanes bias = load(row.neurons.bias);
     const auto current = [&](int x, int block) LMHT_INLINE_LAMBDA {
