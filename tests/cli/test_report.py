@@ -51,9 +51,8 @@ def test_run(name: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_compare(name: str, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare(name: str, files: Path) -> None:
     """Every figure of the page holds the figures of the JSON."""
-    monkeypatch.setattr("lmht_deploy.report._files.KINDS", ("svg",))  # their data is read alone
     net, data, page = (files / f"{name}.{suffix}" for suffix in ("lmht", "npz", "html"))
     out = ("--report", page, "--figures", files / "figures", "--json", files / "compare.json")
     assert lmht("compare", net, "--data", data, "--backends", "event,torch", *out) == 0
