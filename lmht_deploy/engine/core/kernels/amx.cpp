@@ -66,10 +66,12 @@ struct Destination {
         _tile_zero(tile);                  \
     } while (0)
 
-// The products of one group of 64 slots. FIRST takes the sums before: they belong to `before`.
-template <bool FIRST>
-LMHT_INLINE void add_pair(const DenseProduct& product, const PixelTile* tiles, int d,
-                          const int8_t* w, const Destination& before) {
+// The products of one group of 64 slots: two tiles of pixels and 32 channels from `w` on; or, not
+// PAIRED, one tile and 64 channels, the others from `v` on, so that no product waits for the last.
+// FIRST takes the sums before: they belong to `before`.
+template <bool PAIRED, bool FIRST>
+LMHT_INLINE void add_products(const DenseProduct& product, const PixelTile* tiles, int d,
+                              const int8_t* w, const int8_t* v, const Destination& before) {
     const size_t offset = product.offsets[d];
     _tile_loadd(4, tiles[0].values + offset, product.value_pitch);
     _tile_loadd(6, w, WEIGHT_PITCH);
@@ -78,57 +80,39 @@ LMHT_INLINE void add_pair(const DenseProduct& product, const PixelTile* tiles, i
     _tile_loadd(7, w + TILE_BYTES, WEIGHT_PITCH);
     if (FIRST) LMHT_TAKE(1, before.first + TILE_SIZE);
     _tile_dpbusd(1, 4, 7);
-    _tile_loadd(5, tiles[1].values + offset, product.value_pitch);
-    if (FIRST) LMHT_TAKE(2, before.second);
-    _tile_dpbusd(2, 5, 6);
-    if (FIRST) LMHT_TAKE(3, before.second + TILE_SIZE);
-    _tile_dpbusd(3, 5, 7);
-}
-
-// The pixels of two tiles and 32 channels from `channel` on.
-LMHT_INLINE Destination multiply_pair(const DenseProduct& product, const PixelTile* tiles,
-                                      int channel, const Destination& before,
-                                      Prefetcher& prefetcher) {
-    const int8_t* w = weights_of(product, channel);
-    add_pair<true>(product, tiles, 0, w, before);
-    for (int d = 1; d < product.depth; ++d) {
-        prefetcher.fetch(prefetcher.lines());
-        add_pair<false>(product, tiles, d, w += 2 * TILE_BYTES, before);
+    if (PAIRED) {
+        _tile_loadd(5, tiles[1].values + offset, product.value_pitch);
+        if (FIRST) LMHT_TAKE(2, before.second);
+        _tile_dpbusd(2, 5, 6);
+        if (FIRST) LMHT_TAKE(3, before.second + TILE_SIZE);
+        _tile_dpbusd(3, 5, 7);
+    } else {
+        _tile_loadd(6, v, WEIGHT_PITCH);
+        if (FIRST) LMHT_TAKE(2, before.second);
+        _tile_dpbusd(2, 4, 6);
+        _tile_loadd(7, v + TILE_BYTES, WEIGHT_PITCH);
+        if (FIRST) LMHT_TAKE(3, before.second + TILE_SIZE);
+        _tile_dpbusd(3, 4, 7);
     }
-    prefetcher.fetch(prefetcher.lines());
-    return {tiles[0].sums + channel, tiles[1].sums + channel};
 }
 
-template <bool FIRST>
-LMHT_INLINE void add_single(const DenseProduct& product, const PixelTile& tile, int d,
-                            const int8_t* w, const int8_t* v, const Destination& before) {
-    _tile_loadd(4, tile.values + product.offsets[d], product.value_pitch);
-    _tile_loadd(6, w, WEIGHT_PITCH);
-    if (FIRST) LMHT_TAKE(0, before.first);
-    _tile_dpbusd(0, 4, 6);
-    _tile_loadd(7, w + TILE_BYTES, WEIGHT_PITCH);
-    if (FIRST) LMHT_TAKE(1, before.first + TILE_SIZE);
-    _tile_dpbusd(1, 4, 7);
-    _tile_loadd(6, v, WEIGHT_PITCH);
-    if (FIRST) LMHT_TAKE(2, before.second);
-    _tile_dpbusd(2, 4, 6);
-    _tile_loadd(7, v + TILE_BYTES, WEIGHT_PITCH);
-    if (FIRST) LMHT_TAKE(3, before.second + TILE_SIZE);
-    _tile_dpbusd(3, 4, 7);
-}
-
-// The pixels of one tile and all channels: four sums in turn, so that no product waits for the
-// last.
-LMHT_INLINE Destination multiply_single(const DenseProduct& product, const PixelTile& tile,
-                                        const Destination& before, Prefetcher& prefetcher) {
-    const int8_t *w = weights_of(product, 0), *v = weights_of(product, PAIR);
-    add_single<true>(product, tile, 0, w, v, before);
+// All groups. Returns where the sums belong, which the tiles still hold.
+template <bool PAIRED>
+LMHT_INLINE Destination multiply_tiles(const DenseProduct& product, const PixelTile* tiles,
+                                       int channel, const Destination& before,
+                                       Prefetcher& prefetcher) {
+    const int lines = PAIRED ? prefetcher.lines() : 2 * prefetcher.lines();
+    const int8_t *w = weights_of(product, channel), *v = weights_of(product, PAIR);
+    add_products<PAIRED, true>(product, tiles, 0, w, v, before);
     for (int d = 1; d < product.depth; ++d) {
-        prefetcher.fetch(2 * prefetcher.lines());
-        add_single<false>(product, tile, d, w += 2 * TILE_BYTES, v += 2 * TILE_BYTES, before);
+        prefetcher.fetch(lines);
+        w += 2 * TILE_BYTES;
+        v += 2 * TILE_BYTES;
+        add_products<PAIRED, false>(product, tiles, d, w, v, before);
     }
-    prefetcher.fetch(2 * prefetcher.lines());
-    return {tile.sums, tile.sums + PAIR};
+    prefetcher.fetch(lines);
+    int32_t* const to = tiles[0].sums + channel;
+    return {to, PAIRED ? tiles[1].sums + channel : to + PAIR};
 }
 
 // Half of the channels at a time: their weights stay in the first-level cache.
@@ -142,8 +126,9 @@ void multiply(const DenseProduct& product) {
     Destination sums{product.tiles[0].sums, product.tiles[0].sums + PAIR};
     for (int channel = 0; channel < LANES; channel += PAIR)
         for (int tile = 0; tile < paired; tile += 2)
-            sums = multiply_pair(product, product.tiles + tile, channel, sums, prefetcher);
-    if (paired < n) sums = multiply_single(product, product.tiles[paired], sums, prefetcher);
+            sums = multiply_tiles<true>(product, product.tiles + tile, channel, sums, prefetcher);
+    if (paired < n)
+        sums = multiply_tiles<false>(product, product.tiles + paired, 0, sums, prefetcher);
     LMHT_TAKE(0, sums.first);
     LMHT_TAKE(1, sums.first + TILE_SIZE);
     LMHT_TAKE(2, sums.second);
