@@ -260,8 +260,8 @@ void Model::note_use(int tensor, int reader, View view) {
         read.reads[int(read.canonical(View::Blocks))] = true;  // summed from it
 }
 
-// Whether a layer without synapses writes the sums of a window, but no steps: where only they are
-// read, and there is a kernel for them.
+// Whether a layer without synapses writes the sums of a window, but not the counts of its steps:
+// where only the sums are read, and there is a kernel for them.
 bool Model::sums_window(const Layer& layer, const Tensor& out) const {
     if (!out.is_read_as_window()) return false;
     if (!layer.pool) return bool(layer.flatten);
@@ -271,6 +271,7 @@ bool Model::sums_window(const Layer& layer, const Tensor& out) const {
 }
 
 // From the last layer to the first: what a layer without synapses reads depends on its readers.
+// Tensor i is the output of layer i.
 void Model::note_uses() {
     for (int reader = int(layers.size()) - 1; reader >= 0; --reader) {
         const Layer& layer = layers[reader];
@@ -281,7 +282,7 @@ void Model::note_uses() {
         }
         Tensor& out = tensors[reader];
         out.summed = sums_window(layer, out);
-        if (out.summed) out.reads[int(View::Blocks)] = false;
+        if (out.summed) out.reads[int(View::Blocks)] = false;  // the window is not summed from it
         if (layer.pool) note_use(layer.pool->source, reader, View::Steps);
         if (layer.flatten)
             note_use(layer.flatten->source, reader, out.summed ? View::Window : View::Steps);

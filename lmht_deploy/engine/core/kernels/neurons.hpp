@@ -338,8 +338,8 @@ LMHT_INLINE void fire_windows(const NeuronRow& row, Tile tile, const Lanes& base
     fire_all(WideThresholds<Tier>{neurons.window, neurons.steps, base});
 }
 
-// The sum of current(block) over the blocks that the neurons read and selects(block) takes. Blocks
-// are places of currents: not those of the row alone, where each step has a place in a ring.
+// The sum of current(block) over the blocks that the neurons read and selects(block) takes. Where
+// the currents of steps lie in a ring, a block is a place in it and may exceed row.blocks.
 template <class Selects, class Current>
 LMHT_INLINE Lanes sum_of_blocks(const NeuronRow& row, Selects selects, Current current) {
     Lanes sum = splat(0);

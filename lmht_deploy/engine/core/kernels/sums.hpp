@@ -107,7 +107,8 @@ int64_t sum_steps(const Spikes& from, const Spikes& into, int y) {
 // View::Compact: the counts of all steps, added to the last block as far as they fit a byte, then
 // to the one before it, and so on
 
-// Adds n counts to those of a block. What does not fit is left; returns whether anything is.
+// Moves n counts to those of a block, as far as they fit. `counts` keeps the rest; returns whether
+// there is any.
 inline bool add_fitting(uint8_t* __restrict counts, uint8_t* __restrict block, int n) {
     uint8_t left = 0;
     for (int i = 0; i < n; ++i) {
@@ -127,9 +128,10 @@ inline uint64_t active_bytes(uint64_t bytes) {
     return ((((bytes & ~TOP) + ~TOP) | bytes) & TOP) * SIDE_BY_SIDE >> 56;
 }
 
-// Up to COMPACT_PIXELS pixels from x on.
 constexpr int COMPACT_PIXELS = 64;
 
+// The pixels from x on, at most COMPACT_PIXELS. There are as many blocks as steps, so that they
+// hold the sums of all steps.
 inline void compact_pixels(const Spikes& in, const Spikes& out, int y, int x, int pixels) {
     const size_t bytes = pixels * sizeof(uint64_t);
     const auto block_at = [&](int block) { return out.packed + out.word(block, y, x); };
@@ -139,7 +141,7 @@ inline void compact_pixels(const Spikes& in, const Spikes& out, int y, int x, in
         memcpy(counts, in.packed + in.word(step, y, x), bytes);
         int block = out.steps - 1;
         while (add_fitting(counts, reinterpret_cast<uint8_t*>(block_at(block)), int(bytes)))
-            --block;  // all blocks together hold the sum of all steps
+            --block;
     }
 }
 
