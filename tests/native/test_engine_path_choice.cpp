@@ -19,7 +19,6 @@ static constexpr Costs COSTS{.binary_row = 2,
 
 static SynapseTraits traits(Format format, int64_t max_count) {
     return {.format = format,
-            .steps = 4,
             .max_count = max_count,
             .width = 10,
             .kernel = {3, 3},
@@ -34,7 +33,7 @@ static SynapseTraits traits(Format format, int64_t max_count) {
 
 // Of one output row, under which lie 3 x 10 pixels of 64 channels in 4 steps.
 static SpikeStatistics spikes(int64_t n) {
-    return {.rows = 1, .input_rows = 3, .spikes = n, .active = n, .max_row_spikes = n};
+    return {.blocks = 4, .rows = 1, .input_rows = 3, .spikes = n, .active = n, .max_row_spikes = n};
 }
 static constexpr int64_t FULL = 3 * 10 * 64 * 4;
 

@@ -33,7 +33,7 @@ double slice_factor(size_t bytes, double of_large) {
 // Words of inputs under the output rows, in all blocks.
 double words(const SynapseTraits& synapse, const SpikeStatistics& spikes) {
     const int words_per_pixel = (synapse.channels + LANES - 1) / LANES;
-    return double(spikes.input_rows) * synapse.positions * words_per_pixel * synapse.steps;
+    return double(spikes.input_rows) * synapse.positions * words_per_pixel * spikes.blocks;
 }
 
 // The estimates without those of all paths but `path`: what remains if `path` is forced.
@@ -41,14 +41,6 @@ PathCosts only(Path path, const PathCosts& all) {
     PathCosts costs;
     costs[path] = all[path];
     return costs;
-}
-
-// Blocks that have spikes, as far as that is known before a path is chosen.
-int blocks_in_use(const Source& source) {
-    if (source.view != View::Compact) return source.spikes.steps;
-    uint64_t active = 0;
-    for (int y = 0; y < source.spikes.height; ++y) active |= source.tally.row_compact[y];
-    return std::max(__builtin_popcountll(active), 1);
 }
 
 // Spikes under all output rows where `density` of the neurons fire at each step, independently of
@@ -60,10 +52,11 @@ SpikeStatistics expected_statistics(const Geometry& geometry, const Tensor& tens
         geometry.for_rows_under(y, [&](int) { ++rows_under; });
     const double neurons = double(rows_under) * tensor.width * tensor.channels;
     const double fires = std::min(density, 1.0);
-    const int blocks = blocks_in_use(source), summed = tensor.steps / blocks;
-    const double active = 1 - std::pow(1 - fires, summed);
+    const int blocks = source.view == View::Compact ? 1 : source.spikes.steps;
+    const double active = 1 - std::pow(1 - fires, tensor.steps / blocks);
     const double shared = neurons / geometry.height_out * fires * fires;  // of a row and a pair
     SpikeStatistics found;
+    found.blocks = blocks;
     found.rows = geometry.height_out;
     found.input_rows = rows_under;
     found.spikes = std::llround(neurons * tensor.steps * density);
@@ -107,7 +100,6 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
     const double factor = slice_factor(slice.bytes, costs.large_slice_factor);
     return {
         .format = source.spikes.format,
-        .steps = blocks_in_use(source),
         .max_count = source.max_count,
         .width = geometry.width_out,
         .kernel = geometry.kernel,
@@ -133,6 +125,8 @@ SpikeStatistics statistics_of(const Geometry& geometry, const Source& source, Ro
                               double min_shared) {
     const int64_t* const active = source.tally.row_active[int(source.view)];
     const int pairs = source.spikes.format == Format::Binary ? source.spikes.steps / 2 : 0;
+    const bool compact = source.view == View::Compact;
+    uint64_t blocks = 0;
     SpikeStatistics found;
     found.rows = rows.last - rows.first;
     for (int y = rows.first; y < rows.last; ++y) {
@@ -141,6 +135,7 @@ SpikeStatistics statistics_of(const Geometry& geometry, const Source& source, Ro
             ++found.input_rows;
             spikes += source.tally.row_spikes[row];
             found.active += active[row];
+            if (compact) blocks |= source.tally.row_compact[row];
         });
         found.spikes += spikes;
         found.max_row_spikes = std::max(found.max_row_spikes, spikes);
@@ -151,6 +146,7 @@ SpikeStatistics statistics_of(const Geometry& geometry, const Source& source, Ro
                 found.shared_spikes += shared;
             }
     }
+    found.blocks = compact ? std::max(__builtin_popcountll(blocks), 1) : source.spikes.steps;
     return found;
 }
 
@@ -197,13 +193,13 @@ double PathChooser::dense(const SynapseTraits& synapse, const SpikeStatistics& s
     const double fill = words(synapse, spikes) * costs_.dense_word / synapse.slices;
     if (costs_.tile_product == 0 || synapse.row_pixels == 0) {
         const double inputs = double(spikes.input_rows) * synapse.kernel.x * synapse.channels;
-        return double(synapse.width) * synapse.steps *
+        return double(synapse.width) * spikes.blocks *
                    (inputs * costs_.dense_slot + spikes.rows * costs_.dense_pixel) +
                fill;
     }
     constexpr int CHANNEL_TILES = LANES / TILE_SIZE;
     const double inputs = double(synapse.kernel.y) * synapse.kernel.x * synapse.channels,
-                 pixels = double(spikes.rows) * synapse.row_pixels * synapse.steps;
+                 pixels = double(spikes.rows) * synapse.row_pixels * spikes.blocks;
     const double products =
         std::max(pixels / TILE_SIZE, 1.0) * CHANNEL_TILES * std::ceil(inputs / DEPTH);
     return products * costs_.tile_product + pixels * costs_.tile_pixel + fill;
@@ -213,7 +209,7 @@ double PathChooser::dense(const SynapseTraits& synapse, const SpikeStatistics& s
 // words for spikes (list_word), which is done once for all slices, and waiting for weights.
 double PathChooser::listing(const SynapseTraits& synapse, const SpikeStatistics& spikes,
                             double pixel) const {
-    const double pixels = double(spikes.rows) * synapse.width * synapse.steps;
+    const double pixels = double(spikes.rows) * synapse.width * spikes.blocks;
     return pixels * pixel + words(synapse, spikes) * costs_.list_word / synapse.slices +
            double(synapse.streamed_bytes) * costs_.streamed_byte;
 }

@@ -18,7 +18,6 @@ struct RowRange {
 // What the costs depend on besides the spikes: a synapse, one slice of its weights, its source.
 struct SynapseTraits {
     Format format;      // of the source
-    int steps;          // blocks of the source
     int64_t max_count;  // largest k of a block
     int width;          // output pixels per row
     Extent kernel;
@@ -44,8 +43,9 @@ constexpr double graded_rows(double active, double spikes) {
     return active + (spikes - active) / 3;
 }
 
-// The spikes under some output rows, in all blocks.
+// The spikes under some output rows, in all blocks of the source.
 struct SpikeStatistics {
+    int blocks = 1;              // that may have spikes
     int rows = 0;                // output rows
     int input_rows = 0;          // sum of the input rows under each of them, without padding
     int64_t spikes = 0;          // sum of k
