@@ -137,7 +137,7 @@ class Model:
     def costs(self) -> dict[str, float]:
         """Costs of the parts of the paths, by name, from which the engine chooses.
 
-        The first model of a process measures them for its tier in about 20 ms, all but
+        The first model of a process measures them for its tier in less than 0.1 s, all but
         `streamed_byte`. They change the speed of a run, never its integers. All are in nanoseconds,
         except `large_slice_factor`:
 

@@ -34,7 +34,7 @@ constexpr Shape SMALL{64, 10, 2 * TILE}, LARGE{512, 4, TILE};
 constexpr int MIN_ROUNDS = 8, MAX_ROUNDS = 16, REPETITIONS = 3;
 // The unit that multiplies tiles runs at a fraction of its rate until the clock and the voltage of
 // the core have followed, some microseconds later.
-constexpr int TILE_REPETITIONS = 40;
+constexpr int TILE_REPETITIONS = 10;
 constexpr std::chrono::milliseconds ENOUGH{15};
 
 // ----------------------------------------------------------------------------------------------
