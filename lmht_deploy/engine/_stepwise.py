@@ -104,9 +104,8 @@ class StepwiseEngine:
         )
         inputs = np.ascontiguousarray(window[0], np.int32).reshape(1, *image_shape(source.shape))
         arrays = RunArrays(self._model, 1, trace=self._trace)
-        if self._sum is None:  # here, because a result should not wait for it
-            self._core.reset()
-        done = arrays.fill(lambda outputs: self._core.step(inputs, outputs))
+        first, last = self.steps == 0, self.steps == source.steps - 1
+        done = arrays.fill(lambda outputs: self._core.step(inputs, first, last, outputs))
         self._sum = done if self._sum is None else add_steps(self._sum, done)
         self._steps += 1
         return done

@@ -284,10 +284,14 @@ def test_slices(levels: int, threads: int, isa: str) -> None:
 
 
 @pytest.mark.parametrize("batch", [5, 8, 15])
-def test_batches_read_large_weights_once(batch: int) -> None:
+def test_batches_read_large_weights_once(batch: int, isa: str) -> None:
+    """Windows side by side take different paths: some are silent, others nearly so."""
     net = deep()
-    check(net, windows_for(net, batch), threads=1)
-    check(net, windows_for(net, batch), threads=2)
+    windows = windows_for(net, batch)
+    windows[1::4] = 0
+    windows[2::4, :, :, 1:] = 0
+    check(net, windows, isa, threads=1)
+    check(net, windows, isa, threads=2)
 
 
 @pytest.mark.parametrize("steps", [2, 3, 8, 9])

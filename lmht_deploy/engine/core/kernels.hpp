@@ -154,9 +154,8 @@ struct NeuronRow {
     NeuronSlice neurons;
     int32_t* currents;  // [width][blocks][64]; `neurons` uses it from tile to tile as scratch
     int silent_blocks;  // blocks before the first one with a spike under the row
-    // [width][64]: v before the first step, replaced by v after the last one; null: v0, and v is
-    // not kept.
-    int32_t* potentials;
+    const int32_t* earlier;  // [width][64]: v before the first step; null: v0
+    int32_t* kept;           // [width][64]: where v after the last step goes; null: nowhere
     const Spikes* out;
     const Spikes* window;  // the sums of all steps, if they are fired at once; else null
     int y, word;

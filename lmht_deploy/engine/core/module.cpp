@@ -292,7 +292,8 @@ void run(lmht::Engine& engine, Array<const int32_t, 5> windows, const Outputs& o
     engine.run(windows.data(), int(batch), to);
 }
 
-void step(lmht::StepwiseEngine& self, Array<const int32_t, 4> window, const Outputs& outputs) {
+void step(lmht::StepwiseEngine& self, Array<const int32_t, 4> window, bool first, bool last,
+          const Outputs& outputs) {
     const lmht::Tensor& input = self.model().tensors[0];
     require(has_shape(window, {size_t(input.steps), size_t(input.channels), size_t(input.height),
                                size_t(input.width)}),
@@ -300,7 +301,7 @@ void step(lmht::StepwiseEngine& self, Array<const int32_t, 4> window, const Outp
     require_range(window, input);
     const lmht::RunOutputs to = outputs_of(self.model(), 1, outputs);
     nb::gil_scoped_release released;
-    self.step(window.data(), to);
+    self.step(window.data(), first, last, to);
 }
 
 void require_slot(const lmht::IncrementalEngine& self, int slot) {
@@ -380,8 +381,7 @@ void bind_engines(nb::module_& m) {
                 new (self) lmht::StepwiseEngine(std::move(model), threads);
             },
             "model"_a, "threads"_a)
-        .def("step", &step, nb::arg("window").noconvert(), "outputs"_a)
-        .def("reset", &lmht::StepwiseEngine::reset)
+        .def("step", &step, nb::arg("window").noconvert(), "first"_a, "last"_a, "outputs"_a)
         .def_prop_ro("buffer_bytes", &lmht::StepwiseEngine::buffer_bytes);
 }
 

@@ -1,7 +1,5 @@
 #include "potentials.hpp"
 
-#include <algorithm>
-
 namespace lmht {
 namespace {
 
@@ -24,27 +22,18 @@ Potentials::Potentials(const Model& model)
     : model_(model),
       first_(firsts_of(model)),
       bytes_(first_.back() * sizeof(int32_t)),
-      memory_(aligned(bytes_)) {
-    reset();
+      memory_(aligned(bytes_)) {}
+
+void Potentials::connect(NeuronRow& row, size_t index, int y, int slice) const {
+    int32_t* const v = at(index, y, slice);
+    row.earlier = first_run_ ? nullptr : v;
+    row.kept = last_run_ ? nullptr : v;
 }
 
-int32_t* Potentials::row(size_t index, int y, int slice) const {
+int32_t* Potentials::at(size_t index, int y, int slice) const {
     const SynapticLayer& layer = *model_.layers[index].synaptic;
     const size_t row = size_t(y) * layer.words() + slice;
     return reinterpret_cast<int32_t*>(memory_.get()) + first_[index] + row * layer.width * LANES;
-}
-
-void Potentials::reset() {
-    for (size_t index = 0; index < model_.layers.size(); ++index) {
-        if (size_of(model_.layers[index]) == 0) continue;
-        const SynapticLayer& layer = *model_.layers[index].synaptic;
-        for (int y = 0; y < layer.height; ++y)
-            for (int slice = 0; slice < layer.words(); ++slice) {
-                const int32_t* const v0 = layer.v0.data() + size_t(slice) * LANES;
-                int32_t* const v = row(index, y, slice);
-                for (int x = 0; x < layer.width; ++x) std::copy_n(v0, LANES, v + x * LANES);
-            }
-    }
 }
 
 }  // namespace lmht

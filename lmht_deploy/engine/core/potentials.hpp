@@ -9,19 +9,25 @@ namespace lmht {
 
 class Potentials {
 public:
-    // All potentials are v0.
     explicit Potentials(const Model& model);
 
     size_t bytes() const { return bytes_; }
-    void reset();  // to v0
-    // v of one output row of layer `index` and one slice, [W][64].
-    int32_t* row(size_t index, int y, int slice) const;
+    // What the next run is: the first one begins with v0, and what the last one leaves is not kept.
+    void begin(bool first, bool last) {
+        first_run_ = first;
+        last_run_ = last;
+    }
+    // Sets where v of one output row of layer `index` and one slice comes from and goes to.
+    void connect(NeuronRow& row, size_t index, int y, int slice) const;
 
 private:
+    int32_t* at(size_t index, int y, int slice) const;
+
     const Model& model_;
     std::vector<size_t> first_;  // of each layer, [H][slices][W][64]
     size_t bytes_;
     Aligned<uint8_t> memory_;
+    bool first_run_ = true, last_run_ = false;
 };
 
 }  // namespace lmht

@@ -15,10 +15,9 @@ public:
     const Model& model() const { return executor_.model(); }
     size_t buffer_bytes() const { return executor_.plan().bytes + potentials_.bytes(); }
 
-    // counts: [steps][C][H][W], within the range of the model's input. A second caller waits.
-    void step(const int32_t* counts, const RunOutputs& outputs);
-    // The next step begins with v0.
-    void reset();
+    // counts: [steps][C][H][W], within the range of the model's input. The first step of a window
+    // begins with v0; the last one need not keep potentials. A second caller waits.
+    void step(const int32_t* counts, bool first, bool last, const RunOutputs& outputs);
 
 private:
     std::mutex mutex_;

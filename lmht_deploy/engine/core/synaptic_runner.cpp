@@ -234,8 +234,9 @@ void SynapticRunner::run_slices(size_t index) {
     const int threads = pool_.threads(), slices = layer(index).words();
     const int parts =
         threads == 1 ? 1 : std::clamp(TASKS_PER_THREAD * threads / slices, 1, layer(index).height);
+    SynapticRunner* const self = this;
     pool_.run(slices * parts, [&](int task, int thread) {
-        compute_part(index, task / parts, task % parts, parts, thread, true);
+        compute_part({&self, 1}, index, task / parts, task % parts, parts, thread);
     });
     finish_slices(index);
 }
@@ -246,8 +247,11 @@ void SynapticRunner::prepare_slices(size_t index) {
     remember_path(index, {0, layer(index).height}, rows_.data());
 }
 
-void SynapticRunner::compute_slice(size_t index, int slice, bool prefetch) {
-    compute_part(index, slice, 0, 1, 0, prefetch);
+void SynapticRunner::run_together(Runners runners, size_t index) {
+    for (SynapticRunner* const runner : runners) runner->prepare_slices(index);
+    const int slices = runners.front()->layer(index).words();
+    for (int slice = 0; slice < slices; ++slice) compute_part(runners, index, slice, 0, 1, 0);
+    for (SynapticRunner* const runner : runners) runner->finish_slices(index);
 }
 
 void SynapticRunner::finish_slices(size_t index) {
@@ -255,18 +259,23 @@ void SynapticRunner::finish_slices(size_t index) {
 }
 
 // A part of the rows of one slice. It is as large as sharing the work evenly allows, so that each
-// thread needs few weights.
-void SynapticRunner::compute_part(size_t index, int slice, int part, int parts, int thread,
-                                  bool prefetch) {
-    const SynapticLayer& layer = this->layer(index);
-    const int height = layer.height, at_once = plan_.layers[index].tiles.rows;
+// thread needs few weights. The last runner prefetches.
+void SynapticRunner::compute_part(Runners runners, size_t index, int slice, int part, int parts,
+                                  int thread) {
+    const SynapticRunner& last = *runners.back();
+    const SynapticLayer& layer = last.layer(index);
+    const int height = layer.height, at_once = last.plan_.layers[index].tiles.rows;
     const int first = height * part / parts, end = height * (part + 1) / parts;
-    WeightRange next;
-    if (prefetch && prefetches(layer))
-        next = weights_after(index, slice, rows_[first].inputs.front().path);
+    WeightRange all;
+    if (last.prefetches(layer))
+        all = last.weights_after(index, slice, last.rows_[first].inputs.front().path);
     for (int y = first; y < end; y += at_once) {
         const RowRange rows{y, std::min(y + at_once, end)};
-        compute(index, rows, slice, &rows_[y], thread, next.part(rows, height));
+        WeightRange next = all.part(rows, height);
+        if (multiply(runners, index, rows, slice, thread, next)) next = {};
+        for (SynapticRunner* const runner : runners)
+            runner->compute_rows(index, rows, slice, &runner->rows_[y], thread,
+                                 runner == &last ? next : WeightRange{});
     }
 }
 
@@ -286,7 +295,13 @@ WeightRange SynapticRunner::weights_after(size_t index, int slice, Path path) co
 
 void SynapticRunner::compute(size_t index, RowRange rows, int slice, const PreparedRow* prepared,
                              int thread, WeightRange next) {
-    if (multiply(index, rows, slice, thread, next)) next = {};
+    SynapticRunner* const self = this;
+    if (multiply({&self, 1}, index, rows, slice, thread, next)) next = {};
+    compute_rows(index, rows, slice, prepared, thread, next);
+}
+
+void SynapticRunner::compute_rows(size_t index, RowRange rows, int slice,
+                                  const PreparedRow* prepared, int thread, WeightRange next) {
     const SynapticLayer& layer = this->layer(index);
     const Activation* const out = layer.is_readout() ? nullptr : &activations_[layer.out];
     NeuronRow row = neuron_row(layer, out, rows.first, slice, scratch_[thread].currents);
@@ -300,7 +315,7 @@ void SynapticRunner::compute_row(NeuronRow& row, size_t index, RowRange rows, in
     connect(row, index, rows, row.y, slice, prepared, thread);
     row.silent_blocks = prepared.silent_blocks;
     if (layer(index).is_readout()) return kernels_.currents(row);
-    if (potentials_) row.potentials = potentials_->row(index, row.y, slice);
+    if (potentials_) potentials_->connect(row, index, row.y, slice);
     const int i = row.y - rows.first;
     const WeightRange part = next.part({i, i + 1}, rows.last - rows.first);
     row.prefetch = part.from;
@@ -319,24 +334,35 @@ bool SynapticRunner::multiplies(const SynapticLayer& layer, size_t synapse, int 
 
 // Multiplies the tiles of some rows, of all synapses that have tiles. Returns whether there were
 // any.
-bool SynapticRunner::multiply(size_t index, RowRange rows, int slice, int thread,
+bool SynapticRunner::multiply(Runners runners, size_t index, RowRange rows, int slice, int thread,
                               WeightRange next) {
     bool any = false;
-    const SynapticLayer& layer = this->layer(index);
-    const MemoryPlan::LayerPlan& plan = plan_.layers[index];
-    std::vector<PixelTile>& tiles = scratch_[thread].tiles;
+    const SynapticRunner& first = *runners.front();
+    std::vector<PixelTile>& tiles = runners.front()->scratch_[thread].tiles;
+    const SynapticLayer& layer = first.layer(index);
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
-        if (!multiplies(layer, s, slice)) continue;
-        const Synapse& synapse = layer.synapses[s];
-        const TiledRows tiled(layer, *synapse.image, plan.tiles, rows);
         tiles.clear();
-        tiled.cut(source_of(synapse).spikes.steps, plan.images[s].in(images_),
-                  scratch_[thread].sums + s * plan.sums, tiles);
-        kernels_.multiply(dense_product(synapse, slice, tiles, tiled.pixels_of_tile(),
-                                        any ? WeightRange{} : next));
+        for (const SynapticRunner* const runner : runners)
+            if (runner->multiplies(layer, s, slice))
+                runner->cut_tiles(index, rows, s, thread, tiles);
+        if (tiles.empty()) continue;
+        const Synapse& synapse = layer.synapses[s];
+        const TiledRows tiled(layer, *synapse.image, first.plan_.layers[index].tiles, rows);
+        first.kernels_.multiply(dense_product(synapse, slice, tiles, tiled.pixels_of_tile(),
+                                              std::exchange(next, {})));
         any = true;
     }
     return any;
+}
+
+void SynapticRunner::cut_tiles(size_t index, RowRange rows, size_t s, int thread,
+                               std::vector<PixelTile>& tiles) const {
+    const SynapticLayer& layer = this->layer(index);
+    const Synapse& synapse = layer.synapses[s];
+    const MemoryPlan::LayerPlan& plan = plan_.layers[index];
+    TiledRows(layer, *synapse.image, plan.tiles, rows)
+        .cut(source_of(synapse).spikes.steps, plan.images[s].in(images_),
+             scratch_[thread].sums + s * plan.sums, tiles);
 }
 
 void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y, int slice,
@@ -366,6 +392,7 @@ void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y,
 
 void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, int slot) {
     const SynapticLayer& layer = this->layer(index);
+    SynapticRunner* const self = this;
     step_ = &step;
     begin(index);
     pool_.run(layer.height, [&](int y, int thread) {
@@ -376,7 +403,7 @@ void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, 
                 prepared = &prepare(index, y, own, slice, thread);
             NeuronRow row = neuron_row(layer, &activations_[layer.out], y, slice,
                                        ring.currents(slot, y, slice));
-            multiply(index, {y, y + 1}, slice, thread, {});
+            multiply({&self, 1}, index, {y, y + 1}, slice, thread, {});
             connect(row, index, {y, y + 1}, y, slice, *prepared, thread);
             row.blocks = 1;
             row.silent_blocks = prepared->silent_blocks;

@@ -1,6 +1,7 @@
 // Runs the layers with synapses: chooses a path for every output row, builds its inputs, and calls
 // the kernels, row by row or slice by slice.
 #pragma once
+#include <span>
 #include <vector>
 
 #include "memory_plan.hpp"
@@ -14,6 +15,8 @@ namespace lmht {
 
 class SynapticRunner {
 public:
+    using Runners = std::span<SynapticRunner* const>;
+
     // `memory` is laid out by `plan`, and `activations` lie in it. All outlive the runner.
     SynapticRunner(const Model& model, const MemoryPlan& plan, unsigned char* memory,
                    const std::vector<Activation>& activations, ThreadPool& pool);
@@ -21,13 +24,15 @@ public:
     void run_neurons(size_t index);
     void run_readout(size_t index, int64_t* logits);
 
-    // Whether the weights of a layer pass through the cache slice by slice. The three parts of
-    // `run_neurons` of such a layer on one thread: several runners take turns after each slice.
-    // `prefetch`: the weights that follow.
+    // Whether the weights of a layer pass through the cache slice by slice.
     bool streams_weights(size_t index) const;
-    void prepare_slices(size_t index);
-    void compute_slice(size_t index, int slice, bool prefetch);
-    void finish_slices(size_t index);
+    // `run_neurons` of such a layer for several runners of one model, each with one thread: a slice
+    // of the weights is read once for all of them. The tiles of all are multiplied together.
+    static void run_together(Runners runners, size_t index);
+    // Makes room for the tiles of `runners` runners.
+    void reserve_tiles(size_t runners) {
+        scratch_[0].tiles.reserve(plan_.max_tiles * runners);
+    }
 
     // The first layer, step by step: the currents of one step into a slot of the ring; then the
     // neurons, from the currents in the ring.
@@ -75,14 +80,23 @@ private:
     void run_rows(size_t index);
     void run_some_rows(size_t index, RowRange rows, int thread, bool prefetch);
     void run_slices(size_t index);
-    void compute_part(size_t index, int slice, int part, int parts, int thread, bool prefetch);
+    void prepare_slices(size_t index);
+    void finish_slices(size_t index);
+    static void compute_part(Runners runners, size_t index, int slice, int part, int parts,
+                             int thread);
     WeightRange weights_after(size_t index, int slice, Path path) const;
     // Rows of one slice, whose inputs begin at `prepared`.
     void compute(size_t index, RowRange rows, int slice, const PreparedRow* prepared, int thread,
                  WeightRange next);
+    // The same, after their tiles have been multiplied.
+    void compute_rows(size_t index, RowRange rows, int slice, const PreparedRow* prepared,
+                      int thread, WeightRange next);
     void compute_row(NeuronRow& row, size_t index, RowRange rows, int slice,
                      const PreparedRow& prepared, int thread, WeightRange next);
-    bool multiply(size_t index, RowRange rows, int slice, int thread, WeightRange next);
+    static bool multiply(Runners runners, size_t index, RowRange rows, int slice, int thread,
+                         WeightRange next);
+    void cut_tiles(size_t index, RowRange rows, size_t synapse, int thread,
+                   std::vector<PixelTile>& tiles) const;
     void connect(NeuronRow& row, size_t index, RowRange rows, int y, int slice,
                  const PreparedRow& prepared, int thread);
 

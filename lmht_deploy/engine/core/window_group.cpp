@@ -18,6 +18,8 @@ WindowGroup::WindowGroup(std::shared_ptr<const Model> model) {
             blocks = std::max(blocks, model->layers[i].synaptic->blocks);
     while (blocks && size() < WINDOWS / blocks)
         lanes_.push_back(std::make_unique<Executor>(model, 1));
+    for (const auto& lane : lanes_) runners_.push_back(&lane->synaptic());
+    runners_.front()->reserve_tiles(lanes_.size());
     outputs_.reserve(lanes_.size());
 }
 
@@ -44,16 +46,10 @@ void WindowGroup::run(const Batch& batch, int first, int n) {
 }
 
 void WindowGroup::run_side_by_side(size_t index) {
-    const Model& model = lanes_[0]->model();
     const size_t n = outputs_.size();
-    for (size_t i = 0; i < n; ++i) lanes_[i]->synaptic().prepare_slices(index);
-    for (int slice = 0; slice < model.layers[index].synaptic->words(); ++slice)
-        for (size_t i = 0; i < n; ++i)
-            lanes_[i]->synaptic().compute_slice(index, slice, i + 1 == n);
-    for (size_t i = 0; i < n; ++i) {
-        lanes_[i]->synaptic().finish_slices(index);
-        outputs_[i].record(model.layers[index], lanes_[i]->activations());
-    }
+    SynapticRunner::run_together({runners_.data(), n}, index);
+    for (size_t i = 0; i < n; ++i)
+        outputs_[i].record(lanes_[i]->model().layers[index], lanes_[i]->activations());
 }
 
 void WindowGroup::run_in_turn(const Batch& batch, int first, size_t layer, size_t end) {

@@ -33,6 +33,7 @@ private:
     void run_in_turn(const Batch& batch, int first, size_t layer, size_t end);
 
     std::vector<std::unique_ptr<Executor>> lanes_;  // one per window
+    std::vector<SynapticRunner*> runners_;          // theirs
     std::vector<WindowOutputs> outputs_;            // of the windows that run now
 };
 

@@ -88,11 +88,11 @@ LMHT_INLINE void add_drive(Lanes& v, const NeuronSlice& neurons, int step, Curre
 
 // v of pixel x before the first step; `v0` where none is kept from an earlier run.
 LMHT_INLINE Lanes potential(const NeuronRow& row, int x, const Lanes& v0) {
-    return row.potentials ? load(row.potentials + size_t(x) * LANES) : v0;
+    return row.earlier ? load(row.earlier + size_t(x) * LANES) : v0;
 }
 
 LMHT_INLINE void keep_potential(const NeuronRow& row, int x, const Lanes& v) {
-    if (row.potentials) store(v, row.potentials + size_t(x) * LANES);
+    if (row.kept) store(v, row.kept + size_t(x) * LANES);
 }
 
 // ----------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ LMHT_INLINE Start fire_silent_steps(const NeuronRow& row) {
     const NeuronSlice& neurons = row.neurons;
     const Lanes theta = load(neurons.threshold), bias = load(neurons.bias);
     Start start{0, 0, load(neurons.v0)};
-    if (row.potentials) return start;
+    if (row.earlier || row.kept) return start;
     for (; start.step < neurons.steps && is_silent(row, start.step); ++start.step) {
         add_drive(start.v, neurons, start.step, [&](int) { return bias; });
         const size_t first = row.out->word(start.step, row.y, 0) + row.word;
