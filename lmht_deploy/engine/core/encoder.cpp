@@ -6,6 +6,14 @@
 
 namespace lmht {
 
+bool lie_within(const int32_t* values, size_t n, int64_t min, int64_t max) {
+    const int32_t low = int32_t(std::max<int64_t>(min, INT32_MIN)),
+                  high = int32_t(std::min<int64_t>(max, INT32_MAX));
+    int32_t outside = 0;
+    for (size_t i = 0; i < n; ++i) outside |= (values[i] < low) | (values[i] > high);
+    return !outside;
+}
+
 int32_t value_at(const Spikes& spikes, size_t word, int bit) {
     if (!(spikes.mask[word] >> bit & 1)) return 0;
     const size_t at = word * LANES + bit;

@@ -4,6 +4,9 @@
 
 namespace lmht {
 
+// Whether all values lie within a range. One loop without a branch, which compilers vectorize.
+bool lie_within(const int32_t* values, size_t n, int64_t min, int64_t max);
+
 // Value k of one channel: bit `bit` of word `word`.
 int32_t value_at(const Spikes& spikes, size_t word, int bit);
 // Sets a channel that is silent. `value` is not 0.

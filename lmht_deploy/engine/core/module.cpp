@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "cost_measurement.hpp"
+#include "encoder.hpp"
 #include "engine.hpp"
 #include "incremental.hpp"
 #include "native/require.hpp"
@@ -270,14 +271,8 @@ std::shared_ptr<const lmht::Model> checked(std::shared_ptr<const lmht::Model> mo
 // Values beyond the range of the input would overflow the lists of active inputs.
 template <class A>
 void require_range(const A& counts, const lmht::Tensor& input) {
-    const int32_t* const values = counts.data();
-    const size_t n = counts.size();
-    int32_t min = 0, max = 0;
-    for (size_t i = 0; i < n; ++i) {
-        min = std::min(min, values[i]);
-        max = std::max(max, values[i]);
-    }
-    require(min >= input.min && max <= input.max, "a count lies outside of the input's range");
+    require(lmht::lie_within(counts.data(), counts.size(), input.min, input.max),
+            "a count lies outside of the input's range");
 }
 
 void run(lmht::Engine& engine, Array<const int32_t, 5> windows, const Outputs& outputs) {
@@ -387,12 +382,7 @@ void bind_engines(nb::module_& m) {
 
 // In one pass, where NumPy makes two and is slow to begin.
 bool lie_within(Values values, int64_t min, int64_t max) {
-    const int32_t* const from = values.data();
-    const int32_t low = int32_t(std::max<int64_t>(min, INT32_MIN)),
-                  high = int32_t(std::min<int64_t>(max, INT32_MAX));
-    bool inside = true;
-    for (size_t i = 0; i < values.size(); ++i) inside &= from[i] >= low && from[i] <= high;
-    return inside;
+    return lmht::lie_within(values.data(), values.size(), min, max);
 }
 
 }  // namespace

@@ -36,8 +36,7 @@ TileShape::TileShape(const SynapticLayer& layer, int threads) {
     for (int n = 2; n <= share && (n - 1) * pitch + layer.width <= positions; ++n)
         if (fewest(n, run_rows)) run_rows = n;
     const int run = (run_rows - 1) * pitch + layer.width;
-    int runs = std::clamp(positions / run, 1, (share + run_rows - 1) / run_rows);
-    if (tiles_of(run) * layer.blocks % 2 && runs > 1) runs -= runs % 2;  // tiles are paired
+    const int runs = std::clamp(positions / run, 1, (share + run_rows - 1) / run_rows);
     rows = std::min(runs * run_rows, share);
 }
 
