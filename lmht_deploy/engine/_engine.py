@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +10,11 @@ import numpy.typing as npt
 from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import DataError
 from lmht_deploy.ir import Network
-from lmht_deploy.result import Result, check_windows
+from lmht_deploy.result import Result
 
 from ._extension import core
 from ._model import PATHS, Model
 from ._outputs import RunArrays
-from ._plan import image_shape
 
 Integers = npt.NDArray[np.integer]
 
@@ -164,26 +162,9 @@ class Engine:
     def _run(
         self, windows: Integers, *, trace: bool = False, profile: bool = False
     ) -> tuple[Result, RunArrays]:
-        inputs = self._checked(windows)
+        inputs = self._model.inputs(windows)
         arrays = RunArrays(self._model, len(windows), trace=trace, profile=profile)
         return arrays.fill(lambda outputs: self._core.run(inputs, outputs)), arrays
-
-    def _checked(self, windows: Integers) -> npt.NDArray[np.int32]:
-        """Return windows as the core takes them, [B, T_in, C, H, W]."""
-        net, shape = self._model.net, self._window.shape
-        low, high = net.input.min_value, net.input.max_value
-        checked = cast(npt.NDArray[np.int32], windows)
-        fit = (
-            isinstance(windows, np.ndarray)
-            and windows.dtype == np.int32
-            and windows.flags.c_contiguous
-            and windows.shape[1:] == shape
-            and len(windows) > 0
-            and core.lie_within(checked, low, high)
-        )
-        if not fit:  # the general check takes longer than a small network
-            checked = np.ascontiguousarray(check_windows(shape, low, high, windows), np.int32)
-        return checked.reshape(len(checked), net.input.steps, *image_shape(net.input.shape))
 
 
 def _profile(name: str, figures: npt.NDArray[np.int64], result: Result) -> LayerProfile:

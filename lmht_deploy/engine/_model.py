@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
 
 from lmht_deploy.errors import BackendError
 from lmht_deploy.ir import Network, Neurons, Readout, require_network
-from lmht_deploy.result import macs
+from lmht_deploy.result import check_windows, macs
 
 from ._extension import core, require
-from ._plan import Planner
+from ._plan import Planner, image_shape
 
 TIERS = ("amx", "avx512vnni", "avxvnni", "avx2", "i8mm", "dotprod", "neon", "generic")
 """Names of all tiers (implementations for one instruction set), the fastest first."""
@@ -100,6 +103,30 @@ class Model:
             raise BackendError(
                 f"the event-driven engine cannot run this network: {error}"
             ) from None
+
+    def inputs(self, windows: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+        """Return windows as the core takes them, int32 [B, T_in, C, H, W].
+
+        Args:
+            windows: Integers within the input's range, [B, T_in, ...].
+
+        Raises:
+            DataError: If shape, dtype or range of the windows do not fit the network's input.
+        """
+        net, shape = self.net, self.net.window_shape
+        low, high = net.input.min_value, net.input.max_value
+        checked = cast(npt.NDArray[np.int32], windows)
+        fit = (
+            isinstance(windows, np.ndarray)
+            and windows.dtype == np.int32
+            and windows.flags.c_contiguous
+            and windows.shape[1:] == shape
+            and len(windows) > 0
+            and core.lie_within(checked, low, high)
+        )
+        if not fit:  # the general check takes longer than a small network
+            checked = np.ascontiguousarray(check_windows(shape, low, high, windows), np.int32)
+        return checked.reshape(len(checked), net.input.steps, *image_shape(net.input.shape))
 
     def path_costs(self, layer: str, density: float) -> list[dict[str, float]]:
         """Estimate the time per window of every path that the synapses of a layer can take.

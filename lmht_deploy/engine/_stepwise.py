@@ -11,12 +11,11 @@ import numpy.typing as npt
 from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import BackendError, DataError
 from lmht_deploy.ir import Input, Layer, Network, Neurons
-from lmht_deploy.result import Result, add_steps, check_windows
+from lmht_deploy.result import Result, add_steps
 
 from ._extension import core
 from ._model import ForcedPath, Model
 from ._outputs import RunArrays
-from ._plan import image_shape
 
 
 class StepwiseEngine:
@@ -98,11 +97,7 @@ class StepwiseEngine:
         source = self._net.input
         if self.steps == source.steps:
             raise DataError(f"the window has all its {source.steps} time-steps; finish it first")
-        shape = self._model.net.window_shape
-        window = check_windows(
-            shape, source.min_value, source.max_value, np.asarray(counts)[None, None]
-        )
-        inputs = np.ascontiguousarray(window[0], np.int32).reshape(1, *image_shape(source.shape))
+        inputs = self._model.inputs(np.asarray(counts)[None, None])[0]
         arrays = RunArrays(self._model, 1, trace=self._trace)
         first, last = self.steps == 0, self.steps == source.steps - 1
         done = arrays.fill(lambda outputs: self._core.step(inputs, first, last, outputs))
