@@ -126,12 +126,12 @@ def test_stepwise_runs_are_checked() -> None:
     runner, window = _core.StepwiseEngine(model.core, 1), np.zeros(model.net.window_shape, np.int32)
     outputs = RunArrays(model, 1).core
     with pytest.raises(ValueError, match="the window does not fit"):
-        runner.step(window[1:], outputs)
+        runner.step(window[1:], True, True, outputs)
     with pytest.raises(ValueError, match="outside of the input's range"):
-        runner.step(window - 1, outputs)
+        runner.step(window - 1, True, True, outputs)
     with pytest.raises(ValueError, match="do not fit the model"):
-        runner.step(window, RunArrays(model, 2).core)
-    runner.step(window, outputs)
+        runner.step(window, True, True, RunArrays(model, 2).core)
+    runner.step(window, True, True, outputs)
 
 
 @pytest.mark.parametrize("count", [-1, 10, 2**31 - 1])
