@@ -236,6 +236,19 @@ def test_edges_of_tiles_on_every_tier(
     assert_equal(runner.run(windows, trace=True), reference.run(net, windows, trace=True))
 
 
+@pytest.mark.parametrize("inputs", [227, 256])
+@pytest.mark.parametrize("tiles", range(1, 9))
+def test_any_number_of_tiles_of_deep_inputs(tiles: int, inputs: int, isa: str) -> None:
+    """Below and above 2,048 inputs per output pixel, from which on tiles share weights in threes."""
+    b = Builder(tiles, shape=(inputs, 2, 16 * tiles - 3), steps=2)
+    net = b.finish(b.neurons("a", b.conv("input", 66, (3, 3), (2, 1), 1), omega="uniform"))
+    windows = windows_for(net, 3, tiles, 0.4)
+    runner = engine.Engine(engine.Model(net, isa=isa, path="dense"))
+    expected = reference.run(net, windows, trace=True)
+    assert_equal(runner.run(windows, trace=True), expected)
+    assert_equal(runner.run(windows[:1], trace=True), reference.run(net, windows[:1], trace=True))
+
+
 @pytest.mark.parametrize("threads", [2, 3, 7])
 @pytest.mark.parametrize(
     "name", ["residual", "pooled", "geometry", "dense", "wide", "steps-differ"]

@@ -28,7 +28,7 @@ namespace {
 constexpr int WEIGHT_PITCH = TILE_SIZE * QUAD, SUM_PITCH = LANES * int(sizeof(int32_t));
 constexpr int TILE_BYTES = DEPTH * TILE_SIZE, PAIR = 2 * TILE_SIZE;
 
-// Groups of 64 slots from which on the weights of 32 channels leave no room for values in the
+// Groups of 64 slots from which on the weights of 32 channels, 2 KB per group, exceed the
 // first-level cache. Three tiles of pixels then share them: fewer tiles of weights are loaded, at
 // the price of values that are loaded twice.
 constexpr int DEPTH_OF_THREE = 32;
