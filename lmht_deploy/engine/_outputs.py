@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -67,6 +68,7 @@ class RunArrays:
         net = model.net
         neurons, synaptic = len(net.neurons), len(net.neurons) + 1
         self._model, self._traced = model, trace
+        self._macs, self._seconds = model.macs, 0.0
         self._logits = np.empty((batch, net.classes), np.int64)
         self._spikes, self._events = np.empty((2, batch, neurons), np.int64)
         self._sops, self._event_sops = np.empty((2, batch, synaptic), np.int64)
@@ -89,9 +91,26 @@ class RunArrays:
         """Let `run` write the arrays; return them as a `Result` with the wall time it took."""
         start = time.perf_counter()
         run(self.core)
-        return self._result(time.perf_counter() - start)
+        self._seconds = time.perf_counter() - start
+        return self.result()
 
-    def _result(self, seconds: float) -> Result:
+    def plus(self, later: RunArrays) -> RunArrays:
+        """Return the integers of two runs of successive time-steps of the same windows.
+
+        As `add_steps` of two results, without a sum for each layer: those take longer than a small
+        network runs.
+        """
+        joined = copy.copy(later)
+        for name in ("_logits", "_spikes", "_events", "_sops", "_event_sops"):
+            setattr(joined, name, getattr(self, name) + getattr(later, name))
+        joined._macs = {name: macs + later._macs[name] for name, macs in self._macs.items()}
+        joined.traces = [
+            np.concatenate(parts, axis=1) for parts in zip(self.traces, later.traces, strict=True)
+        ]
+        return joined
+
+    def result(self) -> Result:
+        """Return the arrays as a `Result`; `seconds` is the wall time of the last run."""
         columns = self._model.columns
         return Result(
             backend="event",
@@ -101,8 +120,8 @@ class RunArrays:
             sops=LayerCounts(columns, self._sops),
             events=LayerCounts(columns, self._events),
             event_sops=LayerCounts(columns, self._event_sops),
-            macs=self._model.macs.copy(),
-            seconds=seconds,
+            macs=self._macs.copy(),
+            seconds=self._seconds,
             traces=self._traces_by_layer() if self._traced else None,
         )
 
