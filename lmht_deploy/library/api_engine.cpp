@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "api.hpp"
+#include "engine/core/encoder.hpp"
 
 namespace lib = lmht::library;
 
@@ -61,13 +62,12 @@ void lmht::library::check_range(const Loaded& loaded, const int32_t* windows, si
     const Layer& input = loaded.network.input();
     const size_t values = loaded.model->tensors[0].values();
     for (size_t window = 0; window < count; ++window, windows += values) {
+        if (lie_within(windows, values, input.min, input.max)) continue;
         const auto [min, max] = std::minmax_element(windows, windows + values);
-        if (*min < input.min || *max > input.max)
-            throw Error(LMHT_INVALID_ARGUMENT, "window " + std::to_string(window) + " holds " +
-                                                   std::to_string(*min < input.min ? *min : *max) +
-                                                   "; the network takes " +
-                                                   std::to_string(input.min) + " to " +
-                                                   std::to_string(input.max));
+        throw Error(LMHT_INVALID_ARGUMENT, "window " + std::to_string(window) + " holds " +
+                                               std::to_string(*min < input.min ? *min : *max) +
+                                               "; the network takes " + std::to_string(input.min) +
+                                               " to " + std::to_string(input.max));
     }
 }
 

@@ -15,12 +15,13 @@ void step(lmht_stepper& stepper, const int32_t* counts, uint32_t options, lib::O
     const std::lock_guard lock(stepper.mutex);
     lib::require_argument(stepper.steps < stepper.loaded->steps,
                           "the window has all its time-steps; finish it first");
-    if (stepper.steps == 0) stepper.engine.reset();
+    const bool first = stepper.steps == 0, last = stepper.steps == stepper.loaded->steps - 1;
     const lmht::RunOutputs outputs = outcome.prepare(*stepper.loaded->model, 1, trace);
     const Clock::time_point start = Clock::now();
-    stepper.engine.step(counts, outputs);
+    stepper.engine.step(counts, first, last, outputs);
     outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    if (stepper.steps++ == 0) stepper.sum = lib::Outcome();
+    if (first) stepper.sum = lib::Outcome();
+    ++stepper.steps;
     stepper.sum.add(outcome);
 }
 

@@ -239,7 +239,7 @@ def test_edges_of_tiles_on_every_tier(
 @pytest.mark.parametrize("inputs", [200, 256])
 @pytest.mark.parametrize("tiles", range(1, 9))
 def test_any_number_of_tiles_of_deep_inputs(tiles: int, inputs: int, isa: str) -> None:
-    """Below and above 2,048 inputs per output pixel, from which on tiles share weights in threes."""
+    """Below and above 2,048 inputs per output, from which on tiles share weights in threes."""
     b = Builder(tiles, shape=(inputs, 2, 16 * tiles - 3), steps=2)
     net = b.finish(b.neurons("a", b.conv("input", 66, (3, 3), (2, 1), 1), omega="uniform"))
     windows = windows_for(net, 3, tiles, 0.4)

@@ -152,8 +152,8 @@ struct NeuronRow {
     int width, channels, blocks, n_synapses;
     const SynapseRow* synapses;  // at least one: the first adds to the biases
     NeuronSlice neurons;
-    int32_t* currents;  // [width][blocks][64]; `neurons` uses it from tile to tile as scratch
-    int silent_blocks;  // blocks before the first one with a spike under the row
+    int32_t* currents;       // [width][blocks][64]; `neurons` uses it from tile to tile as scratch
+    int silent_blocks;       // blocks before the first one with a spike under the row
     const int32_t* earlier;  // [width][64]: v before the first step; null: v0
     int32_t* kept;           // [width][64]: where v after the last step goes; null: nowhere
     const Spikes* out;

@@ -348,8 +348,8 @@ bool SynapticRunner::multiply(Runners runners, size_t index, RowRange rows, int 
         if (tiles.empty()) continue;
         const Synapse& synapse = layer.synapses[s];
         const TiledRows tiled(layer, *synapse.image, first.plan_.layers[index].tiles, rows);
-        first.kernels_.multiply(dense_product(synapse, slice, tiles, tiled.pixels_of_tile(),
-                                              std::exchange(next, {})));
+        first.kernels_.multiply(
+            dense_product(synapse, slice, tiles, tiled.pixels_of_tile(), std::exchange(next, {})));
         any = true;
     }
     return any;

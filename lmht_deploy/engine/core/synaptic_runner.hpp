@@ -30,9 +30,7 @@ public:
     // of the weights is read once for all of them. The tiles of all are multiplied together.
     static void run_together(Runners runners, size_t index);
     // Makes room for the tiles of `runners` runners.
-    void reserve_tiles(size_t runners) {
-        scratch_[0].tiles.reserve(plan_.max_tiles * runners);
-    }
+    void reserve_tiles(size_t runners) { scratch_[0].tiles.reserve(plan_.max_tiles * runners); }
 
     // The first layer, step by step: the currents of one step into a slot of the ring; then the
     // neurons, from the currents in the ring.
