@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import shutil
@@ -261,6 +262,26 @@ def test_client_that_ends(net: Path, temporary: Path, number: int) -> None:
     wait_for_run(temporary)
     client.send_signal(number)
     assert client.wait(20) != 0
+
+
+def test_a_folder_goes_though_a_file_comes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, remove_tree = tmp_path / "run", shutil.rmtree
+    folder.mkdir()
+    (folder / "progress.json").write_text("{}")
+    calls = []
+
+    def disturbed(path: str, ignore_errors: bool) -> None:
+        calls.append(path)
+        if len(calls) > 1:  # the first time, the folder was not empty any more
+            remove_tree(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", disturbed)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the module adds its own folder
+    importlib.import_module("lmht_deploy.backends.lava.worker.main").remove(str(folder))
+    assert not folder.exists()
+    assert len(calls) == 2
 
 
 # ------------------------------------------------------------------------------------ graded spikes

@@ -99,8 +99,15 @@ def watch_client(folder: str) -> None:
     """Remove `folder` and end where the client is gone."""
     while os.read(0, 1):
         pass
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     end()
+
+
+def remove(folder: str) -> None:
+    """Remove `folder`, to which the run still writes: a file may come while others are removed."""
+    deadline = time.monotonic() + 5
+    while os.path.exists(folder) and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def watch_processes(watching: threading.Lock) -> None:
