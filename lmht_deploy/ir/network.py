@@ -90,6 +90,17 @@ class Network(Record):
             if layer.name not in read:
                 raise NetworkError(f"nothing reads layer {layer.name!r}")
 
+    def __repr__(self) -> str:
+        """Return one line per layer: its name, type, output shape and steps, and what it reads."""
+        return "\n".join(["Network(", *map(self._line, self.layers), ")"])
+
+    def _line(self, layer: Layer) -> str:
+        read = ", ".join(dict.fromkeys(sources(layer)))
+        shape = "x".join(map(str, self.shapes[layer.name]))
+        steps = "" if isinstance(layer, Readout) else f", {self.steps[layer.name]} steps"
+        given = f" <- {read}" if read else ""
+        return f"  ({layer.name}): {type(layer).__name__} {shape}{steps}{given}"
+
     # ---------------------------------------------------------------------------------- parts
 
     @property

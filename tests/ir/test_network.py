@@ -113,6 +113,23 @@ def test_a_read_out_is_flat() -> None:
         Network((Input(name="in", shape=(1, 2, 2), steps=2), readout))
 
 
+def test_is_printed_with_a_line_per_layer() -> None:
+    both = tuple(
+        Conv(source=source, weight=np.ones((2, channels, 1, 1), int))
+        for source, channels in (("a", 2), ("in", 1))
+    )
+    net = network(neurons(), neurons("b", synapses=both))
+    assert repr(net).splitlines() == [
+        "Network(",
+        "  (in): Input 1x2x2, 2 steps",
+        "  (a): Neurons 2x2x2, 2 steps <- in",
+        "  (b): Neurons 2x2x2, 2 steps <- a, in",
+        "  (flat): Flatten 8, 2 steps <- b",
+        "  (out): Readout 3 <- flat",
+        ")",
+    ]
+
+
 def test_looks_up_layers_by_name() -> None:
     net = network(neurons())
     assert net["flat"] == Flatten(name="flat", source="a")
