@@ -125,10 +125,11 @@ class Summary:
         from lmht_deploy.events.stream import Buffered
 
         packets, udp, dropped = source.packets, source.udp, source.validator.dropped
+        whose = "its" if windower.late == 1 else "their"
         return {
             ("event", "above the input range"): self._saturated,
             **{("event", f"with invalid {fault} dropped"): n for fault, n in dropped.items()},
-            ("event", "dropped that arrived after its window"): windower.late,
+            ("event", f"dropped that arrived after {whose} window"): windower.late,
             ("event", "dropped with a time in the future"): clock.early if clock else 0,
             ("empty window", "skipped"): windower.skipped,
             ("event", "lost to a full queue"): packets.lost if isinstance(packets, Buffered) else 0,

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from lmht_deploy import reference
+from lmht_deploy.cli._stream_summary import Summary
 from lmht_deploy.events.arrays import Sensor, make_events
 from lmht_deploy.events.live import DATAGRAM
 from lmht_deploy.events.windows import WindowRule, count_windows
@@ -489,6 +492,22 @@ def test_a_hostile_datagram_does_not_end_a_stream(net: Path, live: list[str], ho
     assert counted + int(late[1].replace(",", "") if late else 0) == 6000 and len(lines) < 500, err
     number = 2 if hostile == "one" else 101
     assert re.search(rf"{number} events (with invalid order dropped|dropped with a time)", err)
+
+
+@pytest.mark.parametrize(
+    ("late", "said"),
+    [
+        (1, "1 event dropped that arrived after its window"),
+        (1300, "1,300 events dropped that arrived after their window"),
+    ],
+)
+def test_late_events_are_summarized(late: int, said: str) -> None:
+    windower = SimpleNamespace(late=late, skipped=0)
+    source = SimpleNamespace(
+        packets=None, udp=None, validator=SimpleNamespace(seen=0, dropped={}), dropped={"lines": 0}
+    )
+    summary = Summary(cast(Any, None))
+    assert summary.text(cast(Any, windower), cast(Any, source), None).endswith("; " + said)
 
 
 def wait_for_socket(port: int) -> None:
