@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from .errors import DataError
 from .ir import Network, Neurons, Readout, Synapse
 
 __all__ = [
+    "CountColumns",
     "Counts",
     "Result",
     "add_steps",
@@ -27,6 +29,45 @@ __all__ = [
 
 Counts: TypeAlias = Mapping[str, np.ndarray]
 """Counts per window by layer name, int64 `[B]`."""
+
+
+class CountColumns(Mapping[str, np.ndarray]):
+    """`Counts` in the columns of one array. Views of single layers are made when they are read.
+
+    To make or to add an array for each layer takes longer than a small network runs.
+    """
+
+    __slots__ = ("_columns", "_counts")
+
+    def __init__(self, columns: Mapping[str, int], counts: np.ndarray) -> None:
+        """Name the columns of counts.
+
+        Args:
+            columns: Column by name of the layer, in order; names beyond those of `counts` are left
+                out.
+            counts: int64 `[B, layers]`.
+        """
+        self._columns, self._counts = columns, counts
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        column = self._columns[name]
+        if column >= len(self):
+            raise KeyError(name)
+        counts: np.ndarray = self._counts[:, column]
+        return counts
+
+    def __iter__(self) -> Iterator[str]:
+        return islice(self._columns, len(self))
+
+    def __len__(self) -> int:
+        return len(self._counts[0])
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def plus(self, other: CountColumns) -> CountColumns:
+        """Return the sums with `other`, which has the same columns."""
+        return CountColumns(self._columns, self._counts + other._counts)
 
 
 @dataclass(frozen=True)
@@ -123,7 +164,9 @@ def add_steps(before: Result, after: Result) -> Result:
     return dataclasses.replace(after, logits=before.logits + after.logits, traces=traces, **sums)
 
 
-def _add(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+def _add(before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(before, CountColumns) and isinstance(after, CountColumns):
+        return before.plus(after)
     return {name: counts + after[name] for name, counts in before.items()}
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import BackendError, DataError
 from lmht_deploy.ir import Input, Layer, Network, Neurons
-from lmht_deploy.result import Result
+from lmht_deploy.result import Result, add_steps
 
 from ._extension import core
 from ._model import ForcedPath, Model
@@ -58,7 +58,7 @@ class StepwiseEngine:
         self._net, self._trace = net, trace
         self._model = Model(_one_step(net), isa=isa, path=path)
         self._core = core.StepwiseEngine(self._model.core, check_threads(threads, "the engine"))
-        self._sum: RunArrays | None = None  # of the time-steps so far
+        self._sum: Result | None = None  # of the time-steps so far
         self._steps = 0
 
     @staticmethod
@@ -101,7 +101,7 @@ class StepwiseEngine:
         arrays = RunArrays(self._model, 1, trace=self._trace)
         first, last = self.steps == 0, self.steps == source.steps - 1
         done = arrays.fill(lambda outputs: self._core.step(inputs, first, last, outputs))
-        self._sum = arrays if self._sum is None else self._sum.plus(arrays)
+        self._sum = done if self._sum is None else add_steps(self._sum, done)
         self._steps += 1
         return done
 
@@ -124,7 +124,7 @@ class StepwiseEngine:
         if self._sum is None:
             return False
         left = self._net.input.steps - self.steps
-        return left == 0 or int(self._sum.result().margins[0]) > stop_margin * left
+        return left == 0 or int(self._sum.margins[0]) > stop_margin * left
 
     def stop(self) -> Result:
         """Return the result of the time-steps so far (a batch of one), and begin the next window.
@@ -136,7 +136,7 @@ class StepwiseEngine:
         """
         if self._sum is None:
             raise DataError("the window has none of its time-steps")
-        result = dataclasses.replace(self._sum.result(), steps=np.array([self.steps]))
+        result = dataclasses.replace(self._sum, steps=np.array([self.steps]))
         self.reset()
         return result
 

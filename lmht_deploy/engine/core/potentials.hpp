@@ -1,4 +1,4 @@
-// The potentials of all neurons, kept from one run to the next.
+// The potentials of all neurons, kept from one time-step of a window to the next.
 #pragma once
 #include <vector>
 

@@ -234,9 +234,8 @@ void SynapticRunner::run_slices(size_t index) {
     const int threads = pool_.threads(), slices = layer(index).words();
     const int parts =
         threads == 1 ? 1 : std::clamp(TASKS_PER_THREAD * threads / slices, 1, layer(index).height);
-    SynapticRunner* const self = this;
     pool_.run(slices * parts, [&](int task, int thread) {
-        compute_part({&self, 1}, index, task / parts, task % parts, parts, thread);
+        compute_part(alone(), index, task / parts, task % parts, parts, thread);
     });
     finish_slices(index);
 }
@@ -259,7 +258,8 @@ void SynapticRunner::finish_slices(size_t index) {
 }
 
 // A part of the rows of one slice. It is as large as sharing the work evenly allows, so that each
-// thread needs few weights. The last runner prefetches.
+// thread needs few weights. What comes next is prefetched by the product of tiles, or else by the
+// last runner.
 void SynapticRunner::compute_part(Runners runners, size_t index, int slice, int part, int parts,
                                   int thread) {
     const SynapticRunner& last = *runners.back();
@@ -295,8 +295,7 @@ WeightRange SynapticRunner::weights_after(size_t index, int slice, Path path) co
 
 void SynapticRunner::compute(size_t index, RowRange rows, int slice, const PreparedRow* prepared,
                              int thread, WeightRange next) {
-    SynapticRunner* const self = this;
-    if (multiply({&self, 1}, index, rows, slice, thread, next)) next = {};
+    if (multiply(alone(), index, rows, slice, thread, next)) next = {};
     compute_rows(index, rows, slice, prepared, thread, next);
 }
 
@@ -392,7 +391,6 @@ void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y,
 
 void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, int slot) {
     const SynapticLayer& layer = this->layer(index);
-    SynapticRunner* const self = this;
     step_ = &step;
     begin(index);
     pool_.run(layer.height, [&](int y, int thread) {
@@ -403,7 +401,7 @@ void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, 
                 prepared = &prepare(index, y, own, slice, thread);
             NeuronRow row = neuron_row(layer, &activations_[layer.out], y, slice,
                                        ring.currents(slot, y, slice));
-            multiply({&self, 1}, index, {y, y + 1}, slice, thread, {});
+            multiply(alone(), index, {y, y + 1}, slice, thread, {});
             connect(row, index, {y, y + 1}, y, slice, *prepared, thread);
             row.blocks = 1;
             row.silent_blocks = prepared->silent_blocks;

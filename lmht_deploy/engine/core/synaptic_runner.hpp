@@ -20,6 +20,7 @@ public:
     // `memory` is laid out by `plan`, and `activations` lie in it. All outlive the runner.
     SynapticRunner(const Model& model, const MemoryPlan& plan, unsigned char* memory,
                    const std::vector<Activation>& activations, ThreadPool& pool);
+    SynapticRunner(const SynapticRunner&) = delete;
 
     void run_neurons(size_t index);
     void run_readout(size_t index, int64_t* logits);
@@ -57,6 +58,7 @@ private:
         int64_t rows[PATHS] = {};
     };
 
+    Runners alone() const { return {&self_, 1}; }
     const SynapticLayer& layer(size_t index) const { return *model_.layers[index].synaptic; }
     Source source_of(const Synapse& synapse) const;
     bool fires_windows(const SynapticLayer& layer) const;
@@ -98,6 +100,7 @@ private:
     void connect(NeuronRow& row, size_t index, RowRange rows, int y, int slice,
                  const PreparedRow& prepared, int thread);
 
+    SynapticRunner* const self_ = this;
     const Model& model_;
     const Kernels& kernels_;
     const MemoryPlan& plan_;

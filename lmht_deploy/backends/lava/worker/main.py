@@ -108,6 +108,7 @@ def remove(folder: str) -> None:
     deadline = time.monotonic() + 5
     while os.path.exists(folder) and time.monotonic() < deadline:
         shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.01)
 
 
 def watch_processes(watching: threading.Lock) -> None:

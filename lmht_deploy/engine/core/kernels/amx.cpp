@@ -30,7 +30,7 @@ constexpr int TILE_BYTES = DEPTH * TILE_SIZE, PAIR = 2 * TILE_SIZE;
 
 // Groups of 64 slots from which on the weights of 32 channels, 2 KB per group, exceed the
 // first-level cache. Three tiles of pixels then share them: fewer tiles of weights are loaded, at
-// the price of values that are loaded twice.
+// the price of two tiles of values that are loaded twice.
 constexpr int DEPTH_OF_THREE = 32;
 
 struct alignas(64) TileConfig {
@@ -152,7 +152,8 @@ struct SumsOfThree {
     int32_t *first, *second, *third;
 };
 
-// As `add_products`. Of tiles that are loaded twice, the second time is the last one of the first.
+// As `add_products`. The other 16 channels take the tiles of pixels in reverse order, so that the
+// third one is loaded once.
 template <bool FIRST>
 LMHT_INLINE void add_three_products(const DenseProduct& product, const PixelTile* tiles, int d,
                                     const int8_t* w, const SumsOfThree& before) {
@@ -204,7 +205,7 @@ void multiply_in_threes(const DenseProduct& product, const PixelTile* tiles, int
     LMHT_TAKE(5, sums.third + TILE_SIZE);
 }
 
-// As many as leave no single one.
+// How many of n tiles go in threes: as many as leave no single one. Four go in twos.
 int tiles_in_threes(int n, int depth) {
     if (depth < DEPTH_OF_THREE || n < 3) return 0;
     return n % 3 == 1 ? n - 4 : n / 3 * 3;
@@ -213,7 +214,7 @@ int tiles_in_threes(int n, int depth) {
 void multiply(const DenseProduct& product) {
     const int n = product.n_tiles, in_threes = tiles_in_threes(n, product.depth);
     const int in_twos = n - in_threes, passes = in_threes / 3 + (in_twos + 1) / 2;
-    // In a single pass over weights, the processor itself fetches what follows, and faster.
+    // If each weight is read once, the processor itself fetches what follows, and faster.
     Prefetcher prefetcher(product.prefetch, passes > 1 ? product.prefetch_bytes : 0,
                           2 * passes * product.depth);
     __asm__ volatile("" ::: "memory");  // the compiler does not see that tiles read memory
