@@ -18,9 +18,10 @@
 Every table has a column of OpenVINO with int8 weights, the fastest rival. `--isa` keeps the engine
 and its rivals to the instructions of one tier, or of each tier in turn.
 
-Every table times all its columns alternately in one run and prints the best of each, so that a
-busy machine slows all of them alike. Only the ratios count: the time of a column divided by that of
-the first. With one thread the time is CPU time of the process, which excludes other programs.
+Every table times all its columns alternately in one run, so that a busy machine slows all of them
+alike. The turns of all columns take equally long, and the mean of the best turn is printed. Only
+the ratios count: the time of a column divided by that of the first. With one thread the time is
+CPU time of the process, which excludes other programs.
 """
 
 from __future__ import annotations

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -228,6 +230,25 @@ def test_runs_are_timed_turn_by_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = {name: lambda name=name: order.append(name) for name in "ab"}
     times = best_of_each(runs, 0)
     assert times.keys() == {"a", "b"} and "".join(order) == "ab" * (MIN_TURNS + 1)
+
+
+def test_short_and_long_runs_have_the_same_disturbances(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every fourth short run is disturbed. A long run takes four times as long, no longer."""
+    now = 0.0
+    disturbed = itertools.cycle([False, False, False, True])
+
+    def short() -> None:
+        nonlocal now
+        now += 0.05 if next(disturbed) else 0.01
+
+    def long() -> None:
+        for _ in range(4):
+            short()
+
+    clock = SimpleNamespace(perf_counter=lambda: now)
+    monkeypatch.setattr("benchmarks.timing.time", clock)
+    times = best_of_each({"short": short, "long": long}, 0, clock.perf_counter)
+    assert times == pytest.approx({"short": 20, "long": 80})
 
 
 def test_onnx_files_are_timed(tmp_path: Path) -> None:
