@@ -26,7 +26,8 @@ SpikesLayout layout_of(const Tensor& tensor, View view, Layout& layout) {
 
 TallyLayout tally_layout(const Tensor& tensor, Layout& layout) {
     const size_t height = tensor.height, pixels = height * tensor.width;
-    TallyLayout found;
+    TallyLayout found{};
+    found.columns = &tensor.counted_columns;
     found.events = layout.add<int64_t>(pixels);
     const bool binary = tensor.format(View::Steps) == Format::Binary;
     found.spikes = binary ? found.events : layout.add<int64_t>(pixels);
@@ -69,6 +70,8 @@ Spikes SpikesLayout::in(unsigned char* block) const {
 
 Tally TallyLayout::in(unsigned char* block) const {
     Tally tally;
+    tally.columns = columns->data();
+    tally.n_columns = int(columns->size());
     tally.events = events.in(block);
     tally.spikes = spikes.in(block);
     tally.row_events = row_events.in(block);
@@ -210,9 +213,10 @@ void MemoryPlan::plan_tiles(const SynapticLayer& layer, int threads, LayerPlan& 
     plan.tiles = TileShape(layer, threads);
     for (const Synapse& synapse : layer.synapses) {
         plan.images.push_back(images.add<uint8_t>(synapse.image ? synapse.image->bytes() : 0));
+        auto& tiling = plan.tilings.emplace_back();
         if (!synapse.image) continue;
-        const TiledRows rows(layer, *synapse.image, plan.tiles, {0, plan.tiles.rows});
-        const size_t pixels = layer.blocks * rows.block_pixels() + TiledRows::SLACK;
+        tiling.emplace(layer, *synapse.image, plan.tiles);
+        const size_t pixels = tiling->pixels(layer.blocks);
         plan.sums = std::max(plan.sums, pixels * LANES);
         max_tiles = std::max(max_tiles, pixels);
     }

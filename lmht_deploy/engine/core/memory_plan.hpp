@@ -46,6 +46,7 @@ struct SpikesLayout {
 };
 
 struct TallyLayout {
+    const std::vector<int32_t>* columns;  // of the tensor
     Offset<int64_t> events, spikes, row_events, row_spikes, row_shared;
     Offset<uint64_t> row_active_steps, row_compact;
     std::array<Offset<int64_t>, VIEWS> row_active;  // by View
@@ -120,8 +121,9 @@ struct MemoryPlan {
         RowLayout row;
         int rows = 1;  // that are prepared before the first of them is computed
         TileShape tiles;
-        size_t sums = 0;                      // of one synapse, in int32: see `TiledRows`
-        std::vector<Offset<uint8_t>> images;  // by synapse; empty ones where tiles are not used
+        std::vector<std::optional<Tiling>> tilings;  // by synapse; none where it has no tiles
+        std::vector<Offset<uint8_t>> images;         // the same
+        size_t sums = 0;                             // of one synapse, in int32
         size_t image_bytes = 0;
     };
     struct ThreadPlan {

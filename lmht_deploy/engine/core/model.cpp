@@ -260,6 +260,15 @@ void Model::note_use(int tensor, int reader, View view) {
         read.reads[int(read.canonical(View::Blocks))] = true;  // summed from it
 }
 
+// Synaptic operations are counted by row, and by pixel where the columns of a row differ.
+void Model::note_columns(const Synapse& synapse) {
+    if (!synapse.counted) return;
+    std::vector<int32_t>& columns = tensors[synapse.source].counted_columns;
+    for (const auto [column, more] : synapse.geometry.other_columns)
+        if (std::find(columns.begin(), columns.end(), column) == columns.end())
+            columns.push_back(column);
+}
+
 // Whether a layer without synapses writes the sums of a window, but not the counts of its steps:
 // where only the sums are read, and there is a kernel for them.
 bool Model::sums_window(const Layer& layer, const Tensor& out) const {
@@ -276,8 +285,10 @@ void Model::note_uses() {
     for (int reader = int(layers.size()) - 1; reader >= 0; --reader) {
         const Layer& layer = layers[reader];
         if (layer.synaptic) {
-            for (const Synapse& synapse : layer.synaptic->synapses)
+            for (const Synapse& synapse : layer.synaptic->synapses) {
                 note_use(synapse.source, reader, synapse.view);
+                note_columns(synapse);
+            }
             continue;
         }
         Tensor& out = tensors[reader];

@@ -48,6 +48,8 @@ struct Tensor {
     bool reads[VIEWS] = {true};  // views that are read, by `View`
     bool window_only = true;     // whether layers read no other view than the window
     bool summed = false;         // whether a pooling or Flatten writes the window itself
+    // Whose pixels have more or fewer synapses than those of other columns: see `Tally`.
+    std::vector<int32_t> counted_columns = {};
 
     int words() const { return (channels + LANES - 1) / LANES; }
     size_t values() const { return size_t(steps) * channels * height * width; }
@@ -175,6 +177,7 @@ private:
     SynapticLayer connect(const std::vector<SynapseSpec>& specs, View view) const;
     void note_uses();
     void note_use(int tensor, int reader, View view);
+    void note_columns(const Synapse& synapse);
     bool sums_window(const Layer& layer, const Tensor& out) const;
     void choose_windows_fired_at_once();
     void note_streamed_weights();

@@ -53,8 +53,10 @@ constexpr int VIEWS = 4;  // see View
 // because the pixels of an image can be negative. A pair is two consecutive steps: 0 and 1, 2
 // and 3.
 struct Tally {
-    int64_t* events = nullptr;             // [height][width]: number of k that are not 0
-    int64_t* spikes = nullptr;             // [height][width]: sum of k
+    const int32_t* columns = nullptr;  // whose pixels are counted one by one
+    int n_columns = 0;
+    int64_t* events = nullptr;             // [height][width], of these: number of k that are not 0
+    int64_t* spikes = nullptr;             // [height][width], of these: sum of k
     int64_t* row_events = nullptr;         // [height]
     int64_t* row_spikes = nullptr;         // [height]
     int64_t* row_active[VIEWS] = {};       // [height], by view: entries of that view that are not 0

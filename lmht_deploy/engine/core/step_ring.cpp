@@ -15,6 +15,8 @@ StepRing::StepRing(const SynapticLayer& layer, const Tensor& input)
     const size_t height = input.height, pixels = height * input.width;
     tally_memory_.resize(2 * pixels + 3 * height);
     int64_t* const at = tally_memory_.data();
+    tally_.columns = input.counted_columns.data();
+    tally_.n_columns = int(input.counted_columns.size());
     tally_.events = at;
     tally_.spikes = input.format(View::Steps) == Format::Binary ? at : at + pixels;
     tally_.row_events = at + 2 * pixels;

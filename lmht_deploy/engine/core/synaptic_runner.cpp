@@ -311,11 +311,11 @@ void SynapticRunner::compute_rows(size_t index, RowRange rows, int slice,
 
 void SynapticRunner::compute_row(NeuronRow& row, size_t index, RowRange rows, int slice,
                                  const PreparedRow& prepared, int thread, WeightRange next) {
-    connect(row, index, rows, row.y, slice, prepared, thread);
+    const int i = row.y - rows.first;
+    connect(row, index, row.y, i, slice, prepared, thread);
     row.silent_blocks = prepared.silent_blocks;
     if (layer(index).is_readout()) return kernels_.currents(row);
     if (potentials_) potentials_->connect(row, index, row.y, slice);
-    const int i = row.y - rows.first;
     const WeightRange part = next.part({i, i + 1}, rows.last - rows.first);
     row.prefetch = part.from;
     row.prefetch_bytes = part.bytes;
@@ -346,9 +346,9 @@ bool SynapticRunner::multiply(Runners runners, size_t index, RowRange rows, int 
                 runner->cut_tiles(index, rows, s, thread, tiles);
         if (tiles.empty()) continue;
         const Synapse& synapse = layer.synapses[s];
-        const TiledRows tiled(layer, *synapse.image, first.plan_.layers[index].tiles, rows);
+        const int pixels = first.plan_.layers[index].tilings[s]->pixels_of_tile(rows);
         first.kernels_.multiply(
-            dense_product(synapse, slice, tiles, tiled.pixels_of_tile(), std::exchange(next, {})));
+            dense_product(synapse, slice, tiles, pixels, std::exchange(next, {})));
         any = true;
     }
     return any;
@@ -356,17 +356,16 @@ bool SynapticRunner::multiply(Runners runners, size_t index, RowRange rows, int 
 
 void SynapticRunner::cut_tiles(size_t index, RowRange rows, size_t s, int thread,
                                std::vector<PixelTile>& tiles) const {
-    const SynapticLayer& layer = this->layer(index);
-    const Synapse& synapse = layer.synapses[s];
     const MemoryPlan::LayerPlan& plan = plan_.layers[index];
-    TiledRows(layer, *synapse.image, plan.tiles, rows)
-        .cut(source_of(synapse).spikes.steps, plan.images[s].in(images_),
-             scratch_[thread].sums + s * plan.sums, tiles);
+    plan.tilings[s]->cut(rows, source_of(layer(index).synapses[s]).spikes.steps,
+                         plan.images[s].in(images_), scratch_[thread].sums + s * plan.sums, tiles);
 }
 
-void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y, int slice,
+// Row y is row i of those that are multiplied together.
+void SynapticRunner::connect(NeuronRow& row, size_t index, int y, int i, int slice,
                              const PreparedRow& prepared, int thread) {
     const SynapticLayer& layer = this->layer(index);
+    const MemoryPlan::LayerPlan& plan = plan_.layers[index];
     std::vector<SynapseRow>& synapses = scratch_[thread].synapses;
     synapses.clear();
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
@@ -376,11 +375,10 @@ void SynapticRunner::connect(NeuronRow& row, size_t index, RowRange rows, int y,
             synapses.push_back(synapse_row(layer, synapse, source_of(synapse), inputs, y, slice));
             continue;
         }
-        const TiledRows tiled(layer, *synapse.image, plan_.layers[index].tiles, rows);
+        const Tiling& tiling = *plan.tilings[s];
         synapses.push_back(multiplied_row(
-            synapse, inputs,
-            scratch_[thread].sums + s * plan_.layers[index].sums + tiled.pixel(0, y) * LANES,
-            tiled.block_pixels() * LANES));
+            synapse, inputs, scratch_[thread].sums + s * plan.sums + tiling.first_pixel(i) * LANES,
+            tiling.block_pixels() * LANES));
     }
     row.n_synapses = int(synapses.size());
     row.synapses = synapses.data();
@@ -402,7 +400,7 @@ void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, 
             NeuronRow row = neuron_row(layer, &activations_[layer.out], y, slice,
                                        ring.currents(slot, y, slice));
             multiply(alone(), index, {y, y + 1}, slice, thread, {});
-            connect(row, index, {y, y + 1}, y, slice, *prepared, thread);
+            connect(row, index, y, 0, slice, *prepared, thread);
             row.blocks = 1;
             row.silent_blocks = prepared->silent_blocks;
             kernels_.currents(row);

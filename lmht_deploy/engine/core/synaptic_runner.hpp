@@ -97,8 +97,8 @@ private:
                          WeightRange next);
     void cut_tiles(size_t index, RowRange rows, size_t synapse, int thread,
                    std::vector<PixelTile>& tiles) const;
-    void connect(NeuronRow& row, size_t index, RowRange rows, int y, int slice,
-                 const PreparedRow& prepared, int thread);
+    void connect(NeuronRow& row, size_t index, int y, int i, int slice, const PreparedRow& prepared,
+                 int thread);
 
     SynapticRunner* const self_ = this;
     const Model& model_;

@@ -40,33 +40,31 @@ TileShape::TileShape(const SynapticLayer& layer, int threads) {
     rows = std::min(runs * run_rows, share);
 }
 
-int TiledRows::pixels_of_tile() const {
-    return std::min(positions(std::min(shape_.run_rows, rows_.last - rows_.first)), TILE_SIZE);
+Tiling::Tiling(const SynapticLayer& layer, const ImageLayout& image, TileShape shape)
+    : image_(&image), run_rows_(shape.run_rows), width_(layer.width) {
+    const size_t run = positions(run_rows_);
+    for (int row = 0; row < shape.rows; ++row)
+        first_pixels_.push_back(row / run_rows_ * run + row % run_rows_ * image.pitch());
+    block_pixels_ = (shape.rows + run_rows_ - 1) / run_rows_ * run;
 }
 
-size_t TiledRows::block_pixels() const {
-    const int runs = (rows_.last - rows_.first + shape_.run_rows - 1) / shape_.run_rows;
-    return size_t(runs) * positions(shape_.run_rows);
-}
-
-size_t TiledRows::pixel(int block, int y) const {
-    const int row = y - rows_.first, run = row / shape_.run_rows;
-    return block * block_pixels() + size_t(run) * positions(shape_.run_rows) +
-           size_t(row % shape_.run_rows) * image_.pitch();
+int Tiling::pixels_of_tile(RowRange rows) const {
+    return std::min(positions(std::min(run_rows_, rows.last - rows.first)), TILE_SIZE);
 }
 
 // The last tile of a run begins early enough to end with it, if it can: some positions are
 // multiplied twice. What a tile writes behind its run is overwritten by the next one.
-void TiledRows::cut(int blocks, const uint8_t* image, int32_t* sums,
-                    std::vector<PixelTile>& tiles) const {
+void Tiling::cut(RowRange rows, int blocks, const uint8_t* image, int32_t* sums,
+                 std::vector<PixelTile>& tiles) const {
     for (int block = 0; block < blocks; ++block)
-        for (int y = rows_.first; y < rows_.last; y += shape_.run_rows) {
-            const int n = positions(std::min(shape_.run_rows, rows_.last - y));
-            const uint8_t* const values = image + image_.at(block, y);
-            int32_t* const to = sums + pixel(block, y) * LANES;
+        for (int y = rows.first; y < rows.last; y += run_rows_) {
+            const int n = positions(std::min(run_rows_, rows.last - y));
+            const uint8_t* const values = image + image_->at(block, y);
+            int32_t* const to =
+                sums + (block * block_pixels_ + first_pixels_[y - rows.first]) * LANES;
             for (int at = 0; at < n; at += TILE_SIZE) {
                 const int first = std::max(std::min(at, n - TILE_SIZE), 0);
-                tiles.push_back({values + first * image_.pixel_bytes(), to + first * LANES});
+                tiles.push_back({values + first * image_->pixel_bytes(), to + first * LANES});
             }
         }
 }

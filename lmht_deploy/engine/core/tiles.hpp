@@ -20,28 +20,29 @@ struct TileShape {
     TileShape(const SynapticLayer& layer, int threads);
 };
 
-// The sums of some rows of one synapse: [blocks][runs][positions of a run][64].
-class TiledRows {
+// The sums of the rows of one synapse that are multiplied together, at most `shape.rows`:
+// [blocks][runs][positions of a run][64].
+class Tiling {
 public:
-    TiledRows(const SynapticLayer& layer, const ImageLayout& image, TileShape shape, RowRange rows)
-        : image_(image), shape_(shape), rows_(rows), width_(layer.width) {}
+    Tiling(const SynapticLayer& layer, const ImageLayout& image, TileShape shape);
 
-    int pixels_of_tile() const;
-    size_t block_pixels() const;
-    size_t pixel(int block, int y) const;  // the first one of a row
-    // Appends the tiles of all rows.
-    void cut(int blocks, const uint8_t* image, int32_t* sums, std::vector<PixelTile>& tiles) const;
-
-    // Pixels whose sums tiles may write behind the last one.
-    static constexpr int SLACK = TILE_SIZE;
+    int pixels_of_tile(RowRange rows) const;
+    // Of row i of those that are multiplied together, in the first block.
+    size_t first_pixel(int i) const { return first_pixels_[i]; }
+    size_t block_pixels() const { return block_pixels_; }
+    // Of all blocks, with those whose sums tiles may write behind the last one.
+    size_t pixels(int blocks) const { return blocks * block_pixels_ + TILE_SIZE; }
+    // Appends the tiles of all blocks of some rows.
+    void cut(RowRange rows, int blocks, const uint8_t* image, int32_t* sums,
+             std::vector<PixelTile>& tiles) const;
 
 private:
-    int positions(int rows) const { return (rows - 1) * image_.pitch() + width_; }
+    int positions(int rows) const { return (rows - 1) * image_->pitch() + width_; }
 
-    const ImageLayout& image_;
-    TileShape shape_;
-    RowRange rows_;
-    int width_;
+    const ImageLayout* image_;
+    int run_rows_, width_;
+    std::vector<size_t> first_pixels_;  // by row
+    size_t block_pixels_;
 };
 
 }  // namespace lmht

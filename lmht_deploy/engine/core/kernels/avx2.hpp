@@ -205,40 +205,13 @@ struct Avx2 : Portable {
         return among & high_bits(reached(0), reached(1));
     }
 
-    // Four pixels at a time: two vectors of sums become one with half as many sums of each.
-    static LMHT_INLINE void sums(const uint8_t* count, size_t pitch, int steps, int words, int n,
-                                 int64_t* sums) {
-        const auto sums_of_word = [](const uint8_t* at) LMHT_INLINE_LAMBDA {
-            const __m256i zero = _mm256_setzero_si256();
-            return _mm256_add_epi64(_mm256_sad_epu8(half(at, 0), zero),
-                                    _mm256_sad_epu8(half(at, 1), zero));
-        };
-        const auto in_pairs = [](__m256i a, __m256i b) LMHT_INLINE_LAMBDA {  // a b a b
-            return _mm256_add_epi64(_mm256_blend_epi32(a, b, 0xcc), _mm256_alignr_epi8(b, a, 8));
-        };
-        const auto in_fours = [](__m256i ab, __m256i cd) LMHT_INLINE_LAMBDA {  // a b c d
-            return _mm256_add_epi64(_mm256_blend_epi32(ab, cd, 0xf0),
-                                    _mm256_permute2x128_si256(ab, cd, 0x21));
-        };
-        const size_t pixel_bytes = size_t(words) * LANES;
-        const bool one = steps == 1 && words == 1;
-        for (int i = 0; i < n; i += 4) {
-            const int some = n - i < 4 ? n - i : 4;
-            const auto sums_of = [&](int pixel) LMHT_INLINE_LAMBDA {
-                const uint8_t* at = count + (i + (pixel < some ? pixel : 0)) * pixel_bytes;
-                if (one) return sums_of_word(at);
-                __m256i total = _mm256_setzero_si256();
-                for (int step = 0; step < steps; ++step, at += pitch)
-                    for (size_t c = 0; c < pixel_bytes; c += LANES)
-                        total = _mm256_add_epi64(total, sums_of_word(at + c));
-                return total;
-            };
-            int64_t found[4];
-            _mm256_storeu_si256(
-                reinterpret_cast<__m256i*>(found),
-                in_fours(in_pairs(sums_of(0), sums_of(1)), in_pairs(sums_of(2), sums_of(3))));
-            memcpy(sums + i, found, some * sizeof *found);
-        }
+    static LMHT_INLINE int64_t sum_of_bytes(const uint8_t* bytes, int words) {
+        __m256i sums = _mm256_setzero_si256();
+        for (; words >= 4; words -= 4, bytes += 32)
+            sums = _mm256_add_epi64(sums, _mm256_sad_epu8(half(bytes, 0), _mm256_setzero_si256()));
+        int64_t found[4];
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(found), sums);
+        return found[0] + found[1] + found[2] + found[3] + Portable::sum_of_bytes(bytes, words);
     }
 };
 

@@ -250,57 +250,28 @@ struct Avx512 : Portable {
         }
     };
 
-    static LMHT_INLINE void popcounts(const uint64_t* mask, size_t pitch, int steps, int n,
-                                      int64_t* counts) {
-        for (int i = 0; i < n; i += 8) {
-            const __mmask8 some = n - i < 8 ? __mmask8((1 << (n - i)) - 1) : __mmask8(255);
-            __m512i sum = _mm512_setzero_si512();
-            for (int step = 0; step < steps; ++step)
-                sum = _mm512_add_epi64(sum, _mm512_popcnt_epi64(_mm512_maskz_loadu_epi64(
-                                                some, mask + step * pitch + i)));
-            _mm512_mask_storeu_epi64(counts + i, some, sum);
-        }
+    // The sum of part(eight words) over n words; zeros follow the last one.
+    template <class Part>
+    static LMHT_INLINE int64_t sum_of_words(const uint64_t* words, int n, Part part) {
+        __m512i sum = _mm512_setzero_si512();
+        for (; n >= 8; n -= 8, words += 8)
+            sum = _mm512_add_epi64(sum, part(_mm512_loadu_si512(words)));
+        if (n)
+            sum = _mm512_add_epi64(sum,
+                                   part(_mm512_maskz_loadu_epi64(__mmask8((1 << n) - 1), words)));
+        return _mm512_reduce_add_epi64(sum);
     }
 
-    // Eight pixels at a time: two vectors of sums become one with half as many sums of each.
-    static LMHT_INLINE void sums(const uint8_t* count, size_t pitch, int steps, int words, int n,
-                                 int64_t* sums) {
-        const auto sums_of_word = [](const uint8_t* at) LMHT_INLINE_LAMBDA {
-            return _mm512_sad_epu8(_mm512_loadu_si512(at), _mm512_setzero_si512());
-        };
-        const auto in_pairs = [](__m512i a, __m512i b) LMHT_INLINE_LAMBDA {  // a b a b a b a b
-            return _mm512_add_epi64(_mm512_mask_blend_epi64(0xaa, a, b),
-                                    (__m512i)_mm512_shuffle_pd((__m512d)a, (__m512d)b, 0x55));
-        };
-        const auto in_fours = [](__m512i ab, __m512i cd) LMHT_INLINE_LAMBDA {  // a b c d a b c d
-            const __m512i other = _mm512_setr_epi64(2, 3, 8, 9, 6, 7, 12, 13);
-            return _mm512_add_epi64(_mm512_mask_blend_epi64(0xcc, ab, cd),
-                                    _mm512_permutex2var_epi64(ab, other, cd));
-        };
-        const auto in_eights = [](__m512i low, __m512i high) LMHT_INLINE_LAMBDA {
-            return _mm512_add_epi64(_mm512_mask_blend_epi64(0xf0, low, high),
-                                    _mm512_shuffle_i64x2(low, high, 0x4e));
-        };
-        const size_t pixel_bytes = size_t(words) * LANES;
-        const bool one = steps == 1 && words == 1;
-        for (int i = 0; i < n; i += 8) {
-            const int some = n - i < 8 ? n - i : 8;
-            const auto sums_of = [&](int pixel) LMHT_INLINE_LAMBDA {
-                const uint8_t* at = count + (i + (pixel < some ? pixel : 0)) * pixel_bytes;
-                if (one) return sums_of_word(at);
-                __m512i total = _mm512_setzero_si512();
-                for (int step = 0; step < steps; ++step, at += pitch)
-                    for (size_t c = 0; c < pixel_bytes; c += LANES)
-                        total = _mm512_add_epi64(total, sums_of_word(at + c));
-                return total;
-            };
-            const auto sums_of_four = [&](int pixel) LMHT_INLINE_LAMBDA {
-                return in_fours(in_pairs(sums_of(pixel), sums_of(pixel + 1)),
-                                in_pairs(sums_of(pixel + 2), sums_of(pixel + 3)));
-            };
-            _mm512_mask_storeu_epi64(sums + i, __mmask8((1 << some) - 1),
-                                     in_eights(sums_of_four(0), sums_of_four(4)));
-        }
+    static LMHT_INLINE int64_t popcount(const uint64_t* words, int n) {
+        return sum_of_words(
+            words, n, [](__m512i some) LMHT_INLINE_LAMBDA { return _mm512_popcnt_epi64(some); });
+    }
+
+    static LMHT_INLINE int64_t sum_of_bytes(const uint8_t* bytes, int words) {
+        return sum_of_words(reinterpret_cast<const uint64_t*>(bytes), words,
+                            [](__m512i some) LMHT_INLINE_LAMBDA {
+                                return _mm512_sad_epu8(some, _mm512_setzero_si512());
+                            });
     }
 
     static LMHT_INLINE void add_where(Lanes& sum, uint64_t mask, const int32_t* weight) {

@@ -83,16 +83,11 @@ struct Neon : Portable {
         LMHT_UNROLL for (int i = 0; i < 4; ++i) vst1q_u8(to + 16 * i, counts.k.v[i]);
     }
 
-    static LMHT_INLINE void sums(const uint8_t* count, size_t pitch, int steps, int words, int n,
-                                 int64_t* sums) {
-        for (int i = 0; i < n; ++i, count += words * LANES) {
-            uint64x2_t total = vdupq_n_u64(0);
-            for (int step = 0; step < steps; ++step)
-                for (int c = 0; c < words * LANES; c += 16)
-                    total = vpadalq_u32(
-                        total, vpaddlq_u16(vpaddlq_u8(vld1q_u8(count + step * pitch + c))));
-            sums[i] = int64_t(vaddvq_u64(total));
-        }
+    static LMHT_INLINE int64_t sum_of_bytes(const uint8_t* bytes, int words) {
+        uint64x2_t sums = vdupq_n_u64(0);
+        for (; words >= 2; words -= 2, bytes += 16)
+            sums = vpadalq_u32(sums, vpaddlq_u16(vpaddlq_u8(vld1q_u8(bytes))));
+        return int64_t(vaddvq_u64(sums)) + Portable::sum_of_bytes(bytes, words);
     }
 
     // As in `Portable`: the loads of a row are one instruction, and the upper bytes are shifted and

@@ -127,25 +127,26 @@ struct Portable {
         return any;
     }
 
-    // counts[i] = number of bits of word i in all steps, which are `pitch` words apart.
-    static LMHT_INLINE void popcounts(const uint64_t* mask, size_t pitch, int steps, int n,
-                                      int64_t* counts) {
-        for (int i = 0; i < n; ++i) {
-            counts[i] = 0;
-            for (int step = 0; step < steps; ++step)
-                counts[i] += __builtin_popcountll(mask[step * pitch + i]);
-        }
+    static LMHT_INLINE int64_t popcount(const uint64_t* words, int n) {
+        int64_t sum = 0;
+        for (int i = 0; i < n; ++i) sum += __builtin_popcountll(words[i]);
+        return sum;
     }
 
-    // sums[i] = sum of the counts of pixel i in all steps, which are `pitch` bytes apart.
-    static LMHT_INLINE void sums(const uint8_t* count, size_t pitch, int steps, int words, int n,
-                                 int64_t* sums) {
-        for (int i = 0; i < n; ++i, count += words * LANES) {
-            int64_t total = 0;
-            for (int step = 0; step < steps; ++step)
-                for (int c = 0; c < words * LANES; ++c) total += count[step * pitch + c];
-            sums[i] = total;
+    // The sum of the eight bytes of each word: 16-bit sums of neighbors, whose sum is the top of a
+    // product.
+    //
+    //     bytes      | b7 b6 | b5 b4 | b3 b2 | b1 b0 |
+    //     pairs      | b7+b6 | b5+b4 | b3+b2 | b1+b0 |   * 0x0001000100010001, >> 48
+    static LMHT_INLINE int64_t sum_of_bytes(const uint8_t* bytes, int words) {
+        constexpr uint64_t EVEN = 0x00ff00ff00ff00ff, ONES = 0x0001000100010001;
+        int64_t sum = 0;
+        for (int i = 0; i < words; ++i) {
+            uint64_t word;
+            memcpy(&word, bytes + 8 * i, sizeof word);
+            sum += int64_t(((word & EVEN) + (word >> 8 & EVEN)) * ONES >> 48);
         }
+        return sum;
     }
 
     // Adds weight[c] to lane c where bit c is set.
