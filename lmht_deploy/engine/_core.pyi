@@ -8,9 +8,6 @@ _Pair = tuple[int, int]
 def isas() -> list[str]:
     """Return the names of the tiers that this CPU can run, the fastest first."""
 
-def lie_within(values: NDArray[np.int32], min: int, max: int) -> bool:
-    """Return whether all values lie within min..max."""
-
 class Synapse:
     """The weights of one synapse and how it reads its source.
 

@@ -163,8 +163,12 @@ class Engine:
         self, windows: Integers, *, trace: bool = False, profile: bool = False
     ) -> tuple[Result, RunArrays]:
         inputs = self._model.inputs(windows)
-        arrays = RunArrays(self._model, len(windows), trace=trace, profile=profile)
-        return arrays.fill(lambda outputs: self._core.run(inputs, outputs)), arrays
+        arrays = RunArrays(self._model, len(inputs), trace=trace, profile=profile)
+        try:
+            return arrays.fill(lambda outputs: self._core.run(inputs, outputs)), arrays
+        except ValueError:
+            self._model.check(inputs)  # says which count is out of range
+            raise
 
 
 def _profile(name: str, figures: npt.NDArray[np.int64], result: Result) -> LayerProfile:

@@ -12,7 +12,7 @@ from lmht_deploy.ir import Network, Neurons, Readout, require_network
 from lmht_deploy.result import check_windows, macs
 
 from ._extension import core, require
-from ._plan import Planner, image_shape
+from ._plan import Planner
 
 TIERS = ("amx", "avx512vnni", "avxvnni", "avx2", "i8mm", "dotprod", "neon", "generic")
 """Names of all tiers (implementations for one instruction set), the fastest first."""
@@ -85,6 +85,7 @@ class Model:
                 "the event-driven engine runs integer networks, not float ones; see `lmht convert`"
             )
         self.net = net
+        self._window_shape = net.window_shape
         self.macs = macs(net)
         self.columns = {
             name: column
@@ -105,7 +106,9 @@ class Model:
             ) from None
 
     def inputs(self, windows: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
-        """Return windows as the core takes them, int32 [B, T_in, C, H, W].
+        """Return windows as the core takes them: int32 [B, T_in, ...] in one piece.
+
+        The core checks the range of int32 arrays while it runs them; see `check`.
 
         Args:
             windows: Integers within the input's range, [B, T_in, ...].
@@ -113,20 +116,21 @@ class Model:
         Raises:
             DataError: If shape, dtype or range of the windows do not fit the network's input.
         """
-        net, shape = self.net, self.net.window_shape
-        low, high = net.input.min_value, net.input.max_value
-        checked = cast(npt.NDArray[np.int32], windows)
         fit = (
             isinstance(windows, np.ndarray)
             and windows.dtype == np.int32
             and windows.flags.c_contiguous
-            and windows.shape[1:] == shape
+            and windows.shape[1:] == self._window_shape
             and len(windows) > 0
-            and core.lie_within(checked, low, high)
         )
-        if not fit:  # the general check takes longer than a small network
-            checked = np.ascontiguousarray(check_windows(shape, low, high, windows), np.int32)
-        return checked.reshape(len(checked), net.input.steps, *image_shape(net.input.shape))
+        if fit:  # the general check takes longer than a small network
+            return cast(npt.NDArray[np.int32], windows)
+        return np.ascontiguousarray(self.check(windows), np.int32)
+
+    def check(self, windows: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+        """Return windows that fit the network's input; raise DataError if they do not."""
+        limits = self.net.input
+        return check_windows(self._window_shape, limits.min_value, limits.max_value, windows)
 
     def path_costs(self, layer: str, density: float) -> list[dict[str, float]]:
         """Estimate the time per window of every path that the synapses of a layer can take.

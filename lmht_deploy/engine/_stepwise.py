@@ -97,10 +97,14 @@ class StepwiseEngine:
         source = self._net.input
         if self.steps == source.steps:
             raise DataError(f"the window has all its {source.steps} time-steps; finish it first")
-        inputs = self._model.inputs(np.asarray(counts)[None, None])[0]
+        inputs = self._model.inputs(np.asarray(counts)[None, None])
         arrays = RunArrays(self._model, 1, trace=self._trace)
         first, last = self.steps == 0, self.steps == source.steps - 1
-        done = arrays.fill(lambda outputs: self._core.step(inputs, first, last, outputs))
+        try:
+            done = arrays.fill(lambda outputs: self._core.step(inputs, first, last, outputs))
+        except ValueError:
+            self._model.check(inputs)  # says which count is out of range
+            raise
         self._sum = done if self._sum is None else add_steps(self._sum, done)
         self._steps += 1
         return done

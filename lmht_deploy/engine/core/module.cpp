@@ -275,24 +275,21 @@ void require_range(const A& counts, const lmht::Tensor& input) {
             "a count lies outside of the input's range");
 }
 
-void run(lmht::Engine& engine, Array<const int32_t, 5> windows, const Outputs& outputs) {
+void run(lmht::Engine& engine, Values windows, const Outputs& outputs) {
     const lmht::Tensor& input = engine.model().tensors[0];
-    const size_t batch = windows.shape(0);
-    require(has_shape(windows, {batch, size_t(input.steps), size_t(input.channels),
-                                size_t(input.height), size_t(input.width)}),
+    require(windows.ndim() > 0 && windows.size() == windows.shape(0) * input.values(),
             "windows do not fit the model's input");
     require_range(windows, input);
+    const size_t batch = windows.shape(0);
     const lmht::RunOutputs to = outputs_of(engine.model(), batch, outputs);
     nb::gil_scoped_release released;
     engine.run(windows.data(), int(batch), to);
 }
 
-void step(lmht::StepwiseEngine& self, Array<const int32_t, 4> window, bool first, bool last,
+void step(lmht::StepwiseEngine& self, Values window, bool first, bool last,
           const Outputs& outputs) {
     const lmht::Tensor& input = self.model().tensors[0];
-    require(has_shape(window, {size_t(input.steps), size_t(input.channels), size_t(input.height),
-                               size_t(input.width)}),
-            "the window does not fit the model's input");
+    require(window.size() == input.values(), "the window does not fit the model's input");
     require_range(window, input);
     const lmht::RunOutputs to = outputs_of(self.model(), 1, outputs);
     nb::gil_scoped_release released;
@@ -380,17 +377,10 @@ void bind_engines(nb::module_& m) {
         .def_prop_ro("buffer_bytes", &lmht::StepwiseEngine::buffer_bytes);
 }
 
-// In one pass, where NumPy makes two and is slow to begin.
-bool lie_within(Values values, int64_t min, int64_t max) {
-    return lmht::lie_within(values.data(), values.size(), min, max);
-}
-
 }  // namespace
 
 NB_MODULE(_core, m) {
     m.doc() = "Core of the event-driven engine.";
-    m.def("lie_within", &lie_within, nb::arg("values").noconvert(), nb::arg("min"), nb::arg("max"),
-          "Whether all values lie within a range.");
     m.def("isas", &lmht::available_isas,
           "Instruction sets that this CPU has a tier for, the best first.");
     bind_model(m);
