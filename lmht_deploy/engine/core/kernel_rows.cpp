@@ -94,9 +94,8 @@ NeuronRow neuron_row(const SynapticLayer& layer, const Activation* out, int y, i
     return row;
 }
 
-SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const Source& source,
-                       const RowInputs& inputs, int y, int slice) {
-    SynapseRow row{};
+void set_synapse(SynapseRow& row, const SynapticLayer& layer, const Synapse& synapse,
+                 const Source& source, const RowInputs& inputs, int y, int slice) {
     row.inputs = &inputs;
     row.max_count = max_count(source, inputs);
     row.exponent = synapse.exponent;
@@ -109,17 +108,14 @@ SynapseRow synapse_row(const SynapticLayer& layer, const Synapse& synapse, const
         set_weights(row, synapse, slice);
         set_inside(row, synapse, source.spikes.height, slice, y);
     }
-    return row;
 }
 
-SynapseRow multiplied_row(const Synapse& synapse, const RowInputs& inputs, const int32_t* sums,
-                          size_t sums_pitch) {
-    SynapseRow row{};
+void set_multiplied(SynapseRow& row, const Synapse& synapse, const RowInputs& inputs,
+                    const int32_t* sums, size_t sums_pitch) {
     row.inputs = &inputs;
     row.exponent = synapse.exponent;
     row.sums = sums;
     row.sums_pitch = sums_pitch;
-    return row;
 }
 
 DenseProduct dense_product(const Synapse& synapse, int slice, const std::vector<PixelTile>& tiles,

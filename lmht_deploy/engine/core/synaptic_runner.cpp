@@ -371,14 +371,15 @@ void SynapticRunner::connect(NeuronRow& row, size_t index, int y, int i, int sli
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         const Synapse& synapse = layer.synapses[s];
         const RowInputs& inputs = prepared.inputs[s];
+        SynapseRow& own = synapses.emplace_back();
         if (!multiplies(layer, s, slice)) {
-            synapses.push_back(synapse_row(layer, synapse, source_of(synapse), inputs, y, slice));
+            set_synapse(own, layer, synapse, source_of(synapse), inputs, y, slice);
             continue;
         }
         const Tiling& tiling = *plan.tilings[s];
-        synapses.push_back(multiplied_row(
-            synapse, inputs, scratch_[thread].sums + s * plan.sums + tiling.first_pixel(i) * LANES,
-            tiling.block_pixels() * LANES));
+        set_multiplied(own, synapse, inputs,
+                       scratch_[thread].sums + s * plan.sums + tiling.first_pixel(i) * LANES,
+                       tiling.block_pixels() * LANES);
     }
     row.n_synapses = int(synapses.size());
     row.synapses = synapses.data();

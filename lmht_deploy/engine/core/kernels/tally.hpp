@@ -5,11 +5,6 @@
 namespace lmht {
 namespace {
 
-// Some pixels of one row that follow each other.
-struct PixelRange {
-    int y, x, n;
-};
-
 // Neurons of a row that fire in both steps of a pair, by pair.
 void tally_shared(const Spikes& spikes, int64_t* shared, int y) {
     for (int step = 0; step + 1 < spikes.steps; step += 2, ++shared) {
@@ -22,18 +17,17 @@ void tally_shared(const Spikes& spikes, int64_t* shared, int y) {
     }
 }
 
-// Entries of a step that are not 0.
+// Entries of `pixels` pixels from (step, y, x) on that are not 0.
 template <class Tier>
-LMHT_NOINLINE int64_t events_of(const Spikes& spikes, PixelRange pixels, int step) {
-    return Tier::popcount(spikes.mask + spikes.word(step, pixels.y, pixels.x),
-                          pixels.n * spikes.words);
+LMHT_NOINLINE int64_t events_of(const Spikes& spikes, int step, int y, int x, int pixels) {
+    return Tier::popcount(spikes.mask + spikes.word(step, y, x), pixels * spikes.words);
 }
 
-// The sum of k of a step.
+// The sum of their k.
 template <class Tier>
-LMHT_NOINLINE int64_t spikes_of(const Spikes& spikes, PixelRange pixels, int step) {
-    const size_t at = spikes.word(step, pixels.y, pixels.x);
-    const int words = pixels.n * spikes.words;
+LMHT_NOINLINE int64_t spikes_of(const Spikes& spikes, int step, int y, int x, int pixels) {
+    const size_t at = spikes.word(step, y, x);
+    const int words = pixels * spikes.words;
     if (spikes.format == Format::Packed)
         return Tier::sum_of_bytes(reinterpret_cast<const uint8_t*>(spikes.packed + at), words);
     if (spikes.format == Format::Counts)
@@ -47,14 +41,15 @@ LMHT_NOINLINE int64_t spikes_of(const Spikes& spikes, PixelRange pixels, int ste
 template <class Tier>
 LMHT_INLINE void tally_columns(const Spikes& steps, const Spikes& sums, const Tally& into, int y) {
     for (int i = 0; i < into.n_columns; ++i) {
-        const PixelRange pixel{y, into.columns[i], 1};
-        const size_t at = size_t(y) * steps.width + pixel.x;
+        const int x = into.columns[i];
+        const size_t at = size_t(y) * steps.width + x;
         int64_t events = 0, spikes = 0;
         for (int step = 0; step < steps.steps; ++step)
-            events += events_of<Portable>(steps, pixel, step);
+            events += events_of<Portable>(steps, step, y, x, 1);
         into.events[at] = events;
         if (sums.format == Format::Binary) continue;
-        for (int step = 0; step < sums.steps; ++step) spikes += spikes_of<Tier>(sums, pixel, step);
+        for (int step = 0; step < sums.steps; ++step)
+            spikes += spikes_of<Tier>(sums, step, y, x, 1);
         into.spikes[at] = spikes;
     }
 }
@@ -62,11 +57,10 @@ LMHT_INLINE void tally_columns(const Spikes& steps, const Spikes& sums, const Ta
 // If the steps are binary, `into.events` and `into.spikes` are one array: `sums` tell both.
 template <class Tier>
 int64_t tally(const Spikes& steps, const Spikes& sums, const Tally& into, int y) {
-    const PixelRange row{y, 0, steps.width};
     int64_t active = 0, spikes = 0;
     uint64_t active_steps = 0;
     for (int step = 0; step < steps.steps; ++step) {
-        const int64_t events = events_of<Tier>(steps, row, step);
+        const int64_t events = events_of<Tier>(steps, step, y, 0, steps.width);
         if (events) active_steps |= step_bit(step);
         active += events;
     }
@@ -74,7 +68,8 @@ int64_t tally(const Spikes& steps, const Spikes& sums, const Tally& into, int y)
         spikes = active;
         tally_shared(steps, into.row_shared + size_t(y) * (steps.steps / 2), y);
     } else {
-        for (int step = 0; step < sums.steps; ++step) spikes += spikes_of<Tier>(sums, row, step);
+        for (int step = 0; step < sums.steps; ++step)
+            spikes += spikes_of<Tier>(sums, step, y, 0, sums.width);
     }
     into.row_active_steps[y] = active_steps;
     into.row_spikes[y] = spikes;
