@@ -180,7 +180,7 @@ TEST(sums_of_a_window_are_pooled_where_nobody_reads_the_steps) {
     add_classes(model, add_convolution(model, flat_steps, 70, 1), 5);
     std::vector<int> summed;
     for (size_t i = 0; i < model.tensors.size(); ++i)
-        if (model.tensors[i].summed) summed.push_back(int(i));
+        if (model.tensors[i].writes_window) summed.push_back(int(i));
     CHECK_EQUAL(summed, (std::vector<int>{twice, other, flat, flat_pool - 1, flat_pool}));
     const MemoryPlan plan(model, 1);
     std::vector<unsigned char> memory(plan.bytes);

@@ -4,7 +4,7 @@ namespace lmht {
 
 void finish_row(const Kernels& kernels, const Tensor& tensor, const Activation& activation, int y) {
     for (const View view : {View::Blocks, View::Window})
-        if (tensor.canonical(view) == view && tensor.reads[int(view)] && !tensor.summed)
+        if (tensor.canonical(view) == view && tensor.reads[int(view)] && !tensor.writes_window)
             activation.tally.row_active[int(view)][y] =
                 kernels.sum_steps(activation.views[int(view) - 1], activation.view(view), y);
     if (tensor.canonical(View::Compact) == View::Compact && tensor.reads[int(View::Compact)])

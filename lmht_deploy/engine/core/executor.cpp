@@ -67,30 +67,30 @@ void Executor::run_pool(const Pool& pool) {
     const Spikes& in = activations_[pool.source].view(View::Steps);
     const Activation& activation = activations_[pool.out];
     const Spikes& out = activation.view(View::Steps);
-    const bool summed = model_->tensors[pool.out].summed;
+    const bool writes_window = model_->tensors[pool.out].writes_window;
     pool_.run(out.height, [&](int y, int) {
-        const int64_t active =
-            model_->kernels->pool({.in = &in,
-                                   .out = &out,
-                                   .window = summed ? &activation.view(View::Window) : nullptr,
-                                   .kernel_y = pool.kernel.y,
-                                   .kernel_x = pool.kernel.x,
-                                   .stride_x = pool.stride.x,
-                                   .padding_x = pool.padding.x,
-                                   .first_row = y * pool.stride.y - pool.padding.y,
-                                   .y = y,
-                                   .max = pool.max});
-        if (summed) activation.tally.row_active[int(View::Window)][y] = active;
+        const int64_t active = model_->kernels->pool(
+            {.in = &in,
+             .out = &out,
+             .window = writes_window ? &activation.view(View::Window) : nullptr,
+             .kernel_y = pool.kernel.y,
+             .kernel_x = pool.kernel.x,
+             .stride_x = pool.stride.x,
+             .padding_x = pool.padding.x,
+             .first_row = y * pool.stride.y - pool.padding.y,
+             .y = y,
+             .max = pool.max});
+        if (writes_window) activation.tally.row_active[int(View::Window)][y] = active;
         finish(pool.out, y);
     });
 }
 
 void Executor::run_flatten(const Flatten& layer) {
     const Activation &in = activations_[layer.source], &out = activations_[layer.out];
-    const bool summed = model_->tensors[layer.out].summed;
-    const View view = summed ? View::Window : View::Steps;
+    const bool writes_window = model_->tensors[layer.out].writes_window;
+    const View view = writes_window ? View::Window : View::Steps;
     flatten(in.view(view), out.view(view));
-    if (!summed) return finish(layer.out, 0);
+    if (!writes_window) return finish(layer.out, 0);
     finish_window_row(*model_->kernels, out, 0);
     out.tally.events[0] = out.tally.row_events[0] =  // of single steps
         count_spikes(model_->tensors[layer.source], in.tally).events;

@@ -6,7 +6,7 @@
 namespace lmht {
 namespace {
 
-// Of the single steps of a summed tensor, only the mask is kept.
+// Where the window is written itself, only the mask of the single steps is kept.
 SpikesLayout layout_of(const Tensor& tensor, View view, Layout& layout) {
     SpikesLayout found{};
     Spikes& shape = found.shape;
@@ -15,7 +15,8 @@ SpikesLayout layout_of(const Tensor& tensor, View view, Layout& layout) {
     shape.width = tensor.width;
     shape.channels = tensor.channels;
     shape.words = tensor.words();
-    shape.format = tensor.summed && view == View::Steps ? Format::Binary : tensor.format(view);
+    shape.format =
+        tensor.writes_window && view == View::Steps ? Format::Binary : tensor.format(view);
     const size_t words = shape.all_words();
     found.mask = layout.add<uint64_t>(words);
     const size_t value_bytes[] = {0, sizeof(uint64_t), LANES,

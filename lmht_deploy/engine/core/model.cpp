@@ -255,7 +255,7 @@ void Model::note_use(int tensor, int reader, View view) {
     Tensor& read = tensors[tensor];
     read.last_use = std::max(read.last_use, reader);
     read.reads[int(view)] = true;
-    read.window_only = read.window_only && view == View::Window;
+    read.others_read = read.others_read || view != View::Window;
     if (view == View::Window)
         read.reads[int(read.canonical(View::Blocks))] = true;  // summed from it
 }
@@ -271,8 +271,8 @@ void Model::note_columns(const Synapse& synapse) {
 
 // Whether a layer without synapses writes the sums of a window, but not the counts of its steps:
 // where only the sums are read, and there is a kernel for them.
-bool Model::sums_window(const Layer& layer, const Tensor& out) const {
-    if (!out.is_read_as_window()) return false;
+bool Model::can_write_window(const Layer& layer, const Tensor& out) const {
+    if (!out.only_window_is_read()) return false;
     if (!layer.pool) return bool(layer.flatten);
     const Format in = tensors[layer.pool->source].format(View::Steps);
     return !layer.pool->max && out.format(View::Window) == Format::Counts &&
@@ -292,11 +292,12 @@ void Model::note_uses() {
             continue;
         }
         Tensor& out = tensors[reader];
-        out.summed = sums_window(layer, out);
-        if (out.summed) out.reads[int(View::Blocks)] = false;  // the window is not summed from it
+        out.writes_window = can_write_window(layer, out);
+        if (out.writes_window)
+            out.reads[int(View::Blocks)] = false;  // the window is not summed from it
         if (layer.pool) note_use(layer.pool->source, reader, View::Steps);
         if (layer.flatten)
-            note_use(layer.flatten->source, reader, out.summed ? View::Window : View::Steps);
+            note_use(layer.flatten->source, reader, out.writes_window ? View::Window : View::Steps);
     }
 }
 
@@ -470,7 +471,7 @@ void Model::add_readout(const std::vector<SynapseSpec>& specs, const int32_t* bi
 void Model::choose_windows_fired_at_once() {
     for (Layer& layer : layers)
         if (layer.synaptic && !layer.synaptic->is_readout() &&
-            !tensors[layer.synaptic->out].is_read_as_window())
+            !tensors[layer.synaptic->out].only_window_is_read())
             layer.synaptic->window_thresholds.clear();
 }
 

@@ -46,8 +46,8 @@ struct Tensor {
     bool packed = false;         // an input of few channels, whose counts share one word
     int last_use = 0;            // index of the last layer that reads it
     bool reads[VIEWS] = {true};  // views that are read, by `View`
-    bool window_only = true;     // whether layers read no other view than the window
-    bool summed = false;         // whether a pooling or Flatten writes the window itself
+    bool others_read = false;    // whether layers read other views than the window
+    bool writes_window = false;  // whether a pooling or Flatten writes the window itself
     // Whose pixels have more or fewer synapses than those of other columns: see `Tally`.
     std::vector<int32_t> counted_columns = {};
 
@@ -59,7 +59,7 @@ struct Tensor {
     int64_t max_count(View view) const;
     View canonical(View view) const;  // the first view that holds the same values
     Format format(View view) const;
-    bool is_read_as_window() const { return window_only && reads[int(View::Window)]; }
+    bool only_window_is_read() const { return !others_read && reads[int(View::Window)]; }
 };
 
 // The arguments of a synapse: weight int8 [channels_out][channels_in / groups][kernel.y][kernel.x].
@@ -178,7 +178,7 @@ private:
     void note_uses();
     void note_use(int tensor, int reader, View view);
     void note_columns(const Synapse& synapse);
-    bool sums_window(const Layer& layer, const Tensor& out) const;
+    bool can_write_window(const Layer& layer, const Tensor& out) const;
     void choose_windows_fired_at_once();
     void note_streamed_weights();
     void gather_all_weights();

@@ -129,7 +129,7 @@ void SynapticRunner::begin(size_t index) {
     const SynapticLayer& layer = this->layer(index);
     choose_paths(layer);
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
-        const auto multiplied = [&](int slice) { return multiplies(layer, s, slice); };
+        const auto multiplied = [&](int slice) { return takes_tiles(layer, s, slice); };
         const Synapse& synapse = layer.synapses[s];
         if (!synapse.image) continue;
         const int slices = layer.slices_share_inputs ? 1 : layer.words();
@@ -164,7 +164,7 @@ PreparedRow& SynapticRunner::prepare(size_t index, int y, int i, int slice, int 
             const Source source = source_of(synapse);
             inputs.path = has_one_path(synapse) ? path_of(layer, s, slice)
                                                 : choose_path(synapse, source, slice, {y, y + 1});
-            if (!multiplies(layer, s, slice))
+            if (!takes_tiles(layer, s, slice))
                 gather_row(kernels_, synapse, source, slice, y, row.silent_blocks, chooser_,
                            inputs);
         }
@@ -272,7 +272,7 @@ void SynapticRunner::compute_part(Runners runners, size_t index, int slice, int 
     for (int y = first; y < end; y += at_once) {
         const RowRange rows{y, std::min(y + at_once, end)};
         WeightRange next = all.part(rows, height);
-        if (multiply(runners, index, rows, slice, thread, next)) next = {};
+        if (multiply_tiles(runners, index, rows, slice, thread, next)) next = {};
         for (SynapticRunner* const runner : runners)
             runner->compute_rows(index, rows, slice, &runner->rows_[y], thread,
                                  runner == &last ? next : WeightRange{});
@@ -295,7 +295,7 @@ WeightRange SynapticRunner::weights_after(size_t index, int slice, Path path) co
 
 void SynapticRunner::compute(size_t index, RowRange rows, int slice, const PreparedRow* prepared,
                              int thread, WeightRange next) {
-    if (multiply(alone(), index, rows, slice, thread, next)) next = {};
+    if (multiply_tiles(alone(), index, rows, slice, thread, next)) next = {};
     compute_rows(index, rows, slice, prepared, thread, next);
 }
 
@@ -327,14 +327,14 @@ Path SynapticRunner::path_of(const SynapticLayer& layer, size_t synapse, int sli
     return paths_[inputs * layer.synapses.size() + synapse];
 }
 
-bool SynapticRunner::multiplies(const SynapticLayer& layer, size_t synapse, int slice) const {
+bool SynapticRunner::takes_tiles(const SynapticLayer& layer, size_t synapse, int slice) const {
     return layer.synapses[synapse].image && path_of(layer, synapse, slice) == Path::Dense;
 }
 
 // Multiplies the tiles of some rows, of all synapses that have tiles. Returns whether there were
 // any.
-bool SynapticRunner::multiply(Runners runners, size_t index, RowRange rows, int slice, int thread,
-                              WeightRange next) {
+bool SynapticRunner::multiply_tiles(Runners runners, size_t index, RowRange rows, int slice,
+                                    int thread, WeightRange next) {
     bool any = false;
     const SynapticRunner& first = *runners.front();
     std::vector<PixelTile>& tiles = runners.front()->scratch_[thread].tiles;
@@ -342,7 +342,7 @@ bool SynapticRunner::multiply(Runners runners, size_t index, RowRange rows, int 
     for (size_t s = 0; s < layer.synapses.size(); ++s) {
         tiles.clear();
         for (const SynapticRunner* const runner : runners)
-            if (runner->multiplies(layer, s, slice))
+            if (runner->takes_tiles(layer, s, slice))
                 runner->cut_tiles(index, rows, s, thread, tiles);
         if (tiles.empty()) continue;
         const Synapse& synapse = layer.synapses[s];
@@ -372,7 +372,7 @@ void SynapticRunner::connect(NeuronRow& row, size_t index, int y, int i, int sli
         const Synapse& synapse = layer.synapses[s];
         const RowInputs& inputs = prepared.inputs[s];
         SynapseRow& own = synapses.emplace_back();
-        if (!multiplies(layer, s, slice)) {
+        if (!takes_tiles(layer, s, slice)) {
             set_synapse(own, layer, synapse, source_of(synapse), inputs, y, slice);
             continue;
         }
@@ -400,7 +400,7 @@ void SynapticRunner::run_step(size_t index, const Source& step, StepRing& ring, 
                 prepared = &prepare(index, y, own, slice, thread);
             NeuronRow row = neuron_row(layer, &activations_[layer.out], y, slice,
                                        ring.currents(slot, y, slice));
-            multiply(alone(), index, {y, y + 1}, slice, thread, {});
+            multiply_tiles(alone(), index, {y, y + 1}, slice, thread, {});
             connect(row, index, y, 0, slice, *prepared, thread);
             row.blocks = 1;
             row.silent_blocks = prepared->silent_blocks;

@@ -68,7 +68,7 @@ private:
     Path choose_path(const Synapse& synapse, const Source& source, int slice, RowRange rows) const;
     void choose_paths(const SynapticLayer& layer);
     Path path_of(const SynapticLayer& layer, size_t synapse, int slice) const;
-    bool multiplies(const SynapticLayer& layer, size_t synapse, int slice) const;
+    bool takes_tiles(const SynapticLayer& layer, size_t synapse, int slice) const;
     void begin(size_t index);
     // Row y is row i of the rows that are prepared together.
     PreparedRow& buffers_of_row(size_t index, int i, int thread);
@@ -93,8 +93,8 @@ private:
                       int thread, WeightRange next);
     void compute_row(NeuronRow& row, size_t index, RowRange rows, int slice,
                      const PreparedRow& prepared, int thread, WeightRange next);
-    static bool multiply(Runners runners, size_t index, RowRange rows, int slice, int thread,
-                         WeightRange next);
+    static bool multiply_tiles(Runners runners, size_t index, RowRange rows, int slice, int thread,
+                               WeightRange next);
     void cut_tiles(size_t index, RowRange rows, size_t synapse, int thread,
                    std::vector<PixelTile>& tiles) const;
     void connect(NeuronRow& row, size_t index, int y, int i, int slice, const PreparedRow& prepared,
