@@ -37,44 +37,48 @@ LMHT_NOINLINE int64_t spikes_of(const Spikes& spikes, int step, int y, int x, in
     return sum;
 }
 
-// The pixels of the columns that are counted one by one. Each has few words.
+// The same of all steps. Of binary spikes, `events_of` is both.
 template <class Tier>
-LMHT_INLINE void tally_columns(const Spikes& steps, const Spikes& sums, const Tally& into, int y) {
-    for (int i = 0; i < into.n_columns; ++i) {
-        const int x = into.columns[i];
-        const size_t at = size_t(y) * steps.width + x;
-        int64_t events = 0, spikes = 0;
-        for (int step = 0; step < steps.steps; ++step)
-            events += events_of<Portable>(steps, step, y, x, 1);
-        into.events[at] = events;
-        if (sums.format == Format::Binary) continue;
-        for (int step = 0; step < sums.steps; ++step)
-            spikes += spikes_of<Tier>(sums, step, y, x, 1);
-        into.spikes[at] = spikes;
-    }
+LMHT_INLINE int64_t all_events_of(const Spikes& spikes, int y, int x, int pixels) {
+    int64_t sum = 0;
+    for (int step = 0; step < spikes.steps; ++step)
+        sum += events_of<Tier>(spikes, step, y, x, pixels);
+    return sum;
+}
+
+template <class Tier>
+LMHT_INLINE int64_t all_spikes_of(const Spikes& spikes, int y, int x, int pixels) {
+    if (spikes.format == Format::Binary) return all_events_of<Tier>(spikes, y, x, pixels);
+    int64_t sum = 0;
+    for (int step = 0; step < spikes.steps; ++step)
+        sum += spikes_of<Tier>(spikes, step, y, x, pixels);
+    return sum;
 }
 
 // If the steps are binary, `into.events` and `into.spikes` are one array: `sums` tell both.
 template <class Tier>
 int64_t tally(const Spikes& steps, const Spikes& sums, const Tally& into, int y) {
-    int64_t active = 0, spikes = 0;
+    const bool same = into.events == into.spikes;
+    int64_t active = 0;
     uint64_t active_steps = 0;
     for (int step = 0; step < steps.steps; ++step) {
         const int64_t events = events_of<Tier>(steps, step, y, 0, steps.width);
         if (events) active_steps |= step_bit(step);
         active += events;
     }
-    if (sums.format == Format::Binary) {
-        spikes = active;
-        tally_shared(steps, into.row_shared + size_t(y) * (steps.steps / 2), y);
-    } else {
-        for (int step = 0; step < sums.steps; ++step)
-            spikes += spikes_of<Tier>(sums, step, y, 0, sums.width);
-    }
+    const int64_t spikes =
+        sums.format == Format::Binary ? active : all_spikes_of<Tier>(sums, y, 0, sums.width);
     into.row_active_steps[y] = active_steps;
     into.row_spikes[y] = spikes;
-    into.row_events[y] = into.events == into.spikes ? spikes : active;
-    tally_columns<Tier>(steps, sums, into, y);
+    into.row_events[y] = same ? spikes : active;
+    for (int i = 0; i < into.n_columns; ++i) {
+        const int x = into.columns[i];
+        const size_t at = size_t(y) * steps.width + x;
+        into.spikes[at] = all_spikes_of<Tier>(sums, y, x, 1);
+        if (!same) into.events[at] = all_events_of<Tier>(steps, y, x, 1);
+    }
+    if (sums.format == Format::Binary)
+        tally_shared(steps, into.row_shared + size_t(y) * (steps.steps / 2), y);
     return active;
 }
 
