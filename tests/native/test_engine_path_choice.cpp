@@ -33,7 +33,13 @@ static SynapseTraits traits(Format format, int64_t max_count) {
 
 // Of one output row, under which lie 3 x 10 pixels of 64 channels in 4 steps.
 static SpikeStatistics spikes(int64_t n) {
-    return {.blocks = 4, .rows = 1, .input_rows = 3, .spikes = n, .active = n, .max_row_spikes = n};
+    return {.blocks = 4,
+            .rows = 1,
+            .row_blocks = 4,
+            .input_row_blocks = 3 * 4,
+            .spikes = n,
+            .active = n,
+            .max_row_spikes = n};
 }
 static constexpr int64_t FULL = 3 * 10 * 64 * 4;
 
@@ -66,7 +72,7 @@ TEST(costs_rise_with_the_spikes_and_the_choice_changes_once) {
 TEST(input_rows_in_the_padding_cost_dot_products_nothing) {
     const SynapseTraits synapse = traits(Format::Binary, 1);
     SpikeStatistics edge = spikes(100);
-    edge.input_rows = 2;
+    edge.input_row_blocks = 2 * 4;
     const auto dense = [&](const SpikeStatistics& under) {
         return *chooser().estimate(synapse, under)[Path::Dense];
     };
@@ -102,6 +108,23 @@ TEST(lists_wait_for_weights_from_beyond_the_caches) {
         CHECK(std::abs(*streamed[path] - *cached[path] - 1000 * double(COSTS.streamed_byte)) <
               1e-9);
     CHECK_EQUAL(*streamed[Path::Dense], *cached[Path::Dense]);
+    // Two spikes of three rows each read no more than 2 * 3 * 64 weights.
+    const double waits = *chooser().estimate(synapse, spikes(2))[Path::Graded];
+    synapse.streamed_bytes = 2 * 3 * LANES;
+    CHECK_EQUAL(*chooser().estimate(synapse, spikes(2))[Path::Graded], waits);
+}
+
+TEST(silent_blocks_cost_lists_and_dot_products_nothing) {
+    Costs costs = COSTS;
+    costs.tile_product = 16;
+    const PathChooser dots = chooser(), tiles(costs, 255, PathPolicy::Cheapest);
+    const SynapseTraits synapse = traits(Format::Binary, 1);
+    SpikeStatistics silent = spikes(0);
+    silent.row_blocks = silent.input_row_blocks = 0;
+    CHECK_EQUAL(*dots.estimate(synapse, silent)[Path::Ones], 0.0);
+    CHECK_EQUAL(*dots.estimate(synapse, silent)[Path::Dense], 0.0);
+    CHECK(*tiles.estimate(synapse, silent)[Path::Dense] > 0);
+    CHECK(tiles.estimate(synapse, silent).cheapest() == Path::Ones);
 }
 
 TEST(cheapest_is_the_least_of_what_is_possible) {
@@ -192,11 +215,15 @@ TEST(statistics_count_what_lies_under_the_rows) {
     tally.row_spikes = row_spikes;
     tally.row_active[int(View::Steps)] = row_active;
     tally.row_shared = row_shared;
+    uint64_t row_active_steps[] = {8, 4, 2, 2};  // the first spike of rows 0 to 3: step 3, 2, 1, 1
+    tally.row_active_steps = row_active_steps;
     Spikes steps;
     steps.steps = 4;
     const Source source{steps, tally, View::Steps, 1, 1};
     const SpikeStatistics top = statistics_of(geometry, source, {0, 1}, 10);
     CHECK_EQUAL(top.rows, 1);
+    CHECK_EQUAL(top.row_blocks, 2);  // steps 2 and 3
+    CHECK_EQUAL(top.input_row_blocks, 2 * 2);
     CHECK_EQUAL(top.spikes, 21);
     CHECK_EQUAL(top.active, 3);
     CHECK_EQUAL(spikes_shared(geometry, source, 0, 0), 11);
@@ -205,6 +232,8 @@ TEST(statistics_count_what_lies_under_the_rows) {
     CHECK_EQUAL(top.shared_spikes, 11);
     const SpikeStatistics all = statistics_of(geometry, source, {0, 4}, 10);
     CHECK_EQUAL(all.rows, 4);
+    CHECK_EQUAL(all.row_blocks, 2 + 3 + 3 + 3);
+    CHECK_EQUAL(all.input_row_blocks, 2 * 2 + 3 * 3 + 3 * 3 + 2 * 3);
     CHECK_EQUAL(all.spikes, 21 + 321 + 4320 + 4300);
     CHECK_EQUAL(all.max_row_spikes, 4320);
     CHECK_EQUAL(all.shared_pairs, 3);  // rows 0 to 2 share 11, 11 and 17 in pair 0, row 3 only 7

@@ -1,6 +1,32 @@
 #include "activation.hpp"
 
+#include <bit>
+
 namespace lmht {
+namespace {
+
+// Steps with a spike under output row y, as `step_bit`.
+uint64_t active_steps(const Geometry& geometry, const Source& source, int y) {
+    const uint64_t* const rows =
+        source.view == View::Compact ? source.tally.row_compact : source.tally.row_active_steps;
+    uint64_t active = 0;
+    geometry.for_rows_under(y, [&](int row) { active |= rows[row]; });
+    return active;
+}
+
+}  // namespace
+
+bool is_silent(const Geometry& geometry, const Source& source, int y, int block) {
+    const int first = block * source.steps_per_block;
+    uint64_t steps = 0;
+    for (int step = first; step < first + source.steps_per_block; ++step) steps |= step_bit(step);
+    return !(active_steps(geometry, source, y) & steps);
+}
+
+int silent_blocks(const Geometry& geometry, const Source& source, int y) {
+    const uint64_t active = active_steps(geometry, source, y);
+    return active ? std::countr_zero(active) / source.steps_per_block : source.spikes.steps;
+}
 
 void finish_row(const Kernels& kernels, const Tensor& tensor, const Activation& activation, int y) {
     for (const View view : {View::Blocks, View::Window})

@@ -26,6 +26,13 @@ inline Source source_of(const Synapse& synapse, const Tensor& tensor,
             tensor.steps / tensor.steps_of(synapse.view), tensor.max_count(synapse.view)};
 }
 
+// Whether no input under output row y fires in a block. May say no where it could say yes: steps
+// from 63 on are known together.
+bool is_silent(const Geometry& geometry, const Source& source, int y, int block);
+
+// The number of blocks before the first one that is not.
+int silent_blocks(const Geometry& geometry, const Source& source, int y);
+
 // Completes row y of a layer's output once its steps are written: the views that are sums of steps,
 // and the tally.
 void finish_row(const Kernels& kernels, const Tensor& tensor, const Activation& activation, int y);

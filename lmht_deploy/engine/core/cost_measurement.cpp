@@ -44,8 +44,8 @@ double slope(const CostSample& few, const CostSample& many, double CostSample::*
     return (many.nanoseconds - few.nanoseconds) / (many.*amount - few.*amount);
 }
 
-float limited(double cost, double expected) {
-    return float(std::clamp(cost, expected / MAX_DEVIATION, expected * MAX_DEVIATION));
+float limited(double cost, double expected, double deviation = MAX_DEVIATION) {
+    return float(std::clamp(cost, expected / deviation, expected * deviation));
 }
 
 Costs times(Costs costs, double factor) {
@@ -95,7 +95,7 @@ void set_dense_costs(Costs& costs, CostSample dense, CostSample large) {
     float& pixel = tiles ? costs.tile_pixel : costs.dense_pixel;
     const auto found = tiles ? solve(dense, large, &CostSample::products, &CostSample::tile_pixels)
                              : solve(dense, large, &CostSample::inputs, &CostSample::pixels);
-    unit = limited(found[0], unit);
+    unit = limited(found[0], unit, tiles ? MAX_TILE_DEVIATION : MAX_DEVIATION);
     pixel = limited(found[1], pixel);
 }
 

@@ -30,10 +30,10 @@ double slice_factor(size_t bytes, double of_large) {
     return 1 + (of_large - 1) * std::clamp(size, 0.0, 1.0);
 }
 
-// Words of inputs under the output rows, in all blocks.
+// Words of inputs under the output rows, in the blocks that are not skipped.
 double words(const SynapseTraits& synapse, const SpikeStatistics& spikes) {
     const int words_per_pixel = (synapse.channels + LANES - 1) / LANES;
-    return double(spikes.input_rows) * synapse.positions * words_per_pixel * spikes.blocks;
+    return double(spikes.input_row_blocks) * synapse.positions * words_per_pixel;
 }
 
 // The estimates without those of all paths but `path`: what remains if `path` is forced.
@@ -56,9 +56,12 @@ SpikeStatistics expected_statistics(const Geometry& geometry, const Tensor& tens
     const double active = 1 - std::pow(1 - fires, tensor.steps / blocks);
     const double shared = neurons / geometry.height_out * fires * fires;  // of a row and a pair
     SpikeStatistics found;
-    found.blocks = blocks;
+    found.blocks = source.spikes.steps;
     found.rows = geometry.height_out;
-    found.input_rows = rows_under;
+    if (density > 0) {
+        found.row_blocks = int64_t(found.rows) * blocks;
+        found.input_row_blocks = int64_t(rows_under) * blocks;
+    }
     found.spikes = std::llround(neurons * tensor.steps * density);
     found.active = std::llround(neurons * blocks * active);
     found.max_row_spikes = found.spikes / found.rows;
@@ -125,17 +128,17 @@ SpikeStatistics statistics_of(const Geometry& geometry, const Source& source, Ro
                               double min_shared) {
     const int64_t* const active = source.tally.row_active[int(source.view)];
     const int pairs = source.spikes.format == Format::Binary ? source.spikes.steps / 2 : 0;
-    const bool compact = source.view == View::Compact;
-    uint64_t blocks = 0;
     SpikeStatistics found;
+    found.blocks = source.spikes.steps;
     found.rows = rows.last - rows.first;
     for (int y = rows.first; y < rows.last; ++y) {
+        const int blocks = found.blocks - silent_blocks(geometry, source, y);
+        found.row_blocks += blocks;
         int64_t spikes = 0;
         geometry.for_rows_under(y, [&](int row) {
-            ++found.input_rows;
+            found.input_row_blocks += blocks;
             spikes += source.tally.row_spikes[row];
             found.active += active[row];
-            if (compact) blocks |= source.tally.row_compact[row];
         });
         found.spikes += spikes;
         found.max_row_spikes = std::max(found.max_row_spikes, spikes);
@@ -146,7 +149,6 @@ SpikeStatistics statistics_of(const Geometry& geometry, const Source& source, Ro
                 found.shared_spikes += shared;
             }
     }
-    found.blocks = compact ? std::max(__builtin_popcountll(blocks), 1) : source.spikes.steps;
     return found;
 }
 
@@ -192,9 +194,9 @@ double PathChooser::saved_by_sharing(const SynapseTraits& synapse,
 double PathChooser::dense(const SynapseTraits& synapse, const SpikeStatistics& spikes) const {
     const double fill = words(synapse, spikes) * costs_.dense_word / synapse.slices;
     if (costs_.tile_product == 0 || synapse.row_pixels == 0) {
-        const double inputs = double(spikes.input_rows) * synapse.kernel.x * synapse.channels;
-        return double(synapse.width) * spikes.blocks *
-                   (inputs * costs_.dense_slot + spikes.rows * costs_.dense_pixel) +
+        const double inputs = double(spikes.input_row_blocks) * synapse.kernel.x * synapse.channels;
+        return double(synapse.width) *
+                   (inputs * costs_.dense_slot + double(spikes.row_blocks) * costs_.dense_pixel) +
                fill;
     }
     constexpr int CHANNEL_TILES = LANES / TILE_SIZE;
@@ -206,12 +208,14 @@ double PathChooser::dense(const SynapseTraits& synapse, const SpikeStatistics& s
 }
 
 // Time of handling the lists: ending one per output pixel and step (`pixel`), searching the input
-// words for spikes (list_word), which is done once for all slices, and waiting for weights.
+// words for spikes (list_word), which is done once for all slices, and waiting for weights. Few
+// spikes read few rows of them.
 double PathChooser::listing(const SynapseTraits& synapse, const SpikeStatistics& spikes,
                             double pixel) const {
-    const double pixels = double(spikes.rows) * synapse.width * spikes.blocks;
+    const double pixels = double(spikes.row_blocks) * synapse.width,
+                 read = double(spikes.active) * synapse.rows_per_spike * LANES;
     return pixels * pixel + words(synapse, spikes) * costs_.list_word / synapse.slices +
-           double(synapse.streamed_bytes) * costs_.streamed_byte;
+           std::min(double(synapse.streamed_bytes), read) * costs_.streamed_byte;
 }
 
 PathCosts PathChooser::estimate_all(const SynapseTraits& synapse,

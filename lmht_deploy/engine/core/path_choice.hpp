@@ -45,9 +45,11 @@ constexpr double graded_rows(double active, double spikes) {
 
 // The spikes under some output rows, in all blocks of the source.
 struct SpikeStatistics {
-    int blocks = 1;              // that may have spikes
-    int rows = 0;                // output rows
-    int input_rows = 0;          // sum of the input rows under each of them, without padding
+    int blocks = 1;
+    int rows = 0;  // output rows
+    // The blocks of each output row from the first one with a spike under it on, and of the input
+    // rows under it, without padding. Only tiles are multiplied for the silent blocks before.
+    int64_t row_blocks = 0, input_row_blocks = 0;
     int64_t spikes = 0;          // sum of k
     int64_t active = 0;          // entries with k != 0
     int64_t max_row_spikes = 0;  // largest sum of k under one output row

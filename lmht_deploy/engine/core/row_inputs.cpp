@@ -81,16 +81,6 @@ private:
 
 }  // namespace
 
-bool is_silent(const Geometry& geometry, const Source& source, int y, int block) {
-    const int first = block * source.steps_per_block;
-    const uint64_t* const rows =
-        source.view == View::Compact ? source.tally.row_compact : source.tally.row_active_steps;
-    uint64_t active = 0, steps = 0;
-    geometry.for_rows_under(y, [&](int row) { active |= rows[row]; });
-    for (int step = first; step < first + source.steps_per_block; ++step) steps |= step_bit(step);
-    return !(active & steps);
-}
-
 void gather_row(const Kernels& kernels, const Synapse& synapse, const Source& source, int slice,
                 int y, int silent_blocks, const PathChooser& chooser, RowInputs& inputs) {
     const Geometry& geometry = synapse.geometry;

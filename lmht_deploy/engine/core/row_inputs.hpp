@@ -13,10 +13,6 @@ struct PreparedRow {
     int silent_blocks = 0;          // as in `NeuronRow`
 };
 
-// Whether no input under output row y fires in a block. May say no where it could say yes: steps
-// from 63 on are known together.
-bool is_silent(const Geometry& geometry, const Source& source, int y, int block);
-
 // Fills `inputs`, whose path is chosen, for output row y and one slice: all blocks of the source,
 // but not the dense values of the first `silent_blocks`. `chooser` tells which pairs of blocks
 // share a list.

@@ -174,10 +174,10 @@ PreparedRow& SynapticRunner::prepare(size_t index, int y, int i, int slice, int 
 }
 
 int SynapticRunner::silent_blocks(const SynapticLayer& layer, int y) const {
-    for (int block = 0; block < layer.blocks; ++block)
-        for (const Synapse& synapse : layer.synapses)
-            if (!is_silent(synapse.geometry, source_of(synapse), y, block)) return block;
-    return layer.blocks;
+    int silent = layer.blocks;
+    for (const Synapse& synapse : layer.synapses)
+        silent = std::min(silent, lmht::silent_blocks(synapse.geometry, source_of(synapse), y));
+    return silent;
 }
 
 // For the next window, in which the layer probably takes the same path. Only the entry of the
