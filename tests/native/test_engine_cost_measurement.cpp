@@ -28,7 +28,7 @@ static constexpr Costs TRUE{.binary_row = 0.5f,
                             .list_pixel = 10,
                             .graded_pixel = 18,
                             .list_word = 2,
-                            .extra_list_pixel = 16};
+                            .extra_list_pixel = 14};
 
 static CostSample listed(double rows, double row, double pixels = 100, double words = 30) {
     const double time = rows * row + pixels * TRUE.list_pixel + words * TRUE.list_word;
@@ -98,6 +98,19 @@ TEST(a_measurement_that_failed_does_not_count) {
     costs = costs_from(found, TABLE);
     CHECK_EQUAL(costs.binary_row, TABLE.binary_row);
     CHECK_EQUAL(costs.dense_slot, TABLE.dense_slot);
+}
+
+TEST(costs_that_are_measured_badly_stay_near_the_table) {
+    Costs table = TABLE;
+    table.tile_product = 18;
+    table.tile_pixel = 28;
+    CostSamples found = samples();
+    found.dense = {.nanoseconds = 100 * 40 + 60 * 5, .tile_pixels = 60, .products = 100};
+    found.large_dense = {.nanoseconds = 300 * 40 + 40 * 5, .tile_pixels = 40, .products = 300};
+    found.shared.nanoseconds *= 10;
+    const Costs costs = costs_from(found, table);
+    CHECK(close(costs.tile_product, 0.25 * 18 * MAX_DEVIATION_OF_UNSURE));
+    CHECK(close(costs.extra_list_pixel, 0.25 * TABLE.extra_list_pixel * MAX_DEVIATION_OF_UNSURE));
 }
 
 TEST(costs_are_measured_once) {

@@ -76,7 +76,8 @@ void set_list_costs(Costs& costs, const CostSamples& samples) {
         limited(list_pixel(samples.graded_few, costs.graded_row, costs), costs.graded_pixel);
     const double extra = samples.shared.nanoseconds - samples.many.nanoseconds +
                          samples.shared_rows * costs.binary_row;
-    costs.extra_list_pixel = limited(extra * STEPS / few.pixels, costs.extra_list_pixel);
+    costs.extra_list_pixel =
+        limited(extra * STEPS / few.pixels, costs.extra_list_pixel, MAX_DEVIATION_OF_UNSURE);
 }
 
 // Solves x * a + y * b = nanoseconds for both samples.
@@ -95,7 +96,7 @@ void set_dense_costs(Costs& costs, CostSample dense, CostSample large) {
     float& pixel = tiles ? costs.tile_pixel : costs.dense_pixel;
     const auto found = tiles ? solve(dense, large, &CostSample::products, &CostSample::tile_pixels)
                              : solve(dense, large, &CostSample::inputs, &CostSample::pixels);
-    unit = limited(found[0], unit, tiles ? MAX_TILE_DEVIATION : MAX_DEVIATION);
+    unit = limited(found[0], unit, tiles ? MAX_DEVIATION_OF_UNSURE : MAX_DEVIATION);
     pixel = limited(found[1], pixel);
 }
 

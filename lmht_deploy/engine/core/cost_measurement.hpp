@@ -30,10 +30,11 @@ struct CostSamples {
 // taken for a failed measurement and limited to it.
 constexpr double MAX_DEVIATION = 3;
 
-// The same for a product of tiles. All processors multiply them at the same rate per cycle. But
-// other programs on the same processor can slow this unit down for seconds: longer than a
-// measurement takes, and shorter than most processes run.
-constexpr double MAX_TILE_DEVIATION = 1.5;
+// The same for costs whose measurement fails often. An extra list is a small difference of two
+// times. Tiles are multiplied at the same rate per cycle by all processors; but other programs can
+// slow this unit down for seconds: longer than a measurement takes, and shorter than most processes
+// run.
+constexpr double MAX_DEVIATION_OF_UNSURE = 1.5;
 
 // The costs that explain the samples, in nanoseconds. What they do not tell is as in `table`,
 // relative to a row of weights.
