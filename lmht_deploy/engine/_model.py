@@ -117,7 +117,7 @@ class Model:
             DataError: If shape, dtype or range of the windows do not fit the network's input.
         """
         fit = (
-            isinstance(windows, np.ndarray)
+            type(windows) is np.ndarray
             and windows.dtype == np.int32
             and windows.flags.c_contiguous
             and windows.shape[1:] == self._window_shape

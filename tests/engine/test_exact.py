@@ -307,6 +307,24 @@ def test_batches_read_large_weights_once(batch: int, isa: str) -> None:
     check(net, windows, isa, threads=2)
 
 
+@pytest.mark.parametrize("levels", [1, 2, 8, 9])
+@pytest.mark.parametrize("leak", [LEAK_ONE, 3001])
+@pytest.mark.parametrize("omega", ["identity", "uniform", "random"])
+def test_pixels_of_few_channels_fire_together(
+    omega: str, leak: int, levels: int, isa: str
+) -> None:
+    """Channels that fill a part of the lanes, and rows of any number of pixels."""
+    how: dict[str, Any] = {"omega": omega, "leak": leak, "levels": levels}
+    for channels in (1, 10, 16, 17, 32, 33):
+        for width in (1, 3, 13):
+            b = Builder(channels + width, shape=(2, 3, width))
+            a = b.neurons("a", b.conv("input", channels), **how)
+            c = b.neurons("c", b.conv(a, channels), b.scale(a, 1), **how)
+            d = b.neurons("d", b.conv(c, channels), reset="zero", **how)
+            net = b.finish(d)
+            check(net, windows_for(net, 2), isa)
+
+
 @pytest.mark.parametrize("steps", [2, 3, 8, 9])
 @pytest.mark.parametrize("v0", [(0, 1), (0, 300), (-50, 0), (300, 600)])
 def test_windows_fired_at_once(v0: tuple[int, int], steps: int, isa: str) -> None:

@@ -123,11 +123,99 @@ LMHT_INLINE void fire_pixel(const NeuronRow& row, const int32_t* currents, int x
 }
 
 // ----------------------------------------------------------------------------------------------
-// neurons with any reset and a floor, pixel by pixel
+// neurons of few channels, several pixels at once
+//
+// The channels of a pixel take a part of the lanes, and so do those of the pixels that follow:
+//
+//     lanes      0 ........ 15 16 ....... 31 32 ....... 47 48 ....... 63
+//     of pixel   x             x + 1         x + 2         x + 3            16 channels or fewer
 
 bool is_subtracting(const NeuronSlice& neurons) {
     return neurons.reset == Reset::Subtract && !neurons.floor;
 }
+
+// Whether pixels of a row fire together.
+LMHT_INLINE bool has_few_channels(const NeuronRow& row) {
+#if defined(__wasm__)  // the module is to be small
+    return false;
+#else
+    return row.channels <= 32 && row.neurons.levels <= MAX_COMPARISONS &&
+           is_subtracting(row.neurons);
+#endif
+}
+
+// Lanes of some pixels, CHANNELS of each.
+template <int CHANNELS>
+struct PixelLanes {
+    static constexpr int PIXELS = LANES / CHANNELS, EACH = CHANNELS / PER;
+
+    // The same lanes for each pixel.
+    static LMHT_INLINE Lanes repeat(const int32_t* from) { return gather(from, 0, PIXELS); }
+
+    // Of n pixels, `pitch` apart. The last one stands for those that are not there.
+    static LMHT_INLINE Lanes gather(const int32_t* from, size_t pitch, int n) {
+        Lanes lanes;
+        LMHT_UNROLL for (int p = 0; p < PIXELS; ++p) LMHT_UNROLL for (int i = 0; i < EACH; ++i)
+            lanes.v[p * EACH + i] =
+            reinterpret_cast<const AnyU32*>(from + (p < n ? p : n - 1) * pitch)[i];
+        return lanes;
+    }
+
+    static LMHT_INLINE void scatter(const Lanes& lanes, int32_t* to, size_t pitch, int n) {
+        LMHT_UNROLL for (int p = 0; p < PIXELS; ++p) if (p < n)
+            LMHT_UNROLL for (int i = 0; i < EACH; ++i) reinterpret_cast<AnyU32*>(
+                to + p * pitch)[i] = lanes.v[p * EACH + i];
+    }
+
+    // Writes the spikes of n pixels, whose first word is `at`. The other channels stay silent.
+    static LMHT_INLINE void put(uint64_t mask, const uint8_t* count, const Spikes& out, size_t at,
+                                int n) {
+        constexpr uint64_t ONE_PIXEL = (uint64_t(1) << CHANNELS) - 1;
+        for (int p = 0; p < n; ++p, at += out.words, mask >>= CHANNELS, count += CHANNELS) {
+            out.mask[at] = mask & ONE_PIXEL;
+            if (out.format == Format::Binary) continue;
+            memcpy(out.count + at * LANES, count, CHANNELS);
+            memset(out.count + at * LANES + CHANNELS, 0, LANES - CHANNELS);
+        }
+    }
+};
+
+// `fire_pixel` of n pixels from x on.
+template <class Tier, int CHANNELS>
+LMHT_INLINE void fire_pixels(const NeuronRow& row, const int32_t* currents, int x, int n) {
+    using Pixels = PixelLanes<CHANNELS>;
+    const NeuronSlice& neurons = row.neurons;
+    const size_t first = size_t(x) * LANES;
+    const Lanes theta = Pixels::repeat(neurons.threshold);
+    Lanes v =
+        row.earlier ? Pixels::gather(row.earlier + first, LANES, n) : Pixels::repeat(neurons.v0);
+    for (int step = 0; step < neurons.steps; ++step) {
+        if (neurons.leak != LEAK_ONE && step % neurons.substeps == 0) Tier::scale(v, neurons.leak);
+        add_drive(v, neurons, step, [&](int block) LMHT_INLINE_LAMBDA {
+            return Pixels::gather(currents + size_t(block) * LANES, size_t(row.blocks) * LANES, n);
+        });
+        uint64_t mask;
+        alignas(64) uint8_t count[LANES];
+        Spikes together;  // one word for all pixels
+        together.format = row.out->format;
+        together.mask = &mask;
+        together.count = count;
+        fire_by_comparison<Tier>(v, theta, neurons.levels, together, 0);
+        Pixels::put(mask, count, *row.out, row.out->word(step, row.y, x) + row.word, n);
+    }
+    if (row.kept) Pixels::scatter(v, row.kept + first, LANES, n);
+}
+
+template <class Tier, int CHANNELS>
+LMHT_NOINLINE void fire_few_channels(const NeuronRow& row, Tile tile) {
+    constexpr int PIXELS = PixelLanes<CHANNELS>::PIXELS;
+    for (int p = 0; p < tile.pixels; p += PIXELS)
+        fire_pixels<Tier, CHANNELS>(row, row.currents + size_t(p) * row.blocks * LANES, tile.x0 + p,
+                                    tile.pixels - p < PIXELS ? tile.pixels - p : PIXELS);
+}
+
+// ----------------------------------------------------------------------------------------------
+// neurons with any reset and a floor, pixel by pixel
 
 // v - k * theta for the spikes k that v causes.
 LMHT_INLINE Lanes without_spikes(const Lanes& v, const NeuronSlice& neurons) {
@@ -178,9 +266,11 @@ LMHT_NOINLINE void fire_pixel_of_any_reset(const NeuronRow& row, const int32_t* 
 // ----------------------------------------------------------------------------------------------
 // plain neurons: few levels, no leak, k * theta subtracted at once, no floor
 
+// Of few channels, only those of the identity: one current per step is little to add.
 bool is_plain(const NeuronRow& row) {
     return row.neurons.leak == LEAK_ONE && row.neurons.levels <= MAX_COMPARISONS &&
-           is_subtracting(row.neurons);
+           is_subtracting(row.neurons) &&
+           (row.neurons.drive == Drive::One || !has_few_channels(row));
 }
 
 // Where the pixels of a row begin to differ. Before the first spike under the row, all pixels that
@@ -447,6 +537,9 @@ LMHT_INLINE void fire_row_of_sums(const NeuronRow& row, const Start& start) {
 
 template <class Tier>
 LMHT_INLINE void fire_general_tile(const NeuronRow& row, Tile tile) {
+    if (has_few_channels(row))
+        return row.channels <= 16 ? fire_few_channels<Tier, 16>(row, tile)
+                                  : fire_few_channels<Tier, 32>(row, tile);
     const bool subtracting = is_subtracting(row.neurons);
     const int32_t* currents = row.currents;
     for (int x = tile.x0; x < tile.x0 + tile.pixels; ++x, currents += size_t(row.blocks) * LANES)
