@@ -190,7 +190,10 @@ class _Import:
         return Network(tuple(self._layers))
 
     def _enter(self, name: str, node: Node, high: int, scale: float, still: bool) -> None:
-        shape = tuple(int(n) for n in np.ravel(node.values["shape"]))
+        sizes = np.ravel(cast(np.ndarray, node.values["shape"]))
+        shape = tuple(int(n) for n in sizes)
+        if (sizes != shape).any():
+            raise LoweringError(f"{name}: the shape must hold integers, not {show(sizes)}")
         if len(shape) in (2, 4) and shape[0] == 1:  # a batch of one, which some frameworks write
             shape = shape[1:]
         if not isinstance(scale, int | float) or not 0 < scale < np.inf:
@@ -263,7 +266,7 @@ class _Import:
         if weight.ndim != 4:
             raise LoweringError(f"{where}: the weight must have 4 dimensions, not {weight.shape}")
         stride, dilation = (_pair(where, key, node) for key in ("stride", "dilation"))
-        padding = _padding(where, node, weight.shape[2:], dilation)
+        padding = _padding(where, node, weight.shape[2:], stride, dilation)
         groups, bias = _integer(where, "groups", node), self._bias(where, node, len(weight))
         pointwise = (weight.shape[2:], padding, groups) == ((1, 1), (0, 0), 1)
         if isinstance(value, Current) and pointwise:
@@ -284,13 +287,13 @@ class _Import:
         kernel, stride, padding = (
             _pair(where, key, node) for key in ("kernel_size", "stride", "padding")
         )
-        share = 1 / prod(kernel) if node.type == "AvgPool2d" else 1.0
         (part,) = spikes.parts
         layer = SumPool(
             name=where, source=part.source, kernel=kernel, stride=stride, padding=padding
         )
         self._layers.append(layer)
         shape = layer.output_shape(part.shape)
+        share = 1 / prod(kernel) if node.type == "AvgPool2d" else 1.0
         return Spikes((Part(where, part.amplitude * share, shape),), spikes.steps)
 
     def _flatten(self, where: str, node: Node, value: Value) -> Value:
@@ -466,16 +469,18 @@ def _pair(where: str, key: str, node: Node) -> Pair:
     return flat[0], flat[-1]
 
 
-def _padding(where: str, node: Node, kernel: tuple[int, ...], dilation: Pair) -> Pair:
+def _padding(where: str, node: Node, kernel: tuple[int, ...], stride: Pair, dilation: Pair) -> Pair:
     value = node.values["padding"]
     if not isinstance(value, str):
         return _pair(where, "padding", node)
     spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     if value == "valid":
         return 0, 0
-    if value != "same" or any(span % 2 for span in spans):
+    # With a stride, frameworks pad in different ways: PyTorch refuses it, TensorFlow pads less.
+    if value != "same" or any(span % 2 for span in spans) or stride != (1, 1):
         raise LoweringError(
-            f"{where}: the padding {value!r} of a kernel of {kernel[0]} x {kernel[1]} cannot be "
-            "expressed; use 'valid', 'same' with an odd kernel, or numbers"
+            f"{where}: the padding {value!r} of a kernel of {kernel[0]} x {kernel[1]} with the "
+            f"stride {stride} cannot be expressed; use 'valid', 'same' with an odd kernel and a "
+            "stride of 1, or numbers"
         )
     return spans[0] // 2, spans[1] // 2
