@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -31,6 +32,16 @@ _NAMES = {
     "ndarray": "an array",
     "str": "text",
 }
+
+
+def is_real(value: object) -> bool:
+    """Whether a value is a finite real number of Python or NumPy, and no truth value."""
+    if not isinstance(value, REAL) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
 
 
 def as_array(name: str, values: object, error: type[LmhtError] = DataError) -> np.ndarray:

@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
         "_arguments", "_suggest", "_threads", "engine", "errors", "formats", "ir", "netx",
         "reference", "result", "zoo",
     },
-    "importers": {"_agreement", "_currents", "errors", "formats", "ir", "reference"},
+    "importers": {"_agreement", "_arguments", "_currents", "errors", "formats", "ir", "reference"},
     "training": {
         "_agreement", "_arguments", "_currents", "_locks", "_packages", "_suggest", "data",
         "errors", "formats", "ir", "reference",

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from lmht_deploy._arguments import INTEGER, check_types, is_real
 from lmht_deploy._currents import (
     Current,
     Part,
@@ -66,6 +67,7 @@ UNSUPPORTED = {
 """What to use in place of nodes that a network cannot express."""
 
 
+@check_types(LoweringError, still=bool, verify=bool)
 def from_nir(
     source: Any,
     *,
@@ -113,10 +115,10 @@ def from_nir(
             "the graph holds a network of lmht-deploy with all of its integers; run the file as it "
             "is, or read it with lmht_deploy.load"
         )
-    if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= MAX_STEPS:
+    if not isinstance(steps, INTEGER) or isinstance(steps, bool) or not 1 <= steps <= MAX_STEPS:
         raise LoweringError(f"steps must be an integer of 1 to {MAX_STEPS}, not {show(steps)}")
     assumed = rules(profile, dt, reset, max_spikes, floor)
-    pass_ = _Import(graph, assumed, steps)
+    pass_ = _Import(graph, assumed, int(steps))
     try:
         net = pass_.run(max_value, input_scale, still)
     except NetworkError as error:
@@ -196,7 +198,7 @@ class _Import:
             raise LoweringError(f"{name}: the shape must hold integers, not {show(sizes)}")
         if len(shape) in (2, 4) and shape[0] == 1:  # a batch of one, which some frameworks write
             shape = shape[1:]
-        if not isinstance(scale, int | float) or not 0 < scale < np.inf:
+        if not is_real(scale) or scale <= 0:
             raise LoweringError(f"the scale of the input must be positive, not {show(scale)}")
         steps = 1 if still else self._steps
         kind = "image" if still else "events"

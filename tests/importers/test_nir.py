@@ -348,6 +348,10 @@ def test_what_a_network_cannot_express_is_refused_by_name(name: str) -> None:
         ({"max_spikes": 0}, "largest number of spikes must be an integer of 1 to 2,147,483,647"),
         ({"max_value": 10**9}, "max_value"),
         ({"input_scale": -1}, "scale of the input"),
+        ({"input_scale": True}, "scale of the input"),
+        ({"dt": 10**400}, "dt must be a positive number"),
+        ({"floor": -(10**400)}, "floor must be a number <= 0"),
+        ({"still": "no"}, "still must be True or False, not 'no'"),
     ],
 )
 def test_wrong_options(options: Any, message: str) -> None:
@@ -400,6 +404,13 @@ def test_edges_that_are_no_pairs_of_names_are_refused(edges: object) -> None:
 def test_nodes_without_a_name_or_type_are_refused(nodes: object) -> None:
     with pytest.raises(StorageError, match=r"name of a node must be text|unknown type"):
         graph_from_dict({"nodes": nodes, "edges": []})
+
+
+def test_numbers_of_numpy_are_options() -> None:
+    options: Any = {"steps": np.int64(4), "dt": np.float32(0.5), "max_spikes": np.int32(3)}
+    given: Any = {"steps": 4, "dt": 0.5, "max_spikes": 3}
+    graph = GRAPHS["lif"]()
+    assert lmht.from_nir(graph, **options) == lmht.from_nir(graph, **given)
 
 
 def test_a_wrong_source() -> None:
