@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
-from .errors import LmhtError, listed
+from .errors import DataError, LmhtError, first_line, listed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,6 +32,39 @@ _NAMES = {
     "ndarray": "an array",
     "str": "text",
 }
+
+
+def is_real(value: object) -> bool:
+    """Whether a value is a finite real number of Python or NumPy, and no truth value."""
+    if not isinstance(value, REAL) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
+
+
+def as_array(name: str, values: object, error: type[LmhtError] = DataError) -> np.ndarray:
+    """Return `values` as an array of NumPy.
+
+    Args:
+        name: What the values are, for the message.
+        values: An array of any library, or nested sequences.
+        error: What to raise.
+
+    Raises:
+        LmhtError: They do not form one array, or some are masked: NumPy would use what lies under
+            the mask.
+    """
+    try:
+        found = np.asarray(values)
+    except (
+        Exception
+    ) as reason:  # ragged lists, or whatever the conversion of a foreign object raises
+        raise error(f"{name} must be an array of numbers ({first_line(reason)})") from None
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise error(f"{name} must have no masked values; give them a value (`filled`)")
+    return found
 
 
 def check_types(

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ._arguments import as_array
 from .errors import DataError
 from .ir import Network, Neurons, Readout, Synapse
 
@@ -18,7 +19,6 @@ __all__ = [
     "Counts",
     "Result",
     "add_steps",
-    "as_array",
     "check_windows",
     "concatenate",
     "macs",
@@ -193,7 +193,7 @@ def check_windows(
     Raises:
         DataError: If shape, dtype or range do not fit.
     """
-    windows = as_array(windows)
+    windows = as_array("windows", windows)
     if windows.ndim != len(shape) + 1 or windows.shape[1:] != shape:
         expected = ", ".join(map(str, shape))
         raise DataError(f"windows must have shape [batch, {expected}], not {list(windows.shape)}")
@@ -208,14 +208,6 @@ def check_windows(
     elif not np.isfinite(windows).all():
         raise DataError("windows hold values that are not finite")
     return windows
-
-
-def as_array(windows: object) -> np.ndarray:
-    """Return windows as an array; DataError if they do not form one."""
-    try:
-        return np.asarray(windows)
-    except Exception:  # ragged lists, or whatever the conversion of a foreign object raises
-        raise DataError("windows must be an array of integers") from None
 
 
 def _check_range(windows: np.ndarray, min_value: int, max_value: int) -> None:

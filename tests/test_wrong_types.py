@@ -21,6 +21,15 @@ NET = SPECIAL["residual"]()
 WINDOWS = windows_for(NET, 2)
 EVENTS = events.make_events(*(np.arange(4),) * 3, np.ones(4, int))
 SENSOR, RULE = events.Sensor(8, 8), events.WindowRule(2, "time", 4)
+
+
+class Tensor:
+    """A tensor that NumPy cannot read, such as one with a gradient, without values, or sparse."""
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+
 WRONG = (
     *(
         None,
@@ -37,7 +46,7 @@ WRONG = (
         [[1], [2, 3]],
         {},
     ),
-    *(np.zeros(3), np.array(["a", "b"]), np.ones((2, 2), int)),
+    *(np.zeros(3), np.array(["a", "b"]), np.ones((2, 2), int), Tensor()),
 )
 
 
@@ -332,6 +341,11 @@ def test_every_argument_of_training(
     check(*training_calls()[name])
 
 
+def masked(values: np.ndarray) -> np.ndarray:
+    """`values` without the first, as sensors mark a value that they do not have."""
+    return np.ma.masked_array(values, np.arange(values.size).reshape(values.shape) == 0)  # type: ignore[no-untyped-call,no-any-return]
+
+
 def wide_events(x: int) -> np.ndarray:
     """Two events of int64 fields."""
     return np.array([(0, x, 1, 1), (3, 2, 2, 0)], [(name, np.int64) for name in "txyp"])
@@ -366,6 +380,22 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "events must be valid; a value of the field x is out of range",
     ),
     (
+        lambda: events.make_events([0.001, 0.2], [1, 1], [1, 1], [0, 1]),  # type: ignore[arg-type]
+        r"the field t of events must hold integers \(microseconds\), not float64",
+    ),
+    (
+        lambda: events.make_events(*np.array([[0], [1], [1], [-1]])),
+        "a value of the field p is out of range",
+    ),
+    (
+        lambda: events.make_events(*np.array([[0], [65536], [1], [1]])),
+        "a value of the field x is out of range",
+    ),
+    (
+        lambda: events.make_events(*np.ones((3, 2), int), masked(np.array([0, 1]))),
+        "p must have no masked values",
+    ),
+    (
         lambda: events.BackgroundActivityFilter((2, 2), 3).apply(EVENTS),
         "the events must be valid",
     ),
@@ -374,6 +404,24 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "events must lie on the 2 x 2 pixels of the filter",
     ),
     (lambda: lmht.run(NET, np.zeros((2, 2))), r"^[^\n]*$"),
+    (lambda: lmht.run(NET, masked(WINDOWS)), "windows must have no masked values"),
+    (
+        lambda: lmht.Engine(NET).run(masked(WINDOWS.astype(np.int64))),
+        "windows must have no masked values",
+    ),
+    (lambda: lmht.compare(NET, masked(WINDOWS)), "windows must have no masked values"),
+    (
+        lambda: lmht.compare(NET, WINDOWS, masked(np.array([0, 1]))),
+        "labels must have no masked values",
+    ),
+    (
+        lambda: lmht.save_windows(masked(WINDOWS), "windows.npz"),
+        "'windows' must have no masked values",
+    ),
+    (
+        lambda: lmht.ir.Linear(source="a", weight=masked(np.ones((2, 2)))),
+        "weight must have no masked values",
+    ),
     (
         lambda: events.count_windows(None, SENSOR, RULE),  # type: ignore[arg-type]
         "events must be an array, not None",

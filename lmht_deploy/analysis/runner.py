@@ -12,7 +12,7 @@ from types import NoneType
 import numpy as np
 
 from lmht_deploy import backends
-from lmht_deploy._arguments import REAL, check_types
+from lmht_deploy._arguments import REAL, as_array, check_types
 from lmht_deploy.backends import Backend
 from lmht_deploy.errors import BackendError, DataError, StorageError, show
 from lmht_deploy.exporters import export
@@ -26,7 +26,6 @@ from lmht_deploy.zoo import network_path
 
 __all__ = [
     "artifact_name",
-    "as_array",
     "as_windows",
     "default_backend",
     "holds_network",
@@ -126,14 +125,6 @@ def as_windows(windows: object) -> np.ndarray:
     if found.ndim == 0:
         raise DataError(f"windows must be an array [B, T_in, ...], not {type(windows).__name__}")
     return found
-
-
-def as_array(name: str, values: object) -> np.ndarray:
-    """Return `values` as an array; DataError if they do not form one."""
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise DataError(f"{name} must be one array ({error})") from None
 
 
 @contextmanager

@@ -8,12 +8,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from lmht_deploy._arguments import INTEGER, REAL, check_types
+from lmht_deploy._arguments import INTEGER, REAL, as_array, check_types
 from lmht_deploy.answers import UNKNOWN, Answers
 from lmht_deploy.errors import DataError, show
 from lmht_deploy.result import Result
-
-from .runner import as_array
 
 __all__ = [
     "Calibration",

@@ -28,13 +28,13 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from lmht_deploy._arguments import INTEGER, check_types
+from lmht_deploy._arguments import INTEGER, as_array, check_types
 from lmht_deploy._suggest import unknown
 from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import BackendError, DataError, listed, show
 from lmht_deploy.formats.networks import NETWORK_SUFFIXES, load_any_network
 from lmht_deploy.ir import Network, require_network
-from lmht_deploy.result import Result, as_array, concatenate
+from lmht_deploy.result import Result, concatenate
 from lmht_deploy.zoo import network_path
 
 __all__ = [
@@ -349,7 +349,7 @@ def run_chunks(
     """
     if not callable(getattr(backend, "run", None)):
         raise BackendError(f"an open backend is needed (see open_backend), not {show(backend)}")
-    windows = as_array(windows)
+    windows = as_array("windows", windows)
     if windows.ndim == 0:
         raise DataError(f"windows must be an array [B, T_in, ...], not {show(windows)}")
     chunk = backend.chunk or max(1, len(windows))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmht_deploy._arguments import as_array
 from lmht_deploy.netx import NetX, Simulator, counting, load_netx
 from lmht_deploy.result import Result
 
@@ -52,7 +53,7 @@ class NetxBackend:
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows`; DataError where they do not fit."""
-        windows = np.asarray(windows)
+        windows = as_array("windows", windows)
         sample = counting.samples(self.net, windows)
         start = time.perf_counter()
         recordings = self._simulator.run(

@@ -13,7 +13,7 @@ from lmht_deploy.errors import DataError, show
 
 from ._aedat4 import open_aedat4
 from ._pieces import Choice, Opened, read_pieces
-from .arrays import Sensor, make_events
+from .arrays import Sensor, pack_events
 
 
 def open_aedat(path: Path, choice: Choice) -> Opened:
@@ -125,7 +125,7 @@ def _parse_polarity(block: np.void, body: bytes) -> np.ndarray:
         raise DataError(f"is damaged, an event of a pixel has 8 bytes, not {block['size']}")
     words = np.frombuffer(body, "<u4").reshape(-1, 2)
     address, t = words[words[:, 0] & 1 == 1].T
-    return make_events(
+    return pack_events(
         t.astype(np.int64) + (int(block["overflow"]) << 31),
         address >> 17,
         address >> 2 & 0x7FFF,
@@ -219,7 +219,7 @@ def _dvs128_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.nda
     """
     address, t = address[address & 0x8000 == 0], t[address & 0x8000 == 0]
     x, y = 127 - (address >> 1 & 0x7F), 127 - (address >> 8 & 0x7F)
-    return make_events(t, x, y, address & 1 == 0)
+    return pack_events(t, x, y, address & 1 == 0)
 
 
 def _has_dvs640(address: np.ndarray) -> np.ndarray:
@@ -229,7 +229,7 @@ def _has_dvs640(address: np.ndarray) -> np.ndarray:
 def _dvs640_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Bit 0 is set for ON, bits 1 to 10 are x, the higher ones y, both from the far end (v2e)."""
     x, y = sensor.width - 1 - (address >> 1 & 0x3FF), sensor.height - 1 - (address >> 11)
-    return make_events(t, x, y, address & 1 == 1)
+    return pack_events(t, x, y, address & 1 == 1)
 
 
 def _has_davis(address: np.ndarray) -> np.ndarray:
@@ -246,7 +246,7 @@ def _davis_events(sensor: Sensor, address: np.ndarray, t: np.ndarray) -> np.ndar
     pixel = address & (1 << 31 | 1 << 10) == 0
     address, t = address[pixel].astype(np.int64), t[pixel]
     x, y = sensor.width - 1 - (address >> 12 & 0x3FF), sensor.height - 1 - (address >> 22 & 0x1FF)
-    return make_events(t, x, y, address >> 11 & 1 == 1)  # x < 0 wraps, and stays off the sensor
+    return pack_events(t, x, y, address >> 11 & 1 == 1)  # x < 0 wraps, and stays off the sensor
 
 
 Layout = tuple[

@@ -20,7 +20,7 @@ from ._hdf5 import open_hdf5
 from ._numpy import open_npy, open_npz
 from ._pieces import Choice, Opened, read_pieces
 from ._text import COLUMNS, parse_header, parse_lines
-from .arrays import make_events
+from .arrays import pack_events
 
 NMNIST_OVERFLOW = 240
 """Row that marks an overflow of the time in files of N-MNIST."""
@@ -46,7 +46,7 @@ def _read_bin(path: Path) -> Iterator[np.ndarray]:
         overflow = y == NMNIST_OVERFLOW
         t = ((high & 127) << 16 | middle << 8 | low) + elapsed + np.cumsum(overflow) * 2**13
         elapsed += int(overflow.sum()) * 2**13
-        yield make_events(t, x, y, high >> 7)[~overflow]
+        yield pack_events(t, x, y, high >> 7)[~overflow]
 
 
 def _open_csv(path: Path, _choice: Choice) -> Opened:

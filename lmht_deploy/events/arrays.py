@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import operator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from lmht_deploy._arguments import as_array
 from lmht_deploy.errors import DataError, show
 
 from ._extension import core
@@ -68,13 +69,13 @@ def choose_sensor(given: Sensor | None, own: Sensor | None) -> Sensor | None:
 
 
 def make_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Build an event array of four arrays `[n]` with valid values.
+    """Build an event array of four arrays `[n]`.
 
-    The order of times and the ranges of the values are not checked; use `validate_events` for data
+    The order of times and the size of the sensor are not checked; use `validate_events` for data
     from outside.
 
     Args:
-        t: Times in us, not decreasing.
+        t: Times in us, not decreasing; integers.
         x: Columns.
         y: Rows.
         p: Polarities, 0 (OFF) or 1 (ON).
@@ -83,15 +84,28 @@ def make_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> n
         EVENT `[n]`.
 
     Raises:
-        DataError: The arrays differ in length or do not hold integers.
+        DataError: The arrays differ in length, do not hold integers, or a value does not fit an
+            event.
     """
-    try:
-        events = np.empty(len(t), EVENT)
-        events["t"], events["x"], events["y"], events["p"] = t, x, y, p
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(
-            f"t, x, y and p must be arrays of integers of one length ({error})"
-        ) from None
+    columns = {
+        name: as_array(name, values) for name, values in zip("txyp", (t, x, y, p), strict=True)
+    }
+    shapes = {column.shape for column in columns.values()}
+    if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+        raise DataError(f"t, x, y and p must be arrays of one length, not {sorted(shapes)}")
+    events = pack_events(**columns)
+    for name, column in columns.items():
+        if len(column):  # an empty list has no integers
+            _check_kind(name, column.dtype)
+        if (events[name] != column).any():
+            raise DataError(f"events must be valid; a value of the field {name} is out of range")
+    return events
+
+
+def pack_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Build an event array of four arrays `[n]` of valid values; other values wrap."""
+    events = np.empty(len(t), EVENT)
+    events["t"], events["x"], events["y"], events["p"] = t, x, y, p
     return events
 
 
@@ -178,7 +192,7 @@ class EventValidator:
             valid = self._sift(packet, -MAX_TIME if expected is None else expected)
         else:
             self._require_valid(packet, events)
-            valid = events if events.dtype == EVENT else _convert(events)
+            valid = events if events.dtype == EVENT else pack_events(*_columns(events))
         self.seen += len(events)
         return valid
 
@@ -216,11 +230,7 @@ def require_events(events: np.ndarray) -> np.ndarray:
     if isinstance(events, np.ndarray) and events.dtype == EVENT and events.ndim == 1:
         return events
     _check_fields(events)
-    found = _convert(events)
-    for name in "txyp":
-        if (found[name] != events[name]).any():
-            raise DataError(f"events must be valid; a value of the field {name} is out of range")
-    return found
+    return make_events(*_columns(events))
 
 
 def _as_table(events: np.ndarray) -> np.ndarray:
@@ -234,8 +244,8 @@ def _as_table(events: np.ndarray) -> np.ndarray:
     return table
 
 
-def _convert(events: np.ndarray) -> np.ndarray:
-    return make_events(*(events[name] for name in "txyp"))
+def _columns(events: np.ndarray) -> list[np.ndarray]:
+    return [events[name] for name in "txyp"]
 
 
 def _check_fields(events: np.ndarray) -> None:
@@ -246,11 +256,13 @@ def _check_fields(events: np.ndarray) -> None:
             f" not {found}"
         )
     for name in "txyp":
-        if events.dtype[name].kind not in ("iub" if name == "p" else "iu"):
-            unit = " (microseconds)" if name == "t" else ""
-            raise DataError(
-                f"the field {name} of events must hold integers{unit}, not {events.dtype[name]}"
-            )
+        _check_kind(name, events.dtype[name])
+
+
+def _check_kind(name: str, dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in ("iub" if name == "p" else "iu"):
+        unit = " (microseconds)" if name == "t" else ""
+        raise DataError(f"the field {name} of events must hold integers{unit}, not {dtype}")
 
 
 def has_event_fields(dtype: np.dtype[np.void]) -> bool:

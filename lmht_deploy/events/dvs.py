@@ -19,7 +19,7 @@ import numpy as np
 
 from ._extension import core
 from ._grid import on_grid
-from .arrays import EVENT, as_bytes, make_events
+from .arrays import EVENT, as_bytes, pack_events
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _draw_noise(
     numbers = rng.poisson(rates * duration * 1e-6 * np.prod(shape))
     total = int(numbers.sum())
     polarities = np.repeat([False, True], numbers)[rng.permutation(total)]
-    return make_events(
+    return pack_events(
         np.sort(rng.integers(max(duration, 1), size=total)),
         rng.integers(shape[1], size=total),
         rng.integers(shape[0], size=total),

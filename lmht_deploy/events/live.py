@@ -21,7 +21,7 @@ from lmht_deploy._packages import require_package
 from lmht_deploy.errors import DataError
 
 from ._text import parse_lines, parse_valid_lines
-from .arrays import EVENT, MAX_GAP, Sensor, make_events
+from .arrays import EVENT, MAX_GAP, Sensor, pack_events
 from .stream import Packet
 
 TICK = 1000
@@ -300,4 +300,4 @@ def _read_camera(stream: Iterable[np.ndarray]) -> Iterator[Packet]:
 
 def _from_faery(packet: np.ndarray) -> np.ndarray:
     """Convert a packet of faery, whose polarity is called "on", to EVENT `[n]`."""
-    return make_events(packet["t"], packet["x"], packet["y"], packet["on"])
+    return pack_events(packet["t"], packet["x"], packet["y"], packet["on"])

@@ -35,7 +35,7 @@ MAX_NAME = 255
 def as_path(path: object) -> Path:
     """Return `path` as a `Path`; StorageError if it is not the name of a file or folder."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(text, str) or "\0" in text:
+    if not isinstance(text, str) or "\0" in text or not text:  # Path("") is the current folder
         raise StorageError(f"{show(path)}: is not the name of a file")
     if max(map(len, text.split("/"))) > MAX_NAME:
         raise StorageError(f"{show(text)}: the name of a file has at most {MAX_NAME} characters")

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 
+from lmht_deploy._arguments import as_array
 from lmht_deploy.errors import StorageError, listed, show
 from lmht_deploy.formats.hdf5 import hdf5_checksum, reading_hdf5, writing_hdf5
 
@@ -197,6 +198,8 @@ def _collect(
     if not isinstance(content.get("nodes"), Mapping) or "edges" not in content:
         raise StorageError(f"{path}: {prefix[:-1] or 'the graph'} needs 'nodes' and 'edges'")
     found: dict[str, Mapping[str, Any]] = dict(content["nodes"])
+    if strange := [name for name in found if not isinstance(name, str)]:
+        raise StorageError(f"{path}: the name of a node must be text, not {show(strange[0])}")
     graphs = {name for name, node in found.items() if _type(path, prefix + name, node) == GRAPH}
     for name, node in found.items():
         where = prefix + name
@@ -252,19 +255,32 @@ def _value(what: str, key: str, value: Any) -> Value:
     value = _plain(value)
     if isinstance(value, str) and key == "padding":
         return value
-    try:
-        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-        array = array.astype(np.int64 if array.dtype.kind in "iub" else np.float64)
-    except (TypeError, ValueError):
-        raise StorageError(f"{what} must be numbers, not {show(value)}") from None
-    allowed = np.isfinite(array) if key not in INFINITE else ~np.isnan(array)
+    given = as_array(what, _without_gradient(what, value), StorageError)
+    if given.dtype.kind not in "iubf":
+        raise StorageError(f"{what} must be real numbers, not {show(value)}")
+    with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite
+        array = given.astype(np.float64 if given.dtype.kind == "f" else np.int64)
+    if given.dtype.kind == "u" and (array != given).any():
+        raise StorageError(f"{what} has integers beyond 64 bits with a sign, found {given.max()}")
+    allowed = np.isfinite(array) | ((array == np.inf) & (key in INFINITE))
     if not array.size or not allowed.all():
         raise StorageError(f"{what} is empty, or has values that are no finite numbers")
     return array
 
 
+def _without_gradient(what: str, value: Any) -> Any:
+    """Return a tensor of PyTorch in the memory of the CPU; any other value as it is."""
+    try:
+        return value.detach().cpu() if hasattr(value, "detach") else value
+    except NotImplementedError:
+        raise StorageError(f"{what} is a tensor without values ({show(value)})") from None
+
+
 def _edges(path: str, edges: Any) -> list[tuple[str, str]]:
-    pairs = [tuple(map(_plain, pair)) for pair in edges]
+    try:
+        pairs = [() if isinstance(pair, str) else tuple(map(_plain, pair)) for pair in edges]
+    except TypeError:  # what cannot be iterated
+        pairs = [()]
     if any(len(pair) != 2 or not all(isinstance(name, str) for name in pair) for pair in pairs):
         raise StorageError(f"{path}: an edge must be a pair of names")
     return list(dict.fromkeys(pairs))
@@ -290,4 +306,4 @@ def _as_dict(group: h5py.Group) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value

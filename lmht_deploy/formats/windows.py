@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmht_deploy._arguments import as_array
 from lmht_deploy.errors import DataError, StorageError, show
 from lmht_deploy.formats.files import as_path, atomic_write, reading
 from lmht_deploy.formats.schema import Field, Group, Schema
@@ -96,7 +97,9 @@ def save_windows(
         raise DataError(f"{path}: the classes must be a list of names, not {show(classes)}")
     given = {WINDOWS.name: windows, LABELS.name: labels, CLASSES.name: list(classes) or None}
     arrays = {
-        name: _as_array(path, name, values) for name, values in given.items() if values is not None
+        name: as_array(f"{path}: {name!r}", values)
+        for name, values in given.items()
+        if values is not None
     }
     _check(path, {name: ArrayHeader(array.dtype, array.shape) for name, array in arrays.items()})
     _check_values(path, arrays)
@@ -161,13 +164,6 @@ def _headers(path: str | Path) -> dict[str, ArrayHeader] | None:
     if not start.startswith(_MAGIC):
         raise StorageError(f"{path}: is not an .npz file")
     return npz_headers(path) if start.startswith(_MAGIC[0]) else None
-
-
-def _as_array(path: str | Path, name: str, values: object) -> np.ndarray:
-    try:
-        return np.asarray(values)
-    except Exception:  # ragged lists, or whatever the conversion of a foreign object raises
-        raise DataError(f"{path}: {name!r} must be an array of integers") from None
 
 
 def _check(path: str | Path, arrays: Mapping[str, ArrayHeader]) -> None:

@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from lmht_deploy._arguments import INTEGER, is_real
 from lmht_deploy.errors import LoweringError, show
 from lmht_deploy.formats.nir import Node
 
@@ -281,13 +282,13 @@ def rules(
     found = PROFILES[profile]
     step, most = found.dt if dt is None else dt, max_spikes
     most = found.max_spikes if most is None else most
-    if not isinstance(step, int | float) or not 0 < step < np.inf:
+    if not is_real(step) or step <= 0:
         raise LoweringError(f"dt must be a positive number, not {show(dt)}")
-    if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= MAX_SPIKES:
+    if not isinstance(most, INTEGER) or isinstance(most, bool) or not 1 <= most <= MAX_SPIKES:
         raise LoweringError(
             f"the largest number of spikes must be an integer of 1 to {MAX_SPIKES:,}, not "
             f"{show(max_spikes)}"
         )
-    if floor is not None and not (isinstance(floor, int | float) and -np.inf < floor <= 0):
+    if floor is not None and not (is_real(floor) and floor <= 0):
         raise LoweringError(f"the floor must be a number <= 0, not {show(floor)}")
-    return Rules(profile, found, float(step), reset or found.reset, most, floor)
+    return Rules(profile, found, float(step), reset or found.reset, int(most), floor)

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from lmht_deploy._arguments import INTEGER, check_types, is_real
 from lmht_deploy._currents import (
     Current,
     Part,
@@ -66,6 +67,7 @@ UNSUPPORTED = {
 """What to use in place of nodes that a network cannot express."""
 
 
+@check_types(LoweringError, still=bool, verify=bool)
 def from_nir(
     source: Any,
     *,
@@ -113,10 +115,10 @@ def from_nir(
             "the graph holds a network of lmht-deploy with all of its integers; run the file as it "
             "is, or read it with lmht_deploy.load"
         )
-    if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= MAX_STEPS:
+    if not isinstance(steps, INTEGER) or isinstance(steps, bool) or not 1 <= steps <= MAX_STEPS:
         raise LoweringError(f"steps must be an integer of 1 to {MAX_STEPS}, not {show(steps)}")
     assumed = rules(profile, dt, reset, max_spikes, floor)
-    pass_ = _Import(graph, assumed, steps)
+    pass_ = _Import(graph, assumed, int(steps))
     try:
         net = pass_.run(max_value, input_scale, still)
     except NetworkError as error:
@@ -190,10 +192,13 @@ class _Import:
         return Network(tuple(self._layers))
 
     def _enter(self, name: str, node: Node, high: int, scale: float, still: bool) -> None:
-        shape = tuple(int(n) for n in np.ravel(node.values["shape"]))
+        sizes = np.ravel(cast(np.ndarray, node.values["shape"]))
+        shape = tuple(int(n) for n in sizes)
+        if (sizes != shape).any():
+            raise LoweringError(f"{name}: the shape must hold integers, not {show(sizes)}")
         if len(shape) in (2, 4) and shape[0] == 1:  # a batch of one, which some frameworks write
             shape = shape[1:]
-        if not isinstance(scale, int | float) or not 0 < scale < np.inf:
+        if not is_real(scale) or scale <= 0:
             raise LoweringError(f"the scale of the input must be positive, not {show(scale)}")
         steps = 1 if still else self._steps
         kind = "image" if still else "events"
@@ -263,7 +268,7 @@ class _Import:
         if weight.ndim != 4:
             raise LoweringError(f"{where}: the weight must have 4 dimensions, not {weight.shape}")
         stride, dilation = (_pair(where, key, node) for key in ("stride", "dilation"))
-        padding = _padding(where, node, weight.shape[2:], dilation)
+        padding = _padding(where, node, weight.shape[2:], stride, dilation)
         groups, bias = _integer(where, "groups", node), self._bias(where, node, len(weight))
         pointwise = (weight.shape[2:], padding, groups) == ((1, 1), (0, 0), 1)
         if isinstance(value, Current) and pointwise:
@@ -284,13 +289,13 @@ class _Import:
         kernel, stride, padding = (
             _pair(where, key, node) for key in ("kernel_size", "stride", "padding")
         )
-        share = 1 / prod(kernel) if node.type == "AvgPool2d" else 1.0
         (part,) = spikes.parts
         layer = SumPool(
             name=where, source=part.source, kernel=kernel, stride=stride, padding=padding
         )
         self._layers.append(layer)
         shape = layer.output_shape(part.shape)
+        share = 1 / prod(kernel) if node.type == "AvgPool2d" else 1.0
         return Spikes((Part(where, part.amplitude * share, shape),), spikes.steps)
 
     def _flatten(self, where: str, node: Node, value: Value) -> Value:
@@ -466,16 +471,18 @@ def _pair(where: str, key: str, node: Node) -> Pair:
     return flat[0], flat[-1]
 
 
-def _padding(where: str, node: Node, kernel: tuple[int, ...], dilation: Pair) -> Pair:
+def _padding(where: str, node: Node, kernel: tuple[int, ...], stride: Pair, dilation: Pair) -> Pair:
     value = node.values["padding"]
     if not isinstance(value, str):
         return _pair(where, "padding", node)
     spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     if value == "valid":
         return 0, 0
-    if value != "same" or any(span % 2 for span in spans):
+    # With a stride, frameworks pad in different ways: PyTorch refuses it, TensorFlow pads less.
+    if value != "same" or any(span % 2 for span in spans) or stride != (1, 1):
         raise LoweringError(
-            f"{where}: the padding {value!r} of a kernel of {kernel[0]} x {kernel[1]} cannot be "
-            "expressed; use 'valid', 'same' with an odd kernel, or numbers"
+            f"{where}: the padding {value!r} of a kernel of {kernel[0]} x {kernel[1]} with the "
+            f"stride {stride} cannot be expressed; use 'valid', 'same' with an odd kernel and a "
+            "stride of 1, or numbers"
         )
     return spans[0] // 2, spans[1] // 2

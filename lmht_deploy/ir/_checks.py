@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from lmht_deploy._arguments import as_array
 from lmht_deploy.errors import NetworkError, listed, show
 
 from .records import Pair
@@ -94,7 +95,9 @@ def members(what: str, values: object, kinds: tuple[type, ...]) -> tuple[Any, ..
 
 def array(what: str, values: object, ndim: int, dtype: type[np.signedinteger[Any]]) -> np.ndarray:
     """Return a read-only copy: of `dtype` where `values` are integers, otherwise float64."""
-    found = _as_array(what, values)
+    found = as_array(what, values, NetworkError)
+    if found.dtype.kind not in "iuf":
+        raise NetworkError(f"{what} must hold real numbers, not {found.dtype}")
     if found.ndim != ndim:
         raise NetworkError(f"{what} must have {ndim} dimensions, not shape {found.shape}")
     if found.size == 0:
@@ -109,16 +112,6 @@ def array(what: str, values: object, ndim: int, dtype: type[np.signedinteger[Any
         result = np.array(found, dtype)
     result.setflags(write=False)
     return result
-
-
-def _as_array(what: str, values: object) -> np.ndarray:
-    try:
-        found = np.asarray(values)
-    except Exception:  # ragged lists, or whatever the conversion of a foreign object raises
-        raise NetworkError(f"{what} must be an array of numbers, not {show(values)}") from None
-    if found.dtype.kind not in "iuf":
-        raise NetworkError(f"{what} must hold real numbers, not {found.dtype}")
-    return found
 
 
 def check_range(what: str, values: np.ndarray, low: int, high: int) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from lmht_deploy._arguments import as_array
 from lmht_deploy._packages import ExtensionError, import_extension
 from lmht_deploy.errors import BackendError, DataError, show
 from lmht_deploy.formats.netx.keys import MAX_STEPS, STATE_ONE, STATE_UNIT
@@ -26,7 +27,6 @@ from lmht_deploy.formats.netx.stock import (
     SigmaDelta,
 )
 from lmht_deploy.formats.netx.weights import dense_bits, effective_weights
-from lmht_deploy.result import as_array
 
 if TYPE_CHECKING:
     from . import _core
@@ -133,7 +133,7 @@ class Simulator:
         Raises:
             DataError: The inputs do not fit.
         """
-        inputs, graded = as_array(inputs), graded or self.net.encodes
+        inputs, graded = as_array("the input", inputs), graded or self.net.encodes
         steps = check(self.net, inputs, steps, graded)
         interval, offset = _reset(reset_interval, reset_offset)
         batch, given, biases = len(inputs), None, None

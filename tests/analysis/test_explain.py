@@ -444,7 +444,7 @@ def test_mistakes(tmp_path: Path) -> None:
     assert "must have shape" in refused(NET, WINDOW[None])
     assert "must lie within 0..3" in refused(NET, WINDOW + 9)
     assert "must hold integers" in refused(NET, WINDOW / 2)
-    assert "must be one array" in refused(NET, [[1], [2, 3]])
+    assert "must be an array of numbers" in refused(NET, [[1], [2, 3]])
     assert "a cell of 9 x 9 pixels is larger than the network's input of 8 x 8 pixels" in refused(
         NET, WINDOW, cell=9
     )

@@ -159,7 +159,8 @@ def test_a_recording_is_one_window(tmp_path: Path) -> None:
     """Clipped and dropped events are reported."""
     path = tmp_path / "events.npy"
     np.save(
-        path, make_events(np.arange(8), np.r_[9, np.ones(7, int)], np.zeros(8, int), np.ones(8))
+        path,
+        make_events(np.arange(8), np.r_[9, np.ones(7, int)], np.zeros(8, int), np.ones(8, int)),
     )
     with pytest.raises(DataError, match=r"events\.npy: event 0: x=9"):
         load(path, sensor=SENSOR, split=None)

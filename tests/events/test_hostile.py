@@ -428,6 +428,22 @@ def test_seconds_that_are_no_number_are_dropped(tmp_path: Path) -> None:
     assert found.events["t"].tolist() == [0, 1] and found.dropped["range"] == 3
 
 
+@pytest.mark.parametrize("name", ["a.npz", "a.h5"])
+def test_microseconds_as_floating_point_numbers_are_not_taken_for_seconds(
+    tmp_path: Path, name: str
+) -> None:
+    path, arrays = tmp_path / name, columns(5)
+    arrays["t"] = np.array([0.0, 40.0, 90.0, 90.0, 250.0])
+    if name == "a.npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for key, values in arrays.items():
+                file[key] = values
+    with pytest.raises(DataError, match="all of them are whole, from 0 to 250; write microsec"):
+        read_events(path, SENSOR)
+
+
 def test_a_file_with_one_damaged_time_loses_one_event(tmp_path: Path) -> None:
     events = at(*range(1000))
     events["t"][300] = 2**60

@@ -15,7 +15,7 @@ import pytest
 
 from lmht_deploy.errors import DataError, StorageError
 from lmht_deploy.formats import files
-from lmht_deploy.formats.files import atomic_write, reading
+from lmht_deploy.formats.files import as_path, atomic_write, reading
 from lmht_deploy.formats.hdf5 import writing_hdf5
 
 
@@ -195,3 +195,8 @@ def test_a_writer_that_has_not_locked_its_file_yet(
         removing[0].join()
     assert [path.name for path in tmp_path.iterdir()] == ["net.lmht"]
     assert (tmp_path / "net.lmht").read_bytes() == b"net"
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    with pytest.raises(StorageError, match="'': is not the name of a file"):
+        as_path("")

@@ -254,19 +254,17 @@ def test_empty_values_are_refused(tmp_path: Path) -> None:
         read_nir(tmp_path / "a.nir")
 
 
-def test_subgraphs_belong_to_the_graph() -> None:
-    def plain(node: Node) -> dict[str, Any]:
-        return {"type": node.type, **node.values}
+def as_dict(graph: Graph) -> dict[str, Any]:
+    """The graph as the package `nir` writes it."""
+    nodes = {name: {"type": node.type, **node.values} for name, node in graph.nodes.items()}
+    return {"type": "NIRGraph", "nodes": nodes, "edges": list(graph.edges)}
 
-    inner, outer = chain(lif(5), out=5), chain(affine(5, 6), affine(3, 5))
-    nodes = {name: plain(node) for name, node in outer.nodes.items()}
-    nodes["sub"] = {
-        "type": "NIRGraph",
-        "nodes": {name: plain(node) for name, node in inner.nodes.items()},
-        "edges": list(inner.edges),
-    }
-    edges = [("0", "1"), ("1", "sub"), ("sub", "2"), ("2", "3")]
-    graph = graph_from_dict({"type": "NIRGraph", "nodes": nodes, "edges": edges})
+
+def test_subgraphs_belong_to_the_graph() -> None:
+    content = as_dict(chain(affine(5, 6), affine(3, 5)))
+    content["nodes"]["sub"] = as_dict(chain(lif(5), out=5))
+    content["edges"] = [("0", "1"), ("1", "sub"), ("sub", "2"), ("2", "3")]
+    graph = graph_from_dict(content)
     net = lmht.from_nir(graph, steps=4, dt=1.0)
     assert [layer.name for layer in net.neurons] == ["sub.1"]
 
@@ -298,6 +296,12 @@ REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
     "shapes": (lambda: chain(affine(4, 6), lif(3)), "has the shape .*; it must be one number"),
     "pool": (lambda: chain(conv(2, 1), pool("SumPool2d"), FLATTEN, shape=(1, 8, 8)),
              "a pooling reads the current"),
+    "stride": (lambda: chain(conv(2, 1, padding="same"), lif(1), shape=(1, 4, 4)),
+               r"the padding 'same' of a kernel of 3 x 3 with the stride \(2, 1\)"),
+    "kernel": (lambda: chain(Node("AvgPool2d", dict.fromkeys(
+        ("kernel_size", "stride", "padding"), np.array([0, 0]))), FLATTEN, shape=(1, 4, 4)),
+        "kernel must be one or two integers >= 1"),
+    "size": (lambda: chain(affine(3, 4), shape=(4.5,)), "the shape must hold integers"),
     "unread": (lambda: Graph(with_edge().nodes, with_edge().edges[:-1]),
                "no node reads .*; connect or remove it"),
 }  # fmt: skip
@@ -344,11 +348,69 @@ def test_what_a_network_cannot_express_is_refused_by_name(name: str) -> None:
         ({"max_spikes": 0}, "largest number of spikes must be an integer of 1 to 2,147,483,647"),
         ({"max_value": 10**9}, "max_value"),
         ({"input_scale": -1}, "scale of the input"),
+        ({"input_scale": True}, "scale of the input"),
+        ({"dt": 10**400}, "dt must be a positive number"),
+        ({"floor": -(10**400)}, "floor must be a number <= 0"),
+        ({"still": "no"}, "still must be True or False, not 'no'"),
     ],
 )
 def test_wrong_options(options: Any, message: str) -> None:
     with pytest.raises(LoweringError, match=message):
         lmht.from_nir(GRAPHS["if"](), **({"steps": 4} | options))
+
+
+LINEAR: dict[str, tuple[object, str]] = {
+    "masked": (np.ma.masked_array(np.ones((3, 6)), np.eye(3, 6)), "must have no masked values"),
+    "complex": (np.ones((3, 6)) * 1j, "must be real numbers"),
+    "texts": (np.full((3, 6), "7"), "must be real numbers"),
+    "dates": (np.full((3, 6), "2020-01-01", "M8[D]"), "must be real numbers"),
+    "fields": (np.ones((3, 6), [("a", float)]), "must be real numbers"),
+    "large": (np.full((3, 6), 2**63, np.uint64), "integers beyond 64 bits with a sign"),
+    "infinite": (np.full((3, 6), np.inf), "no finite numbers"),
+    "ragged": ([[1], [1, 2]], "must be an array of numbers"),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_weights_that_are_no_real_numbers_are_refused(name: str) -> None:
+    weight, message = LINEAR[name]
+    with pytest.raises(StorageError, match=f"1: weight .*{message}"):
+        graph_from_dict(as_dict(chain(Node("Linear", {"weight": weight}))))  # type: ignore[dict-item]
+
+
+def test_tensors_are_weights() -> None:
+    torch = pytest.importorskip("torch")
+    weight = torch.ones(3, 6, requires_grad=True)
+    for given in (weight, np.ones((3, 6), ">f4"), np.ones((3, 6), np.float16, order="F")):
+        graph = graph_from_dict(as_dict(chain(Node("Linear", {"weight": given}))))
+        np.testing.assert_array_equal(graph.nodes["1"].values["weight"], np.ones((3, 6)))
+    for given in (weight.to("meta"), weight.to(torch.bfloat16), weight.to_sparse()):
+        with pytest.raises(StorageError, match="1: weight"):
+            graph_from_dict(as_dict(chain(Node("Linear", {"weight": given}))))
+
+
+def test_a_resistance_of_minus_infinity_is_refused() -> None:
+    with pytest.raises(StorageError, match=r"1: r .*no finite numbers"):
+        graph_from_dict(as_dict(chain(lif(6, tau=np.inf, r=-np.inf), out=6)))
+
+
+@pytest.mark.parametrize("edges", [None, 5, [1, 2], ["ab"], [("0", None)], [(b"\xff", b"1")]])
+def test_edges_that_are_no_pairs_of_names_are_refused(edges: object) -> None:
+    with pytest.raises(StorageError, match="edge"):
+        graph_from_dict(as_dict(chain(affine(3, 6))) | {"edges": edges})
+
+
+@pytest.mark.parametrize("nodes", [{1: {"type": "Input"}}, {"a": {"type": b"\xff"}}])
+def test_nodes_without_a_name_or_type_are_refused(nodes: object) -> None:
+    with pytest.raises(StorageError, match=r"name of a node must be text|unknown type"):
+        graph_from_dict({"nodes": nodes, "edges": []})
+
+
+def test_numbers_of_numpy_are_options() -> None:
+    options: Any = {"steps": np.int64(4), "dt": np.float32(0.5), "max_spikes": np.int32(3)}
+    given: Any = {"steps": 4, "dt": 0.5, "max_spikes": 3}
+    graph = GRAPHS["lif"]()
+    assert lmht.from_nir(graph, **options) == lmht.from_nir(graph, **given)
 
 
 def test_a_wrong_source() -> None:

@@ -25,9 +25,8 @@ from typing import TypeAlias, get_args
 
 import numpy as np
 
-from lmht_deploy._arguments import check_types
+from lmht_deploy._arguments import as_array, check_types
 from lmht_deploy._packages import require_package
-from lmht_deploy.analysis.runner import as_array
 from lmht_deploy.errors import DataError
 from lmht_deploy.formats.networks import load_any_network
 from lmht_deploy.ir import Network

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lmht_deploy._arguments import as_array
 from lmht_deploy.backends import no_progress
 from lmht_deploy.netx import NetX, Recording, counting, load_netx
 from lmht_deploy.netx.simulate import check
@@ -139,7 +140,7 @@ class StockBackend:
 
     def run(self, windows: np.ndarray, *, trace: bool = False) -> Result:
         """Run `windows`; DataError where they do not fit."""
-        windows = np.asarray(windows)
+        windows = as_array("windows", windows)
         sample = counting.samples(self.net, windows)
         one = Run(self.path, sample.inputs, sample.steps, graded=sample.graded, states=True)
         (recordings,), seconds = run(
