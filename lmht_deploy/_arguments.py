@@ -58,9 +58,7 @@ def as_array(name: str, values: object, error: type[LmhtError] = DataError) -> n
     """
     try:
         found = np.asarray(values)
-    except (
-        Exception
-    ) as reason:  # ragged lists, or whatever the conversion of a foreign object raises
+    except Exception as reason:  # of ragged lists, or whatever a foreign object raises
         raise error(f"{name} must be an array of numbers ({first_line(reason)})") from None
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise error(f"{name} must have no masked values; give them a value (`filled`)")
