@@ -58,6 +58,7 @@ class StepwiseEngine:
         self._net, self._trace = net, trace
         self._model = Model(_one_step(net), isa=isa, path=path)
         self._core = core.StepwiseEngine(self._model.core, check_threads(threads, "the engine"))
+        self._arrays: list[RunArrays] = []  # of all time-steps of the window
         self._sum: Result | None = None  # of the time-steps so far
         self._steps = 0
 
@@ -98,9 +99,14 @@ class StepwiseEngine:
         if self.steps == source.steps:
             raise DataError(f"the window has all its {source.steps} time-steps; finish it first")
         inputs = self._model.inputs(np.asarray(counts)[None, None])[0]
-        arrays = RunArrays(self._model, 1, trace=self._trace)
         first, last = self.steps == 0, self.steps == source.steps - 1
-        done = arrays.fill(lambda outputs: self._core.step(inputs, first, last, outputs))
+        if first:  # nothing is left to allocate after the last event
+            self._arrays = [
+                RunArrays(self._model, 1, trace=self._trace) for _ in range(source.steps)
+            ]
+        done = self._arrays[self.steps].fill(
+            lambda outputs: self._core.step(inputs, first, last, outputs)
+        )
         self._sum = done if self._sum is None else add_steps(self._sum, done)
         self._steps += 1
         return done
@@ -212,12 +218,11 @@ class StepwiseRing:
     def run(self, oldest: int) -> Result:
         """Return the result of the window of all steps in the ring (a batch of one).
 
-        `Result.seconds` is the time of this call. The steps that ran in `put` are not part of it.
+        `Result.seconds` is the time of the last time-step, which may have run in `put`.
 
         Args:
             oldest: Slot of the oldest step.
         """
-        start = time.perf_counter()
         slots = [*range(oldest, len(self._counts)), *range(oldest)]
         if self._slots != slots:
             self._restart()
@@ -226,7 +231,7 @@ class StepwiseRing:
         self._slots.clear()
         result = self._runner.stop() if self._sure else self._runner.finish()
         self._sure = False
-        return dataclasses.replace(result, seconds=time.perf_counter() - start)
+        return result
 
     def _run(self, slot: int) -> None:
         self._slots.append(slot)
