@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lmht_deploy.answers import Answer, Judge
+from lmht_deploy.answers import Judge
 from lmht_deploy.errors import DataError
 from lmht_deploy.result import Result
 
@@ -452,39 +452,33 @@ def decide(
     for completed, arrived in _complete_windows(packets, windower, validator, clock):
         for end, outcome in completed:
             if outcome is not None:
-                answer = _answer(judge, outcome.result, windower.rule.steps)
                 since = outcome.since if arrived is None else arrived
-                yield _decision(number, end, outcome, answer, windower, since)
+                yield _decision(number, end, outcome, judge, windower, since)
             number += 1
 
 
-def _answer(judge: Judge, result: Result, steps: int) -> Answer:
-    return judge.answer(result.logits[0], result.scale, _steps(result, steps) / steps)
-
-
-def _steps(result: Result, steps: int) -> int:
-    """Return the number of time-steps that were run."""
-    return steps if result.steps is None else int(result.steps[0])
-
-
 def _decision(
-    number: int, end: int, outcome: Outcome, answer: Answer, windower: Windower, since: float
+    number: int, end: int, outcome: Outcome, judge: Judge, windower: Windower, since: float
 ) -> Decision:
+    result, steps = outcome.result, windower.rule.steps
+    run = steps if result.steps is None else int(result.steps[0])
+    logits = result.logits[0]
+    answer = judge.answer(logits, result.scale, run / steps)
     return Decision(
         window=number,
         start=windower.start,
         time=end,
         label=answer.label,
         margin=answer.margin,
-        logits=outcome.result.logits[0].tolist(),
+        logits=logits.tolist(),
         incomplete=windower.incomplete,
         events=outcome.events,
         lost=outcome.lost,
-        spikes=_total(outcome.result.spikes),
-        sops=_total(outcome.result.sops),
+        spikes=_total(result.spikes),
+        sops=_total(result.sops),
         latency=time.perf_counter() - since,
         seconds=outcome.seconds,
-        steps=_steps(outcome.result, windower.rule.steps),
+        steps=run,
     )
 
 
