@@ -115,7 +115,7 @@ class Model:
         """
         net, shape = self.net, self.net.window_shape
         low, high = net.input.min_value, net.input.max_value
-        checked = cast(npt.NDArray[np.int32], windows)
+        checked = cast("npt.NDArray[np.int32]", windows)
         fit = (
             isinstance(windows, np.ndarray)
             and windows.dtype == np.int32

@@ -17,6 +17,10 @@ from ._extension import core
 from ._model import ForcedPath, Model
 from ._outputs import RunArrays
 
+ONE_STEP = np.ones(1, np.int64)
+ONE_STEP.setflags(write=False)
+"""`Result.steps` of a time-step."""
+
 
 class StepwiseEngine:
     """Inference step by step: a time-step runs through all layers before the next one arrives.
@@ -105,7 +109,7 @@ class StepwiseEngine:
                 RunArrays(self._model, 1, trace=self._trace) for _ in range(source.steps)
             ]
         done = self._arrays[self.steps].fill(
-            lambda outputs: self._core.step(inputs, first, last, outputs)
+            lambda outputs: self._core.step(inputs, first, last, outputs), steps=ONE_STEP
         )
         self._sum = done if self._sum is None else add_steps(self._sum, done)
         self._steps += 1
@@ -142,7 +146,7 @@ class StepwiseEngine:
         """
         if self._sum is None:
             raise DataError("the window has none of its time-steps")
-        result = dataclasses.replace(self._sum, steps=np.array([self.steps]))
+        result = self._sum
         self.reset()
         return result
 

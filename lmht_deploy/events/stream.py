@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from lmht_deploy.answers import Judge
 from lmht_deploy.errors import DataError
-from lmht_deploy.result import Result
+from lmht_deploy.result import Result, total
 
 from .arrays import EVENT, MAX_GAP, MAX_TIME, EventValidator, Sensor
 from .windows import WindowRule, check_size, clip_bin, count_events
@@ -474,8 +474,8 @@ def _decision(
         incomplete=windower.incomplete,
         events=outcome.events,
         lost=outcome.lost,
-        spikes=_total(result.spikes),
-        sops=_total(result.sops),
+        spikes=total(result.spikes),
+        sops=total(result.sops),
         latency=time.perf_counter() - since,
         seconds=outcome.seconds,
         steps=run,
@@ -514,11 +514,6 @@ def _validate(
     if len(packet.events) == 0 and time.perf_counter() - heard > clock.MAX_EARLY:
         return validator.finish()
     return validator.validate(clock.drop_early(packet), clock.latest(packet.arrived))
-
-
-def _total(counts: Mapping[str, np.ndarray]) -> int:
-    """Sum the counts of all layers for a run of one window."""
-    return sum(int(layer[0]) for layer in counts.values())
 
 
 class Clock:
