@@ -4,7 +4,7 @@
     throughput     validation, windows, and both with the first layer of a network for 2 x 48 x 48
                    or with a ResNet-18, from packets as a source yields them
     latency        from the last event of a window to the decision, beside the time of the engine
-                   for whole windows
+                   alone for whole windows
     paced          the same for a recording that is played in real time
 
 Decoding and throughput are the best CPU time of several turns, in one thread except for decoders
@@ -17,16 +17,26 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
 from lmht_deploy import engine
 from lmht_deploy.events.arrays import EventValidator, Sensor, make_events
 from lmht_deploy.events.live import play_in_real_time
-from lmht_deploy.events.stream import Counts, Packet, SharedSteps, StepRunner, Windower, decide
+from lmht_deploy.events.stream import (
+    Bins,
+    Counts,
+    Packet,
+    SharedSteps,
+    WholeWindows,
+    Windower,
+    decide,
+)
 from lmht_deploy.events.windows import WindowRule
 from lmht_deploy.ir import MaxPool, Network
 
@@ -41,8 +51,13 @@ WINDOW_EVENTS = (20_000, 200_000)
 """Events per window."""
 LATENCY_EVENTS, LATENCY_PACKET_EVENTS = 20_000, 1000
 """Events per window and per packet of the latency."""
+LATENCY_TURN = 10
+"""Windows of a turn, in which they run in one way."""
 BIN_US = 25_000
 """Microseconds per time-step of the recording that is played in real time."""
+
+Way = Literal["first layer by bin", "bin by bin", "whole windows"]
+"""What is computed before the last bin of a window is complete."""
 
 
 def synthetic_recording(events: int, seed: int = 0) -> np.ndarray:
@@ -75,17 +90,17 @@ def count_windower(rule: WindowRule) -> Windower:
     return Windower(rule, Counts(STEPS, SENSOR, SIZE))
 
 
-def network_windower(net: Network, rule: WindowRule, *, eager: bool = False) -> Windower:
-    """Return a windower whose windows run through `net`, as in `lmht stream`.
-
-    `eager`: as for a source in real time, where each bin runs through all layers.
-    """
-    runner: StepRunner = (
-        engine.StepwiseRing(engine.StepwiseEngine(net))
-        if eager
-        else engine.IncrementalEngine(engine.Model(net))
-    )
-    return Windower(rule, SharedSteps(runner, net.input.max_value, STEPS, SENSOR, SIZE))
+def network_windower(net: Network, rule: WindowRule, way: Way = "first layer by bin") -> Windower:
+    """Return a windower whose windows run through `net`, as in `lmht stream`."""
+    inputs = net.input.max_value, STEPS, SENSOR, SIZE
+    match way:
+        case "first layer by bin":  # as for a recording
+            bins: Bins = SharedSteps(engine.IncrementalEngine(engine.Model(net)), *inputs)
+        case "bin by bin":  # as for a source in real time
+            bins = SharedSteps(engine.StepwiseRing(engine.StepwiseEngine(net)), *inputs)
+        case "whole windows":
+            bins = WholeWindows(engine.Engine(net), *inputs)
+    return Windower(rule, bins)
 
 
 # ----------------------------------------------------------------------------------------- decoding
@@ -165,20 +180,42 @@ def _through(
 def latency(events: np.ndarray) -> Iterator[Row]:
     """Measure the latency of decisions, and the engine's time for whole windows."""
     rule = WindowRule(STEPS, "events", LATENCY_EVENTS)
-    _, counts = next(count_windower(rule).push(events[:LATENCY_EVENTS]))
     for name, net in (("first layer", first_layer()), ("ResNet-18", resnet18())):
-        for kind, eager in (("decision", False), ("decision, bin by bin", True)):
-            packets = (
-                Packet(packet, time.perf_counter())
-                for packet in packets_of(events, LATENCY_PACKET_EVENTS)
-            )
-            windower = network_windower(net, rule, eager=eager)
-            decisions = decide(packets, windower, EventValidator(SENSOR))
-            found = [decision.latency for decision in decisions]
-            yield _percentiles(f"{name}: {kind}", found)
-        runner, window = engine.Engine(net), np.minimum(counts, net.input.max_value)[None]
-        whole = [runner.run(window).seconds for _ in found]
-        yield _percentiles(f"{name}: engine, whole windows", whole)
+        sources = {
+            **{way: _latencies(events, network_windower(net, rule, way)) for way in get_args(Way)},
+            "engine, whole windows": _engine_times(events, net, rule),
+        }
+        for label, seconds in _in_turns(sources).items():
+            yield _percentiles(f"{name}: {label}", seconds)
+
+
+def _latencies(events: np.ndarray, windower: Windower) -> Iterator[float]:
+    packets = (
+        Packet(packet, time.perf_counter()) for packet in packets_of(events, LATENCY_PACKET_EVENTS)
+    )
+    for decision in decide(packets, windower, EventValidator(SENSOR)):
+        yield decision.latency
+
+
+def _engine_times(events: np.ndarray, net: Network, rule: WindowRule) -> Iterator[float]:
+    runner, windower = engine.Engine(net), count_windower(rule)
+    for packet in packets_of(events, LATENCY_PACKET_EVENTS):
+        for _, counts in windower.push(packet):
+            yield runner.run(np.minimum(counts, net.input.max_value)[None]).seconds
+
+
+def _in_turns(sources: Mapping[str, Iterator[float]]) -> dict[str, list[float]]:
+    """Take times from the sources in turns, so that a busy machine slows all of them alike.
+
+    The first window of a turn brings the weights back into the caches, and does not count.
+    """
+    found: dict[str, list[float]] = {name: [] for name in sources}
+    while True:
+        for name, source in sources.items():
+            turn = list(islice(source, LATENCY_TURN))
+            if not turn:
+                return found
+            found[name] += turn[1:]
 
 
 def paced(events: np.ndarray) -> Iterator[Row]:
@@ -189,7 +226,7 @@ def paced(events: np.ndarray) -> Iterator[Row]:
     """
     rule, net = WindowRule(STEPS, "time", STEPS * BIN_US), first_layer()
     source = play_in_real_time([events])
-    found = list(decide(source, network_windower(net, rule), EventValidator(SENSOR)))
+    found = list(decide(source, network_windower(net, rule, "bin by bin"), EventValidator(SENSOR)))
     yield _percentiles("last event to decision", [decision.latency for decision in found])
     yield _percentiles("of it the network", [decision.seconds for decision in found])
     runner, whole = engine.Engine(net), []

@@ -76,11 +76,11 @@ def check_types(
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        bind = inspect.signature(function).bind
+        names = tuple(inspect.signature(function).parameters)
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = bind(*args, **kwargs).arguments
+            given = dict(zip(names, args, strict=False), **kwargs)
             for name, kind in kinds.items():
                 if name in given and not isinstance(given[name], kind):
                     raise error(f"{name} must be {_describe(kind)}, not {_value(given[name])}")

@@ -93,19 +93,17 @@ class Judge:
         if logits.ndim != 1 or logits.dtype.kind not in "iuf" or not len(logits):
             raise DataError(f"logits must be numbers [K], not {show(logits)}")
         self._last.append(logits if share == 1 else logits / share)
-        total = np.sum(self._last, axis=0)
-        margin = _margin(total) * scale / len(self._last)
+        total = self._last[0] if len(self._last) == 1 else np.sum(self._last, axis=0)
+        values = total.tolist()  # NumPy is slow to begin after a network has used the caches
+        largest, *others = sorted(values, reverse=True)
+        difference = float(largest - others[0] if others else largest)
+        margin = difference * scale / len(self._last)
         unknown = self._min_margin > 0 and margin < self._min_margin
-        return Answer(UNKNOWN if unknown else int(total.argmax()), margin)
+        return Answer(UNKNOWN if unknown else values.index(largest), margin)
 
     def forget(self) -> None:
         """Forget the last windows, before the first one of another recording."""
         self._last.clear()
-
-
-def _margin(logits: np.ndarray) -> float:
-    ordered = np.sort(logits)
-    return float(ordered[-1] - ordered[-2] if len(ordered) > 1 else ordered[-1])
 
 
 @check_types(DataError, result=Result, judge=(Judge, NoneType), recordings=(np.ndarray, NoneType))

@@ -25,6 +25,7 @@ __all__ = [
     "per_window",
     "synapse_macs",
     "tally",
+    "total",
 ]
 
 Counts: TypeAlias = Mapping[str, np.ndarray]
@@ -64,6 +65,10 @@ class CountColumns(Mapping[str, np.ndarray]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+    def total(self) -> int:
+        """Return the sum of all counts."""
+        return sum(map(sum, self._counts.tolist()))
 
     def plus(self, other: CountColumns) -> CountColumns:
         """Return the sums with `other`, which has the same columns."""
@@ -161,7 +166,18 @@ def add_steps(before: Result, after: Result) -> Result:
             name: np.concatenate([k, after.traces[name]], axis=1)
             for name, k in before.traces.items()
         }
-    return dataclasses.replace(after, logits=before.logits + after.logits, traces=traces, **sums)
+    steps = None
+    if before.steps is not None and after.steps is not None:
+        steps = before.steps + after.steps
+    logits = before.logits + after.logits
+    return dataclasses.replace(after, logits=logits, traces=traces, steps=steps, **sums)
+
+
+def total(counts: Counts) -> int:
+    """Return the sum of the counts of all layers and windows."""
+    if isinstance(counts, CountColumns):
+        return counts.total()
+    return sum(int(layer.sum()) for layer in counts.values())
 
 
 def _add(before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, Any]:

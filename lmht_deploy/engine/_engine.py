@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lmht_deploy._arguments import as_array
 from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import DataError
 from lmht_deploy.ir import Network
@@ -128,7 +129,7 @@ class Engine:
             DataError: If an event lies outside of the window or a count exceeds the input's range.
                 No event of the call is added then.
         """
-        events = np.asarray(events)
+        events = as_array("events", events)
         _check_events(events, self._window.shape)
         if len(events) == 0:
             return

@@ -124,7 +124,7 @@ class Model:
             and len(windows) > 0
         )
         if fit:  # the general check takes longer than a small network
-            return cast(npt.NDArray[np.int32], windows)
+            return cast("npt.NDArray[np.int32]", windows)
         return np.ascontiguousarray(self.check(windows), np.int32)
 
     def check(self, windows: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:

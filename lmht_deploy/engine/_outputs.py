@@ -50,13 +50,18 @@ class RunArrays:
             profile=self.profile,
         )
 
-    def fill(self, run: Callable[[core.Outputs], None]) -> Result:
-        """Let `run` write the arrays; return them as a `Result` with the wall time it took."""
+    def fill(self, run: Callable[[core.Outputs], None], steps: Int64Array | None = None) -> Result:
+        """Let `run` write the arrays; return them as a `Result` with the wall time it took.
+
+        Args:
+            run: Writes.
+            steps: `Result.steps`.
+        """
         start = time.perf_counter()
         run(self.core)
-        return self._result(time.perf_counter() - start)
+        return self._result(time.perf_counter() - start, steps)
 
-    def _result(self, seconds: float) -> Result:
+    def _result(self, seconds: float, steps: Int64Array | None) -> Result:
         columns = self._model.columns
         return Result(
             backend="event",
@@ -69,6 +74,7 @@ class RunArrays:
             macs=self._model.macs.copy(),
             seconds=seconds,
             traces=self._traces_by_layer() if self._traced else None,
+            steps=steps,
         )
 
     def _traces_by_layer(self) -> dict[str, np.ndarray]:

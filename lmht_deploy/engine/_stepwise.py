@@ -8,6 +8,7 @@ import time
 import numpy as np
 import numpy.typing as npt
 
+from lmht_deploy._arguments import as_array
 from lmht_deploy._threads import check_threads
 from lmht_deploy.errors import BackendError, DataError
 from lmht_deploy.ir import Input, Layer, Network, Neurons
@@ -16,6 +17,10 @@ from lmht_deploy.result import Result, add_steps
 from ._extension import core
 from ._model import ForcedPath, Model
 from ._outputs import RunArrays
+
+ONE_STEP = np.ones(1, np.int64)
+ONE_STEP.setflags(write=False)
+"""`Result.steps` of a time-step."""
 
 
 class StepwiseEngine:
@@ -58,6 +63,7 @@ class StepwiseEngine:
         self._net, self._trace = net, trace
         self._model = Model(_one_step(net), isa=isa, path=path)
         self._core = core.StepwiseEngine(self._model.core, check_threads(threads, "the engine"))
+        self._arrays: RunArrays | None = None  # of the next time-step
         self._sum: Result | None = None  # of the time-steps so far
         self._steps = 0
 
@@ -97,17 +103,24 @@ class StepwiseEngine:
         source = self._net.input
         if self.steps == source.steps:
             raise DataError(f"the window has all its {source.steps} time-steps; finish it first")
-        inputs = self._model.inputs(np.asarray(counts)[None, None])
-        arrays = RunArrays(self._model, 1, trace=self._trace)
+        inputs = self._model.inputs(as_array("counts", counts)[None, None])
         first, last = self.steps == 0, self.steps == source.steps - 1
+        arrays = self._arrays or self._new_arrays()
         try:
-            done = arrays.fill(lambda outputs: self._core.step(inputs, first, last, outputs))
+            done = arrays.fill(
+                lambda outputs: self._core.step(inputs, first, last, outputs), steps=ONE_STEP
+            )
         except ValueError:
             self._model.check(inputs)  # says which count is out of range
             raise
+        # After the last time-step, the decision waits; before it, the next one is not there yet.
+        self._arrays = None if last else self._new_arrays()
         self._sum = done if self._sum is None else add_steps(self._sum, done)
         self._steps += 1
         return done
+
+    def _new_arrays(self) -> RunArrays:
+        return RunArrays(self._model, 1, trace=self._trace)
 
     def finish(self) -> Result:
         """Return the result of the window (a batch of one), and begin the next one.
@@ -140,7 +153,7 @@ class StepwiseEngine:
         """
         if self._sum is None:
             raise DataError("the window has none of its time-steps")
-        result = dataclasses.replace(self._sum, steps=np.array([self.steps]))
+        result = self._sum
         self.reset()
         return result
 
@@ -162,7 +175,7 @@ class StepwiseEngine:
         Raises:
             DataError: If shape, dtype or range of the window do not fit the network's input.
         """
-        window = np.asarray(window)
+        window = as_array("the window", window)
         if window.shape != self._net.window_shape:
             raise DataError(
                 f"a window has shape {list(self._net.window_shape)}, not {list(window.shape)}"
@@ -216,12 +229,11 @@ class StepwiseRing:
     def run(self, oldest: int) -> Result:
         """Return the result of the window of all steps in the ring (a batch of one).
 
-        `Result.seconds` is the time of this call. The steps that ran in `put` are not part of it.
+        `Result.seconds` is the time of the last time-step, which may have run in `put`.
 
         Args:
             oldest: Slot of the oldest step.
         """
-        start = time.perf_counter()
         slots = [*range(oldest, len(self._counts)), *range(oldest)]
         if self._slots != slots:
             self._restart()
@@ -230,7 +242,7 @@ class StepwiseRing:
         self._slots.clear()
         result = self._runner.stop() if self._sure else self._runner.finish()
         self._sure = False
-        return dataclasses.replace(result, seconds=time.perf_counter() - start)
+        return result
 
     def _run(self, slot: int) -> None:
         self._slots.append(slot)

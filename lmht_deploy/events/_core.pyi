@@ -100,6 +100,13 @@ def count(
 ) -> None:
     """Add the events `first` to `last` (not included) to the counts `cells` `int64 [2, H, W]`."""
 
+def clip(cells: NDArray[np.int64], largest: int, clipped: NDArray[np.int32]) -> int:
+    """Write the counts `cells` `int64 [2, H, W]`, at most `largest` each, to `clipped`.
+
+    Returns:
+        The number of events that are lost.
+    """
+
 def move(
     scene: NDArray[np.float32],
     rows: NDArray[np.float32],

@@ -186,13 +186,13 @@ class EventValidator:
             DataError: A field is missing or not of integers, or (without `drop`) an event is not
                 valid. The message has its index since the start.
         """
-        _check_fields(events)
-        packet = as_bytes(events) if events.dtype == EVENT else _as_table(events)
+        packed = _is_packed(events)
+        packet = as_bytes(events) if packed else _as_table(events)
         if self._sifter:
             valid = self._sift(packet, -MAX_TIME if expected is None else expected)
         else:
             self._require_valid(packet, events)
-            valid = events if events.dtype == EVENT else pack_events(*_columns(events))
+            valid = events if packed else pack_events(*_columns(events))
         self.seen += len(events)
         return valid
 
@@ -227,14 +227,19 @@ def as_bytes(events: np.ndarray) -> np.ndarray:
 
 def require_events(events: np.ndarray) -> np.ndarray:
     """Return events with any integer fields t, x, y, p as EVENT `[n]`; DataError for others."""
-    if isinstance(events, np.ndarray) and events.dtype == EVENT and events.ndim == 1:
+    if _is_packed(events):
         return events
     _check_fields(events)
     return make_events(*_columns(events))
 
 
+def _is_packed(events: np.ndarray) -> bool:
+    return isinstance(events, np.ndarray) and events.dtype == EVENT and events.ndim == 1
+
+
 def _as_table(events: np.ndarray) -> np.ndarray:
     """Events of another dtype as int64 `[n, 4]`; unsigned times that do not fit stay invalid."""
+    _check_fields(events)
     table = np.empty((len(events), 4), np.int64)
     for column, name in enumerate("txyp"):
         field = events[name]

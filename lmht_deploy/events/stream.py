@@ -14,18 +14,19 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lmht_deploy.answers import Answer, Judge
+from lmht_deploy.answers import Judge
 from lmht_deploy.errors import DataError
-from lmht_deploy.result import Result
+from lmht_deploy.result import Result, total
 
 from .arrays import EVENT, MAX_GAP, MAX_TIME, EventValidator, Sensor
-from .windows import WindowRule, check_size, clip_counts, count_events
+from .windows import WindowRule, check_size, clip_bin, count_events
 
 MAX_EMPTY_BINS = 1_000_000
 """Empty bins that the clock of a live source completes at once, at most."""
@@ -270,7 +271,53 @@ class Runner(Protocol):
         ...
 
 
-class WholeWindows(Counts):
+class Clipped(Counts, ABC):
+    """Bins that are clipped to the input range of a network when they are complete.
+
+    Args:
+        max_count: Largest count of the network's input.
+        steps: T_in.
+        sensor: Size of the sensor.
+        size: Size of the windows. Default: that of the sensor.
+    """
+
+    def __init__(
+        self, max_count: int, steps: int, sensor: Sensor, size: Sensor | None = None
+    ) -> None:
+        super().__init__(steps, sensor, size)
+        self._max_count = max_count
+        self._clipped = np.zeros(self._frames.shape, np.int32)
+        self._events, self._lost = [0] * steps, [0] * steps
+        self._since = self._start = 0.0
+
+    def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
+        """Count `events[first:last]`, EVENT `[n]`, into the bin in `slot`."""
+        super().add(slot, events, first, last)
+        self._events[slot] += last - first
+
+    def complete(self, slot: int) -> None:
+        """Clip the bin in `slot`, and remember when it was complete."""
+        self._since = time.perf_counter()
+        self._lost[slot] = clip_bin(self._frames[slot], self._max_count, self._clipped[slot])
+        self._start = time.perf_counter()
+
+    def clear(self, slot: int) -> None:
+        """Start a new bin in `slot`."""
+        super().clear(slot)
+        self._events[slot] = 0
+
+    def window(self, oldest: int) -> Outcome:
+        """Run the window whose oldest bin is in slot `oldest`."""
+        result = self.run(oldest)
+        seconds = time.perf_counter() - self._start
+        return Outcome(result, sum(self._events), sum(self._lost), self._since, seconds)
+
+    @abstractmethod
+    def run(self, oldest: int) -> Result:
+        """Return the network's result for the window whose oldest bin is in slot `oldest`."""
+
+
+class WholeWindows(Clipped):
     """Bins whose windows run on any backend, when they are complete.
 
     Args:
@@ -284,20 +331,12 @@ class WholeWindows(Counts):
     def __init__(
         self, runner: Runner, max_count: int, steps: int, sensor: Sensor, size: Sensor | None = None
     ) -> None:
-        super().__init__(steps, sensor, size)
-        self._runner, self._max_count = runner, max_count
-        self._since = 0.0
+        super().__init__(max_count, steps, sensor, size)
+        self._runner = runner
 
-    def complete(self, slot: int) -> None:
-        """Remember when the bin was complete."""
-        self._since = time.perf_counter()
-
-    def window(self, oldest: int) -> Outcome:
+    def run(self, oldest: int) -> Result:
         """Run the window whose oldest bin is in slot `oldest`."""
-        counts = super().window(oldest)
-        clipped, lost = clip_counts(counts, self._max_count)
-        result = self._runner.run(clipped[None])
-        return Outcome(result, int(counts.sum()), lost, self._since, result.seconds)
+        return self._runner.run(np.roll(self._clipped, -oldest, axis=0)[None])
 
 
 class StepRunner(Protocol):
@@ -312,7 +351,7 @@ class StepRunner(Protocol):
         ...
 
 
-class SharedSteps(Counts):
+class SharedSteps(Clipped):
     """Bins that go to the network when they are complete, once for all windows that contain them.
 
     Args:
@@ -331,36 +370,17 @@ class SharedSteps(Counts):
         sensor: Sensor,
         size: Sensor | None = None,
     ) -> None:
-        super().__init__(steps, sensor, size)
-        self._runner, self._max_count = runner, max_count
-        self._clipped = np.empty((2, *self.size), np.int32)
-        self._events, self._lost = [0] * steps, [0] * steps
-        self._since = self._put_seconds = 0.0
-
-    def add(self, slot: int, events: np.ndarray, first: int, last: int) -> None:
-        """Count `events[first:last]`, EVENT `[n]`, into the bin in `slot`."""
-        super().add(slot, events, first, last)
-        self._events[slot] += last - first
+        super().__init__(max_count, steps, sensor, size)
+        self._runner = runner
 
     def complete(self, slot: int) -> None:
         """Give the bin to the network, which computes what it allows."""
-        self._since = time.perf_counter()
-        np.minimum(self._frames[slot], self._max_count, out=self._clipped, casting="same_kind")
-        self._lost[slot] = self._events[slot] - int(self._clipped.sum())
-        start = time.perf_counter()
-        self._runner.put(slot, self._clipped)
-        self._put_seconds = time.perf_counter() - start
+        super().complete(slot)
+        self._runner.put(slot, self._clipped[slot])
 
-    def clear(self, slot: int) -> None:
-        """Start a new bin in `slot`."""
-        super().clear(slot)
-        self._events[slot] = 0
-
-    def window(self, oldest: int) -> Outcome:
+    def run(self, oldest: int) -> Result:
         """Run the window whose oldest bin is in slot `oldest`."""
-        result = self._runner.run(oldest)
-        seconds = self._put_seconds + result.seconds
-        return Outcome(result, sum(self._events), sum(self._lost), self._since, seconds)
+        return self._runner.run(oldest)
 
 
 @dataclass(frozen=True)
@@ -432,39 +452,33 @@ def decide(
     for completed, arrived in _complete_windows(packets, windower, validator, clock):
         for end, outcome in completed:
             if outcome is not None:
-                answer = _answer(judge, outcome.result, windower.rule.steps)
                 since = outcome.since if arrived is None else arrived
-                yield _decision(number, end, outcome, answer, windower, since)
+                yield _decision(number, end, outcome, judge, windower, since)
             number += 1
 
 
-def _answer(judge: Judge, result: Result, steps: int) -> Answer:
-    return judge.answer(result.logits[0], result.scale, _steps(result, steps) / steps)
-
-
-def _steps(result: Result, steps: int) -> int:
-    """Return the number of time-steps that were run."""
-    return steps if result.steps is None else int(result.steps[0])
-
-
 def _decision(
-    number: int, end: int, outcome: Outcome, answer: Answer, windower: Windower, since: float
+    number: int, end: int, outcome: Outcome, judge: Judge, windower: Windower, since: float
 ) -> Decision:
+    result, steps = outcome.result, windower.rule.steps
+    run = steps if result.steps is None else int(result.steps[0])
+    logits = result.logits[0]
+    answer = judge.answer(logits, result.scale, run / steps)
     return Decision(
         window=number,
         start=windower.start,
         time=end,
         label=answer.label,
         margin=answer.margin,
-        logits=outcome.result.logits[0].tolist(),
+        logits=logits.tolist(),
         incomplete=windower.incomplete,
         events=outcome.events,
         lost=outcome.lost,
-        spikes=_total(outcome.result.spikes),
-        sops=_total(outcome.result.sops),
+        spikes=total(result.spikes),
+        sops=total(result.sops),
         latency=time.perf_counter() - since,
         seconds=outcome.seconds,
-        steps=_steps(outcome.result, windower.rule.steps),
+        steps=run,
     )
 
 
@@ -500,11 +514,6 @@ def _validate(
     if len(packet.events) == 0 and time.perf_counter() - heard > clock.MAX_EARLY:
         return validator.finish()
     return validator.validate(clock.drop_early(packet), clock.latest(packet.arrived))
-
-
-def _total(counts: Mapping[str, np.ndarray]) -> int:
-    """Sum the counts of all layers for a run of one window."""
-    return sum(int(layer[0]) for layer in counts.values())
 
 
 class Clock:

@@ -298,6 +298,21 @@ def count_events(
         ) from None
 
 
+def clip_bin(frame: np.ndarray, max_count: int, clipped: np.ndarray) -> int:
+    """Write the counts of one bin, at most `max_count` each, to `clipped`, int32 `[2, H, W]`.
+
+    Args:
+        frame: int64 `[2, H, W]`.
+        max_count: Largest count.
+        clipped: Is overwritten.
+
+    Returns:
+        The number of events that are lost.
+    """
+    lost: int = core().clip(frame, max_count, clipped)
+    return lost
+
+
 @check_types(DataError, counts=np.ndarray, max_count=(int, np.integer))
 def clip_counts(counts: np.ndarray, max_count: int = 255) -> tuple[np.ndarray, int]:
     """Clip counts to the input range of a network.

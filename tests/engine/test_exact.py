@@ -310,9 +310,7 @@ def test_batches_read_large_weights_once(batch: int, isa: str) -> None:
 @pytest.mark.parametrize("levels", [1, 2, 8, 9])
 @pytest.mark.parametrize("leak", [LEAK_ONE, 3001])
 @pytest.mark.parametrize("omega", ["identity", "uniform", "random"])
-def test_pixels_of_few_channels_fire_together(
-    omega: str, leak: int, levels: int, isa: str
-) -> None:
+def test_pixels_of_few_channels_fire_together(omega: str, leak: int, levels: int, isa: str) -> None:
     """Channels that fill a part of the lanes, and rows of any number of pixels."""
     how: dict[str, Any] = {"omega": omega, "leak": leak, "levels": levels}
     for channels in (1, 10, 16, 17, 32, 33):

@@ -502,20 +502,20 @@ def test_a_real_recording_at_once() -> None:
 
 
 class Slow:
-    """A network that takes 2 ms for the currents of a bin and claims 1 s for the rest."""
+    """A network that takes 2 ms for the currents of a bin and 3 ms for the rest."""
 
     def put(self, step: int, counts: np.ndarray) -> None:
         time.sleep(0.002)
 
     def run(self, first: int) -> Result:
-        result = reference.run(SPECIAL["lm-ht"](), np.zeros((1, 4, 2, 8, 8), np.uint8))
-        return dataclasses.replace(result, seconds=1.0)
+        time.sleep(0.003)
+        return reference.run(SPECIAL["lm-ht"](), np.zeros((1, 4, 2, 8, 8), np.uint8))
 
 
 def test_the_networks_part_holds_the_currents_of_the_last_bin() -> None:
     windower = Windower(binned(4, "events", 1), SharedSteps(Slow(), 255, 4, SENSOR))
     (decision,) = decide([Packet(at(0, 1, 2, 3), None)], windower, EventValidator(SENSOR))
-    assert decision.seconds >= 1.002 and decision.latency >= 0.002
+    assert 0.005 <= decision.seconds <= decision.latency
 
 
 @pytest.mark.parametrize("separator", [" ", ",", "\t", ", "])

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from lmht_deploy.errors import DataError
 from lmht_deploy.events.arrays import Sensor, make_events
-from lmht_deploy.events.windows import WindowRule, clip_counts, count_windows, iterate_windows
+from lmht_deploy.events.windows import (
+    WindowRule,
+    clip_bin,
+    clip_counts,
+    count_windows,
+    iterate_windows,
+)
 from tests.support.recordings import SENSOR, at, binned, bins, counted, recordings
 
 rules = st.one_of(
@@ -318,3 +324,12 @@ def test_saturation_says_what_it_lost() -> None:
     for high in (0, 2**16):
         with pytest.raises(DataError, match=r"1\.\.65535"):
             clip_counts(counts, high)
+
+
+@pytest.mark.parametrize("max_count", [1, 3, 255, 2**16, 2**31 - 1])
+def test_a_bin_loses_what_a_window_does(max_count: int) -> None:
+    frame = np.array([0, 1, 2, 3, 4, 255, 256, 2**16, 2**31 - 1, 2**31, 2**40, 7]).reshape(2, 2, 3)
+    clipped = np.full(frame.shape, -1, np.int32)
+    lost = clip_bin(frame, max_count, clipped)
+    assert clipped.tolist() == np.minimum(frame, max_count).tolist()
+    assert lost == (frame - clipped).sum()

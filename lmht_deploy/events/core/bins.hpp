@@ -40,4 +40,14 @@ inline size_t add(const Event* events, size_t count, Size sensor, Size size, int
     return count;
 }
 
+// Writes counts, at most `largest` each, to `clipped`. Returns the number of events that are lost.
+inline int64_t clip(const int64_t* cells, size_t count, int32_t largest, int32_t* clipped) {
+    int64_t lost = 0;
+    for (size_t index = 0; index < count; ++index) {
+        clipped[index] = int32_t(std::min<int64_t>(cells[index], largest));
+        lost += cells[index] - clipped[index];
+    }
+    return lost;
+}
+
 }  // namespace lmht::events

@@ -106,6 +106,11 @@ void count(const Packed& events, size_t first, size_t last, Size sensor, Array<i
     require(valid, "an event does not lie on the sensor");
 }
 
+int64_t clipped(const Array<const int64_t, 3>& cells, int32_t largest, Array<int32_t, 3> into) {
+    require(cells.size() == into.size(), "the clipped counts must have the shape of the counts");
+    return clip(cells.data(), cells.size(), largest, into.data());
+}
+
 // Whether all positions have a neighbor on the scene's axis of `length` pixels.
 bool inside(const Array<const float, 2>& positions, size_t length) {
     for (size_t index = 0; index < positions.size(); ++index) {
@@ -269,6 +274,9 @@ NB_MODULE(_core, m) {
     m.def("count", &count, nb::arg("events").noconvert(), "first"_a, "last"_a, "sensor"_a,
           nb::arg("cells").noconvert(),
           "Add the events `first` to `last` to the counts `cells` [2, H, W].");
+    m.def("clip", &clipped, nb::arg("cells").noconvert(), "largest"_a,
+          nb::arg("clipped").noconvert(),
+          "Write counts [2, H, W], at most `largest` each, and return how many events are lost.");
     m.def(
         "move", &moved, nb::arg("scene").noconvert(), nb::arg("rows").noconvert(),
         nb::arg("columns").noconvert(), nb::arg("frames").noconvert(),
