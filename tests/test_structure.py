@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "reparameterize": {"errors", "ir"},
     "formats": {"_arguments", "errors", "ir", "result"},
     "zoo": {"_suggest", "errors"},
-    "engine": {"_packages", "_threads", "errors", "ir", "result"},
+    "engine": {"_arguments", "_packages", "_threads", "errors", "ir", "result"},
     "netx": {"_arguments", "_packages", "errors", "formats", "ir", "result"},
     "events": {"_arguments", "_packages", "answers", "errors", "formats", "result", "zoo"},
     "data": {
