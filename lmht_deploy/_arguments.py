@@ -76,8 +76,10 @@ def check_types(
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        names = tuple(inspect.signature(function).parameters)
+        parameters = inspect.signature(function).parameters.values()
+        names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
+        # `signature.bind` would say the same, but takes as long as some of these functions.
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             given = dict(zip(names, args, strict=False), **kwargs)
