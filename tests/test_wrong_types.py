@@ -384,6 +384,14 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         r"the field t of events must hold integers \(microseconds\), not float64",
     ),
     (
+        lambda: events.make_events(["a"], [1], [1], [1]),  # type: ignore[arg-type]
+        r"the field t of events must hold integers \(microseconds\), not <U1",
+    ),
+    (
+        lambda: events.make_events([2**70], [1], [1], [1]),  # type: ignore[arg-type]
+        r"the field t of events must hold integers \(microseconds\), not object",
+    ),
+    (
         lambda: events.make_events(*np.array([[0], [1], [1], [-1]])),
         "a value of the field p is out of range",
     ),

@@ -93,10 +93,11 @@ def make_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> n
     shapes = {column.shape for column in columns.values()}
     if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
         raise DataError(f"t, x, y and p must be arrays of one length, not {sorted(shapes)}")
-    events = pack_events(**columns)
     for name, column in columns.items():
         if len(column):  # an empty list has no integers
             _check_kind(name, column.dtype)
+    events = pack_events(**columns)
+    for name, column in columns.items():
         if (events[name] != column).any():
             raise DataError(f"events must be valid; a value of the field {name} is out of range")
     return events
