@@ -135,7 +135,7 @@ bool is_subtracting(const NeuronSlice& neurons) {
 }
 
 // Whether pixels of a row fire together.
-LMHT_INLINE bool has_few_channels(const NeuronRow& row) {
+LMHT_INLINE bool has_few_channels([[maybe_unused]] const NeuronRow& row) {
 #if defined(__wasm__)  // the module is to be small
     return false;
 #else
