@@ -165,11 +165,7 @@ class Engine:
     ) -> tuple[Result, RunArrays]:
         inputs = self._model.inputs(windows)
         arrays = RunArrays(self._model, len(inputs), trace=trace, profile=profile)
-        try:
-            return arrays.fill(lambda outputs: self._core.run(inputs, outputs)), arrays
-        except ValueError:
-            self._model.check(inputs)  # says which count is out of range
-            raise
+        return arrays.fill(lambda outputs: self._core.run(inputs, outputs), inputs), arrays
 
 
 def _profile(name: str, figures: npt.NDArray[np.int64], result: Result) -> LayerProfile:

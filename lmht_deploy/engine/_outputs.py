@@ -50,15 +50,29 @@ class RunArrays:
             profile=self.profile,
         )
 
-    def fill(self, run: Callable[[core.Outputs], None], steps: Int64Array | None = None) -> Result:
+    def fill(
+        self,
+        run: Callable[[core.Outputs], None],
+        inputs: npt.NDArray[np.int32] | None = None,
+        steps: Int64Array | None = None,
+    ) -> Result:
         """Let `run` write the arrays; return them as a `Result` with the wall time it took.
 
         Args:
-            run: Writes.
+            run: Writes; raises ValueError for a count beyond the input's range.
+            inputs: The windows that it reads, of `Model.inputs`; None if their range is known.
             steps: `Result.steps`.
+
+        Raises:
+            DataError: A count lies beyond the input's range.
         """
         start = time.perf_counter()
-        run(self.core)
+        try:
+            run(self.core)
+        except ValueError:
+            if inputs is not None:
+                self._model.check(inputs)  # says which count it is
+            raise
         return self._result(time.perf_counter() - start, steps)
 
     def _result(self, seconds: float, steps: Int64Array | None) -> Result:

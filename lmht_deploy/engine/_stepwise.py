@@ -19,8 +19,8 @@ from ._model import ForcedPath, Model
 from ._outputs import RunArrays
 
 ONE_STEP = np.ones(1, np.int64)
-ONE_STEP.setflags(write=False)
 """`Result.steps` of a time-step."""
+ONE_STEP.setflags(write=False)
 
 
 class StepwiseEngine:
@@ -106,13 +106,9 @@ class StepwiseEngine:
         inputs = self._model.inputs(as_array("counts", counts)[None, None])
         first, last = self.steps == 0, self.steps == source.steps - 1
         arrays = self._arrays or self._new_arrays()
-        try:
-            done = arrays.fill(
-                lambda outputs: self._core.step(inputs, first, last, outputs), steps=ONE_STEP
-            )
-        except ValueError:
-            self._model.check(inputs)  # says which count is out of range
-            raise
+        done = arrays.fill(
+            lambda outputs: self._core.step(inputs, first, last, outputs), inputs, ONE_STEP
+        )
         # After the last time-step, the decision waits; before it, the next one is not there yet.
         self._arrays = None if last else self._new_arrays()
         self._sum = done if self._sum is None else add_steps(self._sum, done)

@@ -60,6 +60,25 @@ static CostSamples samples() {
     return found;
 }
 
+// The same of a tier that multiplies tiles: its table, and samples of these costs.
+static Costs tiled_table() {
+    Costs table = TABLE;
+    table.tile_product = 18;
+    table.tile_pixel = 28;
+    return table;
+}
+
+static CostSamples tiled_samples(double product, double pixel) {
+    const auto multiplied = [&](double products, double pixels) {
+        const double time = products * product + pixels * pixel;
+        return CostSample{.nanoseconds = time, .tile_pixels = pixels, .products = products};
+    };
+    CostSamples found = samples();
+    found.dense = multiplied(100, 60);
+    found.large_dense = multiplied(300, 40);
+    return found;
+}
+
 static bool close(double a, double b) {
     return std::abs(a - b) <= 1e-4 * std::abs(b);
 }
@@ -75,13 +94,7 @@ TEST(the_costs_explain_the_samples) {
 }
 
 TEST(products_of_tiles_are_measured_where_the_tier_has_them) {
-    Costs table = TABLE;
-    table.tile_product = 18;
-    table.tile_pixel = 28;
-    CostSamples found = samples();
-    found.dense = {.nanoseconds = 100 * 4 + 60 * 5, .tile_pixels = 60, .products = 100};
-    found.large_dense = {.nanoseconds = 300 * 4 + 40 * 5, .tile_pixels = 40, .products = 300};
-    const Costs costs = costs_from(found, table);
+    const Costs costs = costs_from(tiled_samples(4, 5), tiled_table());
     CHECK(close(costs.tile_product, 4));
     CHECK(close(costs.tile_pixel, 5));
     CHECK(close(costs.dense_slot, 0.25 * TABLE.dense_slot));
@@ -101,14 +114,9 @@ TEST(a_measurement_that_failed_does_not_count) {
 }
 
 TEST(costs_that_are_measured_badly_stay_near_the_table) {
-    Costs table = TABLE;
-    table.tile_product = 18;
-    table.tile_pixel = 28;
-    CostSamples found = samples();
-    found.dense = {.nanoseconds = 100 * 40 + 60 * 5, .tile_pixels = 60, .products = 100};
-    found.large_dense = {.nanoseconds = 300 * 40 + 40 * 5, .tile_pixels = 40, .products = 300};
+    CostSamples found = tiled_samples(40, 5);
     found.shared.nanoseconds *= 10;
-    const Costs costs = costs_from(found, table);
+    const Costs costs = costs_from(found, tiled_table());
     CHECK(close(costs.tile_product, 0.25 * 18 * MAX_DEVIATION_OF_UNSURE));
     CHECK(close(costs.extra_list_pixel, 0.25 * TABLE.extra_list_pixel * MAX_DEVIATION_OF_UNSURE));
 }

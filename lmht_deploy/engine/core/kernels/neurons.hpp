@@ -134,7 +134,7 @@ bool is_subtracting(const NeuronSlice& neurons) {
     return neurons.reset == Reset::Subtract && !neurons.floor;
 }
 
-// Whether pixels of a row fire together.
+// Whether pixels of a row can fire together.
 LMHT_INLINE bool has_few_channels([[maybe_unused]] const NeuronRow& row) {
 #if defined(__wasm__)  // the module is to be small
     return false;
