@@ -296,7 +296,7 @@ class Clipped(Counts, ABC):
         self._events[slot] += last - first
 
     def complete(self, slot: int) -> None:
-        """Clip the bin in `slot`, and remember when it was complete."""
+        """Clip the bin in `slot`. Remember when it was complete, and when it was clipped."""
         self._since = time.perf_counter()
         self._lost[slot] = clip_bin(self._frames[slot], self._max_count, self._clipped[slot])
         self._start = time.perf_counter()

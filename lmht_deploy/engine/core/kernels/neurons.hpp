@@ -134,8 +134,8 @@ bool is_subtracting(const NeuronSlice& neurons) {
     return neurons.reset == Reset::Subtract && !neurons.floor;
 }
 
-// Whether pixels of a row can fire together.
-LMHT_INLINE bool has_few_channels([[maybe_unused]] const NeuronRow& row) {
+// Whether pixels of a row can fire together: few channels and levels, and no other reset.
+LMHT_INLINE bool can_fire_together([[maybe_unused]] const NeuronRow& row) {
 #if defined(__wasm__)  // the module is to be small
     return false;
 #else
@@ -144,7 +144,8 @@ LMHT_INLINE bool has_few_channels([[maybe_unused]] const NeuronRow& row) {
 #endif
 }
 
-// Lanes of some pixels, CHANNELS of each.
+// Lanes of some pixels, CHANNELS (16 or 32) of each. A layer may have fewer: the rest is padding,
+// whose neurons never fire.
 template <int CHANNELS>
 struct PixelLanes {
     static constexpr int PIXELS = LANES / CHANNELS, EACH = CHANNELS / PER;
@@ -167,7 +168,7 @@ struct PixelLanes {
                 to + p * pitch)[i] = lanes.v[p * EACH + i];
     }
 
-    // Writes the spikes of n pixels, whose first word is `at`. The other channels stay silent.
+    // Writes the spikes of n pixels, whose first word is `at`. Lanes from CHANNELS on are silent.
     static LMHT_INLINE void put(uint64_t mask, const uint8_t* count, const Spikes& out, size_t at,
                                 int n) {
         constexpr uint64_t ONE_PIXEL = (uint64_t(1) << CHANNELS) - 1;
@@ -270,7 +271,7 @@ LMHT_NOINLINE void fire_pixel_of_any_reset(const NeuronRow& row, const int32_t* 
 bool is_plain(const NeuronRow& row) {
     return row.neurons.leak == LEAK_ONE && row.neurons.levels <= MAX_COMPARISONS &&
            is_subtracting(row.neurons) &&
-           (row.neurons.drive == Drive::One || !has_few_channels(row));
+           (row.neurons.drive == Drive::One || !can_fire_together(row));
 }
 
 // Where the pixels of a row begin to differ. Before the first spike under the row, all pixels that
@@ -537,7 +538,7 @@ LMHT_INLINE void fire_row_of_sums(const NeuronRow& row, const Start& start) {
 
 template <class Tier>
 LMHT_INLINE void fire_general_tile(const NeuronRow& row, Tile tile) {
-    if (has_few_channels(row))
+    if (can_fire_together(row))
         return row.channels <= 16 ? fire_few_channels<Tier, 16>(row, tile)
                                   : fire_few_channels<Tier, 32>(row, tile);
     const bool subtracting = is_subtracting(row.neurons);

@@ -55,7 +55,12 @@ LMHT_INLINE int64_t all_spikes_of(const Spikes& spikes, int y, int x, int pixels
     return sum;
 }
 
-// If the steps are binary, `into.events` and `into.spikes` are one array: `sums` tell both.
+// Row y: events from `steps`, and the sum of k from `sums`, which has the same steps or sums of
+// them. Returns the events.
+//
+// A layer that fires windows at once has no steps: both are the window, where a neuron counts once
+// for several spikes. If its steps would be binary, `into.events` and `into.spikes` are one array,
+// and the events of the steps are the spikes.
 template <class Tier>
 int64_t tally(const Spikes& steps, const Spikes& sums, const Tally& into, int y) {
     const bool same = into.events == into.spikes;
