@@ -23,7 +23,7 @@ import pytest
 from lmht_deploy import backends, reference
 from lmht_deploy.analysis.compare import difference
 from lmht_deploy.backends import lava
-from lmht_deploy.backends.lava import environment
+from lmht_deploy.backends.lava import child, environment
 from lmht_deploy.errors import BackendError, DataError, LmhtError, StorageError
 from lmht_deploy.exporters import netx
 from lmht_deploy.formats.lmht import save_network
@@ -262,6 +262,41 @@ def test_client_that_ends(net: Path, temporary: Path, number: int) -> None:
     wait_for_run(temporary)
     client.send_signal(number)
     assert client.wait(20) != 0
+
+
+REPORTS_WITHOUT_A_PAUSE = """
+import multiprocessing, runpy, sys, time, types
+
+def newer_python():  # the first that the child calls, in place of Lava
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)).start()
+    print("kept in a buffer", end="")
+    show = sys._getframe(1).f_globals["show"]
+    while True:
+        show(1)
+
+shims = types.SimpleNamespace(newer_python=newer_python)
+sys.modules["worker"] = types.SimpleNamespace(shims=shims)
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_run_whose_folder_goes(temporary: Path) -> None:
+    """It fails while its folder is removed, and cannot say so: its output has no reader."""
+    folder = temporary / "run"
+    folder.mkdir()
+    (folder / "job.json").write_text(json.dumps({"threads": 1}))
+    command = [sys.executable, "-I", "-c", REPORTS_WITHOUT_A_PAUSE, str(child.WORKER), str(folder)]
+    run = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert run.stdin is not None and run.stdout is not None
+    deadline = time.monotonic() + 60
+    while not (folder / "progress.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    run.stdout.close()
+    run.stdin.close()
+    assert run.wait(20) == -signal.SIGTERM
 
 
 def test_a_folder_goes_though_a_file_comes_meanwhile(

@@ -17,6 +17,7 @@ standard input open; its end means that the client is gone and nobody needs FOLD
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -83,24 +85,42 @@ def write(name: str, **content: Any) -> None:
     os.replace(name + ".partial", name)
 
 
-def end() -> None:
-    """End the process group.
+ENDING = threading.Lock()
+"""Held by the thread that ends the process group, so that no other one ends Python before it."""
+
+
+def end(reason: str | None = None) -> None:
+    """End the process group, after failure.json where there is a `reason`."""
+    with ENDING:
+        if reason is not None:
+            with contextlib.suppress(OSError):  # the folder is gone
+                write("failure.json", reason=reason)
+        end_group()
+
+
+def end_group() -> None:
+    """End the process group. The caller holds `ENDING`.
 
     Python's resource tracker outlives SIGTERM and removes what is left in shared memory.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            stream.flush()
     os.killpg(0, signal.SIGTERM)
     time.sleep(2)
     os._exit(1)
 
 
 def watch_client(folder: str) -> None:
-    """Remove `folder` and end where the client is gone."""
+    """Remove `folder` and end where the client is gone.
+
+    Without its folder the run fails, and its thread waits for this one.
+    """
     while os.read(0, 1):
         pass
-    remove(folder)
-    end()
+    with ENDING:
+        remove(folder)
+        end_group()
 
 
 def remove(folder: str) -> None:
@@ -127,8 +147,7 @@ def watch_processes(watching: threading.Lock) -> None:
             if code == CLOSED:
                 processes.discard(process)
             elif code:
-                write("failure.json", reason=f"a Lava process died with exit code {code}")
-                end()
+                end(f"a Lava process died with exit code {code}")
 
 
 CLOSED = "closed"
@@ -147,8 +166,7 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1])
     except BaseException as error:
-        import traceback
-
-        traceback.print_exc()
-        write("failure.json", reason=f"{type(error).__name__}: {error}")
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            traceback.print_exc()
+        end(f"{type(error).__name__}: {error}")
     end()
