@@ -62,10 +62,12 @@ def model(process: type) -> Callable[[Model], Model]:
 def fail(reason: str) -> None:
     """Write `reason` to failure.json and end the process group; Lava would wait forever."""
     partial = f"failure.{os.getpid()}.partial"
-    with open(partial, "w") as file:
-        json.dump({"reason": reason}, file)
-    os.replace(partial, "failure.json")
-    os.killpg(0, signal.SIGTERM)
+    try:
+        with open(partial, "w") as file:
+            json.dump({"reason": reason}, file)
+        os.replace(partial, "failure.json")
+    finally:  # also where the folder is gone
+        os.killpg(0, signal.SIGTERM)
 
 
 class Source(AbstractProcess):
