@@ -21,7 +21,7 @@ struct Avx2 : Portable {
     static constexpr int dense_max = 255;
     static constexpr int dense_pixels = 6, dense_vectors = 2;
     static constexpr bool narrow_dots = true;
-    static constexpr bool has_narrow_thresholds = true;
+    static constexpr bool has_narrow_thresholds = true, has_narrow_lanes = true;
 
     // Adds the products of four values (unsigned) with four weights (signed), two and two.
     static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
@@ -62,6 +62,45 @@ struct Avx2 : Portable {
             return found;
         };
         const __m256i lower = narrow(0, below), upper = narrow(4, below);
+        return ~high_bits(lower, upper);
+    }
+
+    // 64 lanes of 16 bits, in the order of the channels. Lanes beyond 16 bits are saturated.
+    struct NarrowLanes {
+        __m256i v[4];
+
+        LMHT_INLINE explicit NarrowLanes(const Lanes& wide) {
+            LMHT_UNROLL for (int h = 0; h < 4; ++h) v[h] =
+                in_order(_mm256_packs_epi32((__m256i)wide.v[2 * h], (__m256i)wide.v[2 * h + 1]));
+        }
+
+        // Limits each lane to 0..most.
+        LMHT_INLINE void clip(const NarrowLanes& most) {
+            LMHT_UNROLL for (int h = 0; h < 4; ++h) v[h] =
+                _mm256_min_epi16(_mm256_max_epi16(v[h], _mm256_setzero_si256()), most.v[h]);
+        }
+
+        // What a pack of two vectors interleaves: its parts of 64 bits, as they follow each other.
+        static LMHT_INLINE __m256i in_order(__m256i packed) {
+            return _mm256_permute4x64_epi64(packed, _MM_SHUFFLE(3, 1, 2, 0));
+        }
+    };
+
+    static LMHT_INLINE void add(NarrowLanes& a, const NarrowLanes& b) {
+        LMHT_UNROLL for (int h = 0; h < 4; ++h) a.v[h] = _mm256_add_epi16(a.v[h], b.v[h]);
+    }
+
+    static LMHT_INLINE uint64_t fire(NarrowLanes& v, const NarrowLanes& theta) {
+        const auto below = [&](int h) LMHT_INLINE_LAMBDA {
+            const __m256i found = _mm256_cmpgt_epi16(theta.v[h], v.v[h]);
+            v.v[h] = _mm256_sub_epi16(v.v[h], _mm256_andnot_si256(found, theta.v[h]));
+            return found;
+        };
+        const auto bytes = [&](int h) LMHT_INLINE_LAMBDA {
+            const __m256i first = below(h), second = below(h + 1);
+            return NarrowLanes::in_order(_mm256_packs_epi16(first, second));
+        };
+        const __m256i lower = bytes(0), upper = bytes(2);
         return ~high_bits(lower, upper);
     }
 

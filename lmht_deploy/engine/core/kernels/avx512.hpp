@@ -9,7 +9,7 @@ struct Avx512 : Portable {
     static constexpr int dense_max = 255;
     static constexpr int dense_pixels = 6, dense_vectors = 4;
     static constexpr bool has_sums = true;
-    static constexpr bool has_narrow_thresholds = true;
+    static constexpr bool has_narrow_thresholds = true, has_narrow_lanes = true;
 
     // Adds the dot products of four values (unsigned) with four weights (signed).
     static LMHT_INLINE I32 dot(I32 sum, I32 values, I32 weights) {
@@ -23,6 +23,37 @@ struct Avx512 : Portable {
             const __mmask16 above = _mm512_cmpge_epi32_mask(potential, threshold);
             v.v[n] = (U32)_mm512_mask_sub_epi32(potential, above, potential, threshold);
             spikes |= uint64_t(above) << (n * PER);
+        }
+        return spikes;
+    }
+
+    // 64 lanes of 16 bits, in the order of the channels. Lanes beyond 16 bits are saturated.
+    struct NarrowLanes {
+        __m512i v[2];
+
+        LMHT_INLINE explicit NarrowLanes(const Lanes& wide) {
+            const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+            LMHT_UNROLL for (int h = 0; h < 2; ++h) v[h] = _mm512_permutexvar_epi64(
+                order, _mm512_packs_epi32((__m512i)wide.v[2 * h], (__m512i)wide.v[2 * h + 1]));
+        }
+
+        // Limits each lane to 0..most.
+        LMHT_INLINE void clip(const NarrowLanes& most) {
+            LMHT_UNROLL for (int h = 0; h < 2; ++h) v[h] =
+                _mm512_min_epi16(_mm512_max_epi16(v[h], _mm512_setzero_si512()), most.v[h]);
+        }
+    };
+
+    static LMHT_INLINE void add(NarrowLanes& a, const NarrowLanes& b) {
+        LMHT_UNROLL for (int h = 0; h < 2; ++h) a.v[h] = _mm512_add_epi16(a.v[h], b.v[h]);
+    }
+
+    static LMHT_INLINE uint64_t fire(NarrowLanes& v, const NarrowLanes& theta) {
+        uint64_t spikes = 0;
+        LMHT_UNROLL for (int h = 0; h < 2; ++h) {
+            const __mmask32 above = _mm512_cmpge_epi16_mask(v.v[h], theta.v[h]);
+            v.v[h] = _mm512_mask_sub_epi16(v.v[h], above, v.v[h], theta.v[h]);
+            spikes |= uint64_t(above) << (32 * h);
         }
         return spikes;
     }

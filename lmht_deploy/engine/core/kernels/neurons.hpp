@@ -59,9 +59,9 @@ void fire_by_division(Lanes& v, const NeuronSlice& neurons, const Spikes& out, s
 
 // The same level by level: a neuron reaches level l if v is at least theta after l - 1
 // subtractions.
-template <class Tier>
-LMHT_INLINE void fire_by_comparison(Lanes& v, const Lanes& theta, int levels, const Spikes& out,
-                                    size_t at) {
+template <class Tier, class Potential>
+LMHT_INLINE void fire_by_comparison(Potential& v, const Potential& theta, int levels,
+                                    const Spikes& out, size_t at) {
     uint64_t spikes = Tier::fire(v, theta);
     out.mask[at] = spikes;
     if (out.format == Format::Binary) return;
@@ -365,12 +365,72 @@ LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start&
     }
 }
 
+// ----------------------------------------------------------------------------------------------
+// plain neurons of 16 bits
+//
+// Neurons that get the same input I at all steps fire alike if I is clipped to 0..L * theta, as
+// long as 0 <= v0 < theta: with a negative I they never fire, and with one of L * theta or more
+// they always do, L times. With the clipped one, v stays below (L + 1) * theta.
+
+// Whether (L + 1) * theta fits 16 bits, 0 <= v0 < theta, and v does not outlive the window. That
+// v0 + T * I fits 32 bits is proved, which tells that I fits them if T > 1.
+LMHT_INLINE bool fits_narrow_lanes(const NeuronRow& row, const Lanes& v0) {
+    const NeuronSlice& neurons = row.neurons;
+    if (row.earlier || row.kept || neurons.steps == 1) return false;
+    const Lanes theta = load(neurons.threshold);
+    const int32_t most = INT16_MAX / (neurons.levels + 1);
+    I32 exceeds{};
+    LMHT_UNROLL for (int n = 0; n < VECTORS; ++n) {
+        const I32 v = (I32)v0.v[n], threshold = (I32)theta.v[n];
+        exceeds |= (threshold > most) | (v < 0) | (v >= threshold);
+    }
+    return Portable::bits(exceeds) == 0;
+}
+
+template <class Tier, bool GRADED, class Current>
+LMHT_INLINE void fire_narrow_pixels(const NeuronRow& row, Tile tile, const Start& start,
+                                    Current current_of) {
+    using Narrow = typename Tier::NarrowLanes;
+    const NeuronSlice& neurons = row.neurons;
+    const int steps = neurons.steps, levels = neurons.levels;
+    Lanes most = splat(0);
+    add_times(most, load(neurons.threshold), uint32_t(levels));
+    const Narrow theta(load(neurons.threshold)), limit(most), v0(start.v);
+    const Spikes& out = *row.out;
+    const size_t step_words = out.word(1, 0, 0);
+    size_t pixel = out.word(start.step, row.y, tile.x0) + row.word;
+    for (int p = 0; p < tile.pixels; ++p, pixel += out.words) {
+        Lanes sum = splat(0);
+        add_drive(sum, neurons, 0,
+                  [&](int block) LMHT_INLINE_LAMBDA { return current_of(p, block); });
+        Narrow v = v0, drive(sum);
+        drive.clip(limit);
+        size_t at = pixel;
+        for (int step = start.step; step < steps; ++step, at += step_words) {
+            Tier::add(v, drive);
+            if (GRADED)
+                fire_by_comparison<Tier>(v, theta, levels, out, at);
+            else
+                out.mask[at] = Tier::fire(v, theta);
+        }
+    }
+}
+
+template <class Tier, Drive DRIVE, bool GRADED, class Current>
+LMHT_INLINE void fire_plain_or_narrow(const NeuronRow& row, Tile tile, const Start& start,
+                                      Current current) {
+    if constexpr (Tier::has_narrow_lanes && DRIVE == Drive::Constant)
+        if (fits_narrow_lanes(row, start.v))
+            return fire_narrow_pixels<Tier, GRADED>(row, tile, start, current);
+    fire_plain_pixels<Tier, DRIVE, GRADED>(row, tile, start, current);
+}
+
 template <class Tier, Drive DRIVE, class Current>
 LMHT_INLINE void fire_plain(const NeuronRow& row, Tile tile, const Start& start, Current current) {
     if (row.out->format == Format::Binary)
-        fire_plain_pixels<Tier, DRIVE, false>(row, tile, start, current);
+        fire_plain_or_narrow<Tier, DRIVE, false>(row, tile, start, current);
     else
-        fire_plain_pixels<Tier, DRIVE, true>(row, tile, start, current);
+        fire_plain_or_narrow<Tier, DRIVE, true>(row, tile, start, current);
 }
 
 template <class Tier>

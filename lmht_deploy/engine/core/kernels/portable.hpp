@@ -24,6 +24,7 @@ struct Portable {
     static constexpr bool narrow_dots = false;  // whether `dot` has 16-bit sums, which `widen` adds
     static constexpr bool has_sums = false;     // whether products of tiles give sums of rows
     static constexpr bool has_narrow_thresholds = false;  // whether there are `NarrowThresholds`
+    static constexpr bool has_narrow_lanes = false;       // whether there are `NarrowLanes`
 
     // Fires where v >= theta and subtracts theta there; bit c for channel c.
     static LMHT_INLINE uint64_t fire(Lanes& v, const Lanes& theta) {
