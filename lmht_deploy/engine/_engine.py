@@ -97,7 +97,8 @@ class Engine:
         Raises:
             DataError: If shape, dtype or range of the windows do not fit the network's input.
         """
-        return self._run(windows, trace=trace)[0]
+        inputs = self._model.inputs(windows)
+        return RunArrays(self._model, len(inputs), trace=trace).fill(self._core.run, inputs)
 
     def profile(self, windows: Integers) -> list[LayerProfile]:
         """Run a batch of windows as `run` does, and measure every layer.
@@ -111,7 +112,9 @@ class Engine:
         Raises:
             DataError: If the windows do not fit the network's input.
         """
-        result, arrays = self._run(windows, profile=True)
+        inputs = self._model.inputs(windows)
+        arrays = RunArrays(self._model, len(inputs), profile=True)
+        result = arrays.fill(self._core.run, inputs)
         assert arrays.profile is not None
         return [
             _profile(name, arrays.profile[index], result)
@@ -159,13 +162,6 @@ class Engine:
     def reset(self) -> None:
         """Discard the events pushed since the last window."""
         self._window[...] = 0
-
-    def _run(
-        self, windows: Integers, *, trace: bool = False, profile: bool = False
-    ) -> tuple[Result, RunArrays]:
-        inputs = self._model.inputs(windows)
-        arrays = RunArrays(self._model, len(inputs), trace=trace, profile=profile)
-        return arrays.fill(lambda outputs: self._core.run(inputs, outputs), inputs), arrays
 
 
 def _profile(name: str, figures: npt.NDArray[np.int64], result: Result) -> LayerProfile:

@@ -84,5 +84,4 @@ class IncrementalEngine:
         Returns:
             The result of the window (a batch of one).
         """
-        arrays = RunArrays(self._model, 1)
-        return arrays.fill(lambda outputs: self._core.run(oldest, outputs))
+        return RunArrays(self._model, 1).fill(self._core.run, oldest)

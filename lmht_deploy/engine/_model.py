@@ -62,6 +62,8 @@ class Model:
         places: Index of each layer in the core's model, by name; none for a layer without cost.
         macs: Multiply-accumulates per window, by name of the layers that read pixels.
         columns: Place of every layer of neurons, and of the read-out behind them, in the counts.
+        classes: Number of logits.
+        scale: Real value of one unit of a logit.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Model:
                 [*(layer.name for layer in net.neurons), net.readout.name]
             )
         }
+        self.classes, self.scale = net.classes, net.readout.scale
         try:
             self._core = core.Model(isa=isa or "", path=path or "")
             self.places = Planner(net, self._core, core.Synapse).places

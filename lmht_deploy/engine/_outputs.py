@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from lmht_deploy.ir import Network
 from lmht_deploy.result import CountColumns, Result
 
 from ._extension import core
@@ -26,19 +27,32 @@ class RunArrays:
         profile: int64 [layers, 1 + paths]: nanoseconds, then output rows by path; or None.
     """
 
+    __slots__ = (
+        "_event_sops",
+        "_events",
+        "_logits",
+        "_model",
+        "_sops",
+        "_spikes",
+        "_traced",
+        "core",
+        "profile",
+        "traces",
+    )
+
     def __init__(
         self, model: Model, batch: int, *, trace: bool = False, profile: bool = False
     ) -> None:
-        net = model.net
-        neurons, synaptic = len(net.neurons), len(net.neurons) + 1
+        # What comes before and after a run is not in the caches: each line that a large network
+        # spares, and each call, counts.
+        synaptic = len(model.columns)
         self._model, self._traced = model, trace
-        self._logits = np.empty((batch, net.classes), np.int64)
-        self._spikes, self._events = np.empty((2, batch, neurons), np.int64)
-        self._sops, self._event_sops = np.empty((2, batch, synaptic), np.int64)
-        self.traces = [
-            np.empty((batch, layer.steps, *image_shape(net.shapes[layer.name])), np.int32)
-            for layer in (net.neurons if trace else ())
-        ]
+        self._logits = np.empty((batch, model.classes), np.int64)
+        self._spikes = np.empty((batch, synaptic - 1), np.int64)
+        self._events = np.empty((batch, synaptic - 1), np.int64)
+        self._sops = np.empty((batch, synaptic), np.int64)
+        self._event_sops = np.empty((batch, synaptic), np.int64)
+        self.traces = _traces(model.net, batch) if trace else []
         self.profile = np.zeros((len(model.places), 1 + len(PATHS)), np.int64) if profile else None
         self.core = core.Outputs(
             logits=self._logits,
@@ -52,40 +66,40 @@ class RunArrays:
 
     def fill(
         self,
-        run: Callable[[core.Outputs], None],
-        inputs: npt.NDArray[np.int32] | None = None,
+        run: Callable[..., None],
+        source: npt.NDArray[np.int32] | int,
+        *more: bool,
         steps: Int64Array | None = None,
     ) -> Result:
-        """Let `run` write the arrays; return them as a `Result` with the wall time it took.
+        """Let `run(source, *more, core)` write the arrays; return them with the time it took.
 
         Args:
             run: Writes; raises ValueError for a count beyond the input's range.
-            inputs: The windows that it reads, of `Model.inputs`; None if their range is known.
+            source: What it reads: windows of `Model.inputs`, or the place of those it has checked.
+            more: Its other arguments.
             steps: `Result.steps`.
 
         Raises:
             DataError: A count lies beyond the input's range.
         """
+        model = self._model
         start = time.perf_counter()
         try:
-            run(self.core)
+            run(source, *more, self.core)
         except ValueError:
-            if inputs is not None:
-                self._model.check(inputs)  # says which count it is
+            if isinstance(source, np.ndarray):
+                model.check(source)  # says which count it is
             raise
-        return self._result(time.perf_counter() - start, steps)
-
-    def _result(self, seconds: float, steps: Int64Array | None) -> Result:
-        columns = self._model.columns
+        seconds = time.perf_counter() - start
         return Result(
             backend="event",
             logits=self._logits,
-            scale=self._model.net.readout.scale,
-            spikes=CountColumns(columns, self._spikes),
-            sops=CountColumns(columns, self._sops),
-            events=CountColumns(columns, self._events),
-            event_sops=CountColumns(columns, self._event_sops),
-            macs=self._model.macs.copy(),
+            scale=model.scale,
+            spikes=CountColumns(model.columns, self._spikes),
+            sops=CountColumns(model.columns, self._sops),
+            events=CountColumns(model.columns, self._events),
+            event_sops=CountColumns(model.columns, self._event_sops),
+            macs=model.macs.copy(),
             seconds=seconds,
             traces=self._traces_by_layer() if self._traced else None,
             steps=steps,
@@ -97,3 +111,10 @@ class RunArrays:
             layer.name: k.reshape(*k.shape[:2], *net.shapes[layer.name])
             for layer, k in zip(net.neurons, self.traces, strict=True)
         }
+
+
+def _traces(net: Network, batch: int) -> list[np.ndarray]:
+    return [
+        np.empty((batch, layer.steps, *image_shape(net.shapes[layer.name])), np.int32)
+        for layer in net.neurons
+    ]

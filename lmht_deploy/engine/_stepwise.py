@@ -106,9 +106,7 @@ class StepwiseEngine:
         inputs = self._model.inputs(as_array("counts", counts)[None, None])
         first, last = self.steps == 0, self.steps == source.steps - 1
         arrays = self._arrays or self._new_arrays()
-        done = arrays.fill(
-            lambda outputs: self._core.step(inputs, first, last, outputs), inputs, ONE_STEP
-        )
+        done = arrays.fill(self._core.step, inputs, first, last, steps=ONE_STEP)
         # After the last time-step, the decision waits; before it, the next one is not there yet.
         self._arrays = None if last else self._new_arrays()
         self._sum = done if self._sum is None else add_steps(self._sum, done)

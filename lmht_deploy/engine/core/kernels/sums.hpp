@@ -180,13 +180,19 @@ struct PoolWindow {
         x1 = inside(first_column + row.kernel_x, row.in->width);
     }
 
-    // Calls visit(at) for word `word` of every pixel.
+    // Calls visit(at) for a word of every pixel; `first` is that of the first one.
     template <class Visit>
-    LMHT_INLINE void for_each(const Spikes& in, int step, int word, Visit visit) const {
-        for (int y = y0; y < y1; ++y)
-            for (size_t at = in.word(step, y, x0) + word, end = at + size_t(x1 - x0) * in.words;
-                 at != end; at += in.words)
-                visit(at);
+    LMHT_INLINE void for_each(const Spikes& in, size_t first, Visit visit) const {
+        const size_t next = in.words, below = in.width * next;
+        if (y1 - y0 == 2 && x1 - x0 == 2) {  // most are
+            visit(first);
+            visit(first + next);
+            visit(first + below);
+            visit(first + below + next);
+            return;
+        }
+        for (int y = y0; y < y1; ++y, first += below)
+            for (size_t at = first; at != first + (x1 - x0) * next; at += next) visit(at);
     }
 };
 
@@ -194,7 +200,7 @@ struct PoolWindow {
 void pool_word(const PoolRow& row, const PoolWindow& window, int step, int x, int word) {
     int32_t result[LANES] = {}, k[LANES];
     bool first = true;
-    window.for_each(*row.in, step, word, [&](size_t at) {
+    window.for_each(*row.in, row.in->word(step, window.y0, window.x0) + word, [&](size_t at) {
         read_values(*row.in, at, k);
         for (int c = 0; c < LANES; ++c)
             result[c] = !row.max ? result[c] + k[c] : first || k[c] > result[c] ? k[c] : result[c];
@@ -206,7 +212,8 @@ void pool_word(const PoolRow& row, const PoolWindow& window, int step, int x, in
 // The maximum of binary spikes is their union.
 void pool_union(const PoolRow& row, const PoolWindow& window, int step, int x, int word) {
     uint64_t mask = 0;
-    window.for_each(*row.in, step, word, [&](size_t at) { mask |= row.in->mask[at]; });
+    window.for_each(*row.in, row.in->word(step, window.y0, window.x0) + word,
+                    [&](size_t at) { mask |= row.in->mask[at]; });
     row.out->mask[row.out->word(step, row.y, x) + word] = mask;
 }
 
@@ -216,13 +223,14 @@ template <class Words>
 LMHT_INLINE int64_t pool_words(const PoolRow& row, const PoolWindow& window, int x, int word) {
     const Spikes in = *row.in, out = *row.out;  // in registers
     const bool max = row.max, summed = row.window;
+    const size_t in_step = in.word(1, 0, 0), out_step = out.word(1, 0, 0);
+    size_t from = in.word(0, window.y0, window.x0) + word, to = out.word(0, row.y, x) + word;
     Words result;
     uint64_t any = 0;
-    for (int step = 0; step < out.steps; ++step) {
-        window.for_each(in, step, word, [&](size_t at) LMHT_INLINE_LAMBDA {
+    for (int step = 0; step < out.steps; ++step, from += in_step, to += out_step) {
+        window.for_each(in, from, [&](size_t at) LMHT_INLINE_LAMBDA {
             max ? result.raise_to(in, at) : result.add(in, at);
         });
-        const size_t to = out.word(step, row.y, x) + word;
         if (summed) {
             any |= out.mask[to] = result.any;
             result.any = 0;
