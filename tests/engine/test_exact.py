@@ -421,6 +421,31 @@ def test_steps_beside_potentials_of_16_bits(steps: int, levels: int, isa: str) -
     check(net, windows, isa)
 
 
+@pytest.mark.parametrize("path", [None, "dense"])
+@pytest.mark.parametrize(("levels", "omega"), [(1, "uniform"), (3, "uniform"), (3, "identity")])
+def test_counts_that_synapses_read_where_they_were_written(
+    levels: int, omega: str, path: Literal["dense"] | None, isa: str
+) -> None:
+    """Whole words of channels: tiles read counts with zeros around them, as one of the readers.
+
+    The others have other margins. Memory is used by several layers, so that zeros do not stay.
+    """
+    b = Builder(63, shape=(2, 9, 11), steps=3)
+    how: dict[str, Any] = {"steps": 3, "levels": levels, "omega": omega}
+    a = b.neurons("a", b.conv("input", 128), **how)
+    c = b.neurons(
+        "c", b.conv(a, 64), b.conv(a, 64, 5, 1, 2), b.conv(a, 64, 3, 1, 2, dilation=2), **how
+    )
+    d = b.neurons("d", b.conv(c, 128, stride=2), **how)
+    e = b.neurons("e", b.conv(d, 192, 1, 1, 0), b.conv(b.sum_pool(c, 2, 2, 1), 192), **how)
+    f = b.neurons("f", b.conv(e, 64, (1, 3), 1, (0, 1)), b.conv(e, 64, (3, 1), 1, (1, 0)), **how)
+    net = b.finish(f)
+    runner = engine.Engine(engine.Model(net, isa=isa, path=path), threads=2)
+    for density in (0.9, 0.1, 0.5):
+        windows = windows_for(net, 5, density=density)
+        assert_equal(runner.run(windows), reference.run(net, windows), frozenset({"events"}))
+
+
 @pytest.mark.parametrize("levels", [9, 255, 256, 1000])
 def test_many_levels(levels: int, isa: str) -> None:
     b = Builder(21, steps=3)

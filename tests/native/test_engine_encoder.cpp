@@ -19,6 +19,7 @@ struct Owned {
         spikes.width = width;
         spikes.channels = channels;
         spikes.words = (channels + LANES - 1) / LANES;
+        spikes.close_gaps();
         spikes.format = format;
         mask.resize(spikes.all_words());
         packed.resize(spikes.all_words());

@@ -64,7 +64,7 @@ std::vector<size_t> ImageLayout::offsets(const Geometry& geometry, const Slice& 
 
 // A part is a row of one block and the phases side by side; the last one is what follows the last
 // block.
-void ImageLayout::fill(const Kernels& kernels, const Spikes& source, int part,
+void ImageLayout::fill(const Kernels& kernels, const Spikes& source, bool in_place, int part,
                        uint8_t* image) const {
     const int phases_y = int(phases_y_.size()), block = part / (rows_ * phases_y);
     const int row = part / phases_y % rows_, phase_y = part % phases_y;
@@ -76,15 +76,15 @@ void ImageLayout::fill(const Kernels& kernels, const Spikes& source, int part,
     }
     uint8_t* to = image + phase_y * phases_x_.size() * phase_bytes_ + at(block, row);
     for (const int phase_x : phases_x_) {
-        fill_row(kernels, source, block, row * stride_.y + phases_y_[phase_y] - padding_.y, phase_x,
-                 to);
+        fill_row(kernels, source, in_place, block,
+                 row * stride_.y + phases_y_[phase_y] - padding_.y, phase_x, to);
         to += phase_bytes_;
     }
 }
 
 // Input row y at `to`, with the zeros at both ends.
-void ImageLayout::fill_row(const Kernels& kernels, const Spikes& source, int block, int y,
-                           int phase_x, uint8_t* to) const {
+void ImageLayout::fill_row(const Kernels& kernels, const Spikes& source, bool in_place, int block,
+                           int y, int phase_x, uint8_t* to) const {
     const auto first_at = [&](int column) {  // whose input column is at least `column`
         const int at = (column + padding_.x - phase_x + stride_.x - 1) / stride_.x;
         return std::clamp(at, 0, pitch_);
@@ -92,7 +92,7 @@ void ImageLayout::fill_row(const Kernels& kernels, const Spikes& source, int blo
     const bool inside = y >= 0 && y < source.height;
     const int first = first_at(0), end = inside ? first_at(source.width) : first;
     std::memset(to, 0, size_t(first) * channels_);
-    if (first < end)
+    if (first < end && !in_place)
         kernels.copy_pixels({.source = &source,
                              .block = block,
                              .y = y,

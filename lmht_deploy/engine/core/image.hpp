@@ -35,17 +35,28 @@ public:
     // Bytes from there to what each group of DEPTH slots of the weights reads.
     std::vector<size_t> offsets(const Geometry& geometry, const Slice& slice) const;
 
-    // The image is filled in this number of parts.
+    // Whether the image holds all inputs, in their order: then a layer can write its counts there.
+    bool holds_all() const { return stride_.y == 1 && stride_.x == 1; }
+    bool lies_like(const ImageLayout& other) const {
+        return rows_ == other.rows_ && pitch_ == other.pitch_ &&
+               first_pixel() == other.first_pixel();
+    }
+    int rows() const { return rows_; }  // from block to block
+    size_t first_pixel() const { return (size_t(padding_.y) * pitch_ + padding_.x) * channels_; }
+
+    // The image is filled in this number of parts. `in_place`: the counts are there, but not the
+    // zeros around them.
     int parts(int blocks) const { return blocks * rows_ * int(phases_y_.size()) + 1; }
-    void fill(const Kernels& kernels, const Spikes& source, int part, uint8_t* image) const;
+    void fill(const Kernels& kernels, const Spikes& source, bool in_place, int part,
+              uint8_t* image) const;
 
 private:
     static constexpr int SLACK = TILE_SIZE;  // pixels that tiles read beyond the last
 
     size_t phases() const { return phases_y_.size() * phases_x_.size(); }
     size_t offset(const Geometry& geometry, int ky, int kx) const;
-    void fill_row(const Kernels& kernels, const Spikes& source, int block, int y, int phase_x,
-                  uint8_t* to) const;
+    void fill_row(const Kernels& kernels, const Spikes& source, bool in_place, int block, int y,
+                  int phase_x, uint8_t* to) const;
 
     Extent stride_, padding_;
     std::vector<int> phases_y_, phases_x_;  // first row (column) of each phase

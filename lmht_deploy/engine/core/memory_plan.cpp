@@ -15,13 +15,21 @@ SpikesLayout layout_of(const Tensor& tensor, View view, Layout& layout) {
     shape.width = tensor.width;
     shape.channels = tensor.channels;
     shape.words = tensor.words();
+    shape.close_gaps();
+    const std::optional<ImageLayout>& image = tensor.images[int(view)];
+    if (image) {
+        shape.rows = image->rows();
+        shape.pitch = image->pitch();
+    }
     shape.format =
         tensor.writes_window && view == View::Steps ? Format::Binary : tensor.format(view);
     const size_t words = shape.all_words();
     found.mask = layout.add<uint64_t>(words);
     const size_t value_bytes[] = {0, sizeof(uint64_t), LANES,
                                   LANES * sizeof(int32_t)};  // by format
-    found.values = layout.add<unsigned char>(words * value_bytes[int(shape.format)]);
+    found.values =
+        layout.add<unsigned char>(image ? image->bytes() : words * value_bytes[int(shape.format)]);
+    if (image) found.values.bytes += image->first_pixel();
     return found;
 }
 
@@ -213,7 +221,8 @@ void MemoryPlan::plan_tiles(const SynapticLayer& layer, int threads, LayerPlan& 
     Layout images;
     plan.tiles = TileShape(layer, threads);
     for (const Synapse& synapse : layer.synapses) {
-        plan.images.push_back(images.add<uint8_t>(synapse.image ? synapse.image->bytes() : 0));
+        const bool own = synapse.image && !synapse.in_place;
+        plan.images.push_back(images.add<uint8_t>(own ? synapse.image->bytes() : 0));
         auto& tiling = plan.tilings.emplace_back();
         if (!synapse.image) continue;
         tiling.emplace(layer, *synapse.image, plan.tiles);

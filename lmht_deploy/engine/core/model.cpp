@@ -370,6 +370,7 @@ Synapse Model::make_synapse(const SynapseSpec& spec, View view) const {
                     .streamed = false,
                     .weights = {},
                     .image = {},
+                    .in_place = false,
                     .offsets = {},
                     .taps = {}};
     check_slots(synapse.geometry, in.channels);
@@ -462,9 +463,29 @@ void Model::add_readout(const std::vector<SynapseSpec>& specs, const int32_t* bi
     ++synaptic_layers;
     note_uses();
     gather_all_weights();
+    choose_images_in_place();
     choose_windows_fired_at_once();
     note_streamed_weights();
     finished = true;
+}
+
+// Counts whose channels fill their words lie in memory as in an image. The first synapse that reads
+// all of them decides which gaps lie between them.
+void Model::choose_images_in_place() {
+    for (Layer& layer : layers) {
+        if (!layer.synaptic) continue;
+        for (Synapse& synapse : layer.synaptic->synapses) {
+            Tensor& source = tensors[synapse.source];
+            const Layer& writer = layers[synapse.source];
+            if (!synapse.image || !synapse.image->holds_all() ||
+                source.format(synapse.view) != Format::Counts || source.channels % LANES ||
+                !(writer.synaptic || writer.pool))
+                continue;
+            auto& image = source.images[int(synapse.view)];
+            if (!image) image = synapse.image;
+            synapse.in_place = image->lies_like(*synapse.image);
+        }
+    }
 }
 
 // Only a layer whose single steps nobody reads fires windows at once.

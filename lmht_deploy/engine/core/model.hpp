@@ -2,6 +2,7 @@
 // run.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -50,6 +51,8 @@ struct Tensor {
     bool writes_window = false;  // whether a pooling or Flatten writes the window itself
     // Whose pixels have more or fewer synapses than those of other columns: see `Tally`.
     std::vector<int32_t> counted_columns = {};
+    // By View: the image in which a view is written, if a synapse can read it there.
+    std::array<std::optional<ImageLayout>, VIEWS> images = {};
 
     int words() const { return (channels + LANES - 1) / LANES; }
     size_t values() const { return size_t(steps) * channels * height * width; }
@@ -83,6 +86,7 @@ struct Synapse {
     bool streamed = false;  // whether the weights are read from beyond the caches of a core
     PackedWeights weights;  // empty for a channelwise synapse
     std::optional<ImageLayout> image;          // of what it reads, where tiles are multiplied
+    bool in_place = false;                     // whether the source is written in such an image
     std::vector<std::vector<size_t>> offsets;  // in it, by slice: see `DenseProduct`
     std::vector<int32_t> taps;                 // channelwise: [kernel.y][kernel.x][words * 64]
 
@@ -179,6 +183,7 @@ private:
     void note_use(int tensor, int reader, View view);
     void note_columns(const Synapse& synapse);
     bool can_write_window(const Layer& layer, const Tensor& out) const;
+    void choose_images_in_place();
     void choose_windows_fired_at_once();
     void note_streamed_weights();
     void gather_all_weights();

@@ -111,6 +111,7 @@ SynapseTraits traits_of(const Synapse& synapse, const Slice& slice, const Source
         .aligned_channels = slice.channel0 % LANES == 0,
         .slices = int(synapse.weights.slices.size()),
         .row_pixels = synapse.image ? synapse.image->pitch() : 0,
+        .in_place = synapse.in_place,
         .rows_per_spike = geometry.mean_column_taps * slice.channels / synapse.channels_in * factor,
         .streamed_bytes = synapse.streamed ? slice.bytes : 0};
 }
@@ -192,7 +193,8 @@ double PathChooser::saved_by_sharing(const SynapseTraits& synapse,
 // Time of all dot products, or of all products of tiles, of what comes from them, and of what
 // goes to them. Dot products leave out the rows in the padding. Rows follow each other in tiles.
 double PathChooser::dense(const SynapseTraits& synapse, const SpikeStatistics& spikes) const {
-    const double fill = words(synapse, spikes) * costs_.dense_word / synapse.slices;
+    const double fill =
+        synapse.in_place ? 0 : words(synapse, spikes) * costs_.dense_word / synapse.slices;
     if (costs_.tile_product == 0 || synapse.row_pixels == 0) {
         const double inputs = double(spikes.input_row_blocks) * synapse.kernel.x * synapse.channels;
         return double(synapse.width) *

@@ -28,18 +28,26 @@ inline Format format_of(int64_t min, int64_t max) {
 //
 //     word 0: bit c is set where k of channel c is not 0      word 1: channels 64..69, then zeros
 //     |63 ............................................ 1 0|   |0 ................ 0|69 .. 65 64|
+//
+// Rows and steps may have gaps, whose memory belongs to nobody here.
 struct Spikes {
     int steps = 0, height = 0, width = 0, channels = 0, words = 0;
+    int rows = 0, pitch = 0;  // from step to step; pixels from row to row
     Format format = Format::Binary;
-    uint64_t* mask = nullptr;    // [steps][height][width][words]
-    uint64_t* packed = nullptr;  // [steps][height][width]: byte c is k of channel c, Format::Packed
-    uint8_t* count = nullptr;    // [steps][height][width][64 words], Format::Counts
-    int32_t* wide = nullptr;     // [steps][height][width][64 words], Format::Wide
+    uint64_t* mask = nullptr;    // [steps][rows][pitch][words]
+    uint64_t* packed = nullptr;  // [steps][rows][pitch]: byte c is k of channel c, Format::Packed
+    uint8_t* count = nullptr;    // [steps][rows][pitch][64 words], Format::Counts
+    int32_t* wide = nullptr;     // [steps][rows][pitch][64 words], Format::Wide
 
-    size_t word(int step, int y, int x) const {
-        return ((size_t(step) * height + y) * width + x) * words;
+    void close_gaps() {
+        rows = height;
+        pitch = width;
     }
-    size_t all_words() const { return size_t(steps) * height * width * words; }
+    size_t word(int step, int y, int x) const {
+        return ((size_t(step) * rows + y) * pitch + x) * words;
+    }
+    // With the gaps before the last pixel.
+    size_t all_words() const { return steps ? word(steps - 1, height - 1, width) : 0; }
 };
 
 // Time-steps as bits of a word. Steps from 63 on share the last bit.

@@ -137,10 +137,17 @@ void SynapticRunner::begin(size_t index) {
         for (int slice = 0; slice < slices; ++slice) any = any || multiplied(slice);
         if (!any) continue;
         const Spikes& spikes = source_of(synapse).spikes;
-        uint8_t* const image = plan_.layers[index].images[s].in(images_);
-        pool_.run(synapse.image->parts(spikes.steps),
-                  [&](int part, int) { synapse.image->fill(kernels_, spikes, part, image); });
+        uint8_t* const image = image_of(index, s);
+        pool_.run(synapse.image->parts(spikes.steps), [&](int part, int) {
+            synapse.image->fill(kernels_, spikes, synapse.in_place, part, image);
+        });
     }
+}
+
+uint8_t* SynapticRunner::image_of(size_t index, size_t s) const {
+    const Synapse& synapse = layer(index).synapses[s];
+    return synapse.in_place ? source_of(synapse).spikes.count - synapse.image->first_pixel()
+                            : plan_.layers[index].images[s].in(images_);
 }
 
 // With Order::Slices every row has its own buffers, else every thread has some.
@@ -357,8 +364,8 @@ bool SynapticRunner::multiply_tiles(Runners runners, size_t index, RowRange rows
 void SynapticRunner::cut_tiles(size_t index, RowRange rows, size_t s, int thread,
                                std::vector<PixelTile>& tiles) const {
     const MemoryPlan::LayerPlan& plan = plan_.layers[index];
-    plan.tilings[s]->cut(rows, source_of(layer(index).synapses[s]).spikes.steps,
-                         plan.images[s].in(images_), scratch_[thread].sums + s * plan.sums, tiles);
+    plan.tilings[s]->cut(rows, source_of(layer(index).synapses[s]).spikes.steps, image_of(index, s),
+                         scratch_[thread].sums + s * plan.sums, tiles);
 }
 
 // Row y is row i of those that are multiplied together.

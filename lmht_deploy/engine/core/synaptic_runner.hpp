@@ -64,6 +64,7 @@ private:
     bool fires_windows(const SynapticLayer& layer) const;
     void finish(const SynapticLayer& layer, int y) const;
     bool prefetches(const SynapticLayer& layer) const;
+    uint8_t* image_of(size_t index, size_t synapse) const;
 
     Path choose_path(const Synapse& synapse, const Source& source, int slice, RowRange rows) const;
     void choose_paths(const SynapticLayer& layer);

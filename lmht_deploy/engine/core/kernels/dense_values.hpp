@@ -45,7 +45,7 @@ void fill_slots(const GatherRow& g) {
     const Spikes& in = *g.source;
     uint8_t* at = into.dense + g.block * into.dense_pitch;
     const Inside inside = rows_inside(g);
-    const size_t pitch = size_t(g.row_step) * in.width * in.words;
+    const size_t pitch = size_t(g.row_step) * in.pitch * in.words;
     for (int position = 0; position < into.positions; ++position) {
         const int x = g.columns[position];
         size_t word = inside.origin + size_t(x) * in.words + g.channel0 / LANES;
@@ -64,7 +64,7 @@ inline void fill_words(const GatherRow& g) {
     const Spikes& in = *g.source;
     uint8_t* at = into.dense + g.block * into.dense_pitch;
     const Inside inside = rows_inside(g);
-    const size_t pitch = size_t(g.row_step) * in.width * in.words;
+    const size_t pitch = size_t(g.row_step) * in.pitch * in.words;
     const int bits = 8 * g.channels;
     const uint64_t channels = ~uint64_t(0) >> (64 - bits);
     uint64_t all = 0;

@@ -84,7 +84,7 @@ LMHT_INLINE void for_each_word_of(const GatherRow& g, Visit visit, Done done) {
     const Spikes& in = *g.source;
     const auto [word0, words, first_bits, last_bits] = words_of_channels(g);
     const auto [ky0, ky1, origin] = rows_inside(g);
-    const size_t row_pitch = size_t(g.row_step) * in.width * in.words;
+    const size_t row_pitch = size_t(g.row_step) * in.pitch * in.words;
     const uint32_t pitch = uint32_t(g.pitch), position_slots = uint32_t(g.kernel_height) * pitch;
     const ActiveInputs active_inputs(g);
     const int positions = g.into->positions;
@@ -141,7 +141,7 @@ LMHT_NOINLINE void list_positions(const GatherRow& g, Inside inside, Active acti
     uint32_t* const starts = starts_of(into, g.list);
     const uint64_t* const mask = in.mask + inside.origin;
     const int32_t* const columns = g.columns;
-    const size_t pitch = size_t(g.row_step) * in.width * words;
+    const size_t pitch = size_t(g.row_step) * in.pitch * words;
     const uint32_t slots = uint32_t(g.pitch), position_slots = uint32_t(g.kernel_height) * slots;
     uint32_t slot = uint32_t(inside.ky0) * slots, n = 0;
     starts[0] = 0;

@@ -183,7 +183,7 @@ struct PoolWindow {
     // Calls visit(at) for a word of every pixel; `first` is that of the first one.
     template <class Visit>
     LMHT_INLINE void for_each(const Spikes& in, size_t first, Visit visit) const {
-        const size_t next = in.words, below = in.width * next;
+        const size_t next = in.words, below = in.pitch * next;
         if (y1 - y0 == 2 && x1 - x0 == 2) {  // most are
             visit(first);
             visit(first + next);
