@@ -174,8 +174,15 @@ struct Avx2 : Portable {
         }
     }
 
-    // Byte by byte, without a branch.
+    // A few one by one, always the same number, else byte by byte: loops would end where nobody can
+    // predict it.
     static LMHT_INLINE int list(uint64_t mask, uint32_t slot, uint32_t* rows) {
+        const int few = __builtin_popcountll(mask);
+        if (few <= FEW) {
+            LMHT_UNROLL for (int i = 0; i < FEW; ++i, mask &= mask - 1) rows[i] =
+                (slot + uint32_t(_tzcnt_u64(mask))) * LANES;
+            return few;
+        }
         __m256i first = _mm256_set1_epi32(int(slot * LANES));
         const __m256i byte_rows = _mm256_set1_epi32(8 * LANES);
         int n = 0;
@@ -189,6 +196,8 @@ struct Avx2 : Portable {
         }
         return n;
     }
+
+    static constexpr int FEW = 6;
 
     template <class Active>
     static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch,
