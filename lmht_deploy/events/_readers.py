@@ -64,11 +64,11 @@ def _read_csv(path: Path, columns: str | None) -> Iterator[np.ndarray]:
             file.readline(MAX_LINE)
             line = 2
         while data := file.read(TEXT_PIECE):
-            complete, _, rest = (rest + data).rpartition(b"\n")
+            complete, end, rest = (rest + data).rpartition(b"\n")
             if len(rest) > MAX_LINE:
                 raise DataError(f"a line after line {line} is longer than {MAX_LINE} bytes")
             yield parse_lines(complete, line, columns or COLUMNS)
-            line += complete.count(b"\n") + 1
+            line += complete.count(b"\n") + len(end)
     if rest.strip():
         yield parse_lines(rest, line, columns or COLUMNS)
 

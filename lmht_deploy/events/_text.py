@@ -29,6 +29,8 @@ def parse_lines(lines: bytes, first: int, columns: str = COLUMNS) -> np.ndarray:
     """
     rows = np.empty((0, 4), np.int64)
     try:
+        if _has_empty_field(lines):
+            raise ValueError
         if lines.strip():
             text = io.BytesIO(lines.replace(b",", b" "))
             rows = np.loadtxt(text, dtype=np.int64, ndmin=2, comments=None)
@@ -56,6 +58,13 @@ def parse_valid_lines(lines: bytes) -> tuple[np.ndarray, int]:
     return parse_lines(valid, 1), words.count(None)
 
 
+def _has_empty_field(lines: bytes) -> bool:
+    """Whether a comma has no number before or behind it."""
+    fields = lines.translate(None, b" \t\r").strip(b"\n")
+    wrong = any(pair in fields for pair in (b",,", b",\n", b"\n,"))
+    return wrong or fields.startswith(b",") or fields.endswith(b",")
+
+
 def _first_wrong(lines: bytes) -> tuple[int, str]:
     """Index and start of the first line that does not hold four integers of 64 bits."""
     found = lines.split(b"\n")
@@ -65,6 +74,8 @@ def _first_wrong(lines: bytes) -> tuple[int, str]:
 
 def _words(line: bytes) -> list[bytes] | None:
     """The four integers of 64 bits of a line, or none if it is empty; None for any other line."""
+    if _has_empty_field(line):
+        return None
     words = line.replace(b",", b" ").split()
     fits = all(INTEGER.fullmatch(word) and -(2**63) <= int(word) < 2**63 for word in words)
     return words if fits and len(words) in (0, 4) else None
