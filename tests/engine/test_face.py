@@ -359,3 +359,24 @@ def test_rows_take_the_path_of_the_lowest_cost(isa: str) -> None:
     windows = np.ones((1, *model.net.window_shape), np.uint8)
     (found,) = (layer for layer in engine.Engine(model).profile(windows) if layer.name == "a")
     assert found.rows == {next(iter(model.path_costs("a", 1.0)[0])): 6}
+
+
+STILL_IN_USE = """
+import threading
+from lmht_deploy import engine
+from tests.support.networks import SPECIAL
+
+def use(runner, begun):
+    begun.set()
+    threading.Event().wait()
+
+begun = threading.Event()
+runner = engine.Engine(SPECIAL["if"]())
+threading.Thread(target=use, args=(runner, begun), daemon=True).start()
+begun.wait()
+"""
+
+
+def test_an_engine_in_a_thread_at_the_end_of_python_is_no_complaint() -> None:
+    done = subprocess.run([sys.executable, "-c", STILL_IN_USE], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")

@@ -380,6 +380,7 @@ void bind_engines(nb::module_& m) {
 }  // namespace
 
 NB_MODULE(_core, m) {
+    nb::set_leak_warnings(false);  // a thread of the caller may keep objects until the process ends
     m.doc() = "Core of the event-driven engine.";
     m.def("isas", &lmht::available_isas,
           "Instruction sets that this CPU has a tier for, the best first.");

@@ -242,6 +242,7 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> decoded(Decoder& decoder,
 }  // namespace
 
 NB_MODULE(_core, m) {
+    nb::set_leak_warnings(false);  // a thread of the caller may keep objects until the process ends
     m.doc() = "Event arrays: validation, counts per time bin, and an emulated sensor.";
 
     nb::class_<Sifter>(m, "Sifter", "Passes valid events on and counts the others.")

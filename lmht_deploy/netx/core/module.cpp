@@ -188,6 +188,7 @@ void run(const Network& network, Spikes spikes, Biases biases, bool graded, int 
 }  // namespace
 
 NB_MODULE(_core, module) {
+    nb::set_leak_warnings(false);  // a thread of the caller may keep objects until the process ends
     module.doc() = "Simulation of NetX networks.";
     module.attr("STATE_ONE") = lmht::LEAK_ONE;
     module.attr("STATE_UNIT") = 1 << STATE_BITS;
