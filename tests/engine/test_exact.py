@@ -388,10 +388,10 @@ def test_windows_beside_thresholds_of_16_bits(
 def test_steps_beside_potentials_of_16_bits(steps: int, levels: int, isa: str) -> None:
     """Neurons with one input for all steps, whose (L + 1) * theta just fits 16 bits or does not.
 
-    In the second slice a threshold is beyond, in the third one an initial potential is not below
-    its threshold, and in the fourth one it is negative.
+    In the second slice a threshold is beyond, and in the fifth one just beyond. In the third one an
+    initial potential is not below its threshold, and in the fourth one it is negative.
     """
-    rng, channels = np.random.default_rng(steps), 250
+    rng, channels = np.random.default_rng(steps), 310
     how: dict[str, Any] = {"steps": steps, "levels": levels, "omega": "uniform"}
     b = Builder(62, shape=(2, 5, 19), steps=steps)
     a = b.neurons("a", b.conv("input", 70), **how)
@@ -399,6 +399,7 @@ def test_steps_beside_potentials_of_16_bits(steps: int, levels: int, isa: str) -
     threshold = rng.integers(1, (2**15 - 1) // (levels + 1) + 1, channels)
     threshold[::5] = (2**15 - 1) // (levels + 1)
     threshold[70:80] += threshold[:64].max() // 2
+    threshold[260:270] = (2**15 - 1) // (levels + 1) + 2
     v0 = rng.integers(0, threshold)
     v0[::3] = threshold[::3] - 1
     v0[140:150] = threshold[140:150]
@@ -406,6 +407,7 @@ def test_steps_beside_potentials_of_16_bits(steps: int, levels: int, isa: str) -
     drive = rng.integers(-1, levels + 2, channels) * threshold + rng.integers(-9, 10, channels)
     drive[::9] = rng.integers(-(2**24), 2**24, len(drive[::9]))
     drive[70:80] = levels * threshold[70:80]
+    drive[260:270] = (levels + 1) * threshold[260:270]
     drive[200:210] = (levels + 1) * threshold[200:210]
     net = b.finish(b.neurons("d", b.conv(b.sum_pool(c), 9), steps=steps))
     arrays = {"threshold": threshold, "v0": v0, "bias": drive // steps}

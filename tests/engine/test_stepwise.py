@@ -94,6 +94,7 @@ def test_every_kind_of_neurons_on_every_tier(name: str, isa: str) -> None:
         pytest.skip(f"tier {isa} is not available on this CPU")
     check(KINDS[name], isa=isa)
     check(reparameterize(KINDS[name]), isa=isa)
+    check(reparameterize(KINDS[name], "uniform"), isa=isa)  # the same input at all sub-steps
 
 
 @pytest.mark.parametrize("path", ["list", "shared", "dense"])
