@@ -126,6 +126,44 @@ TEST(arrays_of_a_tensor_do_not_overlap) {
     }
 }
 
+TEST(counts_lie_in_an_image_where_tiles_read_them) {
+    Tensor tensor{
+        .channels = 128, .height = 3, .width = 5, .steps = 4, .substeps = 2, .min = 0, .max = 3};
+    const Extent padding{1, 6};
+    const Geometry geometry({3, 2}, {1, 1}, padding, {1, 1}, tensor.height, tensor.width);
+    const View views[] = {View::Steps, View::Blocks, View::Window};
+    for (const View view : views) {
+        tensor.reads[int(view)] = true;
+        tensor.images[int(view)].emplace(geometry, tensor.channels, tensor.steps_of(view));
+    }
+    const TensorLayout layout(tensor);
+    std::vector<uint64_t> memory(layout.bytes / sizeof(uint64_t), 0);
+    const Activation out = layout.in(reinterpret_cast<unsigned char*>(memory.data()));
+    const auto image_of = [&](View view) {
+        return out.view(view).count - tensor.images[int(view)]->first_pixel();
+    };
+    for (const View view : views) {  // fill every array: others must stay as they are
+        std::fill_n(out.view(view).mask, out.view(view).all_words(), 1);
+        std::fill_n(image_of(view), tensor.images[int(view)]->bytes(), 2);
+    }
+    std::fill_n(out.tally.events, 15, 4);
+    for (const View view : views) {
+        const Spikes& spikes = out.view(view);
+        const ImageLayout& image = *tensor.images[int(view)];
+        CHECK_EQUAL(std::count(spikes.mask, spikes.mask + spikes.all_words(), 1u),
+                    ptrdiff_t(spikes.all_words()));
+        CHECK_EQUAL(std::count(image_of(view), image_of(view) + image.bytes(), 2),
+                    ptrdiff_t(image.bytes()));
+        for (int step = 0; step < spikes.steps; ++step)
+            for (int y = 0; y < spikes.height; ++y)
+                for (int x = 0; x < spikes.width; ++x)
+                    CHECK(spikes.count + spikes.word(step, y, x) * LANES ==
+                          image_of(view) + image.at(step, y + padding.y) +
+                              (x + padding.x) * image.pixel_bytes());
+    }
+    CHECK_EQUAL(std::count(out.tally.events, out.tally.events + 15, 4), 15);
+}
+
 TEST(views_with_equal_values_share_memory) {
     const Tensor tensor{
         .channels = 3, .height = 2, .width = 2, .steps = 4, .substeps = 1, .min = 0, .max = 1};
