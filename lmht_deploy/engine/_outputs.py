@@ -43,8 +43,8 @@ class RunArrays:
     def __init__(
         self, model: Model, batch: int, *, trace: bool = False, profile: bool = False
     ) -> None:
-        # What comes before and after a run is not in the caches: each line that a large network
-        # spares, and each call, counts.
+        # After a large network, the code around a run is not in the caches. So each call and each
+        # line of memory takes time here.
         synaptic = len(model.columns)
         self._model, self._traced = model, trace
         self._logits = np.empty((batch, model.classes), np.int64)
@@ -75,7 +75,7 @@ class RunArrays:
 
         Args:
             run: Writes; raises ValueError for a count beyond the input's range.
-            source: What it reads: windows of `Model.inputs`, or the place of those it has checked.
+            source: What it reads: windows of `Model.inputs`, or the slot of the oldest step.
             more: Its other arguments.
             steps: `Result.steps`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -296,7 +297,11 @@ def test_run_whose_folder_goes(temporary: Path) -> None:
         time.sleep(0.01)
     run.stdout.close()
     run.stdin.close()
-    assert run.wait(20) == -signal.SIGTERM
+    try:
+        assert run.wait(20) == -signal.SIGTERM
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
 
 
 def test_a_folder_goes_though_a_file_comes_meanwhile(

@@ -36,16 +36,16 @@ public:
     std::vector<size_t> offsets(const Geometry& geometry, const Slice& slice) const;
 
     // Whether the image holds all inputs, in their order: then a layer can write its counts there.
-    bool holds_all() const { return stride_.y == 1 && stride_.x == 1; }
-    bool lies_like(const ImageLayout& other) const {
+    bool holds_all_inputs() const { return stride_.y == 1 && stride_.x == 1; }
+    bool has_same_places(const ImageLayout& other) const {
         return rows_ == other.rows_ && pitch_ == other.pitch_ &&
                first_pixel() == other.first_pixel();
     }
     int rows() const { return rows_; }  // from block to block
     size_t first_pixel() const { return (size_t(padding_.y) * pitch_ + padding_.x) * channels_; }
 
-    // The image is filled in this number of parts. `in_place`: the counts are there, but not the
-    // zeros around them.
+    // The image is filled in this number of parts. `in_place`: the counts are there already, and
+    // only the zeros around them are written.
     int parts(int blocks) const { return blocks * rows_ * int(phases_y_.size()) + 1; }
     void fill(const Kernels& kernels, const Spikes& source, bool in_place, int part,
               uint8_t* image) const;

@@ -40,7 +40,7 @@ private:
 struct SpikesLayout {
     Spikes shape;  // without pointers
     Offset<uint64_t> mask;
-    Offset<unsigned char> values;  // the array beside the mask, by format
+    Offset<unsigned char> values;  // beside the mask, by format; in an image, its first pixel
 
     Spikes in(unsigned char* block) const;
 };

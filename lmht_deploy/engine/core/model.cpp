@@ -469,21 +469,21 @@ void Model::add_readout(const std::vector<SynapseSpec>& specs, const int32_t* bi
     finished = true;
 }
 
-// Counts whose channels fill their words lie in memory as in an image. The first synapse that reads
-// all of them decides which gaps lie between them.
+// Counts whose channels fill their words lie in memory as in an image. The first synapse whose
+// image holds all inputs decides where.
 void Model::choose_images_in_place() {
     for (Layer& layer : layers) {
         if (!layer.synaptic) continue;
         for (Synapse& synapse : layer.synaptic->synapses) {
             Tensor& source = tensors[synapse.source];
             const Layer& writer = layers[synapse.source];
-            if (!synapse.image || !synapse.image->holds_all() ||
+            if (!synapse.image || !synapse.image->holds_all_inputs() ||
                 source.format(synapse.view) != Format::Counts || source.channels % LANES ||
                 !(writer.synaptic || writer.pool))
                 continue;
             auto& image = source.images[int(synapse.view)];
             if (!image) image = synapse.image;
-            synapse.in_place = image->lies_like(*synapse.image);
+            synapse.in_place = image->has_same_places(*synapse.image);
         }
     }
 }

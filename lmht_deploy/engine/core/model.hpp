@@ -85,8 +85,8 @@ struct Synapse {
     bool counted;
     bool streamed = false;  // whether the weights are read from beyond the caches of a core
     PackedWeights weights;  // empty for a channelwise synapse
-    std::optional<ImageLayout> image;          // of what it reads, where tiles are multiplied
-    bool in_place = false;                     // whether the source is written in such an image
+    std::optional<ImageLayout> image;  // of what it reads, where tiles are multiplied
+    bool in_place = false;             // whether it reads the counts where they were written
     std::vector<std::vector<size_t>> offsets;  // in it, by slice: see `DenseProduct`
     std::vector<int32_t> taps;                 // channelwise: [kernel.y][kernel.x][words * 64]
 

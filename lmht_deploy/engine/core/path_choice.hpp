@@ -26,7 +26,7 @@ struct SynapseTraits {
     bool aligned_channels;  // whether the first of them begins a word
     int slices;             // that share the lists
     int row_pixels;         // per row and block where tiles are multiplied; 0 where they cannot be
-    bool in_place;          // whether the image that they read is there already
+    bool in_place;          // whether the counts are in the image already
     double rows_per_spike;  // expected rows of weights that one spike adds, weighted by their cost
     size_t streamed_bytes;  // of the slice, if they are read from beyond the caches of a core
 };

@@ -29,10 +29,10 @@ inline Format format_of(int64_t min, int64_t max) {
 //     word 0: bit c is set where k of channel c is not 0      word 1: channels 64..69, then zeros
 //     |63 ............................................ 1 0|   |0 ................ 0|69 .. 65 64|
 //
-// Rows and steps may have gaps, whose memory belongs to nobody here.
+// There may be gaps between rows and between steps. Nobody reads or writes them through this view.
 struct Spikes {
     int steps = 0, height = 0, width = 0, channels = 0, words = 0;
-    int rows = 0, pitch = 0;  // from step to step; pixels from row to row
+    int rows = 0, pitch = 0;  // rows from step to step, pixels from row to row
     Format format = Format::Binary;
     uint64_t* mask = nullptr;    // [steps][rows][pitch][words]
     uint64_t* packed = nullptr;  // [steps][rows][pitch]: byte c is k of channel c, Format::Packed
@@ -46,7 +46,7 @@ struct Spikes {
     size_t word(int step, int y, int x) const {
         return ((size_t(step) * rows + y) * pitch + x) * words;
     }
-    // With the gaps before the last pixel.
+    // Words up to the end of the last pixel, gaps included.
     size_t all_words() const { return steps ? word(steps - 1, height - 1, width) : 0; }
 };
 

@@ -86,11 +86,11 @@ def write(name: str, **content: Any) -> None:
 
 
 ENDING = threading.Lock()
-"""Held by the thread that ends the process group, so that no other one ends Python before it."""
+"""Held by the thread that ends the process group, so that no other thread ends Python first."""
 
 
 def end(reason: str | None = None) -> None:
-    """End the process group, after failure.json where there is a `reason`."""
+    """Write failure.json if there is a `reason`, and end the process group."""
     with ENDING:
         if reason is not None:
             with contextlib.suppress(OSError):  # the folder is gone
@@ -114,7 +114,7 @@ def end_group() -> None:
 def watch_client(folder: str) -> None:
     """Remove `folder` and end where the client is gone.
 
-    Without its folder the run fails, and its thread waits for this one.
+    The run then fails because its folder is gone, and its thread waits for `ENDING`.
     """
     while os.read(0, 1):
         pass

@@ -80,7 +80,7 @@ struct Avx2 : Portable {
                 _mm256_min_epi16(_mm256_max_epi16(v[h], _mm256_setzero_si256()), most.v[h]);
         }
 
-        // What a pack of two vectors interleaves: its parts of 64 bits, as they follow each other.
+        // Puts the parts of 64 bits in order, which a pack of two vectors interleaves.
         static LMHT_INLINE __m256i in_order(__m256i packed) {
             return _mm256_permute4x64_epi64(packed, _MM_SHUFFLE(3, 1, 2, 0));
         }
@@ -174,14 +174,15 @@ struct Avx2 : Portable {
         }
     }
 
-    // A few one by one, always the same number, else byte by byte: loops would end where nobody can
-    // predict it.
+    // Up to FEW spikes are listed one by one, always in FEW steps, and more are listed byte by
+    // byte: nobody could predict the end of a loop over the spikes.
+    static constexpr int FEW = 6;
     static LMHT_INLINE int list(uint64_t mask, uint32_t slot, uint32_t* rows) {
-        const int few = __builtin_popcountll(mask);
-        if (few <= FEW) {
+        const int spikes = __builtin_popcountll(mask);
+        if (spikes <= FEW) {
             LMHT_UNROLL for (int i = 0; i < FEW; ++i, mask &= mask - 1) rows[i] =
                 (slot + uint32_t(_tzcnt_u64(mask))) * LANES;
-            return few;
+            return spikes;
         }
         __m256i first = _mm256_set1_epi32(int(slot * LANES));
         const __m256i byte_rows = _mm256_set1_epi32(8 * LANES);
@@ -196,8 +197,6 @@ struct Avx2 : Portable {
         }
         return n;
     }
-
-    static constexpr int FEW = 6;
 
     template <class Active>
     static LMHT_INLINE uint32_t list_position(const uint64_t* mask, size_t row_pitch,

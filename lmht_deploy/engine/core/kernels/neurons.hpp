@@ -333,6 +333,16 @@ LMHT_INLINE Start fire_silent_steps(const NeuronRow& row) {
     return start;
 }
 
+// GRADED: the levels may be several.
+template <class Tier, bool GRADED, class Potential>
+LMHT_INLINE void fire_plain_step(Potential& v, const Potential& theta, int levels,
+                                 const Spikes& out, size_t at) {
+    if (GRADED)
+        fire_by_comparison<Tier>(v, theta, levels, out, at);
+    else
+        out.mask[at] = Tier::fire(v, theta);
+}
+
 // `fire_pixel` of all pixels of a tile of a plain row; current(p, block) is X.
 template <class Tier, Drive DRIVE, bool GRADED, class Current>
 LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start& start,
@@ -356,27 +366,24 @@ LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start&
                 add(v, drive);
             else
                 add_drive(v, neurons, step, current);
-            if (GRADED)
-                fire_by_comparison<Tier>(v, theta, levels, out, at);
-            else
-                out.mask[at] = Tier::fire(v, theta);
+            fire_plain_step<Tier, GRADED>(v, theta, levels, out, at);
         }
         keep_potential(row, tile.x0 + p, v);
     }
 }
 
 // ----------------------------------------------------------------------------------------------
-// plain neurons of 16 bits
+// plain neurons in 16 bits
 //
-// Neurons that get the same input I at all steps fire alike if I is clipped to 0..L * theta, as
-// long as 0 <= v0 < theta: with a negative I they never fire, and with one of L * theta or more
-// they always do, L times. With the clipped one, v stays below (L + 1) * theta.
+// Neurons that get the same input I at all steps fire the same spikes if I is limited to
+// 0..L * theta, as long as 0 <= v0 < theta: with a negative I they never fire, and with one of
+// L * theta or more they fire L times at every step. With the limited one, v stays below
+// (L + 1) * theta.
 
-// Whether (L + 1) * theta fits 16 bits, 0 <= v0 < theta, and v does not outlive the window. That
-// v0 + T * I fits 32 bits is proved, which tells that I fits them if T > 1.
+// Whether (L + 1) * theta fits 16 bits, 0 <= v0 < theta, and v is not kept after the window.
 LMHT_INLINE bool fits_narrow_lanes(const NeuronRow& row, const Lanes& v0) {
     const NeuronSlice& neurons = row.neurons;
-    if (row.earlier || row.kept || neurons.steps == 1) return false;
+    if (row.earlier || row.kept) return false;
     const Lanes theta = load(neurons.threshold);
     const int32_t most = INT16_MAX / (neurons.levels + 1);
     I32 exceeds{};
@@ -408,10 +415,7 @@ LMHT_INLINE void fire_narrow_pixels(const NeuronRow& row, Tile tile, const Start
         size_t at = pixel;
         for (int step = start.step; step < steps; ++step, at += step_words) {
             Tier::add(v, drive);
-            if (GRADED)
-                fire_by_comparison<Tier>(v, theta, levels, out, at);
-            else
-                out.mask[at] = Tier::fire(v, theta);
+            fire_plain_step<Tier, GRADED>(v, theta, levels, out, at);
         }
     }
 }

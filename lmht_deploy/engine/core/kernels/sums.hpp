@@ -180,11 +180,16 @@ struct PoolWindow {
         x1 = inside(first_column + row.kernel_x, row.in->width);
     }
 
-    // Calls visit(at) for a word of every pixel; `first` is that of the first one.
+    // Word `word` of the first pixel.
+    size_t first(const Spikes& in, int step, int word) const {
+        return in.word(step, y0, x0) + word;
+    }
+
+    // Calls visit(at) for one word of each pixel; `first` is that word of the first pixel.
     template <class Visit>
     LMHT_INLINE void for_each(const Spikes& in, size_t first, Visit visit) const {
         const size_t next = in.words, below = in.pitch * next;
-        if (y1 - y0 == 2 && x1 - x0 == 2) {  // most are
+        if (y1 - y0 == 2 && x1 - x0 == 2) {  // the usual case
             visit(first);
             visit(first + next);
             visit(first + below);
@@ -200,7 +205,7 @@ struct PoolWindow {
 void pool_word(const PoolRow& row, const PoolWindow& window, int step, int x, int word) {
     int32_t result[LANES] = {}, k[LANES];
     bool first = true;
-    window.for_each(*row.in, row.in->word(step, window.y0, window.x0) + word, [&](size_t at) {
+    window.for_each(*row.in, window.first(*row.in, step, word), [&](size_t at) {
         read_values(*row.in, at, k);
         for (int c = 0; c < LANES; ++c)
             result[c] = !row.max ? result[c] + k[c] : first || k[c] > result[c] ? k[c] : result[c];
@@ -212,7 +217,7 @@ void pool_word(const PoolRow& row, const PoolWindow& window, int step, int x, in
 // The maximum of binary spikes is their union.
 void pool_union(const PoolRow& row, const PoolWindow& window, int step, int x, int word) {
     uint64_t mask = 0;
-    window.for_each(*row.in, row.in->word(step, window.y0, window.x0) + word,
+    window.for_each(*row.in, window.first(*row.in, step, word),
                     [&](size_t at) { mask |= row.in->mask[at]; });
     row.out->mask[row.out->word(step, row.y, x) + word] = mask;
 }
@@ -224,7 +229,7 @@ LMHT_INLINE int64_t pool_words(const PoolRow& row, const PoolWindow& window, int
     const Spikes in = *row.in, out = *row.out;  // in registers
     const bool max = row.max, summed = row.window;
     const size_t in_step = in.word(1, 0, 0), out_step = out.word(1, 0, 0);
-    size_t from = in.word(0, window.y0, window.x0) + word, to = out.word(0, row.y, x) + word;
+    size_t from = window.first(in, 0, word), to = out.word(0, row.y, x) + word;
     Words result;
     uint64_t any = 0;
     for (int step = 0; step < out.steps; ++step, from += in_step, to += out_step) {
