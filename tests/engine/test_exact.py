@@ -344,6 +344,19 @@ def test_windows_fired_at_once(v0: tuple[int, int], steps: int, isa: str) -> Non
     check(net, windows, isa)
 
 
+def with_arrays(net: Network, name: str, **arrays: np.ndarray) -> Network:
+    """`net` with other arrays of the neurons `name`."""
+    integers: dict[str, Any] = {key: array.astype(np.int32) for key, array in arrays.items()}
+    return Network(
+        tuple(
+            replace(layer, **integers)
+            if isinstance(layer, Neurons) and layer.name == name
+            else layer
+            for layer in net.layers
+        )
+    )
+
+
 @pytest.mark.parametrize("omega", ["uniform", "identity"])
 @pytest.mark.parametrize("exponent", [0, 8, 9, None])
 @pytest.mark.parametrize("steps", [2, 3, 8])
@@ -371,15 +384,7 @@ def test_windows_beside_thresholds_of_16_bits(
     bias = (reached + rng.integers(-500, 500, channels)) // (steps if omega == "uniform" else 1)
     bias[::9] = -(2**20)
     bias[1::9] = 2**20
-    net = b.finish(c)
-    arrays = {"threshold": threshold, "v0": v0, "bias": bias}
-    layers = [
-        replace(layer, **{name: array.astype(np.int32) for name, array in arrays.items()})
-        if isinstance(layer, Neurons) and layer.name == "c"
-        else layer
-        for layer in net.layers
-    ]
-    net = Network(tuple(layers))
+    net = with_arrays(b.finish(c), "c", threshold=threshold, v0=v0, bias=bias)
     check(net, windows_for(net, 2, density=0.9), isa)
 
 
@@ -410,14 +415,7 @@ def test_steps_beside_potentials_of_16_bits(steps: int, levels: int, isa: str) -
     drive[260:270] = (levels + 1) * threshold[260:270]
     drive[200:210] = (levels + 1) * threshold[200:210]
     net = b.finish(b.neurons("d", b.conv(b.sum_pool(c), 9), steps=steps))
-    arrays = {"threshold": threshold, "v0": v0, "bias": drive // steps}
-    layers = [
-        replace(layer, **{name: array.astype(np.int32) for name, array in arrays.items()})
-        if isinstance(layer, Neurons) and layer.name == "c"
-        else layer
-        for layer in net.layers
-    ]
-    net = Network(tuple(layers))
+    net = with_arrays(net, "c", threshold=threshold, v0=v0, bias=drive // steps)
     windows = windows_for(net, 3, density=0.9)
     windows[1] = 0  # biases alone
     check(net, windows, isa)
