@@ -74,13 +74,14 @@ class RunArrays:
         """Let `run(source, *more, core)` write the arrays; return them with the time it took.
 
         Args:
-            run: Writes; raises ValueError for a count beyond the input's range.
+            run: Writes `core`; raises ValueError for a count beyond the input's range.
             source: What it reads: windows of `Model.inputs`, or the slot of the oldest step.
             more: Its other arguments.
-            steps: `Result.steps`.
+            steps: `Result.steps` of the result.
 
         Raises:
-            DataError: A count lies beyond the input's range.
+            DataError: A count of the windows lies beyond the input's range.
+            ValueError: `run` refuses anything else.
         """
         model = self._model
         start = time.perf_counter()

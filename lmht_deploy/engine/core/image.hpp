@@ -35,7 +35,8 @@ public:
     // Bytes from there to what each group of DEPTH slots of the weights reads.
     std::vector<size_t> offsets(const Geometry& geometry, const Slice& slice) const;
 
-    // Whether the image holds all inputs, in their order: then a layer can write its counts there.
+    // With stride 1 there is one phase, which holds all inputs in their order: a layer can write
+    // its counts there.
     bool holds_all_inputs() const { return stride_.y == 1 && stride_.x == 1; }
     bool has_same_places(const ImageLayout& other) const {
         return rows_ == other.rows_ && pitch_ == other.pitch_ &&

@@ -29,7 +29,7 @@ inline Format format_of(int64_t min, int64_t max) {
 //     word 0: bit c is set where k of channel c is not 0      word 1: channels 64..69, then zeros
 //     |63 ............................................ 1 0|   |0 ................ 0|69 .. 65 64|
 //
-// There may be gaps between rows and between steps. Nobody reads or writes them through this view.
+// There may be gaps between rows and between steps. No pixel lies there; the zeros of an image do.
 struct Spikes {
     int steps = 0, height = 0, width = 0, channels = 0, words = 0;
     int rows = 0, pitch = 0;  // rows from step to step, pixels from row to row

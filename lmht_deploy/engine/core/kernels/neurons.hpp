@@ -375,12 +375,13 @@ LMHT_INLINE void fire_plain_pixels(const NeuronRow& row, Tile tile, const Start&
 // ----------------------------------------------------------------------------------------------
 // plain neurons in 16 bits
 //
-// Neurons that get the same input I at all steps fire the same spikes if I is limited to
-// 0..L * theta, as long as 0 <= v0 < theta: with a negative I they never fire, and with one of
-// L * theta or more they fire L times at every step. With the limited one, v stays below
-// (L + 1) * theta.
+// For neurons with 0 <= v0 < theta that get the same input I at all steps, to limit I to
+// 0..L * theta does not change the spikes: with a negative I they never fire, and with one of
+// L * theta or more they fire L times at every step. With the limited I, v stays below
+// (L + 1) * theta. What v is after the window does change.
 
-// Whether (L + 1) * theta fits 16 bits, 0 <= v0 < theta, and v is not kept after the window.
+// Whether (L + 1) * theta fits 16 bits, 0 <= v0 < theta, and v is neither kept from an earlier run
+// nor for a later one.
 LMHT_INLINE bool fits_narrow_lanes(const NeuronRow& row, const Lanes& v0) {
     const NeuronSlice& neurons = row.neurons;
     if (row.earlier || row.kept) return false;
@@ -410,7 +411,7 @@ LMHT_INLINE void fire_narrow_pixels(const NeuronRow& row, Tile tile, const Start
         Lanes sum = splat(0);
         add_drive(sum, neurons, 0,
                   [&](int block) LMHT_INLINE_LAMBDA { return current_of(p, block); });
-        Narrow v = v0, drive(sum);
+        Narrow v = v0, drive(sum);  // saturated, which `clip` makes good
         drive.clip(limit);
         size_t at = pixel;
         for (int step = start.step; step < steps; ++step, at += step_words) {
